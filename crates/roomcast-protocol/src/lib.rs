@@ -1,1 +1,45 @@
-//! placeholder
+//! Socket.IO v5, Engine.IO v4 and the server's side of WebSocket framing: bytes in, packets out.
+//!
+//! This crate does no I/O, reads no clock and knows no runtime. It turns what a client sent into [`Received`] packets
+//! ([`Decoder`]), and what a server wants to send into a [`Packet`] that is encoded once, down to its WebSocket frames, and
+//! shared by everybody who gets it. Arguments stay raw JSON text with attachments ([`Args`]) until somebody asks for a type.
+//!
+//! ```
+//! use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received};
+//!
+//! let mut decoder = Decoder::new(DecoderLimits::default());
+//! let Some(Received::Event { event, .. }) = decoder.text(r#"2["chat","hello",3]"#)? else { unreachable!() };
+//! assert_eq!(event.name, "chat");
+//! let (text, count): (String, u8) = event.args.to_owned().parse()?;
+//!
+//! let packet = Packet::event("/", None, &Args::event("chat", &(text, count + 1))?)?;
+//! assert_eq!(packet.text(), Some(r#"42["chat","hello",4]"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod args;
+mod byte_str;
+mod decoder;
+mod engine;
+pub mod frame;
+mod from_args;
+mod grammar;
+mod id;
+pub mod json;
+pub mod limits;
+mod open;
+mod packet;
+mod payload;
+mod to_args;
+pub mod websocket;
+
+pub use args::{Args, ArgsIter, ArgsRef};
+pub use byte_str::ByteStr;
+pub use decoder::{DecodeError, Decoder, DecoderLimits, Event, RESERVED_EVENTS, Received};
+pub use engine::{EngineData, EngineError, EngineKind, EnginePacket};
+pub use from_args::{FromArgs, FromArgsError};
+pub use id::{ID_LEN, IdError, Sid, SocketId};
+pub use open::Open;
+pub use packet::{Packet, PacketTooLarge};
+pub use payload::{Payload, PayloadError, SEPARATOR};
+pub use to_args::{ArgsWriter, ToArgs, ToArgsError};

@@ -1,0 +1,200 @@
+//! WebSocket frames (RFC 6455) as a server sees them: what clients send is decoded, what the server sends is framed.
+//!
+//! [`FrameDecoder`] is a state machine over received bytes; it reads no socket and knows no time. A message whose only
+//! frame lies whole in the input is unmasked in place and lent from there, so the usual small message costs neither a copy
+//! nor an allocation. What is unfinished is kept in the decoder, and an idle decoder owns no heap.
+//!
+//! Sending needs no state: [`frame_header`] gives the few bytes before a payload, [`push_frame`] writes both,
+//! [`close_frame`] makes the last frame. Extensions are not supported, so a set RSV bit is an error.
+//!
+//! ```
+//! use roomcast_protocol::frame::{FrameDecoder, FrameLimits, Message};
+//!
+//! let mut received = *b"\x81\x82\x01\x02\x03\x04ik\x89\x80\0\0\0\0"; // "hi" under the mask 01 02 03 04, then an empty ping
+//! let mut input = &mut received[..];
+//! let mut decoder = FrameDecoder::new(FrameLimits::default());
+//!
+//! assert_eq!(decoder.decode(&mut input), Ok(Some(Message::Text("hi"))));
+//! assert_eq!(decoder.decode(&mut input), Ok(Some(Message::Ping(b""))));
+//! assert_eq!(decoder.decode(&mut input), Ok(None));
+//! ```
+
+use std::ops::Deref;
+
+use crate::limits::MAX_PAYLOAD;
+
+mod decoder;
+mod error;
+#[cfg(test)]
+mod tests;
+
+pub use decoder::FrameDecoder;
+pub use error::FrameError;
+
+/// Data frames of one message by default. A fragment may be empty, so the bytes alone would not bound their number, and
+/// each costs a pass through the decoder; clients that fragment at all send a handful.
+pub const MAX_FRAGMENTS: u32 = 1_024;
+
+/// Payload bytes of a control frame at most (RFC 6455, section 5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
+/// Bytes of a close frame's reason at most: a control payload less the two bytes of the code.
+pub const MAX_CLOSE_REASON: usize = MAX_CONTROL_PAYLOAD - 2;
+
+const FIN: u8 = 0x80;
+/// A short length of 126 announces 16 bits of length, one of 127 announces 64.
+const LENGTH_16: u8 = 126;
+const LENGTH_64: u8 = 127;
+
+/// Limits of one connection's incoming messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// Bytes of one text or binary message at most, its fragments together. Default: [`MAX_PAYLOAD`], which bounds
+    /// a polling payload too, so that neither transport is a way around the other. Control frames have their own limit
+    /// of 125 bytes.
+    pub max_payload: usize,
+    /// Data frames of one message at most, empty ones included. Default: [`MAX_FRAGMENTS`]. The first frame is never
+    /// refused for it: 0 means the same as 1, no fragmented messages.
+    pub max_fragments: u32,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self {
+            max_payload: MAX_PAYLOAD,
+            max_fragments: MAX_FRAGMENTS,
+        }
+    }
+}
+
+/// A whole message or control frame, unmasked, lent from the input or from the decoder.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// A text message.
+    Text(&'a str),
+    /// A binary message.
+    Binary(&'a [u8]),
+    /// A ping, to be answered by a pong with the same payload; at most 125 bytes.
+    Ping(&'a [u8]),
+    /// A pong, asked for or not; at most 125 bytes.
+    Pong(&'a [u8]),
+    /// The last message: the code and the reason, if the client gave any. Everything after it is ignored.
+    Close(Option<(u16, &'a str)>),
+}
+
+/// Whether a close frame may carry this code: those that RFC 6455 (section 7.4) and the IANA registry define, less 1004,
+/// 1005, 1006 and 1015, which never travel; and the ranges for libraries (3000) and applications (4000).
+fn is_sendable_close_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+}
+
+/// The kinds of frame a server sends. It fragments nothing, so there is no continuation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Opcode {
+    /// A text message; the payload must be UTF-8.
+    Text,
+    /// A binary message.
+    Binary,
+    /// The end of the connection.
+    Close,
+    /// To be answered by a pong.
+    Ping,
+    /// The answer to a ping.
+    Pong,
+}
+
+impl Opcode {
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+
+    fn bits(self) -> u8 {
+        match self {
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Close => 0x8,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+}
+
+/// The header of a frame that a server sends; dereferences to its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    bytes: [u8; Self::MAX_LEN],
+    len: u8,
+}
+
+impl FrameHeader {
+    /// Bytes of the longest header: 2 and a 64-bit length. There is no masking key, as servers must not mask.
+    pub const MAX_LEN: usize = 10;
+}
+
+impl Deref for FrameHeader {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+/// The header of a final, unmasked frame with a payload of `len` bytes: 2, 4 or 10 bytes.
+///
+/// The payload of [`Opcode::Close`], [`Opcode::Ping`] and [`Opcode::Pong`] must not be longer than
+/// [`MAX_CONTROL_PAYLOAD`]; a peer fails the connection if it is.
+pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
+    let mut bytes = [0; FrameHeader::MAX_LEN];
+    bytes[0] = FIN | opcode.bits();
+    let header_len = if len < usize::from(LENGTH_16) {
+        bytes[1] = len as u8;
+        2
+    } else if let Ok(len) = u16::try_from(len) {
+        bytes[1] = LENGTH_16;
+        bytes[2..4].copy_from_slice(&len.to_be_bytes());
+        4
+    } else {
+        bytes[1] = LENGTH_64;
+        bytes[2..].copy_from_slice(&(len as u64).to_be_bytes());
+        10
+    };
+    FrameHeader {
+        bytes,
+        len: header_len,
+    }
+}
+
+/// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payloads
+/// of received pings and pongs fit.
+pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let len = if opcode.is_control() {
+        payload.len().min(MAX_CONTROL_PAYLOAD)
+    } else {
+        payload.len()
+    };
+    let header = frame_header(opcode, len);
+    out.reserve(header.len() + len);
+    out.extend_from_slice(&header);
+    out.extend_from_slice(&payload[..len]);
+}
+
+/// A close frame with `code` and as much of `reason` as fits [`MAX_CLOSE_REASON`] bytes without cutting a character.
+///
+/// A reason cannot travel without a code: with `None`, or with a code that may not be sent (such as 1005 or 1006), the
+/// frame is empty, and a browser reports 1005.
+pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
+    let mut payload = [0; MAX_CONTROL_PAYLOAD];
+    let mut payload_len = 0;
+    if let Some(code) = code.filter(|&code| is_sendable_close_code(code)) {
+        let mut reason_len = reason.len().min(MAX_CLOSE_REASON);
+        while !reason.is_char_boundary(reason_len) {
+            reason_len -= 1;
+        }
+        payload_len = 2 + reason_len;
+        payload[..2].copy_from_slice(&code.to_be_bytes());
+        payload[2..payload_len].copy_from_slice(&reason.as_bytes()[..reason_len]);
+    }
+    let mut frame = Vec::new();
+    push_frame(&mut frame, Opcode::Close, &payload[..payload_len]);
+    frame
+}

@@ -1,0 +1,517 @@
+//! The state machine that turns a client's bytes into messages.
+
+use std::fmt;
+
+use super::{
+    FIN, FrameError, FrameLimits, LENGTH_16, LENGTH_64, MAX_CONTROL_PAYLOAD, Message, Opcode,
+    is_sendable_close_code,
+};
+
+/// Bytes of the longest header a client sends: 2, a 64-bit length and the masking key.
+const MAX_CLIENT_HEADER: usize = 2 + 8 + 4;
+
+const RSV: u8 = 0x70;
+const OPCODE: u8 = 0x0f;
+const MASKED: u8 = 0x80;
+const SHORT_LENGTH: u8 = 0x7f;
+
+/// Decodes what one client sends.
+///
+/// It holds only what an unfinished frame or message needs. That memory grows with the bytes that arrive, never by a
+/// declared length: at most twice the received bytes, and never beyond [`FrameLimits::max_payload`] (plus a
+/// constant of about 100 bytes and a control frame).
+pub struct FrameDecoder {
+    limits: FrameLimits,
+    state: State,
+    unfinished: Option<Box<Unfinished>>,
+}
+
+// A server has one decoder per connection, most of them idle.
+const _: () = assert!(size_of::<FrameDecoder>() <= 48);
+
+enum State {
+    /// Between frames, or inside a header of which `len` bytes are here.
+    Header {
+        bytes: [u8; MAX_CLIENT_HEADER],
+        len: u8,
+    },
+    /// The header is read, some of the payload is missing.
+    Payload(Frame),
+    /// Between frames; the message handed out last was made of stored bytes, which the next call releases.
+    Delivered(Opcode),
+    /// A close frame was handed out.
+    Closed,
+    Failed(FrameError),
+}
+
+impl State {
+    const BETWEEN_FRAMES: Self = Self::Header {
+        bytes: [0; MAX_CLIENT_HEADER],
+        len: 0,
+    };
+}
+
+/// What the header says about a frame, less the payload that was already taken.
+#[derive(Clone, Copy)]
+struct Frame {
+    /// `None` is a continuation.
+    opcode: Option<Opcode>,
+    fin: bool,
+    /// Rotated so that the first byte is for the next byte of payload.
+    mask: [u8; 4],
+    remaining: usize,
+}
+
+/// Bytes that could not be lent from the input.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    message: Option<OpenMessage>,
+    /// The payload of a control frame that came in parts, maybe between the fragments of `message`.
+    control: Vec<u8>,
+}
+
+/// A text or binary message of which something is here and something is missing.
+struct OpenMessage {
+    opcode: Opcode,
+    fragments: u32,
+    bytes: Vec<u8>,
+    /// Of a text: the bytes known to be whole characters. At most three bytes are behind it.
+    checked: usize,
+}
+
+/// A frame that completes a message or is a control frame; the payload is `None` if it is in `Unfinished`.
+struct Complete<'i> {
+    opcode: Opcode,
+    payload: Option<&'i [u8]>,
+}
+
+impl FrameDecoder {
+    /// A decoder for the bytes that follow the opening handshake.
+    pub fn new(limits: FrameLimits) -> Self {
+        Self {
+            limits,
+            state: State::BETWEEN_FRAMES,
+            unfinished: None,
+        }
+    }
+
+    /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that more
+    /// bytes are needed; `input` is then empty. Call it until it says so: only then is the memory of a message that came
+    /// in parts released.
+    ///
+    /// After [`Message::Close`] all further bytes are thrown away and the answer is `None`.
+    ///
+    /// # Errors
+    ///
+    /// The rule or limit that the client broke, as soon as the bytes show it (text is checked while it arrives).
+    /// Nothing after it can be understood: every further call throws its input away and returns the same error.
+    pub fn decode<'a, 'i: 'a>(
+        &'a mut self,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Message<'a>>, FrameError> {
+        self.release();
+        let Complete { opcode, payload } = match self.advance(input) {
+            Ok(Some(complete)) => complete,
+            Ok(None) => return Ok(None),
+            Err(error) => {
+                *input = &mut [];
+                self.unfinished = None;
+                self.state = State::Failed(error.clone());
+                return Err(error);
+            }
+        };
+        let payload: &'a [u8] = match payload {
+            Some(lent) => lent,
+            None => self
+                .unfinished
+                .as_deref()
+                .map_or(&[], |unfinished| unfinished.payload(opcode)),
+        };
+        let message = match opcode {
+            Opcode::Text => str::from_utf8(payload)
+                .map(Message::Text)
+                .map_err(|_| FrameError::InvalidText),
+            Opcode::Binary => Ok(Message::Binary(payload)),
+            Opcode::Ping => Ok(Message::Ping(payload)),
+            Opcode::Pong => Ok(Message::Pong(payload)),
+            Opcode::Close => parse_close(payload).map(Message::Close),
+        };
+        if let Err(error) = &message {
+            *input = &mut [];
+            self.state = State::Failed(error.clone());
+        }
+        message.map(Some)
+    }
+
+    /// Whether nothing is buffered: no part of a frame and no part of a message.
+    pub fn is_idle(&self) -> bool {
+        let message_open = self
+            .unfinished
+            .as_deref()
+            .is_some_and(|unfinished| unfinished.message.is_some());
+        match self.state {
+            State::Header { len, .. } => len == 0 && !message_open,
+            State::Payload(_) => false,
+            State::Delivered(opcode) => !opcode.is_control() || !message_open,
+            State::Closed | State::Failed(_) => true,
+        }
+    }
+
+    /// Bytes of heap held at the moment; 0 when idle after a [`decode`](Self::decode) that returned `None`.
+    pub fn heap_bytes(&self) -> usize {
+        self.unfinished.as_deref().map_or(0, |unfinished| {
+            let message = unfinished
+                .message
+                .as_ref()
+                .map_or(0, |message| message.bytes.capacity());
+            size_of::<Unfinished>() + message + unfinished.control.capacity()
+        })
+    }
+
+    /// Frees what the message returned by the call before was lent from.
+    fn release(&mut self) {
+        match self.state {
+            State::Header { .. } | State::Payload(_) => {}
+            State::Delivered(opcode) => {
+                self.state = State::BETWEEN_FRAMES;
+                match self.unfinished.as_deref_mut() {
+                    Some(unfinished) if opcode.is_control() && unfinished.message.is_some() => {
+                        unfinished.control = Vec::new();
+                    }
+                    _ => self.unfinished = None,
+                }
+            }
+            State::Closed | State::Failed(_) => self.unfinished = None,
+        }
+    }
+
+    /// Reads frames until one completes something that the caller wants to see.
+    fn advance<'i>(
+        &mut self,
+        input: &mut &'i mut [u8],
+    ) -> Result<Option<Complete<'i>>, FrameError> {
+        loop {
+            let mut frame = match &self.state {
+                State::Payload(frame) => *frame,
+                State::Header { .. } | State::Delivered(_) => match self.read_header(input)? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+                State::Closed => {
+                    *input = &mut [];
+                    return Ok(None);
+                }
+                State::Failed(error) => return Err(error.clone()),
+            };
+
+            let chunk = take_front(input, frame.remaining);
+            if chunk.is_empty() && frame.remaining > 0 {
+                // Only the header is here. Nothing is stored yet, so the payload can still be lent if it comes in one piece.
+                self.state = State::Payload(frame);
+                return Ok(None);
+            }
+            unmask(chunk, frame.mask);
+
+            let is_whole =
+                chunk.len() == frame.remaining && frame.fin && !self.has_stored_part_of(&frame);
+            if let (Some(opcode), true) = (frame.opcode, is_whole) {
+                self.state = if opcode == Opcode::Close {
+                    State::Closed
+                } else {
+                    State::BETWEEN_FRAMES
+                };
+                return Ok(Some(Complete {
+                    opcode,
+                    payload: Some(chunk),
+                }));
+            }
+
+            let opcode = self.store(&frame, chunk)?;
+            frame.remaining -= chunk.len();
+            if frame.remaining > 0 {
+                frame.mask.rotate_left(chunk.len() % 4);
+                self.state = State::Payload(frame);
+                return Ok(None);
+            }
+            if frame.fin {
+                self.check_stored(opcode)?;
+                self.state = if opcode == Opcode::Close {
+                    State::Closed
+                } else {
+                    State::Delivered(opcode)
+                };
+                return Ok(Some(Complete {
+                    opcode,
+                    payload: None,
+                }));
+            }
+            self.state = State::BETWEEN_FRAMES;
+        }
+    }
+
+    /// Takes a header from the front of `input`; what there is of an incomplete one is kept.
+    fn read_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Frame>, FrameError> {
+        let (mut bytes, kept) = match self.state {
+            State::Header { bytes, len } if len > 0 => (bytes, usize::from(len)),
+            _ => {
+                // The usual case: parsed where it lies.
+                if let Some((frame, len)) = self.parse_header(input)? {
+                    take_front(input, len);
+                    return Ok(Some(frame));
+                }
+                ([0; MAX_CLIENT_HEADER], 0)
+            }
+        };
+        let new = input.len().min(MAX_CLIENT_HEADER - kept);
+        bytes[kept..kept + new].copy_from_slice(&input[..new]);
+        if let Some((frame, len)) = self.parse_header(&bytes[..kept + new])? {
+            // What was kept was no whole header, so at least one byte of it is new.
+            take_front(input, len - kept);
+            return Ok(Some(frame));
+        }
+        // A header is at most MAX_CLIENT_HEADER bytes, so an incomplete one means that all of the input was copied.
+        take_front(input, new);
+        self.state = State::Header {
+            bytes,
+            len: (kept + new) as u8,
+        };
+        Ok(None)
+    }
+
+    /// The header at the front of `bytes` and its length, or `None` if it is not all there. Each rule is checked as soon as
+    /// the byte that can break it is there.
+    fn parse_header(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, FrameError> {
+        let Some(&first) = bytes.first() else {
+            return Ok(None);
+        };
+        if first & RSV != 0 {
+            return Err(FrameError::ReservedBits);
+        }
+        let fin = first & FIN != 0;
+        let opcode = match first & OPCODE {
+            0x0 => None,
+            0x1 => Some(Opcode::Text),
+            0x2 => Some(Opcode::Binary),
+            0x8 => Some(Opcode::Close),
+            0x9 => Some(Opcode::Ping),
+            0xa => Some(Opcode::Pong),
+            unknown => return Err(FrameError::UnknownOpcode(unknown)),
+        };
+        let open = self
+            .unfinished
+            .as_deref()
+            .and_then(|unfinished| unfinished.message.as_ref());
+        let is_control = opcode.is_some_and(Opcode::is_control);
+        match (opcode, open) {
+            (Some(_), _) if is_control => {
+                if !fin {
+                    return Err(FrameError::ControlFragmented);
+                }
+            }
+            (Some(_), Some(_)) => return Err(FrameError::ExpectedContinuation),
+            (None, None) => return Err(FrameError::UnexpectedContinuation),
+            (None, Some(message)) if message.fragments >= self.limits.max_fragments => {
+                return Err(FrameError::TooManyFragments);
+            }
+            (Some(_), None) | (None, Some(_)) => {}
+        }
+
+        let Some(&second) = bytes.get(1) else {
+            return Ok(None);
+        };
+        if second & MASKED == 0 {
+            return Err(FrameError::NotMasked);
+        }
+        let short = second & SHORT_LENGTH;
+        if is_control && usize::from(short) > MAX_CONTROL_PAYLOAD {
+            return Err(FrameError::ControlTooLong);
+        }
+        let (length, rest) = match short {
+            LENGTH_16 => {
+                let Some((length, rest)) = bytes[2..].split_first_chunk() else {
+                    return Ok(None);
+                };
+                let length = u64::from(u16::from_be_bytes(*length));
+                if length < u64::from(LENGTH_16) {
+                    return Err(FrameError::LengthNotMinimal);
+                }
+                (length, rest)
+            }
+            LENGTH_64 => {
+                let Some((length, rest)) = bytes[2..].split_first_chunk() else {
+                    return Ok(None);
+                };
+                let length = u64::from_be_bytes(*length);
+                if length >> 63 != 0 {
+                    return Err(FrameError::LengthTopBit);
+                }
+                if length <= u64::from(u16::MAX) {
+                    return Err(FrameError::LengthNotMinimal);
+                }
+                (length, rest)
+            }
+            short => (u64::from(short), &bytes[2..]),
+        };
+        let remaining = usize::try_from(length).map_err(|_| FrameError::MessageTooLong)?;
+        let stored = open.map_or(0, |message| message.bytes.len());
+        if !is_control && remaining > self.limits.max_payload.saturating_sub(stored) {
+            return Err(FrameError::MessageTooLong);
+        }
+        let Some((&mask, rest)) = rest.split_first_chunk() else {
+            return Ok(None);
+        };
+        Ok(Some((
+            Frame {
+                opcode,
+                fin,
+                mask,
+                remaining,
+            },
+            bytes.len() - rest.len(),
+        )))
+    }
+
+    /// Whether a part of this frame's message is in `unfinished`. A continuation always has one, even an empty one.
+    fn has_stored_part_of(&self, frame: &Frame) -> bool {
+        self.unfinished
+            .as_deref()
+            .is_some_and(|unfinished| match frame.opcode {
+                Some(opcode) if opcode.is_control() => !unfinished.control.is_empty(),
+                _ => unfinished.message.is_some(),
+            })
+    }
+
+    /// Appends the next `chunk` of the frame's payload to what is stored; returns the opcode of the message it belongs to.
+    fn store(&mut self, frame: &Frame, chunk: &[u8]) -> Result<Opcode, FrameError> {
+        let max_payload = self.limits.max_payload;
+        let unfinished = self.unfinished.get_or_insert_default();
+        if let Some(opcode) = frame.opcode
+            && opcode.is_control()
+        {
+            let end = unfinished.control.len() + frame.remaining;
+            append(&mut unfinished.control, chunk, end);
+            return Ok(opcode);
+        }
+
+        let message = unfinished.message.get_or_insert_with(|| OpenMessage {
+            // `parse_header` lets a continuation pass only while a message is open, so this frame opens it.
+            opcode: frame.opcode.unwrap_or(Opcode::Binary),
+            fragments: 0,
+            bytes: Vec::new(),
+            checked: 0,
+        });
+        let end = if frame.fin {
+            message.bytes.len() + frame.remaining
+        } else {
+            max_payload
+        };
+        append(&mut message.bytes, chunk, end);
+        if chunk.len() == frame.remaining {
+            // Counted at its end, which each frame reaches once. 1,024 of them cannot overflow, and `parse_header`
+            // has compared the count with the limit.
+            message.fragments = message.fragments.saturating_add(1);
+        }
+        if message.opcode == Opcode::Text {
+            message.check_text()?;
+        }
+        Ok(message.opcode)
+    }
+
+    /// The checks that need all of a stored payload. Lent ones are checked while they are handed out; here the error still
+    /// finds the memory free to be released.
+    fn check_stored(&self, opcode: Opcode) -> Result<(), FrameError> {
+        let Some(unfinished) = self.unfinished.as_deref() else {
+            return Ok(());
+        };
+        match (opcode, &unfinished.message) {
+            (Opcode::Text, Some(message)) if message.checked < message.bytes.len() => {
+                Err(FrameError::InvalidText)
+            }
+            (Opcode::Close, _) => parse_close(&unfinished.control).map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for FrameDecoder {
+    /// Sizes only: what clients send does not belong in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameDecoder")
+            .field("limits", &self.limits)
+            .field("is_idle", &self.is_idle())
+            .field("heap_bytes", &self.heap_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Unfinished {
+    fn payload(&self, opcode: Opcode) -> &[u8] {
+        if opcode.is_control() {
+            &self.control
+        } else {
+            self.message.as_ref().map_or(&[], |message| &message.bytes)
+        }
+    }
+}
+
+impl OpenMessage {
+    /// Fails as soon as no continuation can make the text valid; an unfinished character at the end is no error yet.
+    fn check_text(&mut self) -> Result<(), FrameError> {
+        match str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(_) => self.checked = self.bytes.len(),
+            Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
+            Err(_) => return Err(FrameError::InvalidText),
+        }
+        Ok(())
+    }
+}
+
+/// Cuts up to `len` bytes off the front of `input`.
+fn take_front<'i>(input: &mut &'i mut [u8], len: usize) -> &'i mut [u8] {
+    let bytes = std::mem::take(input);
+    let (front, rest) = bytes.split_at_mut(len.min(bytes.len()));
+    *input = rest;
+    front
+}
+
+/// Appends with doubled capacity, so that many small chunks cost linear time, but with none beyond `end`, the
+/// length that `bytes` may reach.
+fn append(bytes: &mut Vec<u8>, chunk: &[u8], end: usize) {
+    let needed = bytes.len() + chunk.len();
+    if needed > bytes.capacity() {
+        let doubled = bytes.capacity().saturating_mul(2).min(end);
+        bytes.reserve_exact(needed.max(doubled) - bytes.len());
+    }
+    bytes.extend_from_slice(chunk);
+}
+
+/// XORs the masking key over `bytes`, eight at a time; in native byte order the word's layout is the bytes' own.
+pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, tail) = bytes.as_chunks_mut();
+    for eight in words {
+        *eight = (u64::from_ne_bytes(*eight) ^ word).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(mask.into_iter().cycle()) {
+        *byte ^= key;
+    }
+}
+
+fn parse_close(payload: &[u8]) -> Result<Option<(u16, &str)>, FrameError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(FrameError::CloseTooShort)
+        };
+    };
+    let code = u16::from_be_bytes(*code);
+    if !is_sendable_close_code(code) {
+        return Err(FrameError::InvalidCloseCode(code));
+    }
+    match str::from_utf8(reason) {
+        Ok(reason) => Ok(Some((code, reason))),
+        Err(_) => Err(FrameError::InvalidCloseReason),
+    }
+}

@@ -1,0 +1,457 @@
+//! A scanner over JSON text: checks it, bounds its nesting and finds its parts, without a tree and without recursion.
+//!
+//! It accepts what JavaScript's `JSON.parse` accepts: lone surrogate escapes and numbers beyond a double included, so
+//! that text which a JavaScript client may send passes through untouched.
+
+use crate::limits::MAX_DEPTH_OPTION;
+
+/// Why JSON text was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Not JSON.
+    #[error("not JSON")]
+    Syntax,
+    /// Arrays and objects nest deeper than allowed.
+    #[error("nested too deeply")]
+    Depth,
+}
+
+/// What a JSON value is, told by its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonKind {
+    /// An object.
+    Object,
+    /// An array.
+    Array,
+    /// A string.
+    String,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Bool,
+    /// `null`.
+    Null,
+}
+
+/// Checks that `text` is one JSON value with white space around it at most, nested at most `max_depth` levels (capped at
+/// [`MAX_DEPTH_OPTION`]), and tells what it is.
+///
+/// # Errors
+/// [`JsonError`].
+pub fn check(text: &str, max_depth: usize) -> Result<JsonKind, JsonError> {
+    let mut scanner = Scanner::new(text, max_depth);
+    let kind = scanner.value(None)?;
+    scanner.end()?;
+    Ok(kind)
+}
+
+/// Walks over JSON text.
+pub(crate) struct Scanner<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    max_depth: usize,
+}
+
+/// Finds objects of the form `{"_placeholder":true,"num":N}` while the scanner passes them.
+pub(crate) struct Placeholders {
+    /// Attachments that there are.
+    pub(crate) count: usize,
+    /// Whether a placeholder's number names none of them.
+    pub(crate) illegal: bool,
+    open: Vec<OpenObject>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct OpenObject {
+    key: Key,
+    placeholder: bool,
+    number_in_range: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Key {
+    #[default]
+    Other,
+    Placeholder,
+    Number,
+}
+
+impl Placeholders {
+    pub(crate) fn new(count: usize) -> Self {
+        Self { count, illegal: false, open: Vec::new() }
+    }
+
+    fn key(&mut self, raw: &[u8]) {
+        if let Some(object) = self.open.last_mut() {
+            object.key = if is_key(raw, b"_placeholder") {
+                Key::Placeholder
+            } else if is_key(raw, b"num") {
+                Key::Number
+            } else {
+                Key::Other
+            };
+        }
+    }
+
+    /// A value ended. The last of several equal keys counts, as in JavaScript.
+    fn value(&mut self, raw: &[u8]) {
+        let count = self.count;
+        let Some(object) = self.open.last_mut() else { return };
+        match object.key {
+            Key::Placeholder => object.placeholder = raw == b"true",
+            Key::Number => {
+                let number = std::str::from_utf8(raw).ok().and_then(|text| text.parse::<f64>().ok());
+                // A fraction passes here as it does in Node; only a handler that wants the bytes will miss them.
+                object.number_in_range = number.is_some_and(|number| number >= 0.0 && number < count as f64);
+            }
+            Key::Other => {}
+        }
+        object.key = Key::Other;
+    }
+
+    fn close(&mut self) {
+        if let Some(object) = self.open.pop() {
+            self.illegal |= object.placeholder && !object.number_in_range;
+        }
+    }
+}
+
+/// Whether the raw string (without its quotes) spells `name` once its escapes are undone. Only `\uXXXX` escapes can spell
+/// letters, digits and `_`.
+fn is_key(raw: &[u8], name: &[u8]) -> bool {
+    if !raw.contains(&b'\\') {
+        return raw == name;
+    }
+    let mut rest = raw;
+    for expected in name {
+        rest = match rest {
+            [b'\\', b'u', a, b, c, d, after @ ..] => {
+                let digits = [*a, *b, *c, *d];
+                let code = std::str::from_utf8(&digits).ok().and_then(|hex| u16::from_str_radix(hex, 16).ok());
+                if code != Some(u16::from(*expected)) {
+                    return false;
+                }
+                after
+            }
+            [byte, after @ ..] if byte == expected => after,
+            _ => return false,
+        };
+    }
+    rest.is_empty()
+}
+
+enum Expect {
+    Value,
+    FirstKey,
+    Key,
+    AfterValue,
+}
+
+impl<'a> Scanner<'a> {
+    pub(crate) fn new(text: &'a str, max_depth: usize) -> Self {
+        Self { bytes: text.as_bytes(), position: 0, max_depth: max_depth.min(MAX_DEPTH_OPTION) }
+    }
+
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    pub(crate) fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.position).copied()
+    }
+
+    pub(crate) fn skip_white_space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.position += 1;
+        }
+    }
+
+    /// Takes `byte` if it comes next.
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
+        let taken = self.peek() == Some(byte);
+        self.position += usize::from(taken);
+        taken
+    }
+
+    /// Nothing but white space may be left.
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
+        self.skip_white_space();
+        if self.position == self.bytes.len() { Ok(()) } else { Err(JsonError::Syntax) }
+    }
+
+    /// Passes over one value, white space before it included.
+    pub(crate) fn value(&mut self, mut placeholders: Option<&mut Placeholders>) -> Result<JsonKind, JsonError> {
+        // One bit a level: 1 is an object, 0 an array.
+        let mut stack = [0u64; MAX_DEPTH_OPTION / 64];
+        let mut depth = 0;
+        let mut expect = Expect::Value;
+        let mut kind = None;
+        loop {
+            self.skip_white_space();
+            match expect {
+                Expect::Value => {
+                    let start = self.position;
+                    let found = self.opening()?;
+                    kind = kind.or(Some(found));
+                    match found {
+                        JsonKind::Object | JsonKind::Array => {
+                            if depth == self.max_depth {
+                                return Err(JsonError::Depth);
+                            }
+                            let bit = 1 << (depth % 64);
+                            if found == JsonKind::Object {
+                                stack[depth / 64] |= bit;
+                                if let Some(placeholders) = placeholders.as_deref_mut() {
+                                    placeholders.open.push(OpenObject::default());
+                                }
+                                expect = Expect::FirstKey;
+                            } else {
+                                stack[depth / 64] &= !bit;
+                                self.skip_white_space();
+                                expect = if self.peek() == Some(b']') { Expect::AfterValue } else { Expect::Value };
+                            }
+                            depth += 1;
+                        }
+                        _ => {
+                            if let Some(placeholders) = placeholders.as_deref_mut() {
+                                // A string never equals `true` nor reads as a number, quotes included.
+                                if top_is_object(&stack, depth) {
+                                    placeholders.value(&self.bytes[start..self.position]);
+                                }
+                            }
+                            expect = Expect::AfterValue;
+                        }
+                    }
+                }
+                Expect::FirstKey | Expect::Key => {
+                    if matches!(expect, Expect::FirstKey) && self.peek() == Some(b'}') {
+                        expect = Expect::AfterValue;
+                        continue;
+                    }
+                    let start = self.position;
+                    if !self.take(b'"') {
+                        return Err(JsonError::Syntax);
+                    }
+                    self.string()?;
+                    if let Some(placeholders) = placeholders.as_deref_mut() {
+                        placeholders.key(&self.bytes[start + 1..self.position - 1]);
+                    }
+                    self.skip_white_space();
+                    if !self.take(b':') {
+                        return Err(JsonError::Syntax);
+                    }
+                    expect = Expect::Value;
+                }
+                Expect::AfterValue => {
+                    if depth == 0 {
+                        break;
+                    }
+                    let object = top_is_object(&stack, depth);
+                    if self.take(b',') {
+                        expect = if object { Expect::Key } else { Expect::Value };
+                    } else if self.take(if object { b'}' } else { b']' }) {
+                        depth -= 1;
+                        if let Some(placeholders) = placeholders.as_deref_mut() {
+                            if object {
+                                placeholders.close();
+                            }
+                            if top_is_object(&stack, depth) {
+                                placeholders.value(b"");
+                            }
+                        }
+                    } else {
+                        return Err(JsonError::Syntax);
+                    }
+                }
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        kind.ok_or(JsonError::Syntax)
+    }
+
+    /// Passes over a scalar, or over the opening bracket of an array or object.
+    fn opening(&mut self) -> Result<JsonKind, JsonError> {
+        match self.peek() {
+            Some(b'"') => {
+                self.position += 1;
+                self.string()?;
+                Ok(JsonKind::String)
+            }
+            Some(b'{') => {
+                self.position += 1;
+                Ok(JsonKind::Object)
+            }
+            Some(b'[') => {
+                self.position += 1;
+                Ok(JsonKind::Array)
+            }
+            Some(b't') => self.literal(b"true", JsonKind::Bool),
+            Some(b'f') => self.literal(b"false", JsonKind::Bool),
+            Some(b'n') => self.literal(b"null", JsonKind::Null),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            _ => Err(JsonError::Syntax),
+        }
+    }
+
+    fn literal(&mut self, literal: &[u8], kind: JsonKind) -> Result<JsonKind, JsonError> {
+        if self.bytes[self.position..].starts_with(literal) {
+            self.position += literal.len();
+            Ok(kind)
+        } else {
+            Err(JsonError::Syntax)
+        }
+    }
+
+    fn number(&mut self) -> Result<JsonKind, JsonError> {
+        self.take(b'-');
+        if !self.take(b'0') {
+            self.digits()?;
+        }
+        if self.take(b'.') {
+            self.digits()?;
+        }
+        if self.take(b'e') || self.take(b'E') {
+            if !self.take(b'+') {
+                self.take(b'-');
+            }
+            self.digits()?;
+        }
+        Ok(JsonKind::Number)
+    }
+
+    /// One digit at least.
+    fn digits(&mut self) -> Result<(), JsonError> {
+        let start = self.position;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.position += 1;
+        }
+        if self.position > start { Ok(()) } else { Err(JsonError::Syntax) }
+    }
+
+    /// The rest of a string after its opening quote.
+    fn string(&mut self) -> Result<(), JsonError> {
+        loop {
+            self.position += plain_prefix(&self.bytes[self.position..]);
+            match self.peek() {
+                Some(b'"') => {
+                    self.position += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => {
+                    self.position += 1;
+                    self.escape()?;
+                }
+                // A control character must be escaped.
+                _ => return Err(JsonError::Syntax),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        let length = match self.peek() {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 1,
+            Some(b'u') => {
+                let digits = self.bytes.get(self.position + 1..self.position + 5).ok_or(JsonError::Syntax)?;
+                if !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(JsonError::Syntax);
+                }
+                5
+            }
+            _ => return Err(JsonError::Syntax),
+        };
+        self.position += length;
+        Ok(())
+    }
+}
+
+fn top_is_object(stack: &[u64], depth: usize) -> bool {
+    depth > 0 && stack[(depth - 1) / 64] & (1 << ((depth - 1) % 64)) != 0
+}
+
+/// Bytes before the first quote, backslash or control character; eight at a time.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let mut at = 0;
+    let mut chunks = bytes.chunks_exact(8);
+    for chunk in &mut chunks {
+        let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
+        let quote = zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
+        // A borrow can only spoil bytes above the first hit, so the lowest bit set is right.
+        let hit = quote | backslash | control;
+        if hit != 0 {
+            return at + (hit.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let tail = chunks.remainder();
+    at + tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(tail.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MAX_DEPTH;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_json_parse_accepts_is_accepted() {
+        for (text, kind) in [
+            ("{}", JsonKind::Object),
+            (" [ ] ", JsonKind::Array),
+            (r#"{"a":[1,2,{"b":null}],"c":"d"}"#, JsonKind::Object),
+            (r#""\ud800""#, JsonKind::String),
+            ("1e400", JsonKind::Number),
+            ("-0", JsonKind::Number),
+            ("true\n", JsonKind::Bool),
+            ("null", JsonKind::Null),
+            ("[[],{},[{}],\"]\"]", JsonKind::Array),
+        ] {
+            assert_eq!(check(text, MAX_DEPTH), Ok(kind), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_json_parse_refuses_is_refused() {
+        for text in [
+            "", " ", "[", "]", "{", "[1", "[1,", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{1:2}", "'a'", "\"a",
+            "\"\\x\"", "\"\\u12\"", "\"\n\"", "01", "1.", ".5", "+1", "1e", "-", "NaN", "tru", "nulll", "[1]x", "[1 2]",
+            "{\"a\" 1}", "[}", "{]",
+        ] {
+            assert_eq!(check(text, MAX_DEPTH), Err(JsonError::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_at_the_limit_and_one_past_it() {
+        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert_eq!(check(&nested(MAX_DEPTH), MAX_DEPTH), Ok(JsonKind::Array));
+        assert_eq!(check(&nested(MAX_DEPTH + 1), MAX_DEPTH), Err(JsonError::Depth));
+        assert_eq!(check(&nested(MAX_DEPTH_OPTION), usize::MAX), Ok(JsonKind::Array));
+        assert_eq!(check(&nested(MAX_DEPTH_OPTION + 1), usize::MAX), Err(JsonError::Depth));
+        let objects = "{\"a\":".repeat(MAX_DEPTH) + "1" + &"}".repeat(MAX_DEPTH);
+        assert_eq!(check(&objects, MAX_DEPTH), Ok(JsonKind::Object));
+        assert_eq!(check(&objects, MAX_DEPTH - 1), Err(JsonError::Depth));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_serde_json(text in r#"[\[\]{}:,"\\ 0-9a-fntrulse.+-]{0,24}"#) {
+            let expected = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            prop_assert_eq!(check(&text, MAX_DEPTH).is_ok(), expected, "{}", text);
+        }
+
+        #[test]
+        fn strings_of_any_bytes(text in ".{0,40}") {
+            let json = serde_json::to_string(&text).unwrap();
+            prop_assert_eq!(check(&json, MAX_DEPTH), Ok(JsonKind::String));
+            prop_assert!(check(&json[..json.len() - 1], MAX_DEPTH).is_err());
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! Values into arguments: serde to JSON text, with bytes taken out as attachments.
+
+use crate::args::Args;
+use crate::byte_str::ByteStr;
+use crate::limits::MAX_PACKET_BYTES;
+use bytes::Bytes;
+use serde::Serialize;
+use serde::ser::{self, Impossible, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter};
+use std::io;
+
+/// What can be emitted: every [`Serialize`] type, and [`Args`] themselves (relayed as they are).
+///
+/// A tuple (or fixed-size array) is several arguments, `()` is none, anything else is one argument. Bytes (whatever
+/// serialises through `serialize_bytes`: [`bytes::Bytes`], `serde_bytes`) become attachments, at any depth.
+#[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
+pub trait ToArgs {
+    /// Writes the arguments.
+    ///
+    /// # Errors
+    /// [`ToArgsError`].
+    fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError>;
+}
+
+/// Why a value could not be made into arguments.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToArgsError {
+    /// The value's own `Serialize` failed, or JSON cannot hold it (a map with keys that are no strings).
+    #[error("the value cannot be written as JSON: {0}")]
+    Value(#[from] serde_json::Error),
+    /// Text and attachments together pass [`MAX_PACKET_BYTES`].
+    #[error("larger than the {MAX_PACKET_BYTES} bytes of one packet")]
+    TooLarge,
+}
+
+impl<T: Serialize + ?Sized> ToArgs for T {
+    fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+        match self.serialize(Spread(writer)) {
+            Ok(()) => Ok(()),
+            Err(Shape::One) => writer.push_value(self),
+            Err(Shape::Failed(error)) => Err(error),
+        }
+    }
+}
+
+impl ToArgs for Args {
+    fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+        if !self.is_empty() {
+            writer.separate();
+            writer.json.extend_from_slice(self.items_bytes());
+            writer.attachments.extend_from_slice(self.attachments());
+        }
+        Ok(())
+    }
+}
+
+/// Collects arguments.
+#[derive(Debug, Default)]
+pub struct ArgsWriter {
+    json: Vec<u8>,
+    attachments: Vec<Bytes>,
+}
+
+impl ArgsWriter {
+    /// Adds one argument.
+    ///
+    /// # Errors
+    /// [`ToArgsError`].
+    pub fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ToArgsError> {
+        self.separate();
+        let formatter = Extracting { attachments: &mut self.attachments };
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.json, formatter))?;
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> Result<Args, ToArgsError> {
+        let size = self.attachments.iter().fold(self.json.len(), |size, bytes| size.saturating_add(bytes.len()));
+        if size > MAX_PACKET_BYTES {
+            return Err(ToArgsError::TooLarge);
+        }
+        // serde_json writes UTF-8 only, so this fails for nobody.
+        let items = ByteStr::from_utf8(Bytes::from(self.json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
+        Ok(Args::from_parts(items, self.attachments))
+    }
+
+    fn separate(&mut self) {
+        if !self.json.is_empty() {
+            self.json.push(b',');
+        }
+    }
+}
+
+/// Writes JSON as `JSON.stringify` does: numbers in JavaScript's spelling, and bytes as placeholders.
+struct Extracting<'a> {
+    attachments: &'a mut Vec<Bytes>,
+}
+
+impl Formatter for Extracting<'_> {
+    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
+        let number = self.attachments.len();
+        self.attachments.push(Bytes::copy_from_slice(value));
+        write!(writer, r#"{{"_placeholder":true,"num":{number}}}"#)
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        write_number(writer, value, |json| CompactFormatter.write_f64(json, value))
+    }
+
+    fn write_f32<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
+        write_number(writer, f64::from(value), |json| CompactFormatter.write_f32(json, value))
+    }
+}
+
+/// Writes a finite float as JavaScript spells it: `3.0` as `3`, `-0.0` as `0`, `1e21` as `1e+21`, and decimals from 1e-7
+/// up to 1e21.
+fn write_number<W: ?Sized + io::Write>(
+    writer: &mut W,
+    value: f64,
+    rust: impl FnOnce(&mut &mut [u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    if value == 0.0 {
+        return writer.write_all(b"0");
+    }
+    // 24 bytes hold the shortest form of any double.
+    let mut buffer = [0u8; 32];
+    let mut free = &mut buffer[..];
+    rust(&mut free)?;
+    let length = 32 - free.len();
+    let text = &buffer[..length];
+    let magnitude = value.abs();
+    if let Some(integer) = text.strip_suffix(b".0") {
+        return writer.write_all(integer);
+    }
+    let Some(e) = text.iter().position(|byte| *byte == b'e') else {
+        if magnitude >= 1e-6 {
+            return writer.write_all(text);
+        }
+        return write_exponent(writer, value);
+    };
+    if (1e-6..1e21).contains(&magnitude) {
+        return write!(writer, "{value}");
+    }
+    let (mantissa, exponent) = (&text[..e], &text[e + 1..]);
+    writer.write_all(mantissa.strip_suffix(b".0").unwrap_or(mantissa))?;
+    writer.write_all(b"e")?;
+    if !exponent.starts_with(b"-") && !exponent.starts_with(b"+") {
+        writer.write_all(b"+")?;
+    }
+    writer.write_all(exponent)
+}
+
+/// A number under 1e-6 that Rust writes as a decimal and JavaScript with an exponent.
+fn write_exponent<W: ?Sized + io::Write>(writer: &mut W, value: f64) -> io::Result<()> {
+    write!(writer, "{value:e}")
+}
+
+/// The top level of a value: spreads a tuple into several arguments. Whatever else it meets it leaves alone and says so
+/// with [`Shape::One`], so that the value is then written as one argument by serde_json itself.
+struct Spread<'a>(&'a mut ArgsWriter);
+
+#[derive(Debug, thiserror::Error)]
+enum Shape {
+    #[error("one value")]
+    One,
+    #[error(transparent)]
+    Failed(#[from] ToArgsError),
+}
+
+impl ser::Error for Shape {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self::Failed(ToArgsError::Value(ser::Error::custom(message)))
+    }
+}
+
+macro_rules! one {
+    ($($method:ident($($type:ty),*) -> $ok:ty;)*) => {
+        $(fn $method(self, $(_: $type),*) -> Result<$ok, Shape> {
+            Err(Shape::One)
+        })*
+    };
+}
+
+impl<'a> Serializer for Spread<'a> {
+    type Ok = ();
+    type Error = Shape;
+    type SerializeSeq = Impossible<(), Shape>;
+    type SerializeTuple = Self;
+    type SerializeTupleStruct = Self;
+    type SerializeTupleVariant = Impossible<(), Shape>;
+    type SerializeMap = Impossible<(), Shape>;
+    type SerializeStruct = Impossible<(), Shape>;
+    type SerializeStructVariant = Impossible<(), Shape>;
+
+    one! {
+        serialize_bool(bool) -> ();
+        serialize_i8(i8) -> ();
+        serialize_i16(i16) -> ();
+        serialize_i32(i32) -> ();
+        serialize_i64(i64) -> ();
+        serialize_i128(i128) -> ();
+        serialize_u8(u8) -> ();
+        serialize_u16(u16) -> ();
+        serialize_u32(u32) -> ();
+        serialize_u64(u64) -> ();
+        serialize_u128(u128) -> ();
+        serialize_f32(f32) -> ();
+        serialize_f64(f64) -> ();
+        serialize_char(char) -> ();
+        serialize_str(&str) -> ();
+        serialize_bytes(&[u8]) -> ();
+        serialize_none() -> ();
+        serialize_unit_struct(&'static str) -> ();
+        serialize_unit_variant(&'static str, u32, &'static str) -> ();
+        serialize_seq(Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
+        serialize_map(Option<usize>) -> Self::SerializeMap;
+        serialize_struct(&'static str, usize) -> Self::SerializeStruct;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Self::SerializeStructVariant;
+    }
+
+    fn serialize_unit(self) -> Result<(), Shape> {
+        Ok(())
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, _: &T) -> Result<(), Shape> {
+        Err(Shape::One)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Shape> {
+        value.serialize(self)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        _: &'static str,
+        _: u32,
+        _: &'static str,
+        _: &T,
+    ) -> Result<(), Shape> {
+        Err(Shape::One)
+    }
+
+    fn serialize_tuple(self, _: usize) -> Result<Self, Shape> {
+        Ok(self)
+    }
+
+    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Shape> {
+        Ok(self)
+    }
+}
+
+impl ser::SerializeTuple for Spread<'_> {
+    type Ok = ();
+    type Error = Shape;
+
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Shape> {
+        Ok(self.0.push_value(value)?)
+    }
+
+    fn end(self) -> Result<(), Shape> {
+        Ok(())
+    }
+}
+
+impl ser::SerializeTupleStruct for Spread<'_> {
+    type Ok = ();
+    type Error = Shape;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Shape> {
+        Ok(self.0.push_value(value)?)
+    }
+
+    fn end(self) -> Result<(), Shape> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_bytes::Bytes as Binary;
+    use serde_json::json;
+
+    fn items<T: ToArgs + ?Sized>(value: &T) -> String {
+        Args::of(value).unwrap().items().to_owned()
+    }
+
+    #[test]
+    fn tuples_spread_and_everything_else_is_one_argument() {
+        assert_eq!(items(&()), "");
+        assert_eq!(items("a"), r#""a""#);
+        assert_eq!(items(&(1, "b", true)), r#"1,"b",true"#);
+        assert_eq!(items(&[1, 2]), "1,2");
+        assert_eq!(items(&vec![1, 2]), "[1,2]");
+        assert_eq!(items(&vec![(1, 2)]), "[[1,2]]");
+        assert_eq!(items(&Some((1, 2))), "[1,2]");
+        assert_eq!(items(&None::<u8>), "null");
+        assert_eq!(items(&json!({"a": [1, null]})), r#"{"a":[1,null]}"#);
+        let raw = serde_json::value::RawValue::from_string("{ \"k\" : 1e400 }".to_owned()).unwrap();
+        assert_eq!(items(&raw), "{ \"k\" : 1e400 }");
+        assert_eq!(items(&(raw, ())), "{ \"k\" : 1e400 },null");
+    }
+
+    #[test]
+    fn bytes_become_attachments_in_depth_first_order() {
+        #[derive(Serialize)]
+        struct Nested<'a> {
+            a: Vec<&'a Binary>,
+            b: u8,
+        }
+        let nested = Nested { a: vec![Binary::new(&[1]), Binary::new(&[])], b: 2 };
+        let args = Args::event("n", &(nested, Binary::new(&[3]))).unwrap();
+        assert_eq!(
+            args.items(),
+            r#""n",{"a":[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}],"b":2},{"_placeholder":true,"num":2}"#
+        );
+        assert_eq!(args.attachments(), [&[1][..], &[], &[3]]);
+        assert_eq!(Args::of(Binary::new(&[9])).unwrap().attachments(), [&[9][..]]);
+    }
+
+    #[test]
+    fn relayed_arguments_are_not_touched() {
+        let args = Args::of(&(Binary::new(&[1]), 2)).unwrap();
+        let relayed = Args::event("x", &args).unwrap();
+        assert_eq!(relayed.items(), r#""x",{"_placeholder":true,"num":0},2"#);
+        assert_eq!(relayed.attachments(), args.attachments());
+        assert_eq!(Args::event("x", &Args::none()).unwrap().items(), r#""x""#);
+    }
+
+    #[test]
+    fn floats_are_spelled_as_javascript_does() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "0"),
+            (3.0, "3"),
+            (-2.0, "-2"),
+            (1.5, "1.5"),
+            (0.1, "0.1"),
+            (1e-6, "0.000001"),
+            (1.5e-6, "0.0000015"),
+            (1e-7, "1e-7"),
+            (1.25e-7, "1.25e-7"),
+            (-1e-7, "-1e-7"),
+            (1e16, "10000000000000000"),
+            (123_456_789_012_345_680_000.0, "123456789012345680000"),
+            (1e21, "1e+21"),
+            (1.5e300, "1.5e+300"),
+            (5e-324, "5e-324"),
+            (f64::NAN, "null"),
+            (f64::INFINITY, "null"),
+        ] {
+            assert_eq!(items(&value), expected, "{value:e}");
+            assert_eq!(items(&vec![value]), format!("[{expected}]"));
+        }
+        assert_eq!(items(&0.1f32), "0.1");
+    }
+
+    #[test]
+    fn size_at_the_limit_and_one_past_it() {
+        // The two quotes count.
+        let text = "a".repeat(MAX_PACKET_BYTES - 2);
+        assert!(Args::of(&text).is_ok());
+        assert!(matches!(Args::of(&(text, 1)), Err(ToArgsError::TooLarge)));
+    }
+
+    #[test]
+    fn what_json_cannot_hold_is_an_error() {
+        let map = std::collections::HashMap::from([((1, 2), 3)]);
+        assert!(matches!(Args::of(&map), Err(ToArgsError::Value(_))));
+    }
+}
