@@ -1,1 +1,52 @@
-//! placeholder
+//! Who gets what: the rooms of a Socket.IO namespace, and the seam behind which its servers may be one or many.
+//!
+//! This crate knows no sockets and no connections. An [`Adapter`] holds a [`Recipient`] per socket id, and delivers packets
+//! to the recipients that a [`Target`] names. [`Local`] is this server's part of a namespace, and by itself the in-memory
+//! adapter.
+//!
+//! ```
+//! use roomcast_adapter::{Action, Adapter, Details, Local, Recipient, Room, Target, Wakes};
+//! use roomcast_protocol::{Args, Packet, SocketId};
+//! use std::sync::{Arc, Mutex};
+//!
+//! #[derive(Debug, Default)]
+//! struct Inbox(Mutex<Vec<Arc<Packet>>>);
+//!
+//! impl Recipient for Inbox {
+//!     fn deliver(&self, packet: &Arc<Packet>, _wakes: &mut Wakes) {
+//!         self.0.lock().unwrap().push(packet.clone());
+//!     }
+//!     fn disconnect(&self, _close: bool) {}
+//!     fn details(&self) -> Details {
+//!         Details::default()
+//!     }
+//! }
+//!
+//! let adapter = Local::new("/");
+//! let (id, inbox) = (SocketId::random()?, Arc::new(Inbox::default()));
+//! adapter.insert(id, inbox.clone())?;
+//! adapter.join(id, &[Room::from("lobby")])?;
+//! adapter.apply(&Target::room("lobby"), Action::emit(&Args::event("chat", "hello")?))?;
+//! assert_eq!(inbox.0.lock().unwrap()[0].text(), Some(r#"42["chat","hello"]"#));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod acks;
+mod adapter;
+mod answer;
+mod index;
+pub mod limits;
+mod local;
+mod recipient;
+mod target;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+pub use acks::Acks;
+pub use adapter::{
+    Acked, Action, Adapter, AdapterContext, AdapterError, AdapterFactory, Emit, Joined, Restored, Saved, ServerEvent,
+};
+pub use answer::{Answer, Missing};
+pub use local::Local;
+pub use recipient::{Details, Recipient, SocketDetails, Wakes};
+pub use target::{Room, Target};

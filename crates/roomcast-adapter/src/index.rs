@@ -1,0 +1,283 @@
+//! Sockets and rooms of one server: who is in what, as dense small numbers.
+
+use crate::adapter::AdapterError;
+use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
+use crate::recipient::Recipient;
+use crate::target::{Room, Target};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use roomcast_protocol::SocketId;
+use std::sync::Arc;
+
+/// The membership of a namespace on this server.
+///
+/// A socket has a small number, its slot; a room is a vector of slots. A broadcast walks that vector and touches one
+/// 24-byte entry of `hot` per member. The room of a socket's own id has no entry: it is found through `by_id`.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    /// What a broadcast touches, by slot.
+    hot: Vec<Hot>,
+    /// What only a change of membership touches, by slot.
+    cold: Vec<Cold>,
+    free_slots: Vec<u32>,
+    by_id: HashMap<SocketId, u32, RandomState>,
+    rooms: Vec<Members>,
+    free_rooms: Vec<u32>,
+    /// Clients choose room names: foldhash's seed is random per process.
+    by_name: HashMap<Room, u32, RandomState>,
+    /// Number of the current walk; a slot marked with it was met or is left out.
+    walk: u32,
+}
+
+#[derive(Debug, Default)]
+struct Hot {
+    recipient: Option<Arc<dyn Recipient>>,
+    mark: u32,
+}
+
+#[derive(Debug)]
+struct Cold {
+    id: SocketId,
+    /// Rooms of the socket, and where in the room's vector it stands.
+    rooms: Vec<Place>,
+    pending_acks: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    room: u32,
+    position: u32,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    name: Option<Room>,
+    slots: Vec<u32>,
+}
+
+impl Index {
+    pub(crate) fn insert(&mut self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
+        if self.by_id.contains_key(&id) {
+            return Err(AdapterError::Duplicate(id));
+        }
+        let cold = Cold { id, rooms: Vec::new(), pending_acks: 0 };
+        let hot = Hot { recipient: Some(recipient), mark: 0 };
+        let slot = match self.free_slots.pop() {
+            Some(slot) => {
+                self.hot[slot as usize] = hot;
+                self.cold[slot as usize] = cold;
+                slot
+            }
+            None => {
+                self.hot.push(hot);
+                self.cold.push(cold);
+                self.hot.len() as u32 - 1
+            }
+        };
+        self.by_id.insert(id, slot);
+        Ok(())
+    }
+
+    /// Takes a socket out; returns how many acknowledgements were awaited from it.
+    pub(crate) fn remove(&mut self, id: SocketId) -> Option<u32> {
+        let slot = self.by_id.remove(&id)?;
+        let cold = &mut self.cold[slot as usize];
+        let pending = cold.pending_acks;
+        for place in std::mem::take(&mut cold.rooms) {
+            self.remove_member(place);
+        }
+        self.hot[slot as usize].recipient = None;
+        if self.by_id.is_empty() {
+            // After the last socket nothing stays behind: a burst's storage is given back.
+            *self = Self { walk: self.walk, ..Self::default() };
+        } else {
+            self.free_slots.push(slot);
+        }
+        Some(pending)
+    }
+
+    /// Puts a socket into all of `rooms` or into none. Unknown ids are ignored.
+    pub(crate) fn join(&mut self, id: SocketId, rooms: &[Room]) -> Result<(), AdapterError> {
+        if let Some(room) = rooms.iter().find(|room| room.len() > MAX_ROOM_BYTES) {
+            return Err(AdapterError::RoomName(room.len()));
+        }
+        let Some(&slot) = self.by_id.get(&id) else { return Ok(()) };
+        if self.cold[slot as usize].rooms.len().saturating_add(rooms.len()) > MAX_ROOMS_PER_SOCKET {
+            let new = rooms.iter().filter(|room| !self.is_member(slot, room)).count();
+            if self.cold[slot as usize].rooms.len().saturating_add(new) > MAX_ROOMS_PER_SOCKET {
+                return Err(AdapterError::TooManyRooms);
+            }
+        }
+        for room in rooms {
+            if room[..] != *id.as_str() && !self.is_member(slot, room) {
+                self.add_member(slot, room);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leave(&mut self, id: SocketId, room: &str) {
+        let (Some(&slot), Some(&number)) = (self.by_id.get(&id), self.by_name.get(room)) else { return };
+        let places = &mut self.cold[slot as usize].rooms;
+        if let Some(at) = places.iter().position(|place| place.room == number) {
+            let place = places.swap_remove(at);
+            self.remove_member(place);
+        }
+    }
+
+    pub(crate) fn rooms_of(&self, id: SocketId) -> Vec<Room> {
+        match self.by_id.get(&id) {
+            Some(&slot) => self.rooms_of_slot(slot),
+            None => Vec::new(),
+        }
+    }
+
+    /// Names of rooms with members, those of socket ids among them.
+    pub(crate) fn all_rooms(&self) -> Vec<Room> {
+        let own = self.by_id.keys().map(|id| Room::from(*id)).filter(|room| !self.by_name.contains_key(room));
+        own.chain(self.by_name.keys().cloned()).collect()
+    }
+
+    /// Whether anybody may match, without looking at `except`. False for most broadcasts of other servers.
+    pub(crate) fn may_match(&self, target: &Target) -> bool {
+        if target.rooms.is_empty() {
+            return !self.by_id.is_empty();
+        }
+        target.rooms.iter().any(|room| self.by_name.contains_key(room) || self.by_room_of_id(room).is_some())
+    }
+
+    /// Calls `visit` once for each matching socket.
+    pub(crate) fn walk(&mut self, target: &Target, mut visit: impl FnMut(u32, &Arc<dyn Recipient>)) {
+        let mut visit = |slot: u32, hot: &Hot| {
+            if let Some(recipient) = &hot.recipient {
+                visit(slot, recipient);
+            }
+        };
+        // One room and nobody left out: no marks are needed, as a room holds each socket once.
+        if let ([room], []) = (&target.rooms[..], &target.except[..]) {
+            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]);
+            let own = self.by_room_of_id(room);
+            for slot in members.unwrap_or_default().iter().copied().chain(own) {
+                visit(slot, &self.hot[slot as usize]);
+            }
+            return;
+        }
+        let walk = self.next_walk();
+        for room in &target.except {
+            let own = self.by_room_of_id(room);
+            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]);
+            for slot in members.unwrap_or_default().iter().copied().chain(own) {
+                self.hot[slot as usize].mark = walk;
+            }
+        }
+        if target.rooms.is_empty() {
+            for (slot, hot) in self.hot.iter().enumerate().filter(|(_, hot)| hot.mark != walk) {
+                visit(slot as u32, hot);
+            }
+            return;
+        }
+        for room in &target.rooms {
+            let own = self.by_room_of_id(room);
+            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]);
+            for slot in members.unwrap_or_default().iter().copied().chain(own) {
+                let hot = &mut self.hot[slot as usize];
+                if hot.mark != walk {
+                    hot.mark = walk;
+                    visit(slot, hot);
+                }
+            }
+        }
+    }
+
+    /// The recipient of a socket.
+    pub(crate) fn id_of(&self, slot: u32) -> SocketId {
+        self.cold[slot as usize].id
+    }
+
+    pub(crate) fn rooms_of_slot(&self, slot: u32) -> Vec<Room> {
+        let cold = &self.cold[slot as usize];
+        let joined = cold.rooms.iter().filter_map(|place| self.rooms[place.room as usize].name.clone());
+        std::iter::once(Room::from(cold.id)).chain(joined).collect()
+    }
+
+    /// The count of acknowledgements awaited from a socket.
+    pub(crate) fn pending_acks(&mut self, id: SocketId) -> Option<&mut u32> {
+        let slot = *self.by_id.get(&id)?;
+        Some(&mut self.cold[slot as usize].pending_acks)
+    }
+
+    /// Number of sockets.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Number of rooms that somebody joined.
+    pub(crate) fn room_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    fn by_room_of_id(&self, room: &str) -> Option<u32> {
+        let id: SocketId = room.parse().ok()?;
+        self.by_id.get(&id).copied()
+    }
+
+    fn is_member(&self, slot: u32, room: &str) -> bool {
+        let Some(&number) = self.by_name.get(room) else { return false };
+        // Look where fewer are: a socket's rooms, or the room's sockets.
+        let (places, slots) = (&self.cold[slot as usize].rooms, &self.rooms[number as usize].slots);
+        if places.len() <= slots.len() {
+            places.iter().any(|place| place.room == number)
+        } else {
+            slots.contains(&slot)
+        }
+    }
+
+    fn add_member(&mut self, slot: u32, room: &Room) {
+        let number = match self.by_name.get(room) {
+            Some(&number) => number,
+            None => {
+                let number = self.free_rooms.pop().unwrap_or_else(|| {
+                    self.rooms.push(Members::default());
+                    self.rooms.len() as u32 - 1
+                });
+                self.rooms[number as usize].name = Some(room.clone());
+                self.by_name.insert(room.clone(), number);
+                number
+            }
+        };
+        let slots = &mut self.rooms[number as usize].slots;
+        slots.push(slot);
+        let position = slots.len() as u32 - 1;
+        self.cold[slot as usize].rooms.push(Place { room: number, position });
+    }
+
+    /// Takes a member out of a room: the last member takes its position. An empty room is forgotten.
+    fn remove_member(&mut self, place: Place) {
+        let members = &mut self.rooms[place.room as usize];
+        members.slots.swap_remove(place.position as usize);
+        if let Some(&moved) = members.slots.get(place.position as usize) {
+            let places = &mut self.cold[moved as usize].rooms;
+            if let Some(moved) = places.iter_mut().find(|moved| moved.room == place.room) {
+                moved.position = place.position;
+            }
+        } else if members.slots.is_empty() {
+            members.slots = Vec::new();
+            if let Some(name) = members.name.take() {
+                self.by_name.remove(&name);
+            }
+            self.free_rooms.push(place.room);
+        }
+    }
+
+    /// Marks of earlier walks must not count; after 2^32 walks they are wiped.
+    fn next_walk(&mut self) -> u32 {
+        self.walk = self.walk.wrapping_add(1);
+        if self.walk == 0 {
+            self.walk = 1;
+            for hot in &mut self.hot {
+                hot.mark = 0;
+            }
+        }
+        self.walk
+    }
+}

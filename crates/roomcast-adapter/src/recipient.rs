@@ -1,0 +1,94 @@
+//! [`Recipient`]: what an adapter knows of a socket.
+
+use crate::target::Room;
+use roomcast_protocol::Packet;
+use std::cell::Cell;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// The receiving end of a socket. An adapter holds recipients and never sees a socket, so that a fake one can test and
+/// measure any adapter, and any transport can stand behind one.
+pub trait Recipient: Debug + Send + Sync + 'static {
+    /// Takes a packet into the outbox. It is called under the namespace's lock: it must not block, must not call the
+    /// adapter, and must leave waking the writer to `wakes`. A recipient whose outbox is full disconnects itself.
+    fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes);
+
+    /// Takes the socket out of the namespace, or with `close` ends its whole connection. Called outside the lock.
+    fn disconnect(&self, close: bool);
+
+    /// What `fetch_sockets` tells of the socket. Called outside the lock.
+    fn details(&self) -> Details;
+}
+
+/// What a recipient knows of its socket; the adapter adds id and rooms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Details {
+    /// The handshake as a JSON object, as Node's `socket.handshake`.
+    pub handshake: String,
+    /// The socket's data as JSON, an object unless the application chose otherwise.
+    pub data: String,
+}
+
+impl Default for Details {
+    fn default() -> Self {
+        Self { handshake: "{}".to_owned(), data: "{}".to_owned() }
+    }
+}
+
+/// A socket of some server of the cluster, as `fetch_sockets` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketDetails {
+    /// The socket's id. Another server may have ids of another form than ours, so it is text.
+    pub id: String,
+    /// Its rooms, the one of its own id among them.
+    pub rooms: Vec<Room>,
+    /// Handshake and data.
+    pub details: Details,
+}
+
+/// Writers to wake once the namespace's lock is free again. Its storage is kept per thread, so that a broadcast allocates
+/// nothing per recipient.
+#[derive(Debug, Default)]
+pub struct Wakes {
+    wakers: Vec<Waker>,
+}
+
+/// Most wakers for which storage is kept: a thread that once served 100 000 recipients should not hold 1.6 MB for ever.
+const KEPT_WAKERS: usize = 16_384;
+
+thread_local! {
+    static STORAGE: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
+}
+
+impl Wakes {
+    /// An empty list in this thread's storage.
+    pub fn new() -> Self {
+        Self { wakers: STORAGE.take() }
+    }
+
+    /// Adds a writer.
+    pub fn push(&mut self, waker: Waker) {
+        self.wakers.push(waker);
+    }
+
+    /// Number of writers to wake.
+    pub fn len(&self) -> usize {
+        self.wakers.len()
+    }
+
+    /// Whether there is nobody to wake.
+    pub fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
+    }
+
+    /// Wakes all of them, in order.
+    pub fn wake(mut self) {
+        for waker in self.wakers.drain(..) {
+            waker.wake();
+        }
+        if self.wakers.capacity() <= KEPT_WAKERS {
+            STORAGE.set(std::mem::take(&mut self.wakers));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The contract of the seams as a suite.
