@@ -158,10 +158,7 @@ pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
         bytes[2..].copy_from_slice(&(len as u64).to_be_bytes());
         10
     };
-    FrameHeader {
-        bytes,
-        len: header_len,
-    }
+    FrameHeader { bytes, len: header_len }
 }
 
 /// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payloads
@@ -197,4 +194,68 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     let mut frame = Vec::new();
     push_frame(&mut frame, Opcode::Close, &payload[..payload_len]);
     frame
+}
+
+#[cfg(test)]
+mod sending {
+    use super::*;
+
+    #[test]
+    fn sent_headers_have_the_shortest_form() {
+        for (len, header) in [
+            (0, &[0x82, 0][..]),
+            (125, &[0x82, 125]),
+            (126, &[0x82, 126, 0, 126]),
+            (65_535, &[0x82, 126, 0xff, 0xff]),
+            (65_536, &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+            (usize::MAX, &[0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        ] {
+            assert_eq!(&*frame_header(Opcode::Binary, len), header);
+        }
+        for (opcode, first) in [
+            (Opcode::Text, 0x81),
+            (Opcode::Binary, 0x82),
+            (Opcode::Close, 0x88),
+            (Opcode::Ping, 0x89),
+            (Opcode::Pong, 0x8a),
+        ] {
+            let mut out = vec![0xaa];
+            push_frame(&mut out, opcode, b"xyz");
+            assert_eq!(out, [0xaa, first, 3, b'x', b'y', b'z']);
+        }
+    }
+
+    #[test]
+    fn sent_control_frames_are_cut_to_125_bytes() {
+        for (opcode, len) in [(Opcode::Ping, 125), (Opcode::Pong, 125), (Opcode::Text, 126)] {
+            let mut out = Vec::new();
+            push_frame(&mut out, opcode, &[b'x'; 126]);
+            assert_eq!(out.iter().filter(|&&byte| byte == b'x').count(), len);
+            assert_eq!(out[1], len as u8);
+        }
+    }
+
+    /// T25: a code and at most 123 bytes of valid UTF-8, never cut inside a character.
+    #[test]
+    fn close_frames_fit_and_cut_no_character() {
+        assert_eq!(close_frame(None, ""), [0x88, 0]);
+        assert_eq!(close_frame(None, "a reason needs a code"), [0x88, 0]);
+        assert_eq!(close_frame(Some(1000), ""), [0x88, 2, 0x03, 0xe8]);
+        assert_eq!(close_frame(Some(4000), "bye"), [0x88, 5, 0x0f, 0xa0, b'b', b'y', b'e']);
+        for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, u16::MAX] {
+            assert_eq!(close_frame(Some(code), "x"), [0x88, 0], "{code} never travels");
+        }
+        for character in ["x", "\u{e9}", "\u{20ac}", "\u{1f600}"] {
+            for ascii in 0..=130 {
+                let reason = "a".repeat(ascii) + &character.repeat(130);
+                let frame = close_frame(Some(1001), &reason);
+                assert_eq!(frame[..2], [0x88, frame.len() as u8 - 2]);
+                let sent = str::from_utf8(&frame[4..]).expect("no character is cut");
+                assert!(reason.starts_with(sent));
+                assert!(sent.len() <= 123);
+                let next = reason[sent.len()..].chars().next().map_or(0, char::len_utf8);
+                assert!(sent.len() + next > 123, "no more would fit");
+            }
+        }
+    }
 }

@@ -68,20 +68,7 @@ fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
         )
 }
 
@@ -92,14 +79,8 @@ mod tests {
     /// The key and answer of RFC 6455, section 1.3, and a second pair made with `openssl dgst -sha1 -binary | base64`.
     #[test]
     fn accept_keys() {
-        assert_eq!(
-            accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-        assert_eq!(
-            accept_key(b"AAAAAAAAAAAAAAAAAAAAAA=="),
-            "ICX+Yqv66kxgM0FcWaLWlFLwTAI="
-        );
+        assert_eq!(accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept_key(b"AAAAAAAAAAAAAAAAAAAAAA=="), "ICX+Yqv66kxgM0FcWaLWlFLwTAI=");
     }
 
     #[test]
@@ -145,8 +126,8 @@ mod tests {
     #[test]
     fn a_header_that_is_no_list_of_distinct_tokens_is_refused() {
         for invalid in [
-            "", " ", ",", "a,", ",a", "a,,b", "a b", "a, b c", "a;b", "a, \"b\"", "a, b=1",
-            "a,\u{e9}", "a\n", "a,\0", "a, b, a",
+            "", " ", ",", "a,", ",a", "a,,b", "a b", "a, b c", "a;b", "a, \"b\"", "a, b=1", "a,\u{e9}", "a\n", "a,\0",
+            "a, b, a",
         ] {
             assert_eq!(first_subprotocol(invalid), None, "{invalid:?}");
         }

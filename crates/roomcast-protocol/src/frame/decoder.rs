@@ -3,8 +3,7 @@
 use std::fmt;
 
 use super::{
-    FIN, FrameError, FrameLimits, LENGTH_16, LENGTH_64, MAX_CONTROL_PAYLOAD, Message, Opcode,
-    is_sendable_close_code,
+    FIN, FrameError, FrameLimits, LENGTH_16, LENGTH_64, MAX_CONTROL_PAYLOAD, Message, Opcode, is_sendable_close_code,
 };
 
 /// Bytes of the longest header a client sends: 2, a 64-bit length and the masking key.
@@ -64,11 +63,14 @@ struct Frame {
 
 /// Bytes that could not be lent from the input.
 #[derive(Default)]
-pub(super) struct Unfinished {
+struct Unfinished {
     message: Option<OpenMessage>,
     /// The payload of a control frame that came in parts, maybe between the fragments of `message`.
     control: Vec<u8>,
 }
+
+/// What an unfinished frame or message costs besides its bytes.
+pub(super) const UNFINISHED_BYTES: usize = size_of::<Unfinished>();
 
 /// A text or binary message of which something is here and something is missing.
 struct OpenMessage {
@@ -105,10 +107,7 @@ impl FrameDecoder {
     ///
     /// The rule or limit that the client broke, as soon as the bytes show it (text is checked while it arrives).
     /// Nothing after it can be understood: every further call throws its input away and returns the same error.
-    pub fn decode<'a, 'i: 'a>(
-        &'a mut self,
-        input: &mut &'i mut [u8],
-    ) -> Result<Option<Message<'a>>, FrameError> {
+    pub fn decode<'a, 'i: 'a>(&'a mut self, input: &mut &'i mut [u8]) -> Result<Option<Message<'a>>, FrameError> {
         self.release();
         let Complete { opcode, payload } = match self.advance(input) {
             Ok(Some(complete)) => complete,
@@ -164,7 +163,7 @@ impl FrameDecoder {
                 .message
                 .as_ref()
                 .map_or(0, |message| message.bytes.capacity());
-            size_of::<Unfinished>() + message + unfinished.control.capacity()
+            UNFINISHED_BYTES + message + unfinished.control.capacity()
         })
     }
 
@@ -186,10 +185,7 @@ impl FrameDecoder {
     }
 
     /// Reads frames until one completes something that the caller wants to see.
-    fn advance<'i>(
-        &mut self,
-        input: &mut &'i mut [u8],
-    ) -> Result<Option<Complete<'i>>, FrameError> {
+    fn advance<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Complete<'i>>, FrameError> {
         loop {
             let mut frame = match &self.state {
                 State::Payload(frame) => *frame,
@@ -212,8 +208,7 @@ impl FrameDecoder {
             }
             unmask(chunk, frame.mask);
 
-            let is_whole =
-                chunk.len() == frame.remaining && frame.fin && !self.has_stored_part_of(&frame);
+            let is_whole = chunk.len() == frame.remaining && frame.fin && !self.has_stored_part_of(&frame);
             if let (Some(opcode), true) = (frame.opcode, is_whole) {
                 self.state = if opcode == Opcode::Close {
                     State::Closed
@@ -240,10 +235,7 @@ impl FrameDecoder {
                 } else {
                     State::Delivered(opcode)
                 };
-                return Ok(Some(Complete {
-                    opcode,
-                    payload: None,
-                }));
+                return Ok(Some(Complete { opcode, payload: None }));
             }
             self.state = State::BETWEEN_FRAMES;
         }
@@ -373,12 +365,10 @@ impl FrameDecoder {
 
     /// Whether a part of this frame's message is in `unfinished`. A continuation always has one, even an empty one.
     fn has_stored_part_of(&self, frame: &Frame) -> bool {
-        self.unfinished
-            .as_deref()
-            .is_some_and(|unfinished| match frame.opcode {
-                Some(opcode) if opcode.is_control() => !unfinished.control.is_empty(),
-                _ => unfinished.message.is_some(),
-            })
+        self.unfinished.as_deref().is_some_and(|unfinished| match frame.opcode {
+            Some(opcode) if opcode.is_control() => !unfinished.control.is_empty(),
+            _ => unfinished.message.is_some(),
+        })
     }
 
     /// Appends the next `chunk` of the frame's payload to what is stored; returns the opcode of the message it belongs to.
@@ -424,9 +414,7 @@ impl FrameDecoder {
             return Ok(());
         };
         match (opcode, &unfinished.message) {
-            (Opcode::Text, Some(message)) if message.checked < message.bytes.len() => {
-                Err(FrameError::InvalidText)
-            }
+            (Opcode::Text, Some(message)) if message.checked < message.bytes.len() => Err(FrameError::InvalidText),
             (Opcode::Close, _) => parse_close(&unfinished.control).map(drop),
             _ => Ok(()),
         }
@@ -486,14 +474,14 @@ fn append(bytes: &mut Vec<u8>, chunk: &[u8], end: usize) {
 }
 
 /// XORs the masking key over `bytes`, eight at a time; in native byte order the word's layout is the bytes' own.
-pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let (words, tail) = bytes.as_chunks_mut();
     for eight in words {
         *eight = (u64::from_ne_bytes(*eight) ^ word).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip(mask.into_iter().cycle()) {
+    for (byte, key) in tail.iter_mut().zip(word.to_ne_bytes()) {
         *byte ^= key;
     }
 }
@@ -513,5 +501,61 @@ fn parse_close(payload: &[u8]) -> Result<Option<(u16, &str)>, FrameError> {
     match str::from_utf8(reason) {
         Ok(reason) => Ok(Some((code, reason))),
         Err(_) => Err(FrameError::InvalidCloseReason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+    #[test]
+    fn unmasking_at_every_length_and_alignment() {
+        for start in 0..8 {
+            for len in 0..40 {
+                let plain: Vec<u8> = (0..len as u8).collect();
+                let mut bytes = vec![0; start];
+                bytes.extend(plain.iter().enumerate().map(|(at, byte)| byte ^ MASK[at % 4]));
+                unmask(&mut bytes[start..], MASK);
+                assert_eq!(bytes[start..], plain);
+            }
+        }
+    }
+
+    #[test]
+    fn many_small_chunks_move_the_stored_bytes_seldom() {
+        let mut bytes = Vec::new();
+        let mut moves = 0;
+        for _ in 0..100_000 {
+            let before = bytes.capacity();
+            append(&mut bytes, b"x", 100_000);
+            moves += usize::from(bytes.capacity() != before);
+        }
+        assert_eq!(bytes.capacity(), 100_000);
+        assert!(moves <= 20, "{moves}");
+    }
+
+    #[test]
+    fn text_is_looked_at_once() {
+        let mut message = OpenMessage {
+            opcode: Opcode::Text,
+            fragments: 0,
+            bytes: Vec::new(),
+            checked: 0,
+        };
+        for &byte in "\u{20ac}".repeat(100).as_bytes() {
+            message.bytes.push(byte);
+            assert_eq!(message.check_text(), Ok(()));
+            assert!(message.bytes.len() - message.checked <= 3);
+        }
+        let mut message = OpenMessage {
+            bytes: Vec::new(),
+            checked: 0,
+            ..message
+        };
+        message.bytes.extend(b"0123456789\xe2\x82");
+        assert_eq!(message.check_text(), Ok(()));
+        assert_eq!(message.checked, 10);
     }
 }

@@ -46,11 +46,11 @@ pub enum FrameError {
     /// The reason of a close frame is not UTF-8. Code 1007.
     #[error("the close reason is not valid UTF-8")]
     InvalidCloseReason,
-    /// The message is longer than [`FrameLimits::max_payload`]; told from the header, before any of the frame's payload is
-    /// kept. Code 1009.
+    /// The message is longer than [`max_payload`](super::FrameLimits::max_payload); told from the header, before any of the
+    /// frame's payload is kept. Code 1009.
     #[error("the message is longer than max_payload")]
     MessageTooLong,
-    /// The message has more frames than [`FrameLimits::max_fragments`]. It broke no rule of the protocol, it is merely too
+    /// The message has more frames than [`max_fragments`](super::FrameLimits::max_fragments). It broke no rule of the protocol, it is merely too
     /// much for this server, hence code 1009.
     #[error("the message has too many fragments")]
     TooManyFragments,
