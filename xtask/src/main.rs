@@ -1,1 +1,77 @@
-fn main() {}
+//! The repository's chores: `cargo xtask <command>`.
+//!
+//! One file per command. No dependencies: a chore that needs a crate makes the first `cargo xtask` of a fresh clone
+//! slow, and everything here is files, processes and text.
+
+mod bench;
+mod doc;
+mod e2e;
+mod lint;
+mod log;
+mod repo;
+mod setup;
+mod step;
+mod test;
+mod tidy;
+mod websocket;
+
+use std::process::ExitCode;
+
+use repo::Repo;
+
+const HELP: &str = "\
+The repository's chores. Usage: cargo xtask <command> [arguments]
+
+  setup           check for Node.js, npm, redis-server and Python; install what is missing where that is possible
+  test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, e2e, websocket
+  ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
+  tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index
+  lint            cargo fmt --check and clippy with warnings as errors
+  doc             build the documentation of every crate with warnings as errors
+  e2e [args]      build the conformance server and run e2e/run.mjs against it; args go to run.mjs (--server both)
+  websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
+  bench [args]    criterion benches of roomcast-benches; args go to cargo bench
+  help            this text
+
+`cargo xtask test` goes on after a failed step, ends with a table and a line `N passed, N failed`, and leaves each
+step's output in target/xtask-logs.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let command = arguments.first().map_or("help", String::as_str);
+    let rest = arguments.get(1..).unwrap_or_default();
+    if matches!(command, "help" | "--help" | "-h") {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    if !rest.is_empty() && !matches!(command, "e2e" | "bench") {
+        return fail(&format!("`{command}` takes no arguments; see cargo xtask --help"));
+    }
+    let repo = match Repo::find() {
+        Ok(repo) => repo,
+        Err(error) => return fail(&error),
+    };
+    let result = match command {
+        "setup" => setup::command(&repo),
+        "test" => test::command(&repo, test::Plan::Test),
+        "ci" => test::command(&repo, test::Plan::Ci),
+        "tidy" => tidy::command(&repo),
+        "lint" => lint::command(&repo),
+        "doc" => doc::command(&repo),
+        "e2e" => e2e::command(&repo, rest),
+        "websocket" => websocket::command(&repo),
+        "bench" => bench::command(&repo, rest),
+        unknown => Err(format!("there is no command `{unknown}`; see cargo xtask --help")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // `test` has said everything in its table, and its closing line stays the last one.
+        Err(error) if error.is_empty() => ExitCode::FAILURE,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("xtask: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,248 @@
+//! Where a chore's words and its programs' output go: to the terminal, or to a step's log file.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often a running program is asked whether it has ended. Short against any step, long against the cost of asking.
+const POLL: Duration = Duration::from_millis(50);
+
+pub(crate) enum Log {
+    Terminal,
+    File { file: File, path: PathBuf },
+}
+
+impl Log {
+    /// Starts an empty log file, making its folder.
+    pub(crate) fn file(path: &Path) -> Result<Log, String> {
+        let complaint = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(complaint)?;
+        }
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(complaint)?;
+        // Appending, so that what several programs write at once never overlaps; emptied, as the last run's is in it.
+        file.set_len(0).map_err(complaint)?;
+        Ok(Log::File {
+            file,
+            path: path.to_path_buf(),
+        })
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        match self {
+            Log::Terminal => println!("{line}"),
+            // A log that cannot be written (disk full) must not hide the step's own result.
+            Log::File { file, .. } => drop(writeln!(file, "{line}")),
+        }
+    }
+
+    /// What has been logged so far; empty on a terminal.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Log::Terminal => String::new(),
+            Log::File { path, .. } => String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned(),
+        }
+    }
+
+    /// Where a program's standard output or standard error belongs.
+    pub(crate) fn stdio(&self) -> Result<Stdio, String> {
+        match self {
+            Log::Terminal => Ok(Stdio::inherit()),
+            Log::File { file, .. } => file
+                .try_clone()
+                .map(Stdio::from)
+                .map_err(|error| format!("cannot share a log file: {error}")),
+        }
+    }
+
+    /// Runs `command` to its end, or ends it and everything it started after `limit`. An error tells how it failed.
+    pub(crate) fn run(&mut self, mut command: Command, limit: Duration) -> Result<(), String> {
+        let line = command_line(&command);
+        self.say(&format!("$ {line}"));
+        if matches!(self, Log::File { .. }) {
+            // rustfmt colours a file too unless the terminal is a dumb one.
+            command
+                .env("TERM", "dumb")
+                .env("NO_COLOR", "1")
+                .env("CARGO_TERM_COLOR", "never");
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(self.stdio()?)
+            .stderr(self.stdio()?)
+            .spawn()
+            .map_err(|error| format!("cannot run `{line}`: {error}"))?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match child.try_wait() {
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => return Err(format!("`{line}` failed ({status})")),
+                Ok(None) if Instant::now() >= deadline => {
+                    end_with_descendants(&mut child);
+                    return Err(format!("`{line}` was ended: it ran longer than {} s", limit.as_secs()));
+                }
+                Ok(None) => std::thread::sleep(POLL),
+                Err(error) => return Err(format!("cannot wait for `{line}`: {error}")),
+            }
+        }
+    }
+}
+
+/// The command as a person would type it.
+pub(crate) fn command_line(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    // Cargo calls itself by its full path; the name says as much.
+    let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
+    std::iter::once(program)
+        .chain(command.get_args().map(|argument| argument.to_string_lossy()))
+        .fold(String::new(), |mut line, word| {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            let plain = |character: char| character.is_ascii_alphanumeric() || "-_./=:,@".contains(character);
+            if !word.is_empty() && word.chars().all(plain) {
+                line + &word
+            } else {
+                line + "'" + &word + "'"
+            }
+        })
+}
+
+/// Ends `child` and the processes under it: Cargo leaves a test program running when it is ended itself, and that one
+/// would hold its ports and its Redis. All are stopped before any is ended: a process that runs on could start another
+/// behind our back. Where there is no `/proc`, only the child is ended.
+fn end_with_descendants(child: &mut Child) {
+    let mut family: Vec<u32> = Vec::new();
+    loop {
+        let found = with_descendants(child.id());
+        let new: Vec<u32> = found.into_iter().filter(|pid| !family.contains(pid)).collect();
+        if new.is_empty() {
+            break;
+        }
+        signal("-STOP", &new);
+        family.extend(new);
+    }
+    signal("-KILL", &family);
+    // The child itself was in the list; `wait` collects it.
+    drop(child.wait());
+}
+
+/// Sends a signal; it can only fail for a process that has ended, which is what is wanted.
+fn signal(name: &str, pids: &[u32]) {
+    drop(
+        Command::new("kill")
+            .arg(name)
+            .args(pids.iter().map(u32::to_string))
+            .stderr(Stdio::null())
+            .status(),
+    );
+}
+
+/// `ancestor` and all processes under it, as they are at this moment.
+fn with_descendants(ancestor: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            Some((
+                pid,
+                parent_in_stat(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?,
+            ))
+        })
+        .collect();
+    let mut family = vec![ancestor];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(parents.iter().filter(|(_, its)| *its == parent).map(|(pid, _)| pid));
+        next += 1;
+    }
+    family
+}
+
+/// The parent's id in a line of `/proc/PID/stat`: the second word after the name, which stands in parentheses and may
+/// contain both spaces and parentheses.
+fn parent_in_stat(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::{Log, command_line, end_with_descendants, parent_in_stat};
+
+    fn log(name: &str) -> Log {
+        Log::file(&std::env::temp_dir().join(format!("xtask-{}-{name}.log", std::process::id()))).unwrap()
+    }
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn a_program_s_output_and_failure_are_kept() {
+        let mut log = log("failure");
+        log.run(shell("echo fine"), Duration::from_secs(60)).unwrap();
+        let error = log
+            .run(shell("echo wrong >&2; exit 3"), Duration::from_secs(60))
+            .unwrap_err();
+        assert!(error.contains("exit status: 3"), "{error}");
+        let text = log.text();
+        assert!(text.contains("fine\n") && text.contains("wrong\n"), "{text}");
+    }
+
+    #[test]
+    fn a_program_past_its_limit_is_ended() {
+        let mut log = log("limit");
+        let error = log.run(shell("sleep 1000"), Duration::ZERO).unwrap_err();
+        assert!(error.contains("longer than 0 s"), "{error}");
+    }
+
+    #[test]
+    fn what_a_program_started_is_ended_with_it() {
+        // The inner shell tells its id, then outlives any test unless it is ended.
+        let mut child = shell("sh -c 'echo $$; sleep 1000; :'; :")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut pid)
+            .unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        assert!(!state().is_empty());
+        end_with_descendants(&mut child);
+        // Ended and not yet collected by its new parent (state Z) counts as ended.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !(state().is_empty() || state().contains(") Z ")) {
+            assert!(Instant::now() < deadline, "{}", state());
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_command_line_quotes_what_a_shell_would_read() {
+        let mut command = Command::new("/usr/bin/node");
+        command.args(["run.mjs", "-x", "9.*", ""]);
+        assert_eq!(command_line(&command), "node run.mjs -x '9.*' ''");
+    }
+
+    #[test]
+    fn the_parent_is_read_past_a_name_with_spaces_and_parentheses() {
+        assert_eq!(parent_in_stat("42 (a (b) c) S 7 42 42 0"), Some(7));
+        assert_eq!(parent_in_stat("42 (cut"), None);
+    }
+}

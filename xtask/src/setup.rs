@@ -1,0 +1,304 @@
+//! `cargo xtask setup`: what the tests need besides Cargo. Installs what is missing where that is possible: Debian
+//! packages as root, npm packages and the Python tool always. Otherwise it prints the commands to run and fails.
+//!
+//! Tests start their own Redis on ports of their own. A `redis-server` that Debian starts as a service is neither
+//! started nor used here.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::log::{Log, command_line};
+use crate::repo::Repo;
+use crate::step::Outcome;
+
+/// A slow mirror is bearable; one that hangs is not.
+const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
+
+/// A release later than the one the 247 cases were counted with may select others.
+const KOSOKU: &str = "kosoku==0.1.0";
+
+/// Something that must be there, and how to see it.
+struct Need {
+    name: &'static str,
+    /// Ends well, printing a version, when it is there.
+    probe: &'static [&'static str],
+    minimum: (u32, u32),
+    /// The Debian packages it comes in.
+    packages: &'static [&'static str],
+}
+
+const JAVASCRIPT: &[Need] = &[
+    // The oldest Node.js that the JavaScript Socket.IO packages of e2e/ still support.
+    Need {
+        name: "Node.js",
+        probe: &["node", "--version"],
+        minimum: (18, 0),
+        packages: &["nodejs"],
+    },
+    Need {
+        name: "npm",
+        probe: &["npm", "--version"],
+        minimum: (0, 0),
+        packages: &["npm"],
+    },
+    // SSUBSCRIBE and SPUBLISH, which the sharded adapter speaks, came with Redis 7.0.
+    Need {
+        name: "redis-server",
+        probe: &["redis-server", "--version"],
+        minimum: (7, 0),
+        packages: &["redis-server"],
+    },
+];
+
+const PYTHON: &[Need] = &[
+    // What kosoku asks for.
+    Need {
+        name: "Python",
+        probe: &["python3", "--version"],
+        minimum: (3, 10),
+        packages: &["python3"],
+    },
+    // Debian leaves ensurepip, which makes an environment useful, out of its python3.
+    Need {
+        name: "Python's venv",
+        probe: &["python3", "-c", "import ensurepip, venv; print(0)"],
+        minimum: (0, 0),
+        packages: &["python3-venv", "python3-pip"],
+    },
+];
+
+pub(crate) fn command(repo: &Repo) -> Result<(), String> {
+    everything(repo, &mut Log::Terminal)?;
+    println!("everything the tests need is there");
+    Ok(())
+}
+
+/// The step of `test`. One half's failure does not keep the other from being installed.
+pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let javascript = javascript(repo, log);
+    let python = python(repo, log);
+    match (javascript, python) {
+        (Ok(javascript), Ok(python)) => Ok(Outcome::Passed(format!("{javascript}, {python}"))),
+        (Err(javascript), Err(python)) => Err(format!("{javascript}\n{python}")),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+/// Node.js, npm, redis-server, and `e2e/node_modules` in step with its lock file.
+pub(crate) fn javascript(repo: &Repo, log: &mut Log) -> Result<String, String> {
+    let found = programs(repo, log, JAVASCRIPT)?;
+    let e2e = repo.root.join("e2e");
+    if !in_step(&e2e)? {
+        let install = repo.command("npm", &["ci", "--prefix", "e2e", "--no-audit", "--no-fund"]);
+        log.run(install, INSTALL_LIMIT)
+            .map_err(|error| format!("{error}; e2e/node_modules is not complete"))?;
+        mark_in_step(&e2e)?;
+    }
+    Ok(found)
+}
+
+/// Python, and kosoku in an environment of its own under the build directory.
+pub(crate) fn python(repo: &Repo, log: &mut Log) -> Result<String, String> {
+    let found = programs(repo, log, PYTHON)?;
+    let environment = repo.target.join("kosoku-venv");
+    let stamp = environment.join("installed");
+    let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == KOSOKU);
+    // Started once, as an environment whose Python has been removed or upgraded still has its files.
+    let starts = installed && probe(&repo.command(kosoku(repo), &["--help"])).is_some();
+    if !starts {
+        let folder = environment.display().to_string();
+        log.run(
+            repo.command("python3", &["-m", "venv", "--clear", &folder]),
+            INSTALL_LIMIT,
+        )?;
+        let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", KOSOKU];
+        log.run(repo.command(environment.join("bin/python"), &pip), INSTALL_LIMIT)?;
+        std::fs::write(&stamp, KOSOKU).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
+    }
+    Ok(format!("{found}, {KOSOKU}"))
+}
+
+/// The program that drives the WebSocket cases, there once `python` has passed.
+pub(crate) fn kosoku(repo: &Repo) -> PathBuf {
+    repo.target.join("kosoku-venv/bin/kosoku")
+}
+
+/// Checks `needs`, installs Debian packages for those that are not met, and checks again. Tells the versions found.
+fn programs(repo: &Repo, log: &mut Log, needs: &[Need]) -> Result<String, String> {
+    let missing: Vec<&str> = needs
+        .iter()
+        .filter(|need| look(repo, need).is_err())
+        .flat_map(|need| need.packages)
+        .copied()
+        .collect();
+    if !missing.is_empty() {
+        let mut update = Command::new("apt-get");
+        update.arg("update");
+        let mut install = Command::new("apt-get");
+        install
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(&missing);
+        if is_root() && probe(Command::new("apt-get").arg("--version")).is_some() {
+            for mut command in [update, install] {
+                command.env("DEBIAN_FRONTEND", "noninteractive");
+                // The second look decides: an update may fail for one list that is not needed.
+                if let Err(error) = log.run(command, INSTALL_LIMIT) {
+                    log.say(&error);
+                }
+            }
+        } else {
+            let lines = [update, install].map(|command| format!("  sudo {}", command_line(&command)));
+            log.say(&format!(
+                "to install what is missing, on Debian or Ubuntu:\n{}",
+                lines.join("\n")
+            ));
+        }
+    }
+    let looks: Vec<Result<String, String>> = needs.iter().map(|need| look(repo, need)).collect();
+    let complaints: Vec<String> = looks.iter().filter_map(|look| look.as_ref().err()).cloned().collect();
+    if complaints.is_empty() {
+        Ok(looks
+            .into_iter()
+            .flatten()
+            .filter(|found| !found.is_empty())
+            .collect::<Vec<_>>()
+            .join(", "))
+    } else {
+        Err(complaints.join("; "))
+    }
+}
+
+/// The name and version of what meets the need (nothing for a need without a version), or what is wrong.
+fn look(repo: &Repo, need: &Need) -> Result<String, String> {
+    let [program, arguments @ ..] = need.probe else {
+        return Err(format!("{} has no probe", need.name));
+    };
+    let packages = need.packages.join(" ");
+    let output = probe(&repo.command(program, arguments))
+        .ok_or_else(|| format!("{} is missing (Debian: {packages})", need.name))?;
+    meets(need, &output)
+}
+
+fn meets(need: &Need, output: &str) -> Result<String, String> {
+    let (name, (major, minor)) = (need.name, need.minimum);
+    let found = version(output).ok_or_else(|| format!("{name} does not tell its version: {output}"))?;
+    match found {
+        (0, 0) => Ok(String::new()),
+        found if found >= need.minimum => Ok(format!("{name} {}.{}", found.0, found.1)),
+        found => Err(format!(
+            "{name} {}.{} is older than {major}.{minor}: install a newer one",
+            found.0, found.1
+        )),
+    }
+}
+
+/// The first number in `text`, with the number after its dot if there is one.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let start = text.find(|character: char| character.is_ascii_digit())?;
+    let mut numbers = text.get(start..)?.split(|character: char| !character.is_ascii_digit());
+    let major = numbers.next()?.parse().ok()?;
+    Some((major, numbers.next().and_then(|minor| minor.parse().ok()).unwrap_or(0)))
+}
+
+/// What a command prints when it ends well.
+fn probe(command: &Command) -> Option<String> {
+    let mut again = Command::new(command.get_program());
+    again.args(command.get_args()).stdin(Stdio::null());
+    let output = again.output().ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn is_root() -> bool {
+    probe(Command::new("id").arg("-u")).is_some_and(|user| user == "0")
+}
+
+/// Whether `node_modules` was installed from the lock file as it is now. npm removes the folder, and the copy of the
+/// lock file in it, before it installs, so that an interrupted installation is seen too.
+fn in_step(e2e: &Path) -> Result<bool, String> {
+    let lock = read(&e2e.join("package-lock.json"))?;
+    Ok(std::fs::read(stamp(e2e)).is_ok_and(|installed| installed == lock))
+}
+
+fn mark_in_step(e2e: &Path) -> Result<(), String> {
+    let lock = read(&e2e.join("package-lock.json"))?;
+    let stamp = stamp(e2e);
+    // A lock file without packages leaves no folder behind.
+    stamp
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .map_err(|error| error.to_string())?;
+    std::fs::write(&stamp, lock).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
+}
+
+fn stamp(e2e: &Path) -> PathBuf {
+    e2e.join("node_modules").join(".xtask-installed-lock.json")
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::{Need, in_step, mark_in_step, meets, probe, version};
+
+    #[test]
+    fn versions_are_read_as_programs_print_them() {
+        assert_eq!(version("v20.20.2"), Some((20, 20)));
+        assert_eq!(version("Python 3.11.7"), Some((3, 11)));
+        assert_eq!(
+            version("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"),
+            Some((7, 0))
+        );
+        assert_eq!(version("11"), Some((11, 0)));
+        assert_eq!(version("none"), None);
+    }
+
+    #[test]
+    fn an_older_version_is_refused_and_the_minimum_accepted() {
+        let need = Need {
+            name: "Python",
+            probe: &[],
+            minimum: (3, 10),
+            packages: &[],
+        };
+        assert_eq!(meets(&need, "Python 3.10.0").as_deref(), Ok("Python 3.10"));
+        assert_eq!(meets(&need, "Python 4.0").as_deref(), Ok("Python 4.0"));
+        assert!(meets(&need, "Python 3.9.18").unwrap_err().contains("older than 3.10"));
+        assert!(meets(&need, "").is_err());
+    }
+
+    #[test]
+    fn a_probe_fails_for_a_missing_program_and_for_a_failing_one() {
+        assert_eq!(
+            probe(Command::new("sh").args(["-c", "echo ' 1.2 '"])).as_deref(),
+            Some("1.2")
+        );
+        assert_eq!(probe(Command::new("sh").args(["-c", "echo 1; exit 1"])), None);
+        assert_eq!(probe(&Command::new("no-such-program-anywhere")), None);
+    }
+
+    #[test]
+    fn a_changed_lock_file_puts_node_modules_out_of_step() {
+        let folder = std::env::temp_dir().join(format!("xtask-setup-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        assert!(
+            in_step(&folder).is_err(),
+            "without a lock file there is nothing to install"
+        );
+        let lock = folder.join("package-lock.json");
+        std::fs::write(&lock, "{}").unwrap();
+        assert_eq!(in_step(&folder), Ok(false));
+        mark_in_step(&folder).unwrap();
+        assert_eq!(in_step(&folder), Ok(true));
+        std::fs::write(&lock, "{ }").unwrap();
+        assert_eq!(in_step(&folder), Ok(false));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,233 @@
+//! `cargo xtask test` and `cargo xtask ci`: everything CI runs, in CI's order, cheap steps first.
+
+use std::time::Duration;
+
+use crate::log::Log;
+use crate::repo::Repo;
+use crate::step::{Outcome, Step, run_all};
+use crate::{doc, e2e, lint, setup, tidy, websocket};
+
+/// A cold debug build and every Rust test fit several times over; a test that hangs is ended in time for CI (90 minutes
+/// for the whole run) to print the table.
+const TEST_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// A cold release build with thin LTO takes a few minutes on two cores.
+const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// What the e2e and websocket steps run, by package. Built by one call, so that shared dependencies are built once with
+/// one set of features.
+const EXAMPLES: &[(&str, &str)] = &[("roomcast", "conformance"), ("roomcast-engine", "ws-echo")];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plan {
+    Test,
+    Ci,
+}
+
+pub(crate) fn command(repo: &Repo, plan: Plan) -> Result<(), String> {
+    run_all(repo, &steps(plan))
+}
+
+fn steps(plan: Plan) -> Vec<Step> {
+    let mut steps = vec![
+        Step {
+            name: "setup",
+            needs: None,
+            run: setup::everything,
+        },
+        Step {
+            name: "tidy",
+            needs: None,
+            run: tidy::check,
+        },
+        Step {
+            name: "fmt",
+            needs: None,
+            run: lint::format,
+        },
+        Step {
+            name: "clippy",
+            needs: None,
+            run: lint::clippy,
+        },
+        Step {
+            name: "tests",
+            needs: None,
+            run: tests,
+        },
+        Step {
+            name: "doctests",
+            needs: None,
+            run: doctests,
+        },
+        Step {
+            name: "doc",
+            needs: None,
+            run: doc::build,
+        },
+        Step {
+            name: "release",
+            needs: None,
+            run: release,
+        },
+        Step {
+            name: "e2e",
+            needs: Some("release"),
+            run: e2e::both,
+        },
+        Step {
+            name: "websocket",
+            needs: Some("release"),
+            run: websocket::run,
+        },
+    ];
+    if plan == Plan::Ci {
+        steps.push(Step {
+            name: "deny",
+            needs: None,
+            run: deny,
+        });
+    }
+    steps
+}
+
+fn tests(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let targets = ["--lib", "--bins", "--tests", "--examples"];
+    cargo_test(repo, log, &targets)
+}
+
+fn doctests(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    cargo_test(repo, log, &["--doc"])
+}
+
+fn cargo_test(repo: &Repo, log: &mut Log, targets: &[&str]) -> Result<Outcome, String> {
+    let mut command = repo.cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(targets);
+    let result = log.run(command, TEST_LIMIT);
+    let count = Count::read(&log.text());
+    result.map_err(|error| {
+        if count.failed > 0 {
+            format!("{count}: {error}")
+        } else {
+            error
+        }
+    })?;
+    if count.passed == 0 {
+        return Err("cargo test ran no test".into());
+    }
+    Ok(Outcome::Passed(count.to_string()))
+}
+
+/// Builds examples with the release profile, as `(package, example)`.
+pub(crate) fn build_release(repo: &Repo, log: &mut Log, examples: &[(&str, &str)]) -> Result<(), String> {
+    let mut command = repo.cargo(&["build", "--release"]);
+    for (package, example) in examples {
+        command.args(["--package", package, "--example", example]);
+    }
+    log.run(command, BUILD_LIMIT)
+}
+
+fn release(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    build_release(repo, log, EXAMPLES)?;
+    Ok(Outcome::Passed(String::new()))
+}
+
+fn deny(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    if log.run(repo.cargo(&["deny", "--version"]), DENY_LIMIT).is_err() {
+        return Ok(Outcome::Skipped(
+            "cargo-deny is not installed: cargo install cargo-deny --locked".into(),
+        ));
+    }
+    log.run(
+        repo.cargo(&["deny", "check", "bans", "licenses", "sources"]),
+        DENY_LIMIT,
+    )?;
+    Ok(Outcome::Passed(String::new()))
+}
+
+/// Tests counted over every `test result:` line of a cargo test run.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Count {
+    fn read(log: &str) -> Count {
+        let mut count = Count::default();
+        for line in log.lines() {
+            let Some(result) = line.strip_prefix("test result: ") else {
+                continue;
+            };
+            let mut before = "";
+            for word in result.split([' ', ';']) {
+                let number = || before.parse().unwrap_or(0);
+                match word {
+                    "passed" => count.passed += number(),
+                    "failed" => count.failed += number(),
+                    "ignored" => count.ignored += number(),
+                    _ => {}
+                }
+                before = word;
+            }
+        }
+        count
+    }
+}
+
+impl std::fmt::Display for Count {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} tests", self.passed + self.failed)?;
+        if self.failed > 0 {
+            write!(formatter, ", {} failed", self.failed)?;
+        }
+        if self.ignored > 0 {
+            write!(formatter, ", {} ignored", self.ignored)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Count, Plan, steps};
+
+    #[test]
+    fn results_of_all_test_programs_are_added() {
+        let log = "\
+running 3 tests
+test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
+noise: 5 passed
+test result: FAILED. 40 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out; finished in 1.02s
+";
+        let count = Count::read(log);
+        assert_eq!(
+            count,
+            Count {
+                passed: 43,
+                failed: 2,
+                ignored: 1
+            }
+        );
+        assert_eq!(count.to_string(), "45 tests, 2 failed, 1 ignored");
+        assert_eq!(Count::read("error: could not compile").passed, 0);
+    }
+
+    #[test]
+    fn what_a_step_needs_stands_before_it() {
+        for plan in [Plan::Test, Plan::Ci] {
+            let steps = steps(plan);
+            for (index, step) in steps.iter().enumerate() {
+                let Some(needed) = step.needs else { continue };
+                assert!(
+                    steps.iter().take(index).any(|earlier| earlier.name == needed),
+                    "{}",
+                    step.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `cargo xtask tidy`: the repository's own rules, the ones no other tool knows. Each finding says what to do.
+//!
+//! A rule is a function from text to findings, with tests that show it failing; this file lists the files and applies
+//! the rules. A remark that comes up in reviews again becomes a rule here.
+
+mod decisions;
+mod imports;
+mod manifest;
+mod text;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use manifest::Manifest;
+
+use crate::log::Log;
+use crate::repo::Repo;
+use crate::step::Outcome;
+
+/// A broken rule, or with `warning` a hint that fails nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    path: String,
+    /// From 1; 0 is the file as a whole.
+    line: usize,
+    message: String,
+    warning: bool,
+}
+
+impl Finding {
+    fn new(path: &str, line: usize, message: impl Into<String>) -> Finding {
+        Finding {
+            path: path.to_owned(),
+            line,
+            message: message.into(),
+            warning: false,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Finding {
+            path,
+            line,
+            message,
+            warning,
+        } = self;
+        let kind = if *warning { "warning: " } else { "" };
+        match line {
+            0 => write!(formatter, "{path}: {kind}{message}"),
+            line => write!(formatter, "{path}:{line}: {kind}{message}"),
+        }
+    }
+}
+
+pub(crate) fn command(repo: &Repo) -> Result<(), String> {
+    check(repo, &mut Log::Terminal).map(drop)
+}
+
+/// Also the step of `test`.
+pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let files = files(repo)?;
+    let mut findings = Vec::new();
+    for path in &files {
+        // A file listed by git and gone from the disk is a deletion not yet committed.
+        let Ok(bytes) = std::fs::read(repo.root.join(path)) else {
+            continue;
+        };
+        // What is not UTF-8 is not text: an icon, a fuzz seed.
+        let Ok(contents) = String::from_utf8(bytes) else {
+            continue;
+        };
+        findings.extend(text::check(path, &contents));
+    }
+    findings.extend(check_manifests(repo)?);
+    findings.extend(check_decisions(repo, &files));
+    if !git(repo, &["ls-files"])?.contains(&"Cargo.lock".to_owned()) {
+        findings.push(Finding::new(
+            "Cargo.lock",
+            0,
+            "is not tracked; commit it, as builds must be the same everywhere",
+        ));
+    }
+    for finding in &findings {
+        log.say(&finding.to_string());
+    }
+    let broken = findings.iter().filter(|finding| !finding.warning).count();
+    let warnings = findings.len() - broken;
+    let note = format!("{} files, {warnings} warnings", files.len());
+    if broken == 0 {
+        Ok(Outcome::Passed(note))
+    } else {
+        Err(format!("{broken} rules broken ({note})"))
+    }
+}
+
+/// Every file of the repository, tracked or about to be, by its path from the root.
+fn files(repo: &Repo) -> Result<BTreeSet<String>, String> {
+    Ok(git(repo, &["ls-files", "--cached", "--others", "--exclude-standard"])?
+        .into_iter()
+        .collect())
+}
+
+fn git(repo: &Repo, arguments: &[&str]) -> Result<Vec<String>, String> {
+    // Without -z, git quotes a path that has unusual characters.
+    let output = repo
+        .command("git", arguments)
+        .arg("-z")
+        .output()
+        .map_err(|error| format!("cannot run git, which lists the files to check: {error}"))?;
+    if !output.status.success() {
+        return Err(format!(
+            "git {} failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        ));
+    }
+    let names = String::from_utf8_lossy(&output.stdout);
+    Ok(names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect())
+}
+
+fn check_manifests(repo: &Repo) -> Result<Vec<Finding>, String> {
+    let read = |path: &str| -> Result<Manifest, String> {
+        let text =
+            std::fs::read_to_string(repo.root.join(path)).map_err(|error| format!("cannot read {path}: {error}"))?;
+        Ok(Manifest::parse(path, &text))
+    };
+    let root = read("Cargo.toml")?;
+    let mut members = Vec::new();
+    for pattern in root.members() {
+        // The only pattern Cargo workspaces use in practice is a folder's every child.
+        let Some(folder) = pattern.strip_suffix("/*") else {
+            members.push(read(&format!("{pattern}/Cargo.toml"))?);
+            continue;
+        };
+        let entries =
+            std::fs::read_dir(repo.root.join(folder)).map_err(|error| format!("cannot list {folder}: {error}"))?;
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.path().join("Cargo.toml").is_file())
+        {
+            members.push(read(&format!(
+                "{folder}/{}/Cargo.toml",
+                entry.file_name().to_string_lossy()
+            ))?);
+        }
+    }
+    members.sort_by(|one, other| one.path().cmp(other.path()));
+    Ok(imports::check(&root, &members))
+}
+
+fn check_decisions(repo: &Repo, files: &BTreeSet<String>) -> Vec<Finding> {
+    let index = std::fs::read_to_string(repo.root.join(decisions::INDEX)).unwrap_or_default();
+    decisions::check(files.iter().map(String::as_str), &index)
+}
