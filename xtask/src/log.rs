@@ -216,6 +216,7 @@ mod tests {
         let mut child = shell("sh -c 'echo $$; sleep 1000; :'; :")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut pid = String::new();
