@@ -67,7 +67,9 @@ fn check_member(root: &Manifest, names: &[&str], member: &Manifest) -> Vec<Findi
         line,
     } in member.dependencies()
     {
-        if !inherits {
+        // A crate turns its own features on for its tests by a path to itself; with a version it could not be published.
+        let itself = kind == Kind::Dev && key == name;
+        if !inherits && !itself {
             let message = format!("write `{key}.workspace = true` here and the version in the root Cargo.toml");
             findings.push(Finding::new(path, line, message));
         }
@@ -209,6 +211,23 @@ mod tests {
                 ]
             );
         }
+    }
+
+    #[test]
+    fn only_tests_may_use_their_own_crate_by_path() {
+        let itself = "roomcast-engine = { path = \".\", features = [\"testkit\"] }";
+        assert_eq!(
+            findings("roomcast-engine", &format!("[dev-dependencies]\n{itself}")),
+            [""; 0]
+        );
+        assert_eq!(
+            findings("roomcast-engine", &format!("[dependencies]\n{itself}")).len(),
+            2
+        );
+        assert_eq!(
+            findings("roomcast-server", &format!("[dev-dependencies]\n{itself}")).len(),
+            1
+        );
     }
 
     #[test]
