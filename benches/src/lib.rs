@@ -1,1 +1,1 @@
-//! placeholder
+//! Criterion benches, one file a subject: `cargo bench -p roomcast-benches --bench protocol`.

@@ -4,6 +4,7 @@ use crate::args::ArgsRef;
 use crate::grammar::{self, Header, PacketKind};
 use crate::json::{self, JsonError, JsonKind, Placeholders, Scanner};
 use crate::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PAYLOAD};
+use crate::number;
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -69,7 +70,11 @@ pub struct DecoderLimits {
 
 impl Default for DecoderLimits {
     fn default() -> Self {
-        Self { max_attachments: MAX_ATTACHMENTS, max_bytes: MAX_PAYLOAD, max_depth: MAX_DEPTH }
+        Self {
+            max_attachments: MAX_ATTACHMENTS,
+            max_bytes: MAX_PAYLOAD,
+            max_depth: MAX_DEPTH,
+        }
     }
 }
 
@@ -122,8 +127,14 @@ impl From<JsonError> for DecodeError {
 }
 
 /// Event names that neither side may use: they are the library's own.
-pub const RESERVED_EVENTS: [&str; 6] =
-    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+pub const RESERVED_EVENTS: [&str; 6] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+];
 
 /// The decoder of one connection. Between packets it holds nothing.
 #[derive(Debug)]
@@ -151,7 +162,9 @@ impl Decoder {
 
     /// Whether attachments of a packet are still to come.
     pub fn is_awaiting(&self) -> bool {
-        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.attachments.len() < awaiting.count)
+        self.awaiting
+            .as_ref()
+            .is_some_and(|awaiting| awaiting.attachments.len() < awaiting.count)
     }
 
     /// Takes a text message. `None` means that attachments must follow.
@@ -176,7 +189,8 @@ impl Decoder {
             text: text.into(),
             count: header.attachments,
             bytes: text.len(),
-            attachments: Vec::with_capacity(header.attachments),
+            // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
+            attachments: Vec::with_capacity(header.attachments.min(MAX_ATTACHMENTS)),
             illegal: placeholders.illegal,
         }));
         Ok(None)
@@ -190,7 +204,9 @@ impl Decoder {
         if !self.is_awaiting() {
             return Err(DecodeError::UnexpectedBinary);
         }
-        let Some(awaiting) = self.awaiting.as_deref_mut() else { return Err(DecodeError::UnexpectedBinary) };
+        let Some(awaiting) = self.awaiting.as_deref_mut() else {
+            return Err(DecodeError::UnexpectedBinary);
+        };
         awaiting.bytes = awaiting.bytes.saturating_add(bytes.len());
         if awaiting.bytes > self.limits.max_bytes {
             return Err(DecodeError::AttachmentsTooLarge);
@@ -213,7 +229,13 @@ fn packet<'a>(
     attachments: &'a [Bytes],
     max_depth: usize,
 ) -> Result<Received<'a>, DecodeError> {
-    let Header { kind, namespace, id, json, .. } = *header;
+    let Header {
+        kind,
+        namespace,
+        id,
+        json,
+        ..
+    } = *header;
     match kind {
         PacketKind::Connect => {
             let auth = if json.is_empty() { None } else { Some(json) };
@@ -237,18 +259,22 @@ fn packet<'a>(
         }
         PacketKind::Ack | PacketKind::BinaryAck => {
             // An answer without a payload is one without arguments.
-            let items = if json.is_empty() { "" } else { items(json, placeholders, max_depth)? };
-            Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments } })
+            let items = if json.is_empty() {
+                ""
+            } else {
+                items(json, placeholders, max_depth)?
+            };
+            Ok(Received::Ack {
+                namespace,
+                id,
+                args: ArgsRef { items, attachments },
+            })
         }
     }
 }
 
 /// `[...]` without its brackets.
-fn items<'a>(
-    json: &'a str,
-    placeholders: Option<&mut Placeholders>,
-    max_depth: usize,
-) -> Result<&'a str, DecodeError> {
+fn items<'a>(json: &'a str, placeholders: Option<&mut Placeholders>, max_depth: usize) -> Result<&'a str, DecodeError> {
     let mut scanner = Scanner::new(json, max_depth);
     if scanner.value(placeholders)? != JsonKind::Array {
         return Err(DecodeError::InvalidPayload);
@@ -292,7 +318,10 @@ fn event<'a>(
     }
     scanner.end()?;
     let items = json.get(args_start..args_end).unwrap_or_default().trim_ascii_start();
-    Ok(Event { name, args: ArgsRef { items, attachments } })
+    Ok(Event {
+        name,
+        args: ArgsRef { items, attachments },
+    })
 }
 
 fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {
@@ -310,7 +339,11 @@ fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {
         if !number.is_finite() {
             return Err(DecodeError::InvalidPayload);
         }
-        Cow::Owned(if number == 0.0 { "0".to_owned() } else { number.to_string() })
+        Cow::Owned(number::javascript(number))
     };
-    if RESERVED_EVENTS.contains(&&*name) { Err(DecodeError::InvalidPayload) } else { Ok(name) }
+    if RESERVED_EVENTS.contains(&&*name) {
+        Err(DecodeError::InvalidPayload)
+    } else {
+        Ok(name)
+    }
 }

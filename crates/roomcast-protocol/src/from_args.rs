@@ -31,7 +31,11 @@ pub struct FromArgsError(#[from] JsonError);
 
 impl<T: DeserializeOwned> FromArgs for T {
     fn from_args(args: ArgsRef<'_>) -> Result<Self, FromArgsError> {
-        Ok(T::deserialize(TopLevel { args: args.iter(), attachments: args.attachments })?)
+        Ok(T::deserialize(TopLevel {
+            args: args.iter(),
+            attachments: args.attachments,
+            wanted: 0,
+        })?)
     }
 }
 
@@ -45,6 +49,8 @@ impl FromArgs for Args {
 struct TopLevel<'de> {
     args: ArgsIter<'de>,
     attachments: &'de [Bytes],
+    /// Arguments that a tuple has still to be given. Missing ones read as `null`, so without a count there were no end.
+    wanted: usize,
 }
 
 impl<'de> TopLevel<'de> {
@@ -54,7 +60,10 @@ impl<'de> TopLevel<'de> {
         read: impl FnOnce(Filled<'de, &mut serde_json::Deserializer<serde_json::de::StrRead<'de>>>) -> Result<T, JsonError>,
     ) -> Result<T, JsonError> {
         let mut json = serde_json::Deserializer::from_str(self.args.next().unwrap_or("null"));
-        let value = read(Filled { inner: &mut json, attachments: self.attachments })?;
+        let value = read(Filled {
+            inner: &mut json,
+            attachments: self.attachments,
+        })?;
         json.end()?;
         Ok(value)
     }
@@ -87,17 +96,18 @@ impl<'de> Deserializer<'de> for TopLevel<'de> {
         visitor.visit_unit()
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, JsonError> {
+    fn deserialize_tuple<V: Visitor<'de>>(mut self, len: usize, visitor: V) -> Result<V::Value, JsonError> {
+        self.wanted = len;
         visitor.visit_seq(self)
     }
 
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: usize,
+        len: usize,
         visitor: V,
     ) -> Result<V::Value, JsonError> {
-        visitor.visit_seq(self)
+        self.deserialize_tuple(len, visitor)
     }
 }
 
@@ -105,6 +115,10 @@ impl<'de> SeqAccess<'de> for TopLevel<'de> {
     type Error = JsonError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, JsonError> {
+        let Some(wanted) = self.wanted.checked_sub(1) else {
+            return Ok(None);
+        };
+        self.wanted = wanted;
         self.next(|argument| seed.deserialize(argument)).map(Some)
     }
 }
@@ -117,7 +131,10 @@ struct Filled<'a, T> {
 
 impl<'a, T> Filled<'a, T> {
     fn wrap<U>(&self, inner: U) -> Filled<'a, U> {
-        Filled { inner, attachments: self.attachments }
+        Filled {
+            inner,
+            attachments: self.attachments,
+        }
     }
 }
 
@@ -159,7 +176,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Filled<'_, D> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let visitor = Placeholder { visitor, attachments: self.attachments };
+        let visitor = Placeholder {
+            visitor,
+            attachments: self.attachments,
+        };
         self.inner.deserialize_any(visitor)
     }
 
@@ -258,7 +278,13 @@ impl<'a, 'de, A: EnumAccess<'de>> EnumAccess<'de> for Filled<'a, A> {
 
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant), A::Error> {
         let (value, variant) = self.inner.variant_seed(seed)?;
-        Ok((value, Filled { inner: variant, attachments: self.attachments }))
+        Ok((
+            value,
+            Filled {
+                inner: variant,
+                attachments: self.attachments,
+            },
+        ))
     }
 }
 
@@ -346,7 +372,10 @@ mod tests {
     use serde_json::json;
 
     fn args(items: &str, attachments: &[&'static [u8]]) -> Args {
-        Args::from_parts(items.into(), attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect())
+        Args::from_parts(
+            items.into(),
+            attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect(),
+        )
     }
 
     #[test]
@@ -354,7 +383,10 @@ mod tests {
         let three = args(r#""a",2,{"k":[true]}"#, &[]);
         assert_eq!(three.parse::<String>().unwrap(), "a");
         assert_eq!(three.parse::<(String, u8)>().unwrap(), ("a".to_owned(), 2));
-        assert_eq!(three.parse::<(String, u8, serde_json::Value)>().unwrap().2, json!({"k": [true]}));
+        assert_eq!(
+            three.parse::<(String, u8, serde_json::Value)>().unwrap().2,
+            json!({"k": [true]})
+        );
         three.parse::<()>().unwrap();
         assert_eq!(three.parse::<Args>().unwrap(), three);
         assert_eq!(args("[1,2]", &[]).parse::<Vec<u8>>().unwrap(), [1, 2]);
@@ -371,6 +403,31 @@ mod tests {
     }
 
     #[test]
+    fn a_tuple_that_reads_to_its_end_has_one() {
+        struct All(Vec<Option<u8>>);
+        impl<'de> Deserialize<'de> for All {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Collect;
+                impl<'de> Visitor<'de> for Collect {
+                    type Value = All;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("numbers")
+                    }
+                    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<All, A::Error> {
+                        let mut all = Vec::new();
+                        while let Some(item) = access.next_element()? {
+                            all.push(item);
+                        }
+                        Ok(All(all))
+                    }
+                }
+                deserializer.deserialize_tuple(3, Collect)
+            }
+        }
+        assert_eq!(args("1,2", &[]).parse::<All>().unwrap().0, [Some(1), Some(2), None]);
+    }
+
+    #[test]
     fn placeholders_are_read_as_their_attachments() {
         #[derive(Deserialize, Debug, PartialEq)]
         struct File {
@@ -382,13 +439,25 @@ mod tests {
             r#"{"name":"f","parts":[{"_placeholder":true,"num":1},{"num":0,"x":[],"_placeholder":true}],"thumb":null}"#,
             &[b"zero", b"one"],
         );
-        let expected = File { name: "f".into(), parts: vec![Bytes::from("one"), Bytes::from("zero")], thumb: None };
+        let expected = File {
+            name: "f".into(),
+            parts: vec![Bytes::from("one"), Bytes::from("zero")],
+            thumb: None,
+        };
         assert_eq!(file.parse::<File>().unwrap(), expected);
         let raw = args(r#"{"_placeholder":true,"num":0}"#, &[b"zero"]);
         assert_eq!(raw.parse::<Bytes>().unwrap(), "zero");
         assert_eq!(raw.parse::<Option<Bytes>>().unwrap().unwrap(), "zero");
-        assert!(args(r#"{"_placeholder":true,"num":1}"#, &[b"zero"]).parse::<Bytes>().is_err());
-        assert!(args(r#"{"_placeholder":false,"num":0}"#, &[b"zero"]).parse::<Bytes>().is_err());
+        assert!(
+            args(r#"{"_placeholder":true,"num":1}"#, &[b"zero"])
+                .parse::<Bytes>()
+                .is_err()
+        );
+        assert!(
+            args(r#"{"_placeholder":false,"num":0}"#, &[b"zero"])
+                .parse::<Bytes>()
+                .is_err()
+        );
         assert_eq!(args("[1,2]", &[]).parse::<Bytes>().unwrap(), vec![1, 2]);
 
         #[derive(Deserialize, Debug, PartialEq)]

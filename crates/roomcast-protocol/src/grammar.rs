@@ -2,7 +2,7 @@
 
 use crate::decoder::DecodeError;
 use crate::limits::{MAX_ACK_ID, MAX_ACK_ID_DIGITS, MAX_ATTACHMENT_DIGITS, MAX_NAMESPACE_BYTES};
-use nom::bytes::complete::{take_while, take_while_m_n};
+use nom::bytes::complete::take_while_m_n;
 use nom::character::complete::{char, one_of};
 use nom::combinator::{map_res, opt, peek, recognize, verify};
 use nom::sequence::{preceded, terminated};
@@ -41,16 +41,28 @@ pub(crate) fn header(input: &str) -> Result<Header<'_>, DecodeError> {
         }
         _ => (rest, 0),
     };
-    let (rest, namespace) = opt(namespace).parse(rest).map_err(|_: NomError<'_>| DecodeError::InvalidPayload)?;
+    let (rest, namespace) = opt(namespace)
+        .parse(rest)
+        .map_err(|_: NomError<'_>| DecodeError::InvalidPayload)?;
     let namespace = namespace.unwrap_or("/");
     if namespace.len() > MAX_NAMESPACE_BYTES {
         return Err(DecodeError::NamespaceTooLong);
     }
     let (json, id) = match rest.as_bytes().first() {
-        Some(b'0'..=b'9') => id(rest).map(|(rest, id)| (rest, Some(id))).map_err(|_| DecodeError::InvalidId)?,
+        Some(b'0'..=b'9') => id(rest)
+            .map(|(rest, id)| (rest, Some(id)))
+            .map_err(|_| DecodeError::InvalidId)?,
+        // JavaScript reads a blank in this place as the id 0, so skipping it would lose the answer.
+        Some(b' ' | b'\t' | b'\n' | b'\r') => return Err(DecodeError::InvalidPayload),
         _ => (rest, None),
     };
-    Ok(Header { kind, attachments, namespace, id, json })
+    Ok(Header {
+        kind,
+        attachments,
+        namespace,
+        id,
+        json,
+    })
 }
 
 type NomError<'a> = nom::Err<nom::error::Error<&'a str>>;
@@ -76,9 +88,11 @@ fn attachments(input: &str) -> IResult<&str, usize> {
     terminated(count, char('-')).parse(input)
 }
 
-/// `/chat,`: up to the comma, or to the end of the text. A query is part of the name.
+/// `/chat,`: up to the comma, or to the end of the text. A query is part of the name. One character more than a name may
+/// have bytes is enough to know that it is too long.
 fn namespace(input: &str) -> IResult<&str, &str> {
-    terminated(recognize(preceded(peek(char('/')), take_while(|c| c != ','))), opt(char(','))).parse(input)
+    let name = take_while_m_n(0, MAX_NAMESPACE_BYTES + 1, |c| c != ',');
+    terminated(recognize(preceded(peek(char('/')), name)), opt(char(','))).parse(input)
 }
 
 fn id(input: &str) -> IResult<&str, u64> {
@@ -94,7 +108,17 @@ mod tests {
 
     fn check(input: &str, expected: (PacketKind, usize, &str, Option<u64>, &str)) {
         let (kind, attachments, namespace, id, json) = expected;
-        assert_eq!(header(input), Ok(Header { kind, attachments, namespace, id, json }), "{input}");
+        assert_eq!(
+            header(input),
+            Ok(Header {
+                kind,
+                attachments,
+                namespace,
+                id,
+                json
+            }),
+            "{input}"
+        );
     }
 
     #[test]
@@ -109,11 +133,46 @@ mod tests {
     }
 
     #[test]
+    fn a_blank_is_no_id() {
+        for input in [
+            "2 [\"a\"]",
+            "2 1[\"a\"]",
+            "2\t5[\"a\"]",
+            "3 []",
+            "2/a, [\"a\"]",
+            "51-\n[\"a\"]",
+            "0 {}",
+            "1 ",
+        ] {
+            assert_eq!(header(input), Err(DecodeError::InvalidPayload), "{input:?}");
+        }
+        // Behind an id it is JSON's own white space.
+        check("27 [\"a\"]", (PacketKind::Event, 0, "/", Some(7), " [\"a\"]"));
+    }
+
+    #[test]
     fn each_field_at_its_limit_and_one_past_it() {
         let namespace = |bytes: usize| format!("0/{},", "a".repeat(bytes - 1));
         assert!(header(&namespace(MAX_NAMESPACE_BYTES)).is_ok());
-        assert_eq!(header(&namespace(MAX_NAMESPACE_BYTES + 1)), Err(DecodeError::NamespaceTooLong));
-        assert_eq!(header("29007199254740991[]").map(|header| header.id), Ok(Some(MAX_ACK_ID)));
+        assert_eq!(
+            header(&namespace(MAX_NAMESPACE_BYTES + 1)),
+            Err(DecodeError::NamespaceTooLong)
+        );
+        // The bound is on bytes, whatever the characters.
+        let wide = |characters: usize| format!("0/{},", "é".repeat(characters));
+        assert!(header(&wide(MAX_NAMESPACE_BYTES / 2 - 1)).is_ok());
+        assert_eq!(
+            header(&wide(MAX_NAMESPACE_BYTES / 2)),
+            Err(DecodeError::NamespaceTooLong)
+        );
+        assert_eq!(
+            header(&wide(MAX_NAMESPACE_BYTES * 2)),
+            Err(DecodeError::NamespaceTooLong)
+        );
+        assert_eq!(
+            header("29007199254740991[]").map(|header| header.id),
+            Ok(Some(MAX_ACK_ID))
+        );
         assert_eq!(header("29007199254740992[]"), Err(DecodeError::InvalidId));
         assert_eq!(header("20000000000000001[]").map(|header| header.id), Ok(Some(1)));
         assert_eq!(header("200000000000000001[]"), Err(DecodeError::InvalidId));

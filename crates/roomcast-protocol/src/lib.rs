@@ -27,6 +27,7 @@ mod grammar;
 mod id;
 pub mod json;
 pub mod limits;
+mod number;
 mod open;
 mod packet;
 mod payload;

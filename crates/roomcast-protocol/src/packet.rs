@@ -101,6 +101,19 @@ impl Packet {
         Ok(Self::new(frames, Part { binary: true, payload }, Box::default()))
     }
 
+    /// A WebSocket control frame, for a WebSocket's outbox alone: by polling it would make no sense.
+    pub fn control(frame: Vec<u8>) -> Self {
+        // It carries no message, so there is nothing that `b64` would have to put into text.
+        Self::new(
+            frame,
+            Part {
+                binary: false,
+                payload: range(0, 0),
+            },
+            Box::default(),
+        )
+    }
+
     /// The same packet, to be dropped where the transport is not writable at once.
     #[must_use]
     pub fn with_volatile(mut self, volatile: bool) -> Self {

@@ -3,17 +3,24 @@
 use crate::args::Args;
 use crate::byte_str::ByteStr;
 use crate::limits::MAX_PACKET_BYTES;
+use crate::number;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{self, Impossible, Serializer};
-use serde_json::ser::{CompactFormatter, Formatter};
+use serde_json::ser::Formatter;
 use std::io;
 
 /// What can be emitted: every [`Serialize`] type, and [`Args`] themselves (relayed as they are).
 ///
 /// A tuple (or fixed-size array) is several arguments, `()` is none, anything else is one argument. Bytes (whatever
 /// serialises through `serialize_bytes`: [`bytes::Bytes`], `serde_bytes`) become attachments, at any depth.
-#[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
+///
+/// serde cannot tell [`serde_json::Value::Null`] from `()`, so alone it is no argument either; `None` and `(null,)` are
+/// one `null`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be emitted",
+    label = "implement `serde::Serialize` for it"
+)]
 pub trait ToArgs {
     /// Writes the arguments.
     ///
@@ -69,18 +76,25 @@ impl ArgsWriter {
     /// [`ToArgsError`].
     pub fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ToArgsError> {
         self.separate();
-        let formatter = Extracting { attachments: &mut self.attachments };
+        let formatter = Extracting {
+            attachments: &mut self.attachments,
+        };
         value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.json, formatter))?;
         Ok(())
     }
 
     pub(crate) fn finish(self) -> Result<Args, ToArgsError> {
-        let size = self.attachments.iter().fold(self.json.len(), |size, bytes| size.saturating_add(bytes.len()));
+        let size = self
+            .attachments
+            .iter()
+            .fold(self.json.len(), |size, bytes| size.saturating_add(bytes.len()));
         if size > MAX_PACKET_BYTES {
             return Err(ToArgsError::TooLarge);
         }
         // serde_json writes UTF-8 only, so this fails for nobody.
-        let items = ByteStr::from_utf8(Bytes::from(self.json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
+        let items = ByteStr::from_utf8(Bytes::from(self.json))
+            .map_err(ser::Error::custom)
+            .map_err(ToArgsError::Value)?;
         Ok(Args::from_parts(items, self.attachments))
     }
 
@@ -104,55 +118,12 @@ impl Formatter for Extracting<'_> {
     }
 
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        write_number(writer, value, |json| CompactFormatter.write_f64(json, value))
+        number::write_f64(writer, value)
     }
 
     fn write_f32<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f32) -> io::Result<()> {
-        write_number(writer, f64::from(value), |json| CompactFormatter.write_f32(json, value))
+        number::write_f32(writer, value)
     }
-}
-
-/// Writes a finite float as JavaScript spells it: `3.0` as `3`, `-0.0` as `0`, `1e21` as `1e+21`, and decimals from 1e-7
-/// up to 1e21.
-fn write_number<W: ?Sized + io::Write>(
-    writer: &mut W,
-    value: f64,
-    rust: impl FnOnce(&mut &mut [u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    if value == 0.0 {
-        return writer.write_all(b"0");
-    }
-    // 24 bytes hold the shortest form of any double.
-    let mut buffer = [0u8; 32];
-    let mut free = &mut buffer[..];
-    rust(&mut free)?;
-    let length = 32 - free.len();
-    let text = &buffer[..length];
-    let magnitude = value.abs();
-    if let Some(integer) = text.strip_suffix(b".0") {
-        return writer.write_all(integer);
-    }
-    let Some(e) = text.iter().position(|byte| *byte == b'e') else {
-        if magnitude >= 1e-6 {
-            return writer.write_all(text);
-        }
-        return write_exponent(writer, value);
-    };
-    if (1e-6..1e21).contains(&magnitude) {
-        return write!(writer, "{value}");
-    }
-    let (mantissa, exponent) = (&text[..e], &text[e + 1..]);
-    writer.write_all(mantissa.strip_suffix(b".0").unwrap_or(mantissa))?;
-    writer.write_all(b"e")?;
-    if !exponent.starts_with(b"-") && !exponent.starts_with(b"+") {
-        writer.write_all(b"+")?;
-    }
-    writer.write_all(exponent)
-}
-
-/// A number under 1e-6 that Rust writes as a decimal and JavaScript with an exponent.
-fn write_exponent<W: ?Sized + io::Write>(writer: &mut W, value: f64) -> io::Result<()> {
-    write!(writer, "{value:e}")
 }
 
 /// The top level of a value: spreads a tuple into several arguments. Whatever else it meets it leaves alone and says so
@@ -296,6 +267,8 @@ mod tests {
         assert_eq!(items(&vec![(1, 2)]), "[[1,2]]");
         assert_eq!(items(&Some((1, 2))), "[1,2]");
         assert_eq!(items(&None::<u8>), "null");
+        assert_eq!(items(&json!(null)), "");
+        assert_eq!(items(&(json!(null),)), "null");
         assert_eq!(items(&json!({"a": [1, null]})), r#"{"a":[1,null]}"#);
         let raw = serde_json::value::RawValue::from_string("{ \"k\" : 1e400 }".to_owned()).unwrap();
         assert_eq!(items(&raw), "{ \"k\" : 1e400 }");
@@ -309,7 +282,10 @@ mod tests {
             a: Vec<&'a Binary>,
             b: u8,
         }
-        let nested = Nested { a: vec![Binary::new(&[1]), Binary::new(&[])], b: 2 };
+        let nested = Nested {
+            a: vec![Binary::new(&[1]), Binary::new(&[])],
+            b: 2,
+        };
         let args = Args::event("n", &(nested, Binary::new(&[3]))).unwrap();
         assert_eq!(
             args.items(),
