@@ -76,8 +76,9 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 
 /// The step of `test`. One half's failure does not keep the other from being installed.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    let javascript = javascript(repo, log);
-    let python = python(repo, log);
+    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON));
+    let javascript = node_modules(repo, log);
+    let python = kosoku_environment(repo, log);
     match (javascript, python) {
         (Ok(javascript), Ok(python)) => Ok(Outcome::Passed(format!("{javascript}, {python}"))),
         (Err(javascript), Err(python)) => Err(format!("{javascript}\n{python}")),
@@ -87,7 +88,18 @@ pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> 
 
 /// Node.js, npm, redis-server, and `e2e/node_modules` in step with its lock file.
 pub(crate) fn javascript(repo: &Repo, log: &mut Log) -> Result<String, String> {
-    let found = programs(repo, log, JAVASCRIPT)?;
+    install_missing(repo, log, JAVASCRIPT);
+    node_modules(repo, log)
+}
+
+/// Python, and kosoku in an environment of its own under the build directory.
+pub(crate) fn python(repo: &Repo, log: &mut Log) -> Result<String, String> {
+    install_missing(repo, log, PYTHON);
+    kosoku_environment(repo, log)
+}
+
+fn node_modules(repo: &Repo, log: &mut Log) -> Result<String, String> {
+    let found = found(repo, JAVASCRIPT)?;
     let e2e = repo.root.join("e2e");
     if !in_step(&e2e)? {
         let install = repo.command("npm", &["ci", "--prefix", "e2e", "--no-audit", "--no-fund"]);
@@ -98,9 +110,8 @@ pub(crate) fn javascript(repo: &Repo, log: &mut Log) -> Result<String, String> {
     Ok(found)
 }
 
-/// Python, and kosoku in an environment of its own under the build directory.
-pub(crate) fn python(repo: &Repo, log: &mut Log) -> Result<String, String> {
-    let found = programs(repo, log, PYTHON)?;
+fn kosoku_environment(repo: &Repo, log: &mut Log) -> Result<String, String> {
+    let found = found(repo, PYTHON)?;
     let environment = repo.target.join("kosoku-venv");
     let stamp = environment.join("installed");
     let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == KOSOKU);
@@ -124,49 +135,49 @@ pub(crate) fn kosoku(repo: &Repo) -> PathBuf {
     repo.target.join("kosoku-venv/bin/kosoku")
 }
 
-/// Checks `needs`, installs Debian packages for those that are not met, and checks again. Tells the versions found.
-fn programs(repo: &Repo, log: &mut Log, needs: &[Need]) -> Result<String, String> {
-    let missing: Vec<&str> = needs
-        .iter()
-        .filter(|need| look(repo, need).is_err())
-        .flat_map(|need| need.packages)
-        .copied()
-        .collect();
-    if !missing.is_empty() {
-        let mut update = Command::new("apt-get");
-        update.arg("update");
-        let mut install = Command::new("apt-get");
-        install
-            .args(["install", "-y", "--no-install-recommends"])
-            .args(&missing);
-        if is_root() && probe(Command::new("apt-get").arg("--version")).is_some() {
-            for mut command in [update, install] {
-                command.env("DEBIAN_FRONTEND", "noninteractive");
-                // The second look decides: an update may fail for one list that is not needed.
-                if let Err(error) = log.run(command, INSTALL_LIMIT) {
-                    log.say(&error);
-                }
-            }
-        } else {
-            let lines = [update, install].map(|command| format!("  sudo {}", command_line(&command)));
-            log.say(&format!(
-                "to install what is missing, on Debian or Ubuntu:\n{}",
-                lines.join("\n")
-            ));
+/// Installs the Debian packages of the needs that are not met, as root; otherwise prints the commands to run.
+fn install_missing<'a>(repo: &Repo, log: &mut Log, needs: impl IntoIterator<Item = &'a Need>) {
+    let missing = needs.into_iter().filter(|need| look(repo, need).is_err());
+    let packages: Vec<&str> = missing.flat_map(|need| need.packages).copied().collect();
+    if packages.is_empty() {
+        return;
+    }
+    let mut update = Command::new("apt-get");
+    update.arg("update");
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(&packages);
+    if !is_root() || probe(Command::new("apt-get").arg("--version")).is_none() {
+        let lines = [update, install].map(|command| format!("  sudo {}", command_line(&command)));
+        log.say(&format!(
+            "to install what is missing, on Debian or Ubuntu:\n{}",
+            lines.join("\n")
+        ));
+        return;
+    }
+    for mut command in [update, install] {
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        // The look afterwards decides: an update may fail for one list that is not needed.
+        if let Err(error) = log.run(command, INSTALL_LIMIT) {
+            log.say(&error);
         }
     }
-    let looks: Vec<Result<String, String>> = needs.iter().map(|need| look(repo, need)).collect();
-    let complaints: Vec<String> = looks.iter().filter_map(|look| look.as_ref().err()).cloned().collect();
-    if complaints.is_empty() {
-        Ok(looks
-            .into_iter()
-            .flatten()
-            .filter(|found| !found.is_empty())
-            .collect::<Vec<_>>()
-            .join(", "))
-    } else {
-        Err(complaints.join("; "))
+}
+
+/// The versions of all that is needed, or everything that is wrong with it.
+fn found(repo: &Repo, needs: &[Need]) -> Result<String, String> {
+    let (met, unmet): (Vec<_>, Vec<_>) = needs.iter().map(|need| look(repo, need)).partition(Result::is_ok);
+    let unmet: Vec<String> = unmet.into_iter().filter_map(Result::err).collect();
+    if !unmet.is_empty() {
+        return Err(unmet.join("; "));
     }
+    Ok(met
+        .into_iter()
+        .flatten()
+        .filter(|version| !version.is_empty())
+        .collect::<Vec<_>>()
+        .join(", "))
 }
 
 /// The name and version of what meets the need (nothing for a need without a version), or what is wrong.
