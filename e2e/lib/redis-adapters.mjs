@@ -1,0 +1,57 @@
+// The adapter of the reference server, made from ADAPTER, REDIS_URL and SUBSCRIPTION_MODE.
+
+import { createAdapter as classic, createShardedAdapter as sharded } from "@socket.io/redis-adapter";
+import { createAdapter as streams } from "@socket.io/redis-streams-adapter";
+import { Cluster, Redis } from "ioredis";
+
+/**
+ * Resolves, once Redis answers, to `{ inMemory, adapter, close }`; `adapter` is what the Server option of that name
+ * takes, absent in memory.
+ */
+export async function openAdapter({ ADAPTER = "memory", REDIS_URL, SUBSCRIPTION_MODE = "dynamic" }) {
+  if (ADAPTER === "memory") return { inMemory: true, close() {} };
+  const create = ADAPTERS[ADAPTER];
+  if (!create) throw new Error(`unknown ADAPTER ${ADAPTER}`);
+  if (!REDIS_URL) throw new Error(`ADAPTER=${ADAPTER} needs REDIS_URL`);
+
+  const publisher = connect(REDIS_URL);
+  const subscriber = publisher.duplicate();
+  const clients = [publisher, subscriber];
+  for (const client of clients) client.on("error", (error) => console.error(`redis: ${error.message}`));
+  await Promise.all(clients.map((client) => client.ping()));
+  return {
+    inMemory: false,
+    adapter: create(publisher, subscriber, SUBSCRIPTION_MODE),
+    close() {
+      for (const client of clients) client.disconnect();
+    },
+  };
+}
+
+const ADAPTERS = {
+  classic: (publisher, subscriber) => classic(publisher, subscriber),
+  sharded: (publisher, subscriber, subscriptionMode) => sharded(publisher, subscriber, { subscriptionMode }),
+  // This one makes its own readers and subscriber from the one client.
+  streams: (publisher) => streams(publisher),
+};
+
+function connect(url) {
+  const { scheme, hosts, path } = /^(?<scheme>[a-z+]+):\/\/(?<hosts>[^/]*)\/?(?<path>.*)$/.exec(url)?.groups ?? {};
+  switch (scheme) {
+    case "redis":
+    case "rediss":
+      return new Redis(url);
+    case "redis+sentinel":
+      return new Redis({ sentinels: hosts.split(",").map(address), name: path });
+    case "redis+cluster":
+      // Without sharded subscribers ioredis refuses SSUBSCRIBE on a Cluster.
+      return new Cluster(hosts.split(",").map(address), { shardedSubscribers: true });
+    default:
+      throw new Error(`REDIS_URL ${url} has an unknown form`);
+  }
+}
+
+function address(text) {
+  const { hostname: host, port } = new URL(`redis://${text}`);
+  return { host, port: Number(port || 6379) };
+}

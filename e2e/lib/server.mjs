@@ -1,0 +1,95 @@
+// The server under test: a child process that is started, stopped and killed by its own id.
+
+import { spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { within } from "./wait.mjs";
+
+/** How long a server may take to say that it listens, in ms. */
+const START_MS = 20_000;
+
+/** How long a server may take to end after SIGTERM, in ms. */
+const STOP_MS = 10_000;
+
+/** How much of the server's last output is kept, in characters. */
+const LOG_LENGTH = 4_000;
+
+// No server outlives the run that has started it, however that run ends.
+const running = new Set();
+process.on("exit", () => running.forEach((server) => server.kill()));
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
+export class ServerProcess {
+  #child;
+  #ended;
+
+  /** `command` is a shell command line; `settings` are added to the environment. */
+  constructor(command, settings) {
+    this.command = command;
+    this.settings = settings;
+    this.log = "";
+  }
+
+  /** Starts it and resolves when it accepts. A second start uses the port of the first. */
+  async start() {
+    this.port ??= await freePort();
+    const child = spawn(`exec ${this.command}`, {
+      shell: true,
+      env: { ...process.env, ...this.settings, HOST: "127.0.0.1", PORT: String(this.port) },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    this.#ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
+    const listening = new Promise((resolve) => {
+      let output = "";
+      child.stdout.on("data", (data) => {
+        output = (output + data).slice(-LOG_LENGTH);
+        const found = /listening on (http:\/\/\S+)/.exec(output);
+        if (found) resolve(found[1]);
+      });
+    });
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on("data", (data) => (this.log = (this.log + data).slice(-LOG_LENGTH)));
+    }
+    const tooEarly = this.#ended.then(({ code, signal }) => {
+      throw new Error(`the server ended before it listened (${signal ?? code})\n${this.log}`);
+    });
+    tooEarly.catch(() => {});
+    running.add(this);
+    this.url = await within(Promise.race([listening, tooEarly]), `"listening on" of ${this.command}`, START_MS);
+  }
+
+  get alive() {
+    return this.#child?.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** Sends it a signal and resolves to `{ code, signal }` of its end. */
+  async end(signal = "SIGTERM") {
+    if (this.alive) this.#child.kill(signal);
+    running.delete(this);
+    try {
+      return await within(this.#ended, `the end of the server after ${signal}`, STOP_MS);
+    } catch (error) {
+      this.kill();
+      throw error;
+    }
+  }
+
+  /** Kills it without waiting for its end. */
+  kill() {
+    if (this.alive) this.#child.kill("SIGKILL");
+  }
+}
+
+// Ports are taken below the range from which the system gives ports to outgoing connections: while a server is down,
+// one of its reconnecting clients could be given the server's port otherwise, and would connect to itself.
+async function freePort() {
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    const free = await new Promise((resolve) => {
+      const probe = createServer();
+      probe.once("error", () => resolve(false));
+      probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}

@@ -1,0 +1,115 @@
+// The conformance server on the real npm packages: what a script sees here is what roomcast has to show.
+// Every setting comes from the environment; README.md lists the names.
+
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { Server } from "socket.io";
+import msgpackParser from "socket.io-msgpack-parser";
+import { openAdapter } from "./lib/redis-adapters.mjs";
+import { runCall } from "./lib/calls.mjs";
+
+const env = process.env;
+const host = env.HOST ?? "127.0.0.1";
+const port = Number(env.PORT ?? 3000);
+const serverName = env.SERVER_NAME ?? randomUUID();
+
+const cluster = await openAdapter(env);
+const http = createServer((_request, response) => response.writeHead(404).end());
+const io = new Server(http, serverOptions());
+
+io.on("new_namespace", hearOtherServers);
+io.of("/").on("connection", (socket) => {
+  socket.emit("auth", socket.handshake.auth);
+  serve(socket);
+});
+io.of("/custom").on("connection", (socket) => socket.emit("auth", socket.handshake.auth));
+io.of("/guarded").use(onlyWithTheToken).on("connection", serve);
+io.of(/^\/dyn-\d+$/).on("connection", serve);
+for (const name of ["/", "/custom", "/guarded"]) hearOtherServers(io.of(name));
+
+http.listen(port, host, () => console.log(`listening on http://${host}:${http.address().port}`));
+process.on("SIGTERM", stop);
+process.on("SIGINT", stop);
+
+function serverOptions() {
+  const milliseconds = (name, fallback) => Number(env[name] ?? fallback);
+  const options = {
+    pingInterval: milliseconds("PING_INTERVAL_MS", 25_000),
+    pingTimeout: milliseconds("PING_TIMEOUT_MS", 20_000),
+    connectTimeout: milliseconds("CONNECT_TIMEOUT_MS", 45_000),
+    upgradeTimeout: milliseconds("UPGRADE_TIMEOUT_MS", 10_000),
+    maxHttpBufferSize: Number(env.MAX_PAYLOAD ?? 1_000_000),
+  };
+  if (env.CORS_ORIGIN) {
+    const origins = env.CORS_ORIGIN.split(",");
+    options.cors = { origin: origins.includes("*") ? "*" : origins };
+  }
+  const recovery = milliseconds("RECOVERY_MS", 0);
+  if (recovery > 0) options.connectionStateRecovery = { maxDisconnectionDuration: recovery };
+  if (cluster.adapter) options.adapter = cluster.adapter;
+  switch (env.PARSER ?? "default") {
+    case "default":
+      break;
+    case "msgpack":
+      options.parser = msgpackParser;
+      break;
+    default:
+      throw new Error(`unknown PARSER ${env.PARSER}`);
+  }
+  return options;
+}
+
+function onlyWithTheToken(socket, next) {
+  if (socket.handshake.auth.token === "secret") return next();
+  next(Object.assign(new Error("not authorized"), { data: { code: 401 } }));
+}
+
+// A namespace has no listener for "any event of another server", so the one door through which all of them
+// come is replaced. An event that wants an answer carries its callback as the last argument.
+function hearOtherServers(namespace) {
+  namespace._onServerSideEmit = ([event, ...args]) => {
+    if (typeof args.at(-1) === "function") return args.at(-1)(serverName);
+    namespace.local.emit("server-event", serverName, event, ...args);
+  };
+}
+
+function serve(socket) {
+  const { nsp: namespace } = socket;
+  const on = (event, handler) => socket.on(event, handler);
+
+  on("message", (...args) => socket.emit("message-back", ...args));
+  on("message-with-ack", (...args) => args.pop()(...args));
+  on("echo", (payload, ack) => ack(payload));
+  on("join", async (room, ack) => {
+    await socket.join(room);
+    ack();
+  });
+  on("leave", async (room, ack) => {
+    await socket.leave(room);
+    ack();
+  });
+  on("pub", (room, seq, payload) => namespace.to(room).emit("msg", seq, payload));
+  on("whoami", (ack) =>
+    ack({
+      server: serverName,
+      id: socket.id,
+      recovered: socket.recovered,
+      transport: socket.conn.transport.name,
+      rooms: [...socket.rooms],
+    }),
+  );
+  on("set-data", (value, ack) => {
+    socket.data = value;
+    ack();
+  });
+  on("call", async (request, ack) => {
+    const answer = await runCall(socket, request, cluster);
+    if (answer) ack(answer);
+  });
+}
+
+async function stop() {
+  await io.close();
+  await cluster.close();
+  process.exit(0);
+}

@@ -1,0 +1,117 @@
+// Runs the suite against a server: node run.mjs --server twin|roomcast|both|"command line" [--only PATTERN]
+// [--clients N] [--bail]. Exits with 0 only if every scenario that was chosen has passed.
+
+import { spawnSync } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { ServerProcess } from "./lib/server.mjs";
+import { Context } from "./lib/theme.mjs";
+import { within } from "./lib/wait.mjs";
+import themes from "./suite/index.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+const { values: options } = parseArgs({
+  options: {
+    server: { type: "string", default: "twin" },
+    only: { type: "string", default: "" },
+    clients: { type: "string", default: "200" },
+    bail: { type: "boolean", default: false },
+  },
+});
+const settings = { only: new RegExp(options.only, "i"), clients: Number(options.clients), bail: options.bail };
+
+// A promise that nobody waits for any more, such as one of several that failed together, is no reason to stop.
+const strays = [];
+process.on("unhandledRejection", (error) => strays.push(error));
+
+const names = options.server === "both" ? ["twin", "roomcast"] : [options.server];
+const results = new Map();
+for (const name of names) {
+  if (names.length > 1) console.log(`# ${name}`);
+  results.set(name, await runSuite(commandOf(name)));
+}
+process.exit(report() ? 0 : 1);
+
+// The command line of a server that was named, after building it if need be.
+function commandOf(name) {
+  switch (name) {
+    case "twin":
+      return `"${process.execPath}" "${join(here, "reference-server.mjs")}"`;
+    case "roomcast": {
+      if (process.env.ROOMCAST_CONFORMANCE) return `"${process.env.ROOMCAST_CONFORMANCE}"`;
+      const example = `--release --quiet --manifest-path "${join(here, "..", "Cargo.toml")}" -p roomcast --example conformance`;
+      const built = spawnSync(`cargo build ${example}`, { shell: true, stdio: ["ignore", 2, 2] });
+      if (built.status !== 0) throw new Error("the conformance server of roomcast does not build");
+      return `cargo run ${example}`;
+    }
+    default:
+      return name;
+  }
+}
+
+// Runs all chosen scenarios and resolves to a map from their titles to "passed", "skipped" or the error.
+async function runSuite(command) {
+  const outcomes = new Map();
+  for (const theme of themes) {
+    const chosen = theme.scenarios
+      .map((scenario) => ({ ...scenario, title: `${theme.name}: ${scenario.name}` }))
+      .filter(({ title }) => settings.only.test(title));
+    if (chosen.length === 0) continue;
+    const server = new ServerProcess(command, theme.env);
+    for (const scenario of chosen) {
+      const outcome = await runScenario(server, scenario);
+      outcomes.set(scenario.title, outcome);
+      print(scenario.title, outcome);
+      if (outcome instanceof Error && settings.bail) break;
+    }
+    if (server.alive) {
+      await server.end().catch((error) => {
+        outcomes.set(`${theme.name}: ends after SIGTERM`, error);
+        print(`${theme.name}: ends after SIGTERM`, error);
+      });
+    }
+    if (settings.bail && [...outcomes.values()].some((outcome) => outcome instanceof Error)) break;
+  }
+  return outcomes;
+}
+
+async function runScenario(server, { run, ms, adapters }) {
+  if (adapters && !adapters.includes(process.env.ADAPTER ?? "memory")) return "skipped";
+  const context = new Context(server, settings);
+  strays.length = 0;
+  try {
+    if (!server.alive) await server.start();
+    await within(run(context), "the end of the scenario", ms);
+    if (!server.alive) throw new Error(`the server died\n${server.log}`);
+    if (strays.length > 0) throw strays[0];
+    return "passed";
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  } finally {
+    context.close();
+  }
+}
+
+function print(title, outcome) {
+  if (!(outcome instanceof Error)) return console.log(`${outcome === "passed" ? "ok  " : outcome} ${title}`);
+  console.log(`FAIL ${title}`);
+  console.log((outcome.stack ?? outcome.message).replace(/^/gm, "     "));
+}
+
+// Prints the differences, if two servers were run, and the summary. A scenario has passed if it has passed on each.
+function report() {
+  const titles = new Set([...results.values()].flatMap((outcomes) => [...outcomes.keys()]));
+  const counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const title of titles) {
+    const each = names.map((name) => results.get(name).get(title));
+    const words = each.map((outcome) => (typeof outcome === "string" ? outcome : outcome ? "failed" : "not run"));
+    const same = words.every((word) => word === words[0]);
+    counts[same && words[0] in counts ? words[0] : "failed"] += 1;
+    if (!same) console.log(`differs ${title}: ${names.map((name, i) => `${name} ${words[i]}`).join(", ")}`);
+  }
+  if (titles.size === 0) console.log(`no scenario matches ${settings.only}`);
+  console.log(`${counts.passed} passed, ${counts.failed} failed${counts.skipped ? `, ${counts.skipped} skipped` : ""}`);
+  return counts.failed === 0 && counts.passed > 0;
+}

@@ -1,0 +1,197 @@
+// Socket.IO packets by hand: what is answered, what is ignored, and what ends the connection.
+
+import assert from "node:assert/strict";
+import { SEPARATOR } from "../lib/raw.mjs";
+import { scenario, theme } from "../lib/theme.mjs";
+import { eventually } from "../lib/wait.mjs";
+
+const CONNECTED = /^40\{"sid":"[\w-]{20}"\}$/;
+
+// A connection that has joined "/" and read its "auth".
+async function joined(t) {
+  const socket = await t.rawSocket();
+  assert.match(await socket.connect(), CONNECTED);
+  assert.equal(await socket.next(), '42["auth",{}]');
+  return socket;
+}
+
+// A connection that has joined a namespace and left it again, which a witness has seen: Node carries a DISCONNECT out
+// a moment after it was read, so that a packet right behind it would still find the namespace joined.
+async function left(t) {
+  const nsp = t.namespace();
+  const witness = await t.connect({ nsp });
+  const socket = await t.rawSocket();
+  const before = await socket.connect(`40${nsp},`);
+  socket.send(`41${nsp},`);
+  await eventually(async () => (await witness.result("fetch-sockets")).length === 1, "the socket to leave");
+  return { socket, nsp, before };
+}
+
+async function assertOpen(socket) {
+  socket.send('4299["echo","still here"]');
+  assert.equal(await socket.next(), '4399["still here"]');
+}
+
+/** Frames that end a connection which has joined no namespace. */
+const CLOSES_BEFORE = {
+  "an EVENT": ['42["hi"]'],
+  "an ACK": ["431[]"],
+  "a DISCONNECT": ["41"],
+  "a CONNECT with an array": ["40[1]"],
+  "a CONNECT with a text": ['40"x"'],
+  "an empty message": ["4"],
+  "a binary frame": [Buffer.from([1])],
+};
+
+/** Frames that end a connection which has joined "/". */
+const CLOSES_AFTER = {
+  "a second CONNECT": ["40"],
+  "an EVENT for a namespace not joined": ['42/custom,["hi"]'],
+  "an ACK for a namespace not joined": ["43/custom,1[]"],
+  "a DISCONNECT for a namespace not joined": ["41/custom,"],
+  "a CONNECT_ERROR": ['44{"message":"x"}'],
+  "half of a JSON text": ['42["hi"'],
+  "an object as payload": ['42{"a":1}'],
+  "an empty array": ["42[]"],
+  "a reserved name": ['42["disconnect"]'],
+  "a name that is an object": ["42[{}]"],
+  "the type 7": ['47["hi"]'],
+  "a letter as type": ["4x"],
+  "no number of attachments": ['45-["hi"]'],
+  "no attachments": ['450-["hi"]'],
+  "eleven attachments": ['4511-["hi"]'],
+  "a DISCONNECT with a payload": ["41{}"],
+  "an ACK with an object": ["431{}"],
+  "a text while an attachment is due": ['451-["hi",{"_placeholder":true,"num":0}]', '42["hi"]'],
+  "an attachment that nobody announced": [Buffer.from([1])],
+  "a placeholder without attachment": ['451-["hi",{"_placeholder":true,"num":4}]', Buffer.from([1])],
+};
+
+/** Frames after which the connection goes on as if nothing had happened. */
+const IGNORED = {
+  "an EVENT without payload": ["42"],
+  "an EVENT with a number for a name": ['42[7,"x"]'],
+  'an EVENT named "error"': ['42["error","boom"]'],
+  'an EVENT named "connection"': ['42["connection"]'],
+  "an ACK that nobody waits for": ['4399["a"]'],
+  "an ACK without payload": ["4399"],
+};
+
+const closes = (when, cases, open) =>
+  Object.entries(cases).map(([name, frames]) =>
+    scenario(`closes ${when}: ${name}`, async (t) => {
+      const socket = await open(t);
+      socket.send(...frames);
+      assert.equal(await socket.closed(), 1005);
+      assert.deepEqual(socket.takeAll(), []);
+    }),
+  );
+
+export default theme("raw packets", {}, [
+  ...closes("before CONNECT", CLOSES_BEFORE, async (t) => {
+    const socket = await t.rawSocket();
+    await socket.next();
+    return socket;
+  }),
+  ...closes("after CONNECT", CLOSES_AFTER, joined),
+
+  scenario("an EVENT in the payload of its CONNECT closes", async (t) => {
+    const session = await t.rawPolling();
+    await session.post(["40", '42["hi"]'].join(SEPARATOR));
+    assert.deepEqual([await session.next(), await session.next()], ["6", "1"]);
+    assert.equal((await session.get()).status, 400);
+  }),
+
+  ...Object.entries(IGNORED).map(([name, frames]) =>
+    scenario(`ignored: ${name}`, async (t) => {
+      const socket = await joined(t);
+      socket.send(...frames);
+      await assertOpen(socket);
+    }),
+  ),
+
+  scenario("an unknown namespace is answered, and the connection goes on", async (t) => {
+    const socket = await t.rawSocket();
+    assert.equal(await socket.connect("40/nope,"), '44/nope,{"message":"Invalid namespace"}');
+    socket.send("40/custom?token=1,");
+    assert.equal(await socket.next(), '44/custom?token=1,{"message":"Invalid namespace"}');
+    socket.send("40");
+    assert.match(await socket.next(), CONNECTED);
+    assert.equal(await socket.next(), '42["auth",{}]');
+    await assertOpen(socket);
+  }),
+
+  scenario("a refusal by the middleware, with its data", async (t) => {
+    const socket = await t.rawSocket();
+    const refusal = '44/guarded,{"message":"not authorized","data":{"code":401}}';
+    assert.equal(await socket.connect("40/guarded,"), refusal);
+    socket.send('40/guarded,{"token":"secret"}');
+    assert.match(await socket.next(), /^40\/guarded,\{"sid":"[\w-]{20}"\}$/);
+    socket.send('42/guarded,7["echo","inside"]');
+    assert.equal(await socket.next(), '43/guarded,7["inside"]');
+  }),
+
+  scenario("a namespace alone, with and without its comma", async (t) => {
+    for (const connect of ["40/custom,", "40/custom"]) {
+      const socket = await t.rawSocket();
+      assert.match(await socket.connect(connect), /^40\/custom,\{"sid":"[\w-]{20}"\}$/);
+      assert.equal(await socket.next(), '42/custom,["auth",{}]');
+    }
+  }),
+
+  scenario("DISCONNECT is not answered; CONNECT may follow, with a new id", async (t) => {
+    const { socket, nsp, before } = await left(t);
+    socket.send(`40${nsp},`);
+    const after = await socket.next();
+    assert.equal(after.length, before.length);
+    assert.notEqual(after, before);
+    socket.send(`42${nsp},1["echo","back"]`);
+    assert.equal(await socket.next(), `43${nsp},1["back"]`);
+  }),
+
+  scenario("an EVENT after DISCONNECT closes", async (t) => {
+    const { socket, nsp } = await left(t);
+    socket.send(`42${nsp},["hi"]`);
+    assert.equal(await socket.closed(), 1005);
+    assert.deepEqual(socket.takeAll(), []);
+  }),
+
+  scenario("DISCONNECT by the server, with and without the end of the connection", async (t) => {
+    const socket = await joined(t);
+    socket.send("40/custom,");
+    await socket.next();
+    await socket.next(); // "auth"
+    socket.send('42["call",{"do":"disconnect-self","close":false}]');
+    assert.equal(await socket.next(), "41");
+    socket.send("40");
+    assert.match(await socket.next(), CONNECTED);
+    await socket.next(); // "auth"
+    socket.send('42["call",{"do":"disconnect-self","close":true}]');
+    assert.deepEqual([await socket.next(), await socket.next()].toSorted(), ["41", "41/custom,"]);
+    assert.equal(await socket.closed(), 1005);
+  }),
+
+  scenario("acknowledgement ids come back as they were given", async (t) => {
+    const socket = await joined(t);
+    for (const id of ["0", "7", "123456789", "4294967296", "9007199254740991"]) {
+      socket.send(`42${id}["echo","x"]`);
+      assert.equal(await socket.next(), `43${id}["x"]`);
+    }
+    socket.send('42007["echo","x"]');
+    assert.equal(await socket.next(), '437["x"]');
+  }),
+
+  scenario("white space and escapes in JSON are read as JSON", async (t) => {
+    const socket = await joined(t);
+    socket.send('421[ "ec\\u0068o" , {"a" : [1 , 2]} ]');
+    assert.deepEqual(JSON.parse((await socket.next()).slice(3)), [{ a: [1, 2] }]);
+  }),
+
+  scenario("two attachments find their places, whatever their order", async (t) => {
+    const socket = await joined(t);
+    socket.send('452-1["echo",[{"_placeholder":true,"num":1},{"num":0,"_placeholder":true}]]');
+    socket.send(Buffer.from("first"), Buffer.from("second"));
+    assert.equal(await socket.next(), '462-1[[{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]]');
+    assert.deepEqual([await socket.next(), await socket.next()], [Buffer.from("second"), Buffer.from("first")]);
+  }),
+]);
