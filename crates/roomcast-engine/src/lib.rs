@@ -1,1 +1,61 @@
-//! placeholder
+//! Engine.IO v4 server: sessions over long-polling and WebSocket, upgrade, heartbeat, and a bounded outbox per client.
+//!
+//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`Client`] object, and
+//! never waits for a client that does not read. Deciding is apart from doing: the session is a state machine that takes
+//! packets and the time; the tasks around it only move bytes.
+//!
+//! ```no_run
+//! use roomcast_engine::{Client, CloseReason, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
+//! use roomcast_protocol::{EngineKind, Packet};
+//! use std::sync::Arc;
+//!
+//! struct Echo(Arc<Connection>);
+//!
+//! impl Client for Echo {
+//!     fn text(&mut self, text: &str) {
+//!         if let Ok(packet) = Packet::engine(EngineKind::Message, text) {
+//!             self.0.send(&Arc::new(packet)).wake();
+//!         }
+//!     }
+//!     fn binary(&mut self, _bytes: &[u8]) {}
+//!     fn closed(&mut self, reason: CloseReason) {
+//!         println!("gone: {reason}");
+//!     }
+//! }
+//!
+//! # async fn run() -> std::io::Result<()> {
+//! let engine = Engine::new(EngineConfig::default(), |connection: &Arc<Connection>| -> Box<dyn Client> {
+//!     Box::new(Echo(connection.clone()))
+//! });
+//! let listener = bind("127.0.0.1:3000").await?;
+//! serve(listener, engine.into_service(), ServeOptions::default(), std::future::pending()).await
+//! # }
+//! ```
+
+mod body;
+mod client;
+mod config;
+mod connection;
+mod cors;
+mod engine;
+mod error;
+mod handshake;
+pub mod limits;
+mod outbox;
+mod polling;
+mod serve;
+mod service;
+mod session;
+mod websocket;
+
+pub use body::Body;
+pub use client::{Client, Handler};
+pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers};
+pub use connection::{Connection, Sent};
+pub use cors::{Cors, CorsError};
+pub use engine::Engine;
+pub use error::RequestError;
+pub use handshake::{Handshake, PeerAddr};
+pub use serve::{ServeOptions, bind, serve};
+pub use service::{EndWithoutAnswer, EngineService, NotFound};
+pub use session::{CloseReason, Transport};

@@ -1,0 +1,49 @@
+//! [`Handler`] and [`Client`]: what stands above an Engine.IO session.
+
+use crate::connection::Connection;
+use crate::session::CloseReason;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::time::Instant;
+
+/// Makes the [`Client`] of each new session.
+pub trait Handler: Send + Sync + 'static {
+    /// A session has opened: its handshake was accepted, and its `open` packet is queued.
+    fn connect(&self, connection: &Arc<Connection>) -> Box<dyn Client>;
+}
+
+impl<F: Fn(&Arc<Connection>) -> Box<dyn Client> + Send + Sync + 'static> Handler for F {
+    fn connect(&self, connection: &Arc<Connection>) -> Box<dyn Client> {
+        self(connection)
+    }
+}
+
+/// The receiving side of a session. Its methods are called one at a time, in the order of what the client sent, on the task
+/// that reads; they must not block. To send, or to end the session, use the [`Connection`].
+pub trait Client: Send + 'static {
+    /// A text message.
+    fn text(&mut self, text: &str);
+
+    /// A binary message.
+    fn binary(&mut self, bytes: &[u8]);
+
+    /// The session is over. Called exactly once, and last.
+    fn closed(&mut self, reason: CloseReason);
+
+    /// While this is pending no further messages are read: the transport's own flow control slows the client down. The
+    /// heartbeat goes on.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Ready(())
+    }
+
+    /// When [`Client::tick`] is to be called; asked after each batch of messages and each tick.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The deadline has passed.
+    fn tick(&mut self, now: Instant) {
+        let _ = now;
+    }
+}

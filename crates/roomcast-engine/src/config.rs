@@ -1,0 +1,199 @@
+//! [`EngineConfig`]: the options of an Engine.IO server.
+
+use crate::cors::Cors;
+use crate::limits;
+use crate::session::{Timing, Transport};
+use http::header::HeaderMap;
+use http::request::Parts;
+use roomcast_protocol::limits::MAX_PAYLOAD;
+use roomcast_protocol::{IdError, Sid};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Decides whether a handshake is accepted; the error's text is told to the client. Asked on every way in, but only at
+/// the handshake.
+pub type AllowRequest =
+    Arc<dyn for<'a> Fn(&'a Parts) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> + Send + Sync>;
+
+/// May add headers to the answers to a client. `true`: it is the answer to a handshake.
+pub type Headers = Arc<dyn Fn(&Parts, &mut HeaderMap, bool) + Send + Sync>;
+
+/// Makes the id of a new session.
+pub type GenerateId = Arc<dyn Fn(&Parts) -> Result<Sid, IdError> + Send + Sync>;
+
+/// Options of an Engine.IO server. The defaults are Node's where Node has the option.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    /// Path that requests begin with; `/engine.io/`. With a trailing slash only paths below it match; without one, the path
+    /// itself too.
+    pub path: String,
+    /// Time from a pong to the next ping; 25 s.
+    pub ping_interval: Duration,
+    /// Time that a client has for its pong; 20 s.
+    pub ping_timeout: Duration,
+    /// Time that an upgrade may take; 10 s.
+    pub upgrade_timeout: Duration,
+    /// Most bytes of one message over WebSocket, and of one POST body; 1,000,000.
+    pub max_payload: usize,
+    /// Transports that are offered; both.
+    pub transports: Vec<Transport>,
+    /// Whether polling may be upgraded to a WebSocket; yes.
+    pub allow_upgrades: bool,
+    /// Cookie with the session's id on the answer to a polling handshake, for sticky load balancers; none.
+    pub cookie: Option<Cookie>,
+    /// Cross-origin rules; none.
+    pub cors: Option<Cors>,
+    /// Decides on handshakes; all are accepted.
+    pub allow_request: Option<AllowRequest>,
+    /// Adds headers to answers; none.
+    pub headers: Option<Headers>,
+    /// Makes session ids; 120 random bits.
+    pub generate_id: Option<GenerateId>,
+    /// Most bytes that wait for one client; 1 MiB.
+    pub max_outbox_bytes: usize,
+    /// Most packets that wait for one client; 1,024.
+    pub max_outbox_packets: usize,
+    /// Most sessions at once; 100,000. Handshakes beyond it are answered 503.
+    pub max_sessions: usize,
+    /// Time for the body of a POST; 30 s.
+    pub body_timeout: Duration,
+    /// Time that a closing WebSocket has for its last bytes; 5 s.
+    pub close_timeout: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            path: "/engine.io/".to_owned(),
+            ping_interval: limits::PING_INTERVAL,
+            ping_timeout: limits::PING_TIMEOUT,
+            upgrade_timeout: limits::UPGRADE_TIMEOUT,
+            max_payload: MAX_PAYLOAD,
+            transports: vec![Transport::Polling, Transport::WebSocket],
+            allow_upgrades: true,
+            cookie: None,
+            cors: None,
+            allow_request: None,
+            headers: None,
+            generate_id: None,
+            max_outbox_bytes: limits::OUTBOX_BYTES,
+            max_outbox_packets: limits::OUTBOX_PACKETS,
+            max_sessions: limits::SESSIONS,
+            body_timeout: limits::BODY_TIMEOUT,
+            close_timeout: limits::CLOSE_TIMEOUT,
+        }
+    }
+}
+
+impl EngineConfig {
+    pub(crate) fn timing(&self) -> Timing {
+        Timing {
+            ping_interval: self.ping_interval,
+            ping_timeout: self.ping_timeout,
+            upgrade_timeout: self.upgrade_timeout,
+        }
+    }
+
+    /// Whether a request for this path is the engine's.
+    pub(crate) fn is_ours(&self, path: &str) -> bool {
+        match path.strip_prefix(&self.path) {
+            Some(rest) => self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        }
+    }
+
+    pub(crate) fn offers(&self, transport: Transport) -> bool {
+        self.transports.contains(&transport)
+    }
+
+    /// Whether a session on that transport is told that it may upgrade.
+    pub(crate) fn offers_upgrade(&self, transport: Transport) -> bool {
+        transport == Transport::Polling && self.allow_upgrades && self.offers(Transport::WebSocket)
+    }
+}
+
+impl fmt::Debug for EngineConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineConfig")
+            .field("path", &self.path)
+            .field("ping_interval", &self.ping_interval)
+            .field("ping_timeout", &self.ping_timeout)
+            .field("max_payload", &self.max_payload)
+            .field("transports", &self.transports)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A cookie that carries the session's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cookie {
+    /// Its name; `io`.
+    pub name: String,
+    /// Its path; `/`.
+    pub path: String,
+    /// Its domain; none.
+    pub domain: Option<String>,
+    /// Seconds that it lives; as long as the browser.
+    pub max_age: Option<u64>,
+    /// Hidden from scripts; yes.
+    pub http_only: bool,
+    /// Only over TLS; no.
+    pub secure: bool,
+    /// `Lax`, `Strict` or `None`; `Lax`.
+    pub same_site: &'static str,
+}
+
+impl Default for Cookie {
+    fn default() -> Self {
+        Self {
+            name: "io".to_owned(),
+            path: "/".to_owned(),
+            domain: None,
+            max_age: None,
+            http_only: true,
+            secure: false,
+            same_site: "Lax",
+        }
+    }
+}
+
+impl Cookie {
+    /// The header's value, its attributes in the order of Node's `cookie` package.
+    pub(crate) fn header(&self, sid: &Sid) -> String {
+        let mut text = format!("{}={sid}", self.name);
+        if let Some(seconds) = self.max_age {
+            text.push_str(&format!("; Max-Age={seconds}"));
+        }
+        if let Some(domain) = &self.domain {
+            text.push_str(&format!("; Domain={domain}"));
+        }
+        text.push_str(&format!("; Path={}", self.path));
+        if self.http_only {
+            text.push_str("; HttpOnly");
+        }
+        if self.secure {
+            text.push_str("; Secure");
+        }
+        text.push_str(&format!("; SameSite={}", self.same_site));
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        let with = |path: &str| EngineConfig { path: path.to_owned(), ..EngineConfig::default() };
+        let below = with("/socket.io/");
+        assert!(below.is_ours("/socket.io/") && below.is_ours("/socket.io/foo/bar"));
+        assert!(!below.is_ours("/socket.io") && !below.is_ours("/socket.io-admin") && !below.is_ours("/"));
+        let exact = with("/socket.io");
+        assert!(exact.is_ours("/socket.io") && exact.is_ours("/socket.io/") && !exact.is_ours("/socket.io-admin"));
+    }
+}

@@ -1,0 +1,238 @@
+//! [`Connection`]: one session, as everybody else sees it. Its outbox and session state are under one short lock; its client is
+//! touched only by the task that reads.
+
+use crate::client::Client;
+use crate::engine::Sessions;
+use crate::handshake::Handshake;
+use crate::outbox::{Full, Outbox};
+use crate::session::{CloseReason, Session, Tick, Transport};
+use parking_lot::{Mutex, MutexGuard};
+use roomcast_protocol::{Packet, Sid};
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use tokio::time::Instant;
+
+/// One Engine.IO session.
+pub struct Connection {
+    sid: Sid,
+    shared: Mutex<Shared>,
+    client: Mutex<Option<Box<dyn Client>>>,
+    sessions: Arc<Sessions>,
+    handshake: Handshake,
+}
+
+/// What several tasks touch.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) outbox: Outbox,
+    pub(crate) session: Session,
+    /// Who takes packets out of the outbox: the WebSocket's task or the held GET.
+    pub(crate) reader: Option<Waker>,
+    /// The task that keeps a polling session's time.
+    pub(crate) keeper: Option<Waker>,
+    /// A POST whose body is being read.
+    pub(crate) poster: Option<Waker>,
+    /// Attachments go out as base64 text, over WebSocket too.
+    pub(crate) base64: bool,
+}
+
+/// Tasks to wake once the lock is free again.
+#[derive(Debug, Default)]
+pub(crate) struct Woken([Option<Waker>; 3]);
+
+impl Woken {
+    pub(crate) fn wake(self) {
+        self.0.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+impl Shared {
+    pub(crate) fn everybody(&mut self) -> Woken {
+        Woken([self.reader.take(), self.keeper.take(), self.poster.take()])
+    }
+
+    fn is_writable(&self) -> bool {
+        let free = match self.session.transport() {
+            Transport::Polling => self.session.poll_is_writable(),
+            Transport::WebSocket => true,
+        };
+        free && self.outbox.is_empty()
+    }
+}
+
+/// What became of a packet.
+#[derive(Debug)]
+#[must_use = "the writer must be woken"]
+pub enum Sent {
+    /// It is in the outbox; the writer must be woken, if there is one to wake.
+    Queued(Option<Waker>),
+    /// It is volatile and the transport is not writable.
+    Dropped,
+    /// The session is over.
+    Closed,
+    /// The outbox is full, and so the session is closed as a slow consumer.
+    Full(Option<Waker>),
+}
+
+impl Sent {
+    /// Wakes the writer.
+    pub fn wake(self) {
+        if let Self::Queued(Some(waker)) | Self::Full(Some(waker)) = self {
+            waker.wake();
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(sid: Sid, session: Session, handshake: Handshake, base64: bool, sessions: Arc<Sessions>) -> Self {
+        let shared = Shared { outbox: Outbox::default(), session, reader: None, keeper: None, poster: None, base64 };
+        Self { sid, shared: Mutex::new(shared), client: Mutex::new(None), sessions, handshake }
+    }
+
+    /// The session's secret id.
+    pub fn sid(&self) -> Sid {
+        self.sid
+    }
+
+    /// The first request.
+    pub fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    /// How the client is connected now.
+    pub fn transport(&self) -> Transport {
+        self.shared.lock().session.transport()
+    }
+
+    /// Whether packets can still be sent.
+    pub fn is_open(&self) -> bool {
+        self.shared.lock().session.is_open()
+    }
+
+    /// Puts a packet into the outbox without waking the writer, so that a broadcast can wake all writers after it has let
+    /// go of its lock. Never blocks.
+    pub fn send(&self, packet: &Arc<Packet>) -> Sent {
+        let mut shared = self.shared.lock();
+        if !shared.session.is_open() {
+            return Sent::Closed;
+        }
+        if packet.is_volatile() && !shared.is_writable() {
+            drop(shared);
+            metrics::counter!("roomcast_volatile_dropped_total").increment(1);
+            return Sent::Dropped;
+        }
+        let config = &self.sessions.config;
+        match shared.outbox.push(packet, config.max_outbox_packets, config.max_outbox_bytes) {
+            Ok(()) => Sent::Queued(shared.reader.take()),
+            Err(Full) => {
+                shared.session.close(CloseReason::SlowConsumer);
+                // Packets are freed outside the lock.
+                let dropped = std::mem::take(&mut shared.outbox);
+                let keeper = shared.keeper.take();
+                let reader = shared.reader.take();
+                drop(shared);
+                drop(dropped);
+                metrics::counter!("roomcast_slow_consumers_total").increment(1);
+                tracing::info!(reason = %CloseReason::SlowConsumer, "a client does not read: its outbox is full, it is disconnected");
+                match (reader, keeper) {
+                    (Some(reader), Some(keeper)) => {
+                        // Only a polling session has both, and it is the keeper that ends it.
+                        keeper.wake();
+                        Sent::Full(Some(reader))
+                    }
+                    (reader, keeper) => Sent::Full(reader.or(keeper)),
+                }
+            }
+        }
+    }
+
+    /// Ends the session: what is queued still leaves, the client then sees the end.
+    pub fn close(&self) {
+        self.close_for(CloseReason::ForcedClose);
+    }
+
+    pub(crate) fn close_for(&self, reason: CloseReason) {
+        let woken = {
+            let mut shared = self.shared.lock();
+            let drained = shared.outbox.is_empty();
+            shared.session.finish(reason, drained, Instant::now(), self.sessions.config.close_timeout);
+            shared.everybody()
+        };
+        woken.wake();
+    }
+
+    pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock()
+    }
+
+    pub(crate) fn sessions(&self) -> &Arc<Sessions> {
+        &self.sessions
+    }
+
+    /// The client; only the task that reads, or that ends the session, asks for it.
+    pub(crate) fn client(&self) -> MutexGuard<'_, Option<Box<dyn Client>>> {
+        self.client.lock()
+    }
+
+    /// The client, unless another task has it.
+    pub(crate) fn try_client(&self) -> Option<MutexGuard<'_, Option<Box<dyn Client>>>> {
+        self.client.try_lock()
+    }
+
+    /// The client broke a rule: the session is over, a held poll is told.
+    pub(crate) fn fail(&self, reason: CloseReason, detail: &'static str) {
+        tracing::debug!(%reason, detail, "session closed");
+        let woken = {
+            let mut shared = self.shared.lock();
+            shared.session.fail(reason);
+            shared.everybody()
+        };
+        woken.wake();
+        self.settle();
+    }
+
+    /// The one door out: if the session is closed, forgets it and tells its client, once. Every driver calls it after
+    /// anything that may have closed the session.
+    pub(crate) fn settle(&self) {
+        let Some(reason) = self.shared.lock().session.closed() else { return };
+        self.sessions.remove(&self.sid);
+        // Whoever holds the client now settles when it lets go.
+        while let Some(mut slot) = self.client.try_lock() {
+            let client = slot.take();
+            drop(slot);
+            let Some(mut client) = client else { return };
+            client.closed(reason);
+        }
+    }
+
+    /// Does what is due of the heartbeat. `true`: the session is closed.
+    pub(crate) fn tick(&self, now: Instant) -> bool {
+        let (tick, waker) = {
+            let mut shared = self.shared.lock();
+            let tick = shared.session.tick(now, &self.sessions.timing);
+            let waker = match tick {
+                Tick::Nothing => None,
+                Tick::Ping => {
+                    // The ping itself may not find the outbox full: a reader that is slow but reads is alive.
+                    shared.outbox.shrink();
+                    let _ = shared.outbox.push(&self.sessions.ping, usize::MAX, usize::MAX);
+                    shared.reader.take()
+                }
+                Tick::Closed => shared.reader.take(),
+            };
+            (tick, waker)
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        tick == Tick::Closed
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The sid is a secret: it is not shown.
+        f.debug_struct("Connection").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! The bounds and deadlines of this crate, each with its reason. Those called "default" are options of
+//! [`EngineConfig`](crate::EngineConfig) or [`ServeOptions`](crate::ServeOptions).
+
+use std::time::Duration;
+
+/// Default time from a pong to the next ping, as in Node.
+pub const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// Default time that a client has for its pong, as in Node.
+pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Default time that an upgrade may take from its probe on, as in Node.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a held poll is looked for during an upgrade, to be answered with a noop, as in Node.
+pub const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Default most bytes that wait for one client. An empty outbox takes any packet, so a large one can always be sent.
+pub const OUTBOX_BYTES: usize = 1024 * 1024;
+
+/// Default most packets that wait for one client.
+pub const OUTBOX_PACKETS: usize = 1_024;
+
+/// Packets that leave in one vectored write: Linux takes up to 1 024 slices, and beyond some dozens nothing is gained.
+pub const PACKETS_PER_WRITE: usize = 64;
+
+/// Bytes that one read may take: the buffer is the thread's, so its size costs nothing per connection.
+pub const READ_BUFFER: usize = 64 * 1024;
+
+/// Reads of one connection before the others of its thread get their turn.
+pub const READS_PER_TURN: usize = 16;
+
+/// Time that a closing WebSocket has to take what is queued and to answer the close frame.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Time that a closing polling session waits for the poll that takes its last packets, as in Node.
+pub const POLL_CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time until the connection of an upgrade request for a path that is nobody's is ended, as in Node.
+pub const FOREIGN_UPGRADE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A deadline that is noticed this much too late was missed by the server, not by the client.
+pub const LATE: Duration = Duration::from_secs(1);
+
+/// Part of an interval by which the first ping may come early, so that clients that all came back at once are not all
+/// pinged at once: a quarter.
+pub const FIRST_PING_SPREAD: u32 = 4;
+
+/// Default time for the head of a request.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Default time for the body of a POST.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Most bytes of a request's head; hyper answers 431 beyond it. It is also hyper's buffer per connection that speaks HTTP.
+pub const HEAD_BYTES: usize = 16 * 1024;
+
+/// Most headers of a request; hyper answers 431 beyond it.
+pub const HEADERS: usize = 100;
+
+/// Default most TCP connections at once; those beyond it are answered 503.
+pub const CONNECTIONS: usize = 100_000;
+
+/// Default most Engine.IO sessions at once; handshakes beyond it are answered 503.
+pub const SESSIONS: usize = 100_000;
+
+/// Connections that the kernel may hold until they are accepted.
+pub const BACKLOG: i32 = 4_096;
+
+/// Pause after an accept that failed because the process has no descriptors left.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that HTTP answers in flight have when the server stops.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

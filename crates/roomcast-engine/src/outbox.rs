@@ -1,0 +1,147 @@
+//! [`Outbox`]: the packets that wait for one client, bounded by bytes and count.
+
+use roomcast_protocol::Packet;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A small queue. The first packet sits in it, so that a quiet connection owns no heap for it; a longer queue's storage is
+/// given back at a heartbeat. Packets that are being written still count.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    first: Option<Arc<Packet>>,
+    rest: VecDeque<Arc<Packet>>,
+    /// Packets that wait or are being written.
+    packets: usize,
+    /// Their bytes.
+    bytes: usize,
+}
+
+/// The outbox is full: the client does not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl Outbox {
+    /// Adds a packet. Empty, it takes any.
+    pub(crate) fn push(&mut self, packet: &Arc<Packet>, max_packets: usize, max_bytes: usize) -> Result<(), Full> {
+        let bytes = self.bytes.saturating_add(packet.size());
+        if self.packets > 0 && (self.packets >= max_packets || bytes > max_bytes) {
+            return Err(Full);
+        }
+        self.packets += 1;
+        self.bytes = bytes;
+        if self.first.is_none() && self.rest.is_empty() {
+            self.first = Some(packet.clone());
+        } else {
+            self.rest.push_back(packet.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waits and nothing is being written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets == 0
+    }
+
+    /// Whether nothing waits to be taken.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.first.is_none() && self.rest.is_empty()
+    }
+
+    /// Moves up to `most` packets into `batch`. They count until [`Outbox::written`] or [`Outbox::put_back`].
+    pub(crate) fn take(&mut self, batch: &mut Vec<Arc<Packet>>, most: usize) {
+        batch.extend(self.first.take());
+        let more = self.rest.len().min(most.saturating_sub(batch.len()));
+        batch.extend(self.rest.drain(..more));
+    }
+
+    /// Packets that were taken have left.
+    pub(crate) fn written(&mut self, packets: usize, bytes: usize) {
+        self.packets = self.packets.saturating_sub(packets);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// Packets that were taken could not leave: they come first again.
+    pub(crate) fn put_back(&mut self, batch: impl DoubleEndedIterator<Item = Arc<Packet>>) {
+        if let Some(first) = self.first.take() {
+            self.rest.push_front(first);
+        }
+        for packet in batch.rev() {
+            self.rest.push_front(packet);
+        }
+    }
+
+    /// Puts what waits in `first` before everything here.
+    pub(crate) fn prepend(&mut self, mut first: Self) {
+        let mut batch = Vec::with_capacity(first.packets);
+        first.take(&mut batch, usize::MAX);
+        self.packets += first.packets;
+        self.bytes = self.bytes.saturating_add(first.bytes);
+        self.put_back(batch.into_iter());
+    }
+
+    /// Gives back the storage of a queue that is empty now.
+    pub(crate) fn shrink(&mut self) {
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(bytes: usize) -> Arc<Packet> {
+        // A binary frame of up to 125 bytes has a header of two.
+        Arc::new(Packet::binary(&vec![0; bytes - 2]).unwrap())
+    }
+
+    #[test]
+    fn bytes_at_the_limit_and_one_past_it() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(&packet(60), 10, 100), Ok(()));
+        assert_eq!(outbox.push(&packet(41), 10, 100), Err(Full));
+        assert_eq!(outbox.push(&packet(40), 10, 100), Ok(()));
+        assert_eq!(outbox.push(&packet(2), 10, 100), Err(Full));
+    }
+
+    #[test]
+    fn packets_at_the_limit_and_one_past_it() {
+        let mut outbox = Outbox::default();
+        for _ in 0..3 {
+            assert_eq!(outbox.push(&packet(2), 3, 100), Ok(()));
+        }
+        assert_eq!(outbox.push(&packet(2), 3, 100), Err(Full));
+    }
+
+    #[test]
+    fn empty_it_takes_any_packet() {
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(&packet(100), 1, 10), Ok(()));
+        assert_eq!(outbox.push(&packet(2), 1, 10), Err(Full));
+    }
+
+    #[test]
+    fn what_is_being_written_counts_and_order_is_kept() {
+        let mut outbox = Outbox::default();
+        let sizes = |batch: &[Arc<Packet>]| batch.iter().map(|packet| packet.size()).collect::<Vec<_>>();
+        for size in 2..7 {
+            outbox.push(&packet(size), 5, 100).unwrap();
+        }
+        let mut batch = Vec::new();
+        outbox.take(&mut batch, 3);
+        assert_eq!(sizes(&batch), [2, 3, 4]);
+        assert_eq!(outbox.push(&packet(9), 5, 100), Err(Full));
+        outbox.written(1, 2);
+        outbox.push(&packet(9), 5, 100).unwrap();
+        outbox.put_back(batch.drain(1..));
+        batch.clear();
+        outbox.take(&mut batch, 64);
+        assert_eq!(sizes(&batch), [3, 4, 5, 6, 9]);
+        assert!(outbox.is_drained() && !outbox.is_empty());
+        outbox.written(5, 27);
+        assert!(outbox.is_empty());
+        outbox.shrink();
+        assert_eq!(outbox.rest.capacity(), 0);
+    }
+}

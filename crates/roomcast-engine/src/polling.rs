@@ -1,0 +1,293 @@
+//! Long-polling: GET takes packets, POST brings them, and a keeper task watches the session's time.
+
+use crate::body::Body;
+use crate::connection::Connection;
+use crate::limits::PACKETS_PER_WRITE;
+use crate::session::{CloseReason, PollReply, Step, Transport};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use roomcast_protocol::{EngineData, Packet, Payload};
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::time::{Instant, sleep_until};
+
+/// The connection is to be ended without an answer, as Node does.
+#[derive(Debug)]
+pub(crate) struct EndConnection;
+
+/// Answers a GET: with what is queued, or with the first packet that comes.
+pub(crate) async fn get(connection: &Arc<Connection>, request: &Parts) -> Response<Body> {
+    let begun = connection.shared().session.begin_poll();
+    if begun.is_err() {
+        connection.fail(CloseReason::TransportError, "overlap from client");
+        return empty(StatusCode::BAD_REQUEST);
+    }
+    let mut held = Held { connection, answered: false };
+    let payload = poll_fn(|cx| take_payload(connection, cx)).await;
+    held.answered = true;
+    connection.shared().session.end_poll();
+    connection.settle();
+    let mut response = Response::new(Body::from(payload));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
+    common_headers(request, headers);
+    response
+}
+
+/// A held GET. If it is dropped before its answer, the client is gone, unless it has just moved to a WebSocket.
+struct Held<'a> {
+    connection: &'a Arc<Connection>,
+    answered: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.connection.transport() == Transport::Polling {
+            self.connection.fail(CloseReason::TransportError, "poll connection closed prematurely");
+        }
+    }
+}
+
+fn take_payload(connection: &Connection, cx: &mut Context<'_>) -> Poll<Bytes> {
+    let mut batch: Vec<Arc<Packet>> = Vec::new();
+    {
+        let mut shared = connection.shared();
+        let drained = shared.outbox.is_drained();
+        match shared.session.poll_reply(drained) {
+            Some(reply) => {
+                if reply != PollReply::Noop {
+                    shared.reader = None;
+                }
+                return Poll::Ready(Bytes::from_static(reply.as_str().as_bytes()));
+            }
+            None if drained => {
+                shared.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            None => {}
+        }
+        shared.outbox.take(&mut batch, usize::MAX);
+        let bytes = batch.iter().map(|packet| packet.size()).sum();
+        shared.outbox.written(batch.len(), bytes);
+    }
+    let size = batch.iter().map(|packet| packet.size()).sum::<usize>();
+    let mut payload = Vec::with_capacity(size + batch.len().min(PACKETS_PER_WRITE));
+    for packet in &batch {
+        packet.push_polling(&mut payload);
+    }
+    Poll::Ready(Bytes::from(payload))
+}
+
+/// Takes a POST's packets.
+pub(crate) async fn post<B>(
+    connection: &Arc<Connection>,
+    request: &Parts,
+    body: B,
+) -> Result<Response<Body>, EndConnection>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+{
+    if request.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream") {
+        connection.fail(CloseReason::TransportError, "invalid content");
+        return Ok(empty(StatusCode::BAD_REQUEST));
+    }
+    let begun = connection.shared().session.begin_post();
+    if begun.is_err() {
+        connection.fail(CloseReason::TransportError, "data request overlap from client");
+        return Ok(empty(StatusCode::BAD_REQUEST));
+    }
+    let mut posting = Posting { connection, read: false };
+    let config = &connection.sessions().config;
+    let read = tokio::time::timeout(config.body_timeout, read_body(connection, request, body, config.max_payload)).await;
+    posting.read = true;
+    connection.shared().session.end_post();
+    let body = match read {
+        Ok(Ok(body)) => body,
+        Ok(Err(BodyError::TooLarge)) => return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE)),
+        Ok(Err(BodyError::Ended)) => {
+            connection.settle();
+            return Err(EndConnection);
+        }
+        Ok(Err(BodyError::Broken)) => {
+            connection.fail(CloseReason::TransportError, "data request connection closed prematurely");
+            return Err(EndConnection);
+        }
+        Err(_) => {
+            connection.fail(CloseReason::TransportError, "the body of a POST took too long");
+            return Ok(empty(StatusCode::REQUEST_TIMEOUT));
+        }
+    };
+    let Ok(text) = std::str::from_utf8(&body) else {
+        connection.fail(CloseReason::ParseError, "the body of a POST is not UTF-8");
+        return Ok(empty(StatusCode::BAD_REQUEST));
+    };
+    feed(connection, text);
+    connection.settle();
+    poll_fn(|cx| match &mut *connection.client() {
+        Some(client) => client.poll_ready(cx),
+        None => Poll::Ready(()),
+    })
+    .await;
+    connection.settle();
+    let mut response = Response::new(Body::from("ok"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    common_headers(request, headers);
+    Ok(response)
+}
+
+/// A POST whose body is being read. If it is dropped before, the client is gone, as with a held GET.
+struct Posting<'a> {
+    connection: &'a Arc<Connection>,
+    read: bool,
+}
+
+impl Drop for Posting<'_> {
+    fn drop(&mut self) {
+        if !self.read && self.connection.transport() == Transport::Polling {
+            self.connection.fail(CloseReason::TransportError, "data request connection closed prematurely");
+        }
+    }
+}
+
+enum BodyError {
+    TooLarge,
+    /// The session ended meanwhile.
+    Ended,
+    Broken,
+}
+
+async fn read_body<B>(connection: &Connection, request: &Parts, body: B, most: usize) -> Result<Vec<u8>, BodyError>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+{
+    let declared = request.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if declared.is_some_and(|length: u64| length > most as u64) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = pin!(body);
+    let mut read = Vec::new();
+    loop {
+        let frame = poll_fn(|cx| {
+            {
+                let mut shared = connection.shared();
+                if shared.session.closed().is_some() {
+                    return Poll::Ready(Err(BodyError::Ended));
+                }
+                shared.poster = Some(cx.waker().clone());
+            }
+            body.as_mut().poll_frame(cx).map(Ok)
+        });
+        let data = match frame.await? {
+            None => return Ok(read),
+            Some(Err(_)) => return Err(BodyError::Broken),
+            Some(Ok(frame)) => frame.into_data(),
+        };
+        if let Ok(data) = data {
+            if read.len() + data.len() > most {
+                return Err(BodyError::TooLarge);
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+}
+
+/// Hands the packets of a payload to the client, in order, up to the first that is none.
+fn feed(connection: &Arc<Connection>, text: &str) {
+    let now = Instant::now();
+    let timing = &connection.sessions().timing;
+    let mut malformed = false;
+    {
+        let mut client = connection.client();
+        for packet in Payload::new(text) {
+            let Ok(packet) = packet else {
+                malformed = true;
+                break;
+            };
+            let step = {
+                let mut shared = connection.shared();
+                let step = shared.session.receive(packet.kind, now, timing);
+                let woken = if step == Step::Closed { Some(shared.everybody()) } else { None };
+                drop(shared);
+                if let Some(woken) = woken {
+                    woken.wake();
+                }
+                step
+            };
+            match (step, &mut *client) {
+                (Step::Closed, _) | (_, None) => break,
+                (Step::Ignore, _) => {}
+                (Step::Deliver, Some(client)) => match &packet.data {
+                    EngineData::Text(text) => client.text(text),
+                    EngineData::Binary(bytes) => client.binary(bytes),
+                },
+            }
+        }
+    }
+    if malformed {
+        connection.fail(CloseReason::ParseError, "malformed payload");
+    }
+    // The keeper may have an earlier deadline to keep now.
+    let keeper = connection.shared().keeper.take();
+    if let Some(keeper) = keeper {
+        keeper.wake();
+    }
+}
+
+/// Keeps the time of a polling session until it is over or on a WebSocket.
+pub(crate) async fn keep(connection: Arc<Connection>) {
+    let mut sleep = pin!(sleep_until(Instant::now()));
+    poll_fn(|cx| loop {
+        {
+            let mut shared = connection.shared();
+            if shared.session.transport() == Transport::WebSocket || shared.session.closed().is_some() {
+                return Poll::Ready(());
+            }
+            shared.keeper = Some(cx.waker().clone());
+        }
+        let now = Instant::now();
+        if connection.tick(now) {
+            return Poll::Ready(());
+        }
+        let client_deadline = tick_client(&connection, now);
+        let session_deadline = connection.shared().session.deadline();
+        let Some(deadline) = session_deadline.into_iter().chain(client_deadline).min() else { continue };
+        sleep.as_mut().reset(deadline);
+        if sleep.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+    })
+    .await;
+    connection.settle();
+}
+
+/// Does what is due of the client, and tells when it wants to be asked next. Whoever holds the client wakes the keeper.
+fn tick_client(connection: &Connection, now: Instant) -> Option<Instant> {
+    let mut slot = connection.try_client()?;
+    let client = slot.as_mut()?;
+    if client.deadline().is_some_and(|deadline| deadline <= now) {
+        client.tick(now);
+    }
+    client.deadline().map(|deadline| deadline.max(now + std::time::Duration::from_millis(1)))
+}
+
+/// Headers of every good polling answer.
+fn common_headers(request: &Parts, headers: &mut HeaderMap) {
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let agent = request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    if agent.contains(";MSIE") || agent.contains("Trident/") {
+        headers.insert(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
+    }
+}
+
+/// An answer without a body.
+pub(crate) fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+

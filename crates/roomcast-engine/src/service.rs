@@ -1,0 +1,407 @@
+//! [`EngineService`]: the engine as a tower service over HTTP requests, to be mounted under hyper, axum or [`serve`](crate::serve).
+
+use crate::body::Body;
+use crate::connection::Connection;
+use crate::engine::Engine;
+use crate::error::{RequestError, upgrade_refusal};
+use crate::limits::FOREIGN_UPGRADE_TIMEOUT;
+use crate::polling::{self, EndConnection, empty};
+use crate::serve::ServerStream;
+use crate::session::Transport;
+use crate::websocket;
+use bytes::Bytes;
+use form_urlencoded::parse;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Either;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use roomcast_protocol::frame::close_frame;
+use roomcast_protocol::websocket::{accept_key, first_subprotocol, is_valid_key};
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// Answers the engine's requests, and hands all others to `S`.
+#[derive(Debug, Clone)]
+pub struct EngineService<S = NotFound> {
+    engine: Engine,
+    others: S,
+}
+
+/// Ends the connection without an answer where Node does. [`serve`](crate::serve) looks for it; under another server the
+/// client gets the answer that carries it: 400 and `Connection: close`.
+#[derive(Debug, Clone, Copy)]
+pub struct EndWithoutAnswer;
+
+impl Engine {
+    /// The engine as a service; other requests get 404.
+    pub fn into_service(self) -> EngineService {
+        EngineService { engine: self, others: NotFound }
+    }
+
+    /// The engine as a service; other requests go to `others`.
+    pub fn into_service_with<S>(self, others: S) -> EngineService<S> {
+        EngineService { engine: self, others }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for EngineService<S>
+where
+    S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    R: 'static,
+{
+    type Response = Response<Either<Body, R>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.others.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if self.engine.config().is_ours(request.uri().path()) {
+            let engine = self.engine.clone();
+            Box::pin(async move { Ok(handle(&engine, request).await.map(Either::Left)) })
+        } else {
+            let answer = self.others.call(request);
+            Box::pin(async move { Ok(answer.await?.map(Either::Right)) })
+        }
+    }
+}
+
+/// Answers 404. An upgrade request for a path that is nobody's is ended without an answer after a second, as in Node.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NotFound;
+
+impl<B> Service<Request<B>> for NotFound {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let upgrade = is_upgrade(request.headers());
+        Box::pin(async move {
+            if upgrade {
+                tokio::time::sleep(FOREIGN_UPGRADE_TIMEOUT).await;
+                return Ok(end_without_answer());
+            }
+            Ok(empty(StatusCode::NOT_FOUND))
+        })
+    }
+}
+
+fn end_without_answer() -> Response<Body> {
+    let mut response = upgrade_refusal("");
+    response.extensions_mut().insert(EndWithoutAnswer);
+    response
+}
+
+/// The query parameters that count; of a repeated one the last counts.
+#[derive(Default)]
+struct Query<'a> {
+    protocol: Option<Cow<'a, str>>,
+    transport: Option<Cow<'a, str>>,
+    sid: Option<Cow<'a, str>>,
+    base64: bool,
+}
+
+impl<'a> Query<'a> {
+    fn new(text: &'a str) -> Self {
+        let mut query = Self::default();
+        for (name, value) in parse(text.as_bytes()) {
+            match &*name {
+                "EIO" => query.protocol = Some(value),
+                "transport" => query.transport = Some(value),
+                "sid" => query.sid = Some(value),
+                "b64" => query.base64 = !value.is_empty(),
+                _ => {}
+            }
+        }
+        query
+    }
+
+    fn transport(&self, engine: &Engine) -> Result<Transport, RequestError> {
+        let transport = match self.transport.as_deref() {
+            Some("polling") => Transport::Polling,
+            Some("websocket") => Transport::WebSocket,
+            _ => return Err(RequestError::UnknownTransport),
+        };
+        if engine.config().offers(transport) { Ok(transport) } else { Err(RequestError::UnknownTransport) }
+    }
+
+    fn sid(&self) -> Option<&str> {
+        self.sid.as_deref().filter(|sid| !sid.is_empty())
+    }
+
+    fn is_protocol_4(&self) -> bool {
+        self.protocol.as_deref() == Some("4")
+    }
+}
+
+/// Whether the request asks for an upgrade. Without the WebSocket transport an upgrade is nobody's, and so a plain request.
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let mut connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    headers.contains_key(header::UPGRADE)
+        && connection.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+}
+
+async fn handle<B>(engine: &Engine, mut request: Request<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+{
+    let config = engine.config();
+    let upgrade = config.offers(Transport::WebSocket) && is_upgrade(request.headers());
+    let on_upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (parts, body) = request.into_parts();
+    let mut response = match (&config.cors, on_upgrade) {
+        (Some(cors), None) if parts.method == Method::OPTIONS => {
+            let mut response = empty(StatusCode::NO_CONTENT);
+            cors.apply_preflight(&parts.headers, response.headers_mut());
+            response
+        }
+        (_, None) => match plain(engine, &parts, body).await {
+            Ok(response) => response,
+            Err(error) => error.answer(),
+        },
+        (_, Some(on_upgrade)) => match websocket(engine, &parts, on_upgrade).await {
+            Ok(response) => response,
+            Err(error) => error.upgrade_answer(),
+        },
+    };
+    if let Some(cors) = &config.cors {
+        cors.apply(&parts.headers, response.headers_mut());
+    }
+    response
+}
+
+/// A request that is no upgrade.
+async fn plain<B>(engine: &Engine, request: &Parts, body: B) -> Result<Response<Body>, RequestError>
+where
+    B: http_body::Body<Data = Bytes> + Send,
+{
+    let query = Query::new(request.uri.query().unwrap_or_default());
+    let transport = query.transport(engine)?;
+    let Some(sid) = query.sid() else {
+        return handshake(engine, request, &query, transport).await;
+    };
+    let connection = engine.find(sid).ok_or(RequestError::UnknownSid)?;
+    if connection.transport() != transport {
+        return Err(RequestError::TransportMismatch);
+    }
+    if !query.is_protocol_4() {
+        return Err(RequestError::ProtocolMismatch);
+    }
+    if transport == Transport::WebSocket {
+        return Err(RequestError::TransportHandshake);
+    }
+    let mut response = match request.method {
+        Method::GET => polling::get(&connection, request).await,
+        Method::POST => match polling::post(&connection, request, body).await {
+            Ok(response) => response,
+            Err(EndConnection) => return Ok(end_without_answer()),
+        },
+        _ => empty(StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    add_headers(engine, request, response.headers_mut(), false);
+    Ok(response)
+}
+
+async fn handshake(
+    engine: &Engine,
+    request: &Parts,
+    query: &Query<'_>,
+    transport: Transport,
+) -> Result<Response<Body>, RequestError> {
+    if request.method != Method::GET {
+        return Err(RequestError::HandshakeMethod);
+    }
+    if transport == Transport::WebSocket {
+        return Err(RequestError::TransportHandshake);
+    }
+    allow(engine, request).await?;
+    if !query.is_protocol_4() {
+        return Err(RequestError::UnsupportedProtocol);
+    }
+    let connection = engine.open(request, Transport::Polling, false)?;
+    tokio::spawn(polling::keep(connection.clone()));
+    // The first poll takes the `open` packet, and whatever the handler has sent.
+    let mut response = polling::get(&connection, request).await;
+    if let Some(cookie) = &engine.config().cookie {
+        match HeaderValue::from_str(&cookie.header(&connection.sid())) {
+            Ok(value) => drop(response.headers_mut().insert(header::SET_COOKIE, value)),
+            Err(_) => tracing::warn!(name = cookie.name, "the cookie option cannot stand in a header; no cookie is set"),
+        }
+    }
+    add_headers(engine, request, response.headers_mut(), true);
+    Ok(response)
+}
+
+async fn allow(engine: &Engine, request: &Parts) -> Result<(), RequestError> {
+    match &engine.config().allow_request {
+        Some(allow) => allow(request).await.map_err(RequestError::Forbidden),
+        None => Ok(()),
+    }
+}
+
+/// What becomes of a stream once it is a WebSocket.
+enum Fate {
+    /// A new session.
+    Open { base64: bool },
+    /// It is to take over a polling session.
+    Probe(Arc<Connection>, bool),
+    /// It is told these bytes and closed.
+    Dismiss(Vec<u8>),
+}
+
+/// A request for an upgrade.
+async fn websocket(
+    engine: &Engine,
+    request: &Parts,
+    on_upgrade: OnUpgrade,
+) -> Result<Response<Body>, RequestError> {
+    let query = Query::new(request.uri.query().unwrap_or_default());
+    let transport = query.transport(engine)?;
+    let fate = if let Some(sid) = query.sid() {
+        let connection = engine.find(sid).ok_or(RequestError::UnknownSid)?;
+        if !query.is_protocol_4() {
+            return Err(RequestError::ProtocolMismatch);
+        }
+        Fate::Probe(connection, query.base64)
+    } else {
+        if request.method != Method::GET {
+            return Err(RequestError::HandshakeMethod);
+        }
+        if engine.config().cors.as_ref().is_some_and(|cors| !cors.allows_upgrade(&request.headers)) {
+            return Err(RequestError::Forbidden("Forbidden".to_owned()));
+        }
+        allow(engine, request).await?;
+        if engine.is_full() {
+            return Err(RequestError::Busy);
+        }
+        Fate::Open { base64: query.base64 }
+    };
+    let fate = match fate {
+        // A transport that knows no upgrade: accepted, and closed at once.
+        _ if transport == Transport::Polling => Fate::Dismiss(close_frame(None, "")),
+        Fate::Open { .. } if !query.is_protocol_4() => {
+            RequestError::UnsupportedProtocol.upgrade_answer();
+            Fate::Dismiss(late_refusal(&RequestError::UnsupportedProtocol))
+        }
+        fate => fate,
+    };
+    let mut response = match accept(request) {
+        Ok(response) => response,
+        Err(refusal) => return Ok(*refusal),
+    };
+    add_headers(engine, request, response.headers_mut(), matches!(fate, Fate::Open { .. }));
+    let (engine, request) = (engine.clone(), request.clone());
+    tokio::spawn(async move {
+        match on_upgrade.await {
+            Ok(upgraded) => start(&engine, &request, upgraded, fate),
+            // The client has gone before the answer reached it; there is nothing to undo.
+            Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
+        }
+    });
+    Ok(response)
+}
+
+/// Node completes the upgrade for another protocol revision, and then writes an HTTP answer into the upgraded stream.
+fn late_refusal(error: &RequestError) -> Vec<u8> {
+    let text = error.to_string();
+    let length = text.len();
+    format!("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {length}\r\n\r\n{text}")
+        .into_bytes()
+}
+
+/// The answer to a WebSocket handshake, or its refusal with the texts of Node's `ws`.
+fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
+    let header = |name| request.headers.get(name).map(HeaderValue::as_bytes);
+    if request.method != Method::GET {
+        let mut refusal = upgrade_refusal("Invalid HTTP method");
+        *refusal.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+        return Err(refusal.into());
+    }
+    if !header(header::UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
+        return Err(upgrade_refusal("Invalid Upgrade header").into());
+    }
+    let key = match header(header::SEC_WEBSOCKET_KEY) {
+        Some(key) if is_valid_key(key) => key,
+        _ => return Err(upgrade_refusal("Missing or invalid Sec-WebSocket-Key header").into()),
+    };
+    if !matches!(header(header::SEC_WEBSOCKET_VERSION), Some(b"13" | b"8")) {
+        let mut refusal = upgrade_refusal("Missing or invalid Sec-WebSocket-Version header");
+        refusal.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
+        return Err(refusal.into());
+    }
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    if let Some(offered) = request.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        let first = offered.to_str().ok().and_then(first_subprotocol);
+        let Some(first) = first.and_then(|first| HeaderValue::from_str(first).ok()) else {
+            return Err(upgrade_refusal("Invalid Sec-WebSocket-Protocol header").into());
+        };
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
+    }
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = HeaderValue::from_str(&accept_key(key)) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    Ok(response)
+}
+
+/// The stream is a WebSocket now. The raw stream is taken out of hyper where that is possible, so that nothing of HTTP stays.
+fn start(engine: &Engine, request: &Parts, upgraded: hyper::upgrade::Upgraded, fate: Fate) {
+    match upgraded.downcast::<TokioIo<ServerStream>>() {
+        Ok(parts) => attend(engine, request, parts.io.into_inner(), parts.read_buf, fate),
+        Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
+            Ok(parts) => attend(engine, request, parts.io.into_inner(), parts.read_buf, fate),
+            Err(upgraded) => attend(engine, request, TokioIo::new(upgraded), Bytes::new(), fate),
+        },
+    }
+}
+
+fn attend<S>(engine: &Engine, request: &Parts, stream: S, received: Bytes, fate: Fate)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let patience = engine.config().close_timeout;
+    match fate {
+        Fate::Open { base64 } => match engine.open(request, Transport::WebSocket, base64) {
+            Ok(connection) => drop(tokio::spawn(websocket::run(connection, stream, received, false, base64))),
+            Err(error) => {
+                tracing::debug!(%error, "a session could not be opened after the WebSocket handshake");
+                drop(tokio::spawn(websocket::dismiss(stream, close_frame(None, ""), patience)));
+            }
+        },
+        Fate::Probe(connection, base64) => {
+            let now = tokio::time::Instant::now();
+            let begun = connection.shared().session.begin_upgrade(now, &connection.sessions().timing);
+            if begun {
+                drop(tokio::spawn(websocket::run(connection, stream, received, true, base64)));
+            } else {
+                drop(tokio::spawn(websocket::dismiss(stream, close_frame(None, ""), patience)));
+            }
+        }
+        Fate::Dismiss(bytes) => drop(tokio::spawn(websocket::dismiss(stream, bytes, patience))),
+    }
+}
+
+fn add_headers(engine: &Engine, request: &Parts, headers: &mut HeaderMap, initial: bool) {
+    if let Some(add) = &engine.config().headers {
+        add(request, headers, initial);
+    }
+}

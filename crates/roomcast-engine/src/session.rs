@@ -1,0 +1,435 @@
+//! [`Session`]: the Engine.IO session as a state machine. It takes packets and the time, and says what is to be done; it moves
+//! no bytes and reads no clock.
+
+use crate::limits::{FIRST_PING_SPREAD, LATE, NOOP_INTERVAL, POLL_CLOSE_TIMEOUT};
+use roomcast_protocol::EngineKind;
+use std::fmt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Why a session ended. The texts are Node's, where Node has the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// No pong came in time.
+    PingTimeout,
+    /// The client broke the transport's rules, or a poll was dropped.
+    TransportError,
+    /// The client closed the transport.
+    TransportClose,
+    /// The client sent what is no packet.
+    ParseError,
+    /// The server's own [`Connection::close`](crate::Connection::close).
+    ForcedClose,
+    /// The server stops.
+    ServerShutdown,
+    /// The client did not read what was sent to it. Node has no bound here, so it has no such reason.
+    SlowConsumer,
+}
+
+impl CloseReason {
+    /// The reason as clients of the server know it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PingTimeout => "ping timeout",
+            Self::TransportError => "transport error",
+            Self::TransportClose => "transport close",
+            Self::ParseError => "parse error",
+            Self::ForcedClose => "forced close",
+            Self::ServerShutdown => "server shutting down",
+            Self::SlowConsumer => "slow consumer",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a client is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// HTTP long-polling.
+    Polling,
+    /// A WebSocket.
+    WebSocket,
+}
+
+impl Transport {
+    /// The name in a handshake's query.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Polling => "polling",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// Times of a session's life.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_timeout: Duration,
+    pub(crate) upgrade_timeout: Duration,
+}
+
+/// The state of one session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    phase: Phase,
+    transport: Transport,
+    heartbeat: Heartbeat,
+    /// Only while an upgrade is under way.
+    upgrade: Option<Box<Upgrade>>,
+    /// A GET is held.
+    poll_held: bool,
+    /// What the held GET is answered, if not with packets.
+    poll_reply: Option<PollReply>,
+    /// A POST's body is being read.
+    post_busy: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// What is queued may still leave until then.
+    Closing { until: Instant, reason: CloseReason },
+    Closed(CloseReason),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Heartbeat {
+    /// The next ping is due then.
+    Quiet { ping_at: Instant },
+    /// A pong is awaited until then. `extended`: the deadline was moved once for this ping.
+    Awaiting { pong_by: Instant, extended: bool },
+}
+
+#[derive(Debug)]
+struct Upgrade {
+    until: Instant,
+    /// Set by the probe: from then on a held GET is answered with a noop.
+    noop_at: Option<Instant>,
+}
+
+/// An answer to a poll that carries no queued packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PollReply {
+    Noop,
+    Close,
+    /// The last poll of a session that the server closed.
+    NoopAndClose,
+}
+
+impl PollReply {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Noop => "6",
+            Self::Close => "1",
+            Self::NoopAndClose => "6\u{1e}1",
+        }
+    }
+}
+
+/// What a packet asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Hand the data on.
+    Deliver,
+    /// Nothing.
+    Ignore,
+    /// The session is closed now.
+    Closed,
+}
+
+/// What the time asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tick {
+    Nothing,
+    Ping,
+    Closed,
+}
+
+/// What a packet on the probing WebSocket asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// Answer `3probe`.
+    Reply,
+    /// The session is on the WebSocket now.
+    Complete,
+    /// Close that WebSocket; the session goes on by polling.
+    Abort,
+}
+
+/// A request came in while another of its kind is under way.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Overlap;
+
+impl Session {
+    /// A session that opens now. `spread` from 0 to 1 brings the first ping forward a little.
+    pub(crate) fn new(transport: Transport, now: Instant, timing: &Timing, spread: f64) -> Self {
+        let early = (timing.ping_interval / FIRST_PING_SPREAD).mul_f64(spread.clamp(0.0, 1.0));
+        Self {
+            phase: Phase::Open,
+            transport,
+            heartbeat: Heartbeat::Quiet { ping_at: now + timing.ping_interval - early },
+            upgrade: None,
+            poll_held: false,
+            poll_reply: None,
+            post_busy: false,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether the server asked for the end, and what is queued may still leave.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
+    }
+
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Closed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    // --- packets ---
+
+    /// A packet of the client on its transport.
+    pub(crate) fn receive(&mut self, kind: EngineKind, now: Instant, timing: &Timing) -> Step {
+        if !self.is_open() {
+            return Step::Ignore;
+        }
+        match (kind, self.heartbeat) {
+            (EngineKind::Pong, _) => self.heartbeat = Heartbeat::Quiet { ping_at: now + timing.ping_interval },
+            // Any other packet shows life too: it moves the deadline once for each ping (engine.io 6.6.12).
+            (_, Heartbeat::Awaiting { extended: false, .. }) => {
+                self.heartbeat = Heartbeat::Awaiting { pong_by: now + timing.ping_timeout, extended: true };
+            }
+            _ => {}
+        }
+        match kind {
+            EngineKind::Message => Step::Deliver,
+            EngineKind::Ping => {
+                self.fail(CloseReason::TransportError);
+                Step::Closed
+            }
+            EngineKind::Close if self.transport == Transport::Polling => {
+                self.poll_reply = Some(PollReply::Noop);
+                self.close(CloseReason::TransportClose);
+                Step::Closed
+            }
+            _ => Step::Ignore,
+        }
+    }
+
+    // --- time ---
+
+    /// A pong may have come that was not read, as the server has paused reading: the deadline starts anew.
+    pub(crate) fn excuse(&mut self, now: Instant, timing: &Timing) {
+        if let Heartbeat::Awaiting { pong_by, .. } = &mut self.heartbeat {
+            *pong_by = now + timing.ping_timeout;
+        }
+    }
+
+    /// What is due. Call it after everything that has arrived was read.
+    pub(crate) fn tick(&mut self, now: Instant, timing: &Timing) -> Tick {
+        match self.phase {
+            Phase::Closed(_) => Tick::Closed,
+            Phase::Closing { until, reason } if until <= now => {
+                self.close(reason);
+                Tick::Closed
+            }
+            Phase::Closing { .. } => Tick::Nothing,
+            Phase::Open => match self.heartbeat {
+                Heartbeat::Quiet { ping_at } if ping_at <= now => {
+                    self.heartbeat = Heartbeat::Awaiting { pong_by: now + timing.ping_timeout, extended: false };
+                    Tick::Ping
+                }
+                Heartbeat::Awaiting { pong_by, extended } if pong_by <= now => {
+                    if now - pong_by > LATE && !extended {
+                        // The server slept, so nobody could be heard: that is not the client's fault.
+                        self.heartbeat = Heartbeat::Awaiting { pong_by: now + LATE, extended: true };
+                        return Tick::Nothing;
+                    }
+                    self.fail(CloseReason::PingTimeout);
+                    Tick::Closed
+                }
+                _ => Tick::Nothing,
+            },
+        }
+    }
+
+    /// When [`Session::tick`] is to be called next; `None` once closed.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match (self.phase, self.heartbeat) {
+            (Phase::Closed(_), _) => None,
+            (Phase::Closing { until, .. }, _) => Some(until),
+            (Phase::Open, Heartbeat::Quiet { ping_at }) => Some(ping_at),
+            (Phase::Open, Heartbeat::Awaiting { pong_by, .. }) => Some(pong_by),
+        }
+    }
+
+    // --- the end ---
+
+    /// The client is at fault: a held poll is told the end.
+    pub(crate) fn fail(&mut self, reason: CloseReason) {
+        if self.closed().is_none() {
+            self.poll_reply = Some(PollReply::Close);
+            self.close(reason);
+        }
+    }
+
+    /// The end, at once.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        if self.closed().is_none() {
+            self.phase = Phase::Closed(reason);
+            self.upgrade = None;
+        }
+    }
+
+    /// The server wants the end: what is queued may still leave. `drained` tells whether anything is.
+    pub(crate) fn finish(&mut self, reason: CloseReason, drained: bool, now: Instant, timeout: Duration) {
+        if !self.is_open() {
+            return;
+        }
+        if self.transport == Transport::Polling && self.poll_held && self.poll_reply.is_none() && drained {
+            self.fail(reason);
+            return;
+        }
+        let timeout = if self.transport == Transport::Polling { POLL_CLOSE_TIMEOUT } else { timeout };
+        self.phase = Phase::Closing { until: now + timeout, reason };
+    }
+
+    /// What was queued has left.
+    pub(crate) fn drained(&mut self) {
+        if let Phase::Closing { reason, .. } = self.phase {
+            self.close(reason);
+        }
+    }
+
+    // --- polling ---
+
+    /// A GET begins.
+    pub(crate) fn begin_poll(&mut self) -> Result<(), Overlap> {
+        if self.poll_held {
+            self.fail(CloseReason::TransportError);
+            return Err(Overlap);
+        }
+        self.poll_held = true;
+        Ok(())
+    }
+
+    /// What the held GET is to be answered, if not with packets: `drained` tells whether none is queued.
+    pub(crate) fn poll_reply(&mut self, drained: bool) -> Option<PollReply> {
+        if let Some(reply) = self.poll_reply.take() {
+            return Some(reply);
+        }
+        match self.phase {
+            Phase::Closing { reason, .. } if drained => {
+                self.close(reason);
+                Some(PollReply::NoopAndClose)
+            }
+            Phase::Closed(_) => Some(PollReply::Close),
+            _ => None,
+        }
+    }
+
+    /// The held GET was answered.
+    pub(crate) fn end_poll(&mut self) {
+        self.poll_held = false;
+    }
+
+    /// Whether a packet would leave at once by polling.
+    pub(crate) fn poll_is_writable(&self) -> bool {
+        self.poll_held && self.poll_reply.is_none()
+    }
+
+    /// A POST begins.
+    pub(crate) fn begin_post(&mut self) -> Result<(), Overlap> {
+        if self.post_busy {
+            self.fail(CloseReason::TransportError);
+            return Err(Overlap);
+        }
+        self.post_busy = true;
+        Ok(())
+    }
+
+    /// The POST's body was read, or refused.
+    pub(crate) fn end_post(&mut self) {
+        self.post_busy = false;
+    }
+
+    // --- upgrade ---
+
+    /// A WebSocket comes for this session; `false`: it has one, or is about to.
+    pub(crate) fn begin_upgrade(&mut self, now: Instant, timing: &Timing) -> bool {
+        if !self.is_open() || self.transport == Transport::WebSocket || self.upgrade.is_some() {
+            return false;
+        }
+        self.upgrade = Some(Box::new(Upgrade { until: now + timing.upgrade_timeout, noop_at: None }));
+        true
+    }
+
+    /// A text packet on the probing WebSocket.
+    pub(crate) fn probe(&mut self, kind: EngineKind, data: &str, now: Instant) -> Probe {
+        let Some(upgrade) = &mut self.upgrade else { return Probe::Abort };
+        match kind {
+            EngineKind::Ping if data == "probe" => {
+                upgrade.noop_at.get_or_insert(now + NOOP_INTERVAL);
+                Probe::Reply
+            }
+            EngineKind::Upgrade => {
+                self.upgrade = None;
+                self.transport = Transport::WebSocket;
+                if self.poll_held {
+                    self.poll_reply = Some(PollReply::Noop);
+                }
+                Probe::Complete
+            }
+            _ => {
+                self.upgrade = None;
+                Probe::Abort
+            }
+        }
+    }
+
+    /// The probing WebSocket is gone.
+    pub(crate) fn abort_upgrade(&mut self) {
+        self.upgrade = None;
+    }
+
+    /// What is due of the upgrade: `false` means that it took too long and is over. A held GET may have to be woken.
+    pub(crate) fn tick_upgrade(&mut self, now: Instant, drained: bool) -> bool {
+        let Some(upgrade) = &mut self.upgrade else { return false };
+        if upgrade.until <= now {
+            self.upgrade = None;
+            return false;
+        }
+        if let Some(noop_at) = upgrade.noop_at.filter(|noop_at| *noop_at <= now) {
+            upgrade.noop_at = Some(noop_at + NOOP_INTERVAL);
+            if self.poll_held && self.poll_reply.is_none() && drained {
+                self.poll_reply = Some(PollReply::Noop);
+            }
+        }
+        true
+    }
+
+    /// When [`Session::tick_upgrade`] is to be called next.
+    pub(crate) fn upgrade_deadline(&self) -> Option<Instant> {
+        let upgrade = self.upgrade.as_deref()?;
+        Some(upgrade.noop_at.map_or(upgrade.until, |noop_at| noop_at.min(upgrade.until)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

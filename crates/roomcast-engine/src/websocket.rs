@@ -1,0 +1,547 @@
+//! The task of a WebSocket: frames in, frames out, heartbeat, upgrade and close, in one small future that owns no buffer.
+
+use crate::connection::Connection;
+use crate::limits::{PACKETS_PER_WRITE, READ_BUFFER, READS_PER_TURN};
+use crate::outbox::Outbox;
+use crate::session::{CloseReason, Probe, Step};
+use bytes::Bytes;
+use roomcast_protocol::frame::{FrameDecoder, FrameLimits, MAX_FRAGMENTS, Message, Opcode, close_frame, push_frame};
+use roomcast_protocol::{EngineData, EnginePacket, Packet};
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+/// Serves a WebSocket until it is over. `probing`: it comes to take over a polling session. `received` came with the
+/// handshake.
+pub(crate) async fn run<S>(connection: Arc<Connection>, stream: S, received: Bytes, probing: bool, base64: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = &connection.sessions().config;
+    let limits = FrameLimits { max_payload: config.max_payload, max_fragments: MAX_FRAGMENTS };
+    let mut driver = Driver {
+        stream,
+        decoder: FrameDecoder::new(limits),
+        written: 0,
+        client_deadline: None,
+        paused: false,
+        probe: probing.then(|| Box::new(Probing { outbox: Outbox::default(), active: true, base64 })),
+        ending: None,
+        connection,
+    };
+    let mut sleep = pin!(sleep_until(Instant::now()));
+    if !received.is_empty() {
+        driver.feed(&mut Vec::from(received));
+    } else if let Some(client) = &*driver.connection.client() {
+        driver.client_deadline = client.deadline();
+    }
+    poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
+    driver.leave();
+}
+
+struct Driver<S> {
+    connection: Arc<Connection>,
+    stream: S,
+    decoder: FrameDecoder,
+    /// Bytes of the outbox's first packet that were written.
+    written: usize,
+    client_deadline: Option<Instant>,
+    /// The client takes no messages for now, so nothing is read.
+    paused: bool,
+    probe: Option<Box<Probing>>,
+    ending: Option<Ending>,
+}
+
+/// A WebSocket that has not taken its session over yet has an outbox of its own.
+struct Probing {
+    outbox: Outbox,
+    /// The upgrade is this WebSocket's, and not given up.
+    active: bool,
+    base64: bool,
+}
+
+/// A close frame is queued; what the client still sends is read and forgotten.
+struct Ending {
+    until: Instant,
+    /// The client's close frame has come, or the client is gone.
+    peer_closed: bool,
+}
+
+/// The stream is over: nothing more can be read or written.
+struct Gone;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        // What has arrived is read before the time is looked at: a pong that waits in the kernel counts.
+        if self.read(cx).is_err() {
+            return Poll::Ready(());
+        }
+        loop {
+            let due = sleep.as_mut().poll(cx).is_ready();
+            if due {
+                self.tick(Instant::now());
+            }
+            let Some(deadline) = self.deadline() else { break };
+            if !due && deadline >= sleep.deadline() {
+                // Woken early the sleep does no harm, so it is not moved for later deadlines.
+                break;
+            }
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            let flushed = match self.flush(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => true,
+                Poll::Pending => false,
+            };
+            match &self.ending {
+                Some(ending) if flushed && ending.peer_closed => return Poll::Ready(()),
+                Some(ending) if ending.until <= Instant::now() => return Poll::Ready(()),
+                Some(ending) => {
+                    let until = ending.until;
+                    if sleep.deadline() > until || sleep.is_elapsed() {
+                        sleep.as_mut().reset(until);
+                        if sleep.as_mut().poll(cx).is_ready() {
+                            return Poll::Ready(());
+                        }
+                    }
+                    return Poll::Pending;
+                }
+                None if self.probe.is_some() => return Poll::Pending,
+                None => {}
+            }
+            let (closed, closing) = {
+                let mut shared = self.connection.shared();
+                let closing = flushed && shared.session.is_closing();
+                if closing {
+                    shared.session.drained();
+                }
+                (shared.session.closed().is_some(), closing)
+            };
+            if closing {
+                // The server ends it, and all that was queued has left.
+                self.end(None, false);
+                continue;
+            }
+            // Closed by others: a slow consumer, whose stream cannot take a close frame in the middle of a packet.
+            return if closed { Poll::Ready(()) } else { Poll::Pending };
+        }
+    }
+
+    // --- in ---
+
+    /// Reads what has arrived, into the thread's buffer.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
+        for _ in 0..READS_PER_TURN {
+            let ready = match &mut *self.connection.client() {
+                Some(client) if self.probe.is_none() && self.ending.is_none() => client.poll_ready(cx).is_ready(),
+                _ => true,
+            };
+            self.paused = !ready;
+            if self.paused {
+                return Ok(());
+            }
+            let mut buffer = ReadBuffer::take();
+            let mut read = ReadBuf::new(&mut buffer.0);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
+                Poll::Ready(_) => {
+                    self.close(CloseReason::TransportClose);
+                    return Err(Gone);
+                }
+            }
+            let received = read.filled().len();
+            self.feed(&mut buffer.0[..received]);
+        }
+        // More may be there; others get their turn first.
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    fn feed(&mut self, mut input: &mut [u8]) {
+        let now = Instant::now();
+        while !input.is_empty() {
+            let end = if self.ending.is_some() {
+                self.forget(&mut input)
+            } else if self.probe.is_some() {
+                self.feed_probe(&mut input, now)
+            } else {
+                self.feed_client(&mut input, now)
+            };
+            if let Some((frame, peer_closed)) = end {
+                self.end(Some(frame), peer_closed);
+            }
+        }
+        self.connection.settle();
+    }
+
+    /// Hands messages to the client until the input is used up, or the WebSocket has to end: then what to say, and whether
+    /// the client has said it.
+    fn feed_client(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, bool)> {
+        let connection = &self.connection;
+        let timing = &connection.sessions().timing;
+        let mut slot = connection.client();
+        let end = loop {
+            let message = match self.decoder.decode(input) {
+                Ok(Some(message)) => message,
+                Ok(None) => break None,
+                Err(error) => {
+                    tracing::debug!(%error, "WebSocket protocol error");
+                    connection.shared().session.close(CloseReason::TransportError);
+                    break Some((close_frame(Some(error.close_code()), ""), false));
+                }
+            };
+            let packet = match message {
+                Message::Text(text) => EnginePacket::from_text(text),
+                Message::Binary(bytes) => Ok(EnginePacket::from_binary(bytes)),
+                Message::Ping(payload) => {
+                    let mut frame = Vec::with_capacity(payload.len() + 2);
+                    push_frame(&mut frame, Opcode::Pong, payload);
+                    connection.send(&Arc::new(Packet::control(frame))).wake();
+                    continue;
+                }
+                Message::Pong(_) => continue,
+                Message::Close(code) => {
+                    connection.shared().session.close(CloseReason::TransportClose);
+                    break Some((close_frame(code.map(|(code, _)| code), ""), true));
+                }
+            };
+            let Ok(packet) = packet else {
+                connection.shared().session.close(CloseReason::ParseError);
+                break Some((close_frame(None, ""), false));
+            };
+            let step = connection.shared().session.receive(packet.kind, now, timing);
+            match (step, &mut *slot) {
+                (Step::Closed, _) => break Some((close_frame(None, ""), false)),
+                (Step::Deliver, Some(client)) => match &packet.data {
+                    EngineData::Text(text) => client.text(text),
+                    EngineData::Binary(bytes) => client.binary(bytes),
+                },
+                _ => {}
+            }
+        };
+        self.client_deadline = slot.as_ref().and_then(|client| client.deadline());
+        end
+    }
+
+    /// One message of a WebSocket that wants to take a polling session over.
+    fn feed_probe(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, bool)> {
+        let Self { connection, decoder, probe, client_deadline, .. } = self;
+        let probing = probe.as_mut()?;
+        let step = match decoder.decode(input) {
+            Ok(None | Some(Message::Pong(_))) => return None,
+            Ok(Some(Message::Text(text))) => match EnginePacket::from_text(text) {
+                Ok(EnginePacket { kind, data: EngineData::Text(data) }) => {
+                    connection.shared().session.probe(kind, data, now)
+                }
+                _ => Probe::Abort,
+            },
+            Ok(Some(Message::Binary(_))) => Probe::Abort,
+            Ok(Some(Message::Ping(payload))) => {
+                let mut frame = Vec::with_capacity(payload.len() + 2);
+                push_frame(&mut frame, Opcode::Pong, payload);
+                let config = &connection.sessions().config;
+                let pong = Arc::new(Packet::control(frame));
+                match probing.outbox.push(&pong, config.max_outbox_packets, config.max_outbox_bytes) {
+                    Ok(()) => return None,
+                    Err(_) => Probe::Abort,
+                }
+            }
+            Ok(Some(Message::Close(code))) => {
+                return Some((close_frame(code.map(|(code, _)| code), ""), true));
+            }
+            Err(error) => return Some((close_frame(Some(error.close_code()), ""), false)),
+        };
+        match step {
+            Probe::Reply => {
+                let _ = probing.outbox.push(&connection.sessions().probe_pong, usize::MAX, usize::MAX);
+                None
+            }
+            Probe::Abort => {
+                connection.shared().session.abort_upgrade();
+                probing.active = false;
+                Some((close_frame(None, ""), false))
+            }
+            Probe::Complete => {
+                let mine = std::mem::take(&mut probing.outbox);
+                let base64 = probing.base64;
+                let woken = {
+                    let mut shared = connection.shared();
+                    shared.outbox.prepend(mine);
+                    shared.base64 = base64;
+                    shared.everybody()
+                };
+                *probe = None;
+                *client_deadline = connection.client().as_ref().and_then(|client| client.deadline());
+                woken.wake();
+                metrics::counter!("roomcast_upgrades_total").increment(1);
+                None
+            }
+        }
+    }
+
+    /// After the end only the client's close frame is of interest.
+    fn forget(&mut self, input: &mut &mut [u8]) -> Option<(Vec<u8>, bool)> {
+        let closed = match self.decoder.decode(input) {
+            Ok(Some(message)) => matches!(message, Message::Close(_)),
+            Ok(None) | Err(_) => {
+                *input = &mut [];
+                false
+            }
+        };
+        if let Some(ending) = &mut self.ending {
+            ending.peer_closed |= closed;
+        }
+        None
+    }
+
+    // --- out ---
+
+    /// Writes what waits. Ready: everything has left, and the reader's waker is in place. Pending: the stream takes no more.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut batch = Batch::take();
+        let (mut packets, mut bytes) = (0, 0);
+        loop {
+            let base64;
+            {
+                let mut shared = self.connection.shared();
+                let shared = &mut *shared;
+                base64 = shared.base64;
+                let outbox = match &mut self.probe {
+                    Some(probing) => &mut probing.outbox,
+                    None => &mut shared.outbox,
+                };
+                outbox.written(packets, bytes);
+                outbox.put_back(batch.0.drain(packets..));
+                batch.0.clear();
+                outbox.take(&mut batch.0, PACKETS_PER_WRITE);
+                if batch.0.is_empty() {
+                    if self.probe.is_none() {
+                        register(&mut shared.reader, cx);
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let result = write_batch(Pin::new(&mut self.stream), cx, &batch.0, self.written, base64);
+            let mut left = match result {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => self.written + count,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let mut shared = self.connection.shared();
+                    let shared = &mut *shared;
+                    match &mut self.probe {
+                        Some(probing) => probing.outbox.put_back(batch.0.drain(..)),
+                        None => {
+                            shared.outbox.put_back(batch.0.drain(..));
+                            register(&mut shared.reader, cx);
+                        }
+                    }
+                    return Poll::Pending;
+                }
+            };
+            (packets, bytes) = (0, 0);
+            for packet in &batch.0 {
+                let length = packet.frames(base64).len();
+                if left < length {
+                    break;
+                }
+                left -= length;
+                packets += 1;
+                bytes += packet.size();
+            }
+            self.written = left;
+        }
+    }
+
+    // --- time ---
+
+    fn tick(&mut self, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        if let Some(probing) = &mut self.probe {
+            let (live, woken) = {
+                let mut shared = self.connection.shared();
+                let drained = shared.outbox.is_drained();
+                let live = probing.active && shared.session.tick_upgrade(now, drained);
+                (live, shared.reader.take())
+            };
+            if let Some(reader) = woken {
+                reader.wake();
+            }
+            if !live {
+                probing.active = false;
+                self.end(None, false);
+            }
+            return;
+        }
+        if self.client_deadline.is_some_and(|deadline| deadline <= now)
+            && let Some(client) = &mut *self.connection.client()
+        {
+            client.tick(now);
+            self.client_deadline = client.deadline();
+        }
+        if self.paused {
+            self.connection.shared().session.excuse(now, &self.connection.sessions().timing);
+        }
+        if self.connection.tick(now) {
+            self.end(None, false);
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match (&self.ending, &self.probe) {
+            (Some(ending), _) => Some(ending.until),
+            (None, Some(_)) => self.connection.shared().session.upgrade_deadline(),
+            (None, None) => {
+                let session = self.connection.shared().session.deadline();
+                session.into_iter().chain(self.client_deadline).min()
+            }
+        }
+    }
+
+    // --- end ---
+
+    /// Queues a close frame behind everything else. The session, if it is this WebSocket's, is closed already.
+    fn end(&mut self, frame: Option<Vec<u8>>, peer_closed: bool) {
+        if self.ending.is_some() {
+            return;
+        }
+        let packet = Arc::new(Packet::control(frame.unwrap_or_else(|| close_frame(None, ""))));
+        {
+            let mut shared = self.connection.shared();
+            let outbox = match &mut self.probe {
+                Some(probing) => &mut probing.outbox,
+                None => &mut shared.outbox,
+            };
+            let _ = outbox.push(&packet, usize::MAX, usize::MAX);
+        }
+        let until = Instant::now() + self.connection.sessions().config.close_timeout;
+        self.ending = Some(Ending { until, peer_closed });
+        if self.probe.is_none() {
+            self.connection.settle();
+        }
+    }
+
+    /// The stream broke.
+    fn close(&mut self, reason: CloseReason) {
+        if self.probe.is_none() {
+            self.connection.shared().session.close(reason);
+        }
+    }
+
+    /// Nothing is left behind.
+    fn leave(&mut self) {
+        match &self.probe {
+            Some(probing) => {
+                if probing.active {
+                    self.connection.shared().session.abort_upgrade();
+                }
+            }
+            None => {
+                let dropped = {
+                    let mut shared = self.connection.shared();
+                    shared.session.close(CloseReason::TransportClose);
+                    shared.reader = None;
+                    std::mem::take(&mut shared.outbox)
+                };
+                drop(dropped);
+                self.connection.settle();
+            }
+        }
+    }
+}
+
+fn register(slot: &mut Option<std::task::Waker>, cx: &Context<'_>) {
+    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *slot = Some(cx.waker().clone());
+    }
+}
+
+/// One write of all packets, the first without its `written` bytes.
+fn write_batch<S: AsyncWrite>(
+    stream: Pin<&mut S>,
+    cx: &mut Context<'_>,
+    batch: &[Arc<Packet>],
+    written: usize,
+    base64: bool,
+) -> Poll<io::Result<usize>> {
+    let first = |packet: &Arc<Packet>| packet.frames(base64).len().min(written);
+    match batch {
+        [] => Poll::Ready(Ok(0)),
+        [one] => stream.poll_write(cx, &one.frames(base64)[first(one)..]),
+        [head, rest @ ..] => {
+            let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
+            slices[0] = IoSlice::new(&head.frames(base64)[first(head)..]);
+            for (slice, packet) in slices[1..].iter_mut().zip(rest) {
+                *slice = IoSlice::new(packet.frames(base64));
+            }
+            stream.poll_write_vectored(cx, &slices[..batch.len().min(PACKETS_PER_WRITE)])
+        }
+    }
+}
+
+/// Says its last word on a WebSocket that never gets a session: `bytes` are written as they are.
+pub(crate) async fn dismiss<S>(mut stream: S, bytes: Vec<u8>, patience: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let goodbye = async {
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await?;
+        // What the client still sends is read, or the kernel would reset the connection before the client has read ours.
+        let mut buffer = [0; 512];
+        while stream.read(&mut buffer).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = timeout(patience, goodbye).await;
+}
+
+/// The thread's read buffer, borrowed. Should a handler make this thread poll another connection meanwhile, that one gets a
+/// buffer of its own.
+struct ReadBuffer(Vec<u8>);
+
+thread_local! {
+    static READ_STORAGE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BATCH_STORAGE: Cell<Vec<Arc<Packet>>> = const { Cell::new(Vec::new()) };
+}
+
+impl ReadBuffer {
+    fn take() -> Self {
+        let mut buffer = READ_STORAGE.take();
+        if buffer.is_empty() {
+            buffer.resize(READ_BUFFER, 0);
+        }
+        Self(buffer)
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        READ_STORAGE.set(std::mem::take(&mut self.0));
+    }
+}
+
+/// The thread's list of packets that are being written, borrowed.
+struct Batch(Vec<Arc<Packet>>);
+
+impl Batch {
+    fn take() -> Self {
+        Self(BATCH_STORAGE.take())
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.0.clear();
+        BATCH_STORAGE.set(std::mem::take(&mut self.0));
+    }
+}
