@@ -1,11 +1,12 @@
 //! Known attacks on Socket.IO parsers, by the advisory or bug that made them known.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+use bytes::Bytes;
 use roomcast_protocol::frame::close_frame;
-use roomcast_protocol::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_NAMESPACE_BYTES};
+use roomcast_protocol::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_NAMESPACE_BYTES, MAX_PACKET_BYTES};
 use roomcast_protocol::{
-    Args, DecodeError, Decoder, DecoderLimits, EngineData, EngineError, EngineKind, EnginePacket, Packet, Payload,
-    RESERVED_EVENTS, Received,
+    Args, DecodeError, Decoder, DecoderLimits, EngineData, EngineError, EngineKind, EnginePacket, Packet,
+    PacketTooLarge, Payload, RESERVED_EVENTS, Received,
 };
 
 fn decoder() -> Decoder {
@@ -275,4 +276,22 @@ fn control_frames_are_not_put_into_base64() {
     assert_eq!(packet.frames(false), frame);
     assert_eq!(packet.frames(true), frame);
     assert_eq!((packet.size(), packet.binaries().count()), (frame.len(), 0));
+}
+
+#[test]
+fn packet_size_at_the_limit_and_one_past_it() {
+    let mut bytes = vec![0; MAX_PACKET_BYTES];
+    assert_eq!(Packet::binary(&bytes).map(|packet| packet.parts()), Ok(1));
+    // An attachment counts with its frame's header.
+    let with = |bytes: Bytes| {
+        let args = Args::from_parts("0".into(), vec![bytes]);
+        Packet::event("/", None, &args).map(|packet| packet.size())
+    };
+    let text_frame = 2 + r#"451-[0]"#.len();
+    bytes.truncate(MAX_PACKET_BYTES - 10 - text_frame);
+    assert_eq!(with(bytes.clone().into()), Ok(MAX_PACKET_BYTES));
+    bytes.push(0);
+    assert_eq!(with(bytes.clone().into()), Err(PacketTooLarge));
+    bytes.resize(MAX_PACKET_BYTES + 1, 0);
+    assert!(Packet::binary(&bytes).is_err());
 }
