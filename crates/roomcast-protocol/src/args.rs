@@ -85,6 +85,14 @@ impl Args {
         })
     }
 
+    /// The arguments without the first `count`. Attachments stay, as the text refers to them by number.
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Self {
+        let mut rest = self.as_ref().iter();
+        rest.by_ref().take(count).for_each(drop);
+        Self { items: ByteStr::from(rest.as_str()), attachments: self.attachments.clone() }
+    }
+
     /// The same arguments, borrowed.
     pub fn as_ref(&self) -> ArgsRef<'_> {
         ArgsRef {
@@ -122,6 +130,13 @@ impl<'a> ArgsRef<'a> {
 #[derive(Debug, Clone)]
 pub struct ArgsIter<'a> {
     rest: &'a str,
+}
+
+impl<'a> ArgsIter<'a> {
+    /// The text of the arguments that are still to come.
+    pub fn as_str(&self) -> &'a str {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for ArgsIter<'a> {

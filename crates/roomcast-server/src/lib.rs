@@ -1,1 +1,56 @@
-//! placeholder
+//! A Socket.IO server: namespaces, sockets, rooms, acknowledgements and middlewares.
+//!
+//! The words are those of Socket.IO for Node.js in snake case, and there is no type parameter to carry around: not for
+//! the adapter, which is an object ([`Builder::adapter`]), and not for the transport, which is a tower service
+//! ([`SocketIo::into_service`]) or [`SocketIo::listen`].
+//!
+//! ```no_run
+//! use roomcast_server::{Socket, SocketIo};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let io = SocketIo::builder().build();
+//! io.of("/").on_connection(|socket: Socket| async move {
+//!     socket.join("lobby")?;
+//!     socket.on("message", |socket: Socket, text: String| async move {
+//!         socket.to("lobby").emit("message", &text)
+//!     });
+//!     Ok::<(), roomcast_server::AdapterError>(())
+//! });
+//! io.listen("127.0.0.1:3000").await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod ack;
+mod client;
+mod config;
+mod error;
+mod handler;
+mod handshake_json;
+mod io;
+pub mod limits;
+mod namespace;
+mod operator;
+mod reason;
+mod remote;
+mod server_event;
+mod socket;
+mod task;
+
+pub use ack::Ack;
+pub use config::Builder;
+pub use error::{AckError, ConnectError, EmitError};
+pub use handler::{EventHandler, Outcome};
+pub use io::SocketIo;
+pub use namespace::{Namespace, Namespaces};
+pub use operator::{BroadcastOperator, Rooms};
+pub use reason::DisconnectReason;
+pub use remote::RemoteSocket;
+pub use server_event::{ServerAck, ServerEventHandler};
+pub use socket::Socket;
+
+pub use roomcast_adapter::{
+    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, Missing, Room,
+};
+pub use roomcast_engine::{CloseReason, Cookie, Cors, CorsError, Handshake, PeerAddr, Transport};
+pub use roomcast_protocol::{Args, FromArgs, SocketId, ToArgs};

@@ -1,0 +1,78 @@
+//! The errors of this crate.
+
+use roomcast_adapter::AdapterError;
+use roomcast_protocol::{PacketTooLarge, ToArgsError};
+
+/// Why an emit was refused. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The library's own event names cannot be emitted.
+    #[error("{0:?} is a reserved event name")]
+    ReservedEvent(String),
+    /// The value cannot be written as arguments, or is too large.
+    #[error(transparent)]
+    Value(#[from] ToArgsError),
+    /// The adapter refused.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The socket is not connected any more.
+    #[error("the socket is disconnected")]
+    Disconnected,
+}
+
+impl From<PacketTooLarge> for EmitError {
+    fn from(error: PacketTooLarge) -> Self {
+        Self::Adapter(error.into())
+    }
+}
+
+/// Why an acknowledgement did not come.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AckError {
+    /// The event could not be sent.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// The client did not answer in time.
+    #[error("operation has timed out")]
+    Timeout,
+    /// The socket was disconnected, or too many of its answers are awaited.
+    #[error("the socket is disconnected or answers nothing")]
+    Gone,
+}
+
+/// A middleware's refusal: the client gets a CONNECT_ERROR with this message and data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectError {
+    message: String,
+    data: Option<String>,
+}
+
+impl ConnectError {
+    /// A refusal with a message for the client.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+
+    /// The same with details, written as JSON. Data that cannot be JSON is left out.
+    #[must_use]
+    pub fn with_data<T: serde::Serialize>(mut self, data: &T) -> Self {
+        self.data = serde_json::to_string(data).ok();
+        self
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        let message = serde_json::Value::from(self.message.as_str());
+        match &self.data {
+            Some(data) => format!(r#"{{"message":{message},"data":{data}}}"#),
+            None => format!(r#"{{"message":{message}}}"#),
+        }
+    }
+}
+
+impl<T: Into<String>> From<T> for ConnectError {
+    fn from(message: T) -> Self {
+        Self::new(message)
+    }
+}

@@ -1,0 +1,80 @@
+//! A handshake as the JSON that Node's `socket.handshake` is, for `fetch_sockets`.
+
+use roomcast_engine::Handshake;
+use serde_json::{Map, Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// `{headers, time, address, xdomain, secure, issued, url, query, auth}`, in Node's order.
+pub(crate) fn handshake_json(handshake: &Handshake, auth: Option<&str>) -> String {
+    let mut headers = Map::new();
+    for (name, value) in handshake.headers() {
+        match headers.get_mut(name) {
+            // As Node joins headers that come several times.
+            Some(Value::String(joined)) => {
+                joined.push_str(if name == "cookie" { "; " } else { ", " });
+                joined.push_str(value);
+            }
+            _ => drop(headers.insert(name.to_owned(), json!(value))),
+        }
+    }
+    let query: Map<String, Value> = handshake.query().map(|(name, value)| (name.into_owned(), json!(value))).collect();
+    let issued = milliseconds(handshake.time());
+    let address = handshake.address().map(|address| address.ip().to_string()).unwrap_or_default();
+    format!(
+        r#"{{"headers":{},"time":{},"address":{},"xdomain":{},"secure":false,"issued":{issued},"url":{},"query":{},"auth":{}}}"#,
+        Value::Object(headers),
+        json!(date(issued)),
+        json!(address),
+        handshake.is_cross_domain(),
+        json!(handshake.url()),
+        Value::Object(query),
+        auth.unwrap_or("{}"),
+    )
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The text of a JavaScript `Date` in UTC, such as `Tue Nov 24 2026 06:13:54 GMT+0000 (Coordinated Universal Time)`.
+fn date(milliseconds: u64) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb"];
+    let seconds = milliseconds / 1_000;
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years begin in March here, so that the leap day is the last; 719,468 days lie between 1 March 0000 and 1970.
+    let day = days + 719_468;
+    let (era, day_of_era) = (day / 146_097, day % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year_of_era + u64::from(month >= 10);
+    format!(
+        "{} {} {day_of_month:02} {year:04} {:02}:{:02}:{:02} GMT+0000 (Coordinated Universal Time)",
+        DAYS[(days % 7) as usize],
+        MONTHS[month as usize],
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_spelled_as_javascript_does() {
+        for (milliseconds, expected) in [
+            (0, "Thu Jan 01 1970 00:00:00"),
+            (951_782_400_000, "Tue Feb 29 2000 00:00:00"),
+            (951_868_800_000, "Wed Mar 01 2000 00:00:00"),
+            (1_795_500_834_000, "Tue Nov 24 2026 06:13:54"),
+            (4_102_444_799_999, "Thu Dec 31 2099 23:59:59"),
+        ] {
+            assert_eq!(date(milliseconds), format!("{expected} GMT+0000 (Coordinated Universal Time)"));
+        }
+    }
+}

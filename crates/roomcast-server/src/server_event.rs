@@ -1,0 +1,92 @@
+//! Events between servers: their handlers, and the answer that the sender may want.
+
+use crate::handler::{EventName, Outcome};
+use crate::task::{self, Job};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use roomcast_adapter::ServerEvent;
+use roomcast_protocol::{Args, ArgsRef, FromArgs, FromArgsError, ToArgs, ToArgsError};
+use std::future::Future;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The answer to another server's event.
+#[derive(Debug)]
+pub struct ServerAck(Option<oneshot::Sender<Args>>);
+
+impl ServerAck {
+    /// Sends the answer, if one is wanted; one argument travels.
+    ///
+    /// # Errors
+    /// `value` cannot be written as JSON.
+    pub fn send<T: ToArgs + ?Sized>(self, value: &T) -> Result<(), ToArgsError> {
+        let args = Args::of(value)?;
+        if let Some(reply) = self.0 {
+            // The asking server may have given up; then nobody misses the answer.
+            let _ = reply.send(args);
+        }
+        Ok(())
+    }
+}
+
+/// A handler of another server's event: an async function of the arguments, and optionally a [`ServerAck`].
+pub trait ServerEventHandler<M>: Send + Sync + 'static {
+    /// Reads the arguments and starts the handler.
+    ///
+    /// # Errors
+    /// The arguments do not fit its type.
+    fn call(&self, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError>;
+}
+
+impl<F, T, Fut, O> ServerEventHandler<(T, O)> for F
+where
+    F: Fn(T) -> Fut + Send + Sync + 'static,
+    T: FromArgs,
+    Fut: Future<Output = O> + Send + 'static,
+    O: Outcome,
+{
+    fn call(&self, args: ArgsRef<'_>, _: ServerAck) -> Result<Job, FromArgsError> {
+        let future = self(T::from_args(args)?);
+        Ok(Box::pin(async move { future.await.settle() }))
+    }
+}
+
+impl<F, T, Fut, O> ServerEventHandler<(T, ServerAck, O)> for F
+where
+    F: Fn(T, ServerAck) -> Fut + Send + Sync + 'static,
+    T: FromArgs,
+    Fut: Future<Output = O> + Send + 'static,
+    O: Outcome,
+{
+    fn call(&self, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError> {
+        let future = self(T::from_args(args)?, ack);
+        Ok(Box::pin(async move { future.await.settle() }))
+    }
+}
+
+pub(crate) type BoxedServerEvent = Arc<dyn Fn(ArgsRef<'_>, ServerAck) -> Result<Job, FromArgsError> + Send + Sync>;
+
+pub(crate) fn boxed_server_event<M>(handler: impl ServerEventHandler<M>) -> BoxedServerEvent {
+    Arc::new(move |args, ack| handler.call(args, ack))
+}
+
+/// Runs the handler of an event that came from another server.
+pub(crate) fn dispatch(handlers: &RwLock<HashMap<EventName, BoxedServerEvent, RandomState>>, event: ServerEvent) {
+    let data = event.data.as_ref();
+    let mut items = data.iter();
+    let Some(Ok(name)) = items.next().map(serde_json::from_str::<String>) else { return };
+    let Some(handler) = handlers.read().get(name.as_str()).cloned() else {
+        tracing::debug!(event = ?name, "no handler for this event of another server");
+        return;
+    };
+    let args = ArgsRef { items: items.as_str(), attachments: data.attachments };
+    let make = || match handler(args, ServerAck(event.reply)) {
+        Ok(job) => Some(job),
+        Err(error) => {
+            tracing::warn!(event = ?name, %error, "an event of another server was ignored");
+            None
+        }
+    };
+    task::run("server event", make, ());
+}

@@ -1,0 +1,95 @@
+//! Running user code: at once as far as it goes without waiting, then as a task; a panic stays inside it.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// User code, boxed.
+pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs what `make` returns. Its first steps run here and now, so that the handlers of one client begin in the order of its
+/// events, as in JavaScript; only if it waits for something does it become a task. `guard` is held until the end.
+pub(crate) fn run(what: &'static str, make: impl FnOnce() -> Option<Job>, guard: impl Send + 'static) {
+    let Some(Some(mut job)) = contain(what, make) else { return };
+    let mut cx = Context::from_waker(Waker::noop());
+    if let Some(Poll::Pending) = contain(what, || job.as_mut().poll(&mut cx)) {
+        // The task's first poll puts the right waker in the place of the one that does nothing.
+        tokio::spawn(Contained { what, job, _guard: guard });
+    }
+}
+
+struct Contained<G> {
+    what: &'static str,
+    job: Job,
+    _guard: G,
+}
+
+// The guard is only dropped, never pinned.
+impl<G> Unpin for Contained<G> {}
+
+impl<G> Future for Contained<G> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let what = self.what;
+        match contain(what, || self.job.as_mut().poll(cx)) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(())) | None => Poll::Ready(()),
+        }
+    }
+}
+
+/// `None`: it panicked. The panic's own message went to the panic hook.
+pub(crate) fn contain<T>(what: &'static str, code: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(value) => Some(value),
+        Err(_) => {
+            metrics::counter!("roomcast_handler_panics_total", "handler" => what).increment(1);
+            tracing::error!(handler = what, "a handler panicked; only this event is lost. Fix the handler");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    #[tokio::test]
+    async fn steps_before_the_first_wait_run_at_once_and_the_rest_as_a_task() {
+        let steps = Arc::new(AtomicU32::new(0));
+        let (done, finished) = tokio::sync::oneshot::channel::<()>();
+        let job_steps = steps.clone();
+        run(
+            "test",
+            || {
+                Some(Box::pin(async move {
+                    job_steps.fetch_add(1, SeqCst);
+                    tokio::task::yield_now().await;
+                    job_steps.fetch_add(1, SeqCst);
+                }))
+            },
+            done,
+        );
+        assert_eq!(steps.load(SeqCst), 1);
+        // The guard is dropped at the end.
+        assert!(finished.await.is_err());
+        assert_eq!(steps.load(SeqCst), 2);
+    }
+
+    #[tokio::test]
+    async fn panics_stay_inside() {
+        let (done, finished) = tokio::sync::oneshot::channel::<()>();
+        run("test", || panic!("in the making"), ());
+        run("test", || Some(Box::pin(async { panic!("in the first step") })), ());
+        let late = async {
+            tokio::task::yield_now().await;
+            panic!("later")
+        };
+        run("test", || Some(Box::pin(late)), done);
+        assert!(finished.await.is_err());
+    }
+}
