@@ -36,17 +36,20 @@ impl Acks {
     /// The next answer; `None` once no more can come. Cancel safe: no answer is lost.
     pub async fn next(&mut self) -> Option<(SocketId, Args)> {
         poll_fn(|cx| {
-            self.local.with_waiting(self.id, |waiting| {
-                let Some(waiting) = waiting else { return Poll::Ready(None) };
+            // The waker of an earlier poll is dropped outside the lock, as its end may be somebody's code.
+            let (answer, _earlier) = self.local.with_waiting(self.id, |waiting| {
+                let Some(waiting) = waiting else {
+                    return (Poll::Ready(None), None);
+                };
                 if let Some(answer) = waiting.answers.pop_front() {
-                    return Poll::Ready(Some(answer));
+                    return (Poll::Ready(Some(answer)), None);
                 }
                 if waiting.silent.is_empty() {
-                    return Poll::Ready(None);
+                    return (Poll::Ready(None), None);
                 }
-                waiting.waker = Some(cx.waker().clone());
-                Poll::Pending
-            })
+                (Poll::Pending, waiting.waker.replace(cx.waker().clone()))
+            });
+            answer
         })
         .await
     }

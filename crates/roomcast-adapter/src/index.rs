@@ -5,7 +5,7 @@ use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
 use crate::recipient::Recipient;
 use crate::target::{Room, Target};
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use roomcast_protocol::SocketId;
 use std::sync::Arc;
 
@@ -78,22 +78,23 @@ impl Index {
         Ok(())
     }
 
-    /// Takes a socket out; returns how many acknowledgements were awaited from it.
-    pub(crate) fn remove(&mut self, id: SocketId) -> Option<u32> {
+    /// Takes a socket out; returns its recipient and how many acknowledgements were awaited from it. The recipient is the
+    /// caller's to drop, outside the lock: its end may be somebody's code that asks the adapter something.
+    pub(crate) fn remove(&mut self, id: SocketId) -> Option<(Option<Arc<dyn Recipient>>, u32)> {
         let slot = self.by_id.remove(&id)?;
         let cold = &mut self.cold[slot as usize];
         let pending = cold.pending_acks;
         for place in std::mem::take(&mut cold.rooms) {
             self.remove_member(place);
         }
-        self.hot[slot as usize].recipient = None;
+        let recipient = self.hot[slot as usize].recipient.take();
         if self.by_id.is_empty() {
             // After the last socket nothing stays behind: a burst's storage is given back.
             *self = Self { walk: self.walk, ..Self::default() };
         } else {
             self.free_slots.push(slot);
         }
-        Some(pending)
+        Some((recipient, pending))
     }
 
     /// Puts a socket into all of `rooms` or into none. Unknown ids are ignored.
@@ -101,10 +102,14 @@ impl Index {
         if let Some(room) = rooms.iter().find(|room| room.len() > MAX_ROOM_BYTES) {
             return Err(AdapterError::RoomName(room.len()));
         }
-        let Some(&slot) = self.by_id.get(&id) else { return Ok(()) };
+        let Some(&slot) = self.by_id.get(&id) else {
+            return Ok(());
+        };
         if self.cold[slot as usize].rooms.len().saturating_add(rooms.len()) > MAX_ROOMS_PER_SOCKET {
-            let new = rooms.iter().filter(|room| !self.is_member(slot, room)).count();
-            if self.cold[slot as usize].rooms.len().saturating_add(new) > MAX_ROOMS_PER_SOCKET {
+            // Near the limit it counts which of the rooms are new: neither its own, nor joined, nor named twice.
+            let is_new = |room: &&Room| room[..] != *id.as_str() && !self.is_member(slot, room);
+            let new: HashSet<&Room, RandomState> = rooms.iter().filter(is_new).collect();
+            if self.cold[slot as usize].rooms.len().saturating_add(new.len()) > MAX_ROOMS_PER_SOCKET {
                 return Err(AdapterError::TooManyRooms);
             }
         }
@@ -117,7 +122,9 @@ impl Index {
     }
 
     pub(crate) fn leave(&mut self, id: SocketId, room: &str) {
-        let (Some(&slot), Some(&number)) = (self.by_id.get(&id), self.by_name.get(room)) else { return };
+        let (Some(&slot), Some(&number)) = (self.by_id.get(&id), self.by_name.get(room)) else {
+            return;
+        };
         let places = &mut self.cold[slot as usize].rooms;
         if let Some(at) = places.iter().position(|place| place.room == number) {
             let place = places.swap_remove(at);
@@ -189,7 +196,7 @@ impl Index {
         }
     }
 
-    /// The recipient of a socket.
+    /// The id of the socket in a slot.
     pub(crate) fn id_of(&self, slot: u32) -> SocketId {
         self.cold[slot as usize].id
     }
@@ -222,7 +229,9 @@ impl Index {
     }
 
     fn is_member(&self, slot: u32, room: &str) -> bool {
-        let Some(&number) = self.by_name.get(room) else { return false };
+        let Some(&number) = self.by_name.get(room) else {
+            return false;
+        };
         // Look where fewer are: a socket's rooms, or the room's sockets.
         let (places, slots) = (&self.cold[slot as usize].rooms, &self.rooms[number as usize].slots);
         if places.len() <= slots.len() {

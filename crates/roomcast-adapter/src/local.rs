@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -54,7 +55,8 @@ impl Local {
     pub fn emit(&self, target: &Target, emit: Emit<'_>, under_lock: impl FnOnce()) -> Result<(), AdapterError> {
         let anybody = self.state.lock().index.may_match(target);
         // Encoding is outside the lock. Who joins meanwhile has no claim on this packet, and if nobody did there is none.
-        let packet = if anybody {
+        // What may be too large is encoded even for nobody: it is refused, whoever is there.
+        let packet = if anybody || may_be_too_large(&self.namespace, emit.data) {
             Some(Arc::new(Packet::event(&self.namespace, None, emit.data)?.with_volatile(emit.volatile)))
         } else {
             None
@@ -75,12 +77,7 @@ impl Local {
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent.
-    pub fn emit_for_acks(
-        &self,
-        target: &Target,
-        data: &Args,
-        under_lock: impl FnOnce(),
-    ) -> Result<Acks, AdapterError> {
+    pub fn emit_for_acks(&self, target: &Target, data: &Args, under_lock: impl FnOnce()) -> Result<Acks, AdapterError> {
         let id = {
             let mut state = self.state.lock();
             let id = state.next_ack;
@@ -192,15 +189,25 @@ impl Local {
     }
 
     pub(crate) fn give_up(&self, id: u64) {
+        // Declared before the guard, so that it is dropped after it: a waker's end may be somebody's code.
+        let waiting;
         let mut state = self.state.lock();
-        if let Some(waiting) = state.waiting.remove(&id) {
-            for socket in waiting.silent {
-                if let Some(pending) = state.index.pending_acks(socket) {
-                    *pending = pending.saturating_sub(1);
-                }
+        waiting = state.waiting.remove(&id);
+        for socket in waiting.iter().flat_map(|waiting| &waiting.silent) {
+            if let Some(pending) = state.index.pending_acks(*socket) {
+                *pending = pending.saturating_sub(1);
             }
         }
     }
+}
+
+/// Whether encoding could end with [`AdapterError::TooLarge`]: a generous bound, so that small events for nobody cost nothing.
+fn may_be_too_large(namespace: &str, data: &Args) -> bool {
+    /// A frame's header and the numbers of a packet are far below this, for the text and for each attachment.
+    const AROUND: usize = 256;
+    let text = data.items_bytes().len().saturating_add(namespace.len()).saturating_add(AROUND);
+    let size = |size: usize, bytes: usize| size.saturating_add(bytes).saturating_add(AROUND);
+    data.attachments().iter().fold(text, |sum, bytes| size(sum, bytes.len())) > MAX_PACKET_BYTES
 }
 
 #[async_trait]
@@ -211,16 +218,20 @@ impl Adapter for Local {
 
     fn remove(&self, id: SocketId) {
         let mut wakers = Vec::new();
-        {
+        let _recipient = {
             let mut state = self.state.lock();
-            if state.index.remove(id).is_some_and(|pending| pending > 0) {
+            let Some((recipient, pending)) = state.index.remove(id) else {
+                return;
+            };
+            if pending > 0 {
                 for waiting in state.waiting.values_mut().filter(|waiting| waiting.silent.contains(&id)) {
                     waiting.silent.remove(&id);
                     waiting.lost += 1;
                     wakers.extend(waiting.waker.take());
                 }
             }
-        }
+            recipient
+        };
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
@@ -250,7 +261,9 @@ impl Adapter for Local {
     fn ack(&self, from: SocketId, id: u64, args: Args) {
         let waker = {
             let mut state = self.state.lock();
-            let Some(waiting) = state.waiting.get_mut(&id) else { return };
+            let Some(waiting) = state.waiting.get_mut(&id) else {
+                return;
+            };
             if !waiting.silent.remove(&from) {
                 return;
             }

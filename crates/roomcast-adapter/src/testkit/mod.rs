@@ -1,1 +1,45 @@
-//! The contract of the seams as a suite.
+//! The contract of the [`Adapter`] seam as a suite that every adapter runs, and recipients that stand in for sockets.
+//!
+//! Give [`adapter_contract`] a function that makes a cluster of your adapters; it calls it once for each [`Rule`] and panics
+//! with the rules that were broken. One server is a cluster too:
+//!
+//! ```
+//! use roomcast_adapter::Local;
+//! use roomcast_adapter::testkit::{Cluster, adapter_contract};
+//!
+//! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+//! # runtime.block_on(async {
+//! adapter_contract(async || Cluster::new(1, |_, context| Local::new(context.namespace))).await;
+//! # });
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! With two servers or more the same rules are checked across them: each part is then played by one socket on every
+//! server. Nothing waits a fixed time; conditions are polled for [`PATIENCE`] in tokio's time, so an adapter that does no I/O
+//! may be tested under a paused clock.
+//!
+//! What the suite cannot know is left out: what [`Adapter::save`](crate::Adapter::save) keeps, since an adapter may offer no
+//! recovery.
+
+mod cluster;
+mod recipient;
+mod rules;
+mod stage;
+
+pub use cluster::{Cluster, NAMESPACE, Server};
+pub use recipient::{CountingRecipient, FakeRecipient, Heard};
+pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
+pub use stage::{PATIENCE, eventually};
+
+/// Checks every [`Rule`] on a cluster of its own.
+///
+/// # Panics
+/// If a rule is broken: the message names each, says what must hold, and what was seen instead.
+#[allow(clippy::panic)] // A test library reports by panicking, as `assert!` does.
+pub async fn adapter_contract(make: impl AsyncFn() -> Cluster) {
+    let broken = broken_rules(make).await;
+    if !broken.is_empty() {
+        let list: String = broken.iter().map(|rule| format!("\n{rule}")).collect();
+        panic!("the adapter breaks {} of {} rules:{list}", broken.len(), adapter_rules().len());
+    }
+}

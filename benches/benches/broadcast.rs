@@ -1,0 +1,11 @@
+//! What a broadcast costs in the in-memory adapter: `cargo bench -p roomcast-benches --bench broadcast`.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use roomcast_adapter::Local;
+
+fn local(criterion: &mut Criterion) {
+    roomcast_benches::broadcasts(criterion, "local", || Local::new("/"));
+}
+
+criterion_group!(benches, local);
+criterion_main!(benches);
