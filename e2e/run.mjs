@@ -20,6 +20,9 @@ const { values: options } = parseArgs({
     bail: { type: "boolean", default: false },
   },
 });
+// What roomcast does not offer yet; docs/protocol.md says the same. A theme leaves this list with the feature.
+const NOT_OFFERED_YET = /^(recovery|msgpack): /;
+
 const settings = { only: new RegExp(options.only, "i"), clients: Number(options.clients), bail: options.bail };
 
 // A promise that nobody waits for any more, such as one of several that failed together, is no reason to stop.
@@ -30,7 +33,7 @@ const names = options.server === "both" ? ["twin", "roomcast"] : [options.server
 const results = new Map();
 for (const name of names) {
   if (names.length > 1) console.log(`# ${name}`);
-  results.set(name, await runSuite(commandOf(name)));
+  results.set(name, await runSuite(name, commandOf(name)));
 }
 process.exit(report() ? 0 : 1);
 
@@ -52,7 +55,7 @@ function commandOf(name) {
 }
 
 // Runs all chosen scenarios and resolves to a map from their titles to "passed", "skipped" or the error.
-async function runSuite(command) {
+async function runSuite(name, command) {
   const outcomes = new Map();
   for (const theme of themes) {
     const chosen = theme.scenarios
@@ -60,6 +63,7 @@ async function runSuite(command) {
       .filter(({ title }) => settings.only.test(title));
     if (chosen.length === 0) continue;
     const server = new ServerProcess(command, theme.env);
+    server.name = name;
     for (const scenario of chosen) {
       const outcome = await runScenario(server, scenario);
       outcomes.set(scenario.title, outcome);
@@ -77,7 +81,8 @@ async function runSuite(command) {
   return outcomes;
 }
 
-async function runScenario(server, { run, ms, adapters }) {
+async function runScenario(server, { run, ms, adapters, title }) {
+  if (server.name === "roomcast" && NOT_OFFERED_YET.test(title)) return "skipped";
   if (adapters && !adapters.includes(process.env.ADAPTER ?? "memory")) return "skipped";
   const context = new Context(server, settings);
   strays.length = 0;

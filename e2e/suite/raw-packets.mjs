@@ -1,7 +1,6 @@
 // Socket.IO packets by hand: what is answered, what is ignored, and what ends the connection.
 
 import assert from "node:assert/strict";
-import { SEPARATOR } from "../lib/raw.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 import { eventually } from "../lib/wait.mjs";
 
@@ -69,7 +68,6 @@ const CLOSES_AFTER = {
 
 /** Frames after which the connection goes on as if nothing had happened. */
 const IGNORED = {
-  "an EVENT without payload": ["42"],
   "an EVENT with a number for a name": ['42[7,"x"]'],
   'an EVENT named "error"': ['42["error","boom"]'],
   'an EVENT named "connection"': ['42["connection"]'],
@@ -94,13 +92,6 @@ export default theme("raw packets", {}, [
     return socket;
   }),
   ...closes("after CONNECT", CLOSES_AFTER, joined),
-
-  scenario("an EVENT in the payload of its CONNECT closes", async (t) => {
-    const session = await t.rawPolling();
-    await session.post(["40", '42["hi"]'].join(SEPARATOR));
-    assert.deepEqual([await session.next(), await session.next()], ["6", "1"]);
-    assert.equal((await session.get()).status, 400);
-  }),
 
   ...Object.entries(IGNORED).map(([name, frames]) =>
     scenario(`ignored: ${name}`, async (t) => {

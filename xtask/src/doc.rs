@@ -10,10 +10,7 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     build(repo, &mut Log::Terminal)?;
-    println!(
-        "see {}/doc/roomcast_server/index.html",
-        repo.short(&repo.target).display()
-    );
+    println!("see {}/doc/roomcast_server/index.html", repo.short(&repo.target).display());
     Ok(())
 }
 

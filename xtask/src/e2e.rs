@@ -18,11 +18,7 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     setup::javascript(repo, &mut Log::Terminal)?;
     test::build_release(repo, &mut Log::Terminal, &[("roomcast", CONFORMANCE)])?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let arguments = if arguments.is_empty() {
-        vec!["--server", "both"]
-    } else {
-        arguments
-    };
+    let arguments = if arguments.is_empty() { vec!["--server", "both"] } else { arguments };
     run(repo, &mut Log::Terminal, &arguments)
 }
 
@@ -30,20 +26,14 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
 pub(crate) fn both(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     run(repo, log, &["--server", "both"])?;
     let text = log.text();
-    let last = text
-        .lines()
-        .rev()
-        .find(|line| line.contains(" passed") && line.contains(" failed"));
+    let last = text.lines().rev().find(|line| line.contains(" passed") && line.contains(" failed"));
     Ok(Outcome::Passed(last.unwrap_or_default().trim().to_owned()))
 }
 
 fn run(repo: &Repo, log: &mut Log, arguments: &[&str]) -> Result<(), String> {
     let server = repo.release_example(CONFORMANCE);
     if !server.is_file() {
-        return Err(format!(
-            "{} is not built; cargo xtask e2e builds it",
-            repo.short(&server).display()
-        ));
+        return Err(format!("{} is not built; cargo xtask e2e builds it", repo.short(&server).display()));
     }
     let mut command = repo.command("node", &["e2e/run.mjs"]);
     command.args(arguments).env("ROOMCAST_CONFORMANCE", &server);

@@ -22,9 +22,6 @@ pub(crate) fn format(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 }
 
 pub(crate) fn clippy(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    log.run(
-        repo.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
-        LIMIT,
-    )?;
+    log.run(repo.cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]), LIMIT)?;
     Ok(Outcome::Passed(String::new()))
 }

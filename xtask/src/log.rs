@@ -21,17 +21,10 @@ impl Log {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(complaint)?;
         }
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(complaint)?;
+        let file = File::options().create(true).append(true).open(path).map_err(complaint)?;
         // Appending, so that what several programs write at once never overlaps; emptied, as the last run's is in it.
         file.set_len(0).map_err(complaint)?;
-        Ok(Log::File {
-            file,
-            path: path.to_path_buf(),
-        })
+        Ok(Log::File { file, path: path.to_path_buf() })
     }
 
     pub(crate) fn say(&mut self, line: &str) {
@@ -54,10 +47,9 @@ impl Log {
     pub(crate) fn stdio(&self) -> Result<Stdio, String> {
         match self {
             Log::Terminal => Ok(Stdio::inherit()),
-            Log::File { file, .. } => file
-                .try_clone()
-                .map(Stdio::from)
-                .map_err(|error| format!("cannot share a log file: {error}")),
+            Log::File { file, .. } => {
+                file.try_clone().map(Stdio::from).map_err(|error| format!("cannot share a log file: {error}"))
+            }
         }
     }
 
@@ -67,10 +59,7 @@ impl Log {
         self.say(&format!("$ {line}"));
         if matches!(self, Log::File { .. }) {
             // rustfmt colours a file too unless the terminal is a dumb one.
-            command
-                .env("TERM", "dumb")
-                .env("NO_COLOR", "1")
-                .env("CARGO_TERM_COLOR", "never");
+            command.env("TERM", "dumb").env("NO_COLOR", "1").env("CARGO_TERM_COLOR", "never");
         }
         let mut child = command
             .stdin(Stdio::null())
@@ -99,19 +88,16 @@ pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     // Cargo calls itself by its full path; the name says as much.
     let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
-    std::iter::once(program)
-        .chain(command.get_args().map(|argument| argument.to_string_lossy()))
-        .fold(String::new(), |mut line, word| {
+    std::iter::once(program).chain(command.get_args().map(|argument| argument.to_string_lossy())).fold(
+        String::new(),
+        |mut line, word| {
             if !line.is_empty() {
                 line.push(' ');
             }
             let plain = |character: char| character.is_ascii_alphanumeric() || "-_./=:,@".contains(character);
-            if !word.is_empty() && word.chars().all(plain) {
-                line + &word
-            } else {
-                line + "'" + &word + "'"
-            }
-        })
+            if !word.is_empty() && word.chars().all(plain) { line + &word } else { line + "'" + &word + "'" }
+        },
+    )
 }
 
 /// Ends `child` and the processes under it: Cargo leaves a test program running when it is ended itself, and that one
@@ -135,13 +121,7 @@ fn end_with_descendants(child: &mut Child) {
 
 /// Sends a signal; it can only fail for a process that has ended, which is what is wanted.
 fn signal(name: &str, pids: &[u32]) {
-    drop(
-        Command::new("kill")
-            .arg(name)
-            .args(pids.iter().map(u32::to_string))
-            .stderr(Stdio::null())
-            .status(),
-    );
+    drop(Command::new("kill").arg(name).args(pids.iter().map(u32::to_string)).stderr(Stdio::null()).status());
 }
 
 /// `ancestor` and all processes under it, as they are at this moment.
@@ -152,10 +132,7 @@ fn with_descendants(ancestor: u32) -> Vec<u32> {
         .flatten()
         .filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok()?;
-            Some((
-                pid,
-                parent_in_stat(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?,
-            ))
+            Some((pid, parent_in_stat(&std::fs::read_to_string(entry.path().join("stat")).ok()?)?))
         })
         .collect();
     let mut family = vec![ancestor];
@@ -195,9 +172,7 @@ mod tests {
     fn a_program_s_output_and_failure_are_kept() {
         let mut log = log("failure");
         log.run(shell("echo fine"), Duration::from_secs(60)).unwrap();
-        let error = log
-            .run(shell("echo wrong >&2; exit 3"), Duration::from_secs(60))
-            .unwrap_err();
+        let error = log.run(shell("echo wrong >&2; exit 3"), Duration::from_secs(60)).unwrap_err();
         assert!(error.contains("exit status: 3"), "{error}");
         let text = log.text();
         assert!(text.contains("fine\n") && text.contains("wrong\n"), "{text}");
@@ -220,9 +195,7 @@ mod tests {
             .spawn()
             .unwrap();
         let mut pid = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut pid)
-            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         assert!(!state().is_empty());
         end_with_descendants(&mut child);

@@ -17,27 +17,18 @@ impl Repo {
         // At run time first: with a shared build directory the compiled-in path may be another checkout's.
         let manifest =
             std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
-        let root = manifest
-            .parent()
-            .ok_or("xtask's manifest has no parent folder")?
-            .to_path_buf();
+        let root = manifest.parent().ok_or("xtask's manifest has no parent folder")?.to_path_buf();
         let output = Command::new(cargo())
             .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
             .current_dir(&root)
             .output()
             .map_err(|error| format!("cannot run cargo metadata: {error}"))?;
         if !output.status.success() {
-            return Err(format!(
-                "cargo metadata failed:\n{}",
-                String::from_utf8_lossy(&output.stderr)
-            ));
+            return Err(format!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr)));
         }
         let target = json_string(&String::from_utf8_lossy(&output.stdout), "target_directory")
             .ok_or("cargo metadata named no target_directory")?;
-        Ok(Repo {
-            root,
-            target: target.into(),
-        })
+        Ok(Repo { root, target: target.into() })
     }
 
     /// A Cargo command in this checkout.

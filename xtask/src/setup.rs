@@ -30,35 +30,15 @@ struct Need {
 
 const JAVASCRIPT: &[Need] = &[
     // The oldest Node.js that the JavaScript Socket.IO packages of e2e/ still support.
-    Need {
-        name: "Node.js",
-        probe: &["node", "--version"],
-        minimum: (18, 0),
-        packages: &["nodejs"],
-    },
-    Need {
-        name: "npm",
-        probe: &["npm", "--version"],
-        minimum: (0, 0),
-        packages: &["npm"],
-    },
+    Need { name: "Node.js", probe: &["node", "--version"], minimum: (18, 0), packages: &["nodejs"] },
+    Need { name: "npm", probe: &["npm", "--version"], minimum: (0, 0), packages: &["npm"] },
     // SSUBSCRIBE and SPUBLISH, which the sharded adapter speaks, came with Redis 7.0.
-    Need {
-        name: "redis-server",
-        probe: &["redis-server", "--version"],
-        minimum: (7, 0),
-        packages: &["redis-server"],
-    },
+    Need { name: "redis-server", probe: &["redis-server", "--version"], minimum: (7, 0), packages: &["redis-server"] },
 ];
 
 const PYTHON: &[Need] = &[
     // What kosoku asks for.
-    Need {
-        name: "Python",
-        probe: &["python3", "--version"],
-        minimum: (3, 10),
-        packages: &["python3"],
-    },
+    Need { name: "Python", probe: &["python3", "--version"], minimum: (3, 10), packages: &["python3"] },
     // Debian leaves ensurepip, which makes an environment useful, out of its python3.
     Need {
         name: "Python's venv",
@@ -103,8 +83,7 @@ fn node_modules(repo: &Repo, log: &mut Log) -> Result<String, String> {
     let e2e = repo.root.join("e2e");
     if !in_step(&e2e)? {
         let install = repo.command("npm", &["ci", "--prefix", "e2e", "--no-audit", "--no-fund"]);
-        log.run(install, INSTALL_LIMIT)
-            .map_err(|error| format!("{error}; e2e/node_modules is not complete"))?;
+        log.run(install, INSTALL_LIMIT).map_err(|error| format!("{error}; e2e/node_modules is not complete"))?;
         mark_in_step(&e2e)?;
     }
     Ok(found)
@@ -119,10 +98,7 @@ fn kosoku_environment(repo: &Repo, log: &mut Log) -> Result<String, String> {
     let starts = installed && probe(&repo.command(kosoku(repo), &["--help"])).is_some();
     if !starts {
         let folder = environment.display().to_string();
-        log.run(
-            repo.command("python3", &["-m", "venv", "--clear", &folder]),
-            INSTALL_LIMIT,
-        )?;
+        log.run(repo.command("python3", &["-m", "venv", "--clear", &folder]), INSTALL_LIMIT)?;
         let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", KOSOKU];
         log.run(repo.command(environment.join("bin/python"), &pip), INSTALL_LIMIT)?;
         std::fs::write(&stamp, KOSOKU).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
@@ -145,15 +121,10 @@ fn install_missing<'a>(repo: &Repo, log: &mut Log, needs: impl IntoIterator<Item
     let mut update = Command::new("apt-get");
     update.arg("update");
     let mut install = Command::new("apt-get");
-    install
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(&packages);
+    install.args(["install", "-y", "--no-install-recommends"]).args(&packages);
     if !is_root() || probe(Command::new("apt-get").arg("--version")).is_none() {
         let lines = [update, install].map(|command| format!("  sudo {}", command_line(&command)));
-        log.say(&format!(
-            "to install what is missing, on Debian or Ubuntu:\n{}",
-            lines.join("\n")
-        ));
+        log.say(&format!("to install what is missing, on Debian or Ubuntu:\n{}", lines.join("\n")));
         return;
     }
     for mut command in [update, install] {
@@ -172,12 +143,7 @@ fn found(repo: &Repo, needs: &[Need]) -> Result<String, String> {
     if !unmet.is_empty() {
         return Err(unmet.join("; "));
     }
-    Ok(met
-        .into_iter()
-        .flatten()
-        .filter(|version| !version.is_empty())
-        .collect::<Vec<_>>()
-        .join(", "))
+    Ok(met.into_iter().flatten().filter(|version| !version.is_empty()).collect::<Vec<_>>().join(", "))
 }
 
 /// The name and version of what meets the need (nothing for a need without a version), or what is wrong.
@@ -197,10 +163,7 @@ fn meets(need: &Need, output: &str) -> Result<String, String> {
     match found {
         (0, 0) => Ok(String::new()),
         found if found >= need.minimum => Ok(format!("{name} {}.{}", found.0, found.1)),
-        found => Err(format!(
-            "{name} {}.{} is older than {major}.{minor}: install a newer one",
-            found.0, found.1
-        )),
+        found => Err(format!("{name} {}.{} is older than {major}.{minor}: install a newer one", found.0, found.1)),
     }
 }
 
@@ -217,10 +180,7 @@ fn probe(command: &Command) -> Option<String> {
     let mut again = Command::new(command.get_program());
     again.args(command.get_args()).stdin(Stdio::null());
     let output = again.output().ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn is_root() -> bool {
@@ -238,10 +198,7 @@ fn mark_in_step(e2e: &Path) -> Result<(), String> {
     let lock = read(&e2e.join("package-lock.json"))?;
     let stamp = stamp(e2e);
     // A lock file without packages leaves no folder behind.
-    stamp
-        .parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .map_err(|error| error.to_string())?;
+    stamp.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string())?;
     std::fs::write(&stamp, lock).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
 }
 
@@ -263,22 +220,14 @@ mod tests {
     fn versions_are_read_as_programs_print_them() {
         assert_eq!(version("v20.20.2"), Some((20, 20)));
         assert_eq!(version("Python 3.11.7"), Some((3, 11)));
-        assert_eq!(
-            version("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"),
-            Some((7, 0))
-        );
+        assert_eq!(version("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0"), Some((7, 0)));
         assert_eq!(version("11"), Some((11, 0)));
         assert_eq!(version("none"), None);
     }
 
     #[test]
     fn an_older_version_is_refused_and_the_minimum_accepted() {
-        let need = Need {
-            name: "Python",
-            probe: &[],
-            minimum: (3, 10),
-            packages: &[],
-        };
+        let need = Need { name: "Python", probe: &[], minimum: (3, 10), packages: &[] };
         assert_eq!(meets(&need, "Python 3.10.0").as_deref(), Ok("Python 3.10"));
         assert_eq!(meets(&need, "Python 4.0").as_deref(), Ok("Python 4.0"));
         assert!(meets(&need, "Python 3.9.18").unwrap_err().contains("older than 3.10"));
@@ -287,10 +236,7 @@ mod tests {
 
     #[test]
     fn a_probe_fails_for_a_missing_program_and_for_a_failing_one() {
-        assert_eq!(
-            probe(Command::new("sh").args(["-c", "echo ' 1.2 '"])).as_deref(),
-            Some("1.2")
-        );
+        assert_eq!(probe(Command::new("sh").args(["-c", "echo ' 1.2 '"])).as_deref(), Some("1.2"));
         assert_eq!(probe(Command::new("sh").args(["-c", "echo 1; exit 1"])), None);
         assert_eq!(probe(&Command::new("no-such-program-anywhere")), None);
     }
@@ -299,10 +245,7 @@ mod tests {
     fn a_changed_lock_file_puts_node_modules_out_of_step() {
         let folder = std::env::temp_dir().join(format!("xtask-setup-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        assert!(
-            in_step(&folder).is_err(),
-            "without a lock file there is nothing to install"
-        );
+        assert!(in_step(&folder).is_err(), "without a lock file there is nothing to install");
         let lock = folder.join("package-lock.json");
         std::fs::write(&lock, "{}").unwrap();
         assert_eq!(in_step(&folder), Ok(false));

@@ -45,36 +45,21 @@ pub(crate) fn run_all(repo: &Repo, steps: &[Step]) -> Result<(), String> {
         // Progress only: a closed standard output fails the closing line too, which is the one that counts.
         drop(std::io::stdout().flush());
         let row = run_one(repo, step, &rows);
-        println!(
-            "{:<8}{:>7.1} s  {}",
-            word(&row.result),
-            row.time.as_secs_f64(),
-            first_line(&row.result)
-        );
+        println!("{:<8}{:>7.1} s  {}", word(&row.result), row.time.as_secs_f64(), first_line(&row.result));
         if row.result.is_err() {
             show_failure(repo, &row);
         }
         rows.push(row);
     }
     println!("\n{}", table(&rows));
-    println!(
-        "total {:.1} s; logs in {}",
-        started.elapsed().as_secs_f64(),
-        repo.short(&repo.logs()).display()
-    );
+    println!("total {:.1} s; logs in {}", started.elapsed().as_secs_f64(), repo.short(&repo.logs()).display());
     println!("{}", closing_line(&rows));
-    if rows.iter().all(|row| row.result.is_ok()) {
-        Ok(())
-    } else {
-        Err(String::new())
-    }
+    if rows.iter().all(|row| row.result.is_ok()) { Ok(()) } else { Err(String::new()) }
 }
 
 fn run_one(repo: &Repo, step: &Step, earlier: &[Row]) -> Row {
     let started = Instant::now();
-    let missing = step
-        .needs
-        .filter(|needed| !earlier.iter().any(|row| row.name == *needed && row.result.is_ok()));
+    let missing = step.needs.filter(|needed| !earlier.iter().any(|row| row.name == *needed && row.result.is_ok()));
     let result = match missing {
         Some(needed) => Err(format!("not run: it needs `{needed}`, which did not pass")),
         None => Log::file(&repo.log_file(step.name)).and_then(|mut log| {
@@ -85,11 +70,7 @@ fn run_one(repo: &Repo, step: &Step, earlier: &[Row]) -> Row {
             result
         }),
     };
-    Row {
-        name: step.name,
-        time: started.elapsed(),
-        result,
-    }
+    Row { name: step.name, time: started.elapsed(), result }
 }
 
 /// The log's telling lines and its end. A step that was not run has no log of this run, and its row says why.
@@ -124,12 +105,7 @@ fn is_telling(line: &str) -> bool {
 }
 
 fn table(rows: &[Row]) -> String {
-    let width = rows
-        .iter()
-        .map(|row| row.name.len())
-        .max()
-        .unwrap_or_default()
-        .max("step".len());
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or_default().max("step".len());
     let mut text = format!("{:<width$}  result   seconds  note", "step");
     for row in rows {
         let line = format!(
@@ -175,18 +151,11 @@ mod tests {
 
     fn repo(name: &str) -> Repo {
         let root = std::env::temp_dir().join(format!("xtask-step-{}-{name}", std::process::id()));
-        Repo {
-            target: root.join("target"),
-            root,
-        }
+        Repo { target: root.join("target"), root }
     }
 
     fn row(name: &'static str, result: Result<Outcome, String>) -> Row {
-        Row {
-            name,
-            time: Duration::from_millis(1500),
-            result,
-        }
+        Row { name, time: Duration::from_millis(1500), result }
     }
 
     #[test]
@@ -195,18 +164,12 @@ mod tests {
         let failed = row("b", Err("why".into()));
         let skipped = row("c", Ok(Outcome::Skipped("no tool".into())));
         assert_eq!(closing_line(&[passed(), passed()]), "2 passed, 0 failed");
-        assert_eq!(
-            closing_line(&[passed(), failed, skipped]),
-            "1 passed, 1 failed, 1 skipped"
-        );
+        assert_eq!(closing_line(&[passed(), failed, skipped]), "1 passed, 1 failed, 1 skipped");
     }
 
     #[test]
     fn the_table_has_a_row_per_step_with_the_first_line_of_its_note() {
-        let rows = [
-            row("a", Ok(Outcome::Passed("12 tests".into()))),
-            row("long name", Err("why\nmore".into())),
-        ];
+        let rows = [row("a", Ok(Outcome::Passed("12 tests".into()))), row("long name", Err("why\nmore".into()))];
         let text = table(&rows);
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains("a          ok           1.5  12 tests"), "{text}");
@@ -215,18 +178,10 @@ mod tests {
 
     #[test]
     fn a_step_is_not_run_when_what_it_needs_failed_or_never_ran() {
-        let step = Step {
-            name: "use",
-            needs: Some("build"),
-            run: |_, _| Ok(Outcome::Passed("ran".into())),
-        };
+        let step = Step { name: "use", needs: Some("build"), run: |_, _| Ok(Outcome::Passed("ran".into())) };
         let repo = repo("needs");
         assert!(run_one(&repo, &step, &[]).result.is_err());
-        assert!(
-            run_one(&repo, &step, &[row("build", Err("broken".into()))])
-                .result
-                .is_err()
-        );
+        assert!(run_one(&repo, &step, &[row("build", Err("broken".into()))]).result.is_err());
         let built = [row("build", Ok(Outcome::Passed(String::new())))];
         assert_eq!(run_one(&repo, &step, &built).result, Ok(Outcome::Passed("ran".into())));
     }
@@ -234,11 +189,7 @@ mod tests {
     #[test]
     fn one_failure_fails_the_run_and_later_steps_still_run() {
         let repo = repo("later");
-        let failing = Step {
-            name: "failing",
-            needs: None,
-            run: |_, _| Err("broken".into()),
-        };
+        let failing = Step { name: "failing", needs: None, run: |_, _| Err("broken".into()) };
         let marking = Step {
             name: "marking",
             needs: None,
@@ -254,15 +205,8 @@ mod tests {
 
     #[test]
     fn the_excerpt_keeps_the_end_and_early_telling_lines() {
-        let log: String = (0..200)
-            .map(|n| {
-                if n == 3 {
-                    "test x ... FAILED\n".into()
-                } else {
-                    format!("{n}\n")
-                }
-            })
-            .collect();
+        let log: String =
+            (0..200).map(|n| if n == 3 { "test x ... FAILED\n".into() } else { format!("{n}\n") }).collect();
         let text = excerpt(&log);
         assert!(text.starts_with("test x ... FAILED\n[...]\n140\n"), "{text}");
         assert!(text.ends_with("\n199"), "{text}");

@@ -32,63 +32,19 @@ pub(crate) fn command(repo: &Repo, plan: Plan) -> Result<(), String> {
 
 fn steps(plan: Plan) -> Vec<Step> {
     let mut steps = vec![
-        Step {
-            name: "setup",
-            needs: None,
-            run: setup::everything,
-        },
-        Step {
-            name: "tidy",
-            needs: None,
-            run: tidy::check,
-        },
-        Step {
-            name: "fmt",
-            needs: None,
-            run: lint::format,
-        },
-        Step {
-            name: "clippy",
-            needs: None,
-            run: lint::clippy,
-        },
-        Step {
-            name: "tests",
-            needs: None,
-            run: tests,
-        },
-        Step {
-            name: "doctests",
-            needs: None,
-            run: doctests,
-        },
-        Step {
-            name: "doc",
-            needs: None,
-            run: doc::build,
-        },
-        Step {
-            name: "release",
-            needs: None,
-            run: release,
-        },
-        Step {
-            name: "e2e",
-            needs: Some("release"),
-            run: e2e::both,
-        },
-        Step {
-            name: "websocket",
-            needs: Some("release"),
-            run: websocket::run,
-        },
+        Step { name: "setup", needs: None, run: setup::everything },
+        Step { name: "tidy", needs: None, run: tidy::check },
+        Step { name: "fmt", needs: None, run: lint::format },
+        Step { name: "clippy", needs: None, run: lint::clippy },
+        Step { name: "tests", needs: None, run: tests },
+        Step { name: "doctests", needs: None, run: doctests },
+        Step { name: "doc", needs: None, run: doc::build },
+        Step { name: "release", needs: None, run: release },
+        Step { name: "e2e", needs: Some("release"), run: e2e::both },
+        Step { name: "websocket", needs: Some("release"), run: websocket::run },
     ];
     if plan == Plan::Ci {
-        steps.push(Step {
-            name: "deny",
-            needs: None,
-            run: deny,
-        });
+        steps.push(Step { name: "deny", needs: None, run: deny });
     }
     steps
 }
@@ -107,13 +63,7 @@ fn cargo_test(repo: &Repo, log: &mut Log, targets: &[&str]) -> Result<Outcome, S
     command.args(targets);
     let result = log.run(command, TEST_LIMIT);
     let count = Count::read(&log.text());
-    result.map_err(|error| {
-        if count.failed > 0 {
-            format!("{count}: {error}")
-        } else {
-            error
-        }
-    })?;
+    result.map_err(|error| if count.failed > 0 { format!("{count}: {error}") } else { error })?;
     if count.passed == 0 {
         return Err("cargo test ran no test".into());
     }
@@ -136,14 +86,9 @@ fn release(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 fn deny(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     if log.run(repo.cargo(&["deny", "--version"]), DENY_LIMIT).is_err() {
-        return Ok(Outcome::Skipped(
-            "cargo-deny is not installed: cargo install cargo-deny --locked".into(),
-        ));
+        return Ok(Outcome::Skipped("cargo-deny is not installed: cargo install cargo-deny --locked".into()));
     }
-    log.run(
-        repo.cargo(&["deny", "check", "bans", "licenses", "sources"]),
-        DENY_LIMIT,
-    )?;
+    log.run(repo.cargo(&["deny", "check", "bans", "licenses", "sources"]), DENY_LIMIT)?;
     Ok(Outcome::Passed(String::new()))
 }
 
@@ -204,14 +149,7 @@ noise: 5 passed
 test result: FAILED. 40 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out; finished in 1.02s
 ";
         let count = Count::read(log);
-        assert_eq!(
-            count,
-            Count {
-                passed: 43,
-                failed: 2,
-                ignored: 1
-            }
-        );
+        assert_eq!(count, Count { passed: 43, failed: 2, ignored: 1 });
         assert_eq!(count.to_string(), "45 tests, 2 failed, 1 ignored");
         assert_eq!(Count::read("error: could not compile").passed, 0);
     }
@@ -222,11 +160,7 @@ test result: FAILED. 40 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out;
             let steps = steps(plan);
             for (index, step) in steps.iter().enumerate() {
                 let Some(needed) = step.needs else { continue };
-                assert!(
-                    steps.iter().take(index).any(|earlier| earlier.name == needed),
-                    "{}",
-                    step.name
-                );
+                assert!(steps.iter().take(index).any(|earlier| earlier.name == needed), "{}", step.name);
             }
         }
     }

@@ -29,23 +29,13 @@ pub(crate) struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, message: impl Into<String>) -> Finding {
-        Finding {
-            path: path.to_owned(),
-            line,
-            message: message.into(),
-            warning: false,
-        }
+        Finding { path: path.to_owned(), line, message: message.into(), warning: false }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding {
-            path,
-            line,
-            message,
-            warning,
-        } = self;
+        let Finding { path, line, message, warning } = self;
         let kind = if *warning { "warning: " } else { "" };
         match line {
             0 => write!(formatter, "{path}: {kind}{message}"),
@@ -88,18 +78,12 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let broken = findings.iter().filter(|finding| !finding.warning).count();
     let warnings = findings.len() - broken;
     let note = format!("{} files, {warnings} warnings", files.len());
-    if broken == 0 {
-        Ok(Outcome::Passed(note))
-    } else {
-        Err(format!("{broken} rules broken ({note})"))
-    }
+    if broken == 0 { Ok(Outcome::Passed(note)) } else { Err(format!("{broken} rules broken ({note})")) }
 }
 
 /// Every file of the repository, tracked or about to be, by its path from the root.
 fn files(repo: &Repo) -> Result<BTreeSet<String>, String> {
-    Ok(git(repo, &["ls-files", "--cached", "--others", "--exclude-standard"])?
-        .into_iter()
-        .collect())
+    Ok(git(repo, &["ls-files", "--cached", "--others", "--exclude-standard"])?.into_iter().collect())
 }
 
 fn git(repo: &Repo, arguments: &[&str]) -> Result<Vec<String>, String> {
@@ -110,18 +94,10 @@ fn git(repo: &Repo, arguments: &[&str]) -> Result<Vec<String>, String> {
         .output()
         .map_err(|error| format!("cannot run git, which lists the files to check: {error}"))?;
     if !output.status.success() {
-        return Err(format!(
-            "git {} failed: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        ));
+        return Err(format!("git {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)));
     }
     let names = String::from_utf8_lossy(&output.stdout);
-    Ok(names
-        .split('\0')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect())
+    Ok(names.split('\0').filter(|name| !name.is_empty()).map(str::to_owned).collect())
 }
 
 fn check_manifests(repo: &Repo) -> Result<Vec<Finding>, String> {
@@ -140,14 +116,8 @@ fn check_manifests(repo: &Repo) -> Result<Vec<Finding>, String> {
         };
         let entries =
             std::fs::read_dir(repo.root.join(folder)).map_err(|error| format!("cannot list {folder}: {error}"))?;
-        for entry in entries
-            .flatten()
-            .filter(|entry| entry.path().join("Cargo.toml").is_file())
-        {
-            members.push(read(&format!(
-                "{folder}/{}/Cargo.toml",
-                entry.file_name().to_string_lossy()
-            ))?);
+        for entry in entries.flatten().filter(|entry| entry.path().join("Cargo.toml").is_file()) {
+            members.push(read(&format!("{folder}/{}/Cargo.toml", entry.file_name().to_string_lossy()))?);
         }
     }
     members.sort_by(|one, other| one.path().cmp(other.path()));

@@ -29,11 +29,7 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     run_all(
         repo,
         &[
-            Step {
-                name: "kosoku",
-                needs: None,
-                run: |repo, log| setup::python(repo, log).map(Outcome::Passed),
-            },
+            Step { name: "kosoku", needs: None, run: |repo, log| setup::python(repo, log).map(Outcome::Passed) },
             Step {
                 name: "release",
                 needs: None,
@@ -42,11 +38,7 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
                     Ok(Outcome::Passed(String::new()))
                 },
             },
-            Step {
-                name: "websocket",
-                needs: Some("release"),
-                run,
-            },
+            Step { name: "websocket", needs: Some("release"), run },
         ],
     )
 }
@@ -55,17 +47,12 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 pub(crate) fn run(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let kosoku = setup::kosoku(repo);
     if !kosoku.is_file() {
-        return Err(format!(
-            "{} is missing; cargo xtask setup installs it",
-            repo.short(&kosoku).display()
-        ));
+        return Err(format!("{} is missing; cargo xtask setup installs it", repo.short(&kosoku).display()));
     }
     let server = Server::start(repo, log)?;
     let reports = repo.logs().join("kosoku").display().to_string();
     let mut command = repo.command(&kosoku, &["--outdir", &reports]);
-    command
-        .args(EXCLUDED.iter().flat_map(|cases| ["--exclude", cases]))
-        .arg(&server.url);
+    command.args(EXCLUDED.iter().flat_map(|cases| ["--exclude", cases])).arg(&server.url);
     let result = log.run(command, LIMIT);
     judge(&log.text(), result)
 }
@@ -76,14 +63,10 @@ fn judge(text: &str, result: Result<(), String>) -> Result<Outcome, String> {
         return Err(line.trim_end().trim_end_matches(':').to_owned());
     }
     result?;
-    let passed = text
-        .lines()
-        .find_map(|line| line.trim_end().strip_suffix(" cases passed")?.parse::<usize>().ok());
+    let passed = text.lines().find_map(|line| line.trim_end().strip_suffix(" cases passed")?.parse::<usize>().ok());
     match passed {
         Some(EXPECTED) => Ok(Outcome::Passed(format!("{EXPECTED} of {EXPECTED} cases"))),
-        Some(other) => Err(format!(
-            "kosoku ran {other} cases, not {EXPECTED}: its selection of cases has changed"
-        )),
+        Some(other) => Err(format!("kosoku ran {other} cases, not {EXPECTED}: its selection of cases has changed")),
         None => Err("kosoku did not say how many cases passed".into()),
     }
 }
@@ -109,18 +92,11 @@ impl Server {
             .spawn()
             .map_err(|error| format!("cannot run {}: {error}", repo.short(&program).display()))?;
         let output = child.stdout.take();
-        let mut server = Server {
-            child,
-            url: String::new(),
-        };
+        let mut server = Server { child, url: String::new() };
         let (sender, receiver) = mpsc::channel();
         // Reads to the end, so that a talkative server never waits for its reader.
         std::thread::spawn(move || {
-            for line in output
-                .into_iter()
-                .flat_map(|output| BufReader::new(output).lines())
-                .map_while(Result::ok)
-            {
+            for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok) {
                 if let Some(url) = line.trim().strip_prefix("listening on ") {
                     // Nobody listens any more after the first; reading goes on all the same.
                     drop(sender.send(url.to_owned()));
@@ -128,10 +104,7 @@ impl Server {
             }
         });
         server.url = receiver.recv_timeout(START_LIMIT).map_err(|_| {
-            format!(
-                "{ECHO} ended, or did not print `listening on ws://HOST:PORT` within {} s",
-                START_LIMIT.as_secs()
-            )
+            format!("{ECHO} ended, or did not print `listening on ws://HOST:PORT` within {} s", START_LIMIT.as_secs())
         })?;
         log.say(&format!("listening on {}", server.url));
         Ok(server)
@@ -153,27 +126,17 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, result: Result<(), &str>, expected: Result<&str, &str>) {
-        let expected = expected
-            .map(|note| Outcome::Passed(note.to_owned()))
-            .map_err(str::to_owned);
+        let expected = expected.map(|note| Outcome::Passed(note.to_owned())).map_err(str::to_owned);
         assert_eq!(judge(text, result.map_err(str::to_owned)), expected);
     }
 
     #[test]
     fn only_all_247_cases_pass() {
-        check(
-            "wrote reports for 247 cases to x/\n247 cases passed\n",
-            Ok(()),
-            Ok("247 of 247 cases"),
-        );
+        check("wrote reports for 247 cases to x/\n247 cases passed\n", Ok(()), Ok("247 of 247 cases"));
         let changed = "kosoku ran 246 cases, not 247: its selection of cases has changed";
         check("246 cases passed\n", Ok(()), Err(changed));
         check("", Ok(()), Err("kosoku did not say how many cases passed"));
-        check(
-            "1247 cases passed maybe\n",
-            Ok(()),
-            Err("kosoku did not say how many cases passed"),
-        );
+        check("1247 cases passed maybe\n", Ok(()), Err("kosoku did not say how many cases passed"));
     }
 
     #[test]

@@ -37,9 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     config.ping_interval = milliseconds("PING_INTERVAL_MS", config.ping_interval)?;
     config.ping_timeout = milliseconds("PING_TIMEOUT_MS", config.ping_timeout)?;
     config.cors = Some(Cors::any());
-    let engine = Engine::new(config, |connection: &Arc<Connection>| -> Box<dyn Client> {
-        Box::new(Echo(connection.clone()))
-    });
+    let engine =
+        Engine::new(config, |connection: &Arc<Connection>| -> Box<dyn Client> { Box::new(Echo(connection.clone())) });
     let host = var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     let port = var("PORT").unwrap_or_else(|_| "3000".to_owned());
     let listener = bind(format!("{host}:{port}")).await?;

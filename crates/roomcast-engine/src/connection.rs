@@ -131,10 +131,15 @@ impl Connection {
                 let dropped = std::mem::take(&mut shared.outbox);
                 let keeper = shared.keeper.take();
                 let reader = shared.reader.take();
+                let poster = shared.poster.take();
                 drop(shared);
                 drop(dropped);
                 metrics::counter!("roomcast_slow_consumers_total").increment(1);
                 tracing::info!(reason = %CloseReason::SlowConsumer, "a client does not read: its outbox is full, it is disconnected");
+                // A POST that is being read ends with its session.
+                if let Some(poster) = poster {
+                    poster.wake();
+                }
                 match (reader, keeper) {
                     (Some(reader), Some(keeper)) => {
                         // Only a polling session has both, and it is the keeper that ends it.
@@ -180,12 +185,13 @@ impl Connection {
         self.client.try_lock()
     }
 
-    /// The client broke a rule: the session is over, a held poll is told.
+    /// The client broke a rule of polling: the session is over, a held poll is told. If it has been upgraded meanwhile,
+    /// nothing happens.
     pub(crate) fn fail(&self, reason: CloseReason, detail: &'static str) {
         tracing::debug!(%reason, detail, "session closed");
         let woken = {
             let mut shared = self.shared.lock();
-            shared.session.fail(reason);
+            shared.session.fail_polling(reason);
             shared.everybody()
         };
         woken.wake();
@@ -208,25 +214,40 @@ impl Connection {
 
     /// Does what is due of the heartbeat. `true`: the session is closed.
     pub(crate) fn tick(&self, now: Instant) -> bool {
-        let (tick, waker) = {
+        let (tick, woken) = {
             let mut shared = self.shared.lock();
             let tick = shared.session.tick(now, &self.sessions.timing);
-            let waker = match tick {
-                Tick::Nothing => None,
+            let woken = match tick {
+                Tick::Nothing => Woken::default(),
                 Tick::Ping => {
                     // The ping itself may not find the outbox full: a reader that is slow but reads is alive.
                     shared.outbox.shrink();
                     let _ = shared.outbox.push(&self.sessions.ping, usize::MAX, usize::MAX);
-                    shared.reader.take()
+                    Woken([shared.reader.take(), None, None])
                 }
-                Tick::Closed => shared.reader.take(),
+                Tick::Closed => shared.everybody(),
             };
-            (tick, waker)
+            (tick, woken)
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        woken.wake();
         tick == Tick::Closed
+    }
+}
+
+/// Ends the session if the thread panics in the client's code while this is held: the task that would have ended it is gone.
+pub(crate) struct PanicGuard<'a>(pub(crate) &'a Connection);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let woken = {
+                let mut shared = self.0.shared.lock();
+                shared.session.fail(CloseReason::TransportError);
+                shared.everybody()
+            };
+            woken.wake();
+            self.0.settle();
+        }
     }
 }
 

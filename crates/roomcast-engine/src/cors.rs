@@ -39,7 +39,8 @@ impl Cors {
     /// # Errors
     /// [`CorsError`] for text that cannot be an origin.
     pub fn origins<T: AsRef<str>>(origins: impl IntoIterator<Item = T>) -> Result<Self, CorsError> {
-        let values: Result<Vec<HeaderValue>, CorsError> = origins.into_iter().map(|origin| value(origin.as_ref())).collect();
+        let values: Result<Vec<HeaderValue>, CorsError> =
+            origins.into_iter().map(|origin| value(origin.as_ref())).collect();
         let mut values = values?;
         Ok(Self::with(match values.len() {
             1 if values[0] == "*" => Origins::Any,

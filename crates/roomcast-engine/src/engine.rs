@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Handler};
 use crate::config::EngineConfig;
-use crate::connection::Connection;
+use crate::connection::{Connection, PanicGuard};
 use crate::error::RequestError;
 use crate::handshake::Handshake;
 use crate::session::{CloseReason, Session, Timing, Transport};
@@ -126,11 +126,13 @@ impl Engine {
             }
             table.by_sid.insert(sid, connection.clone());
         }
+        let guard = PanicGuard(&connection);
         let client: Box<dyn Client> = self.handler.connect(&connection);
         *connection.client() = Some(client);
         metrics::counter!("roomcast_sessions_opened_total", "transport" => transport.as_str()).increment(1);
         // The server may have been closed, or the client kicked, before there was a client to tell.
         connection.settle();
+        drop(guard);
         Ok(connection)
     }
 }

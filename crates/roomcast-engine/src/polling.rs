@@ -1,7 +1,7 @@
 //! Long-polling: GET takes packets, POST brings them, and a keeper task watches the session's time.
 
 use crate::body::Body;
-use crate::connection::Connection;
+use crate::connection::{Connection, PanicGuard};
 use crate::limits::PACKETS_PER_WRITE;
 use crate::session::{CloseReason, PollReply, Step, Transport};
 use bytes::Bytes;
@@ -46,7 +46,7 @@ struct Held<'a> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if !self.answered && self.connection.transport() == Transport::Polling {
+        if !self.answered {
             self.connection.fail(CloseReason::TransportError, "poll connection closed prematurely");
         }
     }
@@ -100,22 +100,17 @@ where
         connection.fail(CloseReason::TransportError, "data request overlap from client");
         return Ok(empty(StatusCode::BAD_REQUEST));
     }
-    let mut posting = Posting { connection, read: false };
+    let mut posting = Posting { connection, over: false };
     let config = &connection.sessions().config;
-    let read = tokio::time::timeout(config.body_timeout, read_body(connection, request, body, config.max_payload)).await;
-    posting.read = true;
-    connection.shared().session.end_post();
+    let read =
+        tokio::time::timeout(config.body_timeout, read_body(connection, request, body, config.max_payload)).await;
     let body = match read {
         Ok(Ok(body)) => body,
-        Ok(Err(BodyError::TooLarge)) => return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE)),
-        Ok(Err(BodyError::Ended)) => {
-            connection.settle();
-            return Err(EndConnection);
+        Ok(Err(BodyError::TooLarge)) => {
+            posting.end();
+            return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE));
         }
-        Ok(Err(BodyError::Broken)) => {
-            connection.fail(CloseReason::TransportError, "data request connection closed prematurely");
-            return Err(EndConnection);
-        }
+        Ok(Err(BodyError::Ended | BodyError::Broken)) => return Err(EndConnection),
         Err(_) => {
             connection.fail(CloseReason::TransportError, "the body of a POST took too long");
             return Ok(empty(StatusCode::REQUEST_TIMEOUT));
@@ -127,11 +122,22 @@ where
     };
     feed(connection, text);
     connection.settle();
-    poll_fn(|cx| match &mut *connection.client() {
-        Some(client) => client.poll_ready(cx),
-        None => Poll::Ready(()),
+    // The POST is under way until the client can take more: another one before that would get around its flow control.
+    poll_fn(|cx| {
+        {
+            let mut shared = connection.shared();
+            if shared.session.closed().is_some() {
+                return Poll::Ready(());
+            }
+            shared.poster = Some(cx.waker().clone());
+        }
+        match &mut *connection.client() {
+            Some(client) => client.poll_ready(cx),
+            None => Poll::Ready(()),
+        }
     })
     .await;
+    posting.end();
     connection.settle();
     let mut response = Response::new(Body::from("ok"));
     let headers = response.headers_mut();
@@ -140,15 +146,24 @@ where
     Ok(response)
 }
 
-/// A POST whose body is being read. If it is dropped before, the client is gone, as with a held GET.
+/// A POST that is under way. If it is dropped before its end, the client is gone, as with a held GET.
 struct Posting<'a> {
     connection: &'a Arc<Connection>,
-    read: bool,
+    over: bool,
+}
+
+impl Posting<'_> {
+    fn end(&mut self) {
+        self.over = true;
+        let mut shared = self.connection.shared();
+        shared.poster = None;
+        shared.session.end_post();
+    }
 }
 
 impl Drop for Posting<'_> {
     fn drop(&mut self) {
-        if !self.read && self.connection.transport() == Transport::Polling {
+        if !self.over {
             self.connection.fail(CloseReason::TransportError, "data request connection closed prematurely");
         }
     }
@@ -201,6 +216,7 @@ fn feed(connection: &Arc<Connection>, text: &str) {
     let now = Instant::now();
     let timing = &connection.sessions().timing;
     let mut malformed = false;
+    let guard = PanicGuard(connection);
     {
         let mut client = connection.client();
         for packet in Payload::new(text) {
@@ -228,6 +244,7 @@ fn feed(connection: &Arc<Connection>, text: &str) {
             }
         }
     }
+    drop(guard);
     if malformed {
         connection.fail(CloseReason::ParseError, "malformed payload");
     }
@@ -240,25 +257,28 @@ fn feed(connection: &Arc<Connection>, text: &str) {
 
 /// Keeps the time of a polling session until it is over or on a WebSocket.
 pub(crate) async fn keep(connection: Arc<Connection>) {
+    let _guard = PanicGuard(&connection);
     let mut sleep = pin!(sleep_until(Instant::now()));
-    poll_fn(|cx| loop {
-        {
-            let mut shared = connection.shared();
-            if shared.session.transport() == Transport::WebSocket || shared.session.closed().is_some() {
+    poll_fn(|cx| {
+        loop {
+            {
+                let mut shared = connection.shared();
+                if shared.session.transport() == Transport::WebSocket || shared.session.closed().is_some() {
+                    return Poll::Ready(());
+                }
+                shared.keeper = Some(cx.waker().clone());
+            }
+            let now = Instant::now();
+            if connection.tick(now) {
                 return Poll::Ready(());
             }
-            shared.keeper = Some(cx.waker().clone());
-        }
-        let now = Instant::now();
-        if connection.tick(now) {
-            return Poll::Ready(());
-        }
-        let client_deadline = tick_client(&connection, now);
-        let session_deadline = connection.shared().session.deadline();
-        let Some(deadline) = session_deadline.into_iter().chain(client_deadline).min() else { continue };
-        sleep.as_mut().reset(deadline);
-        if sleep.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+            let client_deadline = tick_client(&connection, now);
+            let session_deadline = connection.shared().session.deadline();
+            let Some(deadline) = session_deadline.into_iter().chain(client_deadline).min() else { continue };
+            sleep.as_mut().reset(deadline);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
         }
     })
     .await;
@@ -290,4 +310,3 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     *response.status_mut() = status;
     response
 }
-

@@ -108,7 +108,10 @@ where
             .header_read_timeout(options.header_timeout)
             .max_buf_size(limits::HEAD_BYTES)
             .max_headers(limits::HEADERS)
-            .serve_connection(TokioIo::new(ServerStream { stream, _permit: permit }), Peer { service: service.clone(), peer })
+            .serve_connection(
+                TokioIo::new(ServerStream { stream, _permit: permit }),
+                Peer { service: service.clone(), peer },
+            )
             .with_upgrades();
         let mut stopped = stop.subscribe();
         tokio::spawn(async move {
@@ -146,7 +149,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 fn refuse(stream: &TcpStream) {
     metrics::counter!("roomcast_connections_refused_total").increment(1);
-    let answer = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
+    let answer =
+        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
     // A fresh connection takes these few bytes at once, or the client is gone.
     let _ = stream.try_write(answer);
 }

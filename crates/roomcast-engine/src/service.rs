@@ -242,7 +242,9 @@ async fn handshake(
     if let Some(cookie) = &engine.config().cookie {
         match HeaderValue::from_str(&cookie.header(&connection.sid())) {
             Ok(value) => drop(response.headers_mut().insert(header::SET_COOKIE, value)),
-            Err(_) => tracing::warn!(name = cookie.name, "the cookie option cannot stand in a header; no cookie is set"),
+            Err(_) => {
+                tracing::warn!(name = cookie.name, "the cookie option cannot stand in a header; no cookie is set")
+            }
         }
     }
     add_headers(engine, request, response.headers_mut(), true);
@@ -267,11 +269,7 @@ enum Fate {
 }
 
 /// A request for an upgrade.
-async fn websocket(
-    engine: &Engine,
-    request: &Parts,
-    on_upgrade: OnUpgrade,
-) -> Result<Response<Body>, RequestError> {
+async fn websocket(engine: &Engine, request: &Parts, on_upgrade: OnUpgrade) -> Result<Response<Body>, RequestError> {
     let query = Query::new(request.uri.query().unwrap_or_default());
     let transport = query.transport(engine)?;
     let fate = if let Some(sid) = query.sid() {
@@ -334,7 +332,10 @@ fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
         *refusal.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         return Err(refusal.into());
     }
-    if !header(header::UPGRADE).is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
+    let mut upgrade = request.headers.get_all(header::UPGRADE).iter();
+    let first = upgrade.next();
+    // Node joins repeated headers to one value, which is not `websocket` then.
+    if upgrade.next().is_some() || !first.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return Err(upgrade_refusal("Invalid Upgrade header").into());
     }
     let key = match header(header::SEC_WEBSOCKET_KEY) {

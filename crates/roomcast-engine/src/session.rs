@@ -95,7 +95,10 @@ pub(crate) struct Session {
 enum Phase {
     Open,
     /// What is queued may still leave until then.
-    Closing { until: Instant, reason: CloseReason },
+    Closing {
+        until: Instant,
+        reason: CloseReason,
+    },
     Closed(CloseReason),
 }
 
@@ -289,6 +292,14 @@ impl Session {
         }
     }
 
+    /// As [`Session::fail`], if the session is still on polling: what goes wrong with a request that an upgrade has overtaken
+    /// is no longer the session's concern.
+    pub(crate) fn fail_polling(&mut self, reason: CloseReason) {
+        if self.transport == Transport::Polling {
+            self.fail(reason);
+        }
+    }
+
     /// The end, at once.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         if self.closed().is_none() {
@@ -306,7 +317,13 @@ impl Session {
             self.fail(reason);
             return;
         }
-        let timeout = if self.transport == Transport::Polling { POLL_CLOSE_TIMEOUT } else { timeout };
+        if self.transport == Transport::Polling && reason == CloseReason::ServerShutdown && drained {
+            // No poll is held, so there is nobody to tell, and a server that stops takes no more polls.
+            self.close(reason);
+            return;
+        }
+        let patient = self.transport == Transport::Polling && reason != CloseReason::ServerShutdown;
+        let timeout = if patient { POLL_CLOSE_TIMEOUT } else { timeout };
         self.phase = Phase::Closing { until: now + timeout, reason };
     }
 
@@ -321,7 +338,8 @@ impl Session {
 
     /// A GET begins.
     pub(crate) fn begin_poll(&mut self) -> Result<(), Overlap> {
-        if self.poll_held {
+        // A GET that an upgrade has overtaken is answered with a noop; it is no overlap.
+        if self.poll_held && self.transport == Transport::Polling {
             self.fail(CloseReason::TransportError);
             return Err(Overlap);
         }
@@ -333,6 +351,10 @@ impl Session {
     pub(crate) fn poll_reply(&mut self, drained: bool) -> Option<PollReply> {
         if let Some(reply) = self.poll_reply.take() {
             return Some(reply);
+        }
+        if self.transport == Transport::WebSocket {
+            // The packets are the WebSocket's now.
+            return Some(PollReply::Noop);
         }
         match self.phase {
             Phase::Closing { reason, .. } if drained => {
@@ -356,7 +378,7 @@ impl Session {
 
     /// A POST begins.
     pub(crate) fn begin_post(&mut self) -> Result<(), Overlap> {
-        if self.post_busy {
+        if self.post_busy && self.transport == Transport::Polling {
             self.fail(CloseReason::TransportError);
             return Err(Overlap);
         }

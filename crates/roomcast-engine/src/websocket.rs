@@ -8,7 +8,7 @@ use bytes::Bytes;
 use roomcast_protocol::frame::{FrameDecoder, FrameLimits, MAX_FRAGMENTS, Message, Opcode, close_frame, push_frame};
 use roomcast_protocol::{EngineData, EnginePacket, Packet};
 use std::cell::Cell;
-use std::future::{Future as _, poll_fn};
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -19,7 +19,15 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 /// Serves a WebSocket until it is over. `probing`: it comes to take over a polling session. `received` came with the
 /// handshake.
-pub(crate) async fn run<S>(connection: Arc<Connection>, stream: S, received: Bytes, probing: bool, base64: bool)
+///
+/// The driver is made before the future and captured by it: an `async fn` would store its arguments beside it.
+pub(crate) fn run<S>(
+    connection: Arc<Connection>,
+    stream: S,
+    received: Bytes,
+    probing: bool,
+    base64: bool,
+) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -35,17 +43,22 @@ where
         ending: None,
         connection,
     };
-    let mut sleep = pin!(sleep_until(Instant::now()));
     if !received.is_empty() {
         driver.feed(&mut Vec::from(received));
     } else if let Some(client) = &*driver.connection.client() {
         driver.client_deadline = client.deadline();
     }
-    poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
-    driver.leave();
+    async move {
+        let mut sleep = pin!(sleep_until(driver.deadline().unwrap_or_else(Instant::now)));
+        poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
+        driver.leave();
+    }
 }
 
-struct Driver<S> {
+/// Shortest time between two ticks of a client: the resolution of tokio's timer.
+const MOMENT: Duration = Duration::from_millis(1);
+
+struct Driver<S: AsyncRead + AsyncWrite + Unpin> {
     connection: Arc<Connection>,
     stream: S,
     decoder: FrameDecoder,
@@ -383,11 +396,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             return;
         }
-        if self.client_deadline.is_some_and(|deadline| deadline <= now)
-            && let Some(client) = &mut *self.connection.client()
-        {
-            client.tick(now);
-            self.client_deadline = client.deadline();
+        if self.connection.shared().session.closed().is_some() {
+            // By others; a close frame is not for every stream, see `poll`.
+            return;
+        }
+        if self.client_deadline.is_some_and(|deadline| deadline <= now) {
+            let mut slot = self.connection.client();
+            if let Some(client) = &mut *slot {
+                client.tick(now);
+            }
+            let deadline = slot.as_ref().and_then(|client| client.deadline());
+            // A client that does not move its deadline must not make a busy loop.
+            self.client_deadline = deadline.map(|deadline| deadline.max(now + MOMENT));
         }
         if self.paused {
             self.connection.shared().session.excuse(now, &self.connection.sessions().timing);
@@ -402,8 +422,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             (Some(ending), _) => Some(ending.until),
             (None, Some(_)) => self.connection.shared().session.upgrade_deadline(),
             (None, None) => {
-                let session = self.connection.shared().session.deadline();
-                session.into_iter().chain(self.client_deadline).min()
+                // Once the session is closed nothing is waited for.
+                let session = self.connection.shared().session.deadline()?;
+                Some(self.client_deadline.map_or(session, |client| client.min(session)))
             }
         }
     }
@@ -456,6 +477,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 drop(dropped);
                 self.connection.settle();
             }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Driver<S> {
+    fn drop(&mut self) {
+        // The client's code has panicked: the session must not stay behind without a driver.
+        if std::thread::panicking() {
+            self.leave();
         }
     }
 }
@@ -543,5 +573,48 @@ impl Drop for Batch {
     fn drop(&mut self) {
         self.0.clear();
         BATCH_STORAGE.set(std::mem::take(&mut self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Client, Handler};
+    use crate::config::EngineConfig;
+    use crate::engine::Engine;
+    use crate::session::Transport;
+    use tokio::net::{TcpListener, TcpStream};
+
+    struct Nobody;
+
+    impl Client for Nobody {
+        fn text(&mut self, _: &str) {}
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, _: CloseReason) {}
+    }
+
+    impl Handler for Nobody {
+        fn connect(&self, _: &Arc<Connection>) -> Box<dyn Client> {
+            Box::new(Self)
+        }
+    }
+
+    /// What an idle WebSocket costs beside its session: `performance` is decided here, so a field too many shall be seen.
+    #[tokio::test]
+    async fn the_task_of_a_websocket_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let engine = Engine::new(EngineConfig::default(), Nobody);
+        let (request, ()) = http::Request::new(()).into_parts();
+        let connection = engine.open(&request, Transport::WebSocket, false).unwrap();
+        let task = run(connection, stream, Bytes::new(), false, false);
+        println!("a WebSocket's task over a TcpStream: {} bytes", size_of_val(&task));
+        println!(
+            "its driver: {}, a Connection: {}, a timer: {}",
+            size_of::<Driver<TcpStream>>(),
+            size_of::<Connection>(),
+            size_of::<Sleep>()
+        );
+        assert!(size_of_val(&task) <= 400);
     }
 }

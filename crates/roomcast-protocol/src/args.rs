@@ -20,10 +20,7 @@ pub struct Args {
 impl Args {
     /// No arguments.
     pub const fn none() -> Self {
-        Self {
-            items: ByteStr::from_static(""),
-            attachments: Vec::new(),
-        }
+        Self { items: ByteStr::from_static(""), attachments: Vec::new() }
     }
 
     /// The arguments that `value` stands for: a tuple is several, `()` is none, anything else is one.
@@ -79,10 +76,7 @@ impl Args {
     /// # Errors
     /// [`FromArgsError`] when an argument is not what the type asks for.
     pub fn parse<T: FromArgs>(&self) -> Result<T, FromArgsError> {
-        T::from_args(ArgsRef {
-            items: self.items.as_str(),
-            attachments: &self.attachments,
-        })
+        T::from_args(ArgsRef { items: self.items.as_str(), attachments: &self.attachments })
     }
 
     /// The arguments without the first `count`. Attachments stay, as the text refers to them by number.
@@ -95,10 +89,7 @@ impl Args {
 
     /// The same arguments, borrowed.
     pub fn as_ref(&self) -> ArgsRef<'_> {
-        ArgsRef {
-            items: self.items.as_str(),
-            attachments: &self.attachments,
-        }
+        ArgsRef { items: self.items.as_str(), attachments: &self.attachments }
     }
 }
 
@@ -114,10 +105,7 @@ pub struct ArgsRef<'a> {
 impl<'a> ArgsRef<'a> {
     /// Copies the text; the attachments are shared.
     pub fn to_owned(self) -> Args {
-        Args {
-            items: ByteStr::from(self.items),
-            attachments: self.attachments.to_vec(),
-        }
+        Args { items: ByteStr::from(self.items), attachments: self.attachments.to_vec() }
     }
 
     /// The raw JSON text of each argument.
@@ -164,23 +152,14 @@ mod tests {
 
     #[test]
     fn items_are_split_at_top_level_commas_only() {
-        let args = ArgsRef {
-            items: r#" 1 , "a,b" ,[1,2],{"c":[3,4]},null"#,
-            attachments: &[],
-        };
-        assert_eq!(
-            args.iter().collect::<Vec<_>>(),
-            ["1", r#""a,b""#, "[1,2]", r#"{"c":[3,4]}"#, "null"]
-        );
+        let args = ArgsRef { items: r#" 1 , "a,b" ,[1,2],{"c":[3,4]},null"#, attachments: &[] };
+        assert_eq!(args.iter().collect::<Vec<_>>(), ["1", r#""a,b""#, "[1,2]", r#"{"c":[3,4]}"#, "null"]);
         assert_eq!(ArgsRef::default().iter().count(), 0);
     }
 
     #[test]
     fn unchecked_text_ends_the_iteration() {
-        let args = ArgsRef {
-            items: "1,]",
-            attachments: &[],
-        };
+        let args = ArgsRef { items: "1,]", attachments: &[] };
         assert_eq!(args.iter().collect::<Vec<_>>(), ["1", "]"]);
     }
 }

@@ -62,7 +62,7 @@ pub struct Event<'a> {
 pub struct DecoderLimits {
     /// Most attachments of a packet; [`MAX_ATTACHMENTS`] by default.
     pub max_attachments: usize,
-    /// Most bytes of a packet's text and attachments together; [`MAX_PAYLOAD`] by default.
+    /// Most bytes of a packet's attachments together; [`MAX_PAYLOAD`] by default.
     pub max_bytes: usize,
     /// Deepest nesting of JSON; [`MAX_DEPTH`] by default.
     pub max_depth: usize,
@@ -70,11 +70,7 @@ pub struct DecoderLimits {
 
 impl Default for DecoderLimits {
     fn default() -> Self {
-        Self {
-            max_attachments: MAX_ATTACHMENTS,
-            max_bytes: MAX_PAYLOAD,
-            max_depth: MAX_DEPTH,
-        }
+        Self { max_attachments: MAX_ATTACHMENTS, max_bytes: MAX_PAYLOAD, max_depth: MAX_DEPTH }
     }
 }
 
@@ -91,7 +87,7 @@ pub enum DecodeError {
     /// More attachments than allowed.
     #[error("too many attachments")]
     TooManyAttachments,
-    /// Text and attachments together are larger than allowed.
+    /// The attachments together are larger than allowed.
     #[error("attachments too large")]
     AttachmentsTooLarge,
     /// A namespace name over [`MAX_NAMESPACE_BYTES`](crate::limits::MAX_NAMESPACE_BYTES).
@@ -127,14 +123,8 @@ impl From<JsonError> for DecodeError {
 }
 
 /// Event names that neither side may use: they are the library's own.
-pub const RESERVED_EVENTS: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
+pub const RESERVED_EVENTS: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// The decoder of one connection. Between packets it holds nothing.
 #[derive(Debug)]
@@ -162,9 +152,7 @@ impl Decoder {
 
     /// Whether attachments of a packet are still to come.
     pub fn is_awaiting(&self) -> bool {
-        self.awaiting
-            .as_ref()
-            .is_some_and(|awaiting| awaiting.attachments.len() < awaiting.count)
+        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.attachments.len() < awaiting.count)
     }
 
     /// Takes a text message. `None` means that attachments must follow.
@@ -188,7 +176,7 @@ impl Decoder {
         self.awaiting = Some(Box::new(Awaiting {
             text: text.into(),
             count: header.attachments,
-            bytes: text.len(),
+            bytes: 0,
             // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
             attachments: Vec::with_capacity(header.attachments.min(MAX_ATTACHMENTS)),
             illegal: placeholders.illegal,
@@ -229,13 +217,7 @@ fn packet<'a>(
     attachments: &'a [Bytes],
     max_depth: usize,
 ) -> Result<Received<'a>, DecodeError> {
-    let Header {
-        kind,
-        namespace,
-        id,
-        json,
-        ..
-    } = *header;
+    let Header { kind, namespace, id, json, .. } = *header;
     match kind {
         PacketKind::Connect => {
             let auth = if json.is_empty() { None } else { Some(json) };
@@ -259,16 +241,8 @@ fn packet<'a>(
         }
         PacketKind::Ack | PacketKind::BinaryAck => {
             // An answer without a payload is one without arguments.
-            let items = if json.is_empty() {
-                ""
-            } else {
-                items(json, placeholders, max_depth)?
-            };
-            Ok(Received::Ack {
-                namespace,
-                id,
-                args: ArgsRef { items, attachments },
-            })
+            let items = if json.is_empty() { "" } else { items(json, placeholders, max_depth)? };
+            Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments } })
         }
     }
 }
@@ -318,10 +292,7 @@ fn event<'a>(
     }
     scanner.end()?;
     let items = json.get(args_start..args_end).unwrap_or_default().trim_ascii_start();
-    Ok(Event {
-        name,
-        args: ArgsRef { items, attachments },
-    })
+    Ok(Event { name, args: ArgsRef { items, attachments } })
 }
 
 fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {
@@ -341,9 +312,5 @@ fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {
         }
         Cow::Owned(number::javascript(number))
     };
-    if RESERVED_EVENTS.contains(&&*name) {
-        Err(DecodeError::InvalidPayload)
-    } else {
-        Ok(name)
-    }
+    if RESERVED_EVENTS.contains(&&*name) { Err(DecodeError::InvalidPayload) } else { Ok(name) }
 }

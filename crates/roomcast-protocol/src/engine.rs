@@ -64,25 +64,16 @@ impl<'a> EnginePacket<'a> {
             Some(b'6') => EngineKind::Noop,
             Some(b'b') => {
                 let data = EngineData::Binary(Cow::Owned(decode_base64(&text.as_bytes()[1..])));
-                return Ok(Self {
-                    kind: EngineKind::Message,
-                    data,
-                });
+                return Ok(Self { kind: EngineKind::Message, data });
             }
             _ => return Err(EngineError),
         };
-        Ok(Self {
-            kind,
-            data: EngineData::Text(&text[1..]),
-        })
+        Ok(Self { kind, data: EngineData::Text(&text[1..]) })
     }
 
     /// Reads a binary frame: always a message.
     pub fn from_binary(bytes: &'a [u8]) -> Self {
-        Self {
-            kind: EngineKind::Message,
-            data: EngineData::Binary(Cow::Borrowed(bytes)),
-        }
+        Self { kind: EngineKind::Message, data: EngineData::Binary(Cow::Borrowed(bytes)) }
     }
 }
 

@@ -60,10 +60,7 @@ pub struct FrameLimits {
 
 impl Default for FrameLimits {
     fn default() -> Self {
-        Self {
-            max_payload: MAX_PAYLOAD,
-            max_fragments: MAX_FRAGMENTS,
-        }
+        Self { max_payload: MAX_PAYLOAD, max_fragments: MAX_FRAGMENTS }
     }
 }
 
@@ -164,11 +161,7 @@ pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
 /// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payloads
 /// of received pings and pongs fit.
 pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
-    let len = if opcode.is_control() {
-        payload.len().min(MAX_CONTROL_PAYLOAD)
-    } else {
-        payload.len()
-    };
+    let len = if opcode.is_control() { payload.len().min(MAX_CONTROL_PAYLOAD) } else { payload.len() };
     let header = frame_header(opcode, len);
     out.reserve(header.len() + len);
     out.extend_from_slice(&header);

@@ -31,11 +31,7 @@ pub struct FromArgsError(#[from] JsonError);
 
 impl<T: DeserializeOwned> FromArgs for T {
     fn from_args(args: ArgsRef<'_>) -> Result<Self, FromArgsError> {
-        Ok(T::deserialize(TopLevel {
-            args: args.iter(),
-            attachments: args.attachments,
-            wanted: 0,
-        })?)
+        Ok(T::deserialize(TopLevel { args: args.iter(), attachments: args.attachments, wanted: 0 })?)
     }
 }
 
@@ -60,10 +56,7 @@ impl<'de> TopLevel<'de> {
         read: impl FnOnce(Filled<'de, &mut serde_json::Deserializer<serde_json::de::StrRead<'de>>>) -> Result<T, JsonError>,
     ) -> Result<T, JsonError> {
         let mut json = serde_json::Deserializer::from_str(self.args.next().unwrap_or("null"));
-        let value = read(Filled {
-            inner: &mut json,
-            attachments: self.attachments,
-        })?;
+        let value = read(Filled { inner: &mut json, attachments: self.attachments })?;
         json.end()?;
         Ok(value)
     }
@@ -131,10 +124,7 @@ struct Filled<'a, T> {
 
 impl<'a, T> Filled<'a, T> {
     fn wrap<U>(&self, inner: U) -> Filled<'a, U> {
-        Filled {
-            inner,
-            attachments: self.attachments,
-        }
+        Filled { inner, attachments: self.attachments }
     }
 }
 
@@ -176,10 +166,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Filled<'_, D> {
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        let visitor = Placeholder {
-            visitor,
-            attachments: self.attachments,
-        };
+        let visitor = Placeholder { visitor, attachments: self.attachments };
         self.inner.deserialize_any(visitor)
     }
 
@@ -278,13 +265,7 @@ impl<'a, 'de, A: EnumAccess<'de>> EnumAccess<'de> for Filled<'a, A> {
 
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self::Variant), A::Error> {
         let (value, variant) = self.inner.variant_seed(seed)?;
-        Ok((
-            value,
-            Filled {
-                inner: variant,
-                attachments: self.attachments,
-            },
-        ))
+        Ok((value, Filled { inner: variant, attachments: self.attachments }))
     }
 }
 
@@ -372,10 +353,7 @@ mod tests {
     use serde_json::json;
 
     fn args(items: &str, attachments: &[&'static [u8]]) -> Args {
-        Args::from_parts(
-            items.into(),
-            attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect(),
-        )
+        Args::from_parts(items.into(), attachments.iter().map(|bytes| Bytes::from_static(bytes)).collect())
     }
 
     #[test]
@@ -383,10 +361,7 @@ mod tests {
         let three = args(r#""a",2,{"k":[true]}"#, &[]);
         assert_eq!(three.parse::<String>().unwrap(), "a");
         assert_eq!(three.parse::<(String, u8)>().unwrap(), ("a".to_owned(), 2));
-        assert_eq!(
-            three.parse::<(String, u8, serde_json::Value)>().unwrap().2,
-            json!({"k": [true]})
-        );
+        assert_eq!(three.parse::<(String, u8, serde_json::Value)>().unwrap().2, json!({"k": [true]}));
         three.parse::<()>().unwrap();
         assert_eq!(three.parse::<Args>().unwrap(), three);
         assert_eq!(args("[1,2]", &[]).parse::<Vec<u8>>().unwrap(), [1, 2]);
@@ -439,25 +414,13 @@ mod tests {
             r#"{"name":"f","parts":[{"_placeholder":true,"num":1},{"num":0,"x":[],"_placeholder":true}],"thumb":null}"#,
             &[b"zero", b"one"],
         );
-        let expected = File {
-            name: "f".into(),
-            parts: vec![Bytes::from("one"), Bytes::from("zero")],
-            thumb: None,
-        };
+        let expected = File { name: "f".into(), parts: vec![Bytes::from("one"), Bytes::from("zero")], thumb: None };
         assert_eq!(file.parse::<File>().unwrap(), expected);
         let raw = args(r#"{"_placeholder":true,"num":0}"#, &[b"zero"]);
         assert_eq!(raw.parse::<Bytes>().unwrap(), "zero");
         assert_eq!(raw.parse::<Option<Bytes>>().unwrap().unwrap(), "zero");
-        assert!(
-            args(r#"{"_placeholder":true,"num":1}"#, &[b"zero"])
-                .parse::<Bytes>()
-                .is_err()
-        );
-        assert!(
-            args(r#"{"_placeholder":false,"num":0}"#, &[b"zero"])
-                .parse::<Bytes>()
-                .is_err()
-        );
+        assert!(args(r#"{"_placeholder":true,"num":1}"#, &[b"zero"]).parse::<Bytes>().is_err());
+        assert!(args(r#"{"_placeholder":false,"num":0}"#, &[b"zero"]).parse::<Bytes>().is_err());
         assert_eq!(args("[1,2]", &[]).parse::<Bytes>().unwrap(), vec![1, 2]);
 
         #[derive(Deserialize, Debug, PartialEq)]

@@ -41,28 +41,18 @@ pub(crate) fn header(input: &str) -> Result<Header<'_>, DecodeError> {
         }
         _ => (rest, 0),
     };
-    let (rest, namespace) = opt(namespace)
-        .parse(rest)
-        .map_err(|_: NomError<'_>| DecodeError::InvalidPayload)?;
+    let (rest, namespace) = opt(namespace).parse(rest).map_err(|_: NomError<'_>| DecodeError::InvalidPayload)?;
     let namespace = namespace.unwrap_or("/");
     if namespace.len() > MAX_NAMESPACE_BYTES {
         return Err(DecodeError::NamespaceTooLong);
     }
     let (json, id) = match rest.as_bytes().first() {
-        Some(b'0'..=b'9') => id(rest)
-            .map(|(rest, id)| (rest, Some(id)))
-            .map_err(|_| DecodeError::InvalidId)?,
+        Some(b'0'..=b'9') => id(rest).map(|(rest, id)| (rest, Some(id))).map_err(|_| DecodeError::InvalidId)?,
         // JavaScript reads a blank in this place as the id 0, so skipping it would lose the answer.
         Some(b' ' | b'\t' | b'\n' | b'\r') => return Err(DecodeError::InvalidPayload),
         _ => (rest, None),
     };
-    Ok(Header {
-        kind,
-        attachments,
-        namespace,
-        id,
-        json,
-    })
+    Ok(Header { kind, attachments, namespace, id, json })
 }
 
 type NomError<'a> = nom::Err<nom::error::Error<&'a str>>;
@@ -108,17 +98,7 @@ mod tests {
 
     fn check(input: &str, expected: (PacketKind, usize, &str, Option<u64>, &str)) {
         let (kind, attachments, namespace, id, json) = expected;
-        assert_eq!(
-            header(input),
-            Ok(Header {
-                kind,
-                attachments,
-                namespace,
-                id,
-                json
-            }),
-            "{input}"
-        );
+        assert_eq!(header(input), Ok(Header { kind, attachments, namespace, id, json }), "{input}");
     }
 
     #[test]
@@ -134,16 +114,7 @@ mod tests {
 
     #[test]
     fn a_blank_is_no_id() {
-        for input in [
-            "2 [\"a\"]",
-            "2 1[\"a\"]",
-            "2\t5[\"a\"]",
-            "3 []",
-            "2/a, [\"a\"]",
-            "51-\n[\"a\"]",
-            "0 {}",
-            "1 ",
-        ] {
+        for input in ["2 [\"a\"]", "2 1[\"a\"]", "2\t5[\"a\"]", "3 []", "2/a, [\"a\"]", "51-\n[\"a\"]", "0 {}", "1 "] {
             assert_eq!(header(input), Err(DecodeError::InvalidPayload), "{input:?}");
         }
         // Behind an id it is JSON's own white space.
@@ -154,25 +125,13 @@ mod tests {
     fn each_field_at_its_limit_and_one_past_it() {
         let namespace = |bytes: usize| format!("0/{},", "a".repeat(bytes - 1));
         assert!(header(&namespace(MAX_NAMESPACE_BYTES)).is_ok());
-        assert_eq!(
-            header(&namespace(MAX_NAMESPACE_BYTES + 1)),
-            Err(DecodeError::NamespaceTooLong)
-        );
+        assert_eq!(header(&namespace(MAX_NAMESPACE_BYTES + 1)), Err(DecodeError::NamespaceTooLong));
         // The bound is on bytes, whatever the characters.
         let wide = |characters: usize| format!("0/{},", "é".repeat(characters));
         assert!(header(&wide(MAX_NAMESPACE_BYTES / 2 - 1)).is_ok());
-        assert_eq!(
-            header(&wide(MAX_NAMESPACE_BYTES / 2)),
-            Err(DecodeError::NamespaceTooLong)
-        );
-        assert_eq!(
-            header(&wide(MAX_NAMESPACE_BYTES * 2)),
-            Err(DecodeError::NamespaceTooLong)
-        );
-        assert_eq!(
-            header("29007199254740991[]").map(|header| header.id),
-            Ok(Some(MAX_ACK_ID))
-        );
+        assert_eq!(header(&wide(MAX_NAMESPACE_BYTES / 2)), Err(DecodeError::NamespaceTooLong));
+        assert_eq!(header(&wide(MAX_NAMESPACE_BYTES * 2)), Err(DecodeError::NamespaceTooLong));
+        assert_eq!(header("29007199254740991[]").map(|header| header.id), Ok(Some(MAX_ACK_ID)));
         assert_eq!(header("29007199254740992[]"), Err(DecodeError::InvalidId));
         assert_eq!(header("20000000000000001[]").map(|header| header.id), Ok(Some(1)));
         assert_eq!(header("200000000000000001[]"), Err(DecodeError::InvalidId));

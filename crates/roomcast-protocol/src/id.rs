@@ -115,11 +115,7 @@ fn random_id() -> Result<[u8; ID_LEN], IdError> {
 fn parse_id(text: &str) -> Result<[u8; ID_LEN], IdError> {
     let bytes: [u8; ID_LEN] = text.as_bytes().try_into().map_err(|_| IdError::Malformed)?;
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_';
-    if bytes.iter().all(legal) {
-        Ok(bytes)
-    } else {
-        Err(IdError::Malformed)
-    }
+    if bytes.iter().all(legal) { Ok(bytes) } else { Err(IdError::Malformed) }
 }
 
 #[cfg(test)]
@@ -139,14 +135,9 @@ mod tests {
 
     #[test]
     fn malformed_ids_are_refused() {
-        for text in [
-            "",
-            "a",
-            "aaaaaaaaaaaaaaaaaaa",
-            "aaaaaaaaaaaaaaaaaaaaa",
-            "aaaaaaaaaaaaaaaaaaa/",
-            "aaaaaaaaaaaaaaaaaaé",
-        ] {
+        for text in
+            ["", "a", "aaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaa/", "aaaaaaaaaaaaaaaaaaé"]
+        {
             assert_eq!(text.parse::<Sid>(), Err(IdError::Malformed), "{text}");
         }
     }

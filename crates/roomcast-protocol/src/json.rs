@@ -79,11 +79,7 @@ enum Key {
 
 impl Placeholders {
     pub(crate) fn new(count: usize) -> Self {
-        Self {
-            count,
-            illegal: false,
-            open: Vec::new(),
-        }
+        Self { count, illegal: false, open: Vec::new() }
     }
 
     fn key(&mut self, raw: &[u8]) {
@@ -132,9 +128,7 @@ fn is_key(raw: &[u8], name: &[u8]) -> bool {
         rest = match rest {
             [b'\\', b'u', a, b, c, d, after @ ..] => {
                 let digits = [*a, *b, *c, *d];
-                let code = std::str::from_utf8(&digits)
-                    .ok()
-                    .and_then(|hex| u16::from_str_radix(hex, 16).ok());
+                let code = std::str::from_utf8(&digits).ok().and_then(|hex| u16::from_str_radix(hex, 16).ok());
                 if code != Some(u16::from(*expected)) {
                     return false;
                 }
@@ -156,11 +150,7 @@ enum Expect {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(text: &'a str, max_depth: usize) -> Self {
-        Self {
-            bytes: text.as_bytes(),
-            position: 0,
-            max_depth: max_depth.min(MAX_DEPTH_OPTION),
-        }
+        Self { bytes: text.as_bytes(), position: 0, max_depth: max_depth.min(MAX_DEPTH_OPTION) }
     }
 
     pub(crate) fn position(&self) -> usize {
@@ -187,11 +177,7 @@ impl<'a> Scanner<'a> {
     /// Nothing but white space may be left.
     pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         self.skip_white_space();
-        if self.position == self.bytes.len() {
-            Ok(())
-        } else {
-            Err(JsonError::Syntax)
-        }
+        if self.position == self.bytes.len() { Ok(()) } else { Err(JsonError::Syntax) }
     }
 
     /// Passes over one value, white space before it included.
@@ -223,11 +209,7 @@ impl<'a> Scanner<'a> {
                             } else {
                                 stack[depth / 64] &= !bit;
                                 self.skip_white_space();
-                                expect = if self.peek() == Some(b']') {
-                                    Expect::AfterValue
-                                } else {
-                                    Expect::Value
-                                };
+                                expect = if self.peek() == Some(b']') { Expect::AfterValue } else { Expect::Value };
                             }
                             depth += 1;
                         }
@@ -346,11 +328,7 @@ impl<'a> Scanner<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.position += 1;
         }
-        if self.position > start {
-            Ok(())
-        } else {
-            Err(JsonError::Syntax)
-        }
+        if self.position > start { Ok(()) } else { Err(JsonError::Syntax) }
     }
 
     /// The rest of a string after its opening quote.
@@ -376,10 +354,7 @@ impl<'a> Scanner<'a> {
         let length = match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 1,
             Some(b'u') => {
-                let digits = self
-                    .bytes
-                    .get(self.position + 1..self.position + 5)
-                    .ok_or(JsonError::Syntax)?;
+                let digits = self.bytes.get(self.position + 1..self.position + 5).ok_or(JsonError::Syntax)?;
                 if !digits.iter().all(u8::is_ascii_hexdigit) {
                     return Err(JsonError::Syntax);
                 }
@@ -404,9 +379,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     let mut at = 0;
     let mut chunks = bytes.chunks_exact(8);
     for chunk in &mut chunks {
-        let word = u64::from_le_bytes([
-            chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
-        ]);
+        let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
         let quote = zero(word ^ (ONES * u64::from(b'"')));
         let backslash = zero(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -418,10 +391,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         at += 8;
     }
     let tail = chunks.remainder();
-    at + tail
-        .iter()
-        .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-        .unwrap_or(tail.len())
+    at + tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(tail.len())
 }
 
 #[cfg(test)]

@@ -104,14 +104,7 @@ impl Packet {
     /// A WebSocket control frame, for a WebSocket's outbox alone: by polling it would make no sense.
     pub fn control(frame: Vec<u8>) -> Self {
         // It carries no message, so there is nothing that `b64` would have to put into text.
-        Self::new(
-            frame,
-            Part {
-                binary: false,
-                payload: range(0, 0),
-            },
-            Box::default(),
-        )
+        Self::new(frame, Part { binary: false, payload: range(0, 0) }, Box::default())
     }
 
     /// The same packet, to be dropped where the transport is not writable at once.
@@ -233,14 +226,7 @@ impl Packet {
     }
 
     fn new(frames: Vec<u8>, first: Part, attachments: Box<[Range<u32>]>) -> Self {
-        Self {
-            frames,
-            first,
-            attachments,
-            volatile: false,
-            polling: OnceLock::new(),
-            base64_frames: OnceLock::new(),
-        }
+        Self { frames, first, attachments, volatile: false, polling: OnceLock::new(), base64_frames: OnceLock::new() }
     }
 
     fn has_binary(&self) -> bool {

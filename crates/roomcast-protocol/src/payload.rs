@@ -30,11 +30,7 @@ pub struct Payload<'a> {
 impl<'a> Payload<'a> {
     /// Begins to read `body`, a POST body.
     pub fn new(body: &'a str) -> Self {
-        Self {
-            parts: body.split(SEPARATOR as char),
-            left: MAX_PACKETS_PER_PAYLOAD,
-            ended: false,
-        }
+        Self { parts: body.split(SEPARATOR as char), left: MAX_PACKETS_PER_PAYLOAD, ended: false }
     }
 }
 

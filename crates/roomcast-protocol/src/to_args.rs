@@ -17,10 +17,7 @@ use std::io;
 ///
 /// serde cannot tell [`serde_json::Value::Null`] from `()`, so alone it is no argument either; `None` and `(null,)` are
 /// one `null`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be emitted",
-    label = "implement `serde::Serialize` for it"
-)]
+#[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
 pub trait ToArgs {
     /// Writes the arguments.
     ///
@@ -76,25 +73,19 @@ impl ArgsWriter {
     /// [`ToArgsError`].
     pub fn push_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ToArgsError> {
         self.separate();
-        let formatter = Extracting {
-            attachments: &mut self.attachments,
-        };
+        let formatter = Extracting { attachments: &mut self.attachments };
         value.serialize(&mut serde_json::Serializer::with_formatter(&mut self.json, formatter))?;
         Ok(())
     }
 
     pub(crate) fn finish(self) -> Result<Args, ToArgsError> {
-        let size = self
-            .attachments
-            .iter()
-            .fold(self.json.len(), |size, bytes| size.saturating_add(bytes.len()));
+        let size = self.attachments.iter().fold(self.json.len(), |size, bytes| size.saturating_add(bytes.len()));
         if size > MAX_PACKET_BYTES {
             return Err(ToArgsError::TooLarge);
         }
         // serde_json writes UTF-8 only, so this fails for nobody.
-        let items = ByteStr::from_utf8(Bytes::from(self.json))
-            .map_err(ser::Error::custom)
-            .map_err(ToArgsError::Value)?;
+        let items =
+            ByteStr::from_utf8(Bytes::from(self.json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
         Ok(Args::from_parts(items, self.attachments))
     }
 
@@ -282,10 +273,7 @@ mod tests {
             a: Vec<&'a Binary>,
             b: u8,
         }
-        let nested = Nested {
-            a: vec![Binary::new(&[1]), Binary::new(&[])],
-            b: 2,
-        };
+        let nested = Nested { a: vec![Binary::new(&[1]), Binary::new(&[])], b: 2 };
         let args = Args::event("n", &(nested, Binary::new(&[3]))).unwrap();
         assert_eq!(
             args.items(),

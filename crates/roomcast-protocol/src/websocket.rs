@@ -31,11 +31,9 @@ pub fn accept_key(key: &[u8]) -> String {
 /// the four bits which the last character has too many be zero.
 pub fn is_valid_key(key: &[u8]) -> bool {
     key.len() == KEY_LEN
-        && key.strip_suffix(b"==").is_some_and(|digits| {
-            digits
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
-        })
+        && key
+            .strip_suffix(b"==")
+            .is_some_and(|digits| digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')))
 }
 
 /// The first subprotocol of a `Sec-WebSocket-Protocol` header, which is the one that a Node server answers with.
@@ -117,10 +115,7 @@ mod tests {
         assert_eq!(first_subprotocol("a,b"), Some("a"));
         assert_eq!(first_subprotocol("b \t, \ta"), Some("b"));
         assert_eq!(first_subprotocol(" a "), Some("a"));
-        assert_eq!(
-            first_subprotocol("!#$%&'*+-.^_`|~09azAZ, b"),
-            Some("!#$%&'*+-.^_`|~09azAZ")
-        );
+        assert_eq!(first_subprotocol("!#$%&'*+-.^_`|~09azAZ, b"), Some("!#$%&'*+-.^_`|~09azAZ"));
     }
 
     #[test]

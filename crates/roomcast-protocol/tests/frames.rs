@@ -61,9 +61,9 @@ impl Sent {
             Owned::Ping(bytes) => (9, &bytes[..]),
             Owned::Pong(bytes) => (10, &bytes[..]),
             Owned::Close(close) => {
-                let payload = close.as_ref().map_or(Vec::new(), |(code, reason)| {
-                    [&code.to_be_bytes(), reason.as_bytes()].concat()
-                });
+                let payload = close
+                    .as_ref()
+                    .map_or(Vec::new(), |(code, reason)| [&code.to_be_bytes(), reason.as_bytes()].concat());
                 push_client_frame(out, true, 8, self.mask, &payload);
                 expected.push(self.message.clone());
                 return;
@@ -82,11 +82,7 @@ impl Sent {
             push_client_frame(out, false, opcode, self.mask, &payload[start..end]);
             (start, opcode) = (end, 0);
             if let Some(control) = between {
-                let control = Sent {
-                    message: control.clone(),
-                    cuts: Vec::new(),
-                    mask: [1, 2, 3, 4],
-                };
+                let control = Sent { message: control.clone(), cuts: Vec::new(), mask: [1, 2, 3, 4] };
                 control.encode(out, expected);
             }
         }
@@ -132,10 +128,7 @@ fn stream() -> impl Strategy<Value = (Vec<u8>, Vec<Owned>)> {
 
 /// The sizes of the reads that a stream is cut into, used round and round.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
-    vec(
-        prop_oneof![3 => 1..20usize, 1 => 20..2_000usize, 1 => Just(usize::MAX)],
-        1..8,
-    )
+    vec(prop_oneof![3 => 1..20usize, 1 => 20..2_000usize, 1 => Just(usize::MAX)], 1..8)
 }
 
 /// Decodes one read to its end; checks that calls end and that memory is bounded by `received`.
@@ -166,10 +159,7 @@ fn decode(bytes: &[u8], reads: &[usize], limits: FrameLimits) -> (Vec<Owned>, Re
     while at < bytes.len() {
         let end = at + sizes.next().map_or(1, |&size| size.min(bytes.len() - at));
         if let Err(error) = feed(&mut decoder, &bytes[at..end], end, &mut messages) {
-            assert_eq!(
-                feed(&mut decoder, &bytes[end..], end, &mut messages),
-                Err(error.clone())
-            );
+            assert_eq!(feed(&mut decoder, &bytes[end..], end, &mut messages), Err(error.clone()));
             assert_eq!(decoder.heap_bytes(), 0);
             return (messages, Err(error));
         }

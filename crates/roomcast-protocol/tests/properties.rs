@@ -18,10 +18,7 @@ use std::collections::BTreeMap;
 
 /// The library's default allows 10 attachments; a generated packet may have any number.
 fn decoder() -> Decoder {
-    Decoder::new(DecoderLimits {
-        max_attachments: usize::MAX,
-        ..DecoderLimits::default()
-    })
+    Decoder::new(DecoderLimits { max_attachments: usize::MAX, ..DecoderLimits::default() })
 }
 
 /// Any value that JSON and attachments carry without a change: no `undefined`, no `NaN`, no `-0`.
@@ -285,20 +282,6 @@ fn typed() -> impl Strategy<Value = Typed> {
         bytes().prop_map(|bytes| Shape::Named { bytes }),
     ];
     let files = btree_map(any::<String>(), bytes(), 0..3);
-    (
-        any::<String>(),
-        any::<i64>(),
-        vec(bytes(), 0..4),
-        proptest::option::of(bytes()),
-        files,
-        shape,
-    )
-        .prop_map(|(name, number, parts, thumb, files, shape)| Typed {
-            name,
-            number,
-            parts,
-            thumb,
-            files,
-            shape,
-        })
+    (any::<String>(), any::<i64>(), vec(bytes(), 0..4), proptest::option::of(bytes()), files, shape)
+        .prop_map(|(name, number, parts, thumb, files, shape)| Typed { name, number, parts, thumb, files, shape })
 }

@@ -24,11 +24,7 @@ const DEVIATIONS: [(&str, Ours, &str); 15] = [
         ILLEGAL_COUNT,
         "both refuse: to Node it is a number over the limit, to us no count at all",
     ),
-    (
-        "huge id",
-        Ours::Refused("invalid packet id"),
-        "JavaScript rounds it, so the answer would go to another event",
-    ),
+    ("huge id", Ours::Refused("invalid packet id"), "JavaScript rounds it, so the answer would go to another event"),
     ("space before the payload", INVALID_PAYLOAD, ID),
     ("EVENT BOM before payload", INVALID_PAYLOAD, ID),
     ("one space", Ours::Refused("unknown packet type NaN"), TYPE),
@@ -77,12 +73,8 @@ const NOT_APPLICABLE: [(&str, &str); 3] = [
 const NOT_OFFERED: [&str; 2] = ["webtransport_encode", "webtransport_decode"];
 
 fn file(text: &str) -> Vec<(String, Vec<Js>)> {
-    let Some(Js::Object(members)) = js::parse(text) else {
-        panic!("not an object")
-    };
-    let lists = members
-        .into_iter()
-        .filter_map(|(key, value)| Some((key, value.array()?.to_vec())));
+    let Some(Js::Object(members)) = js::parse(text) else { panic!("not an object") };
+    let lists = members.into_iter().filter_map(|(key, value)| Some((key, value.array()?.to_vec())));
     lists.collect()
 }
 
@@ -108,11 +100,7 @@ fn member(value: &Js, key: &str) -> Js {
 
 /// Compares, and says what differs.
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, recorded: &T) -> Result<(), String> {
-    if ours == recorded {
-        Ok(())
-    } else {
-        Err(format!("{what}: {ours:?}, recorded: {recorded:?}"))
-    }
+    if ours == recorded { Ok(()) } else { Err(format!("{what}: {ours:?}, recorded: {recorded:?}")) }
 }
 
 // Engine.IO.
@@ -174,18 +162,8 @@ fn engine_packets_encode_to_the_recorded_frames() {
     assert_eq!(vectors.len(), 20);
     for vector in vectors {
         let ways = Ways::of(&engine_packet(&member(vector, "packet")));
-        assert_eq!(
-            ways.websocket,
-            [frame(&member(vector, "binary_supported"))],
-            "{}",
-            name(vector)
-        );
-        assert_eq!(
-            ways.base64,
-            [frame(&member(vector, "binary_not_supported"))],
-            "{}",
-            name(vector)
-        );
+        assert_eq!(ways.websocket, [frame(&member(vector, "binary_supported"))], "{}", name(vector));
+        assert_eq!(ways.base64, [frame(&member(vector, "binary_not_supported"))], "{}", name(vector));
         assert_eq!(ways.base64, [Frame::Text(ways.polling)], "{}", name(vector));
     }
 }
@@ -231,12 +209,7 @@ fn payloads_decode_to_the_recorded_packets() {
     for vector in vectors {
         let body = member(vector, "input").text().unwrap();
         let ours: Vec<_> = Payload::new(&body).map(|packet| read(&packet)).collect();
-        let expected: Vec<_> = member(vector, "packets")
-            .array()
-            .unwrap()
-            .iter()
-            .map(recorded)
-            .collect();
+        let expected: Vec<_> = member(vector, "packets").array().unwrap().iter().map(recorded).collect();
         assert_eq!(ours, expected, "{}", name(vector));
     }
 }
@@ -250,25 +223,15 @@ fn json(data: &Js) -> String {
         match value {
             Js::Binary(bytes) => Js::Object(vec![
                 ("type".to_owned(), Js::string("Buffer")),
-                (
-                    "data".to_owned(),
-                    Js::Array(bytes.iter().map(|byte| Js::number(f64::from(*byte))).collect()),
-                ),
+                ("data".to_owned(), Js::Array(bytes.iter().map(|byte| Js::number(f64::from(*byte))).collect())),
             ]),
-            Js::Object(members) => Js::Object(
-                members
-                    .iter()
-                    .map(|(key, value)| (key.clone(), spelled_out(value)))
-                    .collect(),
-            ),
+            Js::Object(members) => {
+                Js::Object(members.iter().map(|(key, value)| (key.clone(), spelled_out(value))).collect())
+            }
             other => other.clone(),
         }
     }
-    if *data == Js::Undefined {
-        String::new()
-    } else {
-        Args::of(&spelled_out(data)).unwrap().items().to_owned()
-    }
+    if *data == Js::Undefined { String::new() } else { Args::of(&spelled_out(data)).unwrap().items().to_owned() }
 }
 
 /// Encodes the packet of a vector.
@@ -280,16 +243,8 @@ fn packet(vector: &Js) -> Packet {
     match member(&packet, "type").double().unwrap() as u8 {
         0 => Packet::connect(&namespace, &json(&data)),
         1 => Packet::disconnect(&namespace),
-        2 => Packet::event(
-            &namespace,
-            id,
-            &event_args(&with_to_json(vector, data.array().unwrap())),
-        ),
-        3 => Packet::ack(
-            &namespace,
-            id.unwrap(),
-            &Args::of(&Arguments(data.array().unwrap())).unwrap(),
-        ),
+        2 => Packet::event(&namespace, id, &event_args(&with_to_json(vector, data.array().unwrap()))),
+        3 => Packet::ack(&namespace, id.unwrap(), &Args::of(&Arguments(data.array().unwrap())).unwrap()),
         4 => Packet::connect_error(&namespace, &json(&data)),
         other => panic!("type {other}"),
     }
@@ -298,21 +253,11 @@ fn packet(vector: &Js) -> Packet {
 
 /// The vectors cannot show what a `toJSON` function returns; it is what the other side decoded.
 fn with_to_json(vector: &Js, data: &[Js]) -> Vec<Js> {
-    let decoded = member(
-        &member(vector, "decoded")
-            .array()
-            .and_then(<[_]>::first)
-            .cloned()
-            .unwrap_or(Js::Null),
-        "data",
-    );
+    let decoded =
+        member(&member(vector, "decoded").array().and_then(<[_]>::first).cloned().unwrap_or(Js::Null), "data");
     let returned = |at: usize| Js::ToJson(Box::new(decoded.clone().denoted().array().unwrap()[at].clone()));
     let item = |(at, item): (usize, &Js)| {
-        if item.get("toJSON").is_some() {
-            returned(at)
-        } else {
-            item.clone()
-        }
+        if item.get("toJSON").is_some() { returned(at) } else { item.clone() }
     };
     data.iter().enumerate().map(item).collect()
 }
@@ -342,11 +287,7 @@ fn recorded_packet(packet: &Js) -> Decoded {
     Decoded {
         kind,
         namespace: member(packet, "nsp").text().unwrap(),
-        id: packet
-            .get("id")
-            .and_then(Js::double)
-            .filter(|_| matches!(kind, 2 | 3))
-            .map(|id| id as u64),
+        id: packet.get("id").and_then(Js::double).filter(|_| matches!(kind, 2 | 3)).map(|id| id as u64),
         data: if kind == 4 { Vec::new() } else { data },
     }
 }
@@ -373,10 +314,7 @@ fn encodes_and_decodes(vector: &Js) -> Result<(), String> {
             text @ Frame::Text(_) => text.clone(),
         })
         .collect();
-    let texts: Vec<_> = base64
-        .iter()
-        .map(|frame| if let Frame::Text(text) = frame { text } else { "" })
-        .collect();
+    let texts: Vec<_> = base64.iter().map(|frame| if let Frame::Text(text) = frame { text } else { "" }).collect();
     same("WebSocket frames", &ways.websocket, &frames)?;
     same("frames for b64", &ways.base64, &base64)?;
     same("polling payload", &ways.polling, &texts.join("\u{1e}"))?;
@@ -390,18 +328,9 @@ fn encodes_and_decodes(vector: &Js) -> Result<(), String> {
             Err(error) => errors.push(error),
         }
     }
-    let expected: Vec<_> = member(vector, "decoded")
-        .array()
-        .unwrap()
-        .iter()
-        .map(recorded_packet)
-        .collect();
+    let expected: Vec<_> = member(vector, "decoded").array().unwrap().iter().map(recorded_packet).collect();
     let expected_errors = member(vector, "decode_errors");
-    let expected_errors = expected_errors
-        .array()
-        .unwrap_or_default()
-        .iter()
-        .map(|error| error.text().unwrap());
+    let expected_errors = expected_errors.array().unwrap_or_default().iter().map(|error| error.text().unwrap());
     same("decoded", &decoded, &expected)?;
     same("errors", &errors, &expected_errors.collect())
 }
@@ -412,9 +341,7 @@ fn comes_out_as_recorded(vector: &Js) -> Result<(), String> {
     for (frame, outcome) in frames(vector).iter().zip(outcomes.array().unwrap()) {
         let expected = match outcome.get("error") {
             Some(error) => Err(error.text().unwrap()),
-            None => Ok(outcome
-                .get("emitted")
-                .map(|emitted| recorded_packet(&emitted.array().unwrap()[0]))),
+            None => Ok(outcome.get("emitted").map(|emitted| recorded_packet(&emitted.array().unwrap()[0]))),
         };
         same("outcome", &decode(&mut decoder, frame), &expected)?;
     }
@@ -426,16 +353,13 @@ fn socket_io_vectors_come_out_as_recorded_or_are_listed() {
     let file = socket_io();
     let (valid, decode_only, invalid) = (list(&file, "valid"), list(&file, "decode_only"), list(&file, "invalid"));
     assert_eq!((valid.len(), decode_only.len(), invalid.len()), (57, 37, 61));
-    let outcomes = valid
-        .iter()
-        .map(|vector| (name(vector), encodes_and_decodes(vector)))
-        .chain(
-            decode_only
-                .iter()
-                .chain(invalid)
-                .filter(|vector| !NOT_APPLICABLE.iter().any(|(known, _)| *known == name(vector)))
-                .map(|vector| (name(vector), comes_out_as_recorded(vector))),
-        );
+    let outcomes = valid.iter().map(|vector| (name(vector), encodes_and_decodes(vector))).chain(
+        decode_only
+            .iter()
+            .chain(invalid)
+            .filter(|vector| !NOT_APPLICABLE.iter().any(|(known, _)| *known == name(vector)))
+            .map(|vector| (name(vector), comes_out_as_recorded(vector))),
+    );
     let mut wrong = Vec::new();
     let mut seen = 0;
     for (name, outcome) in outcomes {
@@ -449,11 +373,7 @@ fn socket_io_vectors_come_out_as_recorded_or_are_listed() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(
-        seen,
-        DEVIATIONS.len(),
-        "the table names a vector that is not there, or one twice"
-    );
+    assert_eq!(seen, DEVIATIONS.len(), "the table names a vector that is not there, or one twice");
 }
 
 #[test]

@@ -103,7 +103,7 @@ impl Builder {
         self
     }
 
-    /// Most bytes of a message over WebSocket, of a POST body, and of a packet with its attachments; 1,000,000.
+    /// Most bytes of a message over WebSocket, of a POST body, and of a packet's attachments together; 1,000,000.
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.engine.max_payload = bytes;
         self.config.decoder.max_bytes = bytes;
@@ -161,10 +161,7 @@ impl Builder {
     }
 
     /// Decides on handshakes; the error's text is told to the client.
-    pub fn allow_request<Fut>(
-        mut self,
-        allow: impl Fn(&http::request::Parts) -> Fut + Send + Sync + 'static,
-    ) -> Self
+    pub fn allow_request<Fut>(mut self, allow: impl Fn(&http::request::Parts) -> Fut + Send + Sync + 'static) -> Self
     where
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {

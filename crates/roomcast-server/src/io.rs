@@ -12,7 +12,9 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory};
-use roomcast_engine::{Client as EngineClient, Connection, Engine, EngineConfig, EngineService, ServeOptions, bind, serve};
+use roomcast_engine::{
+    Client as EngineClient, Connection, Engine, EngineConfig, EngineService, ServeOptions, bind, serve,
+};
 use roomcast_protocol::ToArgs;
 use std::convert::Infallible;
 use std::fmt;

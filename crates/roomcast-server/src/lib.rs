@@ -52,5 +52,6 @@ pub use socket::Socket;
 pub use roomcast_adapter::{
     Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, Missing, Room,
 };
+pub use roomcast_engine as engine;
 pub use roomcast_engine::{CloseReason, Cookie, Cors, CorsError, Handshake, PeerAddr, Transport};
 pub use roomcast_protocol::{Args, FromArgs, SocketId, ToArgs};

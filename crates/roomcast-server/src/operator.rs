@@ -88,7 +88,8 @@ impl BroadcastOperator {
 
     /// The sockets, from all servers.
     pub async fn fetch_sockets(&self) -> Answer<Vec<RemoteSocket>> {
-        let Answer { value, missing } = self.namespace.adapter().fetch_sockets(&self.target, self.request_timeout()).await;
+        let Answer { value, missing } =
+            self.namespace.adapter().fetch_sockets(&self.target, self.request_timeout()).await;
         let value = value.into_iter().map(|details| RemoteSocket::new(self.namespace.clone(), details)).collect();
         Answer { value, missing }
     }

@@ -3,9 +3,7 @@
 use crate::ack::Ack;
 use crate::client::Link;
 use crate::error::{AckError, EmitError};
-use crate::handler::{
-    BoxedDisconnect, BoxedEvent, EventHandler, EventName, Outcome, boxed_disconnect, boxed_event,
-};
+use crate::handler::{BoxedDisconnect, BoxedEvent, EventHandler, EventName, Outcome, boxed_disconnect, boxed_event};
 use crate::handshake_json::handshake_json;
 use crate::namespace::Namespace;
 use crate::operator::{BroadcastOperator, Rooms};

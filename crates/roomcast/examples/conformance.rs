@@ -100,13 +100,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
     on_each!(io.of("/guarded"), server);
     let dynamic = io.of_matching(|name| {
-        name.strip_prefix("/dyn-").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
+        name.strip_prefix("/dyn-")
+            .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit()))
     });
     on_each!(dynamic, server);
 
     let host = setting("HOST", "127.0.0.1");
     let port = setting("PORT", "3000");
-    let listener = roomcast_engine::bind(format!("{host}:{port}")).await?;
+    let listener = roomcast_server::engine::bind(format!("{host}:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {

@@ -1,1 +1,63 @@
-fn main() {}
+//! The roomcast program: a Socket.IO server with rooms and a chat page.
+
+mod cli;
+mod events;
+mod log;
+mod page;
+mod shutdown;
+
+use clap::Parser as _;
+use cli::Cli;
+use roomcast_server::{Cors, SocketIo};
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+/// A quiet connection's memory is small pieces; mimalloc packs them tighter than glibc (docs/decisions/0007-allocator.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log::start(cli.log_format);
+    match run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let mut builder = SocketIo::builder().max_connections(cli.max_connections);
+    let origins: Vec<&str> = cli.app_url.iter().map(|origin| origin.trim().trim_end_matches('/')).collect();
+    if !origins.is_empty() {
+        let cors = Cors::origins(&origins).map_err(|error| format!("APP_URL: {error}"))?;
+        builder = builder.cors(cors.credentials(!origins.contains(&"*")));
+    }
+    let io = builder.build();
+    events::serve(&io.of("/"));
+
+    let address = format!("{}:{}", cli.host, cli.port);
+    let listener =
+        roomcast_server::engine::bind((&*cli.host, cli.port)).await.map_err(|error| cannot_listen(&address, &error))?;
+    let local = listener.local_addr()?;
+    let origins = if origins.is_empty() { "its own only".to_owned() } else { origins.join(", ") };
+    tracing::info!(adapter = "memory", %origins, "roomcast {} is ready", env!("CARGO_PKG_VERSION"));
+    tracing::info!("listening on http://{local} (open it in two tabs to chat)");
+    io.serve_with(listener, page::Page, shutdown::requested()).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn cannot_listen(address: &str, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program has the port: stop it, or choose another with --port or PORT",
+        io::ErrorKind::PermissionDenied => "ports under 1024 need privileges: choose a higher one with --port or PORT",
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: see --host or HOST",
+        _ => "see --host and --port",
+    };
+    format!("cannot listen on {address}: {error}; {advice}")
+}

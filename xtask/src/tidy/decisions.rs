@@ -10,27 +10,17 @@ pub(super) const INDEX: &str = "docs/decisions/README.md";
 
 /// `files` are all the repository's; `index` is the text of the index, empty when there is none.
 pub(super) fn check<'a>(files: impl Iterator<Item = &'a str>, index: &str) -> Vec<Finding> {
-    let records: BTreeSet<&str> = files
-        .filter_map(|path| path.strip_prefix(FOLDER))
-        .filter(|name| is_record(name))
-        .collect();
+    let records: BTreeSet<&str> =
+        files.filter_map(|path| path.strip_prefix(FOLDER)).filter(|name| is_record(name)).collect();
     let mut findings = Vec::new();
     let mut numbers = BTreeMap::new();
     for record in &records {
         let path = format!("{FOLDER}{record}");
         if !index.contains(&format!("({record})")) {
-            findings.push(Finding::new(
-                &path,
-                0,
-                format!("has no line in {INDEX}; add one that links to ({record})"),
-            ));
+            findings.push(Finding::new(&path, 0, format!("has no line in {INDEX}; add one that links to ({record})")));
         }
         if let Some(first) = numbers.insert(record.get(..4), record) {
-            findings.push(Finding::new(
-                &path,
-                0,
-                format!("has the number of {first}; give it the next free one"),
-            ));
+            findings.push(Finding::new(&path, 0, format!("has the number of {first}; give it the next free one")));
         }
     }
     for (number, line) in index.lines().enumerate() {
@@ -59,20 +49,13 @@ mod tests {
 
     #[track_caller]
     fn findings(files: &[&str], index: &str) -> Vec<String> {
-        check(files.iter().copied(), index)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        check(files.iter().copied(), index).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn records_and_index_agree() {
-        let files = [
-            "docs/decisions/README.md",
-            "docs/decisions/0001-one.md",
-            "docs/decisions/template.md",
-            "0002-no.md",
-        ];
+        let files =
+            ["docs/decisions/README.md", "docs/decisions/0001-one.md", "docs/decisions/template.md", "0002-no.md"];
         assert_eq!(findings(&files, "- [One](0001-one.md): why\n"), [""; 0]);
     }
 
@@ -80,23 +63,14 @@ mod tests {
     fn a_record_without_a_line_and_a_line_without_a_record_are_found() {
         let found = findings(&["docs/decisions/0001-one.md"], "# Decisions\n- [Two](0002-two.md)\n");
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(
-            found[0].starts_with("docs/decisions/0001-one.md: has no line in"),
-            "{found:?}"
-        );
-        assert!(
-            found[1].starts_with("docs/decisions/README.md:2: links to 0002-two.md"),
-            "{found:?}"
-        );
+        assert!(found[0].starts_with("docs/decisions/0001-one.md: has no line in"), "{found:?}");
+        assert!(found[1].starts_with("docs/decisions/README.md:2: links to 0002-two.md"), "{found:?}");
     }
 
     #[test]
     fn a_number_given_twice_is_found() {
         let files = ["docs/decisions/0001-one.md", "docs/decisions/0001-two.md"];
         let found = findings(&files, "[](0001-one.md) [](0001-two.md)");
-        assert_eq!(
-            found,
-            ["docs/decisions/0001-two.md: has the number of 0001-one.md; give it the next free one"]
-        );
+        assert_eq!(found, ["docs/decisions/0001-two.md: has the number of 0001-one.md; give it the next free one"]);
     }
 }

@@ -10,21 +10,11 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("roomcast-adapter", &["roomcast-protocol"]),
     ("roomcast-redis", &["roomcast-adapter", "roomcast-protocol"]),
     ("roomcast-engine", &["roomcast-protocol"]),
-    (
-        "roomcast-server",
-        &["roomcast-protocol", "roomcast-engine", "roomcast-adapter"],
-    ),
+    ("roomcast-server", &["roomcast-protocol", "roomcast-engine", "roomcast-adapter"]),
     ("roomcast", &["roomcast-server", "roomcast-adapter", "roomcast-redis"]),
     (
         "roomcast-benches",
-        &[
-            "roomcast-protocol",
-            "roomcast-adapter",
-            "roomcast-redis",
-            "roomcast-engine",
-            "roomcast-server",
-            "roomcast",
-        ],
+        &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server", "roomcast"],
     ),
     ("xtask", &[]),
 ];
@@ -34,10 +24,7 @@ const WITHOUT_TOKIO: &str = "roomcast-protocol";
 
 pub(super) fn check(root: &Manifest, members: &[Manifest]) -> Vec<Finding> {
     let names: Vec<&str> = members.iter().filter_map(Manifest::package_name).collect();
-    members
-        .iter()
-        .flat_map(|member| check_member(root, &names, member))
-        .collect()
+    members.iter().flat_map(|member| check_member(root, &names, member)).collect()
 }
 
 fn check_member(root: &Manifest, names: &[&str], member: &Manifest) -> Vec<Finding> {
@@ -46,27 +33,14 @@ fn check_member(root: &Manifest, names: &[&str], member: &Manifest) -> Vec<Findi
     let mut findings = Vec::new();
     let folder = path.trim_end_matches("/Cargo.toml");
     if folder.strip_prefix("crates/").is_some_and(|folder| folder != name) {
-        findings.push(Finding::new(
-            path,
-            0,
-            format!("package `{name}` must be in a folder of its name"),
-        ));
+        findings.push(Finding::new(path, 0, format!("package `{name}` must be in a folder of its name")));
     }
-    let allowed = IMPORTS
-        .iter()
-        .find(|(package, _)| *package == name)
-        .map(|(_, allowed)| *allowed);
+    let allowed = IMPORTS.iter().find(|(package, _)| *package == name).map(|(_, allowed)| *allowed);
     if allowed.is_none() {
         let message = format!("package `{name}` has no row in the import table; add one to xtask/src/tidy/imports.rs");
         findings.push(Finding::new(path, 0, message));
     }
-    for Dependency {
-        key,
-        kind,
-        inherits,
-        line,
-    } in member.dependencies()
-    {
+    for Dependency { key, kind, inherits, line } in member.dependencies() {
         // A crate turns its own features on for its tests by a path to itself; with a version it could not be published.
         let itself = kind == Kind::Dev && key == name;
         if !inherits && !itself {
@@ -104,32 +78,19 @@ mod tests {
     #[track_caller]
     fn findings(name: &str, dependencies: &str) -> Vec<String> {
         let manifest = |name: &str, rest: &str| {
-            let folder = if name.starts_with("roomcast") && name != "roomcast-benches" {
-                "crates/"
-            } else {
-                ""
-            };
-            Manifest::parse(
-                &format!("{folder}{name}/Cargo.toml"),
-                &format!("[package]\nname = \"{name}\"\n{rest}"),
-            )
+            let folder = if name.starts_with("roomcast") && name != "roomcast-benches" { "crates/" } else { "" };
+            Manifest::parse(&format!("{folder}{name}/Cargo.toml"), &format!("[package]\nname = \"{name}\"\n{rest}"))
         };
         let others = IMPORTS.iter().map(|(other, _)| *other).filter(|other| *other != name);
         let mut members: Vec<Manifest> = others.map(|other| manifest(other, "")).collect();
         members.push(manifest(name, dependencies));
-        check(&Manifest::parse("Cargo.toml", ROOT), &members)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        check(&Manifest::parse("Cargo.toml", ROOT), &members).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn edges_of_the_table_pass() {
         for (name, allowed) in IMPORTS {
-            let lines: String = allowed
-                .iter()
-                .map(|package| format!("{package}.workspace = true\n"))
-                .collect();
+            let lines: String = allowed.iter().map(|package| format!("{package}.workspace = true\n")).collect();
             assert_eq!(findings(name, &format!("[dependencies]\n{lines}")), [""; 0]);
         }
     }
@@ -137,71 +98,32 @@ mod tests {
     #[test]
     fn every_other_edge_fails() {
         for (name, allowed) in IMPORTS {
-            for (other, _) in IMPORTS
-                .iter()
-                .filter(|(other, _)| other != name && !allowed.contains(other))
-            {
+            for (other, _) in IMPORTS.iter().filter(|(other, _)| other != name && !allowed.contains(other)) {
                 let found = findings(name, &format!("[dependencies]\n{other}.workspace = true"));
                 assert_eq!(found.len(), 1, "{name} -> {other}: {found:?}");
-                assert!(
-                    found[0].contains(&format!("`{name}` must not import `{other}`")),
-                    "{found:?}"
-                );
+                assert!(found[0].contains(&format!("`{name}` must not import `{other}`")), "{found:?}");
             }
         }
     }
 
     #[test]
     fn a_build_dependency_counts_a_dev_dependency_does_not_and_a_new_name_hides_nothing() {
-        assert_eq!(
-            findings(
-                "roomcast-engine",
-                "[build-dependencies]\nroomcast-server.workspace = true"
-            )
-            .len(),
-            1
-        );
-        assert_eq!(
-            findings(
-                "roomcast-engine",
-                "[dev-dependencies]\nroomcast-server.workspace = true"
-            ),
-            [""; 0]
-        );
-        assert_eq!(
-            findings("roomcast-engine", "[dependencies]\nhidden.workspace = true").len(),
-            1
-        );
+        assert_eq!(findings("roomcast-engine", "[build-dependencies]\nroomcast-server.workspace = true").len(), 1);
+        assert_eq!(findings("roomcast-engine", "[dev-dependencies]\nroomcast-server.workspace = true"), [""; 0]);
+        assert_eq!(findings("roomcast-engine", "[dependencies]\nhidden.workspace = true").len(), 1);
     }
 
     #[test]
     fn the_protocol_has_no_tokio() {
-        assert_eq!(
-            findings("roomcast-protocol", "[dependencies]\ntokio.workspace = true").len(),
-            1
-        );
-        assert_eq!(
-            findings("roomcast-protocol", "[dependencies]\nsneaky.workspace = true").len(),
-            1
-        );
-        assert_eq!(
-            findings("roomcast-protocol", "[dev-dependencies]\ntokio.workspace = true"),
-            [""; 0]
-        );
-        assert_eq!(
-            findings("roomcast-engine", "[dependencies]\ntokio.workspace = true"),
-            [""; 0]
-        );
+        assert_eq!(findings("roomcast-protocol", "[dependencies]\ntokio.workspace = true").len(), 1);
+        assert_eq!(findings("roomcast-protocol", "[dependencies]\nsneaky.workspace = true").len(), 1);
+        assert_eq!(findings("roomcast-protocol", "[dev-dependencies]\ntokio.workspace = true"), [""; 0]);
+        assert_eq!(findings("roomcast-engine", "[dependencies]\ntokio.workspace = true"), [""; 0]);
     }
 
     #[test]
     fn a_version_in_a_member_fails_for_every_kind() {
-        for table in [
-            "dependencies",
-            "dev-dependencies",
-            "build-dependencies",
-            "target.'cfg(unix)'.dependencies",
-        ] {
+        for table in ["dependencies", "dev-dependencies", "build-dependencies", "target.'cfg(unix)'.dependencies"] {
             let found = findings("roomcast-engine", &format!("[{table}]\nbytes = \"1\""));
             assert_eq!(
                 found,
@@ -216,27 +138,14 @@ mod tests {
     #[test]
     fn only_tests_may_use_their_own_crate_by_path() {
         let itself = "roomcast-engine = { path = \".\", features = [\"testkit\"] }";
-        assert_eq!(
-            findings("roomcast-engine", &format!("[dev-dependencies]\n{itself}")),
-            [""; 0]
-        );
-        assert_eq!(
-            findings("roomcast-engine", &format!("[dependencies]\n{itself}")).len(),
-            2
-        );
-        assert_eq!(
-            findings("roomcast-server", &format!("[dev-dependencies]\n{itself}")).len(),
-            1
-        );
+        assert_eq!(findings("roomcast-engine", &format!("[dev-dependencies]\n{itself}")), [""; 0]);
+        assert_eq!(findings("roomcast-engine", &format!("[dependencies]\n{itself}")).len(), 2);
+        assert_eq!(findings("roomcast-server", &format!("[dev-dependencies]\n{itself}")).len(), 1);
     }
 
     #[test]
     fn a_package_outside_the_table_and_one_in_a_wrong_folder_fail() {
-        assert!(
-            findings("roomcast-nats", "")
-                .iter()
-                .any(|finding| finding.contains("no row in the import table"))
-        );
+        assert!(findings("roomcast-nats", "").iter().any(|finding| finding.contains("no row in the import table")));
         let misplaced = Manifest::parse("crates/engine/Cargo.toml", "[package]\nname = \"roomcast-engine\"");
         let found = check(&Manifest::parse("Cargo.toml", ROOT), &[misplaced]);
         assert_eq!(found.len(), 1, "{found:?}");

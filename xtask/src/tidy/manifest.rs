@@ -43,18 +43,10 @@ impl Manifest {
             if let Some(header) = statement.strip_prefix('[') {
                 section = keys(header.trim_start_matches('[').trim_end_matches(']'));
             } else if let [key, value] = split(statement, '=', 2).as_slice() {
-                flatten(
-                    [section.as_slice(), &keys(key)].concat(),
-                    value.trim(),
-                    line,
-                    &mut entries,
-                );
+                flatten([section.as_slice(), &keys(key)].concat(), value.trim(), line, &mut entries);
             }
         }
-        Manifest {
-            path: path.to_owned(),
-            entries,
-        }
+        Manifest { path: path.to_owned(), entries }
     }
 
     pub(super) fn path(&self) -> &str {
@@ -81,10 +73,7 @@ impl Manifest {
         if let Some(renamed) = self.value(&["workspace", "dependencies", key, "package"]) {
             return Some(renamed);
         }
-        self.entries
-            .iter()
-            .any(|entry| starts_with(&entry.path, &of_key))
-            .then_some(key)
+        self.entries.iter().any(|entry| starts_with(&entry.path, &of_key)).then_some(key)
     }
 
     /// The dependencies of a package, in the order of the file.
@@ -102,27 +91,16 @@ impl Manifest {
                 _ => continue,
             };
             let inherits = properties == ["workspace"] && entry.value == "true";
-            match found
-                .iter_mut()
-                .find(|dependency| dependency.key == *key && dependency.kind == kind)
-            {
+            match found.iter_mut().find(|dependency| dependency.key == *key && dependency.kind == kind) {
                 Some(dependency) => dependency.inherits |= inherits,
-                None => found.push(Dependency {
-                    key: key.clone(),
-                    kind,
-                    inherits,
-                    line: entry.line,
-                }),
+                None => found.push(Dependency { key: key.clone(), kind, inherits, line: entry.line }),
             }
         }
         found
     }
 
     fn value(&self, path: &[&str]) -> Option<&str> {
-        self.entries
-            .iter()
-            .find(|entry| entry.path == path)
-            .map(|entry| unquoted(&entry.value))
+        self.entries.iter().find(|entry| entry.path == path).map(|entry| unquoted(&entry.value))
     }
 }
 
@@ -134,11 +112,7 @@ fn starts_with(path: &[String], start: &[&str]) -> bool {
 fn flatten(path: Vec<String>, value: &str, line: usize, entries: &mut Vec<Entry>) {
     let fields = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     let Some(fields) = fields.filter(|fields| !fields.trim().is_empty()) else {
-        entries.push(Entry {
-            path,
-            value: value.to_owned(),
-            line,
-        });
+        entries.push(Entry { path, value: value.to_owned(), line });
         return;
     };
     for field in split(fields, ',', usize::MAX) {
@@ -215,10 +189,7 @@ fn outside_strings(text: &str, mut visit: impl FnMut(usize, char)) {
 
 /// `a."b.c".d` as its three parts.
 fn keys(dotted: &str) -> Vec<String> {
-    split(dotted.trim(), '.', usize::MAX)
-        .into_iter()
-        .map(|key| unquoted(key.trim()).to_owned())
-        .collect()
+    split(dotted.trim(), '.', usize::MAX).into_iter().map(|key| unquoted(key.trim()).to_owned()).collect()
 }
 
 fn unquoted(text: &str) -> &str {
@@ -233,37 +204,22 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &[(&str, Kind, bool, usize)]) {
         let found = Manifest::parse("Cargo.toml", text).dependencies();
-        let found: Vec<_> = found
-            .iter()
-            .map(|it| (it.key.as_str(), it.kind, it.inherits, it.line))
-            .collect();
+        let found: Vec<_> = found.iter().map(|it| (it.key.as_str(), it.kind, it.inherits, it.line)).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn a_dependency_is_found_in_every_form() {
         check("[dependencies]\na.workspace = true", &[("a", Kind::Normal, true, 2)]);
-        check(
-            "[dependencies]\na = { workspace = true, features = [\"x\"] }",
-            &[("a", Kind::Normal, true, 2)],
-        );
+        check("[dependencies]\na = { workspace = true, features = [\"x\"] }", &[("a", Kind::Normal, true, 2)]);
         check("[dependencies.a]\nworkspace = true", &[("a", Kind::Normal, true, 2)]);
         check("[dependencies]\n'a' = \"1.0\" # no\n", &[("a", Kind::Normal, false, 2)]);
-        check(
-            "[dependencies]\na = { version = \"1\", workspace = false }",
-            &[("a", Kind::Normal, false, 2)],
-        );
+        check("[dependencies]\na = { version = \"1\", workspace = false }", &[("a", Kind::Normal, false, 2)]);
         check("[dependencies]\na = {}", &[("a", Kind::Normal, false, 2)]);
         check("[build-dependencies]\na = \"1\"", &[("a", Kind::Normal, false, 2)]);
         check("[dev-dependencies]\na.workspace = true", &[("a", Kind::Dev, true, 2)]);
-        check(
-            "[target.'cfg(any(unix, a = \"b.c\"))'.dependencies]\na = \"1\"",
-            &[("a", Kind::Normal, false, 2)],
-        );
-        check(
-            "[target.\"cfg(unix)\".dependencies.a]\nworkspace = true",
-            &[("a", Kind::Normal, true, 2)],
-        );
+        check("[target.'cfg(any(unix, a = \"b.c\"))'.dependencies]\na = \"1\"", &[("a", Kind::Normal, false, 2)]);
+        check("[target.\"cfg(unix)\".dependencies.a]\nworkspace = true", &[("a", Kind::Normal, true, 2)]);
     }
 
     #[test]

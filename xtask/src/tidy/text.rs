@@ -9,9 +9,7 @@ const MOST_LINES: usize = 700;
 const USUAL_LINES: usize = 400;
 
 /// Formats in which a tab or a trailing blank is noise. JSON and test vectors are data, written by other programs.
-const WRITTEN_BY_HAND: &[&str] = &[
-    "rs", "md", "toml", "mjs", "js", "cjs", "html", "css", "sh", "yml", "yaml",
-];
+const WRITTEN_BY_HAND: &[&str] = &["rs", "md", "toml", "mjs", "js", "cjs", "html", "css", "sh", "yml", "yaml"];
 
 /// Macros of unfinished work. In pieces, as this file is checked too.
 const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("dbg", "!(")];
@@ -54,9 +52,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             }
         }
         for folder in MACHINE_FOLDERS.iter().filter(|folder| names_folder(line, folder)) {
-            add(format!(
-                "names {folder}, a folder of one machine; write the path from the repository's root"
-            ));
+            add(format!("names {folder}, a folder of one machine; write the path from the repository's root"));
         }
     }
     findings
@@ -83,10 +79,7 @@ fn length(path: &str, text: &str) -> Option<Finding> {
         return Some(Finding::new(path, 0, message));
     }
     let message = format!("has {lines} lines, more than the usual {USUAL_LINES}; is there a second noun in it?");
-    (lines > USUAL_LINES).then(|| Finding {
-        warning: true,
-        ..Finding::new(path, 0, message)
-    })
+    (lines > USUAL_LINES).then(|| Finding { warning: true, ..Finding::new(path, 0, message) })
 }
 
 /// Whether `folder` stands in `line` as the start of an absolute path, not inside a longer path or an address.
@@ -112,22 +105,13 @@ mod tests {
     #[track_caller]
     fn one(path: &str, text: &str, expected: &str) {
         let found = findings(path, text);
-        assert!(
-            found.len() == 1 && found[0].contains(expected),
-            "{found:?} should be one with {expected:?}"
-        );
+        assert!(found.len() == 1 && found[0].contains(expected), "{found:?} should be one with {expected:?}");
     }
 
     #[test]
     fn a_good_file_has_no_finding() {
-        assert_eq!(
-            findings("crates/a/src/lib.rs", "//! What it is.\n\nfn main() {}\n"),
-            [""; 0]
-        );
-        assert_eq!(
-            findings("crates/a/src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n"),
-            [""; 0]
-        );
+        assert_eq!(findings("crates/a/src/lib.rs", "//! What it is.\n\nfn main() {}\n"), [""; 0]);
+        assert_eq!(findings("crates/a/src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n"), [""; 0]);
     }
 
     #[test]
@@ -162,11 +146,7 @@ mod tests {
 
     #[test]
     fn unfinished_work_and_tests_not_run_are_found() {
-        one(
-            "crates/a/tests/b.rs",
-            concat!("    todo", "!(\"later\")\n"),
-            "has `todo!`",
-        );
+        one("crates/a/tests/b.rs", concat!("    todo", "!(\"later\")\n"), "has `todo!`");
         one("xtask/src/b.rs", concat!("let a = dbg", "!(b);\n"), "has `dbg!`");
         one("xtask/src/b.rs", concat!("    #[", "ignore = \"slow\"]\n"), "not run");
         assert_eq!(findings("docs/a.md", concat!("todo", "!()\n")), [""; 0]);

@@ -44,10 +44,7 @@ enum State {
 }
 
 impl State {
-    const BETWEEN_FRAMES: Self = Self::Header {
-        bytes: [0; MAX_CLIENT_HEADER],
-        len: 0,
-    };
+    const BETWEEN_FRAMES: Self = Self::Header { bytes: [0; MAX_CLIENT_HEADER], len: 0 };
 }
 
 /// What the header says about a frame, less the payload that was already taken.
@@ -90,11 +87,7 @@ struct Complete<'i> {
 impl FrameDecoder {
     /// A decoder for the bytes that follow the opening handshake.
     pub fn new(limits: FrameLimits) -> Self {
-        Self {
-            limits,
-            state: State::BETWEEN_FRAMES,
-            unfinished: None,
-        }
+        Self { limits, state: State::BETWEEN_FRAMES, unfinished: None }
     }
 
     /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that more
@@ -121,15 +114,10 @@ impl FrameDecoder {
         };
         let payload: &'a [u8] = match payload {
             Some(lent) => lent,
-            None => self
-                .unfinished
-                .as_deref()
-                .map_or(&[], |unfinished| unfinished.payload(opcode)),
+            None => self.unfinished.as_deref().map_or(&[], |unfinished| unfinished.payload(opcode)),
         };
         let message = match opcode {
-            Opcode::Text => str::from_utf8(payload)
-                .map(Message::Text)
-                .map_err(|_| FrameError::InvalidText),
+            Opcode::Text => str::from_utf8(payload).map(Message::Text).map_err(|_| FrameError::InvalidText),
             Opcode::Binary => Ok(Message::Binary(payload)),
             Opcode::Ping => Ok(Message::Ping(payload)),
             Opcode::Pong => Ok(Message::Pong(payload)),
@@ -144,10 +132,7 @@ impl FrameDecoder {
 
     /// Whether nothing is buffered: no part of a frame and no part of a message.
     pub fn is_idle(&self) -> bool {
-        let message_open = self
-            .unfinished
-            .as_deref()
-            .is_some_and(|unfinished| unfinished.message.is_some());
+        let message_open = self.unfinished.as_deref().is_some_and(|unfinished| unfinished.message.is_some());
         match self.state {
             State::Header { len, .. } => len == 0 && !message_open,
             State::Payload(_) => false,
@@ -159,10 +144,7 @@ impl FrameDecoder {
     /// Bytes of heap held at the moment; 0 when idle after a [`decode`](Self::decode) that returned `None`.
     pub fn heap_bytes(&self) -> usize {
         self.unfinished.as_deref().map_or(0, |unfinished| {
-            let message = unfinished
-                .message
-                .as_ref()
-                .map_or(0, |message| message.bytes.capacity());
+            let message = unfinished.message.as_ref().map_or(0, |message| message.bytes.capacity());
             UNFINISHED_BYTES + message + unfinished.control.capacity()
         })
     }
@@ -210,15 +192,8 @@ impl FrameDecoder {
 
             let is_whole = chunk.len() == frame.remaining && frame.fin && !self.has_stored_part_of(&frame);
             if let (Some(opcode), true) = (frame.opcode, is_whole) {
-                self.state = if opcode == Opcode::Close {
-                    State::Closed
-                } else {
-                    State::BETWEEN_FRAMES
-                };
-                return Ok(Some(Complete {
-                    opcode,
-                    payload: Some(chunk),
-                }));
+                self.state = if opcode == Opcode::Close { State::Closed } else { State::BETWEEN_FRAMES };
+                return Ok(Some(Complete { opcode, payload: Some(chunk) }));
             }
 
             let opcode = self.store(&frame, chunk)?;
@@ -230,11 +205,7 @@ impl FrameDecoder {
             }
             if frame.fin {
                 self.check_stored(opcode)?;
-                self.state = if opcode == Opcode::Close {
-                    State::Closed
-                } else {
-                    State::Delivered(opcode)
-                };
+                self.state = if opcode == Opcode::Close { State::Closed } else { State::Delivered(opcode) };
                 return Ok(Some(Complete { opcode, payload: None }));
             }
             self.state = State::BETWEEN_FRAMES;
@@ -263,10 +234,7 @@ impl FrameDecoder {
         }
         // A header is at most MAX_CLIENT_HEADER bytes, so an incomplete one means that all of the input was copied.
         take_front(input, new);
-        self.state = State::Header {
-            bytes,
-            len: (kept + new) as u8,
-        };
+        self.state = State::Header { bytes, len: (kept + new) as u8 };
         Ok(None)
     }
 
@@ -289,10 +257,7 @@ impl FrameDecoder {
             0xa => Some(Opcode::Pong),
             unknown => return Err(FrameError::UnknownOpcode(unknown)),
         };
-        let open = self
-            .unfinished
-            .as_deref()
-            .and_then(|unfinished| unfinished.message.as_ref());
+        let open = self.unfinished.as_deref().and_then(|unfinished| unfinished.message.as_ref());
         let is_control = opcode.is_some_and(Opcode::is_control);
         match (opcode, open) {
             (Some(_), _) if is_control => {
@@ -352,15 +317,7 @@ impl FrameDecoder {
         let Some((&mask, rest)) = rest.split_first_chunk() else {
             return Ok(None);
         };
-        Ok(Some((
-            Frame {
-                opcode,
-                fin,
-                mask,
-                remaining,
-            },
-            bytes.len() - rest.len(),
-        )))
+        Ok(Some((Frame { opcode, fin, mask, remaining }, bytes.len() - rest.len())))
     }
 
     /// Whether a part of this frame's message is in `unfinished`. A continuation always has one, even an empty one.
@@ -390,11 +347,7 @@ impl FrameDecoder {
             bytes: Vec::new(),
             checked: 0,
         });
-        let end = if frame.fin {
-            message.bytes.len() + frame.remaining
-        } else {
-            max_payload
-        };
+        let end = if frame.fin { message.bytes.len() + frame.remaining } else { max_payload };
         append(&mut message.bytes, chunk, end);
         if chunk.len() == frame.remaining {
             // Counted at its end, which each frame reaches once. 1,024 of them cannot overflow, and `parse_header`
@@ -434,11 +387,7 @@ impl fmt::Debug for FrameDecoder {
 
 impl Unfinished {
     fn payload(&self, opcode: Opcode) -> &[u8] {
-        if opcode.is_control() {
-            &self.control
-        } else {
-            self.message.as_ref().map_or(&[], |message| &message.bytes)
-        }
+        if opcode.is_control() { &self.control } else { self.message.as_ref().map_or(&[], |message| &message.bytes) }
     }
 }
 
@@ -488,11 +437,7 @@ fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
 
 fn parse_close(payload: &[u8]) -> Result<Option<(u16, &str)>, FrameError> {
     let Some((code, reason)) = payload.split_first_chunk() else {
-        return if payload.is_empty() {
-            Ok(None)
-        } else {
-            Err(FrameError::CloseTooShort)
-        };
+        return if payload.is_empty() { Ok(None) } else { Err(FrameError::CloseTooShort) };
     };
     let code = u16::from_be_bytes(*code);
     if !is_sendable_close_code(code) {
@@ -538,22 +483,13 @@ mod tests {
 
     #[test]
     fn text_is_looked_at_once() {
-        let mut message = OpenMessage {
-            opcode: Opcode::Text,
-            fragments: 0,
-            bytes: Vec::new(),
-            checked: 0,
-        };
+        let mut message = OpenMessage { opcode: Opcode::Text, fragments: 0, bytes: Vec::new(), checked: 0 };
         for &byte in "\u{20ac}".repeat(100).as_bytes() {
             message.bytes.push(byte);
             assert_eq!(message.check_text(), Ok(()));
             assert!(message.bytes.len() - message.checked <= 3);
         }
-        let mut message = OpenMessage {
-            bytes: Vec::new(),
-            checked: 0,
-            ..message
-        };
+        let mut message = OpenMessage { bytes: Vec::new(), checked: 0, ..message };
         message.bytes.extend(b"0123456789\xe2\x82");
         assert_eq!(message.check_text(), Ok(()));
         assert_eq!(message.checked, 10);

@@ -103,10 +103,7 @@ fn messages_of_one_frame() {
     let close = close_payload(1001, b"gone");
     for (bytes, expected) in [
         (last(TEXT, b""), text("")),
-        (
-            last(TEXT, "h\u{e9}llo \u{1f600}".as_bytes()),
-            text("h\u{e9}llo \u{1f600}"),
-        ),
+        (last(TEXT, "h\u{e9}llo \u{1f600}".as_bytes()), text("h\u{e9}llo \u{1f600}")),
         (last(BINARY, b""), Owned::Binary(vec![])),
         (last(BINARY, &[0xff, 0, 0xfe]), Owned::Binary(vec![0xff, 0, 0xfe])),
         (last(PING, b"1"), Owned::Ping(b"1".to_vec())),
@@ -124,11 +121,7 @@ fn messages_of_one_frame() {
 fn lengths_at_the_borders_of_the_three_forms() {
     for len in [0, 1, 7, 8, 9, 125, 126, 127, 65_535, 65_536, 65_537, MAX_PAYLOAD] {
         let payload: Vec<u8> = (0..len).map(|at| at as u8).collect();
-        assert_eq!(
-            decode_all(&last(BINARY, &payload)),
-            Ok(vec![Owned::Binary(payload)]),
-            "{len}"
-        );
+        assert_eq!(decode_all(&last(BINARY, &payload)), Ok(vec![Owned::Binary(payload)]), "{len}");
     }
 }
 
@@ -142,9 +135,7 @@ fn pongs_echo_pings_of_every_length() {
             let mut decoder = FrameDecoder::new(FrameLimits::default());
             let mut received = feed(&mut decoder, &ping[..cut]).expect("valid");
             received.extend(feed(&mut decoder, &ping[cut..]).expect("valid"));
-            let [Owned::Ping(echo)] = &received[..] else {
-                panic!("one ping, not {received:?}")
-            };
+            let [Owned::Ping(echo)] = &received[..] else { panic!("one ping, not {received:?}") };
             let mut pong = Vec::new();
             push_frame(&mut pong, Opcode::Pong, echo);
             assert_eq!(pong[..2], [0x8a, len as u8]);
@@ -193,9 +184,7 @@ fn a_message_is_lent_although_its_header_came_before() {
         let mut rest = frame[cut..].to_vec();
         let range = rest.as_ptr_range();
         let mut input = &mut rest[..];
-        let Ok(Some(Message::Text(text))) = decoder.decode(&mut input) else {
-            panic!("cut {cut}")
-        };
+        let Ok(Some(Message::Text(text))) = decoder.decode(&mut input) else { panic!("cut {cut}") };
         assert_eq!(text, "hello");
         assert!(range.contains(&text.as_ptr()));
     }
@@ -227,10 +216,7 @@ fn a_ping_in_parts_between_fragments_leaves_the_message_alone() {
     let ping = last(PING, b"0123456789");
     assert_eq!(feed(&mut decoder, &ping[..9]), Ok(vec![]));
     assert!(decoder.heap_bytes() > with_message);
-    assert_eq!(
-        feed(&mut decoder, &ping[9..]),
-        Ok(vec![Owned::Ping(b"0123456789".to_vec())])
-    );
+    assert_eq!(feed(&mut decoder, &ping[9..]), Ok(vec![Owned::Ping(b"0123456789".to_vec())]));
     assert_eq!(decoder.heap_bytes(), with_message, "the ping's bytes are released");
     let mut whole = ping.clone();
     assert_eq!(feed(&mut decoder, &whole[..9]), Ok(vec![]));
@@ -238,10 +224,7 @@ fn a_ping_in_parts_between_fragments_leaves_the_message_alone() {
     assert!(matches!(decoder.decode(&mut input), Ok(Some(Message::Ping(_)))));
     assert!(!decoder.is_idle(), "the message is still open");
     assert_eq!(feed(&mut decoder, &last(PONG, b"")), Ok(vec![Owned::Pong(vec![])]));
-    assert_eq!(
-        feed(&mut decoder, &last(CONTINUATION, b"two")),
-        Ok(vec![text("one two")])
-    );
+    assert_eq!(feed(&mut decoder, &last(CONTINUATION, b"two")), Ok(vec![text("one two")]));
     assert_eq!(decoder.heap_bytes(), 0);
 
     // Without a message around it nothing is left.
@@ -254,10 +237,7 @@ fn a_ping_in_parts_between_fragments_leaves_the_message_alone() {
     assert_eq!(decoder.heap_bytes(), 0);
     assert_eq!(feed(&mut decoder, &ping[..9]), Ok(vec![]));
     assert!(!decoder.is_idle());
-    assert_eq!(
-        feed(&mut decoder, &ping[9..]),
-        Ok(vec![Owned::Ping(b"0123456789".to_vec())])
-    );
+    assert_eq!(feed(&mut decoder, &ping[9..]), Ok(vec![Owned::Ping(b"0123456789".to_vec())]));
     assert_eq!(decoder.heap_bytes(), 0);
 }
 
@@ -266,10 +246,7 @@ fn stored_bytes_grow_with_what_arrives_and_stop_at_the_limit() {
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     let half = MAX_PAYLOAD / 2 + 1;
     let mut stored = 0;
-    let stream = [
-        part(BINARY, &vec![1; half]),
-        last(CONTINUATION, &vec![2; MAX_PAYLOAD - half]),
-    ];
+    let stream = [part(BINARY, &vec![1; half]), last(CONTINUATION, &vec![2; MAX_PAYLOAD - half])];
     for (number, frame) in stream.iter().enumerate() {
         let mut header_left = [8 + 6, 8 + 6][number];
         for chunk in frame.chunks(1460) {

@@ -98,32 +98,23 @@ impl Js {
     /// Puts attachments where their placeholders are, as socket.io-parser does; a fraction for a number names none.
     pub(crate) fn filled(self, attachments: &[impl AsRef<[u8]>]) -> Self {
         if self.get("_placeholder") == Some(&Self::Bool(true)) {
-            let number = self
-                .get("num")
-                .and_then(Self::double)
-                .filter(|number| number.fract() == 0.0);
+            let number = self.get("num").and_then(Self::double).filter(|number| number.fract() == 0.0);
             if let Some(bytes) = number.and_then(|number| attachments.get(number as usize)) {
                 return Self::Binary(bytes.as_ref().to_vec());
             }
         }
         match self {
             Self::Array(items) => Self::Array(items.into_iter().map(|item| item.filled(attachments)).collect()),
-            Self::Object(members) => Self::Object(
-                members
-                    .into_iter()
-                    .map(|(key, value)| (key, value.filled(attachments)))
-                    .collect(),
-            ),
+            Self::Object(members) => {
+                Self::Object(members.into_iter().map(|(key, value)| (key, value.filled(attachments))).collect())
+            }
             other => other,
         }
     }
 }
 
 pub(crate) fn unhex(hex: &str) -> Vec<u8> {
-    (0..hex.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
-        .collect()
+    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
 /// As `JSON.stringify`: members that are `undefined` are dropped, elements that are become `null`. Bytes go through
@@ -246,9 +237,7 @@ impl Reader<'_> {
     }
 
     fn number(&mut self) -> Option<Js> {
-        let end = self
-            .rest
-            .find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'));
+        let end = self.rest.find(|c: char| !matches!(c, '0'..='9' | '+' | '-' | '.' | 'e' | 'E'));
         let (number, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
         let unsigned = number.strip_prefix('-').unwrap_or(number);
         let digits = unsigned.find(|c: char| !c.is_ascii_digit()).unwrap_or(unsigned.len());

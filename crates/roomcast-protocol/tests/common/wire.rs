@@ -22,19 +22,11 @@ pub(crate) struct Decoded {
 
 impl From<Received<'_>> for Decoded {
     fn from(received: Received<'_>) -> Self {
-        let new = |kind, namespace: &str, id, data| Self {
-            kind,
-            namespace: namespace.to_owned(),
-            id,
-            data,
-        };
+        let new = |kind, namespace: &str, id, data| Self { kind, namespace: namespace.to_owned(), id, data };
         match received {
-            Received::Connect { namespace, auth } => new(
-                0,
-                namespace,
-                None,
-                auth.map(|auth| js::parse(auth).unwrap()).into_iter().collect(),
-            ),
+            Received::Connect { namespace, auth } => {
+                new(0, namespace, None, auth.map(|auth| js::parse(auth).unwrap()).into_iter().collect())
+            }
             Received::Disconnect { namespace } => new(1, namespace, None, Vec::new()),
             Received::Event { namespace, id, event } => {
                 let mut data = vec![Js::string(&event.name)];
@@ -49,9 +41,7 @@ impl From<Received<'_>> for Decoded {
 
 /// Arguments as values, attachments in their places.
 pub(crate) fn values(args: ArgsRef<'_>) -> Vec<Js> {
-    args.iter()
-        .map(|raw| js::parse(raw).unwrap().filled(args.attachments))
-        .collect()
+    args.iter().map(|raw| js::parse(raw).unwrap().filled(args.attachments)).collect()
 }
 
 /// Gives the decoder one frame, through the Engine.IO packet around it.
@@ -69,9 +59,7 @@ fn decode_engine(decoder: &mut Decoder, packet: &EnginePacket<'_>) -> Result<Opt
         EngineData::Text(text) => decoder.text(text),
         EngineData::Binary(bytes) => decoder.binary(bytes),
     };
-    received
-        .map(|received| received.map(Decoded::from))
-        .map_err(|error| error.to_string())
+    received.map(|received| received.map(Decoded::from)).map_err(|error| error.to_string())
 }
 
 /// The three ways a packet travels, each read back into frames with the packets' own text and bytes.
@@ -96,10 +84,7 @@ impl Ways {
     pub(crate) fn decoded(&self, decoder: impl Fn() -> Decoder) -> [Vec<Decoded>; 3] {
         let from_frames = |frames: &[Frame]| {
             let mut decoder = decoder();
-            frames
-                .iter()
-                .filter_map(|frame| decode(&mut decoder, frame).unwrap())
-                .collect()
+            frames.iter().filter_map(|frame| decode(&mut decoder, frame).unwrap()).collect()
         };
         let mut polling_decoder = decoder();
         let from_polling = Payload::new(&self.polling)

@@ -80,10 +80,7 @@ fn declared_lengths_are_checked_before_anything_is_stored() {
 
 #[test]
 fn the_limit_counts_all_fragments_and_no_control_frames() {
-    let limits = FrameLimits {
-        max_payload: 10,
-        ..FrameLimits::default()
-    };
+    let limits = FrameLimits { max_payload: 10, ..FrameLimits::default() };
     let decode = |frames: &[Vec<u8>]| feed(&mut FrameDecoder::new(limits), &frames.concat());
 
     assert_eq!(decode(&[last(TEXT, b"0123456789")]), Ok(vec![text("0123456789")]));
@@ -95,20 +92,13 @@ fn the_limit_counts_all_fragments_and_no_control_frames() {
     let past = [part(TEXT, b"01234"), ping, last(CONTINUATION, b"56789a")];
     assert_eq!(decode(&past), Err(FrameError::MessageTooLong));
 
-    let full = [
-        part(TEXT, b"0123456789"),
-        part(CONTINUATION, b""),
-        last(CONTINUATION, b""),
-    ];
+    let full = [part(TEXT, b"0123456789"), part(CONTINUATION, b""), last(CONTINUATION, b"")];
     assert_eq!(decode(&full), Ok(vec![text("0123456789")]));
     // Each message has the limit for itself.
     let two = [last(TEXT, b"0123456789"), last(TEXT, b"9876543210")];
     assert_eq!(decode(&two), Ok(vec![text("0123456789"), text("9876543210")]));
 
-    let nothing = FrameLimits {
-        max_payload: 0,
-        ..FrameLimits::default()
-    };
+    let nothing = FrameLimits { max_payload: 0, ..FrameLimits::default() };
     let decode = |frame: &[u8]| feed(&mut FrameDecoder::new(nothing), frame);
     assert_eq!(decode(&last(TEXT, b"")), Ok(vec![text("")]));
     assert_eq!(decode(&last(TEXT, b"0")), Err(FrameError::MessageTooLong));
@@ -140,10 +130,7 @@ fn the_number_of_fragments_is_limited() {
     assert_eq!(texts(&twice, limits), Ok(vec![text("end"), text("end")]));
 
     for max_fragments in [0, 1] {
-        let limits = FrameLimits {
-            max_fragments,
-            ..limits
-        };
+        let limits = FrameLimits { max_fragments, ..limits };
         assert_eq!(texts(&last(TEXT, b"whole"), limits), Ok(vec![text("whole")]));
         assert_eq!(texts(&message(2), limits), Err(FrameError::TooManyFragments));
     }
