@@ -36,8 +36,12 @@ const LEFT_OUT: usize = 10;
 pub fn broadcasts<A: Adapter + ?Sized>(criterion: &mut Criterion, name: &str, make: impl Fn() -> Arc<A>) {
     for target in ["everyone", "one_room", "eight_rooms", "room_with_except"] {
         let mut group = criterion.benchmark_group(format!("{name}/{target}"));
-        // 60 cases: a second and a half for each keeps the whole at two minutes.
-        group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(20);
+        // 60 cases: a second and a half for each, and little bootstrapping, keep the whole at about two minutes.
+        group
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(1))
+            .sample_size(20)
+            .nresamples(10_000);
         for sockets in SOCKETS {
             let namespace = Namespace::new(make(), sockets);
             let target = namespace.target(target);

@@ -11,7 +11,8 @@ mod linked;
 use broken::{Broken, Fault};
 use linked::Network;
 use roomcast_adapter::testkit::{Cluster, NAMESPACE, adapter_contract, adapter_rules};
-use roomcast_adapter::{Adapter, Local};
+use roomcast_adapter::{Adapter, Details, Local, Recipient, Wakes};
+use roomcast_protocol::{Packet, SocketId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -158,4 +159,37 @@ async fn local_is_empty_after_each_rule() {
         }
         assert_eq!(local.sizes(), (0, 0, 0), "after {}", rule.name);
     }
+}
+
+/// Asks the adapter something when it is dropped, from another thread, so that a lock which is held shows as silence.
+#[derive(Debug)]
+struct Curious(std::sync::Weak<Local>, std::sync::mpsc::Sender<bool>);
+
+impl Recipient for Curious {
+    fn deliver(&self, _packet: &Arc<Packet>, _wakes: &mut Wakes) {}
+
+    fn disconnect(&self, _close: bool) {}
+
+    fn details(&self) -> Details {
+        Details::default()
+    }
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let (local, (answer, answered)) = (self.0.clone(), std::sync::mpsc::channel());
+        std::thread::spawn(move || {
+            let _ = answer.send(local.upgrade().map(|local| local.sizes()));
+        });
+        let _ = self.1.send(answered.recv_timeout(std::time::Duration::from_secs(5)) == Ok(Some((0, 0, 0))));
+    }
+}
+
+#[test]
+fn a_recipient_is_dropped_outside_the_lock() {
+    let (local, id) = (Local::new("/"), SocketId::random().unwrap());
+    let (told, dropped) = std::sync::mpsc::channel();
+    local.insert(id, Arc::new(Curious(Arc::downgrade(&local), told))).unwrap();
+    local.remove(id);
+    assert_eq!(dropped.try_recv(), Ok(true), "the namespace's lock was held while a recipient was dropped");
 }
