@@ -28,13 +28,19 @@ use crate::handshake::PeerAddr;
 pub struct ServeOptions {
     /// Most TCP connections at once; 100,000. Those beyond it are answered 503.
     pub max_connections: usize,
-    /// Time for the head of a request; 10 s.
+    /// Time for the head of a request; 10 s. An idle connection is closed after it, too.
     pub header_timeout: Duration,
+    /// Time that connections have for their end when the server stops; 5 s.
+    pub stop_timeout: Duration,
 }
 
 impl Default for ServeOptions {
     fn default() -> Self {
-        Self { max_connections: limits::CONNECTIONS, header_timeout: limits::HEADER_TIMEOUT }
+        Self {
+            max_connections: limits::CONNECTIONS,
+            header_timeout: limits::HEADER_TIMEOUT,
+            stop_timeout: limits::STOP_TIMEOUT,
+        }
     }
 }
 
@@ -62,7 +68,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves HTTP/1.1 until `shutdown` resolves, then stops accepting, waits for the answers in flight and for upgraded
-/// connections (5 s at most), and returns. Close the engine before or at `shutdown`, so that there is an end to wait for.
+/// connections ([`ServeOptions::stop_timeout`] at most), cuts the HTTP connections that are left, and returns. Close the
+/// engine before or at `shutdown`, so that there is an end to wait for.
 ///
 /// # Errors
 /// None today; failed accepts are logged and tried again.
@@ -121,7 +128,11 @@ where
                 _ = stopped.changed() => {
                     // The answer in flight is finished; an idle connection ends at once.
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    tokio::select! {
+                        ended = connection.as_mut() => ended,
+                        // Told a second time: the time to stop is over. Half a request would keep it open for longer.
+                        Ok(()) = stopped.changed() => return,
+                    }
                 }
             };
             if let Err(error) = ended {
@@ -133,8 +144,9 @@ where
     let _ = stop.send(());
     // Every connection, upgraded or not, gives its permit back at its end.
     let all = permits.acquire_many(u32::try_from(most).unwrap_or(u32::MAX));
-    if tokio::time::timeout(limits::STOP_TIMEOUT, all).await.is_err() {
+    if tokio::time::timeout(options.stop_timeout, all).await.is_err() {
         tracing::warn!("connections were still open at the end of the time to stop");
+        let _ = stop.send(());
     }
     Ok(())
 }

@@ -243,7 +243,7 @@ async fn handshake(
         match HeaderValue::from_str(&cookie.header(&connection.sid())) {
             Ok(value) => drop(response.headers_mut().insert(header::SET_COOKIE, value)),
             Err(_) => {
-                tracing::warn!(name = cookie.name, "the cookie option cannot stand in a header; no cookie is set")
+                tracing::warn!(name = cookie.name, "the cookie option cannot stand in a header; no cookie is set");
             }
         }
     }

@@ -82,8 +82,21 @@ struct Probing {
 /// A close frame is queued; what the client still sends is read and forgotten.
 struct Ending {
     until: Instant,
-    /// The client's close frame has come, or the client is gone.
-    peer_closed: bool,
+    peer: Peer,
+}
+
+/// What is to be expected of the client once it is sent a close frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Peer {
+    /// Its close frame.
+    Answers,
+    /// Its frames cannot be understood any more. The stream is shut behind our close frame, so that the client sees an end
+    /// although its answer will not be recognized.
+    Broken,
+    /// As `Broken`, and the stream is shut.
+    Shut,
+    /// Nothing: its close frame has come.
+    Closed,
 }
 
 /// The stream is over: nothing more can be read or written.
@@ -113,10 +126,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
-            match &self.ending {
-                Some(ending) if flushed && ending.peer_closed => return Poll::Ready(()),
+            match &mut self.ending {
+                Some(ending) if flushed && ending.peer == Peer::Closed => return Poll::Ready(()),
                 Some(ending) if ending.until <= Instant::now() => return Poll::Ready(()),
                 Some(ending) => {
+                    if flushed && ending.peer == Peer::Broken && Pin::new(&mut self.stream).poll_shutdown(cx).is_ready()
+                    {
+                        ending.peer = Peer::Shut;
+                    }
                     let until = ending.until;
                     if sleep.deadline() > until || sleep.is_elapsed() {
                         sleep.as_mut().reset(until);
@@ -139,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             };
             if closing {
                 // The server ends it, and all that was queued has left.
-                self.end(None, false);
+                self.end(close_frame(None, ""), Peer::Answers);
                 continue;
             }
             // Closed by others: a slow consumer, whose stream cannot take a close frame in the middle of a packet.
@@ -188,8 +205,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             } else {
                 self.feed_client(&mut input, now)
             };
-            if let Some((frame, peer_closed)) = end {
-                self.end(Some(frame), peer_closed);
+            if let Some((frame, peer)) = end {
+                self.end(frame, peer);
             }
         }
         self.connection.settle();
@@ -197,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Hands messages to the client until the input is used up, or the WebSocket has to end: then what to say, and whether
     /// the client has said it.
-    fn feed_client(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, bool)> {
+    fn feed_client(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, Peer)> {
         let connection = &self.connection;
         let timing = &connection.sessions().timing;
         let mut slot = connection.client();
@@ -208,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Err(error) => {
                     tracing::debug!(%error, "WebSocket protocol error");
                     connection.shared().session.close(CloseReason::TransportError);
-                    break Some((close_frame(Some(error.close_code()), ""), false));
+                    break Some((close_frame(Some(error.close_code()), ""), Peer::Broken));
                 }
             };
             let packet = match message {
@@ -223,16 +240,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Message::Pong(_) => continue,
                 Message::Close(code) => {
                     connection.shared().session.close(CloseReason::TransportClose);
-                    break Some((close_frame(code.map(|(code, _)| code), ""), true));
+                    break Some((close_frame(code.map(|(code, _)| code), ""), Peer::Closed));
                 }
             };
             let Ok(packet) = packet else {
                 connection.shared().session.close(CloseReason::ParseError);
-                break Some((close_frame(None, ""), false));
+                break Some((close_frame(None, ""), Peer::Answers));
             };
             let step = connection.shared().session.receive(packet.kind, now, timing);
             match (step, &mut *slot) {
-                (Step::Closed, _) => break Some((close_frame(None, ""), false)),
+                (Step::Closed, _) => break Some((close_frame(None, ""), Peer::Answers)),
                 (Step::Deliver, Some(client)) => match &packet.data {
                     EngineData::Text(text) => client.text(text),
                     EngineData::Binary(bytes) => client.binary(bytes),
@@ -245,7 +262,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// One message of a WebSocket that wants to take a polling session over.
-    fn feed_probe(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, bool)> {
+    fn feed_probe(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, Peer)> {
         let Self { connection, decoder, probe, client_deadline, .. } = self;
         let probing = probe.as_mut()?;
         let step = match decoder.decode(input) {
@@ -268,9 +285,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
             Ok(Some(Message::Close(code))) => {
-                return Some((close_frame(code.map(|(code, _)| code), ""), true));
+                return Some((close_frame(code.map(|(code, _)| code), ""), Peer::Closed));
             }
-            Err(error) => return Some((close_frame(Some(error.close_code()), ""), false)),
+            Err(error) => return Some((close_frame(Some(error.close_code()), ""), Peer::Broken)),
         };
         match step {
             Probe::Reply => {
@@ -280,7 +297,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Probe::Abort => {
                 connection.shared().session.abort_upgrade();
                 probing.active = false;
-                Some((close_frame(None, ""), false))
+                Some((close_frame(None, ""), Peer::Answers))
             }
             Probe::Complete => {
                 let mine = std::mem::take(&mut probing.outbox);
@@ -301,16 +318,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// After the end only the client's close frame is of interest.
-    fn forget(&mut self, input: &mut &mut [u8]) -> Option<(Vec<u8>, bool)> {
-        let closed = match self.decoder.decode(input) {
-            Ok(Some(message)) => matches!(message, Message::Close(_)),
-            Ok(None) | Err(_) => {
-                *input = &mut [];
-                false
-            }
+    fn forget(&mut self, input: &mut &mut [u8]) -> Option<(Vec<u8>, Peer)> {
+        let peer = match self.decoder.decode(input) {
+            Ok(Some(Message::Close(_))) => Peer::Closed,
+            Ok(_) => return None,
+            Err(_) => Peer::Broken,
         };
-        if let Some(ending) = &mut self.ending {
-            ending.peer_closed |= closed;
+        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.peer == Peer::Answers) {
+            ending.peer = peer;
         }
         None
     }
@@ -392,7 +407,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             if !live {
                 probing.active = false;
-                self.end(None, false);
+                self.end(close_frame(None, ""), Peer::Answers);
             }
             return;
         }
@@ -413,7 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.connection.shared().session.excuse(now, &self.connection.sessions().timing);
         }
         if self.connection.tick(now) {
-            self.end(None, false);
+            self.end(close_frame(None, ""), Peer::Answers);
         }
     }
 
@@ -432,11 +447,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     // --- end ---
 
     /// Queues a close frame behind everything else. The session, if it is this WebSocket's, is closed already.
-    fn end(&mut self, frame: Option<Vec<u8>>, peer_closed: bool) {
+    fn end(&mut self, frame: Vec<u8>, peer: Peer) {
         if self.ending.is_some() {
             return;
         }
-        let packet = Arc::new(Packet::control(frame.unwrap_or_else(|| close_frame(None, ""))));
+        let packet = Arc::new(Packet::control(frame));
         {
             let mut shared = self.connection.shared();
             let outbox = match &mut self.probe {
@@ -446,7 +461,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             let _ = outbox.push(&packet, usize::MAX, usize::MAX);
         }
         let until = Instant::now() + self.connection.sessions().config.close_timeout;
-        self.ending = Some(Ending { until, peer_closed });
+        self.ending = Some(Ending { until, peer });
         if self.probe.is_none() {
             self.connection.settle();
         }

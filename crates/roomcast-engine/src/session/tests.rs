@@ -278,3 +278,35 @@ fn nothing_counts_after_the_end() {
     assert!(!bench.session.begin_upgrade(bench.now, &TIMING));
     assert_eq!(bench.tick(), Tick::Closed);
 }
+
+#[test]
+fn a_get_that_the_upgrade_overtakes_takes_nothing_and_is_no_overlap() {
+    let mut bench = Bench::new(Transport::Polling);
+    bench.session.begin_poll().unwrap();
+    assert!(bench.session.begin_upgrade(bench.now, &TIMING));
+    assert_eq!(bench.session.probe(EngineKind::Upgrade, "", bench.now), Probe::Complete);
+    // Its request was looked at before the switch, and begins after it.
+    assert_eq!(bench.session.begin_poll(), Ok(()));
+    assert_eq!(bench.reply(false), Some("6"));
+    assert_eq!(bench.reply(false), Some("6"));
+    bench.session.finish(CloseReason::ForcedClose, false, bench.now, seconds(5));
+    assert_eq!(bench.reply(true), Some("6"));
+    assert!(bench.session.is_closing(), "the end is the WebSocket's to tell");
+    assert_eq!(bench.session.begin_post(), Ok(()));
+    assert_eq!(bench.session.begin_post(), Ok(()));
+    bench.session.fail_polling(CloseReason::ParseError);
+    assert!(bench.session.is_closing());
+}
+
+#[test]
+fn a_server_that_stops_waits_for_no_poll_that_cannot_come() {
+    let mut bench = Bench::new(Transport::Polling);
+    bench.session.finish(CloseReason::ServerShutdown, true, bench.now, seconds(5));
+    assert_eq!(bench.session.closed(), Some(CloseReason::ServerShutdown));
+    // Something is queued: a poll may be on its way.
+    let mut bench = Bench::new(Transport::Polling);
+    bench.session.finish(CloseReason::ServerShutdown, false, bench.now, seconds(5));
+    assert_eq!(bench.after(seconds(5) - MOMENT).tick(), Tick::Nothing);
+    assert_eq!(bench.after(MOMENT).tick(), Tick::Closed);
+    assert_eq!(bench.session.closed(), Some(CloseReason::ServerShutdown));
+}

@@ -1,0 +1,300 @@
+//! Ends that the server wants, over real sockets.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+mod common;
+
+use common::wire::{CLOSE, Frame, Wire, head, upgrade};
+use common::{Server, polling, say, until};
+use roomcast_engine::{CloseReason, Sent};
+use roomcast_protocol::{EngineKind, Packet};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_websocket_takes_what_is_queued_and_then_a_close_frame() {
+    let server = Server::start().await;
+    let mut wire = server.websocket().await;
+    let connection = server.connection();
+    for number in 0..100 {
+        say(&connection, &number.to_string());
+    }
+    connection.close();
+    connection.close();
+    assert!(!connection.is_open());
+    let late = connection.send(&Arc::new(Packet::engine(EngineKind::Message, "late").unwrap()));
+    assert!(matches!(late, Sent::Closed));
+    for number in 0..100 {
+        assert_eq!(wire.text().await, format!("4{number}"));
+    }
+    wire.assert_closed(None).await;
+    assert_eq!(server.closed(0).await, CloseReason::ForcedClose);
+    assert_eq!(server.engine.sessions(), 0);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn messages_that_come_after_the_close_are_not_heard() {
+    let server = Server::start().await;
+    let mut wire = server.websocket().await;
+    server.connection().close();
+    wire.try_send(common::wire::frame(common::wire::TEXT, b"4late")).await;
+    wire.assert_closed(None).await;
+    assert_eq!(server.closed(0).await, CloseReason::ForcedClose);
+    assert_eq!(server.log.texts(0), [""; 0]);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_held_get_takes_what_is_queued_and_the_next_one_the_end() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let mut held = server.hold(&sid).await;
+    server.say("last");
+    server.connection().close();
+    held.answer().await.assert_payload("4last");
+    assert_eq!(server.log.closed(0), None);
+    server.poll(&sid).await.assert_payload("6\u{1e}1");
+    assert_eq!(server.closed(0).await, CloseReason::ForcedClose);
+    server.assert_unknown(&sid).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_held_get_with_nothing_to_take_is_told_the_end() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let mut held = server.hold(&sid).await;
+    server.connection().close();
+    held.answer().await.assert_payload("1");
+    assert_eq!(server.closed(0).await, CloseReason::ForcedClose);
+    server.assert_unknown(&sid).await;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn the_next_get_takes_the_end() {
+    let server = Server::start().await;
+    // With something queued, and without.
+    for (index, queued) in [true, false].into_iter().enumerate() {
+        let sid = server.handshake().await;
+        if queued {
+            server.say("last");
+        }
+        server.connection().close();
+        if queued {
+            server.poll(&sid).await.assert_payload("4last");
+        }
+        server.poll(&sid).await.assert_payload("6\u{1e}1");
+        assert_eq!(server.closed(index).await, CloseReason::ForcedClose);
+        server.assert_unknown(&sid).await;
+    }
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_post_after_the_close_is_taken_and_not_heard() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    server.connection().close();
+    server.post(&sid, "4late").await.assert_ok();
+    server.poll(&sid).await.assert_payload("6\u{1e}1");
+    assert_eq!(server.closed(0).await, CloseReason::ForcedClose);
+    assert_eq!(server.log.texts(0), [""; 0]);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_websocket_that_does_not_read_has_the_close_timeout() {
+    let server = Server::with(|config| config.max_outbox_bytes = 64 * 1024 * 1024).await;
+    let mut wire = Wire::narrow(server.address).await;
+    wire.send(upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
+    assert_eq!(wire.answer().await.status, 101);
+    // More than the kernel takes for it.
+    let connection = server.connection();
+    for _ in 0..32 {
+        say(&connection, &"x".repeat(1_000_000));
+    }
+    connection.close();
+    assert_eq!(server.closed(0).await, CloseReason::ForcedClose);
+    until("the task has given the session back", || Arc::strong_count(&connection) == 2).await;
+    server.finish().await;
+}
+
+/// With a GET held, without, by WebSocket, and while one is probing: all are told, all clients are told why, and `serve`
+/// returns.
+#[tokio::test]
+async fn a_server_that_stops_closes_everything() {
+    let mut server = Server::start().await;
+    let mut websocket = server.websocket().await;
+    let held_sid = server.handshake().await;
+    let mut held = server.hold(&held_sid).await;
+    let idle_sid = server.handshake().await;
+    let queued_sid = server.handshake().await;
+    server.say("queued");
+    let probing_sid = server.handshake().await;
+    let mut probing = server.probing(&probing_sid).await;
+    probing.say("2probe").await;
+    assert_eq!(probing.text().await, "3probe");
+    let posting_sid = server.handshake().await;
+    let post = format!("{}Content-Length: 10\r\n\r\n4", head("POST", &polling(&posting_sid), &[]));
+    let mut posting = server.begin(post).await;
+    assert_eq!(server.engine.sessions(), 6);
+
+    server.engine.close();
+    // What is queued still leaves while the server accepts.
+    server.poll(&queued_sid).await.assert_payload("4queued");
+    held.answer().await.assert_payload("1");
+    assert_eq!(websocket.frame().await, Frame { first: CLOSE, payload: vec![] });
+    drop(websocket);
+    probing.assert_closed(None).await;
+    posting.assert_ended().await;
+    // No new session, on any way in.
+    let answer = server.get("EIO=4&transport=polling").await;
+    assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
+    let answer = server.refused("/engine.io/?EIO=4&transport=websocket", &[]).await;
+    assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
+    assert_eq!(answer.header("connection").as_deref(), Some("close"));
+
+    server.stop().await;
+    for index in 0..6 {
+        assert_eq!(server.closed(index).await, CloseReason::ServerShutdown, "session {index}");
+    }
+    assert_eq!(server.engine.sessions(), 0);
+    let _ = idle_sid;
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn serve_returns_although_a_client_does_not_read_or_answer() {
+    let stop_timeout = Duration::from_millis(300);
+    let mut server = Server::serving(
+        |config| config.close_timeout = Duration::from_millis(100),
+        |options| options.stop_timeout = stop_timeout,
+    )
+    .await;
+    let _silent = server.websocket().await;
+    let _idle = server.connect().await;
+    let mut half = server.connect().await;
+    half.send("GET /engine.io/?EIO=4").await;
+    let mut keep_alive = server.connect().await;
+    keep_alive.send(common::wire::request("GET", "/", &[], "")).await;
+    assert_eq!(keep_alive.answer().await.status, 404);
+    server.engine.close();
+    server.stop().await;
+    keep_alive.assert_ended().await;
+    half.assert_ended().await;
+    assert_eq!(server.closed(0).await, CloseReason::ServerShutdown);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_may_be_closed_while_it_is_made() {
+    use roomcast_engine::{Client, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Kicked(Arc<AtomicUsize>);
+    impl Client for Kicked {
+        fn text(&mut self, _: &str) {
+            panic!("a closed client hears nothing");
+        }
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, reason: CloseReason) {
+            assert_eq!(reason, CloseReason::ForcedClose);
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    let closed = Arc::new(AtomicUsize::new(0));
+    let count = closed.clone();
+    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+        say(connection, "go away");
+        connection.close();
+        Box::new(Kicked(count.clone()))
+    });
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving =
+        tokio::spawn(serve(listener, engine.clone().into_service(), ServeOptions::default(), std::future::pending()));
+
+    let mut wire = Wire::connect(address).await;
+    wire.send([upgrade("/engine.io/?EIO=4&transport=websocket", &[]).as_bytes(), b"\x81\x82\0\0\0\x004x"].concat())
+        .await;
+    assert_eq!(wire.answer().await.status, 101);
+    assert!(wire.text().await.starts_with('0'));
+    assert_eq!(wire.text().await, "4go away");
+    wire.assert_closed(None).await;
+    until("the client was told", || closed.load(Ordering::SeqCst) == 1).await;
+
+    let mut wire = Wire::connect(address).await;
+    wire.send(common::wire::request("GET", "/engine.io/?EIO=4&transport=polling", &[], "")).await;
+    let answer = wire.answer().await;
+    let (open, message) = answer.body.split_once('\u{1e}').unwrap();
+    assert_eq!(message, "4go away");
+    let open: serde_json::Value = serde_json::from_str(&open[1..]).unwrap();
+    wire.send(common::wire::request("GET", &polling(open["sid"].as_str().unwrap()), &[], "")).await;
+    wire.answer().await.assert_payload("6\u{1e}1");
+    until("the client was told", || closed.load(Ordering::SeqCst) == 2).await;
+    assert_eq!(engine.sessions(), 0);
+    serving.abort();
+}
+
+/// The client's code panics: its session ends, all others go on. (With the panic of a task tokio goes on, too.)
+#[tokio::test]
+async fn a_client_that_panics_ends_its_own_session() {
+    use roomcast_engine::{Client, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Touchy(Arc<Connection>, Arc<AtomicUsize>);
+    impl Client for Touchy {
+        fn text(&mut self, text: &str) {
+            assert_ne!(text, "panic", "as the test wants it");
+            say(&self.0, text);
+        }
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, _: CloseReason) {
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    let closed = Arc::new(AtomicUsize::new(0));
+    let count = closed.clone();
+    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+        assert_eq!(connection.handshake().header("x-panic"), None, "as the test wants it");
+        Box::new(Touchy(connection.clone(), count.clone()))
+    });
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving =
+        tokio::spawn(serve(listener, engine.clone().into_service(), ServeOptions::default(), std::future::pending()));
+    let target = "/engine.io/?EIO=4&transport=websocket";
+    let open = async || {
+        let mut wire = Wire::connect(address).await;
+        wire.send(upgrade(target, &[])).await;
+        assert_eq!(wire.answer().await.status, 101);
+        wire.text().await;
+        wire
+    };
+    let mut bystander = open().await;
+
+    let mut wire = open().await;
+    wire.say("4panic").await;
+    wire.assert_ended().await;
+    until("the client was told", || closed.load(Ordering::SeqCst) == 1).await;
+
+    let mut wire = Wire::connect(address).await;
+    wire.send(common::wire::request("GET", "/engine.io/?EIO=4&transport=polling", &[], "")).await;
+    let sid = wire.answer().await.sid();
+    wire.send(common::wire::request("POST", &polling(&sid), &[], "4panic")).await;
+    wire.assert_ended().await;
+    until("the client was told", || closed.load(Ordering::SeqCst) == 2).await;
+
+    // A handler that panics has no client yet.
+    let mut wire = Wire::connect(address).await;
+    wire.send(upgrade(target, &[("X-Panic", "1")])).await;
+    assert_eq!(wire.answer().await.status, 101);
+    wire.assert_ended().await;
+    until("only the bystander is left", || engine.sessions() == 1).await;
+    assert_eq!(closed.load(Ordering::SeqCst), 2);
+    bystander.assert_alive("x").await;
+    serving.abort();
+}
