@@ -12,7 +12,8 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Default time that an upgrade may take from its probe on, as in Node.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a held poll is looked for during an upgrade, to be answered with a noop, as in Node.
+/// How often a held poll is looked for during an upgrade, to be answered with a noop, as in Node. The upgrade of a session
+/// that has ended is given up within the same time.
 pub const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Default most bytes that wait for one client. An empty outbox takes any packet, so a large one can always be sent.
@@ -70,5 +71,5 @@ pub const BACKLOG: i32 = 4_096;
 /// Pause after an accept that failed because the process has no descriptors left.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Time that HTTP answers in flight have when the server stops.
+/// Default time that connections have for their end when the server stops.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -113,8 +113,10 @@ enum Heartbeat {
 #[derive(Debug)]
 struct Upgrade {
     until: Instant,
-    /// Set by the probe: from then on a held GET is answered with a noop.
-    noop_at: Option<Instant>,
+    /// When the upgrade is looked at again, also to see that the session is over.
+    look_at: Instant,
+    /// The probe has come: from then on a held GET is answered with a noop.
+    probed: bool,
 }
 
 /// An answer to a poll that carries no queued packet.
@@ -398,7 +400,8 @@ impl Session {
         if !self.is_open() || self.transport == Transport::WebSocket || self.upgrade.is_some() {
             return false;
         }
-        self.upgrade = Some(Box::new(Upgrade { until: now + timing.upgrade_timeout, noop_at: None }));
+        let until = now + timing.upgrade_timeout;
+        self.upgrade = Some(Box::new(Upgrade { until, look_at: now + NOOP_INTERVAL, probed: false }));
         true
     }
 
@@ -407,7 +410,9 @@ impl Session {
         let Some(upgrade) = &mut self.upgrade else { return Probe::Abort };
         match kind {
             EngineKind::Ping if data == "probe" => {
-                upgrade.noop_at.get_or_insert(now + NOOP_INTERVAL);
+                if !std::mem::replace(&mut upgrade.probed, true) {
+                    upgrade.look_at = now + NOOP_INTERVAL;
+                }
                 Probe::Reply
             }
             EngineKind::Upgrade => {
@@ -437,9 +442,9 @@ impl Session {
             self.upgrade = None;
             return false;
         }
-        if let Some(noop_at) = upgrade.noop_at.filter(|noop_at| *noop_at <= now) {
-            upgrade.noop_at = Some(noop_at + NOOP_INTERVAL);
-            if self.poll_held && self.poll_reply.is_none() && drained {
+        if upgrade.look_at <= now {
+            upgrade.look_at = now + NOOP_INTERVAL;
+            if upgrade.probed && self.poll_held && self.poll_reply.is_none() && drained {
                 self.poll_reply = Some(PollReply::Noop);
             }
         }
@@ -449,7 +454,7 @@ impl Session {
     /// When [`Session::tick_upgrade`] is to be called next.
     pub(crate) fn upgrade_deadline(&self) -> Option<Instant> {
         let upgrade = self.upgrade.as_deref()?;
-        Some(upgrade.noop_at.map_or(upgrade.until, |noop_at| noop_at.min(upgrade.until)))
+        Some(upgrade.look_at.min(upgrade.until))
     }
 }
 

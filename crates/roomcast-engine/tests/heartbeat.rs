@@ -168,3 +168,62 @@ async fn a_client_whose_pong_was_not_read_is_excused() {
     wire.assert_alive("c").await;
     server.finish().await;
 }
+
+/// A client that asks to be called at a time that has passed, over and over: it is called, and others get their turn. (A
+/// loop that never ends would be stopped by the panic.)
+#[tokio::test]
+async fn a_deadline_that_does_not_move_is_no_busy_loop() {
+    use common::wire::{Wire, request, upgrade};
+    use roomcast_engine::{Client, Connection, Engine, ServeOptions, bind, serve};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Nervous {
+        connection: Arc<Connection>,
+        since: Instant,
+        ticks: Arc<AtomicUsize>,
+    }
+    impl Client for Nervous {
+        fn text(&mut self, text: &str) {
+            common::say(&self.connection, text);
+        }
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, _: CloseReason) {}
+        fn deadline(&self) -> Option<Instant> {
+            Some(self.since)
+        }
+        fn tick(&mut self, now: Instant) {
+            assert!(now >= self.since);
+            let ticks = self.ticks.fetch_add(1, Ordering::SeqCst);
+            assert!(ticks < 10_000, "a busy loop");
+        }
+    }
+
+    let ticks = Arc::new(AtomicUsize::new(0));
+    let count = ticks.clone();
+    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+        Box::new(Nervous { connection: connection.clone(), since: Instant::now(), ticks: count.clone() })
+    });
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving =
+        tokio::spawn(serve(listener, engine.clone().into_service(), ServeOptions::default(), std::future::pending()));
+    let mut wire = Wire::connect(address).await;
+    wire.send(upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
+    assert_eq!(wire.answer().await.status, 101);
+    wire.text().await;
+    until("the client is called", || ticks.load(Ordering::SeqCst) > 10).await;
+    wire.assert_alive("x").await;
+    drop(wire);
+    until("the session is over", || engine.sessions() == 0).await;
+
+    let mut wire = Wire::connect(address).await;
+    wire.send(request("GET", "/engine.io/?EIO=4&transport=polling", &[], "")).await;
+    let sid = wire.answer().await.sid();
+    let before = ticks.load(Ordering::SeqCst);
+    until("the client is called", || ticks.load(Ordering::SeqCst) > before + 10).await;
+    wire.send(request("POST", &common::polling(&sid), &[], "1")).await;
+    wire.answer().await.assert_ok();
+    until("the session is over", || engine.sessions() == 0).await;
+    serving.abort();
+}

@@ -433,6 +433,23 @@ async fn t03_packets_per_payload_are_limited() {
     server.finish().await;
 }
 
+/// A client that asks before it sends a body is told to go on, or is refused without having sent it.
+#[tokio::test]
+async fn a_client_may_ask_before_it_sends_its_body() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let ask = |length: &str| head("POST", &polling(&sid), &[("Expect", "100-continue"), ("Content-Length", length)]);
+    let mut wire = server.connect().await;
+    wire.send(format!("{}\r\n", ask("2"))).await;
+    assert_eq!(wire.answer().await.status, 100);
+    wire.send("4x").await;
+    wire.answer().await.assert_ok();
+    let mut wire = server.connect().await;
+    wire.send(format!("{}\r\n", ask("1000001"))).await;
+    wire.answer().await.assert_empty(413);
+    server.finish().await;
+}
+
 // --- refusals ---
 
 #[tokio::test]

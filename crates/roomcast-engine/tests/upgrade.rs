@@ -339,12 +339,15 @@ async fn a_ping_of_the_old_transport_may_be_answered_on_the_new_one() {
 
 #[tokio::test]
 async fn a_session_that_ends_takes_its_probing_websocket_with_it() {
-    let server = Server::start().await;
-    let sid = server.handshake().await;
-    let wire = probed(&server, &sid).await;
-    server.post(&sid, "1").await.assert_ok();
-    assert_eq!(server.closed(0).await, CloseReason::TransportClose);
-    wire.assert_closed(None).await;
+    // Long before the upgrade's own end, with and without a probe.
+    let server = Server::with(|config| config.upgrade_timeout = Duration::from_secs(60)).await;
+    for probe in [true, false] {
+        let sid = server.handshake().await;
+        let wire = if probe { probed(&server, &sid).await } else { server.probing(&sid).await };
+        server.post(&sid, "1").await.assert_ok();
+        wire.assert_closed(None).await;
+        assert_eq!(server.closed(usize::from(!probe)).await, CloseReason::TransportClose);
+    }
     server.finish().await;
 }
 

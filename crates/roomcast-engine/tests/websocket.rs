@@ -186,6 +186,17 @@ async fn another_protocol_is_told_so_after_the_upgrade() {
     server.finish().await;
 }
 
+/// HTTP/1.0 knows no upgrade.
+#[tokio::test]
+async fn an_upgrade_by_http_1_0_opens_no_session() {
+    let server = Server::start().await;
+    let mut wire = server.connect().await;
+    wire.send(upgrade(TARGET, &[]).replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    wire.rest().await;
+    assert_eq!((server.log.opened(), server.engine.sessions()), (0, 0));
+    server.finish().await;
+}
+
 // --- messages ---
 
 #[tokio::test]

@@ -192,7 +192,11 @@ fn an_upgrade_answers_the_held_poll_within_100_ms_and_completes() {
     let mut bench = Bench::new(Transport::Polling);
     bench.session.begin_poll().unwrap();
     assert!(bench.session.begin_upgrade(bench.now, &TIMING));
-    assert_eq!(bench.session.upgrade_deadline(), Some(bench.now + seconds(10)));
+    bench.after(NOOP_INTERVAL);
+    assert_eq!(bench.session.upgrade_deadline(), Some(bench.now));
+    assert!(bench.session.tick_upgrade(bench.now, true));
+    assert_eq!(bench.reply(true), None, "not before the probe");
+    bench.after(NOOP_INTERVAL / 2);
     assert_eq!(bench.session.probe(EngineKind::Ping, "probe", bench.now), Probe::Reply);
     assert_eq!(bench.session.upgrade_deadline(), Some(bench.now + NOOP_INTERVAL));
     assert!(bench.session.tick_upgrade(bench.now, true));

@@ -174,7 +174,7 @@ impl Wire {
             answer.headers.push((name.to_owned(), value.to_owned()));
         }
         let mut body = Vec::new();
-        if status == 101 || status == 204 || method == "HEAD" {
+        if status == 100 || status == 101 || status == 204 || method == "HEAD" {
             return answer;
         } else if let Some(length) = answer.header("content-length") {
             body = self.exactly(length.parse().unwrap()).await;
