@@ -150,7 +150,12 @@ impl Index {
         if target.rooms.is_empty() {
             return !self.by_id.is_empty();
         }
-        target.rooms.iter().any(|room| self.by_name.contains_key(room) || self.by_room_of_id(room).is_some())
+        target.rooms.iter().any(|room| self.has_room(room))
+    }
+
+    /// Whether the room has members.
+    pub(crate) fn has_room(&self, room: &str) -> bool {
+        self.by_name.contains_key(room) || self.by_room_of_id(room).is_some()
     }
 
     /// Calls `visit` once for each matching socket.

@@ -34,6 +34,7 @@
 mod acks;
 mod adapter;
 mod answer;
+pub mod cluster;
 mod index;
 pub mod limits;
 mod local;

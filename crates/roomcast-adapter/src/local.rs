@@ -143,6 +143,11 @@ impl Local {
         count
     }
 
+    /// Whether this server has a room of that name, that of a socket's own id among them.
+    pub fn has_room(&self, room: &str) -> bool {
+        self.state.lock().index.has_room(room)
+    }
+
     /// Names of this server's rooms that have members.
     pub fn rooms(&self) -> Vec<Room> {
         self.state.lock().index.all_rooms()

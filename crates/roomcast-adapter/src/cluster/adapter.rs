@@ -1,0 +1,414 @@
+//! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
+
+use super::Cluster;
+use super::broker::{Broker, Outgoing};
+use super::directory::Directory;
+use super::inbox::NamespaceInbox;
+use super::message::{Body, Message, RequestId, ServerId};
+use super::queue::Queue;
+use super::requests::{Answered, Request, Requests};
+use crate::adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, Joined, Restored, Saved, ServerEvent};
+use crate::answer::{Answer, Missing};
+use crate::local::Local;
+use crate::recipient::{Recipient, SocketDetails};
+use crate::target::{Room, Target};
+use async_trait::async_trait;
+use parking_lot::MutexGuard;
+use roomcast_protocol::{Args, Packet, SocketId};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Most questions of other servers that are worked on at once; others are not answered, which is counted.
+const MAX_SERVED: usize = 1_024;
+
+/// Time that the broker has to count the servers.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One namespace of a [`Cluster`](super::Cluster) on this server.
+#[derive(Debug)]
+pub struct ClusterAdapter {
+    local: Arc<Local>,
+    namespace: Arc<str>,
+    cluster: Cluster,
+    requests: Arc<Requests>,
+    served: Arc<Semaphore>,
+    server_events: mpsc::Sender<ServerEvent>,
+    open: AtomicBool,
+}
+
+impl ClusterAdapter {
+    pub(super) fn new(context: AdapterContext, cluster: Cluster) -> Arc<Self> {
+        let AdapterContext { namespace, server_events } = context;
+        let adapter = Arc::new(Self {
+            local: Local::new(namespace.clone()),
+            namespace,
+            cluster,
+            requests: Arc::default(),
+            served: Arc::new(Semaphore::new(MAX_SERVED)),
+            server_events,
+            open: AtomicBool::new(true),
+        });
+        let inbox = Arc::new(NamespaceInbox(Arc::downgrade(&adapter)));
+        adapter.broker().open(&adapter.namespace, adapter.id(), inbox);
+        adapter
+    }
+
+    /// This server's part of the namespace.
+    pub fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Questions that await answers: zero when nobody asks.
+    pub fn open_requests(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(super) fn id(&self) -> &ServerId {
+        self.cluster.id()
+    }
+
+    fn broker(&self) -> &Arc<dyn Broker> {
+        &self.cluster.0.broker
+    }
+
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.cluster.0.directory.lock()
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.cluster.0.queue
+    }
+
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Whether a numbered message was not heard before.
+    pub(super) fn is_new(&self, sender: &ServerId, message: &Message, number: u64) -> bool {
+        let outgoing = Outgoing { namespace: self.namespace.clone(), message: message.clone() };
+        let channel = self.broker().channel_of(&outgoing);
+        self.directory().numbered(sender, &self.namespace, &channel, number, Instant::now())
+    }
+
+    pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = self.served.clone().try_acquire_owned().ok();
+        if permit.is_none() {
+            metrics::counter!("roomcast_cluster_answers_refused_total").increment(1);
+            tracing::warn!("too many questions of other servers at once; one is not answered");
+        }
+        permit
+    }
+
+    pub(super) fn answer(&self, asker: Option<ServerId>, body: Body) {
+        self.queue().push(&self.namespace, asker, body);
+    }
+
+    /// Hands an event of another server to the namespace.
+    pub(super) fn tell(&self, event: ServerEvent) {
+        if self.server_events.try_send(event).is_err() {
+            metrics::counter!("roomcast_server_events_dropped_total").increment(1);
+            tracing::warn!(namespace = %self.namespace, "an event of another server was dropped: its handlers are too slow, or the namespace is gone");
+        }
+    }
+
+    fn publish(&self, body: Body) {
+        self.queue().push(&self.namespace, None, body);
+    }
+
+    /// How many other servers there are; if that cannot be told, those that are known.
+    async fn others(&self) -> Result<usize, Missing> {
+        match timeout(COUNT_TIMEOUT, self.broker().peers(&self.namespace)).await {
+            Ok(Ok(count)) => Ok(count.saturating_sub(1)),
+            Ok(Err(_)) | Err(_) => {
+                let names: Vec<String> = self.directory().servers().map(ToString::to_string).collect();
+                let others = usize::from(names.is_empty());
+                Err(Missing { names, others })
+            }
+        }
+    }
+
+    /// Asks all other servers, and collects an answer of each until `until`. `take` says whether an answer is one.
+    async fn ask(
+        &self,
+        until: Instant,
+        question: impl FnOnce(RequestId) -> Body,
+        mut take: impl FnMut(Body) -> bool,
+    ) -> Missing {
+        let expected = match self.others().await {
+            Ok(0) => return Missing::default(),
+            Ok(expected) => expected,
+            Err(missing) => return missing,
+        };
+        let Some(mut request) = self.requests.begin() else { return self.missing(expected, &HashSet::new()) };
+        self.publish(question(request.id.clone()));
+        let mut answered = Answerers::default();
+        while answered.count < expected {
+            let Ok(Some(answer)) = timeout_at(until, request.next()).await else { break };
+            if answered.is_first(&answer) && take(answer.body) {
+                answered.count += 1;
+            }
+        }
+        self.missing(expected.saturating_sub(answered.count), &answered.names)
+    }
+
+    /// Names the silent servers as far as they are known.
+    fn missing(&self, silent: usize, answered: &HashSet<ServerId>) -> Missing {
+        let directory = self.directory();
+        let known = directory.servers().filter(|id| !answered.contains(*id)).take(silent);
+        let names: Vec<String> = known.map(ToString::to_string).collect();
+        Missing { others: silent - names.len(), names }
+    }
+}
+
+/// Who has answered. A server that tells its name counts once.
+#[derive(Default)]
+struct Answerers {
+    names: HashSet<ServerId>,
+    count: usize,
+}
+
+impl Answerers {
+    fn is_first(&mut self, answer: &Answered) -> bool {
+        answer.sender.clone().is_none_or(|sender| self.names.insert(sender))
+    }
+}
+
+#[async_trait]
+impl Adapter for ClusterAdapter {
+    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
+        self.local.insert(id, recipient)
+    }
+
+    fn remove(&self, id: SocketId) {
+        self.local.remove(id);
+    }
+
+    fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
+        self.local.join(id, rooms)
+    }
+
+    fn leave(&self, id: SocketId, room: &str) {
+        self.local.leave(id, room);
+    }
+
+    fn rooms_of(&self, id: SocketId) -> Vec<Room> {
+        self.local.rooms_of(id)
+    }
+
+    fn apply(&self, target: &Target, action: Action<'_>) -> Result<(), AdapterError> {
+        if target.local || !self.is_open() {
+            return self.local.apply(target, action);
+        }
+        let target_out = target.clone();
+        match action {
+            Action::Emit(emit) => {
+                let (data, volatile, compress) = (emit.data.clone(), emit.volatile, emit.compress);
+                let body = Body::Broadcast { data, target: target_out, volatile, compress };
+                return self.local.emit(target, emit, || self.publish(body));
+            }
+            Action::Join(rooms) => {
+                self.publish(Body::Join { target: target_out, rooms: rooms.to_vec(), request: None });
+            }
+            Action::Leave(rooms) => {
+                self.publish(Body::Leave { target: target_out, rooms: rooms.to_vec(), request: None });
+            }
+            Action::Disconnect { close } => self.publish(Body::Disconnect { target: target_out, close, request: None }),
+        }
+        self.local.change(target, action);
+        Ok(())
+    }
+
+    fn ack(&self, from: SocketId, id: u64, args: Args) {
+        self.local.ack(from, id, args);
+    }
+
+    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError> {
+        if target.local || !self.is_open() {
+            return self.local.emit_with_ack(target, data, timeout).await;
+        }
+        let until = Instant::now() + timeout;
+        let request = self.requests.begin();
+        let question = request.as_ref().map(|request| Body::BroadcastWithAck {
+            request: request.id.clone(),
+            data: data.clone(),
+            target: target.clone(),
+            timeout: Some(timeout),
+        });
+        // The servers are counted before they are asked, as in Node; local clients do not wait for that.
+        let acks = self.local.emit_for_acks(target, data, || {})?;
+        let others = timeout_at(until, self.others()).await;
+        let (expected, mut missing) = match (others, &request) {
+            (Ok(Ok(expected)), Some(_)) => (expected, Missing::default()),
+            (Ok(Ok(expected)), None) => (0, self.missing(expected, &HashSet::new())),
+            (Ok(Err(missing)), _) => (0, missing),
+            (Err(_), _) => (0, Missing { names: Vec::new(), others: 1 }),
+        };
+        if let Some(question) = question.filter(|_| expected > 0) {
+            self.publish(question);
+        }
+        let mut collected = Collected { answers: Vec::new(), asked: acks.asked() as u64, servers: 0 };
+        collected.run(acks, request, expected, until).await;
+        if expected > 0 {
+            missing = self.missing(expected.saturating_sub(collected.servers), &HashSet::new());
+        }
+        let missing_sockets = collected.asked.saturating_sub(collected.answers.len() as u64);
+        Ok(Acked { answers: collected.answers, missing_sockets: missing_sockets as usize, missing })
+    }
+
+    fn save(&self, session: Saved) {
+        self.local.save(session);
+    }
+
+    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
+        self.local.restore(pid, offset, recipient).await
+    }
+
+    async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>> {
+        let mut found = self.local.sockets(target);
+        if target.local || !self.is_open() {
+            return Answer::complete(found);
+        }
+        let question = |request| Body::FetchSockets { request, target: target.clone() };
+        let take = |body| match body {
+            Body::Sockets { sockets, .. } => {
+                found.extend(sockets);
+                true
+            }
+            _ => false,
+        };
+        let missing = self.ask(Instant::now() + timeout, question, take).await;
+        Answer { value: found, missing }
+    }
+
+    async fn count(&self, target: &Target, timeout: Duration) -> Answer<usize> {
+        if target.local || !self.is_open() {
+            return Answer::complete(self.local.count_sockets(target));
+        }
+        // Node's servers know no cheaper question that every dialect has.
+        let Answer { value, missing } = self.fetch_sockets(target, timeout).await;
+        Answer { value: value.len(), missing }
+    }
+
+    async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>> {
+        let mut rooms: HashSet<Room> = self.local.rooms().into_iter().collect();
+        if !self.is_open() {
+            return Answer::complete(rooms.into_iter().collect());
+        }
+        let take = |body| match body {
+            Body::Rooms { rooms: more, .. } => {
+                rooms.extend(more);
+                true
+            }
+            _ => false,
+        };
+        let missing = self.ask(Instant::now() + timeout, |request| Body::FetchRooms { request }, take).await;
+        Answer { value: rooms.into_iter().collect(), missing }
+    }
+
+    async fn server_count(&self) -> Answer<usize> {
+        match self.others().await {
+            Ok(others) => Answer::complete(others + 1),
+            Err(missing) => Answer { value: 1 + missing.names.len(), missing },
+        }
+    }
+
+    fn server_side_emit(&self, data: &Args) -> Result<(), AdapterError> {
+        self.check_size(data)?;
+        if self.is_open() {
+            self.publish(Body::ServerSideEmit { request: None, data: data.clone() });
+        }
+        Ok(())
+    }
+
+    async fn server_side_emit_with_ack(
+        &self,
+        data: &Args,
+        timeout: Duration,
+    ) -> Result<Answer<Vec<Args>>, AdapterError> {
+        self.check_size(data)?;
+        let mut answers = Vec::new();
+        if !self.is_open() {
+            return Ok(Answer::complete(answers));
+        }
+        let question = |request| Body::ServerSideEmit { request: Some(request), data: data.clone() };
+        let take = |body| match body {
+            Body::ServerAnswer { args, .. } => {
+                answers.push(args);
+                true
+            }
+            _ => false,
+        };
+        let missing = self.ask(Instant::now() + timeout, question, take).await;
+        Ok(Answer { value: answers, missing })
+    }
+
+    async fn close(&self) {
+        if self.open.swap(false, Ordering::AcqRel) {
+            self.broker().close(&self.namespace).await;
+            self.directory().forget_namespace(&self.namespace);
+        }
+    }
+}
+
+impl ClusterAdapter {
+    /// What would not fit a packet is refused whole, also when no client gets it.
+    fn check_size(&self, data: &Args) -> Result<(), AdapterError> {
+        let size =
+            data.attachments().iter().fold(data.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()));
+        if size > roomcast_protocol::limits::MAX_PACKET_BYTES / 2 {
+            drop(Packet::event(&self.namespace, None, data)?);
+        }
+        Ok(())
+    }
+}
+
+/// The acknowledgements of a broadcast, from here and from the other servers.
+struct Collected {
+    answers: Vec<Args>,
+    /// Clients that were asked, as far as the servers have said.
+    asked: u64,
+    /// Other servers that have said how many they asked.
+    servers: usize,
+}
+
+impl Collected {
+    async fn run(&mut self, mut acks: crate::Acks, mut request: Option<Request>, expected: usize, until: Instant) {
+        let mut here = true;
+        while here || self.servers < expected || (self.answers.len() as u64) < self.asked {
+            // Local clients that left are not waited for; of remote ones that is not told.
+            if !here && expected == 0 {
+                return;
+            }
+            let remote = async {
+                match &mut request {
+                    Some(request) if expected > 0 => request.next().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                answer = acks.next(), if here => match answer {
+                    Some((_, args)) => self.answers.push(args),
+                    None => here = false,
+                },
+                answer = remote => match answer.map(|answer| answer.body) {
+                    Some(Body::AskedClients { count, .. }) => {
+                        self.servers += 1;
+                        self.asked = self.asked.saturating_add(count);
+                    }
+                    Some(Body::ClientAck { args, .. }) => self.answers.push(args),
+                    Some(_) => {}
+                    None => return,
+                },
+            }
+        }
+    }
+}

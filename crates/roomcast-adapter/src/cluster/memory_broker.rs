@@ -1,0 +1,169 @@
+//! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
+
+use super::broker::{Broker, BrokerError, Inbox, Outgoing, PublishError};
+use super::message::ServerId;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// A network that [`MemoryBroker`]s share.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryNetwork(Arc<Mutex<Network>>);
+
+#[derive(Debug, Default)]
+struct Network {
+    next: u64,
+    subscriptions: HashMap<Arc<str>, Vec<Subscription>>,
+    /// Brokers that are cut off.
+    cut_off: Vec<u64>,
+    delay: Duration,
+    /// Messages that will be lost on their way, to everybody.
+    to_lose: usize,
+    /// Messages that will come twice.
+    to_double: usize,
+}
+
+struct Subscription {
+    broker: u64,
+    inbox: Arc<dyn Inbox>,
+    /// Messages on their way, each with the time of its arrival.
+    way: mpsc::UnboundedSender<(Instant, Outgoing)>,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("broker", &self.broker).finish_non_exhaustive()
+    }
+}
+
+impl MemoryNetwork {
+    /// A network without servers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The broker of one server.
+    pub fn broker(&self) -> Arc<MemoryBroker> {
+        let mut network = self.0.lock();
+        network.next += 1;
+        Arc::new(MemoryBroker { number: network.next, network: self.clone() })
+    }
+
+    /// From now on messages take that long; their order stays.
+    pub fn delay(&self, delay: Duration) {
+        self.0.lock().delay = delay;
+    }
+
+    /// The next `count` messages are lost to everybody.
+    pub fn lose(&self, count: usize) {
+        self.0.lock().to_lose = count;
+    }
+
+    /// The next `count` messages come twice.
+    pub fn double(&self, count: usize) {
+        self.0.lock().to_double = count;
+    }
+
+    /// Cuts a broker off from the network, or joins it again.
+    pub fn cut_off(&self, broker: &MemoryBroker, cut: bool) {
+        let told: Vec<Arc<dyn Inbox>> = {
+            let mut network = self.0.lock();
+            network.cut_off.retain(|number| *number != broker.number);
+            if cut {
+                network.cut_off.push(broker.number);
+            }
+            let all = network.subscriptions.values().flatten();
+            all.filter(|subscription| subscription.broker == broker.number).map(|it| it.inbox.clone()).collect()
+        };
+        for inbox in told {
+            if cut { inbox.lost() } else { inbox.connected() }
+        }
+    }
+}
+
+/// One server's end of a [`MemoryNetwork`].
+#[derive(Debug)]
+pub struct MemoryBroker {
+    number: u64,
+    network: MemoryNetwork,
+}
+
+#[async_trait]
+impl Broker for MemoryBroker {
+    fn open(&self, namespace: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
+        let (way, mut arriving) = mpsc::unbounded_channel::<(Instant, Outgoing)>();
+        {
+            let mut network = self.network.0.lock();
+            let subscriptions = network.subscriptions.entry(namespace.clone()).or_default();
+            if subscriptions.iter().any(|subscription| subscription.broker == self.number) {
+                return;
+            }
+            subscriptions.push(Subscription { broker: self.number, inbox: inbox.clone(), way });
+        }
+        let receiver = inbox.clone();
+        tokio::spawn(async move {
+            while let Some((at, outgoing)) = arriving.recv().await {
+                if at > Instant::now() {
+                    sleep_until(at).await;
+                }
+                receiver.receive(outgoing.message);
+            }
+        });
+        inbox.connected();
+    }
+
+    async fn close(&self, namespace: &str) {
+        let mut network = self.network.0.lock();
+        if let Some(subscriptions) = network.subscriptions.get_mut(namespace) {
+            subscriptions.retain(|subscription| subscription.broker != self.number);
+        }
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+        let mut network = self.network.0.lock();
+        let network = &mut *network;
+        if network.cut_off.contains(&self.number) {
+            return Err(PublishError { sent: 0, reason: "cut off from the network".to_owned(), permanent: false });
+        }
+        let at = Instant::now() + network.delay;
+        for outgoing in batch {
+            if network.to_lose > 0 {
+                network.to_lose -= 1;
+                continue;
+            }
+            let times = 1 + usize::from(network.to_double > 0);
+            network.to_double = network.to_double.saturating_sub(1);
+            let subscriptions = network.subscriptions.get(&outgoing.namespace).map_or(&[][..], Vec::as_slice);
+            for subscription in subscriptions.iter().filter(|it| !network.cut_off.contains(&it.broker)) {
+                for _ in 0..times {
+                    // A receiver that is gone has closed its namespace meanwhile.
+                    let _ = subscription.way.send((at, outgoing.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
+        // A receiver hears all of a namespace on one way, so all of it is in order.
+        outgoing.namespace.clone()
+    }
+
+    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
+        let network = self.network.0.lock();
+        if network.cut_off.contains(&self.number) {
+            return Err(BrokerError("cut off from the network".to_owned()));
+        }
+        let all = network.subscriptions.get(namespace).map_or(&[][..], Vec::as_slice);
+        Ok(all.iter().filter(|subscription| !network.cut_off.contains(&subscription.broker)).count())
+    }
+
+    fn max_age(&self) -> Option<Duration> {
+        Some(Duration::MAX)
+    }
+}

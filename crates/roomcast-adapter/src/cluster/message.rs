@@ -1,0 +1,240 @@
+//! [`Message`]: what servers of a cluster tell one another, free of any dialect.
+
+use crate::recipient::SocketDetails;
+use crate::target::{Room, Target};
+use roomcast_protocol::Args;
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The id of a server, or of whoever publishes. Other software has ids of other forms, so it is text.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(Arc<str>);
+
+impl From<&str> for ServerId {
+    fn from(id: &str) -> Self {
+        Self(id.into())
+    }
+}
+
+impl ServerId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for ServerId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Names a question, so that its answers find it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Arc<str>);
+
+impl Borrow<str> for RequestId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A message between servers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Who sends it. Answers in the classic dialect of Node's servers, and some messages of emitters, do not tell.
+    pub sender: Option<ServerId>,
+    /// The server that it is for; `None` is every server of the namespace.
+    pub to: Option<ServerId>,
+    /// Its number among the sender's messages on the same channel. Only roomcast servers give one.
+    pub number: Option<u64>,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Send an event to clients.
+    Broadcast {
+        /// The event's name, then its arguments.
+        data: Args,
+        /// Which sockets.
+        target: Target,
+        /// Dropped for clients whose transport is not writable.
+        volatile: bool,
+        /// May be compressed.
+        compress: bool,
+    },
+    /// Send an event to clients, tell how many they are, and pass on what they answer.
+    BroadcastWithAck {
+        /// Names the question.
+        request: RequestId,
+        /// The event's name, then its arguments.
+        data: Args,
+        /// Which sockets.
+        target: Target,
+        /// How long the asker waits, if it says so.
+        timeout: Option<Duration>,
+    },
+    /// Answer to [`Body::BroadcastWithAck`]: how many clients were asked.
+    AskedClients {
+        /// Names the question.
+        request: RequestId,
+        /// How many.
+        count: u64,
+    },
+    /// Answer to [`Body::BroadcastWithAck`]: what one client answered.
+    ClientAck {
+        /// Names the question.
+        request: RequestId,
+        /// Its answer; only the first argument travels.
+        args: Args,
+    },
+    /// Put sockets into rooms.
+    Join {
+        /// Which sockets.
+        target: Target,
+        /// Rooms to join.
+        rooms: Vec<Room>,
+        /// Set by old servers: whoever has the socket answers [`Body::Done`].
+        request: Option<RequestId>,
+    },
+    /// Take sockets out of rooms.
+    Leave {
+        /// Which sockets.
+        target: Target,
+        /// Rooms to leave.
+        rooms: Vec<Room>,
+        /// As in [`Body::Join`].
+        request: Option<RequestId>,
+    },
+    /// Disconnect sockets.
+    Disconnect {
+        /// Which sockets.
+        target: Target,
+        /// Whether their whole connections end.
+        close: bool,
+        /// As in [`Body::Join`].
+        request: Option<RequestId>,
+    },
+    /// Answer to old servers: it is done.
+    Done {
+        /// Names the question.
+        request: RequestId,
+    },
+    /// Which sockets match?
+    FetchSockets {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// Answer to [`Body::FetchSockets`].
+    Sockets {
+        /// Names the question.
+        request: RequestId,
+        /// The sockets of the server that answers.
+        sockets: Vec<SocketDetails>,
+    },
+    /// The ids of matching sockets, as servers before socket.io 4 ask for them.
+    FetchIds {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// Answer to [`Body::FetchIds`].
+    Ids {
+        /// Names the question.
+        request: RequestId,
+        /// The ids.
+        ids: Vec<String>,
+    },
+    /// Which rooms have members?
+    FetchRooms {
+        /// Names the question.
+        request: RequestId,
+    },
+    /// Answer to [`Body::FetchRooms`].
+    Rooms {
+        /// Names the question.
+        request: RequestId,
+        /// The rooms of the server that answers.
+        rooms: Vec<Room>,
+    },
+    /// An event for the servers themselves.
+    ServerSideEmit {
+        /// Set if an answer is wanted.
+        request: Option<RequestId>,
+        /// The event's name, then its arguments.
+        data: Args,
+    },
+    /// Answer to [`Body::ServerSideEmit`].
+    ServerAnswer {
+        /// Names the question.
+        request: RequestId,
+        /// The answer; one argument travels.
+        args: Args,
+    },
+    /// A roomcast server lives, and this is the number of its last message on each channel.
+    Alive {
+        /// Namespace, channel and number.
+        numbers: Vec<(Arc<str>, Arc<str>, u64)>,
+    },
+    /// A roomcast server leaves.
+    Goodbye,
+}
+
+impl Body {
+    /// The question that this answers.
+    pub fn answers(&self) -> Option<&RequestId> {
+        match self {
+            Self::AskedClients { request, .. }
+            | Self::ClientAck { request, .. }
+            | Self::Done { request }
+            | Self::Sockets { request, .. }
+            | Self::Ids { request, .. }
+            | Self::Rooms { request, .. }
+            | Self::ServerAnswer { request, .. } => Some(request),
+            _ => None,
+        }
+    }
+
+    /// Bytes that it counts for in a queue's bound.
+    pub fn size(&self) -> usize {
+        // A message is a few hundred bytes of envelope at most, rooms included; what grows is data.
+        const ENVELOPE: usize = 256;
+        let args = |args: &Args| {
+            args.attachments().iter().fold(args.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
+        };
+        let variable = match self {
+            Self::Broadcast { data, .. } | Self::BroadcastWithAck { data, .. } | Self::ServerSideEmit { data, .. } => {
+                args(data)
+            }
+            Self::ClientAck { args: data, .. } | Self::ServerAnswer { args: data, .. } => args(data),
+            Self::Sockets { sockets, .. } => sockets
+                .iter()
+                .map(|socket| socket.details.handshake.len() + socket.details.data.len() + 32 * socket.rooms.len())
+                .sum(),
+            Self::Ids { ids, .. } => ids.iter().map(String::len).sum(),
+            Self::Rooms { rooms, .. } => rooms.iter().map(|room| room.len()).sum(),
+            _ => 0,
+        };
+        variable.saturating_add(ENVELOPE)
+    }
+}

@@ -1,0 +1,133 @@
+//! The cluster layer: namespaces of several servers that reach one another over a [`Broker`].
+
+mod adapter;
+mod broker;
+mod directory;
+mod inbox;
+mod memory_broker;
+mod message;
+mod options;
+mod queue;
+mod requests;
+
+pub use adapter::ClusterAdapter;
+pub use broker::{Broker, BrokerError, Inbox, Outgoing, PublishError, SERVERS};
+pub use memory_broker::{MemoryBroker, MemoryNetwork};
+pub use message::{Body, Message, RequestId, ServerId};
+pub use options::ClusterOptions;
+
+use crate::adapter::{Adapter, AdapterContext, AdapterFactory};
+use directory::Directory;
+use inbox::ServersInbox;
+use parking_lot::Mutex;
+use queue::Queue;
+use roomcast_protocol::SocketId;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// One server's place in a cluster: its id, its queue, and the adapters of its namespaces. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Cluster(Arc<ClusterInner>);
+
+#[derive(Debug)]
+struct ClusterInner {
+    id: ServerId,
+    broker: Arc<dyn Broker>,
+    queue: Arc<Queue>,
+    directory: Arc<Mutex<Directory>>,
+    adapters: Mutex<HashMap<Arc<str>, Weak<ClusterAdapter>>>,
+}
+
+/// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Numbered messages of other roomcast servers that never came.
+    pub lost: u64,
+    /// Numbered messages that came twice; the second was dropped.
+    pub doubles: u64,
+    /// Messages of this server that never went out: the queue was full or the outage too long.
+    pub dropped: u64,
+}
+
+impl Cluster {
+    /// Joins a cluster: announces this server and drains the queue on a task of the current runtime.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn new(broker: Arc<dyn Broker>, options: ClusterOptions) -> Self {
+        // 16 hexadecimal digits, the form of the youngest of Node's dialects. Without random numbers the process's id must
+        // do; sockets cannot be made then anyway.
+        let id = SocketId::random().map_or_else(
+            |_| format!("{:016x}", std::process::id()),
+            |id| id.as_str().bytes().take(8).map(|byte| format!("{byte:02x}")).collect(),
+        );
+        Self::with_id(ServerId::from(id.as_str()), broker, options)
+    }
+
+    /// As [`Cluster::new`], with an id of the caller's, which must be unique in the cluster.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with_id(id: ServerId, broker: Arc<dyn Broker>, options: ClusterOptions) -> Self {
+        let directory = Arc::new(Mutex::new(Directory::default()));
+        let queue = Queue::new(broker.clone(), id.clone(), options, directory.clone());
+        tokio::spawn(queue.clone().drain());
+        let inbox = ServersInbox { id: id.clone(), directory: directory.clone(), queue: queue.clone() };
+        broker.open(&SERVERS.into(), &id, Arc::new(inbox));
+        Self(Arc::new(ClusterInner { id, broker, queue, directory, adapters: Mutex::default() }))
+    }
+
+    /// This server's id.
+    pub fn id(&self) -> &ServerId {
+        &self.0.id
+    }
+
+    /// Makes the adapters of a server's namespaces.
+    pub fn factory(&self) -> AdapterFactory {
+        let cluster = self.clone();
+        Arc::new(move |context| cluster.adapter(context) as Arc<dyn Adapter>)
+    }
+
+    /// The adapter of a namespace. A second call for the same namespace gives the same adapter, and so changes nothing.
+    pub fn adapter(&self, context: AdapterContext) -> Arc<ClusterAdapter> {
+        let mut adapters = self.0.adapters.lock();
+        if let Some(adapter) =
+            adapters.get(&context.namespace).and_then(Weak::upgrade).filter(|adapter| adapter.is_open())
+        {
+            return adapter;
+        }
+        let namespace = context.namespace.clone();
+        let adapter = ClusterAdapter::new(context, self.clone());
+        adapters.retain(|_, adapter| adapter.strong_count() > 0);
+        adapters.insert(namespace, Arc::downgrade(&adapter));
+        adapter
+    }
+
+    /// The other roomcast servers that live.
+    pub fn servers(&self) -> Vec<ServerId> {
+        self.0.directory.lock().servers().cloned().collect()
+    }
+
+    /// What was lost so far.
+    pub fn losses(&self) -> Losses {
+        let (lost, doubles) = self.0.directory.lock().losses();
+        Losses { lost, doubles, dropped: self.0.queue.dropped() }
+    }
+
+    /// Messages that wait to go out.
+    pub fn queued(&self) -> usize {
+        self.0.queue.len()
+    }
+
+    /// Leaves the cluster: what waits still goes out, if it can, then the others are told. It also happens when the last
+    /// clone and the last adapter are dropped.
+    pub fn close(&self) {
+        self.0.queue.close();
+    }
+}
+
+impl Drop for ClusterInner {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
