@@ -55,3 +55,8 @@ pub use roomcast_adapter::{
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{CloseReason, Cookie, Cors, CorsError, Handshake, PeerAddr, Transport};
 pub use roomcast_protocol::{Args, FromArgs, SocketId, ToArgs};
+
+/// Compiles, and where they end by themselves runs, the examples of the workspace's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
