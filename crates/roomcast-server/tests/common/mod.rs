@@ -1,0 +1,234 @@
+//! What the tests over TCP share: a server that keeps a log, and a client that writes its bytes by hand.
+//!
+//! Test runtimes have one thread, so the server works only while a test waits. Nothing sleeps to let things settle: a test
+//! waits for bytes or for a condition, each with a bound ([`PATIENCE`]).
+#![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
+
+pub mod wire;
+
+use parking_lot::Mutex;
+use roomcast_protocol::Sid;
+use roomcast_server::{Builder, DisconnectReason, Namespace, Socket, SocketIo, engine};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+use wire::{Answer, Wire, request, upgrade};
+
+/// The longest that anything is waited for.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for a condition that needs no more than the server's own work to come true. Works while the clock is frozen.
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_micros(100));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// tokio's clock stands still and moves by [`Frozen::advance`] alone, until this is dropped.
+pub struct Frozen(Option<std::sync::mpsc::Sender<()>>);
+
+impl Frozen {
+    pub fn new() -> Self {
+        tokio::time::pause();
+        // A paused clock runs ahead when the runtime is idle, even if bytes are on their way. While there is blocking work
+        // it does not.
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        drop(tokio::task::spawn_blocking(move || receiver.recv()));
+        Self(Some(sender))
+    }
+
+    pub async fn advance(&self, milliseconds: u64) {
+        tokio::time::advance(Duration::from_millis(milliseconds)).await;
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        drop(self.0.take());
+        tokio::time::resume();
+    }
+}
+
+/// A log that handlers write to.
+#[derive(Debug, Default, Clone)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    pub fn push(&self, line: impl Into<String>) {
+        self.0.lock().push(line.into());
+    }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.0.lock().clone()
+    }
+
+    /// Waits for these lines, and no others, in this order.
+    pub async fn expect(&self, lines: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.lines() != lines && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(100));
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(self.lines(), lines);
+    }
+
+    /// Writes down connects and disconnects of a namespace's sockets.
+    pub fn watch(&self, namespace: &Namespace) {
+        let log = self.clone();
+        namespace.on_connection(move |socket: Socket| {
+            log.push(format!("{} connected", socket.namespace().name()));
+            let log = log.clone();
+            socket.on_disconnect(move |socket: Socket, reason: DisconnectReason| {
+                log.push(format!("{} {reason}", socket.namespace().name()));
+                std::future::ready(())
+            });
+            std::future::ready(())
+        });
+    }
+}
+
+/// A server on a port of its own, by [`SocketIo::serve`].
+pub struct Server {
+    pub io: SocketIo,
+    pub address: SocketAddr,
+    /// The path that requests begin with.
+    pub path: String,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    pub async fn start(app: impl FnOnce(&SocketIo)) -> Self {
+        Self::with(|builder| builder, app).await
+    }
+
+    /// A server with changed options. Its session ids are `eio1----------------`, `eio2----------------` and so on.
+    pub async fn with(change: impl FnOnce(Builder) -> Builder, app: impl FnOnce(&SocketIo)) -> Self {
+        let count = AtomicU32::new(0);
+        let mut path = String::new();
+        let builder = SocketIo::builder().engine(|config| {
+            config.close_timeout = Duration::from_millis(500);
+            config.generate_id = Some(Arc::new(move |_| {
+                format!("{:-<20}", format!("eio{}", count.fetch_add(1, Ordering::SeqCst) + 1)).parse::<Sid>()
+            }));
+        });
+        let io = change(builder).engine(|config| path.clone_from(&config.path)).build();
+        app(&io);
+        let listener = engine::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = io.clone();
+        let task = tokio::spawn(async move { serving.serve(listener, std::future::pending()).await.unwrap() });
+        Self { io, address, path, task }
+    }
+
+    /// Closes the server; `serve` must return and no connection be left.
+    pub async fn finish(self) {
+        self.io.close().await;
+        tokio::time::timeout(PATIENCE, self.task).await.expect("`serve` returns").unwrap();
+        until("no connection is left", || self.io.connections() == 0).await;
+    }
+
+    pub async fn connect(&self) -> Wire {
+        Wire::connect(self.address).await
+    }
+
+    /// The target of a request with that query.
+    pub fn target(&self, query: &str) -> String {
+        format!("{}?{query}", self.path)
+    }
+
+    /// One request on a connection of its own.
+    pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut wire = self.connect().await;
+        wire.send(request(method, target, headers, body)).await;
+        wire.answer(method).await
+    }
+
+    pub async fn get(&self, query: &str) -> Answer {
+        self.ask("GET", &self.target(query), &[], "").await
+    }
+
+    /// Opens a polling session.
+    pub async fn handshake(&self) -> String {
+        let answer = self.get("EIO=4&transport=polling").await;
+        let body = answer.text();
+        body.strip_prefix("0{\"sid\":\"").expect(&body)[..20].to_owned()
+    }
+
+    pub fn polling(&self, sid: &str) -> String {
+        self.target(&format!("EIO=4&transport=polling&sid={sid}"))
+    }
+
+    pub async fn poll(&self, sid: &str) -> Answer {
+        self.ask("GET", &self.polling(sid), &[], "").await
+    }
+
+    pub async fn post(&self, sid: &str, body: &str) -> Answer {
+        self.ask("POST", &self.polling(sid), &[], body).await
+    }
+
+    /// Opens a polling session and joins `/`.
+    pub async fn join_by_polling(&self) -> String {
+        let sid = self.handshake().await;
+        assert_eq!(self.post(&sid, "40").await.text(), "ok");
+        assert!(self.poll(&sid).await.text().starts_with("40{\"sid\":\""));
+        sid
+    }
+
+    /// Sends the beginning of a request, or all of it; the server works on it when this returns. It comes behind a request
+    /// that is refused at once, in the same segment: with the refusal's answer the server has seen what follows.
+    pub async fn begin(&self, bytes: &str) -> Wire {
+        let mut wire = self.connect().await;
+        let refused = request("GET", &self.target("transport=none"), &[], "");
+        wire.send(format!("{refused}{bytes}")).await;
+        assert_eq!(wire.answer("GET").await.status(), 400);
+        wire
+    }
+
+    /// A GET that is held when this returns.
+    pub async fn hold(&self, sid: &str) -> Wire {
+        self.begin(&request("GET", &self.polling(sid), &[], "")).await
+    }
+
+    /// An upgrade that is accepted.
+    pub async fn upgrade(&self, query: &str) -> Wire {
+        let mut wire = self.connect().await;
+        wire.send(upgrade(&self.target(query), "13", &[])).await;
+        let answer = wire.answer("GET").await;
+        assert_eq!(answer.status(), 101, "{answer:?}");
+        wire
+    }
+
+    /// Opens a WebSocket session; its `open` packet was read.
+    pub async fn websocket(&self) -> Wire {
+        let mut wire = self.upgrade("EIO=4&transport=websocket").await;
+        let open = wire.text().await;
+        assert!(open.starts_with("0{\"sid\":\""), "{open}");
+        wire
+    }
+
+    /// A WebSocket session in `/`.
+    pub async fn joined(&self) -> Wire {
+        let mut wire = self.websocket().await;
+        self.join(&mut wire, "/").await;
+        wire
+    }
+
+    /// Joins a namespace; the socket's id.
+    pub async fn join(&self, wire: &mut Wire, namespace: &str) -> String {
+        let prefix = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
+        wire.say(&prefix).await;
+        let answer = wire.text().await;
+        answer.strip_prefix(&format!("{prefix}{{\"sid\":\"")).expect(&answer)[..20].to_owned()
+    }
+}
+
+/// Waits for a task's end.
+pub async fn finished<T>(task: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, task).await.expect("waited in vain for a task")
+}
