@@ -240,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Message::Pong(_) => continue,
                 Message::Close(code) => {
                     connection.shared().session.close(CloseReason::TransportClose);
-                    break Some((close_frame(code.map(|(code, _)| code), ""), Peer::Closed));
+                    break Some((echo(code), Peer::Closed));
                 }
             };
             let Ok(packet) = packet else {
@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
             Ok(Some(Message::Close(code))) => {
-                return Some((close_frame(code.map(|(code, _)| code), ""), Peer::Closed));
+                return Some((echo(code), Peer::Closed));
             }
             Err(error) => return Some((close_frame(Some(error.close_code()), ""), Peer::Broken)),
         };
@@ -503,6 +503,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Driver<S> {
             self.leave();
         }
     }
+}
+
+/// The answer to a close frame: code and reason as they came, as Node's `ws` does.
+fn echo(close: Option<(u16, &str)>) -> Vec<u8> {
+    let (code, reason) = close.unzip();
+    close_frame(code, reason.unwrap_or_default())
 }
 
 fn register(slot: &mut Option<std::task::Waker>, cx: &Context<'_>) {
