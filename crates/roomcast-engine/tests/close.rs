@@ -169,7 +169,10 @@ async fn serve_returns_although_a_client_does_not_read_or_answer() {
     let stop_timeout = Duration::from_millis(300);
     let mut server = Server::serving(
         |config| config.close_timeout = Duration::from_millis(100),
-        |options| options.stop_timeout = stop_timeout,
+        |options| {
+            options.stop_timeout = stop_timeout;
+            options.header_timeout = Duration::from_secs(60);
+        },
     )
     .await;
     let _silent = server.websocket().await;
