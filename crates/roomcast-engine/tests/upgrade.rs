@@ -4,8 +4,10 @@
 mod common;
 
 use common::wire::{BINARY, CLOSE, Frame, PING, PONG, TEXT, Wire, frame, head, request};
-use common::{Server, polling, until};
+use common::{Server, polling, say, until};
 use roomcast_engine::{CloseReason, Transport};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A WebSocket whose probe was answered.
@@ -356,44 +358,50 @@ async fn a_session_that_ends_takes_its_probing_websocket_with_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_counted_stream_survives_the_upgrade() {
     for round in 0..20 {
-        // A client that is late must not be cut: that is another test's matter.
-        let server = Server::with(|config| config.max_outbox_packets = 10_000).await;
+        let server = Server::start().await;
         let sid = server.handshake().await;
         let connection = server.connection();
-        let sending = tokio::spawn(async move {
-            let mut sent = 0_u64;
-            while sent < 2_000 {
-                match connection.send(&std::sync::Arc::new(common::message(&sent.to_string()))) {
-                    queued @ roomcast_engine::Sent::Queued(_) => queued.wake(),
-                    other => panic!("{other:?}"),
+        let taken = Arc::new(AtomicU64::new(0));
+        let enough = Arc::new(AtomicBool::new(false));
+        let sending = tokio::spawn({
+            let (taken, enough) = (taken.clone(), enough.clone());
+            async move {
+                let mut sent = 0_u64;
+                while !enough.load(Ordering::SeqCst) {
+                    // The client decides how fast it goes: it is never behind by as much as its outbox takes.
+                    if sent - taken.load(Ordering::SeqCst) > 500 {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                    say(&connection, &sent.to_string());
+                    sent += 1;
+                    if sent.is_multiple_of(3) {
+                        tokio::task::yield_now().await;
+                    }
                 }
-                sent += 1;
-                if sent.is_multiple_of(100) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                } else if sent.is_multiple_of(3) {
-                    tokio::task::yield_now().await;
-                }
+                sent
             }
-            sent
         });
-        let mut next = 0_u64;
-        let mut take = |packet: &str| match packet {
-            "6" => {}
-            message => {
-                assert_eq!(message, format!("4{next}"));
-                next += 1;
+        let take = |packet: &str| {
+            if packet != "6" {
+                assert_eq!(packet, format!("4{}", taken.load(Ordering::SeqCst)), "round {round}");
+                taken.fetch_add(1, Ordering::SeqCst);
             }
         };
         for _ in 0..round {
-            server.poll(&sid).await.body.split('\u{1e}').for_each(&mut take);
+            server.poll(&sid).await.body.split('\u{1e}').for_each(take);
         }
         let mut held = server.connect().await;
         held.send(request("GET", &polling(&sid), &[], "")).await;
         let mut wire = server.probing(&sid).await;
         wire.say("2probe").await;
         assert_eq!(wire.text().await, "3probe");
-        held.answer().await.body.split('\u{1e}').for_each(&mut take);
+        held.answer().await.body.split('\u{1e}').for_each(take);
         wire.say("5").await;
+        for _ in 0..1_000 {
+            take(&wire.text().await);
+        }
+        enough.store(true, Ordering::SeqCst);
         let sent = sending.await.unwrap();
         wire.say("4end").await;
         loop {
@@ -403,7 +411,7 @@ async fn a_counted_stream_survives_the_upgrade() {
             }
             take(&text);
         }
-        assert_eq!(next, sent, "round {round}");
+        assert_eq!(taken.load(Ordering::SeqCst), sent, "round {round}");
         drop(wire);
         server.finish().await;
     }
