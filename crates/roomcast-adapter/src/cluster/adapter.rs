@@ -1,12 +1,12 @@
 //! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
 
 use super::Cluster;
-use super::broker::{Broker, Outgoing};
+use super::broker::{Broker, Inbox, Outgoing};
 use super::directory::Directory;
 use super::inbox::NamespaceInbox;
 use super::message::{Body, Message, RequestId, ServerId};
 use super::queue::Queue;
-use super::requests::{Answered, Request, Requests};
+use super::requests::{Answered, Answerers, Request, Requests};
 use crate::adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, Joined, Restored, Saved, ServerEvent};
 use crate::answer::{Answer, Missing};
 use crate::local::Local;
@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -34,6 +35,7 @@ pub struct ClusterAdapter {
     local: Arc<Local>,
     namespace: Arc<str>,
     cluster: Cluster,
+    inbox: Arc<NamespaceInbox>,
     requests: Arc<Requests>,
     served: Arc<Semaphore>,
     server_events: mpsc::Sender<ServerEvent>,
@@ -41,20 +43,30 @@ pub struct ClusterAdapter {
 }
 
 impl ClusterAdapter {
-    pub(super) fn new(context: AdapterContext, cluster: Cluster) -> Arc<Self> {
+    pub(super) fn new(context: AdapterContext, cluster: Cluster, inbox: Arc<NamespaceInbox>) -> Arc<Self> {
         let AdapterContext { namespace, server_events } = context;
         let adapter = Arc::new(Self {
             local: Local::new(namespace.clone()),
             namespace,
             cluster,
+            inbox,
             requests: Arc::default(),
             served: Arc::new(Semaphore::new(MAX_SERVED)),
             server_events,
             open: AtomicBool::new(true),
         });
-        let inbox = Arc::new(NamespaceInbox(Arc::downgrade(&adapter)));
-        adapter.broker().open(&adapter.namespace, adapter.id(), inbox);
+        adapter.inbox.set_adapter(&adapter);
+        adapter.directory().open_namespace(&adapter.namespace);
+        if adapter.inbox.is_connected() {
+            // The adapter before this one was not closed.
+            adapter.connected();
+        }
+        adapter.begin_to_hear();
         adapter
+    }
+
+    fn begin_to_hear(&self) {
+        self.broker().open(&self.namespace, self.id(), self.inbox.clone());
     }
 
     /// This server's part of the namespace.
@@ -83,19 +95,23 @@ impl ClusterAdapter {
         self.open.load(Ordering::Acquire)
     }
 
-    pub(super) fn queue(&self) -> &Queue {
-        &self.cluster.0.queue
-    }
-
     pub(super) fn requests(&self) -> &Requests {
         &self.requests
     }
 
-    /// Whether a numbered message was not heard before.
-    pub(super) fn is_new(&self, sender: &ServerId, message: &Message, number: u64) -> bool {
-        let outgoing = Outgoing { namespace: self.namespace.clone(), message: message.clone() };
-        let channel = self.broker().channel_of(&outgoing);
-        self.directory().numbered(sender, &self.namespace, &channel, number, Instant::now())
+    /// Messages come.
+    pub(super) fn connected(&self) {
+        self.directory().connected(&self.namespace, Instant::now());
+        self.queue().connected();
+    }
+
+    /// The message, unless it is numbered and was heard before.
+    pub(super) fn if_new(&self, message: Message) -> Option<Message> {
+        let (Some(sender), Some(number)) = (message.sender.clone(), message.number) else { return Some(message) };
+        let heard = Outgoing { namespace: self.namespace.clone(), message };
+        let channel = self.broker().channel_of(&heard);
+        let new = self.directory().numbered(&sender, &self.namespace, &channel, number, Instant::now());
+        new.then_some(heard.message)
     }
 
     pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -107,8 +123,9 @@ impl ClusterAdapter {
         permit
     }
 
-    pub(super) fn answer(&self, asker: Option<ServerId>, body: Body) {
-        self.queue().push(&self.namespace, asker, body);
+    /// Answers a question. `number` counts from 1 where there are several answers.
+    pub(super) fn answer(&self, asker: Option<ServerId>, number: Option<u64>, body: Body) {
+        self.queue().answer(&self.namespace, asker, number, body);
     }
 
     /// Hands an event of another server to the namespace.
@@ -119,16 +136,21 @@ impl ClusterAdapter {
         }
     }
 
+    fn queue(&self) -> &Queue {
+        &self.cluster.0.queue
+    }
+
     fn publish(&self, body: Body) {
-        self.queue().push(&self.namespace, None, body);
+        self.queue().publish(&self.namespace, body);
     }
 
     /// How many other servers there are; if that cannot be told, those that are known.
     async fn others(&self) -> Result<usize, Missing> {
         match timeout(COUNT_TIMEOUT, self.broker().peers(&self.namespace)).await {
-            Ok(Ok(count)) => Ok(count.saturating_sub(1)),
+            // Before our own subscription is confirmed we are not among them.
+            Ok(Ok(count)) => Ok(count.saturating_sub(usize::from(self.inbox.is_connected()))),
             Ok(Err(_)) | Err(_) => {
-                let names: Vec<String> = self.directory().servers().map(ToString::to_string).collect();
+                let names: Vec<String> = self.directory().servers(Instant::now()).map(ToString::to_string).collect();
                 let others = usize::from(names.is_empty());
                 Err(Missing { names, others })
             }
@@ -147,37 +169,33 @@ impl ClusterAdapter {
             Ok(expected) => expected,
             Err(missing) => return missing,
         };
-        let Some(mut request) = self.requests.begin() else { return self.missing(expected, &HashSet::new()) };
+        let Some(mut request) = self.requests.begin() else { return self.missing(expected, &Answerers::default()) };
         self.publish(question(request.id.clone()));
         let mut answered = Answerers::default();
         while answered.count < expected {
             let Ok(Some(answer)) = timeout_at(until, request.next()).await else { break };
-            if answered.is_first(&answer) && take(answer.body) {
-                answered.count += 1;
+            if answer.sender.as_ref().is_none_or(|sender| !answered.has(sender)) && take(answer.body) {
+                answered.is_first(answer.sender.as_ref());
             }
         }
-        self.missing(expected.saturating_sub(answered.count), &answered.names)
+        self.missing(expected.saturating_sub(answered.count), &answered)
     }
 
-    /// Names the silent servers as far as they are known.
-    fn missing(&self, silent: usize, answered: &HashSet<ServerId>) -> Missing {
-        let directory = self.directory();
-        let known = directory.servers().filter(|id| !answered.contains(*id)).take(silent);
-        let names: Vec<String> = known.map(ToString::to_string).collect();
+    /// Names the silent servers where it is known which they are.
+    fn missing(&self, silent: usize, answered: &Answerers) -> Missing {
+        let (directory, now) = (self.directory(), Instant::now());
+        let named = |known: &mut dyn Iterator<Item = &ServerId>| -> Vec<String> {
+            known.filter(|id| !answered.has(id)).map(ToString::to_string).collect()
+        };
+        let mut names = named(&mut directory.servers(now));
+        if names.len() > silent {
+            // Not all servers have every namespace; who published in this one has it.
+            names = named(&mut directory.servers_of(&self.namespace, now));
+        }
+        if names.len() > silent {
+            names.clear();
+        }
         Missing { others: silent - names.len(), names }
-    }
-}
-
-/// Who has answered. A server that tells its name counts once.
-#[derive(Default)]
-struct Answerers {
-    names: HashSet<ServerId>,
-    count: usize,
-}
-
-impl Answerers {
-    fn is_first(&mut self, answer: &Answered) -> bool {
-        answer.sender.clone().is_none_or(|sender| self.names.insert(sender))
     }
 }
 
@@ -247,17 +265,18 @@ impl Adapter for ClusterAdapter {
         let others = timeout_at(until, self.others()).await;
         let (expected, mut missing) = match (others, &request) {
             (Ok(Ok(expected)), Some(_)) => (expected, Missing::default()),
-            (Ok(Ok(expected)), None) => (0, self.missing(expected, &HashSet::new())),
+            (Ok(Ok(expected)), None) => (0, self.missing(expected, &Answerers::default())),
             (Ok(Err(missing)), _) => (0, missing),
             (Err(_), _) => (0, Missing { names: Vec::new(), others: 1 }),
         };
         if let Some(question) = question.filter(|_| expected > 0) {
             self.publish(question);
         }
-        let mut collected = Collected { answers: Vec::new(), asked: acks.asked() as u64, servers: 0 };
+        let asked = acks.asked() as u64;
+        let mut collected = Collected { answers: Vec::new(), asked, servers: Answerers::default() };
         collected.run(acks, request, expected, until).await;
         if expected > 0 {
-            missing = self.missing(expected.saturating_sub(collected.servers), &HashSet::new());
+            missing = self.missing(expected.saturating_sub(collected.servers.count), &collected.servers);
         }
         let missing_sockets = collected.asked.saturating_sub(collected.answers.len() as u64);
         Ok(Acked { answers: collected.answers, missing_sockets: missing_sockets as usize, missing })
@@ -352,9 +371,36 @@ impl Adapter for ClusterAdapter {
 
     async fn close(&self) {
         if self.open.swap(false, Ordering::AcqRel) {
-            self.broker().close(&self.namespace).await;
-            self.directory().forget_namespace(&self.namespace);
+            stop_hearing(self.cluster.clone(), self.namespace.clone()).await;
         }
+    }
+}
+
+impl Drop for ClusterAdapter {
+    /// An adapter that was not closed does not go on to count among the servers of its namespace.
+    fn drop(&mut self) {
+        if *self.open.get_mut()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(stop_hearing(self.cluster.clone(), self.namespace.clone()));
+        }
+    }
+}
+
+/// Closes a namespace at the broker, unless it was opened again meanwhile.
+async fn stop_hearing(cluster: Cluster, namespace: Arc<str>) {
+    let inbox = cluster.inbox(&namespace);
+    let current = || inbox.adapter().filter(|adapter| adapter.is_open());
+    if current().is_some() {
+        return;
+    }
+    cluster.0.directory.lock().close_namespace(&namespace);
+    inbox.lost();
+    cluster.0.broker.close(&namespace).await;
+    // An adapter that was made meanwhile found the namespace still open, and heard nothing since.
+    if let Some(adapter) = current() {
+        adapter.directory().open_namespace(&namespace);
+        adapter.begin_to_hear();
     }
 }
 
@@ -376,13 +422,13 @@ struct Collected {
     /// Clients that were asked, as far as the servers have said.
     asked: u64,
     /// Other servers that have said how many they asked.
-    servers: usize,
+    servers: Answerers,
 }
 
 impl Collected {
     async fn run(&mut self, mut acks: crate::Acks, mut request: Option<Request>, expected: usize, until: Instant) {
         let mut here = true;
-        while here || self.servers < expected || (self.answers.len() as u64) < self.asked {
+        while here || self.servers.count < expected || (self.answers.len() as u64) < self.asked {
             // Local clients that left are not waited for; of remote ones that is not told.
             if !here && expected == 0 {
                 return;
@@ -399,16 +445,25 @@ impl Collected {
                     Some((_, args)) => self.answers.push(args),
                     None => here = false,
                 },
-                answer = remote => match answer.map(|answer| answer.body) {
-                    Some(Body::AskedClients { count, .. }) => {
-                        self.servers += 1;
-                        self.asked = self.asked.saturating_add(count);
+                answer = remote => {
+                    let Some(answer) = answer else { return };
+                    if !self.servers.is_double(&answer) {
+                        self.take(answer);
                     }
-                    Some(Body::ClientAck { args, .. }) => self.answers.push(args),
-                    Some(_) => {}
-                    None => return,
-                },
+                }
             }
+        }
+    }
+
+    fn take(&mut self, answer: Answered) {
+        match answer.body {
+            Body::AskedClients { count, .. } => {
+                if self.servers.is_first(answer.sender.as_ref()) {
+                    self.asked = self.asked.saturating_add(count);
+                }
+            }
+            Body::ClientAck { args, .. } => self.answers.push(args),
+            _ => {}
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::adapter::{Action, Emit, ServerEvent};
 use crate::target::Target;
 use parking_lot::Mutex;
 use roomcast_protocol::Args;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -37,16 +38,10 @@ impl Inbox for ServersInbox {
         let now = Instant::now();
         let mut directory = self.directory.lock();
         match message.body {
-            Body::Alive { numbers } => {
-                directory.heard(&sender, now);
-                for (namespace, channel, number) in numbers {
-                    directory.told(&sender, &namespace, &channel, number, now);
-                }
-            }
-            Body::Goodbye => directory.left(&sender),
+            Body::Alive { numbers } => directory.told(&sender, &numbers, now),
+            Body::Goodbye => directory.left(&sender, now),
             _ => {}
         }
-        directory.age(now);
     }
 
     fn malformed(&self, error: &str) {
@@ -65,16 +60,36 @@ fn malformed(error: &str) {
     tracing::debug!(error, "what another server published is no message");
 }
 
-/// Hears a namespace. It holds the adapter weakly: a broker must not keep a namespace alive.
-pub(super) struct NamespaceInbox(pub(super) Weak<ClusterAdapter>);
+/// Hears a namespace. It outlives adapters: one that is made for a namespace after another takes over its inbox. It holds
+/// the adapter weakly, as a broker must not keep a namespace alive.
+#[derive(Debug, Default)]
+pub(super) struct NamespaceInbox {
+    adapter: Mutex<Weak<ClusterAdapter>>,
+    /// Messages come, so the broker counts us among the servers.
+    connected: AtomicBool,
+}
+
+impl NamespaceInbox {
+    pub(super) fn adapter(&self) -> Option<Arc<ClusterAdapter>> {
+        self.adapter.lock().upgrade()
+    }
+
+    pub(super) fn set_adapter(&self, adapter: &Arc<ClusterAdapter>) {
+        *self.adapter.lock() = Arc::downgrade(adapter);
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+}
 
 impl Inbox for NamespaceInbox {
     fn wants(&self, room: &str) -> bool {
-        self.0.upgrade().is_some_and(|adapter| adapter.local().has_room(room))
+        self.adapter().is_some_and(|adapter| adapter.local().has_room(room))
     }
 
     fn receive(&self, message: Message) {
-        if let Some(adapter) = self.0.upgrade() {
+        if let Some(adapter) = self.adapter().filter(|adapter| adapter.is_open()) {
             adapter.receive(message);
         }
     }
@@ -84,12 +99,14 @@ impl Inbox for NamespaceInbox {
     }
 
     fn connected(&self) {
-        if let Some(adapter) = self.0.upgrade() {
-            adapter.queue().connected();
+        self.connected.store(true, Ordering::Release);
+        if let Some(adapter) = self.adapter() {
+            adapter.connected();
         }
     }
 
     fn lost(&self) {
+        self.connected.store(false, Ordering::Release);
         metrics::counter!("roomcast_cluster_interruptions_total").increment(1);
     }
 }
@@ -99,15 +116,11 @@ impl ClusterAdapter {
         if message.sender.as_ref() == Some(self.id()) || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
-        if let (Some(sender), Some(number)) = (&message.sender, message.number)
-            && !self.is_new(sender, &message, number)
-        {
-            return;
-        }
         if let Some(request) = message.body.answers().cloned() {
             self.requests().answered(&request, message);
             return;
         }
+        let Some(message) = self.if_new(message) else { return };
         let asker = message.sender;
         match message.body {
             Body::Broadcast { data, target, volatile, compress } => {
@@ -134,29 +147,32 @@ impl ClusterAdapter {
                     );
                     return;
                 }
-                self.answer(asker, body);
+                self.answer(asker, None, body);
             }
             Body::FetchIds { request, target } => {
                 let ids = self.local().sockets(&target).into_iter().map(|socket| socket.id).collect();
-                self.answer(asker, Body::Ids { request, ids });
+                self.answer(asker, None, Body::Ids { request, ids });
             }
             Body::FetchRooms { request } => {
                 let rooms = self.local().rooms();
-                self.answer(asker, Body::Rooms { request, rooms });
+                self.answer(asker, None, Body::Rooms { request, rooms });
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
                 let mut acks = match self.local().emit_for_acks(&target, &data, || {}) {
                     Ok(acks) => acks,
                     Err(error) => return malformed(&error.to_string()),
                 };
-                self.answer(asker.clone(), Body::AskedClients { request: request.clone(), count: acks.asked() as u64 });
+                let count = acks.asked() as u64;
+                self.answer(asker.clone(), Some(1), Body::AskedClients { request: request.clone(), count });
                 let Some(permit) = self.permit() else { return };
                 let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
                 tokio::spawn(async move {
+                    let mut number = 1;
                     while let Ok(Some((_, args))) = timeout_at(until, acks.next()).await {
                         let first = args.as_ref().iter().next().unwrap_or_default().into();
                         let args = Args::from_parts(first, args.attachments().to_vec());
-                        self.answer(asker.clone(), Body::ClientAck { request: request.clone(), args });
+                        number += 1;
+                        self.answer(asker.clone(), Some(number), Body::ClientAck { request: request.clone(), args });
                     }
                     drop(permit);
                 });
@@ -177,7 +193,7 @@ impl ClusterAdapter {
         let here = request.is_some() && self.local().count_sockets(target) > 0;
         self.local().change(target, action);
         if let Some(request) = request.filter(|_| here) {
-            self.answer(asker, Body::Done { request });
+            self.answer(asker, None, Body::Done { request });
         }
     }
 
@@ -192,7 +208,7 @@ impl ClusterAdapter {
         let adapter = self.clone();
         tokio::spawn(async move {
             if let Ok(Ok(args)) = tokio::time::timeout(PATIENCE, answer).await {
-                adapter.answer(asker, Body::ServerAnswer { request, args });
+                adapter.answer(asker, None, Body::ServerAnswer { request, args });
             }
             drop(permit);
         });

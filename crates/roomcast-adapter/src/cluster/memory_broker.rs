@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// A network that [`MemoryBroker`]s share.
@@ -33,6 +34,14 @@ struct Subscription {
     inbox: Arc<dyn Inbox>,
     /// Messages on their way, each with the time of its arrival.
     way: mpsc::UnboundedSender<(Instant, Outgoing)>,
+    /// Hands them over; ends with the subscription, so that what is on its way then does not come.
+    arriving: AbortHandle,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.arriving.abort();
+    }
 }
 
 impl fmt::Debug for Subscription {
@@ -86,7 +95,21 @@ impl MemoryNetwork {
     }
 }
 
-/// One server's end of a [`MemoryNetwork`].
+impl MemoryNetwork {
+    /// Ends a subscription. It is given back so that it is dropped outside the lock: an inbox's end may be somebody's code.
+    fn unsubscribe(&self, broker: u64, namespace: &str) -> Option<Subscription> {
+        let mut network = self.0.lock();
+        let subscriptions = network.subscriptions.get_mut(namespace)?;
+        let position = subscriptions.iter().position(|subscription| subscription.broker == broker)?;
+        let subscription = subscriptions.swap_remove(position);
+        if subscriptions.is_empty() {
+            network.subscriptions.remove(namespace);
+        }
+        Some(subscription)
+    }
+}
+
+/// One server's end of a [`MemoryNetwork`]. It must be used inside a tokio runtime.
 #[derive(Debug)]
 pub struct MemoryBroker {
     number: u64,
@@ -96,32 +119,34 @@ pub struct MemoryBroker {
 #[async_trait]
 impl Broker for MemoryBroker {
     fn open(&self, namespace: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
-        let (way, mut arriving) = mpsc::unbounded_channel::<(Instant, Outgoing)>();
-        {
+        let cut_off = {
             let mut network = self.network.0.lock();
+            let cut_off = network.cut_off.contains(&self.number);
             let subscriptions = network.subscriptions.entry(namespace.clone()).or_default();
             if subscriptions.iter().any(|subscription| subscription.broker == self.number) {
                 return;
             }
-            subscriptions.push(Subscription { broker: self.number, inbox: inbox.clone(), way });
-        }
-        let receiver = inbox.clone();
-        tokio::spawn(async move {
-            while let Some((at, outgoing)) = arriving.recv().await {
-                if at > Instant::now() {
-                    sleep_until(at).await;
+            let (way, mut arriving) = mpsc::unbounded_channel::<(Instant, Outgoing)>();
+            let receiver = inbox.clone();
+            let task = tokio::spawn(async move {
+                while let Some((at, outgoing)) = arriving.recv().await {
+                    if at > Instant::now() {
+                        sleep_until(at).await;
+                    }
+                    receiver.receive(outgoing.message);
                 }
-                receiver.receive(outgoing.message);
-            }
-        });
-        inbox.connected();
+            });
+            let arriving = task.abort_handle();
+            subscriptions.push(Subscription { broker: self.number, inbox: inbox.clone(), way, arriving });
+            cut_off
+        };
+        if !cut_off {
+            inbox.connected();
+        }
     }
 
     async fn close(&self, namespace: &str) {
-        let mut network = self.network.0.lock();
-        if let Some(subscriptions) = network.subscriptions.get_mut(namespace) {
-            subscriptions.retain(|subscription| subscription.broker != self.number);
-        }
+        let _closed = self.network.unsubscribe(self.number, namespace);
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {

@@ -60,7 +60,8 @@ pub struct Message {
     pub sender: Option<ServerId>,
     /// The server that it is for; `None` is every server of the namespace.
     pub to: Option<ServerId>,
-    /// Its number among the sender's messages on the same channel. Only roomcast servers give one.
+    /// Its number among the sender's messages on the same channel; for an answer, if there is one, among its answers to
+    /// that question. Only roomcast servers give one.
     pub number: Option<u64>,
     /// What it says.
     pub body: Body,

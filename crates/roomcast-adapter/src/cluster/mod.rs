@@ -3,6 +3,7 @@
 mod adapter;
 mod broker;
 mod directory;
+mod emitter;
 mod inbox;
 mod memory_broker;
 mod message;
@@ -12,18 +13,20 @@ mod requests;
 
 pub use adapter::ClusterAdapter;
 pub use broker::{Broker, BrokerError, Inbox, Outgoing, PublishError, SERVERS};
+pub use emitter::{Emitter, EmitterError};
 pub use memory_broker::{MemoryBroker, MemoryNetwork};
 pub use message::{Body, Message, RequestId, ServerId};
 pub use options::ClusterOptions;
 
 use crate::adapter::{Adapter, AdapterContext, AdapterFactory};
 use directory::Directory;
-use inbox::ServersInbox;
+use inbox::{NamespaceInbox, ServersInbox};
 use parking_lot::Mutex;
 use queue::Queue;
 use roomcast_protocol::SocketId;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use tokio::time::Instant;
 
 /// One server's place in a cluster: its id, its queue, and the adapters of its namespaces. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -35,7 +38,10 @@ struct ClusterInner {
     broker: Arc<dyn Broker>,
     queue: Arc<Queue>,
     directory: Arc<Mutex<Directory>>,
-    adapters: Mutex<HashMap<Arc<str>, Weak<ClusterAdapter>>>,
+    /// One inbox per namespace that has an adapter here or had one.
+    inboxes: Mutex<HashMap<Arc<str>, Weak<NamespaceInbox>>>,
+    /// Two calls for one namespace must not make two adapters.
+    making: Mutex<()>,
 }
 
 /// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
@@ -45,7 +51,8 @@ pub struct Losses {
     pub lost: u64,
     /// Numbered messages that came twice; the second was dropped.
     pub doubles: u64,
-    /// Messages of this server that never went out: the queue was full or the outage too long.
+    /// Messages of this server that never went out: the queue was full, the outage too long, or the message volatile while
+    /// nothing went out (only that is not missed by the others).
     pub dropped: u64,
 }
 
@@ -74,7 +81,7 @@ impl Cluster {
         tokio::spawn(queue.clone().drain());
         let inbox = ServersInbox { id: id.clone(), directory: directory.clone(), queue: queue.clone() };
         broker.open(&SERVERS.into(), &id, Arc::new(inbox));
-        Self(Arc::new(ClusterInner { id, broker, queue, directory, adapters: Mutex::default() }))
+        Self(Arc::new(ClusterInner { id, broker, queue, directory, inboxes: Mutex::default(), making: Mutex::default() }))
     }
 
     /// This server's id.
@@ -90,22 +97,28 @@ impl Cluster {
 
     /// The adapter of a namespace. A second call for the same namespace gives the same adapter, and so changes nothing.
     pub fn adapter(&self, context: AdapterContext) -> Arc<ClusterAdapter> {
-        let mut adapters = self.0.adapters.lock();
-        if let Some(adapter) =
-            adapters.get(&context.namespace).and_then(Weak::upgrade).filter(|adapter| adapter.is_open())
-        {
-            return adapter;
+        let _one_at_a_time = self.0.making.lock();
+        let inbox = self.inbox(&context.namespace);
+        match inbox.adapter() {
+            Some(adapter) if adapter.is_open() => adapter,
+            _ => ClusterAdapter::new(context, self.clone(), inbox),
         }
-        let namespace = context.namespace.clone();
-        let adapter = ClusterAdapter::new(context, self.clone());
-        adapters.retain(|_, adapter| adapter.strong_count() > 0);
-        adapters.insert(namespace, Arc::downgrade(&adapter));
-        adapter
+    }
+
+    fn inbox(&self, namespace: &Arc<str>) -> Arc<NamespaceInbox> {
+        let mut inboxes = self.0.inboxes.lock();
+        if let Some(inbox) = inboxes.get(namespace).and_then(Weak::upgrade) {
+            return inbox;
+        }
+        inboxes.retain(|_, inbox| inbox.strong_count() > 0);
+        let inbox = Arc::new(NamespaceInbox::default());
+        inboxes.insert(namespace.clone(), Arc::downgrade(&inbox));
+        inbox
     }
 
     /// The other roomcast servers that live.
     pub fn servers(&self) -> Vec<ServerId> {
-        self.0.directory.lock().servers().cloned().collect()
+        self.0.directory.lock().servers(Instant::now()).cloned().collect()
     }
 
     /// What was lost so far.

@@ -1,6 +1,6 @@
 //! The cluster queue: messages on their way to the other servers, in order, bounded in number, bytes and age.
 
-use super::broker::{Broker, Outgoing, SERVERS};
+use super::broker::{Broker, Outgoing, PublishError, SERVERS};
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
 use super::options::ClusterOptions;
@@ -18,6 +18,10 @@ const BATCH: usize = 64;
 
 /// How often a server tells that it lives, and its last numbers.
 pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most channels whose messages are numbered; on others losses are not counted. Each announcement lists all of them: 60 KB a
+/// second at this bound. (Sharded Redis may use a channel per room, so clients could make any number of them.)
+pub(crate) const MAX_NUMBERED: usize = 1_024;
 
 /// Pause after a failed publish; a broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -45,20 +49,19 @@ pub(crate) struct Queue {
 struct State {
     waiting: VecDeque<Waiting>,
     bytes: usize,
-    next_ticket: u64,
+    /// So many at the front are with the broker now, and are not dropped: they may have gone out.
+    in_flight: usize,
     /// Last number given, by namespace and channel.
     given: HashMap<(Arc<str>, Arc<str>), u64, RandomState>,
-    /// Last number that went out or was dropped. Only these are told as [`Body::Alive`].
-    done: HashMap<(Arc<str>, Arc<str>), u64, RandomState>,
     /// Messages that never went out.
     dropped: u64,
+    /// The last attempt to publish failed.
+    down: bool,
     closing: bool,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    /// Orders messages, so that what was published is found again although others were dropped meanwhile.
-    ticket: u64,
     outgoing: Outgoing,
     channel: Arc<str>,
     since: Instant,
@@ -89,28 +92,47 @@ impl Queue {
         })
     }
 
-    /// Puts a message at the end; never waits. A full queue drops its oldest messages, which are counted.
-    pub(crate) fn push(&self, namespace: &Arc<str>, to: Option<ServerId>, body: Body) {
-        let size = body.size();
-        let numbered = to.is_none() && body.answers().is_none();
-        let message = Message { sender: Some(self.id.clone()), to, number: None, body };
-        let mut outgoing = Outgoing { namespace: namespace.clone(), message };
+    /// Puts a message for all servers at the end; never waits. A full queue drops its oldest messages, which are counted. A
+    /// volatile message is dropped at once while nothing goes out.
+    pub(crate) fn publish(&self, namespace: &Arc<str>, body: Body) {
+        let message = Message { sender: Some(self.id.clone()), to: None, number: None, body };
+        self.push(Outgoing { namespace: namespace.clone(), message });
+    }
+
+    /// As [`Queue::publish`], for an answer. `number` counts the answers to one question, if they are more than one.
+    pub(crate) fn answer(&self, namespace: &Arc<str>, to: Option<ServerId>, number: Option<u64>, body: Body) {
+        let message = Message { sender: Some(self.id.clone()), to, number, body };
+        self.push(Outgoing { namespace: namespace.clone(), message });
+    }
+
+    fn push(&self, mut outgoing: Outgoing) {
+        let body = &outgoing.message.body;
+        let (size, numbered) = (body.size(), body.answers().is_none());
+        let volatile = matches!(body, Body::Broadcast { volatile: true, .. });
         let channel = self.broker.channel_of(&outgoing);
         {
             let mut state = self.state.lock();
-            if numbered {
-                let last = state.given.entry((namespace.clone(), channel.clone())).or_insert(0);
-                *last += 1;
-                outgoing.message.number = Some(*last);
+            if state.closing {
+                return;
             }
-            let ticket = state.next_ticket;
-            state.next_ticket += 1;
+            if volatile && state.down {
+                state.dropped += 1;
+                drop(state);
+                metrics::counter!("roomcast_cluster_dropped_total", "why" => "volatile").increment(1);
+                return;
+            }
+            if numbered {
+                outgoing.message.number = state.number(&outgoing.namespace, &channel);
+            }
             state.bytes += size;
-            state.waiting.push_back(Waiting { ticket, outgoing, channel, since: Instant::now(), size });
-            while state.waiting.len() > 1
-                && (state.waiting.len() > self.options.max_queued || state.bytes > self.options.max_queued_bytes)
-            {
-                state.drop_oldest("full");
+            state.waiting.push_back(Waiting { outgoing, channel, since: Instant::now(), size });
+            while state.waiting.len() > self.options.max_queued || state.bytes > self.options.max_queued_bytes {
+                // The newest may be larger than the bound, if it waits alone.
+                let oldest = state.in_flight;
+                if oldest + 1 >= state.waiting.len() {
+                    break;
+                }
+                state.drop_at(oldest, "full");
             }
         }
         self.filled.notify_one();
@@ -131,7 +153,7 @@ impl Queue {
         self.state.lock().waiting.len()
     }
 
-    /// No more messages will be pushed: the task sends what is left, says goodbye and ends.
+    /// Takes no more messages: the task sends what is left, says goodbye and ends.
     pub(crate) fn close(&self) {
         self.state.lock().closing = true;
         self.filled.notify_one();
@@ -143,77 +165,79 @@ impl Queue {
         let mut tell_at = Instant::now();
         loop {
             if tell_at <= Instant::now() {
+                self.directory.lock().age(Instant::now());
                 self.tell_alive().await;
                 tell_at = Instant::now() + ALIVE_INTERVAL;
+                // Nothing waits, and the others were told something: that outage is over.
+                if self.state.lock().is_idle() {
+                    outage = None;
+                }
+            }
+            if self.state.lock().is_done() {
+                break self.leave().await;
+            }
+            if let Some(outage) = &outage {
+                self.await_peers(outage.peers).await;
             }
             let batch = self.next_batch();
             if batch.is_empty() {
-                if self.state.lock().closing {
-                    self.tell(Body::Goodbye).await;
-                    return;
-                }
                 tokio::select! {
                     () = self.filled.notified() => {}
                     () = sleep_until(tell_at) => {}
                 }
                 continue;
             }
-            if let Some(outage) = &outage {
-                self.await_peers(outage.peers).await;
-            }
-            let messages: Vec<Outgoing> = batch.iter().map(|(_, outgoing)| outgoing.clone()).collect();
-            let published = timeout(PUBLISH_TIMEOUT, self.broker.publish(&messages)).await;
+            let published = timeout(PUBLISH_TIMEOUT, self.broker.publish(&batch)).await;
             let (sent, failure) = match published {
                 Ok(Ok(())) => (batch.len(), None),
-                Ok(Err(error)) => (error.sent + usize::from(error.permanent), Some((error.reason, error.permanent))),
+                Ok(Err(PublishError { sent, reason, permanent })) => (sent.min(batch.len()), Some((reason, permanent))),
                 Err(_) => (0, Some(("the broker does not answer".to_owned(), false))),
             };
-            if let Some((ticket, _)) = sent.checked_sub(1).and_then(|last| batch.get(last)) {
-                self.state.lock().done_up_to(*ticket);
+            let Some((reason, permanent)) = self.state.lock().published(sent, failure) else {
+                if let Some(outage) = outage.take() {
+                    let seconds = Instant::now().duration_since(outage.since).as_secs_f32();
+                    tracing::info!(seconds, "messages go out to the other servers again");
+                }
+                continue;
+            };
+            if permanent {
+                tracing::error!(reason, "a message for the other servers was refused and is dropped");
+                continue;
             }
-            match failure {
-                None => {
-                    if let Some(outage) = outage.take() {
-                        let seconds = Instant::now().duration_since(outage.since).as_secs_f32();
-                        tracing::info!(seconds, "messages go out to the other servers again");
-                    }
-                }
-                Some((reason, true)) => {
-                    self.state.lock().dropped += 1;
-                    metrics::counter!("roomcast_cluster_dropped_total", "why" => "refused").increment(1);
-                    tracing::error!(reason, "a message for the other servers was refused and is dropped");
-                }
-                Some((reason, false)) => {
-                    if outage.is_none() {
-                        tracing::warn!(
-                            reason,
-                            "messages do not go out to the other servers; they are kept for a while"
-                        );
-                        let peers = self.directory.lock().servers().count() + 1;
-                        outage = Some(Outage { since: Instant::now(), peers });
-                    }
-                    if self.state.lock().closing {
-                        return;
-                    }
-                    tokio::select! {
-                        () = sleep(RETRY_PAUSE) => {}
-                        () = self.connected.notified() => {}
-                    }
-                }
+            if outage.is_none() {
+                tracing::warn!(reason, "messages do not go out to the other servers; they are kept for a while");
+                let now = Instant::now();
+                outage = Some(Outage { since: now, peers: self.directory.lock().servers(now).count() + 1 });
+            }
+            if self.state.lock().closing {
+                break self.leave().await;
+            }
+            tokio::select! {
+                () = sleep(RETRY_PAUSE) => {}
+                () = self.connected.notified() => {}
             }
         }
     }
 
+    /// Tells the others the last numbers, then that this server leaves.
+    async fn leave(&self) {
+        self.tell_alive().await;
+        self.tell(Body::Goodbye).await;
+        let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
+    }
+
     /// What goes out next; what is too old by now is dropped.
-    fn next_batch(&self) -> Vec<(u64, Outgoing)> {
+    fn next_batch(&self) -> Vec<Outgoing> {
         let mut state = self.state.lock();
         if let Some(oldest) = self.broker.max_age().map(|age| age.min(self.options.max_age)) {
             let now = Instant::now();
             while state.waiting.front().is_some_and(|waiting| now.duration_since(waiting.since) > oldest) {
-                state.drop_oldest("old");
+                state.drop_at(0, "old");
             }
         }
-        state.waiting.iter().take(BATCH).map(|waiting| (waiting.ticket, waiting.outgoing.clone())).collect()
+        let batch: Vec<Outgoing> = state.waiting.iter().take(BATCH).map(|waiting| waiting.outgoing.clone()).collect();
+        state.in_flight = batch.len();
+        batch
     }
 
     /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them.
@@ -229,14 +253,7 @@ impl Queue {
     }
 
     async fn tell_alive(&self) {
-        let numbers = {
-            let state = self.state.lock();
-            state
-                .done
-                .iter()
-                .map(|((namespace, channel), number)| (namespace.clone(), channel.clone(), *number))
-                .collect()
-        };
+        let numbers = self.state.lock().settled();
         self.tell(Body::Alive { numbers }).await;
     }
 
@@ -244,31 +261,64 @@ impl Queue {
     async fn tell(&self, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to: None, number: None, body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
-        let _ = timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await;
+        let told = timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await;
+        self.state.lock().down = !matches!(told, Ok(Ok(())));
     }
 }
 
 impl State {
-    fn drop_oldest(&mut self, why: &'static str) {
-        let Some(waiting) = self.waiting.pop_front() else { return };
-        self.settle(&waiting);
-        // An answer that is lost is told by its absence; only what was numbered is missed by others.
-        self.dropped += u64::from(waiting.outgoing.message.number.is_some());
-        metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
+    fn is_done(&self) -> bool {
+        self.closing && self.waiting.is_empty()
     }
 
-    fn done_up_to(&mut self, ticket: u64) {
-        while self.waiting.front().is_some_and(|waiting| waiting.ticket <= ticket) {
-            if let Some(waiting) = self.waiting.pop_front() {
-                self.settle(&waiting);
+    fn is_idle(&self) -> bool {
+        !self.down && self.waiting.is_empty()
+    }
+
+    /// The next number of a channel, if it has numbers.
+    fn number(&mut self, namespace: &Arc<str>, channel: &Arc<str>) -> Option<u64> {
+        let key = (namespace.clone(), channel.clone());
+        if self.given.len() >= MAX_NUMBERED && !self.given.contains_key(&key) {
+            return None;
+        }
+        let last = self.given.entry(key).or_insert(0);
+        *last += 1;
+        Some(*last)
+    }
+
+    /// On each channel the last number that went out or was dropped: all that others may miss by now.
+    fn settled(&self) -> Vec<(Arc<str>, Arc<str>, u64)> {
+        let mut numbers = self.given.clone();
+        for waiting in self.waiting.iter().rev() {
+            if let Some(number) = waiting.outgoing.message.number
+                && let Some(last) = numbers.get_mut(&(waiting.outgoing.namespace.clone(), waiting.channel.clone()))
+            {
+                *last = number - 1;
             }
         }
+        numbers.into_iter().map(|((namespace, channel), number)| (namespace, channel, number)).collect()
     }
 
-    fn settle(&mut self, waiting: &Waiting) {
-        self.bytes = self.bytes.saturating_sub(waiting.size);
-        if let Some(number) = waiting.outgoing.message.number {
-            self.done.insert((waiting.outgoing.namespace.clone(), waiting.channel.clone()), number);
+    /// The first `sent` messages went out; then there was `failure`, which is given back.
+    fn published(&mut self, sent: usize, failure: Option<(String, bool)>) -> Option<(String, bool)> {
+        for _ in 0..sent {
+            if let Some(waiting) = self.waiting.pop_front() {
+                self.bytes = self.bytes.saturating_sub(waiting.size);
+            }
         }
+        if matches!(failure, Some((_, true))) {
+            self.drop_at(0, "refused");
+        }
+        self.in_flight = 0;
+        self.down = matches!(failure, Some((_, false)));
+        failure
+    }
+
+    fn drop_at(&mut self, position: usize, why: &'static str) {
+        let Some(waiting) = self.waiting.remove(position) else { return };
+        self.bytes = self.bytes.saturating_sub(waiting.size);
+        // An answer that is lost is told by its absence; only what was numbered is missed by others.
+        self.dropped += u64::from(waiting.outgoing.message.body.answers().is_none());
+        metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
     }
 }

@@ -5,6 +5,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use roomcast_protocol::SocketId;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -16,12 +17,14 @@ pub(crate) const MAX_ANSWERS: usize = 100_000;
 
 /// The questions of one namespace.
 #[derive(Debug, Default)]
-pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::UnboundedSender<Answered>, RandomState>>);
+pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::Sender<Answered>, RandomState>>);
 
 /// An answer, and who gave it where that is told.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) sender: Option<ServerId>,
+    /// Its number among the sender's answers to this question, where there are several and it is told.
+    pub(crate) number: Option<u64>,
     pub(crate) body: Body,
 }
 
@@ -29,7 +32,7 @@ pub(crate) struct Answered {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) id: RequestId,
-    answers: mpsc::UnboundedReceiver<Answered>,
+    answers: mpsc::Receiver<Answered>,
     requests: Arc<Requests>,
 }
 
@@ -37,7 +40,7 @@ impl Requests {
     /// Begins a question; `None` if too many are open.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<Request> {
         let id = RequestId(SocketId::random().ok()?.as_str().into());
-        let (sender, answers) = mpsc::unbounded_channel();
+        let (sender, answers) = mpsc::channel(MAX_ANSWERS);
         let mut open = self.0.lock();
         if open.len() >= MAX_REQUESTS {
             metrics::counter!("roomcast_cluster_requests_refused_total").increment(1);
@@ -51,7 +54,10 @@ impl Requests {
     pub(crate) fn answered(&self, request: &RequestId, message: Message) {
         let open = self.0.lock();
         let Some(sender) = open.get(request) else { return };
-        let _ = sender.send(Answered { sender: message.sender, body: message.body });
+        let answered = Answered { sender: message.sender, number: message.number, body: message.body };
+        if sender.try_send(answered).is_err() {
+            metrics::counter!("roomcast_cluster_answers_dropped_total").increment(1);
+        }
     }
 
     /// Number of open questions.
@@ -63,9 +69,6 @@ impl Requests {
 impl Request {
     /// The next answer. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Answered> {
-        if self.answers.len() > MAX_ANSWERS {
-            return None;
-        }
         self.answers.recv().await
     }
 }
@@ -73,5 +76,106 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.requests.0.lock().remove(&self.id);
+    }
+}
+
+/// Who has answered a question. A server that tells its name counts once.
+#[derive(Debug, Default)]
+pub(crate) struct Answerers {
+    names: HashSet<ServerId>,
+    last: HashMap<ServerId, u64, RandomState>,
+    /// Servers that have answered.
+    pub(crate) count: usize,
+}
+
+impl Answerers {
+    /// Whether an answer is the first of its server, which counts from now on.
+    pub(crate) fn is_first(&mut self, sender: Option<&ServerId>) -> bool {
+        let first = sender.is_none_or(|sender| self.names.insert(sender.clone()));
+        self.count += usize::from(first);
+        first
+    }
+
+    /// Whether an answer that is one of several came before.
+    pub(crate) fn is_double(&mut self, answer: &Answered) -> bool {
+        let (Some(sender), Some(number)) = (&answer.sender, answer.number) else { return false };
+        let last = self.last.entry(sender.clone()).or_insert(0);
+        let double = number <= *last;
+        *last = number.max(*last);
+        double
+    }
+
+    /// Whether a server has answered.
+    pub(crate) fn has(&self, id: &ServerId) -> bool {
+        self.names.contains(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(request: &RequestId, sender: &str) -> Message {
+        let body = Body::Done { request: request.clone() };
+        Message { sender: Some(sender.into()), to: None, number: None, body }
+    }
+
+    #[tokio::test]
+    async fn answers_find_their_question_and_what_is_late_is_ignored() {
+        let requests = Arc::new(Requests::default());
+        let (mut one, two) = (requests.begin().unwrap(), requests.begin().unwrap());
+        assert_eq!(requests.len(), 2);
+        requests.answered(&one.id, answer(&one.id, "a"));
+        assert_eq!(one.next().await.unwrap().sender, Some("a".into()));
+        let id = two.id.clone();
+        drop(two);
+        requests.answered(&id, answer(&id, "a"));
+        drop(one);
+        assert_eq!(requests.len(), 0);
+    }
+
+    #[test]
+    fn questions_are_bounded() {
+        let requests = Arc::new(Requests::default());
+        let mut open: Vec<Request> = (0..MAX_REQUESTS).map(|_| requests.begin().unwrap()).collect();
+        assert!(requests.begin().is_none());
+        open.pop();
+        assert!(requests.begin().is_some());
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded() {
+        let requests = Arc::new(Requests::default());
+        let mut request = requests.begin().unwrap();
+        for _ in 0..=MAX_ANSWERS {
+            requests.answered(&request.id, answer(&request.id, "a"));
+        }
+        for _ in 0..MAX_ANSWERS {
+            assert!(request.next().await.is_some());
+        }
+        assert!(request.answers.try_recv().is_err(), "one past the bound was kept");
+    }
+
+    #[test]
+    fn a_server_answers_once() {
+        let mut answerers = Answerers::default();
+        assert!(answerers.is_first(Some(&"a".into())) && !answerers.is_first(Some(&"a".into())));
+        // Servers that tell no name cannot be told apart.
+        assert!(answerers.is_first(None) && answerers.is_first(None));
+        assert_eq!(answerers.count, 3);
+        assert!(answerers.has(&"a".into()) && !answerers.has(&"b".into()));
+    }
+
+    #[test]
+    fn answers_that_are_several_are_told_apart_by_their_numbers() {
+        let mut answerers = Answerers::default();
+        let body = Body::Done { request: RequestId("r".into()) };
+        let mut is_double = |sender: &str, number| {
+            let answer = Answered { sender: Some(sender.into()), number, body: body.clone() };
+            answerers.is_double(&answer)
+        };
+        assert!(!is_double("a", Some(1)) && !is_double("a", Some(2)) && is_double("a", Some(2)));
+        assert!(is_double("a", Some(1)) && !is_double("b", Some(1)) && !is_double("a", Some(4)));
+        assert!(!is_double("a", None) && !is_double("a", None));
     }
 }

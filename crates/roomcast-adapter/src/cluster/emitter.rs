@@ -1,0 +1,130 @@
+//! [`Emitter`]: emits to the clients of a cluster from a program that is no server.
+
+use super::broker::{Broker, Outgoing, PublishError};
+use super::message::{Body, Message, ServerId};
+use crate::target::{Room, Target};
+use roomcast_protocol::{Args, RESERVED_EVENTS, ToArgs, ToArgsError};
+use std::sync::Arc;
+
+/// The sender that receivers know emitters by.
+const SENDER: &str = "emitter";
+
+/// Emits to clients and servers of a cluster over a broker, without being a server: it hears nothing and is counted by
+/// nobody. Each method returns a changed emitter; nothing is sent before the last one.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is sent before `emit` or another action"]
+pub struct Emitter {
+    broker: Arc<dyn Broker>,
+    namespace: Arc<str>,
+    target: Target,
+    volatile: bool,
+    compress: bool,
+}
+
+/// Why an emitter sent nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitterError {
+    /// The library's own event names cannot be emitted.
+    #[error("{0:?} is a reserved event name")]
+    ReservedEvent(String),
+    /// The value cannot be written as arguments, or is too large.
+    #[error(transparent)]
+    Value(#[from] ToArgsError),
+    /// The broker could not publish it. It may be tried again.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+}
+
+impl Emitter {
+    /// An emitter for the main namespace.
+    pub fn new(broker: Arc<dyn Broker>) -> Self {
+        Self { broker, namespace: "/".into(), target: Target::default(), volatile: false, compress: true }
+    }
+
+    /// The same for another namespace; its slash may be left out.
+    pub fn of(mut self, namespace: &str) -> Self {
+        self.namespace =
+            if namespace.starts_with('/') { namespace.into() } else { format!("/{namespace}").as_str().into() };
+        self
+    }
+
+    /// Only sockets in this room; called again it adds a room.
+    pub fn to(mut self, room: impl Into<Room>) -> Self {
+        self.target.rooms.push(room.into());
+        self
+    }
+
+    /// Not those in this room.
+    pub fn except(mut self, room: impl Into<Room>) -> Self {
+        self.target.except.push(room.into());
+        self
+    }
+
+    /// Drop the event for clients whose transport is not writable at once.
+    pub fn volatile(mut self) -> Self {
+        self.volatile = true;
+        self
+    }
+
+    /// Whether the event may be compressed.
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.compress = compress;
+        self
+    }
+
+    /// Emits an event to the clients; resolves when the broker has it.
+    ///
+    /// # Errors
+    /// [`EmitterError`].
+    pub async fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitterError> {
+        if RESERVED_EVENTS.contains(&event) {
+            return Err(EmitterError::ReservedEvent(event.to_owned()));
+        }
+        let (volatile, compress) = (self.volatile, self.compress);
+        let data = Args::event(event, data)?;
+        self.publish(true, Body::Broadcast { data, target: self.target.clone(), volatile, compress }).await
+    }
+
+    /// Puts the sockets into rooms.
+    ///
+    /// # Errors
+    /// [`EmitterError::Publish`].
+    pub async fn sockets_join(&self, rooms: &[Room]) -> Result<(), EmitterError> {
+        self.publish(false, Body::Join { target: self.target.clone(), rooms: rooms.to_vec(), request: None }).await
+    }
+
+    /// Takes the sockets out of rooms.
+    ///
+    /// # Errors
+    /// [`EmitterError::Publish`].
+    pub async fn sockets_leave(&self, rooms: &[Room]) -> Result<(), EmitterError> {
+        self.publish(false, Body::Leave { target: self.target.clone(), rooms: rooms.to_vec(), request: None }).await
+    }
+
+    /// Disconnects the sockets from the namespace, or with `close` their whole connections.
+    ///
+    /// # Errors
+    /// [`EmitterError::Publish`].
+    pub async fn disconnect_sockets(&self, close: bool) -> Result<(), EmitterError> {
+        self.publish(false, Body::Disconnect { target: self.target.clone(), close, request: None }).await
+    }
+
+    /// Sends an event to the servers themselves. Answers are not to be had: an emitter hears nothing.
+    ///
+    /// # Errors
+    /// [`EmitterError`].
+    pub async fn server_side_emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitterError> {
+        if matches!(event, "connect" | "connection" | "new_namespace") {
+            return Err(EmitterError::ReservedEvent(event.to_owned()));
+        }
+        self.publish(true, Body::ServerSideEmit { request: None, data: Args::event(event, data)? }).await
+    }
+
+    /// As the JavaScript emitter, only events tell that an emitter sent them.
+    async fn publish(&self, signed: bool, body: Body) -> Result<(), EmitterError> {
+        let sender = signed.then(|| ServerId::from(SENDER));
+        let message = Message { sender, to: None, number: None, body };
+        Ok(self.broker.publish(&[Outgoing { namespace: self.namespace.clone(), message }]).await?)
+    }
+}
