@@ -116,15 +116,24 @@ impl Cors {
         }
     }
 
-    /// Whether a WebSocket may be opened. Programs that are no browser send no Origin and may.
+    /// Whether a WebSocket may be opened. Programs that are no browser send no Origin and may, and so may pages that this
+    /// server itself serves: their origin is the host of the request.
     pub(crate) fn allows_upgrade(&self, request: &HeaderMap) -> bool {
         let Some(origin) = request.get(header::ORIGIN) else { return true };
-        match &self.origins {
+        let listed = match &self.origins {
             Origins::Any | Origins::Reflect => true,
             Origins::One(one) => origin == one,
             Origins::List(list) => list.contains(origin),
-        }
+        };
+        listed || is_own(origin, request.get(header::HOST))
     }
+}
+
+/// Whether an origin such as `https://example.com:8080` is that of the host.
+fn is_own(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    let host = host.and_then(|host| host.to_str().ok());
+    matches!((authority, host), (Some(authority), Some(host)) if authority.eq_ignore_ascii_case(host))
 }
 
 fn value(text: &str) -> Result<HeaderValue, CorsError> {
@@ -143,4 +152,31 @@ fn vary(answer: &mut HeaderMap, name: &HeaderName) {
     let joined = answer.get(header::VARY).and_then(|vary| vary.to_str().ok()).map(|vary| format!("{vary}, {name}"));
     let joined = joined.and_then(|vary| HeaderValue::from_str(&vary).ok());
     answer.insert(header::VARY, joined.unwrap_or(HeaderValue::from_static(name)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(cors: &Cors, origin: Option<&'static str>, host: &'static str) -> bool {
+        let mut request = HeaderMap::new();
+        request.insert(header::HOST, HeaderValue::from_static(host));
+        if let Some(origin) = origin {
+            request.insert(header::ORIGIN, HeaderValue::from_static(origin));
+        }
+        cors.allows_upgrade(&request)
+    }
+
+    #[test]
+    fn a_list_of_origins_lets_in_those_its_own_pages_and_programs() {
+        let cors = Cors::origins(["https://app.example"]).unwrap();
+        assert!(allowed(&cors, Some("https://app.example"), "rt.example"));
+        assert!(allowed(&cors, Some("https://RT.example"), "rt.example"));
+        assert!(allowed(&cors, Some("http://127.0.0.1:3000"), "127.0.0.1:3000"));
+        assert!(allowed(&cors, None, "rt.example"));
+        for origin in ["https://evil.example", "https://app.example.evil", "null", "https://rt.example:8443"] {
+            assert!(!allowed(&cors, Some(origin), "rt.example"), "{origin}");
+        }
+        assert!(allowed(&Cors::any(), Some("https://evil.example"), "rt.example"));
+    }
 }

@@ -265,6 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn feed_probe(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, Peer)> {
         let Self { connection, decoder, probe, client_deadline, .. } = self;
         let probing = probe.as_mut()?;
+        let mut reply = connection.sessions().probe_pong.clone();
         let step = match decoder.decode(input) {
             Ok(None | Some(Message::Pong(_))) => return None,
             Ok(Some(Message::Text(text))) => match EnginePacket::from_text(text) {
@@ -277,24 +278,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             Ok(Some(Message::Ping(payload))) => {
                 let mut frame = Vec::with_capacity(payload.len() + 2);
                 push_frame(&mut frame, Opcode::Pong, payload);
-                let config = &connection.sessions().config;
-                let pong = Arc::new(Packet::control(frame));
-                match probing.outbox.push(&pong, config.max_outbox_packets, config.max_outbox_bytes) {
-                    Ok(()) => return None,
-                    Err(_) => Probe::Abort,
-                }
+                reply = Arc::new(Packet::control(frame));
+                Probe::Reply
             }
             Ok(Some(Message::Close(code))) => {
                 return Some((echo(code), Peer::Closed));
             }
             Err(error) => return Some((close_frame(Some(error.close_code()), ""), Peer::Broken)),
         };
+        let config = &connection.sessions().config;
         match step {
-            Probe::Reply => {
-                let _ = probing.outbox.push(&connection.sessions().probe_pong, usize::MAX, usize::MAX);
+            Probe::Reply
+                if probing.outbox.push(&reply, config.max_outbox_packets, config.max_outbox_bytes).is_ok() =>
+            {
                 None
             }
-            Probe::Abort => {
+            // A probe that does not read its answers is given up as well.
+            Probe::Reply | Probe::Abort => {
                 connection.shared().session.abort_upgrade();
                 probing.active = false;
                 Some((close_frame(None, ""), Peer::Answers))

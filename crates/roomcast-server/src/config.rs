@@ -148,7 +148,8 @@ impl Builder {
         self
     }
 
-    /// Which web origins may use the server; none but its own.
+    /// Which web origins may use the server. Without it browsers let only pages of the server's own origin poll, but pages of
+    /// any origin open WebSockets, with the user's cookies: set it in production.
     pub fn cors(mut self, cors: Cors) -> Self {
         self.engine.cors = Some(cors);
         self

@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     pub(crate) port: u16,
 
     /// Web origins that may use the server, separated by commas (such as https://app.example.com), or * for all.
-    /// Without it only pages that the server itself serves may
+    /// Without it pages of any origin can open WebSockets, and those of the server's own can poll
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
 

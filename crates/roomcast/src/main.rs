@@ -44,7 +44,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let listener =
         roomcast_server::engine::bind((&*cli.host, cli.port)).await.map_err(|error| cannot_listen(&address, &error))?;
     let local = listener.local_addr()?;
-    let origins = if origins.is_empty() { "its own only".to_owned() } else { origins.join(", ") };
+    if origins.is_empty() {
+        // Browsers keep pages of other origins from reading answers, but not from opening WebSockets.
+        tracing::warn!("APP_URL is not set: web pages of any origin can open WebSockets to this server");
+    }
+    let origins = if origins.is_empty() { "any by WebSocket, its own by polling".to_owned() } else { origins.join(", ") };
     tracing::info!(adapter = "memory", %origins, "roomcast {} is ready", env!("CARGO_PKG_VERSION"));
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
     io.serve_with(listener, page::Page, shutdown::requested()).await?;
