@@ -190,7 +190,10 @@ impl Queue {
             let published = timeout(PUBLISH_TIMEOUT, self.broker.publish(&batch)).await;
             let (sent, failure) = match published {
                 Ok(Ok(())) => (batch.len(), None),
-                Ok(Err(PublishError { sent, reason, permanent })) => (sent.min(batch.len()), Some((reason, permanent))),
+                // A broker that counts wrongly must not take what is behind its batch with it.
+                Ok(Err(PublishError { sent, reason, permanent })) => {
+                    (sent.min(batch.len()), Some((reason, permanent && sent < batch.len())))
+                }
                 Err(_) => (0, Some(("the broker does not answer".to_owned(), false))),
             };
             let Some((reason, permanent)) = self.state.lock().published(sent, failure) else {

@@ -1,0 +1,16 @@
+//! What a network that misbehaves does to a cluster, over the memory network and a paused clock: every loss is counted
+//! exactly, doubles reach nobody, order holds, queues keep their bounds, and partial answers say what is missing.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
+
+#[path = "cluster_faults/stage.rs"]
+mod stage;
+
+#[path = "cluster_faults/losses.rs"]
+mod losses;
+#[path = "cluster_faults/membership.rs"]
+mod membership;
+#[path = "cluster_faults/questions.rs"]
+mod questions;
+#[path = "cluster_faults/queue.rs"]
+mod queue;

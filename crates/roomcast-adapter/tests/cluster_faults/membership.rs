@@ -1,0 +1,146 @@
+//! Who belongs to the cluster: servers that leave, die, come back, and namespaces that are made twice.
+
+use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
+use roomcast_adapter::Adapter;
+use roomcast_adapter::cluster::{Broker, Cluster, ClusterOptions, MemoryNetwork, SERVERS, ServerId};
+use roomcast_adapter::testkit::eventually;
+use std::sync::Arc;
+use std::time::Duration;
+
+fn names(server: &Server) -> Vec<String> {
+    let mut names: Vec<String> = server.cluster.servers().iter().map(ToString::to_string).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_leaves_is_gone_at_once() {
+    let network = MemoryNetwork::new();
+    let (a, b, c) = (Server::new(&network, "a"), Server::new(&network, "b"), Server::new(&network, "c"));
+    pass(ACQUAINTED).await;
+    assert_eq!((names(&a), names(&c)), (vec!["b".into(), "c".into()], vec!["a".into(), "b".into()]));
+    b.emit();
+    drop(b);
+    pass(Duration::from_millis(10)).await;
+    assert_eq!((names(&a), names(&c)), (vec!["c".into()], vec!["a".into()]));
+    assert_eq!(a.adapter.server_count().await.value, 2);
+    // What it emitted last still went out, and nothing of it is left behind at the broker.
+    assert_eq!(a.socket.packets().len(), 1);
+    assert_eq!(a.broker.peers(SERVERS).await, Ok(2));
+    assert_eq!(a.lost(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_that_was_lost_before_the_goodbye_is_counted() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    network.lose(2);
+    (0..2).for_each(|_| b.emit());
+    pass(Duration::from_millis(1)).await;
+    drop(b);
+    pass(Duration::from_secs(3)).await;
+    assert_eq!((a.lost(), names(&a).len()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_dies_is_forgotten_after_ten_seconds() {
+    let network = MemoryNetwork::new();
+    let (a, b, c) = (Server::new(&network, "a"), Server::new(&network, "b"), Server::new(&network, "c"));
+    pass(ACQUAINTED).await;
+    b.die(&network);
+    // The last announcement was up to a second ago.
+    pass(Duration::from_millis(8_900)).await;
+    assert_eq!(names(&a), ["b", "c"]);
+    pass(Duration::from_millis(1_200)).await;
+    assert_eq!((names(&a), names(&c)), (vec!["c".into()], vec!["a".into()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_cluster_sends_nothing_more() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    a.emit();
+    a.cluster.close();
+    a.emit();
+    pass(Duration::from_secs(2)).await;
+    assert_eq!((b.heard(&a), a.heard(&a), a.cluster.queued()), (vec![1], vec![1, 2], 0));
+    assert!(names(&b).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adapter_that_is_made_twice_is_the_same() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    let (again, _events) = context(NAMESPACE);
+    assert!(Arc::ptr_eq(&a.adapter, &a.cluster.adapter(again)));
+    let (other, _events) = context("/other");
+    assert!(!Arc::ptr_eq(&a.adapter, &a.cluster.adapter(other)));
+    b.emit();
+    assert!(eventually(|| !a.heard(&b).is_empty()).await);
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(a.heard(&b), [1]);
+}
+
+/// The broker has the namespace open still, on behalf of an adapter that is no more.
+#[tokio::test(start_paused = true)]
+async fn an_adapter_that_was_dropped_and_is_made_anew_hears() {
+    let network = MemoryNetwork::new();
+    let (mut a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    for _ in 0..2 {
+        let (unused, _events) = context("/unused");
+        a.adapter = a.cluster.adapter(unused);
+        let (anew, _events) = context(NAMESPACE);
+        let adapter = a.cluster.adapter(anew);
+        adapter.insert(a.socket_id, a.socket.clone()).unwrap();
+        a.adapter = adapter;
+        pass(Duration::from_millis(10)).await;
+        b.emit();
+        pass(Duration::from_millis(10)).await;
+        assert_eq!(b.adapter.server_count().await.value, 2);
+    }
+    assert_eq!(a.heard(&b), [1, 2]);
+    // Dropped for good it does not count any more.
+    let (unused, _events) = context("/unused");
+    a.adapter = a.cluster.adapter(unused);
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(b.adapter.server_count().await.value, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_opened_while_it_closes_is_open_afterwards() {
+    let network = MemoryNetwork::new();
+    let (mut a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    let (closing, (anew, _events)) = (a.adapter.clone(), context(NAMESPACE));
+    let cluster = a.cluster.clone();
+    let (adapter, ()) = tokio::join!(async { cluster.adapter(anew) }, closing.close());
+    // The first was open still when it was asked for, so it is the one that is closed.
+    assert!(Arc::ptr_eq(&adapter, &closing));
+    let (anew, _events) = context(NAMESPACE);
+    let ((), adapter) = tokio::join!(closing.close(), async { cluster.adapter(anew) });
+    adapter.insert(a.socket_id, a.socket.clone()).unwrap();
+    a.adapter = adapter;
+    b.emit();
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(a.heard(&b), [1]);
+}
+
+/// Who is not heard yet is not among those that the broker counts, and must not be subtracted from them.
+#[tokio::test(start_paused = true)]
+async fn before_the_first_connection_all_others_are_counted() {
+    let network = MemoryNetwork::new();
+    let _puppet = Puppet::new(&network, "p").await;
+    let broker = network.broker();
+    network.cut_off(&broker, true);
+    let cluster = Cluster::with_id(ServerId::from("a"), broker.clone(), ClusterOptions::default());
+    let (context, _events) = context(NAMESPACE);
+    let adapter = cluster.adapter(context);
+    let count = adapter.server_count().await;
+    assert!(!count.is_complete() && count.value == 1, "{count:?}");
+    network.cut_off(&broker, false);
+    let count = adapter.server_count().await;
+    assert!(count.is_complete() && count.value == 2, "{count:?}");
+}

@@ -1,0 +1,243 @@
+//! Questions to other servers: partial answers name who is silent, late and double ones are ignored, nothing is left behind.
+
+use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
+use roomcast_adapter::cluster::{Body, MemoryNetwork, RequestId};
+use roomcast_adapter::testkit::eventually;
+use roomcast_adapter::{Adapter, Details, Missing, Room, ServerEvent, SocketDetails, Target};
+use roomcast_protocol::Args;
+use std::future::Future;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+fn silent(name: &str) -> Missing {
+    Missing { names: vec![name.to_owned()], others: 0 }
+}
+
+/// Two servers, a puppet that answers nothing by itself, and the events of the second server answered.
+async fn stage(network: &MemoryNetwork) -> (Server, Server, Puppet) {
+    let (a, mut b) = (Server::new(network, "a"), Server::new(network, "b"));
+    let puppet = Puppet::new(network, "silent").await;
+    pass(ACQUAINTED).await;
+    let (other, events) = tokio::sync::mpsc::channel(1);
+    drop(other);
+    let mut events = std::mem::replace(&mut b.events, events);
+    tokio::spawn(async move {
+        while let Some(ServerEvent { reply, .. }) = events.recv().await {
+            if let Some(reply) = reply {
+                let _ = reply.send(Args::of(&"b says").unwrap());
+            }
+        }
+    });
+    (a, b, puppet)
+}
+
+async fn within_the_timeout<T>(question: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let answer = question.await;
+    let took = begun.elapsed();
+    assert!(took >= TIMEOUT && took < TIMEOUT + Duration::from_millis(100), "the silent one was awaited for {took:?}");
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_named_by_every_question() {
+    let network = MemoryNetwork::new();
+    let (a, b, _puppet) = stage(&network).await;
+    b.adapter.join(b.socket_id, &[Room::from("r")]).unwrap();
+    let event = Args::event("e", &()).unwrap();
+
+    let sockets = within_the_timeout(a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT)).await;
+    let mut ids: Vec<String> = sockets.value.into_iter().map(|socket| socket.id).collect();
+    let mut expected = [&a, &b].map(|server| server.socket_id.to_string());
+    ids.sort();
+    expected.sort();
+    assert_eq!((ids.as_slice(), sockets.missing), (expected.as_slice(), silent("silent")));
+
+    let count = within_the_timeout(a.adapter.count(&Target::everyone(), TIMEOUT)).await;
+    assert_eq!((count.value, count.missing), (2, silent("silent")));
+
+    let rooms = within_the_timeout(a.adapter.all_rooms(TIMEOUT)).await;
+    assert!(rooms.value.contains(&Room::from("r")) && rooms.value.len() == 3, "{rooms:?}");
+    assert_eq!(rooms.missing, silent("silent"));
+
+    let answers = within_the_timeout(a.adapter.server_side_emit_with_ack(&event, TIMEOUT)).await.unwrap();
+    assert_eq!((answers.value, answers.missing), (vec![Args::of(&"b says").unwrap()], silent("silent")));
+
+    for server in [&a, &b] {
+        let adapter: std::sync::Arc<dyn Adapter> = server.adapter.clone();
+        server.socket.answer(&adapter, server.socket_id, Args::of(&"yes").unwrap());
+    }
+    let acked = within_the_timeout(a.adapter.emit_with_ack(&Target::everyone(), &event, TIMEOUT)).await.unwrap();
+    assert_eq!((acked.answers.len(), acked.missing_sockets, acked.missing), (2, 0, silent("silent")));
+
+    assert_eq!((a.adapter.open_requests(), b.adapter.open_requests()), (0, 0));
+    assert_eq!((a.adapter.local().sizes().2, b.adapter.local().sizes().2), (0, 0));
+}
+
+/// The puppet hears the question, and answers as often and as late as the test likes.
+async fn question_of(puppet: &Puppet, heard: usize) -> RequestId {
+    let mut request = None;
+    let come = eventually(|| {
+        request = puppet.heard().into_iter().skip(heard).find_map(|message| match message.body {
+            Body::FetchSockets { request, .. }
+            | Body::BroadcastWithAck { request, .. }
+            | Body::ServerSideEmit { request: Some(request), .. } => Some(request),
+            _ => None,
+        });
+        request.is_some()
+    });
+    assert!(come.await, "the question did not come");
+    request.unwrap()
+}
+
+fn a_socket(request: &RequestId) -> Body {
+    let socket = SocketDetails { id: "x".to_owned(), rooms: Vec::new(), details: Details::default() };
+    Body::Sockets { request: request.clone(), sockets: vec![socket] }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_answer_of_a_server_does_not_count() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    let (one, two) = (Puppet::new(&network, "one").await, Puppet::new(&network, "two").await);
+    pass(ACQUAINTED).await;
+    let everyone = Target::everyone();
+    let (sockets, ()) = tokio::join!(a.adapter.fetch_sockets(&everyone, TIMEOUT), async {
+        let request = question_of(&one, 0).await;
+        for _ in 0..3 {
+            one.publish(NAMESPACE, None, a_socket(&request)).await;
+        }
+        // Another server's question, and one that nobody asked.
+        two.publish(NAMESPACE, None, a_socket(&RequestId("nobody".into()))).await;
+    });
+    assert_eq!((sockets.value.len(), sockets.missing), (3, silent("two")));
+    assert_eq!(b.adapter.open_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn acknowledgements_that_come_twice_count_once() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    for server in [&a, &b] {
+        let adapter: std::sync::Arc<dyn Adapter> = server.adapter.clone();
+        server.socket.answer(&adapter, server.socket_id, Args::of(server.cluster.id().as_str()).unwrap());
+    }
+    network.double(usize::MAX);
+    let event = Args::event("e", &()).unwrap();
+    for _ in 0..50 {
+        let mut acked = a.adapter.emit_with_ack(&Target::everyone(), &event, TIMEOUT).await.unwrap();
+        acked.answers.sort_by(|one, other| one.items().cmp(other.items()));
+        assert_eq!(acked.answers, [Args::of("a").unwrap(), Args::of("b").unwrap()]);
+        assert_eq!((acked.missing_sockets, acked.missing), (0, Missing::default()));
+    }
+    // As many as were asked, and no answer beside them, would also be what a doubled answer of one looks like.
+    b.socket.answer(&(a.adapter.clone() as std::sync::Arc<dyn Adapter>), a.socket_id, Args::none());
+    let acked = a.adapter.emit_with_ack(&Target::everyone(), &event, TIMEOUT).await.unwrap();
+    assert_eq!((acked.answers.len(), acked.missing_sockets), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_twice_how_many_it_asked_counts_once_and_the_silent_one_is_named() {
+    let network = MemoryNetwork::new();
+    let a = Server::new(&network, "a");
+    let (one, _two) = (Puppet::new(&network, "one").await, Puppet::new(&network, "two").await);
+    pass(ACQUAINTED).await;
+    let (target, event) = (Target::room("nobody here"), Args::event("e", &()).unwrap());
+    let (acked, ()) = tokio::join!(a.adapter.emit_with_ack(&target, &event, TIMEOUT), async {
+        let request = question_of(&one, 0).await;
+        for _ in 0..2 {
+            one.publish(NAMESPACE, None, Body::AskedClients { request: request.clone(), count: 1 }).await;
+        }
+        one.publish(NAMESPACE, None, Body::ClientAck { request, args: Args::of(&1).unwrap() }).await;
+    });
+    let acked = acked.unwrap();
+    assert_eq!((acked.answers.len(), acked.missing_sockets, acked.missing), (1, 0, silent("two")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_answers_are_ignored() {
+    let network = MemoryNetwork::new();
+    let a = Server::new(&network, "a");
+    let puppet = Puppet::new(&network, "slow").await;
+    pass(ACQUAINTED).await;
+    let first = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
+    assert_eq!((first.value.len(), first.missing), (1, silent("slow")));
+    let request = question_of(&puppet, 0).await;
+    puppet.publish(NAMESPACE, None, a_socket(&request)).await;
+    let heard = puppet.heard().len();
+    let everyone = Target::everyone();
+    let (second, ()) = tokio::join!(a.adapter.fetch_sockets(&everyone, TIMEOUT), async {
+        let second = question_of(&puppet, heard).await;
+        assert_ne!(request, second);
+        puppet.publish(NAMESPACE, None, a_socket(&request)).await;
+        puppet.publish(NAMESPACE, None, a_socket(&second)).await;
+    });
+    assert!(second.is_complete() && second.value.len() == 2, "{second:?}");
+    assert_eq!(a.adapter.open_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_kind_is_no_answer() {
+    let network = MemoryNetwork::new();
+    let a = Server::new(&network, "a");
+    let puppet = Puppet::new(&network, "odd").await;
+    pass(ACQUAINTED).await;
+    let everyone = Target::everyone();
+    let (sockets, ()) = tokio::join!(a.adapter.fetch_sockets(&everyone, TIMEOUT), async {
+        let request = question_of(&puppet, 0).await;
+        puppet.publish(NAMESPACE, None, Body::Rooms { request: request.clone(), rooms: Vec::new() }).await;
+        puppet.publish(NAMESPACE, None, a_socket(&request)).await;
+    });
+    assert!(sockets.is_complete() && sockets.value.len() == 2, "{sockets:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_is_dropped_leaves_nothing() {
+    let network = MemoryNetwork::new();
+    let (a, b, _puppet) = stage(&network).await;
+    let (everyone, event) = (Target::everyone(), Args::event("e", &()).unwrap());
+    let short = Duration::from_millis(100);
+    for _ in 0..10 {
+        assert!(tokio::time::timeout(short, a.adapter.fetch_sockets(&everyone, TIMEOUT)).await.is_err());
+        assert!(tokio::time::timeout(short, a.adapter.all_rooms(TIMEOUT)).await.is_err());
+        assert!(tokio::time::timeout(short, a.adapter.server_side_emit_with_ack(&event, TIMEOUT)).await.is_err());
+        assert!(tokio::time::timeout(short, a.adapter.emit_with_ack(&everyone, &event, TIMEOUT)).await.is_err());
+    }
+    assert_eq!((a.adapter.open_requests(), a.adapter.local().sizes().2), (0, 0));
+    // The other server gives the acknowledgements up when the asker's timeout is over.
+    pass(TIMEOUT).await;
+    assert_eq!(b.adapter.local().sizes().2, 0);
+}
+
+/// Both servers are silent, but the broker counts only one of them in the namespace: which one is not known.
+#[tokio::test(start_paused = true)]
+async fn no_server_is_named_that_may_not_be_meant() {
+    let network = MemoryNetwork::new();
+    let a = Server::new(&network, "a");
+    let b = Server::new(&network, "b");
+    let _puppet = Puppet::new(&network, "silent").await;
+    pass(ACQUAINTED).await;
+    b.adapter.close().await;
+    let sockets = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
+    assert_eq!((sockets.value.len(), sockets.missing), (1, Missing { names: Vec::new(), others: 1 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_cut_off_the_known_servers_are_named() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    network.cut_off(&a.broker, true);
+    let begun = Instant::now();
+    let sockets = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
+    assert_eq!((sockets.value.len(), sockets.missing), (1, silent("b")));
+    assert_eq!(begun.elapsed(), Duration::ZERO, "what cannot be asked is not awaited");
+    // Ten seconds later b is not known by name, but it is not forgotten that the answer may be partial.
+    pass(Duration::from_secs(11)).await;
+    let sockets = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
+    assert_eq!(sockets.missing, Missing { names: Vec::new(), others: 1 });
+    drop(b);
+}

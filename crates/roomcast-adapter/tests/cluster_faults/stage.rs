@@ -1,0 +1,259 @@
+//! Servers on a memory network, each with a socket that remembers; a puppet that speaks as a server would; and a broker
+//! whose publishing is in the test's hands.
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use roomcast_adapter::cluster::{
+    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message,
+    Outgoing, PublishError, SERVERS, ServerId,
+};
+use roomcast_adapter::testkit::FakeRecipient;
+use roomcast_adapter::{Action, Adapter, AdapterContext, Emit, ServerEvent, Target};
+use roomcast_protocol::{Args, SocketId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// The namespace of these tests.
+pub(crate) const NAMESPACE: &str = "/faults";
+
+/// Time in which servers find each other and begin to follow each other's numbers. It ends between two announcements.
+pub(crate) const ACQUAINTED: Duration = Duration::from_millis(2_100);
+
+/// A server with one socket.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) cluster: Cluster,
+    pub(crate) broker: Arc<MemoryBroker>,
+    pub(crate) adapter: Arc<ClusterAdapter>,
+    pub(crate) events: mpsc::Receiver<ServerEvent>,
+    pub(crate) socket: Arc<FakeRecipient>,
+    pub(crate) socket_id: SocketId,
+    emitted: AtomicU64,
+}
+
+impl Server {
+    pub(crate) fn new(network: &MemoryNetwork, name: &str) -> Self {
+        Self::with(network, name, ClusterOptions::default())
+    }
+
+    pub(crate) fn with(network: &MemoryNetwork, name: &str, options: ClusterOptions) -> Self {
+        let broker = network.broker();
+        Self::over(broker.clone(), broker, name, options)
+    }
+
+    /// A server whose messages go through `through`, which is around `broker`.
+    pub(crate) fn over(
+        broker: Arc<MemoryBroker>,
+        through: Arc<dyn Broker>,
+        name: &str,
+        options: ClusterOptions,
+    ) -> Self {
+        let cluster = Cluster::with_id(ServerId::from(name), through, options);
+        let (context, events) = context(NAMESPACE);
+        let adapter = cluster.adapter(context);
+        let (socket, socket_id) = (FakeRecipient::new(), SocketId::random().unwrap());
+        adapter.insert(socket_id, socket.clone()).unwrap();
+        Self { cluster, broker, adapter, events, socket, socket_id, emitted: AtomicU64::new(0) }
+    }
+
+    /// Emits the next number to everybody: 1, 2, 3 ...
+    pub(crate) fn emit(&self) {
+        self.emit_with(false);
+    }
+
+    pub(crate) fn emit_with(&self, volatile: bool) {
+        let number = self.emitted.fetch_add(1, Ordering::Relaxed) + 1;
+        let data = Args::event(self.cluster.id().as_str(), &number).unwrap();
+        let emit = Emit { data: &data, volatile, compress: true };
+        self.adapter.apply(&Target::everyone(), Action::Emit(emit)).unwrap();
+    }
+
+    pub(crate) fn emitted(&self) -> u64 {
+        self.emitted.load(Ordering::Relaxed)
+    }
+
+    /// The numbers that this server's socket got from `publisher`, in order of arrival.
+    pub(crate) fn heard(&self, publisher: &Server) -> Vec<u64> {
+        let events = self.socket.events().into_iter().filter(|event| event.name == publisher.cluster.id().as_str());
+        events.map(|event| event.args.parse().unwrap()).collect()
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.cluster.losses().lost
+    }
+
+    /// Dies without a word: what it would say does not get through.
+    pub(crate) fn die(self, network: &MemoryNetwork) {
+        network.cut_off(&self.broker, true);
+    }
+}
+
+pub(crate) fn context(namespace: &str) -> (AdapterContext, mpsc::Receiver<ServerEvent>) {
+    let (server_events, events) = mpsc::channel(64);
+    (AdapterContext { namespace: namespace.into(), server_events }, events)
+}
+
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// A server that does only what the test says.
+#[derive(Debug)]
+pub(crate) struct Puppet {
+    pub(crate) id: ServerId,
+    broker: Arc<MemoryBroker>,
+    heard: Arc<Heard>,
+    living: AbortHandle,
+}
+
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<Message>>);
+
+impl Inbox for Heard {
+    fn wants(&self, _: &str) -> bool {
+        true
+    }
+
+    fn receive(&self, message: Message) {
+        self.0.lock().push(message);
+    }
+
+    fn malformed(&self, _: &str) {}
+
+    fn connected(&self) {}
+
+    fn lost(&self) {}
+}
+
+impl Puppet {
+    /// It is known by name, as it tells that it lives.
+    pub(crate) async fn new(network: &MemoryNetwork, name: &str) -> Self {
+        let (id, broker, heard) = (ServerId::from(name), network.broker(), Arc::<Heard>::default());
+        broker.open(&SERVERS.into(), &id, Arc::new(Heard::default()));
+        broker.open(&NAMESPACE.into(), &id, heard.clone());
+        let (to, alive) = (broker.clone(), Body::Alive { numbers: Vec::new() });
+        let message = Message { sender: Some(id.clone()), to: None, number: None, body: alive };
+        let living = tokio::spawn(async move {
+            loop {
+                let _ = to.publish(&[Outgoing { namespace: SERVERS.into(), message: message.clone() }]).await;
+                pass(Duration::from_secs(1)).await;
+            }
+        });
+        tokio::task::yield_now().await;
+        Self { id, broker, heard, living: living.abort_handle() }
+    }
+
+    pub(crate) async fn publish(&self, namespace: &str, number: Option<u64>, body: Body) {
+        let message = Message { sender: Some(self.id.clone()), to: None, number, body };
+        self.broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await.unwrap();
+    }
+
+    /// What it heard in the namespace, by now.
+    pub(crate) fn heard(&self) -> Vec<Message> {
+        self.heard.0.lock().clone()
+    }
+}
+
+impl Drop for Puppet {
+    fn drop(&mut self) {
+        self.living.abort();
+    }
+}
+
+/// What [`Gate`] does to the next batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publish {
+    Through,
+    /// The batch goes out, and whoever published it never hears of it.
+    Hang,
+    /// The first so many go out, and the failure says that none did.
+    Part(usize),
+    /// The broker says that more went out than there were.
+    TooMany,
+    /// Broadcasts of this many bytes of text or more are refused for ever.
+    Refuse(usize),
+}
+
+/// A broker whose publishing is in the test's hands. Other servers are told nothing of it in [`SERVERS`].
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) inner: Arc<MemoryBroker>,
+    pub(crate) publish: Mutex<Publish>,
+    pub(crate) max_age: Option<Duration>,
+    /// Each room has a channel, as in the sharded dialect.
+    pub(crate) channel_per_room: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(network: &MemoryNetwork) -> Self {
+        let (publish, max_age) = (Mutex::new(Publish::Through), Some(Duration::MAX));
+        Self { inner: network.broker(), publish, max_age, channel_per_room: false }
+    }
+
+    pub(crate) fn set(&self, publish: Publish) {
+        *self.publish.lock() = publish;
+    }
+}
+
+#[async_trait]
+impl Broker for Gate {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        self.inner.open(namespace, id, inbox);
+    }
+
+    async fn close(&self, namespace: &str) {
+        self.inner.close(namespace).await;
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+        let failure = |sent, permanent| Err(PublishError { sent, reason: "the test wants it".to_owned(), permanent });
+        let how = *self.publish.lock();
+        let text = |outgoing: &Outgoing| match &outgoing.message.body {
+            Body::Broadcast { data, .. } => data.items().len(),
+            _ => 0,
+        };
+        match how {
+            _ if batch.iter().all(|outgoing| &*outgoing.namespace == SERVERS) => self.inner.publish(batch).await,
+            Publish::Through => self.inner.publish(batch).await,
+            Publish::Hang => {
+                self.inner.publish(batch).await?;
+                std::future::pending().await
+            }
+            Publish::Part(count) => {
+                self.inner.publish(&batch[..count.min(batch.len())]).await?;
+                failure(0, false)
+            }
+            Publish::TooMany => {
+                self.inner.publish(batch).await?;
+                failure(batch.len() + 1, true)
+            }
+            Publish::Refuse(bytes) => match batch.iter().position(|outgoing| text(outgoing) >= bytes) {
+                Some(position) => {
+                    self.inner.publish(&batch[..position]).await?;
+                    failure(position, true)
+                }
+                None => self.inner.publish(batch).await,
+            },
+        }
+    }
+
+    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
+        match &outgoing.message.body {
+            Body::Broadcast { target, .. } if self.channel_per_room && target.rooms.len() == 1 => {
+                format!("{}#{}", outgoing.namespace, target.rooms[0]).into()
+            }
+            _ => self.inner.channel_of(outgoing),
+        }
+    }
+
+    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
+        self.inner.peers(namespace).await
+    }
+
+    fn max_age(&self) -> Option<Duration> {
+        self.max_age
+    }
+}
