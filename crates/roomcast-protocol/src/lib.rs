@@ -27,6 +27,7 @@ mod grammar;
 mod id;
 pub mod json;
 pub mod limits;
+pub mod msgpack;
 mod number;
 mod open;
 mod packet;

@@ -1,0 +1,284 @@
+//! [`ClassicBroker`]: Redis pub/sub as Node's servers use it.
+
+use super::decode::{self, Malformed};
+use super::encode::encode;
+use super::names::Prefix;
+use crate::config::RedisConfig;
+use crate::error::RedisError;
+use crate::subscriber::{Listener, Names, Subscriber};
+use crate::topology::{COMMAND_TIMEOUT, Topology};
+use async_trait::async_trait;
+use bytes::Bytes;
+use deadpool_redis::Connection;
+use redis::pipe;
+use roomcast_adapter::cluster::{Body, Broker, BrokerError, Inbox, Message, Outgoing, PublishError, SERVERS, ServerId};
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// Announcements of our own that may go out without being heard before the subscriber's connection is given up: they come
+/// every second, so a deaf connection is noticed within 6 s.
+const DEAF_AFTER: u32 = 6;
+
+/// Options of the classic dialect, as Node's `createAdapter` has them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ClassicOptions {
+    /// Prefix of all channels; `socket.io`. All servers and emitters of a cluster must have the same, and it must differ from
+    /// the `channelPrefix` of a streams or sharded adapter on the same Redis.
+    pub key: String,
+    /// Whether answers go to the asking server's own channel; no. Servers with and without it understand one another.
+    pub publish_on_specific_response_channel: bool,
+}
+
+impl Default for ClassicOptions {
+    fn default() -> Self {
+        Self { key: "socket.io".to_owned(), publish_on_specific_response_channel: false }
+    }
+}
+
+/// Redis pub/sub in the dialect of `@socket.io/redis-adapter` 8: servers on it and Node's servers are equals.
+pub struct ClassicBroker {
+    prefix: Prefix,
+    specific_responses: bool,
+    topology: Arc<Topology>,
+    /// The one connection that publishes: over several, messages would overtake one another.
+    lane: Mutex<Option<Connection>>,
+    /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
+    subscriber: OnceLock<Subscriber>,
+    /// All messages of a namespace go out on one connection and are heard on one, whatever their channel: one numbering.
+    one_channel: Arc<str>,
+    /// Announcements of this server that went out since one was heard.
+    unheard: Arc<AtomicU32>,
+}
+
+impl ClassicBroker {
+    /// A broker on that Redis. Nothing is connected yet.
+    pub fn new(config: RedisConfig, options: ClassicOptions) -> Arc<Self> {
+        Arc::new(Self {
+            prefix: Prefix(options.key.into()),
+            specific_responses: options.publish_on_specific_response_channel,
+            topology: Arc::new(Topology::new(config)),
+            lane: Mutex::new(None),
+            subscriber: OnceLock::new(),
+            one_channel: "*".into(),
+            unheard: Arc::default(),
+        })
+    }
+
+    /// Where Redis is.
+    pub fn config(&self) -> &RedisConfig {
+        self.topology.config()
+    }
+
+    /// Connects once, to learn at start whether Redis can be used.
+    ///
+    /// # Errors
+    /// [`RedisError`], with what to do about it.
+    pub async fn check(&self) -> Result<(), RedisError> {
+        let mut connection = self.topology.connection().await?;
+        self.topology.check(&mut connection).await
+    }
+
+    async fn send(&self, messages: &[(String, Vec<u8>)]) -> Result<(), RedisError> {
+        let mut lane = self.lane.lock().await;
+        // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
+        let mut connection = match lane.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = self.topology.connection().await?;
+                self.topology.check(&mut connection).await?;
+                connection
+            }
+        };
+        let mut pipeline = pipe();
+        for (channel, payload) in messages {
+            pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]).ignore();
+        }
+        let sent = timeout(COMMAND_TIMEOUT, pipeline.query_async::<()>(&mut connection)).await;
+        match sent.map_err(|_| RedisError::Timeout).and_then(|sent| sent.map_err(RedisError::from)) {
+            Ok(()) => {
+                *lane = Some(connection);
+                Ok(())
+            }
+            Err(error) => {
+                self.topology.suspect(&error);
+                // It must not go back to the pool.
+                drop(Connection::take(connection));
+                Err(error)
+            }
+        }
+    }
+
+    fn subscriber(&self) -> Option<&Subscriber> {
+        self.subscriber.get()
+    }
+}
+
+#[async_trait]
+impl Broker for ClassicBroker {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        if self.subscriber().is_none() {
+            // Of two first calls at once one is dropped, and its task with it.
+            let _ = self.subscriber.set(Subscriber::start(self.topology.clone()));
+        }
+        let Some(subscriber) = self.subscriber() else { return };
+        let prefix = &self.prefix;
+        if &**namespace == SERVERS {
+            let names = Names { patterns: Vec::new(), channels: vec![prefix.servers()] };
+            let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
+            return subscriber.add(namespace, names, Arc::new(listener));
+        }
+        let (request, response) = (prefix.request(namespace), prefix.response(namespace));
+        let own = prefix.response_to(namespace, id.as_str());
+        let names = Names { patterns: vec![prefix.pattern(namespace)], channels: vec![request.clone(), response, own] };
+        let listener = Namespace {
+            namespace: namespace.clone(),
+            broadcast: prefix.broadcast(namespace),
+            request,
+            id: id.clone(),
+            inbox,
+        };
+        subscriber.add(namespace, names, Arc::new(listener));
+    }
+
+    async fn close(&self, namespace: &str) {
+        if let Some(subscriber) = self.subscriber() {
+            subscriber.remove(namespace);
+        }
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+        let mut messages = Vec::with_capacity(batch.len());
+        let mut refused = None;
+        for outgoing in batch {
+            match encode(outgoing, &self.prefix, self.specific_responses) {
+                Ok(message) => messages.push(message),
+                Err(error) => {
+                    refused = Some(error.to_string());
+                    break;
+                }
+            }
+        }
+        if !messages.is_empty() {
+            let failed = |error: RedisError| PublishError { sent: 0, reason: error.to_string(), permanent: false };
+            self.send(&messages).await.map_err(failed)?;
+        }
+        if let Some(reason) = refused {
+            return Err(PublishError { sent: messages.len(), reason, permanent: true });
+        }
+        let alive = batch.iter().filter(|outgoing| matches!(outgoing.message.body, Body::Alive { .. })).count();
+        if alive > 0
+            && self.unheard.fetch_add(alive as u32, Ordering::Relaxed) >= DEAF_AFTER
+            && let Some(subscriber) = self.subscriber()
+        {
+            self.unheard.store(0, Ordering::Relaxed);
+            tracing::warn!("Redis takes what is published, but the subscriber hears none of it; it reconnects");
+            subscriber.reconnect();
+        }
+        Ok(())
+    }
+
+    fn channel_of(&self, _: &Outgoing) -> Arc<str> {
+        self.one_channel.clone()
+    }
+
+    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
+        let channel = if namespace == SERVERS { self.prefix.servers() } else { self.prefix.request(namespace) };
+        self.topology.subscribers(&channel).await.map_err(|error| BrokerError(error.to_string()))
+    }
+
+    fn max_age(&self) -> Option<Duration> {
+        // What is 5 s late is worse than lost: users see the past. The cluster's own option may be shorter.
+        Some(Duration::MAX)
+    }
+}
+
+impl fmt::Debug for ClassicBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClassicBroker")
+            .field("redis", self.config())
+            .field("prefix", &self.prefix.0)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Hears the channels of a namespace.
+struct Namespace {
+    namespace: Arc<str>,
+    broadcast: String,
+    request: String,
+    id: ServerId,
+    inbox: Arc<dyn Inbox>,
+}
+
+impl Namespace {
+    fn decode(&self, pattern: bool, channel: &str, payload: Vec<u8>) -> Result<Option<Message>, Malformed> {
+        let payload = Bytes::from(payload);
+        if pattern {
+            // A namespace that is the beginning of another hears the other's too; the packet tells which is meant.
+            let Some(room) = channel.strip_prefix(&self.broadcast) else { return Ok(None) };
+            let room = room.strip_suffix('#').unwrap_or(room);
+            if !room.is_empty() && !self.inbox.wants(room) {
+                return Ok(None);
+            }
+            return decode::broadcast(&payload, &self.namespace);
+        }
+        if channel == self.request {
+            return decode::request(&payload, &self.namespace);
+        }
+        decode::response(&payload).map(Some)
+    }
+}
+
+impl Listener for Namespace {
+    fn heard(&self, pattern: Option<&str>, channel: &[u8], payload: Vec<u8>) {
+        let decoded = match std::str::from_utf8(channel) {
+            Ok(channel) => self.decode(pattern.is_some(), channel, payload),
+            Err(_) => Err(Malformed::Utf8),
+        };
+        match decoded {
+            Ok(Some(message)) if message.sender.as_ref() == Some(&self.id) => {}
+            Ok(Some(message)) => self.inbox.receive(message),
+            Ok(None) => {}
+            Err(error) => self.inbox.malformed(&error.to_string()),
+        }
+    }
+
+    fn connected(&self) {
+        self.inbox.connected();
+    }
+
+    fn lost(&self) {
+        self.inbox.lost();
+    }
+}
+
+/// Hears the roomcast servers, itself too: that is the proof that it hears.
+struct Servers {
+    inbox: Arc<dyn Inbox>,
+    id: ServerId,
+    unheard: Arc<AtomicU32>,
+}
+
+impl Listener for Servers {
+    fn heard(&self, _: Option<&str>, _: &[u8], payload: Vec<u8>) {
+        match decode::servers(&Bytes::from(payload)) {
+            Ok(message) if message.sender.as_ref() == Some(&self.id) => self.unheard.store(0, Ordering::Relaxed),
+            Ok(message) => self.inbox.receive(message),
+            Err(error) => self.inbox.malformed(&error.to_string()),
+        }
+    }
+
+    fn connected(&self) {
+        self.unheard.store(0, Ordering::Relaxed);
+        self.inbox.connected();
+    }
+
+    fn lost(&self) {
+        self.inbox.lost();
+    }
+}

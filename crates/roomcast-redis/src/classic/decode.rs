@@ -1,0 +1,362 @@
+//! The bytes of the classic dialect into messages. Everything that Redis carries is untrusted: strict, bounded, never fatal.
+
+use bytes::Bytes;
+use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId};
+use roomcast_adapter::{Details, Room, SocketDetails, Target};
+use roomcast_protocol::limits::MAX_DEPTH;
+use roomcast_protocol::msgpack::{Kind, MsgpackError, Reader, read_args, to_json};
+use roomcast_protocol::{Args, json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Most bytes of one message. It is the same bound that the queue has for all that waits.
+pub(crate) const MAX_MESSAGE: usize = 8_000_000;
+
+/// Why what came is no message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Malformed {
+    #[error("a message of {0} bytes, {MAX_MESSAGE} are allowed")]
+    TooLarge(usize),
+    #[error("MessagePack: {0}")]
+    Msgpack(#[from] MsgpackError),
+    #[error("JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("JSON: {0}")]
+    Syntax(#[from] json::JsonError),
+    #[error("not UTF-8")]
+    Utf8,
+    #[error("{0} is missing or of the wrong type")]
+    Field(&'static str),
+    #[error("an unknown type of message: {0}")]
+    Type(u64),
+}
+
+/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, number]`. `None`: it is for another namespace.
+pub(crate) fn broadcast(payload: &Bytes, namespace: &str) -> Result<Option<Message>, Malformed> {
+    check_size(payload)?;
+    let mut reader = Reader::shared(payload);
+    let elements = reader.array_len()?;
+    if elements < 3 {
+        return Err(Malformed::Field("packet or options"));
+    }
+    let sender = match reader.peek()? {
+        Kind::Str => Some(ServerId::from(&*reader.str_lossy()?)),
+        _ => {
+            reader.skip_value()?;
+            None
+        }
+    };
+    let Some(data) = packet(&mut reader, namespace)? else { return Ok(None) };
+    let options = Options::read(&mut reader)?;
+    let number = if elements > 3 && reader.peek()? == Kind::Int { Some(reader.uint()?) } else { None };
+    let Options { target, volatile, compress, .. } = options;
+    let body = Body::Broadcast { data, target, volatile, compress };
+    Ok(Some(Message { sender, to: None, number, body }))
+}
+
+/// `{type, data, nsp, …}`: the data, or `None` for another namespace (a missing one is the main one).
+fn packet(reader: &mut Reader<'_>, namespace: &str) -> Result<Option<Args>, Malformed> {
+    let mut data = None;
+    let mut named: Cow<'_, str> = "/".into();
+    for _ in 0..reader.map_len()? {
+        match &*reader.key()? {
+            "data" if reader.peek()? == Kind::Array => data = Some(read_args(reader, MAX_DEPTH)?),
+            "nsp" if reader.peek()? == Kind::Str => named = reader.str_lossy()?,
+            _ => reader.skip_value()?,
+        }
+    }
+    if named != namespace {
+        return Ok(None);
+    }
+    data.filter(|data| !data.is_empty()).map(Some).ok_or(Malformed::Field("data"))
+}
+
+/// `{rooms, except, flags}`.
+#[derive(Debug)]
+struct Options {
+    target: Target,
+    volatile: bool,
+    compress: bool,
+    timeout: Option<Duration>,
+}
+
+impl Options {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut options = Self { target: Target::default(), volatile: false, compress: true, timeout: None };
+        for _ in 0..reader.map_len()? {
+            match &*reader.key()? {
+                "rooms" => options.target.rooms = rooms(reader)?,
+                "except" => options.target.except = rooms(reader)?,
+                "flags" if reader.peek()? == Kind::Map => {
+                    for _ in 0..reader.map_len()? {
+                        match (&*reader.key()?, reader.peek()?) {
+                            ("volatile", Kind::Bool) => options.volatile = reader.bool()?,
+                            ("compress", Kind::Bool) => options.compress = reader.bool()?,
+                            ("timeout", Kind::Int | Kind::Float) => {
+                                let milliseconds = reader.f64()?.clamp(0.0, 86_400_000.0);
+                                options.timeout = Some(Duration::from_millis(milliseconds as u64));
+                            }
+                            _ => reader.skip_value()?,
+                        }
+                    }
+                }
+                _ => reader.skip_value()?,
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Names of rooms; a number is a room of that name. Missing and null are none.
+fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Room>, Malformed> {
+    if reader.peek()? != Kind::Array {
+        reader.skip_value()?;
+        return Ok(Vec::new());
+    }
+    let mut rooms = Vec::new();
+    for _ in 0..reader.array_len()? {
+        match reader.peek()? {
+            Kind::Str | Kind::Int | Kind::Float => rooms.push(Room::from(&*reader.key()?)),
+            _ => reader.skip_value()?,
+        }
+    }
+    Ok(rooms)
+}
+
+/// JSON, or MessagePack written as JSON with its bytes beside it: either form is allowed for any request and answer.
+struct Text {
+    json: String,
+    attachments: Vec<Bytes>,
+}
+
+impl Text {
+    fn read(payload: &Bytes) -> Result<Self, Malformed> {
+        check_size(payload)?;
+        if payload.first() == Some(&b'{') {
+            let text = std::str::from_utf8(payload).map_err(|_| Malformed::Utf8)?;
+            json::check(text, MAX_DEPTH)?;
+            return Ok(Self { json: text.to_owned(), attachments: Vec::new() });
+        }
+        let (mut json, mut attachments) = (Vec::new(), Vec::new());
+        let mut reader = Reader::shared(payload);
+        to_json(&mut reader, &mut json, &mut attachments, MAX_DEPTH)?;
+        reader.finish()?;
+        Ok(Self { json: String::from_utf8(json).map_err(|_| Malformed::Utf8)?, attachments })
+    }
+
+    fn args(&self, raw: &str) -> Args {
+        Args::from_parts(raw.into(), self.attachments.clone())
+    }
+
+    /// The elements of an array.
+    fn array(&self, raw: &RawValue) -> Result<Args, Malformed> {
+        let text = raw.get().trim();
+        let items = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).ok_or(Malformed::Field("data"))?;
+        Ok(self.args(items.trim()))
+    }
+}
+
+/// A name that may be a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Name {
+    Text(String),
+    Number(serde_json::Number),
+    Other(serde::de::IgnoredAny),
+}
+
+impl Name {
+    fn room(self) -> Option<Room> {
+        match self {
+            Self::Text(text) => Some(Room::from(text)),
+            Self::Number(number) => Some(Room::from(number.to_string())),
+            Self::Other(_) => None,
+        }
+    }
+}
+
+fn names(names: Option<Vec<Name>>) -> Vec<Room> {
+    names.unwrap_or_default().into_iter().filter_map(Name::room).collect()
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct JsonOptions {
+    rooms: Option<Vec<Name>>,
+    except: Option<Vec<Name>>,
+    flags: Option<HashMap<String, serde_json::Value>>,
+}
+
+impl JsonOptions {
+    fn target(self) -> Target {
+        Target { rooms: names(self.rooms), except: names(self.except), local: false }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    uid: Option<String>,
+    request_id: Option<String>,
+    r#type: u64,
+    opts: Option<JsonOptions>,
+    rooms: Option<Vec<Name>>,
+    close: Option<bool>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    packet: Option<&'a RawValue>,
+    sid: Option<String>,
+    room: Option<Name>,
+    seq: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Packet<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    nsp: Option<String>,
+}
+
+/// A request. `None`: it is for another namespace.
+pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message>, Malformed> {
+    let text = Text::read(payload)?;
+    let request: Request<'_> = serde_json::from_str(&text.json)?;
+    let id = request.request_id.map(|id| RequestId(id.into()));
+    let asked = || id.clone().ok_or(Malformed::Field("requestId"));
+    let options = |given: Option<JsonOptions>| given.ok_or(Malformed::Field("opts"));
+    // Servers before 4.0 name one socket, and want to hear that it was done.
+    let legacy = request.sid.as_deref().map(Target::room);
+    let body = match request.r#type {
+        0 => {
+            let target = Target { rooms: names(request.rooms), ..Target::default() };
+            Body::FetchIds { request: asked()?, target }
+        }
+        1 => Body::FetchRooms { request: asked()? },
+        kind @ (2 | 3) => {
+            let (target, rooms, request) = match (legacy, request.room.and_then(Name::room)) {
+                (Some(target), Some(room)) if request.rooms.is_none() => (target, vec![room], id),
+                _ => (options(request.opts)?.target(), names(request.rooms), None),
+            };
+            if kind == 2 { Body::Join { target, rooms, request } } else { Body::Leave { target, rooms, request } }
+        }
+        4 => {
+            let close = request.close.unwrap_or(false);
+            match (legacy, request.opts) {
+                (Some(target), None) => Body::Disconnect { target, close, request: id },
+                (_, Some(options)) => Body::Disconnect { target: options.target(), close, request: None },
+                (None, None) => return Err(Malformed::Field("opts")),
+            }
+        }
+        5 => Body::FetchSockets { request: asked()?, target: options(request.opts)?.target() },
+        6 => {
+            let data = text.array(request.data.ok_or(Malformed::Field("data"))?)?;
+            if data.is_empty() {
+                return Err(Malformed::Field("data"));
+            }
+            Body::ServerSideEmit { request: id, data }
+        }
+        7 => {
+            let packet: Packet<'_> = serde_json::from_str(request.packet.ok_or(Malformed::Field("packet"))?.get())?;
+            if packet.nsp.as_deref().unwrap_or("/") != namespace {
+                return Ok(None);
+            }
+            let data = text.array(packet.data.ok_or(Malformed::Field("data"))?)?;
+            if data.is_empty() {
+                return Err(Malformed::Field("data"));
+            }
+            let mut options = options(request.opts)?;
+            let timeout = options.flags.take().and_then(|flags| flags.get("timeout")?.as_u64());
+            let timeout = timeout.map(|timeout| Duration::from_millis(timeout.min(86_400_000)));
+            Body::BroadcastWithAck { request: asked()?, data, target: options.target(), timeout }
+        }
+        kind => return Err(Malformed::Type(kind)),
+    };
+    let sender = request.uid.as_deref().map(ServerId::from);
+    Ok(Some(Message { sender, to: None, number: request.seq, body }))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    request_id: String,
+    uid: Option<String>,
+    r#type: Option<u64>,
+    client_count: Option<u64>,
+    #[serde(borrow)]
+    sockets: Option<&'a RawValue>,
+    rooms: Option<Vec<Name>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    packet: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Socket<'a> {
+    id: String,
+    #[serde(borrow)]
+    handshake: Option<&'a RawValue>,
+    rooms: Option<Vec<Name>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// An answer.
+pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
+    let text = Text::read(payload)?;
+    let response: Response<'_> = serde_json::from_str(&text.json)?;
+    let request = RequestId(response.request_id.into());
+    let first = |raw: Option<&RawValue>| raw.map_or_else(Args::none, |raw| text.args(raw.get()));
+    let body = match (response.r#type, response.sockets, response.rooms) {
+        (Some(6), ..) => Body::ServerAnswer { request, args: first(response.data) },
+        (Some(8), ..) => {
+            Body::AskedClients { request, count: response.client_count.ok_or(Malformed::Field("clientCount"))? }
+        }
+        (Some(9), ..) => Body::ClientAck { request, args: first(response.packet) },
+        (_, Some(sockets), _) => sockets_or_ids(request, sockets)?,
+        (_, None, Some(rooms)) => Body::Rooms { request, rooms: names(Some(rooms)) },
+        _ => Body::Done { request },
+    };
+    let sender = response.uid.as_deref().map(ServerId::from);
+    Ok(Message { sender, to: None, number: None, body })
+}
+
+fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed> {
+    let elements: Vec<&RawValue> = serde_json::from_str(raw.get())?;
+    if elements.first().is_some_and(|first| first.get().starts_with('"')) {
+        return Ok(Body::Ids { request, ids: serde_json::from_str(raw.get())? });
+    }
+    let socket = |raw: &RawValue| -> Result<SocketDetails, Malformed> {
+        let socket: Socket<'_> = serde_json::from_str(raw.get())?;
+        let object = |raw: Option<&RawValue>| raw.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
+        let details = Details { handshake: object(socket.handshake), data: object(socket.data) };
+        Ok(SocketDetails { id: socket.id, rooms: names(socket.rooms), details })
+    };
+    let sockets: Result<Vec<SocketDetails>, Malformed> = elements.into_iter().map(socket).collect();
+    Ok(Body::Sockets { request, sockets: sockets? })
+}
+
+#[derive(Deserialize)]
+struct Alive {
+    uid: String,
+    alive: Option<Vec<(String, String, u64)>>,
+}
+
+/// What a roomcast server tells of itself.
+pub(crate) fn servers(payload: &Bytes) -> Result<Message, Malformed> {
+    check_size(payload)?;
+    let alive: Alive = serde_json::from_slice(payload)?;
+    let body = alive.alive.map_or(Body::Goodbye, |numbers| {
+        let arc = |(namespace, channel, number): (String, String, u64)| (namespace.into(), channel.into(), number);
+        Body::Alive { numbers: numbers.into_iter().map(arc).collect() }
+    });
+    Ok(Message { sender: Some(ServerId::from(&*alive.uid)), to: None, number: None, body })
+}
+
+fn check_size(payload: &Bytes) -> Result<(), Malformed> {
+    if payload.len() > MAX_MESSAGE { Err(Malformed::TooLarge(payload.len())) } else { Ok(()) }
+}

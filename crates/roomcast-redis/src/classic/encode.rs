@@ -1,0 +1,282 @@
+//! Messages into the bytes of the classic dialect, its keys in Node's order.
+
+use super::names::Prefix;
+use roomcast_adapter::cluster::{Body, Outgoing, RequestId, SERVERS, ServerId};
+use roomcast_adapter::{Room, SocketDetails, Target};
+use roomcast_protocol::Args;
+use roomcast_protocol::msgpack::{Flavour, Writer, args_array, from_json};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// The sender that emitters give.
+pub(crate) const EMITTER: &str = "emitter";
+
+/// A message that cannot be written: it is dropped, and counted.
+#[derive(Debug, thiserror::Error)]
+#[error("a message cannot be written: {0}")]
+pub(crate) struct EncodeError(String);
+
+/// Channel and payload of a message.
+pub(crate) fn encode(
+    outgoing: &Outgoing,
+    prefix: &Prefix,
+    specific_responses: bool,
+) -> Result<(String, Vec<u8>), EncodeError> {
+    let (namespace, message) = (&*outgoing.namespace, &outgoing.message);
+    let sender = message.sender.as_ref().map_or("", |sender| sender.as_str());
+    let request_channel = || prefix.request(namespace);
+    let response_channel = || match &message.to {
+        Some(server) if specific_responses => prefix.response_to(namespace, server.as_str()),
+        _ => prefix.response(namespace),
+    };
+    let json = Json { sender: message.sender.as_ref().map(ServerId::as_str), number: message.number };
+    Ok(match &message.body {
+        Body::Broadcast { data, target, volatile, compress } => {
+            let channel = match &target.rooms[..] {
+                [room] => prefix.room(namespace, room),
+                _ => prefix.broadcast(namespace),
+            };
+            let mut payload = Vec::new();
+            let numbered = message.number.is_some();
+            let mut writer = Writer::new(&mut payload);
+            writer.array(3 + usize::from(numbered)).str(sender);
+            write_packet(&mut payload, data, namespace)?;
+            write_options(&mut payload, target, &flags(*volatile, *compress), sender == EMITTER);
+            if let Some(number) = message.number {
+                Writer::new(&mut payload).uint(number);
+            }
+            (channel, payload)
+        }
+        Body::BroadcastWithAck { request, data, target, timeout } => {
+            let mut payload = Vec::new();
+            let mut writer = Writer::new(&mut payload);
+            writer.map(5 + usize::from(message.number.is_some()));
+            writer.str("uid").str(sender).str("requestId").str(&request.0).str("type").uint(7).str("packet");
+            write_packet(&mut payload, data, namespace)?;
+            Writer::new(&mut payload).str("opts");
+            let timeout = timeout.map(|timeout| timeout.as_millis() as u64);
+            let flags: Vec<Flag> = timeout.map(|timeout| Flag::Number("timeout", timeout)).into_iter().collect();
+            write_options(&mut payload, target, &flags, false);
+            if let Some(number) = message.number {
+                Writer::new(&mut payload).str("seq").uint(number);
+            }
+            (request_channel(), payload)
+        }
+        Body::ClientAck { request, args } => {
+            let mut payload = Vec::new();
+            let first = args.as_ref().iter().next();
+            let mut writer = Writer::new(&mut payload);
+            writer.map(2 + usize::from(first.is_some()) + usize::from(message.sender.is_some()));
+            writer.str("type").uint(9).str("requestId").str(&request.0);
+            if let Some(first) = first {
+                writer.str("packet");
+                from_json(first, args.attachments(), &mut payload, Flavour::Notepack).map_err(invalid)?;
+            }
+            if message.sender.is_some() {
+                Writer::new(&mut payload).str("uid").str(sender);
+            }
+            (response_channel(), payload)
+        }
+        Body::AskedClients { request, count } => {
+            let text = json.response(&[
+                ("type", "8".to_owned()),
+                ("requestId", quoted(&request.0)),
+                ("clientCount", count.to_string()),
+            ]);
+            (response_channel(), text)
+        }
+        Body::Join { target, rooms, request } => {
+            (request_channel(), json.request(request.as_ref(), 2, &[("opts", options(target)), ("rooms", list(rooms))]))
+        }
+        Body::Leave { target, rooms, request } => {
+            (request_channel(), json.request(request.as_ref(), 3, &[("opts", options(target)), ("rooms", list(rooms))]))
+        }
+        Body::Disconnect { target, close, request } => {
+            let fields = [("opts", options(target)), ("close", close.to_string())];
+            (request_channel(), json.request(request.as_ref(), 4, &fields))
+        }
+        Body::FetchSockets { request, target } => {
+            (request_channel(), json.request(Some(request), 5, &[("opts", options(target))]))
+        }
+        Body::FetchIds { request, target } => {
+            (request_channel(), json.request(Some(request), 0, &[("rooms", list(&target.rooms))]))
+        }
+        Body::FetchRooms { request } => (request_channel(), json.request(Some(request), 1, &[])),
+        Body::ServerSideEmit { request, data } => {
+            let data = format!("[{}]", inline_buffers(data)?);
+            (request_channel(), json.request(request.as_ref(), 6, &[("data", data)]))
+        }
+        Body::ServerAnswer { request, args } => {
+            // Node passes one argument; without one the key is left out.
+            let items = inline_buffers(args)?;
+            let first = roomcast_protocol::ArgsRef { items: &items, attachments: &[] }.iter().next();
+            let mut fields = vec![("type", "6".to_owned()), ("requestId", quoted(&request.0))];
+            fields.extend(first.map(|first| ("data", first.to_owned())));
+            // Always on the channel of all, whatever the option says: so does Node.
+            (prefix.response(namespace), json.response(&fields))
+        }
+        Body::Sockets { request, sockets } => {
+            let sockets: Vec<String> = sockets.iter().map(socket).collect();
+            let fields = [("requestId", quoted(&request.0)), ("sockets", format!("[{}]", sockets.join(",")))];
+            (response_channel(), json.response(&fields))
+        }
+        Body::Ids { request, ids } => {
+            let fields = [("requestId", quoted(&request.0)), ("sockets", json!(ids).to_string())];
+            (response_channel(), json.response(&fields))
+        }
+        Body::Rooms { request, rooms } => {
+            (response_channel(), json.response(&[("requestId", quoted(&request.0)), ("rooms", list(rooms))]))
+        }
+        Body::Done { request } => (response_channel(), json.response(&[("requestId", quoted(&request.0))])),
+        Body::Alive { .. } | Body::Goodbye => {
+            let alive = match &message.body {
+                Body::Alive { numbers } => {
+                    let numbers =
+                        numbers.iter().map(|(namespace, channel, number)| json!([**namespace, **channel, number]));
+                    Value::Array(numbers.collect())
+                }
+                _ => Value::Null,
+            };
+            debug_assert_eq!(namespace, SERVERS);
+            (prefix.servers(), json!({"uid": sender, "alive": alive}).to_string().into_bytes())
+        }
+    })
+}
+
+/// What every JSON message begins or ends with.
+struct Json<'a> {
+    sender: Option<&'a str>,
+    number: Option<u64>,
+}
+
+impl Json<'_> {
+    /// `{uid, requestId, type, …, seq}`.
+    fn request(&self, request: Option<&RequestId>, kind: u8, fields: &[(&str, String)]) -> Vec<u8> {
+        let mut all = Vec::with_capacity(fields.len() + 4);
+        all.extend(self.sender.map(|sender| ("uid", quoted(sender))));
+        all.extend(request.map(|request| ("requestId", quoted(&request.0))));
+        all.push(("type", kind.to_string()));
+        all.extend(fields.iter().cloned());
+        all.extend(self.number.map(|number| ("seq", number.to_string())));
+        object(&all)
+    }
+
+    /// The fields, and the sender behind them: Node's answers do not tell it, and do not mind it.
+    fn response(&self, fields: &[(&str, String)]) -> Vec<u8> {
+        let mut all = fields.to_vec();
+        all.extend(self.sender.map(|sender| ("uid", quoted(sender))));
+        object(&all)
+    }
+}
+
+fn object(fields: &[(&str, String)]) -> Vec<u8> {
+    let mut text = String::from("{");
+    for (name, value) in fields {
+        let comma = if text.len() > 1 { "," } else { "" };
+        let _ = write!(text, "{comma}\"{name}\":{value}");
+    }
+    text.push('}');
+    text.into_bytes()
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn list(rooms: &[Room]) -> String {
+    json!(rooms).to_string()
+}
+
+fn options(target: &Target) -> String {
+    format!("{{\"rooms\":{},\"except\":{}}}", list(&target.rooms), list(&target.except))
+}
+
+fn socket(socket: &SocketDetails) -> String {
+    let SocketDetails { id, rooms, details } = socket;
+    format!(
+        "{{\"id\":{},\"handshake\":{},\"rooms\":{},\"data\":{}}}",
+        quoted(id),
+        details.handshake,
+        list(rooms),
+        details.data
+    )
+}
+
+/// Arguments as JSON in which attachments are what `JSON.stringify` makes of a Buffer: JSON messages carry no bytes.
+fn inline_buffers(args: &Args) -> Result<String, EncodeError> {
+    if args.attachments().is_empty() {
+        return Ok(args.items().to_owned());
+    }
+    let mut values: Vec<Value> = serde_json::from_str(&format!("[{}]", args.items())).map_err(invalid)?;
+    values.iter_mut().for_each(|value| inline(value, args));
+    let items: Vec<String> = values.iter().map(Value::to_string).collect();
+    Ok(items.join(","))
+}
+
+fn inline(value: &mut Value, args: &Args) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| inline(item, args)),
+        Value::Object(members) if members.get("_placeholder") == Some(&Value::Bool(true)) => {
+            let number = members.get("num").and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
+            if let Some(bytes) = number.and_then(|number| args.attachments().get(number)) {
+                *value = json!({"type": "Buffer", "data": bytes.to_vec()});
+            }
+        }
+        Value::Object(members) => members.values_mut().for_each(|member| inline(member, args)),
+        _ => {}
+    }
+}
+
+/// `{type: 2, data, nsp}`. It is an EVENT even with attachments; receivers find the bytes themselves.
+fn write_packet(payload: &mut Vec<u8>, data: &Args, namespace: &str) -> Result<(), EncodeError> {
+    Writer::new(payload).map(3).str("type").uint(2).str("data");
+    args_array(data, payload, Flavour::Notepack).map_err(invalid)?;
+    Writer::new(payload).str("nsp").str(namespace);
+    Ok(())
+}
+
+enum Flag {
+    Bool(&'static str, bool),
+    Number(&'static str, u64),
+}
+
+/// Only flags that were set travel: a broadcast that may be compressed says nothing of it.
+fn flags(volatile: bool, compress: bool) -> Vec<Flag> {
+    let volatile = volatile.then_some(Flag::Bool("volatile", true));
+    let compress = (!compress).then_some(Flag::Bool("compress", false));
+    volatile.into_iter().chain(compress).collect()
+}
+
+/// `{rooms, except, flags}`; an emitter's flags come before its except.
+fn write_options(payload: &mut Vec<u8>, target: &Target, flags: &[Flag], emitter: bool) {
+    let rooms = |payload: &mut Vec<u8>, name: &str, rooms: &[Room]| {
+        let mut writer = Writer::new(payload);
+        writer.str(name).array(rooms.len());
+        for room in rooms {
+            writer.str(room);
+        }
+    };
+    let write_flags = |payload: &mut Vec<u8>| {
+        let mut writer = Writer::new(payload);
+        writer.str("flags").map(flags.len());
+        for flag in flags {
+            match flag {
+                Flag::Bool(name, value) => writer.str(name).bool(*value),
+                Flag::Number(name, value) => writer.str(name).uint(*value),
+            };
+        }
+    };
+    Writer::new(payload).map(3);
+    rooms(payload, "rooms", &target.rooms);
+    if emitter {
+        write_flags(payload);
+    }
+    rooms(payload, "except", &target.except);
+    if !emitter {
+        write_flags(payload);
+    }
+}
+
+fn invalid(error: impl std::fmt::Display) -> EncodeError {
+    EncodeError(error.to_string())
+}

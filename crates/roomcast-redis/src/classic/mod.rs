@@ -1,0 +1,8 @@
+//! The classic dialect: that of Node's `@socket.io/redis-adapter`, and of `@socket.io/redis-emitter`.
+
+mod broker;
+mod decode;
+mod encode;
+mod names;
+
+pub use broker::{ClassicBroker, ClassicOptions};

@@ -1,0 +1,68 @@
+//! The channels of the classic dialect: `PREFIX#NSP#…`, `PREFIX-request#NSP#`, `PREFIX-response#NSP#…`.
+
+use std::sync::Arc;
+
+/// The names of one key prefix.
+#[derive(Debug, Clone)]
+pub(crate) struct Prefix(pub(crate) Arc<str>);
+
+impl Prefix {
+    /// Broadcasts of a namespace; a room's broadcasts have its name and `#` after it.
+    pub(crate) fn broadcast(&self, namespace: &str) -> String {
+        format!("{}#{namespace}#", self.0)
+    }
+
+    /// Broadcasts to one room.
+    pub(crate) fn room(&self, namespace: &str, room: &str) -> String {
+        format!("{}#{namespace}#{room}#", self.0)
+    }
+
+    /// What every broadcast of a namespace matches, and as little else as a pattern can: what is special is escaped. (Node
+    /// does not escape; what it hears too much of it sorts out later, as we do with namespaces that are a prefix of others.)
+    pub(crate) fn pattern(&self, namespace: &str) -> String {
+        let mut pattern = String::new();
+        for c in self.broadcast(namespace).chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern.push('*');
+        pattern
+    }
+
+    /// Questions.
+    pub(crate) fn request(&self, namespace: &str) -> String {
+        format!("{}-request#{namespace}#", self.0)
+    }
+
+    /// Answers that every server hears.
+    pub(crate) fn response(&self, namespace: &str) -> String {
+        format!("{}-response#{namespace}#", self.0)
+    }
+
+    /// Answers for one server.
+    pub(crate) fn response_to(&self, namespace: &str, server: &str) -> String {
+        format!("{}-response#{namespace}#{server}#", self.0)
+    }
+
+    /// What roomcast servers tell one another of themselves. Node neither hears nor counts it.
+    pub(crate) fn servers(&self) -> String {
+        format!("{}-roomcast#", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_patterns() {
+        let prefix = Prefix("socket.io".into());
+        assert_eq!(prefix.room("/", "a#b"), "socket.io#/#a#b#");
+        assert_eq!(prefix.room("/", ""), "socket.io#/##");
+        assert_eq!(prefix.request("/chat"), "socket.io-request#/chat#");
+        assert_eq!(prefix.response_to("/", "uid123"), "socket.io-response#/#uid123#");
+        assert_eq!(prefix.pattern("/[a-z]*\\"), "socket.io#/\\[a-z\\]\\*\\\\#*");
+    }
+}

@@ -1,0 +1,87 @@
+//! The errors of this crate, and what an operator is told about Redis' own.
+
+use redis::{ErrorKind, ServerErrorKind};
+
+/// Why Redis cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedisError {
+    /// The URL is not one.
+    #[error("{url:?} is no Redis URL: {why}")]
+    Url {
+        /// The URL, its password hidden.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No connection, or it broke.
+    #[error("Redis cannot be reached: {0}")]
+    Unreachable(String),
+    /// It does not answer in time.
+    #[error("Redis does not answer in time")]
+    Timeout,
+    /// It is loading its data; it will answer soon.
+    #[error("Redis is loading its data")]
+    Loading,
+    /// The server is a replica, or has become one.
+    #[error("this Redis server is a replica, not the primary")]
+    NotPrimary,
+    /// Sentinel knows no primary of that name, or none answers.
+    #[error(
+        "no Sentinel tells the primary of {0:?}; check the name after the hosts in REDIS_URL, and that the Sentinels are up"
+    )]
+    NoPrimary(String),
+    /// User or password are wrong or missing.
+    #[error("Redis refuses user or password: {0}; check REDIS_URL")]
+    Auth(String),
+    /// The user may not do this.
+    #[error(
+        "Redis forbids the command or channel: {0}; the user needs PUBLISH, SUBSCRIBE, PSUBSCRIBE, PUBSUB, CLIENT and the channels of the key prefix (ACL: +@pubsub +client &socket.io*)"
+    )]
+    Permission(String),
+    /// The Redis Cluster is down.
+    #[error("the Redis Cluster is down: {0}")]
+    ClusterDown(String),
+    /// Anything else that Redis said.
+    #[error("Redis: {0}")]
+    Other(String),
+}
+
+impl RedisError {
+    /// Whether the server may be another one by now, so that it must be looked for again.
+    pub(crate) fn asks_for_another(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Timeout | Self::NotPrimary | Self::NoPrimary(_) | Self::ClusterDown(_)
+        )
+    }
+
+    /// Whether it is likely to be over within moments: a restart, a failover.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Loading | Self::NotPrimary | Self::NoPrimary(_))
+    }
+}
+
+impl From<redis::RedisError> for RedisError {
+    fn from(error: redis::RedisError) -> Self {
+        let text = error.to_string();
+        if error.is_timeout() {
+            return Self::Timeout;
+        }
+        match error.code() {
+            Some("LOADING") => return Self::Loading,
+            Some("READONLY" | "MASTERDOWN") => return Self::NotPrimary,
+            Some("NOAUTH" | "WRONGPASS") => return Self::Auth(text),
+            Some("NOPERM") => return Self::Permission(text),
+            Some("CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN") => return Self::ClusterDown(text),
+            _ => {}
+        }
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => Self::Auth(text),
+            ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Loading,
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::NotPrimary,
+            _ if error.is_io_error() || error.is_connection_dropped() => Self::Unreachable(text),
+            _ => Self::Other(text),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Redis as the broker of a roomcast cluster, byte-compatible with Node's servers on the same Redis.
+//!
+//! [`ClassicBroker`] speaks the dialect of `@socket.io/redis-adapter`. Give it to a
+//! [`Cluster`](roomcast_adapter::cluster::Cluster), and its factory to the server:
+//!
+//! ```no_run
+//! use roomcast_adapter::cluster::{Cluster, ClusterOptions};
+//! use roomcast_redis::{ClassicBroker, ClassicOptions};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let broker = ClassicBroker::new("redis://127.0.0.1".parse()?, ClassicOptions::default());
+//! let cluster = Cluster::new(broker, ClusterOptions::default());
+//! let adapters = cluster.factory(); // for `SocketIo::builder().adapter_factory(adapters)`
+//! # drop(adapters);
+//! # Ok(())
+//! # }
+//! ```
+
+mod classic;
+mod config;
+mod error;
+mod subscriber;
+mod topology;
+
+pub use classic::{ClassicBroker, ClassicOptions};
+pub use config::RedisConfig;
+pub use error::RedisError;
