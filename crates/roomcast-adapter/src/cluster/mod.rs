@@ -2,6 +2,7 @@
 
 mod adapter;
 mod broker;
+pub mod codec;
 mod directory;
 mod emitter;
 mod inbox;
