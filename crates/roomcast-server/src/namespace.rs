@@ -42,6 +42,7 @@ pub(crate) struct Handlers {
     events: RwLock<HashMap<EventName, BoxedEvent, RandomState>>,
     any: RwLock<Option<BoxedEvent>>,
     server_events: RwLock<HashMap<EventName, BoxedServerEvent, RandomState>>,
+    any_server_event: RwLock<Option<BoxedServerEvent>>,
 }
 
 /// The methods that give handlers, for [`Namespace`] and [`Namespaces`].
@@ -83,6 +84,12 @@ macro_rules! giving_handlers {
         /// Handles an event that another server of the cluster sent with [`Namespace::server_side_emit`].
         pub fn on_server_event<M>(&self, event: impl Into<EventName>, handler: impl ServerEventHandler<M>) -> &Self {
             self.handlers().server_events.write().insert(event.into(), boxed_server_event(handler));
+            self
+        }
+
+        /// Handles the events of other servers that no other handler takes. The arguments then begin with the event's name.
+        pub fn on_any_server_event<M>(&self, handler: impl ServerEventHandler<M>) -> &Self {
+            *self.handlers().any_server_event.write() = Some(boxed_server_event(handler));
             self
         }
     };
@@ -199,6 +206,12 @@ impl Namespace {
         self.0.handlers.any.read().clone()
     }
 
+    /// The handler of another server's event, and whether it wants the arguments without the event's name.
+    pub(crate) fn server_event_handler(&self, event: &str) -> Option<(BoxedServerEvent, bool)> {
+        let own = self.0.handlers.server_events.read().get(event).cloned();
+        own.map(|own| (own, true)).or_else(|| Some((self.0.handlers.any_server_event.read().clone()?, false)))
+    }
+
     pub(crate) fn middlewares(&self) -> Arc<Vec<BoxedMiddleware>> {
         self.0.handlers.middlewares.read().clone()
     }
@@ -218,10 +231,12 @@ impl Namespace {
     pub(crate) fn listen(&self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let Some(mut events) = self.0.server_events.lock().take() else { return };
-        let handlers = self.0.handlers.clone();
+        // Held weakly: the task ends with the namespace, whose adapter has the other end of the channel.
+        let namespace = Arc::downgrade(&self.0);
         runtime.spawn(async move {
             while let Some(event) = events.recv().await {
-                crate::server_event::dispatch(&handlers.server_events, event);
+                let Some(namespace) = namespace.upgrade() else { return };
+                crate::server_event::dispatch(&Self(namespace), event);
             }
         });
     }

@@ -1,10 +1,8 @@
 //! Events between servers: their handlers, and the answer that the sender may want.
 
-use crate::handler::{EventName, Outcome};
+use crate::handler::Outcome;
+use crate::namespace::Namespace;
 use crate::task::{self, Job};
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use parking_lot::RwLock;
 use roomcast_adapter::ServerEvent;
 use roomcast_protocol::{Args, ArgsRef, FromArgs, FromArgsError, ToArgs, ToArgsError};
 use std::future::Future;
@@ -16,6 +14,11 @@ use tokio::sync::oneshot;
 pub struct ServerAck(Option<oneshot::Sender<Args>>);
 
 impl ServerAck {
+    /// Whether the other server wants an answer.
+    pub fn is_wanted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Sends the answer, if one is wanted; one argument travels.
     ///
     /// # Errors
@@ -30,58 +33,61 @@ impl ServerAck {
     }
 }
 
-/// A handler of another server's event: an async function of the arguments, and optionally a [`ServerAck`].
+/// A handler of another server's event: an async function of the namespace and the arguments, and optionally a
+/// [`ServerAck`].
 pub trait ServerEventHandler<M>: Send + Sync + 'static {
     /// Reads the arguments and starts the handler.
     ///
     /// # Errors
     /// The arguments do not fit its type.
-    fn call(&self, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError>;
+    fn call(&self, namespace: &Namespace, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError>;
 }
 
 impl<F, T, Fut, O> ServerEventHandler<(T, O)> for F
 where
-    F: Fn(T) -> Fut + Send + Sync + 'static,
+    F: Fn(Namespace, T) -> Fut + Send + Sync + 'static,
     T: FromArgs,
     Fut: Future<Output = O> + Send + 'static,
     O: Outcome,
 {
-    fn call(&self, args: ArgsRef<'_>, _: ServerAck) -> Result<Job, FromArgsError> {
-        let future = self(T::from_args(args)?);
+    fn call(&self, namespace: &Namespace, args: ArgsRef<'_>, _: ServerAck) -> Result<Job, FromArgsError> {
+        let future = self(namespace.clone(), T::from_args(args)?);
         Ok(Box::pin(async move { future.await.settle() }))
     }
 }
 
 impl<F, T, Fut, O> ServerEventHandler<(T, ServerAck, O)> for F
 where
-    F: Fn(T, ServerAck) -> Fut + Send + Sync + 'static,
+    F: Fn(Namespace, T, ServerAck) -> Fut + Send + Sync + 'static,
     T: FromArgs,
     Fut: Future<Output = O> + Send + 'static,
     O: Outcome,
 {
-    fn call(&self, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError> {
-        let future = self(T::from_args(args)?, ack);
+    fn call(&self, namespace: &Namespace, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError> {
+        let future = self(namespace.clone(), T::from_args(args)?, ack);
         Ok(Box::pin(async move { future.await.settle() }))
     }
 }
 
-pub(crate) type BoxedServerEvent = Arc<dyn Fn(ArgsRef<'_>, ServerAck) -> Result<Job, FromArgsError> + Send + Sync>;
+pub(crate) type BoxedServerEvent =
+    Arc<dyn Fn(&Namespace, ArgsRef<'_>, ServerAck) -> Result<Job, FromArgsError> + Send + Sync>;
 
 pub(crate) fn boxed_server_event<M>(handler: impl ServerEventHandler<M>) -> BoxedServerEvent {
-    Arc::new(move |args, ack| handler.call(args, ack))
+    Arc::new(move |namespace, args, ack| handler.call(namespace, args, ack))
 }
 
 /// Runs the handler of an event that came from another server.
-pub(crate) fn dispatch(handlers: &RwLock<HashMap<EventName, BoxedServerEvent, RandomState>>, event: ServerEvent) {
+pub(crate) fn dispatch(namespace: &Namespace, event: ServerEvent) {
     let data = event.data.as_ref();
     let mut items = data.iter();
     let Some(Ok(name)) = items.next().map(serde_json::from_str::<String>) else { return };
-    let Some(handler) = handlers.read().get(name.as_str()).cloned() else {
+    let Some((handler, without_name)) = namespace.server_event_handler(&name) else {
         tracing::debug!(event = ?name, "no handler for this event of another server");
         return;
     };
-    let args = ArgsRef { items: items.as_str(), attachments: data.attachments };
-    let make = || match handler(args, ServerAck(event.reply)) {
+    let items = if without_name { items.as_str() } else { data.items };
+    let args = ArgsRef { items, attachments: data.attachments };
+    let make = || match handler(namespace, args, ServerAck(event.reply)) {
         Ok(job) => Some(job),
         Err(error) => {
             tracing::warn!(event = ?name, %error, "an event of another server was ignored");

@@ -2,11 +2,14 @@
 //! twin on the npm packages is `e2e/reference-server.mjs`; the same scripts run against both.
 //!
 //! Environment: `HOST`, `PORT`, `ADAPTER`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
-//! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `CORS_ORIGIN`, `RECOVERY_MS`, `PARSER`, `SERVER_NAME`.
+//! `REDIS_URL`, `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `CORS_ORIGIN`, `RECOVERY_MS`, `PARSER`, `SERVER_NAME`.
 
 use bytes::Bytes;
+use roomcast_adapter::cluster::{Cluster, ClusterOptions};
+use roomcast_redis::{ClassicBroker, ClassicOptions};
 use roomcast_server::{
-    Ack, Answer, Args, BroadcastOperator, ConnectError, Cors, Missing, RemoteSocket, Socket, SocketIo,
+    Ack, Answer, Args, BroadcastOperator, ConnectError, Cors, Missing, Namespace, RemoteSocket, ServerAck, Socket,
+    SocketIo,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -51,6 +54,7 @@ macro_rules! on_each {
                 };
                 ack.send(&reply.into_args())
             })
+            .on_any_server_event(server_event($server.clone()))
             .on("whoami", move |socket: Socket, (): (), ack: Ack| {
                 let server = server.clone();
                 async move {
@@ -68,7 +72,7 @@ macro_rules! on_each {
 }
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    for (name, supported) in [("ADAPTER", "memory"), ("PARSER", "default"), ("RECOVERY_MS", "0")] {
+    for (name, supported) in [("PARSER", "default"), ("RECOVERY_MS", "0")] {
         let asked = setting(name, supported);
         if asked != supported {
             return Err(format!("{name}={asked} is not offered yet, only {supported}").into());
@@ -83,6 +87,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .max_payload(setting("MAX_PAYLOAD", "1000000").parse()?);
     if let Ok(origins) = var("CORS_ORIGIN") {
         builder = builder.cors(Cors::origins(origins.split(','))?);
+    }
+    match &*setting("ADAPTER", "memory") {
+        "memory" => {}
+        "classic" => {
+            let url = var("REDIS_URL").map_err(|_| "ADAPTER=classic needs REDIS_URL")?;
+            let broker = ClassicBroker::new(url.parse()?, ClassicOptions::default());
+            builder = builder.adapter_factory(Cluster::new(broker, ClusterOptions::default()).factory());
+        }
+        other => return Err(format!("ADAPTER={other} is not offered yet, only memory and classic").into()),
     }
     let io = builder.build();
     let server = Arc::new(name);
@@ -131,6 +144,24 @@ fn milliseconds(name: &str, default: u64) -> Result<Duration, Box<dyn Error>> {
 /// The auth payload, or an empty object.
 fn auth(socket: &Socket) -> Box<RawValue> {
     socket.auth().unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+/// Another server's event: answered with this server's name, or passed on to this server's own sockets.
+fn server_event(
+    server: Arc<String>,
+) -> impl Fn(Namespace, Args, ServerAck) -> std::future::Ready<Outcome<()>> + Send + Sync + 'static {
+    move |namespace, args, ack| {
+        let passed_on = || {
+            if ack.is_wanted() {
+                return Ok(ack.send(&*server)?);
+            }
+            let name = Args::of(&*server)?;
+            let items = format!("{},{}", name.items(), args.items());
+            let args = Args::from_parts(items.into(), args.attachments().to_vec());
+            Ok(namespace.local().emit("server-event", &args)?)
+        };
+        std::future::ready(passed_on())
+    }
 }
 
 /// One server-side call, as a client asks for it.

@@ -1,6 +1,7 @@
 //! Flags and environment. A flag wins over its variable.
 
 use clap::{Parser, ValueEnum};
+use roomcast_redis::RedisConfig;
 
 /// A Socket.IO server with rooms: clients join, leave and publish; GET / is a chat page.
 ///
@@ -21,6 +22,19 @@ pub(crate) struct Cli {
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
 
+    /// "production" switches the Redis adapter on, so that several servers are one
+    #[arg(long, env = "NODE_ENV")]
+    pub(crate) node_env: Option<String>,
+
+    /// Where Redis is: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or
+    /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub(crate) redis_url: Option<String>,
+
+    /// How this server reaches others, whatever NODE_ENV says
+    #[arg(long, value_enum)]
+    pub(crate) adapter: Option<Adapter>,
+
     /// Most connections at once; the next one is answered 503
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = roomcast_server::engine::limits::CONNECTIONS)]
     pub(crate) max_connections: usize,
@@ -28,6 +42,32 @@ pub(crate) struct Cli {
     /// How log lines are written. What is written is chosen by RUST_LOG (such as "info" or "roomcast_engine=debug")
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// How the servers of a cluster reach one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Adapter {
+    /// Not at all: this server is alone
+    Memory,
+    /// Over Redis, together with Node's servers on @socket.io/redis-adapter
+    Redis,
+}
+
+impl Cli {
+    /// The Redis to use; `None` is the adapter in memory.
+    pub(crate) fn redis(&self) -> Result<Option<RedisConfig>, String> {
+        let production = self.node_env.as_deref() == Some("production");
+        let adapter = self.adapter.unwrap_or(if production { Adapter::Redis } else { Adapter::Memory });
+        match (adapter, self.redis_url.as_deref().filter(|url| !url.trim().is_empty())) {
+            (Adapter::Memory, _) => Ok(None),
+            (Adapter::Redis, Some(url)) => url.parse().map(Some).map_err(|error| format!("REDIS_URL: {error}")),
+            (Adapter::Redis, None) if self.adapter.is_none() => Err(
+                "NODE_ENV is production, and REDIS_URL is not set: say where Redis is (such as redis://127.0.0.1:6379), or give --adapter memory if this server is to be alone"
+                    .to_owned(),
+            ),
+            (Adapter::Redis, None) => Err("--adapter redis needs REDIS_URL or --redis-url".to_owned()),
+        }
+    }
 }
 
 /// How log lines are written.
@@ -50,5 +90,29 @@ mod tests {
         let cli = Cli::parse_from(["roomcast", "--app-url", "https://a.example,https://b.example", "--port", "0"]);
         assert_eq!(cli.app_url, ["https://a.example", "https://b.example"]);
         assert_eq!(cli.port, 0);
+    }
+
+    #[test]
+    fn production_needs_redis_or_the_word_that_it_does_not() {
+        let redis = |arguments: &[&str]| {
+            let mut cli = Cli::parse_from([&["roomcast"], arguments].concat());
+            // The environment of whoever runs the tests does not count.
+            if !arguments.contains(&"--redis-url") {
+                cli.redis_url = None;
+            }
+            if !arguments.contains(&"--node-env") {
+                cli.node_env = None;
+            }
+            cli.redis().map(|config| config.map(|config| config.to_string()))
+        };
+        let url = "redis://u:secret@h";
+        assert_eq!(redis(&[]), Ok(None));
+        assert_eq!(redis(&["--redis-url", url]), Ok(None));
+        assert_eq!(redis(&["--node-env", "production", "--redis-url", url]), Ok(Some("redis://u:***@h".to_owned())));
+        assert_eq!(redis(&["--adapter", "redis", "--redis-url", url]), Ok(Some("redis://u:***@h".to_owned())));
+        assert_eq!(redis(&["--node-env", "production", "--adapter", "memory"]), Ok(None));
+        assert!(redis(&["--node-env", "production"]).is_err_and(|error| error.contains("--adapter memory")));
+        assert!(redis(&["--adapter", "redis"]).is_err());
+        assert!(redis(&["--adapter", "redis", "--redis-url", "http://h"]).is_err_and(|error| error.contains("REDIS_URL")));
     }
 }

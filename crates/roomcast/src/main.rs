@@ -1,6 +1,7 @@
 //! The roomcast program: a Socket.IO server with rooms and a chat page.
 
 mod cli;
+mod cluster;
 mod events;
 mod log;
 mod page;
@@ -37,6 +38,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         let cors = Cors::origins(&origins).map_err(|error| format!("APP_URL: {error}"))?;
         builder = builder.cors(cors.credentials(!origins.contains(&"*")));
     }
+    let redis = cli.redis()?;
+    let cluster = redis.clone().map(cluster::join);
+    if let Some(cluster) = &cluster {
+        builder = builder.adapter_factory(cluster.factory());
+    }
     let io = builder.build();
     events::serve(&io.of("/"));
 
@@ -49,9 +55,16 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         tracing::warn!("APP_URL is not set: web pages of any origin can open WebSockets to this server");
     }
     let origins = if origins.is_empty() { "any by WebSocket, its own by polling".to_owned() } else { origins.join(", ") };
-    tracing::info!(adapter = "memory", %origins, "roomcast {} is ready", env!("CARGO_PKG_VERSION"));
+    let version = env!("CARGO_PKG_VERSION");
+    match &redis {
+        Some(redis) => tracing::info!(adapter = "redis", %redis, %origins, "roomcast {version} is ready"),
+        None => tracing::info!(adapter = "memory", %origins, "roomcast {version} is ready"),
+    }
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
     io.serve_with(listener, page::Page, shutdown::requested()).await?;
+    if let Some(cluster) = cluster {
+        cluster::leave(&cluster).await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

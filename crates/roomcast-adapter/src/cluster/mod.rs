@@ -138,6 +138,11 @@ impl Cluster {
     pub fn close(&self) {
         self.0.queue.close();
     }
+
+    /// Resolves when the cluster was closed and nothing is on its way any more.
+    pub async fn closed(&self) {
+        self.0.queue.ended().await;
+    }
 }
 
 impl Drop for ClusterInner {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Messages that go to the broker at once.
@@ -43,6 +43,8 @@ pub(crate) struct Queue {
     filled: Notify,
     /// The broker can publish again.
     connected: Notify,
+    /// The task that drains has ended.
+    ended: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -89,6 +91,7 @@ impl Queue {
             state: Mutex::default(),
             filled: Notify::new(),
             connected: Notify::new(),
+            ended: watch::channel(false).0,
         })
     }
 
@@ -161,6 +164,17 @@ impl Queue {
 
     /// Drains the queue until it is closed.
     pub(crate) async fn drain(self: Arc<Self>) {
+        self.run().await;
+        self.ended.send_replace(true);
+    }
+
+    /// Resolves when the queue was closed and its task has ended.
+    pub(crate) async fn ended(&self) {
+        // The sender is this queue's own, so the wait ends in no other way.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    async fn run(&self) {
         let mut outage: Option<Outage> = None;
         let mut tell_at = Instant::now();
         loop {
