@@ -122,6 +122,7 @@ where
     };
     feed(connection, text);
     connection.settle();
+    connection.shared().session.hold_post();
     // The POST is under way until the client can take more: another one before that would get around its flow control.
     poll_fn(|cx| {
         {
@@ -269,6 +270,13 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
                 shared.keeper = Some(cx.waker().clone());
             }
             let now = Instant::now();
+            {
+                let mut shared = connection.shared();
+                if shared.session.is_post_held() && shared.outbox.is_drained() {
+                    // The client has taken the ping, and its pong can only come by the next POST.
+                    shared.session.excuse(now, &connection.sessions().timing);
+                }
+            }
             if connection.tick(now) {
                 return Poll::Ready(());
             }

@@ -87,8 +87,10 @@ pub(crate) struct Session {
     poll_held: bool,
     /// What the held GET is answered, if not with packets.
     poll_reply: Option<PollReply>,
-    /// A POST's body is being read.
+    /// A POST's body is being read, or its answer held back.
     post_busy: bool,
+    /// The POST was read, and its answer is held back until the client can take more. Until then no pong can come.
+    post_held: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,6 +186,7 @@ impl Session {
             poll_held: false,
             poll_reply: None,
             post_busy: false,
+            post_held: false,
         }
     }
 
@@ -239,10 +242,15 @@ impl Session {
 
     // --- time ---
 
-    /// A pong may have come that was not read, as the server has paused reading: the deadline starts anew.
+    /// Reading is paused, so a pong may have come that was not read: at its deadline it is taken for granted. The pings go on
+    /// at their interval, as clients give up when they hear none.
     pub(crate) fn excuse(&mut self, now: Instant, timing: &Timing) {
-        if let Heartbeat::Awaiting { pong_by, .. } = &mut self.heartbeat {
-            *pong_by = now + timing.ping_timeout;
+        if let Heartbeat::Awaiting { pong_by, .. } = self.heartbeat
+            && pong_by <= now
+        {
+            // An extended deadline only makes the next ping later than that, and then it is due now.
+            let ping_at = (pong_by + timing.ping_interval).checked_sub(timing.ping_timeout).unwrap_or(now);
+            self.heartbeat = Heartbeat::Quiet { ping_at: ping_at.max(now) };
         }
     }
 
@@ -388,9 +396,20 @@ impl Session {
         Ok(())
     }
 
-    /// The POST's body was read, or refused.
+    /// The POST's body was read; its answer is held back.
+    pub(crate) fn hold_post(&mut self) {
+        self.post_held = true;
+    }
+
+    /// Whether a POST's answer is held back.
+    pub(crate) fn is_post_held(&self) -> bool {
+        self.post_held
+    }
+
+    /// The POST was answered, or refused.
     pub(crate) fn end_post(&mut self) {
         self.post_busy = false;
+        self.post_held = false;
     }
 
     // --- upgrade ---

@@ -425,7 +425,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.client_deadline = deadline.map(|deadline| deadline.max(now + MOMENT));
         }
         if self.paused {
-            self.connection.shared().session.excuse(now, &self.connection.sessions().timing);
+            let mut shared = self.connection.shared();
+            // A ping that cannot leave has no pong, read or not.
+            if shared.outbox.is_empty() {
+                shared.session.excuse(now, &self.connection.sessions().timing);
+            }
         }
         if self.connection.tick(now) {
             self.end(close_frame(None, ""), Peer::Answers);

@@ -147,7 +147,8 @@ async fn t42_unasked_pongs_do_no_harm() {
     server.finish().await;
 }
 
-/// A server that takes no messages for a while has not heard the pong either: that is not the client's fault.
+/// A server that takes no messages for a while has not heard the pong either: that is not the client's fault. The pings go on,
+/// as clients give up without them.
 #[tokio::test]
 async fn a_client_whose_pong_was_not_read_is_excused() {
     let server = Server::with(times(100, 100)).await;
@@ -155,14 +156,19 @@ async fn a_client_whose_pong_was_not_read_is_excused() {
     wire.assert_alive("a").await;
     server.log.pause();
     wire.say("4b").await;
-    let begun = Instant::now();
-    assert_eq!(wire.text().await, "2");
-    wire.say("3").await;
     // Three timeouts pass.
-    until("time passes", || begun.elapsed() > Duration::from_millis(400)).await;
+    for _ in 0..4 {
+        assert_eq!(wire.text().await, "2");
+        wire.say("3").await;
+    }
     assert_eq!(server.log.closed(0), None);
     server.log.resume();
-    assert_eq!(wire.text().await, "4b");
+    loop {
+        match &*wire.text().await {
+            "2" => wire.say("3").await,
+            text => break assert_eq!(text, "4b"),
+        }
+    }
     assert_eq!(wire.text().await, "2");
     wire.say("3").await;
     wire.assert_alive("c").await;
