@@ -237,9 +237,19 @@ fn connect(io: &Arc<IoInner>, link: &Arc<Link>, name: &str, auth: Option<&str>) 
                 return;
             }
         }
-        // From here on the socket ends by its own door.
-        entering.0.take();
-        welcome(&socket);
+        match socket.enter() {
+            Ok(entered) => {
+                // From here on the socket ends by its own door.
+                entering.0.take();
+                if entered {
+                    welcome(&socket);
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, namespace = socket.namespace().name(), "the adapter refused a socket");
+                entering.refuse(&ConnectError::new("Server error"));
+            }
+        }
     };
     task::run("middleware", || Some(Box::pin(job)), working);
 }
@@ -250,8 +260,9 @@ struct Entering(Option<Socket>);
 impl Entering {
     fn refuse(&mut self, error: &ConnectError) {
         if let Some(socket) = self.0.take() {
-            refuse(socket.0.link(), socket.namespace().name(), error);
+            // Forgotten first: the client may ask again as soon as it is told.
             socket.finish(DisconnectReason::ServerNamespace);
+            refuse(socket.0.link(), socket.namespace().name(), error);
         }
     }
 }
@@ -263,17 +274,8 @@ impl Drop for Entering {
     }
 }
 
-/// The middlewares let the socket in.
+/// The socket is in its namespace.
 fn welcome(socket: &Socket) {
-    match socket.enter() {
-        Ok(true) => {}
-        Ok(false) => return,
-        Err(error) => {
-            tracing::error!(%error, "the adapter refused a socket");
-            socket.disconnect(false);
-            return;
-        }
-    }
     let link = socket.0.link();
     link.state.lock().joined = true;
     let json = format!(r#"{{"sid":"{}"}}"#, socket.id());

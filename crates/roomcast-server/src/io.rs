@@ -47,7 +47,7 @@ struct Names {
     patterns: Vec<(Pattern, Arc<Handlers>)>,
 }
 
-type Pattern = Box<dyn Fn(&str) -> bool + Send + Sync>;
+type Pattern = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 struct Entry {
     namespace: Namespace,
@@ -55,6 +55,15 @@ struct Entry {
     sockets: usize,
     /// It came to be by a pattern, and goes with its last socket.
     passing: bool,
+}
+
+impl Names {
+    /// The namespace of that name, if there is one, with one more socket.
+    fn enter(&mut self, name: &str) -> Option<Namespace> {
+        let entry = self.by_name.get_mut(name)?;
+        entry.sockets += 1;
+        Some(entry.namespace.clone())
+    }
 }
 
 impl SocketIo {
@@ -97,7 +106,7 @@ impl SocketIo {
     /// socket and removed with its last.
     pub fn of_matching(&self, pattern: impl Fn(&str) -> bool + Send + Sync + 'static) -> Namespaces {
         let handlers: Arc<Handlers> = Arc::default();
-        self.inner.names.lock().patterns.push((Box::new(pattern), handlers.clone()));
+        self.inner.names.lock().patterns.push((Arc::new(pattern), handlers.clone()));
         Namespaces(handlers)
     }
 
@@ -209,18 +218,24 @@ impl IoInner {
 
     /// A client asks for a namespace; counts the socket that is to be.
     pub(crate) fn enter(&self, name: &str) -> Option<Namespace> {
-        let mut names = self.names.lock();
-        if let Some(entry) = names.by_name.get_mut(name) {
-            entry.sockets += 1;
-            let namespace = entry.namespace.clone();
-            drop(names);
-            namespace.listen();
-            return Some(namespace);
-        }
+        let patterns = {
+            let mut names = self.names.lock();
+            if let Some(namespace) = names.enter(name) {
+                drop(names);
+                namespace.listen();
+                return Some(namespace);
+            }
+            names.patterns.clone()
+        };
+        // The pattern is the application's code, and may ask for namespaces itself.
         let matches = |(pattern, _): &&(Pattern, Arc<Handlers>)| {
             crate::task::contain("namespace pattern", || pattern(name)).unwrap_or(false)
         };
-        let handlers = names.patterns.iter().find(matches).map(|(_, handlers)| handlers.clone())?;
+        let handlers = patterns.iter().find(matches).map(|(_, handlers)| handlers.clone())?;
+        let mut names = self.names.lock();
+        if let Some(namespace) = names.enter(name) {
+            return Some(namespace);
+        }
         let name: Arc<str> = name.into();
         let namespace = self.make(&name, handlers);
         names.by_name.insert(name, Entry { namespace: namespace.clone(), sockets: 1, passing: true });

@@ -18,5 +18,6 @@ pub const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Default most namespaces of one connection, those being joined among them.
 pub const NAMESPACES_PER_CONNECTION: usize = 64;
 
-/// Event handlers of one connection that may be under way. Beyond it no more is read from the client until one ends.
+/// Handlers of one connection that may be under way. Beyond it no more is read from the client until one ends; what was read
+/// already is still begun: the messages of one read (64 KiB) of a WebSocket, or of one POST.
 pub const HANDLERS_PER_CONNECTION: usize = 1_024;

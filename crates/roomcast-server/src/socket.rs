@@ -52,7 +52,8 @@ enum Phase {
     Connecting,
     Joining(Vec<Room>),
     Connected,
-    Disconnected,
+    /// With the reason, if it ever was connected.
+    Disconnected(Option<DisconnectReason>),
 }
 
 impl Socket {
@@ -142,7 +143,7 @@ impl Socket {
                 return Ok(Joined::confirmed());
             }
             Phase::Connected => {}
-            Phase::Disconnected => return Ok(Joined::confirmed()),
+            Phase::Disconnected(_) => return Ok(Joined::confirmed()),
         }
         self.0.namespace.adapter().join(self.id(), &rooms)
     }
@@ -237,7 +238,7 @@ impl Socket {
     pub fn on<M>(&self, event: impl Into<EventName>, handler: impl EventHandler<M>) {
         let (event, handler) = (event.into(), boxed_event(handler));
         let mut state = self.0.state.lock();
-        if matches!(state.phase, Phase::Disconnected) {
+        if matches!(state.phase, Phase::Disconnected(_)) {
             return;
         }
         match state.events.iter_mut().find(|(name, _)| *name == event) {
@@ -254,35 +255,46 @@ impl Socket {
     /// Handles the socket's events that no other handler takes. The arguments then begin with the event's name.
     pub fn on_any<M>(&self, handler: impl EventHandler<M>) {
         let mut state = self.0.state.lock();
-        if !matches!(state.phase, Phase::Disconnected) {
+        if !matches!(state.phase, Phase::Disconnected(_)) {
             state.any = Some(boxed_event(handler));
         }
     }
 
-    /// Called once when the socket has left its namespace, and its rooms with it. Several handlers may be given.
+    /// Called once when the socket has left its namespace, and its rooms with it; at once if it has left already, so that
+    /// whoever saw a connect sees its disconnect. Several handlers may be given.
     pub fn on_disconnect<Fut, O>(&self, handler: impl FnOnce(Socket, DisconnectReason) -> Fut + Send + 'static)
     where
         Fut: Future<Output = O> + Send + 'static,
         O: Outcome,
     {
-        let handler = boxed_disconnect(handler);
-        let mut state = self.0.state.lock();
-        if !matches!(state.phase, Phase::Disconnected) {
-            state.disconnect.push(handler);
-        }
+        self.at_the_end("disconnect", boxed_disconnect(handler), |state| &mut state.disconnect);
     }
 
-    /// As [`Socket::on_disconnect`], but up to its first wait the handler still sees the socket's rooms.
+    /// As [`Socket::on_disconnect`], but up to its first wait the handler still sees the socket's rooms, unless the socket has
+    /// left already.
     pub fn on_disconnecting<Fut, O>(&self, handler: impl FnOnce(Socket, DisconnectReason) -> Fut + Send + 'static)
     where
         Fut: Future<Output = O> + Send + 'static,
         O: Outcome,
     {
-        let handler = boxed_disconnect(handler);
+        self.at_the_end("disconnecting", boxed_disconnect(handler), |state| &mut state.disconnecting);
+    }
+
+    fn at_the_end(
+        &self,
+        what: &'static str,
+        handler: BoxedDisconnect,
+        list: fn(&mut State) -> &mut Vec<BoxedDisconnect>,
+    ) {
         let mut state = self.0.state.lock();
-        if !matches!(state.phase, Phase::Disconnected) {
-            state.disconnecting.push(handler);
+        if let Phase::Disconnected(reason) = state.phase {
+            drop(state);
+            if let Some(reason) = reason {
+                self.run_all(what, vec![handler], reason);
+            }
+            return;
         }
+        list(&mut state).push(handler);
     }
 
     // --- the end ---
@@ -299,59 +311,67 @@ impl Socket {
         }
     }
 
+    /// A socket that is still in a middleware is not told, as Node does not.
     fn disconnect_from_namespace(&self) {
-        if !self.is_connected() {
-            // Still in a middleware: it is not told, as Node does not.
-            self.finish(DisconnectReason::ServerNamespace);
-            return;
-        }
-        if let Ok(packet) = Packet::disconnect(self.0.namespace.name()) {
-            self.connection().send(&Arc::new(packet)).wake();
-        }
-        self.finish(DisconnectReason::ServerNamespace);
+        self.end(DisconnectReason::ServerNamespace, true);
     }
 
-    /// The one door into the namespace: `false` if the socket was disconnected meanwhile.
+    /// The one door into the namespace, with the rooms that middlewares joined: `false` if the socket was disconnected
+    /// meanwhile. Refused by the adapter, it is as it was.
     pub(crate) fn enter(&self) -> Result<bool, AdapterError> {
+        // Under the state's lock, so that a disconnect at this moment comes before or after, never between.
         let mut state = self.0.state.lock();
-        let rooms = match std::mem::take(&mut state.phase) {
-            Phase::Connecting => Vec::new(),
+        let rooms = match &state.phase {
+            Phase::Connecting => &[][..],
             Phase::Joining(rooms) => rooms,
-            phase @ (Phase::Connected | Phase::Disconnected) => {
-                state.phase = phase;
-                return Ok(false);
-            }
+            Phase::Connected | Phase::Disconnected(_) => return Ok(false),
         };
         let adapter = self.0.namespace.adapter();
-        // Under the state's lock, so that a disconnect at this moment comes before or after, never between.
         adapter.insert(self.id(), self.0.clone())?;
-        state.phase = Phase::Connected;
-        drop(state);
-        if !rooms.is_empty() {
-            drop(adapter.join(self.id(), &rooms)?);
+        if !rooms.is_empty()
+            && let Err(error) = adapter.join(self.id(), rooms)
+        {
+            adapter.remove(self.id());
+            return Err(error);
         }
+        state.phase = Phase::Connected;
         Ok(true)
     }
 
     /// The one door out: each socket passes it once, whatever ends it.
     pub(crate) fn finish(&self, reason: DisconnectReason) {
-        let (entered, disconnecting, disconnect) = {
+        self.end(reason, false);
+    }
+
+    fn end(&self, reason: DisconnectReason, tell: bool) {
+        let (entered, disconnecting) = {
             let mut state = self.0.state.lock();
-            let phase = std::mem::replace(&mut state.phase, Phase::Disconnected);
-            if matches!(phase, Phase::Disconnected) {
-                return;
-            }
+            let entered = match state.phase {
+                Phase::Disconnected(_) => return,
+                Phase::Connected => true,
+                Phase::Connecting | Phase::Joining(_) => false,
+            };
+            // From here on the socket itself sends nothing.
+            state.phase = Phase::Disconnected(entered.then_some(reason));
             state.events = Vec::new();
             state.any = None;
-            let entered = matches!(phase, Phase::Connected);
-            (entered, std::mem::take(&mut state.disconnecting), std::mem::take(&mut state.disconnect))
+            (entered, std::mem::take(&mut state.disconnecting))
         };
         if entered {
             self.run_all("disconnecting", disconnecting, reason);
+            // And from here on no broadcast reaches it.
             self.0.namespace.adapter().remove(self.id());
         }
         self.0.link.forget(self);
+        if entered
+            && tell
+            && let Ok(packet) = Packet::disconnect(self.0.namespace.name())
+        {
+            // The last that the client hears of the socket. It may come back at once, so the socket is forgotten by now.
+            self.connection().send(&Arc::new(packet)).wake();
+        }
         self.0.namespace.left();
+        let disconnect = std::mem::take(&mut self.0.state.lock().disconnect);
         if entered {
             self.run_all("disconnect", disconnect, reason);
         }
@@ -371,7 +391,16 @@ impl Socket {
     }
 
     pub(crate) fn send(&self, packet: Packet) -> Result<(), EmitError> {
-        match self.connection().send(&Arc::new(packet)) {
+        let packet = Arc::new(packet);
+        let sent = {
+            // A middleware may send, a socket that has left may not: it must come before or after the end, never behind it.
+            let state = self.0.state.lock();
+            if matches!(state.phase, Phase::Disconnected(_)) {
+                return Err(EmitError::Disconnected);
+            }
+            self.connection().send(&packet)
+        };
+        match sent {
             Sent::Closed => Err(EmitError::Disconnected),
             sent => {
                 sent.wake();

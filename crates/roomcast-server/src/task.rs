@@ -15,7 +15,16 @@ pub(crate) fn run(what: &'static str, make: impl FnOnce() -> Option<Job>, guard:
     let mut cx = Context::from_waker(Waker::noop());
     if let Some(Poll::Pending) = contain(what, || job.as_mut().poll(&mut cx)) {
         // The task's first poll puts the right waker in the place of the one that does nothing.
-        tokio::spawn(Contained { what, job, _guard: guard });
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            metrics::counter!("roomcast_handlers_dropped_total", "handler" => what).increment(1);
+            tracing::error!(
+                handler = what,
+                "a handler was dropped at its first wait: it began on a thread without a runtime. \
+                Disconnect sockets from a tokio task"
+            );
+            return;
+        };
+        runtime.spawn(Contained { what, job, _guard: guard });
     }
 }
 
