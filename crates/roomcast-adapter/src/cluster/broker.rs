@@ -13,8 +13,9 @@ pub const SERVERS: &str = "";
 /// Carries messages. Implement it to bring another message system than those that roomcast has; the cluster's logic (who is
 /// asked what, retries, the outage window, numbers and losses) is not its business.
 ///
-/// The contract, which `testkit::broker_contract` checks:
-/// - a message reaches every open inbox of its namespace, the publisher's own too (it is told by its sender);
+/// The contract, which `testkit::broker_contract` checks, with many a rule more:
+/// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker says that it keeps its
+///   server's own messages from it;
 /// - messages of one publisher on one channel arrive in the order published, except those that are lost;
 /// - a failed `publish` may have sent a part, and is repeated with the rest: doubles are the receiver's business;
 /// - a broker that is not connected fails at once, it does not queue.

@@ -1,4 +1,5 @@
-//! The contract of the [`Adapter`] seam as a suite that every adapter runs, and recipients that stand in for sockets.
+//! The contracts of the two seams, [`Adapter`] and [`Broker`](crate::cluster::Broker), as suites that every adapter and every
+//! broker runs, and recipients that stand in for sockets.
 //!
 //! Give [`adapter_contract`] a function that makes a cluster of your adapters; it calls it once for each [`Rule`] and panics
 //! with the rules that were broken. One server is a cluster too:
@@ -18,14 +19,20 @@
 //! server. Nothing waits a fixed time; conditions are polled for [`PATIENCE`] in tokio's time, so an adapter that does no I/O
 //! may be tested under a paused clock.
 //!
-//! What the suite cannot know is left out: what [`Adapter::save`](crate::Adapter::save) keeps, since an adapter may offer no
+//! [`broker_contract`] does the same for brokers.
+//!
+//! What the suites cannot know is left out: what [`Adapter::save`](crate::Adapter::save) keeps, since an adapter may offer no
 //! recovery.
 
+mod broker;
 mod cluster;
 mod recipient;
 mod rules;
 mod stage;
 
+pub use broker::{
+    BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules,
+};
 pub use cluster::{Cluster, NAMESPACE, Server};
 pub use recipient::{CountingRecipient, FakeRecipient, Heard};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};

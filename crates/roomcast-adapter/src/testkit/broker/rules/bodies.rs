@@ -1,0 +1,117 @@
+//! One message of every kind, and what no dialect may lose of it.
+
+use crate::cluster::{Body, Message, RequestId};
+use crate::recipient::{Details, SocketDetails};
+use crate::target::Target;
+use crate::testkit::stage::{data, rooms, to};
+use roomcast_protocol::Args;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One body of every kind, of those for a namespace.
+pub(super) fn all() -> Result<Vec<Body>, String> {
+    let request = || RequestId("0123456789abcdef".into());
+    let event = || data("event", &("text", 5, vec![1.5, -3.0]));
+    let answer = || Args::of(&"answer").map_err(|error| error.to_string());
+    let target = || to(&["one", "two"], &["three"]);
+    let details = Details { handshake: r#"{"headers":{"a":"b"}}"#.to_owned(), data: r#"{"name":"x"}"#.to_owned() };
+    let socket = SocketDetails { id: "AAAAAAAAAAAAAAAAAAAA".to_owned(), rooms: rooms(&["one", "AAAAAAAAAAAAAAAAAAAA"]), details };
+    Ok(vec![
+        Body::Broadcast { data: event()?, target: Target::everyone(), volatile: false, compress: true },
+        Body::Broadcast { data: event()?, target: target(), volatile: true, compress: false },
+        Body::BroadcastWithAck {
+            request: request(),
+            data: event()?,
+            target: target(),
+            timeout: Some(Duration::from_millis(1_500)),
+        },
+        Body::BroadcastWithAck { request: request(), data: event()?, target: Target::everyone(), timeout: None },
+        Body::AskedClients { request: request(), count: 0 },
+        Body::AskedClients { request: request(), count: 70_000 },
+        Body::ClientAck { request: request(), args: answer()? },
+        Body::Join { target: target(), rooms: rooms(&["four", "five"]), request: None },
+        Body::Leave { target: Target::room("one"), rooms: rooms(&["four"]), request: None },
+        Body::Disconnect { target: target(), close: true, request: None },
+        Body::Disconnect { target: Target::everyone(), close: false, request: None },
+        Body::Done { request: request() },
+        Body::FetchSockets { request: request(), target: target() },
+        Body::FetchSockets { request: request(), target: Target::everyone() },
+        Body::Sockets { request: request(), sockets: vec![socket] },
+        Body::Sockets { request: request(), sockets: Vec::new() },
+        Body::FetchIds { request: request(), target: target() },
+        Body::Ids { request: request(), ids: vec!["AAAAAAAAAAAAAAAAAAAA".to_owned()] },
+        Body::FetchRooms { request: request() },
+        Body::Rooms { request: request(), rooms: rooms(&["one", "two"]) },
+        Body::Rooms { request: request(), rooms: Vec::new() },
+        Body::ServerSideEmit { request: None, data: event()? },
+        Body::ServerSideEmit { request: Some(request()), data: event()? },
+        Body::ServerAnswer { request: request(), args: answer()? },
+    ])
+}
+
+/// Those for the servers themselves.
+pub(super) fn servers() -> Vec<Body> {
+    let numbers = vec![("/".into(), "/".into(), 0), ("/a".into(), "channel".into(), 70_000)];
+    vec![Body::Alive { numbers }, Body::Alive { numbers: Vec::new() }, Body::Goodbye]
+}
+
+/// Whether a dialect may have no such message.
+pub(super) fn may_be_missing(body: &Body) -> bool {
+    matches!(body, Body::FetchIds { .. } | Body::Ids { .. } | Body::Done { .. })
+}
+
+/// The same message in one spelling: a dialect may write JSON anew, so only what it says is compared.
+pub(super) fn canonical(message: &Message) -> Message {
+    let mut message = message.clone();
+    match &mut message.body {
+        Body::Broadcast { data: args, .. }
+        | Body::BroadcastWithAck { data: args, .. }
+        | Body::ServerSideEmit { data: args, .. }
+        | Body::ClientAck { args, .. }
+        | Body::ServerAnswer { args, .. } => {
+            let items: Vec<String> = args.as_ref().iter().map(spelled).collect();
+            *args = Args::from_parts(items.join(",").into(), args.attachments().to_vec());
+        }
+        Body::Sockets { sockets, .. } => {
+            for SocketDetails { details, .. } in sockets {
+                *details = Details { handshake: spelled(&details.handshake), data: spelled(&details.data) };
+            }
+        }
+        _ => {}
+    }
+    message
+}
+
+/// JSON text in one spelling: keys sorted, numbers as JavaScript has them.
+fn spelled(json: &str) -> String {
+    fn doubles(value: Value) -> Value {
+        match value {
+            Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),
+            Value::Array(items) => items.into_iter().map(doubles).collect(),
+            Value::Object(items) => {
+                let sorted: BTreeMap<String, Value> = items.into_iter().map(|(key, value)| (key, doubles(value))).collect();
+                sorted.into_iter().collect()
+            }
+            other => other,
+        }
+    }
+    serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value| doubles(value).to_string())
+}
+
+/// What no dialect may lose: kind, question, event, target.
+pub(super) fn essence(body: &Body) -> Body {
+    let mut body = body.clone();
+    match &mut body {
+        Body::Broadcast { compress, target, .. } => {
+            *compress = true;
+            target.local = false;
+        }
+        Body::BroadcastWithAck { timeout, target, .. } => {
+            *timeout = None;
+            target.local = false;
+        }
+        _ => {}
+    }
+    body
+}

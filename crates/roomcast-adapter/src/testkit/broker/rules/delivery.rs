@@ -1,0 +1,131 @@
+//! Rules of who gets a message.
+
+use crate::cluster::{Body, Message, RequestId};
+use crate::target::{Room, Target};
+use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE, heard_exactly};
+use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
+
+/// Names that a dialect which builds channels or patterns of them may confuse.
+const NAMES: &[&str] = &["/", "/a", "/a#b", "/a#b#", "/a#", "/*", "/a*", "/[a-z]", "/a\\*", "/a?", "/ab", "/a/b", "/ä"];
+
+/// Room names that such a dialect may confuse.
+const ROOMS: &[&str] =
+    &["x#", "#", "x#y", "x", "*", "[x]", "x\\", "", "5", "ünï", "AAAAAAAAAAAAAAAAAAAA", "00000000beef0001", "a b\nc"];
+
+pub(super) async fn everyone(stage: &mut BrokerStage) -> Outcome {
+    let ears = stage.open_all().await?;
+    let messages: Vec<Message> = (0..3).map(|broker| BrokerStage::message(broker, 7)).collect::<Result<_, _>>()?;
+    for (broker, message) in messages.iter().enumerate() {
+        stage.publish(broker, NAMESPACE, std::slice::from_ref(message)).await?;
+        stage.fence(broker, NAMESPACE, Target::everyone()).await?;
+    }
+    stage.settle().await?;
+    for (receiver, ear) in ears.iter().enumerate() {
+        let heard: Vec<Message> = (0..3).filter(|broker| stage.hears(*broker, receiver)).map(|it| messages[it].clone()).collect();
+        heard_exactly(&format!("broker {receiver}"), ear, &heard)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn other_namespaces(stage: &mut BrokerStage) -> Outcome {
+    let here = stage.open(1, "/here").await?;
+    let there = stage.open(1, "/there").await?;
+    let message = BrokerStage::message(0, 1)?;
+    stage.publish(0, "/here", std::slice::from_ref(&message)).await?;
+    // And in one that nobody has open.
+    stage.publish(0, "/nowhere", &[BrokerStage::message(0, 2)?]).await?;
+    stage.settle().await?;
+    heard_exactly("/here", &here, &[message])?;
+    heard_exactly("/there", &there, &[])
+}
+
+pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
+    let mut ears = Vec::new();
+    for name in NAMES {
+        ears.push(stage.open(1, name).await?);
+    }
+    let kinds = |number: u64| -> Result<Vec<Message>, String> {
+        let request = Body::ServerSideEmit { request: None, data: data("n", &number)? };
+        let room = |room: &str| BrokerStage::message_to(0, number, Target::room(room));
+        let request = Message { sender: Some(BrokerStage::id(0)), to: None, number: None, body: request };
+        Ok(vec![BrokerStage::message(0, number)?, request, room("x#")?, room("b")?])
+    };
+    for (number, name) in (0..).zip(NAMES) {
+        for message in kinds(number)? {
+            stage.publish(0, name, &[message]).await?;
+        }
+        for target in [Target::everyone(), Target::room("x#"), Target::room("b")] {
+            stage.fence(0, name, target).await?;
+        }
+    }
+    stage.settle().await?;
+    for ((number, name), ear) in (0..).zip(NAMES).zip(&ears) {
+        // Different channels have no common order.
+        let (heard, expected) = (ear.messages(), kinds(number)?);
+        let right = heard.len() == expected.len() && expected.iter().all(|message| heard.contains(message));
+        must!(right, "four messages were published in {name}, and {heard:?} was heard there");
+    }
+    Ok(())
+}
+
+async fn rooms_named(stage: &mut BrokerStage, room: &str) -> Outcome {
+    let namespace = "/rooms";
+    let ear = stage.open_with(1, namespace, Ear::wanting(room)).await?;
+    let message = BrokerStage::message_to(0, 1, Target::room(room))?;
+    stage.publish(0, namespace, std::slice::from_ref(&message)).await?;
+    stage.fence(0, namespace, Target::room(room)).await?;
+    heard_exactly(&format!("who is in the room {room:?}"), &ear, &[message])?;
+    stage.close(1, namespace).await
+}
+
+pub(super) async fn rooms(stage: &mut BrokerStage) -> Outcome {
+    for room in ROOMS {
+        rooms_named(stage, room).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("nobody is in this room")).await?;
+    let several = Target { rooms: rooms_of(&["x", "y"]), ..Target::default() };
+    let join = Body::Join { target: Target::room("x"), rooms: vec![Room::from("z")], request: None };
+    let join = Message { sender: Some(BrokerStage::id(0)), to: None, number: None, body: join };
+    let messages = [
+        BrokerStage::message(0, 1)?,
+        BrokerStage::message_to(0, 2, several)?,
+        BrokerStage::message_to(0, 3, Target::everyone().except("x"))?,
+        join,
+    ];
+    for message in &messages {
+        stage.publish(0, NAMESPACE, std::slice::from_ref(message)).await?;
+    }
+    let came = eventually(|| messages.iter().all(|message| ear.messages().contains(message))).await;
+    must!(came, "of {messages:?} came {:?}", ear.messages());
+    Ok(())
+}
+
+pub(super) async fn one_server(stage: &mut BrokerStage) -> Outcome {
+    let ears = stage.open_all().await?;
+    let body = Body::Rooms { request: RequestId("question".into()), rooms: rooms_of(&["x"]) };
+    let answer = Message { sender: Some(BrokerStage::id(0)), to: Some(BrokerStage::id(2)), number: None, body };
+    stage.publish(0, NAMESPACE, std::slice::from_ref(&answer)).await?;
+    let came = eventually(|| !ears[2].messages().is_empty()).await;
+    must!(came, "the server that an answer was for did not get it");
+    stage.settle().await?;
+    let Some(expected) = (stage.dialect().arrives)(answer.clone()) else {
+        return Err("the dialect has no answer to FetchRooms".to_owned());
+    };
+    // A dialect may tell by its channel whom a message is for.
+    let heard: Vec<Message> = ears[2].messages();
+    let same = |heard: &Message| Message { to: expected.to.clone(), ..heard.clone() } == expected;
+    must!(heard.len() == 1 && heard.iter().all(same), "of {answer:?} came {heard:?}");
+    Ok(())
+}
+
+pub(super) async fn unopened(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open(1, NAMESPACE).await?;
+    let message = BrokerStage::message(0, 1)?;
+    stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
+    stage.fence(0, NAMESPACE, Target::everyone()).await?;
+    heard_exactly("broker 1", &ear, &[message])
+}

@@ -1,0 +1,89 @@
+//! Rules of what goes wrong. They hold by themselves where the hooks to make it go wrong are missing.
+
+use crate::target::Target;
+use crate::testkit::broker::stage::{BrokerStage, Heard, NAMESPACE, heard_exactly};
+use crate::testkit::stage::{Outcome, eventually, must};
+
+/// Bytes that are no message of any dialect that we could think of.
+const GARBAGE: &[&[u8]] = &[
+    b"\xc1",
+    b"not a message",
+    b"{\"type\":",
+    b"\x93\xa1a",
+    b"\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"[[[[[[[[",
+    b"\xdf\xff\xff\xff\xff",
+];
+
+pub(super) async fn malformed(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open(1, NAMESPACE).await?;
+    for (told, bytes) in (1..).zip(GARBAGE) {
+        let Some(inject) = &stage.brokers.inject else { return Ok(()) };
+        inject(NAMESPACE.to_owned(), bytes.to_vec()).await;
+        let came = eventually(|| ear.count(&Heard::Malformed) == told).await;
+        let counted = ear.count(&Heard::Malformed);
+        must!(came, "{told} times something came that was no message, last {bytes:?}, and {counted} times it was told");
+    }
+    let message = BrokerStage::message(0, 1)?;
+    stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
+    stage.fence(0, NAMESPACE, Target::everyone()).await?;
+    heard_exactly("who heard what was no message", &ear, &[message])
+}
+
+async fn cut(stage: &BrokerStage, broker: usize, cut: bool) -> bool {
+    match &stage.brokers.cut_off {
+        Some(hook) => {
+            hook(broker, cut).await;
+            true
+        }
+        None => false,
+    }
+}
+
+pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open(1, NAMESPACE).await?;
+    if !cut(stage, 0, true).await {
+        return Ok(());
+    }
+    let failed = stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 1)?]).await;
+    must!(failed.is_err(), "a broker that is cut off published");
+    cut(stage, 0, false).await;
+    let message = BrokerStage::message(0, 2)?;
+    stage.published_at_last(0, NAMESPACE, &message).await?;
+    stage.fence(0, NAMESPACE, Target::everyone()).await?;
+    // Trying may have sent it more than once; what was said to have failed for sure must not come.
+    let heard = ear.messages();
+    must!(heard.contains(&message), "what was published after joining again did not come");
+    must!(heard.iter().all(|heard| *heard == message), "a message that was not published came all the same: {heard:?}");
+    Ok(())
+}
+
+pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open(1, NAMESPACE).await?;
+    let other = stage.open(1, "/other").await?;
+    for round in 1..=3 {
+        if !cut(stage, 1, true).await {
+            return Ok(());
+        }
+        let lost = eventually(|| ear.count(&Heard::Lost) == round && other.count(&Heard::Lost) == round).await;
+        must!(lost, "a broker that was cut off did not tell each of its inboxes once that messages do not come");
+        // They may be lost.
+        stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 0)?]).await?;
+        cut(stage, 1, false).await;
+        let again = round + 1;
+        let connected = || ear.count(&Heard::Connected) == again && other.count(&Heard::Connected) == again;
+        must!(eventually(connected).await, "a broker that joined again did not tell each of its inboxes once that messages come");
+        let before = other.messages().len();
+        let message = BrokerStage::message(0, again as u64)?;
+        stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
+        stage.publish(0, "/other", std::slice::from_ref(&message)).await?;
+        stage.fence(0, NAMESPACE, Target::everyone()).await?;
+        stage.fence(0, "/other", Target::everyone()).await?;
+        let heard = ear.messages();
+        let times = heard.iter().filter(|heard| **heard == message).count();
+        must!(times == 1, "a message came {times} times after joining again");
+        let heard = other.messages().split_off(before);
+        must!(heard == [message], "in another namespace came {heard:?} after joining again");
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Rules of what is in a message.
+
+use super::bodies::{all, canonical, essence, may_be_missing, servers};
+use crate::cluster::{Body, Message, SERVERS};
+use crate::target::{Room, Target};
+use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, Told};
+use crate::testkit::stage::{Outcome, data, eventually, must};
+use roomcast_protocol::Args;
+use serde::{Serialize, Serializer};
+
+/// Bytes of a large message.
+const LARGE: usize = 1_000_000;
+
+/// The largest number that JavaScript can tell.
+const LARGEST: u64 = (1 << 53) - 1;
+
+/// Publishes messages at broker 0, and compares what comes to broker 1 with what the dialect says.
+async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message]) -> Outcome {
+    let ear = stage.open(1, namespace).await?;
+    for message in messages {
+        let before = ear.messages().len();
+        let said = (stage.dialect().arrives)(message.clone());
+        let given_up = || format!("the dialect gives up what none may: {}", Told(std::slice::from_ref(message)));
+        let Some(expected) = said else {
+            must!(may_be_missing(&message.body), "{}", given_up());
+            continue;
+        };
+        must!(essence(&expected.body) == essence(&message.body), "{}", given_up());
+        stage.publish(0, namespace, std::slice::from_ref(message)).await?;
+        eventually(|| ear.messages().len() > before).await;
+        let heard = ear.messages().split_off(before);
+        // Whom a message is for may be told by the channel that it comes on.
+        let expected = canonical(&expected);
+        let same = |heard: &Message| Message { to: expected.to.clone(), ..canonical(heard) } == expected;
+        must!(
+            heard.len() == 1 && heard.iter().all(same),
+            "of {} came {}",
+            Told(std::slice::from_ref(&expected)),
+            Told(&heard)
+        );
+    }
+    stage.fence(0, namespace, Target::everyone()).await?;
+    stage.close(1, namespace).await
+}
+
+/// Answers are for the server that asked, everything else for all.
+fn message(body: Body) -> Message {
+    let to = body.answers().map(|_| BrokerStage::id(1));
+    Message { sender: Some(BrokerStage::id(0)), to, number: None, body }
+}
+
+fn events(values: impl IntoIterator<Item = Result<Args, String>>) -> Result<Vec<Message>, String> {
+    let broadcast =
+        |data| message(Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true });
+    values.into_iter().map(|data| data.map(broadcast)).collect()
+}
+
+pub(super) async fn bodies(stage: &mut BrokerStage) -> Outcome {
+    let messages: Vec<Message> = all()?.into_iter().map(message).collect();
+    carried(stage, NAMESPACE, &messages).await?;
+    let messages: Vec<Message> = servers().into_iter().map(message).collect();
+    carried(stage, SERVERS, &messages).await
+}
+
+pub(super) async fn envelope(stage: &mut BrokerStage) -> Outcome {
+    let mut messages = Vec::new();
+    for body in all()?.into_iter().filter(|body| body.answers().is_none() && !may_be_missing(body)) {
+        let numbered = message(body);
+        messages.extend([1, 300, LARGEST].map(|number| Message { number: Some(number), ..numbered.clone() }));
+        messages.push(Message { sender: Some("emitter".into()), ..numbered.clone() });
+        messages.push(numbered);
+    }
+    let event = Body::Broadcast { data: data("e", &())?, target: Target::everyone(), volatile: false, compress: true };
+    messages.push(Message { sender: None, ..message(event) });
+    carried(stage, NAMESPACE, &messages).await
+}
+
+/// Bytes that serialise as binary.
+struct Binary(Vec<u8>);
+
+impl Serialize for Binary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+pub(super) async fn attachments(stage: &mut BrokerStage) -> Outcome {
+    let bytes = || Binary((0..=255).collect());
+    let several = (bytes(), "between", vec![Binary(b"[1]".to_vec()), Binary(vec![0; 300])]);
+    let mut messages = events([
+        data("one", &bytes()),
+        data("empty", &Binary(Vec::new())),
+        data("several", &several),
+        // Not a placeholder, as nothing is attached.
+        data("text", &serde_json::json!({ "_placeholder": true, "num": 0 })),
+    ])?;
+    messages.push(message(Body::ServerSideEmit { request: None, data: data("text", &"none")? }));
+    carried(stage, NAMESPACE, &messages).await
+}
+
+pub(super) async fn text(stage: &mut BrokerStage) -> Outcome {
+    let odd = "\"quoted\" \\ \u{0} \u{1f} \r\n\t \u{7f} \u{80} ß \u{2028} 語 \u{ffff} 🦀 \u{10ffff}";
+    let long = "n".repeat(crate::limits::MAX_ROOM_BYTES);
+    let target = Target { rooms: vec![Room::from(odd), Room::from(&long)], except: vec![Room::from(odd)], local: false };
+    let mut messages = events([
+        data(odd, &odd),
+        data("", &""),
+        data("none", &()),
+        data("keys", &serde_json::json!({ odd: odd, "": null, "a": [[], {}, true, false] })),
+        data("numbers", &(0, -1, 1.5, u32::MAX, -0.000_001, LARGEST)),
+    ])?;
+    let broadcast = Body::Broadcast { data: data("e", &())?, target: target.clone(), volatile: false, compress: true };
+    messages.push(message(broadcast));
+    messages.push(message(Body::Join { target, rooms: vec![Room::from(odd), Room::from(&long)], request: None }));
+    carried(stage, NAMESPACE, &messages).await
+}
+
+pub(super) async fn large(stage: &mut BrokerStage) -> Outcome {
+    let bytes: Vec<u8> = (0..LARGE).map(|number| (number % 251) as u8).collect();
+    let messages = events([data("text", &"x".repeat(LARGE)), data("binary", &Binary(bytes)), data("after", &1)])?;
+    carried(stage, NAMESPACE, &messages).await
+}

@@ -1,0 +1,103 @@
+//! Rules of opening, closing and counting.
+
+use crate::target::Target;
+use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
+use crate::testkit::stage::{Outcome, eventually_async, must, patient};
+
+pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
+    for number in 0..5 {
+        let ear = stage.open(1, NAMESPACE).await?;
+        let message = BrokerStage::message(0, number)?;
+        stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
+        stage.fence(0, NAMESPACE, Target::everyone()).await?;
+        let first = ear.heard().into_iter().next();
+        must!(first == Some(Heard::Connected), "the first that an inbox was told is {first:?}");
+        heard_exactly("who was told that messages come", &ear, &[message])?;
+        stage.close(1, NAMESPACE).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn open_twice(stage: &mut BrokerStage) -> Outcome {
+    let (first, second) = (stage.open(1, NAMESPACE).await?, Ear::new());
+    stage.broker(1).open(&NAMESPACE.into(), &BrokerStage::id(1), second.clone());
+    let message = BrokerStage::message(0, 1)?;
+    stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
+    stage.settle().await?;
+    heard_exactly("the first inbox", &first, &[message])?;
+    heard_exactly("the second inbox", &second, &[])?;
+    let peers = count(stage, 0).await?;
+    must!(peers == Ok(1), "after opening twice there are {peers:?} servers");
+    Ok(())
+}
+
+pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
+    let (here, there) = (stage.open(0, NAMESPACE).await?, stage.open(1, NAMESPACE).await?);
+    let other = stage.open(1, "/other").await?;
+    let messages = [BrokerStage::message(0, 1)?, BrokerStage::message(0, 2)?];
+    stage.publish(0, NAMESPACE, &messages[..1]).await?;
+    stage.settle().await?;
+    stage.close(1, NAMESPACE).await?;
+    let before = there.heard().len();
+    stage.publish(0, NAMESPACE, &messages[1..]).await?;
+    stage.publish(0, "/other", &messages[1..]).await?;
+    // Closing again, and closing what never was open.
+    stage.close(1, NAMESPACE).await?;
+    stage.close(1, "/never").await?;
+    stage.settle().await?;
+    let after = there.heard().split_off(before);
+    must!(after.iter().all(|heard| *heard == Heard::Lost), "after close came {after:?}");
+    heard_exactly("who closed", &there, &messages[..1])?;
+    heard_exactly("another namespace of who closed", &other, &messages[1..])?;
+    if stage.dialect().echo {
+        heard_exactly("who did not close", &here, &messages)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn open_again(stage: &mut BrokerStage) -> Outcome {
+    let mut ears = Vec::new();
+    for number in 0..3 {
+        ears.push(stage.open(1, NAMESPACE).await?);
+        stage.publish(0, NAMESPACE, &[BrokerStage::message(0, number)?]).await?;
+        stage.settle().await?;
+        stage.close(1, NAMESPACE).await?;
+    }
+    for (number, ear) in (0..).zip(&ears) {
+        heard_exactly(&format!("inbox {number} of three in turn"), ear, &[BrokerStage::message(0, number)?])?;
+    }
+    Ok(())
+}
+
+async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<usize, String>, String> {
+    let counted = patient("peers", stage.broker(broker).peers(NAMESPACE)).await?;
+    Ok(counted.map_err(|error| error.to_string()))
+}
+
+/// That every broker counts so many. It may take a moment until an end is known.
+async fn counts(stage: &BrokerStage, expected: usize) -> Outcome {
+    for broker in 0..3 {
+        let mut counted = Ok(Ok(0));
+        let right = eventually_async(async || {
+            counted = count(stage, broker).await;
+            counted == Ok(Ok(expected))
+        });
+        must!(right.await, "{expected} brokers have the namespace open, and broker {broker} counts {counted:?}");
+    }
+    Ok(())
+}
+
+pub(super) async fn peers(stage: &mut BrokerStage) -> Outcome {
+    counts(stage, 0).await?;
+    for broker in 0..3 {
+        stage.open(broker, NAMESPACE).await?;
+        counts(stage, broker + 1).await?;
+    }
+    stage.open(0, "/other").await?;
+    counts(stage, 3).await?;
+    stage.close(0, NAMESPACE).await?;
+    counts(stage, 2).await?;
+    stage.close(1, NAMESPACE).await?;
+    stage.close(2, NAMESPACE).await?;
+    counts(stage, 0).await
+}

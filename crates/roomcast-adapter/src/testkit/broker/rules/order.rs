@@ -1,0 +1,83 @@
+//! Rules of order.
+
+use crate::cluster::{Body, Message, Outgoing};
+use crate::target::Target;
+use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE};
+use crate::testkit::stage::{Outcome, must, patient};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Messages of one publisher.
+const IN_A_ROW: u64 = 10_000;
+
+/// Messages that are published at once, as the cluster's queue does.
+const BATCH: usize = 64;
+
+fn number(message: &Message) -> Option<u64> {
+    let Body::Broadcast { data, .. } = &message.body else { return None };
+    data.parse::<(String, u64)>().ok().map(|(_, number)| number)
+}
+
+pub(super) async fn batch(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open(1, NAMESPACE).await?;
+    let messages: Vec<Message> =
+        (0..BATCH as u64).map(|number| BrokerStage::message(0, number)).collect::<Result<_, _>>()?;
+    stage.publish(0, NAMESPACE, &messages).await?;
+    stage.fence(0, NAMESPACE, Target::everyone()).await?;
+    let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
+    must!(heard.iter().copied().eq(0..BATCH as u64), "a batch of 0 to 63 came as {heard:?}");
+    // An empty batch is no mistake.
+    stage.publish(0, NAMESPACE, &[]).await
+}
+
+/// Every third message is for one room, which some dialects carry on a channel of its own.
+fn target(number: u64) -> Target {
+    if number % 3 == 0 { Target::room("room") } else { Target::everyone() }
+}
+
+async fn publish(stage: &BrokerStage, broker: usize) -> Outcome {
+    let all: Vec<u64> = (0..IN_A_ROW).collect();
+    for numbers in all.chunks(BATCH) {
+        let message = |number: &u64| BrokerStage::message_to(broker, *number, target(*number));
+        let batch: Vec<Message> = numbers.iter().map(message).collect::<Result<_, _>>()?;
+        stage.publish(broker, NAMESPACE, &batch).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
+    let ears = [stage.open(1, NAMESPACE).await?, stage.open(2, NAMESPACE).await?];
+    let (one, two) = {
+        let stage = &*stage;
+        let both = async { tokio::join!(publish(stage, 0), publish(stage, 1)) };
+        patient("publishing 20,000 messages", both).await?
+    };
+    one.and(two)?;
+    for broker in [0, 1] {
+        for target in [Target::everyone(), Target::room("room")] {
+            stage.fence(broker, NAMESPACE, target).await?;
+        }
+    }
+    for (receiver, ear) in (1..).zip(&ears) {
+        for publisher in [0, 1].into_iter().filter(|publisher| stage.hears(*publisher, receiver)) {
+            in_order(stage, ear, publisher).map_err(|seen| format!("broker {receiver} heard {seen}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn in_order(stage: &BrokerStage, ear: &Ear, publisher: usize) -> Outcome {
+    let sender = Some(BrokerStage::id(publisher));
+    let mut last: HashMap<Arc<str>, u64> = HashMap::new();
+    let mut count = 0;
+    for message in ear.messages().into_iter().filter(|message| message.sender == sender) {
+        let Some(number) = number(&message) else { continue };
+        count += 1;
+        let channel = stage.broker(publisher).channel_of(&Outgoing { namespace: NAMESPACE.into(), message });
+        if let Some(before) = last.insert(channel, number) {
+            must!(before < number, "{number} of broker {publisher} after {before}");
+        }
+    }
+    must!(count == IN_A_ROW, "{count} of {IN_A_ROW} messages of broker {publisher}");
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! [`BrokerStage`]: what a rule's check plays on: brokers, and inboxes that remember.
+
+use super::{Brokers, Dialect};
+use crate::cluster::{Body, Broker, Inbox, Message, Outgoing, ServerId};
+use crate::target::Target;
+use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
+use parking_lot::Mutex;
+use std::fmt;
+use std::sync::Arc;
+
+/// Names of events that are not part of a check.
+const FENCE: &str = "testkit:fence";
+
+/// The namespace of checks that need no other.
+pub(crate) const NAMESPACE: &str = "/broker";
+
+/// Most of a message that is told in what was seen.
+const TOLD_CHARACTERS: usize = 300;
+
+/// An inbox that remembers, in order.
+pub(crate) struct Ear {
+    heard: Mutex<Vec<Heard>>,
+    /// The only room that somebody here is in; without one, somebody is in every room.
+    wants: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Heard {
+    Message(Message),
+    Malformed,
+    Connected,
+    Lost,
+}
+
+impl Ear {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { heard: Mutex::default(), wants: None })
+    }
+
+    pub(crate) fn wanting(room: &str) -> Arc<Self> {
+        Arc::new(Self { heard: Mutex::default(), wants: Some(room.to_owned()) })
+    }
+
+    pub(crate) fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().clone()
+    }
+
+    pub(crate) fn count(&self, what: &Heard) -> usize {
+        self.heard.lock().iter().filter(|heard| *heard == what).count()
+    }
+
+    /// The messages, without fences.
+    pub(crate) fn messages(&self) -> Vec<Message> {
+        let heard = self.heard.lock();
+        let messages = heard.iter().filter_map(|heard| match heard {
+            Heard::Message(message) if !is_fence(message) => Some(message.clone()),
+            _ => None,
+        });
+        messages.collect()
+    }
+
+    fn add(&self, heard: Heard) {
+        self.heard.lock().push(heard);
+    }
+
+    fn has_fence(&self, number: u64) -> bool {
+        let is_it = |heard: &Heard| matches!(heard, Heard::Message(message) if fence_number(message) == Some(number));
+        self.heard.lock().iter().rev().any(is_it)
+    }
+}
+
+impl Inbox for Ear {
+    fn wants(&self, room: &str) -> bool {
+        self.wants.as_ref().is_none_or(|wanted| wanted == room)
+    }
+
+    fn receive(&self, message: Message) {
+        self.add(Heard::Message(message));
+    }
+
+    fn malformed(&self, _: &str) {
+        self.add(Heard::Malformed);
+    }
+
+    fn connected(&self) {
+        self.add(Heard::Connected);
+    }
+
+    fn lost(&self) {
+        self.add(Heard::Lost);
+    }
+}
+
+fn fence_number(message: &Message) -> Option<u64> {
+    let Body::Broadcast { data, .. } = &message.body else { return None };
+    let (name, number): (String, u64) = data.parse().ok()?;
+    (name == FENCE).then_some(number)
+}
+
+fn is_fence(message: &Message) -> bool {
+    fence_number(message).is_some()
+}
+
+/// An open namespace of a broker.
+#[derive(Clone)]
+pub(crate) struct Open {
+    pub(crate) broker: usize,
+    pub(crate) namespace: Arc<str>,
+    pub(crate) ear: Arc<Ear>,
+}
+
+/// The brokers, as servers that hear namespaces.
+pub(crate) struct BrokerStage {
+    pub(crate) brokers: Brokers,
+    pub(crate) open: Vec<Open>,
+    fence: u64,
+}
+
+impl BrokerStage {
+    pub(crate) fn new(brokers: Brokers, expected: usize) -> Result<Self, String> {
+        must!(brokers.brokers.len() == expected, "{} brokers were made, not {expected}", brokers.brokers.len());
+        Ok(Self { brokers, open: Vec::new(), fence: 0 })
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.brokers.dialect
+    }
+
+    pub(crate) fn broker(&self, number: usize) -> Arc<dyn Broker> {
+        self.brokers.brokers[number].clone()
+    }
+
+    /// The id of the server that a broker belongs to.
+    pub(crate) fn id(number: usize) -> ServerId {
+        ServerId::from(format!("{:016x}", 0xbeef_0000 + number).as_str())
+    }
+
+    /// Opens a namespace at a broker, and waits until messages come.
+    pub(crate) async fn open(&mut self, broker: usize, namespace: &str) -> Result<Arc<Ear>, String> {
+        self.open_with(broker, namespace, Ear::new()).await
+    }
+
+    pub(crate) async fn open_with(
+        &mut self,
+        broker: usize,
+        namespace: &str,
+        ear: Arc<Ear>,
+    ) -> Result<Arc<Ear>, String> {
+        let namespace: Arc<str> = namespace.into();
+        self.broker(broker).open(&namespace, &Self::id(broker), ear.clone());
+        let connected = eventually(|| ear.count(&Heard::Connected) > 0).await;
+        must!(connected, "broker {broker} never told that messages of {namespace} come");
+        self.open.push(Open { broker, namespace, ear: ear.clone() });
+        Ok(ear)
+    }
+
+    /// Opens [`NAMESPACE`] at every broker.
+    pub(crate) async fn open_all(&mut self) -> Result<Vec<Arc<Ear>>, String> {
+        let mut ears = Vec::new();
+        for broker in 0..self.brokers.brokers.len() {
+            ears.push(self.open(broker, NAMESPACE).await?);
+        }
+        Ok(ears)
+    }
+
+    pub(crate) async fn close(&mut self, broker: usize, namespace: &str) -> Outcome {
+        self.open.retain(|open| open.broker != broker || *open.namespace != *namespace);
+        patient("close", self.broker(broker).close(namespace)).await
+    }
+
+    pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
+        let batch: Vec<Outgoing> = messages
+            .iter()
+            .map(|message| Outgoing { namespace: namespace.into(), message: message.clone() })
+            .collect();
+        let published = patient("publish", self.broker(broker).publish(&batch)).await?;
+        published.map_err(|error| format!("broker {broker} did not publish in {namespace}: {error}"))
+    }
+
+    /// A message of a broker's server, to everybody, that says a number.
+    pub(crate) fn message(broker: usize, number: u64) -> Result<Message, String> {
+        Self::message_to(broker, number, Target::everyone())
+    }
+
+    pub(crate) fn message_to(broker: usize, number: u64, target: Target) -> Result<Message, String> {
+        let body = Body::Broadcast { data: data("n", &number)?, target, volatile: false, compress: true };
+        Ok(Message { sender: Some(Self::id(broker)), to: None, number: None, body })
+    }
+
+    /// Waits until everything that a broker published in a namespace has come to everybody who has it open.
+    pub(crate) async fn fence(&mut self, broker: usize, namespace: &str, target: Target) -> Outcome {
+        self.fence += 1;
+        let number = self.fence;
+        let body = Body::Broadcast { data: data(FENCE, &number)?, target, volatile: false, compress: true };
+        let fence = Message { sender: Some(Self::id(broker)), to: None, number: None, body };
+        self.publish(broker, namespace, &[fence]).await?;
+        for open in self.open.iter().filter(|open| *open.namespace == *namespace && self.hears(broker, open.broker)) {
+            let came = eventually(|| open.ear.has_fence(number)).await;
+            must!(came, "what broker {broker} published in {namespace} never came to broker {}", open.broker);
+        }
+        Ok(())
+    }
+
+    /// Fences in every namespace that is open, from every broker.
+    pub(crate) async fn settle(&mut self) -> Outcome {
+        let mut namespaces: Vec<Arc<str>> = self.open.iter().map(|open| open.namespace.clone()).collect();
+        namespaces.sort();
+        namespaces.dedup();
+        for namespace in namespaces {
+            for broker in 0..self.brokers.brokers.len() {
+                self.fence(broker, &namespace, Target::everyone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a broker's inbox gets what a broker publishes.
+    pub(crate) fn hears(&self, publisher: usize, receiver: usize) -> bool {
+        publisher != receiver || self.dialect().echo
+    }
+
+    /// Polls until a broker publishes.
+    pub(crate) async fn published_at_last(&self, broker: usize, namespace: &str, message: &Message) -> Outcome {
+        let mut last = Ok(());
+        let published = eventually_async(async || {
+            last = self.publish(broker, namespace, std::slice::from_ref(message)).await;
+            last.is_ok()
+        });
+        if published.await { Ok(()) } else { last }
+    }
+
+    /// Closes what is open.
+    pub(crate) async fn end(mut self) -> Outcome {
+        for Open { broker, namespace, .. } in std::mem::take(&mut self.open) {
+            patient("close", self.broker(broker).close(&namespace)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A message, not in full if it is long.
+pub(crate) struct Told<'a>(pub(crate) &'a [Message]);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{:?}", self.0);
+        let cut: String = text.chars().take(TOLD_CHARACTERS).collect();
+        f.write_str(&cut)?;
+        if cut.len() < text.len() { f.write_str(" ...") } else { Ok(()) }
+    }
+}
+
+/// That an ear heard exactly these messages, in this order.
+pub(crate) fn heard_exactly(who: &str, ear: &Ear, expected: &[Message]) -> Outcome {
+    let heard = ear.messages();
+    must!(
+        heard == expected,
+        "{who} heard {} messages, {}, not {}, {}",
+        heard.len(),
+        Told(&heard),
+        expected.len(),
+        Told(expected)
+    );
+    Ok(())
+}

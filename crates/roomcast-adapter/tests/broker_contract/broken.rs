@@ -1,0 +1,287 @@
+//! [`Broken`]: a broker that keeps the contract but for one [`Fault`].
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use roomcast_adapter::cluster::{
+    Body, Broker, BrokerError, Inbox, MemoryBroker, MemoryNetwork, Message, Outgoing, PublishError, ServerId,
+};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// None: the wrapper itself must break nothing.
+    None,
+    DeafToItself,
+    Twice,
+    AllNamespaces,
+    PrefixesMatch,
+    CutRoomAtSeparator,
+    FirstRoomDecides,
+    NoMessagesForOne,
+    PublishOnlyWhenOpen,
+    NoTimeout,
+    NoNumber,
+    EmptySender,
+    EmptyAttachmentsAreText,
+    NoNul,
+    DropLarge,
+    BatchBackwards,
+    SwapNow,
+    LoseOneInAThousand,
+    NeverConnected,
+    ConnectedLate,
+    LastInboxHears,
+    NeverCloses,
+    ClosesForGood,
+    CountsItselfAlways,
+    SilentAboutGarbage,
+    DeafAfterGarbage,
+    PublishesIntoTheVoid,
+    KeepsWhatFailed,
+    NeverLost,
+    DeafAfterReconnect,
+}
+
+#[derive(Debug)]
+pub(crate) struct Broken {
+    inner: Arc<MemoryBroker>,
+    fault: Fault,
+    state: Mutex<State>,
+    published: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<Arc<str>, Arc<Ear>>,
+    closed: HashSet<String>,
+    failed: Vec<Outgoing>,
+}
+
+impl Broken {
+    pub(crate) fn new(inner: Arc<MemoryBroker>, fault: Fault) -> Arc<Self> {
+        Arc::new(Self { inner, fault, state: Mutex::default(), published: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn cut_off(&self, network: &MemoryNetwork, cut: bool) {
+        network.cut_off(&self.inner, cut);
+    }
+
+    /// Bytes came that are no message.
+    pub(crate) fn garbage(&self, namespace: &str) {
+        let ear = self.state.lock().open.get(namespace).cloned();
+        let Some(ear) = ear else { return };
+        if self.fault == Fault::DeafAfterGarbage {
+            ear.deaf.store(true, Ordering::Relaxed);
+        }
+        if self.fault != Fault::SilentAboutGarbage {
+            ear.inner.lock().malformed("garbage");
+        }
+    }
+
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn changed(&self, mut outgoing: Outgoing) -> Option<Outgoing> {
+        let message = &mut outgoing.message;
+        let data = match &mut message.body {
+            Body::Broadcast { data, .. } => Some(data),
+            _ => None,
+        };
+        match self.fault {
+            Fault::NoMessagesForOne if message.to.is_some() => return None,
+            Fault::NoTimeout => {
+                if let Body::BroadcastWithAck { timeout, .. } = &mut message.body {
+                    *timeout = None;
+                }
+            }
+            Fault::NoNumber => message.number = None,
+            Fault::EmptySender => message.sender = Some(message.sender.clone().unwrap_or_else(|| "".into())),
+            Fault::EmptyAttachmentsAreText => {
+                if let Some(data) = data.filter(|data| data.attachments().iter().any(bytes::Bytes::is_empty)) {
+                    let items = data.items().replace(r#"{"_placeholder":true,"num":0}"#, "\"\"");
+                    *data = roomcast_protocol::Args::from_parts(items.into(), Vec::new());
+                }
+            }
+            Fault::NoNul => {
+                if let Some(data) = data {
+                    let items = data.items().replace("\\u0000", "");
+                    *data = roomcast_protocol::Args::from_parts(items.into(), data.attachments().to_vec());
+                }
+            }
+            Fault::DropLarge if message.body.size() > 500_000 => return None,
+            Fault::LoseOneInAThousand if self.published.fetch_add(1, Ordering::Relaxed) % 1_000 == 999 => return None,
+            _ => {}
+        }
+        Some(outgoing)
+    }
+}
+
+/// The inbox that the memory broker sees.
+struct Ear {
+    inner: Mutex<Arc<dyn Inbox>>,
+    id: ServerId,
+    fault: Fault,
+    deaf: AtomicBool,
+    was_connected: AtomicBool,
+}
+
+impl std::fmt::Debug for Ear {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ear")
+    }
+}
+
+impl Ear {
+    fn is(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    fn inbox(&self) -> Arc<dyn Inbox> {
+        self.inner.lock().clone()
+    }
+}
+
+impl Inbox for Ear {
+    fn wants(&self, room: &str) -> bool {
+        self.inbox().wants(room)
+    }
+
+    fn receive(&self, message: Message) {
+        if self.deaf.load(Ordering::Relaxed) || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id)) {
+            return;
+        }
+        // As a broker does that tells by the channel which room a broadcast is for, and asks before decoding.
+        if let Body::Broadcast { target, .. } = &message.body {
+            let first = target.rooms.first().map(|room| &**room);
+            let asked = match first {
+                Some(room) if self.is(Fault::CutRoomAtSeparator) && target.rooms.len() == 1 => {
+                    Some(room.split('#').next().unwrap_or_default())
+                }
+                Some(room) if target.rooms.len() == 1 || self.is(Fault::FirstRoomDecides) => Some(room),
+                _ => None,
+            };
+            if asked.is_some_and(|room| !self.wants(room)) {
+                return;
+            }
+        }
+        if self.is(Fault::Twice) {
+            self.inbox().receive(message.clone());
+        }
+        self.inbox().receive(message);
+    }
+
+    fn malformed(&self, error: &str) {
+        self.inbox().malformed(error);
+    }
+
+    fn connected(&self) {
+        let before = self.was_connected.swap(true, Ordering::Relaxed);
+        match self.fault {
+            Fault::NeverConnected => {}
+            Fault::ConnectedLate => {
+                let inbox = self.inbox();
+                self.deaf.store(true, Ordering::Relaxed);
+                inbox.connected();
+            }
+            _ => {
+                if before && self.is(Fault::DeafAfterReconnect) {
+                    self.deaf.store(true, Ordering::Relaxed);
+                }
+                self.inbox().connected();
+            }
+        }
+    }
+
+    fn lost(&self) {
+        if !self.is(Fault::NeverLost) {
+            self.inbox().lost();
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for Broken {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        let ear = {
+            let mut state = self.state.lock();
+            if self.is(Fault::ClosesForGood) && state.closed.contains(&**namespace) {
+                drop(state);
+                return inbox.connected();
+            }
+            if let Some(ear) = state.open.get(namespace) {
+                if self.is(Fault::LastInboxHears) {
+                    *ear.inner.lock() = inbox;
+                }
+                return;
+            }
+            let (inner, deaf, was_connected) = (Mutex::new(inbox), AtomicBool::new(false), AtomicBool::new(false));
+            let ear = Arc::new(Ear { inner, id: id.clone(), fault: self.fault, deaf, was_connected });
+            state.open.insert(namespace.clone(), ear.clone());
+            ear
+        };
+        self.inner.open(namespace, id, ear);
+    }
+
+    async fn close(&self, namespace: &str) {
+        if !self.is(Fault::NeverCloses) {
+            self.state.lock().open.remove(namespace);
+            self.state.lock().closed.insert(namespace.to_owned());
+            self.inner.close(namespace).await;
+        }
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+        let failure = |reason: &str| PublishError { sent: 0, reason: reason.to_owned(), permanent: false };
+        if self.is(Fault::PublishOnlyWhenOpen) && self.state.lock().open.is_empty() {
+            return Err(failure("not open"));
+        }
+        let mut batch: Vec<Outgoing> = batch.iter().cloned().filter_map(|outgoing| self.changed(outgoing)).collect();
+        match self.fault {
+            Fault::BatchBackwards => batch.reverse(),
+            Fault::SwapNow if batch.len() > 1 && self.published.fetch_add(1, Ordering::Relaxed) == 100 => batch.swap(0, 1),
+            Fault::KeepsWhatFailed => {
+                let failed = std::mem::take(&mut self.state.lock().failed);
+                batch.splice(..0, failed);
+            }
+            Fault::AllNamespaces => {
+                let names = ["/here", "/there"].map(Arc::<str>::from);
+                let everywhere = |outgoing: &Outgoing| {
+                    let message = outgoing.message.clone();
+                    names.clone().map(move |namespace| Outgoing { namespace, message: message.clone() })
+                };
+                batch = batch.iter().flat_map(everywhere).collect();
+            }
+            Fault::PrefixesMatch => {
+                let more: Vec<Outgoing> = batch.iter().filter(|outgoing| &*outgoing.namespace == "/a#b").cloned().collect();
+                batch.extend(more.into_iter().map(|outgoing| Outgoing { namespace: "/a".into(), ..outgoing }));
+            }
+            _ => {}
+        }
+        let published = self.inner.publish(&batch).await;
+        if published.is_err() {
+            match self.fault {
+                Fault::PublishesIntoTheVoid => return Ok(()),
+                Fault::KeepsWhatFailed => self.state.lock().failed = batch,
+                _ => {}
+            }
+        }
+        published
+    }
+
+    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
+        self.inner.channel_of(outgoing)
+    }
+
+    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
+        let count = self.inner.peers(namespace).await?;
+        Ok(if self.is(Fault::CountsItselfAlways) { count.max(1) } else { count })
+    }
+
+    fn max_age(&self) -> Option<Duration> {
+        self.inner.max_age()
+    }
+}
