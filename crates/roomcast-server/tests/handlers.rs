@@ -236,7 +236,7 @@ async fn a_post_waits_for_its_handlers() {
     server.finish().await;
 }
 
-/// Handlers that all wait for an answer which is not read: they time out, and then all goes on.
+/// Handlers that all wait for an answer which is not read: they time out, none is forgotten, and then all goes on.
 #[tokio::test]
 async fn answers_that_are_not_read_time_out() {
     let ended = Arc::new(AtomicUsize::new(0));
@@ -246,7 +246,8 @@ async fn answers_that_are_not_read_time_out() {
         io.of("/").on("ask me", move |socket: Socket| {
             let count = count.clone();
             async move {
-                assert!(socket.emit_with_ack("really?", &()).await.is_err());
+                // The one answer in the pipe may be read while its handler is about to time out.
+                drop(socket.emit_with_ack("really?", &()).await);
                 count.fetch_add(1, SeqCst);
             }
         });
