@@ -10,7 +10,8 @@ use crate::topology::{COMMAND_TIMEOUT, Topology};
 use async_trait::async_trait;
 use bytes::Bytes;
 use deadpool_redis::Connection;
-use redis::pipe;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Value, cmd, pipe};
 use roomcast_adapter::cluster::{Body, Broker, BrokerError, Inbox, Message, Outgoing, PublishError, SERVERS, ServerId};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,13 +47,20 @@ pub struct ClassicBroker {
     specific_responses: bool,
     topology: Arc<Topology>,
     /// The one connection that publishes: over several, messages would overtake one another.
-    lane: Mutex<Option<Connection>>,
+    lane: Mutex<Option<Lane>>,
     /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
     subscriber: OnceLock<Subscriber>,
     /// All messages of a namespace go out on one connection and are heard on one, whatever their channel: one numbering.
     one_channel: Arc<str>,
     /// Announcements of this server that went out since one was heard.
     unheard: Arc<AtomicU32>,
+}
+
+/// The connection that publishes.
+struct Lane {
+    /// The server that it is to.
+    address: String,
+    connection: MultiplexedConnection,
 }
 
 impl ClassicBroker {
@@ -79,38 +87,61 @@ impl ClassicBroker {
     /// # Errors
     /// [`RedisError`], with what to do about it.
     pub async fn check(&self) -> Result<(), RedisError> {
-        let mut connection = self.topology.connection().await?;
+        let (_, mut connection) = self.topology.connection().await?;
+        cmd("PING").query_async::<()>(&mut connection).await?;
         self.topology.check(&mut connection).await
     }
 
     async fn send(&self, messages: &[(String, Vec<u8>)]) -> Result<(), RedisError> {
         let mut lane = self.lane.lock().await;
         // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
-        let mut connection = match lane.take() {
-            Some(connection) => connection,
-            None => {
-                let mut connection = self.topology.connection().await?;
-                self.topology.check(&mut connection).await?;
-                connection
-            }
+        let mut used = match lane.take().filter(|lane| !self.topology.has_moved(&lane.address)) {
+            Some(used) => used,
+            None => self.connect().await?,
         };
         let mut pipeline = pipe();
+        pipeline.ignore_errors();
         for (channel, payload) in messages {
-            pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]).ignore();
+            pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
         }
-        let sent = timeout(COMMAND_TIMEOUT, pipeline.query_async::<()>(&mut connection)).await;
-        match sent.map_err(|_| RedisError::Timeout).and_then(|sent| sent.map_err(RedisError::from)) {
+        let answers =
+            timeout(COMMAND_TIMEOUT, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut used.connection)).await;
+        let answers = answers.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
+        match answers.and_then(|answers| self.took(messages, answers)) {
             Ok(()) => {
-                *lane = Some(connection);
+                *lane = Some(used);
+                self.topology.accepted();
                 Ok(())
             }
             Err(error) => {
-                self.topology.suspect(&error);
-                // It must not go back to the pool.
-                drop(Connection::take(connection));
+                self.topology.refused(&error);
                 Err(error)
             }
         }
+    }
+
+    async fn connect(&self) -> Result<Lane, RedisError> {
+        let (info, connection) = self.topology.connection().await?;
+        // Given up or cut off in the middle of a batch, it must not go back to the pool.
+        let mut connection = Connection::take(connection);
+        self.topology.check(&mut connection).await.inspect_err(|error| self.topology.refused(error))?;
+        Ok(Lane { address: info.addr().to_string(), connection })
+    }
+
+    /// What Redis answered to a batch. What it forbids where it takes other messages is lost, as it would hold up what comes
+    /// behind it; the receivers count it. Any other error fails the batch.
+    fn took(&self, messages: &[(String, Vec<u8>)], answers: Vec<RedisResult<Value>>) -> Result<(), RedisError> {
+        let errors = answers.into_iter().zip(messages);
+        let errors = errors.filter_map(|(answer, (channel, _))| Some((RedisError::from(answer.err()?), channel)));
+        let errors: Vec<_> = errors.collect();
+        let Some((first, channel)) = errors.first() else { return Ok(()) };
+        let forbidden = errors.iter().all(|(error, _)| matches!(error, RedisError::Permission(_)));
+        if !forbidden || errors.len() == messages.len() {
+            return Err(first.clone());
+        }
+        metrics::counter!("roomcast_redis_denied_total").increment(errors.len() as u64);
+        tracing::error!(channel, count = errors.len(), error = %first, "messages for the other servers are lost");
+        Ok(())
     }
 
     fn subscriber(&self) -> Option<&Subscriber> {
@@ -132,17 +163,8 @@ impl Broker for ClassicBroker {
             let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
             return subscriber.add(namespace, names, Arc::new(listener));
         }
-        let (request, response) = (prefix.request(namespace), prefix.response(namespace));
-        let own = prefix.response_to(namespace, id.as_str());
-        let names = Names { patterns: vec![prefix.pattern(namespace)], channels: vec![request.clone(), response, own] };
-        let listener = Namespace {
-            namespace: namespace.clone(),
-            broadcast: prefix.broadcast(namespace),
-            request,
-            id: id.clone(),
-            inbox,
-        };
-        subscriber.add(namespace, names, Arc::new(listener));
+        let listener = Namespace::new(prefix, namespace, id, inbox);
+        subscriber.add(namespace, listener.names(prefix), Arc::new(listener));
     }
 
     async fn close(&self, namespace: &str) {
@@ -176,8 +198,11 @@ impl Broker for ClassicBroker {
             && let Some(subscriber) = self.subscriber()
         {
             self.unheard.store(0, Ordering::Relaxed);
-            tracing::warn!("Redis takes what is published, but the subscriber hears none of it; it reconnects");
-            subscriber.reconnect();
+            if subscriber.reconnect() {
+                tracing::warn!("Redis takes what is published, but the subscriber hears none of it; both reconnect");
+                // It may be the lane that is on a server which nobody else uses any more.
+                *self.lane.lock().await = None;
+            }
         }
         Ok(())
     }
@@ -207,7 +232,7 @@ impl fmt::Debug for ClassicBroker {
 }
 
 /// Hears the channels of a namespace.
-struct Namespace {
+pub(super) struct Namespace {
     namespace: Arc<str>,
     broadcast: String,
     request: String,
@@ -216,12 +241,32 @@ struct Namespace {
 }
 
 impl Namespace {
+    pub(super) fn new(prefix: &Prefix, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) -> Self {
+        Self {
+            namespace: namespace.clone(),
+            broadcast: prefix.broadcast(namespace),
+            request: prefix.request(namespace),
+            id: id.clone(),
+            inbox,
+        }
+    }
+
+    /// What it subscribes to, in Node's order.
+    pub(super) fn names(&self, prefix: &Prefix) -> Names {
+        let response = prefix.response(&self.namespace);
+        let own = prefix.response_to(&self.namespace, self.id.as_str());
+        Names { patterns: vec![prefix.pattern(&self.namespace)], channels: vec![self.request.clone(), response, own] }
+    }
+
     fn decode(&self, pattern: bool, channel: &str, payload: Vec<u8>) -> Result<Option<Message>, Malformed> {
         let payload = Bytes::from(payload);
         if pattern {
             // A namespace that is the beginning of another hears the other's too; the packet tells which is meant.
             let Some(room) = channel.strip_prefix(&self.broadcast) else { return Ok(None) };
-            let room = room.strip_suffix('#').unwrap_or(room);
+            // Node takes the last character off, whatever it is.
+            let mut room = room.chars();
+            room.next_back();
+            let room = room.as_str();
             if !room.is_empty() && !self.inbox.wants(room) {
                 return Ok(None);
             }

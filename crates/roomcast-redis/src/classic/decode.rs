@@ -51,18 +51,35 @@ pub(crate) fn broadcast(payload: &Bytes, namespace: &str) -> Result<Option<Messa
     };
     let Some(data) = packet(&mut reader, namespace)? else { return Ok(None) };
     let options = Options::read(&mut reader)?;
-    let number = if elements > 3 && reader.peek()? == Kind::Int { Some(reader.uint()?) } else { None };
+    let mut number = None;
+    for element in 3..elements {
+        match reader.peek()? {
+            Kind::Int if element == 3 => number = Some(reader.uint()?),
+            _ => reader.skip_value()?,
+        }
+    }
+    reader.finish()?;
     let Options { target, volatile, compress, .. } = options;
     let body = Body::Broadcast { data, target, volatile, compress };
     Ok(Some(Message { sender, to: None, number, body }))
 }
 
-/// `{type, data, nsp, …}`: the data, or `None` for another namespace (a missing one is the main one).
+/// An event. With attachments it is one too.
+const EVENT: u64 = 2;
+
+/// What emitters before 5.0 call an event with attachments.
+const BINARY_EVENT: u64 = 5;
+
+/// `{type, data, nsp, …}`: the data, or `None` for another namespace (a missing one is the main one). Other types than
+/// events make no sense to everybody, and Node hands them to clients unchecked. An `id` is one of the sender's own: an
+/// answer to it would meet a question of this server, so the event goes out without.
 fn packet(reader: &mut Reader<'_>, namespace: &str) -> Result<Option<Args>, Malformed> {
     let mut data = None;
     let mut named: Cow<'_, str> = "/".into();
+    let mut kind = None;
     for _ in 0..reader.map_len()? {
         match &*reader.key()? {
+            "type" if reader.peek()? == Kind::Int => kind = Some(reader.uint()?),
             "data" if reader.peek()? == Kind::Array => data = Some(read_args(reader, MAX_DEPTH)?),
             "nsp" if reader.peek()? == Kind::Str => named = reader.str_lossy()?,
             _ => reader.skip_value()?,
@@ -70,6 +87,11 @@ fn packet(reader: &mut Reader<'_>, namespace: &str) -> Result<Option<Args>, Malf
     }
     if named != namespace {
         return Ok(None);
+    }
+    match kind {
+        Some(EVENT | BINARY_EVENT) => {}
+        Some(other) => return Err(Malformed::Type(other)),
+        None => return Err(Malformed::Field("type")),
     }
     data.filter(|data| !data.is_empty()).map(Some).ok_or(Malformed::Field("data"))
 }
@@ -110,17 +132,22 @@ impl Options {
     }
 }
 
-/// Names of rooms; a number is a room of that name. Missing and null are none.
+/// Names of rooms; a number is a room of that name. Missing and null are none, and none are everybody: so what is neither
+/// must not be passed over, or a message for few would go to all.
 fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Room>, Malformed> {
-    if reader.peek()? != Kind::Array {
-        reader.skip_value()?;
-        return Ok(Vec::new());
+    match reader.peek()? {
+        Kind::Array => {}
+        Kind::Nil => {
+            reader.nil()?;
+            return Ok(Vec::new());
+        }
+        _ => return Err(Malformed::Field("rooms")),
     }
     let mut rooms = Vec::new();
     for _ in 0..reader.array_len()? {
         match reader.peek()? {
             Kind::Str | Kind::Int | Kind::Float => rooms.push(Room::from(&*reader.key()?)),
-            _ => reader.skip_value()?,
+            _ => return Err(Malformed::Field("rooms")),
         }
     }
     Ok(rooms)
@@ -159,27 +186,25 @@ impl Text {
     }
 }
 
-/// A name that may be a number.
+/// A name that may be a number. Nothing else is one: see [`rooms`].
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Name {
     Text(String),
     Number(serde_json::Number),
-    Other(serde::de::IgnoredAny),
 }
 
 impl Name {
-    fn room(self) -> Option<Room> {
+    fn room(self) -> Room {
         match self {
-            Self::Text(text) => Some(Room::from(text)),
-            Self::Number(number) => Some(Room::from(number.to_string())),
-            Self::Other(_) => None,
+            Self::Text(text) => Room::from(text),
+            Self::Number(number) => Room::from(number.to_string()),
         }
     }
 }
 
 fn names(names: Option<Vec<Name>>) -> Vec<Room> {
-    names.unwrap_or_default().into_iter().filter_map(Name::room).collect()
+    names.unwrap_or_default().into_iter().map(Name::room).collect()
 }
 
 #[derive(Deserialize, Default)]
@@ -199,7 +224,7 @@ impl JsonOptions {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
-    uid: Option<String>,
+    uid: Option<Name>,
     request_id: Option<String>,
     r#type: u64,
     opts: Option<JsonOptions>,
@@ -221,7 +246,8 @@ struct Packet<'a> {
     nsp: Option<String>,
 }
 
-/// A request. `None`: it is for another namespace.
+/// A request. `None`: it is for another namespace. A request id of `null` is none: Node answers `null` to it, which nobody
+/// can be waiting for.
 pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message>, Malformed> {
     let text = Text::read(payload)?;
     let request: Request<'_> = serde_json::from_str(&text.json)?;
@@ -237,7 +263,7 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
         }
         1 => Body::FetchRooms { request: asked()? },
         kind @ (2 | 3) => {
-            let (target, rooms, request) = match (legacy, request.room.and_then(Name::room)) {
+            let (target, rooms, request) = match (legacy, request.room.map(Name::room)) {
                 (Some(target), Some(room)) if request.rooms.is_none() => (target, vec![room], id),
                 _ => (options(request.opts)?.target(), names(request.rooms), None),
             };
@@ -275,7 +301,10 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
         }
         kind => return Err(Malformed::Type(kind)),
     };
-    let sender = request.uid.as_deref().map(ServerId::from);
+    let sender = match request.uid {
+        Some(Name::Text(uid)) => Some(ServerId::from(&*uid)),
+        _ => None,
+    };
     Ok(Some(Message { sender, to: None, number: request.seq, body }))
 }
 
@@ -293,6 +322,7 @@ struct Response<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     packet: Option<&'a RawValue>,
+    seq: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -322,7 +352,7 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
         _ => Body::Done { request },
     };
     let sender = response.uid.as_deref().map(ServerId::from);
-    Ok(Message { sender, to: None, number: None, body })
+    Ok(Message { sender, to: None, number: response.seq, body })
 }
 
 fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed> {

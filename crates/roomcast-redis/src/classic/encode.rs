@@ -4,8 +4,10 @@ use super::names::Prefix;
 use roomcast_adapter::cluster::{Body, Outgoing, RequestId, SERVERS, ServerId};
 use roomcast_adapter::{Room, SocketDetails, Target};
 use roomcast_protocol::Args;
+use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::msgpack::{Flavour, Writer, args_array, from_json};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 /// The sender that emitters give.
@@ -32,7 +34,7 @@ pub(crate) fn encode(
     let json = Json { sender: message.sender.as_ref().map(ServerId::as_str), number: message.number };
     Ok(match &message.body {
         Body::Broadcast { data, target, volatile, compress } => {
-            let channel = match &target.rooms[..] {
+            let channel = match unique(&target.rooms)[..] {
                 [room] => prefix.room(namespace, room),
                 _ => prefix.broadcast(namespace),
             };
@@ -66,7 +68,8 @@ pub(crate) fn encode(
             let mut payload = Vec::new();
             let first = args.as_ref().iter().next();
             let mut writer = Writer::new(&mut payload);
-            writer.map(2 + usize::from(first.is_some()) + usize::from(message.sender.is_some()));
+            let extra = usize::from(message.sender.is_some()) + usize::from(message.number.is_some());
+            writer.map(2 + usize::from(first.is_some()) + extra);
             writer.str("type").uint(9).str("requestId").str(&request.0);
             if let Some(first) = first {
                 writer.str("packet");
@@ -74,6 +77,9 @@ pub(crate) fn encode(
             }
             if message.sender.is_some() {
                 Writer::new(&mut payload).str("uid").str(sender);
+            }
+            if let Some(number) = message.number {
+                Writer::new(&mut payload).str("seq").uint(number);
             }
             (response_channel(), payload)
         }
@@ -161,10 +167,11 @@ impl Json<'_> {
         object(&all)
     }
 
-    /// The fields, and the sender behind them: Node's answers do not tell it, and do not mind it.
+    /// The fields, and sender and number behind them: Node's answers do not tell them, and do not mind them.
     fn response(&self, fields: &[(&str, String)]) -> Vec<u8> {
         let mut all = fields.to_vec();
         all.extend(self.sender.map(|sender| ("uid", quoted(sender))));
+        all.extend(self.number.map(|number| ("seq", number.to_string())));
         object(&all)
     }
 }
@@ -187,8 +194,14 @@ fn list(rooms: &[Room]) -> String {
     json!(rooms).to_string()
 }
 
+/// Rooms are a set: one that is named twice is one room, and has the channel of one.
+fn unique(rooms: &[Room]) -> Vec<&Room> {
+    let mut seen = HashSet::with_capacity(rooms.len());
+    rooms.iter().filter(|room| seen.insert(*room)).collect()
+}
+
 fn options(target: &Target) -> String {
-    format!("{{\"rooms\":{},\"except\":{}}}", list(&target.rooms), list(&target.except))
+    format!("{{\"rooms\":{},\"except\":{}}}", json!(unique(&target.rooms)), json!(unique(&target.except)))
 }
 
 fn socket(socket: &SocketDetails) -> String {
@@ -202,29 +215,68 @@ fn socket(socket: &SocketDetails) -> String {
     )
 }
 
-/// Arguments as JSON in which attachments are what `JSON.stringify` makes of a Buffer: JSON messages carry no bytes.
+/// Arguments as JSON in which attachments are what `JSON.stringify` makes of a Buffer: JSON messages carry no bytes. All else
+/// stays the text that it is.
 fn inline_buffers(args: &Args) -> Result<String, EncodeError> {
+    let mut rest = args.items();
     if args.attachments().is_empty() {
-        return Ok(args.items().to_owned());
+        return Ok(rest.to_owned());
     }
-    let mut values: Vec<Value> = serde_json::from_str(&format!("[{}]", args.items())).map_err(invalid)?;
-    values.iter_mut().for_each(|value| inline(value, args));
-    let items: Vec<String> = values.iter().map(Value::to_string).collect();
-    Ok(items.join(","))
+    let mut text = String::with_capacity(rest.len());
+    while let Some(at) = rest.find(['"', '{']) {
+        let (before, after) = rest.split_at(at);
+        text.push_str(before);
+        let placeholder = placeholder(after).and_then(|(number, end)| Some((args.attachments().get(number)?, end)));
+        let end = match placeholder {
+            Some((bytes, end)) => {
+                // A byte is up to three digits and a comma, and the same attachment may stand in many places.
+                if text.len().saturating_add(bytes.len().saturating_mul(4)) > MAX_PACKET_BYTES {
+                    return Err(EncodeError(format!("its bytes as JSON are more than {MAX_PACKET_BYTES}")));
+                }
+                text.push_str("{\"type\":\"Buffer\",\"data\":[");
+                for (at, byte) in bytes.iter().enumerate() {
+                    let comma = if at > 0 { "," } else { "" };
+                    let _ = write!(text, "{comma}{byte}");
+                }
+                text.push_str("]}");
+                end
+            }
+            None => {
+                let end = if after.starts_with('"') { string_end(after) } else { 1 };
+                text.push_str(&after[..end]);
+                end
+            }
+        };
+        rest = &after[end..];
+    }
+    text.push_str(rest);
+    Ok(text)
 }
 
-fn inline(value: &mut Value, args: &Args) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| inline(item, args)),
-        Value::Object(members) if members.get("_placeholder") == Some(&Value::Bool(true)) => {
-            let number = members.get("num").and_then(Value::as_u64).and_then(|number| usize::try_from(number).ok());
-            if let Some(bytes) = number.and_then(|number| args.attachments().get(number)) {
-                *value = json!({"type": "Buffer", "data": bytes.to_vec()});
-            }
+/// Where the string ends with which `text` begins.
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
         }
-        Value::Object(members) => members.values_mut().for_each(|member| inline(member, args)),
-        _ => {}
     }
+    text.len()
+}
+
+/// The number in the placeholder with which `text` begins, and where it ends.
+fn placeholder(text: &str) -> Option<(usize, usize)> {
+    let mut rest = text;
+    for part in ["{", "\"_placeholder\"", ":", "true", ",", "\"num\"", ":"] {
+        rest = rest.strip_prefix(part)?.trim_ascii_start();
+    }
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let number = rest[..digits].parse().ok()?;
+    let rest = rest[digits..].trim_ascii_start().strip_prefix('}')?;
+    Some((number, text.len() - rest.len()))
 }
 
 /// `{type: 2, data, nsp}`. It is an EVENT even with attachments; receivers find the bytes themselves.
@@ -250,6 +302,7 @@ fn flags(volatile: bool, compress: bool) -> Vec<Flag> {
 /// `{rooms, except, flags}`; an emitter's flags come before its except.
 fn write_options(payload: &mut Vec<u8>, target: &Target, flags: &[Flag], emitter: bool) {
     let rooms = |payload: &mut Vec<u8>, name: &str, rooms: &[Room]| {
+        let rooms = unique(rooms);
         let mut writer = Writer::new(payload);
         writer.str(name).array(rooms.len());
         for room in rooms {

@@ -4,5 +4,7 @@ mod broker;
 mod decode;
 mod encode;
 mod names;
+#[cfg(test)]
+mod tests;
 
 pub use broker::{ClassicBroker, ClassicOptions};

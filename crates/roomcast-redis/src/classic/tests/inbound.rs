@@ -1,0 +1,121 @@
+//! What was put on Redis by hand (`inbound-classic.json`), as far as reading goes: what is a message, what is counted as
+//! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
+
+use super::recorded::file;
+use crate::classic::broker::Namespace;
+use crate::classic::names::Prefix;
+use crate::subscriber::Listener;
+use parking_lot::Mutex;
+use roomcast_adapter::cluster::{Inbox, Message};
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Messages that are counted as malformed and do nothing else. Node ignores the first of them; at the ones marked `!` its
+/// process ends, or would with the other Redis library, and at those marked `~` it does something that makes no sense.
+const MALFORMED: [&str; 20] = [
+    "broadcast, packet null",
+    "! broadcast, opts missing",
+    "broadcast, opts rooms is a string",
+    "! broadcast as JSON",
+    "~ broadcast with packet type 3 (ACK) and id",
+    "! broadcast, garbage (not msgpack)",
+    "! broadcast, truncated msgpack",
+    "! broadcast, trailing bytes",
+    "! broadcast, a map instead of an array (as the streams adapter publishes)",
+    "! broadcast, empty payload",
+    "! request type 5 REMOTE_FETCH without opts",
+    "request of unknown type 42",
+    "request, malformed JSON",
+    "request, malformed msgpack",
+    "! request, msgpack nil",
+    "request, JSON with leading space (not \"{\" first)",
+    "request, msgpack integer 0x7b (= \"{\")",
+    "request, empty payload",
+    "response, malformed",
+    "! response, msgpack nil",
+];
+
+/// Messages that are heard and are for nobody here.
+const PASSED_OVER: [&str; 7] = [
+    "broadcast, same uid as the receiver",
+    "broadcast, packet of another namespace on this channel",
+    "broadcast on a room channel for a room that does not exist here",
+    "broadcast on channel without the final #",
+    "broadcast on room channel, garbage, unknown room",
+    "request type 2 REMOTE_JOIN with opts, own uid",
+    "request type 6 SERVER_SIDE_EMIT own uid",
+];
+
+/// Messages on channels that a server of this namespace does not listen to.
+const UNHEARD: [&str; 2] = [
+    "broadcast, packet without nsp on the /chat channel",
+    "request type 1 ALL_ROOMS on a channel with a suffix nobody subscribes",
+];
+
+#[derive(Deserialize)]
+struct File {
+    tests: Vec<Test>,
+}
+
+#[derive(Deserialize)]
+struct Test {
+    name: String,
+    channel: String,
+    payload_hex: String,
+}
+
+#[derive(Default)]
+struct Ear(Mutex<(usize, usize)>);
+
+impl Inbox for Ear {
+    fn wants(&self, room: &str) -> bool {
+        room == "room1"
+    }
+
+    fn receive(&self, _: Message) {
+        self.0.lock().0 += 1;
+    }
+
+    fn malformed(&self, _: &str) {
+        self.0.lock().1 += 1;
+    }
+
+    fn connected(&self) {}
+
+    fn lost(&self) {}
+}
+
+#[test]
+fn every_message_put_in_by_hand() {
+    let file: File = serde_json::from_str(&file("inbound-classic.json")).unwrap();
+    assert_eq!(file.tests.len(), 63);
+    let prefix = Prefix("socket.io".into());
+    let bare = |list: &[&'static str]| -> BTreeSet<&'static str> {
+        list.iter().map(|name| name.trim_start_matches(['!', '~', ' '])).collect()
+    };
+    let (mut malformed, mut passed_over, mut unheard, mut messages) =
+        (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
+    for test in &file.tests {
+        let ear = Arc::new(Ear::default());
+        let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), ear.clone());
+        let names = namespace.names(&prefix);
+        let pattern = names.patterns.iter().find(|pattern| test.channel.starts_with(pattern.trim_end_matches('*')));
+        if pattern.is_none() && !names.channels.contains(&test.channel) {
+            unheard.insert(&*test.name);
+            continue;
+        }
+        namespace.heard(pattern.map(String::as_str), test.channel.as_bytes(), super::js::unhex(&test.payload_hex));
+        let heard = *ear.0.lock();
+        match heard {
+            (1, 0) => messages += 1,
+            (0, 1) => drop(malformed.insert(&*test.name)),
+            (0, 0) => drop(passed_over.insert(&*test.name)),
+            other => panic!("{}: {other:?}", test.name),
+        }
+    }
+    assert_eq!(malformed, bare(&MALFORMED), "malformed");
+    assert_eq!(passed_over, bare(&PASSED_OVER), "passed over");
+    assert_eq!(unheard, bare(&UNHEARD), "unheard");
+    assert_eq!(messages, 63 - malformed.len() - passed_over.len() - unheard.len());
+}

@@ -1,0 +1,251 @@
+//! What Node published, we publish: same channel, same bytes; and we read it as what it means.
+
+use super::js::{Js, unhex};
+use super::recorded::{Published, Vectors, file, meaning};
+use crate::classic::decode;
+use crate::classic::encode::encode;
+use crate::classic::names::Prefix;
+use bytes::Bytes;
+use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId};
+use roomcast_protocol::{Args, ToArgs};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// A number that roomcast servers give, and a sender in answers: the only things that we add.
+const NUMBER: u64 = 7;
+const SENDER: &str = "0123456789abcdef";
+
+/// Vectors that we publish differently, and why. Each is read all the same.
+const OTHER_BYTES: [(&str, &str); 9] = [
+    (
+        "broadcast_numbers",
+        "JSON has neither NaN nor Infinity, and the integer that wrapped in Node is sent as it reads",
+    ),
+    ("broadcast_date_tojson", "a Date is its text in JSON"),
+    ("to_room_number", "rooms have names that are text"),
+    ("compress_true", "a broadcast may be compressed unless it says otherwise: the flag says what is so without it"),
+    ("volatile_compress_to", "as compress_true"),
+    ("timeout_without_ack", "no receiver reads a timeout where no answers are wanted"),
+    ("ack_flags", "receivers apply neither flag to events that are acknowledged"),
+    ("remote_socket_emit", "no receiver reads expectSingleResponse"),
+    ("remote_socket_emit_ack", "as remote_socket_emit"),
+];
+
+#[test]
+fn the_adapter() {
+    let used = replay("adapter-classic.json", "socket.io", false, 110);
+    let listed: BTreeSet<&str> =
+        OTHER_BYTES.iter().map(|(name, _)| *name).filter(|name| *name != "volatile_compress_to").collect();
+    assert_eq!(used.iter().map(String::as_str).collect::<BTreeSet<_>>(), listed, "the deviations are stale");
+}
+
+#[test]
+fn the_adapter_with_options() {
+    let used = replay("adapter-classic-options.json", "myapp", true, 110);
+    assert_eq!(used.len(), OTHER_BYTES.len() - 1, "the deviations are stale: {used:?}");
+}
+
+#[test]
+fn the_emitter() {
+    let mut vectors: Vectors = serde_json::from_str(&file("redis-emitter.json")).unwrap();
+    let with_key: Vec<_> = ["options", "options_nsp"].into();
+    let (keyed, plain): (Vec<_>, Vec<_>) =
+        vectors.vectors.drain(..).partition(|vector| with_key.contains(&&*vector.name));
+    assert!(replay_all(&Vectors { vectors: keyed }, "myapp", false, 2).is_empty());
+    assert_eq!(replay_all(&Vectors { vectors: plain }, "socket.io", false, 29), ["volatile_compress_to"]);
+}
+
+fn replay(name: &str, prefix: &str, specific: bool, expected: usize) -> Vec<String> {
+    let vectors: Vectors = serde_json::from_str(&file(name)).unwrap();
+    replay_all(&vectors, prefix, specific, expected)
+}
+
+/// Replays every PUBLISH; the names of the vectors whose bytes are not ours.
+fn replay_all(vectors: &Vectors, prefix: &str, specific: bool, expected: usize) -> Vec<String> {
+    let (mut count, mut different) = (0, Vec::new());
+    for vector in &vectors.vectors {
+        for command in vector.commands.iter().filter(|command| command.cmd == "PUBLISH") {
+            let published = command.published(prefix).unwrap_or_else(|| panic!("{}: not understood", vector.name));
+            let same = check(&vector.name, &published, prefix, specific);
+            let may_differ = OTHER_BYTES.iter().any(|(name, _)| *name == vector.name);
+            assert!(same || may_differ, "{}: other bytes or another channel", vector.name);
+            if !same {
+                different.push(vector.name.clone());
+            }
+            count += 1;
+        }
+    }
+    assert_eq!(count, expected, "PUBLISH commands");
+    different
+}
+
+fn check(name: &str, published: &Published, prefix: &str, specific: bool) -> bool {
+    let Published { channel, payload, outgoing } = published;
+    let prefix = Prefix(prefix.into());
+    let read = decode_on(&prefix, &outgoing.namespace, channel, payload);
+    let mut expected = outgoing.message.clone();
+    expected.to = None;
+    if name != "broadcast_numbers" {
+        assert_eq!(meaning(&read), meaning(&expected), "{name} is read otherwise");
+    }
+    let sent = encode(outgoing, &prefix, specific).unwrap();
+    assert_eq!(bare(outgoing, &prefix, specific), sent, "{name}: more is added than number and sender");
+    sent == (channel.clone(), payload.clone())
+}
+
+fn decode_on(prefix: &Prefix, namespace: &str, channel: &str, payload: &[u8]) -> Message {
+    let payload = Bytes::copy_from_slice(payload);
+    let read = if channel.starts_with(&prefix.broadcast(namespace)) {
+        decode::broadcast(&payload, namespace).unwrap()
+    } else if channel == prefix.request(namespace) {
+        decode::request(&payload, namespace).unwrap()
+    } else {
+        Some(decode::response(&payload).unwrap())
+    };
+    read.unwrap_or_else(|| panic!("{channel}: taken for another namespace's"))
+}
+
+/// What a roomcast server publishes, with number and sender, and what is left of it without them; it is also read back whole.
+fn bare(outgoing: &Outgoing, prefix: &Prefix, specific: bool) -> (String, Vec<u8>) {
+    let mut ours = outgoing.clone();
+    ours.message.number = Some(NUMBER);
+    let answers = ours.message.body.answers().is_some();
+    if answers {
+        ours.message.sender = Some(ServerId::from(SENDER));
+    }
+    let (channel, mut payload) = encode(&ours, prefix, specific).unwrap();
+    // An answer to a server-side emit is one, so the number is one too many for it, and for no harm.
+    let mut read = decode_on(prefix, &ours.namespace, &channel, &payload);
+    read.to.clone_from(&ours.message.to);
+    assert_eq!((read.sender, read.number), (ours.message.sender.clone(), ours.message.number));
+    let keys = match (payload[0], answers) {
+        (b'{', true) => format!(",\"uid\":\"{SENDER}\",\"seq\":{NUMBER}}}").into_bytes(),
+        (b'{', false) => format!(",\"seq\":{NUMBER}}}").into_bytes(),
+        (_, true) => [&b"\xa3uid\xb0"[..], SENDER.as_bytes(), b"\xa3seq", &[NUMBER as u8]].concat(),
+        (0x90..=0x9f, false) => vec![NUMBER as u8],
+        (_, false) => [&b"\xa3seq"[..], &[NUMBER as u8]].concat(),
+    };
+    payload.truncate(payload.strip_suffix(&keys[..]).expect("number and sender at the end").len());
+    match (payload[0], answers) {
+        (b'{', _) => payload.push(b'}'),
+        (_, true) => payload[0] -= 2,
+        (_, false) => payload[0] -= 1,
+    }
+    (channel, payload)
+}
+
+#[test]
+fn the_cluster() {
+    #[derive(Deserialize)]
+    struct File {
+        runs: Vec<Run>,
+    }
+    #[derive(Deserialize)]
+    struct Run {
+        adapter: String,
+        steps: Vec<Step>,
+    }
+    #[derive(Deserialize)]
+    struct Step {
+        name: String,
+        #[serde(default)]
+        commands: Vec<Recorded>,
+    }
+    #[derive(Deserialize)]
+    struct Recorded {
+        cmd: String,
+        args: Vec<Value>,
+    }
+    let prefix = Prefix("socket.io".into());
+    let file: File = serde_json::from_str(&file("redis-cluster.json")).unwrap();
+    let (mut published, mut subscribed, mut counted) = (0, 0, 0);
+    for step in file.runs.into_iter().filter(|run| run.adapter == "classic").flat_map(|run| run.steps) {
+        for Recorded { cmd, args } in step.commands {
+            let text = |at: usize| args[at].as_str().unwrap().to_owned();
+            match &*cmd {
+                "PUBLISH" => {
+                    let payload = match args[1].get("$hex") {
+                        Some(hex) => unhex(hex.as_str().unwrap()),
+                        None => text(1).into_bytes(),
+                    };
+                    let message = decode_on(&prefix, "/", &text(0), &payload);
+                    let again = encode(&Outgoing { namespace: "/".into(), message }, &prefix, false).unwrap();
+                    assert_eq!(again, (text(0), payload), "{}", step.name);
+                    published += 1;
+                }
+                "SUBSCRIBE" => {
+                    let uid = text(2).rsplit('#').nth(1).unwrap().to_owned();
+                    let ours = [prefix.request("/"), prefix.response("/"), prefix.response_to("/", &uid)];
+                    assert_eq!(args, ours);
+                    subscribed += 1;
+                }
+                "PSUBSCRIBE" => {
+                    assert_eq!(args, [prefix.pattern("/")]);
+                    subscribed += 1;
+                }
+                "PUBSUB" => {
+                    assert_eq!(args, ["NUMSUB".to_owned(), prefix.request("/")]);
+                    counted += 1;
+                }
+                other => panic!("{other} was never recorded"),
+            }
+        }
+    }
+    assert_eq!((published, subscribed), (8, 8));
+    assert!(counted >= 12, "{counted} counts on 3 nodes, twice, by two libraries");
+}
+
+fn event<T: ToArgs + ?Sized>(name: &str, value: &T) -> Args {
+    Args::event(name, value).unwrap()
+}
+
+fn sent(body: Body) -> String {
+    let message = Message { sender: Some(ServerId::from("nodeA0")), to: None, number: None, body };
+    let (_, payload) = encode(&Outgoing { namespace: "/".into(), message }, &Prefix("p".into()), false).unwrap();
+    String::from_utf8(payload).unwrap()
+}
+
+/// What JSON carries of bytes, as in `server_side_emit_binary` and `server_side_emit_ack_binary`.
+#[test]
+fn bytes_in_json_are_what_stringify_makes_of_a_buffer() {
+    let bytes = |bytes: &[u8]| Js::Binary(bytes.to_vec());
+    let data = event("sse", &bytes(&[1, 2]));
+    assert_eq!(data.attachments().len(), 1);
+    let text = sent(Body::ServerSideEmit { request: None, data });
+    assert_eq!(text, r#"{"uid":"nodeA0","type":6,"data":["sse",{"type":"Buffer","data":[1,2]}]}"#);
+    let args = Args::of(&bytes(&[9, 8])).unwrap();
+    let text = sent(Body::ServerAnswer { request: RequestId("req001".into()), args });
+    let answer = r#"{"type":6,"requestId":"req001","data":{"type":"Buffer","data":[9,8]},"uid":"nodeA0"}"#;
+    assert_eq!(text, answer);
+}
+
+#[test]
+fn all_but_the_placeholders_stays_the_text_that_it_is() {
+    let inlined = |items: &str, attachments: Vec<Bytes>| {
+        let data = Args::from_parts(items.into(), attachments);
+        sent(Body::ServerSideEmit { request: None, data })
+    };
+    let one = || vec![Bytes::from_static(&[7])];
+    for items in [
+        r#""z","{\"_placeholder\":true,\"num\":0}",{"b":1e400,"a":"\ud83d"},9007199254740993"#,
+        r#""z",{"_placeholder":true,"num":1},{"_placeholder":true,"num":-1},{"_placeholder":false,"num":0}"#,
+        r#""z","\\","\"{",{"_placeholder":true,"num":0.5}"#,
+    ] {
+        let text = inlined(items, one());
+        assert_eq!(text, format!(r#"{{"uid":"nodeA0","type":6,"data":[{items}]}}"#));
+    }
+    let text = inlined(r#""z",{"k":[ { "_placeholder" : true , "num" : 0 } ,{"_placeholder":true,"num":0}]}"#, one());
+    let buffer = r#"{"type":"Buffer","data":[7]}"#;
+    assert_eq!(text, format!(r#"{{"uid":"nodeA0","type":6,"data":["z",{{"k":[ {buffer} ,{buffer}]}}]}}"#));
+}
+
+#[test]
+fn bytes_that_are_repeated_are_bounded() {
+    let twice = r#""z",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}"#;
+    let data = Args::from_parts(twice.into(), vec![Bytes::from(vec![0; 12_000_000])]);
+    let body = Body::ServerSideEmit { request: None, data };
+    let message = Message { sender: None, to: None, number: None, body };
+    let outgoing = Outgoing { namespace: "/".into(), message };
+    assert!(encode(&outgoing, &Prefix("p".into()), false).is_err());
+}
