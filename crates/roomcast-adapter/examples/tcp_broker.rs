@@ -91,9 +91,10 @@ async fn write(mut stream: impl AsyncWriteExt + Unpin, mut queue: mpsc::Receiver
 }
 
 /// The message system: it passes frames on, and does not look into them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Hub(Mutex<HashMap<u64, Client>>);
 
+#[derive(Debug)]
 struct Client {
     queue: mpsc::Sender<Vec<u8>>,
     open: HashSet<Arc<str>>,

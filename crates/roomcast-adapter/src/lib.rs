@@ -48,6 +48,8 @@ pub use adapter::{
     Acked, Action, Adapter, AdapterContext, AdapterError, AdapterFactory, Emit, Joined, Restored, Saved, ServerEvent,
 };
 pub use answer::{Answer, Missing};
+/// For whoever implements [`Adapter`] or [`Broker`](cluster::Broker), whose `async` methods it makes.
+pub use async_trait::async_trait;
 pub use local::Local;
 pub use recipient::{Details, Recipient, SocketDetails, Wakes};
 pub use target::{Room, Target};

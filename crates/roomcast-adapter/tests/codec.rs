@@ -42,10 +42,7 @@ fn sockets() -> impl Strategy<Value = Vec<SocketDetails>> {
     let json = || prop_oneof![Just("{}".to_owned()), ".{0,9}".prop_map(|text| serde_json::to_string(&text).unwrap())];
     let socket = (".{0,20}", room_list(), json(), json());
     let details = |handshake, data| Details { handshake, data };
-    vec(
-        socket.prop_map(move |(id, rooms, one, two)| SocketDetails { id, rooms, details: details(one, two) }),
-        0..4,
-    )
+    vec(socket.prop_map(move |(id, rooms, one, two)| SocketDetails { id, rooms, details: details(one, two) }), 0..4)
 }
 
 fn body() -> impl Strategy<Value = Body> {
@@ -59,8 +56,11 @@ fn body() -> impl Strategy<Value = Body> {
         (request(), args()).prop_map(|(request, args)| Body::ClientAck { request, args }),
         (target(), room_list(), maybe()).prop_map(|(target, rooms, request)| Body::Join { target, rooms, request }),
         (target(), room_list(), maybe()).prop_map(|(target, rooms, request)| Body::Leave { target, rooms, request }),
-        (target(), any::<bool>(), maybe())
-            .prop_map(|(target, close, request)| Body::Disconnect { target, close, request }),
+        (target(), any::<bool>(), maybe()).prop_map(|(target, close, request)| Body::Disconnect {
+            target,
+            close,
+            request
+        }),
         request().prop_map(|request| Body::Done { request }),
         (request(), target()).prop_map(|(request, target)| Body::FetchSockets { request, target }),
         (request(), sockets()).prop_map(|(request, sockets)| Body::Sockets { request, sockets }),
@@ -77,8 +77,12 @@ fn body() -> impl Strategy<Value = Body> {
 
 fn message() -> impl Strategy<Value = Message> {
     let id = || option::of(text().prop_map(|text| ServerId::from(&*text)));
-    (id(), id(), option::of(any::<u64>()), body())
-        .prop_map(|(sender, to, number, body)| Message { sender, to, number, body })
+    (id(), id(), option::of(any::<u64>()), body()).prop_map(|(sender, to, number, body)| Message {
+        sender,
+        to,
+        number,
+        body,
+    })
 }
 
 proptest! {

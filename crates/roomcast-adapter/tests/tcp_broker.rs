@@ -107,7 +107,8 @@ async fn the_example_keeps_the_contract_of_brokers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn servers_over_the_example_keep_rules_of_every_group_of_the_adapter_contract() {
-    let rules = ["delivery::once", "delivery::attachments", "membership::leave", "actions::disconnect", "order::one_caller"];
+    let rules =
+        ["delivery::once", "delivery::attachments", "membership::leave", "actions::disconnect", "order::one_caller"];
     let more = ["acks::complete", "questions::fetch_sockets", "servers::server_side_answers", "servers::close"];
     for rule in adapter_rules().iter().filter(|rule| rules.contains(&rule.name) || more.contains(&rule.name)) {
         let serving = hub().await;

@@ -457,10 +457,8 @@ impl Collected {
 
     fn take(&mut self, answer: Answered) {
         match answer.body {
-            Body::AskedClients { count, .. } => {
-                if self.servers.is_first(answer.sender.as_ref()) {
-                    self.asked = self.asked.saturating_add(count);
-                }
+            Body::AskedClients { count, .. } if self.servers.is_first(answer.sender.as_ref()) => {
+                self.asked = self.asked.saturating_add(count);
             }
             Body::ClientAck { args, .. } => self.answers.push(args),
             _ => {}

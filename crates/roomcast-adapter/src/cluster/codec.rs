@@ -18,6 +18,7 @@
 use super::message::{Body, Message, RequestId, ServerId};
 use crate::recipient::{Details, SocketDetails};
 use crate::target::{Room, Target};
+use bytes::Bytes;
 use roomcast_protocol::json::{self, JsonKind};
 use roomcast_protocol::limits::MAX_DEPTH_OPTION;
 use roomcast_protocol::{Args, ByteStr, Decoder, DecoderLimits};
@@ -70,13 +71,14 @@ pub fn encode(message: &Message) -> Vec<u8> {
         to: message.to.clone().map(|id| id.as_str().into()),
         number: message.number,
         args: args.map_or(0, |args| args.items_bytes().len() + 2),
-        attachments: attachments.iter().map(|bytes| bytes.len()).collect(),
+        attachments: attachments.iter().map(Bytes::len).collect(),
         body,
     };
     // Text, numbers and lists of them always serialise; were it otherwise, an empty head would be refused by the reader.
     let head = serde_json::to_vec(&head).unwrap_or_default();
-    let size = attachments.iter().map(|bytes| bytes.len()).sum::<usize>();
-    let mut bytes = Vec::with_capacity(PREFIX + head.len() + args.map_or(0, |args| args.items_bytes().len() + 2) + size);
+    let size = attachments.iter().map(Bytes::len).sum::<usize>();
+    let mut bytes =
+        Vec::with_capacity(PREFIX + head.len() + args.map_or(0, |args| args.items_bytes().len() + 2) + size);
     bytes.push(VERSION);
     // A head over 4 GiB does not exist: its parts come out of a queue of bounded size.
     bytes.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -128,7 +130,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
 }
 
 /// Arguments out of a JSON array.
-fn args(array: &[u8], attachments: Vec<bytes::Bytes>) -> Result<Args, CodecError> {
+fn args(array: &[u8], attachments: Vec<Bytes>) -> Result<Args, CodecError> {
     let malformed = |error: &dyn std::fmt::Display| CodecError::Data(error.to_string());
     let array = std::str::from_utf8(array).map_err(|error| malformed(&error))?;
     if json::check(array, MAX_DEPTH).map_err(|error| malformed(&error))? != JsonKind::Array {
@@ -208,7 +210,7 @@ fn texts(rooms: &[Room]) -> Vec<Arc<str>> {
     rooms.iter().map(|room| Arc::from(&**room)).collect()
 }
 
-fn rooms(texts: Vec<Arc<str>>) -> Vec<Room> {
+fn rooms(texts: &[Arc<str>]) -> Vec<Room> {
     texts.iter().map(|text| Room::from(&**text)).collect()
 }
 
@@ -218,7 +220,7 @@ impl WireTarget {
     }
 
     fn target(self) -> Target {
-        Target { rooms: rooms(self.rooms), except: rooms(self.except), local: self.local }
+        Target { rooms: rooms(&self.rooms), except: rooms(&self.except), local: self.local }
     }
 }
 
@@ -233,7 +235,7 @@ impl WireSocket {
             json::check(text, MAX_DEPTH).map_err(|error| CodecError::Data(format!("{name}: {error}")))?;
         }
         let details = Details { handshake: self.handshake, data: self.data };
-        Ok(SocketDetails { id: self.id, rooms: rooms(self.rooms), details })
+        Ok(SocketDetails { id: self.id, rooms: rooms(&self.rooms), details })
     }
 }
 
@@ -306,10 +308,10 @@ impl WireBody {
             Self::AskedClients { request, count } => Body::AskedClients { request: RequestId(request), count },
             Self::ClientAck { request } => Body::ClientAck { request: RequestId(request), args: data()? },
             Self::Join { target, rooms: names, request } => {
-                Body::Join { target: target.target(), rooms: rooms(names), request: request.map(RequestId) }
+                Body::Join { target: target.target(), rooms: rooms(&names), request: request.map(RequestId) }
             }
             Self::Leave { target, rooms: names, request } => {
-                Body::Leave { target: target.target(), rooms: rooms(names), request: request.map(RequestId) }
+                Body::Leave { target: target.target(), rooms: rooms(&names), request: request.map(RequestId) }
             }
             Self::Disconnect { target, close, request } => {
                 Body::Disconnect { target: target.target(), close, request: request.map(RequestId) }
@@ -327,10 +329,8 @@ impl WireBody {
             }
             Self::Ids { request, ids } => Body::Ids { request: RequestId(request), ids },
             Self::FetchRooms { request } => Body::FetchRooms { request: RequestId(request) },
-            Self::Rooms { request, rooms: names } => Body::Rooms { request: RequestId(request), rooms: rooms(names) },
-            Self::ServerSideEmit { request } => {
-                Body::ServerSideEmit { request: request.map(RequestId), data: data()? }
-            }
+            Self::Rooms { request, rooms: names } => Body::Rooms { request: RequestId(request), rooms: rooms(&names) },
+            Self::ServerSideEmit { request } => Body::ServerSideEmit { request: request.map(RequestId), data: data()? },
             Self::ServerAnswer { request } => Body::ServerAnswer { request: RequestId(request), args: data()? },
             Self::Alive { numbers } => Body::Alive { numbers },
             Self::Goodbye => Body::Goodbye,

@@ -117,7 +117,9 @@ impl Directory {
             let followed = server.followed.contains(namespace);
             let key = (namespace.clone(), channel.clone());
             let is_new = !server.channels.contains_key(&key);
-            let Some(channel) = server.channel(namespace, channel, if followed { 0 } else { *number }) else { continue };
+            let Some(channel) = server.channel(namespace, channel, if followed { 0 } else { *number }) else {
+                continue;
+            };
             channel.unheard |= is_new && !followed;
             missed += channel.settle(now);
             if channel.told.is_none() && *number > channel.last {
@@ -150,9 +152,8 @@ impl Directory {
                 missed += server.channels.values_mut().map(|channel| channel.settle(now)).sum::<u64>();
             }
         }
-        self.servers.retain(|_, server| {
-            now.duration_since(server.heard) < if server.left { FORGOTTEN } else { REMEMBERED }
-        });
+        self.servers
+            .retain(|_, server| now.duration_since(server.heard) < if server.left { FORGOTTEN } else { REMEMBERED });
         self.count_lost(missed);
     }
 

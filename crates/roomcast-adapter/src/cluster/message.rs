@@ -218,22 +218,32 @@ impl Body {
 
     /// Bytes that it counts for in a queue's bound.
     pub fn size(&self) -> usize {
-        // A message is a few hundred bytes of envelope at most, rooms included; what grows is data.
+        // A message is a few hundred bytes of envelope at most; what grows is data, and rooms.
         const ENVELOPE: usize = 256;
         let args = |args: &Args| {
             args.attachments().iter().fold(args.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
         };
+        let rooms = |rooms: &[Room]| rooms.iter().fold(0, |size: usize, room| size.saturating_add(room.len() + 16));
+        let target = |target: &Target| rooms(&target.rooms).saturating_add(rooms(&target.except));
         let variable = match self {
-            Self::Broadcast { data, .. } | Self::BroadcastWithAck { data, .. } | Self::ServerSideEmit { data, .. } => {
-                args(data)
+            Self::Broadcast { data, target: to, .. } | Self::BroadcastWithAck { data, target: to, .. } => {
+                args(data).saturating_add(target(to))
             }
-            Self::ClientAck { args: data, .. } | Self::ServerAnswer { args: data, .. } => args(data),
+            Self::ServerSideEmit { data, .. }
+            | Self::ClientAck { args: data, .. }
+            | Self::ServerAnswer { args: data, .. } => args(data),
+            Self::Join { target: to, rooms: names, .. } | Self::Leave { target: to, rooms: names, .. } => {
+                target(to).saturating_add(rooms(names))
+            }
+            Self::Disconnect { target: to, .. }
+            | Self::FetchSockets { target: to, .. }
+            | Self::FetchIds { target: to, .. } => target(to),
             Self::Sockets { sockets, .. } => sockets
                 .iter()
-                .map(|socket| socket.details.handshake.len() + socket.details.data.len() + 32 * socket.rooms.len())
-                .sum(),
-            Self::Ids { ids, .. } => ids.iter().map(String::len).sum(),
-            Self::Rooms { rooms, .. } => rooms.iter().map(|room| room.len()).sum(),
+                .map(|it| it.id.len() + it.details.handshake.len() + it.details.data.len() + rooms(&it.rooms))
+                .fold(0, usize::saturating_add),
+            Self::Ids { ids, .. } => ids.iter().map(String::len).fold(0, usize::saturating_add),
+            Self::Rooms { rooms: names, .. } => rooms(names),
             _ => 0,
         };
         variable.saturating_add(ENVELOPE)

@@ -82,7 +82,14 @@ impl Cluster {
         tokio::spawn(queue.clone().drain());
         let inbox = ServersInbox { id: id.clone(), directory: directory.clone(), queue: queue.clone() };
         broker.open(&SERVERS.into(), &id, Arc::new(inbox));
-        Self(Arc::new(ClusterInner { id, broker, queue, directory, inboxes: Mutex::default(), making: Mutex::default() }))
+        Self(Arc::new(ClusterInner {
+            id,
+            broker,
+            queue,
+            directory,
+            inboxes: Mutex::default(),
+            making: Mutex::default(),
+        }))
     }
 
     /// This server's id.

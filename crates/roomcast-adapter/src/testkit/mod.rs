@@ -30,9 +30,7 @@ mod recipient;
 mod rules;
 mod stage;
 
-pub use broker::{
-    BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules,
-};
+pub use broker::{BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules};
 pub use cluster::{Cluster, NAMESPACE, Server};
 pub use recipient::{CountingRecipient, FakeRecipient, Heard};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};

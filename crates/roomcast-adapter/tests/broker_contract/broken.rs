@@ -151,7 +151,9 @@ impl Inbox for Ear {
     }
 
     fn receive(&self, message: Message) {
-        if self.deaf.load(Ordering::Relaxed) || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id)) {
+        if self.deaf.load(Ordering::Relaxed)
+            || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id))
+        {
             return;
         }
         // As a broker does that tells by the channel which room a broadcast is for, and asks before decoding.
@@ -242,7 +244,9 @@ impl Broker for Broken {
         let mut batch: Vec<Outgoing> = batch.iter().cloned().filter_map(|outgoing| self.changed(outgoing)).collect();
         match self.fault {
             Fault::BatchBackwards => batch.reverse(),
-            Fault::SwapNow if batch.len() > 1 && self.published.fetch_add(1, Ordering::Relaxed) == 100 => batch.swap(0, 1),
+            Fault::SwapNow if batch.len() > 1 && self.published.fetch_add(1, Ordering::Relaxed) == 100 => {
+                batch.swap(0, 1);
+            }
             Fault::KeepsWhatFailed => {
                 let failed = std::mem::take(&mut self.state.lock().failed);
                 batch.splice(..0, failed);
@@ -256,7 +260,8 @@ impl Broker for Broken {
                 batch = batch.iter().flat_map(everywhere).collect();
             }
             Fault::PrefixesMatch => {
-                let more: Vec<Outgoing> = batch.iter().filter(|outgoing| &*outgoing.namespace == "/a#b").cloned().collect();
+                let more: Vec<Outgoing> =
+                    batch.iter().filter(|outgoing| &*outgoing.namespace == "/a#b").cloned().collect();
                 batch.extend(more.into_iter().map(|outgoing| Outgoing { namespace: "/a".into(), ..outgoing }));
             }
             _ => {}

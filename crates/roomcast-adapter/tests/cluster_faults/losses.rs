@@ -273,7 +273,7 @@ async fn hostile_numbers_and_names_do_no_harm() {
     }
     puppet.publish(NAMESPACE, None, body()).await;
     pass(Duration::from_millis(1)).await;
-    assert_eq!(server.cluster.servers(), [puppet.id.clone()]);
+    assert_eq!(server.cluster.servers(), std::slice::from_ref(&puppet.id));
     server.emit();
     assert!(eventually(|| puppet.heard().len() == 6).await, "{}", puppet.heard().len());
 }

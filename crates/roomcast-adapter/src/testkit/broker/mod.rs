@@ -61,7 +61,10 @@ impl Brokers {
 
 impl fmt::Debug for Brokers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Brokers").field("brokers", &self.brokers).field("dialect", &self.dialect).finish_non_exhaustive()
+        f.debug_struct("Brokers")
+            .field("brokers", &self.brokers)
+            .field("dialect", &self.dialect)
+            .finish_non_exhaustive()
     }
 }
 

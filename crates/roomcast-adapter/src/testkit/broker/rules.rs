@@ -78,7 +78,11 @@ const RULES: &[BrokerRule] = &[
     ),
     rule!(delivery::one_server, 3, "A message for one server reaches that server, once."),
     rule!(delivery::unopened, 2, "A broker that has no namespace open can publish."),
-    rule!(fields::bodies, 2, "Every kind of message arrives with every field, but for what the dialect is said to lose."),
+    rule!(
+        fields::bodies,
+        2,
+        "Every kind of message arrives with every field, but for what the dialect is said to lose."
+    ),
     rule!(fields::envelope, 2, "Sender and number arrive as they were given, and so does their absence."),
     rule!(fields::attachments, 2, "Binary arguments arrive unharmed: none, empty ones, all byte values, several."),
     rule!(fields::text, 2, "Text arrives unharmed: escapes, quotes, line ends, characters of every plane, long names."),

@@ -169,10 +169,8 @@ impl BrokerStage {
     }
 
     pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
-        let batch: Vec<Outgoing> = messages
-            .iter()
-            .map(|message| Outgoing { namespace: namespace.into(), message: message.clone() })
-            .collect();
+        let batch: Vec<Outgoing> =
+            messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
         let published = patient("publish", self.broker(broker).publish(&batch)).await?;
         published.map_err(|error| format!("broker {broker} did not publish in {namespace}: {error}"))
     }

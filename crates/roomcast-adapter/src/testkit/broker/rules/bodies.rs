@@ -16,7 +16,11 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
     let answer = || Args::of(&"answer").map_err(|error| error.to_string());
     let target = || to(&["one", "two"], &["three"]);
     let details = Details { handshake: r#"{"headers":{"a":"b"}}"#.to_owned(), data: r#"{"name":"x"}"#.to_owned() };
-    let socket = SocketDetails { id: "AAAAAAAAAAAAAAAAAAAA".to_owned(), rooms: rooms(&["one", "AAAAAAAAAAAAAAAAAAAA"]), details };
+    let socket = SocketDetails {
+        id: "AAAAAAAAAAAAAAAAAAAA".to_owned(),
+        rooms: rooms(&["one", "AAAAAAAAAAAAAAAAAAAA"]),
+        details,
+    };
     Ok(vec![
         Body::Broadcast { data: event()?, target: Target::everyone(), volatile: false, compress: true },
         Body::Broadcast { data: event()?, target: target(), volatile: true, compress: false },
@@ -90,7 +94,8 @@ fn spelled(json: &str) -> String {
             Value::Number(number) => number.as_f64().map_or(Value::Number(number), Value::from),
             Value::Array(items) => items.into_iter().map(doubles).collect(),
             Value::Object(items) => {
-                let sorted: BTreeMap<String, Value> = items.into_iter().map(|(key, value)| (key, doubles(value))).collect();
+                let sorted: BTreeMap<String, Value> =
+                    items.into_iter().map(|(key, value)| (key, doubles(value))).collect();
                 sorted.into_iter().collect()
             }
             other => other,

@@ -21,7 +21,8 @@ pub(super) async fn everyone(stage: &mut BrokerStage) -> Outcome {
     }
     stage.settle().await?;
     for (receiver, ear) in ears.iter().enumerate() {
-        let heard: Vec<Message> = (0..3).filter(|broker| stage.hears(*broker, receiver)).map(|it| messages[it].clone()).collect();
+        let heard: Vec<Message> =
+            (0..3).filter(|broker| stage.hears(*broker, receiver)).map(|it| messages[it].clone()).collect();
         heard_exactly(&format!("broker {receiver}"), ear, &heard)?;
     }
     Ok(())

@@ -72,7 +72,10 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         cut(stage, 1, false).await;
         let again = round + 1;
         let connected = || ear.count(&Heard::Connected) == again && other.count(&Heard::Connected) == again;
-        must!(eventually(connected).await, "a broker that joined again did not tell each of its inboxes once that messages come");
+        must!(
+            eventually(connected).await,
+            "a broker that joined again did not tell each of its inboxes once that messages come"
+        );
         let before = other.messages().len();
         let message = BrokerStage::message(0, again as u64)?;
         stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;

@@ -32,7 +32,7 @@ pub(super) async fn batch(stage: &mut BrokerStage) -> Outcome {
 
 /// Every third message is for one room, which some dialects carry on a channel of its own.
 fn target(number: u64) -> Target {
-    if number % 3 == 0 { Target::room("room") } else { Target::everyone() }
+    if number.is_multiple_of(3) { Target::room("room") } else { Target::everyone() }
 }
 
 async fn publish(stage: &BrokerStage, broker: usize) -> Outcome {
