@@ -4,6 +4,7 @@
 //! slow, and everything here is files, processes and text.
 
 mod bench;
+mod cluster;
 mod doc;
 mod e2e;
 mod lint;
@@ -30,6 +31,7 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
   doc             build the documentation of every crate with warnings as errors
   e2e [args]      build the conformance server and run e2e/run.mjs against it; args go to run.mjs (--server both)
   websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
+  cluster         a private Redis, two roomcast servers and one of Node.js to chat across, until Ctrl-C
   bench [args]    criterion benches of roomcast-benches; args go to cargo bench
   help            this text
 
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         "doc" => doc::command(&repo),
         "e2e" => e2e::command(&repo, rest),
         "websocket" => websocket::command(&repo),
+        "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),
         unknown => Err(format!("there is no command `{unknown}`; see cargo xtask --help")),
     };

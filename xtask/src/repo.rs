@@ -50,6 +50,11 @@ impl Repo {
         self.target.join("release").join("examples").join(name)
     }
 
+    /// The release build of a program.
+    pub(crate) fn release_program(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
     /// Where `step` writes its output.
     pub(crate) fn log_file(&self, step: &str) -> PathBuf {
         self.logs().join(format!("{step}.log"))
