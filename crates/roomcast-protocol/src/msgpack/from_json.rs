@@ -352,26 +352,31 @@ fn number(writer: &mut Writer<'_>, raw: &str, flavour: Flavour) {
     const I64_END: f64 = 9_223_372_036_854_775_808.0;
     const U64_END: f64 = 18_446_744_073_709_551_616.0;
 
-    // A JSON number always parses.
-    let double = raw.parse::<f64>().unwrap_or(f64::NAN);
     let safe_only = flavour == Flavour::MsgpackJs;
     if let Ok(integer) = raw.parse::<i64>() {
+        let double = integer as f64;
         if safe_only && integer.unsigned_abs() > SAFE && double < I64_END && double as i64 == integer {
             writer.f64(double);
         } else {
             writer.int(integer);
         }
-    } else if let Ok(integer) = raw.parse::<u64>() {
+        return;
+    }
+    if let Ok(integer) = raw.parse::<u64>() {
+        let double = integer as f64;
         if safe_only && double < U64_END && double as u64 == integer {
             writer.f64(double);
         } else {
             writer.uint(integer);
         }
-    } else if double.fract() != 0.0 || !double.is_finite() || (safe_only && double.abs() > SAFE as f64) {
-        writer.f64(double);
-    } else if (0.0..U64_END).contains(&double) {
+        return;
+    }
+    // A JSON number always parses.
+    let double = raw.parse::<f64>().unwrap_or(f64::NAN);
+    let whole = double.fract() == 0.0 && (!safe_only || double.abs() <= SAFE as f64);
+    if whole && (0.0..U64_END).contains(&double) {
         writer.uint(double as u64);
-    } else if (-I64_END..0.0).contains(&double) {
+    } else if whole && (-I64_END..0.0).contains(&double) {
         writer.int(double as i64);
     } else {
         writer.f64(double);

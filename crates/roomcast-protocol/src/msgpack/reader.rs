@@ -284,6 +284,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether notepack's `undefined` comes next, whole or cut off.
+    pub(super) fn next_is_undefined(&self) -> bool {
+        self.rest().starts_with(&[0xd4, 0])
+    }
+
     pub(super) fn item(&mut self) -> Result<Item<'a>, MsgpackError> {
         let [first] = self.fixed()?;
         Ok(match first {

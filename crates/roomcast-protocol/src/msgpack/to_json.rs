@@ -2,7 +2,7 @@
 
 use super::MsgpackError;
 use super::date;
-use super::reader::{Item, Kind, Reader};
+use super::reader::{Item, Reader};
 use crate::byte_str::ByteStr;
 use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
 use crate::{Args, number};
@@ -187,8 +187,7 @@ impl Transcript<'_> {
                 return Ok(true);
             }
             let key = reader.key()?;
-            let value = reader.peek()?;
-            if value == Kind::Undefined {
+            if reader.next_is_undefined() {
                 reader.skip_value()?;
                 continue;
             }
@@ -198,7 +197,7 @@ impl Transcript<'_> {
             level.started = true;
             self.string(&key);
             self.json.push(b':');
-            if value == Kind::Bool && key == "_placeholder" && reader.clone().bool()? {
+            if key == "_placeholder" && reader.clone().bool() == Ok(true) {
                 self.lookalikes.push(self.json.len());
             }
             return Ok(true);
@@ -233,7 +232,7 @@ impl Transcript<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Writer;
+    use super::super::{Kind, Writer};
     use super::*;
     use crate::limits::MAX_DEPTH;
 
