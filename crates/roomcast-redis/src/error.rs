@@ -56,9 +56,22 @@ impl RedisError {
         )
     }
 
-    /// Whether it is likely to be over within moments: a restart, a failover.
+    /// Whether it is likely to be over within moments: a restart, a failover. An attempt that times out has waited enough.
     pub(crate) fn is_short(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Loading | Self::NotPrimary | Self::NoPrimary(_))
+        matches!(
+            self,
+            Self::Unreachable(_)
+                | Self::Timeout
+                | Self::Loading
+                | Self::NotPrimary
+                | Self::NoPrimary(_)
+                | Self::ClusterDown(_)
+        )
+    }
+
+    /// Whether Redis has answered, be it with a refusal: then the connection lives.
+    pub(crate) fn is_answer(&self) -> bool {
+        !matches!(self, Self::Unreachable(_) | Self::Timeout)
     }
 }
 

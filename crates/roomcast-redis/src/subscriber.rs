@@ -1,15 +1,16 @@
 //! [`Subscriber`]: the one connection that hears, with its list of subscriptions, reconnect and watchdog.
 
 use crate::error::RedisError;
-use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology};
+use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, cmd};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
 /// otherwise be noticed after hours.
@@ -18,11 +19,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 /// Names in one SUBSCRIBE or PSUBSCRIBE.
 const NAMES_PER_COMMAND: usize = 128;
 
-/// Pause before the first attempts after a break, and for what is over soon: a restart, a failover, loading.
-const SHORT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Longest pause.
-const LONG_PAUSE: Duration = Duration::from_secs(3);
+/// A connection that ends sooner counts as a failed attempt: a server that takes us and throws us out again is left alone for
+/// ever longer.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// How often the log says that Redis is still not there.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -57,8 +56,35 @@ struct Shared {
     /// Who listens, by channel and by pattern.
     routes: RwLock<Routes>,
     subscriptions: Mutex<HashMap<Arc<str>, Subscription>>,
-    /// The connection broke.
+    /// There is a connection that is believed to hear.
+    up: AtomicBool,
+}
+
+/// One connection. What an earlier one still brings when this one hears is not listened to: it would come out of order.
+struct Hearing {
+    connection: MultiplexedConnection,
+    wire: Arc<Wire>,
+}
+
+#[derive(Default)]
+struct Wire {
+    /// It broke.
     broken: Notify,
+    /// It was given up.
+    given_up: AtomicBool,
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.wire.given_up.store(true, Ordering::Release);
+    }
+}
+
+/// A connection as Redis knows it. Ids begin anew when Redis is started again, so an id alone could be anybody's.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    id: String,
+    address: String,
 }
 
 #[derive(Default)]
@@ -88,7 +114,7 @@ impl Subscriber {
             topology,
             routes: RwLock::default(),
             subscriptions: Mutex::default(),
-            broken: Notify::new(),
+            up: AtomicBool::new(false),
         });
         tokio::spawn(shared.clone().run(receiver));
         Self { shared, changes }
@@ -124,9 +150,13 @@ impl Subscriber {
         let _ = self.changes.send(Change::Remove(subscription.names));
     }
 
-    /// Makes a new connection: this one hears nothing, although it seems to live.
-    pub(crate) fn reconnect(&self) {
-        let _ = self.changes.send(Change::Reconnect);
+    /// Makes a new connection, if there is one: it hears nothing, although it seems to live. Tells whether there was one.
+    pub(crate) fn reconnect(&self) -> bool {
+        let up = self.shared.up.load(Ordering::Acquire);
+        if up {
+            let _ = self.changes.send(Change::Reconnect);
+        }
+        up
     }
 }
 
@@ -137,22 +167,33 @@ impl Shared {
         let mut logged: Option<Instant> = None;
         let mut down_since: Option<Instant> = None;
         loop {
-            match self.connect(&mut predecessor).await {
-                Ok(mut connection) => {
-                    failures = 0;
+            // What changed meanwhile is in the list of subscriptions already.
+            while changes.try_recv().is_ok() {}
+            let error = match self.connect(&mut predecessor).await {
+                Ok(mut hearing) => {
                     if let Some(since) = down_since.take() {
                         let seconds = since.elapsed().as_secs_f32();
                         tracing::info!(redis = %self.topology.config(), seconds, "Redis is heard again");
                     }
-                    logged = None;
                     metrics::counter!("roomcast_redis_connects_total").increment(1);
-                    let ended = self.attend(&mut connection, &mut changes).await;
+                    let began = Instant::now();
+                    self.up.store(true, Ordering::Release);
+                    let ended = self.attend(&mut hearing, &mut changes).await;
+                    self.up.store(false, Ordering::Release);
+                    drop(hearing);
                     self.tell(|listener| listener.lost());
                     let Err(error) = ended else { return };
                     self.topology.suspect(&error);
                     down_since = Some(Instant::now());
-                    tracing::warn!(redis = %self.topology.config(), %error, "the connection that hears Redis has ended; reconnecting");
-                    logged.replace(Instant::now());
+                    if logged.is_none_or(|at| at.elapsed() >= SHORT_LIFE) {
+                        tracing::warn!(redis = %self.topology.config(), %error, "the connection that hears Redis has ended; reconnecting");
+                    }
+                    logged = Some(Instant::now());
+                    if began.elapsed() >= SHORT_LIFE {
+                        failures = 0;
+                        continue;
+                    }
+                    error
                 }
                 Err(error) => {
                     self.topology.suspect(&error);
@@ -161,65 +202,79 @@ impl Shared {
                         tracing::warn!(redis = %self.topology.config(), %error, "Redis is not heard; trying on");
                         logged = Some(Instant::now());
                     }
-                    failures = failures.saturating_add(1);
-                    if changes.is_closed() {
-                        return;
-                    }
-                    sleep(pause(&error, failures)).await;
+                    error
+                }
+            };
+            failures = failures.saturating_add(1);
+            let until = Instant::now() + pause(&error, failures);
+            loop {
+                tokio::select! {
+                    () = sleep_until(until) => break,
+                    change = changes.recv() => if change.is_none() { return },
                 }
             }
         }
     }
 
     /// A connection on which every subscription is confirmed.
-    async fn connect(self: &Arc<Self>, predecessor: &mut Option<i64>) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(self: &Arc<Self>, predecessor: &mut Option<Known>) -> Result<Hearing, RedisError> {
         let info = self.topology.current().await?;
         // The third protocol tells messages and answers apart, so that the same connection can be pinged.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))?;
-        let hearing = self.clone();
+        let (shared, wire) = (self.clone(), Arc::<Wire>::default());
+        let hearing = wire.clone();
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT))
             .set_push_sender(move |push| {
-                hearing.pushed(push);
+                if !hearing.given_up.load(Ordering::Acquire) {
+                    shared.pushed(push, &hearing);
+                }
                 Ok::<(), ()>(())
             });
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
-        self.topology.check(&mut connection).await?;
+        let connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
+        let mut hearing = Hearing { connection, wire };
+        let connection = &mut hearing.connection;
+        self.topology.check(connection).await?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
-        let id: i64 = cmd("CLIENT").arg("ID").query_async(&mut connection).await?;
-        if let Some(old) = predecessor.replace(id).filter(|old| *old != id) {
-            let killed = cmd("CLIENT").arg("KILL").arg("ID").arg(old).query_async::<Value>(&mut connection).await;
-            tracing::debug!(
-                old,
-                killed = killed.is_ok(),
-                "the old connection was closed in Redis, if it was still there"
-            );
+        let own = match cmd("CLIENT").arg("INFO").query_async::<String>(connection).await.map_err(RedisError::from) {
+            Ok(text) => Known::read(&text),
+            // Older than 6.2, or the user may not know; a predecessor then goes when Redis finds out.
+            Err(error) if error.is_answer() => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(old) = predecessor.take() {
+            let mut kill = cmd("CLIENT");
+            kill.arg("KILL").arg("ID").arg(&old.id).arg("ADDR").arg(&old.address);
+            let killed = kill.query_async::<i64>(connection).await;
+            tracing::debug!(?old, ?killed, "the old connection is closed in Redis, if it was still there");
         }
+        *predecessor = own;
         let all: Vec<Subscription> = self.subscriptions.lock().values().cloned().collect();
         let names = |names: fn(&Names) -> &Vec<String>| -> Vec<String> {
             all.iter().flat_map(|subscription| names(&subscription.names).iter().cloned()).collect()
         };
-        subscribe(&mut connection, &names(|names| &names.patterns), &names(|names| &names.channels)).await?;
+        subscribe(connection, &names(|names| &names.patterns), &names(|names| &names.channels)).await?;
         for subscription in all {
             subscription.listener.connected();
         }
-        Ok(connection)
+        Ok(hearing)
     }
 
     /// Changes subscriptions and asks for signs of life, until the connection ends. `Ok`: nobody wants it any more.
     async fn attend(
         &self,
-        connection: &mut MultiplexedConnection,
+        hearing: &mut Hearing,
         changes: &mut mpsc::UnboundedReceiver<Change>,
     ) -> Result<(), RedisError> {
+        let Hearing { connection, wire } = &mut *hearing;
         let mut ping = tokio::time::interval(PING_INTERVAL);
         ping.reset();
         loop {
             tokio::select! {
-                () = self.broken.notified() => return Err(RedisError::Unreachable("the connection was closed".to_owned())),
+                () = wire.broken.notified() => return Err(RedisError::Unreachable("the connection was closed".to_owned())),
                 change = changes.recv() => match change {
                     None => return Ok(()),
                     Some(Change::Add(key)) => {
@@ -240,7 +295,11 @@ impl Shared {
                     Some(Change::Reconnect) => return Err(RedisError::Unreachable("nothing is heard on it".to_owned())),
                 },
                 _ = ping.tick() => {
-                    cmd("PING").query_async::<()>(connection).await?;
+                    // Redis that loads its data, or that forbids PING, answers so, and passes messages on all the same.
+                    match cmd("PING").query_async::<()>(connection).await.map_err(RedisError::from) {
+                        Err(error) if !error.is_answer() => return Err(error),
+                        _ => {}
+                    }
                     self.topology.check(connection).await?;
                 }
             }
@@ -248,7 +307,7 @@ impl Shared {
     }
 
     /// Runs on the connection's own task: what comes is handed on at once.
-    fn pushed(&self, push: PushInfo) {
+    fn pushed(&self, push: PushInfo, wire: &Wire) {
         let bytes = |value: Value| match value {
             Value::BulkString(bytes) => Some(bytes),
             Value::SimpleString(text) => Some(text.into_bytes()),
@@ -256,7 +315,7 @@ impl Shared {
         };
         let mut data = push.data.into_iter().filter_map(bytes);
         match push.kind {
-            PushKind::Disconnection => self.broken.notify_one(),
+            PushKind::Disconnection => wire.broken.notify_one(),
             PushKind::Message => {
                 let (Some(channel), Some(payload)) = (data.next(), data.next()) else { return };
                 let Ok(name) = std::str::from_utf8(&channel) else { return };
@@ -300,10 +359,26 @@ async fn subscribe(
     Ok(())
 }
 
-/// Longer with each failure, and spread, so that the servers of a cluster do not come back as one.
-fn pause(error: &RedisError, failures: u32) -> Duration {
-    let spread =
-        0.5 + f64::from(roomcast_protocol::SocketId::random().map_or(0, |id| id.as_str().as_bytes()[0])) / 122.0;
-    let longest = if error.is_short() { SHORT_PAUSE * 2 } else { LONG_PAUSE };
-    (SHORT_PAUSE * 2u32.saturating_pow(failures.min(8) - 1)).min(longest).mul_f64(spread.min(1.25))
+impl Known {
+    /// Reads what CLIENT INFO tells: `id=5 addr=127.0.0.1:40012 laddr=…`.
+    fn read(text: &str) -> Option<Self> {
+        let field = |name: &str| {
+            text.split_ascii_whitespace()
+                .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+                .map(str::to_owned)
+        };
+        Some(Self { id: field("id")?, address: field("addr")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_as_redis_knows_it() {
+        let text = "id=5 addr=127.0.0.1:40012 laddr=127.0.0.1:6379 fd=8 name= age=0 user=default\n";
+        assert_eq!(Known::read(text), Some(Known { id: "5".to_owned(), address: "127.0.0.1:40012".to_owned() }));
+        assert_eq!(Known::read("laddr=127.0.0.1:6379 id=5"), None);
+    }
 }

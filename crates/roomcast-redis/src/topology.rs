@@ -4,10 +4,10 @@ use crate::config::{Layout, RedisConfig, at};
 use crate::error::RedisError;
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisConnectionInfo, Value, cmd};
 use std::collections::HashMap;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Time that a connection may take to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,6 +21,16 @@ const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Connections for commands, per Redis server. Questions are few; what is published has a connection of its own.
 const POOL_SIZE: usize = 4;
 
+/// Redis servers with a pool at once: more than the nodes of any Cluster that answers CLUSTER NODES in time. Addresses that
+/// come and go, as in Kubernetes, must not add up.
+const MAX_POOLS: usize = 256;
+
+/// The pause after a failed attempt: the first, and the longest after what is over soon (a restart, a failover, loading).
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest pause: a wrong password or a missing right is not put right sooner, and is tried 20 times a minute.
+const LONG_PAUSE: Duration = Duration::from_secs(3);
+
 /// The servers of one Redis, whatever its layout.
 #[derive(Debug)]
 pub(crate) struct Topology {
@@ -33,6 +43,17 @@ struct State {
     /// The server in use; `None`: it must be looked for.
     current: Option<ConnectionInfo>,
     pools: HashMap<String, Pool>,
+    /// The nodes of a Cluster, as one of them told. The seeds may all have left it since.
+    known: Vec<ConnectionInfo>,
+    refusal: Option<Refusal>,
+}
+
+/// The server in use could not be used, so it is left alone for a while: every message and every question would try again.
+#[derive(Debug)]
+struct Refusal {
+    error: RedisError,
+    until: Instant,
+    failures: u32,
 }
 
 impl Topology {
@@ -51,36 +72,62 @@ impl Topology {
         }
         let found = match &self.config.layout {
             Layout::Single(info) => info.clone(),
-            Layout::Sentinel { sentinels, master, settings } => {
-                let (host, port) = ask_sentinels(sentinels, master).await?;
-                at(settings, &host, port).ok_or_else(|| RedisError::NoPrimary(master.clone()))?
+            Layout::Sentinel { sentinels, master, settings } => primary(sentinels, master, settings).await?,
+            Layout::Cluster { seeds } => {
+                let known = self.state.lock().known.clone();
+                first_alive(seeds.iter().chain(&known)).await?
             }
-            Layout::Cluster { seeds } => first_alive(seeds).await?,
         };
         self.state.lock().current = Some(found.clone());
         Ok(found)
     }
 
+    /// Whether another server is used by now than this one.
+    pub(crate) fn has_moved(&self, address: &str) -> bool {
+        self.state.lock().current.as_ref().is_some_and(|current| current.addr().to_string() != address)
+    }
+
     /// The server in use has failed: another may have taken its place.
     pub(crate) fn suspect(&self, error: &RedisError) {
-        if error.asks_for_another() {
-            self.state.lock().current = None;
+        if !error.asks_for_another() {
+            return;
+        }
+        let mut state = self.state.lock();
+        if let Some(suspected) = state.current.take()
+            && let Some(pool) = state.pools.get(&suspected.addr().to_string())
+        {
+            // What is idle there is as broken, and would be found out one by one.
+            pool.retain(|_, _| false);
         }
     }
 
-    /// Whether the server in use must be a primary. In a Cluster any node passes messages on.
-    fn needs_primary(&self) -> bool {
-        matches!(self.config.layout, Layout::Sentinel { .. })
+    /// The server in use cannot be used: it is left alone for a pause that grows with each failure.
+    pub(crate) fn refused(&self, error: &RedisError) {
+        self.suspect(error);
+        let mut state = self.state.lock();
+        let failures = state.refusal.as_ref().map_or(1, |refusal| refusal.failures.saturating_add(1));
+        let until = Instant::now() + pause(error, failures);
+        state.refusal = Some(Refusal { error: error.clone(), until, failures });
     }
 
-    /// A connection from the current server's pool.
-    pub(crate) async fn connection(&self) -> Result<Connection, RedisError> {
-        let info = self.current().await?;
-        let connection = self.connection_to(&info).await;
-        if let Err(error) = &connection {
-            self.suspect(error);
+    /// The server in use can be used.
+    pub(crate) fn accepted(&self) {
+        self.state.lock().refusal = None;
+    }
+
+    /// A connection from the current server's pool. After a failure it fails at once, until a pause has passed.
+    pub(crate) async fn connection(&self) -> Result<(ConnectionInfo, Connection), RedisError> {
+        if let Some(refusal) = &self.state.lock().refusal
+            && Instant::now() < refusal.until
+        {
+            return Err(refusal.error.clone());
         }
-        connection
+        let connecting = async {
+            let info = self.current().await?;
+            let connection = self.connection_to(&info).await?;
+            Ok((info, connection))
+        };
+        connecting.await.inspect_err(|error| self.refused(error))
     }
 
     async fn connection_to(&self, info: &ConnectionInfo) -> Result<Connection, RedisError> {
@@ -98,6 +145,10 @@ impl Topology {
         let address = info.addr().to_string();
         if let Some(pool) = state.pools.get(&address) {
             return Ok(pool.clone());
+        }
+        if state.pools.len() >= MAX_POOLS {
+            // What is in use there comes to its end all the same.
+            state.pools.clear();
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
@@ -117,47 +168,91 @@ impl Topology {
 
     /// Subscribers of a channel, on all nodes together: each node knows only its own.
     pub(crate) async fn subscribers(&self, channel: &str) -> Result<usize, RedisError> {
-        let nodes = match &self.config.layout {
-            Layout::Cluster { .. } => self.nodes().await?,
-            _ => vec![self.current().await?],
-        };
+        if !matches!(self.config.layout, Layout::Cluster { .. }) {
+            let (_, connection) = self.connection().await?;
+            return subscribers_at(connection, channel).await.inspect_err(|error| self.suspect(error));
+        }
+        let nodes = self.nodes().await?;
+        let asked = nodes.iter().map(|node| async {
+            let ask = async { subscribers_at(self.connection_to(node).await?, channel).await };
+            timeout(ASK_TIMEOUT, ask).await.unwrap_or(Err(RedisError::Timeout))
+        });
         let mut count = 0;
-        for node in nodes {
-            let mut connection = self.connection_to(&node).await.inspect_err(|error| self.suspect(error))?;
-            let (_, subscribers): (String, usize) = cmd("PUBSUB")
-                .arg("NUMSUB")
-                .arg(channel)
-                .query_async(&mut connection)
-                .await
-                .map_err(RedisError::from)
-                .inspect_err(|error| self.suspect(error))?;
-            count += subscribers;
+        for answer in futures_util::future::join_all(asked).await {
+            match answer {
+                Ok(subscribers) => count += subscribers,
+                // A node that is down, or so cut off that it cannot tell, reaches none of its subscribers either.
+                Err(error) if error.asks_for_another() => {
+                    tracing::debug!(%error, "a node of the Cluster is not counted");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(count)
     }
 
     /// The nodes of a Cluster that are up, replicas too: subscribers may be on any.
     async fn nodes(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
-        let current = self.current().await?;
-        let mut connection = self.connection_to(&current).await.inspect_err(|error| self.suspect(error))?;
-        let text: String = cmd("CLUSTER").arg("NODES").query_async(&mut connection).await.map_err(RedisError::from)?;
+        let (current, mut connection) = self.connection().await?;
+        self.learn_nodes(&current, &mut connection).await.inspect_err(|error| self.suspect(error))
+    }
+
+    async fn learn_nodes(
+        &self,
+        current: &ConnectionInfo,
+        connection: &mut impl redis::aio::ConnectionLike,
+    ) -> Result<Vec<ConnectionInfo>, RedisError> {
+        let text: String = cmd("CLUSTER").arg("NODES").query_async(connection).await?;
         let settings = current.redis_settings();
-        Ok(cluster_nodes(&text).filter_map(|(host, port)| at(settings, host, port)).collect())
+        let nodes: Vec<_> = cluster_nodes(&text).filter_map(|(host, port)| at(settings, host, port)).collect();
+        if !nodes.is_empty() {
+            self.state.lock().known.clone_from(&nodes);
+        }
+        Ok(nodes)
     }
 
     /// Checks that a connection is to a server that may be used.
     pub(crate) async fn check(&self, connection: &mut impl redis::aio::ConnectionLike) -> Result<(), RedisError> {
-        if !self.needs_primary() {
-            return Ok(());
+        match &self.config.layout {
+            Layout::Cluster { seeds } => {
+                // Whom to go to when this node and the seeds are gone. Not to be allowed to know is no reason to stop.
+                if let Some(seed) = seeds.first()
+                    && let Err(error @ (RedisError::Unreachable(_) | RedisError::Timeout)) =
+                        self.learn_nodes(seed, connection).await
+                {
+                    return Err(error);
+                }
+                return Ok(());
+            }
+            Layout::Single(_) => return Ok(()),
+            Layout::Sentinel { .. } => {}
         }
-        let role: Value = cmd("ROLE").query_async(connection).await?;
-        let Value::Array(parts) = role else { return Err(RedisError::Other("ROLE has no answer".to_owned())) };
-        let name: String = match parts.into_iter().next() {
-            Some(first) => redis::from_redis_value(first).map_err(|error| RedisError::Other(error.to_string()))?,
-            None => String::new(),
-        };
-        if name == "master" { Ok(()) } else { Err(RedisError::NotPrimary) }
+        if is_primary(connection).await? { Ok(()) } else { Err(RedisError::NotPrimary) }
     }
+}
+
+/// How long to leave Redis alone after so many failures: longer with each, and spread, so that the servers of a cluster do not
+/// come back as one.
+pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
+    let longest = if error.is_short() { SHORT_PAUSE * 2 } else { LONG_PAUSE };
+    let random = roomcast_protocol::SocketId::random().map_or(0, |id| id.as_str().as_bytes()[0]);
+    (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
+}
+
+async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usize, RedisError> {
+    let (_, subscribers): (String, usize) =
+        cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut connection).await?;
+    Ok(subscribers)
+}
+
+async fn is_primary(connection: &mut impl redis::aio::ConnectionLike) -> Result<bool, RedisError> {
+    let role: Value = cmd("ROLE").query_async(connection).await?;
+    let Value::Array(parts) = role else { return Err(RedisError::Other("ROLE has no answer".to_owned())) };
+    let name: String = match parts.into_iter().next() {
+        Some(first) => redis::from_redis_value(first).map_err(|error| RedisError::Other(error.to_string()))?,
+        None => String::new(),
+    };
+    Ok(name == "master")
 }
 
 /// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address.
@@ -174,36 +269,62 @@ fn cluster_nodes(text: &str) -> impl Iterator<Item = (&str, u16)> {
     })
 }
 
-async fn ask_sentinels(sentinels: &[ConnectionInfo], master: &str) -> Result<(String, u16), RedisError> {
-    for sentinel in sentinels {
-        let ask = async {
-            let client = Client::open(sentinel.clone())?;
-            let mut connection = client.get_multiplexed_async_connection().await?;
-            let found: Option<(String, u16)> =
-                cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await?;
-            redis::RedisResult::Ok(found)
-        };
-        match timeout(ASK_TIMEOUT, ask).await {
-            Ok(Ok(Some(found))) => return Ok(found),
+/// The primary, as most Sentinels have it, if it is one: in a failover some are behind, and one that is cut off stays behind.
+async fn primary(
+    sentinels: &[ConnectionInfo],
+    master: &str,
+    settings: &RedisConnectionInfo,
+) -> Result<ConnectionInfo, RedisError> {
+    let asked = sentinels.iter().map(|sentinel| async {
+        match timeout(ASK_TIMEOUT, ask_sentinel(sentinel, master)).await {
+            Ok(Ok(Some(found))) => return Some(found),
             Ok(Ok(None)) => tracing::debug!(sentinel = %sentinel.addr(), master, "this Sentinel knows no such primary"),
             Ok(Err(error)) => tracing::debug!(sentinel = %sentinel.addr(), %error, "a Sentinel cannot be asked"),
             Err(_) => tracing::debug!(sentinel = %sentinel.addr(), "a Sentinel does not answer"),
         }
+        None
+    });
+    let mut votes: Vec<((String, u16), usize)> = Vec::new();
+    for found in futures_util::future::join_all(asked).await.into_iter().flatten() {
+        match votes.iter_mut().find(|(address, _)| *address == found) {
+            Some((_, votes)) => *votes += 1,
+            None => votes.push((found, 1)),
+        }
     }
-    Err(RedisError::NoPrimary(master.to_owned()))
+    votes.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
+    let mut last = RedisError::NoPrimary(master.to_owned());
+    for ((host, port), _) in votes {
+        let Some(info) = at(settings, &host, port) else { continue };
+        let ask = async {
+            let mut connection = Client::open(info.clone())?.get_multiplexed_async_connection().await?;
+            is_primary(&mut connection).await
+        };
+        match timeout(ASK_TIMEOUT, ask).await.unwrap_or(Err(RedisError::Timeout)) {
+            Ok(true) => return Ok(info),
+            Ok(false) => last = RedisError::NotPrimary,
+            // The operator must read this one, and it is the same on all.
+            Err(error @ (RedisError::Auth(_) | RedisError::Permission(_))) => return Err(error),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
-/// The first node that answers, or one that it knows: the seeds may all have left the Cluster since.
-async fn first_alive(seeds: &[ConnectionInfo]) -> Result<ConnectionInfo, RedisError> {
+async fn ask_sentinel(sentinel: &ConnectionInfo, master: &str) -> redis::RedisResult<Option<(String, u16)>> {
+    let mut connection = Client::open(sentinel.clone())?.get_multiplexed_async_connection().await?;
+    cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await
+}
+
+/// The first node that answers.
+async fn first_alive(nodes: impl Iterator<Item = &ConnectionInfo>) -> Result<ConnectionInfo, RedisError> {
     let mut last = RedisError::Unreachable("no node of the Cluster is known".to_owned());
-    for seed in seeds {
+    for node in nodes {
         let ask = async {
-            let client = Client::open(seed.clone())?;
-            let mut connection = client.get_multiplexed_async_connection().await?;
+            let mut connection = Client::open(node.clone())?.get_multiplexed_async_connection().await?;
             cmd("PING").query_async::<()>(&mut connection).await
         };
         match timeout(ASK_TIMEOUT, ask).await {
-            Ok(Ok(())) => return Ok(seed.clone()),
+            Ok(Ok(())) => return Ok(node.clone()),
             Ok(Err(error)) => last = error.into(),
             Err(_) => last = RedisError::Timeout,
         }
