@@ -2,11 +2,12 @@
 
 use super::Cluster;
 use super::broker::{Broker, Inbox, Outgoing};
+use super::collected::Collected;
 use super::directory::Directory;
 use super::inbox::NamespaceInbox;
 use super::message::{Body, Message, RequestId, ServerId};
 use super::queue::Queue;
-use super::requests::{Answered, Answerers, Request, Requests};
+use super::requests::{Answerers, Requests};
 use crate::adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, Joined, Restored, Saved, ServerEvent};
 use crate::answer::{Answer, Missing};
 use crate::local::Local;
@@ -413,55 +414,5 @@ impl ClusterAdapter {
             drop(Packet::event(&self.namespace, None, data)?);
         }
         Ok(())
-    }
-}
-
-/// The acknowledgements of a broadcast, from here and from the other servers.
-struct Collected {
-    answers: Vec<Args>,
-    /// Clients that were asked, as far as the servers have said.
-    asked: u64,
-    /// Other servers that have said how many they asked.
-    servers: Answerers,
-}
-
-impl Collected {
-    async fn run(&mut self, mut acks: crate::Acks, mut request: Option<Request>, expected: usize, until: Instant) {
-        let mut here = true;
-        while here || self.servers.count < expected || (self.answers.len() as u64) < self.asked {
-            // Local clients that left are not waited for; of remote ones that is not told.
-            if !here && expected == 0 {
-                return;
-            }
-            let remote = async {
-                match &mut request {
-                    Some(request) if expected > 0 => request.next().await,
-                    _ => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => return,
-                answer = acks.next(), if here => match answer {
-                    Some((_, args)) => self.answers.push(args),
-                    None => here = false,
-                },
-                answer = remote => {
-                    let Some(answer) = answer else { return };
-                    if !self.servers.is_double(&answer) {
-                        self.take(answer);
-                    }
-                }
-            }
-        }
-    }
-
-    fn take(&mut self, answer: Answered) {
-        match answer.body {
-            Body::AskedClients { count, .. } if self.servers.is_first(answer.sender.as_ref()) => {
-                self.asked = self.asked.saturating_add(count);
-            }
-            Body::ClientAck { args, .. } => self.answers.push(args),
-            _ => {}
-        }
     }
 }

@@ -3,6 +3,7 @@
 mod adapter;
 mod broker;
 pub mod codec;
+mod collected;
 mod directory;
 mod emitter;
 mod inbox;

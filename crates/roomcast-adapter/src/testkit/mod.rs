@@ -1,5 +1,5 @@
-//! The contracts of the two seams, [`Adapter`] and [`Broker`](crate::cluster::Broker), as suites that every adapter and every
-//! broker runs, and recipients that stand in for sockets.
+//! The contracts of the two seams, [`Adapter`](crate::Adapter) and [`Broker`](crate::cluster::Broker), as suites that every
+//! adapter and every broker runs, and recipients that stand in for sockets.
 //!
 //! Give [`adapter_contract`] a function that makes a cluster of your adapters; it calls it once for each [`Rule`] and panics
 //! with the rules that were broken. One server is a cluster too:
