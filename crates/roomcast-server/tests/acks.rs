@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Frozen, Log, Server, finished, until};
+use common::{Frozen, Log, Server, patient, until};
 use roomcast_adapter::limits::MAX_PENDING_ACKS;
 use roomcast_server::{Ack, AckError, Builder, EmitError, Local, Socket};
 use std::future::Future;
@@ -54,7 +54,7 @@ impl Asking {
 /// How many ended by a timeout, and how many because the socket could not answer.
 async fn ends(tasks: JoinSet<Result<roomcast_server::Args, AckError>>) -> (usize, usize) {
     let (mut timeouts, mut gone) = (0, 0);
-    for end in tasks.join_all().await {
+    for end in patient("all have ended", tasks.join_all()).await {
         match end {
             Err(AckError::Timeout) => timeouts += 1,
             Err(AckError::Gone) => gone += 1,
@@ -94,7 +94,7 @@ async fn t18_a_hundred_thousand_unanswered_events() {
     let asked = wire.text().await;
     let id = asked.strip_prefix("42").unwrap().strip_suffix("[\"again\"]").unwrap().parse::<usize>().unwrap_or(id);
     wire.say(&format!("43{id}[\"yes\"]")).await;
-    assert_eq!(finished(again).await.unwrap().unwrap().items(), "\"yes\"");
+    assert_eq!(patient("an answer", again).await.unwrap().unwrap().items(), "\"yes\"");
     asking.server.finish().await;
 }
 
@@ -128,7 +128,7 @@ async fn sx_0_18_3_answers_that_come_at_once() {
         let asked = tokio::spawn(async move { socket.emit_with_ack("e", &n).await });
         assert_eq!(wire.text().await, format!("42{n}[\"e\",{n}]"));
         wire.say(&format!("43{n}[{n}]")).await;
-        assert_eq!(finished(asked).await.unwrap().unwrap().parse::<u32>().unwrap(), n);
+        assert_eq!(patient("the answers", asked).await.unwrap().unwrap().parse::<u32>().unwrap(), n);
     }
     asking.server.finish().await;
 }
@@ -176,7 +176,7 @@ async fn a_broadcast_collects_answers_and_counts_the_silent() {
     assert_eq!(a.text().await, "420[\"e\"]");
     a.say("430[\"a\"]").await;
     a.say("430[\"again\"]").await;
-    let acked = finished(asked).await.unwrap().unwrap();
+    let acked = patient("the answers", asked).await.unwrap().unwrap();
     assert_eq!(acked.answers.iter().map(|answer| answer.items().to_owned()).collect::<Vec<_>>(), ["\"a\""]);
     assert_eq!(acked.missing_sockets, 1);
     assert_eq!(b.texts().await, ["420[\"e\"]"]);
@@ -194,7 +194,7 @@ async fn who_has_left_answers_nothing() {
     });
     assert_eq!(wire.text().await, "420[\"e\"]");
     drop(wire);
-    assert!(matches!(finished(waiting).await.unwrap(), Err(AckError::Gone)));
+    assert!(matches!(patient("no answer", waiting).await.unwrap(), Err(AckError::Gone)));
     assert!(matches!(socket.emit_with_ack("e", &()).await, Err(AckError::Gone)));
     let reserved = socket.emit_with_ack("connect", &()).await;
     assert!(matches!(reserved, Err(AckError::Emit(EmitError::ReservedEvent(_)))), "{reserved:?}");

@@ -9,10 +9,13 @@ pub mod wire;
 use parking_lot::Mutex;
 use roomcast_protocol::Sid;
 use roomcast_server::{Builder, DisconnectReason, Namespace, Socket, SocketIo, engine};
-use std::future::Future;
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use wire::{Answer, Wire, request, upgrade};
@@ -30,12 +33,36 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+thread_local! {
+    /// Whether a [`Frozen`] is there.
+    static IS_FROZEN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Waits for a future, at most [`PATIENCE`]. Works while the clock is frozen.
+pub async fn patient<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    if !IS_FROZEN.get() {
+        let Ok(result) = tokio::time::timeout(PATIENCE, wait).await else { panic!("waited in vain: {what}") };
+        return result;
+    }
+    let mut wait = pin!(wait);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx))).await {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_micros(100));
+        tokio::task::yield_now().await;
+    }
+}
+
 /// tokio's clock stands still and moves by [`Frozen::advance`] alone, until this is dropped.
 pub struct Frozen(Option<std::sync::mpsc::Sender<()>>);
 
 impl Frozen {
     pub fn new() -> Self {
         tokio::time::pause();
+        IS_FROZEN.set(true);
         // A paused clock runs ahead when the runtime is idle, even if bytes are on their way. While there is blocking work
         // it does not.
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
@@ -51,6 +78,7 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         drop(self.0.take());
+        IS_FROZEN.set(false);
         tokio::time::resume();
     }
 }
@@ -129,7 +157,7 @@ impl Server {
     /// Closes the server; `serve` must return and no connection be left.
     pub async fn finish(self) {
         self.io.close().await;
-        tokio::time::timeout(PATIENCE, self.task).await.expect("`serve` returns").unwrap();
+        patient("`serve` returns", self.task).await.unwrap();
         until("no connection is left", || self.io.connections() == 0).await;
     }
 
@@ -226,9 +254,4 @@ impl Server {
         let answer = wire.text().await;
         answer.strip_prefix(&format!("{prefix}{{\"sid\":\"")).expect(&answer)[..20].to_owned()
     }
-}
-
-/// Waits for a task's end.
-pub async fn finished<T>(task: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, task).await.expect("waited in vain for a task")
 }

@@ -1,8 +1,7 @@
 //! A client that writes HTTP and WebSocket frames by hand, so that every byte is the test's. Frames are masked with
 //! `00000000`, which leaves their bytes readable.
 
-use super::PATIENCE;
-use std::future::Future;
+use super::patient;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,13 +35,6 @@ pub enum Frame {
     Pong(Vec<u8>),
     /// Code, if any, and reason.
     Close(Option<u16>, String),
-}
-
-async fn patient<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, wait).await {
-        Ok(result) => result,
-        Err(_) => panic!("waited in vain: {what}"),
-    }
 }
 
 impl Answer {
