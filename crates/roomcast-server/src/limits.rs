@@ -15,7 +15,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that the attachments of a packet may take to come.
 pub const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Default most namespaces of one connection, those being joined among them.
+/// Most namespaces of one connection, those being joined among them. Each is a socket with its state; a page needs a few.
 pub const NAMESPACES_PER_CONNECTION: usize = 64;
 
 /// Handlers of one connection that may be under way. Beyond it no more is read from the client until one ends; what was read
