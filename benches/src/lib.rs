@@ -1,4 +1,5 @@
-//! Criterion benches, one file a subject: `cargo bench -p roomcast-benches --bench protocol`.
+//! Criterion benches, one file a subject: `cargo bench -p roomcast-benches --bench protocol`. The programs in `src/bin` measure
+//! whole servers; `docs/benchmarks.md` tells how to run them.
 //!
 //! [`broadcasts`] is the broadcast bench for any adapter. To measure your own, give it a function that makes one:
 //!
@@ -8,6 +9,9 @@
 //!
 //! roomcast_benches::broadcasts(&mut Criterion::default(), "mine", || Local::new("/"));
 //! ```
+
+pub mod process;
+pub mod wire;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use roomcast_adapter::testkit::CountingRecipient;

@@ -1,0 +1,58 @@
+//! A Socket.IO client by WebSocket for tests that need many: frames by a library, packets by hand.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+/// The library reads into 128 KiB unless told otherwise; a thousand clients are to fit into any machine.
+const READ_BUFFER: usize = 4_096;
+
+/// One connection, in namespace `/`.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: WebSocketStream<TcpStream>,
+}
+
+impl Client {
+    /// Connects and joins `/`.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let (stream, _) = client_async_with_config(url, stream, Some(config)).await.unwrap();
+        let mut client = Self { stream };
+        let open = client.next().await.unwrap();
+        assert!(open.starts_with("0{"), "not an open packet: {open}");
+        client.send("40").await;
+        let connected = client.next().await.unwrap();
+        assert!(connected.starts_with("40{"), "not the answer to CONNECT: {connected}");
+        client
+    }
+
+    /// Sends a packet.
+    pub(crate) async fn send(&mut self, packet: impl Into<String>) {
+        self.stream.send(Message::text(packet.into())).await.unwrap();
+    }
+
+    /// The next packet, pings answered and left out; `None` when the server has closed.
+    pub(crate) async fn next(&mut self) -> Option<String> {
+        loop {
+            match self.stream.next().await? {
+                Ok(Message::Text(text)) if text.as_str() == "2" => self.send("3").await,
+                Ok(Message::Text(text)) => return Some(text.as_str().to_owned()),
+                Ok(Message::Close(_)) => {}
+                Ok(other) => panic!("not a text packet: {other:?}"),
+                Err(error) => panic!("the connection broke: {error}"),
+            }
+        }
+    }
+
+    /// Says goodbye by a close frame and waits until the server has ended the connection.
+    pub(crate) async fn close(mut self) {
+        self.stream.close(None).await.unwrap();
+        assert_eq!(self.next().await, None);
+    }
+}
