@@ -190,7 +190,23 @@ impl Queue {
             if self.state.lock().is_done() {
                 break self.leave().await;
             }
-            if let Some(outage) = &outage {
+            if let Some(outage) = &outage
+                && self.len() > 0
+            {
+                // What is not worth keeping goes first, to learn whether anything goes out: only then can the others be waited for,
+                // and what is kept must not go out in the moment in which the broker is back and they are not.
+                if !self.tell_alive().await {
+                    let closing = {
+                        let mut state = self.state.lock();
+                        self.drop_old(&mut state);
+                        state.closing
+                    };
+                    if closing {
+                        break self.leave().await;
+                    }
+                    self.pause().await;
+                    continue;
+                }
                 self.await_peers(outage.peers).await;
             }
             let batch = self.next_batch();
@@ -229,10 +245,15 @@ impl Queue {
             if self.state.lock().closing {
                 break self.leave().await;
             }
-            tokio::select! {
-                () = sleep(RETRY_PAUSE) => {}
-                () = self.connected.notified() => {}
-            }
+            self.pause().await;
+        }
+    }
+
+    /// After a failure.
+    async fn pause(&self) {
+        tokio::select! {
+            () = sleep(RETRY_PAUSE) => {}
+            () = self.connected.notified() => {}
         }
     }
 
@@ -246,15 +267,18 @@ impl Queue {
     /// What goes out next; what is too old by now is dropped.
     fn next_batch(&self) -> Vec<Outgoing> {
         let mut state = self.state.lock();
-        if let Some(oldest) = self.broker.max_age().map(|age| age.min(self.options.max_age)) {
-            let now = Instant::now();
-            while state.waiting.front().is_some_and(|waiting| now.duration_since(waiting.since) > oldest) {
-                state.drop_at(0, "old");
-            }
-        }
+        self.drop_old(&mut state);
         let batch: Vec<Outgoing> = state.waiting.iter().take(BATCH).map(|waiting| waiting.outgoing.clone()).collect();
         state.in_flight = batch.len();
         batch
+    }
+
+    fn drop_old(&self, state: &mut State) {
+        let Some(oldest) = self.broker.max_age().map(|age| age.min(self.options.max_age)) else { return };
+        let now = Instant::now();
+        while state.waiting.front().is_some_and(|waiting| now.duration_since(waiting.since) > oldest) {
+            state.drop_at(0, "old");
+        }
     }
 
     /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them.
@@ -269,17 +293,20 @@ impl Queue {
         }
     }
 
-    async fn tell_alive(&self) {
+    /// Tells the last numbers. Whether that went out.
+    async fn tell_alive(&self) -> bool {
         let numbers = self.state.lock().settled();
-        self.tell(Body::Alive { numbers }).await;
+        self.tell(Body::Alive { numbers }).await
     }
 
     /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
-    async fn tell(&self, body: Body) {
+    async fn tell(&self, body: Body) -> bool {
         let message = Message { sender: Some(self.id.clone()), to: None, number: None, body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let told = timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await;
-        self.state.lock().down = !matches!(told, Ok(Ok(())));
+        let told = matches!(told, Ok(Ok(())));
+        self.state.lock().down = !told;
+        told
     }
 }
 
