@@ -56,20 +56,28 @@ struct Shared {
     /// Who listens, by channel and by pattern.
     routes: RwLock<Routes>,
     subscriptions: Mutex<HashMap<Arc<str>, Subscription>>,
-    /// There is a connection that is believed to hear.
-    up: AtomicBool,
+    /// The connection that is believed to hear.
+    up: Mutex<Option<Up>>,
+}
+
+struct Up {
+    address: String,
+    wire: Arc<Wire>,
 }
 
 /// One connection. What an earlier one still brings when this one hears is not listened to: it would come out of order.
 struct Hearing {
+    address: String,
     connection: MultiplexedConnection,
     wire: Arc<Wire>,
 }
 
 #[derive(Default)]
 struct Wire {
-    /// It broke.
+    /// It broke, or is to be given up.
     broken: Notify,
+    /// Why it is to be given up.
+    why: Mutex<Option<&'static str>>,
     /// It was given up.
     given_up: AtomicBool,
 }
@@ -102,8 +110,6 @@ struct Subscription {
 enum Change {
     Add(Arc<str>),
     Remove(Names),
-    /// Something else has noticed that nothing is heard.
-    Reconnect,
 }
 
 impl Subscriber {
@@ -114,7 +120,7 @@ impl Subscriber {
             topology,
             routes: RwLock::default(),
             subscriptions: Mutex::default(),
-            up: AtomicBool::new(false),
+            up: Mutex::default(),
         });
         tokio::spawn(shared.clone().run(receiver));
         Self { shared, changes }
@@ -152,11 +158,23 @@ impl Subscriber {
 
     /// Makes a new connection, if there is one: it hears nothing, although it seems to live. Tells whether there was one.
     pub(crate) fn reconnect(&self) -> bool {
-        let up = self.shared.up.load(Ordering::Acquire);
-        if up {
-            let _ = self.changes.send(Change::Reconnect);
+        self.give_up(|_| true, "nothing is heard on it")
+    }
+
+    /// The server in use is at this address: a connection to another is given up. It may be to a server that is frozen, which
+    /// its silence tells only later.
+    pub(crate) fn move_to(&self, address: &str) {
+        self.give_up(|up| up.address != address, "another server is used by now");
+    }
+
+    fn give_up(&self, which: impl FnOnce(&Up) -> bool, why: &'static str) -> bool {
+        let up = self.shared.up.lock();
+        let given_up = up.as_ref().filter(|up| which(up));
+        if let Some(Up { wire, .. }) = given_up {
+            *wire.why.lock() = Some(why);
+            wire.broken.notify_one();
         }
-        up
+        given_up.is_some()
     }
 }
 
@@ -177,9 +195,9 @@ impl Shared {
                     }
                     metrics::counter!("roomcast_redis_connects_total").increment(1);
                     let began = Instant::now();
-                    self.up.store(true, Ordering::Release);
+                    *self.up.lock() = Some(Up { address: hearing.address.clone(), wire: hearing.wire.clone() });
                     let ended = self.attend(&mut hearing, &mut changes).await;
-                    self.up.store(false, Ordering::Release);
+                    *self.up.lock() = None;
                     drop(hearing);
                     self.tell(|listener| listener.lost());
                     let Err(error) = ended else { return };
@@ -219,6 +237,7 @@ impl Shared {
     /// A connection on which every subscription is confirmed.
     async fn connect(self: &Arc<Self>, predecessor: &mut Option<Known>) -> Result<Hearing, RedisError> {
         let info = self.topology.current().await?;
+        let address = info.addr().to_string();
         // The third protocol tells messages and answers apart, so that the same connection can be pinged.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))?;
@@ -235,7 +254,7 @@ impl Shared {
             });
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
-        let mut hearing = Hearing { connection, wire };
+        let mut hearing = Hearing { address, connection, wire };
         let connection = &mut hearing.connection;
         self.topology.check(connection).await?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
@@ -269,41 +288,55 @@ impl Shared {
         hearing: &mut Hearing,
         changes: &mut mpsc::UnboundedReceiver<Change>,
     ) -> Result<(), RedisError> {
-        let Hearing { connection, wire } = &mut *hearing;
-        let mut ping = tokio::time::interval(PING_INTERVAL);
-        ping.reset();
-        loop {
-            tokio::select! {
-                () = wire.broken.notified() => return Err(RedisError::Unreachable("the connection was closed".to_owned())),
-                change = changes.recv() => match change {
-                    None => return Ok(()),
-                    Some(Change::Add(key)) => {
-                        let added = self.subscriptions.lock().get(&key).cloned();
-                        if let Some(added) = added {
-                            subscribe(connection, &added.names.patterns, &added.names.channels).await?;
-                            added.listener.connected();
+        let Hearing { connection, wire, .. } = &mut *hearing;
+        let serving = async {
+            let mut ping = tokio::time::interval(PING_INTERVAL);
+            ping.reset();
+            loop {
+                tokio::select! {
+                    change = changes.recv() => match change {
+                        None => return Ok(()),
+                        Some(change) => self.change(connection, change).await?,
+                    },
+                    _ = ping.tick() => {
+                        // Redis that loads its data, or that forbids PING, answers so, and passes messages on all the same.
+                        match cmd("PING").query_async::<()>(connection).await.map_err(RedisError::from) {
+                            Err(error) if !error.is_answer() => return Err(error),
+                            _ => {}
                         }
+                        self.topology.check(connection).await?;
                     }
-                    Some(Change::Remove(names)) => {
-                        if !names.patterns.is_empty() {
-                            connection.punsubscribe(&names.patterns).await?;
-                        }
-                        if !names.channels.is_empty() {
-                            connection.unsubscribe(&names.channels).await?;
-                        }
-                    }
-                    Some(Change::Reconnect) => return Err(RedisError::Unreachable("nothing is heard on it".to_owned())),
-                },
-                _ = ping.tick() => {
-                    // Redis that loads its data, or that forbids PING, answers so, and passes messages on all the same.
-                    match cmd("PING").query_async::<()>(connection).await.map_err(RedisError::from) {
-                        Err(error) if !error.is_answer() => return Err(error),
-                        _ => {}
-                    }
-                    self.topology.check(connection).await?;
+                }
+            }
+        };
+        tokio::select! {
+            () = wire.broken.notified() => {
+                let why = wire.why.lock().unwrap_or("the connection was closed");
+                Err(RedisError::Unreachable(why.to_owned()))
+            }
+            ended = serving => ended,
+        }
+    }
+
+    async fn change(&self, connection: &mut MultiplexedConnection, change: Change) -> Result<(), RedisError> {
+        match change {
+            Change::Add(key) => {
+                let added = self.subscriptions.lock().get(&key).cloned();
+                if let Some(added) = added {
+                    subscribe(connection, &added.names.patterns, &added.names.channels).await?;
+                    added.listener.connected();
+                }
+            }
+            Change::Remove(names) => {
+                if !names.patterns.is_empty() {
+                    connection.punsubscribe(&names.patterns).await?;
+                }
+                if !names.channels.is_empty() {
+                    connection.unsubscribe(&names.channels).await?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Runs on the connection's own task: what comes is handed on at once.

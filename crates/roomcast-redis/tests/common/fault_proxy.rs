@@ -1,0 +1,219 @@
+//! [`FaultProxy`]: TCP between a broker and Redis that misbehaves on command, for one kind of connection or for all.
+
+use parking_lot::Mutex;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// Which connections a fault is for. They are told apart by the commands that they were seen to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// It has subscribed.
+    Subscriber,
+    /// It has published.
+    Publisher,
+}
+
+/// What happens to the bytes of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Pass,
+    /// They wait, and go on after [`FaultProxy::pass`].
+    Stalled,
+    /// They are swallowed, for good: both ends believe in a connection that is none any more.
+    HalfOpen,
+    /// Both ends get a reset.
+    Cut,
+}
+
+/// A proxy on a port of its own. It ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct FaultProxy {
+    port: u16,
+    shared: Arc<Shared>,
+    accepting: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    upstream: u16,
+    connections: Mutex<Vec<Connection>>,
+    /// How connections begin that are made now.
+    new: Mutex<Flow>,
+    delay: AtomicU64,
+    accepted: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Connection {
+    flow: watch::Sender<Flow>,
+    subscribes: bool,
+    publishes: bool,
+}
+
+impl FaultProxy {
+    /// Passes everything on to a port of this machine.
+    pub(crate) async fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            upstream,
+            connections: Mutex::default(),
+            new: Mutex::new(Flow::Pass),
+            delay: AtomicU64::new(0),
+            accepted: AtomicUsize::new(0),
+        });
+        let accepting = tokio::spawn(shared.clone().accept(listener)).abort_handle();
+        Self { port, shared, accepting }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Connections that were accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// What stalls goes on, and new connections are passed on. What is half-open stays so.
+    pub(crate) fn pass(&self) {
+        *self.shared.new.lock() = Flow::Pass;
+        self.set(Which::All, |flow| if flow == Flow::Stalled { Flow::Pass } else { flow });
+    }
+
+    /// Resets connections. New ones are passed on. Tells how many there were.
+    pub(crate) fn cut(&self, which: Which) -> usize {
+        self.set(which, |_| Flow::Cut)
+    }
+
+    /// From now on the connections that there are carry nothing, and nobody is told. New ones are passed on.
+    pub(crate) fn half_open(&self, which: Which) -> usize {
+        self.set(which, |_| Flow::HalfOpen)
+    }
+
+    /// As if the cable was pulled: the connections that there are carry nothing any more, new ones carry nothing until
+    /// [`FaultProxy::pass`].
+    pub(crate) fn blackhole(&self) -> usize {
+        *self.shared.new.lock() = Flow::HalfOpen;
+        self.half_open(Which::All)
+    }
+
+    /// Everything waits, new connections too, until [`FaultProxy::pass`].
+    pub(crate) fn stall(&self) -> usize {
+        *self.shared.new.lock() = Flow::Stalled;
+        self.set(Which::All, |flow| if flow == Flow::Pass { Flow::Stalled } else { flow })
+    }
+
+    /// From now on each piece that is passed on comes that much later, in order.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.shared.delay.store(delay.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn set(&self, which: Which, change: impl Fn(Flow) -> Flow) -> usize {
+        let connections = self.shared.connections.lock();
+        let meant = connections.iter().filter(|connection| match which {
+            Which::All => true,
+            Which::Subscriber => connection.subscribes,
+            Which::Publisher => connection.publishes,
+        });
+        // Those whose tasks have ended are not there any more.
+        let living = meant.filter(|connection| connection.flow.receiver_count() > 0);
+        living
+            .map(|connection| {
+                connection.flow.send_modify(|flow| *flow = if *flow == Flow::Cut { Flow::Cut } else { change(*flow) })
+            })
+            .count()
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        self.cut(Which::All);
+    }
+}
+
+impl Shared {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        while let Ok((client, _)) = listener.accept().await {
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+            let (number, flow) = {
+                let mut connections = self.connections.lock();
+                let flow = watch::channel(*self.new.lock()).0;
+                let receiver = flow.subscribe();
+                connections.push(Connection { flow, subscribes: false, publishes: false });
+                (connections.len() - 1, receiver)
+            };
+            tokio::spawn(self.clone().carry(client, number, flow));
+        }
+    }
+
+    async fn carry(self: Arc<Self>, client: TcpStream, number: usize, mut flow: watch::Receiver<Flow>) {
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream)).await else {
+            // As if nobody listened: the client must not take this for a connection.
+            let _ = client.set_zero_linger();
+            return;
+        };
+        for socket in [&client, &server] {
+            let _ = socket.set_nodelay(true);
+            let _ = socket.set_zero_linger();
+        }
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        let sniffed = |bytes: &[u8]| self.sniff(number, bytes);
+        let mut cut = flow.clone();
+        tokio::select! {
+            _ = self.pump(from_client, to_server, flow.clone(), sniffed) => {}
+            _ = self.pump(from_server, to_client, flow.clone(), |_| {}) => {}
+            _ = cut.wait_for(|flow| *flow == Flow::Cut) => {}
+        }
+        // An end is passed on only where anything is: both sockets close with the task.
+        let _ = flow.wait_for(|flow| matches!(flow, Flow::Pass | Flow::Cut)).await;
+    }
+
+    async fn pump(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        mut flow: watch::Receiver<Flow>,
+        look: impl Fn(&[u8]),
+    ) -> io::Result<()> {
+        let mut buffer = vec![0; 16_384];
+        loop {
+            let read = from.read(&mut buffer).await?;
+            if read == 0 {
+                return Ok(());
+            }
+            look(&buffer[..read]);
+            let delay = self.delay.load(Ordering::Relaxed);
+            if delay > 0 {
+                tokio::time::sleep(Duration::from_micros(delay)).await;
+            }
+            let now = flow.wait_for(|flow| *flow != Flow::Stalled).await.map_or(Flow::Cut, |flow| *flow);
+            match now {
+                Flow::Pass => to.write_all(&buffer[..read]).await?,
+                Flow::HalfOpen => {}
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Learns what a connection is for.
+    fn sniff(&self, number: usize, bytes: &[u8]) {
+        let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+        let (subscribes, publishes) = (has(b"SUBSCRIBE\r\n"), has(b"PUBLISH\r\n"));
+        if subscribes || publishes {
+            let mut connections = self.connections.lock();
+            connections[number].subscribes |= subscribes;
+            connections[number].publishes |= publishes;
+        }
+    }
+}

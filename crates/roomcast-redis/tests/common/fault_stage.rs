@@ -1,0 +1,270 @@
+//! Servers that talk to one another over Redis all the time, and what must hold of their talk whatever happens to Redis.
+
+use parking_lot::Mutex;
+use roomcast_adapter::cluster::{Cluster, ClusterAdapter, ClusterOptions};
+use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, ServerEvent, Target, Wakes};
+use roomcast_protocol::{Args, Packet, SocketId};
+use roomcast_redis::{ClassicBroker, ClassicOptions};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep, sleep_until};
+
+/// Between two messages of a server.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How long anything may take that must happen at some time. It is long for busy machines; what is measured is reported.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After this the losses are counted: a tail is known lost at the second announcement after it.
+pub(crate) const COUNTED: Duration = Duration::from_secs(3);
+
+/// A server with one socket.
+pub(crate) struct Server {
+    pub(crate) cluster: Cluster,
+    pub(crate) adapter: Arc<ClusterAdapter>,
+    socket: Arc<Recorder>,
+    /// When each message was emitted, and how long the call took: within it the local socket gets it.
+    emitted: Mutex<Vec<(Instant, Duration)>>,
+    _events: mpsc::Receiver<ServerEvent>,
+}
+
+/// Remembers the numbered messages that it gets.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<Received>>);
+
+#[derive(Debug, Clone)]
+struct Received {
+    publisher: String,
+    number: u64,
+    at: Instant,
+}
+
+impl Recipient for Recorder {
+    fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
+        let at = Instant::now();
+        // `42["name",number]`
+        let event = packet.text().and_then(|text| Some(serde_json::from_str(&text[text.find('[')?..])));
+        let (publisher, number) = event.unwrap().unwrap();
+        self.0.lock().push(Received { publisher, number, at });
+    }
+
+    fn disconnect(&self, _: bool) {}
+
+    fn details(&self) -> Details {
+        Details::default()
+    }
+}
+
+impl Server {
+    pub(crate) fn new(name: &str, url: &str, options: ClusterOptions) -> Arc<Self> {
+        let broker = ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default());
+        let cluster = Cluster::with_id(name.into(), broker, options);
+        let (server_events, events) = mpsc::channel(64);
+        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let socket = Arc::<Recorder>::default();
+        adapter.insert(SocketId::random().unwrap(), socket.clone()).unwrap();
+        Arc::new(Self { cluster, adapter, socket, emitted: Mutex::default(), _events: events })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.cluster.id().as_str()
+    }
+
+    /// Emits the next number to everybody: 1, 2, 3 ...
+    pub(crate) fn emit(&self) {
+        let mut emitted = self.emitted.lock();
+        let (number, began) = (emitted.len() as u64 + 1, Instant::now());
+        let data = Args::event(self.name(), &number).unwrap();
+        self.adapter.apply(&Target::everyone(), Action::emit(&data)).unwrap();
+        emitted.push((began, began.elapsed()));
+    }
+
+    pub(crate) fn emitted(&self) -> u64 {
+        self.emitted.lock().len() as u64
+    }
+
+    /// The numbers that the socket got from a server, in order of arrival.
+    pub(crate) fn heard(&self, publisher: &Server) -> Vec<u64> {
+        let received = self.socket.0.lock();
+        received.iter().filter(|it| it.publisher == publisher.name()).map(|it| it.number).collect()
+    }
+
+    /// When the first message came that was emitted after `since`.
+    fn heard_since(&self, publisher: &Server, since: Instant) -> Option<Instant> {
+        let first = publisher.emitted.lock().iter().position(|(at, _)| *at >= since)? as u64 + 1;
+        let received = self.socket.0.lock();
+        received.iter().find(|it| it.publisher == publisher.name() && it.number >= first).map(|it| it.at)
+    }
+
+    /// The slowest emits, as they include the local delivery: of a hundred the slowest but one, and the slowest.
+    fn local(&self) -> (Duration, Duration) {
+        let mut all: Vec<Duration> = self.emitted.lock().iter().map(|(_, took)| *took).collect();
+        all.sort();
+        let at = |share: f64| all.get((all.len() as f64 * share) as usize).or(all.last()).copied().unwrap_or_default();
+        (at(0.99), at(1.0))
+    }
+}
+
+/// Two servers, each of which emits a message every 10 ms.
+pub(crate) struct Talk {
+    pub(crate) servers: Vec<Arc<Server>>,
+    talking: Vec<JoinHandle<()>>,
+}
+
+/// What was seen of one way, from a server to another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) emitted: u64,
+    pub(crate) lost: u64,
+    pub(crate) counted: u64,
+    pub(crate) dropped: u64,
+    /// Doubles that came over Redis; no socket saw one.
+    pub(crate) doubles: u64,
+    pub(crate) resumed: Duration,
+    pub(crate) local_p99: Duration,
+    pub(crate) local_max: Duration,
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+        write!(
+            f,
+            "{} emitted, {} lost, {} counted, {} dropped by the sender, {} doubles kept back, resumed after {:.0} ms, local p99 {:.2} ms, max {:.2} ms",
+            self.emitted,
+            self.lost,
+            self.counted,
+            self.dropped,
+            self.doubles,
+            milliseconds(self.resumed),
+            milliseconds(self.local_p99),
+            milliseconds(self.local_max)
+        )
+    }
+}
+
+impl Talk {
+    /// Two servers that know one another before they talk, and hear one another by now.
+    pub(crate) async fn begin(urls: [&str; 2]) -> Self {
+        Self::begin_with(urls, ClusterOptions::default()).await
+    }
+
+    pub(crate) async fn begin_with(urls: [&str; 2], options: ClusterOptions) -> Self {
+        let mut talk = Self { servers: servers(urls, &options), talking: Vec::new() };
+        for server in &talk.servers {
+            must_become("the servers know one another", || server.cluster.servers().len() == 1).await;
+            let until = Instant::now() + PATIENCE;
+            while server.adapter.server_count().await.value != 2 {
+                assert!(Instant::now() < until, "a server does not count the other");
+                sleep(TICK).await;
+            }
+        }
+        talk.talk();
+        let [a, b] = [&talk.servers[0], &talk.servers[1]];
+        must_become("the servers hear one another", || !a.heard(b).is_empty() && !b.heard(a).is_empty()).await;
+        talk
+    }
+
+    /// Two servers that may know nothing of one another.
+    pub(crate) fn unacquainted(urls: [&str; 2], options: &ClusterOptions) -> Self {
+        let mut talk = Self { servers: servers(urls, options), talking: Vec::new() };
+        talk.talk();
+        talk
+    }
+
+    fn talk(&mut self) {
+        let talking = self.servers.iter().map(|server| {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let mut ticks = interval(TICK);
+                loop {
+                    ticks.tick().await;
+                    server.emit();
+                }
+            })
+        });
+        self.talking = talking.collect();
+    }
+
+    /// Messages that are emitted after `since` come through, both ways. The time it took from there.
+    pub(crate) async fn resumes(&self, since: Instant) -> Duration {
+        let [a, b] = [&self.servers[0], &self.servers[1]];
+        let mut at = since;
+        must_become("messages come through again", || match (a.heard_since(b, since), b.heard_since(a, since)) {
+            (Some(one), Some(other)) => {
+                at = one.max(other);
+                true
+            }
+            _ => false,
+        })
+        .await;
+        at - since
+    }
+
+    /// Ends the talk and checks both ways.
+    pub(crate) async fn end(mut self, resumed: Duration) -> [Figures; 2] {
+        self.hush().await;
+        let [a, b] = [&self.servers[0], &self.servers[1]];
+        [check(a, b, resumed).await, check(b, a, resumed).await]
+    }
+
+    /// Nothing is emitted any more, and what was lost of it must have been counted.
+    pub(crate) async fn hush(&mut self) {
+        self.talking.iter().for_each(JoinHandle::abort);
+        for talking in self.talking.drain(..) {
+            // A panic in it is one of this test.
+            assert!(talking.await.is_err_and(|error| error.is_cancelled()), "the talk ended early");
+        }
+        sleep_until(Instant::now() + COUNTED).await;
+    }
+}
+
+fn servers(urls: [&str; 2], options: &ClusterOptions) -> Vec<Arc<Server>> {
+    ["a", "b"].iter().zip(urls).map(|(name, url)| Server::new(name, url, options.clone())).collect()
+}
+
+/// What must hold of the way from `publisher` to `receiver`, whatever happened to Redis.
+async fn check(publisher: &Server, receiver: &Server, resumed: Duration) -> Figures {
+    let emitted = publisher.emitted();
+    let local = publisher.heard(publisher);
+    assert!(
+        local.iter().copied().eq(1..=emitted),
+        "local delivery has a hole: {emitted} emitted, {} came",
+        local.len()
+    );
+    // What is still on its way was neither lost nor heard.
+    must_become("nothing waits", || publisher.cluster.queued() == 0).await;
+    let heard = receiver.heard(publisher);
+    assert!(heard.is_sorted_by(|one, other| one < other), "doubles or another order: {heard:?}");
+    let lost = emitted - heard.len() as u64;
+    let counted = || receiver.cluster.losses().lost;
+    let until = Instant::now() + PATIENCE;
+    while counted() != lost {
+        assert!(
+            Instant::now() < until,
+            "{} losses are counted, and {lost} of {emitted} messages are missing",
+            counted()
+        );
+        sleep(TICK).await;
+    }
+    let (local_p99, local_max) = publisher.local();
+    let (doubles, dropped) = (receiver.cluster.losses().doubles, publisher.cluster.losses().dropped);
+    Figures { emitted, lost, counted: counted(), dropped, doubles, resumed, local_p99, local_max }
+}
+
+/// Polls until it holds.
+pub(crate) async fn must_become(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "after {PATIENCE:?} it is still not so: {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A time in which the fault lasts, or the talk goes on.
+pub(crate) async fn pass(time: Duration) {
+    sleep(time).await;
+}

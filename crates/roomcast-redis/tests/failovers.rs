@@ -1,0 +1,131 @@
+//! What happens when the Redis server in use is replaced: by Sentinels, and in a Redis Cluster. As in `faults.rs` two servers
+//! talk all the time, and the same must hold.
+
+#[path = "common/fault_stage.rs"]
+#[allow(dead_code)]
+mod fault_stage;
+#[path = "common/redis_process.rs"]
+#[allow(dead_code)]
+mod redis_process;
+
+use fault_stage::{Figures, PATIENCE, Talk, must_become, pass};
+use redis_process::{RedisCluster, RedisProcess, Sentinels};
+use roomcast_adapter::Adapter;
+use std::time::Duration;
+use tokio::time::Instant;
+
+fn report(what: &str, figures: [Figures; 2]) {
+    for figures in figures {
+        println!("{what}: {figures}");
+    }
+}
+
+async fn is_primary(redis: &RedisProcess) -> bool {
+    redis.ask::<String>("INFO replication").await.contains("role:master")
+}
+
+async fn must_be_promoted(redis: &RedisProcess) -> Instant {
+    let until = Instant::now() + PATIENCE;
+    while !is_primary(redis).await {
+        assert!(Instant::now() < until, "no new primary");
+        pass(Duration::from_millis(20)).await;
+    }
+    Instant::now()
+}
+
+/// The servers count one another, on whatever Redis servers they are.
+async fn must_count_two(talk: &Talk) {
+    for server in &talk.servers {
+        let until = Instant::now() + PATIENCE;
+        while server.adapter.server_count().await.value != 2 {
+            assert!(Instant::now() < until, "{} counts {:?}", server.name(), server.adapter.server_count().await);
+            pass(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_primary_is_killed_and_sentinels_replace_it() {
+    let mut redis = Sentinels::start().await;
+    let talk = Talk::begin([&redis.url(), &redis.url()]).await;
+    redis.primary.kill();
+    let promoted = must_be_promoted(&redis.replica).await;
+    let resumed = talk.resumes(promoted).await;
+    must_count_two(&talk).await;
+    // The old one comes back, as a primary at first, and nobody falls for it.
+    redis.primary.start_again().await;
+    pass(Duration::from_secs(1)).await;
+    talk.resumes(Instant::now()).await;
+    must_count_two(&talk).await;
+    report("Sentinel, primary killed", talk.end(resumed).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_primary_is_frozen_and_sentinels_replace_it() {
+    let redis = Sentinels::start().await;
+    let talk = Talk::begin([&redis.url(), &redis.url()]).await;
+    redis.primary.freeze();
+    let promoted = must_be_promoted(&redis.replica).await;
+    let resumed = talk.resumes(promoted).await;
+    must_count_two(&talk).await;
+    redis.primary.thaw();
+    pass(Duration::from_secs(1)).await;
+    talk.resumes(Instant::now()).await;
+    must_count_two(&talk).await;
+    report("Sentinel, primary frozen", talk.end(resumed).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_planned_failover_by_sentinel() {
+    let redis = Sentinels::start().await;
+    let talk = Talk::begin([&redis.url(), &redis.url()]).await;
+    redis.sentinels[0].ask::<()>("SENTINEL FAILOVER main").await;
+    let promoted = must_be_promoted(&redis.replica).await;
+    let resumed = talk.resumes(promoted).await;
+    // They must not stay on the old one, which is a replica by and by: it passes on only what it hears from the new one.
+    let until = Instant::now() + PATIENCE;
+    while redis.replica.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1 != 2 {
+        assert!(Instant::now() < until, "not all have moved to the new primary");
+        pass(Duration::from_millis(50)).await;
+    }
+    talk.resumes(Instant::now()).await;
+    must_count_two(&talk).await;
+    report("SENTINEL FAILOVER", talk.end(resumed).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_in_use_of_a_cluster_is_killed() {
+    let mut redis = RedisCluster::start().await;
+    let talk = Talk::begin([&redis.url(), &redis.url()]).await;
+    let subscribers: usize = redis.nodes[0].ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1;
+    assert_eq!(subscribers, 2, "the first node is the one in use");
+    redis.nodes[0].kill();
+    let killed = Instant::now();
+    let resumed = talk.resumes(killed).await;
+    must_count_two(&talk).await;
+    must_be_promoted(&redis.nodes[3]).await;
+    must_count_two(&talk).await;
+    // Both seeds are gone now: the others are known from them.
+    redis.nodes[1].kill();
+    let resumed = resumed.max(talk.resumes(Instant::now()).await);
+    must_count_two(&talk).await;
+    redis.nodes[0].start_again().await;
+    pass(Duration::from_secs(1)).await;
+    talk.resumes(Instant::now()).await;
+    must_count_two(&talk).await;
+    report("Cluster, two nodes in use killed", talk.end(resumed).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_on_different_nodes_of_a_cluster() {
+    let redis = RedisCluster::start().await;
+    let node = |number: usize| format!("redis+cluster://127.0.0.1:{}", redis.nodes[number].port);
+    let talk = Talk::begin([&node(1), &node(5)]).await;
+    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
+    // A replica is replaced by whom the server knows.
+    redis.nodes[5].freeze();
+    let resumed = talk.resumes(Instant::now()).await;
+    must_count_two(&talk).await;
+    redis.nodes[5].thaw();
+    report("Cluster, the replica in use frozen", talk.end(resumed).await);
+}
