@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, cmd};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -80,6 +80,8 @@ struct Wire {
     why: Mutex<Option<&'static str>>,
     /// It was given up.
     given_up: AtomicBool,
+    /// Messages that came on it.
+    heard: AtomicU64,
 }
 
 impl Drop for Hearing {
@@ -299,12 +301,17 @@ impl Shared {
                         Some(change) => self.change(connection, change).await?,
                     },
                     _ = ping.tick() => {
+                        let before = wire.heard.load(Ordering::Relaxed);
                         // Redis that loads its data, or that forbids PING, answers so, and passes messages on all the same.
-                        match cmd("PING").query_async::<()>(connection).await.map_err(RedisError::from) {
-                            Err(error) if !error.is_answer() => return Err(error),
-                            _ => {}
+                        let asked = match cmd("PING").query_async::<()>(connection).await.map_err(RedisError::from) {
+                            Err(error) if !error.is_answer() => Err(error),
+                            _ => self.topology.check(connection).await,
+                        };
+                        match asked {
+                            // The answer stands in line behind messages, and those are signs of life too.
+                            Err(RedisError::Timeout) if wire.heard.load(Ordering::Relaxed) != before => {}
+                            asked => asked?,
                         }
-                        self.topology.check(connection).await?;
                     }
                 }
             }
@@ -350,6 +357,7 @@ impl Shared {
         match push.kind {
             PushKind::Disconnection => wire.broken.notify_one(),
             PushKind::Message => {
+                wire.heard.fetch_add(1, Ordering::Relaxed);
                 let (Some(channel), Some(payload)) = (data.next(), data.next()) else { return };
                 let Ok(name) = std::str::from_utf8(&channel) else { return };
                 let listener = self.routes.read().channels.get(name).cloned();
@@ -358,6 +366,7 @@ impl Shared {
                 }
             }
             PushKind::PMessage => {
+                wire.heard.fetch_add(1, Ordering::Relaxed);
                 let (Some(pattern), Some(channel), Some(payload)) = (data.next(), data.next(), data.next()) else {
                     return;
                 };

@@ -125,7 +125,11 @@ impl ClassicBroker {
         // Given up or cut off in the middle of a batch, it must not go back to the pool.
         let mut connection = Connection::take(connection);
         self.topology.check(&mut connection).await.inspect_err(|error| self.topology.refused(error))?;
-        Ok(Lane { address: info.addr().to_string(), connection })
+        let address = info.addr().to_string();
+        if let Some(subscriber) = self.subscriber() {
+            subscriber.move_to(&address);
+        }
+        Ok(Lane { address, connection })
     }
 
     /// What Redis answered to a batch. What it forbids where it takes other messages is lost, as it would hold up what comes
@@ -270,7 +274,7 @@ impl Namespace {
             if !room.is_empty() && !self.inbox.wants(room) {
                 return Ok(None);
             }
-            return decode::broadcast(&payload, &self.namespace);
+            return decode::broadcast(&payload, &self.namespace, &self.id);
         }
         if channel == self.request {
             return decode::request(&payload, &self.namespace);

@@ -34,8 +34,9 @@ pub(crate) enum Malformed {
     Type(u64),
 }
 
-/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, number]`. `None`: it is for another namespace.
-pub(crate) fn broadcast(payload: &Bytes, namespace: &str) -> Result<Option<Message>, Malformed> {
+/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, number]`. `None`: it is for another namespace, or `own`,
+/// which is told by its first bytes, as every server hears all that it publishes.
+pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Result<Option<Message>, Malformed> {
     check_size(payload)?;
     let mut reader = Reader::shared(payload);
     let elements = reader.array_len()?;
@@ -49,6 +50,9 @@ pub(crate) fn broadcast(payload: &Bytes, namespace: &str) -> Result<Option<Messa
             None
         }
     };
+    if sender.as_ref() == Some(own) {
+        return Ok(None);
+    }
     let Some(data) = packet(&mut reader, namespace)? else { return Ok(None) };
     let options = Options::read(&mut reader)?;
     let mut number = None;

@@ -41,7 +41,11 @@ pub(crate) fn encode(
             let mut payload = Vec::new();
             let numbered = message.number.is_some();
             let mut writer = Writer::new(&mut payload);
-            writer.array(3 + usize::from(numbered)).str(sender);
+            writer.array(3 + usize::from(numbered));
+            match &message.sender {
+                Some(sender) => writer.str(sender.as_str()),
+                None => writer.nil(),
+            };
             write_packet(&mut payload, data, namespace)?;
             write_options(&mut payload, target, &flags(*volatile, *compress), sender == EMITTER);
             if let Some(number) = message.number {

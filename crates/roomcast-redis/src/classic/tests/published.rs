@@ -97,7 +97,7 @@ fn check(name: &str, published: &Published, prefix: &str, specific: bool) -> boo
 fn decode_on(prefix: &Prefix, namespace: &str, channel: &str, payload: &[u8]) -> Message {
     let payload = Bytes::copy_from_slice(payload);
     let read = if channel.starts_with(&prefix.broadcast(namespace)) {
-        decode::broadcast(&payload, namespace).unwrap()
+        decode::broadcast(&payload, namespace, &"nobody".into()).unwrap()
     } else if channel == prefix.request(namespace) {
         decode::request(&payload, namespace).unwrap()
     } else {

@@ -39,7 +39,10 @@ async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message])
             Told(&heard)
         );
     }
-    stage.fence(0, namespace, Target::everyone()).await?;
+    // A broadcast is for sockets; among the servers themselves a broker need not carry one.
+    if namespace != SERVERS {
+        stage.fence(0, namespace, Target::everyone()).await?;
+    }
     stage.close(1, namespace).await
 }
 

@@ -1,0 +1,315 @@
+//! Servers of one process over a real Redis: the contracts of the adapter and of the broker, order, names, the emitter.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, where a failure is a panic.
+
+#[path = "common/fault_proxy.rs"]
+#[allow(dead_code)]
+mod fault_proxy;
+#[path = "common/redis_process.rs"]
+#[allow(dead_code)]
+mod redis_process;
+
+use fault_proxy::{FaultProxy, Which};
+use redis_process::RedisProcess;
+use roomcast_adapter::cluster::{Body, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Losses, Message};
+use roomcast_adapter::testkit::{
+    Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
+};
+use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, Room, ServerEvent, Target, Wakes};
+use roomcast_protocol::{Args, Packet, SocketId};
+use roomcast_redis::{ClassicBroker, ClassicOptions};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
+
+/// A prefix that no other cluster on the same Redis has.
+fn key() -> String {
+    format!("cluster{}", CLUSTERS.fetch_add(1, Ordering::Relaxed))
+}
+
+fn broker(redis: &RedisProcess, key: &str, specific: bool) -> Arc<ClassicBroker> {
+    broker_at(&redis.url(), key, specific)
+}
+
+fn broker_at(url: &str, key: &str, specific: bool) -> Arc<ClassicBroker> {
+    let mut options = ClassicOptions::default();
+    options.key = key.to_owned();
+    options.publish_on_specific_response_channel = specific;
+    ClassicBroker::new(url.parse().unwrap(), options)
+}
+
+/// What the dialect cannot carry: the question for ids is one of old servers, and excepts nobody.
+fn dialect() -> Dialect {
+    let arrives = |message: Message| Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. }));
+    Dialect { arrives, echo: false }
+}
+
+fn contract_cluster(redis: &RedisProcess, servers: usize) -> Cluster {
+    let key = key();
+    // Servers with the option and without it understand one another.
+    Cluster::new(servers, |number, context| {
+        Servers::new(broker(redis, &key, number == 1), ClusterOptions::default()).adapter(context)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_keep_the_contract() {
+    let redis = RedisProcess::start().await;
+    adapter_contract(async || contract_cluster(&redis, 2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_keep_the_contract() {
+    let redis = RedisProcess::start().await;
+    adapter_contract(async || contract_cluster(&redis, 3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_keeps_the_contract() {
+    let redis = RedisProcess::start().await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    for specific in [false, true] {
+        broker_contract(async |count| {
+            let (key, mut brokers, mut proxies) = (key(), Vec::new(), Vec::new());
+            for _ in 0..count {
+                let proxy = Arc::new(FaultProxy::start(redis.port).await);
+                brokers.push(broker_at(&proxy.url(), &key, specific));
+                proxies.push(proxy);
+            }
+            let brokers = Brokers::new(brokers).dialect(dialect()).cut_off(move |number, cut| {
+                let proxy = &proxies[number];
+                if cut {
+                    proxy.blackhole();
+                } else {
+                    proxy.pass();
+                }
+                proxy.cut(Which::All);
+                std::future::ready(())
+            });
+            let connection = connection.clone();
+            brokers.inject(move |namespace, bytes| {
+                let (mut connection, channel) = (connection.clone(), format!("{key}#{namespace}#"));
+                async move {
+                    let sent = redis::cmd("PUBLISH").arg(channel).arg(bytes).query_async::<()>(&mut connection).await;
+                    sent.unwrap();
+                }
+            })
+        })
+        .await;
+    }
+}
+
+/// A server's part of a namespace.
+struct Server {
+    servers: Servers,
+    adapter: Arc<ClusterAdapter>,
+    events: mpsc::Receiver<ServerEvent>,
+}
+
+fn server(broker: Arc<ClassicBroker>, namespace: &str) -> Server {
+    open(&Servers::new(broker, ClusterOptions::default()), namespace)
+}
+
+fn open(servers: &Servers, namespace: &str) -> Server {
+    let (server_events, events) = mpsc::channel(64);
+    let adapter = servers.adapter(AdapterContext { namespace: namespace.into(), server_events });
+    Server { servers: servers.clone(), adapter, events }
+}
+
+impl Server {
+    async fn counts(&self, expected: usize) {
+        // `eventually` takes what need not be awaited, so the count is asked for as often as it takes.
+        for _ in 0..1_000 {
+            let count = self.adapter.server_count().await;
+            if count.is_complete() && count.value == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{expected} servers were never counted");
+    }
+
+    fn emit(&self, target: &Target, name: &str) {
+        self.adapter.apply(target, Action::emit(&Args::event(name, &()).unwrap())).unwrap();
+    }
+
+    fn socket(&self, rooms: &[&str]) -> (SocketId, Arc<FakeRecipient>) {
+        let (id, recipient) = (SocketId::random().unwrap(), FakeRecipient::new());
+        self.adapter.insert(id, recipient.clone()).unwrap();
+        let rooms: Vec<Room> = rooms.iter().map(|room| Room::from(*room)).collect();
+        drop(self.adapter.join(id, &rooms).unwrap());
+        (id, recipient)
+    }
+}
+
+const PUBLISHERS: usize = 10;
+const MESSAGES: usize = 10_000;
+
+/// Messages that may be on their way at once.
+const AHEAD: usize = 5_000;
+
+/// The last number of each publisher, and the first that was out of order.
+#[derive(Debug, Default)]
+struct InOrder {
+    seen: Mutex<([usize; PUBLISHERS], Option<(usize, usize)>)>,
+    count: AtomicUsize,
+}
+
+impl Recipient for InOrder {
+    fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
+        let text = packet.text().unwrap().strip_prefix("42/order,").unwrap();
+        let (_, publisher, number): (String, usize, usize) = serde_json::from_str(text).unwrap();
+        self.count.fetch_add(1, Ordering::Relaxed);
+        let (last, wrong) = &mut *self.seen.lock().unwrap();
+        if last[publisher] + 1 != number {
+            wrong.get_or_insert((publisher, number));
+        }
+        last[publisher] = number;
+    }
+
+    fn disconnect(&self, _: bool) {}
+
+    fn details(&self) -> Details {
+        Details::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
+    let redis = RedisProcess::start().await;
+    let [one, other] = [(); 2].map(|()| server(broker(&redis, "order", false), "/order"));
+    one.counts(2).await;
+    let (here, there) = (Arc::new(InOrder::default()), Arc::new(InOrder::default()));
+    one.adapter.insert(SocketId::random().unwrap(), here.clone()).unwrap();
+    other.adapter.insert(SocketId::random().unwrap(), there.clone()).unwrap();
+    let publish = |publisher: usize| {
+        let (adapter, here, there) = (one.adapter.clone(), here.clone(), there.clone());
+        async move {
+            for number in 1..=MESSAGES {
+                // The queue is bounded and drops what is too much, and so is Redis' patience with a slow subscriber.
+                while here.count.load(Ordering::Relaxed) > there.count.load(Ordering::Relaxed) + AHEAD {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                let data = Args::event("n", &(publisher, number)).unwrap();
+                adapter.apply(&Target::everyone(), Action::emit(&data)).unwrap();
+            }
+        }
+    };
+    let tasks: Vec<_> = (0..PUBLISHERS).map(|publisher| tokio::spawn(publish(publisher))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let complete = || there.seen.lock().unwrap().0 == [MESSAGES; PUBLISHERS];
+    let all = eventually(complete).await;
+    let losses = [&one, &other].map(|server| server.servers.losses());
+    assert!(all, "{:?} of {MESSAGES} each, {losses:?}", there.seen.lock().unwrap());
+    for (at, recipient) in [&here, &there].iter().enumerate() {
+        let wrong = recipient.seen.lock().unwrap().1;
+        assert_eq!(wrong, None, "publisher and number out of order at server {at}, {losses:?}");
+    }
+    assert_eq!(other.servers.losses(), Losses::default());
+}
+
+/// Names that begin with one another, hold what patterns are made of, and look like a room's channel: a broadcast to the room
+/// `b` of `/a` has the channel of a broadcast in `/a#b`.
+const NAMES: [&str; 5] = ["/a", "/a#b", "/*", "/[a-z]", r"/a\*"];
+const ROOMS: [&str; 3] = ["x#", "b", "*"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_message_comes_once_where_it_belongs() {
+    let redis = RedisProcess::start().await;
+    let clusters = [(); 2].map(|()| Servers::new(broker(&redis, "names", false), ClusterOptions::default()));
+    let servers = clusters.each_ref().map(|cluster| NAMES.map(|name| open(cluster, name)));
+    for server in servers.iter().flatten() {
+        server.counts(2).await;
+    }
+    let sockets = servers.each_ref().map(|all| all.each_ref().map(|server| ROOMS.map(|room| server.socket(&[room]).1)));
+    for (from, all) in servers.iter().enumerate() {
+        for (server, name) in all.iter().zip(NAMES) {
+            for room in ROOMS {
+                server.emit(&Target::room(room), &format!("{from} {name} to {room}"));
+            }
+            server.emit(&Target::everyone(), &format!("{from} {name} to all"));
+        }
+    }
+    for (at, all) in sockets.iter().enumerate() {
+        for (sockets, name) in all.iter().zip(NAMES) {
+            for (socket, room) in sockets.iter().zip(ROOMS) {
+                let names = |socket: &FakeRecipient| -> BTreeMap<String, usize> {
+                    let mut names = BTreeMap::new();
+                    for event in socket.events() {
+                        assert_eq!(event.namespace, name);
+                        *names.entry(event.name).or_default() += 1;
+                    }
+                    names
+                };
+                let expected: BTreeMap<String, usize> = [0, 1]
+                    .iter()
+                    .flat_map(|from| [format!("{from} {name} to {room}"), format!("{from} {name} to all")])
+                    .map(|event| (event, 1))
+                    .collect();
+                let came = eventually(|| names(socket).len() >= expected.len()).await;
+                assert!(came, "{:?} came to {room} of {name} at server {at}", names(socket));
+            }
+        }
+    }
+    // What comes too much may come later than the rest, but not later than what is published after it.
+    for (server, name) in servers.iter().flat_map(|all| all.iter().zip(NAMES)) {
+        server.emit(&Target::everyone(), &format!("{name} last"));
+    }
+    for (sockets, name) in sockets.iter().flat_map(|all| all.iter().zip(NAMES)) {
+        for socket in sockets {
+            let last = || socket.events().iter().filter(|event| event.name == format!("{name} last")).count() == 2;
+            assert!(eventually(last).await, "the last of {name}");
+            assert_eq!(socket.events().len(), 6, "{:?}", socket.events());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emitter_reaches_all_servers_and_is_none() {
+    let redis = RedisProcess::start().await;
+    let [mut one, mut other] = [(); 2].map(|()| server(broker(&redis, "emitter", false), "/chat"));
+    one.counts(2).await;
+    let emitter = Emitter::new(broker(&redis, "emitter", false)).of("chat");
+    let (near, far) = (one.socket(&["lobby"]), other.socket(&["lobby"]));
+    let (outside, left_out) = (one.socket(&[]), other.socket(&["lobby", "quiet"]));
+
+    emitter.clone().to("lobby").except("quiet").emit("hello", &("world", 1)).await.unwrap();
+    emitter.clone().to("lobby").except("quiet").sockets_join(&[Room::from("joined")]).await.unwrap();
+    emitter.clone().to("joined").emit("joined", &()).await.unwrap();
+    emitter.clone().to("joined").sockets_leave(&[Room::from("lobby")]).await.unwrap();
+    emitter.clone().emit("all", &()).await.unwrap();
+    let names = |socket: &(SocketId, Arc<FakeRecipient>)| -> Vec<String> {
+        socket.1.events().into_iter().map(|event| event.name).collect()
+    };
+    for socket in [&near, &far, &outside, &left_out] {
+        assert!(eventually(|| names(socket).contains(&"all".to_owned())).await);
+    }
+    assert_eq!((names(&near), names(&far)), (vec!["hello".into(), "joined".into(), "all".into()], names(&near)));
+    assert_eq!((names(&outside), names(&left_out)), (vec!["all".into()], vec!["all".into()]));
+    let rooms = |server: &Server, socket: &(SocketId, Arc<FakeRecipient>)| {
+        let mut rooms = server.adapter.rooms_of(socket.0);
+        rooms.retain(|room| **room != *socket.0.as_str());
+        rooms
+    };
+    assert_eq!((rooms(&one, &near), rooms(&other, &far)), (vec![Room::from("joined")], vec![Room::from("joined")]));
+
+    emitter.server_side_emit("told", &("data", 2)).await.unwrap();
+    for server in [&mut one, &mut other] {
+        let event = server.events.recv().await.unwrap();
+        assert_eq!(event.data, Args::event("told", &("data", 2)).unwrap());
+        assert!(event.reply.is_none());
+    }
+    emitter.clone().to("joined").disconnect_sockets(true).await.unwrap();
+    for socket in [&near, &far] {
+        assert!(eventually(|| socket.1.disconnects() == [true]).await);
+    }
+    assert!(outside.1.disconnects().is_empty() && left_out.1.disconnects().is_empty());
+    one.counts(2).await;
+}
