@@ -36,7 +36,7 @@ pub enum RedisError {
     Auth(String),
     /// The user may not do this.
     #[error(
-        "Redis forbids the command or channel: {0}; the user needs PUBLISH, SUBSCRIBE, PSUBSCRIBE, PUBSUB, CLIENT and the channels of the key prefix (ACL: +@pubsub +client &socket.io*)"
+        "Redis forbids the command or channel: {0}; the user needs PUBLISH, SUBSCRIBE, PSUBSCRIBE, PUBSUB and the channels of the key prefix (ACL: +@pubsub +client &socket.io* and, as Redis compares patterns letter by letter, &socket.io#/#* for each namespace; or &*)"
     )]
     Permission(String),
     /// The Redis Cluster is down.

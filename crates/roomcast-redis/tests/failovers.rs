@@ -1,6 +1,8 @@
 //! What happens when the Redis server in use is replaced: by Sentinels, and in a Redis Cluster. As in `faults.rs` two servers
 //! talk all the time, and the same must hold.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
+
 #[path = "common/fault_stage.rs"]
 #[allow(dead_code)]
 mod fault_stage;

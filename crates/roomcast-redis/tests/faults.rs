@@ -3,6 +3,8 @@
 //! In each test local delivery is complete and in order all the time, remote traffic resumes, what was lost between the
 //! servers is what they count, and no socket gets a message twice or out of order.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
+
 #[path = "common/fault_proxy.rs"]
 #[allow(dead_code)]
 mod fault_proxy;

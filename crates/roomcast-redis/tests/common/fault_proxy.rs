@@ -124,13 +124,17 @@ impl FaultProxy {
             Which::Subscriber => connection.subscribes,
             Which::Publisher => connection.publishes,
         });
+        let mut changed = 0;
         // Those whose tasks have ended are not there any more.
-        let living = meant.filter(|connection| connection.flow.receiver_count() > 0);
-        living
-            .map(|connection| {
-                connection.flow.send_modify(|flow| *flow = if *flow == Flow::Cut { Flow::Cut } else { change(*flow) })
-            })
-            .count()
+        for connection in meant.filter(|connection| connection.flow.receiver_count() > 0) {
+            connection.flow.send_modify(|flow| {
+                if *flow != Flow::Cut {
+                    *flow = change(*flow);
+                }
+            });
+            changed += 1;
+        }
+        changed
     }
 }
 

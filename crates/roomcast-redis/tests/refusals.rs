@@ -1,0 +1,291 @@
+//! What happens when Redis answers and does not let us: wrong password, missing rights, loading, a replica. The error says what
+//! to do, the log too; attempts are few; once it is put right, all works without a restart.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
+
+#[path = "common/fault_proxy.rs"]
+#[allow(dead_code)]
+mod fault_proxy;
+#[path = "common/fault_stage.rs"]
+#[allow(dead_code)]
+mod fault_stage;
+#[path = "common/redis_process.rs"]
+#[allow(dead_code)]
+mod redis_process;
+
+use fault_proxy::FaultProxy;
+use fault_stage::{PATIENCE, Talk, must_become, pass};
+use parking_lot::Mutex;
+use redis_process::RedisProcess;
+use roomcast_adapter::Target;
+use roomcast_adapter::cluster::{Body, Broker, ClusterOptions, Inbox, Message, Outgoing};
+use roomcast_protocol::Args;
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// The rights that the documentation asks for, with the channels of one namespace.
+const RIGHTS: &str = "resetchannels &socket.io* &socket.io#/#* -@all +@pubsub +client +ping +role +cluster";
+
+/// How long attempts are counted.
+const WATCHED: Duration = Duration::from_secs(2);
+
+/// Connections that two servers may make in that time while Redis refuses: each has two that pause 0.1, 0.2, 0.4, 0.8 s, a
+/// quarter less by chance. Those that tried ten times a second would make 80.
+const FEW: usize = 28;
+
+/// The same while Redis will be there soon: each pauses for 150 ms at least.
+const SOON: usize = 4 * 14 + 8;
+
+fn broker(url: &str) -> Arc<ClassicBroker> {
+    ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default())
+}
+
+/// Everything that was logged by this test's process.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log() -> Log {
+    static LOG: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
+    let log = LOG.get_or_init(|| {
+        let log = Log::default();
+        let writer = log.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
+        log
+    });
+    log.clone()
+}
+
+impl Log {
+    fn has(&self, text: &str) -> bool {
+        String::from_utf8_lossy(&self.0.lock()).contains(text)
+    }
+}
+
+/// Talks through a proxy that counts, until attempts were watched. Messages reach the sockets of their own server meanwhile.
+async fn refused(port: u16, credentials: &str, few: usize) -> (Talk, FaultProxy) {
+    let proxy = FaultProxy::start(port).await;
+    let url = proxy.url().replace("redis://", &format!("redis://{credentials}"));
+    let talk = Talk::unacquainted([&url, &url], &ClusterOptions::default());
+    pass(WATCHED).await;
+    let attempts = proxy.accepted();
+    println!("{attempts} attempts in {WATCHED:?}");
+    assert!((4..=few).contains(&attempts), "{attempts} attempts in {WATCHED:?}");
+    for server in &talk.servers {
+        let (heard, emitted) = (server.heard(server).len() as u64, server.emitted());
+        assert!(heard > 50 && heard + 1 >= emitted, "local delivery waits for Redis: {heard} of {emitted}");
+    }
+    (talk, proxy)
+}
+
+/// It was put right: all comes back.
+async fn must_come_back(talk: Talk) {
+    talk.resumes(Instant::now()).await;
+    for server in &talk.servers {
+        must_become("the servers know one another", || server.cluster.servers().len() == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password() {
+    let log = log();
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>("ACL SETUSER chat on >right ~* &* +@all").await;
+    for credentials in ["chat:wrong@", "nobody:wrong@"] {
+        let error = broker(&redis.url().replace("://", &format!("://{credentials}"))).check().await.unwrap_err();
+        assert!(matches!(error, RedisError::Auth(_)), "{error:?}");
+        assert!(error.to_string().contains("REDIS_URL") && !error.to_string().contains("wrong@"), "{error}");
+    }
+    let (talk, _proxy) = refused(redis.port, "chat:wrong@", FEW).await;
+    assert!(log.has("Redis refuses user or password") && log.has("check REDIS_URL"));
+    redis.ask::<()>("ACL SETUSER chat >wrong").await;
+    must_come_back(talk).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_password_where_one_is_needed() {
+    let redis = RedisProcess::start_with(&["--requirepass", "secret"]).await;
+    let error = broker(&redis.url()).check().await.unwrap_err();
+    assert!(matches!(error, RedisError::Auth(_)), "{error:?}");
+    broker(&redis.url().replace("://", "://:secret@")).check().await.unwrap();
+    let (_talk, _proxy) = refused(redis.port, "", FEW).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_that_are_documented_suffice() {
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
+    let url = redis.url().replace("://", "://chat:right@");
+    let talk = Talk::begin([&url, &url]).await;
+    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
+    // Longer than a ping takes to come.
+    pass(Duration::from_secs(4)).await;
+    let connects: String = redis.ask("INFO stats").await;
+    let figures = talk.end(Duration::ZERO).await;
+    assert!(figures.iter().all(|figures| figures.lost == 0), "{figures:?}\n{connects}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_lesser_rights_it_works_too() {
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>("ACL SETUSER chat on >right resetchannels &socket.io* &socket.io#/#* -@all +@pubsub").await;
+    let url = redis.url().replace("://", "://chat:right@");
+    let talk = Talk::begin([&url, &url]).await;
+    pass(Duration::from_secs(4)).await;
+    let figures = talk.end(Duration::ZERO).await;
+    assert!(figures.iter().all(|figures| figures.lost == 0), "{figures:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_subscribe() {
+    missing_right("-psubscribe").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_publish() {
+    missing_right("-publish").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_channels() {
+    missing_right("resetchannels").await;
+}
+
+async fn missing_right(taken: &str) {
+    let log = log();
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
+    redis.ask::<()>(&format!("ACL SETUSER chat {taken}")).await;
+    let (talk, _proxy) = refused(redis.port, "chat:right@", FEW).await;
+    assert!(log.has("the user needs PUBLISH, SUBSCRIBE, PSUBSCRIBE"));
+    redis.ask::<()>(&format!("ACL SETUSER chat {RIGHTS}")).await;
+    must_come_back(talk).await;
+}
+
+/// Hears what a namespace gets.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Body>>);
+
+impl Inbox for Heard {
+    fn wants(&self, _: &str) -> bool {
+        true
+    }
+
+    fn receive(&self, message: Message) {
+        self.0.lock().push(message.body);
+    }
+
+    fn malformed(&self, error: &str) {
+        panic!("{error}");
+    }
+
+    fn connected(&self) {
+        self.0.lock().push(Body::Goodbye);
+    }
+
+    fn lost(&self) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_is_denied_does_not_hold_up_the_others() {
+    let log = log();
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>("ACL SETUSER chat on >right resetchannels &socket.io#/# -@all +@pubsub").await;
+    let (listening, heard) = (broker(&redis.url()), Arc::<Heard>::default());
+    listening.open(&"/".into(), &"listener".into(), heard.clone());
+    must_become("it hears", || !heard.0.lock().is_empty()).await;
+    let message = |number: u8, target: Target| {
+        let data = Args::event("number", &number).unwrap();
+        let body = Body::Broadcast { data, target, volatile: false, compress: true };
+        Outgoing {
+            namespace: "/".into(),
+            message: Message { sender: Some("chat".into()), to: None, number: None, body },
+        }
+    };
+    let batch = [message(1, Target::everyone()), message(2, Target::room("denied")), message(3, Target::everyone())];
+    let limited = broker(&redis.url().replace("://", "://chat:right@"));
+    limited.publish(&batch).await.unwrap();
+    must_become("the others come", || heard.0.lock().len() == 3).await;
+    assert_eq!(heard.0.lock()[1..], [batch[0].message.body.clone(), batch[2].message.body.clone()]);
+    assert!(log.has("messages for the other servers are lost"));
+    // Where everything is denied, nothing went out.
+    let error = limited.publish(&batch[1..2]).await.unwrap_err();
+    assert_eq!((error.sent, error.permanent), (0, false));
+}
+
+/// A Redis that has one answer to everything.
+async fn answering(answer: &'static str) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut buffer = [0; 4_096];
+                while let Ok(read @ 1..) = connection.read(&mut buffer).await {
+                    // Each command begins with the number of its words.
+                    let commands = buffer[..read].iter().filter(|byte| **byte == b'*').count();
+                    if connection.write_all(answer.repeat(commands).as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_refusals_are_told_apart() {
+    type Is = fn(&RedisError) -> bool;
+    let table: [(&str, Is); 9] = [
+        ("-LOADING Redis is loading the dataset in memory\r\n", |it| matches!(it, RedisError::Loading)),
+        ("-READONLY You can't write against a read only replica.\r\n", |it| matches!(it, RedisError::NotPrimary)),
+        ("-MASTERDOWN Link with MASTER is down\r\n", |it| matches!(it, RedisError::NotPrimary)),
+        ("-NOAUTH Authentication required.\r\n", |it| matches!(it, RedisError::Auth(_))),
+        ("-WRONGPASS invalid username-password pair\r\n", |it| matches!(it, RedisError::Auth(_))),
+        ("-NOPERM this user has no permissions\r\n", |it| matches!(it, RedisError::Permission(_))),
+        ("-CLUSTERDOWN The cluster is down\r\n", |it| matches!(it, RedisError::ClusterDown(_))),
+        ("-MOVED 1 127.0.0.1:1\r\n", |it| matches!(it, RedisError::ClusterDown(_))),
+        ("-ERR max number of clients reached\r\n", |it| matches!(it, RedisError::Other(_))),
+    ];
+    for (answer, is) in table {
+        let error = broker(&format!("redis://127.0.0.1:{}", answering(answer).await)).check().await.unwrap_err();
+        assert!(is(&error), "{answer}: {error:?}");
+    }
+    let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let error = broker(&format!("redis://{nobody}")).check().await.unwrap_err();
+    assert!(matches!(error, RedisError::Unreachable(_)), "{error:?}");
+    let silent = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("redis://{}", silent.local_addr().unwrap());
+    let error = tokio::time::timeout(PATIENCE, broker(&url).check()).await.unwrap().unwrap_err();
+    assert_eq!(error, RedisError::Timeout);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loading_is_asked_again_soon_and_not_all_the_time() {
+    let port = answering("-LOADING Redis is loading the dataset in memory\r\n").await;
+    refused(port, "", SOON).await;
+    let port = answering("-READONLY You can't write against a read only replica.\r\n").await;
+    refused(port, "", SOON).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_knows_is_not_asked_all_the_time() {
+    let port = answering("-ERR max number of clients reached\r\n").await;
+    refused(port, "", FEW).await;
+}
