@@ -1,0 +1,56 @@
+// What servers tell and ask one another: events of their own, rooms, how many they are.
+
+import assert from "node:assert/strict";
+import { fromEach, heard, split } from "./context.mjs";
+
+// What JSON.stringify makes of a Buffer: the classic adapter's requests are JSON.
+const asJson = (value) => JSON.parse(JSON.stringify(value));
+
+export default [
+  fromEach("server-side-emit reaches every other server once", async (t, first) => {
+    const clients = await t.crowd();
+    const [caller, others] = split(clients, first);
+    const args = [1, "é 😀", { a: [null, 1.5] }, Buffer.from([1, 2])];
+    await caller.result("server-side-emit", { event: "told é", args });
+    for (const client of others) {
+      assert.deepEqual(await client.next("server-event"), [client.server.name, "told é", ...args.map(asJson)]);
+    }
+    assert.deepEqual((await heard(caller, clients, "server-event")).flat(), []);
+    assert.deepEqual((await heard(caller, clients, "told é")).flat(), []);
+  }),
+
+  fromEach("server-side-emit is for one namespace", async (t, first) => {
+    const [here, there] = [await t.crowd(), await t.crowd()];
+    const [caller, others] = split(here, first);
+    await caller.result("server-side-emit", { event: "told", args: [] });
+    for (const client of others) assert.deepEqual(await client.next("server-event"), [client.server.name, "told"]);
+    assert.deepEqual((await heard(there[first], there, "server-event")).flat(), []);
+  }),
+
+  fromEach("server-side-emit-with-ack: the answer of every other server", async (t, first) => {
+    const clients = await t.crowd();
+    const [caller, others] = split(clients, first);
+    for (const args of [[], ["é 😀", { deep: [1] }]]) {
+      const answers = await caller.result("server-side-emit-with-ack", { event: "asked", args });
+      assert.deepEqual(answers.toSorted(), others.map(({ server }) => server.name).toSorted());
+    }
+    assert.deepEqual((await heard(caller, clients, "server-event")).flat(), []);
+  }),
+
+  fromEach("all-rooms are those of all servers", async (t, first) => {
+    const clients = await t.crowd();
+    const names = ["common", "é 😀", "x#", "42"];
+    for (const client of clients) await client.join(...names, `of ${client.server.name}`);
+    const own = clients.flatMap(({ id, server }) => [id, `of ${server.name}`]);
+    assert.deepEqual(await clients[first].result("all-rooms"), [...names, ...own].toSorted());
+  }),
+
+  fromEach("server-count", async (t, first) => {
+    const clients = await t.crowd();
+    assert.equal(await clients[first].result("server-count"), t.servers.length);
+    const alone = await t.connect(t.servers[first], { nsp: t.namespace() });
+    assert.equal(await alone.result("server-count"), 1, "a namespace that no other server has");
+    assert.deepEqual((await alone.result("fetch-sockets")).map(({ id }) => id), [alone.id]);
+    assert.deepEqual(await alone.result("server-side-emit-with-ack", { event: "asked", args: [] }), []);
+  }),
+];

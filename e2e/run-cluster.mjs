@@ -1,0 +1,106 @@
+// Runs the cluster scenarios: node run-cluster.mjs [--mix roomcast,twin,twin]... [--only PATTERN] [--requests N]
+// [--restarts N] [--bail]. Servers of the kinds named share a Redis of this run's own. Exits with 0 only if all passed.
+// ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER name the built examples `conformance` and `emitter`; without them cargo builds.
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { ClusterContext } from "./cluster/context.mjs";
+import scenarios from "./cluster/index.mjs";
+import { startRedis } from "./cluster/redis.mjs";
+import { ServerProcess } from "./lib/server.mjs";
+import { within } from "./lib/wait.mjs";
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+const { values: options } = parseArgs({
+  options: {
+    mix: { type: "string", multiple: true, default: ["roomcast,twin,twin", "roomcast,roomcast,twin"] },
+    only: { type: "string", default: "" },
+    requests: { type: "string", default: "200" },
+    restarts: { type: "string", default: "3" },
+    bail: { type: "boolean", default: false },
+  },
+});
+const only = new RegExp(options.only, "i");
+const settings = {
+  requests: Number(options.requests),
+  restarts: Number(options.restarts),
+  emitter: built("ROOMCAST_EMITTER", "roomcast-redis", "emitter"),
+};
+const commands = {
+  twin: `"${process.execPath}" "${join(here, "reference-server.mjs")}"`,
+  roomcast: `"${built("ROOMCAST_CONFORMANCE", "roomcast", "conformance")}"`,
+};
+
+// A promise that nobody waits for any more, such as one of several that failed together, is no reason to stop.
+const strays = [];
+process.on("unhandledRejection", (error) => strays.push(error));
+
+const counts = { passed: 0, failed: 0 };
+const redis = await startRedis();
+for (const mix of options.mix) {
+  if (options.bail && counts.failed > 0) break;
+  await runMix(mix.split(","));
+}
+redis.stop();
+console.log(`${counts.passed} passed, ${counts.failed} failed`);
+process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
+
+// The path of a built example.
+function built(variable, crate, example) {
+  if (process.env[variable]) return process.env[variable];
+  const root = join(here, "..");
+  const build = ["build", "--release", "--quiet", "-p", crate, "--example", example];
+  if (spawnSync("cargo", build, { cwd: root, stdio: ["ignore", 2, 2] }).status !== 0) {
+    throw new Error(`the example ${example} of ${crate} does not build`);
+  }
+  const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
+  const path = join(target, "release", "examples", example);
+  if (!existsSync(path)) throw new Error(`${path} is not there; ${variable} may name it`);
+  return path;
+}
+
+async function runMix(kinds) {
+  const name = kinds.join(" + ");
+  const servers = kinds.map((kind, position) => {
+    if (!commands[kind]) throw new Error(`${kind} is no kind of server: ${Object.keys(commands).join(", ")}`);
+    const server = `${kind}${position + 1}`;
+    const env = { ADAPTER: "classic", REDIS_URL: redis.url, SERVER_NAME: server };
+    return Object.assign(new ServerProcess(commands[kind], env), { kind, name: server });
+  });
+  await Promise.all(servers.map((server) => server.start()));
+  const chosen = scenarios.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
+  for (const scenario of chosen) {
+    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario));
+    if (options.bail && counts.failed > 0) break;
+  }
+  for (const server of servers) {
+    const failure = await server.end().then(({ code }) => code !== 0 && new Error(`it ended with ${code}`), (error) => error);
+    if (failure) report(`${name}: ${server.name} ends after SIGTERM`, failure);
+  }
+}
+
+async function runScenario(servers, { run, ms }) {
+  const context = new ClusterContext(servers, redis, settings);
+  strays.length = 0;
+  try {
+    for (const server of servers) if (!server.alive) await server.start();
+    await within(run(context), "the end of the scenario", ms);
+    for (const server of servers) if (!server.alive) throw new Error(`${server.name} died\n${server.log}`);
+    if (strays.length > 0) throw strays[0];
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(String(error));
+  } finally {
+    context.close();
+  }
+}
+
+function report(title, failure) {
+  counts[failure ? "failed" : "passed"] += 1;
+  console.log(`${failure ? "FAIL" : "ok  "} ${title}`);
+  if (failure) console.log((failure.stack ?? failure.message).replace(/^/gm, "     "));
+}
