@@ -170,23 +170,23 @@ impl Shared {
             let _ = socket.set_nodelay(true);
             let _ = socket.set_zero_linger();
         }
-        let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
         let sniffed = |bytes: &[u8]| self.sniff(number, bytes);
         let mut cut = flow.clone();
         tokio::select! {
-            _ = self.pump(from_client, to_server, flow.clone(), sniffed) => {}
-            _ = self.pump(from_server, to_client, flow.clone(), |_| {}) => {}
+            _ = self.pump(&mut from_client, &mut to_server, flow.clone(), sniffed) => {}
+            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), |_| {}) => {}
             _ = cut.wait_for(|flow| *flow == Flow::Cut) => {}
         }
-        // An end is passed on only where anything is: both sockets close with the task.
+        // An end is passed on only where anything is. Until then the sockets stay: Redis must believe in a half-open connection.
         let _ = flow.wait_for(|flow| matches!(flow, Flow::Pass | Flow::Cut)).await;
     }
 
     async fn pump(
         &self,
-        mut from: OwnedReadHalf,
-        mut to: OwnedWriteHalf,
+        from: &mut OwnedReadHalf,
+        to: &mut OwnedWriteHalf,
         mut flow: watch::Receiver<Flow>,
         look: impl Fn(&[u8]),
     ) -> io::Result<()> {
