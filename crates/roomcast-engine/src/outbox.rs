@@ -61,9 +61,11 @@ impl Outbox {
     }
 
     /// Packets that were taken could not leave: they come first again.
-    pub(crate) fn put_back(&mut self, batch: impl DoubleEndedIterator<Item = Arc<Packet>>) {
-        if let Some(first) = self.first.take() {
-            self.rest.push_front(first);
+    pub(crate) fn put_back(&mut self, mut batch: impl DoubleEndedIterator<Item = Arc<Packet>>) {
+        // Most writes take all: then nothing is moved, and no storage is needed for what came meanwhile.
+        let Some(first) = batch.next() else { return };
+        if let Some(waiting) = self.first.replace(first) {
+            self.rest.push_front(waiting);
         }
         for packet in batch.rev() {
             self.rest.push_front(packet);

@@ -288,9 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         };
         let config = &connection.sessions().config;
         match step {
-            Probe::Reply
-                if probing.outbox.push(&reply, config.max_outbox_packets, config.max_outbox_bytes).is_ok() =>
-            {
+            Probe::Reply if probing.outbox.push(&reply, config.max_outbox_packets, config.max_outbox_bytes).is_ok() => {
                 None
             }
             // A probe that does not read its answers is given up as well.

@@ -154,9 +154,11 @@ const MESSAGES: usize = 10_000;
 const AHEAD: usize = 5_000;
 
 /// The last number of each publisher, and the first that was out of order.
+type Seen = ([usize; PUBLISHERS], Option<(usize, usize)>);
+
 #[derive(Debug, Default)]
 struct InOrder {
-    seen: Mutex<([usize; PUBLISHERS], Option<(usize, usize)>)>,
+    seen: Mutex<Seen>,
     count: AtomicUsize,
 }
 

@@ -25,6 +25,9 @@ use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::{mpsc, watch};
 use tower_service::Service;
 
+/// The namespace that every server has.
+const MAIN: &str = "/";
+
 /// A Socket.IO server. Cloning it is cheap; all clones are the same server.
 #[derive(Clone)]
 pub struct SocketIo {
@@ -91,15 +94,11 @@ impl SocketIo {
 
     /// The namespace of that name (its slash may be left out); it comes to be with the first call.
     pub fn of(&self, name: &str) -> Namespace {
-        let name: Arc<str> = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
-        let mut names = self.inner.names.lock();
-        if let Some(entry) = names.by_name.get_mut(&name) {
-            entry.passing = false;
-            return entry.namespace.clone();
+        if name.starts_with('/') {
+            self.inner.static_namespace(name)
+        } else {
+            self.inner.static_namespace(&format!("/{name}"))
         }
-        let namespace = self.inner.make(&name, Arc::default());
-        names.by_name.insert(name, Entry { namespace: namespace.clone(), sockets: 0, passing: false });
-        namespace
     }
 
     /// The namespaces whose names `pattern` accepts. Clients choose the names: accept few. Each is made with its first
@@ -203,8 +202,11 @@ impl SocketIo {
             let names = self.inner.names.lock();
             names.by_name.values().map(|entry| entry.namespace.clone()).collect()
         };
-        for namespace in namespaces {
-            namespace.adapter().close().await;
+        // All at once: each may wait for the cluster a moment.
+        let close = |namespace: Namespace| tokio::spawn(async move { namespace.adapter().close().await });
+        let closing: Vec<_> = namespaces.into_iter().map(close).collect();
+        for namespace in closing {
+            let _ = namespace.await;
         }
     }
 }
@@ -214,6 +216,19 @@ impl IoInner {
         let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
         let adapter = (self.adapter)(AdapterContext { namespace: name.clone(), server_events: sender });
         Namespace::new(name.clone(), self.this.clone(), self.config.clone(), handlers, adapter, receiver)
+    }
+
+    /// The namespace of that name, which stays; it is made if it is not there.
+    fn static_namespace(&self, name: &str) -> Namespace {
+        let mut names = self.names.lock();
+        if let Some(entry) = names.by_name.get_mut(name) {
+            entry.passing = false;
+            return entry.namespace.clone();
+        }
+        let name: Arc<str> = name.into();
+        let namespace = self.make(&name, Arc::default());
+        names.by_name.insert(name, Entry { namespace: namespace.clone(), sockets: 0, passing: false });
+        namespace
     }
 
     /// A client asks for a namespace; counts the socket that is to be.
@@ -227,6 +242,11 @@ impl IoInner {
             }
             names.patterns.clone()
         };
+        if name == MAIN {
+            // The main namespace is always there, as in Node; the application may only broadcast to it.
+            drop(self.static_namespace(name));
+            return self.names.lock().enter(name);
+        }
         // The pattern is the application's code, and may ask for namespaces itself.
         let matches = |(pattern, _): &&(Pattern, Arc<Handlers>)| {
             crate::task::contain("namespace pattern", || pattern(name)).unwrap_or(false)
