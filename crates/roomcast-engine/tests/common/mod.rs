@@ -26,7 +26,7 @@ use tower_service::Service;
 use wire::{Answer, Wire, request};
 
 /// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for a condition that needs no more than the server's own work to come true.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use wire::{Answer, Wire, request, upgrade};
 
 /// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for a condition that needs no more than the server's own work to come true. Works while the clock is frozen.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
