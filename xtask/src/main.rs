@@ -24,7 +24,8 @@ const HELP: &str = "\
 The repository's chores. Usage: cargo xtask <command> [arguments]
 
   setup           check for Node.js, npm, redis-server and Python; install what is missing where that is possible
-  test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, e2e, websocket
+  test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, e2e,
+                  clusters with Node servers, websocket
   ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
   tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index
   lint            cargo fmt --check and clippy with warnings as errors
