@@ -43,9 +43,9 @@ async fn measure(fault: &str) -> [Figures; 2] {
             let talk = Talk::begin([&redis.url(), &redis.url()]).await;
             pass(seconds(1.0)).await;
             if fault.ends_with("killed") {
-                redis.primary.kill()
+                redis.primary.kill();
             } else {
-                redis.primary.freeze()
+                redis.primary.freeze();
             }
             while !redis.replica.ask::<String>("INFO replication").await.contains("role:master") {
                 pass(seconds(0.01)).await;

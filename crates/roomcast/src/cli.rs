@@ -17,7 +17,7 @@ pub(crate) struct Cli {
     #[arg(long, env = "PORT", default_value_t = 3000)]
     pub(crate) port: u16,
 
-    /// Web origins that may use the server, separated by commas (such as https://app.example.com), or * for all.
+    /// Web origins that may use the server, separated by commas (such as `https://app.example.com`), or * for all.
     /// Without it pages of any origin can open WebSockets, and those of the server's own can poll
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
@@ -113,6 +113,8 @@ mod tests {
         assert_eq!(redis(&["--node-env", "production", "--adapter", "memory"]), Ok(None));
         assert!(redis(&["--node-env", "production"]).is_err_and(|error| error.contains("--adapter memory")));
         assert!(redis(&["--adapter", "redis"]).is_err());
-        assert!(redis(&["--adapter", "redis", "--redis-url", "http://h"]).is_err_and(|error| error.contains("REDIS_URL")));
+        assert!(
+            redis(&["--adapter", "redis", "--redis-url", "http://h"]).is_err_and(|error| error.contains("REDIS_URL"))
+        );
     }
 }

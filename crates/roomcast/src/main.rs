@@ -54,7 +54,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         // Browsers keep pages of other origins from reading answers, but not from opening WebSockets.
         tracing::warn!("APP_URL is not set: web pages of any origin can open WebSockets to this server");
     }
-    let origins = if origins.is_empty() { "any by WebSocket, its own by polling".to_owned() } else { origins.join(", ") };
+    let origins =
+        if origins.is_empty() { "any by WebSocket, its own by polling".to_owned() } else { origins.join(", ") };
     let version = env!("CARGO_PKG_VERSION");
     match &redis {
         Some(redis) => tracing::info!(adapter = "redis", %redis, %origins, "roomcast {version} is ready"),

@@ -6,5 +6,6 @@ mod encode;
 mod names;
 #[cfg(test)]
 mod tests;
+mod turnover;
 
 pub use broker::{ClassicBroker, ClassicOptions};
