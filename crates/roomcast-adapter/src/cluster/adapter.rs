@@ -27,12 +27,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 /// Most questions of other servers that are worked on at once; others are not answered, which is counted.
 const MAX_SERVED: usize = 1_024;
 
-/// How long a namespace that closes goes on answering what it was asked.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often it looks whether the answers went out.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
-
 /// Time that the broker has to count the servers.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -47,8 +41,6 @@ pub struct ClusterAdapter {
     served: Arc<Semaphore>,
     server_events: mpsc::Sender<ServerEvent>,
     open: AtomicBool,
-    /// Other servers' questions are answered: until the broker no longer counts us, which is after we closed.
-    hearing: AtomicBool,
 }
 
 impl ClusterAdapter {
@@ -63,7 +55,6 @@ impl ClusterAdapter {
             served: Arc::new(Semaphore::new(MAX_SERVED)),
             server_events,
             open: AtomicBool::new(true),
-            hearing: AtomicBool::new(true),
         });
         adapter.inbox.set_adapter(&adapter);
         adapter.directory().open_namespace(&adapter.namespace);
@@ -103,10 +94,6 @@ impl ClusterAdapter {
 
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_hearing(&self) -> bool {
-        self.hearing.load(Ordering::Acquire)
     }
 
     pub(super) fn requests(&self) -> &Requests {
@@ -385,20 +372,7 @@ impl Adapter for ClusterAdapter {
 
     async fn close(&self) {
         if self.open.swap(false, Ordering::AcqRel) {
-            self.cluster.0.closing.send_modify(|closing| *closing += 1);
             stop_hearing(self.cluster.clone(), self.namespace.clone()).await;
-            // The process may end next: what was asked is answered, here and in other namespaces that are being closed.
-            let answered = async {
-                let _ = self.served.acquire_many(MAX_SERVED as u32).await;
-                while self.queue().len() > 0 {
-                    tokio::time::sleep(LOOK_INTERVAL).await;
-                }
-            };
-            let _ = timeout(CLOSE_PATIENCE, answered).await;
-            self.hearing.store(false, Ordering::Release);
-            self.cluster.0.closing.send_modify(|closing| *closing -= 1);
-            let mut closing = self.cluster.0.closing.subscribe();
-            let _ = timeout(CLOSE_PATIENCE, closing.wait_for(|closing| *closing == 0)).await;
         }
     }
 }

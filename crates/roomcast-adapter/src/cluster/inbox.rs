@@ -89,7 +89,7 @@ impl Inbox for NamespaceInbox {
     }
 
     fn receive(&self, message: Message) {
-        if let Some(adapter) = self.adapter().filter(|adapter| adapter.is_hearing()) {
+        if let Some(adapter) = self.adapter().filter(|adapter| adapter.is_open()) {
             adapter.receive(message);
         }
     }

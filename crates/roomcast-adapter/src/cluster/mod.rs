@@ -28,7 +28,6 @@ use queue::Queue;
 use roomcast_protocol::SocketId;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One server's place in a cluster: its id, its queue, and the adapters of its namespaces. Cloning it is cheap.
@@ -45,8 +44,6 @@ struct ClusterInner {
     inboxes: Mutex<HashMap<Arc<str>, Weak<NamespaceInbox>>>,
     /// Two calls for one namespace must not make two adapters.
     making: Mutex<()>,
-    /// Namespaces that are being closed now.
-    closing: watch::Sender<usize>,
 }
 
 /// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
@@ -93,7 +90,6 @@ impl Cluster {
             directory,
             inboxes: Mutex::default(),
             making: Mutex::default(),
-            closing: watch::channel(0).0,
         }))
     }
 

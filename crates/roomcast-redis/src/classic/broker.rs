@@ -3,7 +3,6 @@
 use super::decode::{self, Malformed};
 use super::encode::encode;
 use super::names::Prefix;
-use super::turnover::{ANSWERS_AFTER, ASKED_WITHIN, CONFIRMATION, Leaving, answer_late, is_question};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use crate::subscriber::{Listener, Names, Subscriber};
@@ -14,13 +13,12 @@ use deadpool_redis::Connection;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, pipe};
 use roomcast_adapter::cluster::{Body, Broker, BrokerError, Inbox, Message, Outgoing, PublishError, SERVERS, ServerId};
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 /// Announcements of our own that may go out without being heard before the subscriber's connection is given up: they come
 /// every second, so a deaf connection is noticed within 6 s.
@@ -52,8 +50,6 @@ pub struct ClassicBroker {
     lane: Mutex<Option<Lane>>,
     /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
     subscriber: OnceLock<Subscriber>,
-    /// Those that are open.
-    namespaces: parking_lot::Mutex<HashMap<Arc<str>, Arc<Namespace>>>,
     /// All messages of a namespace go out on one connection and are heard on one, whatever their channel: one numbering.
     one_channel: Arc<str>,
     /// Announcements of this server that went out since one was heard.
@@ -76,7 +72,6 @@ impl ClassicBroker {
             topology: Arc::new(Topology::new(config)),
             lane: Mutex::new(None),
             subscriber: OnceLock::new(),
-            namespaces: parking_lot::Mutex::default(),
             one_channel: "*".into(),
             unheard: Arc::default(),
         })
@@ -175,38 +170,13 @@ impl Broker for ClassicBroker {
             let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
             return subscriber.add(namespace, names, Arc::new(listener));
         }
-        let listener = {
-            let mut namespaces = self.namespaces.lock();
-            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox));
-            namespaces.entry(namespace.clone()).or_insert_with(new).clone()
-        };
-        subscriber.add(namespace, listener.names(prefix), listener);
+        let listener = Namespace::new(prefix, namespace, id, inbox);
+        subscriber.add(namespace, listener.names(prefix), Arc::new(listener));
     }
 
     async fn close(&self, namespace: &str) {
-        let Some(subscriber) = self.subscriber() else { return };
-        let open = self.namespaces.lock().remove(namespace);
-        let Some(open) = open else { return subscriber.remove(namespace) };
-        open.leaving.store(true, Ordering::Release);
-        let leaving = Leaving::new(open.clone());
-        // No namespace has such a name: they begin with a slash.
-        let key = Arc::from(format!("leaving {namespace}"));
-        let names = Names { patterns: vec![self.prefix.request_pattern(namespace)], channels: Vec::new() };
-        subscriber.add(&key, names, leaving.clone());
-        let confirmed = timeout(CONFIRMATION, leaving.confirmed()).await.is_ok();
-        subscriber.remove(namespace);
-        if confirmed {
-            sleep(ASKED_WITHIN).await;
-            let questions = leaving.take();
-            subscriber.remove(&key);
-            // Those that were put off because it was new are answered by then too.
-            sleep(ANSWERS_AFTER).await;
-            // Opened again meanwhile, it has heard them itself.
-            if !self.namespaces.lock().contains_key(namespace) {
-                questions.into_iter().for_each(|question| open.inbox.receive(question));
-            }
-        } else {
-            subscriber.remove(&key);
+        if let Some(subscriber) = self.subscriber() {
+            subscriber.remove(namespace);
         }
     }
 
@@ -270,48 +240,29 @@ impl fmt::Debug for ClassicBroker {
 
 /// Hears the channels of a namespace.
 pub(super) struct Namespace {
-    pub(super) name: Arc<str>,
+    namespace: Arc<str>,
     broadcast: String,
     request: String,
-    pub(super) id: ServerId,
+    id: ServerId,
     inbox: Arc<dyn Inbox>,
-    /// Since when all of it is heard.
-    since: parking_lot::Mutex<Option<Instant>>,
-    /// It is being closed: requests come by a pattern as well.
-    leaving: AtomicBool,
-    /// The last request that came while leaving.
-    last: parking_lot::Mutex<Option<Vec<u8>>>,
 }
 
 impl Namespace {
     pub(super) fn new(prefix: &Prefix, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) -> Self {
         Self {
-            name: namespace.clone(),
+            namespace: namespace.clone(),
             broadcast: prefix.broadcast(namespace),
             request: prefix.request(namespace),
             id: id.clone(),
             inbox,
-            since: parking_lot::Mutex::default(),
-            leaving: AtomicBool::new(false),
-            last: parking_lot::Mutex::default(),
         }
-    }
-
-    /// Whether it came so lately that who asks may not have counted it.
-    fn is_new(&self) -> bool {
-        self.since.lock().is_none_or(|since| since.elapsed() < ASKED_WITHIN)
-    }
-
-    /// Whether this request came just now, by its channel.
-    pub(super) fn has_just_heard(&self, request: &[u8]) -> bool {
-        self.last.lock().take_if(|last| last == request).is_some()
     }
 
     /// What it subscribes to, in Node's order.
     pub(super) fn names(&self, prefix: &Prefix) -> Names {
-        let response = prefix.response(&self.name);
-        let own = prefix.response_to(&self.name, self.id.as_str());
-        Names { patterns: vec![prefix.pattern(&self.name)], channels: vec![self.request.clone(), response, own] }
+        let response = prefix.response(&self.namespace);
+        let own = prefix.response_to(&self.namespace, self.id.as_str());
+        Names { patterns: vec![prefix.pattern(&self.namespace)], channels: vec![self.request.clone(), response, own] }
     }
 
     fn decode(&self, pattern: bool, channel: &str, payload: Vec<u8>) -> Result<Option<Message>, Malformed> {
@@ -326,13 +277,10 @@ impl Namespace {
             if !room.is_empty() && !self.inbox.wants(room) {
                 return Ok(None);
             }
-            return decode::broadcast(&payload, &self.name, &self.id);
+            return decode::broadcast(&payload, &self.namespace, &self.id);
         }
         if channel == self.request {
-            if self.leaving.load(Ordering::Acquire) {
-                *self.last.lock() = Some(payload.to_vec());
-            }
-            return decode::request(&payload, &self.name);
+            return decode::request(&payload, &self.namespace);
         }
         decode::response(&payload).map(Some)
     }
@@ -346,9 +294,6 @@ impl Listener for Namespace {
         };
         match decoded {
             Ok(Some(message)) if message.sender.as_ref() == Some(&self.id) => {}
-            Ok(Some(message)) if is_question(&message.body) && self.is_new() => {
-                answer_late(message, self.inbox.clone());
-            }
             Ok(Some(message)) => self.inbox.receive(message),
             Ok(None) => {}
             Err(error) => self.inbox.malformed(&error.to_string()),
@@ -356,12 +301,10 @@ impl Listener for Namespace {
     }
 
     fn connected(&self) {
-        *self.since.lock() = Some(Instant::now());
         self.inbox.connected();
     }
 
     fn lost(&self) {
-        *self.since.lock() = None;
         self.inbox.lost();
     }
 }

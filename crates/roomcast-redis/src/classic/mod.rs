@@ -6,6 +6,5 @@ mod encode;
 mod names;
 #[cfg(test)]
 mod tests;
-mod turnover;
 
 pub use broker::{ClassicBroker, ClassicOptions};

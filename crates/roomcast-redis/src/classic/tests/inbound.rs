@@ -4,14 +4,12 @@
 use super::recorded::file;
 use crate::classic::broker::Namespace;
 use crate::classic::names::Prefix;
-use crate::classic::turnover::{ANSWERS_AFTER, ASKED_WITHIN};
 use crate::subscriber::Listener;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Body, Inbox, Message, RequestId};
+use roomcast_adapter::cluster::{Inbox, Message};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Messages that are counted as malformed and do nothing else. Node ignores the first of them; at the ones marked `!` its
 /// process ends, or would with the other Redis library, and at those marked `~` it does something that makes no sense.
@@ -88,8 +86,8 @@ impl Inbox for Ear {
     fn lost(&self) {}
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_message_put_in_by_hand() {
+#[test]
+fn every_message_put_in_by_hand() {
     let file: File = serde_json::from_str(&file("inbound-classic.json")).unwrap();
     assert_eq!(file.tests.len(), 63);
     let prefix = Prefix("socket.io".into());
@@ -102,8 +100,6 @@ async fn every_message_put_in_by_hand() {
         let ear = Arc::new(Ear::default());
         let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), ear.clone());
         let names = namespace.names(&prefix);
-        namespace.connected();
-        tokio::time::advance(ASKED_WITHIN).await;
         let pattern = names.patterns.iter().find(|pattern| test.channel.starts_with(pattern.trim_end_matches('*')));
         if pattern.is_none() && !names.channels.contains(&test.channel) {
             unheard.insert(&*test.name);
@@ -122,49 +118,4 @@ async fn every_message_put_in_by_hand() {
     assert_eq!(passed_over, bare(&PASSED_OVER), "passed over");
     assert_eq!(unheard, bare(&UNHEARD), "unheard");
     assert_eq!(messages, 63 - malformed.len() - passed_over.len() - unheard.len());
-}
-
-/// What a server that is new in a namespace makes of a question, and of what follows it.
-#[tokio::test(start_paused = true)]
-async fn questions_of_those_who_may_not_have_counted_us_are_put_off() {
-    #[derive(Default)]
-    struct Heard(Mutex<Vec<(Option<u64>, Body)>>);
-
-    impl Inbox for Heard {
-        fn wants(&self, _: &str) -> bool {
-            true
-        }
-
-        fn receive(&self, message: Message) {
-            self.0.lock().push((message.number, message.body));
-        }
-
-        fn malformed(&self, error: &str) {
-            panic!("{error}");
-        }
-
-        fn connected(&self) {}
-
-        fn lost(&self) {}
-    }
-
-    let (prefix, inbox) = (Prefix("socket.io".into()), Arc::new(Heard::default()));
-    let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), inbox.clone());
-    let ask = |number: u64| {
-        let question = format!(r#"{{"uid":"a","requestId":"r","type":1,"seq":{number}}}"#);
-        namespace.heard(None, prefix.request("/").as_bytes(), question.into_bytes());
-    };
-    let question = |number| (number, Body::FetchRooms { request: RequestId("r".into()) });
-    let nothing = |number| (Some(number), Body::Alive { numbers: Vec::new() });
-    // Before Redis has confirmed all names, and right after.
-    ask(1);
-    namespace.connected();
-    tokio::time::advance(ASKED_WITHIN - Duration::from_millis(1)).await;
-    ask(2);
-    assert_eq!(*inbox.0.lock(), [nothing(1), nothing(2)]);
-    tokio::time::advance(Duration::from_millis(1)).await;
-    ask(3);
-    tokio::time::sleep(ANSWERS_AFTER * 2).await;
-    let late = [question(Some(3)), question(None), question(None)];
-    assert_eq!(inbox.0.lock()[2..], late);
 }
