@@ -85,10 +85,12 @@ async fn the_broker_keeps_the_contract() {
                 let proxy = &proxies[number];
                 if cut {
                     proxy.blackhole();
+                    proxy.cut(Which::All);
                 } else {
+                    // In this order: a connection that is made between the two must not be cut after it was told of.
+                    proxy.cut(Which::All);
                     proxy.pass();
                 }
-                proxy.cut(Which::All);
                 std::future::ready(())
             });
             let connection = connection.clone();
