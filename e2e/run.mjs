@@ -105,16 +105,19 @@ function print(title, outcome) {
   console.log((outcome.stack ?? outcome.message).replace(/^/gm, "     "));
 }
 
-// Prints the differences, if two servers were run, and the summary. A scenario has passed if it has passed on each.
+// Prints the differences, if two servers were run, and the summary. A scenario has passed if it has passed on each server;
+// it counts as skipped if it was skipped on one of them.
 function report() {
   const titles = new Set([...results.values()].flatMap((outcomes) => [...outcomes.keys()]));
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for (const title of titles) {
     const each = names.map((name) => results.get(name).get(title));
     const words = each.map((outcome) => (typeof outcome === "string" ? outcome : outcome ? "failed" : "not run"));
-    const same = words.every((word) => word === words[0]);
-    counts[same && words[0] in counts ? words[0] : "failed"] += 1;
-    if (!same) console.log(`differs ${title}: ${names.map((name, i) => `${name} ${words[i]}`).join(", ")}`);
+    const run = words.filter((word) => word !== "skipped");
+    // What is skipped on one server has to pass on the other all the same.
+    const passed = run.every((word) => word === "passed");
+    counts[!passed ? "failed" : run.length < words.length ? "skipped" : "passed"] += 1;
+    if (new Set(run).size > 1) console.log(`differs ${title}: ${names.map((name, i) => `${name} ${words[i]}`).join(", ")}`);
   }
   if (titles.size === 0) console.log(`no scenario matches ${settings.only}`);
   console.log(`${counts.passed} passed, ${counts.failed} failed${counts.skipped ? `, ${counts.skipped} skipped` : ""}`);
