@@ -39,9 +39,7 @@ pub(crate) fn both(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 /// The step of `test` for clusters of our servers and Node's on a Redis of the scripts' own.
 pub(crate) fn clusters(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    // Node's questions that meet a restart of a server are not all answered in time yet (docs/reliability.md); run the script
-    // by hand for those.
-    run(repo, log, CLUSTERS, &["--restarts", "0"])?;
+    run(repo, log, CLUSTERS, &[])?;
     Ok(Outcome::Passed(last_count(log)))
 }
 

@@ -158,6 +158,11 @@ impl Subscriber {
         let _ = self.changes.send(Change::Remove(subscription.names));
     }
 
+    /// Whether Redis is heard.
+    pub(crate) fn is_up(&self) -> bool {
+        self.shared.up.lock().is_some()
+    }
+
     /// Makes a new connection, if there is one: it hears nothing, although it seems to live. Tells whether there was one.
     pub(crate) fn reconnect(&self) -> bool {
         self.give_up(|_| true, "nothing is heard on it")

@@ -342,3 +342,50 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
     assert!(outside.1.disconnects().is_empty() && left_out.1.disconnects().is_empty());
     one.counts(2).await;
 }
+
+/// Who has counted a server waits for its answer, even if it unsubscribed before it was asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_leaves_still_answers_who_counted_it() {
+    let redis = RedisProcess::start().await;
+    let one = server(broker(&redis, "leaving", false), "/a*b");
+    let (id, _) = one.socket(&["room"]);
+    one.counts(1).await;
+    let asker = redis::Client::open(redis.url()).unwrap();
+    let mut commands = asker.get_multiplexed_async_connection().await.unwrap();
+    let (answers, mut heard) = mpsc::unbounded_channel();
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(answers);
+    let third = redis::IntoConnectionInfo::into_connection_info(format!("{}/?protocol=resp3", redis.url())).unwrap();
+    let asker = redis::Client::open(third).unwrap();
+    let mut subscriber = asker.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    subscriber.subscribe(&["leaving-request#/a*b#", "leaving-response#/a*b#"]).await.unwrap();
+
+    let adapter = one.adapter.clone();
+    let closing = tokio::spawn(async move { adapter.close().await });
+    let channel = "leaving-request#/a*b#";
+    loop {
+        let mut count = redis::cmd("PUBSUB");
+        let (_, count): (String, usize) = count.arg("NUMSUB").arg(channel).query_async(&mut commands).await.unwrap();
+        // The asker itself is left.
+        if count == 1 {
+            break;
+        }
+    }
+    for question in [r#"{"uid":"a","requestId":"r1","type":1}"#, r#"{"uid":"a","requestId":"r2","type":0,"rooms":[]}"#]
+    {
+        redis::cmd("PUBLISH").arg(channel).arg(question).query_async::<()>(&mut commands).await.unwrap();
+    }
+    closing.await.unwrap();
+    let mut texts = Vec::new();
+    while texts.len() < 2 {
+        let push = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
+        let from = |push: &redis::PushInfo| redis::from_redis_value::<String>(push.data[0].clone()).unwrap();
+        if push.kind == redis::PushKind::Message && from(&push).contains("response") {
+            let text: String = redis::from_redis_value(push.data.into_iter().nth(1).unwrap()).unwrap();
+            texts.push(serde_json::from_str::<serde_json::Value>(&text).unwrap());
+        }
+    }
+    texts.sort_by_key(|text| text["requestId"].to_string());
+    assert_eq!(texts[0]["requestId"], "r1");
+    assert_eq!(texts[0]["rooms"].as_array().unwrap().len(), 2);
+    assert_eq!((&texts[1]["requestId"], &texts[1]["sockets"]), (&"r2".into(), &serde_json::json!([id.as_str()])));
+}

@@ -4,7 +4,7 @@ use super::Cluster;
 use super::broker::{Broker, Inbox, Outgoing};
 use super::collected::Collected;
 use super::directory::Directory;
-use super::inbox::NamespaceInbox;
+use super::inbox::{LATER, NamespaceInbox};
 use super::message::{Body, Message, RequestId, ServerId};
 use super::queue::Queue;
 use super::requests::{Answerers, Requests};
@@ -22,13 +22,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Most questions of other servers that are worked on at once; others are not answered, which is counted.
 const MAX_SERVED: usize = 1_024;
 
 /// Time that the broker has to count the servers.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Most time that a server which leaves takes to answer what it was asked.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// One namespace of a [`Cluster`](super::Cluster) on this server.
 #[derive(Debug)]
@@ -373,7 +376,22 @@ impl Adapter for ClusterAdapter {
     async fn close(&self) {
         if self.open.swap(false, Ordering::AcqRel) {
             stop_hearing(self.cluster.clone(), self.namespace.clone()).await;
+            self.answer_the_last().await;
         }
+    }
+}
+
+impl ClusterAdapter {
+    /// Waits until the others that counted this server have their answers.
+    async fn answer_the_last(&self) {
+        let lingers = self.broker().lingers();
+        if lingers.is_zero() || !matches!(self.others().await, Ok(1..)) {
+            return;
+        }
+        sleep(lingers).await;
+        let all = u32::try_from(MAX_SERVED).unwrap_or(u32::MAX);
+        let answered = timeout(LATER + LAST_ANSWERS, self.served.acquire_many(all)).await;
+        tracing::debug!(namespace = %self.namespace, all = answered.is_ok(), "questions that came before this server left are answered");
     }
 }
 

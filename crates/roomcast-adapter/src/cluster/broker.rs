@@ -25,8 +25,15 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// again after each interruption. Opening twice changes nothing.
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>);
 
-    /// Stops hearing a namespace.
+    /// Stops hearing a namespace, but for questions ([`Body::is_question`](super::Body::is_question)): see
+    /// [`lingers`](Self::lingers).
     async fn close(&self, namespace: &str);
+
+    /// How long after `close` the inbox may still be given questions. Servers that counted this one before it closed, and
+    /// ask after, wait for its answer too. A broker whose servers know who is asked need not.
+    fn lingers(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Publishes in order. It works without an open namespace too (an emitter does that).
     ///

@@ -9,17 +9,22 @@ use crate::adapter::{Action, Emit, ServerEvent};
 use crate::target::Target;
 use parking_lot::Mutex;
 use roomcast_protocol::Args;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// Most bytes of sockets in one answer. A larger answer is not given, so that the asker knows it is not complete.
 const MAX_SOCKETS_BYTES: usize = 8_000_000;
 
 /// How long another server's question is worked on, if it does not say how long it waits.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that came so lately may not be counted by who asks.
+const NEW: Duration = Duration::from_millis(100);
+
+/// How much later than others a server answers that may not be counted: who counts answers would take its for another's.
+pub(super) const LATER: Duration = Duration::from_millis(150);
 
 /// Hears the roomcast servers themselves.
 pub(super) struct ServersInbox {
@@ -65,8 +70,8 @@ fn malformed(error: &str) {
 #[derive(Debug, Default)]
 pub(super) struct NamespaceInbox {
     adapter: Mutex<Weak<ClusterAdapter>>,
-    /// Messages come, so the broker counts us among the servers.
-    connected: AtomicBool,
+    /// Since when messages come, so that the broker counts us among the servers.
+    since: Mutex<Option<Instant>>,
 }
 
 impl NamespaceInbox {
@@ -79,7 +84,11 @@ impl NamespaceInbox {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Acquire)
+        self.since.lock().is_some()
+    }
+
+    fn is_new(&self) -> bool {
+        self.since.lock().is_none_or(|since| since.elapsed() < NEW)
     }
 }
 
@@ -89,8 +98,8 @@ impl Inbox for NamespaceInbox {
     }
 
     fn receive(&self, message: Message) {
-        if let Some(adapter) = self.adapter().filter(|adapter| adapter.is_open()) {
-            adapter.receive(message);
+        if let Some(adapter) = self.adapter() {
+            adapter.receive(message, self.is_new());
         }
     }
 
@@ -99,21 +108,30 @@ impl Inbox for NamespaceInbox {
     }
 
     fn connected(&self) {
-        self.connected.store(true, Ordering::Release);
+        *self.since.lock() = Some(Instant::now());
         if let Some(adapter) = self.adapter() {
             adapter.connected();
         }
     }
 
     fn lost(&self) {
-        self.connected.store(false, Ordering::Release);
+        *self.since.lock() = None;
         metrics::counter!("roomcast_cluster_interruptions_total").increment(1);
     }
 }
 
 impl ClusterAdapter {
-    fn receive(self: Arc<Self>, message: Message) {
+    /// `new`: who asks may not have counted this server.
+    fn receive(self: Arc<Self>, message: Message, new: bool) {
         if message.sender.as_ref() == Some(self.id()) || message.to.as_ref().is_some_and(|to| to != self.id()) {
+            return;
+        }
+        let question = message.body.is_question();
+        if !self.is_open() {
+            // Who asks may have counted this server before it left.
+            if question {
+                self.serve_later(message);
+            }
             return;
         }
         if let Some(request) = message.body.answers().cloned() {
@@ -121,6 +139,19 @@ impl ClusterAdapter {
             return;
         }
         let Some(message) = self.if_new(message) else { return };
+        if question && new { self.serve_later(message) } else { self.serve(message) }
+    }
+
+    fn serve_later(self: Arc<Self>, message: Message) {
+        let Some(permit) = self.permit() else { return };
+        tokio::spawn(async move {
+            sleep(LATER).await;
+            self.serve(message);
+            drop(permit);
+        });
+    }
+
+    fn serve(self: &Arc<Self>, message: Message) {
         let asker = message.sender;
         match message.body {
             Body::Broadcast { data, target, volatile, compress } => {
@@ -165,6 +196,7 @@ impl ClusterAdapter {
                 let count = acks.asked() as u64;
                 self.answer(asker.clone(), Some(1), Body::AskedClients { request: request.clone(), count });
                 let Some(permit) = self.permit() else { return };
+                let adapter = self.clone();
                 let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
                 tokio::spawn(async move {
                     let mut number = 1;
@@ -172,7 +204,7 @@ impl ClusterAdapter {
                         let first = args.as_ref().iter().next().unwrap_or_default().into();
                         let args = Args::from_parts(first, args.attachments().to_vec());
                         number += 1;
-                        self.answer(asker.clone(), Some(number), Body::ClientAck { request: request.clone(), args });
+                        adapter.answer(asker.clone(), Some(number), Body::ClientAck { request: request.clone(), args });
                     }
                     drop(permit);
                 });

@@ -216,6 +216,18 @@ impl Body {
         }
     }
 
+    /// Whether who sent it counts the answers of other servers.
+    pub fn is_question(&self) -> bool {
+        matches!(
+            self,
+            Self::FetchSockets { .. }
+                | Self::FetchIds { .. }
+                | Self::FetchRooms { .. }
+                | Self::BroadcastWithAck { .. }
+                | Self::ServerSideEmit { request: Some(_), .. }
+        )
+    }
+
     /// Bytes that it counts for in a queue's bound.
     pub fn size(&self) -> usize {
         // A message is a few hundred bytes of envelope at most; what grows is data, and rooms.

@@ -2,6 +2,7 @@
 
 use super::decode::{self, Malformed};
 use super::encode::encode;
+use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
@@ -13,6 +14,7 @@ use deadpool_redis::Connection;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, pipe};
 use roomcast_adapter::cluster::{Body, Broker, BrokerError, Inbox, Message, Outgoing, PublishError, SERVERS, ServerId};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -49,11 +51,20 @@ pub struct ClassicBroker {
     /// The one connection that publishes: over several, messages would overtake one another.
     lane: Mutex<Option<Lane>>,
     /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
-    subscriber: OnceLock<Subscriber>,
+    subscriber: OnceLock<Arc<Subscriber>>,
+    namespaces: parking_lot::Mutex<HashMap<Arc<str>, Open>>,
     /// All messages of a namespace go out on one connection and are heard on one, whatever their channel: one numbering.
     one_channel: Arc<str>,
     /// Announcements of this server that went out since one was heard.
     unheard: Arc<AtomicU32>,
+}
+
+/// What the broker knows of a namespace.
+#[derive(Default)]
+struct Open {
+    heard: Option<Arc<Namespace>>,
+    /// It was closed a moment ago.
+    leaving: Option<Leaving>,
 }
 
 /// The connection that publishes.
@@ -72,6 +83,7 @@ impl ClassicBroker {
             topology: Arc::new(Topology::new(config)),
             lane: Mutex::new(None),
             subscriber: OnceLock::new(),
+            namespaces: parking_lot::Mutex::default(),
             one_channel: "*".into(),
             unheard: Arc::default(),
         })
@@ -151,7 +163,7 @@ impl ClassicBroker {
         Ok(())
     }
 
-    fn subscriber(&self) -> Option<&Subscriber> {
+    fn subscriber(&self) -> Option<&Arc<Subscriber>> {
         self.subscriber.get()
     }
 }
@@ -161,7 +173,7 @@ impl Broker for ClassicBroker {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
         if self.subscriber().is_none() {
             // Of two first calls at once one is dropped, and its task with it.
-            let _ = self.subscriber.set(Subscriber::start(self.topology.clone()));
+            let _ = self.subscriber.set(Arc::new(Subscriber::start(self.topology.clone())));
         }
         let Some(subscriber) = self.subscriber() else { return };
         let prefix = &self.prefix;
@@ -170,14 +182,40 @@ impl Broker for ClassicBroker {
             let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
             return subscriber.add(namespace, names, Arc::new(listener));
         }
-        let listener = Namespace::new(prefix, namespace, id, inbox);
-        subscriber.add(namespace, listener.names(prefix), Arc::new(listener));
+        let listener = {
+            let mut namespaces = self.namespaces.lock();
+            let open = namespaces.entry(namespace.clone()).or_default();
+            open.leaving = None;
+            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox));
+            open.heard.get_or_insert_with(new).clone()
+        };
+        subscriber.add(namespace, listener.names(prefix), listener);
     }
 
     async fn close(&self, namespace: &str) {
-        if let Some(subscriber) = self.subscriber() {
-            subscriber.remove(namespace);
+        let Some(subscriber) = self.subscriber() else { return };
+        let heard = {
+            let mut namespaces = self.namespaces.lock();
+            // Those that were closed long ago are forgotten.
+            namespaces.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
+            namespaces.get_mut(namespace).and_then(|open| open.heard.take())
+        };
+        let leaving = match heard {
+            Some(heard) => Leaving::begin(subscriber, &self.prefix, heard).await,
+            None => None,
+        };
+        subscriber.remove(namespace);
+        if let Some(leaving) = leaving {
+            let mut namespaces = self.namespaces.lock();
+            let open = namespaces.entry(namespace.into()).or_default();
+            if open.heard.is_none() {
+                open.leaving = Some(leaving);
+            }
         }
+    }
+
+    fn lingers(&self) -> Duration {
+        LINGERS
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
@@ -245,6 +283,15 @@ pub(super) struct Namespace {
     request: String,
     id: ServerId,
     inbox: Arc<dyn Inbox>,
+    /// While it is being closed: the last request that came by its channel.
+    last: parking_lot::Mutex<Last>,
+}
+
+/// Requests come by their channel and by a pattern for a moment. Redis sends the one right before the other.
+#[derive(Default)]
+struct Last {
+    leaving: bool,
+    request: Option<Vec<u8>>,
 }
 
 impl Namespace {
@@ -255,6 +302,30 @@ impl Namespace {
             request: prefix.request(namespace),
             id: id.clone(),
             inbox,
+            last: parking_lot::Mutex::default(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.namespace
+    }
+
+    /// From now on requests may come by a pattern too.
+    pub(super) fn leaves(&self) {
+        self.last.lock().leaving = true;
+    }
+
+    /// A request has come by a pattern: only a question matters still, and only if it did not come by the channel.
+    pub(super) fn asked(&self, request: Vec<u8>) {
+        if self.last.lock().request.take_if(|last| *last == request).is_some() {
+            return;
+        }
+        match decode::request(&Bytes::from(request), &self.namespace) {
+            Ok(Some(message)) if message.sender.as_ref() != Some(&self.id) && message.body.is_question() => {
+                self.inbox.receive(message);
+            }
+            Ok(_) => {}
+            Err(error) => self.inbox.malformed(&error.to_string()),
         }
     }
 
@@ -280,6 +351,11 @@ impl Namespace {
             return decode::broadcast(&payload, &self.namespace, &self.id);
         }
         if channel == self.request {
+            let mut last = self.last.lock();
+            if last.leaving {
+                last.request = Some(payload.to_vec());
+            }
+            drop(last);
             return decode::request(&payload, &self.namespace);
         }
         decode::response(&payload).map(Some)

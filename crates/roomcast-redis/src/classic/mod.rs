@@ -3,6 +3,7 @@
 mod broker;
 mod decode;
 mod encode;
+mod leaving;
 mod names;
 #[cfg(test)]
 mod tests;

@@ -20,15 +20,12 @@ impl Prefix {
     /// What every broadcast of a namespace matches, and as little else as a pattern can: what is special is escaped. (Node
     /// does not escape; what it hears too much of it sorts out later, as we do with namespaces that are a prefix of others.)
     pub(crate) fn pattern(&self, namespace: &str) -> String {
-        let mut pattern = String::new();
-        for c in self.broadcast(namespace).chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        pattern.push('*');
-        pattern
+        format!("{}*", escaped(&self.broadcast(namespace)))
+    }
+
+    /// What the questions of a namespace match, and nothing else. Who hears them so is not counted as a server.
+    pub(crate) fn request_pattern(&self, namespace: &str) -> String {
+        escaped(&self.request(namespace))
     }
 
     /// Questions.
@@ -52,6 +49,18 @@ impl Prefix {
     }
 }
 
+/// The pattern that matches this text alone.
+fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +73,6 @@ mod tests {
         assert_eq!(prefix.request("/chat"), "socket.io-request#/chat#");
         assert_eq!(prefix.response_to("/", "uid123"), "socket.io-response#/#uid123#");
         assert_eq!(prefix.pattern("/[a-z]*\\"), "socket.io#/\\[a-z\\]\\*\\\\#*");
+        assert_eq!(prefix.request_pattern("/a?"), "socket.io-request#/a\\?#");
     }
 }

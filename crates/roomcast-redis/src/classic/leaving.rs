@@ -1,0 +1,91 @@
+//! [`Leaving`]: a namespace that was closed a moment ago, and still hears questions.
+//!
+//! Who asks counts the subscribers of the request channel, then publishes its question, then waits for as many answers. A
+//! server that unsubscribes in between was counted, and its answer is missed: Node's asker gets a timeout for it. So for a
+//! moment more the questions are heard by a pattern, and PUBSUB NUMSUB does not count patterns.
+
+use super::broker::Namespace;
+use super::names::Prefix;
+use crate::subscriber::{Listener, Names, Subscriber};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+use tokio::time::{sleep, timeout};
+
+/// How long questions are heard after a namespace was closed: the time that an asker may take from its count to its question,
+/// a busy Node process included.
+pub(super) const LINGERS: Duration = Duration::from_millis(250);
+
+/// Time that Redis has to confirm the pattern. A server that leaves because Redis is slow must leave all the same.
+const CONFIRMATION: Duration = Duration::from_millis(500);
+
+/// The pattern's subscription; it ends with this, or after [`LINGERS`].
+pub(super) struct Leaving {
+    subscriber: Weak<Subscriber>,
+    key: Arc<str>,
+    ending: AbortHandle,
+}
+
+impl Leaving {
+    /// Begins to hear questions by a pattern. `None` if Redis is not there to confirm it.
+    pub(super) async fn begin(
+        subscriber: &Arc<Subscriber>,
+        prefix: &Prefix,
+        namespace: Arc<Namespace>,
+    ) -> Option<Self> {
+        if !subscriber.is_up() {
+            return None;
+        }
+        // No namespace has such a name: they begin with a slash.
+        let key: Arc<str> = format!("leaving {}", namespace.name()).into();
+        let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], channels: Vec::new() };
+        namespace.leaves();
+        let ear = Arc::new(Ear { namespace, confirmed: Notify::new() });
+        subscriber.add(&key, names, ear.clone());
+        let subscriber = Arc::downgrade(subscriber);
+        let ending = tokio::spawn(end(subscriber.clone(), key.clone())).abort_handle();
+        let leaving = Self { subscriber, key, ending };
+        timeout(CONFIRMATION, ear.confirmed.notified()).await.ok()?;
+        Some(leaving)
+    }
+
+    pub(super) fn goes_on(&self) -> bool {
+        !self.ending.is_finished()
+    }
+}
+
+async fn end(subscriber: Weak<Subscriber>, key: Arc<str>) {
+    sleep(CONFIRMATION + LINGERS).await;
+    if let Some(subscriber) = subscriber.upgrade() {
+        subscriber.remove(&key);
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if self.goes_on()
+            && let Some(subscriber) = self.subscriber.upgrade()
+        {
+            self.ending.abort();
+            subscriber.remove(&self.key);
+        }
+    }
+}
+
+struct Ear {
+    namespace: Arc<Namespace>,
+    confirmed: Notify,
+}
+
+impl Listener for Ear {
+    fn heard(&self, _: Option<&str>, _: &[u8], payload: Vec<u8>) {
+        self.namespace.asked(payload);
+    }
+
+    fn connected(&self) {
+        self.confirmed.notify_one();
+    }
+
+    fn lost(&self) {}
+}
