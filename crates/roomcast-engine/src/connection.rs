@@ -4,13 +4,17 @@
 use crate::client::Client;
 use crate::engine::Sessions;
 use crate::handshake::Handshake;
+use crate::limits::{DIRECT_BYTES, PACKETS_PER_WRITE};
 use crate::outbox::{Full, Outbox};
 use crate::session::{CloseReason, Session, Tick, Transport};
+use crate::turn;
+use crate::writer::{Batch, Writer};
 use parking_lot::{Mutex, MutexGuard};
 use roomcast_protocol::{Packet, Sid};
 use std::fmt;
+use std::io;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Wake, Waker};
 use tokio::time::Instant;
 
 /// One Engine.IO session.
@@ -27,6 +31,16 @@ pub struct Connection {
 pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) session: Session,
+    /// Writes to the WebSocket, while nobody does.
+    pub(crate) writer: Option<Writer>,
+    /// Somebody was asked to write, and will.
+    scheduled: bool,
+    /// The WebSocket takes no more; its task is woken when it does.
+    blocked: bool,
+    /// The WebSocket's task waits for who writes now.
+    awaited: bool,
+    /// The WebSocket is over: a writer that comes back is dropped.
+    gone: bool,
     /// Who takes packets out of the outbox: the WebSocket's task or the held GET.
     pub(crate) reader: Option<Waker>,
     /// The task that keeps a polling session's time.
@@ -52,12 +66,37 @@ impl Shared {
         Woken([self.reader.take(), self.keeper.take(), self.poster.take()])
     }
 
+    /// The WebSocket is over. What is to be dropped outside the lock is given back.
+    pub(crate) fn let_go(&mut self) -> (Outbox, Option<Writer>) {
+        self.gone = true;
+        self.reader = None;
+        (std::mem::take(&mut self.outbox), self.writer.take())
+    }
+
     fn is_writable(&self) -> bool {
         let free = match self.session.transport() {
             Transport::Polling => self.session.poll_is_writable(),
             Transport::WebSocket => true,
         };
         free && self.outbox.is_empty()
+    }
+
+    /// Who is to be woken for a packet that was put into the outbox.
+    fn wanted(&mut self, connection: &Arc<Connection>, packet: &Packet) -> Option<Waker> {
+        if self.session.transport() == Transport::Polling {
+            return self.reader.take();
+        }
+        match &self.writer {
+            // Who writes now goes on until the outbox is empty.
+            None => None,
+            Some(_) if self.blocked || self.scheduled => None,
+            // Without a reader the task runs, or will, and writes in the end.
+            Some(writer) if writer.is_direct() && packet.size() <= DIRECT_BYTES && self.reader.is_some() => {
+                self.scheduled = true;
+                Some(Waker::from(connection.clone()))
+            }
+            Some(_) => self.reader.take(),
+        }
     }
 }
 
@@ -86,7 +125,19 @@ impl Sent {
 
 impl Connection {
     pub(crate) fn new(sid: Sid, session: Session, handshake: Handshake, base64: bool, sessions: Arc<Sessions>) -> Self {
-        let shared = Shared { outbox: Outbox::default(), session, reader: None, keeper: None, poster: None, base64 };
+        let shared = Shared {
+            outbox: Outbox::default(),
+            session,
+            writer: None,
+            scheduled: false,
+            blocked: false,
+            awaited: false,
+            gone: false,
+            reader: None,
+            keeper: None,
+            poster: None,
+            base64,
+        };
         Self { sid, shared: Mutex::new(shared), client: Mutex::new(None), sessions, handshake }
     }
 
@@ -112,7 +163,7 @@ impl Connection {
 
     /// Puts a packet into the outbox without waking the writer, so that a broadcast can wake all writers after it has let
     /// go of its lock. Never blocks.
-    pub fn send(&self, packet: &Arc<Packet>) -> Sent {
+    pub fn send(self: &Arc<Self>, packet: &Arc<Packet>) -> Sent {
         let mut shared = self.shared.lock();
         if !shared.session.is_open() {
             return Sent::Closed;
@@ -124,7 +175,7 @@ impl Connection {
         }
         let config = &self.sessions.config;
         match shared.outbox.push(packet, config.max_outbox_packets, config.max_outbox_bytes) {
-            Ok(()) => Sent::Queued(shared.reader.take()),
+            Ok(()) => Sent::Queued(shared.wanted(self, packet)),
             Err(Full) => {
                 shared.session.close(CloseReason::SlowConsumer);
                 // Packets are freed outside the lock.
@@ -149,6 +200,74 @@ impl Connection {
                     (reader, keeper) => Sent::Full(reader.or(keeper)),
                 }
             }
+        }
+    }
+
+    /// Writes what waits to the WebSocket. Ready: everything has left. Pending: the stream takes no more, or another thread is
+    /// writing; with `cx` its task is in place as the reader either way, and is woken.
+    pub(crate) fn flush(&self, mut cx: Option<&mut Context<'_>>) -> Poll<io::Result<()>> {
+        let mut batch = Batch::take();
+        let mut shared = self.shared.lock();
+        shared.scheduled = false;
+        let Some(mut writer) = shared.writer.take() else {
+            if let Some(cx) = cx {
+                shared.awaited = true;
+                register(&mut shared.reader, cx);
+            }
+            return Poll::Pending;
+        };
+        let result = loop {
+            shared.outbox.take(&mut batch.0, PACKETS_PER_WRITE);
+            if batch.0.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            let base64 = shared.base64;
+            let result = MutexGuard::unlocked(&mut shared, || writer.write(cx.as_deref_mut(), &mut batch.0, base64));
+            if let Poll::Ready(Ok(wrote)) = &result {
+                shared.outbox.written(wrote.packets, wrote.bytes);
+            }
+            shared.outbox.put_back(batch.0.drain(..));
+            match result {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if shared.gone {
+            drop(shared);
+            writer.forget();
+            return result;
+        }
+        shared.writer = Some(writer);
+        shared.blocked = cx.is_some() && result.is_pending();
+        let awaited = std::mem::take(&mut shared.awaited);
+        if let Some(cx) = cx {
+            register(&mut shared.reader, cx);
+        } else if awaited || !matches!(result, Poll::Ready(Ok(()))) {
+            // Only the task can wait for the stream, or end it.
+            let reader = shared.reader.take();
+            drop(shared);
+            if let Some(reader) = reader {
+                reader.wake();
+            }
+        }
+        result
+    }
+
+    /// Writes what waits, on this thread. What goes wrong is the task's business, which is woken for it.
+    pub(crate) fn write_now(&self) {
+        let _ = self.flush(None);
+    }
+
+    /// The task is to write what waits.
+    pub(crate) fn leave_to_task(&self) {
+        let reader = {
+            let mut shared = self.shared.lock();
+            shared.scheduled = false;
+            shared.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
         }
     }
 
@@ -231,6 +350,19 @@ impl Connection {
         };
         woken.wake();
         tick == Tick::Closed
+    }
+}
+
+/// Wakes the writer of a WebSocket without its task: the packets that wait are written by who has put them there.
+impl Wake for Connection {
+    fn wake(self: Arc<Self>) {
+        turn::write(self);
+    }
+}
+
+fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
+    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *slot = Some(cx.waker().clone());
     }
 }
 

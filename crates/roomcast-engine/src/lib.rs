@@ -46,7 +46,9 @@ mod polling;
 mod serve;
 mod service;
 mod session;
+mod turn;
 mod websocket;
+mod writer;
 
 pub use body::Body;
 pub use client::{Client, Handler};

@@ -25,6 +25,10 @@ pub const OUTBOX_PACKETS: usize = 1_024;
 /// Packets that leave in one vectored write: Linux takes up to 1 024 slices, and beyond some dozens nothing is gained.
 pub const PACKETS_PER_WRITE: usize = 64;
 
+/// Largest packet that is written by who sends it, when the client's outbox is empty; larger ones are left to the connection's
+/// task, as copying them to many clients would keep one thread busy for long.
+pub const DIRECT_BYTES: usize = 16 * 1024;
+
 /// Bytes that one read may take: the buffer is the thread's, so its size costs nothing per connection.
 pub const READ_BUFFER: usize = 64 * 1024;
 

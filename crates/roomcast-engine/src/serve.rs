@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::service::EndWithoutAnswer;
+use crate::writer::{Stream, Writer};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tower_service::Service;
@@ -172,6 +174,28 @@ fn refuse(stream: &TcpStream) {
 pub(crate) struct ServerStream {
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Stream for ServerStream {
+    type Reader = ServerReader;
+
+    fn into_halves(self) -> (ServerReader, Writer) {
+        let (half, writer) = self.stream.into_halves();
+        (ServerReader { half, _permit: self._permit }, writer)
+    }
+}
+
+/// The reading half of a WebSocket; the permit goes back with it.
+#[derive(Debug)]
+pub(crate) struct ServerReader {
+    half: OwnedReadHalf,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for ServerReader {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.half).poll_read(cx, buffer)
+    }
 }
 
 impl AsyncRead for ServerStream {

@@ -9,6 +9,7 @@ use crate::polling::{self, EndConnection, empty};
 use crate::serve::ServerStream;
 use crate::session::Transport;
 use crate::websocket;
+use crate::writer::Stream;
 use bytes::Bytes;
 use form_urlencoded::parse;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -375,14 +376,13 @@ fn start(engine: &Engine, request: &Parts, upgraded: hyper::upgrade::Upgraded, f
     }
 }
 
-fn attend<S>(engine: &Engine, request: &Parts, stream: S, received: Bytes, fate: Fate)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+fn attend<S: Stream>(engine: &Engine, request: &Parts, stream: S, received: Bytes, fate: Fate) {
     let patience = engine.config().close_timeout;
     match fate {
         Fate::Open { base64 } => match engine.open(request, Transport::WebSocket, base64) {
-            Ok(connection) => drop(tokio::spawn(websocket::run(connection, stream, received, false, base64))),
+            Ok(connection) => {
+                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, false, base64)))
+            }
             Err(error) => {
                 tracing::debug!(%error, "a session could not be opened after the WebSocket handshake");
                 drop(tokio::spawn(websocket::dismiss(stream, close_frame(None, ""), patience)));
@@ -392,7 +392,7 @@ where
             let now = tokio::time::Instant::now();
             let begun = connection.shared().session.begin_upgrade(now, &connection.sessions().timing);
             if begun {
-                drop(tokio::spawn(websocket::run(connection, stream, received, true, base64)));
+                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, true, base64)));
             } else {
                 drop(tokio::spawn(websocket::dismiss(stream, close_frame(None, ""), patience)));
             }

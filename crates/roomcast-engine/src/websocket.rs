@@ -4,15 +4,17 @@ use crate::connection::Connection;
 use crate::limits::{PACKETS_PER_WRITE, READ_BUFFER, READS_PER_TURN};
 use crate::outbox::Outbox;
 use crate::session::{CloseReason, Probe, Step};
+use crate::turn::Turn;
+use crate::writer::{Batch, Writer};
 use bytes::Bytes;
 use roomcast_protocol::frame::{FrameDecoder, FrameLimits, MAX_FRAGMENTS, Message, Opcode, close_frame, push_frame};
 use roomcast_protocol::{EngineData, EnginePacket, Packet};
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -23,23 +25,28 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 /// The driver is made before the future and captured by it: an `async fn` would store its arguments beside it.
 pub(crate) fn run<S>(
     connection: Arc<Connection>,
-    stream: S,
+    (stream, writer): (S, Writer),
     received: Bytes,
     probing: bool,
     base64: bool,
 ) -> impl Future<Output = ()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + Unpin,
 {
     let config = &connection.sessions().config;
     let limits = FrameLimits { max_payload: config.max_payload, max_fragments: MAX_FRAGMENTS };
+    let probe = if probing {
+        Some(Box::new(Probing { outbox: Outbox::default(), writer, active: true, base64 }))
+    } else {
+        connection.shared().writer = Some(writer);
+        None
+    };
     let mut driver = Driver {
         stream,
         decoder: FrameDecoder::new(limits),
-        written: 0,
         client_deadline: None,
         paused: false,
-        probe: probing.then(|| Box::new(Probing { outbox: Outbox::default(), active: true, base64 })),
+        probe,
         ending: None,
         connection,
     };
@@ -58,12 +65,10 @@ where
 /// Shortest time between two ticks of a client: the resolution of tokio's timer.
 const MOMENT: Duration = Duration::from_millis(1);
 
-struct Driver<S: AsyncRead + AsyncWrite + Unpin> {
+struct Driver<S: AsyncRead + Unpin> {
     connection: Arc<Connection>,
     stream: S,
     decoder: FrameDecoder,
-    /// Bytes of the outbox's first packet that were written.
-    written: usize,
     client_deadline: Option<Instant>,
     /// The client takes no messages for now, so nothing is read.
     paused: bool,
@@ -74,6 +79,7 @@ struct Driver<S: AsyncRead + AsyncWrite + Unpin> {
 /// A WebSocket that has not taken its session over yet has an outbox of its own.
 struct Probing {
     outbox: Outbox,
+    writer: Writer,
     /// The upgrade is this WebSocket's, and not given up.
     active: bool,
     base64: bool,
@@ -102,10 +108,17 @@ enum Peer {
 /// The stream is over: nothing more can be read or written.
 struct Gone;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+impl<S: AsyncRead + Unpin> Driver<S> {
     fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        if self.probe.is_none() {
+            // It writes in the end, so what it puts into its own outbox need not wake it.
+            self.connection.shared().reader = None;
+        }
         // What has arrived is read before the time is looked at: a pong that waits in the kernel counts.
-        if self.read(cx).is_err() {
+        let turn = Turn::begin();
+        let read = self.read(cx);
+        drop(turn);
+        if read.is_err() {
             return Poll::Ready(());
         }
         loop {
@@ -126,15 +139,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
-            match &mut self.ending {
-                Some(ending) if flushed && ending.peer == Peer::Closed => return Poll::Ready(()),
-                Some(ending) if ending.until <= Instant::now() => return Poll::Ready(()),
-                Some(ending) => {
-                    if flushed && ending.peer == Peer::Broken && Pin::new(&mut self.stream).poll_shutdown(cx).is_ready()
+            match self.ending.as_ref().map(|ending| (ending.until, ending.peer)) {
+                Some((_, Peer::Closed)) if flushed => return Poll::Ready(()),
+                Some((until, _)) if until <= Instant::now() => return Poll::Ready(()),
+                Some((until, peer)) => {
+                    if flushed
+                        && peer == Peer::Broken
+                        && self.shut(cx).is_ready()
+                        && let Some(ending) = &mut self.ending
                     {
                         ending.peer = Peer::Shut;
                     }
-                    let until = ending.until;
                     if sleep.deadline() > until || sleep.is_elapsed() {
                         sleep.as_mut().reset(until);
                         if sleep.as_mut().poll(cx).is_ready() {
@@ -148,11 +163,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             }
             let (closed, closing) = {
                 let mut shared = self.connection.shared();
-                let closing = flushed && shared.session.is_closing();
-                if closing {
+                let closing = shared.session.is_closing();
+                if closing && flushed {
                     shared.session.drained();
+                } else if closing && shared.session.deadline().is_some_and(|deadline| deadline < sleep.deadline()) {
+                    // Since the time was looked at: it is looked at again.
+                    cx.waker().wake_by_ref();
                 }
-                (shared.session.closed().is_some(), closing)
+                (shared.session.closed().is_some(), closing && flushed)
             };
             if closing {
                 // The server ends it, and all that was queued has left.
@@ -298,15 +316,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Some((close_frame(None, ""), Peer::Answers))
             }
             Probe::Complete => {
-                let mine = std::mem::take(&mut probing.outbox);
-                let base64 = probing.base64;
+                let Probing { outbox, writer, base64, .. } = *probe.take()?;
                 let woken = {
                     let mut shared = connection.shared();
-                    shared.outbox.prepend(mine);
+                    shared.outbox.prepend(outbox);
+                    shared.writer = Some(writer);
                     shared.base64 = base64;
                     shared.everybody()
                 };
-                *probe = None;
                 *client_deadline = connection.client().as_ref().and_then(|client| client.deadline());
                 woken.wake();
                 metrics::counter!("roomcast_upgrades_total").increment(1);
@@ -332,58 +349,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
 
     /// Writes what waits. Ready: everything has left, and the reader's waker is in place. Pending: the stream takes no more.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(Probing { outbox, writer, base64, .. }) = self.probe.as_deref_mut() else {
+            return self.connection.flush(Some(cx));
+        };
         let mut batch = Batch::take();
-        let (mut packets, mut bytes) = (0, 0);
         loop {
-            let base64;
-            {
-                let mut shared = self.connection.shared();
-                let shared = &mut *shared;
-                base64 = shared.base64;
-                let outbox = match &mut self.probe {
-                    Some(probing) => &mut probing.outbox,
-                    None => &mut shared.outbox,
-                };
-                outbox.written(packets, bytes);
-                outbox.put_back(batch.0.drain(packets..));
-                batch.0.clear();
-                outbox.take(&mut batch.0, PACKETS_PER_WRITE);
-                if batch.0.is_empty() {
-                    if self.probe.is_none() {
-                        register(&mut shared.reader, cx);
-                    }
-                    return Poll::Ready(Ok(()));
-                }
+            outbox.take(&mut batch.0, PACKETS_PER_WRITE);
+            if batch.0.is_empty() {
+                return Poll::Ready(Ok(()));
             }
-            let result = write_batch(Pin::new(&mut self.stream), cx, &batch.0, self.written, base64);
-            let mut left = match result {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(count)) => self.written + count,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    let mut shared = self.connection.shared();
-                    let shared = &mut *shared;
-                    match &mut self.probe {
-                        Some(probing) => probing.outbox.put_back(batch.0.drain(..)),
-                        None => {
-                            shared.outbox.put_back(batch.0.drain(..));
-                            register(&mut shared.reader, cx);
-                        }
-                    }
-                    return Poll::Pending;
-                }
-            };
-            (packets, bytes) = (0, 0);
-            for packet in &batch.0 {
-                let length = packet.frames(base64).len();
-                if left < length {
-                    break;
-                }
-                left -= length;
-                packets += 1;
-                bytes += packet.size();
+            let result = writer.write(Some(cx), &mut batch.0, *base64);
+            if let Poll::Ready(Ok(wrote)) = &result {
+                outbox.written(wrote.packets, wrote.bytes);
             }
-            self.written = left;
+            outbox.put_back(batch.0.drain(..));
+            ready!(result)?;
+        }
+    }
+
+    /// Shuts the stream behind all that was written.
+    fn shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.probe {
+            Some(probing) => probing.writer.poll_shutdown(cx),
+            None => match &mut self.connection.shared().writer {
+                Some(writer) => writer.poll_shutdown(cx),
+                None => Poll::Pending,
+            },
         }
     }
 
@@ -485,20 +476,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 }
             }
             None => {
-                let dropped = {
+                let (outbox, writer) = {
                     let mut shared = self.connection.shared();
                     shared.session.close(CloseReason::TransportClose);
-                    shared.reader = None;
-                    std::mem::take(&mut shared.outbox)
+                    shared.let_go()
                 };
-                drop(dropped);
+                drop(outbox);
+                if let Some(writer) = writer {
+                    writer.forget();
+                }
                 self.connection.settle();
             }
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Driver<S> {
+impl<S: AsyncRead + Unpin> Drop for Driver<S> {
     fn drop(&mut self) {
         // The client's code has panicked: the session must not stay behind without a driver.
         if std::thread::panicking() {
@@ -511,35 +504,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Drop for Driver<S> {
 fn echo(close: Option<(u16, &str)>) -> Vec<u8> {
     let (code, reason) = close.unzip();
     close_frame(code, reason.unwrap_or_default())
-}
-
-fn register(slot: &mut Option<std::task::Waker>, cx: &Context<'_>) {
-    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-        *slot = Some(cx.waker().clone());
-    }
-}
-
-/// One write of all packets, the first without its `written` bytes.
-fn write_batch<S: AsyncWrite>(
-    stream: Pin<&mut S>,
-    cx: &mut Context<'_>,
-    batch: &[Arc<Packet>],
-    written: usize,
-    base64: bool,
-) -> Poll<io::Result<usize>> {
-    let first = |packet: &Arc<Packet>| packet.frames(base64).len().min(written);
-    match batch {
-        [] => Poll::Ready(Ok(0)),
-        [one] => stream.poll_write(cx, &one.frames(base64)[first(one)..]),
-        [head, rest @ ..] => {
-            let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
-            slices[0] = IoSlice::new(&head.frames(base64)[first(head)..]);
-            for (slice, packet) in slices[1..].iter_mut().zip(rest) {
-                *slice = IoSlice::new(packet.frames(base64));
-            }
-            stream.poll_write_vectored(cx, &slices[..batch.len().min(PACKETS_PER_WRITE)])
-        }
-    }
 }
 
 /// Says its last word on a WebSocket that never gets a session: `bytes` are written as they are.
@@ -564,7 +528,6 @@ struct ReadBuffer(Vec<u8>);
 
 thread_local! {
     static READ_STORAGE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    static BATCH_STORAGE: Cell<Vec<Arc<Packet>>> = const { Cell::new(Vec::new()) };
 }
 
 impl ReadBuffer {
@@ -583,22 +546,6 @@ impl Drop for ReadBuffer {
     }
 }
 
-/// The thread's list of packets that are being written, borrowed.
-struct Batch(Vec<Arc<Packet>>);
-
-impl Batch {
-    fn take() -> Self {
-        Self(BATCH_STORAGE.take())
-    }
-}
-
-impl Drop for Batch {
-    fn drop(&mut self) {
-        self.0.clear();
-        BATCH_STORAGE.set(std::mem::take(&mut self.0));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -606,6 +553,7 @@ mod tests {
     use crate::config::EngineConfig;
     use crate::engine::Engine;
     use crate::session::Transport;
+    use crate::writer::Stream as _;
     use tokio::net::{TcpListener, TcpStream};
 
     struct Nobody;
@@ -630,11 +578,11 @@ mod tests {
         let engine = Engine::new(EngineConfig::default(), Nobody);
         let (request, ()) = http::Request::new(()).into_parts();
         let connection = engine.open(&request, Transport::WebSocket, false).unwrap();
-        let task = run(connection, stream, Bytes::new(), false, false);
+        let task = run(connection, stream.into_halves(), Bytes::new(), false, false);
         println!("a WebSocket's task over a TcpStream: {} bytes", size_of_val(&task));
         println!(
             "its driver: {}, a Connection: {}, a timer: {}",
-            size_of::<Driver<TcpStream>>(),
+            size_of::<Driver<tokio::net::tcp::OwnedReadHalf>>(),
             size_of::<Connection>(),
             size_of::<Sleep>()
         );

@@ -24,7 +24,7 @@ async fn stalled(server: &Server) -> (Wire, Arc<Connection>) {
 }
 
 /// Sends until the outbox is full; the packets that are alive are never more than the bounds allow.
-async fn fill(connection: &Connection, bytes: usize, max_packets: usize, max_bytes: usize) {
+async fn fill(connection: &Arc<Connection>, bytes: usize, max_packets: usize, max_bytes: usize) {
     let text = "x".repeat(bytes);
     let mut alive: Vec<Weak<Packet>> = Vec::new();
     loop {

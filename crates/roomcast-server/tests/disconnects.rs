@@ -6,6 +6,7 @@ mod common;
 use common::wire::{Frame, Wire, frame};
 use common::{Log, Server, until};
 use parking_lot::Mutex;
+use roomcast_engine::limits::DIRECT_BYTES;
 use roomcast_server::{Builder, ConnectError, DisconnectReason, EmitError, Socket, SocketIo};
 use std::future::ready;
 use std::sync::Arc;
@@ -76,9 +77,9 @@ async fn reasons_of_the_connection() {
     let slow = reason(
         |builder| builder.max_outbox(1_000_000, 2),
         async |server, _| {
-            // Under one poll the writer has no turn, so the third packet finds the outbox full.
+            // Large packets are left to the writer, which has no turn under one poll: the third finds the outbox full.
             for _ in 0..3 {
-                server.io.emit("x", &()).unwrap();
+                server.io.emit("x", &"y".repeat(DIRECT_BYTES)).unwrap();
             }
         },
     );
@@ -306,11 +307,16 @@ async fn volatile_events_are_dropped_where_nobody_listens() {
     let mut wire = server.joined().await;
     server.io.of("/").everyone().volatile().emit("heard", &4).unwrap();
     assert_eq!(wire.texts().await, ["42[\"heard\",4]"]);
-    // One is in the outbox, so the transport is not writable for the next.
+    // A large one is in the outbox until the writer's turn, so the transport is not writable for the next.
     let socket = sockets.lock()[1].clone();
-    socket.emit("first", &5).unwrap();
+    let large = "x".repeat(DIRECT_BYTES);
+    socket.emit("first", &large).unwrap();
     socket.emit_volatile("lost", &6).unwrap();
-    assert_eq!(wire.texts().await, ["42[\"first\",5]"]);
+    assert_eq!(wire.texts().await, [format!("42[\"first\",\"{large}\"]")]);
+    // A small one has left already.
+    socket.emit("second", &7).unwrap();
+    socket.emit_volatile("heard", &8).unwrap();
+    assert_eq!(wire.texts().await, ["42[\"second\",7]", "42[\"heard\",8]"]);
     server.finish().await;
 }
 

@@ -138,7 +138,7 @@ impl Client for Echo {
 }
 
 /// Sends a text message.
-pub fn say(connection: &Connection, text: &str) {
+pub fn say(connection: &Arc<Connection>, text: &str) {
     connection.send(&Arc::new(message(text))).wake();
 }
 
