@@ -7,6 +7,7 @@ mod bench;
 mod cluster;
 mod doc;
 mod e2e;
+mod instructions;
 mod lint;
 mod log;
 mod repo;
@@ -23,14 +24,16 @@ use repo::Repo;
 const HELP: &str = "\
 The repository's chores. Usage: cargo xtask <command> [arguments]
 
-  setup           check for Node.js, npm, redis-server and Python; install what is missing where that is possible
-  test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, e2e,
+  setup           check for Node.js, npm, redis-server, Python and valgrind; install what is missing where that is possible
+  test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, instructions, e2e,
                   clusters with Node servers, websocket
   ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
   tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index
   lint            cargo fmt --check and clippy with warnings as errors
   doc             build the documentation of every crate with warnings as errors
   e2e [args]      build the conformance server and run e2e/run.mjs against it; args go to run.mjs (--server both)
+  instructions    instructions per operation, by callgrind, against benches/instructions.toml; fails on more than 5 %
+                  over it; --accept writes today's counts into it
   websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
   cluster         a private Redis, two roomcast servers and one of Node.js to chat across, until Ctrl-C
   bench [args]    criterion benches of roomcast-benches; args go to cargo bench
@@ -47,7 +50,7 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    if !rest.is_empty() && !matches!(command, "e2e" | "bench") {
+    if !rest.is_empty() && !matches!(command, "e2e" | "bench" | "instructions") {
         return fail(&format!("`{command}` takes no arguments; see cargo xtask --help"));
     }
     let repo = match Repo::find() {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         "lint" => lint::command(&repo),
         "doc" => doc::command(&repo),
         "e2e" => e2e::command(&repo, rest),
+        "instructions" => instructions::command(&repo, rest),
         "websocket" => websocket::command(&repo),
         "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),

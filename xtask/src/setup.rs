@@ -48,22 +48,32 @@ const PYTHON: &[Need] = &[
     },
 ];
 
+/// Counts instructions. 3.19 is Debian 12's, and reads the debug information of today's compiler.
+const VALGRIND: &[Need] =
+    &[Need { name: "valgrind", probe: &["valgrind", "--version"], minimum: (3, 19), packages: &["valgrind"] }];
+
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     everything(repo, &mut Log::Terminal)?;
     println!("everything the tests need is there");
     Ok(())
 }
 
-/// The step of `test`. One half's failure does not keep the other from being installed.
+/// The step of `test`. One part's failure does not keep the others from being installed.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON));
-    let javascript = node_modules(repo, log);
-    let python = kosoku_environment(repo, log);
-    match (javascript, python) {
-        (Ok(javascript), Ok(python)) => Ok(Outcome::Passed(format!("{javascript}, {python}"))),
-        (Err(javascript), Err(python)) => Err(format!("{javascript}\n{python}")),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(VALGRIND));
+    let parts = [node_modules(repo, log), kosoku_environment(repo, log), found(repo, VALGRIND)];
+    let (there, wrong): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
+    let wrong: Vec<String> = wrong.into_iter().filter_map(Result::err).collect();
+    if !wrong.is_empty() {
+        return Err(wrong.join("\n"));
     }
+    Ok(Outcome::Passed(there.into_iter().flatten().collect::<Vec<_>>().join(", ")))
+}
+
+/// valgrind alone.
+pub(crate) fn valgrind(repo: &Repo, log: &mut Log) -> Result<String, String> {
+    install_missing(repo, log, VALGRIND);
+    found(repo, VALGRIND)
 }
 
 /// Node.js, npm, redis-server, and `e2e/node_modules` in step with its lock file.

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
-use crate::{doc, e2e, lint, setup, tidy, websocket};
+use crate::{doc, e2e, instructions, lint, setup, tidy, websocket};
 
 /// A cold debug build and every Rust test fit several times over; a test that hangs is ended in time for CI (90 minutes
 /// for the whole run) to print the table.
 const TEST_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// A cold release build with thin LTO takes a few minutes on two cores.
-const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
+pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
 
@@ -41,6 +41,8 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "doctests", needs: None, run: doctests },
         Step { name: "doc", needs: None, run: doc::build },
         Step { name: "release", needs: None, run: release },
+        // After the release build, whose dependencies it shares.
+        Step { name: "instructions", needs: None, run: instructions::step },
         Step { name: "e2e", needs: Some("release"), run: e2e::both },
         Step { name: "clusters", needs: Some("release"), run: e2e::clusters },
         Step { name: "websocket", needs: Some("release"), run: websocket::run },

@@ -1,0 +1,128 @@
+//! `cargo xtask instructions`: instructions per operation, counted by callgrind, against `benches/instructions.toml`.
+//!
+//! Times move by a third on a shared machine; instruction counts do not move with the load, so a test can compare them.
+
+mod table;
+
+use std::process::Stdio;
+
+use crate::log::{Log, command_line};
+use crate::repo::Repo;
+use crate::setup;
+use crate::step::Outcome;
+use crate::test::BUILD_LIMIT;
+use table::{Count, Table};
+
+const BASELINES: &str = "benches/instructions.toml";
+
+/// Each operation's repetitions. The rest of a division by them is less than one instruction; a broadcast to 1,000 so many
+/// times is some ten million instructions, less than a second under callgrind.
+const TIMES: u64 = 1_000;
+
+pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
+    let accept = match arguments {
+        [] => false,
+        [word] if word == "--accept" => true,
+        _ => return Err("usage: cargo xtask instructions [--accept]".into()),
+    };
+    let mut log = Log::Terminal;
+    if !accept {
+        return step(repo, &mut log).map(|outcome| match outcome {
+            Outcome::Passed(note) | Outcome::Skipped(note) => println!("{note}"),
+        });
+    }
+    setup::valgrind(repo, &mut log)?;
+    let counted = Table { built_by: built_by(repo)?, counts: count(repo, &mut log)? };
+    std::fs::write(repo.root.join(BASELINES), counted.to_string())
+        .map_err(|error| format!("cannot write {BASELINES}: {error}"))?;
+    println!("wrote {BASELINES}; commit it, and say in the message why the counts change");
+    Ok(())
+}
+
+/// Also the step of `test`.
+pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    setup::valgrind(repo, log)?;
+    let text = std::fs::read_to_string(repo.root.join(BASELINES))
+        .map_err(|error| format!("cannot read {BASELINES}: {error}; cargo xtask instructions --accept makes it"))?;
+    let baseline = Table::parse(&text).map_err(|error| format!("{BASELINES}: {error}"))?;
+    let built_by = built_by(repo)?;
+    let counts = count(repo, log)?;
+    let comparison = table::compare(&baseline.counts, &counts);
+    log.say(&comparison.to_string());
+    if built_by != baseline.built_by {
+        let warning = format!(
+            "not compared: built by {built_by}, the baselines by {}; other code comes of that (--accept makes new ones)",
+            baseline.built_by
+        );
+        log.say(&format!("warning: {warning}"));
+        return Ok(Outcome::Skipped(warning));
+    }
+    comparison.verdict().map(Outcome::Passed)
+}
+
+/// Builds the program and counts each of its workloads.
+fn count(repo: &Repo, log: &mut Log) -> Result<Vec<Count>, String> {
+    // The program alone, as another package in the same build could switch on features of shared dependencies.
+    let build = repo.cargo(&["build", "--release", "--package", "roomcast-benches", "--bin", "instructions"]);
+    log.run(build, BUILD_LIMIT)?;
+    let program = repo.release_program("instructions").display().to_string();
+    let names = output(repo, &program, &[]).map(|(names, _)| names)?;
+    names.lines().map(|name| count_one(repo, &program, name)).collect()
+}
+
+fn count_one(repo: &Repo, program: &str, name: &str) -> Result<Count, String> {
+    let times = TIMES.to_string();
+    let (_, said) = output(
+        repo,
+        "valgrind",
+        &[
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+            // The name comes with the compiler's hash behind it.
+            "--toggle-collect=instructions::measured*",
+            program,
+            name,
+            &times,
+        ],
+    )?;
+    let all = collected(&said).ok_or_else(|| format!("callgrind counted nothing for {name}:\n{said}"))?;
+    Ok(Count { name: name.to_owned(), instructions: all / TIMES })
+}
+
+/// Number of the line `==1234== Collected : 5678`; none if nothing was collected.
+fn collected(said: &str) -> Option<u64> {
+    let (_, number) = said.lines().find_map(|line| line.split_once("Collected :"))?;
+    number.trim().parse().ok().filter(|number| *number > 0)
+}
+
+/// All but the sources that decides how many instructions there are: the compiler, the processor's kind, and the C library,
+/// whose allocator and copying are counted too.
+fn built_by(repo: &Repo) -> Result<String, String> {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let (rustc, _) = output(repo, &rustc, &["--version"])?;
+    let libc = output(repo, "getconf", &["GNU_LIBC_VERSION"]).map_or_else(|_| "another libc".into(), |(text, _)| text);
+    Ok(format!("{}, {}, {}", rustc.trim(), std::env::consts::ARCH, libc.trim()))
+}
+
+/// What a short program writes to standard output and to standard error.
+fn output(repo: &Repo, program: &str, arguments: &[&str]) -> Result<(String, String), String> {
+    let mut command = repo.command(program, arguments);
+    let line = command_line(&command);
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("cannot run `{line}`: {error}"))?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    if output.status.success() { Ok((out, err)) } else { Err(format!("`{line}` failed ({}):\n{err}", output.status)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::collected;
+
+    #[test]
+    fn the_count_is_found_and_nothing_is_no_count() {
+        assert_eq!(collected("==7== Events    : Ir\n==7== Collected : 5678\n==7== \n"), Some(5_678));
+        assert_eq!(collected("==7== Collected : 0\n"), None, "the function's name was not found");
+        assert_eq!(collected("==7== Collected : \n"), None);
+        assert_eq!(collected(""), None);
+    }
+}
