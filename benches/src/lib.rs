@@ -16,8 +16,11 @@
 //! criterion_main!(benches);
 //! ```
 
+pub mod peer;
 pub mod process;
+pub mod report;
 pub mod wire;
+pub mod workloads;
 
 mod broadcasts;
 

@@ -1,8 +1,9 @@
 //! A server as a child process: started on a free port, read from outside, ended with the measurement.
 
+use crate::peer::Peer;
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -20,22 +21,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a program that listens on `HOST` and `PORT` and tells the address as a URL, on one core if `core` is given. A
-    /// `.mjs` file is run by Node, and `floor` is this crate's own.
+    /// Starts a program that listens on `HOST` and `PORT` and tells the address as a URL, on these cores if any are given, with
+    /// as many worker threads.
     ///
     /// # Errors
     /// It cannot be started, or does not tell an address in time.
-    pub fn start(program: &Path, core: Option<usize>) -> io::Result<Self> {
+    pub fn start(peer: &Peer, cores: &[usize]) -> io::Result<Self> {
         let mut words: Vec<PathBuf> = Vec::new();
-        if let Some(core) = core {
-            words.extend(["taskset", "-c", &core.to_string()].map(PathBuf::from));
+        if !cores.is_empty() {
+            let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            words.extend(["taskset", "-c", &list].map(PathBuf::from));
         }
-        if program.extension().is_some_and(|extension| extension == "mjs") {
-            words.push("node".into());
-        }
-        words.push(if program == Path::new("floor") { beside("floor")? } else { program.to_owned() });
+        words.extend(peer.command.iter().cloned());
         let mut child = Command::new(&words[0])
             .args(&words[1..])
+            .env("TOKIO_WORKER_THREADS", cores.len().max(1).to_string())
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
             .stdin(Stdio::null())
@@ -53,7 +53,7 @@ impl Server {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                Err(io::Error::other(format!("{} did not tell where it listens", program.display())))
+                Err(io::Error::other(format!("{} did not tell where it listens", peer.name)))
             }
         }
     }
@@ -97,11 +97,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A program of this crate, beside the one that runs.
-fn beside(name: &str) -> io::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name(name))
 }
 
 /// Reads all that the server writes, and tells the first address.

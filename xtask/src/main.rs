@@ -37,6 +37,7 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
   websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
   cluster         a private Redis, two roomcast servers and one of Node.js to chat across, until Ctrl-C
   bench [args]    criterion benches of roomcast-benches; args go to cargo bench
+  bench --peers [args]  roomcast, socketioxide and Node side by side on this machine; args go to benches/src/bin/peers.rs
   help            this text
 
 `cargo xtask test` goes on after a failed step, ends with a table and a line `N passed, N failed`, and leaves each

@@ -1,15 +1,18 @@
 //! The least that a fan-out can cost: one thread, one epoll, one `write` of the same pre-framed bytes per recipient, and no
-//! checks. It speaks just enough Socket.IO for the `fanout` program to drive it like any server.
+//! checks. It speaks just enough Socket.IO for the `peers` program to drive it like any server.
+//!
+//! With `--coalesce` what one turn of the event loop brings for a recipient leaves in one write: the least where messages queue.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use roomcast_benches::wire::{server_frame, take_frame};
+use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// A handshake's answer. `fanout` does not look at the key.
+/// A handshake's answer. `peers` does not look at the key.
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -17,7 +20,17 @@ struct Peer {
     stream: TcpStream,
     received: Vec<u8>,
     upgraded: bool,
-    joined: bool,
+    /// What waits for the end of the turn.
+    waiting: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Floor {
+    peers: Vec<Option<Peer>>,
+    rooms: HashMap<String, Vec<usize>>,
+    coalesce: bool,
+    /// Peers for which something waits.
+    dirty: Vec<usize>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,68 +39,113 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("listening on http://{}", listener.local_addr()?);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
-    let mut peers: Vec<Option<Peer>> = Vec::new();
+    let mut floor = Floor { coalesce: std::env::args().any(|word| word == "--coalesce"), ..Floor::default() };
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
             if event.token() == LISTENER {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
-                    poll.registry().register(&mut stream, Token(peers.len()), Interest::READABLE)?;
-                    peers.push(Some(Peer { stream, received: Vec::new(), upgraded: false, joined: false }));
+                    poll.registry().register(&mut stream, Token(floor.peers.len()), Interest::READABLE)?;
+                    let (received, waiting) = (Vec::new(), Vec::new());
+                    floor.peers.push(Some(Peer { stream, received, upgraded: false, waiting }));
                 }
                 continue;
             }
-            serve(&mut peers, event.token().0)?;
+            floor.serve(event.token().0)?;
+        }
+        floor.flush();
+    }
+}
+
+impl Floor {
+    fn serve(&mut self, number: usize) -> io::Result<()> {
+        let mut buffer = [0; 16 * 1024];
+        let Some(peer) = &mut self.peers[number] else { return Ok(()) };
+        loop {
+            match peer.stream.read(&mut buffer) {
+                Ok(count @ 1..) => {
+                    peer.received.extend_from_slice(&buffer[..count]);
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Ok(0) | Err(_) => {
+                    self.peers[number] = None;
+                    return Ok(());
+                }
+            }
+        }
+        if !peer.upgraded && peer.received.ends_with(b"\r\n\r\n") {
+            peer.upgraded = true;
+            peer.received = Vec::new();
+            peer.stream.write_all(ANSWER)?;
+            peer.stream.write_all(&server_frame(r#"0{"sid":"floor","upgrades":[]}"#))?;
+        }
+        while let Some(packet) = self.peers[number].as_mut().and_then(|peer| take_frame(&mut peer.received)) {
+            let packet = String::from_utf8_lossy(&packet);
+            if let Some((room, arguments)) =
+                packet.strip_prefix(r#"42["pub",""#).and_then(|rest| rest.split_once("\","))
+            {
+                self.publish(room, &server_frame(&format!(r#"42["msg",{arguments}"#)));
+            } else if let Some((id, arguments)) =
+                packet.strip_prefix("42").and_then(|rest| rest.split_once(r#"["echo","#))
+            {
+                self.write(number, &server_frame(&format!("43{id}[{arguments}")));
+            } else if let Some(room) = packet.strip_prefix(r#"421["join",""#) {
+                let room = room.trim_end_matches("\"]").to_owned();
+                self.rooms.entry(room).or_default().push(number);
+                self.write(number, &server_frame("431[]"));
+            } else if packet == "40" {
+                self.write(number, &server_frame(r#"40{"sid":"floor"}"#));
+            }
+        }
+        if let Some(peer) = &mut self.peers[number]
+            && peer.received.is_empty()
+        {
+            // Nothing is kept for a peer that says nothing.
+            peer.received = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// One write per recipient.
+    fn publish(&mut self, room: &str, frame: &[u8]) {
+        let Self { peers, rooms, coalesce, dirty } = self;
+        for number in rooms.get(room).into_iter().flatten() {
+            if let Some(peer) = &mut peers[*number] {
+                peer.write(frame, *coalesce, *number, dirty);
+            }
+        }
+    }
+
+    fn write(&mut self, number: usize, frame: &[u8]) {
+        let Self { peers, coalesce, dirty, .. } = self;
+        if let Some(peer) = &mut peers[number] {
+            peer.write(frame, *coalesce, number, dirty);
+        }
+    }
+
+    fn flush(&mut self) {
+        for number in self.dirty.drain(..) {
+            if let Some(peer) = &mut self.peers[number] {
+                let _ = peer.stream.write(&peer.waiting);
+                peer.waiting.clear();
+            }
         }
     }
 }
 
-fn serve(peers: &mut [Option<Peer>], number: usize) -> io::Result<()> {
-    let mut buffer = [0; 16 * 1024];
-    let Some(peer) = &mut peers[number] else { return Ok(()) };
-    loop {
-        match peer.stream.read(&mut buffer) {
-            Ok(count @ 1..) => {
-                peer.received.extend_from_slice(&buffer[..count]);
-                if count < buffer.len() {
-                    break;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Ok(0) | Err(_) => {
-                peers[number] = None;
-                return Ok(());
-            }
+impl Peer {
+    fn write(&mut self, frame: &[u8], coalesce: bool, number: usize, dirty: &mut Vec<usize>) {
+        if !coalesce {
+            let _ = self.stream.write(frame);
+            return;
         }
-    }
-    if !peer.upgraded && peer.received.ends_with(b"\r\n\r\n") {
-        peer.upgraded = true;
-        peer.received.clear();
-        peer.stream.write_all(ANSWER)?;
-        peer.stream.write_all(&server_frame(r#"0{"sid":"floor","upgrades":[]}"#))?;
-    }
-    while let Some(packet) = peers[number].as_mut().and_then(|peer| take_frame(&mut peer.received)) {
-        let packet = String::from_utf8_lossy(&packet);
-        if let Some(arguments) = packet.strip_prefix(r#"42["pub","room","#) {
-            publish(peers, &server_frame(&format!(r#"42["msg",{arguments}"#)));
-        } else if let Some(peer) = &mut peers[number] {
-            match &*packet {
-                "40" => peer.stream.write_all(&server_frame(r#"40{"sid":"floor"}"#))?,
-                r#"421["join","room"]"# => {
-                    peer.joined = true;
-                    peer.stream.write_all(&server_frame("431[]"))?;
-                }
-                _ => {}
-            }
+        if self.waiting.is_empty() {
+            dirty.push(number);
         }
-    }
-    Ok(())
-}
-
-/// One write per recipient.
-fn publish(peers: &mut [Option<Peer>], frame: &[u8]) {
-    for peer in peers.iter_mut().flatten().filter(|peer| peer.joined) {
-        let _ = peer.stream.write(frame);
+        self.waiting.extend_from_slice(frame);
     }
 }

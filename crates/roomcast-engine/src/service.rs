@@ -381,7 +381,7 @@ fn attend<S: Stream>(engine: &Engine, request: &Parts, stream: S, received: Byte
     match fate {
         Fate::Open { base64 } => match engine.open(request, Transport::WebSocket, base64) {
             Ok(connection) => {
-                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, false, base64)))
+                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, false, base64)));
             }
             Err(error) => {
                 tracing::debug!(%error, "a session could not be opened after the WebSocket handshake");

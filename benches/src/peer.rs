@@ -1,0 +1,42 @@
+//! [`Peer`]: a server to be measured, by its name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A program and its arguments.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// As it stands in tables.
+    pub name: String,
+    /// The program and its arguments.
+    pub command: Vec<PathBuf>,
+}
+
+/// The peers that `cargo xtask bench --peers` measures, the anchors first.
+pub const NAMES: [&str; 5] = ["floor", "coalescing floor", "roomcast", "socketioxide", "node"];
+
+impl Peer {
+    /// A peer of [`NAMES`], or else a program by its path, which must keep the conformance server's contract; one that ends in
+    /// `.mjs` runs under Node. Paths are those of a checkout that is the working directory.
+    ///
+    /// # Errors
+    /// The program is not there.
+    pub fn named(name: &str) -> io::Result<Self> {
+        let beside = |program: &str| -> io::Result<PathBuf> { Ok(std::env::current_exe()?.with_file_name(program)) };
+        let mut command = match name {
+            "floor" => vec![beside("floor")?],
+            "coalescing floor" => vec![beside("floor")?, "--coalesce".into()],
+            "roomcast" => vec![beside("examples/conformance")?],
+            "socketioxide" => vec![PathBuf::from("benches/peers/target/release/socketioxide-peer")],
+            "node" => vec![PathBuf::from("e2e/reference-server.mjs")],
+            path => vec![PathBuf::from(path)],
+        };
+        if !command[0].is_file() {
+            return Err(io::Error::other(format!("{} is not there; is it built?", command[0].display())));
+        }
+        if command[0].extension() == Some(Path::new("mjs").as_os_str()) {
+            command.insert(0, "node".into());
+        }
+        Ok(Self { name: name.to_owned(), command })
+    }
+}

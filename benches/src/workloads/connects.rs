@@ -1,0 +1,42 @@
+//! [`connects`]: clients come one after the other, join `/` and then say nothing.
+
+use super::Failure;
+use crate::process::Server;
+use crate::wire::Client;
+use std::thread;
+use std::time::Duration;
+
+/// Clients that come and go first, so that what a server makes once is not counted.
+const VISITORS: usize = 100;
+
+/// Quiet before memory is read.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// What connections cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Connects {
+    /// Nanoseconds of the server's processor time for each.
+    pub cpu: f64,
+    /// Bytes of anonymous memory for each that stays and says nothing.
+    pub memory: f64,
+}
+
+/// Opens connections over WebSocket, with 400 bytes of headers each, and keeps them.
+///
+/// # Errors
+/// The server does not take them.
+pub fn connects(server: &Server, count: usize) -> Result<Connects, Failure> {
+    for _ in 0..VISITORS {
+        Client::connect(server.address)?;
+    }
+    thread::sleep(Duration::from_secs(1));
+    let (memory, cpu) = (server.anonymous_memory()?, server.cpu_nanoseconds()?);
+    let mut clients = Vec::with_capacity(count);
+    for _ in 0..count {
+        clients.push(Client::connect(server.address)?);
+    }
+    let cpu = server.cpu_nanoseconds()? - cpu;
+    thread::sleep(SETTLE);
+    let memory = server.anonymous_memory()?.saturating_sub(memory);
+    Ok(Connects { cpu: cpu as f64 / count as f64, memory: memory as f64 / count as f64 })
+}
