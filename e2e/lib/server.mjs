@@ -41,11 +41,14 @@ export class ServerProcess {
     this.#ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
     const listening = new Promise((resolve) => {
       let output = "";
-      child.stdout.on("data", (data) => {
-        output = (output + data).slice(-LOG_LENGTH);
-        const found = /listening on (http:\/\/\S+)/.exec(output);
-        if (found) resolve(found[1]);
-      });
+      // The program roomcast says it in its log, which goes to the standard error.
+      for (const stream of [child.stdout, child.stderr]) {
+        stream.on("data", (data) => {
+          output = (output + data).slice(-LOG_LENGTH);
+          const found = /listening on (http:\/\/\S+)\s/.exec(output);
+          if (found) resolve(found[1]);
+        });
+      }
     });
     for (const stream of [child.stdout, child.stderr]) {
       stream.on("data", (data) => (this.log = (this.log + data).slice(-LOG_LENGTH)));
@@ -80,9 +83,11 @@ export class ServerProcess {
   }
 }
 
-// Ports are taken below the range from which the system gives ports to outgoing connections: while a server is down,
-// one of its reconnecting clients could be given the server's port otherwise, and would connect to itself.
-async function freePort() {
+/**
+ * Ports are taken below the range from which the system gives ports to outgoing connections: while a server is down,
+ * one of its reconnecting clients could be given the server's port otherwise, and would connect to itself.
+ */
+export async function freePort() {
   for (;;) {
     const port = 20_000 + Math.floor(Math.random() * 10_000);
     const free = await new Promise((resolve) => {

@@ -6,7 +6,7 @@ use crate::log::Log;
 use crate::repo::Repo;
 use crate::setup;
 use crate::step::Outcome;
-use crate::test;
+use crate::test::{self, Program};
 
 /// Both servers' suites take minutes; a client that never gets its answer must not use up CI's time.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -23,9 +23,13 @@ const SUITE: &str = "e2e/run.mjs";
 /// Several servers of both kinds.
 const CLUSTERS: &str = "e2e/run-cluster.mjs";
 
+/// Two servers behind nginx and HAProxy, with the configurations of docs/examples/.
+const PROXIES: &str = "e2e/run-proxies.mjs";
+
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     setup::javascript(repo, &mut Log::Terminal)?;
-    test::build_release(repo, &mut Log::Terminal, &[("roomcast", CONFORMANCE)])?;
+    let server = Program { package: "roomcast", kind: "--example", name: CONFORMANCE };
+    test::build_release(repo, &mut Log::Terminal, &[server])?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let arguments = if arguments.is_empty() { vec!["--server", "both"] } else { arguments };
     run(repo, &mut Log::Terminal, SUITE, &arguments)
@@ -43,6 +47,12 @@ pub(crate) fn clusters(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     Ok(Outcome::Passed(last_count(log)))
 }
 
+/// The step of `test` for the documented proxies.
+pub(crate) fn proxies(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    run(repo, log, PROXIES, &[])?;
+    Ok(Outcome::Passed(last_count(log)))
+}
+
 fn last_count(log: &Log) -> String {
     let text = log.text();
     let last = text.lines().rev().find(|line| line.contains(" passed") && line.contains(" failed"));
@@ -56,5 +66,6 @@ fn run(repo: &Repo, log: &mut Log, script: &str, arguments: &[&str]) -> Result<(
     }
     let mut command = repo.command("node", &[script]);
     command.args(arguments).env("ROOMCAST_CONFORMANCE", &server).env("ROOMCAST_EMITTER", &emitter);
+    command.env("ROOMCAST_PROGRAM", repo.release_program("roomcast"));
     log.run(command, LIMIT)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the tests need besides Cargo. Installs what is missing where that is possible: Debian
 //! packages as root, npm packages and the Python tool always. Otherwise it prints the commands to run and fails.
 //!
-//! Tests start their own Redis on ports of their own. A `redis-server` that Debian starts as a service is neither
+//! Tests start their own Redis, nginx and HAProxy on ports of their own. What Debian starts of them as a service is neither
 //! started nor used here.
 
 use std::path::{Path, PathBuf};
@@ -48,6 +48,23 @@ const PYTHON: &[Need] = &[
     },
 ];
 
+/// What docs/examples/ has configurations for. The versions are Debian 12's, the oldest that were tried; nginx tells its own
+/// on the standard error, and both are outside of an ordinary user's path.
+const PROXIES: &[Need] = &[
+    Need {
+        name: "nginx",
+        probe: &["sh", "-c", "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin nginx -v 2>&1"],
+        minimum: (1, 22),
+        packages: &["nginx"],
+    },
+    Need {
+        name: "HAProxy",
+        probe: &["sh", "-c", "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin haproxy -v"],
+        minimum: (2, 6),
+        packages: &["haproxy"],
+    },
+];
+
 /// Counts instructions. 3.19 is Debian 12's, and reads the debug information of today's compiler.
 const VALGRIND: &[Need] =
     &[Need { name: "valgrind", probe: &["valgrind", "--version"], minimum: (3, 19), packages: &["valgrind"] }];
@@ -60,8 +77,8 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 
 /// The step of `test`. One part's failure does not keep the others from being installed.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(VALGRIND));
-    let parts = [node_modules(repo, log), kosoku_environment(repo, log), found(repo, VALGRIND)];
+    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND));
+    let parts = [node_modules(repo, log), kosoku_environment(repo, log), found(repo, PROXIES), found(repo, VALGRIND)];
     let (there, wrong): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
     let wrong: Vec<String> = wrong.into_iter().filter_map(Result::err).collect();
     if !wrong.is_empty() {

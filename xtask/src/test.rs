@@ -16,10 +16,21 @@ pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// What the e2e and websocket steps run, by package. Built by one call, so that shared dependencies are built once with
-/// one set of features.
-const EXAMPLES: &[(&str, &str)] =
-    &[("roomcast", "conformance"), ("roomcast-engine", "ws-echo"), ("roomcast-redis", "emitter")];
+/// What the e2e, clusters, proxies and websocket steps run. Built by one call, so that shared dependencies are built once
+/// with one set of features.
+const PROGRAMS: &[Program] = &[
+    Program { package: "roomcast", kind: "--bin", name: "roomcast" },
+    Program { package: "roomcast", kind: "--example", name: "conformance" },
+    Program { package: "roomcast-engine", kind: "--example", name: "ws-echo" },
+    Program { package: "roomcast-redis", kind: "--example", name: "emitter" },
+];
+
+/// Something to build: `kind` is cargo's option for it, `--bin` or `--example`.
+pub(crate) struct Program {
+    pub(crate) package: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'static str,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plan {
@@ -45,6 +56,7 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "instructions", needs: None, run: instructions::step },
         Step { name: "e2e", needs: Some("release"), run: e2e::both },
         Step { name: "clusters", needs: Some("release"), run: e2e::clusters },
+        Step { name: "proxies", needs: Some("release"), run: e2e::proxies },
         Step { name: "websocket", needs: Some("release"), run: websocket::run },
     ];
     if plan == Plan::Ci {
@@ -74,17 +86,17 @@ fn cargo_test(repo: &Repo, log: &mut Log, targets: &[&str]) -> Result<Outcome, S
     Ok(Outcome::Passed(count.to_string()))
 }
 
-/// Builds examples with the release profile, as `(package, example)`.
-pub(crate) fn build_release(repo: &Repo, log: &mut Log, examples: &[(&str, &str)]) -> Result<(), String> {
+/// Builds with the release profile.
+pub(crate) fn build_release(repo: &Repo, log: &mut Log, programs: &[Program]) -> Result<(), String> {
     let mut command = repo.cargo(&["build", "--release"]);
-    for (package, example) in examples {
-        command.args(["--package", package, "--example", example]);
+    for Program { package, kind, name } in programs {
+        command.args(["--package", package, kind, name]);
     }
     log.run(command, BUILD_LIMIT)
 }
 
 fn release(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    build_release(repo, log, EXAMPLES)?;
+    build_release(repo, log, PROGRAMS)?;
     Ok(Outcome::Passed(String::new()))
 }
 

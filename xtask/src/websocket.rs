@@ -34,7 +34,8 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
                 name: "release",
                 needs: None,
                 run: |repo, log| {
-                    test::build_release(repo, log, &[("roomcast-engine", ECHO)])?;
+                    let echo = test::Program { package: "roomcast-engine", kind: "--example", name: ECHO };
+                    test::build_release(repo, log, &[echo])?;
                     Ok(Outcome::Passed(String::new()))
                 },
             },
