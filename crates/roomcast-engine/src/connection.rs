@@ -89,9 +89,13 @@ impl Shared {
         match &self.writer {
             // Who writes now goes on until the outbox is empty.
             None => None,
-            Some(_) if self.blocked || self.scheduled => None,
+            Some(_) if self.blocked || (self.scheduled && !self.outbox.is_crowded()) => None,
             // Without a reader the task runs, or will, and writes in the end.
-            Some(writer) if writer.is_direct() && packet.size() <= DIRECT_BYTES && self.reader.is_some() => {
+            Some(writer)
+                if writer.is_direct()
+                    && packet.size() <= DIRECT_BYTES
+                    && (self.reader.is_some() || self.outbox.is_crowded()) =>
+            {
                 self.scheduled = true;
                 Some(Waker::from(connection.clone()))
             }
@@ -356,7 +360,8 @@ impl Connection {
 /// Wakes the writer of a WebSocket without its task: the packets that wait are written by who has put them there.
 impl Wake for Connection {
     fn wake(self: Arc<Self>) {
-        turn::write(self);
+        let crowded = self.shared.lock().outbox.is_crowded();
+        if crowded { self.write_now() } else { turn::write(self) }
     }
 }
 

@@ -29,6 +29,13 @@ pub const PACKETS_PER_WRITE: usize = 64;
 /// task, as copying them to many clients would keep one thread busy for long.
 pub const DIRECT_BYTES: usize = 16 * 1024;
 
+/// Packets that wait for a client until the end of a turn. More are written before it: what one turn makes must not overflow
+/// the outbox of a client that would read it.
+pub const CROWDED_PACKETS: usize = OUTBOX_PACKETS / 4;
+
+/// As [`CROWDED_PACKETS`], in bytes.
+pub const CROWDED_BYTES: usize = OUTBOX_BYTES / 4;
+
 /// Bytes that one read may take: the buffer is the thread's, so its size costs nothing per connection.
 pub const READ_BUFFER: usize = 64 * 1024;
 

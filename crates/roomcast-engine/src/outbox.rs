@@ -1,5 +1,6 @@
 //! [`Outbox`]: the packets that wait for one client, bounded by bytes and count.
 
+use crate::limits::{CROWDED_BYTES, CROWDED_PACKETS};
 use roomcast_protocol::Packet;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,6 +41,11 @@ impl Outbox {
     /// Whether nothing waits and nothing is being written.
     pub(crate) fn is_empty(&self) -> bool {
         self.packets == 0
+    }
+
+    /// Whether so much waits that it should not wait for more.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.packets >= CROWDED_PACKETS || self.bytes >= CROWDED_BYTES
     }
 
     /// Whether nothing waits to be taken.

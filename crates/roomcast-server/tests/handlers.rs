@@ -304,3 +304,25 @@ async fn a_client_that_does_not_poll_is_not_excused() {
     held.release(HANDLERS_PER_CONNECTION);
     server.finish().await;
 }
+
+/// More packets than an outbox holds, made in one go: clients that read get them all.
+#[tokio::test]
+async fn a_burst_of_one_handler_cuts_nobody_who_reads() {
+    const BURST: usize = 3_000;
+    let server = Server::start(|io| {
+        io.of("/").on("burst", |socket: Socket| async move {
+            for number in 0..BURST {
+                socket.emit("own", &number).unwrap();
+                socket.broadcast().emit("other", &number).unwrap();
+            }
+        });
+    })
+    .await;
+    let (mut publisher, mut other) = (server.joined().await, server.joined().await);
+    publisher.say("42[\"burst\"]").await;
+    for number in 0..BURST {
+        assert_eq!(publisher.text().await, format!("42[\"own\",{number}]"));
+        assert_eq!(other.text().await, format!("42[\"other\",{number}]"));
+    }
+    server.finish().await;
+}
