@@ -97,7 +97,12 @@ impl Shared {
                     && (self.reader.is_some() || self.outbox.is_crowded()) =>
             {
                 self.scheduled = true;
-                Some(Waker::from(connection.clone()))
+                // So much is rare, and worth an allocation; the usual wake must not take this lock again.
+                Some(if self.outbox.is_crowded() {
+                    Waker::from(Arc::new(Crowded(connection.clone())))
+                } else {
+                    Waker::from(connection.clone())
+                })
             }
             Some(_) => self.reader.take(),
         }
@@ -360,8 +365,16 @@ impl Connection {
 /// Wakes the writer of a WebSocket without its task: the packets that wait are written by who has put them there.
 impl Wake for Connection {
     fn wake(self: Arc<Self>) {
-        let crowded = self.shared.lock().outbox.is_crowded();
-        if crowded { self.write_now() } else { turn::write(self) }
+        turn::write(self);
+    }
+}
+
+/// A connection for which so much waits that it is written to before the turn's end.
+struct Crowded(Arc<Connection>);
+
+impl Wake for Crowded {
+    fn wake(self: Arc<Self>) {
+        self.0.write_now();
     }
 }
 
