@@ -124,6 +124,18 @@ pub fn pin_this_process(core: usize) -> io::Result<()> {
     if status.success() { Ok(()) } else { Err(io::Error::other("taskset cannot pin this process")) }
 }
 
+/// Lets this process have so many connections, and some files.
+///
+/// # Errors
+/// The system allows fewer.
+pub fn allow_descriptors(connections: usize) -> io::Result<()> {
+    let needed = connections as u64 + 64;
+    if rlimit::increase_nofile_limit(needed)? >= needed {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{needed} descriptors are needed here, and as many in the server: raise ulimit -n")))
+}
+
 /// What else the machine does: the load averages of 1, 5 and 15 minutes.
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();

@@ -4,13 +4,17 @@
 //! medians, their spread, and the ratio to an anchor. `cargo xtask bench --peers` builds the peers and runs this.
 
 use roomcast_benches::peer::{NAMES, Peer};
-use roomcast_benches::process::{Server, load, pin_this_process};
+use roomcast_benches::process::{Server, allow_descriptors, load, pin_this_process};
 use roomcast_benches::report::{self, Row, Table};
 use roomcast_benches::workloads::{Connects, Failure, Rooms, connects, echo, rooms};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Connections of the workload `connects`.
 const CONNECTIONS: usize = 10_000;
+
+/// Quiet after the last of them, before memory is read.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// A workload: its name, the anchor of its ratio, and what it does.
 struct Workload {
@@ -95,10 +99,7 @@ impl Options {
 
 fn main() -> Result<(), Failure> {
     let options = Options::parse()?;
-    let needed = CONNECTIONS as u64 + 64;
-    if rlimit::increase_nofile_limit(needed)? < needed {
-        return Err(format!("{needed} descriptors are needed here, and as many in the server: raise ulimit -n").into());
-    }
+    allow_descriptors(CONNECTIONS)?;
     pin_this_process(1)?;
     let mut failures = 0;
     let mut peers = Vec::new();
@@ -177,7 +178,7 @@ fn measure(workload: &Workload, peer: &Peer) -> Result<(f64, Option<f64>), Failu
         What::Rooms(size) => (rooms(&server, size)?, None),
         What::Echo { clients, each } => (echo(&server, clients, each)?, None),
         What::Connects => {
-            let Connects { cpu, memory } = connects(&server, CONNECTIONS)?;
+            let Connects { cpu, memory } = connects(&server, CONNECTIONS, QUIET)?;
             (cpu, Some(memory))
         }
     })

@@ -9,9 +9,6 @@ use std::time::Duration;
 /// Clients that come and go first, so that what a server makes once is not counted.
 const VISITORS: usize = 100;
 
-/// Quiet before memory is read.
-const SETTLE: Duration = Duration::from_secs(5);
-
 /// What connections cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Connects {
@@ -21,11 +18,11 @@ pub struct Connects {
     pub memory: f64,
 }
 
-/// Opens connections over WebSocket, with 400 bytes of headers each, and keeps them.
+/// Opens connections over WebSocket, with 400 bytes of headers each, and keeps them; memory is read after `quiet`.
 ///
 /// # Errors
 /// The server does not take them.
-pub fn connects(server: &Server, count: usize) -> Result<Connects, Failure> {
+pub fn connects(server: &Server, count: usize, quiet: Duration) -> Result<Connects, Failure> {
     for _ in 0..VISITORS {
         Client::connect(server.address)?;
     }
@@ -36,7 +33,7 @@ pub fn connects(server: &Server, count: usize) -> Result<Connects, Failure> {
         clients.push(Client::connect(server.address)?);
     }
     let cpu = server.cpu_nanoseconds()? - cpu;
-    thread::sleep(SETTLE);
+    thread::sleep(quiet);
     let memory = server.anonymous_memory()?.saturating_sub(memory);
     Ok(Connects { cpu: cpu as f64 / count as f64, memory: memory as f64 / count as f64 })
 }

@@ -29,6 +29,10 @@ pub const PACKETS_PER_WRITE: usize = 64;
 /// task, as copying them to many clients would keep one thread busy for long.
 pub const DIRECT_BYTES: usize = 16 * 1024;
 
+/// Most connections that are written to at the end of a turn. What more there are is left to their own tasks, so that a thread
+/// is not kept from its other work for more than about 0.1 s.
+pub const DIRECT_PER_TURN: usize = 16_384;
+
 /// Packets that wait for a client until the end of a turn. More are written before it: what one turn makes must not overflow
 /// the outbox of a client that would read it.
 pub const CROWDED_PACKETS: usize = OUTBOX_PACKETS / 4;

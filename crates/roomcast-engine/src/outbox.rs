@@ -123,6 +123,23 @@ mod tests {
     }
 
     #[test]
+    fn crowded_at_the_limit_and_one_below() {
+        let mut outbox = Outbox::default();
+        for _ in 0..CROWDED_PACKETS {
+            assert!(!outbox.is_crowded());
+            outbox.push(&packet(2), usize::MAX, usize::MAX).unwrap();
+        }
+        assert!(outbox.is_crowded());
+        let crowded = |bytes: usize| {
+            let mut outbox = Outbox::default();
+            outbox.push(&Arc::new(Packet::control(vec![0; bytes])), usize::MAX, usize::MAX).unwrap();
+            (outbox.bytes, outbox.is_crowded())
+        };
+        assert_eq!(crowded(CROWDED_BYTES - 1), (CROWDED_BYTES - 1, false));
+        assert_eq!(crowded(CROWDED_BYTES), (CROWDED_BYTES, true));
+    }
+
+    #[test]
     fn empty_it_takes_any_packet() {
         let mut outbox = Outbox::default();
         assert_eq!(outbox.push(&packet(100), 1, 10), Ok(()));

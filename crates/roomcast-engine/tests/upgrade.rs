@@ -6,9 +6,8 @@ mod common;
 use common::wire::{BINARY, CLOSE, Frame, PING, PONG, TEXT, Wire, frame, head, request};
 use common::{Server, polling, say, until};
 use roomcast_engine::{CloseReason, Transport};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// A WebSocket whose probe was answered.
 async fn probed(server: &Server, sid: &str) -> Wire {
@@ -361,18 +360,13 @@ async fn a_counted_stream_survives_the_upgrade() {
         let server = Server::start().await;
         let sid = server.handshake().await;
         let connection = server.connection();
-        let taken = Arc::new(AtomicU64::new(0));
-        let enough = Arc::new(AtomicBool::new(false));
+        // What the client has taken, and whether it has enough.
+        let (taken, mut progress) = watch::channel((0_u64, false));
         let sending = tokio::spawn({
-            let (taken, enough) = (taken.clone(), enough.clone());
             async move {
                 let mut sent = 0_u64;
-                while !enough.load(Ordering::SeqCst) {
-                    // The client decides how fast it goes: it is never behind by as much as its outbox takes.
-                    if sent - taken.load(Ordering::SeqCst) > 500 {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                        continue;
-                    }
+                // The client decides how fast it goes: it is never behind by as much as its outbox takes.
+                while !progress.wait_for(|(taken, enough)| *enough || sent - taken <= 500).await.unwrap().1 {
                     say(&connection, &sent.to_string());
                     sent += 1;
                     if sent.is_multiple_of(3) {
@@ -384,8 +378,8 @@ async fn a_counted_stream_survives_the_upgrade() {
         });
         let take = |packet: &str| {
             if packet != "6" {
-                assert_eq!(packet, format!("4{}", taken.load(Ordering::SeqCst)), "round {round}");
-                taken.fetch_add(1, Ordering::SeqCst);
+                assert_eq!(packet, format!("4{}", taken.borrow().0), "round {round}");
+                taken.send_modify(|(taken, _)| *taken += 1);
             }
         };
         for _ in 0..round {
@@ -401,7 +395,7 @@ async fn a_counted_stream_survives_the_upgrade() {
         for _ in 0..1_000 {
             take(&wire.text().await);
         }
-        enough.store(true, Ordering::SeqCst);
+        taken.send_modify(|(_, enough)| *enough = true);
         let sent = sending.await.unwrap();
         wire.say("4end").await;
         loop {
@@ -411,7 +405,7 @@ async fn a_counted_stream_survives_the_upgrade() {
             }
             take(&text);
         }
-        assert_eq!(taken.load(Ordering::SeqCst), sent, "round {round}");
+        assert_eq!(taken.borrow().0, sent, "round {round}");
         drop(wire);
         server.finish().await;
     }

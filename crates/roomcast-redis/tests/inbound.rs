@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, where a failure is a panic.
 
+#[path = "common/by_hand.rs"]
+mod by_hand;
 #[path = "common/redis_process.rs"]
 #[allow(dead_code)]
 mod redis_process;
@@ -15,12 +17,12 @@ use roomcast_adapter::{Adapter, AdapterContext, Room, ServerEvent};
 use roomcast_protocol::msgpack::{Reader, to_json};
 use roomcast_protocol::{Args, SocketId};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 /// Reactions that are not Node's, and why.
 const DEVIATIONS: [(&str, &str); 6] = [
@@ -34,36 +36,6 @@ const DEVIATIONS: [(&str, &str); 6] = [
     ("request type 6 SERVER_SIDE_EMIT with requestId null", "nobody can be waiting for an answer to null"),
     ("request type 6 SERVER_SIDE_EMIT of event \"error\" without listener", "an event like others; Node ends"),
 ];
-
-#[derive(Deserialize)]
-struct File {
-    tests: Vec<Test>,
-}
-
-#[derive(Deserialize)]
-struct Test {
-    name: String,
-    channel: String,
-    payload_hex: String,
-    #[serde(default)]
-    client_received: Vec<Value>,
-    #[serde(default)]
-    node_commands: Vec<Answer>,
-    rooms_after: Option<Vec<String>>,
-    #[serde(default)]
-    server_side_events: Vec<Value>,
-    crash: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    channel: String,
-    decoded: Value,
-}
-
-fn unhex(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
 
 /// What was seen of one message.
 #[derive(Debug, Default, PartialEq)]
@@ -119,10 +91,10 @@ impl Stage {
         cmd("PUBLISH").arg(channel).arg(payload).query_async::<()>(&mut self.publisher).await.unwrap();
     }
 
-    /// The next answer of the server. What was put in by hand on the same channel has no `uid`.
-    fn heard(&mut self) -> Option<Value> {
+    /// The next answer of the server, if one comes until then. What was put in by hand on the same channel has no `uid`.
+    async fn heard(&mut self, until: Instant) -> Option<Value> {
         loop {
-            let push = self.answers.try_recv().ok()?;
+            let push = timeout_at(until, self.answers.recv()).await.ok()??;
             if push.kind != PushKind::Message {
                 continue;
             }
@@ -155,13 +127,12 @@ impl Stage {
             let fence = format!("fence{}", self.fences);
             let question = json!({"uid": "zzzzzz", "requestId": fence, "type": 1}).to_string();
             self.publish("socket.io-request#/#", question.as_bytes()).await;
-            let until = tokio::time::Instant::now() + Duration::from_secs(1);
-            while tokio::time::Instant::now() < until {
-                match self.heard() {
-                    Some(answer) if answer["requestId"] == fence.as_str() => return answers,
-                    Some(answer) if answer["requestId"].as_str().is_some_and(|id| id.starts_with("fence")) => {}
-                    Some(answer) => answers.push(answer),
-                    None => tokio::time::sleep(Duration::from_millis(1)).await,
+            let until = Instant::now() + Duration::from_secs(1);
+            while let Some(answer) = self.heard(until).await {
+                match answer["requestId"].as_str() {
+                    Some(id) if id == fence => return answers,
+                    Some(id) if id.starts_with("fence") => {}
+                    _ => answers.push(answer),
                 }
             }
         }
@@ -195,13 +166,11 @@ fn recorded(frames: &[Value]) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_message_put_in_by_hand_has_the_recorded_effect() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/inbound-classic.json");
-    let file: File = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let redis = RedisProcess::start().await;
     let mut stage = Stage::open(&redis).await;
     let mut deviating = BTreeSet::new();
     let mut before = stage.rooms();
-    for test in &file.tests {
+    for test in &by_hand::tests() {
         // A Node server was started anew after some messages.
         if let Some(rooms) = test.rooms_after.as_ref().filter(|rooms| rooms.len() == 2) {
             for room in before.iter().filter(|room| !rooms.contains(room)) {
@@ -209,7 +178,7 @@ async fn every_message_put_in_by_hand_has_the_recorded_effect() {
             }
         }
         let heard = stage.client.events().len();
-        stage.publish(&test.channel, &unhex(&test.payload_hex)).await;
+        stage.publish(&test.channel, &test.payload()).await;
         let mut seen = Reaction::default();
         while seen.answers.len() < test.node_commands.len() {
             let count = seen.answers.len();
@@ -270,12 +239,12 @@ async fn every_message_put_in_by_hand_has_the_recorded_effect() {
                 "{}: seen {seen:#?}, recorded {expected:#?} and {events} events",
                 test.name
             );
-            deviating.insert(&*test.name);
+            deviating.insert(test.name.clone());
             // The tests that follow begin with Node's rooms.
             let missing: Vec<Room> = expected.rooms.difference(&seen.rooms).map(Room::from).collect();
             drop(stage.adapter.join(stage.id, &missing).unwrap());
         }
         before = stage.rooms();
     }
-    assert_eq!(deviating, DEVIATIONS.iter().map(|(name, _)| *name).collect(), "the deviations are stale");
+    assert_eq!(deviating, DEVIATIONS.iter().map(|(name, _)| (*name).to_owned()).collect(), "the deviations are stale");
 }

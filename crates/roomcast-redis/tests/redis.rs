@@ -196,9 +196,12 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
         async move {
             for number in 1..=MESSAGES {
                 // The queue is bounded and drops what is too much, and so is Redis' patience with a slow subscriber.
-                while here.count.load(Ordering::Relaxed) > there.count.load(Ordering::Relaxed) + AHEAD {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                let coming_after = async {
+                    while here.count.load(Ordering::Relaxed) > there.count.load(Ordering::Relaxed) + AHEAD {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                tokio::time::timeout(Duration::from_secs(10), coming_after).await.unwrap();
                 let data = Args::event("n", &(publisher, number)).unwrap();
                 adapter.apply(&Target::everyone(), Action::emit(&data)).unwrap();
             }

@@ -12,7 +12,7 @@ use roomcast_protocol::Args;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// Most bytes of sockets in one answer. A larger answer is not given, so that the asker knows it is not complete.
 const MAX_SOCKETS_BYTES: usize = 8_000_000;
@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A server that came so lately may not be counted by who asks.
 const NEW: Duration = Duration::from_millis(100);
 
-/// How much later than others a server answers that may not be counted: who counts answers would take its for another's.
+/// How much later than others a server answers that may not be counted: who counts answers would take its for another's. What
+/// is asked is done at once, in its order with other messages.
 pub(super) const LATER: Duration = Duration::from_millis(150);
 
 /// Hears the roomcast servers themselves.
@@ -99,7 +100,8 @@ impl Inbox for NamespaceInbox {
 
     fn receive(&self, message: Message) {
         if let Some(adapter) = self.adapter() {
-            adapter.receive(message, self.is_new());
+            let late = message.body.is_question() && (self.is_new() || !adapter.is_open());
+            adapter.receive(message, late);
         }
     }
 
@@ -121,16 +123,15 @@ impl Inbox for NamespaceInbox {
 }
 
 impl ClusterAdapter {
-    /// `new`: who asks may not have counted this server.
-    fn receive(self: Arc<Self>, message: Message, new: bool) {
+    /// `late`: a question of somebody who may not have counted this server.
+    fn receive(self: &Arc<Self>, message: Message, late: bool) {
         if message.sender.as_ref() == Some(self.id()) || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
-        let question = message.body.is_question();
         if !self.is_open() {
-            // Who asks may have counted this server before it left.
-            if question {
-                self.serve_later(message);
+            // Only that still matters: who asks may have counted this server before it left. Numbers do not any more.
+            if late {
+                self.serve(message, late);
             }
             return;
         }
@@ -139,19 +140,24 @@ impl ClusterAdapter {
             return;
         }
         let Some(message) = self.if_new(message) else { return };
-        if question && new { self.serve_later(message) } else { self.serve(message) }
+        self.serve(message, late);
     }
 
-    fn serve_later(self: Arc<Self>, message: Message) {
+    /// Gives the only answer to a question.
+    fn reply(self: &Arc<Self>, asker: Option<ServerId>, body: Body, late: bool) {
+        if !late {
+            return self.answer(asker, None, body);
+        }
         let Some(permit) = self.permit() else { return };
+        let adapter = self.clone();
         tokio::spawn(async move {
             sleep(LATER).await;
-            self.serve(message);
+            adapter.answer(asker, None, body);
             drop(permit);
         });
     }
 
-    fn serve(self: &Arc<Self>, message: Message) {
+    fn serve(self: &Arc<Self>, message: Message, late: bool) {
         let asker = message.sender;
         match message.body {
             Body::Broadcast { data, target, volatile, compress } => {
@@ -178,15 +184,15 @@ impl ClusterAdapter {
                     );
                     return;
                 }
-                self.answer(asker, None, body);
+                self.reply(asker, body, late);
             }
             Body::FetchIds { request, target } => {
                 let ids = self.local().sockets(&target).into_iter().map(|socket| socket.id).collect();
-                self.answer(asker, None, Body::Ids { request, ids });
+                self.reply(asker, Body::Ids { request, ids }, late);
             }
             Body::FetchRooms { request } => {
                 let rooms = self.local().rooms();
-                self.answer(asker, None, Body::Rooms { request, rooms });
+                self.reply(asker, Body::Rooms { request, rooms }, late);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
                 let mut acks = match self.local().emit_for_acks(&target, &data, || {}) {
@@ -194,11 +200,21 @@ impl ClusterAdapter {
                     Err(error) => return malformed(&error.to_string()),
                 };
                 let count = acks.asked() as u64;
-                self.answer(asker.clone(), Some(1), Body::AskedClients { request: request.clone(), count });
+                let asked = Body::AskedClients { request: request.clone(), count };
+                let later = if late {
+                    Some(asked)
+                } else {
+                    self.answer(asker.clone(), Some(1), asked);
+                    None
+                };
                 let Some(permit) = self.permit() else { return };
                 let adapter = self.clone();
                 let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
                 tokio::spawn(async move {
+                    if let Some(asked) = later {
+                        sleep(LATER).await;
+                        adapter.answer(asker.clone(), Some(1), asked);
+                    }
                     let mut number = 1;
                     while let Ok(Some((_, args))) = timeout_at(until, acks.next()).await {
                         let first = args.as_ref().iter().next().unwrap_or_default().into();
@@ -209,7 +225,7 @@ impl ClusterAdapter {
                     drop(permit);
                 });
             }
-            Body::ServerSideEmit { request, data } => self.serve_event(asker, request, data),
+            Body::ServerSideEmit { request, data } => self.serve_event(asker, request, data, late),
             // Answers were taken out above; Alive and Goodbye concern no namespace.
             _ => {}
         }
@@ -229,7 +245,13 @@ impl ClusterAdapter {
         }
     }
 
-    fn serve_event(self: &Arc<Self>, asker: Option<ServerId>, request: Option<super::message::RequestId>, data: Args) {
+    fn serve_event(
+        self: &Arc<Self>,
+        asker: Option<ServerId>,
+        request: Option<super::message::RequestId>,
+        data: Args,
+        late: bool,
+    ) {
         let Some(request) = request else {
             self.tell(ServerEvent { data, reply: None });
             return;
@@ -238,8 +260,10 @@ impl ClusterAdapter {
         self.tell(ServerEvent { data, reply: Some(reply) });
         let Some(permit) = self.permit() else { return };
         let adapter = self.clone();
+        let earliest = Instant::now() + if late { LATER } else { Duration::ZERO };
         tokio::spawn(async move {
             if let Ok(Ok(args)) = tokio::time::timeout(PATIENCE, answer).await {
+                sleep_until(earliest).await;
                 adapter.answer(asker, None, Body::ServerAnswer { request, args });
             }
             drop(permit);

@@ -241,3 +241,45 @@ async fn while_cut_off_the_known_servers_are_named() {
     assert_eq!(sockets.missing, Missing { names: Vec::new(), others: 1 });
     drop(b);
 }
+
+/// Who asks may not have counted a server that came within the last 100 ms, so its answer comes 150 ms late; what is asked is
+/// done at once all the same, in its order.
+#[tokio::test(start_paused = true)]
+async fn a_new_server_answers_late_and_acts_at_once() {
+    let moment = Duration::from_millis(1);
+    let mut late = Vec::new();
+    for age in [Duration::ZERO, Duration::from_millis(99), Duration::from_millis(100)] {
+        let network = MemoryNetwork::new();
+        let puppet = Puppet::new(&network, "asker").await;
+        let mut server = Server::new(&network, "new");
+        pass(age).await;
+        let begun = Instant::now();
+        let request = |name: &str| RequestId(name.into());
+        let event = Args::event("e", &()).unwrap();
+        let everyone = Target::everyone();
+        for (number, body) in (1..).zip([
+            Body::FetchSockets { request: request("sockets"), target: everyone.clone() },
+            Body::FetchIds { request: request("ids"), target: everyone.clone() },
+            Body::FetchRooms { request: request("rooms") },
+            Body::BroadcastWithAck {
+                request: request("acks"),
+                data: event.clone(),
+                target: everyone.clone(),
+                timeout: Some(TIMEOUT),
+            },
+            Body::Broadcast { data: event.clone(), target: everyone, volatile: false, compress: true },
+            Body::ServerSideEmit { request: Some(request("event")), data: event.clone() },
+        ]) {
+            puppet.publish(NAMESPACE, Some(number), body).await;
+        }
+        let asked = server.events.recv().await.unwrap();
+        asked.reply.unwrap().send(Args::of(&1).unwrap()).unwrap();
+        let acks: Vec<bool> = server.socket.events().iter().map(|event| event.ack.is_some()).collect();
+        assert_eq!((acks, begun.elapsed()), (vec![true, false], Duration::ZERO), "in order, and at once");
+        let answers = || puppet.heard().iter().filter(|message| message.body.answers().is_some()).count();
+        assert!(eventually(|| answers() == 5).await, "{} of five answers", answers());
+        late.push(begun.elapsed() >= Duration::from_millis(150) - moment);
+        assert_eq!(server.cluster.losses().lost, 0);
+    }
+    assert_eq!(late, [true, true, false]);
+}

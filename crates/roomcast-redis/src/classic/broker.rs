@@ -52,6 +52,7 @@ pub struct ClassicBroker {
     lane: Mutex<Option<Lane>>,
     /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
     subscriber: OnceLock<Arc<Subscriber>>,
+    /// Those that are open, or were a moment ago.
     namespaces: parking_lot::Mutex<HashMap<Arc<str>, Open>>,
     /// All messages of a namespace go out on one connection and are heard on one, whatever their channel: one numbering.
     one_channel: Arc<str>,

@@ -20,7 +20,7 @@ pub(super) const LINGERS: Duration = Duration::from_millis(250);
 /// Time that Redis has to confirm the pattern. A server that leaves because Redis is slow must leave all the same.
 const CONFIRMATION: Duration = Duration::from_millis(500);
 
-/// The pattern's subscription; it ends with this, or after [`LINGERS`].
+/// The pattern's subscription; it ends with this, or by itself when [`LINGERS`] is over, however late it was confirmed.
 pub(super) struct Leaving {
     subscriber: Weak<Subscriber>,
     key: Arc<str>,

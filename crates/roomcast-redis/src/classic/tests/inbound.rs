@@ -1,15 +1,17 @@
 //! What was put on Redis by hand (`inbound-classic.json`), as far as reading goes: what is a message, what is counted as
 //! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
 
-use super::recorded::file;
 use crate::classic::broker::Namespace;
 use crate::classic::names::Prefix;
 use crate::subscriber::Listener;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Inbox, Message};
-use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+#[path = "../../../tests/common/by_hand.rs"]
+#[allow(dead_code, reason = "what a server did is looked at where there is one")]
+mod by_hand;
 
 /// Messages that are counted as malformed and do nothing else. Node ignores the first of them; at the ones marked `!` its
 /// process ends, or would with the other Redis library, and at those marked `~` it does something that makes no sense.
@@ -53,18 +55,6 @@ const UNHEARD: [&str; 2] = [
     "request type 1 ALL_ROOMS on a channel with a suffix nobody subscribes",
 ];
 
-#[derive(Deserialize)]
-struct File {
-    tests: Vec<Test>,
-}
-
-#[derive(Deserialize)]
-struct Test {
-    name: String,
-    channel: String,
-    payload_hex: String,
-}
-
 #[derive(Default)]
 struct Ear(Mutex<(usize, usize)>);
 
@@ -88,15 +78,14 @@ impl Inbox for Ear {
 
 #[test]
 fn every_message_put_in_by_hand() {
-    let file: File = serde_json::from_str(&file("inbound-classic.json")).unwrap();
-    assert_eq!(file.tests.len(), 63);
+    let tests = by_hand::tests();
     let prefix = Prefix("socket.io".into());
     let bare = |list: &[&'static str]| -> BTreeSet<&'static str> {
         list.iter().map(|name| name.trim_start_matches(['!', '~', ' '])).collect()
     };
     let (mut malformed, mut passed_over, mut unheard, mut messages) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
-    for test in &file.tests {
+    for test in &tests {
         let ear = Arc::new(Ear::default());
         let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), ear.clone());
         let names = namespace.names(&prefix);
@@ -105,7 +94,7 @@ fn every_message_put_in_by_hand() {
             unheard.insert(&*test.name);
             continue;
         }
-        namespace.heard(pattern.map(String::as_str), test.channel.as_bytes(), super::js::unhex(&test.payload_hex));
+        namespace.heard(pattern.map(String::as_str), test.channel.as_bytes(), test.payload());
         let heard = *ear.0.lock();
         match heard {
             (1, 0) => messages += 1,
