@@ -21,7 +21,7 @@ use roomcast_redis::{ClassicBroker, ClassicOptions};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
@@ -350,9 +350,6 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_leaves_still_answers_who_counted_it() {
     let redis = RedisProcess::start().await;
-    let one = server(broker(&redis, "leaving", false), "/a*b");
-    let (id, _) = one.socket(&["room"]);
-    one.counts(1).await;
     let asker = redis::Client::open(redis.url()).unwrap();
     let mut commands = asker.get_multiplexed_async_connection().await.unwrap();
     let (answers, mut heard) = mpsc::unbounded_channel();
@@ -360,35 +357,61 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
     let third = redis::IntoConnectionInfo::into_connection_info(format!("{}/?protocol=resp3", redis.url())).unwrap();
     let asker = redis::Client::open(third).unwrap();
     let mut subscriber = asker.get_multiplexed_async_connection_with_config(&config).await.unwrap();
-    subscriber.subscribe(&["leaving-request#/a*b#", "leaving-response#/a*b#"]).await.unwrap();
-
-    let adapter = one.adapter.clone();
-    let closing = tokio::spawn(async move { adapter.close().await });
     let channel = "leaving-request#/a*b#";
-    loop {
-        let mut count = redis::cmd("PUBSUB");
-        let (_, count): (String, usize) = count.arg("NUMSUB").arg(channel).query_async(&mut commands).await.unwrap();
-        // The asker itself is left.
-        if count == 1 {
-            break;
+    subscriber.subscribe(&[channel, "leaving-response#/a*b#"]).await.unwrap();
+    let mut subscribers = async |expected: usize| {
+        loop {
+            let mut count = redis::cmd("PUBSUB");
+            let count = count.arg("NUMSUB").arg(channel).query_async::<(String, usize)>(&mut commands);
+            if count.await.unwrap().1 == expected {
+                return;
+            }
         }
-    }
-    for question in [r#"{"uid":"a","requestId":"r1","type":1}"#, r#"{"uid":"a","requestId":"r2","type":0,"rooms":[]}"#]
-    {
-        redis::cmd("PUBLISH").arg(channel).arg(question).query_async::<()>(&mut commands).await.unwrap();
-    }
-    closing.await.unwrap();
+    };
+
+    // A server promises to hear a question that comes within 250 ms, not one that comes later: an attempt in which this
+    // process did not come to ask in time tells nothing.
+    let (id, asked) = loop {
+        // It counts itself before it has subscribed, so Redis is asked. The asker itself is the other one.
+        let one = server(broker(&redis, "leaving", false), "/a*b");
+        let (id, _) = one.socket(&["room"]);
+        subscribers(2).await;
+        let begin = Instant::now();
+        let closing = tokio::spawn({
+            let adapter = one.adapter.clone();
+            async move { adapter.close().await }
+        });
+        subscribers(1).await;
+        let mut questions = redis::pipe();
+        let asked = begin.elapsed().as_nanos();
+        for question in [
+            format!(r#"{{"uid":"a","requestId":"1 {asked}","type":1}}"#),
+            format!(r#"{{"uid":"a","requestId":"2 {asked}","type":0,"rooms":[]}}"#),
+        ] {
+            questions.publish(channel, question).ignore();
+        }
+        let mut asking = subscriber.clone();
+        questions.query_async::<()>(&mut asking).await.unwrap();
+        let in_time = begin.elapsed() < Duration::from_millis(200);
+        closing.await.unwrap();
+        if in_time {
+            break (id, asked);
+        }
+    };
     let mut texts = Vec::new();
     while texts.len() < 2 {
         let push = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
         let from = |push: &redis::PushInfo| redis::from_redis_value::<String>(push.data[0].clone()).unwrap();
         if push.kind == redis::PushKind::Message && from(&push).contains("response") {
             let text: String = redis::from_redis_value(push.data.into_iter().nth(1).unwrap()).unwrap();
-            texts.push(serde_json::from_str::<serde_json::Value>(&text).unwrap());
+            let text = serde_json::from_str::<serde_json::Value>(&text).unwrap();
+            if text["requestId"].as_str().unwrap().ends_with(&format!(" {asked}")) {
+                texts.push(text);
+            }
         }
     }
     texts.sort_by_key(|text| text["requestId"].to_string());
-    assert_eq!(texts[0]["requestId"], "r1");
+    assert_eq!(texts[0]["requestId"], format!("1 {asked}"));
     assert_eq!(texts[0]["rooms"].as_array().unwrap().len(), 2);
-    assert_eq!((&texts[1]["requestId"], &texts[1]["sockets"]), (&"r2".into(), &serde_json::json!([id.as_str()])));
+    assert_eq!((&texts[1]["requestId"], &texts[1]["sockets"]), (&format!("2 {asked}").into(), &serde_json::json!([id.as_str()])));
 }
