@@ -5,8 +5,10 @@ use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
 use crate::recipient::Recipient;
 use crate::target::{Room, Target};
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, HashTable};
 use roomcast_protocol::SocketId;
+use smallvec::SmallVec;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The membership of a namespace on this server.
@@ -20,7 +22,9 @@ pub(crate) struct Index {
     /// What only a change of membership touches, by slot.
     cold: Vec<Cold>,
     free_slots: Vec<u32>,
-    by_id: HashMap<SocketId, u32, RandomState>,
+    /// Slots by the id in `cold`.
+    by_id: HashTable<u32>,
+    hasher: RandomState,
     rooms: Vec<Members>,
     free_rooms: Vec<u32>,
     /// Clients choose room names: foldhash's seed is random per process.
@@ -38,8 +42,8 @@ struct Hot {
 #[derive(Debug)]
 struct Cold {
     id: SocketId,
-    /// Rooms of the socket, and where in the room's vector it stands.
-    rooms: Vec<Place>,
+    /// Rooms of the socket, and where in the room's vector it stands. Up to two need no heap.
+    rooms: SmallVec<[Place; 2]>,
     pending_acks: u32,
 }
 
@@ -57,10 +61,10 @@ struct Members {
 
 impl Index {
     pub(crate) fn insert(&mut self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
-        if self.by_id.contains_key(&id) {
+        if self.slot_of(id).is_some() {
             return Err(AdapterError::Duplicate(id));
         }
-        let cold = Cold { id, rooms: Vec::new(), pending_acks: 0 };
+        let cold = Cold { id, rooms: SmallVec::new(), pending_acks: 0 };
         let hot = Hot { recipient: Some(recipient), mark: 0 };
         let slot = match self.free_slots.pop() {
             Some(slot) => {
@@ -69,19 +73,25 @@ impl Index {
                 slot
             }
             None => {
-                self.hot.push(hot);
-                self.cold.push(cold);
+                push_tightly(&mut self.hot, hot);
+                push_tightly(&mut self.cold, cold);
                 self.hot.len() as u32 - 1
             }
         };
-        self.by_id.insert(id, slot);
+        let Self { by_id, hasher, cold, .. } = self;
+        by_id.insert_unique(hasher.hash_one(id), slot, |slot| hasher.hash_one(cold[*slot as usize].id));
         Ok(())
+    }
+
+    fn slot_of(&self, id: SocketId) -> Option<u32> {
+        self.by_id.find(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id).copied()
     }
 
     /// Takes a socket out; returns its recipient and how many acknowledgements were awaited from it. The recipient is the
     /// caller's to drop, outside the lock: its end may be somebody's code that asks the adapter something.
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<(Option<Arc<dyn Recipient>>, u32)> {
-        let slot = self.by_id.remove(&id)?;
+        let found = self.by_id.find_entry(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id);
+        let slot = found.ok()?.remove().0;
         let cold = &mut self.cold[slot as usize];
         let pending = cold.pending_acks;
         for place in std::mem::take(&mut cold.rooms) {
@@ -102,7 +112,7 @@ impl Index {
         if let Some(room) = rooms.iter().find(|room| room.len() > MAX_ROOM_BYTES) {
             return Err(AdapterError::RoomName(room.len()));
         }
-        let Some(&slot) = self.by_id.get(&id) else {
+        let Some(slot) = self.slot_of(id) else {
             return Ok(());
         };
         if self.cold[slot as usize].rooms.len().saturating_add(rooms.len()) > MAX_ROOMS_PER_SOCKET {
@@ -122,7 +132,7 @@ impl Index {
     }
 
     pub(crate) fn leave(&mut self, id: SocketId, room: &str) {
-        let (Some(&slot), Some(&number)) = (self.by_id.get(&id), self.by_name.get(room)) else {
+        let (Some(slot), Some(&number)) = (self.slot_of(id), self.by_name.get(room)) else {
             return;
         };
         let places = &mut self.cold[slot as usize].rooms;
@@ -133,15 +143,15 @@ impl Index {
     }
 
     pub(crate) fn rooms_of(&self, id: SocketId) -> Vec<Room> {
-        match self.by_id.get(&id) {
-            Some(&slot) => self.rooms_of_slot(slot),
+        match self.slot_of(id) {
+            Some(slot) => self.rooms_of_slot(slot),
             None => Vec::new(),
         }
     }
 
     /// Names of rooms with members, those of socket ids among them.
     pub(crate) fn all_rooms(&self) -> Vec<Room> {
-        let own = self.by_id.keys().map(|id| Room::from(*id)).filter(|room| !self.by_name.contains_key(room));
+        let own = self.by_id.iter().map(|slot| Room::from(self.id_of(*slot))).filter(|room| !self.by_name.contains_key(room));
         own.chain(self.by_name.keys().cloned()).collect()
     }
 
@@ -214,7 +224,7 @@ impl Index {
 
     /// The count of acknowledgements awaited from a socket.
     pub(crate) fn pending_acks(&mut self, id: SocketId) -> Option<&mut u32> {
-        let slot = *self.by_id.get(&id)?;
+        let slot = self.slot_of(id)?;
         Some(&mut self.cold[slot as usize].pending_acks)
     }
 
@@ -229,8 +239,7 @@ impl Index {
     }
 
     fn by_room_of_id(&self, room: &str) -> Option<u32> {
-        let id: SocketId = room.parse().ok()?;
-        self.by_id.get(&id).copied()
+        self.slot_of(room.parse().ok()?)
     }
 
     fn is_member(&self, slot: u32, room: &str) -> bool {
@@ -294,4 +303,11 @@ impl Index {
         }
         self.walk
     }
+}
+/// Adds to a list with an entry per socket: doubled, it would have room for as many sockets again, which may never come.
+fn push_tightly<T>(list: &mut Vec<T>, value: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 8).max(4));
+    }
+    list.push(value);
 }

@@ -7,7 +7,7 @@ use crate::error::RequestError;
 use crate::handshake::Handshake;
 use crate::session::{CloseReason, Session, Timing, Transport};
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 use http::request::Parts;
 use parking_lot::Mutex;
 use roomcast_protocol::{EngineKind, Open, Packet, Sid};
@@ -35,7 +35,9 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct Table {
-    by_sid: HashMap<Sid, Arc<Connection>, RandomState>,
+    /// A connection knows its own id, so there is no key beside it.
+    by_sid: HashTable<Arc<Connection>>,
+    hasher: RandomState,
     /// Set by [`Engine::close`]: no session opens after it.
     closed: bool,
 }
@@ -68,7 +70,7 @@ impl Engine {
         let connections: Vec<Arc<Connection>> = {
             let mut table = self.sessions.table.lock();
             table.closed = true;
-            table.by_sid.values().cloned().collect()
+            table.by_sid.iter().cloned().collect()
         };
         for connection in connections {
             connection.close_for(CloseReason::ServerShutdown);
@@ -83,7 +85,7 @@ impl Engine {
     pub(crate) fn find(&self, sid: &str) -> Option<Arc<Connection>> {
         // Whatever is no id is not in the table either.
         let sid: Sid = sid.parse().ok()?;
-        self.sessions.table.lock().by_sid.get(&sid).cloned()
+        self.sessions.table.lock().find(sid)
     }
 
     /// Opens a session: its `open` packet is queued, its client is made.
@@ -120,11 +122,11 @@ impl Engine {
             if table.closed || table.by_sid.len() >= config.max_sessions {
                 return Err(RequestError::Busy);
             }
-            if table.by_sid.contains_key(&sid) {
+            if table.find(sid).is_some() {
                 // Only a custom `generate_id` can give an id twice.
                 return Err(RequestError::IdGeneration);
             }
-            table.by_sid.insert(sid, connection.clone());
+            table.insert(connection.clone());
         }
         let guard = PanicGuard(&connection);
         let client: Box<dyn Client> = self.handler.connect(&connection);
@@ -137,13 +139,30 @@ impl Engine {
     }
 }
 
+impl Table {
+    fn find(&self, sid: Sid) -> Option<Arc<Connection>> {
+        self.by_sid.find(self.hasher.hash_one(sid), |connection| connection.sid() == sid).cloned()
+    }
+
+    fn insert(&mut self, connection: Arc<Connection>) {
+        let Self { by_sid, hasher, .. } = self;
+        let hash = |connection: &Arc<Connection>| hasher.hash_one(connection.sid());
+        by_sid.insert_unique(hash(&connection), connection, hash);
+    }
+
+    fn remove(&mut self, sid: Sid) -> Option<Arc<Connection>> {
+        let entry = self.by_sid.find_entry(self.hasher.hash_one(sid), |connection| connection.sid() == sid);
+        Some(entry.ok()?.remove().0)
+    }
+}
+
 impl Sessions {
     pub(crate) fn remove(&self, sid: &Sid) {
         let removed = {
             let mut table = self.table.lock();
-            let removed = table.by_sid.remove(sid);
+            let removed = table.remove(*sid);
             if table.by_sid.is_empty() {
-                table.by_sid = HashMap::default();
+                table.by_sid = HashTable::new();
             }
             removed
         };

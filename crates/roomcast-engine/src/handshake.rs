@@ -2,8 +2,8 @@
 
 use http::request::Parts;
 use std::borrow::Cow;
-use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Address of the peer of a request, as a request extension. [`serve`](crate::serve) sets it; under another server a layer
 /// may.
@@ -14,38 +14,145 @@ pub struct PeerAddr(pub SocketAddr);
 /// which is cheaper to keep than a map and asked for seldom.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    /// `url\nname\rvalue\nname\rvalue…`; neither `\n` nor `\r` can occur in a URL or header.
+    /// `url\nheader\nheader…`, a header being `name\rvalue`, or for a name of [`NAMES`] its character and the value. A value of
+    /// [`VALUES`], or the URL, is its character alone. No control character but a tab can occur in a URL or header.
     text: Box<str>,
-    address: Option<SocketAddr>,
-    time: SystemTime,
+    ip: Option<IpAddr>,
+    port: u16,
+    /// Nanoseconds since 1970; until 2554.
+    time: u64,
+}
+
+/// Characters that stand for a whole text: the control characters without tab, line feed and carriage return.
+const SHORT: &str = "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\u{b}\u{c}\u{e}\u{f}\u{10}\u{11}\u{12}\u{13}\u{14}\u{15}\u{16}\u{17}\u{18}\u{19}\u{1a}\u{1b}\u{1c}\u{1d}\u{1e}\u{1f}";
+
+/// Names that browsers and proxies send: a hundred bytes in each connection, were they kept.
+const NAMES: [&str; 28] = [
+    "host",
+    "connection",
+    "upgrade",
+    "sec-websocket-version",
+    "sec-websocket-key",
+    "sec-websocket-extensions",
+    "origin",
+    "user-agent",
+    "cookie",
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "pragma",
+    "referer",
+    "authorization",
+    "sec-fetch-dest",
+    "sec-fetch-mode",
+    "sec-fetch-site",
+    "sec-ch-ua",
+    "sec-ch-ua-mobile",
+    "sec-ch-ua-platform",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "content-type",
+];
+
+/// Whole values that nearly all clients send, and the URLs of a client that is not configured.
+const VALUES: [&str; 20] = [
+    "/socket.io/?EIO=4&transport=websocket",
+    "/socket.io/?EIO=4&transport=polling",
+    "Upgrade",
+    "keep-alive",
+    "keep-alive, Upgrade",
+    "websocket",
+    "13",
+    "permessage-deflate",
+    "permessage-deflate; client_max_window_bits",
+    "gzip, deflate",
+    "gzip, deflate, br",
+    "gzip, deflate, br, zstd",
+    "no-cache",
+    "*/*",
+    "cors",
+    "empty",
+    "same-origin",
+    "same-site",
+    "cross-site",
+    "https",
+];
+
+/// The character for a text of the list.
+fn shorten(text: &str, list: &[&str]) -> Option<char> {
+    let at = list.iter().position(|known| *known == text)?;
+    SHORT.as_bytes().get(at).copied().map(char::from)
+}
+
+/// The text of the list that a character stands for.
+fn lengthen(short: u8, list: &[&'static str]) -> Option<&'static str> {
+    let at = SHORT.bytes().position(|known| known == short)?;
+    list.get(at).copied()
+}
+
+/// A value or URL as it came.
+fn value(text: &str) -> &str {
+    match text.as_bytes() {
+        [short] => lengthen(*short, &VALUES).unwrap_or(text),
+        _ => text,
+    }
 }
 
 impl Handshake {
     /// Keeps what matters of a request.
     pub fn new(request: &Parts) -> Self {
         let url = request.uri.path_and_query().map_or("/", |path| path.as_str());
-        let length: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum();
-        let mut text = String::with_capacity(url.len() + length);
-        text.push_str(url);
+        let mut text = String::with_capacity(512);
+        let push = |text: &mut String, value: &str| match shorten(value, &VALUES) {
+            Some(short) => text.push(short),
+            None => text.push_str(value),
+        };
+        push(&mut text, url);
         for (name, value) in &request.headers {
             text.push('\n');
-            text.push_str(name.as_str());
-            text.push('\r');
-            // Bytes outside ASCII are read as Latin-1, as Node does.
-            text.extend(value.as_bytes().iter().map(|byte| char::from(*byte)));
+            match shorten(name.as_str(), &NAMES) {
+                Some(short) => text.push(short),
+                None => {
+                    text.push_str(name.as_str());
+                    text.push('\r');
+                }
+            }
+            match value.to_str() {
+                Ok(value) => push(&mut text, value),
+                // Bytes outside ASCII are read as Latin-1, as Node does.
+                Err(_) => text.extend(value.as_bytes().iter().map(|byte| char::from(*byte))),
+            }
         }
         let address = request.extensions.get::<PeerAddr>().map(|peer| peer.0);
-        Self { text: text.into_boxed_str(), address, time: SystemTime::now() }
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            // A copy of its exact size.
+            text: Box::from(&*text),
+            ip: address.map(|address| address.ip()),
+            port: address.map_or(0, |address| address.port()),
+            time: time.as_nanos() as u64,
+        }
     }
 
     /// Path and query, as requested.
     pub fn url(&self) -> &str {
-        self.text.split('\n').next().unwrap_or_default()
+        value(self.text.split('\n').next().unwrap_or_default())
     }
 
     /// Headers in the order they came, names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.text.split('\n').skip(1).filter_map(|line| line.split_once('\r'))
+        self.text.split('\n').skip(1).filter_map(|header| {
+            let named = header.bytes().next().and_then(|first| lengthen(first, &NAMES));
+            let (name, rest) = match named {
+                Some(name) => (name, &header[1..]),
+                None => header.split_once('\r')?,
+            };
+            Some((name, value(rest)))
+        })
     }
 
     /// The first header of that name (in lower case).
@@ -59,18 +166,88 @@ impl Handshake {
         form_urlencoded::parse(query.as_bytes())
     }
 
-    /// The peer's address, if the server told it ([`PeerAddr`]).
+    /// The peer's address, if the server told it ([`PeerAddr`]); without the scope of an IPv6 address.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+        self.ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 
     /// When the request came.
     pub fn time(&self) -> SystemTime {
-        self.time
+        UNIX_EPOCH + Duration::from_nanos(self.time)
     }
 
     /// Whether a page of another origin may have made the request: it has an Origin header.
     pub fn is_cross_domain(&self) -> bool {
         self.header("origin").is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handshake(url: &str, headers: &[(&str, &str)]) -> Handshake {
+        let mut request = http::Request::builder().uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        Handshake::new(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn what_is_kept_shorter_is_told_as_it_came() {
+        for list in [&NAMES[..], &VALUES[..]] {
+            assert!(list.len() <= SHORT.len());
+            let mut texts = list.to_vec();
+            texts.sort_unstable();
+            texts.dedup();
+            assert_eq!(texts.len(), list.len(), "a text stands twice");
+        }
+        for url in ["/", "/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=websocket&t=x", "/?"] {
+            assert_eq!(handshake(url, &[]).url(), url);
+        }
+        let values = ["", "x", "13", "130", "Upgrade", "upgrade", "a\tb", "no-cache, no-store", "é"];
+        let names = NAMES.iter().copied().chain(["x-own", "a", "cookie2"]);
+        let headers: Vec<_> = names.flat_map(|name| VALUES.iter().chain(&values).map(move |value| (name, *value))).collect();
+        let kept = handshake("/a", &headers);
+        // Bytes outside ASCII are Latin-1.
+        let latin = |value: &str| value.bytes().map(char::from).collect::<String>();
+        let came: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), latin(value))).collect();
+        let mut told: Vec<_> = kept.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        // The map of `http` keeps values of one name together, in their order.
+        told.sort_by_key(|(name, _)| headers.iter().position(|(other, _)| other == name));
+        assert_eq!(told, came);
+        assert_eq!(kept.header("upgrade"), Some(VALUES[0]));
+        assert_eq!((kept.header("missing"), kept.url()), (None, "/a"));
+    }
+
+    #[test]
+    fn a_browsers_handshake_is_kept_in_less_than_it_came_in() {
+        let headers = [
+            ("host", "chat.example.com"),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "AAECAwQFBgcICQoLDA0ODw=="),
+            ("origin", "https://chat.example.com"),
+        ];
+        let kept = handshake(VALUES[0], &headers);
+        let values = "chat.example.com".len() + "AAECAwQFBgcICQoLDA0ODw==".len() + "https://chat.example.com".len();
+        // A character for each name and each well-known value, and the line feeds.
+        assert_eq!(kept.text.len(), 1 + headers.len() * 2 + 3 + values);
+    }
+
+    #[test]
+    fn address_and_time() {
+        for address in ["127.0.0.1:80", "[2001:db8::1]:65535"] {
+            let address: SocketAddr = address.parse().unwrap();
+            let (mut request, ()) = http::Request::new(()).into_parts();
+            request.extensions.insert(PeerAddr(address));
+            assert_eq!(Handshake::new(&request).address(), Some(address));
+        }
+        let before = SystemTime::now();
+        let kept = handshake("/", &[]);
+        assert!(before <= kept.time() && kept.time() <= SystemTime::now());
+        assert_eq!(kept.address(), None);
     }
 }

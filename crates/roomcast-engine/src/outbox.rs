@@ -10,12 +10,15 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     first: Option<Arc<Packet>>,
-    rest: VecDeque<Arc<Packet>>,
+    rest: Option<Box<Rest>>,
     /// Packets that wait or are being written.
     packets: usize,
     /// Their bytes.
     bytes: usize,
 }
+
+/// All but the first packet.
+type Rest = VecDeque<Arc<Packet>>;
 
 /// The outbox is full: the client does not read.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,10 +33,10 @@ impl Outbox {
         }
         self.packets += 1;
         self.bytes = bytes;
-        if self.first.is_none() && self.rest.is_empty() {
+        if self.is_drained() {
             self.first = Some(packet.clone());
         } else {
-            self.rest.push_back(packet.clone());
+            self.rest.get_or_insert_default().push_back(packet.clone());
         }
         Ok(())
     }
@@ -50,14 +53,16 @@ impl Outbox {
 
     /// Whether nothing waits to be taken.
     pub(crate) fn is_drained(&self) -> bool {
-        self.first.is_none() && self.rest.is_empty()
+        self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
     /// Moves up to `most` packets into `batch`. They count until [`Outbox::written`] or [`Outbox::put_back`].
     pub(crate) fn take(&mut self, batch: &mut Vec<Arc<Packet>>, most: usize) {
         batch.extend(self.first.take());
-        let more = self.rest.len().min(most.saturating_sub(batch.len()));
-        batch.extend(self.rest.drain(..more));
+        if let Some(rest) = &mut self.rest {
+            let more = rest.len().min(most.saturating_sub(batch.len()));
+            batch.extend(rest.drain(..more));
+        }
     }
 
     /// Packets that were taken have left.
@@ -71,10 +76,10 @@ impl Outbox {
         // Most writes take all: then nothing is moved, and no storage is needed for what came meanwhile.
         let Some(first) = batch.next() else { return };
         if let Some(waiting) = self.first.replace(first) {
-            self.rest.push_front(waiting);
+            self.rest.get_or_insert_default().push_front(waiting);
         }
         for packet in batch.rev() {
-            self.rest.push_front(packet);
+            self.rest.get_or_insert_default().push_front(packet);
         }
     }
 
@@ -89,9 +94,7 @@ impl Outbox {
 
     /// Gives back the storage of a queue that is empty now.
     pub(crate) fn shrink(&mut self) {
-        if self.rest.is_empty() {
-            self.rest = VecDeque::new();
-        }
+        self.rest.take_if(|rest| rest.is_empty());
     }
 }
 
@@ -167,6 +170,6 @@ mod tests {
         outbox.written(5, 27);
         assert!(outbox.is_empty());
         outbox.shrink();
-        assert_eq!(outbox.rest.capacity(), 0);
+        assert!(outbox.rest.is_none());
     }
 }

@@ -130,7 +130,7 @@ where
             if shared.session.closed().is_some() {
                 return Poll::Ready(());
             }
-            shared.poster = Some(cx.waker().clone());
+            shared.polling().poster = Some(cx.waker().clone());
         }
         match &mut *connection.client() {
             Some(client) => client.poll_ready(cx),
@@ -157,7 +157,9 @@ impl Posting<'_> {
     fn end(&mut self) {
         self.over = true;
         let mut shared = self.connection.shared();
-        shared.poster = None;
+        if let Some(polling) = &mut shared.polling {
+            polling.poster = None;
+        }
         shared.session.end_post();
     }
 }
@@ -194,7 +196,7 @@ where
                 if shared.session.closed().is_some() {
                     return Poll::Ready(Err(BodyError::Ended));
                 }
-                shared.poster = Some(cx.waker().clone());
+                shared.polling().poster = Some(cx.waker().clone());
             }
             body.as_mut().poll_frame(cx).map(Ok)
         });
@@ -250,7 +252,7 @@ fn feed(connection: &Arc<Connection>, text: &str) {
         connection.fail(CloseReason::ParseError, "malformed payload");
     }
     // The keeper may have an earlier deadline to keep now.
-    let keeper = connection.shared().keeper.take();
+    let keeper = connection.shared().polling.as_mut().and_then(|polling| polling.keeper.take());
     if let Some(keeper) = keeper {
         keeper.wake();
     }
@@ -267,7 +269,7 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
                 if shared.session.transport() == Transport::WebSocket || shared.session.closed().is_some() {
                     return Poll::Ready(());
                 }
-                shared.keeper = Some(cx.waker().clone());
+                shared.polling().keeper = Some(cx.waker().clone());
             }
             let now = Instant::now();
             {

@@ -10,6 +10,7 @@ use crate::task;
 use parking_lot::Mutex;
 use roomcast_engine::{Client as EngineClient, CloseReason, Connection};
 use roomcast_protocol::{DecodeError, Decoder, Packet, Received, SocketId};
+use smallvec::SmallVec;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
@@ -19,10 +20,10 @@ pub(crate) struct Client {
     io: Arc<IoInner>,
     link: Arc<Link>,
     decoder: Decoder,
-    /// Until then a namespace must have been joined.
-    connect_by: Option<Instant>,
-    /// Until then the attachments that are awaited must have come.
-    attachments_by: Option<Instant>,
+    /// Until then a namespace must have been joined, and once one was, the attachments that are awaited must have come.
+    due: Option<Instant>,
+    /// `due` is for attachments.
+    joined: bool,
 }
 
 /// What the sockets of one connection share.
@@ -34,7 +35,7 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct LinkState {
     /// Sockets that are connected or connecting, at most one per namespace.
-    sockets: Vec<Socket>,
+    sockets: SmallVec<[Socket; 1]>,
     /// A namespace was joined once.
     joined: bool,
     /// The connection is over.
@@ -63,7 +64,7 @@ impl Drop for Working {
 
 impl Link {
     pub(crate) fn sockets(&self) -> Vec<Socket> {
-        self.state.lock().sockets.clone()
+        self.state.lock().sockets.to_vec()
     }
 
     pub(crate) fn find(&self, namespace: &Namespace) -> Option<Socket> {
@@ -74,7 +75,7 @@ impl Link {
         let mut state = self.state.lock();
         state.sockets.retain(|other| other != socket);
         if state.sockets.is_empty() {
-            state.sockets = Vec::new();
+            state.sockets = SmallVec::new();
         }
     }
 
@@ -100,10 +101,10 @@ impl Link {
 
 impl Client {
     pub(crate) fn new(io: Arc<IoInner>, connection: Arc<Connection>) -> Self {
-        let connect_by = Some(Instant::now() + io.config.connect_timeout);
+        let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
         let link = Arc::new(Link { connection, state: Mutex::default() });
-        Self { io, link, decoder, connect_by, attachments_by: None }
+        Self { io, link, decoder, due, joined: false }
     }
 
     fn decoded(io: &Arc<IoInner>, link: &Arc<Link>, decoded: Result<Option<Received<'_>>, DecodeError>) {
@@ -119,15 +120,22 @@ impl Client {
     }
 
     fn await_attachments(&mut self) {
-        self.attachments_by = match (self.decoder.is_awaiting(), self.attachments_by) {
+        if !self.joined {
+            if !self.has_joined() {
+                return;
+            }
+            (self.joined, self.due) = (true, None);
+        }
+        self.due = match (self.decoder.is_awaiting(), self.due) {
             (false, _) => None,
             (true, Some(by)) => Some(by),
             (true, None) => Some(Instant::now() + ATTACHMENT_TIMEOUT),
         };
     }
 
-    fn awaited_namespace(&self) -> Option<Instant> {
-        self.connect_by.filter(|_| !self.link.state.lock().joined)
+    /// Whether a namespace was joined once.
+    fn has_joined(&self) -> bool {
+        self.joined || self.link.state.lock().joined
     }
 }
 
@@ -159,20 +167,17 @@ impl EngineClient for Client {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.awaited_namespace().into_iter().chain(self.attachments_by).min()
+        self.due.filter(|_| self.decoder.is_awaiting() || !self.has_joined())
     }
 
     fn tick(&mut self, now: Instant) {
-        if self.awaited_namespace().is_some_and(|by| by <= now) {
-            tracing::debug!("a client joined no namespace in time; its connection is closed");
-            self.link.connection.close();
-        } else if self.attachments_by.is_some_and(|by| by <= now) {
-            tracing::debug!("the attachments of a packet did not come in time; the connection is closed");
-            self.link.connection.close();
-        } else {
+        if self.deadline().is_none_or(|due| due > now) {
             return;
         }
-        (self.connect_by, self.attachments_by) = (None, None);
+        let missing = if self.has_joined() { "the attachments of a packet" } else { "a namespace to join" };
+        tracing::debug!(missing, "what a client had to send did not come in time; its connection is closed");
+        self.link.connection.close();
+        self.due = None;
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Socket(pub(crate) Arc<SocketInner>);
 pub(crate) struct SocketInner {
     id: SocketId,
     namespace: Namespace,
+    /// That of `link`: a broadcast comes by for each recipient, and a step through memory costs more there than 8 bytes here.
+    connection: Arc<Connection>,
     link: Arc<Link>,
     /// The auth payload of the client's CONNECT: a JSON object.
     auth: Option<Box<str>>,
@@ -38,7 +40,14 @@ struct State {
     phase: Phase,
     /// What the application keeps with the socket, as JSON.
     data: Option<Box<str>>,
-    /// Handlers of this socket alone; few, so a list. Most sockets have none, and an empty list owns no heap.
+    /// Most sockets have none.
+    own: Option<Box<OwnHandlers>>,
+}
+
+/// Handlers of one socket alone.
+#[derive(Default)]
+struct OwnHandlers {
+    /// Few, so a list.
     events: Vec<(EventName, BoxedEvent)>,
     any: Option<BoxedEvent>,
     disconnecting: Vec<BoxedDisconnect>,
@@ -59,7 +68,8 @@ enum Phase {
 impl Socket {
     pub(crate) fn new(id: SocketId, namespace: Namespace, link: Arc<Link>, auth: Option<&str>) -> Self {
         let auth = auth.map(Box::from);
-        Self(Arc::new(SocketInner { id, namespace, link, auth, state: Mutex::default() }))
+        let connection = link.connection.clone();
+        Self(Arc::new(SocketInner { id, namespace, connection, link, auth, state: Mutex::default() }))
     }
 
     // --- who ---
@@ -241,22 +251,25 @@ impl Socket {
         if matches!(state.phase, Phase::Disconnected(_)) {
             return;
         }
-        match state.events.iter_mut().find(|(name, _)| *name == event) {
+        let events = &mut state.own.get_or_insert_default().events;
+        match events.iter_mut().find(|(name, _)| *name == event) {
             Some((_, replaced)) => *replaced = handler,
-            None => state.events.push((event, handler)),
+            None => events.push((event, handler)),
         }
     }
 
     /// Removes the socket's own handler of an event.
     pub fn off(&self, event: &str) {
-        self.0.state.lock().events.retain(|(name, _)| *name != event);
+        if let Some(own) = &mut self.0.state.lock().own {
+            own.events.retain(|(name, _)| *name != event);
+        }
     }
 
     /// Handles the socket's events that no other handler takes. The arguments then begin with the event's name.
     pub fn on_any<M>(&self, handler: impl EventHandler<M>) {
         let mut state = self.0.state.lock();
         if !matches!(state.phase, Phase::Disconnected(_)) {
-            state.any = Some(boxed_event(handler));
+            state.own.get_or_insert_default().any = Some(boxed_event(handler));
         }
     }
 
@@ -267,7 +280,7 @@ impl Socket {
         Fut: Future<Output = O> + Send + 'static,
         O: Outcome,
     {
-        self.at_the_end("disconnect", boxed_disconnect(handler), |state| &mut state.disconnect);
+        self.at_the_end("disconnect", boxed_disconnect(handler), |own| &mut own.disconnect);
     }
 
     /// As [`Socket::on_disconnect`], but up to its first wait the handler still sees the socket's rooms, unless the socket has
@@ -277,14 +290,14 @@ impl Socket {
         Fut: Future<Output = O> + Send + 'static,
         O: Outcome,
     {
-        self.at_the_end("disconnecting", boxed_disconnect(handler), |state| &mut state.disconnecting);
+        self.at_the_end("disconnecting", boxed_disconnect(handler), |own| &mut own.disconnecting);
     }
 
     fn at_the_end(
         &self,
         what: &'static str,
         handler: BoxedDisconnect,
-        list: fn(&mut State) -> &mut Vec<BoxedDisconnect>,
+        list: fn(&mut OwnHandlers) -> &mut Vec<BoxedDisconnect>,
     ) {
         let mut state = self.0.state.lock();
         if let Phase::Disconnected(reason) = state.phase {
@@ -294,7 +307,7 @@ impl Socket {
             }
             return;
         }
-        list(&mut state).push(handler);
+        list(state.own.get_or_insert_default()).push(handler);
     }
 
     // --- the end ---
@@ -344,19 +357,18 @@ impl Socket {
     }
 
     fn end(&self, reason: DisconnectReason, tell: bool) {
-        let (entered, disconnecting) = {
+        let (entered, own) = {
             let mut state = self.0.state.lock();
             let entered = match state.phase {
                 Phase::Disconnected(_) => return,
                 Phase::Connected => true,
                 Phase::Connecting | Phase::Joining(_) => false,
             };
-            // From here on the socket itself sends nothing.
+            // From here on the socket itself sends nothing, and no handler is added.
             state.phase = Phase::Disconnected(entered.then_some(reason));
-            state.events = Vec::new();
-            state.any = None;
-            (entered, std::mem::take(&mut state.disconnecting))
+            (entered, state.own.take())
         };
+        let OwnHandlers { disconnecting, disconnect, .. } = own.map(|own| *own).unwrap_or_default();
         if entered {
             self.run_all("disconnecting", disconnecting, reason);
             // And from here on no broadcast reaches it.
@@ -371,7 +383,6 @@ impl Socket {
             self.connection().send(&Arc::new(packet)).wake();
         }
         self.0.namespace.left();
-        let disconnect = std::mem::take(&mut self.0.state.lock().disconnect);
         if entered {
             self.run_all("disconnect", disconnect, reason);
         }
@@ -387,7 +398,7 @@ impl Socket {
     // --- inside ---
 
     pub(crate) fn connection(&self) -> &Arc<Connection> {
-        &self.0.link.connection
+        &self.0.connection
     }
 
     pub(crate) fn send(&self, packet: Packet) -> Result<(), EmitError> {
@@ -416,9 +427,13 @@ impl Socket {
             if !matches!(state.phase, Phase::Connected) {
                 return;
             }
-            let own = state.events.iter().find(|(event, _)| *event == name).map(|(_, handler)| handler.clone());
-            let any = if own.is_none() { state.any.clone() } else { None };
-            (own, any)
+            match &state.own {
+                None => (None, None),
+                Some(own) => match own.events.iter().find(|(event, _)| *event == name) {
+                    Some((_, handler)) => (Some(handler.clone()), None),
+                    None => (None, own.any.clone()),
+                },
+            }
         };
         let ack = Ack::new(self.clone(), id);
         if let Some(handler) = own.or_else(|| self.0.namespace.event_handler(name)) {
@@ -463,7 +478,7 @@ impl SocketInner {
 
 impl Recipient for SocketInner {
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes) {
-        if let Sent::Queued(Some(waker)) | Sent::Full(Some(waker)) = self.link.connection.send(packet) {
+        if let Sent::Queued(Some(waker)) | Sent::Full(Some(waker)) = self.connection.send(packet) {
             wakes.push(waker);
         }
     }
@@ -478,7 +493,7 @@ impl Recipient for SocketInner {
 
     fn details(&self) -> Details {
         Details {
-            handshake: handshake_json(self.link.connection.handshake(), self.auth.as_deref()),
+            handshake: handshake_json(self.connection.handshake(), self.auth.as_deref()),
             data: self.state.lock().data.as_deref().unwrap_or("{}").to_owned(),
         }
     }
