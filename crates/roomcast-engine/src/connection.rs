@@ -229,7 +229,6 @@ impl Connection {
     /// Writes what waits to the WebSocket. Ready: everything has left. Pending: the stream takes no more, or another thread is
     /// writing; with `cx` its task is in place as the reader either way, and is woken.
     pub(crate) fn flush(&self, mut cx: Option<&mut Context<'_>>) -> Poll<io::Result<()>> {
-        let mut batch = Batch::take();
         let mut shared = self.shared.lock();
         shared.scheduled = false;
         let Some(mut writer) = shared.writer.take() else {
@@ -240,20 +239,14 @@ impl Connection {
             return Poll::Pending;
         };
         let result = loop {
-            shared.outbox.take(&mut batch.0, PACKETS_PER_WRITE);
-            if batch.0.is_empty() {
-                break Poll::Ready(Ok(()));
-            }
-            let base64 = shared.base64;
-            let result = MutexGuard::unlocked(&mut shared, || writer.write(cx.as_deref_mut(), &mut batch.0, base64));
-            if let Poll::Ready(Ok(wrote)) = &result {
-                shared.outbox.written(wrote.packets, wrote.bytes);
-            }
-            shared.outbox.put_back(batch.0.drain(..));
+            let result = match shared.outbox.take_only() {
+                Some(only) => write_one(&mut shared, &mut writer, cx.as_deref_mut(), only),
+                None if shared.outbox.is_drained() => break Poll::Ready(Ok(())),
+                None => write_several(&mut shared, &mut writer, cx.as_deref_mut()),
+            };
             match result {
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Ok(())) => {}
+                result => break result,
             }
         };
         if shared.gone {
@@ -374,6 +367,45 @@ impl Connection {
         woken.wake();
         tick == Tick::Closed
     }
+}
+
+/// Writes the only packet that waits, as nearly always one does: no list is made of it.
+fn write_one(
+    shared: &mut MutexGuard<'_, Shared>,
+    writer: &mut Writer,
+    cx: Option<&mut Context<'_>>,
+    packet: Arc<Packet>,
+) -> Poll<io::Result<()>> {
+    let (base64, bytes) = (shared.base64, packet.size());
+    let (result, left) = MutexGuard::unlocked(shared, || match writer.write_one(cx, &packet, base64) {
+        Poll::Ready(Ok(true)) => {
+            drop(packet);
+            (Poll::Ready(Ok(())), None)
+        }
+        result => (result.map_ok(|_| ()), Some(packet)),
+    });
+    match left {
+        None => shared.outbox.written(1, bytes),
+        left => shared.outbox.put_back(left.into_iter()),
+    }
+    result
+}
+
+/// One write of all that waits, up to [`PACKETS_PER_WRITE`].
+fn write_several(
+    shared: &mut MutexGuard<'_, Shared>,
+    writer: &mut Writer,
+    cx: Option<&mut Context<'_>>,
+) -> Poll<io::Result<()>> {
+    let mut batch = Batch::take();
+    shared.outbox.take(&mut batch.0, PACKETS_PER_WRITE);
+    let base64 = shared.base64;
+    let result = MutexGuard::unlocked(shared, || writer.write(cx, &mut batch.0, base64));
+    if let Poll::Ready(Ok(wrote)) = &result {
+        shared.outbox.written(wrote.packets, wrote.bytes);
+    }
+    shared.outbox.put_back(batch.0.drain(..));
+    result.map_ok(|_| ())
 }
 
 /// Wakes the writer of a WebSocket without its task: the packets that wait are written by who has put them there.

@@ -56,6 +56,11 @@ impl Outbox {
         self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
+    /// Takes the packet that waits, if it is the only one. It counts as with [`Outbox::take`].
+    pub(crate) fn take_only(&mut self) -> Option<Arc<Packet>> {
+        if self.rest.as_ref().is_none_or(|rest| rest.is_empty()) { self.first.take() } else { None }
+    }
+
     /// Moves up to `most` packets into `batch`. They count until [`Outbox::written`] or [`Outbox::put_back`].
     pub(crate) fn take(&mut self, batch: &mut Vec<Arc<Packet>>, most: usize) {
         batch.extend(self.first.take());

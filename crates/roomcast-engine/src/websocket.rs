@@ -123,6 +123,10 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         }
         loop {
             let due = sleep.as_mut().poll(cx).is_ready();
+            if due && self.ending.is_some() {
+                // Its time is looked at below, behind the last write.
+                break;
+            }
             if due {
                 self.tick(Instant::now());
             }

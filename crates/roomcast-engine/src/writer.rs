@@ -66,6 +66,28 @@ impl Writer {
         matches!(self.half, Half::Tcp(_))
     }
 
+    /// One write of this packet, or of what is left of it. Ready: whether it has left whole. Pending as for [`Writer::write`].
+    pub(crate) fn write_one(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        packet: &Packet,
+        base64: bool,
+    ) -> Poll<io::Result<bool>> {
+        let frames = packet.frames(base64);
+        match self.half.write(cx, &frames[self.written.min(frames.len())..]) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Poll::Ready(Ok(count)) => {
+                self.written += count;
+                let whole = self.written >= frames.len();
+                if whole {
+                    self.written = 0;
+                }
+                Poll::Ready(Ok(whole))
+            }
+            result => result.map_ok(|_| false),
+        }
+    }
+
     /// One write of all of `batch`; what has left is taken out of it. Pending: the stream takes no more. Only with `cx`
     /// somebody is woken when it does.
     pub(crate) fn write(
@@ -77,7 +99,6 @@ impl Writer {
         let first = |packet: &Arc<Packet>| packet.frames(base64).len().min(self.written);
         let result = match &batch[..] {
             [] => return Poll::Ready(Ok(Wrote::default())),
-            [one] => self.half.write(cx, &one.frames(base64)[first(one)..]),
             [head, rest @ ..] => {
                 let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
                 slices[0] = IoSlice::new(&head.frames(base64)[first(head)..]);
@@ -127,7 +148,8 @@ impl Writer {
 impl Half {
     fn write(&mut self, cx: Option<&mut Context<'_>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match (self, cx) {
-            (Self::Tcp(half), None) => or_pending(half.try_write(bytes)),
+            // Past tokio's note of what the stream takes, which lies elsewhere in memory: the kernel knows.
+            (Self::Tcp(half), None) => or_pending(send(half.as_ref(), bytes)),
             (Self::Tcp(half), Some(cx)) => Pin::new(half).poll_write(cx, bytes),
             (Self::Other(half), Some(cx)) => Pin::new(half).poll_write(cx, bytes),
             (Self::Other(_), None) => Poll::Pending,
@@ -142,6 +164,17 @@ impl Half {
             (Self::Other(_), None) => Poll::Pending,
         }
     }
+}
+
+#[cfg(unix)]
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    use rustix::{io::retry_on_intr, net};
+    Ok(retry_on_intr(|| net::send(stream, bytes, net::SendFlags::NOSIGNAL))?)
+}
+
+#[cfg(not(unix))]
+fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    stream.try_write(bytes)
 }
 
 fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
