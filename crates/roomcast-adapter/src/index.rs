@@ -151,7 +151,8 @@ impl Index {
 
     /// Names of rooms with members, those of socket ids among them.
     pub(crate) fn all_rooms(&self) -> Vec<Room> {
-        let own = self.by_id.iter().map(|slot| Room::from(self.id_of(*slot))).filter(|room| !self.by_name.contains_key(room));
+        let own =
+            self.by_id.iter().map(|slot| Room::from(self.id_of(*slot))).filter(|room| !self.by_name.contains_key(room));
         own.chain(self.by_name.keys().cloned()).collect()
     }
 
@@ -177,9 +178,13 @@ impl Index {
         };
         // One room and nobody left out: no marks are needed, as a room holds each socket once.
         if let ([room], []) = (&target.rooms[..], &target.except[..]) {
-            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]);
-            let own = self.by_room_of_id(room);
-            for slot in members.unwrap_or_default().iter().copied().chain(own) {
+            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]).unwrap_or_default();
+            for (at, &slot) in members.iter().enumerate() {
+                let ahead = |by: usize| self.hot.get(*members.get(at + by)? as usize);
+                fetch(ahead(NEAR), ahead(FAR));
+                visit(slot, &self.hot[slot as usize]);
+            }
+            if let Some(slot) = self.by_room_of_id(room) {
                 visit(slot, &self.hot[slot as usize]);
             }
             return;
@@ -194,6 +199,7 @@ impl Index {
         }
         if target.rooms.is_empty() {
             for (slot, hot) in self.hot.iter().enumerate().filter(|(_, hot)| hot.mark != walk) {
+                fetch(self.hot.get(slot + NEAR), self.hot.get(slot + FAR));
                 visit(slot as u32, hot);
             }
             return;
@@ -304,6 +310,20 @@ impl Index {
         self.walk
     }
 }
+/// Recipients ahead of the one that gets a packet: the far one's own memory is fetched, then, when it is near, what lies behind it.
+const NEAR: usize = 4;
+const FAR: usize = 8;
+
+fn fetch(near: Option<&Hot>, far: Option<&Hot>) {
+    if let Some(Hot { recipient: Some(far), .. }) = far {
+        // The count lies before the recipient. Nothing depends on this read, so nothing waits for it.
+        std::hint::black_box(Arc::strong_count(far));
+    }
+    if let Some(Hot { recipient: Some(near), .. }) = near {
+        near.prefetch();
+    }
+}
+
 /// Adds to a list with an entry per socket: doubled, it would have room for as many sockets again, which may never come.
 fn push_tightly<T>(list: &mut Vec<T>, value: T) {
     if list.len() == list.capacity() {

@@ -14,6 +14,10 @@ pub trait Recipient: Debug + Send + Sync + 'static {
     /// adapter, and must leave waking the writer to `wakes`. A recipient whose outbox is full disconnects itself.
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes);
 
+    /// A broadcast will soon come to this recipient: reads a little of what [`Recipient::deliver`] will touch, so that it is on
+    /// its way from memory meanwhile. It is called under the namespace's lock, and changes nothing.
+    fn prefetch(&self) {}
+
     /// Takes the socket out of the namespace, or with `close` ends its whole connection. Called outside the lock.
     fn disconnect(&self, close: bool);
 

@@ -186,6 +186,14 @@ impl Connection {
         self.shared.lock().session.is_open()
     }
 
+    /// Reads a little of it, so that what [`Connection::send`] will touch is on its way from memory. In a broadcast to
+    /// thousands each connection has fallen out of the caches since the last, and waiting for one after the other took a
+    /// tenth of the time of a delivery.
+    pub fn prefetch(self: &Arc<Self>) {
+        // A read that nothing depends on does not hold up a processor; the count lies beside the lock.
+        std::hint::black_box(Arc::strong_count(self));
+    }
+
     /// Puts a packet into the outbox without waking the writer, so that a broadcast can wake all writers after it has let
     /// go of its lock. Never blocks.
     pub fn send(self: &Arc<Self>, packet: &Arc<Packet>) -> Sent {

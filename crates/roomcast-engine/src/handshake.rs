@@ -208,7 +208,8 @@ mod tests {
         }
         let values = ["", "x", "13", "130", "Upgrade", "upgrade", "a\tb", "no-cache, no-store", "é"];
         let names = NAMES.iter().copied().chain(["x-own", "a", "cookie2"]);
-        let headers: Vec<_> = names.flat_map(|name| VALUES.iter().chain(&values).map(move |value| (name, *value))).collect();
+        let headers: Vec<_> =
+            names.flat_map(|name| VALUES.iter().chain(&values).map(move |value| (name, *value))).collect();
         let kept = handshake("/a", &headers);
         // Bytes outside ASCII are Latin-1.
         let latin = |value: &str| value.bytes().map(char::from).collect::<String>();

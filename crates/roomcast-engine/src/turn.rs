@@ -6,6 +6,9 @@ use crate::limits::DIRECT_PER_TURN;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+/// How far ahead a connection is fetched from memory while others are written to.
+const AHEAD: usize = 2;
+
 thread_local! {
     static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered { open: false, connections: Vec::new() }) };
 }
@@ -39,9 +42,13 @@ impl Drop for Turn {
             gathered.open = false;
             std::mem::take(&mut gathered.connections)
         });
-        for (number, connection) in connections.drain(..).enumerate() {
+        for (number, connection) in connections.iter().enumerate() {
+            if let Some(next) = connections.get(number + AHEAD) {
+                next.prefetch();
+            }
             if number < self.most { connection.write_now() } else { connection.leave_to_task() }
         }
+        connections.clear();
         if connections.capacity() <= self.most {
             GATHERED.with_borrow_mut(|gathered| {
                 if gathered.connections.capacity() == 0 {

@@ -413,5 +413,8 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
     texts.sort_by_key(|text| text["requestId"].to_string());
     assert_eq!(texts[0]["requestId"], format!("1 {asked}"));
     assert_eq!(texts[0]["rooms"].as_array().unwrap().len(), 2);
-    assert_eq!((&texts[1]["requestId"], &texts[1]["sockets"]), (&format!("2 {asked}").into(), &serde_json::json!([id.as_str()])));
+    assert_eq!(
+        (&texts[1]["requestId"], &texts[1]["sockets"]),
+        (&format!("2 {asked}").into(), &serde_json::json!([id.as_str()]))
+    );
 }

@@ -483,6 +483,10 @@ impl Recipient for SocketInner {
         }
     }
 
+    fn prefetch(&self) {
+        self.connection.prefetch();
+    }
+
     fn disconnect(&self, close: bool) {
         // Between the adapter's look and this call the socket may have left, and another taken its place.
         let socket = self.link.find(&self.namespace).filter(|socket| socket.id() == self.id);
