@@ -14,7 +14,7 @@ export async function openAdapter({ ADAPTER = "memory", REDIS_URL, SUBSCRIPTION_
   if (!create) throw new Error(`unknown ADAPTER ${ADAPTER}`);
   if (!REDIS_URL) throw new Error(`ADAPTER=${ADAPTER} needs REDIS_URL`);
 
-  const publisher = connect(REDIS_URL);
+  const publisher = connect(REDIS_URL, { shardedSubscribers: ADAPTER === "sharded" });
   const subscriber = publisher.duplicate();
   const clients = [publisher, subscriber];
   for (const client of clients) client.on("error", (error) => console.error(`redis: ${error.message}`));
@@ -35,7 +35,7 @@ const ADAPTERS = {
   streams: (publisher) => streams(publisher),
 };
 
-function connect(url) {
+function connect(url, clusterOptions) {
   const { scheme, hosts, path } = /^(?<scheme>[a-z+]+):\/\/(?<hosts>[^/]*)\/?(?<path>.*)$/.exec(url)?.groups ?? {};
   switch (scheme) {
     case "redis":
@@ -45,7 +45,7 @@ function connect(url) {
       return new Redis({ sentinels: hosts.split(",").map(address), name: path });
     case "redis+cluster":
       // Without sharded subscribers ioredis refuses SSUBSCRIBE on a Cluster.
-      return new Cluster(hosts.split(",").map(address), { shardedSubscribers: true });
+      return new Cluster(hosts.split(",").map(address), clusterOptions);
     default:
       throw new Error(`REDIS_URL ${url} has an unknown form`);
   }

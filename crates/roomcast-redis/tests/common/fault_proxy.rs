@@ -212,7 +212,8 @@ impl Shared {
 
     /// Learns what a connection is for.
     fn sniff(&self, number: usize, bytes: &[u8]) {
-        let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
+        // Node's clients write them small.
+        let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
         let (subscribes, publishes) = (has(b"SUBSCRIBE\r\n"), has(b"PUBLISH\r\n"));
         if subscribes || publishes {
             let mut connections = self.connections.lock();

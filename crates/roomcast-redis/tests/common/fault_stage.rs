@@ -1,5 +1,9 @@
 //! Servers that talk to one another over Redis all the time, and what must hold of their talk whatever happens to Redis.
 
+#[path = "fault_log.rs"]
+pub(crate) mod fault_log;
+
+use fault_log::{Emitted, Heard, Received};
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Cluster, ClusterAdapter, ClusterOptions};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, ServerEvent, Target, Wakes};
@@ -26,21 +30,13 @@ pub(crate) struct Server {
     pub(crate) cluster: Cluster,
     pub(crate) adapter: Arc<ClusterAdapter>,
     socket: Arc<Recorder>,
-    /// When each message was emitted, and how long the call took: within it the local socket gets it.
-    emitted: Mutex<Vec<(Instant, Duration)>>,
+    emitted: Mutex<Emitted>,
     _events: mpsc::Receiver<ServerEvent>,
 }
 
 /// Remembers the numbered messages that it gets.
 #[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<Received>>);
-
-#[derive(Debug, Clone)]
-struct Received {
-    publisher: String,
-    number: u64,
-    at: Instant,
-}
+struct Recorder(Mutex<Heard>);
 
 impl Recipient for Recorder {
     fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
@@ -48,7 +44,7 @@ impl Recipient for Recorder {
         // `42["name",number]`
         let event = packet.text().and_then(|text| Some(serde_json::from_str(&text[text.find('[')?..])));
         let (publisher, number) = event.unwrap().unwrap();
-        self.0.lock().push(Received { publisher, number, at });
+        self.0.lock().0.push(Received { publisher, number, at });
     }
 
     fn disconnect(&self, _: bool) {}
@@ -76,35 +72,26 @@ impl Server {
     /// Emits the next number to everybody: 1, 2, 3 ...
     pub(crate) fn emit(&self) {
         let mut emitted = self.emitted.lock();
-        let (number, began) = (emitted.len() as u64 + 1, Instant::now());
+        let (number, began) = (emitted.count() + 1, Instant::now());
         let data = Args::event(self.name(), &number).unwrap();
         self.adapter.apply(&Target::everyone(), Action::emit(&data)).unwrap();
-        emitted.push((began, began.elapsed()));
+        emitted.0.push((began, began.elapsed()));
     }
 
     pub(crate) fn emitted(&self) -> u64 {
-        self.emitted.lock().len() as u64
+        self.emitted.lock().count()
     }
 
     /// The numbers that the socket got from a server, in order of arrival.
     pub(crate) fn heard(&self, publisher: &Server) -> Vec<u64> {
-        let received = self.socket.0.lock();
-        received.iter().filter(|it| it.publisher == publisher.name()).map(|it| it.number).collect()
+        self.socket.0.lock().of(publisher.name())
     }
 
     /// When the first message came that was emitted after `since`.
     fn heard_since(&self, publisher: &Server, since: Instant) -> Option<Instant> {
-        let first = publisher.emitted.lock().iter().position(|(at, _)| *at >= since)? as u64 + 1;
-        let received = self.socket.0.lock();
-        received.iter().find(|it| it.publisher == publisher.name() && it.number >= first).map(|it| it.at)
-    }
-
-    /// The slowest emits, as they include the local delivery: of a hundred the slowest but one, and the slowest.
-    fn local(&self) -> (Duration, Duration) {
-        let mut all: Vec<Duration> = self.emitted.lock().iter().map(|(_, took)| *took).collect();
-        all.sort();
-        let at = |share: f64| all.get((all.len() as f64 * share) as usize).or(all.last()).copied().unwrap_or_default();
-        (at(0.99), at(1.0))
+        // In this order, as in an emit.
+        let emitted = publisher.emitted.lock();
+        self.socket.0.lock().since(publisher.name(), &emitted, since)
     }
 }
 
@@ -124,6 +111,8 @@ pub(crate) struct Figures {
     /// Doubles that came over Redis; no socket saw one.
     pub(crate) doubles: u64,
     pub(crate) resumed: Duration,
+    /// How old the oldest message was when it came.
+    pub(crate) oldest: Duration,
     pub(crate) local_p99: Duration,
     pub(crate) local_max: Duration,
 }
@@ -133,13 +122,14 @@ impl fmt::Display for Figures {
         let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
         write!(
             f,
-            "{} emitted, {} lost, {} counted, {} dropped by the sender, {} doubles kept back, resumed after {:.0} ms, local p99 {:.2} ms, max {:.2} ms",
+            "{} emitted, {} lost, {} counted, {} dropped by the sender, {} doubles kept back, resumed after {:.0} ms, the oldest was {:.0} ms old, local p99 {:.2} ms, max {:.2} ms",
             self.emitted,
             self.lost,
             self.counted,
             self.dropped,
             self.doubles,
             milliseconds(self.resumed),
+            milliseconds(self.oldest),
             milliseconds(self.local_p99),
             milliseconds(self.local_max)
         )
@@ -250,9 +240,11 @@ async fn check(publisher: &Server, receiver: &Server, resumed: Duration) -> Figu
         );
         sleep(TICK).await;
     }
-    let (local_p99, local_max) = publisher.local();
+    let emits = publisher.emitted.lock();
+    let (local_p99, local_max) = emits.slowest();
+    let oldest = receiver.socket.0.lock().oldest(publisher.name(), &emits);
     let (doubles, dropped) = (receiver.cluster.losses().doubles, publisher.cluster.losses().dropped);
-    Figures { emitted, lost, counted: counted(), dropped, doubles, resumed, local_p99, local_max }
+    Figures { emitted, lost, counted: counted(), dropped, doubles, resumed, oldest, local_p99, local_max }
 }
 
 /// Polls until it holds.
