@@ -28,6 +28,7 @@ const only = new RegExp(options.only, "i");
 const settings = {
   requests: Number(options.requests),
   restarts: Number(options.restarts),
+  server,
   emitter: built("ROOMCAST_EMITTER", "roomcast-redis", "emitter"),
 };
 const commands = {
@@ -63,14 +64,16 @@ function built(variable, crate, example) {
   return path;
 }
 
+// One that is not started yet.
+function server(kind, name, redisUrl) {
+  if (!commands[kind]) throw new Error(`${kind} is no kind of server: ${Object.keys(commands).join(", ")}`);
+  const env = { ADAPTER: "classic", REDIS_URL: redisUrl, SERVER_NAME: name };
+  return Object.assign(new ServerProcess(commands[kind], env), { kind, name });
+}
+
 async function runMix(kinds) {
   const name = kinds.join(" + ");
-  const servers = kinds.map((kind, position) => {
-    if (!commands[kind]) throw new Error(`${kind} is no kind of server: ${Object.keys(commands).join(", ")}`);
-    const server = `${kind}${position + 1}`;
-    const env = { ADAPTER: "classic", REDIS_URL: redis.url, SERVER_NAME: server };
-    return Object.assign(new ServerProcess(commands[kind], env), { kind, name: server });
-  });
+  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url));
   await Promise.all(servers.map((server) => server.start()));
   const chosen = scenarios.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
   for (const scenario of chosen) {

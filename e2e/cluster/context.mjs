@@ -39,10 +39,10 @@ export class ClusterContext {
   }
 
   /** Resolves when each client's server counts as many servers as there are. */
-  async met(clients) {
+  async met(clients, servers = this.servers.length) {
     for (const client of clients) {
       const count = () => client.result("server-count");
-      await eventually(async () => (await count()) === this.servers.length, `${client.server.name} to count all servers`);
+      await eventually(async () => (await count()) === servers, `${client.server.name} to count all servers`);
     }
   }
 

@@ -1,10 +1,15 @@
-// Many questions of Node's servers, calm and while a roomcast server is restarted: every one is answered.
+// Many questions of Node's servers, calm, while a roomcast server is restarted, and after one did not hear any more: every
+// one is answered.
 
 import assert from "node:assert/strict";
+import { startFaultProxy } from "../lib/fault-proxy.mjs";
 import { scenario } from "./context.mjs";
 
 /** Questions under way at once, of each kind and server. */
 const AT_ONCE = 4;
+
+/** From then on nothing of a half-open connection is to be seen, in ms. It is noticed after 6 s at most. */
+const HEALED_MS = 10_000;
 
 const QUESTIONS = {
   "fetch-sockets": (answer, least) => answer.length >= least,
@@ -13,15 +18,23 @@ const QUESTIONS = {
 };
 
 // Asks each question `count` times, then on until `enough`. Resolves to the number asked; a question that fails, or whose
-// answer lacks a server that was there all the time, ends it.
-async function askMany(clients, count, least, enough = () => true) {
+// answer lacks a server that was there all the time, ends it. What `unhealthy` says at the beginning of a question is no
+// part of that: it may fail, and is not counted.
+async function askMany(clients, count, least, { enough = () => true, unhealthy = () => false } = {}) {
   let asked = 0;
+  let failedBefore = 0;
   const one = async (client, question, complete) => {
-    for (let times = 0; times < count / AT_ONCE || !enough(); times += 1) {
+    for (let times = 0; times < count / AT_ONCE || !enough(); ) {
+      const mayFail = unhealthy();
       const answer = await client.call(question, { event: "asked", args: [] });
+      if (mayFail) {
+        if (!("ok" in answer)) failedBefore += 1;
+        continue;
+      }
       assert.ok("ok" in answer, `${question} number ${times} at ${client.server.name}: ${JSON.stringify(answer)}`);
       assert.ok(complete(answer.ok, least), `${question} at ${client.server.name} answered ${JSON.stringify(answer.ok)}`);
       asked += 1;
+      times += 1;
     }
   };
   const lanes = clients.flatMap((client) =>
@@ -30,14 +43,14 @@ async function askMany(clients, count, least, enough = () => true) {
     ),
   );
   await Promise.all(lanes);
-  return asked;
+  return { asked, failedBefore };
 }
 
 export default [
   scenario("the questions of Node's servers are all answered", async (t) => {
     const clients = await t.crowd();
     const asking = clients.filter(({ server }) => server.kind === "twin");
-    const asked = await askMany(asking, t.settings.requests, clients.length);
+    const { asked } = await askMany(asking, t.settings.requests, clients.length);
     console.log(`     ${asked} questions, all answered by all servers`);
   }, { ms: 300_000 }),
 
@@ -57,10 +70,32 @@ export default [
         restarts += 1;
       }
     };
-    const [asked] = await Promise.all([
-      askMany(asking, t.settings.requests, clients.length - 1, () => restarts >= t.settings.restarts),
+    const [{ asked }] = await Promise.all([
+      askMany(asking, t.settings.requests, clients.length - 1, { enough: () => restarts >= t.settings.restarts }),
       restart(),
     ]);
     console.log(`     ${asked} questions in ${restarts} restarts, all answered`);
+  }, { ms: 300_000 }),
+
+  scenario("the questions of Node's servers are all answered after a half-open cut of a roomcast subscriber", async (t) => {
+    const proxy = await startFaultProxy(t.redis.url);
+    const further = t.settings.server("roomcast", "behind-proxy", proxy.url);
+    try {
+      await further.start();
+      const nsp = t.namespace();
+      const clients = [];
+      for (const server of [...t.servers, further]) clients.push(await t.connect(server, { nsp }));
+      await t.met(clients, clients.length);
+      const asking = clients.filter(({ server }) => server.kind === "twin");
+      assert.equal(proxy.halfOpenSubscribers(), 1);
+      const healed = performance.now() + HEALED_MS;
+      const unhealthy = () => performance.now() < healed;
+      const { asked, failedBefore } = await askMany(asking, t.settings.requests, clients.length, { unhealthy });
+      assert.ok(failedBefore > 0, "the cut was felt");
+      console.log(`     ${failedBefore} failed that began within ${HEALED_MS / 1_000} s; ${asked} after that, all answered by all`);
+    } finally {
+      await further.end();
+      proxy.close();
+    }
   }, { ms: 300_000 }),
 ];
