@@ -1,7 +1,7 @@
 //! Measures what `tests/faults.rs` and `tests/failovers.rs` only check, and the same at Node's servers:
 //! `cargo run --release -p roomcast-redis --example fault_report -- [runs] [--only PATTERN] [--roomcast | --node] [--long]`
 //! prints two rows for each fault, of roomcast and of Node. It needs `redis-server`, and for Node what `npm ci` puts into
-//! `e2e/`. A run takes about four minutes; `--long` adds faults that last half a minute.
+//! `e2e/`. A run takes about four minutes; `--long` adds faults that last half a minute and more.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test whose result is figures.
 
@@ -38,7 +38,7 @@ const FAULTS: [&str; 9] = [
 ];
 
 /// With `--long`.
-const LONG_FAULTS: [&str; 2] = ["kill -9, restart after 20 s", "SIGSTOP 30 s"];
+const LONG_FAULTS: [&str; 2] = ["kill -9, restart after 90 s", "SIGSTOP 30 s"];
 
 /// Two servers of one kind that talk.
 enum Stage {
@@ -120,9 +120,9 @@ async fn strike(fault: &str, redis: &mut RedisProcess, proxy: &FaultProxy) -> In
     let before = Instant::now();
     let mut meant = 1;
     match fault {
-        "kill -9, restart after 1 s" | "kill -9, restart after 20 s" => {
+        "kill -9, restart after 1 s" | "kill -9, restart after 90 s" => {
             redis.kill();
-            pass(seconds(if fault.ends_with("20 s") { 20.0 } else { 1.0 })).await;
+            pass(seconds(if fault.ends_with("90 s") { 90.0 } else { 1.0 })).await;
             redis.start_again().await;
             return Instant::now();
         }
@@ -174,6 +174,7 @@ async fn main() {
                 all.extend(measure(*kind, fault).await);
             }
             println!("| {fault} | {kind:?} {}", row::summed_up(&all));
+            all.iter().filter_map(|it| it.died.as_ref()).for_each(|words| eprintln!("A process died:\n{words}"));
         }
     }
 }

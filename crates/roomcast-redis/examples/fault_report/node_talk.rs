@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/fault-server.mjs");
 
 pub(crate) struct NodeTalk {
-    servers: [NodeServer; 2],
+    servers: Vec<NodeServer>,
 }
 
 struct NodeServer {
@@ -50,7 +50,7 @@ struct Report {
 impl NodeTalk {
     /// Two servers that count one another before they talk, and hear one another by now.
     pub(crate) async fn begin(urls: [&str; 2]) -> Self {
-        let mut talk = Self { servers: [NodeServer::start("a", urls[0]), NodeServer::start("b", urls[1])] };
+        let mut talk = Self { servers: vec![NodeServer::start("a", urls[0]), NodeServer::start("b", urls[1])] };
         for server in &talk.servers {
             let meets = || {
                 let seen = server.seen.lock();
@@ -60,7 +60,7 @@ impl NodeTalk {
             must_become("the Node servers count one another", meets).await;
         }
         talk.tell("talk").await;
-        let [a, b] = &talk.servers;
+        let [a, b] = [&talk.servers[0], &talk.servers[1]];
         must_become("the Node servers hear one another", || !a.heard(b).is_empty() && !b.heard(a).is_empty()).await;
         talk
     }
@@ -74,7 +74,7 @@ impl NodeTalk {
 
     /// The time from `since` until messages that were emitted after it have come both ways.
     pub(crate) async fn resumes(&self, since: Instant) -> Option<Duration> {
-        let [a, b] = &self.servers;
+        let [a, b] = [&self.servers[0], &self.servers[1]];
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !a.seen.lock().ended && !b.seen.lock().ended {
             if let (Some(one), Some(other)) = (a.heard_since(b, since), b.heard_since(a, since)) {
@@ -89,7 +89,7 @@ impl NodeTalk {
     pub(crate) async fn end(mut self, resumed: Option<Duration>) -> [Row; 2] {
         self.tell("hush").await;
         pass(COUNTED).await;
-        let [a, b] = &self.servers;
+        let [a, b] = [&self.servers[0], &self.servers[1]];
         [row(a, b, resumed), row(b, a, resumed)]
     }
 }
@@ -103,9 +103,9 @@ fn row(publisher: &NodeServer, receiver: &NodeServer, resumed: Option<Duration>)
     let mut different = heard.clone();
     different.sort();
     different.dedup();
-    let (local_p99, local_max) = publisher.seen.lock().emitted.slowest();
-    let oldest = receiver.seen.lock().heard.oldest(publisher.name, &publisher.seen.lock().emitted);
-    let publisher_seen = publisher.seen.lock();
+    let seen = publisher.seen.lock();
+    let (local_p99, local_max) = seen.emitted.slowest();
+    let oldest = receiver.seen.lock().heard.oldest(publisher.name, &seen.emitted);
     Row {
         emitted,
         lost: emitted - different.len() as u64,
@@ -116,7 +116,7 @@ fn row(publisher: &NodeServer, receiver: &NodeServer, resumed: Option<Duration>)
         resumed,
         local_p99,
         local_max,
-        died: publisher_seen.ended.then(|| publisher_seen.complaints.join(" / ")),
+        died: seen.ended.then(|| seen.complaints.join("\n")),
     }
 }
 

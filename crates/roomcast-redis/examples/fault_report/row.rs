@@ -44,42 +44,39 @@ impl From<Figures> for Row {
     }
 }
 
-/// The columns after the first two, and a line for each process that died.
+/// The columns after the first two.
 pub(crate) fn summed_up(rows: &[Row]) -> String {
     let each = |number: fn(&Row) -> String| rows.iter().map(number).collect::<Vec<_>>().join(", ");
     let sum = |number: fn(&Row) -> u64| rows.iter().map(number).sum::<u64>();
     let worst = |time: fn(&Row) -> Duration| rows.iter().map(time).max().unwrap_or_default().as_secs_f64() * 1e3;
-    let counted = if rows.iter().all(|it| it.counted == Some(it.lost)) {
+    let counted = if rows.iter().all(|it| it.counted.is_none()) {
+        "–".to_owned()
+    } else if rows.iter().all(|it| it.counted == Some(it.lost)) {
         "all".to_owned()
     } else {
-        each(|it| it.counted.map_or("–".to_owned(), |counted| counted.to_string()))
+        each(|it| it.counted.unwrap_or_default().to_string())
     };
     // Both rows of a run have the same.
-    let never = rows.iter().filter(|it| it.resumed.is_none()).count() / 2;
-    let resumed = match (never, rows.iter().filter_map(|it| it.resumed).max()) {
-        (0, Some(worst)) => format!("{:.0}", worst.as_secs_f64() * 1e3),
-        (_, None) => format!("never in {} s", PATIENCE.as_secs()),
-        (_, Some(worst)) => {
-            format!(
-                "{:.0}; never in {} s: {never} of {}",
-                worst.as_secs_f64() * 1e3,
-                PATIENCE.as_secs(),
-                rows.len() / 2
-            )
-        }
-    };
-    let mut text = format!(
-        "| {} | {} | {counted} | {} | {} | {:.0} | {resumed} | {:.2} | {:.2} |",
+    let (runs, never) = (rows.len() / 2, rows.iter().filter(|it| it.resumed.is_none()).count() / 2);
+    let mut resumed = Vec::new();
+    if let Some(worst) = rows.iter().filter_map(|it| it.resumed).max() {
+        resumed.push(format!("{:.0}", worst.as_secs_f64() * 1e3));
+    }
+    let died = rows.iter().filter(|it| it.died.is_some()).count();
+    if died > 0 {
+        resumed.push(format!("{died} of {} processes died", rows.len()));
+    } else if never > 0 {
+        resumed.push(format!("not within {} s in {never} of {runs}", PATIENCE.as_secs()));
+    }
+    format!(
+        "| {} | {} | {counted} | {} | {} | {:.0} | {} | {:.2} | {:.2} |",
         sum(|it| it.emitted),
         each(|it| it.lost.to_string()),
         sum(|it| it.doubles),
         sum(|it| it.disorder),
         worst(|it| it.oldest),
+        resumed.join("; "),
         worst(|it| it.local_p99),
         worst(|it| it.local_max)
-    );
-    for words in rows.iter().filter_map(|it| it.died.as_ref()) {
-        text += &format!("\n<!-- a process died: {words} -->");
-    }
-    text
+    )
 }
