@@ -22,13 +22,9 @@ fn report(what: &str, figures: [Figures; 2]) {
     }
 }
 
-async fn is_primary(redis: &RedisProcess) -> bool {
-    redis.ask::<String>("INFO replication").await.contains("role:master")
-}
-
 async fn must_be_promoted(redis: &RedisProcess) -> Instant {
     let until = Instant::now() + PATIENCE;
-    while !is_primary(redis).await {
+    while !redis.is_primary().await {
         assert!(Instant::now() < until, "no new primary");
         pass(Duration::from_millis(20)).await;
     }

@@ -93,7 +93,7 @@ async fn measure(kind: Kind, fault: &str) -> [Row; 2] {
             } else {
                 redis.primary.freeze();
             }
-            while !redis.replica.ask::<String>("INFO replication").await.contains("role:master") {
+            while !redis.replica.is_primary().await {
                 pass(seconds(0.01)).await;
             }
             stage.end(Instant::now()).await

@@ -92,6 +92,12 @@ impl RedisProcess {
         command.query_async(&mut connection).await
     }
 
+    /// A Sentinel that promotes a replica has it close its connections, ours with them: that is not an answer.
+    pub(crate) async fn is_primary(&self) -> bool {
+        let told = self.try_ask::<String>(cmd("INFO").arg("replication")).await;
+        told.is_ok_and(|text| text.contains("role:master"))
+    }
+
     /// A replica that has nothing yet would not be promoted.
     async fn must_replicate(&self) {
         wait_until("the replica has its primary", async || {
