@@ -14,7 +14,7 @@ export async function openAdapter({ ADAPTER = "memory", REDIS_URL, SUBSCRIPTION_
   if (!create) throw new Error(`unknown ADAPTER ${ADAPTER}`);
   if (!REDIS_URL) throw new Error(`ADAPTER=${ADAPTER} needs REDIS_URL`);
 
-  const publisher = connect(REDIS_URL, { shardedSubscribers: ADAPTER === "sharded" });
+  const publisher = connect(REDIS_URL, { shardedSubscribers: ADAPTER !== "classic" });
   const subscriber = publisher.duplicate();
   const clients = [publisher, subscriber];
   for (const client of clients) client.on("error", (error) => console.error(`redis: ${error.message}`));

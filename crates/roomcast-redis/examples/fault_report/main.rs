@@ -25,7 +25,7 @@ use row::Row;
 use std::time::Duration;
 use tokio::time::Instant;
 
-const FAULTS: [&str; 9] = [
+const FAULTS: [&str; 10] = [
     "none, 5 s",
     "kill -9, restart after 1 s",
     "SIGSTOP 5 s",
@@ -34,6 +34,7 @@ const FAULTS: [&str; 9] = [
     "half-open publisher",
     "Sentinel: primary killed",
     "Sentinel: primary frozen",
+    "Cluster: none, 5 s",
     "Cluster: node in use killed",
 ];
 
@@ -50,6 +51,15 @@ enum Stage {
 enum Kind {
     Roomcast,
     Node,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Roomcast => "roomcast",
+            Self::Node => "Node",
+        }
+    }
 }
 
 impl Stage {
@@ -97,6 +107,13 @@ async fn measure(kind: Kind, fault: &str) -> [Row; 2] {
                 pass(seconds(0.01)).await;
             }
             stage.end(Instant::now()).await
+        }
+        "Cluster: none, 5 s" => {
+            let redis = RedisCluster::start().await;
+            let stage = Stage::begin(kind, [&redis.url(), &redis.url()]).await;
+            let since = Instant::now();
+            pass(seconds(5.0)).await;
+            stage.end(since).await
         }
         "Cluster: node in use killed" => {
             let mut redis = RedisCluster::start().await;
@@ -173,7 +190,7 @@ async fn main() {
             for _ in 0..runs {
                 all.extend(measure(*kind, fault).await);
             }
-            println!("| {fault} | {kind:?} {}", row::summed_up(&all));
+            println!("| {fault} | {} {}", kind.name(), row::summed_up(&all));
             all.iter().filter_map(|it| it.died.as_ref()).for_each(|words| eprintln!("A process died:\n{words}"));
         }
     }
