@@ -1,7 +1,7 @@
 //! Measures what `tests/faults.rs` and `tests/failovers.rs` only check, and the same at Node's servers:
 //! `cargo run --release -p roomcast-redis --example fault_report -- [runs] [--only PATTERN] [--roomcast | --node] [--long]`
 //! prints two rows for each fault, of roomcast and of Node. It needs `redis-server`, and for Node what `npm ci` puts into
-//! `e2e/`. A run takes about four minutes; `--long` adds faults that last half a minute and more.
+//! `e2e/`. A run takes about five minutes; `--long` adds faults that last half a minute and more.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test whose result is figures.
 
