@@ -24,8 +24,8 @@ use repo::Repo;
 const HELP: &str = "\
 The repository's chores. Usage: cargo xtask <command> [arguments]
 
-  setup           check for Node.js, npm, redis-server, Python, nginx, HAProxy and valgrind; install what is missing where that
-                  is possible
+  setup           check for Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind; install what is missing
+                  where that is possible
   test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, instructions, e2e,
                   clusters with Node servers, the documented proxies, websocket
   ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed

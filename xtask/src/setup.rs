@@ -34,6 +34,8 @@ const JAVASCRIPT: &[Need] = &[
     Need { name: "npm", probe: &["npm", "--version"], minimum: (0, 0), packages: &["npm"] },
     // SSUBSCRIBE and SPUBLISH, which the sharded adapter speaks, came with Redis 7.0.
     Need { name: "redis-server", probe: &["redis-server", "--version"], minimum: (7, 0), packages: &["redis-server"] },
+    // Makes the certificates of the tests with TLS.
+    Need { name: "openssl", probe: &["openssl", "version"], minimum: (1, 1), packages: &["openssl"] },
 ];
 
 const PYTHON: &[Need] = &[
@@ -93,7 +95,7 @@ pub(crate) fn valgrind(repo: &Repo, log: &mut Log) -> Result<String, String> {
     found(repo, VALGRIND)
 }
 
-/// Node.js, npm, redis-server, and `e2e/node_modules` in step with its lock file.
+/// Node.js, npm, redis-server, openssl, and `e2e/node_modules` in step with its lock file.
 pub(crate) fn javascript(repo: &Repo, log: &mut Log) -> Result<String, String> {
     install_missing(repo, log, JAVASCRIPT);
     node_modules(repo, log)

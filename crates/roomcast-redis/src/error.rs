@@ -1,5 +1,6 @@
 //! The errors of this crate, and what an operator is told about Redis' own.
 
+use crate::tls::is_tls_error;
 use redis::{ErrorKind, ServerErrorKind};
 
 /// Why Redis cannot be used.
@@ -28,9 +29,24 @@ pub enum RedisError {
     NotPrimary,
     /// Sentinel knows no primary of that name, or none answers.
     #[error(
-        "no Sentinel tells the primary of {0:?}; check the name after the hosts in REDIS_URL, and that the Sentinels are up"
+        "no Sentinel tells the primary of {master:?}; check the name after the hosts in REDIS_URL, and that the Sentinels are up ({said})"
     )]
-    NoPrimary(String),
+    NoPrimary {
+        /// The name that was asked for.
+        master: String,
+        /// What each Sentinel said.
+        said: String,
+    },
+    /// Sentinels refuse user or password. They have their own, other than the data servers'.
+    #[error(
+        "Sentinels refuse user or password ({0}); give theirs at the end of REDIS_URL: ?sentinel_user=…&sentinel_password=…, without sentinel_user where there is only a password"
+    )]
+    SentinelAuth(String),
+    /// The connection is there, but TLS cannot be used on it.
+    #[error(
+        "TLS with Redis fails: {0}; the certificate must name the host that is connected to, and be signed by the system's roots or those in the file that SSL_CERT_FILE names"
+    )]
+    Tls(String),
     /// User or password are wrong or missing.
     #[error("Redis refuses user or password: {0}; check REDIS_URL")]
     Auth(String),
@@ -52,7 +68,12 @@ impl RedisError {
     pub(crate) fn asks_for_another(&self) -> bool {
         matches!(
             self,
-            Self::Unreachable(_) | Self::Timeout | Self::NotPrimary | Self::NoPrimary(_) | Self::ClusterDown(_)
+            Self::Unreachable(_)
+                | Self::Timeout
+                | Self::NotPrimary
+                | Self::NoPrimary { .. }
+                | Self::ClusterDown(_)
+                | Self::Tls(_)
         )
     }
 
@@ -64,14 +85,14 @@ impl RedisError {
                 | Self::Timeout
                 | Self::Loading
                 | Self::NotPrimary
-                | Self::NoPrimary(_)
+                | Self::NoPrimary { .. }
                 | Self::ClusterDown(_)
         )
     }
 
     /// Whether Redis has answered, be it with a refusal: then the connection lives.
     pub(crate) fn is_answer(&self) -> bool {
-        !matches!(self, Self::Unreachable(_) | Self::Timeout)
+        !matches!(self, Self::Unreachable(_) | Self::Timeout | Self::Tls(_))
     }
 }
 
@@ -80,6 +101,9 @@ impl From<redis::RedisError> for RedisError {
         let text = error.to_string();
         if error.is_timeout() {
             return Self::Timeout;
+        }
+        if is_tls_error(&error) {
+            return Self::Tls(text);
         }
         match error.code() {
             Some("LOADING") => return Self::Loading,

@@ -19,8 +19,11 @@
 mod classic;
 mod config;
 mod error;
+mod sentinel;
 mod subscriber;
+mod tls;
 mod topology;
+mod url;
 
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;

@@ -1,10 +1,12 @@
 //! [`Topology`]: which Redis server to use now, and the pools of connections to each.
 
-use crate::config::{Layout, RedisConfig, at};
+use crate::config::{Layout, RedisConfig, at, is_tls};
 use crate::error::RedisError;
+use crate::sentinel::primary;
+use crate::tls::choose_cryptography;
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, RedisConnectionInfo, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Value, cmd};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -16,7 +18,7 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Time that one Sentinel, or one cluster node that is asked for the others, has to answer.
-const ASK_TIMEOUT: Duration = Duration::from_millis(500);
+pub(crate) const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Connections for commands, per Redis server. Questions are few; what is published has a connection of its own.
 const POOL_SIZE: usize = 4;
@@ -58,6 +60,9 @@ struct Refusal {
 
 impl Topology {
     pub(crate) fn new(config: RedisConfig) -> Self {
+        if config.layout.has_tls() {
+            choose_cryptography();
+        }
         Self { config, state: Mutex::default() }
     }
 
@@ -72,7 +77,7 @@ impl Topology {
         }
         let found = match &self.config.layout {
             Layout::Single(info) => info.clone(),
-            Layout::Sentinel { sentinels, master, settings } => primary(sentinels, master, settings).await?,
+            Layout::Sentinel { sentinels, master, server } => primary(sentinels, master, server).await?,
             Layout::Cluster { seeds } => {
                 let known = self.state.lock().known.clone();
                 first_alive(seeds.iter().chain(&known)).await?
@@ -181,8 +186,9 @@ impl Topology {
         for answer in futures_util::future::join_all(asked).await {
             match answer {
                 Ok(subscribers) => count += subscribers,
-                // A node that is down, or so cut off that it cannot tell, reaches none of its subscribers either.
-                Err(error) if error.asks_for_another() => {
+                // A node that is down, or so cut off that it cannot tell, reaches none of its subscribers either. One whose
+                // certificate we do not trust does.
+                Err(error) if error.asks_for_another() && !matches!(error, RedisError::Tls(_)) => {
                     tracing::debug!(%error, "a node of the Cluster is not counted");
                 }
                 Err(error) => return Err(error),
@@ -203,8 +209,8 @@ impl Topology {
         connection: &mut impl redis::aio::ConnectionLike,
     ) -> Result<Vec<ConnectionInfo>, RedisError> {
         let text: String = cmd("CLUSTER").arg("NODES").query_async(connection).await?;
-        let settings = current.redis_settings();
-        let nodes: Vec<_> = cluster_nodes(&text).filter_map(|(host, port)| at(settings, host, port)).collect();
+        let by_name = is_tls(current);
+        let nodes: Vec<_> = cluster_nodes(&text, by_name).map(|(host, port)| at(current, host, port)).collect();
         if !nodes.is_empty() {
             self.state.lock().known.clone_from(&nodes);
         }
@@ -245,7 +251,7 @@ async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usi
     Ok(subscribers)
 }
 
-async fn is_primary(connection: &mut impl redis::aio::ConnectionLike) -> Result<bool, RedisError> {
+pub(crate) async fn is_primary(connection: &mut impl redis::aio::ConnectionLike) -> Result<bool, RedisError> {
     let role: Value = cmd("ROLE").query_async(connection).await?;
     let Value::Array(parts) = role else { return Err(RedisError::Other("ROLE has no answer".to_owned())) };
     let name: String = match parts.into_iter().next() {
@@ -255,64 +261,22 @@ async fn is_primary(connection: &mut impl redis::aio::ConnectionLike) -> Result<
     Ok(name == "master")
 }
 
-/// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address.
-fn cluster_nodes(text: &str) -> impl Iterator<Item = (&str, u16)> {
-    text.lines().filter_map(|line| {
+/// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address. `by_name`: the
+/// host is the node's name if it announces one, as its certificate has that rather than its IP.
+fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
+    text.lines().filter_map(move |line| {
         let mut fields = line.split(' ');
         let (_, address, flags) = (fields.next()?, fields.next()?, fields.next()?);
         if flags.split(',').any(|flag| matches!(flag, "fail" | "fail?" | "handshake" | "noaddr")) {
             return None;
         }
-        // `host:port@bus-port`, and since Redis 7 `,hostname` may follow.
-        let (host, port) = address.split('@').next()?.rsplit_once(':')?;
-        Some((host, port.parse().ok()?)).filter(|(host, _): &(&str, u16)| !host.is_empty())
+        // `host:port@bus-port`, since Redis 7 `,name` may follow, and in time `,key=value`. Asked over TLS, a Cluster with
+        // `tls-cluster yes` tells the ports of TLS.
+        let (address, more) = address.split_once('@')?;
+        let (host, port) = address.rsplit_once(':')?;
+        let name = more.split(',').nth(1).filter(|name| by_name && !matches!(*name, "" | "?") && !name.contains('='));
+        Some((name.unwrap_or(host), port.parse().ok()?)).filter(|(host, _): &(&str, u16)| !host.is_empty())
     })
-}
-
-/// The primary, as most Sentinels have it, if it is one: in a failover some are behind, and one that is cut off stays behind.
-async fn primary(
-    sentinels: &[ConnectionInfo],
-    master: &str,
-    settings: &RedisConnectionInfo,
-) -> Result<ConnectionInfo, RedisError> {
-    let asked = sentinels.iter().map(|sentinel| async {
-        match timeout(ASK_TIMEOUT, ask_sentinel(sentinel, master)).await {
-            Ok(Ok(Some(found))) => return Some(found),
-            Ok(Ok(None)) => tracing::debug!(sentinel = %sentinel.addr(), master, "this Sentinel knows no such primary"),
-            Ok(Err(error)) => tracing::debug!(sentinel = %sentinel.addr(), %error, "a Sentinel cannot be asked"),
-            Err(_) => tracing::debug!(sentinel = %sentinel.addr(), "a Sentinel does not answer"),
-        }
-        None
-    });
-    let mut votes: Vec<((String, u16), usize)> = Vec::new();
-    for found in futures_util::future::join_all(asked).await.into_iter().flatten() {
-        match votes.iter_mut().find(|(address, _)| *address == found) {
-            Some((_, votes)) => *votes += 1,
-            None => votes.push((found, 1)),
-        }
-    }
-    votes.sort_by_key(|(_, votes)| std::cmp::Reverse(*votes));
-    let mut last = RedisError::NoPrimary(master.to_owned());
-    for ((host, port), _) in votes {
-        let Some(info) = at(settings, &host, port) else { continue };
-        let ask = async {
-            let mut connection = Client::open(info.clone())?.get_multiplexed_async_connection().await?;
-            is_primary(&mut connection).await
-        };
-        match timeout(ASK_TIMEOUT, ask).await.unwrap_or(Err(RedisError::Timeout)) {
-            Ok(true) => return Ok(info),
-            Ok(false) => last = RedisError::NotPrimary,
-            // The operator must read this one, and it is the same on all.
-            Err(error @ (RedisError::Auth(_) | RedisError::Permission(_))) => return Err(error),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-async fn ask_sentinel(sentinel: &ConnectionInfo, master: &str) -> redis::RedisResult<Option<(String, u16)>> {
-    let mut connection = Client::open(sentinel.clone())?.get_multiplexed_async_connection().await?;
-    cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await
 }
 
 /// The first node that answers.
@@ -340,10 +304,13 @@ mod tests {
     fn the_nodes_of_a_cluster() {
         let text = "a 127.0.0.1:30004@31004,host slave e 0 1426238317239 4 connected\n\
                     b 127.0.0.1:30002@31002 master - 0 1426238316232 2 connected 5461-10922\n\
-                    c 127.0.0.1:30003@31003 master,fail - 0 1 3 disconnected\n\
+                    c 127.0.0.1:30003@31003,c master,fail - 0 1 3 disconnected\n\
                     d :0@0 master,noaddr - 0 1 3 disconnected\n\
-                    e ::1:30005@31005 myself,master - 0 0 1 connected 0-5460\n\nrubbish\n";
-        let nodes: Vec<_> = cluster_nodes(text).collect();
-        assert_eq!(nodes, [("127.0.0.1", 30004), ("127.0.0.1", 30002), ("::1", 30005)]);
+                    e ::1:30005@31005,,shard-id=5 myself,master - 0 0 1 connected 0-5460\n\
+                    f 127.0.0.1:30006@31006,? slave e 0 0 1 connected\n\nrubbish\n";
+        let nodes: Vec<_> = cluster_nodes(text, false).collect();
+        assert_eq!(nodes, [("127.0.0.1", 30004), ("127.0.0.1", 30002), ("::1", 30005), ("127.0.0.1", 30006)]);
+        let nodes: Vec<_> = cluster_nodes(text, true).collect();
+        assert_eq!(nodes, [("host", 30004), ("127.0.0.1", 30002), ("::1", 30005), ("127.0.0.1", 30006)]);
     }
 }

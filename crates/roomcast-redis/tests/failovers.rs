@@ -11,8 +11,7 @@ mod fault_stage;
 mod redis_process;
 
 use fault_stage::{Figures, PATIENCE, Talk, must_become, pass};
-use redis_process::{RedisCluster, RedisProcess, Sentinels};
-use roomcast_adapter::Adapter;
+use redis_process::{RedisCluster, Sentinels};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,39 +21,20 @@ fn report(what: &str, figures: [Figures; 2]) {
     }
 }
 
-async fn must_be_promoted(redis: &RedisProcess) -> Instant {
-    let until = Instant::now() + PATIENCE;
-    while !redis.is_primary().await {
-        assert!(Instant::now() < until, "no new primary");
-        pass(Duration::from_millis(20)).await;
-    }
-    Instant::now()
-}
-
-/// The servers count one another, on whatever Redis servers they are.
-async fn must_count_two(talk: &Talk) {
-    for server in &talk.servers {
-        let until = Instant::now() + PATIENCE;
-        while server.adapter.server_count().await.value != 2 {
-            assert!(Instant::now() < until, "{} counts {:?}", server.name(), server.adapter.server_count().await);
-            pass(Duration::from_millis(50)).await;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_primary_is_killed_and_sentinels_replace_it() {
     let mut redis = Sentinels::start().await;
     let talk = Talk::begin([&redis.url(), &redis.url()]).await;
     redis.primary.kill();
-    let promoted = must_be_promoted(&redis.replica).await;
+    redis.replica.must_be_promoted().await;
+    let promoted = Instant::now();
     let resumed = talk.resumes(promoted).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     // The old one comes back, as a primary at first, and nobody falls for it.
     redis.primary.start_again().await;
     pass(Duration::from_secs(1)).await;
     talk.resumes(Instant::now()).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     report("Sentinel, primary killed", talk.end(resumed).await);
 }
 
@@ -63,13 +43,14 @@ async fn the_primary_is_frozen_and_sentinels_replace_it() {
     let redis = Sentinels::start().await;
     let talk = Talk::begin([&redis.url(), &redis.url()]).await;
     redis.primary.freeze();
-    let promoted = must_be_promoted(&redis.replica).await;
+    redis.replica.must_be_promoted().await;
+    let promoted = Instant::now();
     let resumed = talk.resumes(promoted).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     redis.primary.thaw();
     pass(Duration::from_secs(1)).await;
     talk.resumes(Instant::now()).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     let figures = talk.end(resumed).await;
     for figures in figures {
         // The connection that hears is frozen too, and must not be waited for when publishing has found the new primary.
@@ -83,7 +64,8 @@ async fn a_planned_failover_by_sentinel() {
     let redis = Sentinels::start().await;
     let talk = Talk::begin([&redis.url(), &redis.url()]).await;
     redis.sentinels[0].ask::<()>("SENTINEL FAILOVER main").await;
-    let promoted = must_be_promoted(&redis.replica).await;
+    redis.replica.must_be_promoted().await;
+    let promoted = Instant::now();
     let resumed = talk.resumes(promoted).await;
     // They must not stay on the old one, which is a replica by and by: it passes on only what it hears from the new one.
     let until = Instant::now() + PATIENCE;
@@ -92,7 +74,7 @@ async fn a_planned_failover_by_sentinel() {
         pass(Duration::from_millis(50)).await;
     }
     talk.resumes(Instant::now()).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     report("SENTINEL FAILOVER", talk.end(resumed).await);
 }
 
@@ -105,17 +87,17 @@ async fn the_node_in_use_of_a_cluster_is_killed() {
     redis.nodes[0].kill();
     let killed = Instant::now();
     let resumed = talk.resumes(killed).await;
-    must_count_two(&talk).await;
-    must_be_promoted(&redis.nodes[3]).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
+    redis.nodes[3].must_be_promoted().await;
+    talk.must_count_two().await;
     // Both seeds are gone now: the others are known from them.
     redis.nodes[1].kill();
     let resumed = resumed.max(talk.resumes(Instant::now()).await);
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     redis.nodes[0].start_again().await;
     pass(Duration::from_secs(1)).await;
     talk.resumes(Instant::now()).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     report("Cluster, two nodes in use killed", talk.end(resumed).await);
 }
 
@@ -128,7 +110,7 @@ async fn servers_on_different_nodes_of_a_cluster() {
     // A replica is replaced by whom the server knows.
     redis.nodes[5].freeze();
     let resumed = talk.resumes(Instant::now()).await;
-    must_count_two(&talk).await;
+    talk.must_count_two().await;
     redis.nodes[5].thaw();
     report("Cluster, the replica in use frozen", talk.end(resumed).await);
 }

@@ -16,7 +16,7 @@ mod redis_process;
 use fault_proxy::FaultProxy;
 use fault_stage::{PATIENCE, Talk, must_become, pass};
 use parking_lot::Mutex;
-use redis_process::RedisProcess;
+use redis_process::{Extras, RedisProcess, Sentinels};
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, Broker, ClusterOptions, Inbox, Message, Outgoing};
 use roomcast_protocol::Args;
@@ -125,6 +125,52 @@ async fn no_password_where_one_is_needed() {
     assert!(matches!(error, RedisError::Auth(_)), "{error:?}");
     broker(&redis.url().replace("://", "://:secret@")).check().await.unwrap();
     let (_talk, _proxy) = refused(redis.port, "", FEW).await;
+}
+
+/// The rights of a user of the Sentinels that the documentation asks for.
+const SENTINEL_RIGHTS: &str = "resetchannels -@all +sentinel|get-master-addr-by-name";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_refuse_a_password_that_is_not_theirs() {
+    let log = log();
+    let user = format!("user chat on >right {SENTINEL_RIGHTS}\nuser nobody on >right -@all");
+    let extras = Extras { password: Some("data"), sentinel_password: Some("watch"), ..Extras::default() };
+    let redis = Sentinels::start_extra(&Extras { sentinel_lines: &user, ..extras }).await;
+    let url = |query: &str| redis.url().replace("://", "://:data@") + query;
+    for query in ["?sentinel_password=watch", "?sentinel_user=chat&sentinel_password=right"] {
+        broker(&url(query)).check().await.unwrap();
+    }
+    for query in ["", "?sentinel_password=data", "?sentinel_user=chat&sentinel_password=watch"] {
+        let error = broker(&url(query)).check().await.unwrap_err();
+        assert!(matches!(error, RedisError::SentinelAuth(_)), "{query}: {error:?}");
+        let error = error.to_string();
+        for sentinel in &redis.sentinels {
+            assert!(error.contains(&format!("127.0.0.1:{}", sentinel.port)), "{query}: {error}");
+        }
+        assert!(error.contains("sentinel_user=…&sentinel_password=…") && error.contains("REDIS_URL"), "{error}");
+        assert!(!error.contains("data@") && !error.contains("watch"), "{error}");
+    }
+    let error = broker(&url("?sentinel_user=nobody&sentinel_password=right")).check().await.unwrap_err();
+    assert!(error.to_string().contains("permissions"), "{error}");
+    // The data servers' own password is told as such.
+    let wrong = redis.url().replace("://", "://:wrong@") + "?sentinel_password=watch";
+    let error = broker(&wrong).check().await.unwrap_err();
+    assert!(matches!(error, RedisError::Auth(_)), "{error:?}");
+    // An operator reads it in the log of a server that runs.
+    let (_talk, wrong) = (Talk::unacquainted([&url(""), &url("")], &ClusterOptions::default()), "Sentinels refuse");
+    must_become("the log says so", || log.has(wrong)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_that_know_no_such_primary_are_named() {
+    let redis = Sentinels::start().await;
+    let nobody = TcpListener::bind(("127.0.0.1", 0)).await.unwrap().local_addr().unwrap();
+    let url = redis.url().replace("/main", &format!(",{nobody}/other"));
+    let error = broker(&url).check().await.unwrap_err().to_string();
+    for sentinel in &redis.sentinels {
+        assert!(error.contains(&format!("127.0.0.1:{}: knows no such primary", sentinel.port)), "{error}");
+    }
+    assert!(error.contains(&format!("{nobody}: Redis cannot be reached")), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ pub(crate) struct Cli {
     pub(crate) node_env: Option<String>,
 
     /// Where Redis is: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or
-    /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be
+    /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be; rediss+… for TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
 

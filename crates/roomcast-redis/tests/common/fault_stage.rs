@@ -194,6 +194,17 @@ impl Talk {
         at - since
     }
 
+    /// The servers count one another, on whatever Redis servers they are.
+    pub(crate) async fn must_count_two(&self) {
+        for server in &self.servers {
+            let until = Instant::now() + PATIENCE;
+            while server.adapter.server_count().await.value != 2 {
+                assert!(Instant::now() < until, "{} counts {:?}", server.name(), server.adapter.server_count().await);
+                pass(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
     /// Ends the talk and checks both ways.
     pub(crate) async fn end(mut self, resumed: Duration) -> [Figures; 2] {
         self.hush().await;

@@ -15,7 +15,47 @@ pub(crate) struct RedisProcess {
     pub(crate) port: u16,
     directory: Directory,
     args: Vec<String>,
+    /// For what is asked here.
+    password: Option<&'static str>,
     child: Option<Child>,
+}
+
+/// How the servers of a layout are started, beyond the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extras<'a> {
+    /// A directory with `NAME.crt` and `NAME.key`, and the name. Servers then talk to one another over TLS alone, and the plain
+    /// port is the test's own way in.
+    pub(crate) certificate: Option<(&'a Path, &'a str)>,
+    /// Of the data servers.
+    pub(crate) password: Option<&'static str>,
+    /// Of the Sentinels.
+    pub(crate) sentinel_password: Option<&'static str>,
+    /// Lines of the Sentinels' configuration.
+    pub(crate) sentinel_lines: &'a str,
+    /// Further arguments of a Cluster's nodes.
+    pub(crate) node_args: &'a [&'a str],
+}
+
+impl Extras<'_> {
+    fn args(&self) -> Vec<String> {
+        let mut args = Vec::new();
+        if let Some(password) = self.password {
+            args.extend(["--requirepass", password, "--masterauth", password].map(str::to_owned));
+        }
+        let Some((directory, name)) = self.certificate else { return args };
+        let file = |ending| directory.join(format!("{name}.{ending}")).display().to_string();
+        let tls = [
+            ("--tls-port", free_port().to_string()),
+            ("--tls-cert-file", file("crt")),
+            ("--tls-key-file", file("key")),
+            ("--tls-ca-cert-file", directory.join("ca.crt").display().to_string()),
+            ("--tls-auth-clients", "no".to_owned()),
+            ("--tls-replication", "yes".to_owned()),
+            ("--tls-cluster", "yes".to_owned()),
+        ];
+        args.extend(tls.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        args
+    }
 }
 
 impl RedisProcess {
@@ -42,7 +82,22 @@ impl RedisProcess {
     /// One that is not started yet.
     pub(crate) fn stopped(args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        Self { port: free_port(), directory: Directory::new(), args, child: None }
+        Self { port: free_port(), directory: Directory::new(), args, password: None, child: None }
+    }
+
+    /// One with further arguments and extras.
+    pub(crate) async fn start_extra(args: &[&str], extras: &Extras<'_>) -> Self {
+        let more = extras.args();
+        let args: Vec<&str> = args.iter().copied().chain(more.iter().map(String::as_str)).collect();
+        let mut started = Self::start_with(&args).await;
+        started.password = extras.password;
+        started
+    }
+
+    /// The port that others are to use: that of TLS, if it has one.
+    pub(crate) fn public_port(&self) -> u16 {
+        let at = self.args.iter().position(|arg| arg == "--tls-port");
+        at.map_or(self.port, |at| self.args[at + 1].parse().unwrap())
     }
 
     fn spawn(&mut self) {
@@ -88,7 +143,9 @@ impl RedisProcess {
     }
 
     async fn try_ask<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
-        let mut connection = Client::open(self.url())?.get_multiplexed_async_connection().await?;
+        let login = self.password.map_or(String::new(), |password| format!(":{password}@"));
+        let url = self.url().replace("://", &format!("://{login}"));
+        let mut connection = Client::open(url)?.get_multiplexed_async_connection().await?;
         command.query_async(&mut connection).await
     }
 
@@ -102,6 +159,14 @@ impl RedisProcess {
     async fn must_replicate(&self) {
         wait_until("the replica has its primary", async || {
             self.ask::<String>("INFO replication").await.contains("master_link_status:up")
+        })
+        .await;
+    }
+
+    /// It is a primary by now.
+    pub(crate) async fn must_be_promoted(&self) {
+        wait_until("the replica is the primary", async || {
+            self.ask::<String>("INFO replication").await.contains("role:master")
         })
         .await;
     }
@@ -153,21 +218,34 @@ pub(crate) struct Sentinels {
 
 impl Sentinels {
     pub(crate) async fn start() -> Self {
-        let primary = RedisProcess::start().await;
-        let port = primary.port.to_string();
-        let replica = RedisProcess::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+        Self::start_extra(&Extras::default()).await
+    }
+
+    pub(crate) async fn start_extra(extras: &Extras<'_>) -> Self {
+        let primary = RedisProcess::start_extra(&[], extras).await;
+        let port = primary.public_port().to_string();
+        let replica = RedisProcess::start_extra(&["--replicaof", "127.0.0.1", &port], extras).await;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             let mut sentinel = RedisProcess::stopped(&[]);
             let file = sentinel.directory.0.join("sentinel.conf");
-            let text = format!(
+            let mut text = format!(
                 "port {}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 2\n\
-                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
+                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n{}\n",
                 sentinel.port,
-                sentinel.directory.0.display()
+                sentinel.directory.0.display(),
+                extras.sentinel_lines,
             );
+            if let Some(password) = extras.password {
+                text.push_str(&format!("sentinel auth-pass main {password}\n"));
+            }
+            if let Some(password) = extras.sentinel_password {
+                text.push_str(&format!("requirepass {password}\nsentinel sentinel-pass {password}\n"));
+            }
             std::fs::write(&file, text).unwrap();
             sentinel.args = vec![file.display().to_string(), "--sentinel".to_owned()];
+            sentinel.args.extend(Extras { password: None, ..*extras }.args());
+            sentinel.password = extras.sentinel_password;
             sentinel.spawn();
             sentinel.ready().await.unwrap();
             sentinels.push(sentinel);
@@ -186,7 +264,8 @@ impl Sentinels {
     }
 
     pub(crate) fn url(&self) -> String {
-        let hosts: Vec<String> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        let hosts: Vec<String> =
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.public_port())).collect();
         format!("redis+sentinel://{}/main", hosts.join(","))
     }
 }
@@ -199,11 +278,17 @@ pub(crate) struct RedisCluster {
 
 impl RedisCluster {
     pub(crate) async fn start() -> Self {
-        let mut nodes = Vec::new();
+        Self::start_extra(&Extras::default()).await
+    }
+
+    pub(crate) async fn start_extra(extras: &Extras<'_>) -> Self {
+        let (mut nodes, mut buses) = (Vec::new(), Vec::new());
         for _ in 0..6 {
             let bus = free_port().to_string();
             let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", &bus];
-            nodes.push(RedisProcess::start_with(&args).await);
+            let args = [&args, extras.node_args].concat();
+            nodes.push(RedisProcess::start_extra(&args, extras).await);
+            buses.push(bus);
         }
         let started = Self { nodes };
         let mut ids = Vec::new();
@@ -214,10 +299,9 @@ impl RedisCluster {
             }
             node.ask::<()>(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)).await;
         }
-        for node in &started.nodes[1..] {
+        for (node, bus) in started.nodes.iter().zip(buses).skip(1) {
             // The port of the bus is not the usual one.
-            let bus = node.args.last().unwrap();
-            started.nodes[0].ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port)).await;
+            started.nodes[0].ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.public_port())).await;
         }
         for (number, node) in started.nodes.iter().enumerate() {
             wait_until("the nodes know one another", async || {
@@ -245,7 +329,7 @@ impl RedisCluster {
 
     /// Its first two nodes: the others are found through them.
     pub(crate) fn url(&self) -> String {
-        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port, self.nodes[1].port)
+        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].public_port(), self.nodes[1].public_port())
     }
 }
 
@@ -253,7 +337,7 @@ async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + READY;
     while !holds().await {
         assert!(Instant::now() < until, "still not so: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -1,0 +1,134 @@
+//! TLS to one server, to Sentinels and what they watch, and to the nodes of a Cluster, with a CA of our own. Each test runs in a
+//! process that trusts that CA by `SSL_CERT_FILE`, as an operator would have it.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
+
+#[path = "common/certificates.rs"]
+mod certificates;
+#[path = "common/fault_stage.rs"]
+#[allow(dead_code)]
+mod fault_stage;
+#[path = "common/redis_process.rs"]
+#[allow(dead_code)]
+mod redis_process;
+
+use certificates::{Certificates, with_certificates};
+use fault_stage::{Talk, must_become};
+use redis_process::{Extras, RedisCluster, RedisProcess, Sentinels};
+use roomcast_adapter::Adapter;
+use roomcast_adapter::cluster::ClusterOptions;
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
+use tokio::time::Instant;
+
+async fn check(url: &str) -> Result<(), RedisError> {
+    ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default()).check().await
+}
+
+fn signed<'a>(certificates: &'a Certificates, name: &'a str) -> Extras<'a> {
+    Extras { certificate: Some((&certificates.0, name)), ..Extras::default() }
+}
+
+async fn messages_come(talk: &Talk) {
+    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
+    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
+}
+
+#[test]
+fn one_server() {
+    with_certificates("one_server", async |certificates| {
+        let extras = Extras { password: Some("secret"), ..signed(&certificates, "ip") };
+        let redis = RedisProcess::start_extra(&[], &extras).await;
+        let url = format!("rediss://:secret@127.0.0.1:{}", redis.public_port());
+        check(&url).await.unwrap();
+        let talk = Talk::begin([&url, &url]).await;
+        messages_come(&talk).await;
+        talk.must_count_two().await;
+    });
+}
+
+#[test]
+fn certificates_are_checked_and_the_error_says_so() {
+    with_certificates("certificates_are_checked_and_the_error_says_so", async |certificates| {
+        let trusted = RedisProcess::start_extra(&[], &signed(&certificates, "ip")).await;
+        let stranger = RedisProcess::start_extra(&[], &signed(&certificates, "stranger")).await;
+        for (url, why) in [
+            (format!("rediss://127.0.0.1:{}", stranger.public_port()), "UnknownIssuer"),
+            (format!("rediss://localhost:{}", trusted.public_port()), "not valid for name"),
+            (format!("rediss+cluster://127.0.0.1:{}", stranger.public_port()), "UnknownIssuer"),
+        ] {
+            let error = check(&url).await.unwrap_err();
+            assert!(matches!(error, RedisError::Tls(_)), "{url}: {error:?}");
+            let error = error.to_string();
+            assert!(error.contains(why) && error.contains("SSL_CERT_FILE"), "{url}: {error}");
+        }
+        // Sentinels are named, with what is wrong with each.
+        let error = check(&format!("rediss+sentinel://127.0.0.1:{}/main", stranger.public_port())).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(&format!("127.0.0.1:{}: TLS", stranger.public_port())), "{error}");
+        // One of the two speaks TLS.
+        for url in
+            [format!("rediss://127.0.0.1:{}", trusted.port), format!("redis://127.0.0.1:{}", trusted.public_port())]
+        {
+            check(&url).await.unwrap_err();
+        }
+    });
+}
+
+#[test]
+fn sentinels_with_a_password_of_their_own_replace_the_primary() {
+    with_certificates("sentinels_with_a_password_of_their_own_replace_the_primary", async |certificates| {
+        let passwords = (Some("data"), Some("watch@&"));
+        let extras = Extras { password: passwords.0, sentinel_password: passwords.1, ..signed(&certificates, "ip") };
+        let mut redis = Sentinels::start_extra(&extras).await;
+        let url =
+            redis.url().replace("redis+sentinel://", "rediss+sentinel://:data@") + "?sentinel_password=watch%40%26";
+        check(&url).await.unwrap();
+        let talk = Talk::begin([&url, &url]).await;
+        messages_come(&talk).await;
+        redis.primary.kill();
+        redis.replica.must_be_promoted().await;
+        talk.resumes(Instant::now()).await;
+        talk.must_count_two().await;
+    });
+}
+
+#[test]
+fn the_node_in_use_of_a_cluster_is_killed() {
+    with_certificates("the_node_in_use_of_a_cluster_is_killed", async |certificates| {
+        let mut redis = RedisCluster::start_extra(&signed(&certificates, "ip")).await;
+        // The first node alone: who is next must come from what it told, with the ports of TLS.
+        let url = format!("rediss+cluster://127.0.0.1:{}", redis.nodes[0].public_port());
+        let talk = Talk::begin([&url, &url]).await;
+        messages_come(&talk).await;
+        talk.must_count_two().await;
+        redis.nodes[0].kill();
+        talk.resumes(Instant::now()).await;
+        talk.must_count_two().await;
+    });
+}
+
+#[test]
+fn nodes_of_a_cluster_are_connected_to_by_the_names_they_announce() {
+    with_certificates("nodes_of_a_cluster_are_connected_to_by_the_names_they_announce", async |certificates| {
+        let named = ["--cluster-announce-hostname", "localhost"];
+        let redis = RedisCluster::start_extra(&Extras { node_args: &named, ..signed(&certificates, "name") }).await;
+        // Each on a node of its own: to be counted, the other's node must be asked, by a name that its certificate has.
+        let url = |node: usize| format!("rediss+cluster://localhost:{}", redis.nodes[node].public_port());
+        let talk = Talk::begin([&url(0), &url(4)]).await;
+        messages_come(&talk).await;
+        talk.must_count_two().await;
+    });
+}
+
+#[test]
+fn a_node_that_is_not_trusted_is_not_left_out_of_a_count() {
+    with_certificates("a_node_that_is_not_trusted_is_not_left_out_of_a_count", async |certificates| {
+        // The nodes announce no names, so that IPs are all that is known of them, which their certificates do not have.
+        let redis = RedisCluster::start_extra(&signed(&certificates, "name")).await;
+        let url = |node: usize| format!("rediss+cluster://localhost:{}", redis.nodes[node].public_port());
+        let talk = Talk::unacquainted([&url(0), &url(4)], &ClusterOptions::default());
+        messages_come(&talk).await;
+        let count = talk.servers[0].adapter.server_count().await;
+        assert!(!count.is_complete(), "{count:?}");
+    });
+}
