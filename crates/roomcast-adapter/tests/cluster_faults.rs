@@ -10,6 +10,8 @@ mod stage;
 mod losses;
 #[path = "cluster_faults/membership.rs"]
 mod membership;
+#[path = "cluster_faults/outage.rs"]
+mod outage;
 #[path = "cluster_faults/questions.rs"]
 mod questions;
 #[path = "cluster_faults/queue.rs"]

@@ -16,7 +16,7 @@ mod fault_stage;
 mod redis_process;
 
 use fault_proxy::{FaultProxy, Which};
-use fault_stage::{Figures, Talk, must_become, pass};
+use fault_stage::{Figures, Server, Talk, must_become, pass};
 use redis_process::RedisProcess;
 use roomcast_adapter::Adapter;
 use roomcast_adapter::cluster::ClusterOptions;
@@ -62,6 +62,26 @@ async fn killed_and_started_again() {
     // The queue bridges the second; what Redis had taken and not yet passed on is lost.
     assert!(figures.iter().all(|figures| figures.dropped == 0), "{figures:?}");
     report("kill -9, started again after 1 s", figures);
+}
+
+/// Whoever is back first must not talk to those who are not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_message_after_a_silent_outage_is_not_lost() {
+    let mut redis = RedisProcess::start().await;
+    let servers = ["a", "b", "c"].map(|name| Server::new(name, &redis.url(), ClusterOptions::default()));
+    let all_know_all = || servers.iter().all(|server| server.cluster.servers().len() == 2);
+    must_become("the servers know one another", all_know_all).await;
+    for round in 1..=5 {
+        // Nothing is emitted meanwhile, and from one announcement to the next nobody would know.
+        redis.kill();
+        redis.start_again().await;
+        servers.iter().for_each(|server| server.emit());
+        for (server, other) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+            must_become("the message comes", || servers[server].heard(&servers[other]).len() == round).await;
+        }
+        let lost: Vec<u64> = servers.iter().map(|server| server.cluster.losses().lost).collect();
+        assert_eq!(lost, [0, 0, 0]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,10 +55,12 @@ impl Inbox for ServersInbox {
     }
 
     fn connected(&self) {
-        self.queue.connected();
+        self.queue.hears();
     }
 
-    fn lost(&self) {}
+    fn lost(&self) {
+        self.queue.lost();
+    }
 }
 
 fn malformed(error: &str) {

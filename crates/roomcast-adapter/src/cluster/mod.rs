@@ -10,6 +10,7 @@ mod inbox;
 mod memory_broker;
 mod message;
 mod options;
+mod outage;
 mod queue;
 mod requests;
 

@@ -4,6 +4,7 @@ use super::broker::{Broker, Outgoing, PublishError, SERVERS};
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
 use super::options::ClusterOptions;
+use super::outage::{Outage, PEERS_PATIENCE};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -29,8 +30,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Time that one batch may take.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// After an outage: how long the servers that were known before may take to hear again.
-const PEERS_PATIENCE: Duration = Duration::from_millis(500);
+/// The reason if it took longer.
+const NO_ANSWER: &str = "the broker does not answer";
 
 /// The queue. Whoever holds it may push; one task drains it.
 #[derive(Debug)]
@@ -59,6 +60,10 @@ struct State {
     dropped: u64,
     /// The last attempt to publish failed.
     down: bool,
+    /// This server hears the others' announcements, so that it is among those that do.
+    hears: bool,
+    /// It heard them until a moment ago: since when it does not, and how many others there were then.
+    interrupted: Option<Outage>,
     closing: bool,
 }
 
@@ -68,12 +73,6 @@ struct Waiting {
     channel: Arc<str>,
     since: Instant,
     size: usize,
-}
-
-/// Since when nothing goes out, and how many roomcast servers there were.
-struct Outage {
-    since: Instant,
-    peers: usize,
 }
 
 impl Queue {
@@ -146,6 +145,26 @@ impl Queue {
         self.connected.notify_one();
     }
 
+    /// This server hears the other servers.
+    pub(crate) fn hears(&self) {
+        self.state.lock().hears = true;
+        self.connected();
+    }
+
+    /// This server does not hear the other servers for now. They may not hear one another either, and then what goes out before
+    /// they do is lost, though it could be published all the while.
+    pub(crate) fn lost(&self) {
+        let outage = self.outage();
+        let mut state = self.state.lock();
+        state.hears = false;
+        state.interrupted = Some(outage);
+    }
+
+    fn outage(&self) -> Outage {
+        let now = Instant::now();
+        Outage::new(now, self.directory.lock().servers(now).count())
+    }
+
     /// Messages that never went out.
     pub(crate) fn dropped(&self) -> u64 {
         self.state.lock().dropped
@@ -178,24 +197,31 @@ impl Queue {
         let mut outage: Option<Outage> = None;
         let mut tell_at = Instant::now();
         loop {
+            if let Some(interrupted) = self.state.lock().interrupted.take() {
+                outage.get_or_insert(interrupted).stays();
+            }
             if tell_at <= Instant::now() {
                 self.directory.lock().age(Instant::now());
-                self.tell_alive().await;
-                tell_at = Instant::now() + ALIVE_INTERVAL;
-                // Nothing waits, and the others were told something: that outage is over.
-                if self.state.lock().is_idle() {
-                    outage = None;
+                if self.tell_alive().await.is_err() {
+                    outage.get_or_insert_with(|| self.outage()).stays();
+                } else if let Some(outage) = &mut outage {
+                    outage.goes_out(Instant::now());
                 }
+                tell_at = Instant::now() + ALIVE_INTERVAL;
             }
             if self.state.lock().is_done() {
                 break self.leave().await;
             }
-            if let Some(outage) = &outage
+            if let Some(over) = outage.take_if(|outage| outage.has_passed(Instant::now())) {
+                over.end(Instant::now());
+            }
+            if let Some(outage) = &mut outage
                 && self.len() > 0
             {
                 // What is not worth keeping goes first, to learn whether anything goes out: only then can the others be waited for,
                 // and what is kept must not go out in the moment in which the broker is back and they are not.
-                if !self.tell_alive().await {
+                if let Err(reason) = self.tell_alive().await {
+                    outage.is_on(&reason);
                     let closing = {
                         let mut state = self.state.lock();
                         self.drop_old(&mut state);
@@ -207,7 +233,8 @@ impl Queue {
                     self.pause().await;
                     continue;
                 }
-                self.await_peers(outage.peers).await;
+                let until = outage.goes_out(Instant::now());
+                self.await_peers(outage.others, until).await;
             }
             let batch = self.next_batch();
             if batch.is_empty() {
@@ -224,12 +251,11 @@ impl Queue {
                 Ok(Err(PublishError { sent, reason, permanent })) => {
                     (sent.min(batch.len()), Some((reason, permanent && sent < batch.len())))
                 }
-                Err(_) => (0, Some(("the broker does not answer".to_owned(), false))),
+                Err(_) => (0, Some((NO_ANSWER.to_owned(), false))),
             };
             let Some((reason, permanent)) = self.state.lock().published(sent, failure) else {
-                if let Some(outage) = outage.take() {
-                    let seconds = Instant::now().duration_since(outage.since).as_secs_f32();
-                    tracing::info!(seconds, "messages go out to the other servers again");
+                if let Some(over) = outage.take() {
+                    over.end(Instant::now());
                 }
                 continue;
             };
@@ -237,11 +263,7 @@ impl Queue {
                 tracing::error!(reason, "a message for the other servers was refused and is dropped");
                 continue;
             }
-            if outage.is_none() {
-                tracing::warn!(reason, "messages do not go out to the other servers; they are kept for a while");
-                let now = Instant::now();
-                outage = Some(Outage { since: now, peers: self.directory.lock().servers(now).count() + 1 });
-            }
+            outage.get_or_insert_with(|| self.outage()).is_on(&reason);
             if self.state.lock().closing {
                 break self.leave().await;
             }
@@ -259,8 +281,9 @@ impl Queue {
 
     /// Tells the others the last numbers, then that this server leaves.
     async fn leave(&self) {
-        self.tell_alive().await;
-        self.tell(Body::Goodbye).await;
+        // If these do not go out, nothing does any more.
+        let _ = self.tell_alive().await;
+        let _ = self.tell(Body::Goodbye).await;
         let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
     }
 
@@ -282,30 +305,34 @@ impl Queue {
     }
 
     /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them.
-    async fn await_peers(&self, expected: usize) {
-        let until = Instant::now() + PEERS_PATIENCE;
-        while Instant::now() < until {
+    async fn await_peers(&self, others: usize, until: Instant) {
+        while others > 0 && Instant::now() < until {
             match timeout(PEERS_PATIENCE, self.broker.peers(SERVERS)).await {
-                Ok(Ok(count)) if count < expected => sleep(PEERS_PATIENCE / 20).await,
+                Ok(Ok(count)) if count < others + usize::from(self.state.lock().hears) => {
+                    sleep(PEERS_PATIENCE / 20).await;
+                }
                 // Enough, or the broker is down again, which the publish will tell.
                 _ => return,
             }
         }
     }
 
-    /// Tells the last numbers. Whether that went out.
-    async fn tell_alive(&self) -> bool {
+    /// Tells the last numbers. The error is why that did not go out.
+    async fn tell_alive(&self) -> Result<(), String> {
         let numbers = self.state.lock().settled();
         self.tell(Body::Alive { numbers }).await
     }
 
     /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
-    async fn tell(&self, body: Body) -> bool {
+    async fn tell(&self, body: Body) -> Result<(), String> {
         let message = Message { sender: Some(self.id.clone()), to: None, number: None, body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
-        let told = timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await;
-        let told = matches!(told, Ok(Ok(())));
-        self.state.lock().down = !told;
+        let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.reason),
+            Err(_) => Err(NO_ANSWER.to_owned()),
+        };
+        self.state.lock().down = told.is_err();
         told
     }
 }
@@ -313,10 +340,6 @@ impl Queue {
 impl State {
     fn is_done(&self) -> bool {
         self.closing && self.waiting.is_empty()
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.down && self.waiting.is_empty()
     }
 
     /// The next number of a channel, if it has numbers.

@@ -1,0 +1,57 @@
+//! [`Outage`]: the other servers may not hear what goes out, and when that is over.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// After an outage: how long the servers that were known before may take to hear again.
+pub(super) const PEERS_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Nothing goes out, or what goes out may reach nobody: others that used the same connections lost theirs too, and hear again
+/// when they have subscribed anew, each at its own time.
+#[derive(Debug)]
+pub(super) struct Outage {
+    since: Instant,
+    /// The other roomcast servers that there were.
+    pub(super) others: usize,
+    /// Since when messages go out again.
+    back: Option<Instant>,
+    /// Messages did not go out, and the log says so.
+    kept: bool,
+}
+
+impl Outage {
+    pub(super) fn new(since: Instant, others: usize) -> Self {
+        Self { since, others, back: None, kept: false }
+    }
+
+    /// Messages do not go out.
+    pub(super) fn is_on(&mut self, reason: &str) {
+        self.back = None;
+        if !std::mem::replace(&mut self.kept, true) {
+            tracing::warn!(reason, "messages do not go out to the other servers; they are kept for a while");
+        }
+    }
+
+    /// Something went out: until when the others may take.
+    pub(super) fn goes_out(&mut self, now: Instant) -> Instant {
+        *self.back.get_or_insert(now) + PEERS_PATIENCE
+    }
+
+    /// Nothing went out.
+    pub(super) fn stays(&mut self) {
+        self.back = None;
+    }
+
+    /// Whether the others have had their time.
+    pub(super) fn has_passed(&self, now: Instant) -> bool {
+        self.back.is_some_and(|back| now >= back + PEERS_PATIENCE)
+    }
+
+    /// Messages go out, and the others hear them as far as they will.
+    pub(super) fn end(self, now: Instant) {
+        if self.kept {
+            let seconds = now.duration_since(self.since).as_secs_f32();
+            tracing::info!(seconds, "messages go out to the other servers again");
+        }
+    }
+}
