@@ -75,7 +75,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// Names of all rooms that have members, those of socket ids among them.
     async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>>;
 
-    /// Number of servers, this one among them.
+    /// Number of servers, this one among them, as itself: also if the others do not hear it yet.
     async fn server_count(&self) -> Answer<usize>;
 
     /// Sends an event to the other servers' namespace (never to clients).

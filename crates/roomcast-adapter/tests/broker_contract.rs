@@ -79,6 +79,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::NeverCloses, "lifecycle::close"),
     (Fault::ClosesForGood, "lifecycle::open_again"),
     (Fault::CountsItselfAlways, "lifecycle::peers"),
+    (Fault::CountedLate, "lifecycle::counted_first"),
     (Fault::SilentAboutGarbage, "faults::malformed"),
     (Fault::DeafAfterGarbage, "faults::malformed"),
     (Fault::PublishesIntoTheVoid, "faults::publish_cut_off"),
@@ -112,7 +113,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the broker breaks 1 of 22 rules:\n- faults::hear_again: A broker that was cut off tells")]
+#[should_panic(expected = "the broker breaks 1 of 23 rules:\n- faults::hear_again: A broker that was cut off tells")]
 async fn a_broken_contract_panics_with_the_rule() {
     broker_contract(async |count| broken(count, Fault::NeverLost)).await;
 }

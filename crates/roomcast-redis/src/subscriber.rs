@@ -5,7 +5,7 @@ use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, cmd};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -70,6 +70,8 @@ struct Hearing {
     address: String,
     connection: MultiplexedConnection,
     wire: Arc<Wire>,
+    /// Subscriptions that were confirmed on it. One that was added while it was made is told of once more.
+    confirmed: HashSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -111,7 +113,7 @@ struct Subscription {
 
 enum Change {
     Add(Arc<str>),
-    Remove(Names),
+    Remove(Arc<str>, Names),
 }
 
 impl Subscriber {
@@ -149,13 +151,13 @@ impl Subscriber {
 
     /// Removes a subscription.
     pub(crate) fn remove(&self, key: &str) {
-        let Some(subscription) = self.shared.subscriptions.lock().remove(key) else { return };
+        let Some((key, subscription)) = self.shared.subscriptions.lock().remove_entry(key) else { return };
         {
             let mut routes = self.shared.routes.write();
             subscription.names.channels.iter().for_each(|name| drop(routes.channels.remove(name)));
             subscription.names.patterns.iter().for_each(|name| drop(routes.patterns.remove(name)));
         }
-        let _ = self.changes.send(Change::Remove(subscription.names));
+        let _ = self.changes.send(Change::Remove(key, subscription.names));
     }
 
     /// Whether Redis is heard.
@@ -261,7 +263,7 @@ impl Shared {
             });
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
-        let mut hearing = Hearing { address, connection, wire };
+        let mut hearing = Hearing { address, connection, wire, confirmed: HashSet::new() };
         let connection = &mut hearing.connection;
         self.topology.check(connection).await?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
@@ -278,12 +280,13 @@ impl Shared {
             tracing::debug!(?old, ?killed, "the old connection is closed in Redis, if it was still there");
         }
         *predecessor = own;
-        let all: Vec<Subscription> = self.subscriptions.lock().values().cloned().collect();
+        let all = self.subscriptions.lock().clone();
         let names = |names: fn(&Names) -> &Vec<String>| -> Vec<String> {
-            all.iter().flat_map(|subscription| names(&subscription.names).iter().cloned()).collect()
+            all.values().flat_map(|subscription| names(&subscription.names).iter().cloned()).collect()
         };
         subscribe(connection, &names(|names| &names.patterns), &names(|names| &names.channels)).await?;
-        for subscription in all {
+        for (key, subscription) in all {
+            hearing.confirmed.insert(key);
             subscription.listener.connected();
         }
         Ok(hearing)
@@ -295,7 +298,7 @@ impl Shared {
         hearing: &mut Hearing,
         changes: &mut mpsc::UnboundedReceiver<Change>,
     ) -> Result<(), RedisError> {
-        let Hearing { connection, wire, .. } = &mut *hearing;
+        let Hearing { connection, wire, confirmed, .. } = &mut *hearing;
         let serving = async {
             let mut ping = tokio::time::interval(PING_INTERVAL);
             ping.reset();
@@ -303,7 +306,7 @@ impl Shared {
                 tokio::select! {
                     change = changes.recv() => match change {
                         None => return Ok(()),
-                        Some(change) => self.change(connection, change).await?,
+                        Some(change) => self.change(connection, confirmed, change).await?,
                     },
                     _ = ping.tick() => {
                         let before = wire.heard.load(Ordering::Relaxed);
@@ -330,16 +333,22 @@ impl Shared {
         }
     }
 
-    async fn change(&self, connection: &mut MultiplexedConnection, change: Change) -> Result<(), RedisError> {
+    async fn change(
+        &self,
+        connection: &mut MultiplexedConnection,
+        confirmed: &mut HashSet<Arc<str>>,
+        change: Change,
+    ) -> Result<(), RedisError> {
         match change {
             Change::Add(key) => {
                 let added = self.subscriptions.lock().get(&key).cloned();
-                if let Some(added) = added {
+                if let Some(added) = added.filter(|_| confirmed.insert(key)) {
                     subscribe(connection, &added.names.patterns, &added.names.channels).await?;
                     added.listener.connected();
                 }
             }
-            Change::Remove(names) => {
+            Change::Remove(key, names) => {
+                confirmed.remove(&key);
                 if !names.patterns.is_empty() {
                     connection.punsubscribe(&names.patterns).await?;
                 }

@@ -372,7 +372,7 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
     // A server promises to hear a question that comes within 250 ms, not one that comes later: an attempt in which this
     // process did not come to ask in time tells nothing.
     let (id, asked) = loop {
-        // It counts itself before it has subscribed, so Redis is asked. The asker itself is the other one.
+        // Redis is asked, not the server, which leaves itself out. The asker itself is the other one.
         let one = server(broker(&redis, "leaving", false), "/a*b");
         let (id, _) = one.socket(&["room"]);
         subscribers(2).await;

@@ -1,7 +1,7 @@
 //! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
 
 use super::Cluster;
-use super::broker::{Broker, Inbox, Outgoing};
+use super::broker::{Broker, BrokerError, Inbox, Outgoing};
 use super::collected::Collected;
 use super::directory::Directory;
 use super::inbox::{LATER, NamespaceInbox};
@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 /// Most questions of other servers that are worked on at once; others are not answered, which is counted.
 const MAX_SERVED: usize = 1_024;
 
-/// Time that the broker has to count the servers.
+/// Time that the broker has to count the servers, in which it must have begun to hear the namespace.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most time that a server which leaves takes to answer what it was asked.
@@ -150,14 +150,30 @@ impl ClusterAdapter {
 
     /// How many other servers there are; if that cannot be told, those that are known.
     async fn others(&self) -> Result<usize, Missing> {
-        match timeout(COUNT_TIMEOUT, self.broker().peers(&self.namespace)).await {
-            // Before our own subscription is confirmed we are not among them.
-            Ok(Ok(count)) => Ok(count.saturating_sub(usize::from(self.inbox.is_connected()))),
+        match timeout(COUNT_TIMEOUT, self.count_others()).await {
+            Ok(Ok(count)) => Ok(count),
             Ok(Err(_)) | Err(_) => {
                 let names: Vec<String> = self.directory().servers(Instant::now()).map(ToString::to_string).collect();
                 let others = usize::from(names.is_empty());
                 Err(Missing { names, others })
             }
+        }
+    }
+
+    /// The servers that the broker counts, but for this one.
+    async fn count_others(&self) -> Result<usize, BrokerError> {
+        loop {
+            let before = self.inbox.since();
+            let count = self.broker().peers(&self.namespace).await?;
+            if !self.is_open() {
+                return Ok(count);
+            }
+            if before.is_some() && before == self.inbox.since() {
+                return Ok(count.saturating_sub(1));
+            }
+            // Whether we are among them nobody can tell: our subscription is on its way, or an old one was not given up yet.
+            // Nor would we hear an answer before we hear at all.
+            self.inbox.until_connected().await;
         }
     }
 

@@ -44,7 +44,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// The channel that a message would go out on. Messages are numbered per channel, as only within one is there order.
     fn channel_of(&self, outgoing: &Outgoing) -> Arc<str>;
 
-    /// Number of servers that hear the namespace now, this one among them if it does.
+    /// Number of servers that hear the namespace now, this one among them if it does: from the moment on in which its inbox was
+    /// told so.
     ///
     /// # Errors
     /// [`BrokerError`] when it cannot be told.

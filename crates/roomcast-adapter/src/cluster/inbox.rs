@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use roomcast_protocol::Args;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// Most bytes of sockets in one answer. A larger answer is not given, so that the asker knows it is not complete.
@@ -74,7 +74,7 @@ fn malformed(error: &str) {
 pub(super) struct NamespaceInbox {
     adapter: Mutex<Weak<ClusterAdapter>>,
     /// Since when messages come, so that the broker counts us among the servers.
-    since: Mutex<Option<Instant>>,
+    since: watch::Sender<Option<Instant>>,
 }
 
 impl NamespaceInbox {
@@ -87,11 +87,21 @@ impl NamespaceInbox {
     }
 
     pub(super) fn is_connected(&self) -> bool {
-        self.since.lock().is_some()
+        self.since().is_some()
+    }
+
+    pub(super) fn since(&self) -> Option<Instant> {
+        *self.since.borrow()
+    }
+
+    /// Resolves when messages come.
+    pub(super) async fn until_connected(&self) {
+        // The sender is this inbox's own, so the wait ends in no other way.
+        let _ = self.since.subscribe().wait_for(Option::is_some).await;
     }
 
     fn is_new(&self) -> bool {
-        self.since.lock().is_none_or(|since| since.elapsed() < NEW)
+        self.since().is_none_or(|since| since.elapsed() < NEW)
     }
 }
 
@@ -112,14 +122,14 @@ impl Inbox for NamespaceInbox {
     }
 
     fn connected(&self) {
-        *self.since.lock() = Some(Instant::now());
+        self.since.send_replace(Some(Instant::now()));
         if let Some(adapter) = self.adapter() {
             adapter.connected();
         }
     }
 
     fn lost(&self) {
-        *self.since.lock() = None;
+        self.since.send_replace(None);
         metrics::counter!("roomcast_cluster_interruptions_total").increment(1);
     }
 }

@@ -37,6 +37,7 @@ pub(crate) enum Fault {
     NeverCloses,
     ClosesForGood,
     CountsItselfAlways,
+    CountedLate,
     SilentAboutGarbage,
     DeafAfterGarbage,
     PublishesIntoTheVoid,
@@ -58,6 +59,8 @@ struct State {
     open: HashMap<Arc<str>, Arc<Ear>>,
     closed: HashSet<String>,
     failed: Vec<Outgoing>,
+    /// A namespace was opened just now.
+    new: bool,
 }
 
 impl Broken {
@@ -223,6 +226,7 @@ impl Broker for Broken {
             let (inner, deaf, was_connected) = (Mutex::new(inbox), AtomicBool::new(false), AtomicBool::new(false));
             let ear = Arc::new(Ear { inner, id: id.clone(), fault: self.fault, deaf, was_connected });
             state.open.insert(namespace.clone(), ear.clone());
+            state.new = true;
             ear
         };
         self.inner.open(namespace, id, ear);
@@ -283,7 +287,12 @@ impl Broker for Broken {
 
     async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
         let count = self.inner.peers(namespace).await?;
-        Ok(if self.is(Fault::CountsItselfAlways) { count.max(1) } else { count })
+        Ok(match self.fault {
+            Fault::CountsItselfAlways => count.max(1),
+            // Who has just come is left out once.
+            Fault::CountedLate => count - usize::from(std::mem::take(&mut self.state.lock().new)),
+            _ => count,
+        })
     }
 
     fn max_age(&self) -> Option<Duration> {

@@ -102,6 +102,11 @@ const RULES: &[BrokerRule] = &[
     rule!(lifecycle::close, 2, "After close nothing more comes here; others go on, and closing again is harmless."),
     rule!(lifecycle::open_again, 2, "A namespace that was closed can be opened again, with another inbox."),
     rule!(lifecycle::peers, 3, "peers is the number of brokers that have the namespace open, whoever asks."),
+    rule!(
+        lifecycle::counted_first,
+        2,
+        "A broker is among the peers from the moment on in which its inbox is told that messages come: until then its server counts nobody."
+    ),
     rule!(faults::malformed, 2, "What is no message is told to the inbox, and what comes after it is heard."),
     rule!(
         faults::publish_cut_off,

@@ -69,6 +69,21 @@ pub(super) async fn open_again(stage: &mut BrokerStage) -> Outcome {
     Ok(())
 }
 
+pub(super) async fn counted_first(stage: &mut BrokerStage) -> Outcome {
+    for _ in 0..5 {
+        stage.open(1, NAMESPACE).await?;
+        for broker in 0..2 {
+            let peers = count(stage, broker).await?;
+            must!(peers == Ok(1), "a broker was told that messages come, and broker {broker} counts {peers:?} servers");
+        }
+        stage.close(1, NAMESPACE).await?;
+        // That it is gone may be known later.
+        let gone = eventually_async(async || count(stage, 0).await == Ok(Ok(0))).await;
+        must!(gone, "a broker that has closed is counted for ever");
+    }
+    Ok(())
+}
+
 async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<usize, String>, String> {
     let counted = patient("peers", stage.broker(broker).peers(NAMESPACE)).await?;
     Ok(counted.map_err(|error| error.to_string()))
