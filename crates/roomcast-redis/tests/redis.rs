@@ -11,7 +11,9 @@ mod redis_process;
 
 use fault_proxy::{FaultProxy, Which};
 use redis_process::RedisProcess;
-use roomcast_adapter::cluster::{Body, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Losses, Message};
+use roomcast_adapter::cluster::{
+    Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
+};
 use roomcast_adapter::testkit::{
     Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
 };
@@ -347,6 +349,50 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
 }
 
 /// Who has counted a server waits for its answer, even if it unsubscribed before it was asked.
+/// Counts how often it is told that messages come.
+#[derive(Default)]
+struct Told(AtomicUsize);
+
+impl Inbox for Told {
+    fn wants(&self, _: &str) -> bool {
+        true
+    }
+
+    fn receive(&self, _: Message) {}
+
+    fn malformed(&self, _: &str) {}
+
+    fn connected(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lost(&self) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_that_are_opened_while_it_connects_are_told_once() {
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let broker = broker_at(&proxy.url(), "once", false);
+    let open = |number: usize| {
+        let told = Arc::<Told>::default();
+        broker.open(&format!("/{number}").into(), &"a".into(), told.clone());
+        told
+    };
+    proxy.stall();
+    let mut all = vec![open(0)];
+    assert!(eventually(|| proxy.accepted() > 0).await);
+    all.extend((1..50).map(open));
+    proxy.pass();
+    // Changes are made in their order: what is to be told of these has been told when the last is.
+    for number in 50..52 {
+        all.push(open(number));
+        assert!(eventually(|| all.iter().all(|told| told.0.load(Ordering::Relaxed) > 0)).await);
+    }
+    let told: Vec<usize> = all.iter().map(|told| told.0.load(Ordering::Relaxed)).collect();
+    assert_eq!(told, [1; 52]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_leaves_still_answers_who_counted_it() {
     let redis = RedisProcess::start().await;
