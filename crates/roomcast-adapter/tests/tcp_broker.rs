@@ -3,14 +3,15 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
 
 #[allow(unreachable_pub)] // An example shows its parts as a library would.
-#[path = "../examples/tcp_broker.rs"]
+#[path = "../examples/tcp_broker/main.rs"]
 mod tcp_broker;
 
 use roomcast_adapter::cluster::{Cluster as Servers, ClusterOptions};
 use roomcast_adapter::testkit::{Brokers, Cluster, adapter_rules, broker_contract};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tcp_broker::{Hub, TcpBroker};
+use tcp_broker::broker::TcpBroker;
+use tcp_broker::hub::{Frame, Hub, PUBLISH};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -91,10 +92,7 @@ async fn brokers(count: usize) -> Brokers {
         })
         .inject(move |namespace, bytes| async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            let length = 1 + 8 + 2 + namespace.len() + bytes.len();
-            let head = [&u32::try_from(length).unwrap().to_be_bytes()[..], &[5; 1], &[0; 8]].concat();
-            let name = u16::try_from(namespace.len()).unwrap().to_be_bytes();
-            stream.write_all(&[&head, &name[..], namespace.as_bytes(), &bytes].concat()).await.unwrap();
+            stream.write_all(&Frame::bytes(PUBLISH, &namespace, &bytes)).await.unwrap();
             // The hub closes once it has read all.
             stream.shutdown().await.unwrap();
         })
