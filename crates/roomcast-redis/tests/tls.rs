@@ -93,6 +93,27 @@ fn sentinels_with_a_password_of_their_own_replace_the_primary() {
 }
 
 #[test]
+fn sentinels_that_resolve_names_tell_names() {
+    with_certificates("sentinels_that_resolve_names_tell_names", async |certificates| {
+        // No certificate has an IP.
+        let extras = Extras {
+            sentinel_lines: "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes",
+            node_args: &["--replica-announce-ip", "localhost"],
+            host: Some("localhost"),
+            ..signed(&certificates, "name")
+        };
+        let mut redis = Sentinels::start_extra(&extras).await;
+        let url = redis.url().replace("redis+sentinel://", "rediss+sentinel://").replace("127.0.0.1", "localhost");
+        let talk = Talk::begin([&url, &url]).await;
+        messages_come(&talk).await;
+        redis.primary.kill();
+        redis.replica.must_be_promoted().await;
+        talk.resumes(Instant::now()).await;
+        talk.must_count_two().await;
+    });
+}
+
+#[test]
 fn the_node_in_use_of_a_cluster_is_killed() {
     with_certificates("the_node_in_use_of_a_cluster_is_killed", async |certificates| {
         let mut redis = RedisCluster::start_extra(&signed(&certificates, "ip")).await;

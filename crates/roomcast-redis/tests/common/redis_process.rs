@@ -30,10 +30,12 @@ pub(crate) struct Extras<'a> {
     pub(crate) password: Option<&'static str>,
     /// Of the Sentinels.
     pub(crate) sentinel_password: Option<&'static str>,
-    /// Lines of the Sentinels' configuration.
+    /// Lines at the head of the Sentinels' configuration.
     pub(crate) sentinel_lines: &'a str,
-    /// Further arguments of a Cluster's nodes.
+    /// Further arguments of the data servers.
     pub(crate) node_args: &'a [&'a str],
+    /// The host by which Sentinels know the primary at first; 127.0.0.1 unless given.
+    pub(crate) host: Option<&'a str>,
 }
 
 impl Extras<'_> {
@@ -225,16 +227,18 @@ impl Sentinels {
     }
 
     pub(crate) async fn start_extra(extras: &Extras<'_>) -> Self {
-        let primary = RedisProcess::start_extra(&[], extras).await;
+        let host = extras.host.unwrap_or("127.0.0.1");
+        let primary = RedisProcess::start_extra(extras.node_args, extras).await;
         let port = primary.public_port().to_string();
-        let replica = RedisProcess::start_extra(&["--replicaof", "127.0.0.1", &port], extras).await;
+        let args = [extras.node_args, &["--replicaof", host, &port]].concat();
+        let replica = RedisProcess::start_extra(&args, extras).await;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             let mut sentinel = RedisProcess::stopped(&[]);
             let file = sentinel.directory.0.join("sentinel.conf");
             let mut text = format!(
-                "port {}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {port} 2\n\
-                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n{}\n",
+                "port {}\nbind 127.0.0.1\ndir {}\n{}\nsentinel monitor main {host} {port} 2\n\
+                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
                 sentinel.port,
                 sentinel.directory.0.display(),
                 extras.sentinel_lines,
