@@ -16,9 +16,13 @@
 //! criterion_main!(benches);
 //! ```
 
+pub mod group;
 pub mod peer;
 pub mod process;
+pub mod redis;
 pub mod report;
+pub mod resp;
+pub mod server;
 pub mod wire;
 pub mod workloads;
 

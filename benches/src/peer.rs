@@ -39,4 +39,9 @@ impl Peer {
         }
         Ok(Self { name: name.to_owned(), command })
     }
+
+    /// Whether it has as many worker threads as it is told; the others have one thread for everything.
+    pub fn has_workers(&self) -> bool {
+        self.name == "roomcast" || !NAMES.contains(&&*self.name)
+    }
 }

@@ -1,66 +1,56 @@
-//! A server as a child process: started on a free port, read from outside, ended with the measurement.
+//! [`Process`]: a child process on cores of its own, read from outside, ended with whoever started it.
 
-use crate::peer::Peer;
-use std::io::{self, BufRead as _, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
-use std::{fs, thread};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
-/// Time for a server to tell where it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A running server; dropping it ends it.
+/// A running program; dropping it ends it.
 #[derive(Debug)]
-pub struct Server {
+pub struct Process {
     child: Child,
-    /// Where it listens.
-    pub address: SocketAddr,
 }
 
-impl Server {
-    /// Starts a program that listens on `HOST` and `PORT` and tells the address as a URL, on these cores if any are given, with
-    /// as many worker threads.
+impl Process {
+    /// Starts a program, on these cores if any are given.
+    ///
+    /// The kernel kills it when the thread that calls this ends, in whatever way (`setpriv --pdeathsig`): a program that is
+    /// killed drops nothing, and its servers would go on eating a core.
     ///
     /// # Errors
-    /// It cannot be started, or does not tell an address in time.
-    pub fn start(peer: &Peer, cores: &[usize]) -> io::Result<Self> {
-        let mut words: Vec<PathBuf> = Vec::new();
+    /// It cannot be started.
+    pub fn start<W: AsRef<OsStr>>(
+        words: &[W],
+        cores: &[usize],
+        environment: &[(&str, String)],
+    ) -> io::Result<(Self, ChildStdout, ChildStderr)> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]);
         if !cores.is_empty() {
             let list = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            words.extend(["taskset", "-c", &list].map(PathBuf::from));
+            command.args(["taskset", "-c", &list]);
         }
-        words.extend(peer.command.iter().cloned());
-        let mut child = Command::new(&words[0])
-            .args(&words[1..])
-            .env("TOKIO_WORKER_THREADS", cores.len().max(1).to_string())
-            .env("HOST", "127.0.0.1")
-            .env("PORT", "0")
+        let mut child = command
+            .args(words)
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| io::Error::other(format!("cannot start {}: {error}", words[0].display())))?;
-        let (told, address) = channel();
-        if let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) {
-            listen(output, told.clone());
-            listen(errors, told);
-        }
-        match address.recv_timeout(START_TIMEOUT) {
-            Ok(address) => Ok(Self { child, address }),
-            Err(_) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(io::Error::other(format!("{} did not tell where it listens", peer.name)))
-            }
-        }
+            .map_err(|error| io::Error::other(format!("cannot start setpriv of util-linux: {error}")))?;
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        let process = Self { child };
+        Ok((process, output.ok_or(io::ErrorKind::BrokenPipe)?, errors.ok_or(io::ErrorKind::BrokenPipe)?))
     }
 
-    /// Its process id. `taskset` gives its own to the server.
+    /// Its process id. `setpriv` and `taskset` give their own to the program.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Processor time that all its threads have had, in nanoseconds, as the scheduler accounts it. Soft interrupts that ran in
@@ -92,25 +82,11 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Reads all that the server writes, and tells the first address.
-fn listen(output: impl Read + Send + 'static, told: Sender<SocketAddr>) {
-    thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            let address = line.split("http://").nth(1).and_then(|rest| rest.split([' ', '/']).next()?.parse().ok());
-            match address {
-                Some(address) => drop(told.send(address)),
-                None if line.contains("listening") => {}
-                None => eprintln!("server: {line}"),
-            }
-        }
-    });
 }
 
 /// Pins this process to a core.
@@ -140,4 +116,19 @@ pub fn allow_descriptors(connections: usize) -> io::Result<()> {
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    #[test]
+    fn a_process_ends_with_the_thread_that_started_it() {
+        let (process, mut output, _errors) =
+            std::thread::spawn(|| Process::start(&["sleep", "600"], &[], &[]).unwrap()).join().unwrap();
+        // Its end of the pipe closes.
+        assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
+        drop(process);
+    }
 }

@@ -92,9 +92,10 @@ impl Client {
     /// # Errors
     /// The server is not there, or answers otherwise than a Socket.IO server does.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        let stream = TcpStream::connect_timeout(&address, STEP_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STEP_TIMEOUT))?;
+        stream.set_write_timeout(Some(STEP_TIMEOUT))?;
         let mut client = Self { stream, received: Vec::new() };
         client.stream.write_all(upgrade_request().as_bytes())?;
         let end = loop {

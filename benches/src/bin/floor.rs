@@ -1,16 +1,24 @@
 //! The least that a fan-out can cost: one thread, one epoll, one `write` of the same pre-framed bytes per recipient, and no
 //! checks. It speaks just enough Socket.IO for the `peers` program to drive it like any server.
 //!
+//! With `ADAPTER=classic` it publishes the frame to the Redis of `REDIS_URL`, on the channels of the classic dialect, and writes
+//! to recipients what it hears there, from itself as from others. It takes no answers to what it publishes.
+//!
 //! With `--coalesce` what one turn of the event loop brings for a recipient leaves in one write: the least where messages queue.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
+use roomcast_benches::resp::{command, take_array};
 use roomcast_benches::wire::{server_frame, take_frame};
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::{self, Read as _, Write as _};
 
 const LISTENER: Token = Token(usize::MAX);
+const SUBSCRIPTION: Token = Token(usize::MAX - 1);
+
+/// Before a room's name in that of its channel.
+const CHANNEL: &str = "socket.io#/#";
 
 /// A handshake's answer. `peers` does not look at the key.
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -31,6 +39,16 @@ struct Floor {
     coalesce: bool,
     /// Peers for which something waits.
     dirty: Vec<usize>,
+    bus: Option<Bus>,
+}
+
+/// The two connections to Redis.
+struct Bus {
+    publisher: std::net::TcpStream,
+    /// What waits for the end of the turn.
+    waiting: Vec<u8>,
+    subscription: TcpStream,
+    received: Vec<u8>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -40,9 +58,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut events = Events::with_capacity(1024);
     let mut floor = Floor { coalesce: std::env::args().any(|word| word == "--coalesce"), ..Floor::default() };
+    if std::env::var("ADAPTER").is_ok_and(|adapter| adapter == "classic") {
+        let mut bus = Bus::open(&std::env::var("REDIS_URL")?)?;
+        poll.registry().register(&mut bus.subscription, SUBSCRIPTION, Interest::READABLE)?;
+        floor.bus = Some(bus);
+    }
     loop {
         poll.poll(&mut events, None)?;
         for event in &events {
+            if event.token() == SUBSCRIPTION {
+                floor.hear()?;
+                continue;
+            }
             if event.token() == LISTENER {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
@@ -54,7 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             floor.serve(event.token().0)?;
         }
-        floor.flush();
+        floor.flush()?;
     }
 }
 
@@ -88,7 +115,11 @@ impl Floor {
             if let Some((room, arguments)) =
                 packet.strip_prefix(r#"42["pub",""#).and_then(|rest| rest.split_once("\","))
             {
-                self.publish(room, &server_frame(&format!(r#"42["msg",{arguments}"#)));
+                let frame = server_frame(&format!(r#"42["msg",{arguments}"#));
+                match &mut self.bus {
+                    Some(bus) => bus.publish(room, &frame, self.coalesce)?,
+                    None => self.publish(room, &frame),
+                }
             } else if let Some((id, arguments)) =
                 packet.strip_prefix("42").and_then(|rest| rest.split_once(r#"["echo","#))
             {
@@ -110,9 +141,43 @@ impl Floor {
         Ok(())
     }
 
+    /// Writes what other floors have published, and this one.
+    fn hear(&mut self) -> io::Result<()> {
+        let Some(bus) = &mut self.bus else { return Ok(()) };
+        let mut received = std::mem::take(&mut bus.received);
+        let mut buffer = [0; 64 * 1024];
+        loop {
+            match bus.subscription.read(&mut buffer) {
+                Ok(0) => return Err(io::Error::other("Redis has gone")),
+                Ok(count) => {
+                    received.extend_from_slice(&buffer[..count]);
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        while let Some(items) = take_array(&mut received)? {
+            // pmessage, the pattern, the channel, and the frame.
+            let [kind, _, channel, frame] = &items[..] else { continue };
+            let channel = String::from_utf8_lossy(channel);
+            if let (b"pmessage", Some(room)) =
+                (&kind[..], channel.strip_prefix(CHANNEL).and_then(|rest| rest.strip_suffix('#')))
+            {
+                self.publish(room, frame);
+            }
+        }
+        if let Some(bus) = &mut self.bus {
+            bus.received = received;
+        }
+        Ok(())
+    }
+
     /// One write per recipient.
     fn publish(&mut self, room: &str, frame: &[u8]) {
-        let Self { peers, rooms, coalesce, dirty } = self;
+        let Self { peers, rooms, coalesce, dirty, .. } = self;
         for number in rooms.get(room).into_iter().flatten() {
             if let Some(peer) = &mut peers[*number] {
                 peer.write(frame, *coalesce, *number, dirty);
@@ -127,13 +192,48 @@ impl Floor {
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(bus) = &mut self.bus {
+            bus.flush()?;
+        }
         for number in self.dirty.drain(..) {
             if let Some(peer) = &mut self.peers[number] {
                 let _ = peer.stream.write(&peer.waiting);
                 peer.waiting.clear();
             }
         }
+        Ok(())
+    }
+}
+
+impl Bus {
+    fn open(url: &str) -> io::Result<Self> {
+        let address = url.strip_prefix("redis://").and_then(|rest| rest.parse().ok());
+        let address: std::net::SocketAddr =
+            address.ok_or_else(|| io::Error::other("REDIS_URL must be redis://ADDRESS:PORT"))?;
+        let connect = |words: &[&[u8]]| {
+            let mut stream = std::net::TcpStream::connect(address)?;
+            stream.set_nodelay(true)?;
+            stream.write_all(&command(words))?;
+            io::Result::Ok(stream)
+        };
+        let publisher = connect(&[b"CLIENT", b"REPLY", b"OFF"])?;
+        let subscription = connect(&[b"PSUBSCRIBE", format!("{CHANNEL}*").as_bytes()])?;
+        subscription.set_nonblocking(true)?;
+        let subscription = TcpStream::from_std(subscription);
+        Ok(Self { publisher, waiting: Vec::new(), subscription, received: Vec::new() })
+    }
+
+    fn publish(&mut self, room: &str, frame: &[u8], coalesce: bool) -> io::Result<()> {
+        self.waiting.extend(command(&[b"PUBLISH", format!("{CHANNEL}{room}#").as_bytes(), frame]));
+        if coalesce { Ok(()) } else { self.flush() }
+    }
+
+    /// Redis reads always; the write blocks until it has.
+    fn flush(&mut self) -> io::Result<()> {
+        self.publisher.write_all(&self.waiting)?;
+        self.waiting.clear();
+        Ok(())
     }
 }
 

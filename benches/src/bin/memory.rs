@@ -2,7 +2,8 @@
 //! quiet before it is read. It is the second figure of the workload `connects`, in other sizes.
 
 use roomcast_benches::peer::Peer;
-use roomcast_benches::process::{Server, allow_descriptors, load};
+use roomcast_benches::process::{allow_descriptors, load};
+use roomcast_benches::server::Server;
 use roomcast_benches::wire::HEADER_BYTES;
 use roomcast_benches::workloads::{Failure, connects};
 use std::time::Duration;
@@ -13,7 +14,7 @@ fn main() -> Result<(), Failure> {
     let connections: usize = arguments.next().as_deref().unwrap_or("5000").parse()?;
     let seconds: u64 = arguments.next().as_deref().unwrap_or("10").parse()?;
     allow_descriptors(connections)?;
-    let server = Server::start(&peer, &[])?;
+    let server = Server::start(&peer, &[], None)?;
     let bytes = connects(&server, connections, Duration::from_secs(seconds))?.memory;
     println!(
         "{}: {bytes:.0} bytes ({:.2} KiB) per connection; {connections} connections, {HEADER_BYTES} bytes of headers each, \

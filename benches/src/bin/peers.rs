@@ -1,11 +1,14 @@
 //! Servers side by side: `peers [--rounds N] [--workload NAME]... [--out FOLDER] [PEER...]`.
 //!
 //! Each workload runs on each peer in turn, round after round: the server on core 0, this program on core 1. What is told are
-//! medians, their spread, and the ratio to an anchor. `cargo xtask bench --peers` builds the peers and runs this.
+//! medians, their spread, and the ratio to an anchor; it is written after each workload, so that a run that is interrupted
+//! leaves what it has. `cargo xtask bench --peers` builds the peers and runs this.
 
+use roomcast_benches::group::Group;
 use roomcast_benches::peer::{NAMES, Peer};
-use roomcast_benches::process::{Server, allow_descriptors, load, pin_this_process};
+use roomcast_benches::process::{allow_descriptors, load, pin_this_process};
 use roomcast_benches::report::{self, Row, Table};
+use roomcast_benches::server::Server;
 use roomcast_benches::workloads::{Connects, Failure, Rooms, connects, echo, rooms};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +28,14 @@ struct Workload {
 
 enum What {
     Rooms(Rooms),
-    Echo { clients: usize, each: usize },
+    /// Two servers over Redis, with the subscribers on the one that the publishers are not on.
+    Redis(Rooms),
+    /// One worker thread against two, for the peers that have such.
+    Workers(Rooms),
+    Echo {
+        clients: usize,
+        each: usize,
+    },
     Connects,
 }
 
@@ -35,7 +45,7 @@ const ONE_ROOM: Rooms =
 const MANY_ROOMS: Rooms =
     Rooms { subscribers: 2_000, rooms: 200, publishers: 16, in_flight: 16, paced: None, publishes: 20_000 };
 
-const WORKLOADS: [Workload; 8] = [
+const WORKLOADS: [Workload; 12] = [
     Workload { name: "fan-out 1,000", anchor: "floor", what: What::Rooms(ONE_ROOM) },
     Workload {
         name: "fan-out 5,000",
@@ -57,6 +67,22 @@ const WORKLOADS: [Workload; 8] = [
         name: "200 rooms of 10 at 2,000/s",
         anchor: "floor",
         what: What::Rooms(Rooms { paced: Some(2_000), publishes: 8_000, ..MANY_ROOMS }),
+    },
+    Workload { name: "over Redis, fan-out 1,000", anchor: "floor", what: What::Redis(ONE_ROOM) },
+    Workload {
+        name: "over Redis, fan-out 1,000 at 50/s",
+        anchor: "floor",
+        what: What::Redis(Rooms { paced: Some(50), publishes: 150, ..ONE_ROOM }),
+    },
+    Workload {
+        name: "over Redis, fan-out 1,000, 16 in flight",
+        anchor: "coalescing floor",
+        what: What::Redis(Rooms { in_flight: 16, publishes: 2_000, ..ONE_ROOM }),
+    },
+    Workload {
+        name: "workers, 200 rooms of 10, 16 in flight",
+        anchor: "roomcast, one worker",
+        what: What::Workers(MANY_ROOMS),
     },
     Workload { name: "echo, 200 clients", anchor: "floor", what: What::Echo { clients: 200, each: 200 } },
     Workload { name: "connects", anchor: "floor", what: What::Connects },
@@ -119,43 +145,39 @@ fn main() -> Result<(), Failure> {
             print!("{}", table.markdown());
             tables.push(table);
         }
+        if let Some(out) = &options.out {
+            report::write(out, &tables)?;
+        }
     }
     if tables.is_empty() {
         return Err("no workload of that name".into());
-    }
-    if let Some(out) = &options.out {
-        report::write(out, &tables)?;
     }
     if failures == 0 { Ok(()) } else { Err(format!("{failures} measurements failed; why is told above").into()) }
 }
 
 /// One workload on all peers: a table, or two for what has two figures. A peer that fails is left out, and why is told.
 fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mut usize) -> Vec<Table> {
-    let mut cpu: Vec<Row> = peers.iter().map(|peer| Row::new(&peer.name)).collect();
+    let candidates = candidates(workload, peers);
+    let mut cpu: Vec<Row> = candidates.iter().map(|candidate| Row::new(&candidate.name)).collect();
     let mut memory = cpu.clone();
     for round in 1..=rounds {
-        for (number, peer) in peers.iter().enumerate() {
-            match measure(workload, peer) {
+        for (number, candidate) in candidates.iter().enumerate() {
+            let name = &candidate.name;
+            match measure(workload, candidate) {
                 Ok((time, bytes)) => {
-                    eprintln!(
-                        "{}, round {round}: {:.2} µs, {} (load {})",
-                        workload.name,
-                        time / 1e3,
-                        peer.name,
-                        load()
-                    );
+                    eprintln!("{}, round {round}: {:.2} µs, {name} (load {})", workload.name, time / 1e3, load());
                     cpu[number].figures.push(time / 1e3);
                     memory[number].figures.extend(bytes.map(|bytes| bytes / 1024.0));
                 }
                 Err(error) => {
-                    eprintln!("{}, round {round}: {} failed: {error}", workload.name, peer.name);
+                    eprintln!("{}, round {round}: {name} failed: {error}", workload.name);
                     *failures += 1;
                 }
             }
         }
     }
     let unit = match workload.what {
-        What::Rooms(_) => "µs of processor time per delivery",
+        What::Rooms(_) | What::Redis(_) | What::Workers(_) => "µs of processor time per delivery",
         What::Echo { .. } => "µs of processor time per round trip",
         What::Connects => "µs of processor time per connect",
     };
@@ -172,12 +194,36 @@ fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mu
     tables
 }
 
-fn measure(workload: &Workload, peer: &Peer) -> Result<(f64, Option<f64>), Failure> {
-    let server = Server::start(peer, &[0])?;
+/// A row of a table.
+struct Candidate<'a> {
+    name: String,
+    peer: &'a Peer,
+    cores: &'static [usize],
+}
+
+fn candidates<'a>(workload: &Workload, peers: &'a [Peer]) -> Vec<Candidate<'a>> {
+    let alone = |peer: &'a Peer| Candidate { name: peer.name.clone(), peer, cores: &[0] };
+    let workers = |peer: &'a Peer| {
+        [(" one worker", &[0][..]), (" two workers", &[0, 1])].map(|(workers, cores)| Candidate {
+            name: format!("{},{workers}", peer.name),
+            peer,
+            cores,
+        })
+    };
+    match workload.what {
+        What::Workers(_) => peers.iter().filter(|peer| peer.has_workers()).flat_map(workers).collect(),
+        _ => peers.iter().map(alone).collect(),
+    }
+}
+
+fn measure(workload: &Workload, Candidate { peer, cores, .. }: &Candidate<'_>) -> Result<(f64, Option<f64>), Failure> {
+    let start = || Server::start(peer, cores, None);
     Ok(match workload.what {
-        What::Rooms(size) => (rooms(&server, size)?, None),
-        What::Echo { clients, each } => (echo(&server, clients, each)?, None),
+        What::Rooms(size) | What::Workers(size) => (rooms(&Group::one(peer, cores)?, size)?, None),
+        What::Redis(size) => (rooms(&Group::two_over_redis(peer, cores)?, size)?, None),
+        What::Echo { clients, each } => (echo(&start()?, clients, each)?, None),
         What::Connects => {
+            let server = start()?;
             let Connects { cpu, memory } = connects(&server, CONNECTIONS, QUIET)?;
             (cpu, Some(memory))
         }

@@ -1,7 +1,7 @@
 //! [`connects`]: clients come one after the other, join `/` and then say nothing.
 
 use super::Failure;
-use crate::process::Server;
+use crate::server::Server;
 use crate::wire::Client;
 use std::thread;
 use std::time::Duration;
@@ -27,13 +27,13 @@ pub fn connects(server: &Server, count: usize, quiet: Duration) -> Result<Connec
         Client::connect(server.address)?;
     }
     thread::sleep(Duration::from_secs(1));
-    let (memory, cpu) = (server.anonymous_memory()?, server.cpu_nanoseconds()?);
+    let (memory, cpu) = (server.process.anonymous_memory()?, server.process.cpu_nanoseconds()?);
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {
         clients.push(Client::connect(server.address)?);
     }
-    let cpu = server.cpu_nanoseconds()? - cpu;
+    let cpu = server.process.cpu_nanoseconds()? - cpu;
     thread::sleep(quiet);
-    let memory = server.anonymous_memory()?.saturating_sub(memory);
+    let memory = server.process.anonymous_memory()?.saturating_sub(memory);
     Ok(Connects { cpu: cpu as f64 / count as f64, memory: memory as f64 / count as f64 })
 }

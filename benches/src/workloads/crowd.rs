@@ -1,11 +1,11 @@
 //! [`Crowd`]: many clients of one server, read by one thread.
 
 use super::{Failure, SILENCE};
-use crate::process::Server;
 use crate::wire::{Client, client_frame, take_frame};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 pub(super) struct Crowd {
@@ -28,16 +28,16 @@ impl Member {
 }
 
 impl Crowd {
-    /// Connects clients one after the other; `join` says what each does first.
+    /// Connects clients one after the other, each to the server of its number; `join` says what it does first.
     pub(super) fn new(
-        server: &Server,
         count: usize,
+        address: impl Fn(usize) -> SocketAddr,
         mut join: impl FnMut(usize, &mut Client) -> io::Result<()>,
     ) -> Result<Self, Failure> {
         let poll = Poll::new()?;
         let mut members = Vec::with_capacity(count);
         for number in 0..count {
-            let mut client = Client::connect(server.address)?;
+            let mut client = Client::connect(address(number))?;
             join(number, &mut client)?;
             client.stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(client.stream);

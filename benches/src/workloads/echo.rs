@@ -2,7 +2,7 @@
 
 use super::crowd::Crowd;
 use super::{Failure, PAYLOAD, SILENCE};
-use crate::process::Server;
+use crate::server::Server;
 
 /// Questions of each client that are not counted.
 const WARM_UP: usize = 5;
@@ -12,7 +12,7 @@ const WARM_UP: usize = 5;
 /// # Errors
 /// The server does not answer as it should.
 pub fn echo(server: &Server, clients: usize, each: usize) -> Result<f64, Failure> {
-    let mut crowd = Crowd::new(server, clients, |_, _| Ok(()))?;
+    let mut crowd = Crowd::new(clients, |_| server.address, |_, _| Ok(()))?;
     let mut asked = vec![0; clients];
     let question = |number: usize| format!(r#"42{number}["echo","{number:x<PAYLOAD$}"]"#);
     let mut run = |until: usize| -> Result<usize, Failure> {
@@ -45,8 +45,8 @@ pub fn echo(server: &Server, clients: usize, each: usize) -> Result<f64, Failure
         Ok(answers)
     };
     run(WARM_UP)?;
-    let before = server.cpu_nanoseconds()?;
+    let before = server.process.cpu_nanoseconds()?;
     let answers = run(WARM_UP + each)?;
-    let spent = server.cpu_nanoseconds()? - before;
+    let spent = server.process.cpu_nanoseconds()? - before;
     Ok(spent as f64 / answers as f64)
 }

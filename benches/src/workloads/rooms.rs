@@ -2,7 +2,9 @@
 
 use super::crowd::Crowd;
 use super::{Failure, SILENCE, text};
-use crate::process::Server;
+use crate::group::Group;
+use crate::wire::{Client, STEP_TIMEOUT};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// Publishes that are not counted, over all rooms.
@@ -10,6 +12,9 @@ const WARM_UP: usize = 100;
 
 /// Most publishes under way when they are paced: a server that cannot keep up must not be measured.
 const MOST_BEHIND: usize = 1_000;
+
+/// Time between two questions whether servers hear one another.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Size of the workload.
 #[derive(Debug, Clone, Copy)]
@@ -46,15 +51,20 @@ struct State {
     under_way: Vec<usize>,
 }
 
-/// Nanoseconds of the server's processor time for each delivery. Every subscriber gets each message of its room once, in order,
+/// Nanoseconds of the servers' processor time for each delivery. Every subscriber gets each message of its room once, in order,
 /// to the byte, or the measurement fails.
 ///
 /// # Errors
-/// The server does not do what it should.
-pub fn rooms(server: &Server, size: Rooms) -> Result<f64, Failure> {
+/// A server does not do what it should.
+pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
     let room_of = |number: usize| number % size.rooms;
+    if group.is_several() {
+        wait_until_heard(group)?;
+    }
     // The publishers come last; their heartbeats are answered as the others' are.
-    let mut crowd = Crowd::new(server, size.subscribers + size.publishers, |number, client| {
+    let all = size.subscribers + size.publishers;
+    let server_of = |number: usize| if number < size.subscribers { group.subscribers() } else { group.publishers() };
+    let mut crowd = Crowd::new(all, server_of, |number, client| {
         if number >= size.subscribers {
             return Ok(());
         }
@@ -139,8 +149,25 @@ pub fn rooms(server: &Server, size: Rooms) -> Result<f64, Failure> {
         }
     };
     run(WARM_UP)?;
-    let before = server.cpu_nanoseconds()?;
+    let before = group.cpu_nanoseconds()?;
     let deliveries = run(WARM_UP + size.publishes)?;
-    let spent = server.cpu_nanoseconds()? - before;
+    let spent = group.cpu_nanoseconds()? - before;
     Ok(spent as f64 / deliveries as f64)
+}
+
+/// Servers over Redis do not hear one another from the first moment on: asks until one does.
+fn wait_until_heard(group: &Group) -> Result<(), Failure> {
+    let (mut publisher, mut subscriber) = (Client::connect(group.publishers())?, Client::connect(group.subscribers())?);
+    subscriber.send(r#"421["join","heard"]"#)?;
+    subscriber.expect("431[")?;
+    subscriber.stream.set_read_timeout(Some(ASK_EVERY))?;
+    let begun = Instant::now();
+    while begun.elapsed() < STEP_TIMEOUT {
+        publisher.send(r#"42["pub","heard",0,""]"#)?;
+        match subscriber.expect(r#"42["msg",0"#) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            end => return Ok(end?),
+        }
+    }
+    Err("the servers do not hear one another".into())
 }
