@@ -45,7 +45,7 @@ const ONE_ROOM: Rooms =
 const MANY_ROOMS: Rooms =
     Rooms { subscribers: 2_000, rooms: 200, publishers: 16, in_flight: 16, paced: None, publishes: 20_000 };
 
-const WORKLOADS: [Workload; 12] = [
+const WORKLOADS: [Workload; 13] = [
     Workload { name: "fan-out 1,000", anchor: "floor", what: What::Rooms(ONE_ROOM) },
     Workload {
         name: "fan-out 5,000",
@@ -83,6 +83,11 @@ const WORKLOADS: [Workload; 12] = [
         name: "workers, 200 rooms of 10, 16 in flight",
         anchor: "roomcast, one worker",
         what: What::Workers(MANY_ROOMS),
+    },
+    Workload {
+        name: "workers, 200 rooms of 10 at 2,000/s",
+        anchor: "roomcast, one worker",
+        what: What::Workers(Rooms { paced: Some(2_000), publishes: 8_000, ..MANY_ROOMS }),
     },
     Workload { name: "echo, 200 clients", anchor: "floor", what: What::Echo { clients: 200, each: 200 } },
     Workload { name: "connects", anchor: "floor", what: What::Connects },
@@ -184,7 +189,11 @@ fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mu
     let table = |name: &str, unit: &str, rows: Vec<Row>| Table {
         workload: name.to_owned(),
         unit: unit.to_owned(),
-        anchor: workload.anchor.to_owned(),
+        anchor: match &workload.what {
+            // Each is compared to itself.
+            What::Workers(_) => candidates.first().map(|first| first.name.clone()).unwrap_or_default(),
+            _ => workload.anchor.to_owned(),
+        },
         rows,
     };
     let mut tables = vec![table(workload.name, unit, cpu)];

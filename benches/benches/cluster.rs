@@ -1,0 +1,163 @@
+//! What the cluster layer costs, without a network: `cargo bench -p roomcast-benches --bench cluster`.
+//!
+//! `receive` is the way from a broker's hand to the recipients, `across` the whole of it: published by one server, through its
+//! queue and a [`MemoryNetwork`], to the recipients of another.
+
+use async_trait::async_trait;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use roomcast_adapter::cluster::{
+    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryNetwork, Message, Outgoing,
+    PublishError, ServerId,
+};
+use roomcast_adapter::limits::MAX_SERVER_EVENTS;
+use roomcast_adapter::testkit::CountingRecipient;
+use roomcast_adapter::{Action, Adapter as _, AdapterContext, Room, ServerEvent, Target};
+use roomcast_protocol::{Args, SocketId};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// Bytes of an event's one argument.
+const PAYLOAD: usize = 128;
+
+/// Members of the room on the server that hears.
+const MEMBERS: [usize; 3] = [1, 10, 1_000];
+
+/// Messages that are published before the first is awaited: what a busy server has in its queue.
+const BURSTS: [u64; 2] = [1, 100];
+
+fn cluster(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime can be made");
+    let _entered = runtime.enter();
+    receive(criterion);
+    across(criterion, &runtime);
+}
+
+/// Messages that a broker has decoded already, numbered as a roomcast server's are.
+fn receive(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("cluster/receive");
+    for members in MEMBERS {
+        let broker = Arc::<Hand>::default();
+        let place = Place::new(broker.clone(), members);
+        let inbox = broker.0.lock().expect("nothing panics").clone().expect("the adapter has opened its namespace");
+        let (sender, data) = (ServerId::from("another"), event());
+        let mut number = 0;
+        let mut message = |room: &str| {
+            number += 1;
+            let body =
+                Body::Broadcast { data: data.clone(), target: Target::room(room), volatile: false, compress: true };
+            Message { sender: Some(sender.clone()), to: None, number: Some(number), body }
+        };
+        inbox.receive(message("one"));
+        assert_eq!(place.delivered(), members as u64, "a message does not reach whom it names");
+        group.throughput(Throughput::Elements(members as u64));
+        group.bench_function(BenchmarkId::new("room_of", members), |bencher| {
+            bencher.iter(|| inbox.receive(message("one")));
+        });
+        if members == 1 {
+            group.bench_function("room of nobody here", |bencher| bencher.iter(|| inbox.receive(message("none"))));
+        }
+    }
+}
+
+fn across(criterion: &mut Criterion, runtime: &Runtime) {
+    let mut group = criterion.benchmark_group("cluster/across");
+    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    for members in MEMBERS {
+        let network = MemoryNetwork::new();
+        let (from, to) = (Place::new(network.broker(), 0), Place::new(network.broker(), members));
+        let (target, data) = (Target::room("one"), event());
+        let publish = |count: u64| {
+            runtime.block_on(async {
+                let until = to.delivered() + count * members as u64;
+                for _ in 0..count {
+                    from.adapter.apply(&target, Action::emit(&data)).expect("a small event is not refused");
+                }
+                while to.delivered() < until {
+                    tokio::task::yield_now().await;
+                }
+            });
+        };
+        publish(1);
+        for burst in BURSTS {
+            group.throughput(Throughput::Elements(burst));
+            let name = BenchmarkId::new(format!("room_of_{members}"), format!("{burst}_at_once"));
+            group.bench_function(name, |bencher| bencher.iter(|| publish(burst)));
+        }
+    }
+}
+
+/// A server of a cluster, with recipients in a room.
+struct Place {
+    adapter: Arc<ClusterAdapter>,
+    recipients: Vec<Arc<CountingRecipient>>,
+    /// Held open, as a namespace would.
+    _server_events: mpsc::Receiver<ServerEvent>,
+}
+
+impl Place {
+    fn new(broker: Arc<dyn Broker>, members: usize) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = ServerId::from(&*format!("server-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
+        let (server_events, events) = mpsc::channel(MAX_SERVER_EVENTS);
+        let cluster = Cluster::with_id(id, broker, ClusterOptions::default());
+        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let recipients: Vec<_> = (0..members).map(|_| CountingRecipient::new()).collect();
+        for recipient in &recipients {
+            let id = SocketId::random().expect("the system has random bytes");
+            adapter.insert(id, recipient.clone()).expect("a new id is not taken");
+            adapter.join(id, &[Room::from("one")]).expect("a handful of rooms is allowed");
+        }
+        Self { adapter, recipients, _server_events: events }
+    }
+
+    /// By the last recipient, which gets a message after all others.
+    fn delivered(&self) -> u64 {
+        self.recipients.iter().map(|recipient| recipient.count()).sum()
+    }
+}
+
+/// A broker that leads nowhere, and gives the inbox of its last namespace away.
+#[derive(Default)]
+struct Hand(Mutex<Option<Arc<dyn Inbox>>>);
+
+impl std::fmt::Debug for Hand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hand")
+    }
+}
+
+#[async_trait]
+impl Broker for Hand {
+    fn open(&self, _: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
+        inbox.connected();
+        *self.0.lock().expect("nothing panics") = Some(inbox);
+    }
+
+    async fn close(&self, _: &str) {}
+
+    async fn publish(&self, _: &[Outgoing]) -> Result<(), PublishError> {
+        Ok(())
+    }
+
+    fn channel_of(&self, _: &Outgoing) -> Arc<str> {
+        "*".into()
+    }
+
+    async fn peers(&self, _: &str) -> Result<usize, BrokerError> {
+        Ok(1)
+    }
+
+    fn max_age(&self) -> Option<Duration> {
+        None
+    }
+}
+
+fn event() -> Args {
+    Args::event("message", &"x".repeat(PAYLOAD)).expect("text can be emitted")
+}
+
+criterion_group!(benches, cluster);
+criterion_main!(benches);
