@@ -125,8 +125,14 @@ mod tests {
 
     #[test]
     fn a_process_ends_with_the_thread_that_started_it() {
-        let (process, mut output, _errors) =
-            std::thread::spawn(|| Process::start(&["sleep", "600"], &[], &[]).unwrap()).join().unwrap();
+        let (process, mut output, _errors) = std::thread::spawn(|| {
+            let mut started = Process::start(&["sh", "-c", "echo; exec sleep 600"], &[], &[]).unwrap();
+            // By then setpriv has done its part.
+            started.1.read_exact(&mut [0]).unwrap();
+            started
+        })
+        .join()
+        .unwrap();
         // Its end of the pipe closes.
         assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
         drop(process);
