@@ -1,16 +1,20 @@
 //! What publishing to Redis costs: `cargo bench -p roomcast-benches --bench redis`. It starts a `redis-server` of its own.
 //!
+//! `hear` is a broadcast of another server from Redis' push on: decoded and delivered, or passed over as its room has no member here.
 //! `lane` is a broker's one connection, with so many messages in a batch, as a server has it; `lanes` is several brokers that publish at
 //! the same time, as several servers do.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use roomcast_adapter::Target;
-use roomcast_adapter::cluster::{Body, Broker as _, Message, Outgoing, ServerId};
+use roomcast_adapter::cluster::{Body, Broker as _, Cluster, ClusterOptions, Message, Outgoing, ServerId};
+use roomcast_adapter::limits::MAX_SERVER_EVENTS;
+use roomcast_adapter::testkit::CountingRecipient;
+use roomcast_adapter::{Adapter as _, AdapterContext, Room, Target};
 use roomcast_benches::redis::Redis;
-use roomcast_protocol::Args;
+use roomcast_protocol::{Args, SocketId};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// Bytes of an event's one argument.
@@ -35,6 +39,9 @@ fn redis(criterion: &mut Criterion) {
     let lane = || -> Arc<ClassicBroker> {
         ClassicBroker::new(redis.url.parse().expect("it is a URL"), ClassicOptions::default())
     };
+    let entered = runtime.enter();
+    hear(criterion, &lane());
+    drop(entered);
     let mut group = criterion.benchmark_group("redis/lane");
     let broker = lane();
     for size in BATCHES {
@@ -63,6 +70,33 @@ fn redis(criterion: &mut Criterion) {
                 });
             });
         });
+    }
+}
+
+/// A server with one socket, in room `one`.
+fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
+    let (server_events, _events) = mpsc::channel(MAX_SERVER_EVENTS);
+    let cluster = Cluster::with_id("here".into(), broker.clone(), ClusterOptions::default());
+    let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let (id, recipient) = (SocketId::random().expect("the system has random bytes"), CountingRecipient::new());
+    adapter.insert(id, recipient.clone()).expect("a new id is not taken");
+    adapter.join(id, &[Room::from("one")]).expect("a room is allowed");
+    let mut group = criterion.benchmark_group("redis/hear");
+    for (name, target) in [("a room of nobody here", Target::room("none")), ("a room of one", Target::room("one"))] {
+        let mut outgoing = batch(1).remove(0);
+        // A Node server's, which has no number: the same message may come again.
+        outgoing.message.number = None;
+        let Body::Broadcast { target: room, .. } = &mut outgoing.message.body else {
+            unreachable!("it is a broadcast")
+        };
+        let reaches = target.rooms == [Room::from("one")];
+        *room = target;
+        let (channel, payload) = broker.encoded(&outgoing).expect("it is small");
+        let before = recipient.count();
+        broker.hear("/", &channel, payload.clone());
+        assert_eq!(recipient.count() - before, u64::from(reaches), "{name}");
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(name, |bencher| bencher.iter(|| broker.hear("/", &channel, payload.clone())));
     }
 }
 

@@ -11,3 +11,7 @@ pub const MAX_PENDING_ACKS: u32 = 10_000;
 
 /// Server-side events that may wait for a namespace's handlers; more are refused and counted.
 pub const MAX_SERVER_EVENTS: usize = 1_024;
+
+/// Bytes of messages from other servers that are put into outboxes before the writers are woken; then they are, and it goes on.
+/// With more, a client that reads would be taken for one that does not.
+pub const TOGETHER_BYTES: usize = 65_536;

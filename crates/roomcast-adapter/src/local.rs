@@ -53,6 +53,20 @@ impl Local {
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent, and `under_lock` did not run.
     pub fn emit(&self, target: &Target, emit: Emit<'_>, under_lock: impl FnOnce()) -> Result<(), AdapterError> {
+        let mut wakes = Wakes::new();
+        let emitted = self.emit_into(target, emit, &mut wakes, under_lock);
+        wakes.wake();
+        emitted
+    }
+
+    /// As [`Local::emit`], and leaves waking the writers to the caller.
+    pub(crate) fn emit_into(
+        &self,
+        target: &Target,
+        emit: Emit<'_>,
+        wakes: &mut Wakes,
+        under_lock: impl FnOnce(),
+    ) -> Result<(), AdapterError> {
         let anybody = self.state.lock().index.may_match(target);
         // Encoding is outside the lock. Who joins meanwhile has no claim on this packet, and if nobody did there is none.
         // What may be too large is encoded even for nobody: it is refused, whoever is there.
@@ -61,15 +75,11 @@ impl Local {
         } else {
             None
         };
-        let mut wakes = Wakes::new();
-        {
-            let mut state = self.state.lock();
-            under_lock();
-            if let Some(packet) = &packet {
-                state.index.walk(target, |_, recipient| recipient.deliver(packet, &mut wakes));
-            }
+        let mut state = self.state.lock();
+        under_lock();
+        if let Some(packet) = &packet {
+            state.index.walk(target, |_, recipient| recipient.deliver(packet, wakes));
         }
-        wakes.wake();
         Ok(())
     }
 

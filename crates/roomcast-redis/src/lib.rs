@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod arrivals;
 mod classic;
 mod config;
 mod error;

@@ -1,15 +1,17 @@
 //! [`Subscriber`]: the one connection that hears, with its list of subscriptions, reconnect and watchdog.
 
+use crate::arrivals::Arrivals;
 use crate::error::RedisError;
 use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, Value, cmd};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, cmd};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
@@ -28,14 +30,22 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a subscription is for.
 pub(crate) trait Listener: Send + Sync {
-    /// A message has come; `pattern` if it came by one.
-    fn heard(&self, pattern: Option<&str>, channel: &[u8], payload: Vec<u8>);
+    /// Messages have come, in this order.
+    fn heard(&self, messages: Vec<Heard>);
 
     /// Every subscription of this listener is confirmed.
     fn connected(&self);
 
     /// Nothing comes for now.
     fn lost(&self);
+}
+
+/// A message that has come.
+pub(crate) struct Heard {
+    /// By a pattern, not by its channel's name.
+    pub(crate) by_pattern: bool,
+    pub(crate) channel: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// The names of one subscription. Names are text: Node's are.
@@ -54,7 +64,7 @@ pub(crate) struct Subscriber {
 struct Shared {
     topology: Arc<Topology>,
     /// Who listens, by channel and by pattern.
-    routes: RwLock<Routes>,
+    routes: Arc<RwLock<Routes>>,
     subscriptions: Mutex<HashMap<Arc<str>, Subscription>>,
     /// The connection that is believed to hear.
     up: Mutex<Option<Up>>,
@@ -70,6 +80,10 @@ struct Hearing {
     address: String,
     connection: MultiplexedConnection,
     wire: Arc<Wire>,
+    arrivals: Arc<Arrivals>,
+    /// Hands on what arrives.
+    task: AbortHandle,
+    routes: Arc<RwLock<Routes>>,
     /// Subscriptions that were confirmed on it. One that was added while it was made is told of once more.
     confirmed: HashSet<Arc<str>>,
 }
@@ -88,6 +102,9 @@ struct Wire {
 
 impl Drop for Hearing {
     fn drop(&mut self) {
+        self.task.abort();
+        // What came before the end counts still.
+        self.arrivals.hand_on(&self.routes);
         self.wire.given_up.store(true, Ordering::Release);
     }
 }
@@ -100,9 +117,9 @@ struct Known {
 }
 
 #[derive(Default)]
-struct Routes {
-    channels: HashMap<String, Arc<dyn Listener>>,
-    patterns: HashMap<String, Arc<dyn Listener>>,
+pub(crate) struct Routes {
+    pub(crate) channels: HashMap<String, Arc<dyn Listener>>,
+    pub(crate) patterns: HashMap<String, Arc<dyn Listener>>,
 }
 
 #[derive(Clone)]
@@ -122,7 +139,7 @@ impl Subscriber {
         let (changes, receiver) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             topology,
-            routes: RwLock::default(),
+            routes: Arc::default(),
             subscriptions: Mutex::default(),
             up: Mutex::default(),
         });
@@ -250,20 +267,35 @@ impl Shared {
         // The third protocol tells messages and answers apart, so that the same connection can be pinged.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))?;
-        let (shared, wire) = (self.clone(), Arc::<Wire>::default());
-        let hearing = wire.clone();
+        let (wire, arrivals) = (Arc::<Wire>::default(), Arc::<Arrivals>::default());
+        let (hearing, arriving, routes) = (wire.clone(), arrivals.clone(), self.routes.clone());
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT))
-            .set_push_sender(move |push| {
-                if !hearing.given_up.load(Ordering::Acquire) {
-                    shared.pushed(push, &hearing);
+            .set_push_sender(move |push: PushInfo| {
+                match push.kind {
+                    PushKind::Disconnection => hearing.broken.notify_one(),
+                    PushKind::Message | PushKind::PMessage if !hearing.given_up.load(Ordering::Acquire) => {
+                        hearing.heard.fetch_add(1, Ordering::Relaxed);
+                        arriving.add(push, &routes);
+                    }
+                    _ => {}
                 }
                 Ok::<(), ()>(())
             });
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
         let connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
-        let mut hearing = Hearing { address, connection, wire, confirmed: HashSet::new() };
+        let task = tokio::spawn({
+            let (arrivals, routes) = (arrivals.clone(), self.routes.clone());
+            async move {
+                loop {
+                    arrivals.come().await;
+                    arrivals.hand_on(&routes);
+                }
+            }
+        });
+        let (task, routes) = (task.abort_handle(), self.routes.clone());
+        let mut hearing = Hearing { address, connection, wire, arrivals, task, routes, confirmed: HashSet::new() };
         let connection = &mut hearing.connection;
         self.topology.check(connection).await?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
@@ -358,40 +390,6 @@ impl Shared {
             }
         }
         Ok(())
-    }
-
-    /// Runs on the connection's own task: what comes is handed on at once.
-    fn pushed(&self, push: PushInfo, wire: &Wire) {
-        let bytes = |value: Value| match value {
-            Value::BulkString(bytes) => Some(bytes),
-            Value::SimpleString(text) => Some(text.into_bytes()),
-            _ => None,
-        };
-        let mut data = push.data.into_iter().filter_map(bytes);
-        match push.kind {
-            PushKind::Disconnection => wire.broken.notify_one(),
-            PushKind::Message => {
-                wire.heard.fetch_add(1, Ordering::Relaxed);
-                let (Some(channel), Some(payload)) = (data.next(), data.next()) else { return };
-                let Ok(name) = std::str::from_utf8(&channel) else { return };
-                let listener = self.routes.read().channels.get(name).cloned();
-                if let Some(listener) = listener {
-                    listener.heard(None, &channel, payload);
-                }
-            }
-            PushKind::PMessage => {
-                wire.heard.fetch_add(1, Ordering::Relaxed);
-                let (Some(pattern), Some(channel), Some(payload)) = (data.next(), data.next(), data.next()) else {
-                    return;
-                };
-                let Ok(pattern) = std::str::from_utf8(&pattern) else { return };
-                let listener = self.routes.read().patterns.get(pattern).cloned();
-                if let Some(listener) = listener {
-                    listener.heard(Some(pattern), &channel, payload);
-                }
-            }
-            _ => {}
-        }
     }
 
     fn tell(&self, what: impl Fn(&dyn Listener)) {

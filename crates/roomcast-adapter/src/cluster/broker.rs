@@ -73,6 +73,12 @@ pub trait Inbox: Send + Sync + 'static {
     /// A message has come.
     fn receive(&self, message: Message);
 
+    /// Messages have come at once, in this order: what they make for one client may leave together. As [`Inbox::receive`] for each
+    /// of them.
+    fn receive_all(&self, messages: Vec<Message>) {
+        messages.into_iter().for_each(|message| self.receive(message));
+    }
+
     /// What came was no message. Never fatal: it is counted.
     fn malformed(&self, error: &str);
 

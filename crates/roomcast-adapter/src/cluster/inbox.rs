@@ -6,6 +6,8 @@ use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
 use super::queue::Queue;
 use crate::adapter::{Action, Emit, ServerEvent};
+use crate::limits::TOGETHER_BYTES;
+use crate::recipient::Wakes;
 use crate::target::Target;
 use parking_lot::Mutex;
 use roomcast_protocol::Args;
@@ -100,6 +102,23 @@ impl NamespaceInbox {
         let _ = self.since.subscribe().wait_for(Option::is_some).await;
     }
 
+    /// Packets that are made go into the outboxes in their order; the writers are woken at the end, so that what is for one client
+    /// leaves in one write.
+    fn receive_in_order(&self, messages: impl IntoIterator<Item = Message>) {
+        let Some(adapter) = self.adapter() else { return };
+        let (mut wakes, mut bytes) = (Wakes::new(), 0);
+        for message in messages {
+            let late = message.body.is_question() && (self.is_new() || !adapter.is_open());
+            bytes += message.body.size();
+            adapter.receive(message, late, &mut wakes);
+            if bytes >= TOGETHER_BYTES {
+                std::mem::take(&mut wakes).wake();
+                bytes = 0;
+            }
+        }
+        wakes.wake();
+    }
+
     fn is_new(&self) -> bool {
         self.since().is_none_or(|since| since.elapsed() < NEW)
     }
@@ -111,10 +130,11 @@ impl Inbox for NamespaceInbox {
     }
 
     fn receive(&self, message: Message) {
-        if let Some(adapter) = self.adapter() {
-            let late = message.body.is_question() && (self.is_new() || !adapter.is_open());
-            adapter.receive(message, late);
-        }
+        self.receive_in_order([message]);
+    }
+
+    fn receive_all(&self, messages: Vec<Message>) {
+        self.receive_in_order(messages);
     }
 
     fn malformed(&self, error: &str) {
@@ -136,14 +156,14 @@ impl Inbox for NamespaceInbox {
 
 impl ClusterAdapter {
     /// `late`: a question of somebody who may not have counted this server.
-    fn receive(self: &Arc<Self>, message: Message, late: bool) {
+    fn receive(self: &Arc<Self>, message: Message, late: bool, wakes: &mut Wakes) {
         if message.sender.as_ref() == Some(self.id()) || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
         if !self.is_open() {
             // Only that still matters: who asks may have counted this server before it left. Numbers do not any more.
             if late {
-                self.serve(message, late);
+                self.serve(message, late, wakes);
             }
             return;
         }
@@ -152,7 +172,7 @@ impl ClusterAdapter {
             return;
         }
         let Some(message) = self.if_new(message) else { return };
-        self.serve(message, late);
+        self.serve(message, late, wakes);
     }
 
     /// Gives the only answer to a question.
@@ -169,12 +189,12 @@ impl ClusterAdapter {
         });
     }
 
-    fn serve(self: &Arc<Self>, message: Message, late: bool) {
+    fn serve(self: &Arc<Self>, message: Message, late: bool, wakes: &mut Wakes) {
         let asker = message.sender;
         match message.body {
             Body::Broadcast { data, target, volatile, compress } => {
                 let emit = Emit { data: &data, volatile, compress };
-                if let Err(error) = self.local().emit(&target, emit, || {}) {
+                if let Err(error) = self.local().emit_into(&target, emit, wakes, || {}) {
                     malformed(&error.to_string());
                 }
             }

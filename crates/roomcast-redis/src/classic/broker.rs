@@ -6,7 +6,7 @@ use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
-use crate::subscriber::{Listener, Names, Subscriber};
+use crate::subscriber::{Heard, Listener, Names, Subscriber};
 use crate::topology::{COMMAND_TIMEOUT, Topology};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -105,6 +105,21 @@ impl ClassicBroker {
             // It may be forbidden where all that is needed is not.
             Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut connection).await,
             Err(error) => Err(error),
+        }
+    }
+
+    /// For benches: a message's channel and what is published on it.
+    #[doc(hidden)]
+    pub fn encoded(&self, outgoing: &Outgoing) -> Option<(String, Vec<u8>)> {
+        encode(outgoing, &self.prefix, self.specific_responses).ok()
+    }
+
+    /// For benches: a broadcast of another server has come to a namespace that is open here.
+    #[doc(hidden)]
+    pub fn hear(&self, namespace: &str, channel: &str, payload: Vec<u8>) {
+        let heard = self.namespaces.lock().get(namespace).and_then(|open| open.heard.clone());
+        if let Some(heard) = heard {
+            heard.heard(vec![Heard { by_pattern: true, channel: channel.as_bytes().to_vec(), payload }]);
         }
     }
 
@@ -364,17 +379,27 @@ impl Namespace {
 }
 
 impl Listener for Namespace {
-    fn heard(&self, pattern: Option<&str>, channel: &[u8], payload: Vec<u8>) {
-        let decoded = match std::str::from_utf8(channel) {
-            Ok(channel) => self.decode(pattern.is_some(), channel, payload),
-            Err(_) => Err(Malformed::Utf8),
-        };
-        match decoded {
-            Ok(Some(message)) if message.sender.as_ref() == Some(&self.id) => {}
-            Ok(Some(message)) => self.inbox.receive(message),
-            Ok(None) => {}
-            Err(error) => self.inbox.malformed(&error.to_string()),
+    fn heard(&self, heard: Vec<Heard>) {
+        // Broadcasts, which are handed on together.
+        let mut broadcasts = Vec::with_capacity(heard.len());
+        for Heard { by_pattern, channel, payload } in heard {
+            let decoded = match std::str::from_utf8(&channel) {
+                Ok(channel) => self.decode(by_pattern, channel, payload),
+                Err(_) => Err(Malformed::Utf8),
+            };
+            match decoded {
+                Ok(Some(message)) if message.sender.as_ref() == Some(&self.id) => {}
+                Ok(Some(message)) if by_pattern => broadcasts.push(message),
+                Ok(Some(message)) => {
+                    // A request may change rooms, and what comes behind it is decoded only for rooms that have members.
+                    self.inbox.receive_all(std::mem::take(&mut broadcasts));
+                    self.inbox.receive(message);
+                }
+                Ok(None) => {}
+                Err(error) => self.inbox.malformed(&error.to_string()),
+            }
         }
+        self.inbox.receive_all(broadcasts);
     }
 
     fn connected(&self) {
@@ -394,11 +419,13 @@ struct Servers {
 }
 
 impl Listener for Servers {
-    fn heard(&self, _: Option<&str>, _: &[u8], payload: Vec<u8>) {
-        match decode::servers(&Bytes::from(payload)) {
-            Ok(message) if message.sender.as_ref() == Some(&self.id) => self.unheard.store(0, Ordering::Relaxed),
-            Ok(message) => self.inbox.receive(message),
-            Err(error) => self.inbox.malformed(&error.to_string()),
+    fn heard(&self, messages: Vec<Heard>) {
+        for heard in messages {
+            match decode::servers(&Bytes::from(heard.payload)) {
+                Ok(message) if message.sender.as_ref() == Some(&self.id) => self.unheard.store(0, Ordering::Relaxed),
+                Ok(message) => self.inbox.receive(message),
+                Err(error) => self.inbox.malformed(&error.to_string()),
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::broker::Namespace;
 use super::names::Prefix;
-use crate::subscriber::{Listener, Names, Subscriber};
+use crate::subscriber::{Heard, Listener, Names, Subscriber};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -79,8 +79,8 @@ struct Ear {
 }
 
 impl Listener for Ear {
-    fn heard(&self, _: Option<&str>, _: &[u8], payload: Vec<u8>) {
-        self.namespace.asked(payload);
+    fn heard(&self, messages: Vec<Heard>) {
+        messages.into_iter().for_each(|heard| self.namespace.asked(heard.payload));
     }
 
     fn connected(&self) {

@@ -2,10 +2,13 @@
 //! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
 
 use crate::classic::broker::Namespace;
+use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
-use crate::subscriber::Listener;
+use crate::subscriber::{Heard, Listener};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Inbox, Message};
+use roomcast_adapter::Target;
+use roomcast_adapter::cluster::{Body, Inbox, Message, Outgoing};
+use roomcast_protocol::Args;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -94,7 +97,8 @@ fn every_message_put_in_by_hand() {
             unheard.insert(&*test.name);
             continue;
         }
-        namespace.heard(pattern.map(String::as_str), test.channel.as_bytes(), test.payload());
+        let (by_pattern, channel) = (pattern.is_some(), test.channel.clone().into_bytes());
+        namespace.heard(vec![Heard { by_pattern, channel, payload: test.payload() }]);
         let heard = *ear.0.lock();
         match heard {
             (1, 0) => messages += 1,
@@ -107,4 +111,45 @@ fn every_message_put_in_by_hand() {
     assert_eq!(passed_over, bare(&PASSED_OVER), "passed over");
     assert_eq!(unheard, bare(&UNHEARD), "unheard");
     assert_eq!(messages, 63 - malformed.len() - passed_over.len() - unheard.len());
+}
+
+/// Somebody here is in a room as soon as a request was received, and in none before.
+#[derive(Default)]
+struct Joiner(Mutex<Vec<&'static str>>);
+
+impl Inbox for Joiner {
+    fn wants(&self, _: &str) -> bool {
+        self.0.lock().contains(&"join")
+    }
+
+    fn receive(&self, message: Message) {
+        self.0.lock().push(if matches!(message.body, Body::Join { .. }) { "join" } else { "broadcast" });
+    }
+
+    fn malformed(&self, error: &str) {
+        panic!("{error}");
+    }
+
+    fn connected(&self) {}
+
+    fn lost(&self) {}
+}
+
+#[test]
+fn a_broadcast_behind_a_join_finds_who_has_joined() {
+    let prefix = Prefix("socket.io".into());
+    let target = Target::room("r");
+    let join = Body::Join { target: target.clone(), rooms: vec!["r".into()], request: None };
+    let data = Args::event("hello", &()).unwrap();
+    let broadcast = Body::Broadcast { data, target, volatile: false, compress: true };
+    let heard = |body: &Body| {
+        let message = Message { sender: Some("nodeA0".into()), to: None, number: None, body: body.clone() };
+        let outgoing = Outgoing { namespace: "/".into(), message };
+        let (channel, payload) = encode(&outgoing, &prefix, false).unwrap();
+        Heard { by_pattern: matches!(body, Body::Broadcast { .. }), channel: channel.into_bytes(), payload }
+    };
+    let joiner = Arc::new(Joiner::default());
+    let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), joiner.clone());
+    namespace.heard(vec![heard(&broadcast), heard(&join), heard(&broadcast), heard(&broadcast)]);
+    assert_eq!(*joiner.0.lock(), ["join", "broadcast", "broadcast"]);
 }
