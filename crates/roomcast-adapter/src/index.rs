@@ -180,8 +180,7 @@ impl Index {
         if let ([room], []) = (&target.rooms[..], &target.except[..]) {
             let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]).unwrap_or_default();
             for (at, &slot) in members.iter().enumerate() {
-                let ahead = |by: usize| self.hot.get(*members.get(at + by)? as usize);
-                fetch(ahead(NEAR), ahead(FAR));
+                prefetch(members.get(at + AHEAD).and_then(|slot| self.hot.get(*slot as usize)));
                 visit(slot, &self.hot[slot as usize]);
             }
             if let Some(slot) = self.by_room_of_id(room) {
@@ -199,7 +198,7 @@ impl Index {
         }
         if target.rooms.is_empty() {
             for (slot, hot) in self.hot.iter().enumerate().filter(|(_, hot)| hot.mark != walk) {
-                fetch(self.hot.get(slot + NEAR), self.hot.get(slot + FAR));
+                prefetch(self.hot.get(slot + AHEAD));
                 visit(slot as u32, hot);
             }
             return;
@@ -310,17 +309,13 @@ impl Index {
         self.walk
     }
 }
-/// Recipients ahead of the one that gets a packet: the far one's own memory is fetched, then, when it is near, what lies behind it.
-const NEAR: usize = 4;
-const FAR: usize = 8;
+/// How far ahead of the one that gets a packet a recipient is fetched from memory. Nothing depends on what is read, so nothing
+/// waits for it.
+const AHEAD: usize = 6;
 
-fn fetch(near: Option<&Hot>, far: Option<&Hot>) {
-    if let Some(Hot { recipient: Some(far), .. }) = far {
-        // The count lies before the recipient. Nothing depends on this read, so nothing waits for it.
-        std::hint::black_box(Arc::strong_count(far));
-    }
-    if let Some(Hot { recipient: Some(near), .. }) = near {
-        near.prefetch();
+fn prefetch(hot: Option<&Hot>) {
+    if let Some(Hot { recipient: Some(recipient), .. }) = hot {
+        recipient.prefetch();
     }
 }
 
