@@ -90,28 +90,44 @@ impl Client {
     /// Connects, upgrades and joins `/`.
     ///
     /// # Errors
-    /// The server is not there, or answers otherwise than a Socket.IO server does.
+    /// As for [`Client::begin`] and [`Client::join`].
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
+        Self::begin(address)?.join()
+    }
+
+    /// Connects and sends the handshake.
+    ///
+    /// # Errors
+    /// The server is not there.
+    pub fn begin(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, STEP_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STEP_TIMEOUT))?;
         stream.set_write_timeout(Some(STEP_TIMEOUT))?;
         let mut client = Self { stream, received: Vec::new() };
         client.stream.write_all(upgrade_request().as_bytes())?;
+        Ok(client)
+    }
+
+    /// Reads the answer to the handshake, and joins `/`.
+    ///
+    /// # Errors
+    /// The server answers otherwise than a Socket.IO server does.
+    pub fn join(mut self) -> io::Result<Self> {
         let end = loop {
-            if let Some(at) = client.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            if let Some(at) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break at + 4;
             }
-            client.read()?;
+            self.read()?;
         };
-        if !client.received.starts_with(b"HTTP/1.1 101 ") {
-            return Err(unexpected(&client.received[..end]));
+        if !self.received.starts_with(b"HTTP/1.1 101 ") {
+            return Err(unexpected(&self.received[..end]));
         }
-        client.received.drain(..end);
-        client.expect("0{")?;
-        client.send("40")?;
-        client.expect("40{")?;
-        Ok(client)
+        self.received.drain(..end);
+        self.expect("0{")?;
+        self.send("40")?;
+        self.expect("40{")?;
+        Ok(self)
     }
 
     /// Sends a packet.
