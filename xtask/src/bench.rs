@@ -37,7 +37,7 @@ fn peers(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     build.args(other);
     log.run(build, LIMIT)?;
     let mut command = repo.command(repo.release_program("peers"), &[]);
-    if arguments.is_empty() {
+    if matches!(arguments, [] | [_, _] if arguments.first().is_none_or(|first| first == "--rounds")) {
         command.args(["--out", RESULTS]);
     }
     command.args(arguments);
