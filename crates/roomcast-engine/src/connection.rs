@@ -18,9 +18,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use tokio::time::Instant;
 
 /// One Engine.IO session.
-///
-/// A broadcast to 5,000 clients is a walk through memory that no cache of one core holds: what it touches stands first and
-/// together, here and in [`Shared`], in the order of these fields.
+// A broadcast to 5,000 clients is a walk through memory that no cache of one core holds: what it touches stands first and
+// together, here and in `Shared`, in the order of these fields (decision 0013).
 #[repr(C)]
 pub struct Connection {
     shared: Mutex<Shared>,
