@@ -68,6 +68,8 @@ struct Shared {
     subscriptions: Mutex<HashMap<Arc<str>, Subscription>>,
     /// The connection that is believed to hear.
     up: Mutex<Option<Up>>,
+    /// A connection has been made, and its subscriptions are on their way.
+    subscribing: AtomicBool,
 }
 
 struct Up {
@@ -142,6 +144,7 @@ impl Subscriber {
             routes: Arc::default(),
             subscriptions: Mutex::default(),
             up: Mutex::default(),
+            subscribing: AtomicBool::new(false),
         });
         tokio::spawn(shared.clone().run(receiver));
         Self { shared, changes }
@@ -177,9 +180,9 @@ impl Subscriber {
         let _ = self.changes.send(Change::Remove(key, subscription.names));
     }
 
-    /// Whether Redis is heard.
-    pub(crate) fn is_up(&self) -> bool {
-        self.shared.up.lock().is_some()
+    /// Whether Redis may count this server among a channel's subscribers: it does from a moment before the confirmation on.
+    pub(crate) fn may_be_counted(&self) -> bool {
+        self.shared.subscribing.load(Ordering::Acquire) || self.shared.up.lock().is_some()
     }
 
     /// Makes a new connection, if there is one: it hears nothing, although it seems to live. Tells whether there was one.
@@ -222,6 +225,7 @@ impl Shared {
                     metrics::counter!("roomcast_redis_connects_total").increment(1);
                     let began = Instant::now();
                     *self.up.lock() = Some(Up { address: hearing.address.clone(), wire: hearing.wire.clone() });
+                    self.subscribing.store(false, Ordering::Release);
                     let ended = self.attend(&mut hearing, &mut changes).await;
                     *self.up.lock() = None;
                     drop(hearing);
@@ -240,6 +244,7 @@ impl Shared {
                     error
                 }
                 Err(error) => {
+                    self.subscribing.store(false, Ordering::Release);
                     self.topology.suspect(&error);
                     down_since.get_or_insert_with(Instant::now);
                     if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
@@ -316,6 +321,7 @@ impl Shared {
         let names = |names: fn(&Names) -> &Vec<String>| -> Vec<String> {
             all.values().flat_map(|subscription| names(&subscription.names).iter().cloned()).collect()
         };
+        self.subscribing.store(true, Ordering::Release);
         subscribe(connection, &names(|names| &names.patterns), &names(|names| &names.channels)).await?;
         for (key, subscription) in all {
             hearing.confirmed.insert(key);

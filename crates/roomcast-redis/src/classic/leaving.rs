@@ -34,7 +34,7 @@ impl Leaving {
         prefix: &Prefix,
         namespace: Arc<Namespace>,
     ) -> Option<Self> {
-        if !subscriber.is_up() {
+        if !subscriber.may_be_counted() {
             return None;
         }
         // No namespace has such a name: they begin with a slash.
