@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
 
+#[path = "cluster_faults/gate.rs"]
+mod gate;
 #[path = "cluster_faults/stage.rs"]
 mod stage;
 
@@ -16,3 +18,5 @@ mod outage;
 mod questions;
 #[path = "cluster_faults/queue.rs"]
 mod queue;
+#[path = "cluster_faults/together.rs"]
+mod together;

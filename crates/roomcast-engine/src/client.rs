@@ -47,3 +47,21 @@ pub trait Client: Send + 'static {
         let _ = now;
     }
 }
+
+/// A client that does nothing, for tests.
+#[cfg(test)]
+pub(crate) struct Nobody;
+
+#[cfg(test)]
+impl Client for Nobody {
+    fn text(&mut self, _: &str) {}
+    fn binary(&mut self, _: &[u8]) {}
+    fn closed(&mut self, _: CloseReason) {}
+}
+
+#[cfg(test)]
+impl Handler for Nobody {
+    fn connect(&self, _: &Arc<Connection>) -> Box<dyn Client> {
+        Box::new(Self)
+    }
+}

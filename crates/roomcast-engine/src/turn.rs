@@ -76,11 +76,11 @@ pub(crate) fn write(connection: Arc<Connection>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Client, Handler};
+    use crate::client::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
     use crate::limits::DIRECT_BYTES;
-    use crate::session::{CloseReason, Transport};
+    use crate::session::Transport;
     use crate::writer::Stream as _;
     use roomcast_protocol::Packet;
     use std::io::Read as _;
@@ -88,20 +88,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
     use tokio::net::TcpListener;
-
-    struct Nobody;
-
-    impl Client for Nobody {
-        fn text(&mut self, _: &str) {}
-        fn binary(&mut self, _: &[u8]) {}
-        fn closed(&mut self, _: CloseReason) {}
-    }
-
-    impl Handler for Nobody {
-        fn connect(&self, _: &Arc<Connection>) -> Box<dyn Client> {
-            Box::new(Self)
-        }
-    }
 
     /// Counts how often a connection's task is woken.
     #[derive(Default)]

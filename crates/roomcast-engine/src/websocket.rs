@@ -553,26 +553,12 @@ impl Drop for ReadBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Client, Handler};
+    use crate::client::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
     use crate::session::Transport;
     use crate::writer::Stream as _;
     use tokio::net::{TcpListener, TcpStream};
-
-    struct Nobody;
-
-    impl Client for Nobody {
-        fn text(&mut self, _: &str) {}
-        fn binary(&mut self, _: &[u8]) {}
-        fn closed(&mut self, _: CloseReason) {}
-    }
-
-    impl Handler for Nobody {
-        fn connect(&self, _: &Arc<Connection>) -> Box<dyn Client> {
-            Box::new(Self)
-        }
-    }
 
     /// What an idle WebSocket costs beside its session: `performance` is decided here, so a field too many shall be seen.
     #[tokio::test]

@@ -10,7 +10,7 @@ mod fault_proxy;
 mod redis_process;
 
 use fault_proxy::{FaultProxy, Which};
-use redis_process::RedisProcess;
+use redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
     Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
 };
@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
 
@@ -127,15 +127,11 @@ fn open(servers: &Servers, namespace: &str) -> Server {
 
 impl Server {
     async fn counts(&self, expected: usize) {
-        // `eventually` takes what need not be awaited, so the count is asked for as often as it takes.
-        for _ in 0..1_000 {
+        wait_until("the servers are counted", async || {
             let count = self.adapter.server_count().await;
-            if count.is_complete() && count.value == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{expected} servers were never counted");
+            count.is_complete() && count.value == expected
+        })
+        .await;
     }
 
     fn emit(&self, target: &Target, name: &str) {
@@ -164,6 +160,7 @@ type Seen = ([usize; PUBLISHERS], Option<(usize, usize)>);
 struct InOrder {
     seen: Mutex<Seen>,
     count: AtomicUsize,
+    come: Notify,
 }
 
 impl Recipient for InOrder {
@@ -171,6 +168,7 @@ impl Recipient for InOrder {
         let text = packet.text().unwrap().strip_prefix("42/order,").unwrap();
         let (_, publisher, number): (String, usize, usize) = serde_json::from_str(text).unwrap();
         self.count.fetch_add(1, Ordering::Relaxed);
+        self.come.notify_waiters();
         let (last, wrong) = &mut *self.seen.lock().unwrap();
         if last[publisher] + 1 != number {
             wrong.get_or_insert((publisher, number));
@@ -199,8 +197,12 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
             for number in 1..=MESSAGES {
                 // The queue is bounded and drops what is too much, and so is Redis' patience with a slow subscriber.
                 let coming_after = async {
-                    while here.count.load(Ordering::Relaxed) > there.count.load(Ordering::Relaxed) + AHEAD {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    loop {
+                        let come = there.come.notified();
+                        if here.count.load(Ordering::Relaxed) <= there.count.load(Ordering::Relaxed) + AHEAD {
+                            break;
+                        }
+                        come.await;
                     }
                 };
                 tokio::time::timeout(Duration::from_secs(10), coming_after).await.unwrap();
@@ -280,18 +282,6 @@ async fn each_message_comes_once_where_it_belongs() {
     }
 }
 
-/// Whether it holds within a quarter of a second.
-async fn eventually_soon(holds: impl Fn() -> bool) -> bool {
-    let until = std::time::Instant::now() + std::time::Duration::from_millis(250);
-    while !holds() {
-        if std::time::Instant::now() > until {
-            return false;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    true
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emitter_reaches_all_servers_and_is_none() {
     let redis = RedisProcess::start().await;
@@ -301,17 +291,13 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
     let (near, far) = (one.socket(&["lobby"]), other.socket(&["lobby"]));
     let (outside, left_out) = (one.socket(&[]), other.socket(&["lobby", "quiet"]));
 
-    // Until both hear: a count alone does not tell, as a server that is not confirmed yet does not count itself.
+    // Until both hear: the count is the first's alone.
     for socket in [&near, &far] {
-        let heard = async || {
+        wait_until("a server hears the emitter", async || {
             emitter.clone().to(Room::from(socket.0)).emit("ready", &()).await.unwrap();
-            eventually_soon(|| socket.1.events().iter().any(|event| event.name == "ready")).await
-        };
-        let mut tries = 0;
-        while !heard().await {
-            tries += 1;
-            assert!(tries < 100, "a server hears nothing");
-        }
+            socket.1.events().iter().any(|event| event.name == "ready")
+        })
+        .await;
     }
 
     emitter.clone().to("lobby").except("quiet").emit("hello", &("world", 1)).await.unwrap();
@@ -405,14 +391,18 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
     let mut subscriber = asker.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     let channel = "leaving-request#/a*b#";
     subscriber.subscribe(&[channel, "leaving-response#/a*b#"]).await.unwrap();
+    // Without a pause between two looks, as the time that a server promises begins when the count changes.
     let mut subscribers = async |expected: usize| {
-        loop {
-            let mut count = redis::cmd("PUBSUB");
-            let count = count.arg("NUMSUB").arg(channel).query_async::<(String, usize)>(&mut commands);
-            if count.await.unwrap().1 == expected {
-                return;
+        let counting = async {
+            loop {
+                let mut count = redis::cmd("PUBSUB");
+                let count = count.arg("NUMSUB").arg(channel).query_async::<(String, usize)>(&mut commands);
+                if count.await.unwrap().1 == expected {
+                    return;
+                }
             }
-        }
+        };
+        tokio::time::timeout(Duration::from_secs(10), counting).await.unwrap();
     };
 
     // A server promises to hear a question that comes within 250 ms, not one that comes later: an attempt in which this

@@ -33,6 +33,16 @@ async fn messages_come(talk: &Talk) {
     must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
 }
 
+/// Two servers talk on, when the primary is killed and its replica promoted.
+async fn fails_over(redis: &mut Sentinels, url: &str) {
+    let talk = Talk::begin([url, url]).await;
+    messages_come(&talk).await;
+    redis.primary.kill();
+    redis.replica.must_be_promoted().await;
+    talk.resumes(Instant::now()).await;
+    talk.must_count_two().await;
+}
+
 #[test]
 fn one_server() {
     with_certificates("one_server", async |certificates| {
@@ -83,12 +93,7 @@ fn sentinels_with_a_password_of_their_own_replace_the_primary() {
         let url =
             redis.url().replace("redis+sentinel://", "rediss+sentinel://:data@") + "?sentinel_password=watch%40%26";
         check(&url).await.unwrap();
-        let talk = Talk::begin([&url, &url]).await;
-        messages_come(&talk).await;
-        redis.primary.kill();
-        redis.replica.must_be_promoted().await;
-        talk.resumes(Instant::now()).await;
-        talk.must_count_two().await;
+        fails_over(&mut redis, &url).await;
     });
 }
 
@@ -104,12 +109,7 @@ fn sentinels_that_resolve_names_tell_names() {
         };
         let mut redis = Sentinels::start_extra(&extras).await;
         let url = redis.url().replace("redis+sentinel://", "rediss+sentinel://").replace("127.0.0.1", "localhost");
-        let talk = Talk::begin([&url, &url]).await;
-        messages_come(&talk).await;
-        redis.primary.kill();
-        redis.replica.must_be_promoted().await;
-        talk.resumes(Instant::now()).await;
-        talk.must_count_two().await;
+        fails_over(&mut redis, &url).await;
     });
 }
 

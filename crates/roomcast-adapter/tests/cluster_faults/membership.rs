@@ -1,12 +1,8 @@
 //! Who belongs to the cluster: servers that leave, die, come back, and namespaces that are made twice.
 
+use crate::gate::Gate;
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
-use async_trait::async_trait;
-use parking_lot::Mutex;
-use roomcast_adapter::cluster::{
-    Broker, BrokerError, Cluster, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message, Outgoing, PublishError,
-    SERVERS, ServerId,
-};
+use roomcast_adapter::cluster::{Broker, Cluster, ClusterOptions, MemoryNetwork, SERVERS, ServerId};
 use roomcast_adapter::testkit::eventually;
 use roomcast_adapter::{Adapter, Target};
 use std::sync::Arc;
@@ -151,121 +147,29 @@ async fn before_the_first_connection_all_others_are_counted() {
     assert!(count.is_complete() && count.value == 2, "{count:?}");
 }
 
-/// A broker in which a subscription counts before its inbox is told, as in Redis.
-#[derive(Debug)]
-struct Late {
-    inner: Arc<MemoryBroker>,
-    held: Arc<Held>,
-}
-
-/// The inboxes, and those of them that are not told yet.
-#[derive(Default)]
-struct Held {
-    all: Mutex<Vec<Arc<dyn Inbox>>>,
-    untold: Mutex<Vec<Arc<dyn Inbox>>>,
-}
-
-impl std::fmt::Debug for Held {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Held")
-    }
-}
-
-struct Untold(Arc<dyn Inbox>, Arc<Held>);
-
-impl Inbox for Untold {
-    fn wants(&self, room: &str) -> bool {
-        self.0.wants(room)
-    }
-
-    fn receive(&self, message: Message) {
-        self.0.receive(message);
-    }
-
-    fn malformed(&self, error: &str) {
-        self.0.malformed(error);
-    }
-
-    fn connected(&self) {
-        self.1.untold.lock().push(self.0.clone());
-    }
-
-    fn lost(&self) {
-        self.0.lost();
-    }
-}
-
-impl Late {
-    fn tell(&self) {
-        let untold = std::mem::take(&mut *self.held.untold.lock());
-        untold.iter().for_each(|inbox| inbox.connected());
-    }
-
-    /// The connection broke, and what was subscribed on it is still counted.
-    fn lose(&self) {
-        let all = self.held.all.lock().clone();
-        all.iter().for_each(|inbox| inbox.lost());
-        *self.held.untold.lock() = all;
-    }
-}
-
-#[async_trait]
-impl Broker for Late {
-    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        self.held.all.lock().push(inbox.clone());
-        self.inner.open(namespace, id, Arc::new(Untold(inbox, self.held.clone())));
-    }
-
-    async fn close(&self, namespace: &str) {
-        self.inner.close(namespace).await;
-    }
-
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
-        self.inner.publish(batch).await
-    }
-
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        self.inner.channel_of(outgoing)
-    }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        self.inner.peers(namespace).await
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        self.inner.max_age()
-    }
-}
-
-fn late(network: &MemoryNetwork) -> (Arc<Late>, Server) {
-    let late = Arc::new(Late { inner: network.broker(), held: Arc::default() });
-    let server = Server::over(late.inner.clone(), late.clone(), "a", ClusterOptions::default());
-    (late, server)
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_server_does_not_take_its_own_subscription_for_another_server() {
     let network = MemoryNetwork::new();
-    let (late, a) = late(&network);
-    assert_eq!(late.peers(NAMESPACE).await, Ok(1), "the broker counts it already");
+    let (gate, a) = Gate { late: true, ..Gate::new(&network) }.server("a");
+    assert_eq!(gate.peers(NAMESPACE).await, Ok(1), "the broker counts it already");
     let adapter = a.adapter.clone();
     let count = tokio::spawn(async move { adapter.server_count().await });
     let adapter = a.adapter.clone();
     let asked = tokio::spawn(async move { adapter.fetch_sockets(&Target::everyone(), Duration::from_secs(60)).await });
     pass(Duration::from_millis(300)).await;
     assert!(!count.is_finished() && !asked.is_finished(), "it is not known whether it was counted");
-    late.tell();
+    gate.tell();
     pass(Duration::from_millis(1)).await;
     assert!(count.is_finished() && asked.is_finished(), "nobody else is there to be waited for");
     let (count, sockets) = (count.await.unwrap(), asked.await.unwrap());
     assert!(count.is_complete() && count.value == 1, "{count:?}");
     assert!(sockets.is_complete() && sockets.value.len() == 1, "{sockets:?}");
     // The same when the connection breaks, and the broker does not know it yet.
-    late.lose();
+    gate.lose();
     let adapter = a.adapter.clone();
     let count = tokio::spawn(async move { adapter.server_count().await });
     pass(Duration::from_millis(300)).await;
-    late.tell();
+    gate.tell();
     let count = count.await.unwrap();
     assert!(count.is_complete() && count.value == 1, "{count:?}");
 }
@@ -273,7 +177,7 @@ async fn a_server_does_not_take_its_own_subscription_for_another_server() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hears_nothing_counts_those_it_knows_and_says_that_this_is_not_all() {
     let network = MemoryNetwork::new();
-    let (_late, a) = late(&network);
+    let (_gate, a) = Gate { late: true, ..Gate::new(&network) }.server("a");
     let begin = Instant::now();
     let count = a.adapter.server_count().await;
     assert_eq!((count.value, count.missing.others, begin.elapsed()), (1, 1, Duration::from_secs(1)));

@@ -1,15 +1,10 @@
 //! The first messages after an outage: they wait until the others hear again, and no longer than they must.
 
+use crate::gate::{Gate, Publish};
 use crate::stage::{ACQUAINTED, Server, pass};
-use async_trait::async_trait;
-use parking_lot::Mutex;
 use roomcast_adapter::Adapter;
-use roomcast_adapter::cluster::{
-    Broker, BrokerError, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Outgoing, PublishError, SERVERS, ServerId,
-};
+use roomcast_adapter::cluster::MemoryNetwork;
 use roomcast_adapter::testkit::eventually;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// What is not waited for at all arrives within this, and it is less than one look at who hears takes.
@@ -19,76 +14,6 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_millis(500);
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A broker whose publishing and whose hearing can be cut off one without the other.
-#[derive(Debug)]
-struct Halves {
-    inner: Arc<MemoryBroker>,
-    servers: Mutex<Option<Inboxed>>,
-    mute: AtomicBool,
-}
-
-#[derive(Clone)]
-struct Inboxed(ServerId, Arc<dyn Inbox>);
-
-impl std::fmt::Debug for Inboxed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Halves {
-    fn server(network: &MemoryNetwork, name: &str) -> (Arc<Self>, Server) {
-        let (inner, servers) = (network.broker(), Mutex::default());
-        let halves = Arc::new(Self { inner: inner.clone(), servers, mute: AtomicBool::new(false) });
-        let server = Server::over(inner, halves.clone(), name, ClusterOptions::default());
-        (halves, server)
-    }
-
-    fn mute(&self, mute: bool) {
-        self.mute.store(mute, Ordering::Relaxed);
-    }
-
-    /// Hears no servers any more.
-    async fn deafen(&self) {
-        self.inner.close(SERVERS).await;
-        let inboxed = self.servers.lock().clone();
-        inboxed.unwrap().1.lost();
-    }
-}
-
-#[async_trait]
-impl Broker for Halves {
-    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        if &**namespace == SERVERS {
-            *self.servers.lock() = Some(Inboxed(id.clone(), inbox.clone()));
-        }
-        self.inner.open(namespace, id, inbox);
-    }
-
-    async fn close(&self, namespace: &str) {
-        self.inner.close(namespace).await;
-    }
-
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
-        if self.mute.load(Ordering::Relaxed) {
-            return Err(PublishError { sent: 0, reason: "mute".to_owned(), permanent: false });
-        }
-        self.inner.publish(batch).await
-    }
-
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        self.inner.channel_of(outgoing)
-    }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        self.inner.peers(namespace).await
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        Some(Duration::MAX)
-    }
-}
 
 /// Cuts all off, or joins them.
 fn cut(network: &MemoryNetwork, servers: &[&Server], cut: bool) {
@@ -121,13 +46,13 @@ async fn nothing_was_queued_and_the_first_message_waits_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn an_announcement_that_went_out_first_does_not_end_the_wait() {
     let network = MemoryNetwork::new();
-    let ((halves, a), b) = (Halves::server(&network, "a"), Server::new(&network, "b"));
+    let ((gate, a), b) = (Gate::new(&network).server("a"), Server::new(&network, "b"));
     // Announcements go out at whole seconds.
     pass(ACQUAINTED).await;
-    halves.mute(true);
+    gate.set(Publish::Nothing);
     cut(&network, &[&b], true);
     pass(SECOND * 2).await;
-    halves.mute(false);
+    gate.set(Publish::Through);
     // One goes out, 100 ms ago, and what comes now is the first message.
     pass(SECOND).await;
     a.emit();
@@ -182,18 +107,15 @@ async fn nobody_waits_where_nobody_is_missed() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_deaf_itself_does_not_wait_for_itself() {
     let network = MemoryNetwork::new();
-    let ((halves, a), b) = (Halves::server(&network, "a"), Server::new(&network, "b"));
+    let ((gate, a), b) = (Gate::new(&network).server("a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
-    halves.deafen().await;
+    gate.deafen().await;
     a.emit();
     pass(AT_ONCE).await;
     assert_eq!(b.heard(&a), [1]);
     // When it hears again it is one of those who do, and stands for nobody else.
     cut(&network, &[&b], true);
-    let Inboxed(id, inbox) = halves.servers.lock().clone().unwrap();
-    halves.inner.open(&SERVERS.into(), &id, inbox.clone());
-    inbox.lost();
-    inbox.connected();
+    gate.hear();
     a.emit();
     pass(AT_ONCE * 100).await;
     assert_eq!(a.cluster.queued(), 1, "its own subscription was taken for the other's");

@@ -1,6 +1,7 @@
 //! The cluster queue at its bounds, and what a broker that misbehaves does to it.
 
-use crate::stage::{ACQUAINTED, Gate, Publish, Puppet, Server, pass};
+use crate::gate::{Gate, Publish};
+use crate::stage::{ACQUAINTED, Puppet, Server, pass};
 use roomcast_adapter::cluster::{Body, ClusterOptions, Losses, MemoryNetwork};
 use roomcast_adapter::testkit::eventually;
 use roomcast_adapter::{Action, Adapter, Emit, Room, Target};

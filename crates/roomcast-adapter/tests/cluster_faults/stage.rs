@@ -1,11 +1,9 @@
-//! Servers on a memory network, each with a socket that remembers; a puppet that speaks as a server would; and a broker
-//! whose publishing is in the test's hands.
+//! Servers on a memory network, each with a socket that remembers; and a puppet that speaks as a server would.
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message,
-    Outgoing, PublishError, SERVERS, ServerId,
+    Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message, Outgoing,
+    SERVERS, ServerId,
 };
 use roomcast_adapter::testkit::FakeRecipient;
 use roomcast_adapter::{Action, Adapter, AdapterContext, Emit, ServerEvent, Target};
@@ -160,100 +158,5 @@ impl Puppet {
 impl Drop for Puppet {
     fn drop(&mut self) {
         self.living.abort();
-    }
-}
-
-/// What [`Gate`] does to the next batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Publish {
-    Through,
-    /// The batch goes out, and whoever published it never hears of it.
-    Hang,
-    /// The first so many go out, and the failure says that none did.
-    Part(usize),
-    /// The broker says that more went out than there were.
-    TooMany,
-    /// Broadcasts of this many bytes of text or more are refused for ever.
-    Refuse(usize),
-}
-
-/// A broker whose publishing is in the test's hands. Other servers are told nothing of it in [`SERVERS`].
-#[derive(Debug)]
-pub(crate) struct Gate {
-    pub(crate) inner: Arc<MemoryBroker>,
-    pub(crate) publish: Mutex<Publish>,
-    pub(crate) max_age: Option<Duration>,
-    /// Each room has a channel, as in the sharded dialect.
-    pub(crate) channel_per_room: bool,
-}
-
-impl Gate {
-    pub(crate) fn new(network: &MemoryNetwork) -> Self {
-        let (publish, max_age) = (Mutex::new(Publish::Through), Some(Duration::MAX));
-        Self { inner: network.broker(), publish, max_age, channel_per_room: false }
-    }
-
-    pub(crate) fn set(&self, publish: Publish) {
-        *self.publish.lock() = publish;
-    }
-}
-
-#[async_trait]
-impl Broker for Gate {
-    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        self.inner.open(namespace, id, inbox);
-    }
-
-    async fn close(&self, namespace: &str) {
-        self.inner.close(namespace).await;
-    }
-
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
-        let failure = |sent, permanent| Err(PublishError { sent, reason: "the test wants it".to_owned(), permanent });
-        let how = *self.publish.lock();
-        let text = |outgoing: &Outgoing| match &outgoing.message.body {
-            Body::Broadcast { data, .. } => data.items().len(),
-            _ => 0,
-        };
-        match how {
-            _ if batch.iter().all(|outgoing| &*outgoing.namespace == SERVERS) => self.inner.publish(batch).await,
-            Publish::Through => self.inner.publish(batch).await,
-            Publish::Hang => {
-                self.inner.publish(batch).await?;
-                std::future::pending().await
-            }
-            Publish::Part(count) => {
-                self.inner.publish(&batch[..count.min(batch.len())]).await?;
-                failure(0, false)
-            }
-            Publish::TooMany => {
-                self.inner.publish(batch).await?;
-                failure(batch.len() + 1, true)
-            }
-            Publish::Refuse(bytes) => match batch.iter().position(|outgoing| text(outgoing) >= bytes) {
-                Some(position) => {
-                    self.inner.publish(&batch[..position]).await?;
-                    failure(position, true)
-                }
-                None => self.inner.publish(batch).await,
-            },
-        }
-    }
-
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        match &outgoing.message.body {
-            Body::Broadcast { target, .. } if self.channel_per_room && target.rooms.len() == 1 => {
-                format!("{}#{}", outgoing.namespace, target.rooms[0]).into()
-            }
-            _ => self.inner.channel_of(outgoing),
-        }
-    }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        self.inner.peers(namespace).await
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        self.max_age
     }
 }

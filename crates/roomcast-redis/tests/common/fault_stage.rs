@@ -146,12 +146,8 @@ impl Talk {
         let mut talk = Self { servers: servers(urls, &options), talking: Vec::new() };
         for server in &talk.servers {
             must_become("the servers know one another", || server.cluster.servers().len() == 1).await;
-            let until = Instant::now() + PATIENCE;
-            while server.adapter.server_count().await.value != 2 {
-                assert!(Instant::now() < until, "a server does not count the other");
-                sleep(TICK).await;
-            }
         }
+        talk.must_count_two().await;
         talk.talk();
         let [a, b] = [&talk.servers[0], &talk.servers[1]];
         must_become("the servers hear one another", || !a.heard(b).is_empty() && !b.heard(a).is_empty()).await;
@@ -242,15 +238,8 @@ async fn check(publisher: &Server, receiver: &Server, resumed: Duration) -> Figu
     assert!(heard.is_sorted_by(|one, other| one < other), "doubles or another order: {heard:?}");
     let lost = emitted - heard.len() as u64;
     let counted = || receiver.cluster.losses().lost;
-    let until = Instant::now() + PATIENCE;
-    while counted() != lost {
-        assert!(
-            Instant::now() < until,
-            "{} losses are counted, and {lost} of {emitted} messages are missing",
-            counted()
-        );
-        sleep(TICK).await;
-    }
+    let what = format!("as many losses are counted as messages are missing, {lost} of {emitted}");
+    must_become(&what, || counted() == lost).await;
     let emits = publisher.emitted.lock();
     let (local_p99, local_max) = emits.slowest();
     let oldest = receiver.socket.0.lock().oldest(publisher.name(), &emits);

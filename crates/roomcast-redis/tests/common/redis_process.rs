@@ -340,7 +340,8 @@ impl RedisCluster {
     }
 }
 
-async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+/// Polls until it holds.
+pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + READY;
     while !holds().await {
         assert!(Instant::now() < until, "still not so: {what}");

@@ -1,54 +1,13 @@
 //! Messages of other servers that come at once: their packets are in the outboxes before a writer is woken.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
-
-use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Cluster, ClusterOptions, Inbox, Message, Outgoing, PublishError, ServerId,
-};
+use crate::gate::Gate;
+use crate::stage::NAMESPACE;
+use roomcast_adapter::cluster::{Body, MemoryNetwork, Message};
 use roomcast_adapter::limits::TOGETHER_BYTES;
-use roomcast_adapter::{Adapter as _, AdapterContext, Details, Recipient, Target, Wakes, async_trait};
+use roomcast_adapter::{Adapter, Details, Recipient, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
-use std::time::Duration;
-use tokio::sync::mpsc;
-
-/// A broker whose messages are put in by hand.
-#[derive(Default)]
-struct Hand(Mutex<Option<Arc<dyn Inbox>>>);
-
-impl std::fmt::Debug for Hand {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Hand")
-    }
-}
-
-#[async_trait]
-impl Broker for Hand {
-    fn open(&self, namespace: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
-        if &**namespace == "/" {
-            *self.0.lock().unwrap() = Some(inbox);
-        }
-    }
-
-    async fn close(&self, _: &str) {}
-
-    async fn publish(&self, _: &[Outgoing]) -> Result<(), PublishError> {
-        Ok(())
-    }
-
-    fn channel_of(&self, _: &Outgoing) -> Arc<str> {
-        "all".into()
-    }
-
-    async fn peers(&self, _: &str) -> Result<usize, BrokerError> {
-        Ok(1)
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        None
-    }
-}
 
 /// Notes what happens to a socket: `p` a packet, `w` its writer is woken.
 #[derive(Debug, Default)]
@@ -78,12 +37,9 @@ impl Recipient for Socket {
 
 /// Messages for one socket, whose bodies have these sizes.
 async fn noted(sizes: &[usize]) -> String {
-    let broker = Arc::<Hand>::default();
-    let (server_events, _events) = mpsc::channel(1);
-    let cluster = Cluster::with_id("here".into(), broker.clone(), ClusterOptions::default());
-    let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let (gate, server) = Gate::new(&MemoryNetwork::new()).server("here");
     let notes = Arc::<Notes>::default();
-    adapter.insert(SocketId::random().unwrap(), Arc::new(Socket(notes.clone()))).unwrap();
+    server.adapter.insert(SocketId::random().unwrap(), Arc::new(Socket(notes.clone()))).unwrap();
     let message = |(number, size): (usize, &usize)| {
         let body = |text: usize| {
             let data = Args::event("e", &"x".repeat(text)).unwrap();
@@ -93,8 +49,7 @@ async fn noted(sizes: &[usize]) -> String {
         assert_eq!(body.size(), *size);
         Message { sender: Some("another".into()), to: None, number: Some(number as u64 + 1), body }
     };
-    let inbox = broker.0.lock().unwrap().clone().unwrap();
-    inbox.receive_all(sizes.iter().enumerate().map(message).collect());
+    gate.inbox(NAMESPACE).receive_all(sizes.iter().enumerate().map(message).collect());
     notes.0.lock().unwrap().clone()
 }
 
