@@ -4,7 +4,7 @@ use super::Cluster;
 use super::broker::{Broker, BrokerError, Inbox, Outgoing};
 use super::collected::Collected;
 use super::directory::Directory;
-use super::inbox::{LATER, NamespaceInbox};
+use super::inbox::{LAST, NamespaceInbox};
 use super::message::{Body, Message, RequestId, ServerId};
 use super::queue::Queue;
 use super::requests::{Answerers, Requests};
@@ -406,7 +406,7 @@ impl ClusterAdapter {
         }
         sleep(lingers).await;
         let all = u32::try_from(MAX_SERVED).unwrap_or(u32::MAX);
-        let answered = timeout(LATER + LAST_ANSWERS, self.served.acquire_many(all)).await;
+        let answered = timeout(LAST + LAST_ANSWERS, self.served.acquire_many(all)).await;
         tracing::debug!(namespace = %self.namespace, all = answered.is_ok(), "questions that came before this server left are answered");
     }
 }

@@ -27,7 +27,10 @@ const NEW: Duration = Duration::from_millis(100);
 
 /// How much later than others a server answers that may not be counted: who counts answers would take its for another's. What
 /// is asked is done at once, in its order with other messages.
-pub(super) const LATER: Duration = Duration::from_millis(150);
+const LATER: Duration = Duration::from_millis(150);
+
+/// How much later a server answers that has left: behind those that are new and may have been counted, too.
+pub(super) const LAST: Duration = LATER.saturating_mul(2);
 
 /// Hears the roomcast servers themselves.
 pub(super) struct ServersInbox {
@@ -108,7 +111,11 @@ impl NamespaceInbox {
         let Some(adapter) = self.adapter() else { return };
         let (mut wakes, mut bytes) = (Wakes::new(), 0);
         for message in messages {
-            let late = message.body.is_question() && (self.is_new() || !adapter.is_open());
+            let late = match message.body.is_question() {
+                true if !adapter.is_open() => LAST,
+                true if self.is_new() => LATER,
+                _ => Duration::ZERO,
+            };
             bytes += message.body.size();
             adapter.receive(message, late, &mut wakes);
             if bytes >= TOGETHER_BYTES {
@@ -155,14 +162,14 @@ impl Inbox for NamespaceInbox {
 }
 
 impl ClusterAdapter {
-    /// `late`: a question of somebody who may not have counted this server.
-    fn receive(self: &Arc<Self>, message: Message, late: bool, wakes: &mut Wakes) {
+    /// `late`: how much later than it could a question is answered, of somebody who may not have counted this server.
+    fn receive(self: &Arc<Self>, message: Message, late: Duration, wakes: &mut Wakes) {
         if message.sender.as_ref() == Some(self.id()) || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
         if !self.is_open() {
             // Only that still matters: who asks may have counted this server before it left. Numbers do not any more.
-            if late {
+            if !late.is_zero() {
                 self.serve(message, late, wakes);
             }
             return;
@@ -176,20 +183,20 @@ impl ClusterAdapter {
     }
 
     /// Gives the only answer to a question.
-    fn reply(self: &Arc<Self>, asker: Option<ServerId>, body: Body, late: bool) {
-        if !late {
+    fn reply(self: &Arc<Self>, asker: Option<ServerId>, body: Body, late: Duration) {
+        if late.is_zero() {
             return self.answer(asker, None, body);
         }
         let Some(permit) = self.permit() else { return };
         let adapter = self.clone();
         tokio::spawn(async move {
-            sleep(LATER).await;
+            sleep(late).await;
             adapter.answer(asker, None, body);
             drop(permit);
         });
     }
 
-    fn serve(self: &Arc<Self>, message: Message, late: bool, wakes: &mut Wakes) {
+    fn serve(self: &Arc<Self>, message: Message, late: Duration, wakes: &mut Wakes) {
         let asker = message.sender;
         match message.body {
             Body::Broadcast { data, target, volatile, compress } => {
@@ -233,18 +240,18 @@ impl ClusterAdapter {
                 };
                 let count = acks.asked() as u64;
                 let asked = Body::AskedClients { request: request.clone(), count };
-                let later = if late {
-                    Some(asked)
-                } else {
+                let later = if late.is_zero() {
                     self.answer(asker.clone(), Some(1), asked);
                     None
+                } else {
+                    Some(asked)
                 };
                 let Some(permit) = self.permit() else { return };
                 let adapter = self.clone();
                 let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
                 tokio::spawn(async move {
                     if let Some(asked) = later {
-                        sleep(LATER).await;
+                        sleep(late).await;
                         adapter.answer(asker.clone(), Some(1), asked);
                     }
                     let mut number = 1;
@@ -282,7 +289,7 @@ impl ClusterAdapter {
         asker: Option<ServerId>,
         request: Option<super::message::RequestId>,
         data: Args,
-        late: bool,
+        late: Duration,
     ) {
         let Some(request) = request else {
             self.tell(ServerEvent { data, reply: None });
@@ -292,7 +299,7 @@ impl ClusterAdapter {
         self.tell(ServerEvent { data, reply: Some(reply) });
         let Some(permit) = self.permit() else { return };
         let adapter = self.clone();
-        let earliest = Instant::now() + if late { LATER } else { Duration::ZERO };
+        let earliest = Instant::now() + late;
         tokio::spawn(async move {
             if let Ok(Ok(args)) = tokio::time::timeout(PATIENCE, answer).await {
                 sleep_until(earliest).await;
