@@ -51,12 +51,16 @@ pub struct SocketDetails {
     pub details: Details,
 }
 
-/// Writers to wake once the namespace's lock is free again. Its storage is kept per thread, so that a broadcast allocates
-/// nothing per recipient.
+/// Writers to wake once the namespace's lock is free again: when this is dropped, at the latest. Its storage is kept per
+/// thread, so that a broadcast allocates nothing per recipient.
 #[derive(Debug, Default)]
 pub struct Wakes {
     wakers: Vec<Waker>,
+    around: Option<Around>,
 }
+
+/// What a transport wants to do around the waking of its writers: it calls the argument once.
+type Around = fn(&mut dyn FnMut());
 
 /// Most wakers for which storage is kept: a thread that once served 100 000 recipients should not hold 1.6 MB for ever.
 const KEPT_WAKERS: usize = 16_384;
@@ -68,11 +72,18 @@ thread_local! {
 impl Wakes {
     /// An empty list in this thread's storage.
     pub fn new() -> Self {
-        Self { wakers: STORAGE.take() }
+        Self { wakers: STORAGE.take(), around: None }
     }
 
     /// Adds a writer.
     pub fn push(&mut self, waker: Waker) {
+        self.wakers.push(waker);
+    }
+
+    /// Adds a writer of a transport that wants `around` to be called with the waking of all of them, once for the list:
+    /// so it can gather what it has to write.
+    pub fn push_within(&mut self, waker: Waker, around: fn(&mut dyn FnMut())) {
+        self.around = Some(around);
         self.wakers.push(waker);
     }
 
@@ -87,12 +98,63 @@ impl Wakes {
     }
 
     /// Wakes all of them, in order.
-    pub fn wake(mut self) {
-        for waker in self.wakers.drain(..) {
-            waker.wake();
+    pub fn wake(self) {}
+
+    fn wake_all(wakers: &mut Vec<Waker>) {
+        wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        let Self { wakers, around } = self;
+        match around {
+            // One is written at once, or with what else the thread gathers.
+            Some(around) if wakers.len() > 1 => around(&mut || Self::wake_all(wakers)),
+            _ => Self::wake_all(wakers),
         }
-        if self.wakers.capacity() <= KEPT_WAKERS {
-            STORAGE.set(std::mem::take(&mut self.wakers));
+        if wakers.capacity() <= KEPT_WAKERS {
+            STORAGE.set(std::mem::take(wakers));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    thread_local! {
+        static AROUND: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn around(wake: &mut dyn FnMut()) {
+        AROUND.set(AROUND.get() + 1);
+        wake();
+    }
+
+    #[test]
+    fn a_list_that_is_dropped_wakes_too_and_goes_around_once() {
+        let count = Arc::new(Count::default());
+        let mut wakes = Wakes::new();
+        for _ in 0..3 {
+            wakes.push_within(Waker::from(count.clone()), around);
+        }
+        drop(wakes);
+        assert_eq!((count.0.load(SeqCst), AROUND.get()), (3, 1));
+        let mut wakes = Wakes::new();
+        wakes.push(Waker::from(count.clone()));
+        wakes.wake();
+        assert_eq!((count.0.load(SeqCst), AROUND.get()), (4, 1));
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::cors::Cors;
 use crate::limits;
+use crate::outlet::Bounds;
 use crate::session::{Timing, Transport};
 use http::header::HeaderMap;
 use http::request::Parts;
 use roomcast_protocol::limits::MAX_PAYLOAD;
-use roomcast_protocol::{IdError, Sid};
+use roomcast_protocol::{IdError, Meter, Sid};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -53,10 +54,8 @@ pub struct EngineConfig {
     pub headers: Option<Headers>,
     /// Makes session ids; 120 random bits.
     pub generate_id: Option<GenerateId>,
-    /// Most bytes that wait for one client; 1 MiB.
-    pub max_outbox_bytes: usize,
-    /// Most packets that wait for one client; 1,024.
-    pub max_outbox_packets: usize,
+    /// What may wait for clients that do not read.
+    pub outbox: OutboxLimits,
     /// Most sessions at once; 100,000. Handshakes beyond it are answered 503.
     pub max_sessions: usize,
     /// Time for the body of a POST; 30 s.
@@ -80,12 +79,50 @@ impl Default for EngineConfig {
             allow_request: None,
             headers: None,
             generate_id: None,
-            max_outbox_bytes: limits::OUTBOX_BYTES,
-            max_outbox_packets: limits::OUTBOX_PACKETS,
+            outbox: OutboxLimits::default(),
             max_sessions: limits::SESSIONS,
             body_timeout: limits::BODY_TIMEOUT,
             close_timeout: limits::CLOSE_TIMEOUT,
         }
+    }
+}
+
+/// What may wait for clients that do not read. A packet costs its bytes and 128
+/// ([`PACKET_COST`](crate::limits::PACKET_COST)).
+///
+/// A client is a slow consumer, and is disconnected, if
+/// - more than `hard` waits behind the packet that is being written to it, or
+/// - more than `soft` waits, and its transport does not take an eighth of it in each [`ping_timeout`](EngineConfig::ping_timeout)
+///   (5 s while all outboxes hold more than half of `budget`), or
+/// - all outboxes hold more than `budget`, and its own is one of the largest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutboxLimits {
+    /// Bytes; 1 MiB.
+    pub soft: usize,
+    /// Bytes; 16 MiB. A packet that finds the outbox empty may have any size.
+    pub hard: usize,
+    /// Bytes for all clients together; `None`, the default, is a quarter of the memory of the machine or of the process's
+    /// control group, but at least 64 MiB. A packet that waits for several clients counts once.
+    pub budget: Option<usize>,
+}
+
+impl Default for OutboxLimits {
+    fn default() -> Self {
+        Self { soft: limits::OUTBOX_SOFT, hard: limits::OUTBOX_HARD, budget: None }
+    }
+}
+
+impl OutboxLimits {
+    /// A soft bound, and a hard one of sixteen times as much.
+    pub fn soft(bytes: usize) -> Self {
+        Self { soft: bytes, hard: bytes.saturating_mul(limits::OUTBOX_HARD / limits::OUTBOX_SOFT), budget: None }
+    }
+
+    pub(crate) fn bounds(&self, meter: &Arc<Meter>) -> Bounds {
+        // What crowds an outbox must be less than what it refuses, however small that was chosen.
+        let crowded = limits::CROWDED.min(self.soft / 4).min(self.hard / 4);
+        Bounds { soft: self.soft, hard: self.hard, crowded, meter: meter.clone() }
     }
 }
 

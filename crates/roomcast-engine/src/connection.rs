@@ -4,14 +4,16 @@
 use crate::client::Client;
 use crate::engine::Sessions;
 use crate::handshake::Handshake;
-use crate::limits::{DIRECT_BYTES, PACKETS_PER_WRITE};
-use crate::outbox::{Full, Outbox};
+use crate::outbox::Full;
+use crate::outlet::{Bounds, By, Locked, Offered, Outlet, drain};
+use crate::pace::Pacing;
 use crate::session::{CloseReason, Session, Tick, Transport};
 use crate::turn;
-use crate::writer::{Batch, Writer};
+use crate::writer::{Writer, Wrote};
 use parking_lot::{Mutex, MutexGuard};
 use roomcast_protocol::{Packet, Sid};
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -33,21 +35,7 @@ pub struct Connection {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Shared {
-    /// Somebody was asked to write, and will.
-    scheduled: bool,
-    /// The WebSocket takes no more; its task is woken when it does.
-    blocked: bool,
-    /// The WebSocket's task waits for who writes now.
-    awaited: bool,
-    /// The WebSocket is over: a writer that comes back is dropped.
-    gone: bool,
-    /// Attachments go out as base64 text, over WebSocket too.
-    pub(crate) base64: bool,
-    /// Writes to the WebSocket, while nobody does.
-    pub(crate) writer: Option<Writer>,
-    pub(crate) outbox: Outbox,
-    /// Who takes packets out of the outbox: the WebSocket's task or the held GET.
-    pub(crate) reader: Option<Waker>,
+    pub(crate) outlet: Outlet<Writer>,
     pub(crate) session: Session,
     /// Only while the session is polling.
     pub(crate) polling: Option<Box<Polling>>,
@@ -64,29 +52,26 @@ pub(crate) struct Polling {
 
 /// Tasks to wake once the lock is free again.
 #[derive(Debug, Default)]
-pub(crate) struct Woken([Option<Waker>; 3]);
+pub(crate) struct Woken {
+    tasks: [Option<Waker>; 3],
+    ready: Vec<Waker>,
+}
 
 impl Woken {
     pub(crate) fn wake(self) {
-        self.0.into_iter().flatten().for_each(Waker::wake);
+        self.tasks.into_iter().flatten().chain(self.ready).for_each(Waker::wake);
     }
 }
 
 impl Shared {
-    pub(crate) fn everybody(&mut self) -> Woken {
+    pub(crate) fn take_wakers(&mut self) -> Woken {
         let Polling { keeper, poster } = self.polling.take().map(|polling| *polling).unwrap_or_default();
-        Woken([self.reader.take(), keeper, poster])
+        let ready = if self.session.is_open() { Vec::new() } else { self.outlet.take_ready() };
+        Woken { tasks: [self.outlet.task.take(), keeper, poster], ready }
     }
 
     pub(crate) fn polling(&mut self) -> &mut Polling {
         self.polling.get_or_insert_default()
-    }
-
-    /// The WebSocket is over. What is to be dropped outside the lock is given back.
-    pub(crate) fn let_go(&mut self) -> (Outbox, Option<Writer>) {
-        self.gone = true;
-        self.reader = None;
-        (std::mem::take(&mut self.outbox), self.writer.take())
     }
 
     fn is_writable(&self) -> bool {
@@ -94,74 +79,86 @@ impl Shared {
             Transport::Polling => self.session.poll_is_writable(),
             Transport::WebSocket => true,
         };
-        free && self.outbox.is_empty()
+        free && self.outlet.outbox.is_empty()
     }
 
-    /// Who is to be woken for a packet that was put into the outbox.
-    fn wanted(&mut self, connection: &Arc<Connection>, packet: &Packet) -> Option<Waker> {
-        if self.session.transport() == Transport::Polling {
-            return self.reader.take();
-        }
-        match &self.writer {
-            // Who writes now goes on until the outbox is empty.
-            None => None,
-            Some(_) if self.blocked || (self.scheduled && !self.outbox.is_crowded()) => None,
-            // Without a reader the task runs, or will, and writes in the end.
-            Some(writer)
-                if writer.is_direct()
-                    && packet.size() <= DIRECT_BYTES
-                    && (self.reader.is_some() || self.outbox.is_crowded()) =>
-            {
-                self.scheduled = true;
-                // So much is rare, and worth an allocation; the usual wake must not take this lock again.
-                Some(if self.outbox.is_crowded() {
-                    Waker::from(Arc::new(Crowded(connection.clone())))
-                } else {
-                    Waker::from(connection.clone())
+    fn offer(&mut self, packet: &Arc<Packet>, bounds: &Bounds) -> Result<Offered, Full> {
+        match self.session.transport() {
+            Transport::WebSocket => self.outlet.offer(packet, turn::current(), bounds),
+            Transport::Polling => {
+                let held = self.session.poll_is_writable();
+                let offered = self.outlet.offer_to_poll(packet, held, bounds)?;
+                // It is the keeper that looks at the pace of a session that polls.
+                let mut keeper = || self.polling.as_mut().and_then(|polling| polling.keeper.take());
+                Ok(match offered {
+                    Offered::Watch => keeper().map_or(Offered::Nothing, Offered::Wake),
+                    offered => offered,
                 })
             }
-            Some(_) => self.reader.take(),
         }
     }
+}
+
+/// What became of a packet. Whoever is to write it is woken when this is dropped, at the latest.
+#[derive(Debug)]
+#[must_use = "the writer is woken when it is dropped: call `wake`, or keep the waker with `split`"]
+pub struct Sent {
+    delivery: Delivery,
+    waker: Option<Waker>,
 }
 
 /// What became of a packet.
-#[derive(Debug)]
-#[must_use = "the writer must be woken"]
-pub enum Sent {
-    /// It is in the outbox; the writer must be woken, if there is one to wake.
-    Queued(Option<Waker>),
-    /// It is volatile and the transport is not writable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// It is in the outbox.
+    Queued,
+    /// It is volatile, and the transport is not writable.
     Dropped,
     /// The session is over.
     Closed,
-    /// The outbox is full, and so the session is closed as a slow consumer.
-    Full(Option<Waker>),
+    /// Too much waits already. The client is disconnected as a slow consumer.
+    Overflowed,
 }
 
 impl Sent {
+    fn new(delivery: Delivery) -> Self {
+        Self { delivery, waker: None }
+    }
+
     /// Wakes the writer.
-    pub fn wake(self) {
-        if let Self::Queued(Some(waker)) | Self::Full(Some(waker)) = self {
+    pub fn wake(self) -> Delivery {
+        self.delivery
+    }
+
+    /// Leaves waking the writer to the caller, who must do so soon: others may rely on it.
+    pub fn split(mut self) -> (Delivery, Option<Waker>) {
+        (self.delivery, self.waker.take())
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker.take() {
             waker.wake();
         }
     }
 }
 
+/// What waits for a client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outstanding {
+    /// Packets, those that are being written among them.
+    pub packets: usize,
+    /// Their bytes, and 128 for each of them.
+    pub bytes: usize,
+}
+
 impl Connection {
     pub(crate) fn new(sid: Sid, session: Session, handshake: Handshake, base64: bool, sessions: Arc<Sessions>) -> Self {
-        let shared = Shared {
-            outbox: Outbox::default(),
-            session,
-            polling: None,
-            writer: None,
-            scheduled: false,
-            blocked: false,
-            awaited: false,
-            gone: false,
-            reader: None,
-            base64,
-        };
+        let outlet = Outlet { base64, ..Outlet::default() };
+        let shared = Shared { outlet, session, polling: None };
         Self { sid, shared: Mutex::new(shared), client: Mutex::new(None), sessions, handshake }
     }
 
@@ -198,100 +195,136 @@ impl Connection {
     pub fn send(self: &Arc<Self>, packet: &Arc<Packet>) -> Sent {
         let mut shared = self.shared.lock();
         if !shared.session.is_open() {
-            return Sent::Closed;
+            return Sent::new(Delivery::Closed);
         }
         if packet.is_volatile() && !shared.is_writable() {
             drop(shared);
             metrics::counter!("roomcast_volatile_dropped_total").increment(1);
-            return Sent::Dropped;
+            return Sent::new(Delivery::Dropped);
         }
-        let config = &self.sessions.config;
-        match shared.outbox.push(packet, config.max_outbox_packets, config.max_outbox_bytes) {
-            Ok(()) => Sent::Queued(shared.wanted(self, packet)),
+        let bounds = &self.sessions.bounds;
+        let (delivery, waker) = match shared.offer(packet, bounds) {
+            Ok(Offered::Nothing | Offered::Watch) => (Delivery::Queued, None),
+            Ok(Offered::Write) => (Delivery::Queued, Some(Waker::from(self.clone()))),
+            Ok(Offered::WriteNow) => (Delivery::Queued, Some(Waker::from(Arc::new(Crowded(self.clone()))))),
+            Ok(Offered::Wake(waker)) => (Delivery::Queued, Some(waker)),
             Err(Full) => {
+                // It takes no more packets from here on. The rest is done outside this lock and the caller's.
                 shared.session.close(CloseReason::SlowConsumer);
-                // Packets are freed outside the lock.
-                let dropped = std::mem::take(&mut shared.outbox);
-                let Woken([reader, keeper, poster]) = shared.everybody();
-                drop(shared);
-                drop(dropped);
-                metrics::counter!("roomcast_slow_consumers_total").increment(1);
-                tracing::info!(reason = %CloseReason::SlowConsumer, "a client does not read: its outbox is full, it is disconnected");
-                // A POST that is being read ends with its session.
-                if let Some(poster) = poster {
-                    poster.wake();
-                }
-                match (reader, keeper) {
-                    (Some(reader), Some(keeper)) => {
-                        // Only a polling session has both, and it is the keeper that ends it.
-                        keeper.wake();
-                        Sent::Full(Some(reader))
-                    }
-                    (reader, keeper) => Sent::Full(reader.or(keeper)),
-                }
+                (Delivery::Overflowed, Some(Waker::from(Arc::new(Overflowed(self.clone())))))
             }
+        };
+        let charged = shared.outlet.lane.is_blocked() || shared.session.transport() == Transport::Polling;
+        drop(shared);
+        if charged && self.sessions.budget.is_over() {
+            return Sent { delivery, waker: Some(self.sessions.relief(waker)) };
         }
+        Sent { delivery, waker }
     }
 
-    /// Writes what waits to the WebSocket. Ready: everything has left. Pending: the stream takes no more, or another thread is
-    /// writing; with `cx` its task is in place as the reader either way, and is woken.
-    pub(crate) fn flush(&self, mut cx: Option<&mut Context<'_>>) -> Poll<io::Result<()>> {
-        let mut shared = self.shared.lock();
-        shared.scheduled = false;
-        let Some(mut writer) = shared.writer.take() else {
-            if let Some(cx) = cx {
-                shared.awaited = true;
-                register(&mut shared.reader, cx);
+    /// Resolves when less than half of the soft bound waits for the client, so that whoever has much to send can go at the
+    /// client's pace. `false`: the session is over.
+    ///
+    /// Cancel safe: dropping the future gives up waiting, no more.
+    pub async fn ready(&self) -> bool {
+        poll_fn(|cx| {
+            let mut shared = self.shared.lock();
+            if !shared.session.is_open() {
+                return Poll::Ready(false);
             }
-            return Poll::Pending;
-        };
-        let result = loop {
-            let result = match shared.outbox.take_only() {
-                Some(only) => write_one(&mut shared, &mut writer, cx.as_deref_mut(), only),
-                None if shared.outbox.is_drained() => break Poll::Ready(Ok(())),
-                None => write_several(&mut shared, &mut writer, cx.as_deref_mut()),
-            };
-            match result {
-                Poll::Ready(Ok(())) => {}
-                result => break result,
-            }
-        };
-        if shared.gone {
-            drop(shared);
-            writer.forget();
-            return result;
-        }
-        shared.writer = Some(writer);
-        shared.blocked = cx.is_some() && result.is_pending();
-        let awaited = std::mem::take(&mut shared.awaited);
-        if let Some(cx) = cx {
-            register(&mut shared.reader, cx);
-        } else if awaited || !matches!(result, Poll::Ready(Ok(()))) {
-            // Only the task can wait for the stream, or end it.
-            let reader = shared.reader.take();
-            drop(shared);
-            if let Some(reader) = reader {
-                reader.wake();
-            }
-        }
-        result
+            if shared.outlet.poll_ready(cx, &self.sessions.bounds) { Poll::Ready(true) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// What waits for the client now; after the end of the session, what waited then.
+    pub fn outstanding(&self) -> Outstanding {
+        let shared = self.shared.lock();
+        Outstanding { packets: shared.outlet.outbox.packets(), bytes: shared.outlet.outbox.cost() }
+    }
+
+    /// Writes what waits to the WebSocket, as its task. Ready: everything has left. Pending: the task is woken to go on.
+    pub(crate) fn flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        drain(self, By::Task(cx), &self.sessions.bounds)
     }
 
     /// Writes what waits, on this thread. What goes wrong is the task's business, which is woken for it.
     pub(crate) fn write_now(&self) {
-        let _ = self.flush(None);
+        if drain(self, By::Other, &self.sessions.bounds).is_pending() && self.sessions.budget.is_over() {
+            self.sessions.relieve();
+        }
     }
 
     /// The task is to write what waits.
     pub(crate) fn leave_to_task(&self) {
-        let reader = {
-            let mut shared = self.shared.lock();
-            shared.scheduled = false;
-            shared.reader.take()
-        };
-        if let Some(reader) = reader {
-            reader.wake();
+        let task = self.shared.lock().outlet.task.take();
+        if let Some(task) = task {
+            task.wake();
         }
+    }
+
+    /// An answer to a poll has been written, or never will be.
+    pub(crate) fn answered(&self, packets: usize, cost: usize) {
+        let ready = {
+            let mut shared = self.shared.lock();
+            shared.outlet.outbox.written(packets, cost, std::iter::empty());
+            shared.outlet.took(&Wrote { packets: 0, cost, bytes: cost });
+            shared.outlet.now_ready(&self.sessions.bounds)
+        };
+        ready.into_iter().for_each(Waker::wake);
+    }
+
+    /// Looks whether the transport keeps the pace, and closes the session if it does not. Otherwise tells when to look again.
+    pub(crate) fn keep_pace(&self, now: Instant) -> Option<Instant> {
+        let Sessions { bounds, budget, config, .. } = &*self.sessions;
+        let mut shared = self.shared.lock();
+        if !shared.session.is_open() {
+            return None;
+        }
+        match shared.outlet.look(now, budget.grace(config.ping_timeout), bounds) {
+            Pacing::Fine => None,
+            Pacing::Until(at) => Some(at),
+            Pacing::Cut => {
+                shared.session.close(CloseReason::SlowConsumer);
+                drop(shared);
+                self.cut("it did not take an eighth of what waits in the time that it had");
+                None
+            }
+        }
+    }
+
+    /// Ends the session of a slow consumer.
+    pub(crate) fn cut_as_slow(&self, why: &'static str) {
+        {
+            let mut shared = self.shared.lock();
+            if !shared.session.is_open() {
+                return;
+            }
+            shared.session.close(CloseReason::SlowConsumer);
+        }
+        self.cut(why);
+    }
+
+    /// The client is a slow consumer: its session is closed already.
+    fn cut(&self, why: &'static str) {
+        let (waiting, woken, outstanding) = {
+            let mut shared = self.shared.lock();
+            let outbox = &mut shared.outlet.outbox;
+            let outstanding = Outstanding { packets: outbox.packets(), bytes: outbox.cost() };
+            (outbox.clear(), shared.take_wakers(), outstanding)
+        };
+        // Packets are freed outside the lock.
+        drop(waiting);
+        metrics::counter!("roomcast_slow_consumers_total").increment(1);
+        let peer = self.handshake.address();
+        tracing::info!(
+            ?peer,
+            packets = outstanding.packets,
+            bytes = outstanding.bytes,
+            why,
+            "a client does not read: it is disconnected"
+        );
+        woken.wake();
     }
 
     /// Ends the session: what is queued still leaves, the client then sees the end.
@@ -302,9 +335,9 @@ impl Connection {
     pub(crate) fn close_for(&self, reason: CloseReason) {
         let woken = {
             let mut shared = self.shared.lock();
-            let drained = shared.outbox.is_empty();
+            let drained = shared.outlet.outbox.is_empty();
             shared.session.finish(reason, drained, Instant::now(), self.sessions.config.close_timeout);
-            shared.everybody()
+            shared.take_wakers()
         };
         woken.wake();
     }
@@ -334,7 +367,7 @@ impl Connection {
         let woken = {
             let mut shared = self.shared.lock();
             shared.session.fail_polling(reason);
-            shared.everybody()
+            shared.take_wakers()
         };
         woken.wake();
         self.settle();
@@ -363,11 +396,12 @@ impl Connection {
                 Tick::Nothing => Woken::default(),
                 Tick::Ping => {
                     // The ping itself may not find the outbox full: a reader that is slow but reads is alive.
-                    shared.outbox.shrink();
-                    let _ = shared.outbox.push(&self.sessions.ping, usize::MAX, usize::MAX);
-                    Woken([shared.reader.take(), None, None])
+                    let outlet = &mut shared.outlet;
+                    outlet.outbox.shrink();
+                    let _ = outlet.outbox.push(&self.sessions.ping, usize::MAX);
+                    Woken { tasks: [outlet.task.take(), None, None], ready: Vec::new() }
                 }
-                Tick::Closed => shared.everybody(),
+                Tick::Closed => shared.take_wakers(),
             };
             (tick, woken)
         };
@@ -376,43 +410,10 @@ impl Connection {
     }
 }
 
-/// Writes the only packet that waits, as nearly always one does: no list is made of it.
-fn write_one(
-    shared: &mut MutexGuard<'_, Shared>,
-    writer: &mut Writer,
-    cx: Option<&mut Context<'_>>,
-    packet: Arc<Packet>,
-) -> Poll<io::Result<()>> {
-    let (base64, bytes) = (shared.base64, packet.size());
-    let (result, left) = MutexGuard::unlocked(shared, || match writer.write_one(cx, &packet, base64) {
-        Poll::Ready(Ok(true)) => {
-            drop(packet);
-            (Poll::Ready(Ok(())), None)
-        }
-        result => (result.map_ok(|_| ()), Some(packet)),
-    });
-    match left {
-        None => shared.outbox.written(1, bytes),
-        left => shared.outbox.put_back(left.into_iter()),
+impl Locked<Writer> for Connection {
+    fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Writer>) -> R) -> R {
+        use_it(&mut self.shared.lock().outlet)
     }
-    result
-}
-
-/// One write of all that waits, up to [`PACKETS_PER_WRITE`].
-fn write_several(
-    shared: &mut MutexGuard<'_, Shared>,
-    writer: &mut Writer,
-    cx: Option<&mut Context<'_>>,
-) -> Poll<io::Result<()>> {
-    let mut batch = Batch::take();
-    shared.outbox.take(&mut batch.0, PACKETS_PER_WRITE);
-    let base64 = shared.base64;
-    let result = MutexGuard::unlocked(shared, || writer.write(cx, &mut batch.0, base64));
-    if let Poll::Ready(Ok(wrote)) = &result {
-        shared.outbox.written(wrote.packets, wrote.bytes);
-    }
-    shared.outbox.put_back(batch.0.drain(..));
-    result.map_ok(|_| ())
 }
 
 /// Wakes the writer of a WebSocket without its task: the packets that wait are written by who has put them there.
@@ -431,9 +432,12 @@ impl Wake for Crowded {
     }
 }
 
-fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {
-    if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-        *slot = Some(cx.waker().clone());
+/// A connection whose outbox was full.
+struct Overflowed(Arc<Connection>);
+
+impl Wake for Overflowed {
+    fn wake(self: Arc<Self>) {
+        self.0.cut("more would wait than the hard bound");
     }
 }
 
@@ -446,7 +450,7 @@ impl Drop for PanicGuard<'_> {
             let woken = {
                 let mut shared = self.0.shared.lock();
                 shared.session.fail(CloseReason::TransportError);
-                shared.everybody()
+                shared.take_wakers()
             };
             woken.wake();
             self.0.settle();

@@ -1,10 +1,12 @@
 //! [`Engine`]: an Engine.IO server without its transport: options, sessions and the handler above.
 
+use crate::budget::Budget;
 use crate::client::{Client, Handler};
 use crate::config::EngineConfig;
 use crate::connection::{Connection, PanicGuard};
 use crate::error::RequestError;
 use crate::handshake::Handshake;
+use crate::outlet::Bounds;
 use crate::session::{CloseReason, Session, Timing, Transport};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -27,6 +29,8 @@ pub struct Engine {
 pub(crate) struct Sessions {
     pub(crate) config: EngineConfig,
     pub(crate) timing: Timing,
+    pub(crate) bounds: Bounds,
+    pub(crate) budget: Budget,
     /// The one ping packet.
     pub(crate) ping: Arc<Packet>,
     pub(crate) probe_pong: Arc<Packet>,
@@ -51,7 +55,9 @@ impl Engine {
             unreachable!("a packet of six bytes fits")
         };
         let timing = config.timing();
-        let sessions = Sessions { config, timing, ping, probe_pong, table: Mutex::default() };
+        let budget = Budget::new(config.outbox.budget);
+        let bounds = config.outbox.bounds(budget.meter());
+        let sessions = Sessions { config, timing, bounds, budget, ping, probe_pong, table: Mutex::default() };
         Self { sessions: Arc::new(sessions), handler: Arc::new(handler) }
     }
 
@@ -116,7 +122,7 @@ impl Engine {
             max_payload: config.max_payload,
         };
         let packet = Packet::engine(EngineKind::Open, &open.to_string()).map_err(|_| RequestError::IdGeneration)?;
-        let _ = connection.send(&Arc::new(packet));
+        connection.send(&Arc::new(packet)).wake();
         {
             let mut table = table.lock();
             if table.closed || table.by_sid.len() >= config.max_sessions {
@@ -157,6 +163,14 @@ impl Table {
 }
 
 impl Sessions {
+    /// The connections for which more than `least` waits, with what it costs, and the number of all sessions.
+    pub(crate) fn with_outboxes_over(&self, least: usize) -> (Vec<(usize, Arc<Connection>)>, usize) {
+        let connections: Vec<Arc<Connection>> = self.table.lock().by_sid.iter().cloned().collect();
+        let sessions = connections.len();
+        let costs = connections.into_iter().map(|connection| (connection.outstanding().bytes, connection));
+        (costs.filter(|(cost, _)| *cost > least).collect(), sessions)
+    }
+
     pub(crate) fn remove(&self, sid: &Sid) {
         let removed = {
             let mut table = self.table.lock();

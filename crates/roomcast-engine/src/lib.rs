@@ -33,6 +33,7 @@
 //! ```
 
 mod body;
+mod budget;
 mod client;
 mod config;
 mod connection;
@@ -40,8 +41,12 @@ mod cors;
 mod engine;
 mod error;
 mod handshake;
+mod lane;
 pub mod limits;
+mod memory;
 mod outbox;
+mod outlet;
+mod pace;
 mod polling;
 mod serve;
 mod service;
@@ -52,8 +57,8 @@ mod writer;
 
 pub use body::Body;
 pub use client::{Client, Handler};
-pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers};
-pub use connection::{Connection, Sent};
+pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, OutboxLimits};
+pub use connection::{Connection, Delivery, Outstanding, Sent};
 pub use cors::{Cors, CorsError};
 pub use engine::Engine;
 pub use error::RequestError;
@@ -61,3 +66,4 @@ pub use handshake::{Handshake, PeerAddr};
 pub use serve::{ServeOptions, bind, serve};
 pub use service::{EndWithoutAnswer, EngineService, NotFound};
 pub use session::{CloseReason, Transport};
+pub use turn::Turn;

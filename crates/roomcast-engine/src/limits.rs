@@ -16,29 +16,54 @@ pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// that has ended is given up within the same time.
 pub const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Default most bytes that wait for one client. An empty outbox takes any packet, so a large one can always be sent.
-pub const OUTBOX_BYTES: usize = 1024 * 1024;
+/// What a packet costs in an outbox beside its bytes: about its place in the queue and its share of the bookkeeping.
+pub const PACKET_COST: usize = 128;
 
-/// Default most packets that wait for one client.
-pub const OUTBOX_PACKETS: usize = 1_024;
+/// Default cost of what may wait for one client before its transport must keep a pace: the soft bound. Some seconds of a
+/// video thumbnail a frame, or 7,000 chat messages.
+pub const OUTBOX_SOFT: usize = 1024 * 1024;
+
+/// Default cost of what may wait for one client behind the packet that is being written: the hard bound. An empty outbox
+/// takes any packet, so a large one can always be sent.
+pub const OUTBOX_HARD: usize = 16 * OUTBOX_SOFT;
+
+/// Over the soft bound, the share of what waits that the transport must take in each grace: an eighth.
+pub const PACE_SHARE: usize = 8;
+
+/// The grace while the outboxes of all clients hold more than half of their budget. Otherwise it is the ping timeout.
+pub const TIGHT_GRACE: Duration = Duration::from_secs(5);
+
+/// Default share of the machine's memory, or its control group's, that all outboxes together may hold: a quarter.
+pub const BUDGET_SHARE: usize = 4;
+
+/// Least budget for all outboxes together.
+pub const BUDGET_LEAST: usize = 64 * 1024 * 1024;
+
+/// Least soft bound when the budget is used up and nobody is over the usual one.
+pub const OUTBOX_LEAST: usize = 64 * 1024;
+
+/// Bytes that the kernel may hold for a WebSocket and has not sent yet, on Linux (`TCP_NOTSENT_LOWAT`). What is under way to the
+/// client comes on top.
+pub const UNSENT: u32 = 128 * 1024;
 
 /// Packets that leave in one vectored write: Linux takes up to 1 024 slices, and beyond some dozens nothing is gained.
 pub const PACKETS_PER_WRITE: usize = 64;
 
-/// Largest packet that is written by who sends it, when the client's outbox is empty; larger ones are left to the connection's
-/// task, as copying them to many clients would keep one thread busy for long.
-pub const DIRECT_BYTES: usize = 16 * 1024;
+/// Writes to one client in a row, while others go on to put packets into its outbox. Then its own task goes on.
+pub const WRITES_PER_DRAIN: usize = 16;
 
-/// Most connections that are written to at the end of a turn. What more there are is left to their own tasks, so that a thread
-/// is not kept from its other work for more than about 0.1 s.
-pub const DIRECT_PER_TURN: usize = 16_384;
+/// Time for which a turn writes to clients before the other tasks of its thread run; then it goes on with the rest.
+pub const TURN_TIME: Duration = Duration::from_millis(5);
 
-/// Packets that wait for a client until the end of a turn. More are written before it: what one turn makes must not overflow
-/// the outbox of a client that would read it.
-pub const CROWDED_PACKETS: usize = OUTBOX_PACKETS / 4;
+/// Writes between two looks at the clock in a turn.
+pub const WRITES_PER_LOOK: usize = 16;
 
-/// As [`CROWDED_PACKETS`], in bytes.
-pub const CROWDED_BYTES: usize = OUTBOX_BYTES / 4;
+/// Connections for which a thread keeps the storage of a turn: one that once served 100,000 should not hold 0.8 MB for ever.
+pub const KEPT_CONNECTIONS: usize = 16_384;
+
+/// Cost of what may wait for a client until the end of a turn, a quarter of the soft bound if that is less. More is written
+/// before it: what one turn makes must not overflow the outbox of a client that would read it.
+pub const CROWDED: usize = OUTBOX_SOFT / 4;
 
 /// Bytes that one read may take: the buffer is the thread's, so its size costs nothing per connection.
 pub const READ_BUFFER: usize = 64 * 1024;

@@ -1,20 +1,24 @@
-//! [`Outbox`]: the packets that wait for one client, bounded by bytes and count.
+//! [`Outbox`]: the packets that wait for one client, bounded by the memory that they hold.
 
-use crate::limits::{CROWDED_BYTES, CROWDED_PACKETS};
-use roomcast_protocol::Packet;
+use crate::limits::PACKET_COST;
+use roomcast_protocol::{Meter, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// A small queue. The first packet sits in it, so that a quiet connection owns no heap for it; a longer queue's storage is
 /// given back at a heartbeat. Packets that are being written still count.
+///
+/// A packet costs its bytes and [`PACKET_COST`].
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     first: Option<Arc<Packet>>,
     rest: Option<Box<Rest>>,
     /// Packets that wait or are being written.
     packets: usize,
-    /// Their bytes.
-    bytes: usize,
+    /// Their cost.
+    cost: usize,
+    /// Of that, the cost of the one in front, which is being written or will be next.
+    front: usize,
 }
 
 /// All but the first packet.
@@ -24,15 +28,22 @@ type Rest = VecDeque<Arc<Packet>>;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
+/// What a packet costs in an outbox.
+pub(crate) fn cost(packet: &Packet) -> usize {
+    packet.size().saturating_add(PACKET_COST)
+}
+
 impl Outbox {
-    /// Adds a packet. Empty, it takes any.
-    pub(crate) fn push(&mut self, packet: &Arc<Packet>, max_packets: usize, max_bytes: usize) -> Result<(), Full> {
-        let bytes = self.bytes.saturating_add(packet.size());
-        if self.packets > 0 && (self.packets >= max_packets || bytes > max_bytes) {
+    /// Adds a packet, unless more than `hard` would wait behind the one in front. Empty, it takes any.
+    pub(crate) fn push(&mut self, packet: &Arc<Packet>, hard: usize) -> Result<(), Full> {
+        let cost = cost(packet);
+        if self.packets == 0 {
+            self.front = cost;
+        } else if (self.cost - self.front).saturating_add(cost) > hard {
             return Err(Full);
         }
         self.packets += 1;
-        self.bytes = bytes;
+        self.cost = self.cost.saturating_add(cost);
         if self.is_drained() {
             self.first = Some(packet.clone());
         } else {
@@ -46,9 +57,14 @@ impl Outbox {
         self.packets == 0
     }
 
-    /// Whether so much waits that it should not wait for more.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.packets >= CROWDED_PACKETS || self.bytes >= CROWDED_BYTES
+    /// Packets that wait or are being written.
+    pub(crate) fn packets(&self) -> usize {
+        self.packets
+    }
+
+    /// What they cost.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
     }
 
     /// Whether nothing waits to be taken.
@@ -56,12 +72,12 @@ impl Outbox {
         self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
-    /// Takes the packet that waits, if it is the only one. It counts as with [`Outbox::take`].
+    /// Takes the packet that waits, if it is the only one and in its usual place. It counts as with [`Outbox::take`].
     pub(crate) fn take_only(&mut self) -> Option<Arc<Packet>> {
         if self.rest.as_ref().is_none_or(|rest| rest.is_empty()) { self.first.take() } else { None }
     }
 
-    /// Moves up to `most` packets into `batch`. They count until [`Outbox::written`] or [`Outbox::put_back`].
+    /// Moves up to `most` packets into `batch`. They count until [`Outbox::written`].
     pub(crate) fn take(&mut self, batch: &mut Vec<Arc<Packet>>, most: usize) {
         batch.extend(self.first.take());
         if let Some(rest) = &mut self.rest {
@@ -70,22 +86,25 @@ impl Outbox {
         }
     }
 
-    /// Packets that were taken have left.
-    pub(crate) fn written(&mut self, packets: usize, bytes: usize) {
+    /// Of packets that were taken, some have left; `left` could not, and come first again.
+    pub(crate) fn written(
+        &mut self,
+        packets: usize,
+        cost: usize,
+        mut left: impl DoubleEndedIterator<Item = Arc<Packet>>,
+    ) {
         self.packets = self.packets.saturating_sub(packets);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-
-    /// Packets that were taken could not leave: they come first again.
-    pub(crate) fn put_back(&mut self, mut batch: impl DoubleEndedIterator<Item = Arc<Packet>>) {
+        self.cost = self.cost.saturating_sub(cost);
         // Most writes take all: then nothing is moved, and no storage is needed for what came meanwhile.
-        let Some(first) = batch.next() else { return };
-        if let Some(waiting) = self.first.replace(first) {
-            self.rest.get_or_insert_default().push_front(waiting);
+        if let Some(first) = left.next() {
+            if let Some(waiting) = self.first.replace(first) {
+                self.rest.get_or_insert_default().push_front(waiting);
+            }
+            for packet in left.rev() {
+                self.rest.get_or_insert_default().push_front(packet);
+            }
         }
-        for packet in batch.rev() {
-            self.rest.get_or_insert_default().push_front(packet);
-        }
+        self.front = if self.packets == 0 { 0 } else { self.waiting().next().map_or(0, |packet| self::cost(packet)) };
     }
 
     /// Puts what waits in `first` before everything here.
@@ -93,88 +112,148 @@ impl Outbox {
         let mut batch = Vec::with_capacity(first.packets);
         first.take(&mut batch, usize::MAX);
         self.packets += first.packets;
-        self.bytes = self.bytes.saturating_add(first.bytes);
-        self.put_back(batch.into_iter());
+        self.cost = self.cost.saturating_add(first.cost);
+        self.written(0, 0, batch.into_iter());
+    }
+
+    /// Charges all that waits to a meter: it did not leave at once.
+    pub(crate) fn charge(&self, meter: &Arc<Meter>) {
+        for packet in self.waiting() {
+            packet.charge(meter, self::cost(packet));
+        }
+    }
+
+    /// Takes everything out, to be dropped outside the lock. The counts stay, so that they can be told afterwards.
+    pub(crate) fn clear(&mut self) -> impl Sized + use<> {
+        (self.first.take(), self.rest.take())
     }
 
     /// Gives back the storage of a queue that is empty now.
     pub(crate) fn shrink(&mut self) {
         self.rest.take_if(|rest| rest.is_empty());
     }
+
+    /// The packets that wait to be taken, in order.
+    fn waiting(&self) -> impl Iterator<Item = &Arc<Packet>> {
+        self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
-    fn packet(bytes: usize) -> Arc<Packet> {
-        // A binary frame of up to 125 bytes has a header of two.
-        Arc::new(Packet::binary(&vec![0; bytes - 2]).unwrap())
+    /// A packet that costs this.
+    fn packet(cost: usize) -> Arc<Packet> {
+        Arc::new(Packet::control(vec![0; cost - PACKET_COST]))
     }
 
     #[test]
-    fn bytes_at_the_limit_and_one_past_it() {
+    fn the_hard_bound_and_one_past_it() {
         let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(&packet(60), 10, 100), Ok(()));
-        assert_eq!(outbox.push(&packet(41), 10, 100), Err(Full));
-        assert_eq!(outbox.push(&packet(40), 10, 100), Ok(()));
-        assert_eq!(outbox.push(&packet(2), 10, 100), Err(Full));
+        assert_eq!(outbox.push(&packet(5_000), 1_000), Ok(()), "empty it takes any packet");
+        assert_eq!(outbox.push(&packet(1_001), 1_000), Err(Full));
+        assert_eq!(
+            outbox.push(&packet(1_000), 1_000),
+            Ok(()),
+            "behind the one in front there is room for all of the bound"
+        );
+        assert_eq!(outbox.push(&packet(PACKET_COST), 1_000), Err(Full));
+        assert_eq!((outbox.packets(), outbox.cost()), (2, 6_000));
     }
 
     #[test]
-    fn packets_at_the_limit_and_one_past_it() {
+    fn what_is_cleared_is_still_told() {
         let mut outbox = Outbox::default();
-        for _ in 0..3 {
-            assert_eq!(outbox.push(&packet(2), 3, 100), Ok(()));
-        }
-        assert_eq!(outbox.push(&packet(2), 3, 100), Err(Full));
+        let held = packet(300);
+        outbox.push(&held, 1_000).unwrap();
+        outbox.push(&held, 1_000).unwrap();
+        drop(outbox.clear());
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert_eq!((outbox.packets(), outbox.cost()), (2, 600));
     }
 
-    #[test]
-    fn crowded_at_the_limit_and_one_below() {
-        let mut outbox = Outbox::default();
-        for _ in 0..CROWDED_PACKETS {
-            assert!(!outbox.is_crowded());
-            outbox.push(&packet(2), usize::MAX, usize::MAX).unwrap();
-        }
-        assert!(outbox.is_crowded());
-        let crowded = |bytes: usize| {
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(usize),
+        TakeOnly,
+        Take(usize),
+        /// So many of those that were taken have left.
+        Written(usize),
+        Prepend(Vec<usize>),
+        Shrink,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let size = PACKET_COST..400_usize;
+        prop_oneof![
+            4 => size.clone().prop_map(Step::Push),
+            1 => Just(Step::TakeOnly),
+            2 => (1..5_usize).prop_map(Step::Take),
+            2 => (0..5_usize).prop_map(Step::Written),
+            1 => vec(size, 0..3).prop_map(Step::Prepend),
+            1 => Just(Step::Shrink),
+        ]
+    }
+
+    proptest! {
+        /// Against two plain lists: what waits, and what was taken to be written.
+        #[test]
+        fn random_walks_agree_with_lists(steps in vec(step(), 0..60)) {
+            const HARD: usize = 1_500;
             let mut outbox = Outbox::default();
-            outbox.push(&Arc::new(Packet::control(vec![0; bytes])), usize::MAX, usize::MAX).unwrap();
-            (outbox.bytes, outbox.is_crowded())
-        };
-        assert_eq!(crowded(CROWDED_BYTES - 1), (CROWDED_BYTES - 1, false));
-        assert_eq!(crowded(CROWDED_BYTES), (CROWDED_BYTES, true));
-    }
-
-    #[test]
-    fn empty_it_takes_any_packet() {
-        let mut outbox = Outbox::default();
-        assert_eq!(outbox.push(&packet(100), 1, 10), Ok(()));
-        assert_eq!(outbox.push(&packet(2), 1, 10), Err(Full));
-    }
-
-    #[test]
-    fn what_is_being_written_counts_and_order_is_kept() {
-        let mut outbox = Outbox::default();
-        let sizes = |batch: &[Arc<Packet>]| batch.iter().map(|packet| packet.size()).collect::<Vec<_>>();
-        for size in 2..7 {
-            outbox.push(&packet(size), 5, 100).unwrap();
+            let (mut waiting, mut taken) = (Vec::<Arc<Packet>>::new(), Vec::<Arc<Packet>>::new());
+            for step in steps {
+                match step {
+                    Step::Push(size) => {
+                        let packet = packet(size);
+                        let behind: usize = taken.iter().chain(&waiting).skip(1).map(|packet| cost(packet)).sum();
+                        let fits = taken.len() + waiting.len() == 0 || behind + size <= HARD;
+                        prop_assert_eq!(outbox.push(&packet, HARD).is_ok(), fits);
+                        if fits {
+                            waiting.push(packet);
+                        }
+                    }
+                    // One writer: it takes again only when what it took is written or put back.
+                    Step::TakeOnly if taken.is_empty() => {
+                        let only = outbox.take_only();
+                        prop_assert!(only.is_none() || waiting.len() == 1);
+                        if let Some(only) = only {
+                            prop_assert!(Arc::ptr_eq(&only, &waiting.remove(0)));
+                            taken.push(only);
+                        }
+                    }
+                    Step::Take(most) if taken.is_empty() => {
+                        outbox.take(&mut taken, most);
+                        let expected: Vec<_> = waiting.drain(..most.min(waiting.len())).collect();
+                        prop_assert_eq!(taken.len(), expected.len());
+                        prop_assert!(taken.iter().zip(&expected).all(|(left, right)| Arc::ptr_eq(left, right)));
+                    }
+                    Step::Written(count) => {
+                        let gone: Vec<_> = taken.drain(..count.min(taken.len())).collect();
+                        outbox.written(gone.len(), gone.iter().map(|packet| cost(packet)).sum(), taken.iter().cloned());
+                        waiting.splice(0..0, taken.drain(..));
+                    }
+                    Step::Prepend(sizes) if taken.is_empty() => {
+                        let mut first = Outbox::default();
+                        let packets: Vec<_> = sizes.into_iter().map(packet).collect();
+                        for packet in &packets {
+                            first.push(packet, usize::MAX).unwrap();
+                        }
+                        outbox.prepend(first);
+                        waiting.splice(0..0, packets);
+                    }
+                    Step::Shrink => outbox.shrink(),
+                    _ => {}
+                }
+                prop_assert_eq!(outbox.packets(), taken.len() + waiting.len());
+                prop_assert_eq!(outbox.cost(), taken.iter().chain(&waiting).map(|packet| cost(packet)).sum::<usize>());
+                prop_assert_eq!(outbox.front, taken.iter().chain(&waiting).next().map_or(0, |packet| cost(packet)));
+                prop_assert_eq!(outbox.is_drained(), waiting.is_empty());
+                prop_assert_eq!(outbox.is_empty(), taken.is_empty() && waiting.is_empty());
+            }
         }
-        let mut batch = Vec::new();
-        outbox.take(&mut batch, 3);
-        assert_eq!(sizes(&batch), [2, 3, 4]);
-        assert_eq!(outbox.push(&packet(9), 5, 100), Err(Full));
-        outbox.written(1, 2);
-        outbox.push(&packet(9), 5, 100).unwrap();
-        outbox.put_back(batch.drain(1..));
-        batch.clear();
-        outbox.take(&mut batch, 64);
-        assert_eq!(sizes(&batch), [3, 4, 5, 6, 9]);
-        assert!(outbox.is_drained() && !outbox.is_empty());
-        outbox.written(5, 27);
-        assert!(outbox.is_empty());
-        outbox.shrink();
-        assert!(outbox.rest.is_none());
     }
 }

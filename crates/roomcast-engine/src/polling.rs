@@ -2,13 +2,14 @@
 
 use crate::body::Body;
 use crate::connection::{Connection, PanicGuard};
-use crate::limits::PACKETS_PER_WRITE;
+use crate::outbox::cost;
 use crate::session::{CloseReason, PollReply, Step, Transport};
+use crate::turn::Turn;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
-use roomcast_protocol::{EngineData, Packet, Payload};
+use roomcast_protocol::{Charge, EngineData, Packet, Payload};
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -52,34 +53,56 @@ impl Drop for Held<'_> {
     }
 }
 
-fn take_payload(connection: &Connection, cx: &mut Context<'_>) -> Poll<Bytes> {
+fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Bytes> {
     let mut batch: Vec<Arc<Packet>> = Vec::new();
     {
         let mut shared = connection.shared();
-        let drained = shared.outbox.is_drained();
+        let drained = shared.outlet.outbox.is_drained();
         match shared.session.poll_reply(drained) {
             Some(reply) => {
                 if reply != PollReply::Noop {
-                    shared.reader = None;
+                    shared.outlet.task = None;
                 }
                 return Poll::Ready(Bytes::from_static(reply.as_str().as_bytes()));
             }
             None if drained => {
-                shared.reader = Some(cx.waker().clone());
+                shared.outlet.task = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             None => {}
         }
-        shared.outbox.take(&mut batch, usize::MAX);
-        let bytes = batch.iter().map(|packet| packet.size()).sum();
-        shared.outbox.written(batch.len(), bytes);
+        shared.outlet.outbox.take(&mut batch, usize::MAX);
     }
     let size = batch.iter().map(|packet| packet.size()).sum::<usize>();
-    let mut payload = Vec::with_capacity(size + batch.len().min(PACKETS_PER_WRITE));
+    let mut payload = Vec::with_capacity(size + batch.len());
     for packet in &batch {
         packet.push_polling(&mut payload);
     }
-    Poll::Ready(Bytes::from(payload))
+    let cost = batch.iter().map(|packet| cost(packet)).sum();
+    let charge = connection.sessions().budget.meter().charge(payload.len());
+    let answer = Answer { payload, packets: batch.len(), cost, connection: connection.clone(), _charge: charge };
+    Poll::Ready(Bytes::from_owner(answer))
+}
+
+/// The packets of an answer count as waiting until the server has written it, and with it drops this.
+struct Answer {
+    payload: Vec<u8>,
+    packets: usize,
+    cost: usize,
+    connection: Arc<Connection>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.connection.answered(self.packets, self.cost);
+    }
 }
 
 /// Takes a POST's packets.
@@ -120,8 +143,10 @@ where
         connection.fail(CloseReason::ParseError, "the body of a POST is not UTF-8");
         return Ok(empty(StatusCode::BAD_REQUEST));
     };
+    let turn = Turn::begin();
     feed(connection, text);
     connection.settle();
+    drop(turn);
     connection.shared().session.hold_post();
     // The POST is under way until the client can take more: another one before that would get around its flow control.
     poll_fn(|cx| {
@@ -230,7 +255,7 @@ fn feed(connection: &Arc<Connection>, text: &str) {
             let step = {
                 let mut shared = connection.shared();
                 let step = shared.session.receive(packet.kind, now, timing);
-                let woken = if step == Step::Closed { Some(shared.everybody()) } else { None };
+                let woken = if step == Step::Closed { Some(shared.take_wakers()) } else { None };
                 drop(shared);
                 if let Some(woken) = woken {
                     woken.wake();
@@ -274,7 +299,7 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
             let now = Instant::now();
             {
                 let mut shared = connection.shared();
-                if shared.session.is_post_held() && shared.outbox.is_drained() {
+                if shared.session.is_post_held() && shared.outlet.outbox.is_drained() {
                     // The client has taken the ping, and its pong can only come by the next POST.
                     shared.session.excuse(now, &connection.sessions().timing);
                 }
@@ -284,7 +309,10 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
             }
             let client_deadline = tick_client(&connection, now);
             let session_deadline = connection.shared().session.deadline();
-            let Some(deadline) = session_deadline.into_iter().chain(client_deadline).min() else { continue };
+            let pace = connection.keep_pace(now);
+            let Some(deadline) = session_deadline.into_iter().chain(client_deadline).chain(pace).min() else {
+                continue;
+            };
             sleep.as_mut().reset(deadline);
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

@@ -16,8 +16,9 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Either;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
 use roomcast_protocol::frame::close_frame;
 use roomcast_protocol::websocket::{accept_key, first_subprotocol, is_valid_key};
 use std::borrow::Cow;
@@ -366,14 +367,29 @@ fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
 }
 
 /// The stream is a WebSocket now. The raw stream is taken out of hyper where that is possible, so that nothing of HTTP stays.
-fn start(engine: &Engine, request: &Parts, upgraded: hyper::upgrade::Upgraded, fate: Fate) {
+fn start(engine: &Engine, request: &Parts, upgraded: Upgraded, fate: Fate) {
     match upgraded.downcast::<TokioIo<ServerStream>>() {
         Ok(parts) => attend(engine, request, parts.io.into_inner(), parts.read_buf, fate),
-        Err(upgraded) => match upgraded.downcast::<TokioIo<TcpStream>>() {
-            Ok(parts) => attend(engine, request, parts.io.into_inner(), parts.read_buf, fate),
+        Err(upgraded) => match tcp_stream(upgraded) {
+            Ok((stream, received)) => {
+                // Small frames must not wait for the acknowledgement of earlier ones; `axum::serve` leaves that to us.
+                let _ = stream.set_nodelay(true);
+                attend(engine, request, stream, received, fate);
+            }
             Err(upgraded) => attend(engine, request, TokioIo::new(upgraded), Bytes::new(), fate),
         },
     }
+}
+
+/// A TCP stream under hyper's own builder, or one layer deeper under hyper-util's, which `axum::serve` uses. With it comes
+/// what was read already.
+fn tcp_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => upgraded,
+    };
+    let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded)?;
+    Ok((parts.io.into_inner(), parts.read_buf))
 }
 
 fn attend<S: Stream>(engine: &Engine, request: &Parts, stream: S, received: Bytes, fate: Fate) {

@@ -1,16 +1,30 @@
-//! [`Turn`]: while a thread handles what one client sent, the packets that this makes for others are gathered, and each of
-//! them is written to once, at the end.
+//! [`Turn`]: while a thread handles what one client sent, or polls a handler, the packets that this makes for clients are
+//! gathered, and each client is written to once, at the end.
 
 use crate::connection::Connection;
-use crate::limits::DIRECT_PER_TURN;
-use std::cell::RefCell;
+use crate::lane::TurnId;
+use crate::limits::{KEPT_CONNECTIONS, TURN_TIME, WRITES_PER_LOOK};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// How far ahead a connection is fetched from memory while others are written to.
 const AHEAD: usize = 2;
 
+/// Turns of one thread before it needs a new number: the lower half of a [`TurnId`].
+const TURNS: u64 = 1 << 32;
+
+static THREADS: AtomicU64 = AtomicU64::new(1);
+
 thread_local! {
     static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered { open: false, connections: Vec::new() }) };
+    /// The turn that is open, or would be; 0 before the first.
+    static TURN: Cell<u64> = const { Cell::new(0) };
 }
 
 struct Gathered {
@@ -18,57 +32,157 @@ struct Gathered {
     connections: Vec<Arc<Connection>>,
 }
 
-/// A turn of this thread; it ends when this is dropped.
-pub(crate) struct Turn {
+/// The turn of this thread: the one that is open, or the next one.
+pub(crate) fn current() -> TurnId {
+    // A thread that is ending has no storage any more; nobody shares its turn, and nobody relies on it.
+    TurnId(TURN.try_with(Cell::get).ok().filter(|turn| *turn != 0).unwrap_or_else(|| next(0)))
+}
+
+/// Ends the numbered turn: what was scheduled for it and is not written yet, nobody counts on any more.
+fn next(turn: u64) -> u64 {
+    let next = turn + 1;
+    let next = if next % TURNS <= 1 { THREADS.fetch_add(1, Ordering::Relaxed) * TURNS + 1 } else { next };
+    let _ = TURN.try_with(|turn| turn.set(next));
+    next
+}
+
+/// Gathers what the code that runs while it is held sends, and writes it when it is dropped. For code of handlers that runs
+/// outside the reading of messages: there the engine does it.
+///
+/// It writes for 5 ms at most ([`TURN_TIME`](crate::limits::TURN_TIME)) and leaves the rest to a task, so that no thread is
+/// held up by other people's writes. Turns do not cross an `.await`: hold one for a poll.
+#[derive(Debug)]
+#[must_use = "what is sent is gathered while it is held"]
+pub struct Turn {
     /// A turn within a turn ends with the outer one.
     outer: bool,
-    /// Most connections that are written to.
-    most: usize,
+    time: Duration,
+    /// It is this thread's.
+    _here: PhantomData<*const ()>,
 }
 
 impl Turn {
-    pub(crate) fn begin() -> Self {
-        let outer = GATHERED.with_borrow_mut(|gathered| std::mem::replace(&mut gathered.open, true));
-        Self { outer, most: DIRECT_PER_TURN }
+    /// Begins a turn of this thread.
+    pub fn begin() -> Self {
+        let begin = |gathered: &RefCell<Gathered>| std::mem::replace(&mut gathered.borrow_mut().open, true);
+        Self { outer: GATHERED.try_with(begin).unwrap_or(true), time: TURN_TIME, _here: PhantomData }
+    }
+
+    /// Runs `code` as a turn.
+    pub fn around(code: &mut dyn FnMut()) {
+        let _turn = Self::begin();
+        code();
+    }
+
+    /// Writes what this thread's turn has gathered so far; it stays open. For code that is about to block the thread until a
+    /// client has answered.
+    pub fn write_gathered() {
+        write_out(gathered(true), TURN_TIME);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if self.outer {
+        if !self.outer {
+            write_out(gathered(false), self.time);
+        }
+    }
+}
+
+/// Takes what was gathered; its turn is over.
+fn gathered(open: bool) -> Vec<Arc<Connection>> {
+    let taken = GATHERED.try_with(|gathered| {
+        let mut gathered = gathered.borrow_mut();
+        gathered.open &= open;
+        std::mem::take(&mut gathered.connections)
+    });
+    let connections = taken.unwrap_or_default();
+    if !connections.is_empty() {
+        next(TURN.try_with(Cell::get).unwrap_or(0));
+    }
+    connections
+}
+
+fn write_out(connections: Vec<Arc<Connection>>, time: Duration) {
+    let mut rest = Rest { connections, at: 0 };
+    if rest.write(time) {
+        return rest.keep_storage();
+    }
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(rest)),
+        Err(_) => rest.leave_to_tasks(),
+    }
+}
+
+/// Connections that are to be written to.
+struct Rest {
+    connections: Vec<Arc<Connection>>,
+    at: usize,
+}
+
+impl Rest {
+    /// Writes for that long; `true`: to all of them.
+    fn write(&mut self, time: Duration) -> bool {
+        let mut begun = None;
+        while let Some(connection) = self.connections.get(self.at) {
+            if self.at % WRITES_PER_LOOK == WRITES_PER_LOOK - 1
+                && begun.get_or_insert_with(Instant::now).elapsed() >= time
+            {
+                return false;
+            }
+            if let Some(ahead) = self.connections.get(self.at + AHEAD) {
+                ahead.prefetch();
+            }
+            connection.write_now();
+            self.at += 1;
+        }
+        true
+    }
+
+    fn leave_to_tasks(self) {
+        for connection in self.connections.into_iter().skip(self.at) {
+            connection.leave_to_task();
+        }
+    }
+
+    fn keep_storage(self) {
+        let mut connections = self.connections;
+        connections.clear();
+        if connections.capacity() > KEPT_CONNECTIONS {
             return;
         }
-        let mut connections = GATHERED.with_borrow_mut(|gathered| {
-            gathered.open = false;
-            std::mem::take(&mut gathered.connections)
-        });
-        for (number, connection) in connections.iter().enumerate() {
-            if let Some(next) = connections.get(number + AHEAD) {
-                next.prefetch();
+        let _ = GATHERED.try_with(|gathered| {
+            let mut gathered = gathered.borrow_mut();
+            if gathered.connections.capacity() == 0 {
+                gathered.connections = connections;
             }
-            if number < self.most { connection.write_now() } else { connection.leave_to_task() }
+        });
+    }
+}
+
+/// What a turn had no time for is written as a task, a slice at a time, with this thread's other tasks between.
+impl Future for Rest {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.write(TURN_TIME) {
+            return Poll::Ready(());
         }
-        connections.clear();
-        if connections.capacity() <= self.most {
-            GATHERED.with_borrow_mut(|gathered| {
-                if gathered.connections.capacity() == 0 {
-                    gathered.connections = connections;
-                }
-            });
-        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
 /// What waits for this connection is written: at the end of this thread's turn, or now if it has none.
 pub(crate) fn write(connection: Arc<Connection>) {
-    let at_once = GATHERED.with_borrow_mut(|gathered| {
+    let mut connection = Some(connection);
+    let _ = GATHERED.try_with(|gathered| {
+        let mut gathered = gathered.borrow_mut();
         if gathered.open {
-            gathered.connections.push(connection);
-            return None;
+            gathered.connections.extend(connection.take());
         }
-        Some(connection)
     });
-    if let Some(connection) = at_once {
+    if let Some(connection) = connection {
         connection.write_now();
     }
 }
@@ -79,7 +193,6 @@ mod tests {
     use crate::client::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
-    use crate::limits::DIRECT_BYTES;
     use crate::session::Transport;
     use crate::writer::Stream as _;
     use roomcast_protocol::Packet;
@@ -119,7 +232,7 @@ mod tests {
             let (reader, writer) = stream.into_halves();
             let task = Arc::<Task>::default();
             let idle = Self { connection, task, client, _reader: reader };
-            idle.connection.shared().writer = Some(writer);
+            idle.connection.shared().outlet.lane.attach(writer);
             idle.connection.write_now();
             idle.sleep();
             idle.received();
@@ -128,7 +241,7 @@ mod tests {
 
         /// The task has nothing to do and waits.
         fn sleep(&self) {
-            self.connection.shared().reader = Some(Waker::from(self.task.clone()));
+            self.connection.shared().outlet.task = Some(Waker::from(self.task.clone()));
         }
 
         fn send(&self, bytes: usize) {
@@ -149,14 +262,12 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_packet_at_the_limit_and_one_byte_past_it() {
-        let engine = Engine::new(EngineConfig::default(), Nobody);
-        let idle = Idle::new(&engine).await;
-        idle.send(DIRECT_BYTES);
-        assert_eq!((idle.received(), idle.woken()), (DIRECT_BYTES, 0));
-        idle.send(DIRECT_BYTES + 1);
-        assert_eq!((idle.received(), idle.woken()), (0, 1));
+    async fn idle(engine: &Engine, count: usize) -> Vec<Idle> {
+        let mut idle = Vec::new();
+        for _ in 0..count {
+            idle.push(Idle::new(engine).await);
+        }
+        idle
     }
 
     #[tokio::test]
@@ -176,14 +287,84 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_at_the_limit_and_one_past_it() {
+    async fn what_another_turn_has_scheduled_is_written_by_who_comes() {
         let engine = Engine::new(EngineConfig::default(), Nobody);
-        let idle = [Idle::new(&engine).await, Idle::new(&engine).await, Idle::new(&engine).await];
+        let idle = Idle::new(&engine).await;
+        let turn = Turn::begin();
+        idle.send(10);
+        assert_eq!(idle.received(), 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| idle.send(20));
+        });
+        assert_eq!(idle.received(), 30, "the turn of this thread is still open");
+        drop(turn);
+        assert_eq!((idle.received(), idle.woken()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_was_gathered_leaves_before_a_thread_blocks() {
+        let engine = Engine::new(EngineConfig::default(), Nobody);
+        let idle = Idle::new(&engine).await;
+        let turn = Turn::begin();
+        idle.send(10);
+        Turn::write_gathered();
+        assert_eq!(idle.received(), 10);
+        idle.send(20);
+        assert_eq!(idle.received(), 0, "the turn goes on");
+        drop(turn);
+        assert_eq!((idle.received(), idle.woken()), (20, 0));
+    }
+
+    #[tokio::test]
+    async fn a_packet_whose_sender_forgets_to_wake_leaves() {
+        let engine = Engine::new(EngineConfig::default(), Nobody);
+        let idle = Idle::new(&engine).await;
+        let packet = Arc::new(Packet::control(vec![b'x'; 10]));
+        assert!(matches!(idle.connection.send(&packet).wake(), crate::Delivery::Queued));
+        let _ = idle.connection.send(&packet);
+        assert_eq!(idle.received(), 20);
+    }
+
+    #[tokio::test]
+    async fn what_a_turn_has_no_time_for_is_written_as_a_task() {
+        let engine = Engine::new(EngineConfig::default(), Nobody);
+        let idle = idle(&engine, 2 * WRITES_PER_LOOK).await;
         let mut turn = Turn::begin();
-        turn.most = 2;
+        turn.time = Duration::ZERO;
         idle.iter().for_each(|idle| idle.send(10));
         drop(turn);
-        let seen = idle.each_ref().map(|idle| (idle.received(), idle.woken()));
-        assert_eq!(seen, [(10, 0), (10, 0), (0, 1)]);
+        let written = |idle: &[Idle]| idle.iter().filter(|idle| idle.received() == 10).count();
+        assert_eq!(written(&idle), WRITES_PER_LOOK - 1, "the clock is looked at then");
+        tokio::task::yield_now().await;
+        assert_eq!(written(&idle), WRITES_PER_LOOK + 1);
+        assert!(idle.iter().all(|idle| idle.woken() == 0));
+    }
+
+    #[tokio::test]
+    async fn without_a_runtime_the_connections_tasks_write_what_a_turn_has_no_time_for() {
+        let engine = Engine::new(EngineConfig::default(), Nobody);
+        let idle = idle(&engine, 2 * WRITES_PER_LOOK).await;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut turn = Turn::begin();
+                turn.time = Duration::ZERO;
+                idle.iter().for_each(|idle| idle.send(10));
+            });
+        });
+        let written = idle.iter().filter(|idle| idle.received() == 10).count();
+        let woken = idle.iter().filter(|idle| idle.woken() == 1).count();
+        assert_eq!((written, woken), (WRITES_PER_LOOK - 1, WRITES_PER_LOOK + 1));
+    }
+
+    #[test]
+    fn each_turn_has_a_number_of_its_own_and_each_thread_its_own_numbers() {
+        let first = current();
+        assert_eq!(current(), first);
+        next(first.0);
+        let second = current();
+        assert_ne!(second, first);
+        let other = std::thread::spawn(current).join().unwrap();
+        assert!(other != first && other != second);
+        assert_eq!(next(TURNS * 7 - 1) % TURNS, 1, "a thread whose numbers are used up takes new ones");
     }
 }

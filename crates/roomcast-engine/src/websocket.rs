@@ -1,20 +1,20 @@
 //! The task of a WebSocket: frames in, frames out, heartbeat, upgrade and close, in one small future that owns no buffer.
 
 use crate::connection::Connection;
-use crate::limits::{PACKETS_PER_WRITE, READ_BUFFER, READS_PER_TURN};
-use crate::outbox::Outbox;
+use crate::limits::{OUTBOX_LEAST, READ_BUFFER, READS_PER_TURN};
+use crate::outlet::{By, Locked, Outlet, Sink as _, drain};
 use crate::session::{CloseReason, Probe, Step};
-use crate::turn::Turn;
-use crate::writer::{Batch, Writer};
+use crate::turn::{self, Turn};
+use crate::writer::Writer;
 use bytes::Bytes;
 use roomcast_protocol::frame::{FrameDecoder, FrameLimits, MAX_FRAGMENTS, Message, Opcode, close_frame, push_frame};
 use roomcast_protocol::{EngineData, EnginePacket, Packet};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -36,15 +36,16 @@ where
     let config = &connection.sessions().config;
     let limits = FrameLimits { max_payload: config.max_payload, max_fragments: MAX_FRAGMENTS };
     let probe = if probing {
-        Some(Box::new(Probing { outbox: Outbox::default(), writer, active: true, base64 }))
+        Some(Box::new(Probing::new(writer, base64)))
     } else {
-        connection.shared().writer = Some(writer);
+        connection.shared().outlet.lane.attach(writer);
         None
     };
     let mut driver = Driver {
         stream,
         decoder: FrameDecoder::new(limits),
         client_deadline: None,
+        look_at: None,
         paused: false,
         probe,
         ending: None,
@@ -70,19 +71,33 @@ struct Driver<S: AsyncRead + Unpin> {
     stream: S,
     decoder: FrameDecoder,
     client_deadline: Option<Instant>,
+    /// More than the soft bound waits: then the pace is looked at again.
+    look_at: Option<Instant>,
     /// The client takes no messages for now, so nothing is read.
     paused: bool,
     probe: Option<Box<Probing>>,
     ending: Option<Ending>,
 }
 
-/// A WebSocket that has not taken its session over yet has an outbox of its own.
+/// A WebSocket that has not taken its session over yet has an outlet of its own, which nobody else touches.
 struct Probing {
-    outbox: Outbox,
-    writer: Writer,
+    outlet: RefCell<Outlet<Writer>>,
     /// The upgrade is this WebSocket's, and not given up.
     active: bool,
-    base64: bool,
+}
+
+impl Probing {
+    fn new(writer: Writer, base64: bool) -> Self {
+        let mut outlet = Outlet { base64, ..Outlet::default() };
+        outlet.lane.attach(writer);
+        Self { outlet: RefCell::new(outlet), active: true }
+    }
+}
+
+impl Locked<Writer> for Probing {
+    fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Writer>) -> R) -> R {
+        use_it(&mut self.outlet.borrow_mut())
+    }
 }
 
 /// A close frame is queued; what the client still sends is read and forgotten.
@@ -110,12 +125,13 @@ struct Gone;
 
 impl<S: AsyncRead + Unpin> Driver<S> {
     fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
-        if self.probe.is_none() {
-            // It writes in the end, so what it puts into its own outbox need not wake it.
-            self.connection.shared().reader = None;
-        }
         // What has arrived is read before the time is looked at: a pong that waits in the kernel counts.
         let turn = Turn::begin();
+        if self.probe.is_none() {
+            let mut shared = self.connection.shared();
+            shared.outlet.task = None;
+            shared.outlet.lane.claim(turn::current());
+        }
         let read = self.read(cx);
         drop(turn);
         if read.is_err() {
@@ -128,7 +144,10 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 break;
             }
             if due {
-                self.tick(Instant::now());
+                let now = Instant::now();
+                // The pace is looked at below, behind the last write.
+                self.look_at.take_if(|at| *at <= now);
+                self.tick(now);
             }
             let Some(deadline) = self.deadline() else { break };
             if !due && deadline >= sleep.deadline() {
@@ -181,8 +200,30 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 self.end(close_frame(None, ""), Peer::Answers);
                 continue;
             }
-            // Closed by others: a slow consumer, whose stream cannot take a close frame in the middle of a packet.
-            return if closed { Poll::Ready(()) } else { Poll::Pending };
+            if closed {
+                // By others, or a slow consumer, whose stream cannot take a close frame in the middle of a packet.
+                return Poll::Ready(());
+            }
+            return self.keep_pace(cx, sleep, flushed);
+        }
+    }
+
+    /// Looks at the pace, if something waits, and sets the time to look again.
+    fn keep_pace(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, flushed: bool) -> Poll<()> {
+        if flushed && self.look_at.is_none() {
+            return Poll::Pending;
+        }
+        self.look_at = self.connection.keep_pace(Instant::now());
+        if let Some(at) = self.look_at.filter(|at| *at < sleep.deadline()) {
+            sleep.as_mut().reset(at);
+            if sleep.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        if self.connection.is_open() || self.connection.shared().session.is_closing() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
         }
     }
 
@@ -308,11 +349,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             }
             Err(error) => return Some((close_frame(Some(error.close_code()), ""), Peer::Broken)),
         };
-        let config = &connection.sessions().config;
         match step {
-            Probe::Reply if probing.outbox.push(&reply, config.max_outbox_packets, config.max_outbox_bytes).is_ok() => {
-                None
-            }
+            Probe::Reply if probing.outlet.get_mut().outbox.push(&reply, OUTBOX_LEAST).is_ok() => None,
             // A probe that does not read its answers is given up as well.
             Probe::Reply | Probe::Abort => {
                 connection.shared().session.abort_upgrade();
@@ -320,13 +358,16 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 Some((close_frame(None, ""), Peer::Answers))
             }
             Probe::Complete => {
-                let Probing { outbox, writer, base64, .. } = *probe.take()?;
+                let mut probed = probe.take()?.outlet.into_inner();
                 let woken = {
                     let mut shared = connection.shared();
-                    shared.outbox.prepend(outbox);
-                    shared.writer = Some(writer);
-                    shared.base64 = base64;
-                    shared.everybody()
+                    shared.outlet.base64 = probed.base64;
+                    let (outbox, writer) = probed.hand_over();
+                    shared.outlet.outbox.prepend(outbox);
+                    if let Some(writer) = writer {
+                        shared.outlet.lane.attach(writer);
+                    }
+                    shared.take_wakers()
                 };
                 *client_deadline = connection.client().as_ref().and_then(|client| client.deadline());
                 woken.wake();
@@ -351,34 +392,24 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
     // --- out ---
 
-    /// Writes what waits. Ready: everything has left, and the reader's waker is in place. Pending: the stream takes no more.
+    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes. The task is
+    /// woken either way.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(Probing { outbox, writer, base64, .. }) = self.probe.as_deref_mut() else {
-            return self.connection.flush(Some(cx));
-        };
-        let mut batch = Batch::take();
-        loop {
-            outbox.take(&mut batch.0, PACKETS_PER_WRITE);
-            if batch.0.is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-            let result = writer.write(Some(cx), &mut batch.0, *base64);
-            if let Poll::Ready(Ok(wrote)) = &result {
-                outbox.written(wrote.packets, wrote.bytes);
-            }
-            outbox.put_back(batch.0.drain(..));
-            ready!(result)?;
+        match self.probe.as_deref() {
+            Some(probing) => drain(probing, By::Task(cx), &self.connection.sessions().bounds),
+            None => self.connection.flush(cx),
         }
     }
 
     /// Shuts the stream behind all that was written.
     fn shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shut = |outlet: &mut Outlet<Writer>| match outlet.lane.writer() {
+            Some(writer) => writer.poll_shutdown(cx),
+            None => Poll::Pending,
+        };
         match &mut self.probe {
-            Some(probing) => probing.writer.poll_shutdown(cx),
-            None => match &mut self.connection.shared().writer {
-                Some(writer) => writer.poll_shutdown(cx),
-                None => Poll::Pending,
-            },
+            Some(probing) => shut(probing.outlet.get_mut()),
+            None => shut(&mut self.connection.shared().outlet),
         }
     }
 
@@ -391,9 +422,9 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         if let Some(probing) = &mut self.probe {
             let (live, woken) = {
                 let mut shared = self.connection.shared();
-                let drained = shared.outbox.is_drained();
+                let drained = shared.outlet.outbox.is_drained();
                 let live = probing.active && shared.session.tick_upgrade(now, drained);
-                (live, shared.reader.take())
+                (live, shared.outlet.task.take())
             };
             if let Some(reader) = woken {
                 reader.wake();
@@ -420,7 +451,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         if self.paused {
             let mut shared = self.connection.shared();
             // A ping that cannot leave has no pong, read or not.
-            if shared.outbox.is_empty() {
+            if shared.outlet.outbox.is_empty() {
                 shared.session.excuse(now, &self.connection.sessions().timing);
             }
         }
@@ -436,7 +467,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             (None, None) => {
                 // Once the session is closed nothing is waited for.
                 let session = self.connection.shared().session.deadline()?;
-                Some(self.client_deadline.map_or(session, |client| client.min(session)))
+                [self.client_deadline, self.look_at].into_iter().flatten().chain([session]).min()
             }
         }
     }
@@ -451,11 +482,11 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         let packet = Arc::new(Packet::control(frame));
         {
             let mut shared = self.connection.shared();
-            let outbox = match &mut self.probe {
-                Some(probing) => &mut probing.outbox,
-                None => &mut shared.outbox,
+            let outlet = match &mut self.probe {
+                Some(probing) => probing.outlet.get_mut(),
+                None => &mut shared.outlet,
             };
-            let _ = outbox.push(&packet, usize::MAX, usize::MAX);
+            let _ = outlet.outbox.push(&packet, usize::MAX);
         }
         let until = Instant::now() + self.connection.sessions().config.close_timeout;
         self.ending = Some(Ending { until, peer });
@@ -480,12 +511,12 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 }
             }
             None => {
-                let (outbox, writer) = {
+                let (waiting, writer) = {
                     let mut shared = self.connection.shared();
                     shared.session.close(CloseReason::TransportClose);
-                    shared.let_go()
+                    shared.outlet.detach()
                 };
-                drop(outbox);
+                drop(waiting);
                 if let Some(writer) = writer {
                     writer.forget();
                 }

@@ -1,6 +1,8 @@
 //! [`Writer`]: the writing half of a WebSocket's stream, and how far it is in the packet that it writes.
 
 use crate::limits::PACKETS_PER_WRITE;
+use crate::outbox::cost;
+use crate::outlet::Sink;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use roomcast_protocol::Packet;
@@ -9,7 +11,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, split};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,8 +27,9 @@ impl Stream for TcpStream {
     type Reader = OwnedReadHalf;
 
     fn into_halves(self) -> (OwnedReadHalf, Writer) {
+        keep_little_unsent(&self);
         let (reader, half) = self.into_split();
-        (reader, Writer { half: Half::Tcp(half), written: 0 })
+        (reader, Writer::tcp(half))
     }
 }
 
@@ -35,98 +38,44 @@ impl Stream for TokioIo<Upgraded> {
 
     fn into_halves(self) -> (ReadHalf<Self>, Writer) {
         let (reader, half) = split(self);
-        (reader, Writer { half: Half::Other(Box::new(half)), written: 0 })
+        (reader, Writer::other(half))
     }
 }
 
-/// Whoever has it may write; so there is one at a time. Between writes it lies with the outbox.
+/// The writing half of a WebSocket's stream. Whoever holds it may write, so there is at most one writer; while nobody writes
+/// it lies in the connection's [`Lane`](crate::lane::Lane).
 pub(crate) struct Writer {
     half: Half,
     /// Bytes of the first packet that have left already.
     written: usize,
+    /// The stream may still keep what was written.
+    dirty: bool,
 }
 
 enum Half {
-    /// Any thread may write to it.
     Tcp(OwnedWriteHalf),
-    /// Only a task can wait for it: TLS, and what else a server puts under a WebSocket.
+    /// TLS, and what else a server puts under a WebSocket.
     Other(Box<dyn AsyncWrite + Send + Unpin>),
 }
 
-/// What has left whole.
+/// What a write has taken.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Wrote {
+    /// Packets that have left whole.
     pub(crate) packets: usize,
+    /// Their cost in an outbox.
+    pub(crate) cost: usize,
+    /// Bytes that have left, those of a packet that has not left whole among them.
     pub(crate) bytes: usize,
 }
 
 impl Writer {
-    /// Whether it can be written to without a task.
-    pub(crate) fn is_direct(&self) -> bool {
-        matches!(self.half, Half::Tcp(_))
+    pub(crate) fn tcp(half: OwnedWriteHalf) -> Self {
+        Self { half: Half::Tcp(half), written: 0, dirty: false }
     }
 
-    /// One write of this packet, or of what is left of it. Ready: whether it has left whole. Pending as for [`Writer::write`].
-    pub(crate) fn write_one(
-        &mut self,
-        cx: Option<&mut Context<'_>>,
-        packet: &Packet,
-        base64: bool,
-    ) -> Poll<io::Result<bool>> {
-        let frames = packet.frames(base64);
-        match self.half.write(cx, &frames[self.written.min(frames.len())..]) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(count)) => {
-                self.written += count;
-                let whole = self.written >= frames.len();
-                if whole {
-                    self.written = 0;
-                }
-                Poll::Ready(Ok(whole))
-            }
-            result => result.map_ok(|_| false),
-        }
-    }
-
-    /// One write of all of `batch`; what has left is taken out of it. Pending: the stream takes no more. Only with `cx`
-    /// somebody is woken when it does.
-    pub(crate) fn write(
-        &mut self,
-        cx: Option<&mut Context<'_>>,
-        batch: &mut Vec<Arc<Packet>>,
-        base64: bool,
-    ) -> Poll<io::Result<Wrote>> {
-        let first = |packet: &Arc<Packet>| packet.frames(base64).len().min(self.written);
-        let result = match &batch[..] {
-            [] => return Poll::Ready(Ok(Wrote::default())),
-            [head, rest @ ..] => {
-                let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
-                slices[0] = IoSlice::new(&head.frames(base64)[first(head)..]);
-                for (slice, packet) in slices[1..].iter_mut().zip(rest) {
-                    *slice = IoSlice::new(packet.frames(base64));
-                }
-                self.half.write_vectored(cx, &slices[..batch.len().min(PACKETS_PER_WRITE)])
-            }
-        };
-        let mut left = match result {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(Ok(count)) => self.written + count,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        };
-        let mut wrote = Wrote::default();
-        for packet in batch.iter() {
-            let length = packet.frames(base64).len();
-            if left < length {
-                break;
-            }
-            left -= length;
-            wrote.packets += 1;
-            wrote.bytes += packet.size();
-        }
-        self.written = left;
-        batch.drain(..wrote.packets);
-        Poll::Ready(Ok(wrote))
+    fn other(half: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        Self { half: Half::Other(Box::new(half)), written: 0, dirty: false }
     }
 
     /// Shuts the stream: the client sees its end.
@@ -136,19 +85,83 @@ impl Writer {
             Half::Other(half) => Pin::new(half).poll_shutdown(cx),
         }
     }
+}
 
-    /// Ends it without a word: the stream is closed when its reading half goes too.
-    pub(crate) fn forget(self) {
+impl Sink for Writer {
+    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet, base64: bool) -> Poll<io::Result<Wrote>> {
+        let frames = packet.frames(base64);
+        let bytes = match ready!(self.half.write(cx, &frames[self.written.min(frames.len())..]))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            bytes => bytes,
+        };
+        self.dirty = matches!(self.half, Half::Other(_));
+        self.written += bytes;
+        if self.written < frames.len() {
+            return Poll::Ready(Ok(Wrote { bytes, ..Wrote::default() }));
+        }
+        self.written = 0;
+        Poll::Ready(Ok(Wrote { packets: 1, cost: cost(packet), bytes }))
+    }
+
+    fn write(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        batch: &mut Vec<Arc<Packet>>,
+        base64: bool,
+    ) -> Poll<io::Result<Wrote>> {
+        let bytes = {
+            let [head, rest @ ..] = &batch[..] else { return Poll::Ready(Ok(Wrote::default())) };
+            let frames = head.frames(base64);
+            let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
+            slices[0] = IoSlice::new(&frames[self.written.min(frames.len())..]);
+            for (slice, packet) in slices[1..].iter_mut().zip(rest) {
+                *slice = IoSlice::new(packet.frames(base64));
+            }
+            match ready!(self.half.write_vectored(cx, &slices[..batch.len().min(PACKETS_PER_WRITE)]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => bytes,
+            }
+        };
+        self.dirty = matches!(self.half, Half::Other(_));
+        let mut left = self.written + bytes;
+        let mut wrote = Wrote { bytes, ..Wrote::default() };
+        for packet in batch.iter() {
+            let length = packet.frames(base64).len();
+            if left < length {
+                break;
+            }
+            left -= length;
+            wrote.packets += 1;
+            wrote.cost += cost(packet);
+        }
+        self.written = left;
+        batch.drain(..wrote.packets);
+        Poll::Ready(Ok(wrote))
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Half::Other(half) = &mut self.half {
+            ready!(Pin::new(half).poll_flush(cx))?;
+        }
+        self.dirty = false;
+        Poll::Ready(Ok(()))
+    }
+
+    fn forget(self) {
         if let Half::Tcp(half) = self.half {
             half.forget();
         }
     }
 }
 
+/// Without a context only TCP is written to, past tokio's own note of what the stream takes, which lies elsewhere in memory.
 impl Half {
     fn write(&mut self, cx: Option<&mut Context<'_>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match (self, cx) {
-            // Past tokio's note of what the stream takes, which lies elsewhere in memory: the kernel knows.
             (Self::Tcp(half), None) => or_pending(send(half.as_ref(), bytes)),
             (Self::Tcp(half), Some(cx)) => Pin::new(half).poll_write(cx, bytes),
             (Self::Other(half), Some(cx)) => Pin::new(half).poll_write(cx, bytes),
@@ -166,6 +179,24 @@ impl Half {
     }
 }
 
+fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// The kernel takes up to 4 MB for a client that does not read, and then asks for more only when a third of that has left. So a
+/// slow client would look like one that takes nothing, and its memory would stand in no bound of ours. Where this cannot be
+/// set, the kernel's own limits hold.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn keep_little_unsent(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::limits::UNSENT);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn keep_little_unsent(_: &TcpStream) {}
+
 #[cfg(unix)]
 fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::{io::retry_on_intr, net};
@@ -175,13 +206,6 @@ fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(not(unix))]
 fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.try_write(bytes)
-}
-
-fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-        result => Poll::Ready(result),
-    }
 }
 
 impl fmt::Debug for Writer {

@@ -5,7 +5,7 @@ mod common;
 
 use common::wire::{CLOSE, Frame, Wire, head, upgrade};
 use common::{Server, polling, say, until};
-use roomcast_engine::{CloseReason, Sent};
+use roomcast_engine::{CloseReason, Delivery, OutboxLimits};
 use roomcast_protocol::{EngineKind, Packet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ async fn a_websocket_takes_what_is_queued_and_then_a_close_frame() {
     connection.close();
     assert!(!connection.is_open());
     let late = connection.send(&Arc::new(Packet::engine(EngineKind::Message, "late").unwrap()));
-    assert!(matches!(late, Sent::Closed));
+    assert_eq!(late.wake(), Delivery::Closed);
     for number in 0..100 {
         assert_eq!(wire.text().await, format!("4{number}"));
     }
@@ -105,7 +105,7 @@ async fn a_post_after_the_close_is_taken_and_not_heard() {
 
 #[tokio::test]
 async fn a_websocket_that_does_not_read_has_the_close_timeout() {
-    let server = Server::with(|config| config.max_outbox_bytes = 64 * 1024 * 1024).await;
+    let server = Server::with(|config| config.outbox = OutboxLimits::soft(64 * 1024 * 1024)).await;
     let mut wire = Wire::narrow(server.address).await;
     wire.send(upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
     assert_eq!(wire.answer().await.status, 101);

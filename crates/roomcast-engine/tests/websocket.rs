@@ -5,7 +5,7 @@ mod common;
 
 use common::wire::{ACCEPT, BINARY, CLOSE, Frame, KEY, PING, PONG, TEXT, Wire, frame, request, upgrade};
 use common::{Event, Server, message};
-use roomcast_engine::{CloseReason, Cookie, Cors, Transport};
+use roomcast_engine::{CloseReason, Cookie, Cors, OutboxLimits, Transport};
 use roomcast_protocol::Packet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -453,11 +453,7 @@ async fn frames_may_be_split_at_every_byte() {
 /// More than one vectored write takes, and far more than the kernel takes at once: some writes end inside a packet.
 #[tokio::test]
 async fn what_waits_leaves_in_order_and_whole() {
-    let server = Server::with(|config| {
-        config.max_outbox_bytes = 64_000_000;
-        config.max_outbox_packets = 1_100;
-    })
-    .await;
+    let server = Server::with(|config| config.outbox = OutboxLimits::soft(64_000_000)).await;
     let mut wire = Wire::narrow(server.address).await;
     wire.send(upgrade(TARGET, &[])).await;
     assert_eq!(wire.answer().await.status, 101);

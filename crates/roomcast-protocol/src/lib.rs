@@ -27,6 +27,7 @@ mod grammar;
 mod id;
 pub mod json;
 pub mod limits;
+mod meter;
 pub mod msgpack;
 mod number;
 mod open;
@@ -41,6 +42,7 @@ pub use decoder::{DecodeError, Decoder, DecoderLimits, Event, RESERVED_EVENTS, R
 pub use engine::{EngineData, EngineError, EngineKind, EnginePacket};
 pub use from_args::{FromArgs, FromArgsError};
 pub use id::{ID_LEN, IdError, Sid, SocketId};
+pub use meter::{Charge, Meter};
 pub use open::Open;
 pub use packet::{Packet, PacketTooLarge};
 pub use payload::{Payload, PayloadError, SEPARATOR};

@@ -4,12 +4,13 @@ use crate::args::Args;
 use crate::engine::EngineKind;
 use crate::frame::{Opcode, frame_header, push_frame};
 use crate::limits::MAX_PACKET_BYTES;
+use crate::meter::{Charge, Meter};
 use crate::payload::SEPARATOR;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Write as _;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// An encoded packet: its WebSocket frames lie ready in one buffer, text first, then the attachments. What polling needs is
 /// made at first need and shared too. It is handed round as `Arc<Packet>`.
@@ -24,6 +25,8 @@ pub struct Packet {
     polling: OnceLock<Box<[u8]>>,
     /// WebSocket frames for clients that asked for base64 (`b64` in the URL).
     base64_frames: OnceLock<Box<[u8]>>,
+    /// Its memory, while it waits for a client that does not take it at once.
+    charge: OnceLock<Charge>,
 }
 
 #[derive(Debug)]
@@ -139,6 +142,11 @@ impl Packet {
         self.frames.len()
     }
 
+    /// Counts `bytes` on a meter until the packet is dropped. Only the first call counts.
+    pub fn charge(&self, meter: &Arc<Meter>, bytes: usize) {
+        self.charge.get_or_init(|| meter.charge(bytes));
+    }
+
     /// Appends the packet to a polling payload, a separator before it if it is not the first.
     pub fn push_polling(&self, payload: &mut Vec<u8>) {
         if !payload.is_empty() {
@@ -226,7 +234,15 @@ impl Packet {
     }
 
     fn new(frames: Vec<u8>, first: Part, attachments: Box<[Range<u32>]>) -> Self {
-        Self { frames, first, attachments, volatile: false, polling: OnceLock::new(), base64_frames: OnceLock::new() }
+        Self {
+            frames,
+            first,
+            attachments,
+            volatile: false,
+            polling: OnceLock::new(),
+            base64_frames: OnceLock::new(),
+            charge: OnceLock::new(),
+        }
     }
 
     fn has_binary(&self) -> bool {

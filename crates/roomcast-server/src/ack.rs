@@ -28,6 +28,6 @@ impl Ack {
     pub fn send<T: ToArgs + ?Sized>(self, value: &T) -> Result<(), EmitError> {
         let Some(id) = self.id else { return Ok(()) };
         let args = Args::of(value)?;
-        self.socket.send(Packet::ack(self.socket.namespace().name(), id, &args)?)
+        self.socket.send(Packet::ack(self.socket.namespace().name(), id, &args)?).map(drop)
     }
 }

@@ -3,7 +3,7 @@
 use crate::io::SocketIo;
 use crate::limits;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
-use roomcast_engine::{Cookie, Cors, EngineConfig, ServeOptions, Transport};
+use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport};
 use roomcast_protocol::DecoderLimits;
 use std::fmt;
 use std::future::Future;
@@ -122,10 +122,14 @@ impl Builder {
         self
     }
 
-    /// What may wait for a client that does not read: 1 MiB and 1,024 packets. Beyond it the client is disconnected.
-    pub fn max_outbox(mut self, bytes: usize, packets: usize) -> Self {
-        self.engine.max_outbox_bytes = bytes;
-        self.engine.max_outbox_packets = packets;
+    /// The soft bound of what may wait for a client, in bytes, where each packet costs 128 more; 1 MiB. Over it the client's
+    /// transport must take an eighth of what waits in each `ping_timeout`, or the client is disconnected as a slow consumer.
+    /// The hard bound becomes sixteen times as much. All clients together have a budget: see
+    /// [`OutboxLimits`](roomcast_engine::OutboxLimits), which [`Builder::engine`] reaches.
+    pub fn max_outbox(mut self, bytes: usize) -> Self {
+        let budget = self.engine.outbox.budget;
+        self.engine.outbox = OutboxLimits::soft(bytes);
+        self.engine.outbox.budget = budget;
         self
     }
 

@@ -19,6 +19,9 @@ pub enum EmitError {
     /// The socket is not connected any more.
     #[error("the socket is disconnected")]
     Disconnected,
+    /// More waits for the client than the hard bound allows: it does not read, and is disconnected.
+    #[error("the client does not read: too much waits for it, and it is disconnected")]
+    SlowConsumer,
 }
 
 impl From<PacketTooLarge> for EmitError {

@@ -53,7 +53,9 @@ pub use roomcast_adapter::{
     Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, Missing, Room,
 };
 pub use roomcast_engine as engine;
-pub use roomcast_engine::{CloseReason, Cookie, Cors, CorsError, Handshake, PeerAddr, Transport};
+pub use roomcast_engine::{
+    CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, Outstanding, PeerAddr, Transport,
+};
 pub use roomcast_protocol::{Args, FromArgs, SocketId, ToArgs};
 
 /// Compiles, and where they end by themselves runs, the examples of the workspace's README.

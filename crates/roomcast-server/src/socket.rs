@@ -11,7 +11,7 @@ use crate::reason::DisconnectReason;
 use crate::task;
 use parking_lot::Mutex;
 use roomcast_adapter::{AdapterError, Details, Joined, Recipient, Room, Target, Wakes};
-use roomcast_engine::{Connection, Handshake, Sent, Transport};
+use roomcast_engine::{Connection, Delivery, Handshake, Outstanding, Transport, Turn};
 use roomcast_protocol::{Args, ArgsRef, Packet, RESERVED_EVENTS, SocketId, ToArgs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -179,14 +179,15 @@ impl Socket {
     /// [`EmitError`]: nothing was sent.
     pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
         check_event(event)?;
-        self.send(Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?)
+        self.send(Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?).map(drop)
     }
 
-    /// Emits an event that is dropped if the client's transport is not writable at once.
+    /// Emits an event that is dropped if the client's transport is not writable at once: then [`Delivery::Dropped`] is
+    /// returned, otherwise [`Delivery::Queued`].
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
-    pub fn emit_volatile<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
+    pub fn emit_volatile<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<Delivery, EmitError> {
         check_event(event)?;
         let packet = Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?;
         self.send(packet.with_volatile(true))
@@ -224,6 +225,22 @@ impl Socket {
             None if started.elapsed() >= timeout => Err(AckError::Timeout),
             None => Err(AckError::Gone),
         }
+    }
+
+    /// Resolves when less than half of the soft bound (1 MiB; [`Builder::max_outbox`](crate::Builder::max_outbox)) waits for
+    /// this client, so that whoever has much to send can go at the client's pace. Bytes of all its namespaces count.
+    ///
+    /// Cancel safe: dropping the future gives up waiting, no more.
+    ///
+    /// # Errors
+    /// [`EmitError::Disconnected`]: the connection has ended, before or meanwhile.
+    pub async fn ready(&self) -> Result<(), EmitError> {
+        if self.connection().ready().await { Ok(()) } else { Err(EmitError::Disconnected) }
+    }
+
+    /// What waits for this client, over all its namespaces.
+    pub fn outstanding(&self) -> Outstanding {
+        self.connection().outstanding()
     }
 
     /// Chooses the sockets of a room or rooms, this one left out.
@@ -401,7 +418,7 @@ impl Socket {
         &self.0.connection
     }
 
-    pub(crate) fn send(&self, packet: Packet) -> Result<(), EmitError> {
+    pub(crate) fn send(&self, packet: Packet) -> Result<Delivery, EmitError> {
         let packet = Arc::new(packet);
         let sent = {
             // A middleware may send, a socket that has left may not: it must come before or after the end, never behind it.
@@ -411,12 +428,10 @@ impl Socket {
             }
             self.connection().send(&packet)
         };
-        match sent {
-            Sent::Closed => Err(EmitError::Disconnected),
-            sent => {
-                sent.wake();
-                Ok(())
-            }
+        match sent.wake() {
+            Delivery::Closed => Err(EmitError::Disconnected),
+            Delivery::Overflowed => Err(EmitError::SlowConsumer),
+            delivery => Ok(delivery),
         }
     }
 
@@ -478,8 +493,8 @@ impl SocketInner {
 
 impl Recipient for SocketInner {
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes) {
-        if let Sent::Queued(Some(waker)) | Sent::Full(Some(waker)) = self.connection.send(packet) {
-            wakes.push(waker);
+        if let (_, Some(waker)) = self.connection.send(packet).split() {
+            wakes.push_within(waker, Turn::around);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Running user code: at once as far as it goes without waiting, then as a task; a panic stays inside it.
 
+use roomcast_engine::Turn;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -42,6 +43,8 @@ impl<G> Future for Contained<G> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let what = self.what;
+        // What this step makes for a client leaves in one write.
+        let _turn = Turn::begin();
         match contain(what, || self.job.as_mut().poll(cx)) {
             Some(Poll::Pending) => Poll::Pending,
             Some(Poll::Ready(())) | None => Poll::Ready(()),

@@ -69,7 +69,7 @@ async fn ends(tasks: JoinSet<Result<roomcast_server::Args, AckError>>) -> (usize
 async fn t18_a_hundred_thousand_unanswered_events() {
     const EVENTS: usize = 100_000;
     let limit = MAX_PENDING_ACKS as usize;
-    let asking = Asking::start(|builder| builder.max_outbox(64 << 20, EVENTS)).await;
+    let asking = Asking::start(|builder| builder.max_outbox(64 << 20)).await;
     let mut wire = asking.server.joined().await;
     let socket = asking.socket();
     let clock = Frozen::new();
@@ -101,7 +101,7 @@ async fn t18_a_hundred_thousand_unanswered_events() {
 /// T18 with a disconnect in the middle: nobody waits for the timeout.
 #[tokio::test]
 async fn t18_a_disconnect_ends_all_waiting() {
-    let asking = Asking::start(|builder| builder.max_outbox(64 << 20, 20_000)).await;
+    let asking = Asking::start(|builder| builder.max_outbox(64 << 20)).await;
     let mut wire = asking.server.joined().await;
     let socket = asking.socket();
     let _clock = Frozen::new();

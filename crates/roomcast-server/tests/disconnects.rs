@@ -6,8 +6,8 @@ mod common;
 use common::wire::{Frame, Wire, frame};
 use common::{Log, Server, until};
 use parking_lot::Mutex;
-use roomcast_engine::limits::DIRECT_BYTES;
-use roomcast_server::{Builder, ConnectError, DisconnectReason, EmitError, Socket, SocketIo};
+use roomcast_engine::Turn;
+use roomcast_server::{Builder, ConnectError, Delivery, DisconnectReason, EmitError, Socket, SocketIo};
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,11 +75,12 @@ async fn reasons_of_the_connection() {
     assert_eq!(reason(quick, async |_, _| {}).await, "ping timeout");
     assert_eq!(reason(usual, async |server, _| server.io.close().await).await, "server shutting down");
     let slow = reason(
-        |builder| builder.max_outbox(1_000_000, 2),
+        |builder| builder.engine(|config| config.outbox.hard = 1),
         async |server, _| {
-            // Large packets are left to the writer, which has no turn under one poll: the third finds the outbox full.
-            for _ in 0..3 {
-                server.io.emit("x", &"y".repeat(DIRECT_BYTES)).unwrap();
+            // Nothing leaves before the end of the turn: the second finds the outbox full.
+            let _turn = Turn::begin();
+            for _ in 0..2 {
+                server.io.emit("x", &1).unwrap();
             }
         },
     );
@@ -307,12 +308,13 @@ async fn volatile_events_are_dropped_where_nobody_listens() {
     let mut wire = server.joined().await;
     server.io.of("/").everyone().volatile().emit("heard", &4).unwrap();
     assert_eq!(wire.texts().await, ["42[\"heard\",4]"]);
-    // A large one is in the outbox until the writer's turn, so the transport is not writable for the next.
+    // In a turn the first is in the outbox until its end, so the transport is not writable for the next.
     let socket = sockets.lock()[1].clone();
-    let large = "x".repeat(DIRECT_BYTES);
-    socket.emit("first", &large).unwrap();
-    socket.emit_volatile("lost", &6).unwrap();
-    assert_eq!(wire.texts().await, [format!("42[\"first\",\"{large}\"]")]);
+    let turn = Turn::begin();
+    socket.emit("first", &5).unwrap();
+    assert_eq!(socket.emit_volatile("lost", &6).unwrap(), Delivery::Dropped);
+    drop(turn);
+    assert_eq!(wire.texts().await, ["42[\"first\",5]"]);
     // A small one has left already.
     socket.emit("second", &7).unwrap();
     socket.emit_volatile("heard", &8).unwrap();

@@ -241,7 +241,7 @@ async fn a_post_waits_for_its_handlers() {
 async fn answers_that_are_not_read_time_out() {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
-    let builder = |builder: Builder| builder.ack_timeout(Duration::from_millis(200)).max_outbox(1 << 20, 4_096);
+    let builder = |builder: Builder| builder.ack_timeout(Duration::from_millis(200)).max_outbox(1 << 20);
     let server = Server::with(builder, |io| {
         io.of("/").on("ask me", move |socket: Socket| {
             let count = count.clone();
