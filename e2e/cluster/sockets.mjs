@@ -8,8 +8,8 @@ const byId = (one, other) => (one.id < other.id ? -1 : 1);
 
 // Applied by each server when it hears of it, so the effect is asked for until it is seen.
 async function roomsBecome(client, ...rooms) {
-  const expected = [client.id, ...rooms].toSorted().join();
-  const joined = async () => (await client.ask("whoami")).rooms.toSorted().join() === expected;
+  const expected = [client.id, ...rooms].sort().join();
+  const joined = async () => (await client.ask("whoami")).rooms.sort().join() === expected;
   await eventually(joined, `${client.server.name}'s client to be in ${expected}`);
 }
 
@@ -69,14 +69,14 @@ export default [
       await client.ask("set-data", data);
     }
     const described = ({ id, server }) => {
-      return { id, rooms: [id, "x#", server.name].toSorted(), data, handshake: { auth: { token: "é 😀", n: [1] } } };
+      return { id, rooms: [id, "x#", server.name].sort(), data, handshake: { auth: { token: "é 😀", n: [1] } } };
     };
     const [caller, [one, two]] = split(clients, first);
     const fetch = (target) => caller.result("fetch-sockets", { target });
-    assert.deepEqual(await fetch({}), clients.map(described).toSorted(byId));
-    assert.deepEqual(await fetch({ rooms: ["x#"], except: [two.server.name] }), [caller, one].map(described).toSorted(byId));
-    assert.deepEqual(await fetch({ rooms: [one.id, two.server.name] }), [one, two].map(described).toSorted(byId));
-    assert.deepEqual(await fetch({ broadcast: true }), [one, two].map(described).toSorted(byId));
+    assert.deepEqual(await fetch({}), clients.map(described).sort(byId));
+    assert.deepEqual(await fetch({ rooms: ["x#"], except: [two.server.name] }), [caller, one].map(described).sort(byId));
+    assert.deepEqual(await fetch({ rooms: [one.id, two.server.name] }), [one, two].map(described).sort(byId));
+    assert.deepEqual(await fetch({ broadcast: true }), [one, two].map(described).sort(byId));
     assert.deepEqual(await fetch({ rooms: ["nobody is in it"] }), []);
     assert.deepEqual(await fetch({ local: true }), [described(caller)]);
     if (caller.server.kind === "roomcast") {
@@ -98,9 +98,9 @@ export default [
     }
     const question = async (target) => {
       const answers = await caller.result("emit-with-ack", { target: { timeout: 5_000, ...target }, event: "question", args: VALUES });
-      return answers.toSorted((a, b) => (a.from < b.from ? -1 : 1));
+      return [...answers].sort((a, b) => (a.from < b.from ? -1 : 1));
     };
-    const sorted = (...from) => from.map(answer).toSorted((a, b) => (a.from < b.from ? -1 : 1));
+    const sorted = (...from) => from.map(answer).sort((a, b) => (a.from < b.from ? -1 : 1));
     assert.deepEqual(await question({}), sorted(...clients));
     assert.deepEqual(await question({ broadcast: true }), sorted(one, two));
     assert.deepEqual(await question({ rooms: [one.id, caller.id], except: [caller.id] }), sorted(one));
@@ -115,7 +115,7 @@ export default [
     for (const client of [caller, one]) client.answers("question", () => client.server.name);
     const { error, answers } = await caller.call("emit-with-ack", { target: { timeout: 600 }, event: "question", args: [] });
     assert.equal(error, "operation has timed out");
-    assert.deepEqual(answers.toSorted(), [caller, one].map(({ server }) => server.name).toSorted());
+    assert.deepEqual([...answers].sort(), [caller, one].map(({ server }) => server.name).sort());
     assert.equal((await two.next("question")).length, 0);
   }),
 ];

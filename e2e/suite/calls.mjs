@@ -5,13 +5,13 @@ import { scenario, theme } from "../lib/theme.mjs";
 import { eventually } from "../lib/wait.mjs";
 
 const idsOf = (sockets) => sockets.map(({ id }) => id);
-const sortedIds = (...clients) => clients.map(({ id }) => id).toSorted();
+const sortedIds = (...clients) => clients.map(({ id }) => id).sort();
 
 // On a cluster the calls that move sockets come back to this server over Redis, so their effect may follow the answer.
 async function roomsBecome(client, ...rooms) {
-  const expected = [client.id, ...rooms].toSorted().join();
+  const expected = [client.id, ...rooms].sort().join();
   await eventually(
-    async () => (await client.ask("whoami")).rooms.toSorted().join() === expected,
+    async () => (await client.ask("whoami")).rooms.sort().join() === expected,
     `${client.id} to be in ${expected}`,
   );
 }
@@ -32,9 +32,9 @@ export default theme("calls", { env: { SERVER_NAME: "server é 😀" } }, [
     const data = { name: "é 😀", list: [1, { deep: null }] };
     await a.ask("set-data", data);
     const expected = [
-      { id: a.id, rooms: [a.id, "x", "w"].toSorted(), data, handshake: { auth: { user: "a" } } },
+      { id: a.id, rooms: [a.id, "x", "w"].sort(), data, handshake: { auth: { user: "a" } } },
       { id: b.id, rooms: [b.id], data: {}, handshake: { auth: {} } },
-    ].toSorted((one, other) => (one.id < other.id ? -1 : 1));
+    ].sort((one, other) => (one.id < other.id ? -1 : 1));
     assert.deepEqual(await a.result("fetch-sockets"), expected);
     assert.deepEqual(await b.result("fetch-sockets"), expected);
   }),
@@ -130,15 +130,15 @@ export default theme("calls", { env: { SERVER_NAME: "server é 😀" } }, [
     await a.join("z", "é", "A", "a", "10", "9");
     await b.join("z", "B");
     const own = ["z", "é", "A", "a", "10", "9", a.id];
-    assert.deepEqual(await a.result("all-rooms"), [...own, "B", b.id].toSorted());
+    assert.deepEqual(await a.result("all-rooms"), [...own, "B", b.id].sort());
     b.close();
     const left = await eventually(async () => {
       const rooms = await a.result("all-rooms");
       return rooms.length === own.length && rooms;
     }, "the end of the other socket");
-    assert.deepEqual(left, own.toSorted());
+    assert.deepEqual(left, [...own].sort());
     await a.ask("leave", "z");
-    assert.deepEqual(await a.result("all-rooms"), own.filter((room) => room !== "z").toSorted());
+    assert.deepEqual(await a.result("all-rooms"), own.filter((room) => room !== "z").sort());
   }, { adapters: ["memory", "classic"] }),
 
   scenario("an unknown call and a reserved event name are errors", async (t) => {

@@ -158,7 +158,7 @@ export default theme("raw packets", {}, [
     assert.match(await socket.next(), CONNECTED);
     await socket.next(); // "auth"
     socket.send('42["call",{"do":"disconnect-self","close":true}]');
-    assert.deepEqual([await socket.next(), await socket.next()].toSorted(), ["41", "41/custom,"]);
+    assert.deepEqual([await socket.next(), await socket.next()].sort(), ["41", "41/custom,"]);
     assert.equal(await socket.closed(), 1005);
   }),
 

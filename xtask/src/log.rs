@@ -111,17 +111,22 @@ fn end_with_descendants(child: &mut Child) {
         if new.is_empty() {
             break;
         }
-        signal("-STOP", &new);
+        signal("STOP", &new);
         family.extend(new);
     }
-    signal("-KILL", &family);
-    // The child itself was in the list; `wait` collects it.
+    signal("KILL", &family);
+    // The child itself was in the list. Ended once more, so that the wait ends even where no shell could be started.
+    drop(child.kill());
     drop(child.wait());
 }
 
-/// Sends a signal; it can only fail for a process that has ended, which is what is wanted.
+/// Sends a signal by the `kill` that is part of every shell: the program of that name comes in a package which minimal
+/// machines lack. What fails for one process reaches the others, and it can only fail for one that has ended.
 fn signal(name: &str, pids: &[u32]) {
-    drop(Command::new("kill").arg(name).args(pids.iter().map(u32::to_string)).stderr(Stdio::null()).status());
+    let script = "name=$1; shift; for pid; do kill -s \"$name\" \"$pid\"; done";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, "sh", name]).args(pids.iter().map(u32::to_string));
+    drop(shell.stdin(Stdio::null()).stderr(Stdio::null()).status());
 }
 
 /// `ancestor` and all processes under it, as they are at this moment.

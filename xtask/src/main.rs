@@ -29,7 +29,8 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
   test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, instructions, e2e,
                   clusters with Node servers, the documented proxies, websocket
   ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
-  tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index
+  tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index, what a
+                  minimal machine lacks
   lint            cargo fmt --check and clippy with warnings as errors
   doc             build the documentation of every crate with warnings as errors
   e2e [args]      build the conformance server and run e2e/run.mjs against it; args go to run.mjs (--server both)

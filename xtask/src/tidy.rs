@@ -5,6 +5,7 @@
 
 mod decisions;
 mod imports;
+mod machine;
 mod manifest;
 mod text;
 
@@ -62,6 +63,7 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
             continue;
         };
         findings.extend(text::check(path, &contents));
+        findings.extend(machine::check(path, &contents));
     }
     findings.extend(check_manifests(repo)?);
     findings.extend(check_decisions(repo, &files));

@@ -1,6 +1,7 @@
 //! Redis servers of the tests' own: alone, under Sentinels, or as a Cluster. They are killed when they are dropped.
 
 use redis::{Client, Cmd, FromRedisValue, cmd};
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -193,17 +194,17 @@ impl RedisProcess {
 
     /// SIGSTOP: it does nothing, and its connections stay.
     pub(crate) fn freeze(&self) {
-        self.signal("-STOP");
+        self.signal(Signal::STOP);
     }
 
     /// SIGCONT.
     pub(crate) fn thaw(&self) {
-        self.signal("-CONT");
+        self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: &str) {
-        let pid = self.child.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    /// By the system call: the program `kill` comes in a package that minimal machines lack.
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
     }
 }
 
