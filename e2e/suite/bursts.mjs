@@ -79,6 +79,21 @@ export default theme("bursts", {}, [
     }),
   ),
 
+  ...BURSTS.map(([count, bytes]) =>
+    scenario(`between two polls: ${count} events of ${bytes} characters`, async (t) => {
+      const session = await t.rawPolling();
+      await session.connect();
+      await session.next(); // "auth"
+      // No GET is held while they are made.
+      await session.post(`421["burst",${count},${bytes}]`);
+      const text = "x".repeat(bytes);
+      for (let number = 0; number < count; number += 1) {
+        assert.ok((await session.next()) === `42["burst",${number},"${text}"]`, `event ${number}`);
+      }
+      assert.equal(await session.next(), `431[${count}]`);
+    }),
+  ),
+
   scenario("several clients at the same time, over all transports", async (t) => {
     const names = Object.keys(TRANSPORTS);
     const clients = await Promise.all(

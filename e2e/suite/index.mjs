@@ -7,6 +7,7 @@ import busy from "./busy.mjs";
 import calls from "./calls.mjs";
 import cors from "./cors.mjs";
 import crowd from "./crowd.mjs";
+import defaults from "./defaults.mjs";
 import deadlines from "./deadlines.mjs";
 import disconnects from "./disconnects.mjs";
 import heartbeat from "./heartbeat.mjs";
@@ -15,6 +16,7 @@ import limits from "./limits.mjs";
 import msgpack from "./msgpack.mjs";
 import namespaces from "./namespaces.mjs";
 import oneWrite from "./one-write.mjs";
+import outbox from "./outbox.mjs";
 import rawHttp from "./raw-http.mjs";
 import rawPackets from "./raw-packets.mjs";
 import rawWebsocket from "./raw-websocket.mjs";
@@ -33,6 +35,7 @@ export default [
   auth,
   late,
   bursts,
+  outbox,
   busy,
   oneWrite,
   calls,
@@ -41,6 +44,7 @@ export default [
   limits,
   heartbeat,
   deadlines,
+  defaults,
   recovery,
   msgpack,
   cors,

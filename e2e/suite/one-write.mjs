@@ -31,7 +31,7 @@ const perConnection = Object.entries(CONNECTIONS).flatMap(([name, open]) => [
     assert.equal(await next(), `43${nsp},1[]`);
     await write(`42${nsp},2["leave","room"]`, `42${nsp},3["join","room"]`, `42${nsp},["pub","room",1,"own"]`);
     // A handler that waited answers when the others have begun.
-    const answers = [await next(), await next(), await next()].toSorted();
+    const answers = [await next(), await next(), await next()].sort();
     assert.deepEqual(answers, [`42${nsp},["msg",1,"own"]`, `43${nsp},2[]`, `43${nsp},3[]`]);
     speaker.send("pub", "room", 2, "of another");
     assert.equal(await next(), `42${nsp},["msg",2,"of another"]`);
