@@ -1,5 +1,5 @@
 // The conformance server on the real npm packages: what a script sees here is what roomcast has to show.
-// Every setting comes from the environment; README.md lists the names.
+// Every setting comes from the environment; README.md lists the names. MAX_OUTBOX_BYTES means nothing here: Node has no bound.
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -13,6 +13,9 @@ const host = env.HOST ?? "127.0.0.1";
 const port = Number(env.PORT ?? 3000);
 const serverName = env.SERVER_NAME ?? randomUUID();
 
+/** How long the middleware of /late waits unless it is told, in ms. */
+const LOOK_UP_MS = 20;
+
 const cluster = await openAdapter(env);
 const http = createServer((_request, response) => response.writeHead(404).end());
 const io = new Server(http, serverOptions());
@@ -23,9 +26,10 @@ io.of("/").on("connection", (socket) => {
   serve(socket);
 });
 io.of("/custom").on("connection", (socket) => socket.emit("auth", socket.handshake.auth));
-io.of("/guarded").use(onlyWithTheToken).on("connection", serve);
-io.of(/^\/dyn-\d+$/).on("connection", serve);
-for (const name of ["/", "/custom", "/guarded"]) hearOtherServers(io.of(name));
+io.of("/guarded").use(onlyIf(({ token }) => token === "secret")).on("connection", serve);
+io.of(/^\/dyn-\d+$/).use(onlyIf(({ token }) => token !== "no")).on("connection", serve);
+io.of("/late").use(afterLookingUp).on("connection", serve);
+for (const name of ["/", "/custom", "/guarded", "/late"]) hearOtherServers(io.of(name));
 
 http.listen(port, host, () => console.log(`listening on http://${host}:${http.address().port}`));
 process.on("SIGTERM", stop);
@@ -33,6 +37,7 @@ process.on("SIGINT", stop);
 
 function serverOptions() {
   const milliseconds = (name, fallback) => Number(env[name] ?? fallback);
+  const flag = (name, fallback = "0") => (env[name] ?? fallback) === "1";
   const options = {
     pingInterval: milliseconds("PING_INTERVAL_MS", 25_000),
     pingTimeout: milliseconds("PING_TIMEOUT_MS", 20_000),
@@ -45,7 +50,14 @@ function serverOptions() {
     options.cors = { origin: origins.includes("*") ? "*" : origins };
   }
   const recovery = milliseconds("RECOVERY_MS", 0);
-  if (recovery > 0) options.connectionStateRecovery = { maxDisconnectionDuration: recovery };
+  if (recovery > 0) {
+    const skipMiddlewares = flag("RECOVERY_SKIP_MIDDLEWARES", "1");
+    options.connectionStateRecovery = { maxDisconnectionDuration: recovery, skipMiddlewares };
+  }
+  options.perMessageDeflate = flag("PER_MESSAGE_DEFLATE");
+  options.serveClient = flag("SERVE_CLIENT");
+  // `true` would compress answers of every size; without the option Node begins at 1,024 bytes.
+  if (!flag("HTTP_COMPRESSION")) options.httpCompression = false;
   if (cluster.adapter) options.adapter = cluster.adapter;
   switch (env.PARSER ?? "default") {
     case "default":
@@ -59,9 +71,15 @@ function serverOptions() {
   return options;
 }
 
-function onlyWithTheToken(socket, next) {
-  if (socket.handshake.auth.token === "secret") return next();
-  next(Object.assign(new Error("not authorized"), { data: { code: 401 } }));
+function onlyIf(may) {
+  return (socket, next) => {
+    if (may(socket.handshake.auth)) return next();
+    next(Object.assign(new Error("not authorized"), { data: { code: 401 } }));
+  };
+}
+
+function afterLookingUp(socket, next) {
+  setTimeout(next, socket.handshake.auth.wait ?? LOOK_UP_MS);
 }
 
 // A namespace has no listener for "any event of another server", so the one door through which all of them
@@ -98,6 +116,16 @@ function serve(socket) {
       rooms: [...socket.rooms],
     }),
   );
+  on("burst", (count, bytes, ack) => {
+    const text = "x".repeat(bytes);
+    for (let number = 0; number < count; number += 1) socket.emit("burst", number, text);
+    ack(count);
+  });
+  on("busy", (ms, ack) => {
+    namespace.emit("busy");
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+    ack();
+  });
   on("set-data", (value, ack) => {
     socket.data = value;
     ack();

@@ -16,6 +16,7 @@
 //! criterion_main!(benches);
 //! ```
 
+pub mod dial;
 pub mod group;
 pub mod peer;
 pub mod process;
@@ -23,6 +24,7 @@ pub mod redis;
 pub mod report;
 pub mod resp;
 pub mod server;
+pub mod verdict;
 pub mod wire;
 pub mod workloads;
 

@@ -65,7 +65,8 @@ impl Table {
 pub fn write(folder: &Path, tables: &[Table]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join("peers.json"), serde_json::to_string_pretty(tables)? + "\n")?;
-    let (memory, cpu): (Vec<&Table>, Vec<&Table>) = tables.iter().partition(|table| table.unit.starts_with("KiB"));
+    let of = |unit: &str| tables.iter().filter(|table| table.unit.contains(unit)).collect::<Vec<&Table>>();
+    let (memory, cpu) = (of("KiB"), of("processor time"));
     for (name, title, tables) in [
         ("cpu.svg", "Processor time, as a multiple of the anchor (log scale; less is better)", cpu),
         ("memory.svg", "Memory of an idle connection, KiB (log scale; less is better)", memory),

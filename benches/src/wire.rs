@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time for each step of a connect. A server that is busy with others may take some seconds.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -100,7 +100,14 @@ impl Client {
     /// # Errors
     /// The server is not there.
     pub fn begin(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, STEP_TIMEOUT)?;
+        Self::over(TcpStream::connect_timeout(&address, STEP_TIMEOUT)?)
+    }
+
+    /// As [`Client::begin`], over a stream that is connected.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STEP_TIMEOUT))?;
         stream.set_write_timeout(Some(STEP_TIMEOUT))?;
@@ -158,8 +165,48 @@ impl Client {
         Err(unexpected(&last))
     }
 
+    /// The next packet, if one has come by then. Heartbeats are answered here.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn next_until(&mut self, end: Instant) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            if let Some(packet) = take_frame(&mut self.received) {
+                if packet != b"2" {
+                    return Ok(Some(packet));
+                }
+                self.send("3")?;
+                continue;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            match self.read() {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                end => end?,
+            }
+        }
+    }
+
+    /// Asks, and waits for the answer; events before it are forgotten.
+    ///
+    /// # Errors
+    /// It does not come within [`STEP_TIMEOUT`].
+    pub fn ask(&mut self, question: &str) -> io::Result<String> {
+        self.send(&format!("421{question}"))?;
+        let end = Instant::now() + STEP_TIMEOUT;
+        while let Some(packet) = self.next_until(end)? {
+            if let Some(answer) = packet.strip_prefix(b"431") {
+                return Ok(String::from_utf8_lossy(answer).into_owned());
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer to {question}")))
+    }
+
     fn read(&mut self) -> io::Result<()> {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 16 * 1024];
         match self.stream.read(&mut buffer)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {

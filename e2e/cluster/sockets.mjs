@@ -1,8 +1,9 @@
 // What one server does to the sockets of all, and asks of them.
 
 import assert from "node:assert/strict";
+import { RawSocket } from "../lib/raw.mjs";
 import { eventually } from "../lib/wait.mjs";
-import { fromEach, heard, split } from "./context.mjs";
+import { fromEach, heard, scenario, split } from "./context.mjs";
 
 const byId = (one, other) => (one.id < other.id ? -1 : 1);
 
@@ -117,6 +118,35 @@ export default [
     assert.equal(error, "operation has timed out");
     assert.deepEqual([...answers].sort(), [caller, one].map(({ server }) => server.name).sort());
     assert.equal((await two.next("question")).length, 0);
+  }),
+
+  // Node refuses the CONNECT as a second one, so this is asked of a roomcast server: its only socket of the namespace ends and
+  // comes to be again in one step.
+  scenario("who leaves a dynamic namespace and joins it again in one write hears the other servers", async (t) => {
+    const [server] = t.of("roomcast");
+    const nsp = t.namespace();
+    const others = t.servers.filter((other) => other !== server);
+    const clients = await Promise.all(others.map((other) => t.connect(other, { nsp })));
+    const socket = await RawSocket.open(server.url);
+    try {
+      await socket.connect(`40${nsp},`);
+      await t.met(clients);
+      for (const client of clients) {
+        await client.emitTo({}, "before");
+        assert.equal(await socket.next(), `42${nsp},["before"]`);
+      }
+      socket.sendAtOnce(`41${nsp},`, `40${nsp},`);
+      assert.match(await socket.next(), /^40\/dyn-\d+,\{"sid":/);
+      for (const [number, client] of clients.entries()) {
+        const hears = async () => {
+          await client.emitTo({}, "after", number);
+          return socket.takeAll().includes(`42${nsp},["after",${number}]`);
+        };
+        await eventually(hears, `an event of ${client.server.name}'s client`);
+      }
+    } finally {
+      socket.close();
+    }
   }),
 ];
 

@@ -1,4 +1,4 @@
-// The adapter of the reference server, made from ADAPTER, REDIS_URL and SUBSCRIPTION_MODE.
+// The adapter of the reference server, made from ADAPTER, REDIS_URL, REDIS_KEY, SUBSCRIPTION_MODE and STREAM_COUNT.
 
 import { createAdapter as classic, createShardedAdapter as sharded } from "@socket.io/redis-adapter";
 import { createAdapter as streams } from "@socket.io/redis-streams-adapter";
@@ -8,7 +8,8 @@ import { Cluster, Redis } from "ioredis";
  * Resolves, once Redis answers, to `{ inMemory, adapter, close }`; `adapter` is what the Server option of that name
  * takes, absent in memory.
  */
-export async function openAdapter({ ADAPTER = "memory", REDIS_URL, SUBSCRIPTION_MODE = "dynamic" }) {
+export async function openAdapter(env) {
+  const { ADAPTER = "memory", REDIS_URL } = env;
   if (ADAPTER === "memory") return { inMemory: true, close() {} };
   const create = ADAPTERS[ADAPTER];
   if (!create) throw new Error(`unknown ADAPTER ${ADAPTER}`);
@@ -21,18 +22,23 @@ export async function openAdapter({ ADAPTER = "memory", REDIS_URL, SUBSCRIPTION_
   await Promise.all(clients.map((client) => client.ping()));
   return {
     inMemory: false,
-    adapter: create(publisher, subscriber, SUBSCRIPTION_MODE),
+    adapter: create(publisher, subscriber, env),
     close() {
       for (const client of clients) client.disconnect();
     },
   };
 }
 
+/** What all three dialects call themselves on Redis by default. */
+const KEY = "socket.io";
+
 const ADAPTERS = {
-  classic: (publisher, subscriber) => classic(publisher, subscriber),
-  sharded: (publisher, subscriber, subscriptionMode) => sharded(publisher, subscriber, { subscriptionMode }),
+  classic: (publisher, subscriber, { REDIS_KEY = KEY }) => classic(publisher, subscriber, { key: REDIS_KEY }),
+  sharded: (publisher, subscriber, { REDIS_KEY = KEY, SUBSCRIPTION_MODE = "dynamic" }) =>
+    sharded(publisher, subscriber, { channelPrefix: REDIS_KEY, subscriptionMode: SUBSCRIPTION_MODE }),
   // This one makes its own readers and subscriber from the one client.
-  streams: (publisher) => streams(publisher),
+  streams: (publisher, _subscriber, { REDIS_KEY = KEY, STREAM_COUNT = "1" }) =>
+    streams(publisher, { streamName: REDIS_KEY, streamCount: Number(STREAM_COUNT) }),
 };
 
 function connect(url, clusterOptions) {

@@ -11,9 +11,12 @@ export function theme(name, { env = {} }, scenarios) {
   return { name, env, scenarios };
 }
 
-/** One scenario. `adapters` names the values of ADAPTER for which its result is promised, if not for all. */
-export function scenario(name, run, { ms = SCENARIO_MS, adapters } = {}) {
-  return { name, run, ms, adapters };
+/**
+ * One scenario. `adapters` names the values of ADAPTER for which its result is promised, if not for all. `differs` says that
+ * Node's server does otherwise: docs/protocol.md, section 4, has a row for it.
+ */
+export function scenario(name, run, { ms = SCENARIO_MS, adapters, differs = false } = {}) {
+  return { name, run, ms, adapters, differs };
 }
 
 let names = 0;

@@ -54,6 +54,15 @@ export default theme("auth", {}, [
     }
   }),
 
+  scenario("the middleware of a dynamic namespace refuses one token, also where others are inside", async (t) => {
+    const nsp = t.namespace();
+    for (const inside of [undefined, await t.connect({ nsp, auth: { token: "yes" } })]) {
+      const error = await t.client({ nsp, auth: { token: "no" } }).refused();
+      assert.deepEqual([error.message, error.data], ["not authorized", { code: 401 }]);
+      if (inside) assert.equal((await inside.result("fetch-sockets")).length, 1);
+    }
+  }),
+
   scenario("who was refused is in no room and on no list", async (t) => {
     const inside = await t.connect({ nsp: "/guarded", auth: { token: "secret" } });
     const outside = t.client({ nsp: "/guarded", auth: { token: "wrong" } });

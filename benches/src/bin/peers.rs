@@ -9,7 +9,7 @@ use roomcast_benches::peer::{NAMES, Peer};
 use roomcast_benches::process::{allow_descriptors, load, pin_this_process};
 use roomcast_benches::report::{self, Row, Table};
 use roomcast_benches::server::Server;
-use roomcast_benches::workloads::{Connects, Failure, Rooms, connects, echo, rooms};
+use roomcast_benches::workloads::{Beside, Connects, Failure, Rooms, They, beside, connects, echo, rooms};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,6 +37,20 @@ enum What {
         each: usize,
     },
     Connects,
+    /// The same in the calm and beside a handler that blocks, for the peers that have worker threads.
+    Beside(Beside),
+}
+
+impl What {
+    /// What a figure is, and its nanoseconds.
+    fn unit(&self) -> (&'static str, f64) {
+        match self {
+            Self::Rooms(_) | Self::Redis(_) | Self::Workers(_) => ("µs of processor time per delivery", 1e3),
+            Self::Echo { .. } => ("µs of processor time per round trip", 1e3),
+            Self::Connects => ("µs of processor time per connect", 1e3),
+            Self::Beside(_) => ("ms from a publish to a delivery, p99", 1e6),
+        }
+    }
 }
 
 const ONE_ROOM: Rooms =
@@ -45,7 +59,7 @@ const ONE_ROOM: Rooms =
 const MANY_ROOMS: Rooms =
     Rooms { subscribers: 2_000, rooms: 200, publishers: 16, in_flight: 16, paced: None, publishes: 20_000 };
 
-const WORKLOADS: [Workload; 13] = [
+const WORKLOADS: [Workload; 14] = [
     Workload { name: "fan-out 1,000", anchor: "floor", what: What::Rooms(ONE_ROOM) },
     Workload {
         name: "fan-out 5,000",
@@ -88,6 +102,16 @@ const WORKLOADS: [Workload; 13] = [
         name: "workers, 200 rooms of 10 at 2,000/s",
         anchor: "roomcast, one worker",
         what: What::Workers(Rooms { paced: Some(2_000), publishes: 8_000, ..MANY_ROOMS }),
+    },
+    Workload {
+        name: "two workers, a room of 5,000 beside a busy handler",
+        anchor: "roomcast, in the calm",
+        what: What::Beside(Beside {
+            others: 5_000,
+            they: They::Listen(Duration::from_millis(50)),
+            blocks: Duration::from_millis(200),
+            rounds: 20,
+        }),
     },
     Workload { name: "echo, 200 clients", anchor: "floor", what: What::Echo { clients: 200, each: 200 } },
     Workload { name: "connects", anchor: "floor", what: What::Connects },
@@ -163,6 +187,7 @@ fn main() -> Result<(), Failure> {
 /// One workload on all peers: a table, or two for what has two figures. A peer that fails is left out, and why is told.
 fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mut usize) -> Vec<Table> {
     let candidates = candidates(workload, peers);
+    let (unit, nanoseconds) = workload.what.unit();
     let mut cpu: Vec<Row> = candidates.iter().map(|candidate| Row::new(&candidate.name)).collect();
     let mut memory = cpu.clone();
     for round in 1..=rounds {
@@ -170,8 +195,9 @@ fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mu
             let name = &candidate.name;
             match measure(workload, candidate) {
                 Ok((time, bytes)) => {
-                    eprintln!("{}, round {round}: {:.2} µs, {name} (load {})", workload.name, time / 1e3, load());
-                    cpu[number].figures.push(time / 1e3);
+                    let figure = time / nanoseconds;
+                    eprintln!("{}, round {round}: {figure:.2} {unit}, {name} (load {})", workload.name, load());
+                    cpu[number].figures.push(figure);
                     memory[number].figures.extend(bytes.map(|bytes| bytes / 1024.0));
                 }
                 Err(error) => {
@@ -181,17 +207,14 @@ fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mu
             }
         }
     }
-    let unit = match workload.what {
-        What::Rooms(_) | What::Redis(_) | What::Workers(_) => "µs of processor time per delivery",
-        What::Echo { .. } => "µs of processor time per round trip",
-        What::Connects => "µs of processor time per connect",
-    };
     let table = |name: &str, unit: &str, rows: Vec<Row>| Table {
         workload: name.to_owned(),
         unit: unit.to_owned(),
         anchor: match &workload.what {
             // Each is compared to itself.
-            What::Workers(_) => candidates.first().map(|first| first.name.clone()).unwrap_or_default(),
+            What::Workers(_) | What::Beside(_) => {
+                candidates.first().map(|first| first.name.clone()).unwrap_or_default()
+            }
             _ => workload.anchor.to_owned(),
         },
         rows,
@@ -208,29 +231,40 @@ struct Candidate<'a> {
     name: String,
     peer: &'a Peer,
     cores: &'static [usize],
+    /// In a workload beside a busy handler: no handler is.
+    calm: bool,
 }
 
 fn candidates<'a>(workload: &Workload, peers: &'a [Peer]) -> Vec<Candidate<'a>> {
-    let alone = |peer: &'a Peer| Candidate { name: peer.name.clone(), peer, cores: &[0] };
-    let workers = |peer: &'a Peer| {
-        [(" one worker", &[0][..]), (" two workers", &[0, 1])].map(|(workers, cores)| Candidate {
-            name: format!("{},{workers}", peer.name),
-            peer,
-            cores,
-        })
+    let candidate = |peer: &'a Peer, but: &str, cores: &'static [usize], calm: bool| {
+        let name = if but.is_empty() { peer.name.clone() } else { format!("{}, {but}", peer.name) };
+        Candidate { name, peer, cores, calm }
     };
+    let with_workers = || peers.iter().filter(|peer| peer.has_workers());
     match workload.what {
-        What::Workers(_) => peers.iter().filter(|peer| peer.has_workers()).flat_map(workers).collect(),
-        _ => peers.iter().map(alone).collect(),
+        What::Workers(_) => with_workers()
+            .flat_map(|peer| [candidate(peer, "one worker", &[0], true), candidate(peer, "two workers", &[0, 1], true)])
+            .collect(),
+        What::Beside(_) => with_workers()
+            .flat_map(|peer| {
+                let beside = |but: &str, calm| candidate(peer, but, &[0, 1], calm);
+                [beside("in the calm", true), beside("one handler sleeps 200 ms", false)]
+            })
+            .collect(),
+        _ => peers.iter().map(|peer| candidate(peer, "", &[0], true)).collect(),
     }
 }
 
-fn measure(workload: &Workload, Candidate { peer, cores, .. }: &Candidate<'_>) -> Result<(f64, Option<f64>), Failure> {
+fn measure(
+    workload: &Workload,
+    Candidate { peer, cores, calm, .. }: &Candidate<'_>,
+) -> Result<(f64, Option<f64>), Failure> {
     let start = || Server::start(peer, cores, None);
     Ok(match workload.what {
         What::Rooms(size) | What::Workers(size) => (rooms(&Group::one(peer, cores)?, size)?, None),
         What::Redis(size) => (rooms(&Group::two_over_redis(peer, cores)?, size)?, None),
         What::Echo { clients, each } => (echo(&start()?, clients, each)?, None),
+        What::Beside(size) => (beside(&start()?, size, *calm)?.p99.as_nanos() as f64, None),
         What::Connects => {
             let server = start()?;
             let Connects { cpu, memory } = connects(&server, CONNECTIONS, QUIET)?;

@@ -1,10 +1,12 @@
 //! What the servers are made to do, each a function that measures one server once.
 
+mod beside;
 mod connects;
 mod crowd;
 mod echo;
 mod rooms;
 
+pub use beside::{Beside, They, Waits, beside};
 pub use connects::{Connects, connects};
 pub use echo::echo;
 pub use rooms::{Rooms, rooms};

@@ -1,0 +1,73 @@
+//! Clients that take a byte a second.
+
+use crate::crowd::{Idlers, Watcher};
+use crate::{GRACE, HARD_BOUND, SLACK, SOFT_BOUND, mib, with_slack};
+use roomcast_benches::server::Server;
+use roomcast_benches::verdict::Verdict;
+use roomcast_benches::workloads::Failure;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The least budget of a server.
+const LEAST_BUDGET: u64 = 64 << 20;
+
+/// Between two looks at the server's memory.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Between two bytes.
+const DRIP: Duration = Duration::from_secs(1);
+
+pub(crate) fn drip(server: &Server, clients: usize, time: Duration, verdict: &mut Verdict) -> Result<(), Failure> {
+    let budget = budget()?;
+    // Over the soft bound with whatever the kernel keeps, and below the hard one.
+    let each = (2 * budget as usize / clients).clamp(4 * SOFT_BOUND, HARD_BOUND * 3 / 4);
+    let mut idlers = Idlers::connect(server.address, clients)?;
+    let mut watcher = Watcher::new(server)?;
+    let begun = Instant::now();
+    idlers.fill(each)?;
+    let (mut next, mut told) = (begun + DRIP, 0);
+    let mut others = clients;
+    let mut gone = None;
+    while begun.elapsed() < time {
+        watcher.memory()?;
+        others = watcher.others()?;
+        if others == 0 && gone.is_none() {
+            gone = Some(begun.elapsed());
+        }
+        if Instant::now() >= next {
+            next += DRIP;
+            idlers.drip()?;
+            told += 1;
+            if told % 5 == 0 {
+                println!("after {told} s: {others} are there, {} for them", mib(watcher.memory()?));
+            }
+        }
+        thread::sleep(LOOK);
+    }
+    println!(
+        "{clients} clients that took a byte a second were sent {} each; the server had {} for them at most, its budget is {}; \
+         another client's questions waited for {:.0} ms at most",
+        mib(each as u64),
+        mib(watcher.peak),
+        mib(budget),
+        watcher.longest.as_secs_f64() * 1e3,
+    );
+    verdict.check(watcher.peak <= with_slack(budget), "the budget was not kept");
+    if time > GRACE + SLACK {
+        verdict.check(others == 0, &format!("{others} clients were not cut"));
+        let late = gone.is_some_and(|after| after > GRACE + SLACK);
+        verdict.check(!late, &format!("the last was cut after {gone:?}, the grace is {GRACE:?}"));
+    }
+    Ok(())
+}
+
+/// A quarter of the machine's memory, or of the cgroup's.
+fn budget() -> Result<u64, Failure> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let kibibytes =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let machine: u64 = kibibytes.map(|count: u64| count * 1024).ok_or("no MemTotal in /proc/meminfo")?;
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    Ok((group.unwrap_or(u64::MAX).min(machine) / 4).max(LEAST_BUDGET))
+}

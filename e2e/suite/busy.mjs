@@ -1,0 +1,58 @@
+// `busy`: a handler that blocks its thread. It holds up its own client; on Node, which has one thread, everybody.
+
+import assert from "node:assert/strict";
+import { scenario, theme } from "../lib/theme.mjs";
+
+/** How long a handler blocks, in ms. */
+const SHORT_MS = 200;
+
+/** So long that what is asked in its first half is answered in its second, on a machine with other work to do as well. */
+const LONG_MS = 3_000;
+
+// One handler blocks one worker.
+export default theme("busy", { env: { TOKIO_WORKER_THREADS: "2" } }, [
+  scenario("everyone hears it once, and nothing of anybody is lost or reordered", async (t) => {
+    const nsp = t.namespace();
+    const [blocker, ...others] = await t.connectMany(10, { nsp });
+    const numbers = Array.from({ length: 100 }, (_, i) => i);
+    const blocked = blocker.ask("busy", SHORT_MS);
+    const after = blocker.ask("echo", "after it");
+    const asked = others.map((client) => Promise.all(numbers.map((i) => client.ask("echo", i))));
+    for (const answers of await Promise.all(asked)) assert.deepEqual(answers, numbers);
+    await blocked;
+    assert.equal(await after, "after it");
+    await blocker.fence(blocker, ...others);
+    for (const client of [blocker, ...others]) assert.deepEqual(client.takeAll("busy"), [[]]);
+  }),
+
+  scenario("what others emit to its client meanwhile comes in order", async (t) => {
+    const nsp = t.namespace();
+    const [blocker, speaker] = await t.connectMany(2, { nsp });
+    const room = t.room();
+    await blocker.join(room);
+    const blocked = blocker.ask("busy", SHORT_MS);
+    for (let seq = 0; seq < 500; seq += 1) speaker.send("pub", room, seq, "meanwhile");
+    for (let seq = 0; seq < 500; seq += 1) assert.deepEqual(await blocker.next("msg"), [seq, "meanwhile"]);
+    await blocked;
+  }),
+
+  scenario("others are answered while it blocks, although it has emitted to them", async (t) => {
+    const nsp = t.namespace();
+    const [blocker, ...others] = await Promise.all(
+      ["websocket", "websocket", "polling", "upgrade"].map((transport) => t.connect({ nsp, transport })),
+    );
+    const begun = Date.now();
+    const blocked = blocker.ask("busy", LONG_MS);
+    await Promise.all(
+      others.map(async (client) => {
+        // By then it has long begun.
+        while (Date.now() < begun + LONG_MS / 2) assert.equal(await client.ask("echo", "meanwhile"), "meanwhile");
+        await others[0].emitTo({ rooms: [client.id] }, "from another");
+        assert.deepEqual(await client.next("from another"), []);
+      }),
+    );
+    // Whoever waits for it waits until this at least.
+    assert.ok(Date.now() < begun + LONG_MS, "nobody waits for its end");
+    await blocked;
+  }, { differs: true }),
+]);
