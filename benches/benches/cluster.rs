@@ -110,7 +110,7 @@ impl Place {
         let recipients: Vec<_> = (0..members).map(|_| CountingRecipient::new()).collect();
         for recipient in &recipients {
             let id = SocketId::random().expect("the system has random bytes");
-            adapter.insert(id, recipient.clone()).expect("a new id is not taken");
+            adapter.insert(id, recipient.clone(), &[], None).expect("a new id is not taken");
             adapter.join(id, &[Room::from("one")]).expect("a handful of rooms is allowed");
         }
         Self { adapter, recipients, _server_events: events }

@@ -79,7 +79,7 @@ fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
     let cluster = Cluster::with_id("here".into(), broker.clone(), ClusterOptions::default());
     let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
     let (id, recipient) = (SocketId::random().expect("the system has random bytes"), CountingRecipient::new());
-    adapter.insert(id, recipient.clone()).expect("a new id is not taken");
+    adapter.insert(id, recipient.clone(), &[], None).expect("a new id is not taken");
     adapter.join(id, &[Room::from("one")]).expect("a room is allowed");
     let mut group = criterion.benchmark_group("redis/hear");
     for (name, target) in [("a room of nobody here", Target::room("none")), ("a room of one", Target::room("one"))] {

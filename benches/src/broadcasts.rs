@@ -69,12 +69,12 @@ fn membership<A: Adapter + ?Sized>(criterion: &mut Criterion, name: &str, make: 
         let (id, recipient) = (SocketId::random().expect("the system has random bytes"), CountingRecipient::new());
         group.bench_function(BenchmarkId::new("insert_remove", sockets), |bencher| {
             bencher.iter(|| {
-                let inserted = adapter.insert(id, recipient.clone());
+                let inserted = adapter.insert(id, recipient.clone(), &[], None);
                 adapter.remove(id);
                 inserted
             });
         });
-        adapter.insert(id, recipient).expect("it has been removed");
+        adapter.insert(id, recipient, &[], None).expect("it has been removed");
         let room = [Room::from("one")];
         group.bench_function(BenchmarkId::new("join_leave", sockets), |bencher| {
             bencher.iter(|| {
@@ -101,7 +101,7 @@ impl<A: Adapter + ?Sized> Namespace<A> {
         let recipients: Vec<_> = (0..sockets).map(|_| CountingRecipient::new()).collect();
         for (number, recipient) in recipients.iter().enumerate() {
             let id = SocketId::random().expect("the system has random bytes");
-            adapter.insert(id, recipient.clone()).expect("a new id is not taken");
+            adapter.insert(id, recipient.clone(), &[], None).expect("a new id is not taken");
             let mut rooms = vec![Room::from("one")];
             // The first is socket 0's third room too, so that a namespace of one socket is one with overlap.
             rooms.extend(

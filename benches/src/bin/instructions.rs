@@ -116,7 +116,7 @@ fn broadcast(room: &str, members: usize) -> Result<Operation, Box<dyn Error>> {
     for number in 0..SOCKETS {
         let id: SocketId = format!("socket{number:014}").parse()?;
         let recipient = CountingRecipient::new();
-        adapter.insert(id, recipient.clone())?;
+        adapter.insert(id, recipient.clone(), &[], None)?;
         adapter.join(id, &[Room::from("all")])?;
         if number % (SOCKETS / FEW) == 0 {
             adapter.join(id, &[Room::from("few")])?;

@@ -1,20 +1,103 @@
 //! Acknowledgements that are awaited from this server's sockets.
 
+use crate::limits::MAX_PENDING_ACKS;
 use crate::local::Local;
-use hashbrown::HashSet;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 use roomcast_protocol::{Args, SocketId};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
+/// All that is awaited in a namespace: by emit, and by the socket that owes the answer. A socket that leaves is looked up in
+/// the emits that wait for it, and in no others.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited {
+    emits: HashMap<u64, Waiting, RandomState>,
+    /// Ids of the emits whose answers a socket owes, [`MAX_PENDING_ACKS`] at most.
+    owed: HashMap<SocketId, Owed, RandomState>,
+}
+
+/// Most sockets owe one answer.
+type Owed = SmallVec<[u64; 2]>;
+
+impl Awaited {
+    /// Number of emits that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.emits.len()
+    }
+
+    /// Notes that `socket` owes the answer to an emit; `false` if it owes too many, and is not to be asked.
+    pub(crate) fn owes(&mut self, socket: SocketId, emit: u64) -> bool {
+        let owed = self.owed.entry(socket).or_default();
+        let asked = owed.len() < MAX_PENDING_ACKS as usize;
+        if asked {
+            owed.push(emit);
+        }
+        asked
+    }
+
+    /// An emit begins to wait.
+    pub(crate) fn begin(&mut self, emit: u64, waiting: Waiting) {
+        self.emits.insert(emit, waiting);
+    }
+
+    pub(crate) fn get(&mut self, emit: u64) -> Option<&mut Waiting> {
+        self.emits.get_mut(&emit)
+    }
+
+    /// Takes an answer; the one to wake, if it was awaited.
+    pub(crate) fn answered(&mut self, from: SocketId, emit: u64, args: Args) -> Option<Waker> {
+        let waiting = self.emits.get_mut(&emit)?;
+        if !waiting.silent.remove(&from) {
+            return None;
+        }
+        waiting.answers.push_back((from, args));
+        let waker = waiting.waker.take();
+        self.settled(from, emit);
+        waker
+    }
+
+    /// An emit waits no longer. What it holds is the caller's to drop, outside the lock.
+    pub(crate) fn end(&mut self, emit: u64) -> Option<Waiting> {
+        let waiting = self.emits.remove(&emit)?;
+        for socket in &waiting.silent {
+            self.settled(*socket, emit);
+        }
+        Some(waiting)
+    }
+
+    /// A socket has left: those who waited for it are to be woken.
+    pub(crate) fn left(&mut self, socket: SocketId) -> SmallVec<[Waker; 2]> {
+        let mut wakers = SmallVec::new();
+        for emit in self.owed.remove(&socket).unwrap_or_default() {
+            if let Some(waiting) = self.emits.get_mut(&emit) {
+                waiting.silent.remove(&socket);
+                wakers.extend(waiting.waker.take());
+            }
+        }
+        wakers
+    }
+
+    /// The answer to an emit is not owed any more.
+    fn settled(&mut self, socket: SocketId, emit: u64) {
+        let Some(owed) = self.owed.get_mut(&socket) else { return };
+        if let Some(at) = owed.iter().position(|id| *id == emit) {
+            owed.swap_remove(at);
+        }
+        if owed.is_empty() {
+            self.owed.remove(&socket);
+        }
+    }
+}
+
 /// What one emit waits for. It lives in the namespace's table until all have answered or [`Acks`] is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Sockets that have not answered.
-    pub(crate) silent: HashSet<SocketId, foldhash::fast::RandomState>,
-    /// Sockets that will not answer any more: they left, or were at their limit.
-    pub(crate) lost: usize,
+    /// Sockets that were asked, have not left and have not answered.
+    pub(crate) silent: HashSet<SocketId, RandomState>,
     pub(crate) answers: VecDeque<(SocketId, Args)>,
     pub(crate) waker: Option<Waker>,
 }

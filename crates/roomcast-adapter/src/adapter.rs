@@ -4,7 +4,7 @@ use crate::answer::Answer;
 use crate::recipient::{Recipient, SocketDetails};
 use crate::target::{Room, Target};
 use async_trait::async_trait;
-use roomcast_protocol::{Args, PacketTooLarge, SocketId};
+use roomcast_protocol::{Args, Packet, PacketTooLarge, SocketId};
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 ///
 /// The contract, which `testkit` checks for every adapter:
 /// - each matching socket gets a packet once, whatever rooms it is in; `except` wins over `rooms`;
+/// - what [`Adapter::insert`] is given as the welcome comes before anything else that the recipient gets;
 /// - a socket is always in the room named by its id;
 /// - membership changes at once: a join, then an emit by the same caller reaches the joiner on this server;
 /// - emits through one adapter arrive in order at every recipient, and at every recipient in the same order;
@@ -25,11 +26,19 @@ use tokio::sync::{mpsc, oneshot};
 /// There are no default bodies: an adapter that forgets a method must not compile.
 #[async_trait]
 pub trait Adapter: Debug + Send + Sync + 'static {
-    /// Takes in a socket.
+    /// Takes in a socket, puts it into `rooms` and delivers `welcome` to it, all in one step: no broadcast comes before the
+    /// welcome, none after it is missed, and if it is refused nothing of it was done.
     ///
     /// # Errors
-    /// [`AdapterError::Duplicate`] if the id is taken.
-    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError>;
+    /// [`AdapterError::Duplicate`] if the id is taken; [`AdapterError::RoomName`] and [`AdapterError::TooManyRooms`] as in
+    /// [`Adapter::join`].
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError>;
 
     /// Takes a socket out, and out of all its rooms. Acknowledgements awaited from it are given up. Unknown ids are ignored.
     fn remove(&self, id: SocketId);
@@ -56,8 +65,12 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// Takes a client's acknowledgement. Answers to unknown ids, and second answers, are ignored.
     fn ack(&self, from: SocketId, id: u64, args: Args);
 
-    /// Emits and collects the acknowledgements until all are in or `timeout` has passed. Dropping the future gives up.
-    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError>;
+    /// Emits and collects the acknowledgements until all are in or `timeout` has passed. Dropping the future gives up. A
+    /// socket for which a volatile event was dropped counts as one that does not answer, as in Node.
+    ///
+    /// # Errors
+    /// [`AdapterError::TooLarge`]: nothing was sent.
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError>;
 
     /// Keeps what a client needs to continue after a lost connection.
     fn save(&self, session: Saved);
@@ -98,7 +111,8 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     async fn close(&self);
 }
 
-/// Makes the adapter of a namespace. It is called once per namespace.
+/// Makes the adapter of a namespace. It is called once for each time that a namespace comes to be; the adapter of an earlier
+/// namespace of that name may still be closing then.
 pub type AdapterFactory = Arc<dyn Fn(AdapterContext) -> Arc<dyn Adapter> + Send + Sync>;
 
 /// What a new adapter is given.
@@ -139,7 +153,7 @@ pub enum Action<'a> {
 impl<'a> Action<'a> {
     /// An ordinary event.
     pub fn emit(data: &'a Args) -> Self {
-        Self::Emit(Emit { data, volatile: false, compress: true })
+        Self::Emit(Emit::of(data))
     }
 }
 
@@ -152,6 +166,13 @@ pub struct Emit<'a> {
     pub volatile: bool,
     /// May be compressed, where compression is on.
     pub compress: bool,
+}
+
+impl<'a> Emit<'a> {
+    /// An ordinary event.
+    pub fn of(data: &'a Args) -> Self {
+        Self { data, volatile: false, compress: true }
+    }
 }
 
 /// Acknowledgements that were collected.

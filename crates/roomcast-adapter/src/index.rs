@@ -44,7 +44,6 @@ struct Cold {
     id: SocketId,
     /// Rooms of the socket, and where in the room's vector it stands. Up to two need no heap.
     rooms: SmallVec<[Place; 2]>,
-    pending_acks: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -60,11 +59,23 @@ struct Members {
 }
 
 impl Index {
-    pub(crate) fn insert(&mut self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
+    /// Takes a socket in, in all of `rooms`, or refuses it. Refused, the recipient is dropped: the caller keeps one of its own,
+    /// as its end may be somebody's code.
+    pub(crate) fn insert(
+        &mut self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+    ) -> Result<(), AdapterError> {
         if self.slot_of(id).is_some() {
             return Err(AdapterError::Duplicate(id));
         }
-        let cold = Cold { id, rooms: SmallVec::new(), pending_acks: 0 };
+        self.insert_alone(id, recipient);
+        self.join(id, rooms).inspect_err(|_| drop(self.remove(id)))
+    }
+
+    fn insert_alone(&mut self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        let cold = Cold { id, rooms: SmallVec::new() };
         let hot = Hot { recipient: Some(recipient), mark: 0 };
         let slot = match self.free_slots.pop() {
             Some(slot) => {
@@ -80,21 +91,18 @@ impl Index {
         };
         let Self { by_id, hasher, cold, .. } = self;
         by_id.insert_unique(hasher.hash_one(id), slot, |slot| hasher.hash_one(cold[*slot as usize].id));
-        Ok(())
     }
 
     fn slot_of(&self, id: SocketId) -> Option<u32> {
         self.by_id.find(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id).copied()
     }
 
-    /// Takes a socket out; returns its recipient and how many acknowledgements were awaited from it. The recipient is the
-    /// caller's to drop, outside the lock: its end may be somebody's code that asks the adapter something.
-    pub(crate) fn remove(&mut self, id: SocketId) -> Option<(Option<Arc<dyn Recipient>>, u32)> {
+    /// Takes a socket out; returns its recipient, which is the caller's to drop, outside the lock: its end may be somebody's
+    /// code that asks the adapter something.
+    pub(crate) fn remove(&mut self, id: SocketId) -> Option<Arc<dyn Recipient>> {
         let found = self.by_id.find_entry(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id);
         let slot = found.ok()?.remove().0;
-        let cold = &mut self.cold[slot as usize];
-        let pending = cold.pending_acks;
-        for place in std::mem::take(&mut cold.rooms) {
+        for place in std::mem::take(&mut self.cold[slot as usize].rooms) {
             self.remove_member(place);
         }
         let recipient = self.hot[slot as usize].recipient.take();
@@ -104,7 +112,7 @@ impl Index {
         } else {
             self.free_slots.push(slot);
         }
-        Some((recipient, pending))
+        recipient
     }
 
     /// Puts a socket into all of `rooms` or into none. Unknown ids are ignored.
@@ -161,7 +169,7 @@ impl Index {
         if target.rooms.is_empty() {
             return !self.by_id.is_empty();
         }
-        target.rooms.iter().any(|room| self.has_room(room))
+        target.rooms.iter().any(|room| !self.joined(target, room).is_empty() || self.by_room_of_id(room).is_some())
     }
 
     /// Whether the room has members.
@@ -178,7 +186,7 @@ impl Index {
         };
         // One room and nobody left out: no marks are needed, as a room holds each socket once.
         if let ([room], []) = (&target.rooms[..], &target.except[..]) {
-            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]).unwrap_or_default();
+            let members = self.joined(target, room);
             for (at, &slot) in members.iter().enumerate() {
                 prefetch(members.get(at + AHEAD).and_then(|slot| self.hot.get(*slot as usize)));
                 visit(slot, &self.hot[slot as usize]);
@@ -205,8 +213,8 @@ impl Index {
         }
         for room in &target.rooms {
             let own = self.by_room_of_id(room);
-            let members = self.by_name.get(room).map(|room| &self.rooms[*room as usize].slots[..]);
-            for slot in members.unwrap_or_default().iter().copied().chain(own) {
+            let room = self.by_name.get(room).filter(|_| !target.one).map(|room| &self.rooms[*room as usize].slots[..]);
+            for slot in room.unwrap_or_default().iter().copied().chain(own) {
                 let hot = &mut self.hot[slot as usize];
                 if hot.mark != walk {
                     hot.mark = walk;
@@ -227,12 +235,6 @@ impl Index {
         std::iter::once(Room::from(cold.id)).chain(joined).collect()
     }
 
-    /// The count of acknowledgements awaited from a socket.
-    pub(crate) fn pending_acks(&mut self, id: SocketId) -> Option<&mut u32> {
-        let slot = self.slot_of(id)?;
-        Some(&mut self.cold[slot as usize].pending_acks)
-    }
-
     /// Number of sockets.
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
@@ -241,6 +243,12 @@ impl Index {
     /// Number of rooms that somebody joined.
     pub(crate) fn room_count(&self) -> usize {
         self.by_name.len()
+    }
+
+    /// The sockets that joined a room, as far as the target means them.
+    fn joined(&self, target: &Target, room: &str) -> &[u32] {
+        let room = if target.one { None } else { self.by_name.get(room) };
+        room.map(|room| &self.rooms[*room as usize].slots[..]).unwrap_or_default()
     }
 
     fn by_room_of_id(&self, room: &str) -> Option<u32> {

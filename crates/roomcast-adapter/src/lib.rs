@@ -24,8 +24,7 @@
 //!
 //! let adapter = Local::new("/");
 //! let (id, inbox) = (SocketId::random()?, Arc::new(Inbox::default()));
-//! adapter.insert(id, inbox.clone())?;
-//! adapter.join(id, &[Room::from("lobby")])?;
+//! adapter.insert(id, inbox.clone(), &[Room::from("lobby")], None)?;
 //! adapter.apply(&Target::room("lobby"), Action::emit(&Args::event("chat", "hello")?))?;
 //! assert_eq!(inbox.0.lock().unwrap()[0].text(), Some(r#"42["chat","hello"]"#));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -1,15 +1,12 @@
 //! [`Local`]: this server's part of a namespace, and by itself the in-memory adapter.
 
-use crate::acks::{Acks, Waiting};
+use crate::acks::{Acks, Awaited, Waiting};
 use crate::adapter::{Acked, Action, Adapter, AdapterError, Emit, Joined, Restored, Saved};
 use crate::answer::Answer;
 use crate::index::Index;
-use crate::limits::MAX_PENDING_ACKS;
 use crate::recipient::{Recipient, SocketDetails, Wakes};
 use crate::target::{Room, Target};
 use async_trait::async_trait;
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Packet, SocketId};
@@ -31,7 +28,7 @@ pub struct Local {
 #[derive(Debug, Default)]
 struct State {
     index: Index,
-    waiting: HashMap<u64, Waiting, RandomState>,
+    awaited: Awaited,
     next_ack: u64,
 }
 
@@ -87,7 +84,12 @@ impl Local {
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent.
-    pub fn emit_for_acks(&self, target: &Target, data: &Args, under_lock: impl FnOnce()) -> Result<Acks, AdapterError> {
+    pub fn emit_for_acks(
+        &self,
+        target: &Target,
+        emit: Emit<'_>,
+        under_lock: impl FnOnce(),
+    ) -> Result<Acks, AdapterError> {
         let id = {
             let mut state = self.state.lock();
             let id = state.next_ack;
@@ -95,34 +97,37 @@ impl Local {
             state.next_ack += 1;
             id
         };
-        let packet = Arc::new(Packet::event(&self.namespace, Some(id), data)?);
-        let mut wakes = Wakes::new();
+        let packet = Packet::event(&self.namespace, Some(id), emit.data)?.with_volatile(emit.volatile);
+        let packet = Arc::new(packet);
+        let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
         let asked = {
             let mut state = self.state.lock();
-            let State { index, waiting, .. } = &mut *state;
+            let State { index, awaited, .. } = &mut *state;
             under_lock();
             let mut slots = Vec::new();
             index.walk(target, |slot, recipient| slots.push((slot, recipient.clone())));
             let mut new = Waiting::default();
             for (slot, recipient) in &slots {
                 let socket = index.id_of(*slot);
-                match index.pending_acks(socket) {
-                    Some(pending) if *pending < MAX_PENDING_ACKS => *pending += 1,
-                    _ => {
-                        metrics::counter!("roomcast_acks_refused_total").increment(1);
-                        tracing::debug!(%socket, "too many acknowledgements awaited from this socket; not asked again");
-                        new.lost += 1;
-                        continue;
-                    }
+                if !awaited.owes(socket, id) {
+                    refused += 1;
+                    continue;
                 }
                 new.silent.insert(socket);
                 recipient.deliver(&packet, &mut wakes);
             }
             // Answers need this lock, so none can come before the entry is there.
-            waiting.insert(id, new);
+            awaited.begin(id, new);
             slots.len()
         };
         wakes.wake();
+        if refused > 0 {
+            metrics::counter!("roomcast_acks_refused_total").increment(refused as u64);
+            tracing::debug!(
+                sockets = refused,
+                "too many acknowledgements awaited from a socket; it was not asked again"
+            );
+        }
         let Some(local) = self.this.upgrade() else { unreachable!("borrowed from its own Arc") };
         Ok(Acks { local, id, asked })
     }
@@ -166,53 +171,44 @@ impl Local {
     /// Numbers of sockets, joined rooms and emits that await acknowledgements: all zero when everybody has left.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
-        (state.index.len(), state.index.room_count(), state.waiting.len())
+        (state.index.len(), state.index.room_count(), state.awaited.len())
     }
 
     /// Applies a change of membership, or disconnects, on this server.
     pub fn change(&self, target: &Target, change: Action<'_>) {
-        let mut found = Vec::new();
+        let (mut found, mut refused) = (Vec::new(), Vec::new());
         {
             let mut state = self.state.lock();
             let State { index, .. } = &mut *state;
-            let mut slots = Vec::new();
-            index.walk(target, |slot, recipient| slots.push((slot, recipient.clone())));
-            for (slot, recipient) in slots {
-                let id = index.id_of(slot);
+            index.walk(target, |slot, recipient| found.push((slot, recipient.clone())));
+            for (slot, _) in &found {
+                let id = index.id_of(*slot);
                 match change {
-                    Action::Join(rooms) => {
-                        if let Err(error) = index.join(id, rooms) {
-                            metrics::counter!("roomcast_joins_refused_total").increment(1);
-                            tracing::debug!(socket = %id, %error, "a join was refused");
-                        }
-                    }
+                    Action::Join(rooms) => refused.extend(index.join(id, rooms).err().map(|error| (id, error))),
                     Action::Leave(rooms) => rooms.iter().for_each(|room| index.leave(id, room)),
-                    Action::Disconnect { .. } => found.push(recipient),
-                    Action::Emit(_) => {}
+                    Action::Disconnect { .. } | Action::Emit(_) => {}
                 }
             }
         }
+        for (socket, error) in refused {
+            metrics::counter!("roomcast_joins_refused_total").increment(1);
+            tracing::debug!(%socket, %error, "a join was refused");
+        }
         if let Action::Disconnect { close } = change {
-            for recipient in found {
+            for (_, recipient) in found {
                 recipient.disconnect(close);
             }
         }
     }
 
     pub(crate) fn with_waiting<T>(&self, id: u64, read: impl FnOnce(Option<&mut Waiting>) -> T) -> T {
-        read(self.state.lock().waiting.get_mut(&id))
+        read(self.state.lock().awaited.get(id))
     }
 
     pub(crate) fn give_up(&self, id: u64) {
-        // Declared before the guard, so that it is dropped after it: a waker's end may be somebody's code.
-        let waiting;
-        let mut state = self.state.lock();
-        waiting = state.waiting.remove(&id);
-        for socket in waiting.iter().flat_map(|waiting| &waiting.silent) {
-            if let Some(pending) = state.index.pending_acks(*socket) {
-                *pending = pending.saturating_sub(1);
-            }
-        }
+        let ended = self.state.lock().awaited.end(id);
+        // Outside the lock: a waker's end may be somebody's code.
+        drop(ended);
     }
 }
 
@@ -227,26 +223,32 @@ fn may_be_too_large(namespace: &str, data: &Args) -> bool {
 
 #[async_trait]
 impl Adapter for Local {
-    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
-        self.state.lock().index.insert(id, recipient)
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError> {
+        let mut wakes = Wakes::new();
+        {
+            let mut state = self.state.lock();
+            state.index.insert(id, recipient.clone(), rooms)?;
+            if let Some(welcome) = welcome {
+                recipient.deliver(welcome, &mut wakes);
+            }
+        }
+        wakes.wake();
+        Ok(())
     }
 
     fn remove(&self, id: SocketId) {
-        let mut wakers = Vec::new();
-        let _recipient = {
+        let (recipient, wakers) = {
             let mut state = self.state.lock();
-            let Some((recipient, pending)) = state.index.remove(id) else {
-                return;
-            };
-            if pending > 0 {
-                for waiting in state.waiting.values_mut().filter(|waiting| waiting.silent.contains(&id)) {
-                    waiting.silent.remove(&id);
-                    waiting.lost += 1;
-                    wakers.extend(waiting.waker.take());
-                }
-            }
-            recipient
+            (state.index.remove(id), state.awaited.left(id))
         };
+        // Outside the lock: the end of either may be somebody's code.
+        drop(recipient);
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
@@ -274,28 +276,14 @@ impl Adapter for Local {
     }
 
     fn ack(&self, from: SocketId, id: u64, args: Args) {
-        let waker = {
-            let mut state = self.state.lock();
-            let Some(waiting) = state.waiting.get_mut(&id) else {
-                return;
-            };
-            if !waiting.silent.remove(&from) {
-                return;
-            }
-            waiting.answers.push_back((from, args));
-            let waker = waiting.waker.take();
-            if let Some(pending) = state.index.pending_acks(from) {
-                *pending = pending.saturating_sub(1);
-            }
-            waker
-        };
+        let waker = self.state.lock().awaited.answered(from, id, args);
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError> {
-        let mut acks = self.emit_for_acks(target, data, || {})?;
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError> {
+        let mut acks = self.emit_for_acks(target, emit, || {})?;
         let mut answers = Vec::new();
         let collect = async {
             while let Some((_, args)) = acks.next().await {

@@ -83,6 +83,9 @@ pub struct Target {
     pub except: Vec<Room>,
     /// Only sockets of this server.
     pub local: bool,
+    /// `rooms` are ids: only the sockets of those ids are meant, and not who else joined the rooms of these names. Servers
+    /// whose dialect cannot say so take it for the rooms.
+    pub one: bool,
 }
 
 impl Target {
@@ -94,6 +97,11 @@ impl Target {
     /// The members of one room.
     pub fn room(room: impl Into<Room>) -> Self {
         Self { rooms: vec![room.into()], ..Self::default() }
+    }
+
+    /// The socket of that id, whoever else joined the room of its name.
+    pub fn socket(id: impl Into<Room>) -> Self {
+        Self { one: true, ..Self::room(id) }
     }
 
     /// The same target without the members of `room`.

@@ -39,7 +39,7 @@ fn namespace(sockets: usize) -> (Arc<Local>, Arc<Writer>) {
     let (local, writer) = (Local::new("/"), Arc::new(Writer::default()));
     for number in 0..sockets {
         let id = SocketId::random().unwrap();
-        local.insert(id, Arc::new(Sleeping(Waker::from(writer.clone())))).unwrap();
+        local.insert(id, Arc::new(Sleeping(Waker::from(writer.clone()))), &[], None).unwrap();
         let rooms = ["lobby", if number % 2 == 0 { "even" } else { "odd" }];
         local.join(id, &rooms.map(Room::from)).unwrap();
     }

@@ -31,7 +31,12 @@ fn room_list() -> impl Strategy<Value = Vec<Room>> {
 }
 
 fn target() -> impl Strategy<Value = Target> {
-    (room_list(), room_list(), any::<bool>()).prop_map(|(rooms, except, local)| Target { rooms, except, local })
+    (room_list(), room_list(), any::<bool>()).prop_map(|(rooms, except, local)| Target {
+        rooms,
+        except,
+        local,
+        one: false,
+    })
 }
 
 fn request() -> impl Strategy<Value = RequestId> {

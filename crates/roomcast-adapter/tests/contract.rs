@@ -111,6 +111,11 @@ const FAULTS: &[(Fault, &str, usize)] = &[
     (Fault::AlwaysWait, "servers::server_side_answers", 2),
     (Fault::SilenceIsComplete, "servers::server_side_silence", 2),
     (Fault::DeafAfterClose, "servers::close", 1),
+    (Fault::NoRoomsAtInsert, "entry::in_rooms", 1),
+    (Fault::WelcomeAfterwards, "entry::welcome_first", 1),
+    (Fault::RoomsAfterInsert, "entry::all_or_nothing", 1),
+    (Fault::OneIsARoom, "acks::one", 1),
+    (Fault::NeverVolatileAcks, "acks::volatile", 1),
 ];
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +145,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(
-    expected = "the adapter breaks 1 of 46 rules:\n- delivery::except_wins: Who is in a room of `except` gets nothing"
+    expected = "the adapter breaks 1 of 51 rules:\n- delivery::except_wins: Who is in a room of `except` gets nothing"
 )]
 async fn a_broken_contract_panics_with_the_rule() {
     adapter_contract(async || local(Fault::ExceptOnlyForEveryone)).await;
@@ -189,7 +194,7 @@ impl Drop for Curious {
 fn a_recipient_is_dropped_outside_the_lock() {
     let (local, id) = (Local::new("/"), SocketId::random().unwrap());
     let (told, dropped) = std::sync::mpsc::channel();
-    local.insert(id, Arc::new(Curious(Arc::downgrade(&local), told))).unwrap();
+    local.insert(id, Arc::new(Curious(Arc::downgrade(&local), told)), &[], None).unwrap();
     local.remove(id);
     assert_eq!(dropped.try_recv(), Ok(true), "the namespace's lock was held while a recipient was dropped");
 }

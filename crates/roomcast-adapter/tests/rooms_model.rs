@@ -90,7 +90,7 @@ impl World {
     }
 
     fn target(&self, aim: &Aim) -> Target {
-        Target { rooms: self.rooms(&aim.rooms), except: self.rooms(&aim.except), local: false }
+        Target { rooms: self.rooms(&aim.rooms), except: self.rooms(&aim.except), local: false, one: false }
     }
 
     /// What the contract says: in any of the rooms, and in none of `except`.
@@ -105,7 +105,7 @@ impl World {
         match step {
             Step::Insert(socket) => {
                 let id = self.ids[*socket];
-                let taken = self.local.insert(id, self.recipients[*socket].clone()).is_err();
+                let taken = self.local.insert(id, self.recipients[*socket].clone(), &[], None).is_err();
                 assert_eq!(taken, self.model.contains_key(socket));
                 self.model.entry(*socket).or_insert_with(|| BTreeSet::from([id.into()]));
             }

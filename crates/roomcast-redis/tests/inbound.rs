@@ -81,7 +81,7 @@ impl Stage {
 
     fn enter(&mut self) {
         self.client = FakeRecipient::new();
-        self.adapter.insert(self.id, self.client.clone()).unwrap();
+        self.adapter.insert(self.id, self.client.clone(), &[], None).unwrap();
         drop(self.adapter.join(self.id, &[Room::from("room1")]).unwrap());
         let adapter: Arc<dyn Adapter> = self.adapter.clone();
         self.client.answer(&adapter, self.id, Args::of("ack-value").unwrap());

@@ -140,7 +140,7 @@ impl Server {
 
     fn socket(&self, rooms: &[&str]) -> (SocketId, Arc<FakeRecipient>) {
         let (id, recipient) = (SocketId::random().unwrap(), FakeRecipient::new());
-        self.adapter.insert(id, recipient.clone()).unwrap();
+        self.adapter.insert(id, recipient.clone(), &[], None).unwrap();
         let rooms: Vec<Room> = rooms.iter().map(|room| Room::from(*room)).collect();
         drop(self.adapter.join(id, &rooms).unwrap());
         (id, recipient)
@@ -189,8 +189,8 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
     let [one, other] = [(); 2].map(|()| server(broker(&redis, "order", false), "/order"));
     one.counts(2).await;
     let (here, there) = (Arc::new(InOrder::default()), Arc::new(InOrder::default()));
-    one.adapter.insert(SocketId::random().unwrap(), here.clone()).unwrap();
-    other.adapter.insert(SocketId::random().unwrap(), there.clone()).unwrap();
+    one.adapter.insert(SocketId::random().unwrap(), here.clone(), &[], None).unwrap();
+    other.adapter.insert(SocketId::random().unwrap(), there.clone(), &[], None).unwrap();
     let publish = |publisher: usize| {
         let (adapter, here, there) = (one.adapter.clone(), here.clone(), there.clone());
         async move {

@@ -10,10 +10,10 @@
 //! Then connect Socket.IO clients to port 3000, let them emit `say` with a text, and ask with `counts`.
 
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Joined, Local, Recipient, Restored, Room, Saved, SocketDetails,
+    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Restored, Room, Saved, SocketDetails,
     Target, async_trait,
 };
-use roomcast_protocol::{Args, SocketId};
+use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_server::{Ack, Socket, SocketIo};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,15 +56,21 @@ impl Adapter for Counting {
         self.inner.apply(target, action)
     }
 
-    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError> {
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError> {
         self.counts.count(target);
-        self.inner.emit_with_ack(target, data, timeout).await
+        self.inner.emit_with_ack(target, emit, timeout).await
     }
 
     // From here on everything is handed on as it is. A method that is forgotten does not compile.
 
-    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
-        self.inner.insert(id, recipient)
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError> {
+        self.inner.insert(id, recipient, rooms, welcome)
     }
 
     fn remove(&self, id: SocketId) {

@@ -1,18 +1,14 @@
-//! The Socket.IO side of one connection: its packets in, its sockets, and the work that they have under way.
+//! The Socket.IO side of one connection: its packets in, and its deadlines.
 
-use crate::error::ConnectError;
 use crate::io::IoInner;
-use crate::limits::{ATTACHMENT_TIMEOUT, HANDLERS_PER_CONNECTION, NAMESPACES_PER_CONNECTION};
-use crate::namespace::Namespace;
+use crate::limits::ATTACHMENT_TIMEOUT;
+use crate::link::{Held, Kept, Link};
 use crate::reason::DisconnectReason;
-use crate::socket::Socket;
-use crate::task;
-use parking_lot::Mutex;
+use crate::way_in;
 use roomcast_engine::{Client as EngineClient, CloseReason, Connection};
-use roomcast_protocol::{DecodeError, Decoder, Packet, Received, SocketId};
-use smallvec::SmallVec;
+use roomcast_protocol::{DecodeError, Decoder, Event, Received};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 /// The receiving side: only the task that reads touches it.
@@ -26,85 +22,12 @@ pub(crate) struct Client {
     joined: bool,
 }
 
-/// What the sockets of one connection share.
-pub(crate) struct Link {
-    pub(crate) connection: Arc<Connection>,
-    state: Mutex<LinkState>,
-}
-
-#[derive(Default)]
-struct LinkState {
-    /// Sockets that are connected or connecting, at most one per namespace.
-    sockets: SmallVec<[Socket; 1]>,
-    /// A namespace was joined once.
-    joined: bool,
-    /// The connection is over.
-    closed: bool,
-    /// Handlers under way.
-    handlers: usize,
-    /// The task that waits for a handler to end.
-    waiting: Option<Waker>,
-}
-
-/// One handler under way.
-pub(crate) struct Working(Arc<Link>);
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        let waker = {
-            let mut state = self.0.state.lock();
-            state.handlers -= 1;
-            state.waiting.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-impl Link {
-    pub(crate) fn sockets(&self) -> Vec<Socket> {
-        self.state.lock().sockets.to_vec()
-    }
-
-    pub(crate) fn find(&self, namespace: &Namespace) -> Option<Socket> {
-        self.state.lock().sockets.iter().find(|socket| socket.namespace() == namespace).cloned()
-    }
-
-    pub(crate) fn forget(&self, socket: &Socket) {
-        let mut state = self.state.lock();
-        state.sockets.retain(|other| other != socket);
-        if state.sockets.is_empty() {
-            state.sockets = SmallVec::new();
-        }
-    }
-
-    pub(crate) fn working(self: &Arc<Self>) -> Working {
-        self.state.lock().handlers += 1;
-        Working(self.clone())
-    }
-
-    fn named(&self, namespace: &str) -> Option<Socket> {
-        self.state.lock().sockets.iter().find(|socket| socket.namespace().name() == namespace).cloned()
-    }
-
-    /// Takes a socket in; `false` if the connection is over.
-    fn admit(&self, socket: &Socket) -> bool {
-        let mut state = self.state.lock();
-        if state.closed {
-            return false;
-        }
-        state.sockets.push(socket.clone());
-        true
-    }
-}
-
 impl Client {
     pub(crate) fn new(io: Arc<IoInner>, connection: Arc<Connection>) -> Self {
+        io.is_served();
         let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
-        let link = Arc::new(Link { connection, state: Mutex::default() });
-        Self { io, link, decoder, due, joined: false }
+        Self { io, link: Link::new(connection), decoder, due, joined: false }
     }
 
     fn decoded(io: &Arc<IoInner>, link: &Arc<Link>, decoded: Result<Option<Received<'_>>, DecodeError>) {
@@ -135,7 +58,7 @@ impl Client {
 
     /// Whether a namespace was joined once.
     fn has_joined(&self) -> bool {
-        self.joined || self.link.state.lock().joined
+        self.joined || self.link.has_joined()
     }
 }
 
@@ -151,19 +74,13 @@ impl EngineClient for Client {
     }
 
     fn closed(&mut self, reason: CloseReason) {
-        self.link.state.lock().closed = true;
-        for socket in self.link.sockets() {
+        for socket in self.link.close(reason) {
             socket.finish(DisconnectReason::Connection(reason));
         }
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.link.state.lock();
-        if state.handlers < HANDLERS_PER_CONNECTION {
-            return Poll::Ready(());
-        }
-        state.waiting = Some(cx.waker().clone());
-        Poll::Pending
+        self.link.poll_ready(cx)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -187,115 +104,55 @@ fn receive(io: &Arc<IoInner>, link: &Arc<Link>, packet: Received<'_>) {
     | Received::Disconnect { namespace }
     | Received::Event { namespace, .. }
     | Received::Ack { namespace, .. }
-    | Received::ConnectError { namespace }) = &packet;
-    let socket = link.named(namespace);
-    match (packet, socket) {
-        (Received::Connect { namespace, auth }, None) => connect(io, link, namespace, auth),
-        (Received::Event { id, event, .. }, Some(socket)) if socket.is_connected() => {
-            socket.dispatch(&event.name, event.args, id);
-        }
-        (Received::Ack { id, args, .. }, Some(socket)) if socket.is_connected() => {
-            if let Some(id) = id {
-                socket.namespace().adapter().ack(socket.id(), id, args.to_owned());
-            }
-        }
-        (Received::Disconnect { .. }, Some(socket)) if socket.is_connected() => {
-            socket.finish(DisconnectReason::ClientNamespace);
-        }
-        // A second CONNECT, anything for a namespace that is not joined, and CONNECT_ERROR, which only servers send.
-        _ => {
-            metrics::counter!("roomcast_packets_unexpected_total").increment(1);
-            tracing::debug!("a client sent a packet out of turn; its connection is closed");
-            link.connection.close();
-        }
+    | Received::ConnectError { namespace }) = packet;
+    if !link.keep(namespace, &packet) {
+        handle(io, link, namespace, packet);
     }
 }
 
-/// A CONNECT for a namespace that the connection is not in.
-fn connect(io: &Arc<IoInner>, link: &Arc<Link>, name: &str, auth: Option<&str>) {
-    if link.state.lock().sockets.len() >= NAMESPACES_PER_CONNECTION {
-        tracing::debug!("a client asks for too many namespaces; its connection is closed");
+fn handle(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, packet: Received<'_>) {
+    let in_turn = match (packet, link.named(namespace)) {
+        (Received::Connect { auth, .. }, None) => way_in::connect(io, link, namespace, auth),
+        (Received::Event { id, event, .. }, Some(socket)) => socket.dispatch(&event.name, event.args, id),
+        (Received::Ack { id, args, .. }, Some(socket)) => socket.acknowledged(id, args),
+        (Received::Disconnect { .. }, Some(socket)) => socket.leaves(),
+        // CONNECT_ERROR only servers send.
+        (Received::Connect { .. } | Received::ConnectError { .. }, _) => false,
+        (_, None) => is_late(link, namespace),
+    };
+    if !in_turn {
+        metrics::counter!("roomcast_packets_unexpected_total").increment(1);
+        tracing::debug!("a client sent a packet out of turn; its connection is closed");
         link.connection.close();
-        return;
     }
-    let Some(namespace) = io.enter(name) else {
-        refuse(link, name, &ConnectError::new("Invalid namespace"));
-        return;
-    };
-    let Ok(id) = SocketId::random() else {
-        namespace.left();
-        refuse(link, name, &ConnectError::new("Server error"));
-        return;
-    };
-    let socket = Socket::new(id, namespace, link.clone(), auth);
-    if !link.admit(&socket) {
-        socket.finish(DisconnectReason::Connection(CloseReason::TransportClose));
-        return;
+}
+
+/// Whether a packet was sent before the client could know that it had been taken out of the namespace; it is ignored.
+fn is_late(link: &Link, namespace: &str) -> bool {
+    let late = link.has_left(namespace);
+    if late {
+        metrics::counter!("roomcast_packets_late_total").increment(1);
     }
-    let working = link.working();
-    let mut entering = Entering(Some(socket.clone()));
-    let middlewares = socket.namespace().middlewares();
-    let job = async move {
-        for middleware in &*middlewares {
-            if let Err(error) = middleware(socket.clone()).await {
-                entering.refuse(&error);
-                return;
+    late
+}
+
+/// Handles what was kept while a socket stepped into its namespace.
+pub(crate) fn catch_up(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, held: &Held) {
+    while let Some(kept) = held.next() {
+        match &kept {
+            Kept::Connect { auth } => {
+                handle(io, link, namespace, Received::Connect { namespace, auth: auth.as_deref() });
             }
-        }
-        match socket.enter() {
-            Ok(entered) => {
-                // From here on the socket ends by its own door.
-                entering.0.take();
-                if entered {
-                    welcome(&socket);
+            Kept::Event { name, args, id } => {
+                let event = Event { name: name.into(), args: args.as_ref() };
+                handle(io, link, namespace, Received::Event { namespace, id: *id, event });
+            }
+            Kept::Disconnect => handle(io, link, namespace, Received::Disconnect { namespace }),
+            Kept::End(reason) => {
+                if let Some(socket) = link.named(namespace) {
+                    socket.finish(DisconnectReason::Connection(*reason));
                 }
             }
-            Err(error) => {
-                tracing::error!(%error, namespace = socket.namespace().name(), "the adapter refused a socket");
-                entering.refuse(&ConnectError::new("Server error"));
-            }
         }
-    };
-    task::run("middleware", || Some(Box::pin(job)), working);
-}
-
-/// A socket that is not in its namespace yet. Whatever ends the way in, a panic too, leaves nothing behind.
-struct Entering(Option<Socket>);
-
-impl Entering {
-    fn refuse(&mut self, error: &ConnectError) {
-        if let Some(socket) = self.0.take() {
-            // Forgotten first: the client may ask again as soon as it is told.
-            socket.finish(DisconnectReason::ServerNamespace);
-            refuse(socket.0.link(), socket.namespace().name(), error);
-        }
-    }
-}
-
-impl Drop for Entering {
-    fn drop(&mut self) {
-        // Neither let in nor refused: the middleware panicked, or the runtime ends.
-        self.refuse(&ConnectError::new("Server error"));
-    }
-}
-
-/// The socket is in its namespace.
-fn welcome(socket: &Socket) {
-    let link = socket.0.link();
-    link.state.lock().joined = true;
-    let json = format!(r#"{{"sid":"{}"}}"#, socket.id());
-    if let Ok(packet) = Packet::connect(socket.namespace().name(), &json) {
-        link.connection.send(&Arc::new(packet)).wake();
-    }
-    metrics::counter!("roomcast_sockets_connected_total").increment(1);
-    for handler in &*socket.namespace().connect_handlers() {
-        let (handler, socket) = (handler.clone(), socket.clone());
-        task::run("connection", move || Some(handler(socket)), link.working());
-    }
-}
-
-fn refuse(link: &Link, namespace: &str, error: &ConnectError) {
-    if let Ok(packet) = Packet::connect_error(namespace, &error.to_json()) {
-        link.connection.send(&Arc::new(packet)).wake();
     }
 }

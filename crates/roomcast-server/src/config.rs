@@ -2,6 +2,7 @@
 
 use crate::io::SocketIo;
 use crate::limits;
+use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
 use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport};
 use roomcast_protocol::DecoderLimits;
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) max_namespaces: usize,
+    pub(crate) namespace_linger: Duration,
     pub(crate) decoder: DecoderLimits,
 }
 
@@ -26,6 +29,7 @@ pub struct Builder {
     serve: ServeOptions,
     config: Config,
     adapter: AdapterFactory,
+    cluster: Option<Cluster>,
 }
 
 impl Default for Builder {
@@ -36,20 +40,29 @@ impl Default for Builder {
             connect_timeout: limits::CONNECT_TIMEOUT,
             ack_timeout: limits::ACK_TIMEOUT,
             request_timeout: limits::REQUEST_TIMEOUT,
+            max_namespaces: limits::PATTERN_NAMESPACES,
+            namespace_linger: limits::NAMESPACE_LINGER,
             decoder: DecoderLimits::default(),
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
-        Self { engine, serve: ServeOptions::default(), config, adapter }
+        Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None }
     }
 }
 
 impl Builder {
     /// Makes the server.
     pub fn build(self) -> SocketIo {
-        SocketIo::new(self.engine, self.serve, self.config, self.adapter)
+        SocketIo::new(self.engine, self.serve, self.config, self.adapter, self.cluster)
     }
 
-    /// How the servers of a cluster reach one another: called once per namespace. In memory by default.
+    /// The cluster that the server belongs to; none by default. [`SocketIo::close`] leaves it when everything else is done.
+    pub fn cluster(mut self, cluster: &Cluster) -> Self {
+        self.adapter = cluster.factory();
+        self.cluster = Some(cluster.clone());
+        self
+    }
+
+    /// How the servers of a cluster reach one another: called each time that a namespace comes to be. In memory by default.
     pub fn adapter<A: Adapter>(mut self, adapter: impl Fn(AdapterContext) -> Arc<A> + Send + Sync + 'static) -> Self {
         self.adapter = Arc::new(move |context| adapter(context));
         self
@@ -100,6 +113,19 @@ impl Builder {
     /// Time that other servers have to answer; 5 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.config.request_timeout = timeout;
+        self
+    }
+
+    /// Most namespaces made by patterns that have sockets at the same time; 10,000. Clients choose their names.
+    pub fn max_namespaces(mut self, namespaces: usize) -> Self {
+        self.config.max_namespaces = namespaces;
+        self
+    }
+
+    /// How long a namespace that a pattern made waits for another socket when its last has left; 5 s. A client that comes and
+    /// goes must not make the cluster subscribe each time.
+    pub fn namespace_linger(mut self, linger: Duration) -> Self {
+        self.config.namespace_linger = linger;
         self
     }
 

@@ -6,18 +6,21 @@ use crate::handler::{
     BoxedConnect, BoxedEvent, BoxedMiddleware, EventHandler, EventName, Outcome, boxed_connect, boxed_event,
     boxed_middleware,
 };
-use crate::io::IoInner;
+use crate::io::{Ending, IoInner};
+use crate::limits::TOLD_EVENTS;
 use crate::operator::{BroadcastOperator, Rooms};
 use crate::server_event::{BoxedServerEvent, ServerEventHandler, boxed_server_event};
 use crate::socket::Socket;
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use parking_lot::RwLock;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::{Adapter, Answer, Room, ServerEvent};
 use roomcast_protocol::{Args, ToArgs};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::mpsc;
 
 /// A namespace. Cloning it is cheap; all clones are the same namespace.
@@ -29,12 +32,17 @@ struct NamespaceInner {
     io: Weak<IoInner>,
     config: Arc<Config>,
     adapter: Arc<dyn Adapter>,
-    handlers: Arc<Handlers>,
+    /// Given to this namespace alone.
+    own: Handlers,
+    /// Those of the pattern that the name fits, if one does.
+    pattern: OnceLock<Arc<Handlers>>,
+    /// It was removed, or the server is closed: whoever comes now goes again.
+    closed: AtomicBool,
     /// Events of other servers, until a task takes them.
-    server_events: parking_lot::Mutex<Option<mpsc::Receiver<ServerEvent>>>,
+    server_events: Mutex<Option<mpsc::Receiver<ServerEvent>>>,
 }
 
-/// What the application gave a namespace. The namespaces of one pattern share it.
+/// What the application gave a namespace, or all those of one pattern.
 #[derive(Default)]
 pub(crate) struct Handlers {
     connect: RwLock<Arc<Vec<BoxedConnect>>>,
@@ -43,6 +51,24 @@ pub(crate) struct Handlers {
     any: RwLock<Option<BoxedEvent>>,
     server_events: RwLock<HashMap<EventName, BoxedServerEvent, RandomState>>,
     any_server_event: RwLock<Option<BoxedServerEvent>>,
+    /// What has been logged, as hashes: names may be the client's, and long.
+    told: Mutex<HashSet<u64, RandomState>>,
+}
+
+impl Handlers {
+    fn is_empty(&self) -> bool {
+        self.connect.read().is_empty()
+            && self.middlewares.read().is_empty()
+            && self.events.read().is_empty()
+            && self.any.read().is_none()
+    }
+
+    /// Whether something of an event is to be logged loudly: the first time, and of [`TOLD_EVENTS`] at most.
+    pub(crate) fn is_news(&self, what: &'static str, event: &str) -> bool {
+        let mut told = self.told.lock();
+        let hash = told.hasher().hash_one((what, event));
+        told.len() < TOLD_EVENTS && told.insert(hash)
+    }
 }
 
 /// The methods that give handlers, for [`Namespace`] and [`Namespaces`].
@@ -100,12 +126,20 @@ impl Namespace {
         name: Arc<str>,
         io: Weak<IoInner>,
         config: Arc<Config>,
-        handlers: Arc<Handlers>,
+        pattern: Option<Arc<Handlers>>,
         adapter: Arc<dyn Adapter>,
         server_events: mpsc::Receiver<ServerEvent>,
     ) -> Self {
-        let server_events = parking_lot::Mutex::new(Some(server_events));
-        let namespace = Self(Arc::new(NamespaceInner { name, io, config, adapter, handlers, server_events }));
+        let namespace = Self(Arc::new(NamespaceInner {
+            name,
+            io,
+            config,
+            adapter,
+            own: Handlers::default(),
+            pattern: pattern.map(OnceLock::from).unwrap_or_default(),
+            closed: AtomicBool::new(false),
+            server_events: Mutex::new(Some(server_events)),
+        }));
         namespace.listen();
         namespace
     }
@@ -194,37 +228,81 @@ impl Namespace {
         &self.0.config
     }
 
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
     pub(crate) fn handlers(&self) -> &Handlers {
-        &self.0.handlers
+        &self.0.own
+    }
+
+    /// The handlers, the pattern's first: what stands there applies to all its namespaces.
+    fn each<T>(&self, of: impl Fn(&Handlers) -> T) -> [Option<T>; 2] {
+        [self.0.pattern.get().map(|pattern| of(pattern)), Some(of(&self.0.own))]
+    }
+
+    /// What the namespace's own handlers have, or else the pattern's.
+    fn own_or<T>(&self, find: impl Fn(&Handlers) -> Option<T>) -> Option<T> {
+        find(&self.0.own).or_else(|| find(self.0.pattern.get()?))
+    }
+
+    /// Whether the application has given it nothing of its own that concerns clients.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.0.own.is_empty()
+    }
+
+    /// A pattern has accepted a client of it; its handlers count from now on.
+    pub(crate) fn adopt(&self, pattern: &Arc<Handlers>) {
+        self.0.pattern.get_or_init(|| pattern.clone());
     }
 
     pub(crate) fn event_handler(&self, event: &str) -> Option<BoxedEvent> {
-        self.0.handlers.events.read().get(event).cloned()
+        self.own_or(|handlers| handlers.events.read().get(event).cloned())
     }
 
     pub(crate) fn any_handler(&self) -> Option<BoxedEvent> {
-        self.0.handlers.any.read().clone()
+        self.own_or(|handlers| handlers.any.read().clone())
     }
 
     /// The handler of another server's event, and whether it wants the arguments without the event's name.
     pub(crate) fn server_event_handler(&self, event: &str) -> Option<(BoxedServerEvent, bool)> {
-        let own = self.0.handlers.server_events.read().get(event).cloned();
-        own.map(|own| (own, true)).or_else(|| Some((self.0.handlers.any_server_event.read().clone()?, false)))
+        let named = self.own_or(|handlers| handlers.server_events.read().get(event).cloned());
+        let any = || self.own_or(|handlers| handlers.any_server_event.read().clone());
+        named.map(|named| (named, true)).or_else(|| Some((any()?, false)))
     }
 
-    pub(crate) fn middlewares(&self) -> Arc<Vec<BoxedMiddleware>> {
-        self.0.handlers.middlewares.read().clone()
+    pub(crate) fn middlewares(&self) -> [Option<Arc<Vec<BoxedMiddleware>>>; 2] {
+        self.each(|handlers| handlers.middlewares.read().clone())
     }
 
-    pub(crate) fn connect_handlers(&self) -> Arc<Vec<BoxedConnect>> {
-        self.0.handlers.connect.read().clone()
+    pub(crate) fn connect_handlers(&self) -> [Option<Arc<Vec<BoxedConnect>>>; 2] {
+        self.each(|handlers| handlers.connect.read().clone())
     }
 
     /// A socket has left, or did not get in.
     pub(crate) fn left(&self) {
         if let Some(io) = self.0.io.upgrade() {
-            io.left(&self.0.name);
+            io.left(self);
         }
+    }
+
+    /// Takes no socket from now on.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether the server is over.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.io.upgrade().is_none_or(|io| io.is_closed())
+    }
+
+    /// A handler of a socket's end begins; the server's end waits for it.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        self.0.io.upgrade().map(|io| io.ending())
     }
 
     /// Takes events of other servers, from the first moment that there is a runtime to do it.
@@ -264,7 +342,8 @@ impl fmt::Debug for Namespace {
     }
 }
 
-/// The namespaces whose names match a pattern. Each comes to be with its first socket, and goes with its last.
+/// The namespaces whose names match a pattern. Each comes to be with its first socket, and goes some seconds after its last
+/// (`Builder::namespace_linger`). What is given here applies to all of them; a [`Namespace`] may have handlers besides.
 #[derive(Clone)]
 pub struct Namespaces(pub(crate) Arc<Handlers>);
 

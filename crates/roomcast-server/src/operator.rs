@@ -26,6 +26,12 @@ impl BroadcastOperator {
         Self { namespace, target, volatile: false, compress: true, timeout: None }
     }
 
+    /// The socket of that id, and not who else joined the room of its name.
+    pub(crate) fn of_socket(namespace: Namespace, id: &str) -> Self {
+        let target = Target::socket(id);
+        Self { target, ..Self::new(namespace, None) }
+    }
+
     /// Only sockets in this room, or in any of these rooms; called again it adds rooms. A socket in several of them is meant
     /// once.
     pub fn to(mut self, rooms: impl Rooms) -> Self {
@@ -71,11 +77,11 @@ impl BroadcastOperator {
     pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
         check_event(event)?;
         let data = Args::event(event, data)?;
-        let emit = Emit { data: &data, volatile: self.volatile, compress: self.compress };
-        Ok(self.namespace.adapter().apply(&self.target, Action::Emit(emit))?)
+        Ok(self.namespace.adapter().apply(&self.target, Action::Emit(self.as_emit(&data)))?)
     }
 
-    /// Emits an event and collects what the clients answer, until all have answered or the time is up.
+    /// Emits an event and collects what the clients answer, until all have answered or the time is up. A client for which a
+    /// volatile event was dropped counts as one that did not answer, as in Node.
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
@@ -83,7 +89,7 @@ impl BroadcastOperator {
         check_event(event)?;
         let data = Args::event(event, data)?;
         let timeout = self.timeout.unwrap_or(self.namespace.config().ack_timeout);
-        Ok(self.namespace.adapter().emit_with_ack(&self.target, &data, timeout).await?)
+        Ok(self.namespace.adapter().emit_with_ack(&self.target, self.as_emit(&data), timeout).await?)
     }
 
     /// The sockets, from all servers.
@@ -121,6 +127,10 @@ impl BroadcastOperator {
     /// [`EmitError`] when the adapter refuses.
     pub fn disconnect_sockets(&self, close: bool) -> Result<(), EmitError> {
         Ok(self.namespace.adapter().apply(&self.target, Action::Disconnect { close })?)
+    }
+
+    fn as_emit<'a>(&self, data: &'a Args) -> Emit<'a> {
+        Emit { data, volatile: self.volatile, compress: self.compress }
     }
 
     fn request_timeout(&self) -> Duration {

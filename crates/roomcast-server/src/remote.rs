@@ -80,6 +80,6 @@ impl RemoteSocket {
     }
 
     fn operator(&self) -> BroadcastOperator {
-        BroadcastOperator::new(self.namespace.clone(), None).to(self.id())
+        BroadcastOperator::of_socket(self.namespace.clone(), self.id())
     }
 }

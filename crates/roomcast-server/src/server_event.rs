@@ -80,7 +80,14 @@ pub(crate) fn boxed_server_event<M>(handler: impl ServerEventHandler<M>) -> Boxe
 pub(crate) fn dispatch(namespace: &Namespace, event: ServerEvent) {
     let data = event.data.as_ref();
     let mut items = data.iter();
-    let Some(Ok(name)) = items.next().map(serde_json::from_str::<String>) else { return };
+    let Some(Ok(name)) = items.next().map(serde_json::from_str::<String>) else {
+        metrics::counter!("roomcast_server_events_malformed_total").increment(1);
+        tracing::warn!(
+            namespace = namespace.name(),
+            "an event of another server was ignored: it does not begin with a name"
+        );
+        return;
+    };
     let Some((handler, without_name)) = namespace.server_event_handler(&name) else {
         tracing::debug!(event = ?name, "no handler for this event of another server");
         return;

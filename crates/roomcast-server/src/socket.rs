@@ -1,22 +1,23 @@
 //! [`Socket`]: a client in one namespace.
 
-use crate::ack::Ack;
-use crate::client::Link;
-use crate::error::{AckError, EmitError};
+use crate::ends::{self, Leaving, Step};
+use crate::error::{AckError, ConnectError, EmitError};
 use crate::handler::{BoxedDisconnect, BoxedEvent, EventHandler, EventName, Outcome, boxed_disconnect, boxed_event};
 use crate::handshake_json::handshake_json;
+use crate::link::Link;
 use crate::namespace::Namespace;
 use crate::operator::{BroadcastOperator, Rooms};
 use crate::reason::DisconnectReason;
-use crate::task;
-use parking_lot::Mutex;
-use roomcast_adapter::{AdapterError, Details, Joined, Recipient, Room, Target, Wakes};
-use roomcast_engine::{Connection, Delivery, Handshake, Outstanding, Transport, Turn};
-use roomcast_protocol::{Args, ArgsRef, Packet, RESERVED_EVENTS, SocketId, ToArgs};
+use crate::way_in::{self, Stage, WayIn};
+use parking_lot::{Mutex, MutexGuard};
+use roomcast_adapter::{AdapterError, Details, Emit, Joined, Recipient, Room, Target, Wakes};
+use roomcast_engine::{CloseReason, Connection, Delivery, Handshake, Outstanding, Transport, Turn};
+use roomcast_protocol::{Args, Packet, RESERVED_EVENTS, SocketId, ToArgs};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,37 +33,68 @@ pub(crate) struct SocketInner {
     link: Arc<Link>,
     /// The auth payload of the client's CONNECT: a JSON object.
     auth: Option<Box<str>>,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
-    phase: Phase,
+pub(crate) struct State {
+    pub(crate) phase: Phase,
     /// What the application keeps with the socket, as JSON.
     data: Option<Box<str>>,
     /// Most sockets have none.
-    own: Option<Box<OwnHandlers>>,
+    pub(crate) own: Option<Box<OwnHandlers>>,
+    /// Connection handlers that have not ended.
+    pub(crate) greeting: u32,
 }
 
 /// Handlers of one socket alone.
 #[derive(Default)]
-struct OwnHandlers {
+pub(crate) struct OwnHandlers {
     /// Few, so a list.
-    events: Vec<(EventName, BoxedEvent)>,
-    any: Option<BoxedEvent>,
+    pub(crate) events: Vec<(EventName, BoxedEvent)>,
+    pub(crate) any: Option<BoxedEvent>,
     disconnecting: Vec<BoxedDisconnect>,
     disconnect: Vec<BoxedDisconnect>,
 }
 
-#[derive(Default)]
-enum Phase {
-    /// Middlewares run. Rooms that they join are kept until the socket is connected.
-    #[default]
-    Connecting,
-    Joining(Vec<Room>),
+pub(crate) enum Phase {
+    WayIn(Box<WayIn>),
     Connected,
     /// With the reason, if it ever was connected.
     Disconnected(Option<DisconnectReason>),
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::WayIn(Box::default())
+    }
+}
+
+impl State {
+    /// Whether it is not decided yet that the socket may connect, so that the client has to wait.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(&self.phase, Phase::WayIn(way) if way.stage == Stage::Middlewares)
+    }
+}
+
+/// Who ends a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The client, or its connection.
+    Client,
+    /// The application; the client is told.
+    Server,
+    /// The server that stops; the client is not told, as in Node.
+    Shutdown,
+}
+
+/// A connection handler that has not ended.
+pub(crate) struct Greeted(Socket);
+
+impl Drop for Greeted {
+    fn drop(&mut self) {
+        self.0.0.state.lock().greeting -= 1;
+    }
 }
 
 impl Socket {
@@ -144,12 +176,8 @@ impl Socket {
     pub fn join(&self, rooms: impl Rooms) -> Result<Joined, AdapterError> {
         let rooms = rooms.into_vec();
         match &mut self.0.state.lock().phase {
-            phase @ Phase::Connecting => {
-                *phase = Phase::Joining(rooms);
-                return Ok(Joined::confirmed());
-            }
-            Phase::Joining(before) => {
-                before.extend(rooms);
+            Phase::WayIn(way) => {
+                way.rooms.extend(rooms);
                 return Ok(Joined::confirmed());
             }
             Phase::Connected => {}
@@ -160,8 +188,8 @@ impl Socket {
 
     /// Takes the socket out of a room. It never leaves the room of its own id.
     pub fn leave(&self, room: &str) {
-        if let Phase::Joining(before) = &mut self.0.state.lock().phase {
-            before.retain(|joined| **joined != *room);
+        if let Phase::WayIn(way) = &mut self.0.state.lock().phase {
+            way.rooms.retain(|joined| **joined != *room);
         }
         self.0.namespace.adapter().leave(self.id(), room);
     }
@@ -217,9 +245,10 @@ impl Socket {
             return Err(AckError::Gone);
         }
         let started = tokio::time::Instant::now();
-        let target = Target::room(self.id()).local();
-        let mut acked =
-            self.0.namespace.adapter().emit_with_ack(&target, &data, timeout).await.map_err(EmitError::from)?;
+        // This socket, and not who else joined the room of its id.
+        let target = Target::socket(self.id()).local();
+        let asked = self.0.namespace.adapter().emit_with_ack(&target, Emit::of(&data), timeout);
+        let mut acked = asked.await.map_err(EmitError::from)?;
         match acked.answers.pop() {
             Some(answer) => Ok(answer),
             None if started.elapsed() >= timeout => Err(AckError::Timeout),
@@ -320,7 +349,7 @@ impl Socket {
         if let Phase::Disconnected(reason) = state.phase {
             drop(state);
             if let Some(reason) = reason {
-                self.run_all(what, vec![handler], reason);
+                ends::run_all(what, vec![handler], self, reason);
             }
             return;
         }
@@ -330,86 +359,79 @@ impl Socket {
     // --- the end ---
 
     /// Takes the socket out of its namespace; with `close`, ends the client's whole connection, all its namespaces included.
+    ///
+    /// In a middleware it refuses the socket: the client gets a CONNECT_ERROR, "server namespace disconnect". From a handler
+    /// of another socket's end it takes effect when that handler has taken its first steps.
     pub fn disconnect(&self, close: bool) {
         if close {
             for socket in self.0.link.sockets() {
-                socket.disconnect_from_namespace();
+                socket.end(DisconnectReason::ServerNamespace, By::Server);
             }
-            self.connection().close();
+            ends::take([Step::Close(self.connection().clone())]);
         } else {
-            self.disconnect_from_namespace();
+            self.end(DisconnectReason::ServerNamespace, By::Server);
         }
     }
 
-    /// A socket that is still in a middleware is not told, as Node does not.
-    fn disconnect_from_namespace(&self) {
-        self.end(DisconnectReason::ServerNamespace, true);
-    }
-
-    /// The one door into the namespace, with the rooms that middlewares joined: `false` if the socket was disconnected
-    /// meanwhile. Refused by the adapter, it is as it was.
-    pub(crate) fn enter(&self) -> Result<bool, AdapterError> {
-        // Under the state's lock, so that a disconnect at this moment comes before or after, never between.
-        let mut state = self.0.state.lock();
-        let rooms = match &state.phase {
-            Phase::Connecting => &[][..],
-            Phase::Joining(rooms) => rooms,
-            Phase::Connected | Phase::Disconnected(_) => return Ok(false),
-        };
-        let adapter = self.0.namespace.adapter();
-        adapter.insert(self.id(), self.0.clone())?;
-        if !rooms.is_empty()
-            && let Err(error) = adapter.join(self.id(), rooms)
-        {
-            adapter.remove(self.id());
-            return Err(error);
-        }
-        state.phase = Phase::Connected;
-        Ok(true)
-    }
-
-    /// The one door out: each socket passes it once, whatever ends it.
+    /// The client has left, or its connection has ended. Each socket ends once, whatever ends it.
     pub(crate) fn finish(&self, reason: DisconnectReason) {
-        self.end(reason, false);
+        self.end(reason, By::Client);
     }
 
-    fn end(&self, reason: DisconnectReason, tell: bool) {
-        let (entered, own) = {
-            let mut state = self.0.state.lock();
-            let entered = match state.phase {
-                Phase::Disconnected(_) => return,
-                Phase::Connected => true,
-                Phase::Connecting | Phase::Joining(_) => false,
-            };
-            // From here on the socket itself sends nothing, and no handler is added.
-            state.phase = Phase::Disconnected(entered.then_some(reason));
-            (entered, state.own.take())
-        };
+    fn end(&self, reason: DisconnectReason, by: By) {
+        let mut state = self.0.state.lock();
+        match &mut state.phase {
+            Phase::Disconnected(_) => {}
+            Phase::Connected => self.end_connected(state, reason, by),
+            Phase::WayIn(way) if way.stage != Stage::Middlewares => way.stage = Stage::PutOut,
+            Phase::WayIn(_) => {
+                drop(state);
+                if self.turn_away() && by == By::Server {
+                    let error = ConnectError::new(reason.as_str());
+                    way_in::refuse(&self.0.link, self.0.namespace.name(), &error);
+                }
+            }
+        }
+    }
+
+    fn end_connected(&self, mut state: MutexGuard<'_, State>, reason: DisconnectReason, by: By) {
+        // From here on the socket itself sends nothing, and no handler is added.
+        state.phase = Phase::Disconnected(Some(reason));
+        let own = state.own.take();
+        drop(state);
         let OwnHandlers { disconnecting, disconnect, .. } = own.map(|own| *own).unwrap_or_default();
+        let socket = self.clone();
+        ends::take([Step::Leave(Leaving { socket, reason, disconnecting, disconnect, by })]);
+    }
+
+    /// Ends a socket that was never connected; `false` if it had ended already.
+    pub(crate) fn turn_away(&self) -> bool {
+        let away = self.leave_the_way();
+        if away {
+            ends::depart(self, By::Client);
+        }
+        away
+    }
+
+    /// The server has disconnected the socket while it was taken in: it goes again, unseen by handlers.
+    pub(crate) fn take_out_again(&self) {
+        if self.leave_the_way() {
+            ends::depart(self, if self.0.namespace.is_stopping() { By::Shutdown } else { By::Server });
+        }
+    }
+
+    fn leave_the_way(&self) -> bool {
+        let mut state = self.0.state.lock();
+        let Phase::WayIn(way) = &state.phase else { return false };
+        let entered = way.stage != Stage::Middlewares;
+        let before = mem::replace(&mut state.phase, Phase::Disconnected(None));
+        let own = state.own.take();
+        drop(state);
+        drop((before, own));
         if entered {
-            self.run_all("disconnecting", disconnecting, reason);
-            // And from here on no broadcast reaches it.
             self.0.namespace.adapter().remove(self.id());
         }
-        self.0.link.forget(self);
-        if entered
-            && tell
-            && let Ok(packet) = Packet::disconnect(self.0.namespace.name())
-        {
-            // The last that the client hears of the socket. It may come back at once, so the socket is forgotten by now.
-            self.connection().send(&Arc::new(packet)).wake();
-        }
-        self.0.namespace.left();
-        if entered {
-            self.run_all("disconnect", disconnect, reason);
-        }
-    }
-
-    fn run_all(&self, what: &'static str, handlers: Vec<BoxedDisconnect>, reason: DisconnectReason) {
-        for handler in handlers {
-            let socket = self.clone();
-            task::run(what, move || Some(handler(socket, reason)), ());
-        }
+        true
     }
 
     // --- inside ---
@@ -435,48 +457,10 @@ impl Socket {
         }
     }
 
-    /// Runs the handler of an event.
-    pub(crate) fn dispatch(&self, name: &str, args: ArgsRef<'_>, id: Option<u64>) {
-        let (own, any) = {
-            let state = self.0.state.lock();
-            if !matches!(state.phase, Phase::Connected) {
-                return;
-            }
-            match &state.own {
-                None => (None, None),
-                Some(own) => match own.events.iter().find(|(event, _)| *event == name) {
-                    Some((_, handler)) => (Some(handler.clone()), None),
-                    None => (None, own.any.clone()),
-                },
-            }
-        };
-        let ack = Ack::new(self.clone(), id);
-        if let Some(handler) = own.or_else(|| self.0.namespace.event_handler(name)) {
-            self.start(&handler, args, ack);
-        } else if let Some(handler) = any.or_else(|| self.0.namespace.any_handler()) {
-            let Ok(named) = Args::event(name, &()) else { return };
-            let items = if args.items.is_empty() {
-                named.items().to_owned()
-            } else {
-                format!("{},{}", named.items(), args.items)
-            };
-            self.start(&handler, ArgsRef { items: &items, attachments: args.attachments }, ack);
-        } else {
-            metrics::counter!("roomcast_events_unhandled_total").increment(1);
-            tracing::debug!(socket = %self.id(), event = ?name, "no handler for this event");
-        }
-    }
-
-    fn start(&self, handler: &BoxedEvent, args: ArgsRef<'_>, ack: Ack) {
-        let make = || match handler(self, args, ack) {
-            Ok(job) => Some(job),
-            Err(error) => {
-                metrics::counter!("roomcast_events_malformed_total").increment(1);
-                tracing::debug!(socket = %self.id(), %error, "an event was ignored");
-                None
-            }
-        };
-        task::run("event", make, self.0.link.working());
+    /// A connection handler begins.
+    pub(crate) fn greeted(&self) -> Greeted {
+        self.0.state.lock().greeting += 1;
+        Greeted(self.clone())
     }
 }
 
@@ -504,8 +488,10 @@ impl Recipient for SocketInner {
 
     fn disconnect(&self, close: bool) {
         // Between the adapter's look and this call the socket may have left, and another taken its place.
-        let socket = self.link.find(&self.namespace).filter(|socket| socket.id() == self.id);
-        if let Some(socket) = socket {
+        let Some(socket) = self.link.find(&self.namespace).filter(|socket| socket.id() == self.id) else { return };
+        if self.namespace.is_stopping() {
+            socket.end(DisconnectReason::Connection(CloseReason::ServerShutdown), By::Shutdown);
+        } else {
             socket.disconnect(close);
         }
     }

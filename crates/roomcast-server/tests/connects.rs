@@ -226,9 +226,14 @@ async fn nothing_may_come_before_the_answer_to_a_connect() {
     }
 }
 
+/// Namespaces of patterns go with their last socket, without waiting for another.
+fn at_once(builder: Builder) -> Builder {
+    builder.namespace_linger(Duration::ZERO)
+}
+
 #[tokio::test]
 async fn namespaces_of_a_connection_at_the_limit_and_one_past_it() {
-    let server = Server::start(|io| {
+    let server = Server::with(at_once, |io| {
         io.of_matching(|name| name.starts_with("/n-"));
     })
     .await;
@@ -270,7 +275,7 @@ async fn namespaces_that_are_being_joined_count() {
 
 #[tokio::test]
 async fn namespaces_of_a_pattern_come_and_go() {
-    let server = Server::start(|io| {
+    let server = Server::with(at_once, |io| {
         io.of("/");
         let inner = Arc::new(Mutex::new(None::<SocketIo>));
         let asks = inner.clone();

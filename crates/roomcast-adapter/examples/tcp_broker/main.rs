@@ -53,7 +53,7 @@ pub async fn two_servers() -> Result<Vec<String>, Box<dyn std::error::Error>> {
         // With roomcast-server: SocketIo::builder().adapter(cluster.factory())
         let (server_events, _) = mpsc::channel(1);
         let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
-        adapter.insert(SocketId::random()?, Arc::new(Printer(name, got.clone())))?;
+        adapter.insert(SocketId::random()?, Arc::new(Printer(name, got.clone())), &[], None)?;
         servers.push(adapter);
     }
     while servers[0].server_count().await.value < 2 {

@@ -8,7 +8,9 @@ use super::inbox::{LAST, NamespaceInbox};
 use super::message::{Body, Message, RequestId, ServerId};
 use super::queue::Queue;
 use super::requests::{Answerers, Requests};
-use crate::adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, Joined, Restored, Saved, ServerEvent};
+use crate::adapter::{
+    Acked, Action, Adapter, AdapterContext, AdapterError, Emit, Joined, Restored, Saved, ServerEvent,
+};
 use crate::answer::{Answer, Missing};
 use crate::local::Local;
 use crate::recipient::{Recipient, SocketDetails};
@@ -221,8 +223,14 @@ impl ClusterAdapter {
 
 #[async_trait]
 impl Adapter for ClusterAdapter {
-    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
-        self.local.insert(id, recipient)
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError> {
+        self.local.insert(id, recipient, rooms, welcome)
     }
 
     fn remove(&self, id: SocketId) {
@@ -268,20 +276,20 @@ impl Adapter for ClusterAdapter {
         self.local.ack(from, id, args);
     }
 
-    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError> {
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError> {
         if target.local || !self.is_open() {
-            return self.local.emit_with_ack(target, data, timeout).await;
+            return self.local.emit_with_ack(target, emit, timeout).await;
         }
         let until = Instant::now() + timeout;
         let request = self.requests.begin();
         let question = request.as_ref().map(|request| Body::BroadcastWithAck {
             request: request.id.clone(),
-            data: data.clone(),
+            data: emit.data.clone(),
             target: target.clone(),
             timeout: Some(timeout),
         });
         // The servers are counted before they are asked, as in Node; local clients do not wait for that.
-        let acks = self.local.emit_for_acks(target, data, || {})?;
+        let acks = self.local.emit_for_acks(target, emit, || {})?;
         let others = timeout_at(until, self.others()).await;
         let (expected, mut missing) = match (others, &request) {
             (Ok(Ok(expected)), Some(_)) => (expected, Missing::default()),

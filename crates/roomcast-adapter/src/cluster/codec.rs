@@ -220,7 +220,7 @@ impl WireTarget {
     }
 
     fn target(self) -> Target {
-        Target { rooms: rooms(&self.rooms), except: rooms(&self.except), local: self.local }
+        Target { rooms: rooms(&self.rooms), except: rooms(&self.except), local: self.local, one: false }
     }
 }
 

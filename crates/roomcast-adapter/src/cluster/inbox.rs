@@ -234,7 +234,7 @@ impl ClusterAdapter {
                 self.reply(asker, Body::Rooms { request, rooms }, late);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
-                let mut acks = match self.local().emit_for_acks(&target, &data, || {}) {
+                let mut acks = match self.local().emit_for_acks(&target, Emit::of(&data), || {}) {
                     Ok(acks) => acks,
                     Err(error) => return malformed(&error.to_string()),
                 };

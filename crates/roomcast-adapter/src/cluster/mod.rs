@@ -43,8 +43,6 @@ struct ClusterInner {
     directory: Arc<Mutex<Directory>>,
     /// One inbox per namespace that has an adapter here or had one.
     inboxes: Mutex<HashMap<Arc<str>, Weak<NamespaceInbox>>>,
-    /// Two calls for one namespace must not make two adapters.
-    making: Mutex<()>,
 }
 
 /// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
@@ -84,14 +82,7 @@ impl Cluster {
         tokio::spawn(queue.clone().drain());
         let inbox = ServersInbox { id: id.clone(), directory: directory.clone(), queue: queue.clone() };
         broker.open(&SERVERS.into(), &id, Arc::new(inbox));
-        Self(Arc::new(ClusterInner {
-            id,
-            broker,
-            queue,
-            directory,
-            inboxes: Mutex::default(),
-            making: Mutex::default(),
-        }))
+        Self(Arc::new(ClusterInner { id, broker, queue, directory, inboxes: Mutex::default() }))
     }
 
     /// This server's id.
@@ -105,14 +96,11 @@ impl Cluster {
         Arc::new(move |context| cluster.adapter(context) as Arc<dyn Adapter>)
     }
 
-    /// The adapter of a namespace. A second call for the same namespace gives the same adapter, and so changes nothing.
+    /// A new adapter of a namespace. From now on what other servers send to the namespace goes to this one; an earlier one,
+    /// which a server may still be closing, takes nothing from it.
     pub fn adapter(&self, context: AdapterContext) -> Arc<ClusterAdapter> {
-        let _one_at_a_time = self.0.making.lock();
         let inbox = self.inbox(&context.namespace);
-        match inbox.adapter() {
-            Some(adapter) if adapter.is_open() => adapter,
-            _ => ClusterAdapter::new(context, self.clone(), inbox),
-        }
+        ClusterAdapter::new(context, self.clone(), inbox)
     }
 
     fn inbox(&self, namespace: &Arc<str>) -> Arc<NamespaceInbox> {

@@ -4,6 +4,7 @@ mod ack_limits;
 mod acks;
 mod actions;
 mod delivery;
+mod entry;
 mod limits;
 mod membership;
 mod order;
@@ -84,6 +85,15 @@ const RULES: &[Rule] = &[
         "An id that is in the namespace is refused with Duplicate, and its first recipient stays."
     ),
     rule!(membership::unknown_ids, "Unknown socket ids and ack ids are ignored, whatever is asked of them."),
+    rule!(entry::in_rooms, "Who is inserted with rooms is in them, each once, and gets what is emitted to them."),
+    rule!(
+        entry::welcome_first,
+        "The welcome that insert is given comes once, and before any broadcast, however many are under way."
+    ),
+    rule!(
+        entry::all_or_nothing,
+        "An insert that is refused for its rooms leaves nothing: no room, no delivery, and the id is free."
+    ),
     rule!(
         limits::room_name,
         "A room name of MAX_ROOM_BYTES is allowed; one byte more is refused with RoomName and nothing is joined."
@@ -114,6 +124,14 @@ const RULES: &[Rule] = &[
     rule!(acks::strangers, "Answers of sockets that were not asked are ignored."),
     rule!(acks::removed, "A socket of this server that is removed is not waited for any more, and counts as missing."),
     rule!(acks::at_once, "An answer that is given while the event is still being delivered is not lost."),
+    rule!(
+        acks::one,
+        "A question to one socket is put to that socket alone, whoever else joined the room of its id, on its own server."
+    ),
+    rule!(
+        acks::volatile,
+        "A volatile emit with acknowledgement is delivered as a volatile packet, any other as one that is not."
+    ),
     rule!(acks::ids, "Ack ids count up from 0, one for each emit that wants acknowledgements."),
     rule!(
         ack_limits::pending,

@@ -119,7 +119,10 @@ impl Stage {
         for (number, server) in self.servers.iter().enumerate() {
             let id = SocketId::random().map_err(|error| error.to_string())?;
             let recipient = FakeRecipient::new();
-            server.adapter.insert(id, recipient.clone()).map_err(|error| format!("insert was refused: {error}"))?;
+            server
+                .adapter
+                .insert(id, recipient.clone(), &[], None)
+                .map_err(|error| format!("insert was refused: {error}"))?;
             actors.push(Actor { id, server: number, adapter: server.adapter.clone(), recipient });
         }
         for actor in &actors {
@@ -197,11 +200,7 @@ impl Part {
 
     /// That every socket of the part got exactly these events, in this order.
     pub(crate) fn got(&self, expected: &[&str]) -> Outcome {
-        for actor in &self.0 {
-            let names: Vec<String> = actor.events().into_iter().map(|event| event.name).collect();
-            must!(names == expected, "{actor} got the events {names:?}, not {expected:?}");
-        }
-        Ok(())
+        self.0.iter().try_for_each(|actor| actor.is_told(expected))
     }
 }
 
@@ -209,6 +208,13 @@ impl Actor {
     /// Events that are part of the check.
     pub(crate) fn events(&self) -> Vec<Heard> {
         self.recipient.events().into_iter().filter(|event| !event.name.starts_with(OWN)).collect()
+    }
+
+    /// That it got exactly these events, in this order.
+    pub(crate) fn is_told(&self, expected: &[&str]) -> Outcome {
+        let names: Vec<String> = self.events().into_iter().map(|event| event.name).collect();
+        must!(names == expected, "{self} got the events {names:?}, not {expected:?}");
+        Ok(())
     }
 
     /// The rooms besides its own, sorted.
@@ -242,7 +248,7 @@ pub(crate) fn rooms(names: &[&str]) -> Vec<Room> {
 
 /// A target from text.
 pub(crate) fn to(rooms_: &[&str], except: &[&str]) -> Target {
-    Target { rooms: rooms(rooms_), except: rooms(except), local: false }
+    Target { rooms: rooms(rooms_), except: rooms(except), local: false, one: false }
 }
 
 /// Awaits something that must come without waiting for [`LONG`].

@@ -220,7 +220,7 @@ async fn closing_a_namespace_and_opening_it_again_counts_no_false_loss() {
     let (again, _events) = context(NAMESPACE);
     let again = b.cluster.adapter(again);
     let socket = FakeRecipient::new();
-    again.insert(SocketId::random().unwrap(), socket.clone()).unwrap();
+    again.insert(SocketId::random().unwrap(), socket.clone(), &[], None).unwrap();
     a.emit();
     assert!(eventually(|| socket.packets().len() == 1).await, "what is opened again hears nothing");
     pass(COUNTED).await;

@@ -3,7 +3,7 @@
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
 use roomcast_adapter::cluster::{Body, MemoryNetwork, RequestId};
 use roomcast_adapter::testkit::eventually;
-use roomcast_adapter::{Adapter, Details, Missing, Room, ServerEvent, SocketDetails, Target};
+use roomcast_adapter::{Adapter, Details, Emit, Missing, Room, ServerEvent, SocketDetails, Target};
 use roomcast_protocol::Args;
 use std::future::Future;
 use std::time::Duration;
@@ -69,7 +69,8 @@ async fn a_silent_server_is_named_by_every_question() {
         let adapter: std::sync::Arc<dyn Adapter> = server.adapter.clone();
         server.socket.answer(&adapter, server.socket_id, Args::of(&"yes").unwrap());
     }
-    let acked = within_the_timeout(a.adapter.emit_with_ack(&Target::everyone(), &event, TIMEOUT)).await.unwrap();
+    let acked =
+        within_the_timeout(a.adapter.emit_with_ack(&Target::everyone(), Emit::of(&event), TIMEOUT)).await.unwrap();
     assert_eq!((acked.answers.len(), acked.missing_sockets, acked.missing), (2, 0, silent("silent")));
 
     assert_eq!((a.adapter.open_requests(), b.adapter.open_requests()), (0, 0));
@@ -128,14 +129,14 @@ async fn acknowledgements_that_come_twice_count_once() {
     network.double(usize::MAX);
     let event = Args::event("e", &()).unwrap();
     for _ in 0..50 {
-        let mut acked = a.adapter.emit_with_ack(&Target::everyone(), &event, TIMEOUT).await.unwrap();
+        let mut acked = a.adapter.emit_with_ack(&Target::everyone(), Emit::of(&event), TIMEOUT).await.unwrap();
         acked.answers.sort_by(|one, other| one.items().cmp(other.items()));
         assert_eq!(acked.answers, [Args::of("a").unwrap(), Args::of("b").unwrap()]);
         assert_eq!((acked.missing_sockets, acked.missing), (0, Missing::default()));
     }
     // As many as were asked, and no answer beside them, would also be what a doubled answer of one looks like.
     b.socket.answer(&(a.adapter.clone() as std::sync::Arc<dyn Adapter>), a.socket_id, Args::none());
-    let acked = a.adapter.emit_with_ack(&Target::everyone(), &event, TIMEOUT).await.unwrap();
+    let acked = a.adapter.emit_with_ack(&Target::everyone(), Emit::of(&event), TIMEOUT).await.unwrap();
     assert_eq!((acked.answers.len(), acked.missing_sockets), (1, 1));
 }
 
@@ -146,7 +147,7 @@ async fn who_says_twice_how_many_it_asked_counts_once_and_the_silent_one_is_name
     let (one, _two) = (Puppet::new(&network, "one").await, Puppet::new(&network, "two").await);
     pass(ACQUAINTED).await;
     let (target, event) = (Target::room("nobody here"), Args::event("e", &()).unwrap());
-    let (acked, ()) = tokio::join!(a.adapter.emit_with_ack(&target, &event, TIMEOUT), async {
+    let (acked, ()) = tokio::join!(a.adapter.emit_with_ack(&target, Emit::of(&event), TIMEOUT), async {
         let request = question_of(&one, 0).await;
         for _ in 0..2 {
             one.publish(NAMESPACE, None, Body::AskedClients { request: request.clone(), count: 1 }).await;
@@ -204,7 +205,9 @@ async fn a_question_that_is_dropped_leaves_nothing() {
         assert!(tokio::time::timeout(short, a.adapter.fetch_sockets(&everyone, TIMEOUT)).await.is_err());
         assert!(tokio::time::timeout(short, a.adapter.all_rooms(TIMEOUT)).await.is_err());
         assert!(tokio::time::timeout(short, a.adapter.server_side_emit_with_ack(&event, TIMEOUT)).await.is_err());
-        assert!(tokio::time::timeout(short, a.adapter.emit_with_ack(&everyone, &event, TIMEOUT)).await.is_err());
+        assert!(
+            tokio::time::timeout(short, a.adapter.emit_with_ack(&everyone, Emit::of(&event), TIMEOUT)).await.is_err()
+        );
     }
     assert_eq!((a.adapter.open_requests(), a.adapter.local().sizes().2), (0, 0));
     // The other server gives the acknowledgements up when the asker's timeout is over.

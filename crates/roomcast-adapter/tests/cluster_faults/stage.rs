@@ -53,7 +53,7 @@ impl Server {
         let (context, events) = context(NAMESPACE);
         let adapter = cluster.adapter(context);
         let (socket, socket_id) = (FakeRecipient::new(), SocketId::random().unwrap());
-        adapter.insert(socket_id, socket.clone()).unwrap();
+        adapter.insert(socket_id, socket.clone(), &[], None).unwrap();
         Self { cluster, broker, adapter, events, socket, socket_id, emitted: AtomicU64::new(0) }
     }
 

@@ -39,7 +39,7 @@ impl Recipient for Socket {
 async fn noted(sizes: &[usize]) -> String {
     let (gate, server) = Gate::new(&MemoryNetwork::new()).server("here");
     let notes = Arc::<Notes>::default();
-    server.adapter.insert(SocketId::random().unwrap(), Arc::new(Socket(notes.clone()))).unwrap();
+    server.adapter.insert(SocketId::random().unwrap(), Arc::new(Socket(notes.clone())), &[], None).unwrap();
     let message = |(number, size): (usize, &usize)| {
         let body = |text: usize| {
             let data = Args::event("e", &"x".repeat(text)).unwrap();

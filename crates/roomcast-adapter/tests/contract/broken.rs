@@ -64,6 +64,11 @@ pub(crate) enum Fault {
     EventToItself,
     SilenceIsComplete,
     DeafAfterClose,
+    NoRoomsAtInsert,
+    WelcomeAfterwards,
+    RoomsAfterInsert,
+    OneIsARoom,
+    NeverVolatileAcks,
 }
 
 #[derive(Debug)]
@@ -123,11 +128,13 @@ struct Tampered {
     inner: Arc<dyn Recipient>,
     fault: Fault,
     held: Mutex<Option<(u32, Arc<Packet>)>>,
+    packets: AtomicUsize,
     shared: Arc<Mutex<Shared>>,
 }
 
 impl Recipient for Tampered {
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes) {
+        self.packets.fetch_add(1, Ordering::SeqCst);
         let Some(heard) = Heard::of(packet) else {
             return self.inner.deliver(packet, wakes);
         };
@@ -208,15 +215,48 @@ impl Drop for Undying<'_> {
 
 #[async_trait]
 impl Adapter for Broken {
-    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError> {
         let number = self.inserted.fetch_add(1, Ordering::SeqCst);
         let (fault, shared) = (self.fault, self.shared.clone());
-        let recipient = Arc::new(Tampered { id, number, inner: recipient, fault, held: Mutex::default(), shared });
+        let recipient = Arc::new(Tampered {
+            id,
+            number,
+            inner: recipient,
+            fault,
+            held: Mutex::default(),
+            packets: AtomicUsize::new(0),
+            shared,
+        });
         if self.is(Fault::LastInsertWins) {
             self.inner.remove(id);
         }
         self.shared.lock().recipients.insert(id, recipient.clone());
-        self.inner.insert(id, recipient)
+        match self.fault {
+            Fault::NoRoomsAtInsert => self.inner.insert(id, recipient, &[], welcome),
+            Fault::WelcomeAfterwards if welcome.is_some() => {
+                self.inner.insert(id, recipient.clone(), rooms, None)?;
+                // As long as it takes for a broadcast to come in between, if there are any.
+                let deadline = std::time::Instant::now() + Duration::from_secs(10);
+                while recipient.packets.load(Ordering::SeqCst) == 0 && std::time::Instant::now() < deadline {
+                    std::thread::yield_now();
+                }
+                let mut wakes = Wakes::new();
+                recipient.deliver(welcome.unwrap(), &mut wakes);
+                wakes.wake();
+                Ok(())
+            }
+            Fault::RoomsAfterInsert => {
+                self.inner.insert(id, recipient, &[], welcome)?;
+                rooms.iter().try_for_each(|room| self.inner.join(id, std::slice::from_ref(room)).map(drop))
+            }
+            _ => self.inner.insert(id, recipient, rooms, welcome),
+        }
     }
 
     fn remove(&self, id: SocketId) {
@@ -243,7 +283,7 @@ impl Adapter for Broken {
             Fault::JoinBringsBack if unknown => {
                 let recipient = self.shared.lock().recipients.get(&id).cloned();
                 if let Some(recipient) = recipient {
-                    self.inner.insert(id, recipient)?;
+                    self.inner.insert(id, recipient, &[], None)?;
                 }
                 self.inner.join(id, rooms)
             }
@@ -339,15 +379,20 @@ impl Adapter for Broken {
         }
     }
 
-    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError> {
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError> {
         let before = self.asking.fetch_add(1, Ordering::SeqCst);
         let _count = Count(&self.asking);
         if self.is(Fault::AskPastTheLimit) && before == MAX_PENDING_ACKS as usize {
-            self.inner.apply(target, Action::emit(data))?;
+            self.inner.apply(target, Action::Emit(emit))?;
         }
         let ask = |timeout: Duration| -> Asking {
-            let (inner, target, data) = (self.inner.clone(), target.clone(), data.clone());
-            Box::pin(async move { inner.emit_with_ack(&target, &data, timeout).await })
+            let (inner, mut target, data) = (self.inner.clone(), target.clone(), emit.data.clone());
+            target.one &= !self.is(Fault::OneIsARoom);
+            let volatile = emit.volatile && !self.is(Fault::NeverVolatileAcks);
+            Box::pin(async move {
+                let emit = Emit { volatile, ..Emit::of(&data) };
+                inner.emit_with_ack(&target, emit, timeout).await
+            })
         };
         let nobody = self.inner.count(target, timeout).await.value == 0;
         if self.is(Fault::AlwaysWait) || self.is(Fault::WaitForNobody) && nobody {
@@ -387,7 +432,7 @@ impl Adapter for Broken {
     async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
         if self.is(Fault::RestoreAnyone) {
             let id = SocketId::random().unwrap();
-            self.inner.insert(id, recipient).unwrap();
+            self.inner.insert(id, recipient, &[], None).unwrap();
             return Some(Restored { id, data: "{}".to_owned() });
         }
         self.inner.restore(pid, offset, recipient).await

@@ -3,10 +3,10 @@
 
 use async_trait::async_trait;
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterContext, AdapterError, Answer, Joined, Local, Missing, Recipient, Restored, Room,
-    Saved, ServerEvent, SocketDetails, Target,
+    Acked, Action, Adapter, AdapterContext, AdapterError, Answer, Emit, Joined, Local, Missing, Recipient, Restored,
+    Room, Saved, ServerEvent, SocketDetails, Target,
 };
-use roomcast_protocol::{Args, SocketId};
+use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -64,8 +64,14 @@ impl Linked {
 
 #[async_trait]
 impl Adapter for Linked {
-    fn insert(&self, id: SocketId, recipient: Arc<dyn Recipient>) -> Result<(), AdapterError> {
-        self.local.insert(id, recipient)
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError> {
+        self.local.insert(id, recipient, rooms, welcome)
     }
 
     fn remove(&self, id: SocketId) {
@@ -96,7 +102,7 @@ impl Adapter for Linked {
                 send(&|peer, target| {
                     let (data, volatile, compress) = (emit.data.clone(), emit.volatile, emit.compress);
                     Box::new(move || {
-                        let emit = roomcast_adapter::Emit { data: &data, volatile, compress };
+                        let emit = Emit { data: &data, volatile, compress };
                         peer.local.emit(&target, emit, || {}).unwrap();
                     })
                 });
@@ -126,16 +132,19 @@ impl Adapter for Linked {
         self.local.ack(from, id, args);
     }
 
-    async fn emit_with_ack(&self, target: &Target, data: &Args, timeout: Duration) -> Result<Acked, AdapterError> {
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError> {
         let (peers, there) = self.beyond(target);
         let asked: Vec<_> = peers
             .into_iter()
             .map(|peer| {
-                let (target, data) = (there.clone(), data.clone());
-                tokio::spawn(async move { peer.local.emit_with_ack(&target, &data, timeout).await })
+                let (target, data, volatile) = (there.clone(), emit.data.clone(), emit.volatile);
+                tokio::spawn(async move {
+                    let emit = Emit { volatile, ..Emit::of(&data) };
+                    peer.local.emit_with_ack(&target, emit, timeout).await
+                })
             })
             .collect();
-        let mut acked = self.local.emit_with_ack(&target.clone().local(), data, timeout).await?;
+        let mut acked = self.local.emit_with_ack(&target.clone().local(), emit, timeout).await?;
         for other in asked {
             let other = other.await.unwrap()?;
             acked.answers.extend(other.answers);

@@ -221,7 +221,7 @@ struct JsonOptions {
 
 impl JsonOptions {
     fn target(self) -> Target {
-        Target { rooms: names(self.rooms), except: names(self.except), local: false }
+        Target { rooms: names(self.rooms), except: names(self.except), local: false, one: false }
     }
 }
 

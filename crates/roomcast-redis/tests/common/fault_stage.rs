@@ -61,7 +61,7 @@ impl Server {
         let (server_events, events) = mpsc::channel(64);
         let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
         let socket = Arc::<Recorder>::default();
-        adapter.insert(SocketId::random().unwrap(), socket.clone()).unwrap();
+        adapter.insert(SocketId::random().unwrap(), socket.clone(), &[], None).unwrap();
         Arc::new(Self { cluster, adapter, socket, emitted: Mutex::default(), _events: events })
     }
 

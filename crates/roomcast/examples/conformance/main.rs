@@ -106,7 +106,7 @@ fn builder() -> Outcome<Builder> {
         .max_payload(setting("MAX_PAYLOAD", "1000000").parse()?);
     if let Ok(bytes) = var("MAX_OUTBOX_BYTES") {
         let bytes = bytes.parse()?;
-        builder = builder.engine(|engine| engine.max_outbox_bytes = bytes);
+        builder = builder.max_outbox(bytes);
     }
     if let Ok(origins) = var("CORS_ORIGIN") {
         builder = builder.cors(Cors::origins(origins.split(','))?);

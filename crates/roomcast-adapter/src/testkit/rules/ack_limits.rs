@@ -1,6 +1,6 @@
 //! Rules of how many acknowledgements may be owed, and of what is left of those that will not come.
 
-use crate::adapter::{Acked, Adapter, AdapterError};
+use crate::adapter::{Acked, Adapter, AdapterError, Emit};
 use crate::limits::MAX_PENDING_ACKS;
 use crate::target::Target;
 use crate::testkit::stage::{Actor, LONG, Outcome, Stage, data, eventually, must, patient};
@@ -20,7 +20,7 @@ async fn ask_many<'a>(
 ) -> Result<Vec<Asking<'a>>, String> {
     let mut asking: Vec<Asking<'a>> = Vec::new();
     for number in 0..MAX_PENDING_ACKS {
-        let mut future = adapter.emit_with_ack(target, sent, timeout);
+        let mut future = adapter.emit_with_ack(target, Emit::of(sent), timeout);
         if let Poll::Ready(acked) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             return Err(format!("emit {number} was over at once with {acked:?}, though nobody had answered"));
         }
@@ -40,7 +40,7 @@ async fn is_asked(actor: &Actor, target: &Target, sent: &Args) -> Outcome {
         actor.adapter.ack(actor.id, id, Args::none());
         Ok(())
     };
-    let asked = patient("the answer", actor.adapter.emit_with_ack(target, sent, LONG));
+    let asked = patient("the answer", actor.adapter.emit_with_ack(target, Emit::of(sent), LONG));
     let (acked, answered) = tokio::join!(asked, answer);
     answered?;
     let acked = acked?.map_err(|error| error.to_string())?;
@@ -57,7 +57,8 @@ pub(super) async fn pending(stage: &mut Stage) -> Outcome {
     let all_asked = eventually(|| actor.recipient.packets().len() >= MAX_PENDING_ACKS as usize).await;
     let asked = actor.events().len();
     must!(all_asked, "the socket was asked {asked} times of {MAX_PENDING_ACKS}");
-    let over = patient("the end of an emit that asks nobody", adapter.emit_with_ack(&target, &sent, LONG)).await?;
+    let over =
+        patient("the end of an emit that asks nobody", adapter.emit_with_ack(&target, Emit::of(&sent), LONG)).await?;
     let expected = Acked { missing_sockets: 1, ..Acked::default() };
     must!(over.as_ref() == Ok(&expected), "one more ended with {over:?}");
     must!(actor.events().len() == asked, "a socket that owes {asked} answers was asked for another");
@@ -97,7 +98,7 @@ pub(super) async fn timed_out(stage: &mut Stage) -> Outcome {
         actor.adapter.ack(actor.id, id, Args::none());
         Ok(())
     };
-    let asked = patient("the answer", adapter.emit_with_ack(&target, &sent, LONG));
+    let asked = patient("the answer", adapter.emit_with_ack(&target, Emit::of(&sent), LONG));
     let (acked, answered) = tokio::join!(asked, answered);
     answered?;
     let right = Acked { answers: vec![Args::none()], ..Acked::default() };

@@ -1,6 +1,6 @@
 //! Rules of acknowledgements.
 
-use crate::adapter::Acked;
+use crate::adapter::{Acked, Action, Emit};
 use crate::target::{Room, Target};
 use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, must, patient, to};
 use roomcast_protocol::Args;
@@ -13,7 +13,8 @@ impl Stage {
     /// An emit with acknowledgement of the event `ask`, through the first server.
     async fn ask(&self, target: &Target, timeout: Duration) -> Result<Acked, String> {
         let (adapter, sent) = (self.first(), data("ask", &())?);
-        let asked = patient("the end of an emit with acknowledgement", adapter.emit_with_ack(target, &sent, timeout));
+        let asked =
+            patient("the end of an emit with acknowledgement", adapter.emit_with_ack(target, Emit::of(&sent), timeout));
         asked.await?.map_err(|error| format!("an emit with acknowledgement was refused: {error}"))
     }
 }
@@ -159,5 +160,42 @@ pub(super) async fn ids(stage: &mut Stage) -> Outcome {
     let (one, other) = (ids(&a.0[0]), ids(&b.0[0]));
     must!(one == [Some(0), None, Some(1), Some(2)], "the first socket got the ids {one:?}");
     must!(other == [Some(0), None, Some(2)], "the second socket, which was not asked for 1, got the ids {other:?}");
+    Ok(())
+}
+
+pub(super) async fn one(stage: &mut Stage) -> Outcome {
+    let (a, b) = (stage.part().await?, stage.part().await?);
+    let (asked, watcher) = (&a.0[0], &b.0[0]);
+    b.join(&[asked.id.as_str()]).await?;
+    let (answer, other) = (data("asked", &1)?, data("watcher", &2)?);
+    a.answer(&answer);
+    b.answer(&other);
+    let acked = stage.ask(&Target::socket(asked.id).local(), LONG).await?;
+    expect(&acked, 1, &answer, 0)?;
+    asked.is_told(&["ask"])?;
+    watcher.is_told(&[])?;
+    // The same for what wants no answer, and with several ids.
+    let (target, sent) = (Target::socket(asked.id).local(), data("one", &())?);
+    let twice = Target { rooms: vec![asked.id.into(), asked.id.into()], ..target.clone() };
+    for target in [target, twice] {
+        let applied = asked.adapter.apply(&target, Action::emit(&sent));
+        must!(applied.is_ok(), "an emit to one socket was refused");
+    }
+    asked.is_told(&["ask", "one", "one"])?;
+    watcher.is_told(&[])
+}
+
+pub(super) async fn volatile(stage: &mut Stage) -> Outcome {
+    let part = stage.part().await?;
+    let (actor, sent) = (&part.0[0], data("ask", &())?);
+    part.answer(&Args::none());
+    for volatile in [true, false] {
+        let emit = Emit { volatile, ..Emit::of(&sent) };
+        let target = Target::room(actor.id).local();
+        let acked = patient("the answer", actor.adapter.emit_with_ack(&target, emit, LONG)).await?;
+        must!(acked.is_ok(), "an emit with acknowledgement was refused: {acked:?}");
+        let got = actor.events().pop().map(|event| event.volatile);
+        must!(got == Some(volatile), "an event with volatile = {volatile} came with volatile = {got:?}");
+    }
     Ok(())
 }

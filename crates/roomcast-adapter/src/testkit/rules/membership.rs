@@ -119,7 +119,7 @@ pub(super) async fn insert_twice(stage: &mut Stage) -> Outcome {
     a.join(&["x"]).await?;
     let second = FakeRecipient::new();
     for actor in &a.0 {
-        let refused = actor.adapter.insert(actor.id, second.clone());
+        let refused = actor.adapter.insert(actor.id, second.clone(), &[], None);
         must!(refused == Err(AdapterError::Duplicate(actor.id)), "inserting {actor} again ended with {refused:?}");
     }
     stage.emit("x", &Target::room("x"))?;
@@ -129,7 +129,7 @@ pub(super) async fn insert_twice(stage: &mut Stage) -> Outcome {
     // Once it is gone the id is free.
     for actor in &a.0 {
         actor.adapter.remove(actor.id);
-        let free = actor.adapter.insert(actor.id, second.clone());
+        let free = actor.adapter.insert(actor.id, second.clone(), &[], None);
         must!(free.is_ok(), "after remove, inserting {actor} ended with {free:?}");
         must!(actor.joined().is_empty(), "{actor} came back into {:?}", actor.joined());
     }

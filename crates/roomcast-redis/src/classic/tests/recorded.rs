@@ -78,7 +78,7 @@ fn rooms(list: Option<&Js>) -> Vec<Room> {
 }
 
 fn target(options: &Js) -> Target {
-    Target { rooms: rooms(options.get("rooms")), except: rooms(options.get("except")), local: false }
+    Target { rooms: rooms(options.get("rooms")), except: rooms(options.get("except")), local: false, one: false }
 }
 
 fn data(packet: &Js) -> Args {

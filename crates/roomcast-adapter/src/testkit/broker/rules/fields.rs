@@ -104,8 +104,12 @@ pub(super) async fn attachments(stage: &mut BrokerStage) -> Outcome {
 pub(super) async fn text(stage: &mut BrokerStage) -> Outcome {
     let odd = "\"quoted\" \\ \u{0} \u{1f} \r\n\t \u{7f} \u{80} ß \u{2028} 語 \u{ffff} 🦀 \u{10ffff}";
     let long = "n".repeat(crate::limits::MAX_ROOM_BYTES);
-    let target =
-        Target { rooms: vec![Room::from(odd), Room::from(&long)], except: vec![Room::from(odd)], local: false };
+    let target = Target {
+        rooms: vec![Room::from(odd), Room::from(&long)],
+        except: vec![Room::from(odd)],
+        local: false,
+        one: false,
+    };
     let mut messages = events([
         data(odd, &odd),
         data("", &""),

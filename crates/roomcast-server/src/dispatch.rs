@@ -1,0 +1,108 @@
+//! A client's packets to its socket: which handler takes an event, and what is told when none does.
+
+use crate::ack::Ack;
+use crate::handler::BoxedEvent;
+use crate::reason::DisconnectReason;
+use crate::socket::{Phase, Socket, State};
+use crate::task;
+use roomcast_protocol::{Args, ArgsRef};
+
+/// Most characters of an event's name that a log line shows: a client may have chosen it.
+const SHOWN_NAME: usize = 64;
+
+/// The socket's own handlers that may take an event: that of its name, or the one for any.
+type Own = (Option<BoxedEvent>, Option<BoxedEvent>);
+
+impl Socket {
+    /// Runs the handler of an event; `false` if it is out of turn.
+    pub(crate) fn dispatch(&self, name: &str, args: ArgsRef<'_>, id: Option<u64>) -> bool {
+        let own = {
+            let state = self.0.state.lock();
+            match &state.phase {
+                Phase::Connected => own(&state, name),
+                Phase::WayIn(_) => return false,
+                Phase::Disconnected(_) => return true,
+            }
+        };
+        self.start(own, name, args, id);
+        true
+    }
+
+    /// Takes an acknowledgement; `false` if it is out of turn.
+    pub(crate) fn acknowledged(&self, id: Option<u64>, args: ArgsRef<'_>) -> bool {
+        let in_turn = !self.0.state.lock().is_undecided();
+        if in_turn && let Some(id) = id {
+            self.namespace().adapter().ack(self.id(), id, args.to_owned());
+        }
+        in_turn
+    }
+
+    /// The client leaves the namespace; `false` if that is out of turn.
+    pub(crate) fn leaves(&self) -> bool {
+        let in_turn = !self.0.state.lock().is_undecided();
+        if in_turn {
+            self.finish(DisconnectReason::ClientNamespace);
+        }
+        in_turn
+    }
+
+    fn start(&self, (own, any): Own, name: &str, args: ArgsRef<'_>, id: Option<u64>) {
+        let ack = Ack::new(self.clone(), id);
+        if let Some(handler) = own.or_else(|| self.namespace().event_handler(name)) {
+            self.run(&handler, name, args, ack);
+        } else if let Some(handler) = any.or_else(|| self.namespace().any_handler()) {
+            let Ok(named) = Args::event(name, &()) else { return };
+            let items = if args.items.is_empty() {
+                named.items().to_owned()
+            } else {
+                format!("{},{}", named.items(), args.items)
+            };
+            self.run(&handler, name, ArgsRef { items: &items, attachments: args.attachments }, ack);
+        } else {
+            self.unhandled(name);
+        }
+    }
+
+    fn run(&self, handler: &BoxedEvent, name: &str, args: ArgsRef<'_>, ack: Ack) {
+        let make = || match handler(self, args, ack) {
+            Ok(job) => Some(job),
+            Err(error) => {
+                metrics::counter!("roomcast_events_malformed_total").increment(1);
+                let (namespace, event) = (self.namespace().name(), shown(name));
+                if self.namespace().handlers().is_news("mismatch", name) {
+                    tracing::warn!(socket = %self.id(), namespace, event, %error, "an event was ignored: its arguments do not fit the handler's type. It is told once per event");
+                } else {
+                    tracing::debug!(socket = %self.id(), namespace, event, %error, "an event was ignored");
+                }
+                None
+            }
+        };
+        task::run("event", make, self.0.link().working());
+    }
+
+    fn unhandled(&self, name: &str) {
+        metrics::counter!("roomcast_events_unhandled_total").increment(1);
+        let (namespace, event) = (self.namespace().name(), shown(name));
+        let greeting = self.0.state.lock().greeting > 0;
+        if greeting && self.namespace().handlers().is_news("early", name) {
+            tracing::warn!(socket = %self.id(), namespace, event, "an event was lost: it has no handler, and a connection handler still runs. Give handlers before the first await. It is told once per event");
+        } else {
+            tracing::debug!(socket = %self.id(), namespace, event, "no handler for this event");
+        }
+    }
+}
+
+fn own(state: &State, name: &str) -> Own {
+    match &state.own {
+        None => (None, None),
+        Some(own) => match own.events.iter().find(|(event, _)| *event == name) {
+            Some((_, handler)) => (Some(handler.clone()), None),
+            None => (None, own.any.clone()),
+        },
+    }
+}
+
+fn shown(name: &str) -> &str {
+    let end = name.char_indices().nth(SHOWN_NAME).map_or(name.len(), |(end, _)| end);
+    name.get(..end).unwrap_or(name)
+}

@@ -1,0 +1,345 @@
+//! The one step into a namespace: nothing comes before the answer to CONNECT, and no event before the handlers that the
+//! connection handler gives. On several threads, where the ways to get this wrong are.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod common;
+
+use common::wire::{Frame, Wire, frame};
+use common::{Log, Server, patient, until};
+use parking_lot::Mutex;
+use roomcast_server::{Ack, DisconnectReason, Socket, SocketIo};
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// A middleware that another thread wakes, as one does that asks a database.
+fn ask_elsewhere(io: &SocketIo, namespace: &str) {
+    io.of(namespace).middleware(|_| async {
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        Ok(())
+    });
+}
+
+/// Text frames in one write.
+fn frames(texts: &[&str]) -> Vec<u8> {
+    texts.iter().flat_map(|text| frame(1, text.as_bytes())).collect()
+}
+
+/// Clients that emit as soon as they are told that they are in. The handlers are given by the connection handler.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_the_first_event_finds_the_handlers_of_the_connection_handler() {
+    const CLIENTS: usize = 8;
+    const TRIES: usize = 50;
+    let server = Server::start(|io| {
+        ask_elsewhere(io, "/");
+        io.of("/").on_connection(|socket: Socket| {
+            socket.on("first", |_: Socket, n: usize, ack: Ack| ready(ack.send(&n)));
+            ready(())
+        });
+    })
+    .await;
+    let mut clients = JoinSet::new();
+    let server = Arc::new(server);
+    for _ in 0..CLIENTS {
+        let server = server.clone();
+        clients.spawn(async move {
+            let mut lost = 0;
+            for n in 0..TRIES {
+                let mut wire = server.websocket().await;
+                wire.say("40").await;
+                let answer = wire.text().await;
+                assert!(answer.starts_with("40{\"sid\":\""), "{answer}");
+                wire.say(&format!("42{n}[\"first\",{n}]")).await;
+                // A second event, whose handler is as late, shows that the first was handled or lost by now.
+                wire.say("42999[\"first\",999]").await;
+                let mut answers = vec![wire.text().await];
+                if answers[0] != "43999[999]" {
+                    answers.push(wire.text().await);
+                }
+                lost += usize::from(answers != [format!("43{n}[{n}]"), "43999[999]".to_owned()]);
+            }
+            lost
+        });
+    }
+    let lost: usize = patient("all clients are through", clients.join_all()).await.into_iter().sum();
+    assert_eq!(lost, 0, "first events of {} were lost", CLIENTS * TRIES);
+    Arc::into_inner(server).unwrap().finish().await;
+}
+
+/// What a client sends while a connection handler is still at its first steps, in one read: all of it is handled, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_what_comes_during_the_welcome_is_kept_in_order() {
+    let log = Log::default();
+    let seen = log.clone();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let server = Server::start(|io| {
+        ask_elsewhere(io, "/");
+        io.of("/").on_connection(move |socket: Socket| {
+            // The client has heard of it already, and is quick.
+            wait.lock().recv().unwrap();
+            let (event, end) = (seen.clone(), seen.clone());
+            socket.on("n", move |_: Socket, n: u32| {
+                event.push(format!("event {n}"));
+                ready(())
+            });
+            socket.on_disconnect(move |_: Socket, reason: DisconnectReason| {
+                end.push(reason.as_str());
+                ready(())
+            });
+            ready(())
+        });
+        io.of("/other").on("n", |_: Socket, n: u32, ack: Ack| ready(ack.send(&n)));
+    })
+    .await;
+    let mut wire = server.websocket().await;
+    server.join(&mut wire, "/other").await;
+    wire.say("40").await;
+    assert!(wire.text().await.starts_with("40{\"sid\":\""));
+    // All in one read: other namespaces are not held up by it, and the client comes back.
+    wire.send(frames(&["42[\"n\",1]", "42/other,7[\"n\",7]", "42[\"n\",2]", "41", "40"])).await;
+    assert_eq!(wire.text().await, "43/other,7[7]");
+    assert!(log.lines().is_empty(), "{:?}", log.lines());
+    go.send(()).unwrap();
+    assert!(wire.text().await.starts_with("40{\"sid\":\""));
+    log.expect(&["event 1", "event 2", "client namespace disconnect"]).await;
+    // The same with the end of the connection.
+    wire.send(frames(&["42[\"n\",3]"])).await;
+    drop(wire);
+    until("the client is gone", || server.io.connections() == 0).await;
+    go.send(()).unwrap();
+    let all = ["event 1", "event 2", "client namespace disconnect", "event 3", "transport close"];
+    log.expect(&all).await;
+    // A disconnect by the server drops what is kept.
+    let mut wire = server.websocket().await;
+    wire.say("40").await;
+    let answer = wire.text().await;
+    wire.send(frames(&["42[\"n\",4]"])).await;
+    assert!(wire.sync().await.is_empty());
+    server.io.to(&answer[9..29]).disconnect_sockets(false).unwrap();
+    assert_eq!(wire.text().await, "41");
+    go.send(()).unwrap();
+    // By its own log the handler told the end; nothing of the event.
+    let mut all = all.to_vec();
+    all.push("server namespace disconnect");
+    log.expect(&all).await;
+    drop(wire);
+    server.finish().await;
+}
+
+/// A thread that does something without pause, until it is dropped.
+struct Without(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+
+impl Without {
+    fn pause(mut action: impl FnMut() + Send + 'static) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = over.clone();
+        let thread = std::thread::spawn(move || {
+            while !ends.load(SeqCst) {
+                action();
+            }
+        });
+        Self(over, Some(thread))
+    }
+}
+
+impl Drop for Without {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+        self.1.take().unwrap().join().unwrap();
+    }
+}
+
+/// The first text that each of many clients gets after its CONNECT, and the second.
+async fn firsts(server: &Arc<Server>, clients: usize, tries: usize) -> Vec<(String, String)> {
+    let mut all = JoinSet::new();
+    for _ in 0..clients {
+        let server = server.clone();
+        all.spawn(async move {
+            let mut firsts = Vec::new();
+            for _ in 0..tries {
+                let mut wire = server.websocket().await;
+                wire.say("40").await;
+                firsts.push((wire.text().await, wire.text().await));
+            }
+            firsts
+        });
+    }
+    patient("all clients are through", all.join_all()).await.into_iter().flatten().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_no_broadcast_comes_before_the_answer_to_connect() {
+    let server = Arc::new(Server::start(|io| ask_elsewhere(io, "/")).await);
+    let io = server.io.clone();
+    let emitting = Without::pause(move || io.emit("x", &1).unwrap());
+    let firsts = firsts(&server, 4, 250).await;
+    drop(emitting);
+    let early = firsts.iter().filter(|(first, _)| !first.starts_with("40{\"sid\":\"")).count();
+    assert_eq!(early, 0, "of {} clients got an event before the answer", firsts.len());
+    Arc::into_inner(server).unwrap().finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_no_disconnect_comes_before_the_answer_to_connect() {
+    let server = Arc::new(Server::start(|io| ask_elsewhere(io, "/")).await);
+    let io = server.io.clone();
+    let disconnecting = Without::pause(move || io.of("/").everyone().disconnect_sockets(false).unwrap());
+    let firsts = firsts(&server, 4, 250).await;
+    drop(disconnecting);
+    let wrong: Vec<_> =
+        firsts.iter().filter(|(first, second)| !first.starts_with("40{\"sid\":\"") || second != "41").collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+    assert_eq!(server.io.of("/").everyone().count().await.value, 0);
+    assert!(server.io.of("/").all_rooms().await.value.is_empty());
+    Arc::into_inner(server).unwrap().finish().await;
+}
+
+/// In a middleware a disconnect refuses, with a reason, and at once; the client may ask again.
+#[tokio::test]
+async fn b16_a_disconnect_in_a_middleware_refuses() {
+    let log = Log::default();
+    let server = Server::start(|io| {
+        log.watch(&io.of("/"));
+        io.of("/").middleware(|socket: Socket| async move {
+            socket.disconnect(false);
+            socket.disconnect(false);
+            assert!(socket.emit("late", &()).is_err());
+            tokio::task::yield_now().await;
+            Ok(())
+        });
+        io.of("/close").middleware(|socket: Socket| async move {
+            socket.disconnect(true);
+            Ok(())
+        });
+        io.of("/fine");
+    })
+    .await;
+    let mut wire = server.websocket().await;
+    for _ in 0..2 {
+        wire.say("40").await;
+        assert_eq!(wire.texts().await, ["44{\"message\":\"server namespace disconnect\"}"]);
+    }
+    server.join(&mut wire, "/fine").await;
+    wire.say("40/close,").await;
+    assert_eq!(wire.text().await, "41/fine,");
+    assert_eq!(wire.text().await, "44/close,{\"message\":\"server namespace disconnect\"}");
+    wire.assert_closed().await;
+    assert!(log.lines().is_empty());
+    assert_eq!(server.io.of("/").everyone().count().await.value, 0);
+    server.finish().await;
+}
+
+/// A client goes on emitting until it has read that it was disconnected. That ends neither its connection nor its other
+/// namespaces.
+#[tokio::test]
+async fn p35_what_comes_after_a_disconnect_by_the_server_is_ignored() {
+    let server = Server::start(|io| {
+        io.of("/").on("ping", |_: Socket, (): (), ack: Ack| ready(ack.send(&())));
+        io.of("/chat").on("bye", |socket: Socket| async move { socket.disconnect(false) });
+    })
+    .await;
+    let mut wire = server.joined().await;
+    server.join(&mut wire, "/chat").await;
+    wire.send(frames(&["42/chat,[\"bye\"]", "42/chat,[\"x\"]", "43/chat,0[]", "41/chat,", "420[\"ping\"]"])).await;
+    assert_eq!(wire.texts().await, ["41/chat,", "430[]"]);
+    // It may come back, and then the usual rules are in force: what comes after its own DISCONNECT is its fault.
+    server.join(&mut wire, "/chat").await;
+    wire.say("41/chat,").await;
+    wire.say("42/chat,[\"x\"]").await;
+    wire.assert_closed().await;
+    server.finish().await;
+}
+
+/// The namespaces that are remembered so, at the limit and one past it.
+#[tokio::test]
+async fn p35_left_namespaces_at_the_limit_and_one_past_it() {
+    const LIMIT: usize = 16;
+    let server = Server::start(|io| {
+        for n in 0..=LIMIT {
+            io.of(&format!("/{n}")).on("bye", |socket: Socket| async move { socket.disconnect(false) });
+        }
+    })
+    .await;
+    let leave = async |wire: &mut Wire, n: usize| {
+        server.join(wire, &format!("/{n}")).await;
+        wire.say(&format!("42/{n},[\"bye\"]")).await;
+        assert_eq!(wire.text().await, format!("41/{n},"));
+    };
+    let mut wire = server.websocket().await;
+    for n in 0..LIMIT {
+        leave(&mut wire, n).await;
+    }
+    for n in 0..LIMIT {
+        wire.say(&format!("42/{n},[\"x\"]")).await;
+    }
+    assert_eq!(wire.sync().await, []);
+    leave(&mut wire, LIMIT).await;
+    wire.say("42/1,[\"x\"]").await;
+    assert_eq!(wire.sync().await, []);
+    wire.say("42/0,[\"x\"]").await;
+    assert_eq!(wire.sync().await, [Frame::Close(None, String::new())]);
+    server.finish().await;
+}
+
+/// A namespace that is left and joined in one read is whole: rooms, broadcasts, handlers.
+#[tokio::test]
+async fn a_namespace_that_is_left_and_joined_in_one_read() {
+    let server = Server::start(|io| {
+        io.of_matching(|name| name == "/room").on_connection(|socket: Socket| ready(socket.join("r").map(drop)));
+    })
+    .await;
+    let mut wire = server.websocket().await;
+    let before = server.join(&mut wire, "/room").await;
+    wire.send(frames(&["41/room,", "40/room,"])).await;
+    let answer = wire.text().await;
+    assert!(answer.starts_with("40/room,{\"sid\":\"") && !answer.contains(&before), "{answer}");
+    server.io.of("/room").to("r").emit("x", &1).unwrap();
+    assert_eq!(wire.texts().await, ["42/room,[\"x\",1]"]);
+    assert_eq!(server.io.of("/room").everyone().count().await.value, 1);
+    server.finish().await;
+}
+
+/// The connection handler may take its time: nothing is read meanwhile, so that what is kept is one read at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_is_what_was_read_already() {
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = Mutex::new(wait);
+    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = count.clone();
+    let server = Server::start(|io| {
+        ask_elsewhere(io, "/");
+        io.of("/").on_connection(move |_| {
+            wait.lock().recv().unwrap();
+            ready(())
+        });
+        io.of("/").on("n", move |_: Socket, _: roomcast_server::Args| {
+            counted.fetch_add(1, SeqCst);
+            ready(())
+        });
+    })
+    .await;
+    let mut wire = server.websocket().await;
+    wire.say("40").await;
+    assert!(wire.text().await.starts_with("40{\"sid\":\""));
+    // More than the kernel's buffers hold: the client is held up, and nobody's memory grows.
+    let event = frame(1, format!("42[\"n\",\"{}\"]", "x".repeat(50_000)).as_bytes());
+    let sending = tokio::spawn(async move {
+        for _ in 0..1_000 {
+            wire.send(&event).await;
+        }
+        wire
+    });
+    // Far longer than 50 MB take where they are read.
+    let early = tokio::time::timeout(Duration::from_secs(1), async {
+        until("all is sent", || sending.is_finished()).await;
+    });
+    assert!(early.await.is_err(), "the server reads on while it greets");
+    go.send(()).unwrap();
+    let wire = patient("the rest is sent", sending).await.unwrap();
+    until("all events are handled", || count.load(SeqCst) == 1_000).await;
+    drop(wire);
+    server.finish().await;
+}
