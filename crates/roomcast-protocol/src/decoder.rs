@@ -2,11 +2,13 @@
 
 use crate::args::ArgsRef;
 use crate::grammar::{self, Header, PacketKind};
-use crate::json::{self, JsonError, JsonKind, Placeholders, Scanner};
+use crate::json::{self, JsonError, JsonKind, Scanner};
 use crate::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PAYLOAD};
 use crate::number;
+use crate::placeholder::Placeholders;
 use bytes::Bytes;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A packet from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +66,8 @@ pub struct DecoderLimits {
     pub max_attachments: usize,
     /// Most bytes of a packet's attachments together; [`MAX_PAYLOAD`] by default.
     pub max_bytes: usize,
-    /// Deepest nesting of JSON; [`MAX_DEPTH`] by default.
+    /// Deepest nesting of JSON; [`MAX_DEPTH`] by default. More is for arguments that stay [`Args`](crate::Args): typed
+    /// ones nest at most [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH) levels.
     pub max_depth: usize,
 }
 
@@ -126,7 +129,7 @@ impl From<JsonError> for DecodeError {
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// The decoder of one connection. Between packets it holds nothing.
+/// The decoder of one connection. Between packets it holds nothing: what it has put together it gives away.
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecoderLimits,
@@ -134,14 +137,47 @@ pub struct Decoder {
 }
 
 /// A packet whose attachments have not all come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Awaiting {
-    text: Box<str>,
-    count: usize,
+    packet: Assembled,
+    /// Attachments that are still to come. None are after an error: then it is empty, and only keeps the decoder from
+    /// taking up another packet, as Node's does.
+    missing: usize,
     bytes: usize,
-    attachments: Vec<Bytes>,
     /// Set when a placeholder names no attachment; told when the last one is in, as Node does.
     illegal: bool,
+}
+
+/// A packet whose attachments have all come, with its text and its bytes.
+#[derive(Debug, Default)]
+pub struct Assembled {
+    text: Box<str>,
+    parts: Parts,
+    attachments: Vec<Bytes>,
+}
+
+/// Where the parts of a packet lie in its text, so that it is read once only.
+#[derive(Debug, Default)]
+struct Parts {
+    namespace: Part,
+    id: Option<u64>,
+    /// The event's name; an acknowledgement has none.
+    name: Option<Name>,
+    items: Part,
+}
+
+#[derive(Debug)]
+enum Name {
+    Plain(Part),
+    /// Its spelling had escapes, or was a number.
+    Rewritten(Box<str>),
+}
+
+/// A piece of the text, or one that it leaves out: the namespace `/`, no arguments.
+#[derive(Debug)]
+enum Part {
+    Inside(Range<usize>),
+    Outside(&'static str),
 }
 
 impl Decoder {
@@ -152,34 +188,33 @@ impl Decoder {
 
     /// Whether attachments of a packet are still to come.
     pub fn is_awaiting(&self) -> bool {
-        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.attachments.len() < awaiting.count)
+        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.missing > 0)
     }
 
     /// Takes a text message. `None` means that attachments must follow.
     ///
     /// # Errors
     /// [`DecodeError`]: the connection is to be closed.
-    pub fn text<'a>(&'a mut self, text: &'a str) -> Result<Option<Received<'a>>, DecodeError> {
-        if self.is_awaiting() {
-            return Err(DecodeError::UnexpectedText);
+    pub fn text<'a>(&mut self, text: &'a str) -> Result<Option<Received<'a>>, DecodeError> {
+        if self.awaiting.is_some() {
+            return self.fail(DecodeError::UnexpectedText);
         }
-        self.awaiting = None;
         let header = grammar::header(text)?;
         if header.attachments == 0 {
-            return packet(&header, None, &[], self.limits.max_depth).map(Some);
+            return packet(&header, None, self.limits.max_depth).map(Some);
         }
         if header.attachments > self.limits.max_attachments {
             return Err(DecodeError::TooManyAttachments);
         }
-        let mut placeholders = Placeholders::new(header.attachments);
-        packet(&header, Some(&mut placeholders), &[], self.limits.max_depth)?;
+        let mut placeholders = Placeholders::checking(header.attachments);
+        let parts = Parts::of(text, packet(&header, Some(&mut placeholders), self.limits.max_depth)?);
+        // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
+        let attachments = Vec::with_capacity(header.attachments.min(MAX_ATTACHMENTS));
         self.awaiting = Some(Box::new(Awaiting {
-            text: text.into(),
-            count: header.attachments,
+            packet: Assembled { text: text.into(), parts, attachments },
+            missing: header.attachments,
             bytes: 0,
-            // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
-            attachments: Vec::with_capacity(header.attachments.min(MAX_ATTACHMENTS)),
-            illegal: placeholders.illegal,
+            illegal: placeholders.is_illegal(),
         }));
         Ok(None)
     }
@@ -188,33 +223,98 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError`]: the connection is to be closed.
-    pub fn binary<'a>(&'a mut self, bytes: &[u8]) -> Result<Option<Received<'a>>, DecodeError> {
-        if !self.is_awaiting() {
-            return Err(DecodeError::UnexpectedBinary);
-        }
-        let Some(awaiting) = self.awaiting.as_deref_mut() else {
+    pub fn binary(&mut self, bytes: &[u8]) -> Result<Option<Assembled>, DecodeError> {
+        let Some(mut awaiting) = self.awaiting.take_if(|awaiting| awaiting.missing > 0) else {
             return Err(DecodeError::UnexpectedBinary);
         };
         awaiting.bytes = awaiting.bytes.saturating_add(bytes.len());
         if awaiting.bytes > self.limits.max_bytes {
-            return Err(DecodeError::AttachmentsTooLarge);
+            return self.fail(DecodeError::AttachmentsTooLarge);
         }
-        if awaiting.attachments.len() + 1 == awaiting.count && awaiting.illegal {
-            return Err(DecodeError::IllegalPlaceholder);
+        awaiting.missing -= 1;
+        if awaiting.missing == 0 && awaiting.illegal {
+            return self.fail(DecodeError::IllegalPlaceholder);
         }
-        awaiting.attachments.push(Bytes::copy_from_slice(bytes));
-        if awaiting.attachments.len() < awaiting.count {
-            return Ok(None);
+        awaiting.packet.attachments.push(Bytes::copy_from_slice(bytes));
+        if awaiting.missing == 0 {
+            return Ok(Some(awaiting.packet));
         }
-        let header = grammar::header(&awaiting.text)?;
-        packet(&header, None, &awaiting.attachments, self.limits.max_depth).map(Some)
+        self.awaiting = Some(awaiting);
+        Ok(None)
+    }
+
+    /// Drops what was awaited; nothing completes a packet any more.
+    fn fail<T>(&mut self, error: DecodeError) -> Result<T, DecodeError> {
+        self.awaiting = Some(Box::default());
+        Err(error)
+    }
+}
+
+impl Assembled {
+    /// The packet.
+    pub fn received(&self) -> Received<'_> {
+        let Parts { namespace, id, name, items } = &self.parts;
+        let (namespace, id) = (namespace.piece(&self.text), *id);
+        let args = ArgsRef { items: items.piece(&self.text), attachments: &self.attachments };
+        match name {
+            None => Received::Ack { namespace, id, args },
+            Some(name) => {
+                let name = match name {
+                    Name::Plain(part) => part.piece(&self.text),
+                    Name::Rewritten(name) => name,
+                };
+                Received::Event { namespace, id, event: Event { name: Cow::Borrowed(name), args } }
+            }
+        }
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::Outside("")
+    }
+}
+
+impl Parts {
+    fn of(text: &str, packet: Received<'_>) -> Self {
+        let part = |piece: &str, otherwise| Part::of(text, piece, otherwise);
+        let (namespace, id, name, items) = match packet {
+            Received::Event { namespace, id, event } => {
+                let name = match event.name {
+                    Cow::Borrowed(name) => Name::Plain(part(name, "")),
+                    Cow::Owned(name) => Name::Rewritten(name.into()),
+                };
+                (namespace, id, Some(name), event.args.items)
+            }
+            Received::Ack { namespace, id, args } => (namespace, id, None, args.items),
+            // Only events and acknowledgements have attachments.
+            Received::Connect { namespace, .. }
+            | Received::Disconnect { namespace }
+            | Received::ConnectError { namespace } => (namespace, None, None, ""),
+        };
+        Self { namespace: part(namespace, "/"), id, name, items: part(items, "") }
+    }
+}
+
+impl Part {
+    /// Where `piece` lies in `text`; if it does not, it is `otherwise`.
+    fn of(text: &str, piece: &str, otherwise: &'static str) -> Self {
+        let inside = (piece.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+        let range = inside.and_then(|start| Some(start..start.checked_add(piece.len())?));
+        range.filter(|range| range.end <= text.len()).map_or(Self::Outside(otherwise), Self::Inside)
+    }
+
+    fn piece<'a>(&'a self, text: &'a str) -> &'a str {
+        match self {
+            Self::Inside(range) => text.get(range.clone()).unwrap_or_default(),
+            Self::Outside(text) => text,
+        }
     }
 }
 
 fn packet<'a>(
     header: &Header<'a>,
     placeholders: Option<&mut Placeholders>,
-    attachments: &'a [Bytes],
     max_depth: usize,
 ) -> Result<Received<'a>, DecodeError> {
     let Header { kind, namespace, id, json, .. } = *header;
@@ -236,13 +336,13 @@ fn packet<'a>(
             }
         }
         PacketKind::Event | PacketKind::BinaryEvent => {
-            let event = event(json, placeholders, attachments, max_depth)?;
+            let event = event(json, placeholders, max_depth)?;
             Ok(Received::Event { namespace, id, event })
         }
         PacketKind::Ack | PacketKind::BinaryAck => {
             // An answer without a payload is one without arguments.
             let items = if json.is_empty() { "" } else { items(json, placeholders, max_depth)? };
-            Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments } })
+            Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments: &[] } })
         }
     }
 }
@@ -263,7 +363,6 @@ fn items<'a>(json: &'a str, placeholders: Option<&mut Placeholders>, max_depth: 
 fn event<'a>(
     json: &'a str,
     mut placeholders: Option<&mut Placeholders>,
-    attachments: &'a [Bytes],
     max_depth: usize,
 ) -> Result<Event<'a>, DecodeError> {
     // The array around the arguments is a level too.
@@ -292,7 +391,7 @@ fn event<'a>(
     }
     scanner.end()?;
     let items = json.get(args_start..args_end).unwrap_or_default().trim_ascii_start();
-    Ok(Event { name, args: ArgsRef { items, attachments } })
+    Ok(Event { name, args: ArgsRef { items, attachments: &[] } })
 }
 
 fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {

@@ -18,6 +18,7 @@
 //! ```
 
 mod args;
+mod attachment;
 mod byte_str;
 mod decoder;
 mod engine;
@@ -32,14 +33,17 @@ mod number;
 mod open;
 mod packet;
 mod payload;
+mod placeholder;
 mod to_args;
+mod tuple;
 pub mod websocket;
 
 pub use args::{Args, ArgsIter, ArgsRef};
+pub use attachment::Attachment;
 pub use byte_str::ByteStr;
-pub use decoder::{DecodeError, Decoder, DecoderLimits, Event, RESERVED_EVENTS, Received};
+pub use decoder::{Assembled, DecodeError, Decoder, DecoderLimits, Event, RESERVED_EVENTS, Received};
 pub use engine::{EngineData, EngineError, EngineKind, EnginePacket};
-pub use from_args::{FromArgs, FromArgsError};
+pub use from_args::{Checked, FromArgs, FromArgsError};
 pub use id::{ID_LEN, IdError, Sid, SocketId};
 pub use open::Open;
 pub use packet::{Packet, PacketTooLarge};

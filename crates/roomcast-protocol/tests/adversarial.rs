@@ -99,7 +99,7 @@ fn t11_attachments_are_bounded_in_number_and_bytes() {
 fn t11_a_count_sizes_no_allocation() {
     let mut decoder = Decoder::new(DecoderLimits { max_attachments: usize::MAX, ..DecoderLimits::default() });
     assert_eq!(decoder.text("59999999999-[\"x\"]"), Ok(None));
-    assert_eq!(decoder.binary(b"1"), Ok(None));
+    assert!(matches!(decoder.binary(b"1"), Ok(None)));
     assert!(decoder.is_awaiting());
 }
 
@@ -110,7 +110,7 @@ fn t47_a_truncated_payload_of_the_old_protocol() {
     for end in 0..=bytes.len() {
         let packet = EnginePacket::from_binary(&bytes[..end]);
         let EngineData::Binary(data) = packet.data else { panic!("text") };
-        assert_eq!(decoder().binary(&data), Err(DecodeError::UnexpectedBinary));
+        assert_eq!(decoder().binary(&data).err(), Some(DecodeError::UnexpectedBinary));
         assert_eq!(Args::from_parts("".into(), Vec::new()).parse::<Option<u8>>().unwrap(), None);
     }
 }
@@ -146,7 +146,7 @@ fn peers_811_text_while_attachments_are_awaited() {
         decoder.text("52-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]"),
         Ok(None)
     );
-    assert_eq!(decoder.binary(b"1"), Ok(None));
+    assert!(matches!(decoder.binary(b"1"), Ok(None)));
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
 }

@@ -5,13 +5,14 @@ mod common;
 
 use bytes::Bytes;
 use common::js::{self, Arguments, Js};
-use common::wire::{Decoded, Frame, Ways, decode};
+use common::wire::{Decoded, Frame, Ways, attachment, decode};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use roomcast_protocol::json;
 use roomcast_protocol::limits::{MAX_ACK_ID, MAX_DEPTH, MAX_DEPTH_OPTION};
 use roomcast_protocol::{
-    Args, DecodeError, Decoder, DecoderLimits, EnginePacket, Packet, Payload, RESERVED_EVENTS, Received, SEPARATOR,
+    Args, Assembled, DecodeError, Decoder, DecoderLimits, EnginePacket, Packet, Payload, RESERVED_EVENTS, Received,
+    SEPARATOR,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -157,9 +158,13 @@ proptest! {
     fn a_relayed_event_is_the_same_event((packet, expected) in packet()) {
         let mut decoder = decoder();
         for frame in Ways::of(&packet).websocket {
+            let assembled;
             let received = match &frame {
                 Frame::Text(text) => decoder.text(&text[1..]).unwrap(),
-                Frame::Binary(bytes) => decoder.binary(bytes).unwrap(),
+                Frame::Binary(bytes) => {
+                    assembled = decoder.binary(bytes).unwrap();
+                    assembled.as_ref().map(Assembled::received)
+                }
             };
             let Some(Received::Event { namespace, id, event }) = received else { continue };
             let data = Args::event(&event.name, &event.args.to_owned()).unwrap();
@@ -174,9 +179,13 @@ proptest! {
         let packet = Packet::event("/", None, &args).unwrap();
         let mut decoder = decoder();
         for frame in Ways::of(&packet).websocket {
+            let assembled;
             let received = match &frame {
                 Frame::Text(text) => decoder.text(&text[1..]).unwrap(),
-                Frame::Binary(bytes) => decoder.binary(bytes).unwrap(),
+                Frame::Binary(bytes) => {
+                    assembled = decoder.binary(bytes).unwrap();
+                    assembled.as_ref().map(Assembled::received)
+                }
             };
             if let Some(Received::Event { event, .. }) = received {
                 let (first, second, third) = event.args.to_owned().parse::<(Typed, u8, Vec<Bytes>)>().unwrap();
@@ -229,7 +238,7 @@ proptest! {
             let awaiting = decoder.is_awaiting();
             let outcome = match &frame {
                 Frame::Text(text) => decoder.text(text).map(|received| received.map(Decoded::from)),
-                Frame::Binary(bytes) => decoder.binary(bytes).map(|received| received.map(Decoded::from)),
+                Frame::Binary(bytes) => attachment(&mut decoder, bytes),
             };
             match (&frame, awaiting) {
                 (Frame::Text(_), true) => prop_assert_eq!(outcome, Err(DecodeError::UnexpectedText)),

@@ -9,7 +9,7 @@ use crate::socket::Socket;
 use crate::task;
 use parking_lot::Mutex;
 use roomcast_engine::{Client as EngineClient, CloseReason, Connection};
-use roomcast_protocol::{DecodeError, Decoder, Packet, Received, SocketId};
+use roomcast_protocol::{Assembled, DecodeError, Decoder, Packet, Received, SocketId};
 use smallvec::SmallVec;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -146,7 +146,9 @@ impl EngineClient for Client {
     }
 
     fn binary(&mut self, bytes: &[u8]) {
-        Self::decoded(&self.io, &self.link, self.decoder.binary(bytes));
+        let assembled = self.decoder.binary(bytes);
+        let received = assembled.as_ref().map(|packet| packet.as_ref().map(Assembled::received));
+        Self::decoded(&self.io, &self.link, received.map_err(|error| *error));
         self.await_attachments();
     }
 

@@ -12,7 +12,7 @@ use crate::task;
 use parking_lot::Mutex;
 use roomcast_adapter::{AdapterError, Details, Joined, Recipient, Room, Target, Wakes};
 use roomcast_engine::{Connection, Handshake, Sent, Transport};
-use roomcast_protocol::{Args, ArgsRef, Packet, RESERVED_EVENTS, SocketId, ToArgs};
+use roomcast_protocol::{Args, ArgsRef, Packet, RESERVED_EVENTS, SocketId, ToArgs, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -99,7 +99,7 @@ impl Socket {
     /// # Errors
     /// The payload does not fit the type.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.auth_json().unwrap_or("{}"))
+        json::from_str(self.auth_json().unwrap_or("{}"))
     }
 
     /// How the client is connected now.
