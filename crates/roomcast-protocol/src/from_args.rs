@@ -113,7 +113,8 @@ pub(crate) fn one<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Erro
     if is_plain(text) {
         return serde_json::from_str(text);
     }
-    let mut reader = Reader::new(text, &[], &[], &Cell::new(0));
+    let no_copies = Cell::new(0);
+    let mut reader = Reader::new(text, &[], &[], &no_copies);
     let value = T::deserialize(&mut reader)?;
     reader.end().map(|()| value)
 }
