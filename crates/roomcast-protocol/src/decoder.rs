@@ -1,63 +1,14 @@
 //! [`Decoder`]: Socket.IO packets out of Engine.IO messages, as a state machine.
 
 use crate::args::ArgsRef;
+use crate::assembled::Assembled;
 use crate::grammar::{self, Header, PacketKind};
 use crate::json::{self, JsonError, JsonKind, Scanner};
 use crate::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PAYLOAD};
 use crate::number;
 use crate::placeholder::Placeholders;
-use bytes::Bytes;
+use crate::received::{Event, Received};
 use std::borrow::Cow;
-use std::ops::Range;
-
-/// A packet from a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Received<'a> {
-    /// The client asks to join a namespace.
-    Connect {
-        /// The namespace's name, its query (if any) included.
-        namespace: &'a str,
-        /// The auth payload: a JSON object, or nothing.
-        auth: Option<&'a str>,
-    },
-    /// The client leaves a namespace.
-    Disconnect {
-        /// The namespace's name.
-        namespace: &'a str,
-    },
-    /// The client emits an event.
-    Event {
-        /// The namespace's name.
-        namespace: &'a str,
-        /// Set if the client wants an answer.
-        id: Option<u64>,
-        /// What it emits.
-        event: Event<'a>,
-    },
-    /// The client answers an event.
-    Ack {
-        /// The namespace's name.
-        namespace: &'a str,
-        /// The id of the event that is answered; without one the answer is for nobody.
-        id: Option<u64>,
-        /// The answer.
-        args: ArgsRef<'a>,
-    },
-    /// Only a server may send this.
-    ConnectError {
-        /// The namespace's name.
-        namespace: &'a str,
-    },
-}
-
-/// An event as it was received: nothing is copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// The event's name; a numeric name in JavaScript's spelling.
-    pub name: Cow<'a, str>,
-    /// The arguments after the name.
-    pub args: ArgsRef<'a>,
-}
 
 /// Bounds of a [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,38 +99,6 @@ struct Awaiting {
     illegal: bool,
 }
 
-/// A packet whose attachments have all come, with its text and its bytes.
-#[derive(Debug, Default)]
-pub struct Assembled {
-    text: Box<str>,
-    parts: Parts,
-    attachments: Vec<Bytes>,
-}
-
-/// Where the parts of a packet lie in its text, so that it is read once only.
-#[derive(Debug, Default)]
-struct Parts {
-    namespace: Part,
-    id: Option<u64>,
-    /// The event's name; an acknowledgement has none.
-    name: Option<Name>,
-    items: Part,
-}
-
-#[derive(Debug)]
-enum Name {
-    Plain(Part),
-    /// Its spelling had escapes, or was a number.
-    Rewritten(Box<str>),
-}
-
-/// A piece of the text, or one that it leaves out: the namespace `/`, no arguments.
-#[derive(Debug)]
-enum Part {
-    Inside(Range<usize>),
-    Outside(&'static str),
-}
-
 impl Decoder {
     /// A decoder with these bounds.
     pub fn new(limits: DecoderLimits) -> Self {
@@ -207,11 +126,10 @@ impl Decoder {
             return Err(DecodeError::TooManyAttachments);
         }
         let mut placeholders = Placeholders::checking(header.attachments);
-        let parts = Parts::of(text, packet(&header, Some(&mut placeholders), self.limits.max_depth)?);
-        // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
-        let attachments = Vec::with_capacity(header.attachments.min(MAX_ATTACHMENTS));
+        let packet = packet(&header, Some(&mut placeholders), self.limits.max_depth)?;
         self.awaiting = Some(Box::new(Awaiting {
-            packet: Assembled { text: text.into(), parts, attachments },
+            // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
+            packet: Assembled::new(text, packet, header.attachments.min(MAX_ATTACHMENTS)),
             missing: header.attachments,
             bytes: 0,
             illegal: placeholders.is_illegal(),
@@ -235,7 +153,7 @@ impl Decoder {
         if awaiting.missing == 0 && awaiting.illegal {
             return self.fail(DecodeError::IllegalPlaceholder);
         }
-        awaiting.packet.attachments.push(Bytes::copy_from_slice(bytes));
+        awaiting.packet.push(bytes);
         if awaiting.missing == 0 {
             return Ok(Some(awaiting.packet));
         }
@@ -247,68 +165,6 @@ impl Decoder {
     fn fail<T>(&mut self, error: DecodeError) -> Result<T, DecodeError> {
         self.awaiting = Some(Box::default());
         Err(error)
-    }
-}
-
-impl Assembled {
-    /// The packet.
-    pub fn received(&self) -> Received<'_> {
-        let Parts { namespace, id, name, items } = &self.parts;
-        let (namespace, id) = (namespace.piece(&self.text), *id);
-        let args = ArgsRef { items: items.piece(&self.text), attachments: &self.attachments };
-        match name {
-            None => Received::Ack { namespace, id, args },
-            Some(name) => {
-                let name = match name {
-                    Name::Plain(part) => part.piece(&self.text),
-                    Name::Rewritten(name) => name,
-                };
-                Received::Event { namespace, id, event: Event { name: Cow::Borrowed(name), args } }
-            }
-        }
-    }
-}
-
-impl Default for Part {
-    fn default() -> Self {
-        Self::Outside("")
-    }
-}
-
-impl Parts {
-    fn of(text: &str, packet: Received<'_>) -> Self {
-        let part = |piece: &str, otherwise| Part::of(text, piece, otherwise);
-        let (namespace, id, name, items) = match packet {
-            Received::Event { namespace, id, event } => {
-                let name = match event.name {
-                    Cow::Borrowed(name) => Name::Plain(part(name, "")),
-                    Cow::Owned(name) => Name::Rewritten(name.into()),
-                };
-                (namespace, id, Some(name), event.args.items)
-            }
-            Received::Ack { namespace, id, args } => (namespace, id, None, args.items),
-            // Only events and acknowledgements have attachments.
-            Received::Connect { namespace, .. }
-            | Received::Disconnect { namespace }
-            | Received::ConnectError { namespace } => (namespace, None, None, ""),
-        };
-        Self { namespace: part(namespace, "/"), id, name, items: part(items, "") }
-    }
-}
-
-impl Part {
-    /// Where `piece` lies in `text`; if it does not, it is `otherwise`.
-    fn of(text: &str, piece: &str, otherwise: &'static str) -> Self {
-        let inside = (piece.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-        let range = inside.and_then(|start| Some(start..start.checked_add(piece.len())?));
-        range.filter(|range| range.end <= text.len()).map_or(Self::Outside(otherwise), Self::Inside)
-    }
-
-    fn piece<'a>(&'a self, text: &'a str) -> &'a str {
-        match self {
-            Self::Inside(range) => text.get(range.clone()).unwrap_or_default(),
-            Self::Outside(text) => text,
-        }
     }
 }
 

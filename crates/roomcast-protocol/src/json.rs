@@ -140,10 +140,10 @@ impl<'a> Scanner<'a> {
                             depth += 1;
                         }
                         _ => {
-                            if let Some(placeholders) = placeholders.as_deref_mut() {
-                                if top_is_object(&stack, depth) {
-                                    placeholders.value(start, &self.bytes[start..self.position]);
-                                }
+                            if let Some(placeholders) = placeholders.as_deref_mut()
+                                && top_is_object(&stack, depth)
+                            {
+                                placeholders.value(start, &self.bytes[start..self.position]);
                             }
                             expect = Expect::AfterValue;
                         }
