@@ -10,7 +10,7 @@ use roomcast_adapter::testkit::CountingRecipient;
 use roomcast_adapter::{Action, Adapter, Local, Room, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Flavour, Reader, args_array, read_args};
-use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received, SocketId};
+use roomcast_protocol::{Args, Assembled, Decoder, DecoderLimits, Packet, Received, SocketId};
 use std::error::Error;
 use std::hint::black_box;
 
@@ -86,7 +86,8 @@ fn decode_event_with_attachment() -> Result<Operation, Box<dyn Error>> {
         if decoder.text(black_box(&text))?.is_some() {
             return Err("the decoder does not wait for the attachment".into());
         }
-        whole(black_box(decoder.binary(black_box(&attachment))?).as_ref())
+        let assembled = black_box(decoder.binary(black_box(&attachment))?);
+        whole(assembled.as_ref().map(Assembled::received).as_ref())
     }))
 }
 

@@ -1,61 +1,14 @@
 //! [`Decoder`]: Socket.IO packets out of Engine.IO messages, as a state machine.
 
 use crate::args::ArgsRef;
+use crate::assembled::Assembled;
 use crate::grammar::{self, Header, PacketKind};
-use crate::json::{self, JsonError, JsonKind, Placeholders, Scanner};
+use crate::json::{self, JsonError, JsonKind, Scanner};
 use crate::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PAYLOAD};
 use crate::number;
-use bytes::Bytes;
+use crate::placeholder::Placeholders;
+use crate::received::{Event, Received};
 use std::borrow::Cow;
-
-/// A packet from a client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Received<'a> {
-    /// The client asks to join a namespace.
-    Connect {
-        /// The namespace's name, its query (if any) included.
-        namespace: &'a str,
-        /// The auth payload: a JSON object, or nothing.
-        auth: Option<&'a str>,
-    },
-    /// The client leaves a namespace.
-    Disconnect {
-        /// The namespace's name.
-        namespace: &'a str,
-    },
-    /// The client emits an event.
-    Event {
-        /// The namespace's name.
-        namespace: &'a str,
-        /// Set if the client wants an answer.
-        id: Option<u64>,
-        /// What it emits.
-        event: Event<'a>,
-    },
-    /// The client answers an event.
-    Ack {
-        /// The namespace's name.
-        namespace: &'a str,
-        /// The id of the event that is answered; without one the answer is for nobody.
-        id: Option<u64>,
-        /// The answer.
-        args: ArgsRef<'a>,
-    },
-    /// Only a server may send this.
-    ConnectError {
-        /// The namespace's name.
-        namespace: &'a str,
-    },
-}
-
-/// An event as it was received: nothing is copied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event<'a> {
-    /// The event's name; a numeric name in JavaScript's spelling.
-    pub name: Cow<'a, str>,
-    /// The arguments after the name.
-    pub args: ArgsRef<'a>,
-}
 
 /// Bounds of a [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +17,8 @@ pub struct DecoderLimits {
     pub max_attachments: usize,
     /// Most bytes of a packet's attachments together; [`MAX_PAYLOAD`] by default.
     pub max_bytes: usize,
-    /// Deepest nesting of JSON; [`MAX_DEPTH`] by default.
+    /// Deepest nesting of JSON; [`MAX_DEPTH`] by default. More is for arguments that stay [`Args`](crate::Args): typed
+    /// ones nest at most [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH) levels.
     pub max_depth: usize,
 }
 
@@ -126,7 +80,7 @@ impl From<JsonError> for DecodeError {
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// The decoder of one connection. Between packets it holds nothing.
+/// The decoder of one connection. Between packets it holds nothing: what it has put together it gives away.
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecoderLimits,
@@ -134,12 +88,13 @@ pub struct Decoder {
 }
 
 /// A packet whose attachments have not all come.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Awaiting {
-    text: Box<str>,
-    count: usize,
+    packet: Assembled,
+    /// Attachments that are still to come. None are after an error: then it is empty, and only keeps the decoder from
+    /// taking up another packet, as Node's does.
+    missing: usize,
     bytes: usize,
-    attachments: Vec<Bytes>,
     /// Set when a placeholder names no attachment; told when the last one is in, as Node does.
     illegal: bool,
 }
@@ -152,34 +107,32 @@ impl Decoder {
 
     /// Whether attachments of a packet are still to come.
     pub fn is_awaiting(&self) -> bool {
-        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.attachments.len() < awaiting.count)
+        self.awaiting.as_ref().is_some_and(|awaiting| awaiting.missing > 0)
     }
 
     /// Takes a text message. `None` means that attachments must follow.
     ///
     /// # Errors
     /// [`DecodeError`]: the connection is to be closed.
-    pub fn text<'a>(&'a mut self, text: &'a str) -> Result<Option<Received<'a>>, DecodeError> {
-        if self.is_awaiting() {
-            return Err(DecodeError::UnexpectedText);
+    pub fn text<'a>(&mut self, text: &'a str) -> Result<Option<Received<'a>>, DecodeError> {
+        if self.awaiting.is_some() {
+            return self.fail(DecodeError::UnexpectedText);
         }
-        self.awaiting = None;
         let header = grammar::header(text)?;
         if header.attachments == 0 {
-            return packet(&header, None, &[], self.limits.max_depth).map(Some);
+            return packet(&header, None, self.limits.max_depth).map(Some);
         }
         if header.attachments > self.limits.max_attachments {
             return Err(DecodeError::TooManyAttachments);
         }
-        let mut placeholders = Placeholders::new(header.attachments);
-        packet(&header, Some(&mut placeholders), &[], self.limits.max_depth)?;
+        let mut placeholders = Placeholders::checking(header.attachments);
+        let packet = packet(&header, Some(&mut placeholders), self.limits.max_depth)?;
         self.awaiting = Some(Box::new(Awaiting {
-            text: text.into(),
-            count: header.attachments,
-            bytes: 0,
             // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
-            attachments: Vec::with_capacity(header.attachments.min(MAX_ATTACHMENTS)),
-            illegal: placeholders.illegal,
+            packet: Assembled::new(text, packet, header.attachments.min(MAX_ATTACHMENTS)),
+            missing: header.attachments,
+            bytes: 0,
+            illegal: placeholders.is_illegal(),
         }));
         Ok(None)
     }
@@ -188,33 +141,36 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError`]: the connection is to be closed.
-    pub fn binary<'a>(&'a mut self, bytes: &[u8]) -> Result<Option<Received<'a>>, DecodeError> {
-        if !self.is_awaiting() {
-            return Err(DecodeError::UnexpectedBinary);
-        }
-        let Some(awaiting) = self.awaiting.as_deref_mut() else {
+    pub fn binary(&mut self, bytes: &[u8]) -> Result<Option<Assembled>, DecodeError> {
+        let Some(mut awaiting) = self.awaiting.take_if(|awaiting| awaiting.missing > 0) else {
             return Err(DecodeError::UnexpectedBinary);
         };
         awaiting.bytes = awaiting.bytes.saturating_add(bytes.len());
         if awaiting.bytes > self.limits.max_bytes {
-            return Err(DecodeError::AttachmentsTooLarge);
+            return self.fail(DecodeError::AttachmentsTooLarge);
         }
-        if awaiting.attachments.len() + 1 == awaiting.count && awaiting.illegal {
-            return Err(DecodeError::IllegalPlaceholder);
+        awaiting.missing -= 1;
+        if awaiting.missing == 0 && awaiting.illegal {
+            return self.fail(DecodeError::IllegalPlaceholder);
         }
-        awaiting.attachments.push(Bytes::copy_from_slice(bytes));
-        if awaiting.attachments.len() < awaiting.count {
-            return Ok(None);
+        awaiting.packet.push(bytes);
+        if awaiting.missing == 0 {
+            return Ok(Some(awaiting.packet));
         }
-        let header = grammar::header(&awaiting.text)?;
-        packet(&header, None, &awaiting.attachments, self.limits.max_depth).map(Some)
+        self.awaiting = Some(awaiting);
+        Ok(None)
+    }
+
+    /// Drops what was awaited; nothing completes a packet any more.
+    fn fail<T>(&mut self, error: DecodeError) -> Result<T, DecodeError> {
+        self.awaiting = Some(Box::default());
+        Err(error)
     }
 }
 
 fn packet<'a>(
     header: &Header<'a>,
     placeholders: Option<&mut Placeholders>,
-    attachments: &'a [Bytes],
     max_depth: usize,
 ) -> Result<Received<'a>, DecodeError> {
     let Header { kind, namespace, id, json, .. } = *header;
@@ -236,13 +192,13 @@ fn packet<'a>(
             }
         }
         PacketKind::Event | PacketKind::BinaryEvent => {
-            let event = event(json, placeholders, attachments, max_depth)?;
+            let event = event(json, placeholders, max_depth)?;
             Ok(Received::Event { namespace, id, event })
         }
         PacketKind::Ack | PacketKind::BinaryAck => {
             // An answer without a payload is one without arguments.
             let items = if json.is_empty() { "" } else { items(json, placeholders, max_depth)? };
-            Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments } })
+            Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments: &[] } })
         }
     }
 }
@@ -263,7 +219,6 @@ fn items<'a>(json: &'a str, placeholders: Option<&mut Placeholders>, max_depth: 
 fn event<'a>(
     json: &'a str,
     mut placeholders: Option<&mut Placeholders>,
-    attachments: &'a [Bytes],
     max_depth: usize,
 ) -> Result<Event<'a>, DecodeError> {
     // The array around the arguments is a level too.
@@ -292,7 +247,7 @@ fn event<'a>(
     }
     scanner.end()?;
     let items = json.get(args_start..args_end).unwrap_or_default().trim_ascii_start();
-    Ok(Event { name, args: ArgsRef { items, attachments } })
+    Ok(Event { name, args: ArgsRef { items, attachments: &[] } })
 }
 
 fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {

@@ -3,7 +3,10 @@
 //! It accepts what JavaScript's `JSON.parse` accepts: lone surrogate escapes and numbers beyond a double included, so
 //! that text which a JavaScript client may send passes through untouched.
 
+use crate::from_args;
 use crate::limits::MAX_DEPTH_OPTION;
+use crate::placeholder::Placeholders;
+use serde::de::DeserializeOwned;
 
 /// Why JSON text was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,99 +49,22 @@ pub fn check(text: &str, max_depth: usize) -> Result<JsonKind, JsonError> {
     Ok(kind)
 }
 
+/// Reads the text of a stranger into a type: [`serde_json::from_str`], but for members whose names are serde_json's own
+/// (`$serde_json::private::…`), which are an error. [`serde_json::Value`] would parse the text that such a member holds, and
+/// what is in that again, each time with a new count of levels: 500 kB of it end a thread's stack, and with it the process.
+///
+/// # Errors
+/// The text is not JSON, does not fit the type, or nests more than [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH)
+/// levels.
+pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    from_args::one(text)
+}
+
 /// Walks over JSON text.
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     position: usize,
     max_depth: usize,
-}
-
-/// Finds objects of the form `{"_placeholder":true,"num":N}` while the scanner passes them.
-pub(crate) struct Placeholders {
-    /// Attachments that there are.
-    pub(crate) count: usize,
-    /// Whether a placeholder's number names none of them.
-    pub(crate) illegal: bool,
-    open: Vec<OpenObject>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct OpenObject {
-    key: Key,
-    placeholder: bool,
-    number_in_range: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq)]
-enum Key {
-    #[default]
-    Other,
-    Placeholder,
-    Number,
-}
-
-impl Placeholders {
-    pub(crate) fn new(count: usize) -> Self {
-        Self { count, illegal: false, open: Vec::new() }
-    }
-
-    fn key(&mut self, raw: &[u8]) {
-        if let Some(object) = self.open.last_mut() {
-            object.key = if is_key(raw, b"_placeholder") {
-                Key::Placeholder
-            } else if is_key(raw, b"num") {
-                Key::Number
-            } else {
-                Key::Other
-            };
-        }
-    }
-
-    /// A value ended. The last of several equal keys counts, as in JavaScript.
-    fn value(&mut self, raw: &[u8]) {
-        let count = self.count;
-        let Some(object) = self.open.last_mut() else { return };
-        match object.key {
-            Key::Placeholder => object.placeholder = raw == b"true",
-            Key::Number => {
-                let number = std::str::from_utf8(raw).ok().and_then(|text| text.parse::<f64>().ok());
-                // A fraction passes here as it does in Node; only a handler that wants the bytes will miss them.
-                object.number_in_range = number.is_some_and(|number| number >= 0.0 && number < count as f64);
-            }
-            Key::Other => {}
-        }
-        object.key = Key::Other;
-    }
-
-    fn close(&mut self) {
-        if let Some(object) = self.open.pop() {
-            self.illegal |= object.placeholder && !object.number_in_range;
-        }
-    }
-}
-
-/// Whether the raw string (without its quotes) spells `name` once its escapes are undone. Only `\uXXXX` escapes can spell
-/// letters, digits and `_`.
-fn is_key(raw: &[u8], name: &[u8]) -> bool {
-    if !raw.contains(&b'\\') {
-        return raw == name;
-    }
-    let mut rest = raw;
-    for expected in name {
-        rest = match rest {
-            [b'\\', b'u', a, b, c, d, after @ ..] => {
-                let digits = [*a, *b, *c, *d];
-                let code = std::str::from_utf8(&digits).ok().and_then(|hex| u16::from_str_radix(hex, 16).ok());
-                if code != Some(u16::from(*expected)) {
-                    return false;
-                }
-                after
-            }
-            [byte, after @ ..] if byte == expected => after,
-            _ => return false,
-        };
-    }
-    rest.is_empty()
 }
 
 enum Expect {
@@ -203,7 +129,7 @@ impl<'a> Scanner<'a> {
                             if found == JsonKind::Object {
                                 stack[depth / 64] |= bit;
                                 if let Some(placeholders) = placeholders.as_deref_mut() {
-                                    placeholders.open.push(OpenObject::default());
+                                    placeholders.open(start);
                                 }
                                 expect = Expect::FirstKey;
                             } else {
@@ -214,11 +140,10 @@ impl<'a> Scanner<'a> {
                             depth += 1;
                         }
                         _ => {
-                            if let Some(placeholders) = placeholders.as_deref_mut() {
-                                // A string never equals `true` nor reads as a number, quotes included.
-                                if top_is_object(&stack, depth) {
-                                    placeholders.value(&self.bytes[start..self.position]);
-                                }
+                            if let Some(placeholders) = placeholders.as_deref_mut()
+                                && top_is_object(&stack, depth)
+                            {
+                                placeholders.value(start, &self.bytes[start..self.position]);
                             }
                             expect = Expect::AfterValue;
                         }
@@ -254,10 +179,10 @@ impl<'a> Scanner<'a> {
                         depth -= 1;
                         if let Some(placeholders) = placeholders.as_deref_mut() {
                             if object {
-                                placeholders.close();
+                                placeholders.close(self.position);
                             }
                             if top_is_object(&stack, depth) {
-                                placeholders.value(b"");
+                                placeholders.value(self.position, b"");
                             }
                         }
                     } else {

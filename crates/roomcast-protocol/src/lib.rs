@@ -18,6 +18,8 @@
 //! ```
 
 mod args;
+mod assembled;
+mod attachment;
 mod byte_str;
 mod decoder;
 mod engine;
@@ -33,17 +35,23 @@ mod number;
 mod open;
 mod packet;
 mod payload;
+mod placeholder;
+mod received;
 mod to_args;
+mod tuple;
 pub mod websocket;
 
 pub use args::{Args, ArgsIter, ArgsRef};
+pub use assembled::Assembled;
+pub use attachment::Attachment;
 pub use byte_str::ByteStr;
-pub use decoder::{DecodeError, Decoder, DecoderLimits, Event, RESERVED_EVENTS, Received};
+pub use decoder::{DecodeError, Decoder, DecoderLimits, RESERVED_EVENTS};
 pub use engine::{EngineData, EngineError, EngineKind, EnginePacket};
-pub use from_args::{FromArgs, FromArgsError};
+pub use from_args::{Checked, FromArgs, FromArgsError};
 pub use id::{ID_LEN, IdError, Sid, SocketId};
 pub use meter::{Charge, Meter};
 pub use open::Open;
 pub use packet::{Packet, PacketTooLarge};
 pub use payload::{Payload, PayloadError, SEPARATOR};
+pub use received::{Event, Received};
 pub use to_args::{ArgsWriter, ToArgs, ToArgsError};

@@ -31,3 +31,15 @@ pub const MAX_PACKETS_PER_PAYLOAD: usize = 16_384;
 /// Most bytes that one emit may encode to, attachments included: far above what a client's socket should be sent in one
 /// piece, and far below the 4 GiB at which the frame offsets of a [`Packet`](crate::Packet) would end.
 pub const MAX_PACKET_BYTES: usize = 64 * 1024 * 1024;
+
+/// Most levels of nesting in an argument that is read into a type: where serde_json stops, as a type that recurses must not
+/// run out of stack. Arguments that are passed on as [`Args`](crate::Args) may nest deeper.
+pub const MAX_TYPED_DEPTH: usize = 127;
+
+/// Most copies of a packet's attachments, taken together, that one read of its arguments makes. Types that own their bytes
+/// copy them, and 30 bytes of text can name an attachment of a megabyte again. Clients name each attachment once; 2 leaves
+/// room for one that does not. [`Attachment`](crate::Attachment) shares and needs none.
+pub const MAX_ATTACHMENT_COPIES: usize = 2;
+
+/// Most characters that an error about arguments says of what serde found: a client chooses a part of that text.
+pub const MAX_ERROR_CHARS: usize = 256;

@@ -1,9 +1,11 @@
 //! Values into arguments: serde to JSON text, with bytes taken out as attachments.
 
 use crate::args::Args;
+use crate::attachment::lent;
 use crate::byte_str::ByteStr;
 use crate::limits::MAX_PACKET_BYTES;
-use crate::number;
+use crate::tuple::is_tuple;
+use crate::{number, placeholder};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{self, Impossible, Serializer};
@@ -12,11 +14,11 @@ use std::io;
 
 /// What can be emitted: every [`Serialize`] type, and [`Args`] themselves (relayed as they are).
 ///
-/// A tuple (or fixed-size array) is several arguments, `()` is none, anything else is one argument. Bytes (whatever
-/// serialises through `serialize_bytes`: [`bytes::Bytes`], `serde_bytes`) become attachments, at any depth.
+/// A tuple is several arguments, `()` is none, anything else is one argument: a fixed array, a tuple struct, `null` and `None`
+/// too. A type that is to be several without being a tuple implements this itself, with [`ArgsWriter::push_value`].
 ///
-/// serde cannot tell [`serde_json::Value::Null`] from `()`, so alone it is no argument either; `None` and `(null,)` are
-/// one `null`.
+/// Bytes (whatever serialises through `serialize_bytes`: [`Attachment`](crate::Attachment), [`bytes::Bytes`], `serde_bytes`)
+/// become attachments, at any depth; an `Attachment` is shared, all else is copied.
 #[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
 pub trait ToArgs {
     /// Writes the arguments.
@@ -40,6 +42,9 @@ pub enum ToArgsError {
 
 impl<T: Serialize + ?Sized> ToArgs for T {
     fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+        if !is_tuple::<T>() {
+            return writer.push_value(self);
+        }
         match self.serialize(Spread(writer)) {
             Ok(()) => Ok(()),
             Err(Shape::One) => writer.push_value(self),
@@ -50,11 +55,15 @@ impl<T: Serialize + ?Sized> ToArgs for T {
 
 impl ToArgs for Args {
     fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
-        if !self.is_empty() {
-            writer.separate();
-            writer.json.extend_from_slice(self.items_bytes());
-            writer.attachments.extend_from_slice(self.attachments());
+        if self.is_empty() {
+            return Ok(());
         }
+        writer.separate();
+        match writer.attachments.len() {
+            0 => writer.json.extend_from_slice(self.items_bytes()),
+            before => placeholder::renumber(self.items(), self.attachments().len(), before, &mut writer.json),
+        }
+        writer.attachments.extend_from_slice(self.attachments());
         Ok(())
     }
 }
@@ -104,7 +113,7 @@ struct Extracting<'a> {
 impl Formatter for Extracting<'_> {
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
         let number = self.attachments.len();
-        self.attachments.push(Bytes::copy_from_slice(value));
+        self.attachments.push(lent(value).unwrap_or_else(|| Bytes::copy_from_slice(value)));
         write!(writer, r#"{{"_placeholder":true,"num":{number}}}"#)
     }
 
@@ -117,8 +126,8 @@ impl Formatter for Extracting<'_> {
     }
 }
 
-/// The top level of a value: spreads a tuple into several arguments. Whatever else it meets it leaves alone and says so
-/// with [`Shape::One`], so that the value is then written as one argument by serde_json itself.
+/// Spreads a tuple into several arguments. Whatever else it meets it leaves alone and says so with [`Shape::One`], so that
+/// the value is then written as one argument by serde_json itself.
 struct Spread<'a>(&'a mut ArgsWriter);
 
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +157,7 @@ impl<'a> Serializer for Spread<'a> {
     type Error = Shape;
     type SerializeSeq = Impossible<(), Shape>;
     type SerializeTuple = Self;
-    type SerializeTupleStruct = Self;
+    type SerializeTupleStruct = Impossible<(), Shape>;
     type SerializeTupleVariant = Impossible<(), Shape>;
     type SerializeMap = Impossible<(), Shape>;
     type SerializeStruct = Impossible<(), Shape>;
@@ -175,6 +184,7 @@ impl<'a> Serializer for Spread<'a> {
         serialize_unit_struct(&'static str) -> ();
         serialize_unit_variant(&'static str, u32, &'static str) -> ();
         serialize_seq(Option<usize>) -> Self::SerializeSeq;
+        serialize_tuple_struct(&'static str, usize) -> Self::SerializeTupleStruct;
         serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Self::SerializeTupleVariant;
         serialize_map(Option<usize>) -> Self::SerializeMap;
         serialize_struct(&'static str, usize) -> Self::SerializeStruct;
@@ -189,8 +199,8 @@ impl<'a> Serializer for Spread<'a> {
         Err(Shape::One)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Shape> {
-        value.serialize(self)
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, _: &T) -> Result<(), Shape> {
+        Err(Shape::One)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -204,10 +214,6 @@ impl<'a> Serializer for Spread<'a> {
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Self, Shape> {
-        Ok(self)
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Self, Shape> {
         Ok(self)
     }
 }
@@ -225,22 +231,10 @@ impl ser::SerializeTuple for Spread<'_> {
     }
 }
 
-impl ser::SerializeTupleStruct for Spread<'_> {
-    type Ok = ();
-    type Error = Shape;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Shape> {
-        Ok(self.0.push_value(value)?)
-    }
-
-    fn end(self) -> Result<(), Shape> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Attachment;
     use serde_bytes::Bytes as Binary;
     use serde_json::json;
 
@@ -248,17 +242,29 @@ mod tests {
         Args::of(value).unwrap().items().to_owned()
     }
 
+    #[derive(Serialize)]
+    struct Pair(u8, u8);
+
+    #[derive(Serialize)]
+    struct Wrapped((u8, u8));
+
     #[test]
     fn tuples_spread_and_everything_else_is_one_argument() {
         assert_eq!(items(&()), "");
         assert_eq!(items("a"), r#""a""#);
         assert_eq!(items(&(1, "b", true)), r#"1,"b",true"#);
-        assert_eq!(items(&[1, 2]), "1,2");
+        assert_eq!(items(&&(1, 2)), "1,2");
+        assert_eq!(items(&(1, (2, 3))), "1,[2,3]");
+        assert_eq!(items(&[1, 2]), "[1,2]");
+        assert_eq!(items(&[0u8; 0]), "[]");
+        assert_eq!(items(&Pair(1, 2)), "[1,2]");
+        assert_eq!(items(&Wrapped((1, 2))), "[1,2]");
+        assert_eq!(items(&Box::new((1, 2))), "[1,2]");
         assert_eq!(items(&vec![1, 2]), "[1,2]");
         assert_eq!(items(&vec![(1, 2)]), "[[1,2]]");
         assert_eq!(items(&Some((1, 2))), "[1,2]");
         assert_eq!(items(&None::<u8>), "null");
-        assert_eq!(items(&json!(null)), "");
+        assert_eq!(items(&json!(null)), "null");
         assert_eq!(items(&(json!(null),)), "null");
         assert_eq!(items(&json!({"a": [1, null]})), r#"{"a":[1,null]}"#);
         let raw = serde_json::value::RawValue::from_string("{ \"k\" : 1e400 }".to_owned()).unwrap();
@@ -290,6 +296,41 @@ mod tests {
         assert_eq!(relayed.items(), r#""x",{"_placeholder":true,"num":0},2"#);
         assert_eq!(relayed.attachments(), args.attachments());
         assert_eq!(Args::event("x", &Args::none()).unwrap().items(), r#""x""#);
+    }
+
+    /// Several arguments that are no tuple: bytes, then what was relayed.
+    struct Behind<'a>(&'a [u8], &'a Args);
+
+    impl ToArgs for Behind<'_> {
+        fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+            writer.push_value(Binary::new(self.0))?;
+            self.1.to_args(writer)?;
+            writer.push_value(Binary::new(self.0))
+        }
+    }
+
+    #[test]
+    fn relayed_arguments_behind_attachments_are_renumbered() {
+        let relayed = Args::of(&("a", [Binary::new(&[2]), Binary::new(&[3])])).unwrap();
+        let args = Args::of(&Behind(&[1], &relayed)).unwrap();
+        let one = |number| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
+        assert_eq!(args.items(), format!(r#"{},"a",[{},{}],{}"#, one(0), one(1), one(2), one(3)));
+        assert_eq!(args.attachments(), [&[1][..], &[2], &[3], &[1]]);
+        // Data that looks like a placeholder stands for nobody's bytes.
+        let lookalike = Args::of(&json!({"_placeholder": true, "num": 1})).unwrap();
+        let args = Args::of(&Behind(&[1], &lookalike)).unwrap();
+        assert_eq!(args.items(), format!(r#"{},{{"_placeholder":null,"num":1}},{}"#, one(0), one(1)));
+        let args = Args::of(&Behind(&[1], &Args::none())).unwrap();
+        assert_eq!(args.items(), format!("{},{}", one(0), one(1)));
+    }
+
+    #[test]
+    fn an_attachment_is_shared_and_bytes_are_copied() {
+        let attachment = Attachment::from(vec![7; 100]);
+        let args = Args::of(&(&attachment, attachment.clone().into_bytes(), [&attachment])).unwrap();
+        let shared = args.attachments().iter().map(|bytes| bytes.as_ptr() == attachment.as_ptr());
+        assert_eq!(shared.collect::<Vec<_>>(), [true, false, true]);
+        assert_eq!(Args::of(&attachment).unwrap().attachments().len(), 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use roomcast_protocol::frame::close_frame;
 use roomcast_protocol::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_NAMESPACE_BYTES, MAX_PACKET_BYTES};
 use roomcast_protocol::{
-    Args, DecodeError, Decoder, DecoderLimits, EngineData, EngineError, EngineKind, EnginePacket, Packet,
+    Args, Assembled, DecodeError, Decoder, DecoderLimits, EngineData, EngineError, EngineKind, EnginePacket, Packet,
     PacketTooLarge, Payload, RESERVED_EVENTS, Received,
 };
 
@@ -99,7 +99,7 @@ fn t11_attachments_are_bounded_in_number_and_bytes() {
 fn t11_a_count_sizes_no_allocation() {
     let mut decoder = Decoder::new(DecoderLimits { max_attachments: usize::MAX, ..DecoderLimits::default() });
     assert_eq!(decoder.text("59999999999-[\"x\"]"), Ok(None));
-    assert_eq!(decoder.binary(b"1"), Ok(None));
+    assert!(matches!(decoder.binary(b"1"), Ok(None)));
     assert!(decoder.is_awaiting());
 }
 
@@ -110,7 +110,7 @@ fn t47_a_truncated_payload_of_the_old_protocol() {
     for end in 0..=bytes.len() {
         let packet = EnginePacket::from_binary(&bytes[..end]);
         let EngineData::Binary(data) = packet.data else { panic!("text") };
-        assert_eq!(decoder().binary(&data), Err(DecodeError::UnexpectedBinary));
+        assert_eq!(decoder().binary(&data).err(), Some(DecodeError::UnexpectedBinary));
         assert_eq!(Args::from_parts("".into(), Vec::new()).parse::<Option<u8>>().unwrap(), None);
     }
 }
@@ -146,7 +146,7 @@ fn peers_811_text_while_attachments_are_awaited() {
         decoder.text("52-[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]"),
         Ok(None)
     );
-    assert_eq!(decoder.binary(b"1"), Ok(None));
+    assert!(matches!(decoder.binary(b"1"), Ok(None)));
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
 }
@@ -174,6 +174,96 @@ fn nesting_at_the_limit_and_one_past_it() {
         }
     };
     std::thread::Builder::new().stack_size(128 * 1024).spawn(check).unwrap().join().unwrap();
+}
+
+/// What socket.io-parser 4.2.7 was seen to do with odd packets, and where we differ on purpose (section 4.1 of
+/// `docs/protocol.md`).
+#[test]
+fn what_socket_io_parser_does_with_odd_packets() {
+    const ONE: &str = r#"["a",{"_placeholder":true,"num":0}]"#;
+    let refused = [
+        // As in Node.
+        (r#"50-["a"]"#.to_owned(), DecodeError::IllegalAttachments),
+        (r#"5-["a"]"#.to_owned(), DecodeError::IllegalAttachments),
+        (r#"5 -["a"]"#.to_owned(), DecodeError::IllegalAttachments),
+        ("5-1-[]".to_owned(), DecodeError::IllegalAttachments),
+        (r#"511-["a"]"#.to_owned(), DecodeError::TooManyAttachments),
+        (r#"2/ns["a"]"#.to_owned(), DecodeError::InvalidPayload),
+        ("0null".to_owned(), DecodeError::InvalidPayload),
+        ("1x".to_owned(), DecodeError::InvalidPayload),
+        ("2[]".to_owned(), DecodeError::InvalidPayload),
+        ("7".to_owned(), DecodeError::UnknownType(Some('7'))),
+        (r#"2["a",NaN]"#.to_owned(), DecodeError::InvalidPayload),
+        // Stricter than Node.
+        (format!("51e0-{ONE}"), DecodeError::IllegalAttachments),
+        (format!("50x1-{ONE}"), DecodeError::IllegalAttachments),
+        (format!("5+1-{ONE}"), DecodeError::IllegalAttachments),
+        (format!("51.0-{ONE}"), DecodeError::IllegalAttachments),
+        (format!("500000000001-{ONE}"), DecodeError::IllegalAttachments),
+        (r#"2 1["a"]"#.to_owned(), DecodeError::InvalidPayload),
+        ("2\t5[\"a\"]".to_owned(), DecodeError::InvalidPayload),
+        (r#"29007199254740993["a"]"#.to_owned(), DecodeError::InvalidId),
+        (format!("2{}[\"a\"]", "9".repeat(400)), DecodeError::InvalidId),
+        ("2".to_owned(), DecodeError::InvalidPayload),
+        (String::new(), DecodeError::UnknownType(None)),
+        (r#"2[1e999,"a"]"#.to_owned(), DecodeError::InvalidPayload),
+    ];
+    for (packet, error) in refused {
+        assert_eq!(decoder().text(&packet), Err(error), "{packet}");
+    }
+    let taken = [
+        (r#"51-["a"]"#, 1, ""),
+        (
+            r#"51-["a",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]"#,
+            1,
+            r#"{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}"#,
+        ),
+        (r#"2["a"] "#, 0, ""),
+        (r#"2["a",1e999]"#, 0, "1e999"),
+        (r#"2["\ud800"]"#, 0, ""),
+        (r#"2["a","\ud800\ud800"]"#, 0, r#""\ud800\ud800""#),
+        (r#"2["a",-0,1E+2,9007199254740993,1e-999]"#, 0, "-0,1E+2,9007199254740993,1e-999"),
+        (r#"2["a",{"k":1,"k":2,"__proto__":{}}]"#, 0, r#"{"k":1,"k":2,"__proto__":{}}"#),
+        ("2[\"a\",\"\u{2028}\u{feff}\u{7f}\\u0000\"]", 0, "\"\u{2028}\u{feff}\u{7f}\\u0000\""),
+    ];
+    for (packet, attachments, items) in taken {
+        let mut decoder = decoder();
+        let mut received = decoder.text(packet).unwrap();
+        let mut assembled = None;
+        for number in 1..=attachments {
+            assert_eq!(received, None, "{packet}");
+            assembled = decoder.binary(b"bytes").unwrap();
+            assert_eq!(assembled.is_some(), number == attachments, "{packet}");
+        }
+        received = received.or(assembled.as_ref().map(Assembled::received));
+        let Some(Received::Event { namespace: "/", id: None, event }) = received else { panic!("{packet}") };
+        assert_eq!((event.args.items, event.args.attachments.len()), (items, attachments), "{packet}");
+    }
+    // A query is a part of the name.
+    let connect = Received::Connect { namespace: "/ns?token=1", auth: None };
+    assert_eq!(decoder().text("0/ns?token=1,"), Ok(Some(connect)));
+}
+
+/// Node lets a fraction pass, and hands `undefined` to the handler; any spelling of a whole number names an attachment.
+#[test]
+fn numbers_of_placeholders() {
+    let last = |number: &str, attachments: usize| {
+        let mut decoder = decoder();
+        let text = format!(r#"5{attachments}-["a",{{"_placeholder":true,"num":{number}}}]"#);
+        assert_eq!(decoder.text(&text), Ok(None));
+        for _ in 1..attachments {
+            assert!(matches!(decoder.binary(b"1"), Ok(None)));
+        }
+        decoder.binary(b"2").map(|assembled| assembled.is_some())
+    };
+    for number in ["0", "-0", "0.0", "1", "1e0", "10e-1", "1.0", "1E0"] {
+        assert_eq!(last(number, 2), Ok(true), "{number}");
+    }
+    for number in
+        ["0.5", "1.5", "-1", "-0.5", "2", "1e400", "9007199254740993", "1e-7", "\"0\"", "null", "true", "[0]", "{}"]
+    {
+        assert_eq!(last(number, 2), Err(DecodeError::IllegalPlaceholder), "{number}");
+    }
 }
 
 /// JavaScript clients send lone surrogates and numbers beyond a double; they pass through untouched.

@@ -5,13 +5,15 @@ mod common;
 
 use bytes::Bytes;
 use common::js::{self, Arguments, Js};
-use common::wire::{Decoded, Frame, Ways, decode};
+use common::wire::{Decoded, Frame, Ways, attachment, decode};
 use proptest::collection::{btree_map, vec};
+use proptest::option;
 use proptest::prelude::*;
 use roomcast_protocol::json;
 use roomcast_protocol::limits::{MAX_ACK_ID, MAX_DEPTH, MAX_DEPTH_OPTION};
 use roomcast_protocol::{
-    Args, DecodeError, Decoder, DecoderLimits, EnginePacket, Packet, Payload, RESERVED_EVENTS, Received, SEPARATOR,
+    Args, Assembled, Attachment, DecodeError, Decoder, DecoderLimits, EnginePacket, Packet, Payload, RESERVED_EVENTS,
+    Received, SEPARATOR,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,7 +58,7 @@ fn packet() -> impl Strategy<Value = (Packet, Decoded)> {
         btree_map(any::<String>(), value(), 0..4).prop_map(|members| Js::Object(members.into_iter().collect()));
     let id = 0..=MAX_ACK_ID;
     prop_oneof![
-        1 => (namespace(), proptest::option::of(object)).prop_map(|(namespace, auth)| {
+        1 => (namespace(), option::of(object)).prop_map(|(namespace, auth)| {
             let text = auth.map_or_else(String::new, |auth| Args::of(&auth).unwrap().items().to_owned());
             // What CONNECT carries is text: bytes in it stay the placeholders that this test wrote.
             let data = js::parse(&text).into_iter().collect();
@@ -65,7 +67,7 @@ fn packet() -> impl Strategy<Value = (Packet, Decoded)> {
         1 => namespace().prop_map(|namespace| {
             (Packet::disconnect(&namespace).unwrap(), Decoded { kind: 1, namespace, id: None, data: Vec::new() })
         }),
-        6 => (namespace(), proptest::option::of(id.clone()), event_name(), vec(value(), 0..5)).prop_map(
+        6 => (namespace(), option::of(id.clone()), event_name(), vec(value(), 0..5)).prop_map(
             |(namespace, id, name, args)| {
                 let event = Args::event(&name, &Arguments(&args)).unwrap();
                 let data = std::iter::once(Js::string(&name)).chain(args).collect();
@@ -119,6 +121,7 @@ fn read_by_all(text: &str) {
     let _ = args.parse::<serde_json::Value>();
     let _ = args.parse::<(String, u8, Option<Bytes>)>();
     let _ = args.parse::<BTreeMap<String, Bytes>>();
+    let _ = args.parse::<(Vec<Attachment>, Tagged, Untagged)>();
     let _ = args.parse::<()>();
 }
 
@@ -157,14 +160,32 @@ proptest! {
     fn a_relayed_event_is_the_same_event((packet, expected) in packet()) {
         let mut decoder = decoder();
         for frame in Ways::of(&packet).websocket {
+            let assembled;
             let received = match &frame {
                 Frame::Text(text) => decoder.text(&text[1..]).unwrap(),
-                Frame::Binary(bytes) => decoder.binary(bytes).unwrap(),
+                Frame::Binary(bytes) => {
+                    assembled = decoder.binary(bytes).unwrap();
+                    assembled.as_ref().map(Assembled::received)
+                }
             };
             let Some(Received::Event { namespace, id, event }) = received else { continue };
             let data = Args::event(&event.name, &event.args.to_owned()).unwrap();
             let relayed = Packet::event(namespace, id, &data).unwrap();
             prop_assert_eq!(relayed.frames(false), packet.frames(false), "{:?}", expected);
+        }
+    }
+
+    /// Beside an attachment, arrays and objects are read by a reader of our own. serde_json reads the same out of the text
+    /// that has the bytes in it, as numbers.
+    #[test]
+    fn what_is_beside_an_attachment_is_what_serde_json_reads(value in value()) {
+        let beside = Args::of(&Arguments(&[Js::Array(vec![Js::Binary(vec![1, 2]), value.clone()])])).unwrap();
+        let spelled = Args::of(&Arguments(&[Js::Array(vec![spelled_out(Js::Binary(vec![1, 2])), spelled_out(value)])])).unwrap();
+        let expected = serde_json::from_str::<serde_json::Value>(spelled.items()).ok();
+        prop_assert_eq!(beside.parse::<serde_json::Value>().ok(), expected.clone());
+        // serde's buffer and its borrowed forms.
+        if let Ok(Buffered::Any(first, second)) = beside.parse::<Buffered>() {
+            prop_assert_eq!(expected, Some(serde_json::json!([&*first, second])));
         }
     }
 
@@ -174,9 +195,13 @@ proptest! {
         let packet = Packet::event("/", None, &args).unwrap();
         let mut decoder = decoder();
         for frame in Ways::of(&packet).websocket {
+            let assembled;
             let received = match &frame {
                 Frame::Text(text) => decoder.text(&text[1..]).unwrap(),
-                Frame::Binary(bytes) => decoder.binary(bytes).unwrap(),
+                Frame::Binary(bytes) => {
+                    assembled = decoder.binary(bytes).unwrap();
+                    assembled.as_ref().map(Assembled::received)
+                }
             };
             if let Some(Received::Event { event, .. }) = received {
                 let (first, second, third) = event.args.to_owned().parse::<(Typed, u8, Vec<Bytes>)>().unwrap();
@@ -229,7 +254,7 @@ proptest! {
             let awaiting = decoder.is_awaiting();
             let outcome = match &frame {
                 Frame::Text(text) => decoder.text(text).map(|received| received.map(Decoded::from)),
-                Frame::Binary(bytes) => decoder.binary(bytes).map(|received| received.map(Decoded::from)),
+                Frame::Binary(bytes) => attachment(&mut decoder, bytes),
             };
             match (&frame, awaiting) {
                 (Frame::Text(_), true) => prop_assert_eq!(outcome, Err(DecodeError::UnexpectedText)),
@@ -263,6 +288,35 @@ struct Typed {
     thumb: Option<Bytes>,
     files: BTreeMap<String, Bytes>,
     shape: Shape,
+    tagged: Vec<Tagged>,
+    untagged: Vec<Untagged>,
+    shared: Attachment,
+    #[serde(flatten)]
+    more: BTreeMap<String, Untagged>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Tagged {
+    Image { data: Bytes, name: String },
+    Shared { parts: Vec<Attachment> },
+    Nothing,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Untagged {
+    Raw(Attachment),
+    Named { data: Bytes, number: i64 },
+    Number(i64),
+    Text(String),
+}
+
+/// A pair with anything beside its bytes.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Buffered {
+    Any(Attachment, serde_json::Value),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -275,13 +329,50 @@ enum Shape {
 
 fn typed() -> impl Strategy<Value = Typed> {
     let bytes = || vec(any::<u8>(), 0..20).prop_map(Bytes::from);
+    let shared = || bytes().prop_map(Attachment::from);
     let shape = prop_oneof![
         Just(Shape::None),
         bytes().prop_map(Shape::Blob),
         (any::<u8>(), bytes()).prop_map(|(number, bytes)| Shape::Pair(number, bytes)),
         bytes().prop_map(|bytes| Shape::Named { bytes }),
     ];
+    let tagged = prop_oneof![
+        (bytes(), any::<String>()).prop_map(|(data, name)| Tagged::Image { data, name }),
+        vec(shared(), 0..3).prop_map(|parts| Tagged::Shared { parts }),
+        Just(Tagged::Nothing),
+    ];
+    let untagged = || {
+        prop_oneof![
+            shared().prop_map(Untagged::Raw),
+            (bytes(), any::<i64>()).prop_map(|(data, number)| Untagged::Named { data, number }),
+            any::<i64>().prop_map(Untagged::Number),
+            any::<String>().prop_map(Untagged::Text),
+        ]
+    };
     let files = btree_map(any::<String>(), bytes(), 0..3);
-    (any::<String>(), any::<i64>(), vec(bytes(), 0..4), proptest::option::of(bytes()), files, shape)
-        .prop_map(|(name, number, parts, thumb, files, shape)| Typed { name, number, parts, thumb, files, shape })
+    let plain = (any::<String>(), any::<i64>(), vec(bytes(), 0..4), option::of(bytes()), files, shape);
+    let buffered =
+        (vec(tagged, 0..3), vec(untagged(), 0..3), shared(), btree_map("more [a-z\u{e9}]{0,3}", untagged(), 0..3));
+    (plain, buffered).prop_map(|((name, number, parts, thumb, files, shape), (tagged, untagged, shared, more))| Typed {
+        name,
+        number,
+        parts,
+        thumb,
+        files,
+        shape,
+        tagged,
+        untagged,
+        shared,
+        more,
+    })
+}
+
+/// Bytes as arrays of numbers.
+fn spelled_out(value: Js) -> Js {
+    match value {
+        Js::Binary(bytes) => Js::Array(bytes.into_iter().map(|byte| Js::number(f64::from(byte))).collect()),
+        Js::Array(items) => Js::Array(items.into_iter().map(spelled_out).collect()),
+        Js::Object(members) => Js::Object(members.into_iter().map(|(key, value)| (key, spelled_out(value))).collect()),
+        other => other,
+    }
 }

@@ -11,9 +11,9 @@
 
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::Emitter;
-use roomcast_protocol::Args;
+use roomcast_protocol::{Args, ArgsWriter, ToArgs, ToArgsError};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
-use serde::ser::{SerializeMap, SerializeTuple};
+use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::error::Error;
@@ -78,14 +78,12 @@ async fn send(emitter: &Emitter, request: Request) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// Several arguments: a tuple.
+/// Several arguments, as many as there are.
 struct Several<'a>(&'a [Value]);
 
-impl Serialize for Several<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(self.0.len())?;
-        self.0.iter().try_for_each(|value| tuple.serialize_element(&Argument(value)))?;
-        tuple.end()
+impl ToArgs for Several<'_> {
+    fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+        self.0.iter().try_for_each(|value| writer.push_value(&Argument(value)))
     }
 }
 

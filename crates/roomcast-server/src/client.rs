@@ -6,7 +6,7 @@ use crate::link::{Held, Kept, Link};
 use crate::reason::DisconnectReason;
 use crate::way_in;
 use roomcast_engine::{Client as EngineClient, CloseReason, Connection};
-use roomcast_protocol::{DecodeError, Decoder, Event, Received};
+use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
@@ -69,7 +69,9 @@ impl EngineClient for Client {
     }
 
     fn binary(&mut self, bytes: &[u8]) {
-        Self::decoded(&self.io, &self.link, self.decoder.binary(bytes));
+        let assembled = self.decoder.binary(bytes);
+        let received = assembled.as_ref().map(|packet| packet.as_ref().map(Assembled::received));
+        Self::decoded(&self.io, &self.link, received.map_err(|error| *error));
         self.await_attachments();
     }
 

@@ -4,7 +4,7 @@ use crate::error::EmitError;
 use crate::namespace::Namespace;
 use crate::operator::{BroadcastOperator, Rooms};
 use roomcast_adapter::{Room, SocketDetails};
-use roomcast_protocol::ToArgs;
+use roomcast_protocol::{ToArgs, json};
 use serde::de::DeserializeOwned;
 
 /// A socket of some server of the cluster, as it was when it was asked for.
@@ -44,7 +44,7 @@ impl RemoteSocket {
     /// # Errors
     /// The data does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.data_json())
+        json::from_str(self.data_json())
     }
 
     /// Emits to it.

@@ -12,7 +12,7 @@ use crate::way_in::{self, Stage, WayIn};
 use parking_lot::{Mutex, MutexGuard};
 use roomcast_adapter::{AdapterError, Details, Emit, Joined, Recipient, Room, Target, Wakes};
 use roomcast_engine::{CloseReason, Connection, Delivery, Handshake, Outstanding, Transport, Turn};
-use roomcast_protocol::{Args, Packet, RESERVED_EVENTS, SocketId, ToArgs};
+use roomcast_protocol::{Args, Packet, RESERVED_EVENTS, SocketId, ToArgs, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -131,7 +131,7 @@ impl Socket {
     /// # Errors
     /// The payload does not fit the type.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.auth_json().unwrap_or("{}"))
+        json::from_str(self.auth_json().unwrap_or("{}"))
     }
 
     /// How the client is connected now.

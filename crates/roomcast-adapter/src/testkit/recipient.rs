@@ -130,8 +130,8 @@ impl Heard {
             return Self::event(received, packet);
         }
         for bytes in packet.binaries() {
-            if let Some(received) = decoder.binary(bytes).ok()? {
-                return Self::event(received, packet);
+            if let Some(assembled) = decoder.binary(bytes).ok()? {
+                return Self::event(assembled.received(), packet);
             }
         }
         None

@@ -5,6 +5,7 @@ use super::writer::Writer;
 use crate::Args;
 use crate::json::{JsonError, JsonKind, Scanner};
 use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
+use crate::placeholder;
 use bytes::Bytes;
 
 /// Whose bytes are written. Both take the shortest form of everything and write floats with 64 bits; for what JSON can say
@@ -290,10 +291,8 @@ impl Counting {
         match std::mem::replace(&mut open.member, Member::Other) {
             Member::Placeholder => open.placeholder = scalar == Some("true"),
             Member::Number => {
-                let number = scalar.and_then(|raw| raw.parse::<f64>().ok());
-                open.number = number
-                    .filter(|number| number.fract() == 0.0 && (0.0..self.attachments as f64).contains(number))
-                    .map(|number| number as u32);
+                let number = scalar.and_then(|raw| placeholder::number(raw.as_bytes(), self.attachments));
+                open.number = number.and_then(|number| u32::try_from(number).ok());
             }
             Member::Other => {}
         }

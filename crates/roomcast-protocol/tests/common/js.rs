@@ -1,7 +1,8 @@
 //! [`Js`]: a value as JavaScript knows it. Strings are UTF-16, numbers are doubles, members may be `undefined`, and bytes
 //! are values. Rust strings and `serde_json` cannot hold half of what the vectors record (lone surrogates, `1e400`).
 
-use serde::ser::{Error as _, SerializeMap, SerializeSeq, SerializeTuple, Serializer};
+use roomcast_protocol::{ArgsWriter, ToArgs, ToArgsError};
+use serde::ser::{Error as _, SerializeMap, SerializeSeq, Serializer};
 use serde::{Serialize, Serialize as Ser};
 use std::fmt::Write as _;
 
@@ -159,14 +160,12 @@ fn escaped(units: &[u16]) -> String {
     json
 }
 
-/// Several arguments: serialises as a tuple.
+/// Several arguments.
 pub(crate) struct Arguments<'a>(pub(crate) &'a [Js]);
 
-impl Serialize for Arguments<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut tuple = serializer.serialize_tuple(self.0.len())?;
-        self.0.iter().try_for_each(|item| tuple.serialize_element(item))?;
-        tuple.end()
+impl ToArgs for Arguments<'_> {
+    fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+        self.0.iter().try_for_each(|item| writer.push_value(item))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Frames and packets in one form, whoever made them.
 
 use super::js::{self, Js};
-use roomcast_protocol::{ArgsRef, Decoder, EngineData, EngineKind, EnginePacket, Packet, Payload, Received};
+use roomcast_protocol::{
+    ArgsRef, DecodeError, Decoder, EngineData, EngineKind, EnginePacket, Packet, Payload, Received,
+};
 
 /// What one WebSocket message carries.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,11 +57,16 @@ pub(crate) fn decode(decoder: &mut Decoder, frame: &Frame) -> Result<Option<Deco
 
 fn decode_engine(decoder: &mut Decoder, packet: &EnginePacket<'_>) -> Result<Option<Decoded>, String> {
     assert_eq!(packet.kind, EngineKind::Message, "{packet:?}");
-    let received = match &packet.data {
-        EngineData::Text(text) => decoder.text(text),
-        EngineData::Binary(bytes) => decoder.binary(bytes),
+    let decoded = match &packet.data {
+        EngineData::Text(text) => decoder.text(text).map(|received| received.map(Decoded::from)),
+        EngineData::Binary(bytes) => attachment(decoder, bytes),
     };
-    received.map(|received| received.map(Decoded::from)).map_err(|error| error.to_string())
+    decoded.map_err(|error| error.to_string())
+}
+
+/// Gives the decoder an attachment.
+pub(crate) fn attachment(decoder: &mut Decoder, bytes: &[u8]) -> Result<Option<Decoded>, DecodeError> {
+    decoder.binary(bytes).map(|packet| packet.map(|packet| Decoded::from(packet.received())))
 }
 
 /// The three ways a packet travels, each read back into frames with the packets' own text and bytes.

@@ -1,0 +1,203 @@
+//! [`Attachment`]: bytes that a packet carries beside its text, shared and never copied.
+
+use bytes::Bytes;
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Deref;
+
+/// The name by which [`Attachment`] asks for bytes, so that a reader of arguments knows that it will share them.
+pub(crate) const NAME: &str = "roomcast::Attachment";
+
+/// Most elements for which room is made on an array's own word.
+const PREALLOCATED: usize = 4_096;
+
+/// Bytes that travel beside a packet's text. Read from arguments it shares the bytes that came, and emitted it shares them
+/// again: nothing is copied, however often the client names them. `bytes::Bytes` and `serde_bytes::ByteBuf` are read as
+/// well, but serde makes them copy, so one read gives them no more than
+/// [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) allows.
+///
+/// ```
+/// use roomcast_protocol::{Args, Attachment};
+///
+/// let image = Attachment::from(vec![0x89, b'P', b'N', b'G']);
+/// let args = Args::of(&("cat.png", &image))?;
+/// assert_eq!(args.attachments().len(), 1);
+/// let (name, bytes): (String, Attachment) = args.parse()?;
+/// assert_eq!((&*name, &bytes), ("cat.png", &image));
+/// assert_eq!(bytes.as_ptr(), image.as_ptr());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attachment(Bytes);
+
+impl Attachment {
+    /// The bytes, to share them under that type.
+    pub fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
+impl Deref for Attachment {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Attachment {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Bytes> for Attachment {
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Attachment {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+}
+
+impl From<Attachment> for Bytes {
+    fn from(attachment: Attachment) -> Self {
+        attachment.0
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl Serialize for Attachment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let _lending = Lending::new(vec![self.0.clone()]);
+        serializer.serialize_newtype_struct(NAME, &self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Attachment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(NAME, AnyBytes)
+    }
+}
+
+/// Takes bytes, and an array of numbers. A text is none: in an untagged type it would be taken for bytes.
+struct AnyBytes;
+
+impl<'de> Visitor<'de> for AnyBytes {
+    type Value = Attachment;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Attachment, D::Error> {
+        // Asked for bytes, serde_json gives those of a text.
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(self)
+        } else {
+            deserializer.deserialize_byte_buf(self)
+        }
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Attachment, E> {
+        Ok(Attachment(lent(bytes).unwrap_or_else(|| Bytes::copy_from_slice(bytes))))
+    }
+
+    fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Attachment, E> {
+        Ok(bytes.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Attachment, A::Error> {
+        let mut bytes = Vec::with_capacity(access.size_hint().unwrap_or(0).min(PREALLOCATED));
+        while let Some(byte) = access.next_element::<u8>()? {
+            bytes.push(byte);
+        }
+        Ok(bytes.into())
+    }
+}
+
+thread_local! {
+    /// What [`lent`] may give away, by address and length. serde knows slices only, so whoever hands one out lends what it
+    /// lies in until the work is done.
+    static LENT: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While this lives, [`lent`] finds what was given to it. Nested ones hide those around them.
+pub(crate) struct Lending {
+    before: Vec<Bytes>,
+}
+
+impl Lending {
+    pub(crate) fn new(mut bytes: Vec<Bytes>) -> Self {
+        bytes.sort_unstable_by_key(place);
+        // A thread that ends has nothing to lend; its bytes are copied.
+        let before = LENT.try_with(|lent| lent.replace(bytes));
+        Self { before: before.unwrap_or_default() }
+    }
+}
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        let before = std::mem::take(&mut self.before);
+        let _ = LENT.try_with(|lent| lent.replace(before));
+    }
+}
+
+/// The lent bytes of which `slice` is the whole, shared; `None` if it is of others.
+pub(crate) fn lent(slice: &[u8]) -> Option<Bytes> {
+    let wanted = (slice.as_ptr() as usize, slice.len());
+    let shared = LENT.try_with(|lent| {
+        let lent = lent.borrow();
+        let at = lent.binary_search_by_key(&wanted, place).ok()?;
+        lent.get(at).cloned()
+    });
+    shared.ok().flatten()
+}
+
+fn place(bytes: &Bytes) -> (usize, usize) {
+    (bytes.as_ptr() as usize, bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lent_is_shared_as_long_as_it_is_lent() {
+        let (one, two) = (Bytes::from(vec![1; 8]), Bytes::from(vec![2; 8]));
+        let same = |slice: &[u8]| lent(slice).map(|bytes| bytes.as_ptr() == slice.as_ptr());
+        assert_eq!(same(&one), None);
+        {
+            let _both = Lending::new(vec![two.clone(), one.clone(), Bytes::new()]);
+            assert_eq!((same(&one), same(&two), same(&[3; 8])), (Some(true), Some(true), None));
+            assert_eq!(same(&one[1..]), None, "a part is no attachment");
+            {
+                let _other = Lending::new(vec![Bytes::from_static(b"x")]);
+                assert_eq!(same(&one), None);
+            }
+            assert_eq!(same(&one), Some(true));
+        }
+        assert_eq!(same(&one), None);
+    }
+
+    #[test]
+    fn other_formats_have_bytes_or_numbers() {
+        let attachment = Attachment::from(vec![1, 2]);
+        let json = serde_json::to_string(&attachment).unwrap();
+        assert_eq!(json, "[1,2]");
+        assert_eq!(serde_json::from_str::<Attachment>(&json).unwrap(), attachment);
+        for wrong in ["\"a\"", "[256]", "{}", "null", "1"] {
+            assert!(serde_json::from_str::<Attachment>(wrong).is_err(), "{wrong}");
+        }
+    }
+}
