@@ -8,6 +8,7 @@ use crate::error::RequestError;
 use crate::handshake::Handshake;
 use crate::outlet::Bounds;
 use crate::session::{CloseReason, Session, Timing, Transport};
+use crate::watch;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use http::request::Parts;
@@ -101,6 +102,7 @@ impl Engine {
         transport: Transport,
         base64: bool,
     ) -> Result<Arc<Connection>, RequestError> {
+        watch::this_runtime();
         let Sessions { config, timing, table, .. } = &*self.sessions;
         let sid = match &config.generate_id {
             Some(generate) => generate(request),

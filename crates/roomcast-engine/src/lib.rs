@@ -52,6 +52,7 @@ mod serve;
 mod service;
 mod session;
 mod turn;
+mod watch;
 mod websocket;
 mod writer;
 

@@ -55,6 +55,10 @@ pub const WRITES_PER_DRAIN: usize = 16;
 /// Time for which a turn writes to clients before the other tasks of its thread run; then it goes on with the rest.
 pub const TURN_TIME: Duration = Duration::from_millis(5);
 
+/// How often turns that last are looked for, while any turn begins at all. A handler that blocks its thread for longer than twice
+/// this holds up no other clients' input.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Writes between two looks at the clock in a turn.
 pub const WRITES_PER_LOOK: usize = 16;
 

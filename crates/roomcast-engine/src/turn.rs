@@ -4,6 +4,7 @@
 use crate::connection::Connection;
 use crate::lane::TurnId;
 use crate::limits::{KEPT_CONNECTIONS, TURN_TIME, WRITES_PER_LOOK};
+use crate::watch;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::marker::PhantomData;
@@ -65,7 +66,11 @@ impl Turn {
     /// Begins a turn of this thread.
     pub fn begin() -> Self {
         let begin = |gathered: &RefCell<Gathered>| std::mem::replace(&mut gathered.borrow_mut().open, true);
-        Self { outer: GATHERED.try_with(begin).unwrap_or(true), time: TURN_TIME, _here: PhantomData }
+        let outer = GATHERED.try_with(begin).unwrap_or(true);
+        if !outer {
+            watch::begin();
+        }
+        Self { outer, time: TURN_TIME, _here: PhantomData }
     }
 
     /// Runs `code` as a turn.
@@ -85,6 +90,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         if !self.outer {
             write_out(gathered(false), self.time);
+            watch::end();
         }
     }
 }

@@ -76,7 +76,21 @@ impl EngineClient for Client {
     }
 
     fn closed(&mut self, reason: CloseReason) {
-        for socket in self.link.close(reason) {
+        let sockets = self.link.close(reason);
+        if reason == CloseReason::SlowConsumer {
+            let waits = self.link.connection.outstanding();
+            for socket in &sockets {
+                let (id, namespace) = (socket.id(), socket.namespace().name());
+                tracing::info!(
+                    socket = %id,
+                    namespace,
+                    packets = waits.packets,
+                    bytes = waits.bytes,
+                    "a client that does not read is disconnected; send it less, or await `socket.ready()` before more"
+                );
+            }
+        }
+        for socket in sockets {
             socket.finish(DisconnectReason::Connection(reason));
         }
     }

@@ -4,6 +4,7 @@ use crate::error::EmitError;
 use crate::namespace::Namespace;
 use crate::remote::RemoteSocket;
 use crate::socket::check_event;
+use crate::task;
 use roomcast_adapter::{Acked, Action, Answer, Emit, Room, Target};
 use roomcast_protocol::{Args, SocketId, ToArgs};
 use std::time::Duration;
@@ -89,7 +90,7 @@ impl BroadcastOperator {
         check_event(event)?;
         let data = Args::event(event, data)?;
         let timeout = self.timeout.unwrap_or(self.namespace.config().ack_timeout);
-        Ok(self.namespace.adapter().emit_with_ack(&self.target, self.as_emit(&data), timeout).await?)
+        Ok(task::answer(self.namespace.adapter().emit_with_ack(&self.target, self.as_emit(&data), timeout)).await?)
     }
 
     /// The sockets, from all servers.

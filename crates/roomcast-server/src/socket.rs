@@ -8,6 +8,7 @@ use crate::link::Link;
 use crate::namespace::Namespace;
 use crate::operator::{BroadcastOperator, Rooms};
 use crate::reason::DisconnectReason;
+use crate::task;
 use crate::way_in::{self, Stage, WayIn};
 use parking_lot::{Mutex, MutexGuard};
 use roomcast_adapter::{AdapterError, Details, Emit, Joined, Recipient, Room, Target, Wakes};
@@ -248,7 +249,7 @@ impl Socket {
         // This socket, and not who else joined the room of its id.
         let target = Target::socket(self.id()).local();
         let asked = self.0.namespace.adapter().emit_with_ack(&target, Emit::of(&data), timeout);
-        let mut acked = asked.await.map_err(EmitError::from)?;
+        let mut acked = task::answer(asked).await.map_err(EmitError::from)?;
         match acked.answers.pop() {
             Some(answer) => Ok(answer),
             None if started.elapsed() >= timeout => Err(AckError::Timeout),

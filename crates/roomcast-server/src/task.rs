@@ -1,9 +1,9 @@
 //! Running user code: at once as far as it goes without waiting, then as a task; a panic stays inside it.
 
 use roomcast_engine::Turn;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 /// User code, boxed.
@@ -27,6 +27,21 @@ pub(crate) fn run(what: &'static str, make: impl FnOnce() -> Option<Job>, guard:
         };
         runtime.spawn(Contained { what, job, _guard: guard });
     }
+}
+
+/// Awaits the answer to a question that was just sent. Should the code that awaits it block its thread, the question has left
+/// by then, with all that the thread had gathered: otherwise no answer could come.
+pub(crate) async fn answer<F: Future>(question: F) -> F::Output {
+    let mut question = pin!(question);
+    let mut left = false;
+    poll_fn(|cx| {
+        let answer = question.as_mut().poll(cx);
+        if answer.is_pending() && !std::mem::replace(&mut left, true) {
+            Turn::write_gathered();
+        }
+        answer
+    })
+    .await
 }
 
 struct Contained<G> {

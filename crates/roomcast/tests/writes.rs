@@ -8,6 +8,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use roomcast_server::engine::Turn;
 use roomcast_server::{Socket, SocketIo};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -16,7 +17,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower_service::Service;
@@ -129,7 +130,66 @@ async fn what_a_handler_emits_to_its_client_leaves_in_one_write() {
 }
 
 #[tokio::test]
-async fn what_is_broadcast_in_one_go_leaves_in_one_write_for_each_recipient() {
+async fn what_a_handler_emits_after_it_has_waited_leaves_in_one_write() {
+    let io = SocketIo::builder().build();
+    io.of("/").on("go", |socket: Socket| async move {
+        tokio::task::yield_now().await;
+        (0..MESSAGES).try_for_each(|number| socket.emit("news", &number))
+    });
+    let (address, writes) = serve(&io).await;
+    let test = async {
+        let mut client = Client::connect(address).await;
+        writes.lock().unwrap().clear();
+        client.send(r#"42["go"]"#).await;
+        let bytes = hear(&mut client).await;
+        assert_eq!(*writes.lock().unwrap(), [bytes], "bytes of each write");
+        client.close().await;
+    };
+    timeout(STEP, test).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_post_makes_for_a_client_leaves_in_one_write() {
+    let io = SocketIo::builder().build();
+    io.of("/").on("go", |socket: Socket, number: usize| async move { socket.broadcast().emit("news", &number) });
+    let (address, writes) = serve(&io).await;
+    let test = async {
+        let mut client = Client::connect(address).await;
+        writes.lock().unwrap().clear();
+        let (poster, _) = serve(&io).await;
+        let events: Vec<String> = (0..MESSAGES).map(|number| format!(r#"42["go",{number}]"#)).collect();
+        post(poster, &events.join("\u{1e}")).await;
+        let bytes = hear(&mut client).await;
+        assert_eq!(*writes.lock().unwrap(), [bytes], "bytes of each write");
+        client.close().await;
+    };
+    timeout(STEP, test).await.unwrap();
+}
+
+/// Joins the main namespace by polling and posts a payload, over one connection.
+async fn post(address: SocketAddr, payload: &str) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let answer = ask(&mut stream, "GET", "", "").await;
+    let (_, sid) = answer.split_once(r#""sid":""#).unwrap();
+    let sid = format!("&sid={}", &sid[..20]);
+    ask(&mut stream, "POST", &sid, "40").await;
+    ask(&mut stream, "GET", &sid, "").await;
+    ask(&mut stream, "POST", &sid, payload).await;
+}
+
+async fn ask(stream: &mut TcpStream, method: &str, query: &str, body: &str) -> String {
+    let length = body.len();
+    let request = format!(
+        "{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let count = stream.read(&mut answer).await.unwrap();
+    String::from_utf8(answer[..count].to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_broadcast_in_one_turn_leaves_in_one_write_for_each_recipient() {
     let io = SocketIo::builder().build();
     let namespace = io.of("/");
     let mut clients = Vec::new();
@@ -139,10 +199,12 @@ async fn what_is_broadcast_in_one_go_leaves_in_one_write_for_each_recipient() {
             clients.push((Client::connect(address).await, writes));
         }
         clients.iter().for_each(|(_, writes)| writes.lock().unwrap().clear());
-        // Nothing is awaited between the emits, so no writer of this one thread runs before the last.
+        // As in a handler. Outside a turn each emit leaves at once.
+        let turn = Turn::begin();
         for number in 0..MESSAGES {
             namespace.emit("news", &number).unwrap();
         }
+        drop(turn);
         for (client, writes) in &mut clients {
             let bytes = hear(client).await;
             assert_eq!(*writes.lock().unwrap(), [bytes], "bytes of each write");
