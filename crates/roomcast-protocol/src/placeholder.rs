@@ -16,6 +16,18 @@ pub(crate) struct Placeholder {
     pub(crate) number: Option<usize>,
 }
 
+impl Placeholder {
+    /// The whole text, if it is one as encoders write it: the usual argument that names an attachment.
+    fn alone(text: &str, count: usize) -> Option<Self> {
+        const FLAG: usize = r#"{"_placeholder":"#.len();
+        let number = text.strip_prefix(r#"{"_placeholder":true,"num":"#)?.strip_suffix('}')?;
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(Self { range: 0..text.len(), flag: FLAG, number: self::number(number.as_bytes(), count) })
+    }
+}
+
 /// Finds placeholders while the scanner passes them. As in socket.io-parser, what is inside of a placeholder is not looked
 /// at: it is replaced as a whole.
 pub(crate) struct Placeholders {
@@ -55,6 +67,9 @@ impl Placeholders {
     /// The placeholders in `items`, values with commas between them, where `count` attachments are. Text that is not JSON
     /// ends the search.
     pub(crate) fn find(items: &str, count: usize) -> Vec<Placeholder> {
+        if let Some(alone) = Placeholder::alone(items, count) {
+            return vec![alone];
+        }
         let mut finding = Self { found: Some(Vec::new()), ..Self::checking(count) };
         let mut scanner = Scanner::new(items, MAX_DEPTH_OPTION);
         while scanner.value(Some(&mut finding)).is_ok() {
