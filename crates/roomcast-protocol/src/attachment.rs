@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 
@@ -79,7 +80,8 @@ impl fmt::Debug for Attachment {
 
 impl Serialize for Attachment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let _lending = Lending::new(vec![self.0.clone()]);
+        let lending = Lending::default();
+        lending.lend(&self.0);
         serializer.serialize_newtype_struct(NAME, &self.0)
     }
 }
@@ -127,22 +129,26 @@ impl<'de> Visitor<'de> for AnyBytes {
 }
 
 thread_local! {
-    /// What [`lent`] may give away, by address and length. serde knows slices only, so whoever hands one out lends what it
-    /// lies in until the work is done.
-    static LENT: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+    /// Bytes of which [`lent`] may give a share away, by address and length. serde knows slices only, so whoever hands a
+    /// slice out says here of what it is the whole.
+    static LENT: RefCell<BTreeMap<(usize, usize), Bytes>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// While this lives, [`lent`] finds what was given to it. Nested ones hide those around them.
+/// While this lives, [`lent`] finds what it lends. Nested ones hide those around them.
 pub(crate) struct Lending {
-    before: Vec<Bytes>,
+    before: BTreeMap<(usize, usize), Bytes>,
+}
+
+impl Default for Lending {
+    fn default() -> Self {
+        // A thread that ends has nothing to lend; its bytes are copied.
+        Self { before: LENT.try_with(RefCell::take).unwrap_or_default() }
+    }
 }
 
 impl Lending {
-    pub(crate) fn new(mut bytes: Vec<Bytes>) -> Self {
-        bytes.sort_unstable_by_key(place);
-        // A thread that ends has nothing to lend; its bytes are copied.
-        let before = LENT.try_with(|lent| lent.replace(bytes));
-        Self { before: before.unwrap_or_default() }
+    pub(crate) fn lend(&self, bytes: &Bytes) {
+        let _ = LENT.try_with(|lent| lent.borrow_mut().insert(place(bytes), bytes.clone()));
     }
 }
 
@@ -155,16 +161,10 @@ impl Drop for Lending {
 
 /// The lent bytes of which `slice` is the whole, shared; `None` if it is of others.
 pub(crate) fn lent(slice: &[u8]) -> Option<Bytes> {
-    let wanted = (slice.as_ptr() as usize, slice.len());
-    let shared = LENT.try_with(|lent| {
-        let lent = lent.borrow();
-        let at = lent.binary_search_by_key(&wanted, place).ok()?;
-        lent.get(at).cloned()
-    });
-    shared.ok().flatten()
+    LENT.try_with(|lent| lent.borrow().get(&place(slice)).cloned()).ok().flatten()
 }
 
-fn place(bytes: &Bytes) -> (usize, usize) {
+fn place(bytes: &[u8]) -> (usize, usize) {
     (bytes.as_ptr() as usize, bytes.len())
 }
 
@@ -178,16 +178,18 @@ mod tests {
         let same = |slice: &[u8]| lent(slice).map(|bytes| bytes.as_ptr() == slice.as_ptr());
         assert_eq!(same(&one), None);
         {
-            let _both = Lending::new(vec![two.clone(), one.clone(), Bytes::new()]);
+            let lending = Lending::default();
+            [Bytes::new(), one.clone(), two.clone(), one.clone()].iter().for_each(|bytes| lending.lend(bytes));
             assert_eq!((same(&one), same(&two), same(&[3; 8])), (Some(true), Some(true), None));
             assert_eq!(same(&one[1..]), None, "a part is no attachment");
             {
-                let _other = Lending::new(vec![Bytes::from_static(b"x")]);
-                assert_eq!(same(&one), None);
+                let nested = Lending::default();
+                nested.lend(&one);
+                assert_eq!((same(&one), same(&two)), (Some(true), None));
             }
-            assert_eq!(same(&one), Some(true));
+            assert_eq!((same(&one), same(&two)), (Some(true), Some(true)));
         }
-        assert_eq!(same(&one), None);
+        assert_eq!((same(&one), same(&two)), (None, None));
     }
 
     #[test]

@@ -9,14 +9,11 @@ mod tests;
 pub use error::FromArgsError;
 
 use crate::args::{Args, ArgsIter, ArgsRef};
-use crate::attachment::Lending;
-use crate::limits::MAX_ATTACHMENT_COPIES;
 use crate::placeholder::Placeholders;
 use crate::tuple::is_tuple;
 use bytes::Bytes;
-use reader::Reader;
+use reader::{Reader, Share};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
-use std::cell::Cell;
 
 /// What a handler can ask for: every type that can be deserialised, and [`Args`] (everything, unread).
 ///
@@ -37,7 +34,7 @@ use std::cell::Cell;
 ///
 /// In an untagged type, those of bytes come before `String`: serde gives bytes that are UTF-8 to it as well.
 ///
-/// All copies of one read together take at most [`MAX_ATTACHMENT_COPIES`] times the bytes that came; what asks for more is an
+/// All copies of one read together take at most [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) times the bytes that came; what asks for more is an
 /// error. So is a placeholder where something else than bytes is wanted: its object is never handed out as data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from an event's arguments",
@@ -53,10 +50,6 @@ pub trait FromArgs: Sized {
 
 impl<T: DeserializeOwned> FromArgs for T {
     fn from_args(args: ArgsRef<'_>) -> Result<Self, FromArgsError> {
-        if args.attachments.is_empty() {
-            return T::deserialize(TopLevel::new(args));
-        }
-        let _lending = Lending::new(args.attachments.to_vec());
         T::deserialize(TopLevel::new(args))
     }
 }
@@ -92,8 +85,7 @@ impl<T: FromArgs> FromArgs for Checked<T> {
 struct TopLevel<'de> {
     args: ArgsIter<'de>,
     attachments: &'de [Bytes],
-    /// Bytes that may still be copied.
-    left: Cell<usize>,
+    share: Share,
     /// The argument that was read last, from 1.
     number: usize,
     /// Arguments that a tuple has still to be given. Missing ones read as `null`, so without a count there were no end.
@@ -102,9 +94,8 @@ struct TopLevel<'de> {
 
 impl<'de> TopLevel<'de> {
     fn new(args: ArgsRef<'de>) -> Self {
-        let bytes = args.attachments.iter().fold(0usize, |sum, bytes| sum.saturating_add(bytes.len()));
-        let left = Cell::new(bytes.saturating_mul(MAX_ATTACHMENT_COPIES));
-        Self { args: args.iter(), attachments: args.attachments, left, number: 0, wanted: 0 }
+        let share = Share::of(args.attachments);
+        Self { args: args.iter(), attachments: args.attachments, share, number: 0, wanted: 0 }
     }
 }
 
@@ -113,8 +104,8 @@ pub(crate) fn one<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Erro
     if is_plain(text) {
         return serde_json::from_str(text);
     }
-    let no_copies = Cell::new(0);
-    let mut reader = Reader::new(text, &[], &[], &no_copies);
+    let share = Share::default();
+    let mut reader = Reader::new(text, &[], &[], &share);
     let value = T::deserialize(&mut reader)?;
     reader.end().map(|()| value)
 }
@@ -122,7 +113,18 @@ pub(crate) fn one<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Erro
 /// Whether serde_json may read this text by itself: it has no member with a name that is serde_json's own
 /// ([`key::Key::new`]), not even in escapes.
 fn is_plain(text: &str) -> bool {
-    !text.contains(reader::SERDE_JSON) && !text.contains("\\u00")
+    // One look for what nearly no text has, then a closer one: any escape by number may spell a part of the name.
+    let bytes = text.as_bytes();
+    let mut suspicious = 0;
+    for (first, second) in bytes.iter().zip(bytes.get(1..).unwrap_or_default()) {
+        suspicious |= u8::from(*first == b'$') | (u8::from(*first == b'\\') & u8::from(*second == b'u'));
+    }
+    suspicious == 0 || !(text.contains(reader::SERDE_JSON) || text.contains("\\u00"))
+}
+
+/// Whether the text is that of an array or object: nothing else has members, or placeholders. It begins with no blank.
+fn is_nested(text: &str) -> bool {
+    text.starts_with(['[', '{'])
 }
 
 /// Reads the next argument with whichever deserialiser it needs; a missing one reads as `null`.
@@ -131,16 +133,18 @@ macro_rules! next_argument {
         $top.number += 1;
         let sent = $top.args.next();
         let text = sent.unwrap_or("null");
-        let placeholders = match $top.attachments {
-            [] => Vec::new(),
-            attachments => Placeholders::find(text, attachments.len()),
+        let nested = is_nested(text);
+        let placeholders = match $top.attachments.len() {
+            0 => Vec::new(),
+            count if nested => Placeholders::find(text, count),
+            _ => Vec::new(),
         };
-        let read = if placeholders.is_empty() && is_plain(text) {
+        let read = if !nested || (placeholders.is_empty() && is_plain(text)) {
             let mut json = serde_json::Deserializer::from_str(text);
             let $deserializer = &mut json;
             $read.and_then(|value| json.end().map(|()| value))
         } else {
-            let mut reader = Reader::new(text, $top.attachments, &placeholders, &$top.left);
+            let mut reader = Reader::new(text, $top.attachments, &placeholders, &$top.share);
             let $deserializer = &mut reader;
             $read.and_then(|value| reader.end().map(|()| value))
         };

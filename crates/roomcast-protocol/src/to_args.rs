@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::ser::{self, Impossible, Serializer};
 use serde_json::ser::Formatter;
 use std::io;
+use std::ops::Range;
 
 /// What can be emitted: every [`Serialize`] type, and [`Args`] themselves (relayed as they are).
 ///
@@ -18,7 +19,8 @@ use std::io;
 /// too. A type that is to be several without being a tuple implements this itself, with [`ArgsWriter::push_value`].
 ///
 /// Bytes (whatever serialises through `serialize_bytes`: [`Attachment`](crate::Attachment), [`bytes::Bytes`], `serde_bytes`)
-/// become attachments, at any depth; an `Attachment` is shared, all else is copied.
+/// become attachments, at any depth; an `Attachment` is shared, all else is copied. Beside them an object of the value's own
+/// that looks like a placeholder gets a `null` for its `true`, so that it stands for nobody's bytes.
 #[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
 pub trait ToArgs {
     /// Writes the arguments.
@@ -59,9 +61,14 @@ impl ToArgs for Args {
             return Ok(());
         }
         writer.separate();
-        match writer.attachments.len() {
-            0 => writer.json.extend_from_slice(self.items_bytes()),
-            before => placeholder::renumber(self.items(), self.attachments().len(), before, &mut writer.json),
+        let (start, before, count) = (writer.json.len(), writer.attachments.len(), self.attachments().len());
+        if before == 0 || count == 0 {
+            writer.json.extend_from_slice(self.items_bytes());
+        } else {
+            placeholder::renumber(self.items(), count, before, &mut writer.json);
+        }
+        if before == 0 && count > 0 {
+            writer.relayed = start..writer.json.len();
         }
         writer.attachments.extend_from_slice(self.attachments());
         Ok(())
@@ -73,6 +80,8 @@ impl ToArgs for Args {
 pub struct ArgsWriter {
     json: Vec<u8>,
     attachments: Vec<Bytes>,
+    /// The text of relayed arguments that came with the first attachments, placeholders and all.
+    relayed: Range<usize>,
 }
 
 impl ArgsWriter {
@@ -92,9 +101,9 @@ impl ArgsWriter {
         if size > MAX_PACKET_BYTES {
             return Err(ToArgsError::TooLarge);
         }
+        let json = if self.attachments.is_empty() { self.json } else { placeholder::settle(self.json, &self.relayed) };
         // serde_json writes UTF-8 only, so this fails for nobody.
-        let items =
-            ByteStr::from_utf8(Bytes::from(self.json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
+        let items = ByteStr::from_utf8(Bytes::from(json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
         Ok(Args::from_parts(items, self.attachments))
     }
 
@@ -114,7 +123,7 @@ impl Formatter for Extracting<'_> {
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
         let number = self.attachments.len();
         self.attachments.push(lent(value).unwrap_or_else(|| Bytes::copy_from_slice(value)));
-        write!(writer, r#"{{"_placeholder":true,"num":{number}}}"#)
+        placeholder::write(writer, number)
     }
 
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
@@ -317,9 +326,14 @@ mod tests {
         assert_eq!(args.items(), format!(r#"{},"a",[{},{}],{}"#, one(0), one(1), one(2), one(3)));
         assert_eq!(args.attachments(), [&[1][..], &[2], &[3], &[1]]);
         // Data that looks like a placeholder stands for nobody's bytes.
-        let lookalike = Args::of(&json!({"_placeholder": true, "num": 1})).unwrap();
-        let args = Args::of(&Behind(&[1], &lookalike)).unwrap();
-        assert_eq!(args.items(), format!(r#"{},{{"_placeholder":null,"num":1}},{}"#, one(0), one(1)));
+        let lookalike = json!({"_placeholder": true, "num": 1});
+        let disarmed = r#"{"_placeholder":null,"num":1}"#;
+        let args = Args::of(&Behind(&[1], &Args::of(&lookalike).unwrap())).unwrap();
+        assert_eq!(args.items(), format!("{},{disarmed},{}", one(0), one(1)));
+        let args = Args::of(&(&lookalike, Binary::new(&[1]), &lookalike)).unwrap();
+        assert_eq!(args.items(), format!("{disarmed},{},{disarmed}", one(0)));
+        let args = Args::of(&(&lookalike, 1)).unwrap();
+        assert_eq!(args.items(), format!("{},1", disarmed.replace("null", "true")), "without attachments it is data");
         let args = Args::of(&Behind(&[1], &Args::none())).unwrap();
         assert_eq!(args.items(), format!("{},{}", one(0), one(1)));
     }

@@ -151,6 +151,28 @@ fn peers_811_text_while_attachments_are_awaited() {
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
 }
 
+/// What a client sent as data, passed on beside bytes: in Node it stands for those bytes, or ends the connection of everybody
+/// who reads it.
+#[test]
+fn data_that_looks_like_a_placeholder_ends_nobodys_connection() {
+    for number in [0, 9] {
+        let mut sender = decoder();
+        let text = format!(r#"2["say",{{"_placeholder":true,"num":{number}}}]"#);
+        let Ok(Some(Received::Event { event, .. })) = sender.text(&text) else { panic!("{text}") };
+        let said = event.args.to_owned().parse::<serde_json::Value>().unwrap();
+        let args = Args::event("said", &(said, Bytes::from_static(b"avatar"))).unwrap();
+        let packet = Packet::event("/", None, &args).unwrap();
+        let mut reader = decoder();
+        assert_eq!(reader.text(&packet.text().unwrap()[1..]), Ok(None));
+        let assembled = reader.binary(b"avatar").unwrap().unwrap();
+        let Received::Event { event, .. } = assembled.received() else { panic!("{packet:?}") };
+        let expected = format!(r#"{{"_placeholder":null,"num":{number}}}"#);
+        assert_eq!(event.args.iter().next(), Some(&*expected));
+        let (_, avatar) = event.args.to_owned().parse::<(serde_json::Value, Bytes)>().unwrap();
+        assert_eq!(avatar, "avatar");
+    }
+}
+
 /// Section 6 of the limits: nesting is refused at one past the limit, whatever carries it, on a small stack too.
 #[test]
 fn nesting_at_the_limit_and_one_past_it() {

@@ -62,7 +62,9 @@ pub use roomcast_engine as engine;
 pub use roomcast_engine::{
     CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, Outstanding, PeerAddr, Transport,
 };
-pub use roomcast_protocol::{Args, FromArgs, SocketId, ToArgs};
+pub use roomcast_protocol::{
+    Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, SocketId, ToArgs, ToArgsError,
+};
 
 /// Compiles, and where they end by themselves runs, the examples of the workspace's README.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@
 //! attachment: lent for the whole read, so that serde's own buffers (of tagged, untagged and flattened types) hold no copy.
 
 use super::key::Key;
-use crate::attachment;
+use crate::attachment::{self, Lending};
 use crate::json::Scanner;
 use crate::limits::{MAX_ATTACHMENT_COPIES, MAX_DEPTH_OPTION, MAX_TYPED_DEPTH};
 use crate::placeholder::Placeholder;
@@ -18,10 +18,26 @@ use serde::de::{
 use serde_json::Error as JsonError;
 use serde_json::de::StrRead;
 use std::any::type_name;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 /// Begins the names by which serde_json's own types ask serde_json for more than serde knows.
 pub(super) const SERDE_JSON: &str = "$serde_json::private::";
+
+/// What the readers of one read of arguments have in common.
+#[derive(Default)]
+pub(super) struct Share {
+    /// Bytes that may still be copied.
+    left: Cell<usize>,
+    /// Holds what serde has in its buffers.
+    lending: OnceCell<Lending>,
+}
+
+impl Share {
+    pub(super) fn of(attachments: &[Bytes]) -> Self {
+        let bytes = attachments.iter().fold(0usize, |sum, bytes| sum.saturating_add(bytes.len()));
+        Self { left: Cell::new(bytes.saturating_mul(MAX_ATTACHMENT_COPIES)), lending: OnceCell::new() }
+    }
+}
 
 pub(super) struct Reader<'s, 'de> {
     text: &'de str,
@@ -30,8 +46,7 @@ pub(super) struct Reader<'s, 'de> {
     attachments: &'de [Bytes],
     /// The placeholders that are still to come.
     placeholders: &'s [Placeholder],
-    /// Bytes that this read may still copy.
-    left: &'s Cell<usize>,
+    share: &'s Share,
 }
 
 impl<'s, 'de> Reader<'s, 'de> {
@@ -39,9 +54,9 @@ impl<'s, 'de> Reader<'s, 'de> {
         text: &'de str,
         attachments: &'de [Bytes],
         placeholders: &'s [Placeholder],
-        left: &'s Cell<usize>,
+        share: &'s Share,
     ) -> Self {
-        Self { text, position: 0, depth: 0, attachments, placeholders, left }
+        Self { text, position: 0, depth: 0, attachments, placeholders, share }
     }
 
     /// Nothing but white space may be left.
@@ -100,12 +115,12 @@ impl<'s, 'de> Reader<'s, 'de> {
 
     /// Bytes for a type that copies them.
     fn copied(&self, bytes: &'de Bytes) -> Result<&'de [u8], JsonError> {
-        let left = self.left.get().checked_sub(bytes.len()).ok_or_else(|| {
+        let left = self.share.left.get().checked_sub(bytes.len()).ok_or_else(|| {
             de::Error::custom(format_args!(
                 "the attachments would be copied more than {MAX_ATTACHMENT_COPIES} times; `Attachment` shares them"
             ))
         })?;
-        self.left.set(left);
+        self.share.left.set(left);
         Ok(bytes)
     }
 
@@ -178,7 +193,10 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
             (Some(bytes), _) if type_name::<V::Value>() == type_name::<serde_json::Value>() => {
                 self.numbers(bytes, visitor)
             }
-            (Some(bytes), _) => visitor.visit_borrowed_bytes(self.copied(bytes)?),
+            (Some(bytes), _) => {
+                self.share.lending.get_or_init(Lending::default).lend(bytes);
+                visitor.visit_borrowed_bytes(self.copied(bytes)?)
+            }
             (None, Some(b'[')) => self.array(visitor),
             (None, Some(b'{')) => self.object(visitor),
             _ => self.json()?.deserialize_any(visitor),
@@ -220,6 +238,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
         if name == attachment::NAME
             && let Some(bytes) = self.attachment()?
         {
+            let lending = Lending::default();
+            lending.lend(bytes);
             return visitor.visit_borrowed_bytes(bytes);
         }
         visitor.visit_newtype_struct(self)

@@ -4,7 +4,7 @@ mod attachments;
 
 use super::*;
 use crate::Attachment;
-use crate::limits::{MAX_DEPTH_OPTION, MAX_TYPED_DEPTH};
+use crate::limits::{MAX_ATTACHMENT_COPIES, MAX_DEPTH_OPTION, MAX_TYPED_DEPTH};
 use serde::{Deserialize, de};
 use serde_bytes::ByteBuf;
 use serde_json::value::RawValue;
