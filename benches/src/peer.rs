@@ -16,7 +16,7 @@ pub struct Peer {
 pub const NAMES: [&str; 5] = ["floor", "coalescing floor", "roomcast", "socketioxide", "node"];
 
 impl Peer {
-    /// A peer of [`NAMES`], or else a program by its path, which must keep the conformance server's contract; one that ends in
+    /// A peer of [`NAMES`], the program `stand-ins`, or else a program by its path, which must keep the conformance server's contract; one that ends in
     /// `.mjs` runs under Node. Paths are those of a checkout that is the working directory.
     ///
     /// # Errors
@@ -27,6 +27,7 @@ impl Peer {
             "floor" => vec![beside("floor")?],
             "coalescing floor" => vec![beside("floor")?, "--coalesce".into()],
             "roomcast" => vec![beside("examples/conformance")?],
+            "stand-ins" => vec![beside("stand-ins")?],
             "socketioxide" => vec![PathBuf::from("benches/peers/target/release/socketioxide-peer")],
             "node" => vec![PathBuf::from("e2e/reference-server.mjs")],
             path => vec![PathBuf::from(path)],

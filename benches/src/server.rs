@@ -9,7 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 /// Time for a server to tell where it listens.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// For clients that are not read from for longer than a heartbeat takes.
+pub const NO_HEARTBEAT: (&str, &str) = ("PING_INTERVAL_MS", "86400000");
 
 /// A running server; dropping it ends it.
 #[derive(Debug)]
@@ -27,13 +30,22 @@ impl Server {
     /// # Errors
     /// It cannot be started, or does not tell an address in time.
     pub fn start(peer: &Peer, cores: &[usize], redis: Option<&str>) -> io::Result<Self> {
+        let mut settings = vec![("ADAPTER", if redis.is_some() { "classic" } else { "memory" })];
+        settings.extend(redis.map(|url| ("REDIS_URL", url)));
+        Self::start_with(peer, cores, &settings)
+    }
+
+    /// As [`Server::start`], with settings of the conformance server's.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(peer: &Peer, cores: &[usize], settings: &[(&str, &str)]) -> io::Result<Self> {
         let mut environment = vec![
             ("TOKIO_WORKER_THREADS", cores.len().max(1).to_string()),
             ("HOST", "127.0.0.1".to_owned()),
             ("PORT", "0".to_owned()),
-            ("ADAPTER", if redis.is_some() { "classic" } else { "memory" }.to_owned()),
         ];
-        environment.extend(redis.map(|url| ("REDIS_URL", url.to_owned())));
+        environment.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let (process, output, errors) = Process::start(&peer.command, cores, &environment)?;
         let (told, address) = channel();
         listen(output, told.clone());

@@ -16,7 +16,7 @@ mod stop;
 
 use roomcast_benches::peer::Peer;
 use roomcast_benches::process::{allow_descriptors, load};
-use roomcast_benches::server::Server;
+use roomcast_benches::server::{NO_HEARTBEAT, Server};
 use roomcast_benches::verdict::Verdict;
 use roomcast_benches::workloads::Failure;
 use std::process::ExitCode;
@@ -53,7 +53,12 @@ fn main() -> Result<ExitCode, Failure> {
     let clients: usize = arguments.next().map_or(Ok(clients), |text| text.parse())?;
     let seconds: u64 = arguments.next().map_or(Ok(seconds), |text| text.parse())?;
     allow_descriptors(2 * clients)?;
-    let server = Server::start(&peer, &[], None)?;
+    let mut settings = vec![("TOKIO_WORKER_THREADS", "2")];
+    if what != "pace" {
+        // Who reads nothing answers no heartbeat either: it must be the rule that ends it.
+        settings.push(NO_HEARTBEAT);
+    }
+    let server = Server::start_with(&peer, &[], &settings)?;
     let time = Duration::from_secs(seconds);
     let mut verdict = Verdict::default();
     match &*what {
