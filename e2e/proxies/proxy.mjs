@@ -60,6 +60,8 @@ export async function startProxy(kind, servers, { without = [] } = {}) {
   const child = spawn(kind, options(file, folder).flat(), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PATH },
+    // Whoever gives up root's rights may not look into root's home: HAProxy wants to come back to where it was started.
+    cwd: folder,
     ...asNobody,
   });
   let log = "";
