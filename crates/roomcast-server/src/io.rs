@@ -319,8 +319,7 @@ impl SocketIo {
             tracing::warn!("adapters have not left the cluster in time");
         }
         let Some(cluster) = &self.inner.cluster else { return };
-        cluster.close();
-        if timeout(LEAVE_TIMEOUT, cluster.closed()).await.is_err() {
+        if timeout(LEAVE_TIMEOUT, cluster.close()).await.is_err() {
             tracing::warn!(messages = cluster.queued(), "messages for the other servers did not go out any more");
         }
     }
