@@ -160,7 +160,7 @@ mod tests {
             }
             let mut looks = 0;
             for id in &ids {
-                looks += awaited.owed.get(id).map_or(0, |owed| owed.len());
+                looks += awaited.owed.get(id).map_or(0, SmallVec::len);
                 awaited.left(*id);
             }
             assert_eq!((looks, awaited.owed.len(), awaited.len()), (sockets, 0, sockets));

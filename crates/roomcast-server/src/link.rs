@@ -62,6 +62,14 @@ struct Queue {
     packets: VecDeque<Kept>,
 }
 
+/// Where a packet goes.
+pub(crate) enum Route {
+    /// It is kept.
+    Kept,
+    /// To that socket, if there is one.
+    To(Option<Socket>),
+}
+
 /// What the client sent, and what became of it.
 #[derive(Debug)]
 pub(crate) enum Kept {
@@ -103,6 +111,10 @@ impl State {
 
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    fn named(&self, namespace: &str) -> Option<Socket> {
+        self.sockets.iter().find(|socket| socket.namespace().name() == namespace).cloned()
     }
 
     /// Takes something out of what is rare.
@@ -192,14 +204,16 @@ impl Link {
         Held { link: self.clone(), number }
     }
 
-    /// Keeps a packet if a socket is stepping into its namespace; else it is to be handled now.
-    pub(crate) fn keep(&self, namespace: &str, packet: &Received<'_>) -> bool {
+    /// Where a packet goes. It is kept if a socket is stepping into its namespace.
+    pub(crate) fn route(&self, namespace: &str, packet: &Received<'_>) -> Route {
         let mut state = self.state.lock();
-        let Some(queue) = state.queue(|queue| *queue.namespace == *namespace) else { return false };
-        let kept = Kept::of(packet);
-        let keeps = kept.is_some();
-        queue.packets.extend(kept);
-        keeps
+        if let Some(queue) = state.queue(|queue| *queue.namespace == *namespace)
+            && let Some(kept) = Kept::of(packet)
+        {
+            queue.packets.push_back(kept);
+            return Route::Kept;
+        }
+        Route::To(state.named(namespace))
     }
 
     pub(crate) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
@@ -225,7 +239,7 @@ impl Link {
     }
 
     pub(crate) fn named(&self, namespace: &str) -> Option<Socket> {
-        self.state.lock().sockets.iter().find(|socket| socket.namespace().name() == namespace).cloned()
+        self.state.lock().named(namespace)
     }
 
     /// Takes a socket in; `false` if the connection is over.
@@ -380,19 +394,20 @@ mod tests {
         let (link, asker) = (link().await, Arc::<Asker>::default());
         let name: Arc<str> = "/a".into();
         let leave = Received::Disconnect { namespace: "/a" };
-        assert!(!link.keep("/a", &leave));
+        let keeps = |namespace: &str, packet: &Received<'_>| matches!(link.route(namespace, packet), Route::Kept);
+        assert!(!keeps("/a", &leave));
         let held = link.hold(&name);
         assert!(!is_ready(&link, &asker));
-        assert!(link.keep("/a", &leave) && !link.keep("/b", &leave));
+        assert!(keeps("/a", &leave) && !keeps("/b", &leave));
         let args = roomcast_protocol::ArgsRef { items: "", attachments: &[] };
-        assert!(!link.keep("/a", &Received::Ack { namespace: "/a", id: Some(1), args }));
+        assert!(!keeps("/a", &Received::Ack { namespace: "/a", id: Some(1), args }));
         assert!(matches!(held.next(), Some(Kept::Disconnect)));
-        assert!(link.keep("/a", &leave), "what comes meanwhile waits in its turn");
+        assert!(keeps("/a", &leave), "what comes meanwhile waits in its turn");
         // A step of the same namespace takes over what is left.
         let inner = link.hold(&name);
         assert!(held.next().is_none());
         assert!(matches!(inner.next(), Some(Kept::Disconnect)) && inner.next().is_none());
-        assert!(!link.keep("/a", &leave), "it is the socket's own again");
+        assert!(!keeps("/a", &leave), "it is the socket's own again");
         drop(inner);
         assert_eq!(asker.0.load(SeqCst), 0, "one is held still");
         drop(held);

@@ -3,15 +3,16 @@
 
 mod common;
 
+use common::adapters::Adapters;
 use common::wire::Wire;
-use common::{Frozen, Log, Server, patient, until};
+use common::{Frozen, Log, Server, in_process, until};
 use roomcast_server::limits::{IDLE_NAMESPACES, NAMESPACES_PER_CONNECTION};
-use roomcast_server::{Builder, ConnectError, DisconnectReason, Local, NamespaceRequest, Socket, SocketIo};
+use roomcast_server::{ConnectError, DisconnectReason, NamespaceRequest, Socket, SocketIo};
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 const INVALID: &str = "{\"message\":\"Invalid namespace\"}";
 
@@ -203,10 +204,13 @@ async fn asynchronous_patterns_that_do_not_come_to_an_end() {
 
 #[tokio::test]
 async fn namespaces_of_patterns_at_the_limit_and_one_past_it() {
-    let server = Server::with(|builder| builder.max_namespaces(2), |io| {
-        io.of_matching(|name| name.starts_with("/p-"));
-        io.of("/by-name");
-    })
+    let server = Server::with(
+        |builder| builder.max_namespaces(2),
+        |io| {
+            io.of_matching(|name| name.starts_with("/p-"));
+            io.of("/by-name");
+        },
+    )
     .await;
     let mut wire = server.websocket().await;
     let full = "{\"message\":\"Too many namespaces\"}";
@@ -225,29 +229,6 @@ async fn namespaces_of_patterns_at_the_limit_and_one_past_it() {
     server.io.of("/p-1");
     assert!(is_in(&ask(&mut wire, "/p-1", "{}").await));
     server.finish().await;
-}
-
-/// Adapters that were made and closed.
-#[derive(Clone, Default)]
-struct Adapters {
-    made: Arc<AtomicUsize>,
-    closed: Arc<AtomicUsize>,
-}
-
-impl Adapters {
-    fn builder(&self) -> impl FnOnce(Builder) -> Builder + use<> {
-        let adapters = self.clone();
-        move |builder| {
-            builder.adapter(move |context| {
-                adapters.made.fetch_add(1, SeqCst);
-                closing::Closing::new(Local::new(context.namespace), adapters.closed.clone())
-            })
-        }
-    }
-
-    fn counts(&self) -> (usize, usize) {
-        (self.made.load(SeqCst), self.closed.load(SeqCst))
-    }
 }
 
 /// A client that comes and goes makes one adapter, so that a cluster need not subscribe each time.
@@ -301,9 +282,15 @@ async fn b37_a_namespace_that_ends_on_a_plain_thread_is_closed() {
     let adapters = Adapters::default();
     let (sockets, mut connected) = tokio::sync::mpsc::unbounded_channel::<Socket>();
     let change = adapters.builder();
-    let server = Server::with(|builder| change(builder).namespace_linger(Duration::ZERO), |io| {
-        io.of_matching(|name| name == "/p").on_connection(move |socket: Socket| ready(drop(sockets.send(socket))));
-    })
+    let server = Server::with(
+        |builder| change(builder).namespace_linger(Duration::ZERO),
+        |io| {
+            io.of_matching(|name| name == "/p").on_connection(move |socket: Socket| {
+                sockets.send(socket).unwrap();
+                ready(())
+            });
+        },
+    )
     .await;
     let mut wire = server.websocket().await;
     server.join(&mut wire, "/p").await;
@@ -349,159 +336,4 @@ async fn b36_a_handler_that_disconnects_thousands() {
     assert_eq!(ended.load(SeqCst), MEMBERS);
     assert_eq!(io.of("/").everyone().count().await.value, 0);
     io.close().await;
-}
-
-/// Sessions by polling, without sockets of the system.
-mod in_process {
-    use roomcast_server::engine::EngineService;
-    use tower_service::Service;
-
-    async fn ask(service: &EngineService, method: &str, query: &str, body: &str) -> String {
-        let uri = format!("/socket.io/?EIO=4&transport=polling{query}");
-        let request = http::Request::builder().method(method).uri(uri).body(body.to_owned()).unwrap();
-        let mut answer = service.clone().call(request).await.unwrap().into_body();
-        let mut text = Vec::new();
-        while let Some(frame) =
-            std::future::poll_fn(|cx| hyper::body::Body::poll_frame(std::pin::Pin::new(&mut answer), cx)).await
-        {
-            text.extend(frame.unwrap().into_data().unwrap());
-        }
-        String::from_utf8(text).unwrap()
-    }
-
-    pub async fn join(service: &EngineService) {
-        let open = ask(service, "GET", "", "").await;
-        let sid = open.strip_prefix("0{\"sid\":\"").unwrap()[..20].to_owned();
-        assert_eq!(ask(service, "POST", &format!("&sid={sid}"), "40").await, "ok");
-    }
-}
-
-/// A handler that holds up the end of a server, as long as nobody gives it a permit.
-#[tokio::test]
-async fn the_end_of_a_server_waits_for_disconnect_handlers_for_a_time() {
-    for gives in [true, false] {
-        let (permits, log) = (Arc::new(Semaphore::new(0)), Log::default());
-        let (waits, seen) = (permits.clone(), log.clone());
-        let adapters = Adapters::default();
-        let server = Server::with(adapters.builder(), |io| {
-            io.of("/").on_connection(move |socket: Socket| {
-                let (waits, seen) = (waits.clone(), seen.clone());
-                socket.on_disconnect(move |_: Socket, reason: DisconnectReason| async move {
-                    seen.push(format!("begins: {reason}"));
-                    waits.acquire().await.unwrap().forget();
-                    seen.push("ends");
-                });
-                ready(())
-            });
-        })
-        .await;
-        let wire = server.joined().await;
-        let clock = Frozen::new();
-        let io = server.io.clone();
-        let closing = tokio::spawn(async move { io.close().await });
-        log.expect(&["begins: server shutting down"]).await;
-        // Nobody is accepted any more, and the connection ends meanwhile.
-        until("no connection is left", || server.io.connections() == 0).await;
-        until("nobody listens", || std::net::TcpStream::connect(server.address).is_err()).await;
-        clock.advance(2_990).await;
-        assert!(!closing.is_finished());
-        assert_eq!(adapters.counts(), (1, 0), "adapters go after the handlers");
-        if gives {
-            permits.add_permits(1);
-        } else {
-            clock.advance(20).await;
-        }
-        patient("the server ends", closing).await.unwrap();
-        assert_eq!(adapters.counts(), (1, 1));
-        assert_eq!(log.lines().len(), if gives { 2 } else { 1 });
-        drop((wire, clock));
-        server.finish().await;
-    }
-}
-
-/// An adapter that tells when it is closed.
-mod closing {
-    use roomcast_adapter::{
-        Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Restored, Room, Saved,
-        SocketDetails, Target, async_trait,
-    };
-    use roomcast_protocol::{Args, Packet, SocketId};
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    use std::time::Duration;
-
-    #[derive(Debug)]
-    pub struct Closing(Arc<Local>, Arc<AtomicUsize>);
-
-    impl Closing {
-        pub fn new(local: Arc<Local>, closed: Arc<AtomicUsize>) -> Arc<Self> {
-            Arc::new(Self(local, closed))
-        }
-    }
-
-    #[async_trait]
-    impl Adapter for Closing {
-        fn insert(
-            &self,
-            id: SocketId,
-            recipient: Arc<dyn Recipient>,
-            rooms: &[Room],
-            welcome: Option<&Arc<Packet>>,
-        ) -> Result<(), AdapterError> {
-            self.0.insert(id, recipient, rooms, welcome)
-        }
-        fn remove(&self, id: SocketId) {
-            self.0.remove(id);
-        }
-        fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
-            self.0.join(id, rooms)
-        }
-        fn leave(&self, id: SocketId, room: &str) {
-            self.0.leave(id, room);
-        }
-        fn rooms_of(&self, id: SocketId) -> Vec<Room> {
-            self.0.rooms_of(id)
-        }
-        fn apply(&self, target: &Target, action: Action<'_>) -> Result<(), AdapterError> {
-            self.0.apply(target, action)
-        }
-        fn ack(&self, from: SocketId, id: u64, args: Args) {
-            self.0.ack(from, id, args);
-        }
-        async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, time: Duration) -> Result<Acked, AdapterError> {
-            self.0.emit_with_ack(target, emit, time).await
-        }
-        fn save(&self, session: Saved) {
-            self.0.save(session);
-        }
-        async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
-            self.0.restore(pid, offset, recipient).await
-        }
-        async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>> {
-            self.0.fetch_sockets(target, timeout).await
-        }
-        async fn count(&self, target: &Target, timeout: Duration) -> Answer<usize> {
-            self.0.count(target, timeout).await
-        }
-        async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>> {
-            self.0.all_rooms(timeout).await
-        }
-        async fn server_count(&self) -> Answer<usize> {
-            self.0.server_count().await
-        }
-        fn server_side_emit(&self, data: &Args) -> Result<(), AdapterError> {
-            self.0.server_side_emit(data)
-        }
-        async fn server_side_emit_with_ack(
-            &self,
-            data: &Args,
-            timeout: Duration,
-        ) -> Result<Answer<Vec<Args>>, AdapterError> {
-            self.0.server_side_emit_with_ack(data, timeout).await
-        }
-        async fn close(&self) {
-            self.1.fetch_add(1, SeqCst);
-            self.0.close().await;
-        }
-    }
 }

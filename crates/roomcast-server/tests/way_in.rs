@@ -98,7 +98,10 @@ async fn during_the_welcome(frames_: &[&str], close: bool, then: fn(&Socket)) ->
             block_in_place(|| greeted.lock().recv_timeout(PATIENCE)).unwrap();
             ready(())
         });
-        io.of("/gate").on("read", move |_: Socket| ready(reads.send(()).unwrap()));
+        io.of("/gate").on("read", move |_: Socket| {
+            reads.send(()).unwrap();
+            ready(())
+        });
     })
     .await;
     let mut wire = server.websocket().await;
@@ -117,8 +120,7 @@ async fn during_the_welcome(frames_: &[&str], close: bool, then: fn(&Socket)) ->
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b7_what_comes_during_the_welcome_is_handled_after_it_in_order() {
-    let (log, mut wire, server) =
-        during_the_welcome(&["42[\"n\",1]", "42[\"n\",2]", "41", "40"], false, |_| {}).await;
+    let (log, mut wire, server) = during_the_welcome(&["42[\"n\",1]", "42[\"n\",2]", "41", "40"], false, |_| {}).await;
     assert!(wire.text().await.starts_with("40{\"sid\":\""), "it came back in the same read");
     log.expect(&["connection", "event 1", "event 2", "client namespace disconnect", "connection"]).await;
     wire.say("42[\"n\",3]").await;

@@ -1,12 +1,16 @@
-//! The end of a server in a cluster, and of namespaces that come and go in it.
+//! The end of a server, alone and in a cluster, and of namespaces that come and go in it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod common;
 
-use common::{Log, Server, until};
+use common::adapters::Adapters;
+use common::{Frozen, Log, Server, patient, until};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork, ServerId};
 use roomcast_server::{DisconnectReason, Socket, SocketIo};
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 fn join(network: &MemoryNetwork, name: &str) -> Cluster {
     Cluster::with_id(ServerId::from(name), network.broker(), ClusterOptions::default())
@@ -96,5 +100,48 @@ async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() 
         assert_eq!(there.text().await, "42/room,[\"to other\"]");
         one.finish().await;
         other.finish().await;
+    }
+}
+
+/// A handler that holds up the end of a server, as long as nobody gives it a permit.
+#[tokio::test]
+async fn the_end_of_a_server_waits_for_disconnect_handlers_for_a_time() {
+    for gives in [true, false] {
+        let (permits, log) = (Arc::new(Semaphore::new(0)), Log::default());
+        let (waits, seen) = (permits.clone(), log.clone());
+        let adapters = Adapters::default();
+        let server = Server::with(adapters.builder(), |io| {
+            io.of("/").on_connection(move |socket: Socket| {
+                let (waits, seen) = (waits.clone(), seen.clone());
+                socket.on_disconnect(move |_: Socket, reason: DisconnectReason| async move {
+                    seen.push(format!("begins: {reason}"));
+                    waits.acquire().await.unwrap().forget();
+                    seen.push("ends");
+                });
+                ready(())
+            });
+        })
+        .await;
+        let wire = server.joined().await;
+        let clock = Frozen::new();
+        let io = server.io.clone();
+        let closing = tokio::spawn(async move { io.close().await });
+        log.expect(&["begins: server shutting down"]).await;
+        // Nobody is accepted any more, and the connection ends meanwhile.
+        until("no connection is left", || server.io.connections() == 0).await;
+        until("nobody listens", || std::net::TcpStream::connect(server.address).is_err()).await;
+        clock.advance(2_990).await;
+        assert!(!closing.is_finished());
+        assert_eq!(adapters.counts(), (1, 0), "adapters go after the handlers");
+        if gives {
+            permits.add_permits(1);
+        } else {
+            clock.advance(20).await;
+        }
+        patient("the server ends", closing).await.unwrap();
+        assert_eq!(adapters.counts(), (1, 1));
+        assert_eq!(log.lines().len(), if gives { 2 } else { 1 });
+        drop((wire, clock));
+        server.finish().await;
     }
 }
