@@ -143,3 +143,45 @@ impl Drop for Acks {
         self.local.give_up(self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Thousands of clients, each asked by an emit of its own, leave: each is looked up in one emit.
+    #[test]
+    fn who_leaves_is_looked_up_in_the_emits_that_wait_for_it() {
+        for sockets in [1_000, 4_000] {
+            let mut awaited = Awaited::default();
+            let ids: Vec<SocketId> = (0..sockets).filter_map(|_| SocketId::random().ok()).collect();
+            for (emit, id) in (0..).zip(&ids) {
+                assert!(awaited.owes(*id, emit));
+                awaited.begin(emit, Waiting { silent: [*id].into_iter().collect(), ..Waiting::default() });
+            }
+            let mut looks = 0;
+            for id in &ids {
+                looks += awaited.owed.get(id).map_or(0, SmallVec::len);
+                awaited.left(*id);
+            }
+            assert_eq!((looks, awaited.owed.len(), awaited.len()), (sockets, 0, sockets));
+            assert!((0..sockets as u64).all(|emit| awaited.get(emit).is_some_and(|waiting| waiting.silent.is_empty())));
+        }
+    }
+
+    #[test]
+    fn what_is_answered_or_given_up_is_owed_no_more() {
+        let mut awaited = Awaited::default();
+        let Ok(id) = SocketId::random() else { return };
+        for emit in 0..3 {
+            assert!(awaited.owes(id, emit));
+            awaited.begin(emit, Waiting { silent: [id].into_iter().collect(), ..Waiting::default() });
+        }
+        awaited.answered(id, 1, Args::none());
+        awaited.answered(id, 1, Args::none());
+        assert!(awaited.end(0).is_some_and(|waiting| waiting.answers.is_empty()));
+        assert_eq!(awaited.owed.get(&id).map(|owed| owed.to_vec()), Some(vec![2]));
+        awaited.end(2);
+        assert!(awaited.owed.is_empty());
+        assert_eq!(awaited.get(1).map(|waiting| waiting.answers.len()), Some(1));
+    }
+}

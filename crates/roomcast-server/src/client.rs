@@ -2,8 +2,9 @@
 
 use crate::io::IoInner;
 use crate::limits::ATTACHMENT_TIMEOUT;
-use crate::link::{Held, Kept, Link};
+use crate::link::{Held, Kept, Link, Route};
 use crate::reason::DisconnectReason;
+use crate::socket::Socket;
 use crate::way_in;
 use roomcast_engine::{Client as EngineClient, CloseReason, Connection};
 use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
@@ -121,13 +122,13 @@ fn receive(io: &Arc<IoInner>, link: &Arc<Link>, packet: Received<'_>) {
     | Received::Event { namespace, .. }
     | Received::Ack { namespace, .. }
     | Received::ConnectError { namespace }) = packet;
-    if !link.keep(namespace, &packet) {
-        handle(io, link, namespace, packet);
+    if let Route::To(socket) = link.route(namespace, &packet) {
+        handle(io, link, namespace, socket, packet);
     }
 }
 
-fn handle(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, packet: Received<'_>) {
-    let in_turn = match (packet, link.named(namespace)) {
+fn handle(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, socket: Option<Socket>, packet: Received<'_>) {
+    let in_turn = match (packet, socket) {
         (Received::Connect { auth, .. }, None) => way_in::connect(io, link, namespace, auth),
         (Received::Event { id, event, .. }, Some(socket)) => socket.dispatch(&event.name, event.args, id),
         (Received::Ack { id, args, .. }, Some(socket)) => socket.acknowledged(id, args),
@@ -155,20 +156,21 @@ fn is_late(link: &Link, namespace: &str) -> bool {
 /// Handles what was kept while a socket stepped into its namespace.
 pub(crate) fn catch_up(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, held: &Held) {
     while let Some(kept) = held.next() {
-        match &kept {
-            Kept::Connect { auth } => {
-                handle(io, link, namespace, Received::Connect { namespace, auth: auth.as_deref() });
-            }
+        let socket = link.named(namespace);
+        let packet = match &kept {
+            Kept::Connect { auth } => Received::Connect { namespace, auth: auth.as_deref() },
             Kept::Event { name, args, id } => {
                 let event = Event { name: name.into(), args: args.as_ref() };
-                handle(io, link, namespace, Received::Event { namespace, id: *id, event });
+                Received::Event { namespace, id: *id, event }
             }
-            Kept::Disconnect => handle(io, link, namespace, Received::Disconnect { namespace }),
+            Kept::Disconnect => Received::Disconnect { namespace },
             Kept::End(reason) => {
-                if let Some(socket) = link.named(namespace) {
+                if let Some(socket) = socket {
                     socket.finish(DisconnectReason::Connection(*reason));
                 }
+                continue;
             }
-        }
+        };
+        handle(io, link, namespace, socket, packet);
     }
 }

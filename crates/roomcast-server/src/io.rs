@@ -92,6 +92,8 @@ pub(crate) enum Found {
     /// These decide, in this order.
     Ask(Vec<Pattern>),
     Refused(ConnectError),
+    /// The server is over, and in a moment so is the connection. The client is not refused: it would not come back.
+    Over,
 }
 
 impl SocketIo {
@@ -319,8 +321,7 @@ impl SocketIo {
             tracing::warn!("adapters have not left the cluster in time");
         }
         let Some(cluster) = &self.inner.cluster else { return };
-        cluster.close();
-        if timeout(LEAVE_TIMEOUT, cluster.closed()).await.is_err() {
+        if timeout(LEAVE_TIMEOUT, cluster.close()).await.is_err() {
             tracing::warn!(messages = cluster.queued(), "messages for the other servers did not go out any more");
         }
     }
@@ -383,14 +384,10 @@ impl IoInner {
 
     /// A client asks for a namespace.
     pub(crate) fn find(&self, name: &str) -> Found {
-        if name == MAIN {
-            // It is always there, as in Node; the application may only broadcast to it.
-            drop(self.static_namespace(name));
-        }
         let patterns = {
             let mut names = self.names.lock();
             if names.is_closed {
-                return Found::Refused(ConnectError::new(INVALID));
+                return Found::Over;
             }
             match names.enter(name, false, self.config.max_namespaces) {
                 Ok(namespace) => {
@@ -403,6 +400,12 @@ impl IoInner {
                     let asking = names.patterns.iter().filter(|pattern| pattern.asks_client());
                     return Found::Ask(asking.cloned().collect());
                 }
+                Err(Missing::Unknown) if name == MAIN => {
+                    // It is always there, as in Node; the application may only broadcast to it.
+                    drop(names);
+                    drop(self.static_namespace(name));
+                    return self.find(name);
+                }
                 Err(Missing::Unknown) => names.patterns.clone(),
             }
         };
@@ -411,34 +414,31 @@ impl IoInner {
         }
         match patterns.iter().find(|pattern| pattern.accepts_name(name)) {
             None => Found::Refused(ConnectError::new(INVALID)),
-            Some(pattern) => match self.enter_by(&name.into(), pattern) {
-                Ok(namespace) => Found::Namespace(namespace),
-                Err(error) => Found::Refused(error),
-            },
+            Some(pattern) => self.enter_by(&name.into(), pattern),
         }
     }
 
     /// A pattern has accepted a client's wish; counts the socket that is to be.
-    pub(crate) fn enter_by(&self, name: &Arc<str>, pattern: &Pattern) -> Result<Namespace, ConnectError> {
+    pub(crate) fn enter_by(&self, name: &Arc<str>, pattern: &Pattern) -> Found {
         let most = self.config.max_namespaces;
         let mut names = self.names.lock();
         if names.is_closed {
-            return Err(ConnectError::new(INVALID));
+            return Found::Over;
         }
         match names.enter(name, true, most) {
             Ok(namespace) => {
                 drop(names);
                 namespace.adopt(&pattern.handlers);
                 namespace.listen();
-                return Ok(namespace);
+                return Found::Namespace(namespace);
             }
             Err(Missing::Unknown) if !names.is_full(most) => {}
-            Err(_) => return Err(full()),
+            Err(_) => return Found::Refused(full()),
         }
         let namespace = self.make(name, Some(pattern.handlers.clone()));
         let origin = if pattern.asks_client() { Origin::Client } else { Origin::Name };
         names.insert_busy(name.clone(), namespace.clone(), origin);
-        Ok(namespace)
+        Found::Namespace(namespace)
     }
 
     /// A socket has left a namespace, or did not get in.

@@ -62,6 +62,14 @@ struct Queue {
     packets: VecDeque<Kept>,
 }
 
+/// Where a packet goes.
+pub(crate) enum Route {
+    /// It is kept.
+    Kept,
+    /// To that socket, if there is one.
+    To(Option<Socket>),
+}
+
 /// What the client sent, and what became of it.
 #[derive(Debug)]
 pub(crate) enum Kept {
@@ -103,6 +111,10 @@ impl State {
 
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    fn named(&self, namespace: &str) -> Option<Socket> {
+        self.sockets.iter().find(|socket| socket.namespace().name() == namespace).cloned()
     }
 
     /// Takes something out of what is rare.
@@ -192,14 +204,16 @@ impl Link {
         Held { link: self.clone(), number }
     }
 
-    /// Keeps a packet if a socket is stepping into its namespace; else it is to be handled now.
-    pub(crate) fn keep(&self, namespace: &str, packet: &Received<'_>) -> bool {
+    /// Where a packet goes. It is kept if a socket is stepping into its namespace.
+    pub(crate) fn route(&self, namespace: &str, packet: &Received<'_>) -> Route {
         let mut state = self.state.lock();
-        let Some(queue) = state.queue(|queue| *queue.namespace == *namespace) else { return false };
-        let kept = Kept::of(packet);
-        let keeps = kept.is_some();
-        queue.packets.extend(kept);
-        keeps
+        if let Some(queue) = state.queue(|queue| *queue.namespace == *namespace)
+            && let Some(kept) = Kept::of(packet)
+        {
+            queue.packets.push_back(kept);
+            return Route::Kept;
+        }
+        Route::To(state.named(namespace))
     }
 
     pub(crate) fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
@@ -225,7 +239,7 @@ impl Link {
     }
 
     pub(crate) fn named(&self, namespace: &str) -> Option<Socket> {
-        self.state.lock().sockets.iter().find(|socket| socket.namespace().name() == namespace).cloned()
+        self.state.lock().named(namespace)
     }
 
     /// Takes a socket in; `false` if the connection is over.
@@ -315,5 +329,89 @@ impl Link {
             None => true,
         });
         sockets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use roomcast_engine::{Client, Engine, EngineConfig};
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc::channel;
+    use std::task::Wake;
+    use tower_service::Service;
+
+    struct Nobody;
+
+    impl Client for Nobody {
+        fn text(&mut self, _: &str) {}
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, _: CloseReason) {}
+    }
+
+    /// The link of a session by polling.
+    async fn link() -> Arc<Link> {
+        let (opened, connections) = channel();
+        let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+            opened.send(connection.clone()).unwrap();
+            Box::new(Nobody)
+        });
+        let path = engine.config().path.clone();
+        let request = http::Request::get(format!("{path}?EIO=4&transport=polling")).body(String::new()).unwrap();
+        let _ = engine.into_service().call(request).await;
+        Link::new(connections.recv().unwrap())
+    }
+
+    #[derive(Default)]
+    struct Asker(AtomicUsize);
+
+    impl Wake for Asker {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn is_ready(link: &Link, asker: &Arc<Asker>) -> bool {
+        link.poll_ready(&Context::from_waker(&Waker::from(asker.clone()))).is_ready()
+    }
+
+    /// B25: a POST that is held and the WebSocket that has overtaken it both ask, and both are woken.
+    #[tokio::test]
+    async fn each_asker_is_woken() {
+        let (link, post, websocket) = (link().await, Arc::<Asker>::default(), Arc::<Asker>::default());
+        let mut working: Vec<Working> = (0..HANDLERS_PER_CONNECTION).map(|_| link.working()).collect();
+        assert!(!is_ready(&link, &post) && !is_ready(&link, &websocket) && !is_ready(&link, &post));
+        working.pop();
+        assert_eq!((post.0.load(SeqCst), websocket.0.load(SeqCst)), (1, 1));
+        assert!(is_ready(&link, &post) && is_ready(&link, &websocket));
+        drop(working);
+        assert_eq!((post.0.load(SeqCst), websocket.0.load(SeqCst)), (1, 1));
+    }
+
+    /// While a socket steps into its namespace nothing is read, and what was read of that namespace is kept, ACKs left out.
+    #[tokio::test]
+    async fn a_step_holds_the_input() {
+        let (link, asker) = (link().await, Arc::<Asker>::default());
+        let name: Arc<str> = "/a".into();
+        let leave = Received::Disconnect { namespace: "/a" };
+        let keeps = |namespace: &str, packet: &Received<'_>| matches!(link.route(namespace, packet), Route::Kept);
+        assert!(!keeps("/a", &leave));
+        let held = link.hold(&name);
+        assert!(!is_ready(&link, &asker));
+        assert!(keeps("/a", &leave) && !keeps("/b", &leave));
+        let args = roomcast_protocol::ArgsRef { items: "", attachments: &[] };
+        assert!(!keeps("/a", &Received::Ack { namespace: "/a", id: Some(1), args }));
+        assert!(matches!(held.next(), Some(Kept::Disconnect)));
+        assert!(keeps("/a", &leave), "what comes meanwhile waits in its turn");
+        // A step of the same namespace takes over what is left.
+        let inner = link.hold(&name);
+        assert!(held.next().is_none());
+        assert!(matches!(inner.next(), Some(Kept::Disconnect)) && inner.next().is_none());
+        assert!(!keeps("/a", &leave), "it is the socket's own again");
+        drop(inner);
+        assert_eq!(asker.0.load(SeqCst), 0, "one is held still");
+        drop(held);
+        assert_eq!(asker.0.load(SeqCst), 1);
+        assert!(is_ready(&link, &asker) && link.state.lock().rare.is_none(), "nothing is left of it");
     }
 }

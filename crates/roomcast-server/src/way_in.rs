@@ -51,6 +51,7 @@ pub(crate) fn connect(io: &Arc<IoInner>, link: &Arc<Link>, name: &str, auth: Opt
     }
     link.asks(name);
     match io.find(name) {
+        Found::Over => {}
         Found::Refused(error) => refuse(link, name, &error),
         Found::Namespace(namespace) => {
             if let Some(entering) = Entering::begin(io, link, namespace, auth) {
@@ -86,25 +87,25 @@ impl Deciding {
     }
 
     async fn ask(mut self, patterns: &[Pattern]) -> Option<Entering> {
-        let mut found = Err(ConnectError::new(INVALID));
+        let mut found = Found::Refused(ConnectError::new(INVALID));
         for pattern in patterns {
             if pattern.accepts(&self.request).await {
                 found = self.io.enter_by(self.request.shared_name(), pattern);
                 break;
             }
         }
-        match found {
-            Ok(namespace) => {
-                let entering = Entering::begin(&self.io, &self.link, namespace, self.request.auth_json());
-                self.end();
-                entering
+        let entering = match &found {
+            Found::Namespace(namespace) => {
+                Entering::begin(&self.io, &self.link, namespace.clone(), self.request.auth_json())
             }
-            Err(error) => {
-                self.end();
-                refuse(&self.link, self.request.name(), &error);
-                None
-            }
+            _ => None,
+        };
+        // The socket is there by now, so that a second CONNECT meets either of the two.
+        self.end();
+        if let Found::Refused(error) = &found {
+            refuse(&self.link, self.request.name(), error);
         }
+        entering
     }
 
     fn end(&mut self) {

@@ -229,3 +229,43 @@ async fn clients_are_answered_once_or_not_at_all() {
     log.expect(&["Err(Disconnected)"]).await;
     server.finish().await;
 }
+
+/// Whoever joined the room of a socket's id hears what is emitted to that room, and nothing that is for the socket.
+#[tokio::test]
+async fn b9_a_question_to_one_socket_is_put_to_that_socket_alone() {
+    let asking = Asking::start(|builder| builder).await;
+    let mut asked = asking.server.joined().await;
+    let socket = asking.socket();
+    let mut watcher = asking.server.joined().await;
+    asking.socket().join(socket.id()).map(drop).unwrap();
+    let question = tokio::spawn({
+        let socket = socket.clone();
+        async move { socket.emit_with_ack("pin?", &()).await }
+    });
+    assert_eq!(asked.text().await, "420[\"pin?\"]");
+    asked.say("430[1234]").await;
+    let answer = patient("the answer, without a wait for others", question).await.unwrap().unwrap();
+    assert_eq!(answer.items(), "1234");
+    let sockets = asking.server.io.of("/").everyone().fetch_sockets().await.value;
+    let remote = sockets.iter().find(|remote| remote.id() == socket.id().as_str()).unwrap();
+    remote.emit("one", &()).unwrap();
+    remote.join("alone").unwrap();
+    asking.server.io.to("alone").emit("alone", &()).unwrap();
+    assert_eq!(asked.texts().await, ["42[\"one\"]", "42[\"alone\"]"]);
+    assert!(watcher.sync().await.is_empty());
+    asking.server.finish().await;
+}
+
+/// As in Node: a client that a volatile question was dropped for was asked, and did not answer.
+#[tokio::test]
+async fn b33_volatile_questions_are_dropped_where_nobody_listens() {
+    let asking = Asking::start(|builder| builder.ack_timeout(Duration::from_millis(100))).await;
+    let sid = asking.server.join_by_polling().await;
+    let everyone = asking.server.io.of("/").everyone();
+    let acked = everyone.clone().volatile().emit_with_ack("lost", &()).await.unwrap();
+    assert_eq!((acked.answers.len(), acked.missing_sockets), (0, 1));
+    let acked = everyone.emit_with_ack("kept", &()).await.unwrap();
+    assert_eq!((acked.answers.len(), acked.missing_sockets), (0, 1));
+    assert_eq!(asking.server.poll(&sid).await.text(), "421[\"kept\"]");
+    asking.server.finish().await;
+}

@@ -5,14 +5,14 @@
 mod common;
 
 use common::wire::{Frame, Wire, frame};
-use common::{Log, Server, patient, until};
+use common::{Log, PATIENCE, Server, patient, until};
 use parking_lot::Mutex;
 use roomcast_server::{Ack, DisconnectReason, Socket, SocketIo};
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::time::Duration;
-use tokio::task::JoinSet;
+use std::sync::mpsc::channel;
+use tokio::task::{JoinSet, block_in_place};
 
 /// A middleware that another thread wakes, as one does that asks a database.
 fn ask_elsewhere(io: &SocketIo, namespace: &str) {
@@ -68,19 +68,20 @@ async fn b7_the_first_event_finds_the_handlers_of_the_connection_handler() {
     Arc::into_inner(server).unwrap().finish().await;
 }
 
-/// What a client sends while a connection handler is still at its first steps, in one read: all of it is handled, in order.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_what_comes_during_the_welcome_is_kept_in_order() {
-    let log = Log::default();
-    let seen = log.clone();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
+/// One read of a client that has more in it after its CONNECT: `frames` for `/` come while the connection handler is at its
+/// first steps, on another thread; then that goes on with `then`. What was handled, and the client.
+async fn during_the_welcome(frames_: &[&str], close: bool, then: fn(&Socket)) -> (Log, Wire, Server) {
+    let (log, (greets, greeted), (reads, read)) = (Log::default(), channel::<()>(), channel::<()>());
+    let (seen, greeted, read) = (log.clone(), Mutex::new(greeted), Mutex::new(read));
     let server = Server::start(|io| {
         ask_elsewhere(io, "/");
         io.of("/").on_connection(move |socket: Socket| {
-            // The client has heard of it already, and is quick.
-            wait.lock().recv().unwrap();
+            seen.push("connection");
             let (event, end) = (seen.clone(), seen.clone());
+            if seen.lines().len() == 1 {
+                greets.send(()).unwrap();
+                block_in_place(|| read.lock().recv_timeout(PATIENCE)).unwrap();
+            }
             socket.on("n", move |_: Socket, n: u32| {
                 event.push(format!("event {n}"));
                 ready(())
@@ -89,43 +90,69 @@ async fn b7_what_comes_during_the_welcome_is_kept_in_order() {
                 end.push(reason.as_str());
                 ready(())
             });
+            then(&socket);
             ready(())
         });
-        io.of("/other").on("n", |_: Socket, n: u32, ack: Ack| ready(ack.send(&n)));
+        // The thread that reads waits here until the connection handler has begun, and tells it when all is read.
+        io.of("/gate").on("wait", move |_: Socket| {
+            block_in_place(|| greeted.lock().recv_timeout(PATIENCE)).unwrap();
+            ready(())
+        });
+        io.of("/gate").on("read", move |_: Socket| {
+            reads.send(()).unwrap();
+            ready(())
+        });
     })
     .await;
     let mut wire = server.websocket().await;
-    server.join(&mut wire, "/other").await;
-    wire.say("40").await;
-    assert!(wire.text().await.starts_with("40{\"sid\":\""));
-    // All in one read: other namespaces are not held up by it, and the client comes back.
-    wire.send(frames(&["42[\"n\",1]", "42/other,7[\"n\",7]", "42[\"n\",2]", "41", "40"])).await;
-    assert_eq!(wire.text().await, "43/other,7[7]");
-    assert!(log.lines().is_empty(), "{:?}", log.lines());
-    go.send(()).unwrap();
-    assert!(wire.text().await.starts_with("40{\"sid\":\""));
-    log.expect(&["event 1", "event 2", "client namespace disconnect"]).await;
-    // The same with the end of the connection.
-    wire.send(frames(&["42[\"n\",3]"])).await;
-    drop(wire);
-    until("the client is gone", || server.io.connections() == 0).await;
-    go.send(()).unwrap();
-    let all = ["event 1", "event 2", "client namespace disconnect", "event 3", "transport close"];
-    log.expect(&all).await;
-    // A disconnect by the server drops what is kept.
-    let mut wire = server.websocket().await;
-    wire.say("40").await;
+    server.join(&mut wire, "/gate").await;
+    let mut bytes = frames(&["40", "42/gate,[\"wait\"]"]);
+    bytes.extend(frames(frames_));
+    bytes.extend(frames(&["42/gate,[\"read\"]"]));
+    if close {
+        bytes.extend(frame(8, b""));
+    }
+    wire.send(bytes).await;
     let answer = wire.text().await;
-    wire.send(frames(&["42[\"n\",4]"])).await;
-    assert!(wire.sync().await.is_empty());
-    server.io.to(&answer[9..29]).disconnect_sockets(false).unwrap();
-    assert_eq!(wire.text().await, "41");
-    go.send(()).unwrap();
-    // By its own log the handler told the end; nothing of the event.
-    let mut all = all.to_vec();
-    all.push("server namespace disconnect");
-    log.expect(&all).await;
+    assert!(answer.starts_with("40{\"sid\":\""), "{answer}");
+    (log, wire, server)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_what_comes_during_the_welcome_is_handled_after_it_in_order() {
+    let (log, mut wire, server) = during_the_welcome(&["42[\"n\",1]", "42[\"n\",2]", "41", "40"], false, |_| {}).await;
+    assert!(wire.text().await.starts_with("40{\"sid\":\""), "it came back in the same read");
+    log.expect(&["connection", "event 1", "event 2", "client namespace disconnect", "connection"]).await;
+    wire.say("42[\"n\",3]").await;
+    until("what is not kept is handled at once", || log.lines().len() == 6).await;
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_the_end_of_the_connection_during_the_welcome_comes_last() {
+    let (log, wire, server) = during_the_welcome(&["42[\"n\",1]"], true, |_| {}).await;
+    log.expect(&["connection", "event 1", "transport close"]).await;
     drop(wire);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_a_disconnect_by_the_server_drops_what_was_kept() {
+    let frames = ["42[\"n\",1]", "41", "40"];
+    let (log, mut wire, server) = during_the_welcome(&frames, false, |socket| socket.disconnect(false)).await;
+    assert_eq!(wire.texts().await, ["41"]);
+    log.expect(&["connection", "server namespace disconnect"]).await;
+    // The connection lives, and the namespace can be joined.
+    wire.say("40").await;
+    assert_eq!(wire.text().await.get(..2), Some("40"));
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b7_what_is_out_of_turn_during_the_welcome_closes_the_connection_after_it() {
+    let (log, mut wire, server) = during_the_welcome(&["42[\"n\",1]", "40", "42[\"n\",2]"], false, |_| {}).await;
+    wire.assert_closed().await;
+    log.expect(&["connection", "event 1", "event 2", "forced close"]).await;
     server.finish().await;
 }
 
@@ -299,47 +326,5 @@ async fn a_namespace_that_is_left_and_joined_in_one_read() {
     server.io.of("/room").to("r").emit("x", &1).unwrap();
     assert_eq!(wire.texts().await, ["42/room,[\"x\",1]"]);
     assert_eq!(server.io.of("/room").everyone().count().await.value, 1);
-    server.finish().await;
-}
-
-/// The connection handler may take its time: nothing is read meanwhile, so that what is kept is one read at most.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_kept_is_what_was_read_already() {
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let wait = Mutex::new(wait);
-    let count = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counted = count.clone();
-    let server = Server::start(|io| {
-        ask_elsewhere(io, "/");
-        io.of("/").on_connection(move |_| {
-            wait.lock().recv().unwrap();
-            ready(())
-        });
-        io.of("/").on("n", move |_: Socket, _: roomcast_server::Args| {
-            counted.fetch_add(1, SeqCst);
-            ready(())
-        });
-    })
-    .await;
-    let mut wire = server.websocket().await;
-    wire.say("40").await;
-    assert!(wire.text().await.starts_with("40{\"sid\":\""));
-    // More than the kernel's buffers hold: the client is held up, and nobody's memory grows.
-    let event = frame(1, format!("42[\"n\",\"{}\"]", "x".repeat(50_000)).as_bytes());
-    let sending = tokio::spawn(async move {
-        for _ in 0..1_000 {
-            wire.send(&event).await;
-        }
-        wire
-    });
-    // Far longer than 50 MB take where they are read.
-    let early = tokio::time::timeout(Duration::from_secs(1), async {
-        until("all is sent", || sending.is_finished()).await;
-    });
-    assert!(early.await.is_err(), "the server reads on while it greets");
-    go.send(()).unwrap();
-    let wire = patient("the rest is sent", sending).await.unwrap();
-    until("all events are handled", || count.load(SeqCst) == 1_000).await;
-    drop(wire);
     server.finish().await;
 }

@@ -41,7 +41,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let redis = cli.redis()?;
     let cluster = redis.clone().map(cluster::join);
     if let Some(cluster) = &cluster {
-        builder = builder.adapter_factory(cluster.factory());
+        builder = builder.cluster(cluster);
     }
     let io = builder.build();
     events::serve(&io.of("/"));
@@ -63,9 +63,6 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
     io.serve_with(listener, page::Page, shutdown::requested()).await?;
-    if let Some(cluster) = cluster {
-        cluster::leave(&cluster).await;
-    }
     tracing::info!("stopped");
     Ok(())
 }

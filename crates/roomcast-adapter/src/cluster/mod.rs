@@ -130,14 +130,18 @@ impl Cluster {
         self.0.queue.len()
     }
 
-    /// Leaves the cluster: what waits still goes out, if it can, then the others are told. It also happens when the last
-    /// clone and the last adapter are dropped.
-    pub fn close(&self) {
+    /// Leaves the cluster: adapters that are open leave their namespaces first, as others would wait for their answers; then
+    /// what waits goes out, if it can, and the others are told. Resolves when nothing is on its way any more. Without it the
+    /// others are told when the last clone and the last adapter are dropped.
+    pub async fn close(&self) {
+        let inboxes: Vec<_> = self.0.inboxes.lock().values().filter_map(Weak::upgrade).collect();
+        // All at once: each may wait a moment.
+        let close = |adapter: Arc<ClusterAdapter>| tokio::spawn(async move { adapter.close().await });
+        let closing: Vec<_> = inboxes.iter().filter_map(|inbox| inbox.adapter()).map(close).collect();
+        for adapter in closing {
+            let _ = adapter.await;
+        }
         self.0.queue.close();
-    }
-
-    /// Resolves when the cluster was closed and nothing is on its way any more.
-    pub async fn closed(&self) {
         self.0.queue.ended().await;
     }
 }

@@ -134,8 +134,7 @@ async fn an_outage_that_is_over_does_not_count_for_the_next() {
     // Nothing is emitted, and then one of those that would have been waited for leaves.
     pass(SECOND * 2).await;
     b.adapter.close().await;
-    b.cluster.close();
-    b.cluster.closed().await;
+    b.cluster.close().await;
     cut(&network, &[&a, &c], true);
     pass(AT_ONCE).await;
     cut(&network, &[&a, &c], false);

@@ -4,6 +4,8 @@
 //! waits for bytes or for a condition, each with a bound ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
+pub mod adapters;
+pub mod in_process;
 pub mod wire;
 
 use parking_lot::Mutex;

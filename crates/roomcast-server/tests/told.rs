@@ -1,0 +1,156 @@
+//! What the log says of events that nobody hears: loudly, and once.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
+mod common;
+
+use common::{Server, until};
+use parking_lot::Mutex;
+use roomcast_adapter::ServerEvent;
+use roomcast_server::limits::TOLD_EVENTS;
+use roomcast_server::{Args, Local, Socket};
+use std::fmt;
+use std::future::ready;
+use std::sync::Arc;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// The warnings of this thread, each with the event that it names.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<(String, String)>>>);
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    event: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            "event" => self.event = format!("{value:?}").trim_matches('"').to_owned(),
+            _ => {}
+        }
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.0.lock().push((fields.message, fields.event));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl Warnings {
+    /// The events of warnings that begin so.
+    fn of(&self, begin: &str) -> Vec<String> {
+        let all = self.0.lock();
+        all.iter().filter(|(message, _)| message.starts_with(begin)).map(|(_, event)| event.clone()).collect()
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_do_not_fit_are_told_once_per_event() {
+    let warnings = Warnings::default();
+    let _log = tracing::subscriber::set_default(warnings.clone());
+    let server = Server::start(|io| {
+        for name in ["a", "b"] {
+            io.of("/").on(name, |_: Socket, _: u32| ready(()));
+        }
+    })
+    .await;
+    let mut wire = server.joined().await;
+    for event in ["[\"a\",\"x\"]", "[\"a\"]", "[\"b\",null]", "[\"a\",1]", "[\"b\",true]"] {
+        wire.say(&format!("42{event}")).await;
+    }
+    assert!(wire.sync().await.is_empty());
+    assert_eq!(warnings.of("an event was ignored"), ["a", "b"]);
+    server.finish().await;
+}
+
+/// A connection handler that waits before it gives its handlers loses events, in Node too; here it is told.
+#[tokio::test]
+async fn events_that_come_before_their_handlers_are_told_once_per_event() {
+    let warnings = Warnings::default();
+    let _log = tracing::subscriber::set_default(warnings.clone());
+    let (go, wait) = tokio::sync::watch::channel(false);
+    let server = Server::start(|io| {
+        io.of("/").on_connection(move |socket: Socket| {
+            let mut wait = wait.clone();
+            async move {
+                wait.wait_for(|go| *go).await.unwrap();
+                socket.on("late", |_: Socket| ready(()));
+            }
+        });
+    })
+    .await;
+    let mut wire = server.joined().await;
+    let long = "x".repeat(1_000);
+    for name in ["late", "other", "late", &long] {
+        wire.say(&format!("42[\"{name}\"]")).await;
+    }
+    assert!(wire.sync().await.is_empty());
+    assert_eq!(warnings.of("an event was lost"), ["late", "other", &long[..64]]);
+    // As many names as may be; the next is not told, whoever chose it.
+    for n in 3..=TOLD_EVENTS {
+        wire.say(&format!("42[\"{n}\"]")).await;
+    }
+    assert!(wire.sync().await.is_empty());
+    assert_eq!(warnings.of("an event was lost").len(), TOLD_EVENTS);
+    // Without a connection handler under way an event without a handler is nothing special.
+    go.send_replace(true);
+    let mut other = server.joined().await;
+    other.say("42[\"nobody\"]").await;
+    assert!(other.sync().await.is_empty());
+    assert_eq!(warnings.of("an event was lost").len(), TOLD_EVENTS);
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn b42_a_server_event_without_a_name_is_told() {
+    let warnings = Warnings::default();
+    let _log = tracing::subscriber::set_default(warnings.clone());
+    let senders = Arc::new(Mutex::new(Vec::new()));
+    let (made, heard) = (senders.clone(), Arc::new(Mutex::new(0)));
+    let count = heard.clone();
+    let builder = |builder: roomcast_server::Builder| {
+        builder.adapter(move |context| {
+            made.lock().push(context.server_events);
+            Local::new(context.namespace)
+        })
+    };
+    let server = Server::with(builder, |io| {
+        io.of("/").on_any_server_event(move |_, _: Args| {
+            *count.lock() += 1;
+            ready(())
+        });
+    })
+    .await;
+    let sender = senders.lock()[0].clone();
+    for data in [Args::of(&1).unwrap(), Args::none(), Args::event("x", &()).unwrap()] {
+        sender.send(ServerEvent { data, reply: None }).await.unwrap();
+    }
+    until("the good one is heard", || *heard.lock() == 1).await;
+    assert_eq!(warnings.of("an event of another server was ignored").len(), 2);
+    drop(sender);
+    senders.lock().clear();
+    server.finish().await;
+}
