@@ -309,6 +309,21 @@ impl Connection {
         woken.wake();
     }
 
+    /// Ends the session of a client that broke a rule of what stands above: its [`Client`] is told at once, what is queued
+    /// still leaves, within [`EngineConfig::close_timeout`](crate::EngineConfig::close_timeout) by polling too. The reason is
+    /// [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is there to take the end, as Node
+    /// tells them apart.
+    pub fn close_at_fault(&self, waiting: CloseReason) {
+        let woken = {
+            let mut shared = self.shared.lock();
+            let drained = shared.outbox.is_empty();
+            shared.session.fault(waiting, drained, Instant::now(), self.sessions.config.close_timeout);
+            shared.everybody()
+        };
+        woken.wake();
+        self.settle();
+    }
+
     pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock()
     }
@@ -340,11 +355,24 @@ impl Connection {
         self.settle();
     }
 
-    /// The one door out: if the session is closed, forgets it and tells its client, once. Every driver calls it after
-    /// anything that may have closed the session.
+    /// The one door out: if the session is closed, forgets it and what waits; if it is over, tells its client, once. Every
+    /// driver calls it after anything that may have ended the session.
     pub(crate) fn settle(&self) {
-        let Some(reason) = self.shared.lock().session.closed() else { return };
-        self.sessions.remove(&self.sid);
+        let mut dropped = Outbox::default();
+        let (reason, closed) = {
+            let mut shared = self.shared.lock();
+            let Some(reason) = shared.session.over() else { return };
+            let closed = shared.session.closed().is_some();
+            if closed && shared.session.transport() == Transport::Polling {
+                // By WebSocket a close frame may still be to leave; its task drops the outbox.
+                dropped = std::mem::take(&mut shared.outbox);
+            }
+            (reason, closed)
+        };
+        drop(dropped);
+        if closed {
+            self.sessions.remove(&self.sid);
+        }
         // Whoever holds the client now settles when it lets go.
         while let Some(mut slot) = self.client.try_lock() {
             let client = slot.take();

@@ -88,3 +88,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Default time that connections have for their end when the server stops.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+// --- of the HTTP side ---
+
+/// When the client of a polling session, busy with a handler while its deadline was looked at, is looked at again.
+pub const BUSY_CLIENT_RETRY: Duration = Duration::from_millis(10);

@@ -431,8 +431,7 @@ async fn t07_odd_queries_are_refused() {
         let text = "Unsupported protocol version";
         let plain = server.get(&format!("{protocol}transport=polling")).await;
         assert_eq!(plain.error(), (400, 5, text.to_owned()), "{protocol}");
-        let mut wire = server.upgrade(&format!("{protocol}transport=websocket")).await;
-        wire.answer().await.assert_refused(text);
+        server.refused(&format!("/engine.io/?{protocol}transport=websocket"), &[]).await.assert_refused(text);
     }
     for sid in [
         "__proto__",

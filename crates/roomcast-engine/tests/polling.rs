@@ -275,6 +275,40 @@ async fn a_dropped_post_ends_the_session() {
     }
 }
 
+/// Node answers 400 and ends the connection.
+#[tokio::test]
+async fn a_chunked_body_that_is_broken_is_answered_400() {
+    for body in ["zz\r\n4x\r\n", "2\r\n4xxx\r\n0\r\n\r\n"] {
+        let server = Server::start().await;
+        let sid = server.handshake().await;
+        let mut held = server.hold(&sid).await;
+        let mut wire = server.connect().await;
+        wire.send(format!("{}Transfer-Encoding: chunked\r\n\r\n{body}", head("POST", &polling(&sid), &[]))).await;
+        let answer = wire.answer().await;
+        answer.assert_empty(400);
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+        wire.assert_ended().await;
+        held.answer().await.assert_payload("1");
+        assert_eq!(server.closed(0).await, CloseReason::TransportError);
+        assert_eq!(server.log.texts(0), [""; 0]);
+        server.finish().await;
+    }
+}
+
+/// Somebody may keep the connection of a session for long after its end.
+#[tokio::test]
+async fn a_session_that_ends_frees_what_waits() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let packet = Arc::new(message("x"));
+    server.connection().send(&packet).wake();
+    assert_eq!(Arc::strong_count(&packet), 2);
+    server.post(&sid, "1").await.assert_ok();
+    assert_eq!(server.closed(0).await, CloseReason::TransportClose);
+    assert_eq!(Arc::strong_count(&packet), 1);
+    server.finish().await;
+}
+
 #[tokio::test]
 async fn octet_streams_are_refused() {
     let server = Server::start().await;
@@ -510,6 +544,31 @@ async fn every_refusal_has_its_code() {
     // Of a repeated parameter the last counts.
     assert_eq!(server.get("EIO=4&transport=foo&transport=polling").await.status, 200);
     assert_eq!(server.engine.sessions(), 2);
+    server.finish().await;
+}
+
+/// An answer in JSONP would be a script; a client of version 1 or 2 shows the text.
+#[tokio::test]
+async fn jsonp_is_refused_in_words() {
+    let server = Server::start().await;
+    for j in ["0", "1", "", "x"] {
+        let answer = server.get(&format!("EIO=4&transport=polling&j={j}")).await;
+        assert_eq!(answer.error(), (400, 3, "JSONP is not supported".to_owned()));
+    }
+    assert_eq!(server.log.opened(), 0);
+    server.finish().await;
+}
+
+/// curl and Java ask for HTTP/2 on the side; what is not wanted is ignored (RFC 9110, 7.8).
+#[tokio::test]
+async fn an_offer_of_another_protocol_is_ignored() {
+    let server = Server::start().await;
+    let offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQ")];
+    let answer = server.ask("GET", TARGET, &offer, "").await;
+    let sid = answer.sid();
+    server.ask("POST", &polling(&sid), &offer, "4x").await.assert_ok();
+    server.ask("GET", &polling(&sid), &offer, "").await.assert_payload("4x");
+    server.ask("GET", "/elsewhere", &offer, "").await.assert_empty(404);
     server.finish().await;
 }
 

@@ -114,7 +114,7 @@ impl Client {
             Err(error) => {
                 metrics::counter!("roomcast_packets_malformed_total").increment(1);
                 tracing::debug!(%error, "a client sent what is no packet; its connection is closed");
-                link.connection.close();
+                link.connection.close_at_fault(CloseReason::ForcedClose);
             }
         }
     }
@@ -176,7 +176,7 @@ impl EngineClient for Client {
         }
         let missing = if self.has_joined() { "the attachments of a packet" } else { "a namespace to join" };
         tracing::debug!(missing, "what a client had to send did not come in time; its connection is closed");
-        self.link.connection.close();
+        self.link.connection.close_at_fault(CloseReason::ForcedServerClose);
         self.due = None;
     }
 }
@@ -206,7 +206,7 @@ fn receive(io: &Arc<IoInner>, link: &Arc<Link>, packet: Received<'_>) {
         _ => {
             metrics::counter!("roomcast_packets_unexpected_total").increment(1);
             tracing::debug!("a client sent a packet out of turn; its connection is closed");
-            link.connection.close();
+            link.connection.close_at_fault(CloseReason::ForcedServerClose);
         }
     }
 }
@@ -215,7 +215,7 @@ fn receive(io: &Arc<IoInner>, link: &Arc<Link>, packet: Received<'_>) {
 fn connect(io: &Arc<IoInner>, link: &Arc<Link>, name: &str, auth: Option<&str>) {
     if link.state.lock().sockets.len() >= NAMESPACES_PER_CONNECTION {
         tracing::debug!("a client asks for too many namespaces; its connection is closed");
-        link.connection.close();
+        link.connection.close_at_fault(CloseReason::ForcedServerClose);
         return;
     }
     let Some(namespace) = io.enter(name) else {
