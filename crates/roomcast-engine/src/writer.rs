@@ -167,13 +167,13 @@ impl Half {
 }
 
 #[cfg(unix)]
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::{io::retry_on_intr, net};
     Ok(retry_on_intr(|| net::send(stream, bytes, net::SendFlags::NOSIGNAL))?)
 }
 
 #[cfg(not(unix))]
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.try_write(bytes)
 }
 

@@ -228,7 +228,11 @@ async fn connections_at_the_limit_and_one_past_it() {
 /// F12: a head that does not come to its end.
 #[tokio::test]
 async fn f12_half_a_request_is_cut_at_the_header_deadline() {
-    let server = Server::serving(|_| {}, |options| options.header_timeout = Duration::from_millis(150)).await;
+    let times = |options: &mut roomcast_engine::ServeOptions| {
+        options.header_timeout = Duration::from_millis(150);
+        options.idle_timeout = Duration::ZERO;
+    };
+    let server = Server::serving(|_| {}, times).await;
     let begun = tokio::time::Instant::now();
     let mut half = server.connect().await;
     half.send("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n").await;
