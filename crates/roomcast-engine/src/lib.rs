@@ -42,6 +42,7 @@ mod engine;
 mod error;
 mod handshake;
 pub mod limits;
+mod origin;
 mod outbox;
 mod polling;
 mod serve;

@@ -128,3 +128,9 @@ pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest that any time of the options may be; longer ones are cut to it: 2^30 ms, 12 days. A client waits for its ping for
 /// interval and timeout together, and JavaScript's timers take no more than 2^31 ms: beyond it they fire at once.
 pub const LONGEST: Duration = Duration::from_millis(1 << 30);
+
+/// Refused origins that are told in the log in [`REFUSED_ORIGINS_TIME`], each once: whoever makes them up must not fill it.
+pub const REFUSED_ORIGINS: usize = 64;
+
+/// That time: a configuration that is wrong is told again.
+pub const REFUSED_ORIGINS_TIME: Duration = Duration::from_secs(600);

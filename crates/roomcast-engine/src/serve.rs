@@ -371,4 +371,26 @@ mod tests {
         assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), limits::TCP_KEEP_ALIVE_INTERVAL);
         assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), limits::TCP_KEEP_ALIVE_PROBES);
     }
+
+    /// At the limit a refused connection is given its moment; one past it is told and closed.
+    #[tokio::test]
+    async fn refusals_at_their_limit_and_one_past_it() {
+        let listener = bind("127.0.0.1:0").await.unwrap();
+        let refusals = Arc::new(Semaphore::new(1));
+        let mut clients = Vec::new();
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (stream, _) = listener.accept().await.unwrap();
+            refuse(stream, &refusals);
+            assert_eq!(refusals.available_permits(), 0);
+        }
+        for client in &mut clients {
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        }
+        // The first goes when its client does.
+        drop(clients);
+        drop(refusals.acquire().await.unwrap());
+    }
 }

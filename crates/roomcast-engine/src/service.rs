@@ -214,7 +214,7 @@ where
         },
     };
     if let Some(cors) = &config.cors {
-        cors.apply(&parts.headers, response.headers_mut());
+        cors.apply(&parts, response.headers_mut());
     }
     response
 }
@@ -274,6 +274,10 @@ async fn handshake(
     if query.jsonp {
         return Err(RequestError::Jsonp);
     }
+    if let Some(cors) = &engine.config().cors {
+        // Of polls browsers keep away what is not allowed; the operator is told all the same.
+        let _ = cors.allows(request, Transport::Polling);
+    }
     let connection = engine.open(request, Transport::Polling, false)?;
     tokio::spawn(polling::keep(connection.clone()));
     // The first poll takes the `open` packet, and whatever the handler has sent.
@@ -325,7 +329,7 @@ async fn websocket(
         if request.method != Method::GET {
             return Err(RequestError::HandshakeMethod);
         }
-        if engine.config().cors.as_ref().is_some_and(|cors| !cors.allows_upgrade(&request.headers)) {
+        if engine.config().cors.as_ref().is_some_and(|cors| !cors.allows(request, Transport::WebSocket)) {
             return Err(RequestError::Forbidden("Forbidden".to_owned()));
         }
         allow(engine, request).await?;

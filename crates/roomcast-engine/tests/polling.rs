@@ -619,8 +619,19 @@ async fn cors_headers_depend_on_the_rule() {
     let one = || Cors::origins([a]).unwrap();
     assert_eq!(cors(Cors::any(), Some(a)).await, [some("*"), None, None]);
     assert_eq!(cors(Cors::origins(["*"]).unwrap(), None).await, [some("*"), None, None]);
-    // One origin is told to everybody.
-    assert_eq!(cors(one().credentials(true), Some(evil)).await, [some(a), some("Origin"), some("true")]);
+    assert_eq!(cors(one().credentials(true), Some(a)).await, [some(a), some("Origin"), some("true")]);
+    // An origin that is not allowed is told of none.
+    assert_eq!(cors(one().credentials(true), Some(evil)).await, [None, some("Origin"), some("true")]);
+    // Whatever the spelling of the list: a browser compares the answer with its own.
+    let spelled = Cors::origins(["HTTP://A.Example:80/"]).unwrap();
+    assert_eq!(cors(spelled.clone(), Some(a)).await, [some(a), some("Origin"), None]);
+    assert_eq!(cors(spelled, None).await, [some(a), some("Origin"), None]);
+    let below = || Cors::origins(["https://*.b.example"]).unwrap();
+    assert_eq!(cors(below(), Some("https://x.b.example")).await, [some("https://x.b.example"), some("Origin"), None]);
+    assert_eq!(cors(below(), None).await, [None, some("Origin"), None]);
+    let matching = || Cors::matching(|origin, _| origin.ends_with("b.example"));
+    assert_eq!(cors(matching(), Some(b)).await, [some(b), some("Origin"), None]);
+    assert_eq!(cors(matching(), Some(evil)).await, [None, some("Origin"), None]);
     assert_eq!(cors(one(), None).await, [some(a), some("Origin"), None]);
     assert_eq!(cors(list(), Some(b)).await, [some(b), some("Origin"), None]);
     assert_eq!(cors(list(), Some(evil)).await, [None, some("Origin"), None]);
