@@ -57,8 +57,17 @@ pub struct EngineConfig {
     pub max_outbox_bytes: usize,
     /// Most packets that wait for one client; 1,024.
     pub max_outbox_packets: usize,
-    /// Most sessions at once; 100,000. Handshakes beyond it are answered 503.
+    /// Most sessions at once; 100,000. Beyond it a session that is not established ([`Connection::establish`]) makes room, the
+    /// oldest first; if there is none, the handshake is answered 503.
+    ///
+    /// [`Connection::establish`]: crate::Connection::establish
     pub max_sessions: usize,
+    /// Most sessions at once that are not established; 25,000. Beyond it the oldest of them makes room, so that a flood of
+    /// handshakes hurts nobody who works.
+    pub max_unjoined_sessions: usize,
+    /// Most sessions by polling at once; 25,000. Each may hold a request, which costs 18 KB more than a WebSocket. Beyond it one
+    /// that is not established makes room, or the handshake is answered 503.
+    pub max_polling_sessions: usize,
     /// Time for the body of a POST; 30 s.
     pub body_timeout: Duration,
     /// Time that a closing WebSocket has for its last bytes; 5 s.
@@ -83,6 +92,8 @@ impl Default for EngineConfig {
             max_outbox_bytes: limits::OUTBOX_BYTES,
             max_outbox_packets: limits::OUTBOX_PACKETS,
             max_sessions: limits::SESSIONS,
+            max_unjoined_sessions: limits::UNJOINED_SESSIONS,
+            max_polling_sessions: limits::POLLING_SESSIONS,
             body_timeout: limits::BODY_TIMEOUT,
             close_timeout: limits::CLOSE_TIMEOUT,
         }

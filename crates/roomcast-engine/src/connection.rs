@@ -309,6 +309,16 @@ impl Connection {
         woken.wake();
     }
 
+    /// The session has begun its work, whatever that is to the [`Client`]: from now on it does not have to make room for new
+    /// ones when there are too many ([`EngineConfig::max_unjoined_sessions`](crate::EngineConfig::max_unjoined_sessions)).
+    /// Where [`Client::is_established_by_a_message`] says yes, the first message calls it.
+    pub fn establish(&self) {
+        let is_news = self.shared.lock().session.establish();
+        if is_news {
+            self.sessions.establish(self);
+        }
+    }
+
     /// Ends the session of a client that broke a rule of what stands above: its [`Client`] is told at once, what is queued
     /// still leaves, within [`EngineConfig::close_timeout`](crate::EngineConfig::close_timeout) by polling too. The reason is
     /// [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is there to take the end, as Node
@@ -361,7 +371,14 @@ impl Connection {
         let mut dropped = Outbox::default();
         let (reason, closed) = {
             let mut shared = self.shared.lock();
-            let Some(reason) = shared.session.over() else { return };
+            let Some(reason) = shared.session.over() else {
+                let is_news = shared.session.is_to_be_established() && shared.session.establish();
+                drop(shared);
+                if is_news {
+                    self.sessions.establish(self);
+                }
+                return;
+            };
             let closed = shared.session.closed().is_some();
             if closed && shared.session.transport() == Transport::Polling {
                 // By WebSocket a close frame may still be to leave; its task drops the outbox.

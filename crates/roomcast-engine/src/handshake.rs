@@ -176,6 +176,11 @@ impl Handshake {
         UNIX_EPOCH + Duration::from_nanos(self.time)
     }
 
+    /// [`Handshake::time`] in nanoseconds since 1970.
+    pub(crate) fn nanoseconds(&self) -> u64 {
+        self.time
+    }
+
     /// Whether a page of another origin may have made the request: it has an Origin header.
     pub fn is_cross_domain(&self) -> bool {
         self.header("origin").is_some()

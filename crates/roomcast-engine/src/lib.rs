@@ -49,6 +49,7 @@ mod serve;
 mod server_stream;
 mod service;
 mod session;
+mod table;
 mod turn;
 mod websocket;
 mod writer;

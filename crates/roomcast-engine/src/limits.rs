@@ -134,3 +134,12 @@ pub const REFUSED_ORIGINS: usize = 64;
 
 /// That time: a configuration that is wrong is told again.
 pub const REFUSED_ORIGINS_TIME: Duration = Duration::from_secs(600);
+
+/// Default most sessions at once that have begun nothing. A client that works joins within a few round trips: in a flood of
+/// 2,000 handshakes a second it still has 12 s for that.
+pub const UNJOINED_SESSIONS: usize = 25_000;
+
+/// Default most sessions by polling at once. Each may hold a GET, for which hyper keeps 18 KB: 450 MB. It is the session that is
+/// refused, and not the GET of one that is there: that would lose what waits for it, and to answer it with nothing would make
+/// its client ask again at once.
+pub const POLLING_SESSIONS: usize = 25_000;

@@ -95,6 +95,19 @@ pub(crate) struct Session {
     post_busy: bool,
     /// The POST was read, and its answer is held back until the client can take more. Until then no pong can come.
     post_held: bool,
+    standing: Standing,
+}
+
+/// Whether the session has begun its work. Until then it has to make room for others if need be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The first message will establish it.
+    New,
+    /// That message has come.
+    Heard,
+    /// Its client will say when it is.
+    AwaitsWord,
+    Established,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +206,23 @@ impl Session {
             poll_reply: None,
             post_busy: false,
             post_held: false,
+            standing: Standing::New,
         }
+    }
+
+    /// No message establishes the session; [`Session::establish`] does.
+    pub(crate) fn await_word(&mut self) {
+        self.standing = Standing::AwaitsWord;
+    }
+
+    /// The session has begun its work; `false`: it had before.
+    pub(crate) fn establish(&mut self) -> bool {
+        std::mem::replace(&mut self.standing, Standing::Established) != Standing::Established
+    }
+
+    /// Whether the message has come that establishes the session.
+    pub(crate) fn is_to_be_established(&self) -> bool {
+        self.standing == Standing::Heard
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -240,7 +269,12 @@ impl Session {
             _ => {}
         }
         match kind {
-            EngineKind::Message => Step::Deliver,
+            EngineKind::Message => {
+                if self.standing == Standing::New {
+                    self.standing = Standing::Heard;
+                }
+                Step::Deliver
+            }
             EngineKind::Ping => {
                 self.fail(CloseReason::TransportError);
                 Step::Closed

@@ -336,6 +336,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                     shared.base64 = base64;
                     shared.everybody()
                 };
+                connection.sessions().upgrade(connection);
                 *client_deadline = connection.client().as_ref().and_then(|client| client.deadline());
                 woken.wake();
                 metrics::counter!("roomcast_upgrades_total").increment(1);

@@ -173,7 +173,9 @@ async fn f20_pongs_that_are_not_taken_are_bounded() {
 async fn sessions_at_the_limit_and_one_past_it() {
     let server = Server::with(|config| config.max_sessions = 2).await;
     let sid = server.handshake().await;
-    let wire = server.websocket().await;
+    server.post(&sid, "4!").await.assert_ok();
+    let mut wire = server.websocket().await;
+    wire.assert_alive("x").await;
     let answer = server.get("EIO=4&transport=polling").await;
     assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
     assert_eq!(answer.error().0, 503);
@@ -186,7 +188,8 @@ async fn sessions_at_the_limit_and_one_past_it() {
     probing.assert_alive("x").await;
     drop(wire);
     until("a place is free", || server.engine.sessions() == 1).await;
-    let _wire = server.websocket().await;
+    let mut wire = server.websocket().await;
+    wire.assert_alive("x").await;
     assert_eq!(server.get("EIO=4&transport=polling").await.status, 503);
     server.finish().await;
 }

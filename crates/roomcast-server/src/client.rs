@@ -157,6 +157,11 @@ impl EngineClient for Client {
         }
     }
 
+    fn is_established_by_a_message(&self) -> bool {
+        // By its first namespace: see `welcome`.
+        false
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.link.state.lock();
         if state.handlers < HANDLERS_PER_CONNECTION {
@@ -283,6 +288,7 @@ impl Drop for Entering {
 fn welcome(socket: &Socket) {
     let link = socket.0.link();
     link.state.lock().joined = true;
+    link.connection.establish();
     let json = format!(r#"{{"sid":"{}"}}"#, socket.id());
     if let Ok(packet) = Packet::connect(socket.namespace().name(), &json) {
         link.connection.send(&Arc::new(packet)).wake();
