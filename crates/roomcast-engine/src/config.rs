@@ -101,6 +101,21 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
+    /// Times beyond [`limits::LONGEST`] are cut to it, and told.
+    pub(crate) fn cut(mut self) -> Self {
+        let times = [
+            ("ping_interval", &mut self.ping_interval),
+            ("ping_timeout", &mut self.ping_timeout),
+            ("upgrade_timeout", &mut self.upgrade_timeout),
+            ("body_timeout", &mut self.body_timeout),
+            ("close_timeout", &mut self.close_timeout),
+        ];
+        for (name, time) in times {
+            *time = cut_time(name, *time);
+        }
+        self
+    }
+
     pub(crate) fn timing(&self) -> Timing {
         Timing {
             ping_interval: self.ping_interval,
@@ -125,6 +140,14 @@ impl EngineConfig {
     pub(crate) fn offers_upgrade(&self, transport: Transport) -> bool {
         transport == Transport::Polling && self.allow_upgrades && self.offers(Transport::WebSocket)
     }
+}
+
+/// A time of the options, at most [`limits::LONGEST`]; if it is longer that is told.
+pub fn cut_time(name: &'static str, time: Duration) -> Duration {
+    if time > limits::LONGEST {
+        tracing::warn!(name, "a time is longer than 12 days: it is cut to that");
+    }
+    time.min(limits::LONGEST)
 }
 
 impl fmt::Debug for EngineConfig {

@@ -41,6 +41,7 @@ impl Engine {
         let (Ok(ping), Ok(probe_pong)) = (engine(EngineKind::Ping, ""), engine(EngineKind::Pong, "probe")) else {
             unreachable!("a packet of six bytes fits")
         };
+        let config = config.cut();
         let timing = config.timing();
         let sessions = Sessions { config, timing, ping, probe_pong, table: Mutex::default() };
         Self { sessions: Arc::new(sessions), handler: Arc::new(handler) }

@@ -56,7 +56,7 @@ mod writer;
 
 pub use body::Body;
 pub use client::{Client, Handler};
-pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers};
+pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, cut_time};
 pub use connection::{Connection, Sent};
 pub use cors::{Cors, CorsError};
 pub use engine::Engine;

@@ -125,9 +125,9 @@ pub const REFUSALS: usize = 256;
 /// That moment.
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest that any time of the options may be; longer ones are cut to it: 2^30 ms, 12 days. A client waits for its ping for
-/// interval and timeout together, and JavaScript's timers take no more than 2^31 ms: beyond it they fire at once.
-pub const LONGEST: Duration = Duration::from_millis(1 << 30);
+/// Longest that any time of the options may be; longer ones are cut to it: 2^30 - 1 ms, 12 days. A client waits for its ping for
+/// interval and timeout together, and JavaScript's timers take no more than 2^31 - 1 ms: beyond it they fire at once.
+pub const LONGEST: Duration = Duration::from_millis((1 << 30) - 1);
 
 /// Refused origins that are told in the log in [`REFUSED_ORIGINS_TIME`], each once: whoever makes them up must not fill it.
 pub const REFUSED_ORIGINS: usize = 64;

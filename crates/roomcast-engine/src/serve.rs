@@ -1,5 +1,6 @@
 //! [`serve`]: accepts TCP connections for a service, with a bound on their number and a deadline for their requests.
 
+use crate::config::cut_time;
 use crate::deadlines::{Late, Patience};
 use crate::handshake::PeerAddr;
 use crate::limits;
@@ -256,11 +257,10 @@ fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
 
 impl ServeOptions {
     fn patience(&self) -> Patience {
-        let capped = |time: Duration| time.min(limits::LONGEST);
         Patience {
-            head: capped(self.header_timeout),
-            idle: capped(self.idle_timeout),
-            write: capped(self.write_timeout),
+            head: cut_time("header_timeout", self.header_timeout),
+            idle: cut_time("idle_timeout", self.idle_timeout),
+            write: cut_time("write_timeout", self.write_timeout),
         }
     }
 }
