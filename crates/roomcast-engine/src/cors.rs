@@ -3,6 +3,7 @@
 use crate::limits::{REFUSED_ORIGINS, REFUSED_ORIGINS_TIME};
 use crate::origin::{Origin, Pattern, Wrong};
 use crate::session::Transport;
+use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use parking_lot::Mutex;
@@ -109,20 +110,21 @@ impl Cors {
         Self { origins, credentials: false, methods, headers: None, max_age: None, refused: Arc::default() }
     }
 
-    /// The headers of any answer. An origin that is not allowed gets none that names one.
-    pub(crate) fn apply(&self, request: &Parts, answer: &mut HeaderMap) {
-        let origin = request.headers.get(header::ORIGIN);
+    /// The headers of any answer. A refusal to an origin that is not allowed names none that is.
+    pub(crate) fn apply<B>(&self, request: &Parts, answer: &mut Response<B>) {
+        let origin = request.headers.get(header::ORIGIN).filter(|_| self.lists(request));
         let allowed = match (&self.origins, origin) {
             (Origins::Any, _) => Some(HeaderValue::from_static("*")),
-            // As Node does; a browser always has an Origin where the answer counts.
-            (Origins::List(list), None) => match &list[..] {
+            // As it came: a browser compares it with its own spelling.
+            (_, Some(origin)) => Some(origin.clone()),
+            // As Node does, which tells everybody of the one.
+            (Origins::List(list), None) if !answer.status().is_client_error() => match &list[..] {
                 [Pattern::Exact(one)] => HeaderValue::try_from(one.canonical()).ok(),
                 _ => None,
             },
             (_, None) => None,
-            // As it came: a browser compares it with its own spelling.
-            (_, Some(origin)) => Some(origin.clone()).filter(|_| self.lists(request)),
         };
+        let answer = answer.headers_mut();
         if let Some(allowed) = allowed {
             answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         }

@@ -214,7 +214,7 @@ where
         },
     };
     if let Some(cors) = &config.cors {
-        cors.apply(&parts, response.headers_mut());
+        cors.apply(&parts, &mut response);
     }
     response
 }
