@@ -61,7 +61,7 @@ pub use connection::{Connection, Sent};
 pub use cors::{Cors, CorsError};
 pub use engine::Engine;
 pub use error::RequestError;
-pub use handshake::{Handshake, PeerAddr};
+pub use handshake::{Handshake, PeerAddr, Secure};
 pub use serve::{ServeOptions, bind, serve};
 pub use service::{EndWithoutAnswer, EngineService, NotFound};
 pub use session::{CloseReason, Transport};
