@@ -66,7 +66,8 @@ impl Cors {
         {
             return Ok(Self::any());
         }
-        let patterns: Result<Vec<Pattern>, CorsError> = texts.iter().map(|text| pattern(text.as_ref().trim())).collect();
+        let patterns: Result<Vec<Pattern>, CorsError> =
+            texts.iter().map(|text| pattern(text.as_ref().trim())).collect();
         Ok(Self::with(Origins::List(patterns?)))
     }
 

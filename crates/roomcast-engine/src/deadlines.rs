@@ -45,10 +45,14 @@ pub(crate) struct Deadlines {
 
 #[derive(Debug)]
 enum Phase {
-    Head { since: Instant },
+    Head {
+        since: Instant,
+    },
     /// A request is being answered: its body and its answer have deadlines of their own.
     Busy,
-    Idle { since: Instant },
+    Idle {
+        since: Instant,
+    },
 }
 
 #[derive(Debug)]

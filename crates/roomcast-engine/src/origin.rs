@@ -16,7 +16,11 @@ pub(crate) enum Origin {
 pub(crate) enum Pattern {
     Exact(Origin),
     /// `https://*.example.com`: one label or more before this host.
-    Below { scheme: String, parent: String, port: Option<u16> },
+    Below {
+        scheme: String,
+        parent: String,
+        port: Option<u16>,
+    },
 }
 
 impl Origin {
@@ -231,7 +235,9 @@ mod tests {
 
     #[test]
     fn apps_have_schemes_of_their_own() {
-        for app in ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "chrome-extension://abc"] {
+        for app in
+            ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "chrome-extension://abc"]
+        {
             assert!(matches(app, app) && matches(&format!("{app}/"), app), "{app}");
             assert!(!matches(app, "https://localhost") && !matches(app, "app://other"));
         }

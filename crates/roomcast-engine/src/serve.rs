@@ -304,7 +304,9 @@ where
                 return Err(Ended);
             }
             let is_last = http.is_stopping() || response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if let Some(keep_alive) = keep_alive.filter(|_| !is_last && !has_token(response.headers(), &header::CONNECTION, "close")) {
+            if let Some(keep_alive) =
+                keep_alive.filter(|_| !is_last && !has_token(response.headers(), &header::CONNECTION, "close"))
+            {
                 response.headers_mut().entry(KEEP_ALIVE).or_insert(keep_alive);
             }
             Ok(response.map(|body| Answer::new(body, http)))

@@ -220,12 +220,7 @@ where
 }
 
 /// A request that is no upgrade.
-async fn plain<B>(
-    engine: &Engine,
-    request: &Parts,
-    query: &Query<'_>,
-    body: B,
-) -> Result<Response<Body>, RequestError>
+async fn plain<B>(engine: &Engine, request: &Parts, query: &Query<'_>, body: B) -> Result<Response<Body>, RequestError>
 where
     B: http_body::Body<Data = Bytes> + Send,
 {

@@ -600,7 +600,8 @@ async fn a_heartbeat_of_the_longest_times_does_not_panic() {
     config.close_timeout = Duration::MAX;
     let engine = common::engine(config, &log);
     let mut service = engine.clone().into_service();
-    let request = http::Request::get("/engine.io/?EIO=4&transport=polling").body(http_body_util::Empty::<bytes::Bytes>::new());
+    let request =
+        http::Request::get("/engine.io/?EIO=4&transport=polling").body(http_body_util::Empty::<bytes::Bytes>::new());
     let answer = tower_service::Service::call(&mut service, request.unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -73,7 +73,9 @@ async fn the_operator_is_told_of_a_refusal_once_with_origin_host_and_remedy() {
     assert_eq!(wire.answer().await.status, 200);
     let told = warnings.0.lock().clone();
     assert_eq!(told.len(), 3, "{told:#?}");
-    for part in [r#"origin="https://rt.example""#, r#"host="backend""#, r#"transport="websocket""#, "APP_URL", "Cors::origins"] {
+    for part in
+        [r#"origin="https://rt.example""#, r#"host="backend""#, r#"transport="websocket""#, "APP_URL", "Cors::origins"]
+    {
         assert!(told[0].contains(part), "{part}: {}", told[0]);
     }
     assert!(told[1].len() < 600 && told[1].contains("xxx"), "{}", told[1]);

@@ -64,7 +64,8 @@ pub(crate) enum Adapter {
 impl Cli {
     /// Reads flags and environment; ends the program with advice if they are wrong, or asked for.
     pub(crate) fn read() -> Self {
-        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+        let is_empty =
+            |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
         let mut matches = command(is_empty).get_matches();
         Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
     }
@@ -122,7 +123,10 @@ mod tests {
         command(|_| true).debug_assert();
         let cli = Cli::parse_from(["roomcast", "--app-url", "https://a.example,https://b.example", "--port", "0"]);
         assert_eq!(cli.origins(), ["https://a.example", "https://b.example"]);
-        assert_eq!(Cli::parse_from(["roomcast", "--app-url", " https://a.example/ , ,"]).origins(), ["https://a.example/"]);
+        assert_eq!(
+            Cli::parse_from(["roomcast", "--app-url", " https://a.example/ , ,"]).origins(),
+            ["https://a.example/"]
+        );
         assert!(Cli::parse_from(["roomcast", "--app-url", ""]).origins().is_empty());
         assert_eq!(cli.port, 0);
     }
