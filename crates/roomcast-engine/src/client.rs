@@ -37,6 +37,12 @@ pub trait Client: Send + 'static {
         Poll::Ready(())
     }
 
+    /// Whether the first message establishes the session ([`Connection::establish`]); asked once, at the beginning. A client
+    /// that says no calls it when it thinks so.
+    fn is_established_by_a_message(&self) -> bool {
+        true
+    }
+
     /// When [`Client::tick`] is to be called; asked after each batch of messages and each tick.
     fn deadline(&self) -> Option<Instant> {
         None

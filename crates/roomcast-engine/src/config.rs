@@ -56,8 +56,17 @@ pub struct EngineConfig {
     pub generate_id: Option<GenerateId>,
     /// What may wait for clients that do not read.
     pub outbox: OutboxLimits,
-    /// Most sessions at once; 100,000. Handshakes beyond it are answered 503.
+    /// Most sessions at once; 100,000. Beyond it a session that is not established ([`Connection::establish`]) makes room, the
+    /// oldest first; if there is none, the handshake is answered 503.
+    ///
+    /// [`Connection::establish`]: crate::Connection::establish
     pub max_sessions: usize,
+    /// Most sessions at once that are not established; 25,000. Beyond it the oldest of them makes room, so that a flood of
+    /// handshakes hurts nobody who works.
+    pub max_unjoined_sessions: usize,
+    /// Most sessions by polling at once; 25,000. Each may hold a request, which costs 18 KB more than a WebSocket. Beyond it one
+    /// that is not established makes room, or the handshake is answered 503.
+    pub max_polling_sessions: usize,
     /// Time for the body of a POST; 30 s.
     pub body_timeout: Duration,
     /// Time that a closing WebSocket has for its last bytes; 5 s.
@@ -81,6 +90,8 @@ impl Default for EngineConfig {
             generate_id: None,
             outbox: OutboxLimits::default(),
             max_sessions: limits::SESSIONS,
+            max_unjoined_sessions: limits::UNJOINED_SESSIONS,
+            max_polling_sessions: limits::POLLING_SESSIONS,
             body_timeout: limits::BODY_TIMEOUT,
             close_timeout: limits::CLOSE_TIMEOUT,
         }
@@ -127,6 +138,21 @@ impl OutboxLimits {
 }
 
 impl EngineConfig {
+    /// Times beyond [`limits::LONGEST`] are cut to it, and told.
+    pub(crate) fn cut(mut self) -> Self {
+        let times = [
+            ("ping_interval", &mut self.ping_interval),
+            ("ping_timeout", &mut self.ping_timeout),
+            ("upgrade_timeout", &mut self.upgrade_timeout),
+            ("body_timeout", &mut self.body_timeout),
+            ("close_timeout", &mut self.close_timeout),
+        ];
+        for (name, time) in times {
+            *time = cut_time(name, *time);
+        }
+        self
+    }
+
     pub(crate) fn timing(&self) -> Timing {
         Timing {
             ping_interval: self.ping_interval,
@@ -151,6 +177,14 @@ impl EngineConfig {
     pub(crate) fn offers_upgrade(&self, transport: Transport) -> bool {
         transport == Transport::Polling && self.allow_upgrades && self.offers(Transport::WebSocket)
     }
+}
+
+/// A time of the options, at most [`limits::LONGEST`]; if it is longer that is told.
+pub fn cut_time(name: &'static str, time: Duration) -> Duration {
+    if time > limits::LONGEST {
+        tracing::warn!(name, "a time is longer than 12 days: it is cut to that");
+    }
+    time.min(limits::LONGEST)
 }
 
 impl fmt::Debug for EngineConfig {

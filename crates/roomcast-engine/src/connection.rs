@@ -342,6 +342,31 @@ impl Connection {
         woken.wake();
     }
 
+    /// The session has begun its work, whatever that is to the [`Client`]: from now on it does not have to make room for new
+    /// ones when there are too many ([`EngineConfig::max_unjoined_sessions`](crate::EngineConfig::max_unjoined_sessions)).
+    /// Where [`Client::is_established_by_a_message`] says yes, the first message calls it.
+    pub fn establish(&self) {
+        let is_news = self.shared.lock().session.establish();
+        if is_news {
+            self.sessions.establish(self);
+        }
+    }
+
+    /// Ends the session of a client that broke a rule of what stands above: its [`Client`] is told at once, what is queued
+    /// still leaves, within [`EngineConfig::close_timeout`](crate::EngineConfig::close_timeout) by polling too. The reason is
+    /// [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is there to take the end, as Node
+    /// tells them apart.
+    pub fn close_at_fault(&self, waiting: CloseReason) {
+        let woken = {
+            let mut shared = self.shared.lock();
+            let drained = shared.outlet.outbox.is_empty();
+            shared.session.fault(waiting, drained, Instant::now(), self.sessions.config.close_timeout);
+            shared.take_wakers()
+        };
+        woken.wake();
+        self.settle();
+    }
+
     pub(crate) fn shared(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock()
     }
@@ -373,11 +398,29 @@ impl Connection {
         self.settle();
     }
 
-    /// The one door out: if the session is closed, forgets it and tells its client, once. Every driver calls it after
-    /// anything that may have closed the session.
+    /// The one door out: if the session is closed, forgets it and what waits; if it is over, tells its client, once. Every
+    /// driver calls it after anything that may have ended the session.
     pub(crate) fn settle(&self) {
-        let Some(reason) = self.shared.lock().session.closed() else { return };
-        self.sessions.remove(&self.sid);
+        let (reason, closed, dropped) = {
+            let mut shared = self.shared.lock();
+            let Some(reason) = shared.session.over() else {
+                let is_news = shared.session.is_to_be_established() && shared.session.establish();
+                drop(shared);
+                if is_news {
+                    self.sessions.establish(self);
+                }
+                return;
+            };
+            let closed = shared.session.closed().is_some();
+            // By WebSocket a close frame may still be to leave; its task drops the outbox.
+            let polled = closed && shared.session.transport() == Transport::Polling;
+            let dropped = polled.then(|| shared.outlet.outbox.clear());
+            (reason, closed, dropped)
+        };
+        drop(dropped);
+        if closed {
+            self.sessions.remove(&self.sid);
+        }
         // Whoever holds the client now settles when it lets go.
         while let Some(mut slot) = self.client.try_lock() {
             let client = slot.take();

@@ -8,9 +8,9 @@ use crate::error::RequestError;
 use crate::handshake::Handshake;
 use crate::outlet::Bounds;
 use crate::session::{CloseReason, Session, Timing, Transport};
+use crate::table::{Refused, Table};
 use crate::watch;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use http::request::Parts;
 use parking_lot::Mutex;
 use roomcast_protocol::{EngineKind, Open, Packet, Sid};
@@ -38,15 +38,6 @@ pub(crate) struct Sessions {
     table: Mutex<Table>,
 }
 
-#[derive(Default)]
-struct Table {
-    /// A connection knows its own id, so there is no key beside it.
-    by_sid: HashTable<Arc<Connection>>,
-    hasher: RandomState,
-    /// Set by [`Engine::close`]: no session opens after it.
-    closed: bool,
-}
-
 impl Engine {
     /// A server with these options.
     pub fn new(config: EngineConfig, handler: impl Handler) -> Self {
@@ -55,6 +46,7 @@ impl Engine {
         let (Ok(ping), Ok(probe_pong)) = (engine(EngineKind::Ping, ""), engine(EngineKind::Pong, "probe")) else {
             unreachable!("a packet of six bytes fits")
         };
+        let config = config.cut();
         let timing = config.timing();
         let budget = Budget::new(config.outbox.budget);
         let bounds = config.outbox.bounds(budget.meter());
@@ -69,24 +61,19 @@ impl Engine {
 
     /// Number of open sessions.
     pub fn sessions(&self) -> usize {
-        self.sessions.table.lock().by_sid.len()
+        self.sessions.table.lock().len()
     }
 
     /// Closes all sessions ("server shutting down") and refuses new ones. What is queued still leaves.
     pub fn close(&self) {
-        let connections: Vec<Arc<Connection>> = {
-            let mut table = self.sessions.table.lock();
-            table.closed = true;
-            table.by_sid.iter().cloned().collect()
-        };
+        let connections = self.sessions.table.lock().close();
         for connection in connections {
             connection.close_for(CloseReason::ServerShutdown);
         }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        let table = self.sessions.table.lock();
-        table.closed || table.by_sid.len() >= self.sessions.config.max_sessions
+        self.sessions.table.lock().is_full(&self.sessions.config)
     }
 
     pub(crate) fn find(&self, sid: &str) -> Option<Arc<Connection>> {
@@ -125,19 +112,20 @@ impl Engine {
         };
         let packet = Packet::engine(EngineKind::Open, &open.to_string()).map_err(|_| RequestError::IdGeneration)?;
         connection.send(&Arc::new(packet)).wake();
-        {
-            let mut table = table.lock();
-            if table.closed || table.by_sid.len() >= config.max_sessions {
-                return Err(RequestError::Busy);
-            }
-            if table.find(sid).is_some() {
-                // Only a custom `generate_id` can give an id twice.
-                return Err(RequestError::IdGeneration);
-            }
-            table.insert(connection.clone());
+        let inserted = table.lock().insert(&connection, transport, config);
+        let crowded_out = inserted.map_err(|refused| match refused {
+            Refused::Busy => RequestError::Busy,
+            // Only a custom `generate_id` can give an id twice.
+            Refused::Taken => RequestError::IdGeneration,
+        })?;
+        for connection in crowded_out {
+            crowd_out(&connection);
         }
         let guard = PanicGuard(&connection);
         let client: Box<dyn Client> = self.handler.connect(&connection);
+        if !client.is_established_by_a_message() {
+            connection.shared().session.await_word();
+        }
         *connection.client() = Some(client);
         metrics::counter!("roomcast_sessions_opened_total", "transport" => transport.as_str()).increment(1);
         // The server may have been closed, or the client kicked, before there was a client to tell.
@@ -147,44 +135,44 @@ impl Engine {
     }
 }
 
-impl Table {
-    fn find(&self, sid: Sid) -> Option<Arc<Connection>> {
-        self.by_sid.find(self.hasher.hash_one(sid), |connection| connection.sid() == sid).cloned()
-    }
-
-    fn insert(&mut self, connection: Arc<Connection>) {
-        let Self { by_sid, hasher, .. } = self;
-        let hash = |connection: &Arc<Connection>| hasher.hash_one(connection.sid());
-        by_sid.insert_unique(hash(&connection), connection, hash);
-    }
-
-    fn remove(&mut self, sid: Sid) -> Option<Arc<Connection>> {
-        let entry = self.by_sid.find_entry(self.hasher.hash_one(sid), |connection| connection.sid() == sid);
-        Some(entry.ok()?.remove().0)
-    }
+/// Ends a session that has to make room for another. It was removed already.
+fn crowd_out(connection: &Arc<Connection>) {
+    metrics::counter!("roomcast_sessions_crowded_out_total").increment(1);
+    metrics::counter!("roomcast_sessions_closed_total").increment(1);
+    tracing::debug!("a session that has begun nothing makes room for a new one");
+    let woken = {
+        let mut shared = connection.shared();
+        shared.session.fail(CloseReason::ForcedClose);
+        shared.take_wakers()
+    };
+    woken.wake();
+    connection.settle();
 }
 
 impl Sessions {
     /// The connections for which more than `least` waits, with what it costs, and the number of all sessions.
     pub(crate) fn with_outboxes_over(&self, least: usize) -> (Vec<(usize, Arc<Connection>)>, usize) {
-        let connections: Vec<Arc<Connection>> = self.table.lock().by_sid.iter().cloned().collect();
+        let connections = self.table.lock().all();
         let sessions = connections.len();
         let costs = connections.into_iter().map(|connection| (connection.outstanding().bytes, connection));
         (costs.filter(|(cost, _)| *cost > least).collect(), sessions)
     }
 
     pub(crate) fn remove(&self, sid: &Sid) {
-        let removed = {
-            let mut table = self.table.lock();
-            let removed = table.remove(*sid);
-            if table.by_sid.is_empty() {
-                table.by_sid = HashTable::new();
-            }
-            removed
-        };
+        let removed = self.table.lock().remove(*sid);
         if removed.is_some() {
             metrics::counter!("roomcast_sessions_closed_total").increment(1);
         }
+    }
+
+    /// A session does not have to make room for others any more.
+    pub(crate) fn establish(&self, connection: &Connection) {
+        self.table.lock().establish(connection);
+    }
+
+    /// A session has moved to a WebSocket.
+    pub(crate) fn upgrade(&self, connection: &Connection) {
+        self.table.lock().upgrade(connection);
     }
 }
 

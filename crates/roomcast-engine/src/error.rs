@@ -32,6 +32,9 @@ pub enum RequestError {
     /// The application, or the list of origins, refused; the text is the application's.
     #[error("{0}")]
     Forbidden(String),
+    /// A handshake that wants its answers as scripts (the parameter `j`).
+    #[error("JSONP is not supported")]
+    Jsonp,
     /// Another protocol revision than Engine.IO 4.
     #[error("Unsupported protocol version")]
     UnsupportedProtocol,
@@ -51,7 +54,8 @@ impl RequestError {
             | Self::TransportMismatch
             | Self::ProtocolMismatch
             | Self::IdGeneration
-            // Node has no such answer; a client only shows the text.
+            // Node has no such answers; a client only shows the text.
+            | Self::Jsonp
             | Self::Busy => 3,
             Self::Forbidden(_) => 4,
             Self::UnsupportedProtocol => 5,
@@ -70,6 +74,7 @@ impl RequestError {
             Self::IdGeneration => "ID_GENERATION_ERROR",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::UnsupportedProtocol => "UNSUPPORTED_PROTOCOL_VERSION",
+            Self::Jsonp => "JSONP",
             Self::Busy => "BUSY",
         }
     }

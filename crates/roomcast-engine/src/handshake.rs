@@ -1,6 +1,7 @@
 //! [`Handshake`]: what is kept of a session's first request.
 
 use http::request::Parts;
+use http::uri::Scheme;
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,6 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// may.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddr(pub SocketAddr);
+
+/// Says of a request that it came over TLS, as a request extension. [`serve`](crate::serve) has no TLS and sets none; who puts
+/// the service behind an acceptor of TLS adds it, by a layer around the service. What a proxy has ended is not meant, as in
+/// Node. A request whose URI begins with `https` needs none.
+#[derive(Debug, Clone, Copy)]
+pub struct Secure;
 
 /// The first request of a session: URL, headers, address and time, as one compact string. Names are found by a walk over it,
 /// which is cheaper to keep than a map and asked for seldom.
@@ -19,6 +26,7 @@ pub struct Handshake {
     text: Box<str>,
     ip: Option<IpAddr>,
     port: u16,
+    secure: bool,
     /// Nanoseconds since 1970; until 2554.
     time: u64,
 }
@@ -134,6 +142,7 @@ impl Handshake {
             text: Box::from(&*text),
             ip: address.map(|address| address.ip()),
             port: address.map_or(0, |address| address.port()),
+            secure: request.extensions.get::<Secure>().is_some() || request.uri.scheme() == Some(&Scheme::HTTPS),
             time: time.as_nanos() as u64,
         }
     }
@@ -174,6 +183,16 @@ impl Handshake {
     /// When the request came.
     pub fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.time)
+    }
+
+    /// [`Handshake::time`] in nanoseconds since 1970.
+    pub(crate) fn nanoseconds(&self) -> u64 {
+        self.time
+    }
+
+    /// Whether it came over TLS, as far as the server was told ([`Secure`]).
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Whether a page of another origin may have made the request: it has an Origin header.
@@ -239,13 +258,17 @@ mod tests {
     }
 
     #[test]
-    fn address_and_time() {
+    fn address_tls_and_time() {
         for address in ["127.0.0.1:80", "[2001:db8::1]:65535"] {
             let address: SocketAddr = address.parse().unwrap();
             let (mut request, ()) = http::Request::new(()).into_parts();
             request.extensions.insert(PeerAddr(address));
             assert_eq!(Handshake::new(&request).address(), Some(address));
         }
+        assert!(!handshake("/", &[]).is_secure() && handshake("https://a/", &[]).is_secure());
+        let (mut request, ()) = http::Request::new(()).into_parts();
+        request.extensions.insert(Secure);
+        assert!(Handshake::new(&request).is_secure());
         let before = SystemTime::now();
         let kept = handshake("/", &[]);
         assert!(before <= kept.time() && kept.time() <= SystemTime::now());

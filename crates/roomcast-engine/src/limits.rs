@@ -91,7 +91,7 @@ pub const LATE: Duration = Duration::from_secs(1);
 /// pinged at once: a quarter.
 pub const FIRST_PING_SPREAD: u32 = 4;
 
-/// Default time for the head of a request.
+/// Default time for the head of a request, from its first byte on.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Default time for the body of a POST.
@@ -117,3 +117,58 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Default time that connections have for their end when the server stops.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+// --- of the HTTP side ---
+
+/// When the client of a polling session, busy with a handler while its deadline was looked at, is looked at again.
+pub const BUSY_CLIENT_RETRY: Duration = Duration::from_millis(10);
+
+/// Default time that a connection is kept for its next request. Proxies and load balancers end their idle connections to a
+/// server after 60 s as a rule (AWS, nginx): they must be the first, or a request meets the end of its connection.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How much longer than it was told a connection is kept for its next request: that may be on its way when the time is over.
+/// As Node's `keepAliveTimeoutBuffer`.
+pub const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+/// Default time in which a part of an answer that waits must leave ([`WRITE_SHARE`]). A train passes a tunnel in it.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The part of an answer that must leave in [`WRITE_TIMEOUT`]: an eighth. Were it a byte, a client could hold a large answer for
+/// as long as it likes by taking a little now and then.
+pub const WRITE_SHARE: usize = 8;
+
+/// Silence after which the kernel asks whether a client is still there. Sessions have a heartbeat; this is for what else is
+/// served, and for a client that vanishes while nothing is expected of it.
+pub const TCP_KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
+
+/// Time between two such questions.
+pub const TCP_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Questions without an answer after which the connection is over: two minutes after its last sign of life.
+pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
+
+/// Connections beyond the limit that are given a moment to read their 503. Those beyond them are closed behind it at once.
+pub const REFUSALS: usize = 256;
+
+/// That moment.
+pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest that any time of the options may be; longer ones are cut to it: 2^30 - 1 ms, 12 days. A client waits for its ping for
+/// interval and timeout together, and JavaScript's timers take no more than 2^31 - 1 ms: beyond it they fire at once.
+pub const LONGEST: Duration = Duration::from_millis((1 << 30) - 1);
+
+/// Refused origins that are told in the log in [`REFUSED_ORIGINS_TIME`], each once: whoever makes them up must not fill it.
+pub const REFUSED_ORIGINS: usize = 64;
+
+/// That time: a configuration that is wrong is told again.
+pub const REFUSED_ORIGINS_TIME: Duration = Duration::from_secs(600);
+
+/// Default most sessions at once that have begun nothing. A client that works joins within a few round trips: in a flood of
+/// 2,000 handshakes a second it still has 12 s for that.
+pub const UNJOINED_SESSIONS: usize = 25_000;
+
+/// Default most sessions by polling at once. Each may hold a GET, for which hyper keeps 18 KB: 450 MB. It is the session that is
+/// refused, and not the GET of one that is there: that would lose what waits for it, and to answer it with nothing would make
+/// its client ask again at once.
+pub const POLLING_SESSIONS: usize = 25_000;

@@ -2,6 +2,7 @@
 
 use crate::body::Body;
 use crate::connection::{Connection, PanicGuard};
+use crate::limits::BUSY_CLIENT_RETRY;
 use crate::outbox::cost;
 use crate::session::{CloseReason, PollReply, Step, Transport};
 use crate::turn::Turn;
@@ -14,6 +15,7 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// The connection is to be ended without an answer, as Node does.
@@ -30,7 +32,6 @@ pub(crate) async fn get(connection: &Arc<Connection>, request: &Parts) -> Respon
     let mut held = Held { connection, answered: false };
     let payload = poll_fn(|cx| take_payload(connection, cx)).await;
     held.answered = true;
-    connection.shared().session.end_poll();
     connection.settle();
     let mut response = Response::new(Body::from(payload));
     let headers = response.headers_mut();
@@ -53,6 +54,8 @@ impl Drop for Held<'_> {
     }
 }
 
+/// What the held GET is answered. Once there is something the GET is held no more: a packet or an end that comes before the
+/// answer has left waits for the next one.
 fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Bytes> {
     let mut batch: Vec<Arc<Packet>> = Vec::new();
     {
@@ -63,6 +66,7 @@ fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Byte
                 if reply != PollReply::Noop {
                     shared.outlet.task = None;
                 }
+                shared.session.end_poll();
                 return Poll::Ready(Bytes::from_static(reply.as_str().as_bytes()));
             }
             None if drained => {
@@ -72,6 +76,7 @@ fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Byte
             None => {}
         }
         shared.outlet.outbox.take(&mut batch, usize::MAX);
+        shared.session.end_poll();
     }
     let size = batch.iter().map(|packet| packet.size()).sum::<usize>();
     let mut payload = Vec::with_capacity(size + batch.len());
@@ -133,7 +138,13 @@ where
             posting.end();
             return Ok(empty(StatusCode::PAYLOAD_TOO_LARGE));
         }
-        Ok(Err(BodyError::Ended | BodyError::Broken)) => return Err(EndConnection),
+        Ok(Err(BodyError::Ended)) => return Err(EndConnection),
+        Ok(Err(BodyError::Broken)) => {
+            connection.fail(CloseReason::TransportError, "the body of a POST is broken");
+            let mut response = empty(StatusCode::BAD_REQUEST);
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
         Err(_) => {
             connection.fail(CloseReason::TransportError, "the body of a POST took too long");
             return Ok(empty(StatusCode::REQUEST_TIMEOUT));
@@ -144,20 +155,25 @@ where
         return Ok(empty(StatusCode::BAD_REQUEST));
     };
     let turn = Turn::begin();
-    feed(connection, text);
+    let fed = feed(connection, text);
     connection.settle();
     drop(turn);
+    if fed.is_err() {
+        return Err(EndConnection);
+    }
     connection.shared().session.hold_post();
     // The POST is under way until the client can take more: another one before that would get around its flow control.
     poll_fn(|cx| {
+        // Held over the look at the session: once an upgrade is complete its WebSocket alone asks the client.
+        let mut client = connection.client();
         {
             let mut shared = connection.shared();
-            if shared.session.closed().is_some() {
+            if shared.session.closed().is_some() || shared.session.transport() == Transport::WebSocket {
                 return Poll::Ready(());
             }
             shared.polling().poster = Some(cx.waker().clone());
         }
-        match &mut *connection.client() {
+        match &mut *client {
             Some(client) => client.poll_ready(cx),
             None => Poll::Ready(()),
         }
@@ -199,8 +215,9 @@ impl Drop for Posting<'_> {
 
 enum BodyError {
     TooLarge,
-    /// The session ended meanwhile.
+    /// The session has ended, or has moved to a WebSocket meanwhile.
     Ended,
+    /// The transfer coding is not what it should be, or the client is gone.
     Broken,
 }
 
@@ -218,7 +235,7 @@ where
         let frame = poll_fn(|cx| {
             {
                 let mut shared = connection.shared();
-                if shared.session.closed().is_some() {
+                if shared.session.closed().is_some() || shared.session.transport() == Transport::WebSocket {
                     return Poll::Ready(Err(BodyError::Ended));
                 }
                 shared.polling().poster = Some(cx.waker().clone());
@@ -239,14 +256,21 @@ where
     }
 }
 
-/// Hands the packets of a payload to the client, in order, up to the first that is none.
-fn feed(connection: &Arc<Connection>, text: &str) {
+/// An upgrade was completed before a POST was fed.
+struct Overtaken;
+
+/// Hands the packets of a payload to the client, in order, up to the first that is none. If an upgrade has overtaken the POST
+/// they are not heard, as in Node: they would stand behind what the WebSocket has brought.
+fn feed(connection: &Arc<Connection>, text: &str) -> Result<(), Overtaken> {
     let now = Instant::now();
     let timing = &connection.sessions().timing;
     let mut malformed = false;
     let guard = PanicGuard(connection);
     {
         let mut client = connection.client();
+        if connection.transport() == Transport::WebSocket {
+            return Err(Overtaken);
+        }
         for packet in Payload::new(text) {
             let Ok(packet) = packet else {
                 malformed = true;
@@ -281,6 +305,7 @@ fn feed(connection: &Arc<Connection>, text: &str) {
     if let Some(keeper) = keeper {
         keeper.wake();
     }
+    Ok(())
 }
 
 /// Keeps the time of a polling session until it is over or on a WebSocket.
@@ -323,14 +348,22 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
     connection.settle();
 }
 
-/// Does what is due of the client, and tells when it wants to be asked next. Whoever holds the client wakes the keeper.
+/// Does what is due of the client, and tells when it wants to be asked next.
 fn tick_client(connection: &Connection, now: Instant) -> Option<Instant> {
-    let mut slot = connection.try_client()?;
-    let client = slot.as_mut()?;
-    if client.deadline().is_some_and(|deadline| deadline <= now) {
-        client.tick(now);
-    }
-    client.deadline().map(|deadline| deadline.max(now + std::time::Duration::from_millis(1)))
+    let deadline = {
+        let Some(mut slot) = connection.try_client() else {
+            // A handler may run for long, so it is not waited for.
+            return Some(now + BUSY_CLIENT_RETRY);
+        };
+        let client = slot.as_mut()?;
+        if client.deadline().is_some_and(|deadline| deadline <= now) {
+            client.tick(now);
+        }
+        client.deadline().map(|deadline| deadline.max(now + Duration::from_millis(1)))
+    };
+    // It may have ended its session.
+    connection.settle();
+    deadline
 }
 
 /// Headers of every good polling answer.
@@ -347,4 +380,84 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{Client, Nobody};
+    use crate::config::EngineConfig;
+    use crate::engine::Engine;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::task::Waker;
+
+    fn open(engine: &Engine) -> Arc<Connection> {
+        let (request, ()) = http::Request::new(()).into_parts();
+        engine.open(&request, Transport::Polling, false).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_poll_that_has_its_answer_is_held_no_more() {
+        let connection = open(&Engine::new(EngineConfig::default(), Nobody));
+        let mut cx = Context::from_waker(Waker::noop());
+        connection.shared().session.begin_poll().unwrap();
+        let Poll::Ready(payload) = take_payload(&connection, &mut cx) else { panic!("something waits") };
+        assert!(payload.starts_with(b"0{"), "{payload:?}");
+        let volatile = Packet::engine(roomcast_protocol::EngineKind::Message, "x").unwrap().with_volatile(true);
+        assert_eq!(connection.send(&Arc::new(volatile)).wake(), crate::connection::Delivery::Dropped);
+        // An end that comes now waits for the next poll.
+        connection.close();
+        assert_eq!(connection.shared().session.closed(), None);
+        connection.shared().session.begin_poll().unwrap();
+        assert_eq!(take_payload(&connection, &mut cx), Poll::Ready(Bytes::from_static(b"6\x1e1")));
+        assert_eq!(connection.shared().session.closed(), Some(CloseReason::ForcedClose));
+    }
+
+    struct Patient {
+        due: Instant,
+        ticked: Arc<AtomicBool>,
+    }
+
+    impl Client for Patient {
+        fn text(&mut self, _: &str) {}
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, _: CloseReason) {}
+        fn deadline(&self) -> Option<Instant> {
+            Some(self.due)
+        }
+        fn tick(&mut self, _: Instant) {
+            self.ticked.store(true, Ordering::SeqCst);
+            self.due += Duration::from_secs(3_600);
+        }
+    }
+
+    /// Whoever has the client while its deadline passes may not know that there is one.
+    #[tokio::test(start_paused = true)]
+    async fn the_keeper_comes_back_to_a_client_that_was_busy() {
+        let ticked = Arc::new(AtomicBool::new(false));
+        let told = ticked.clone();
+        let engine = Engine::new(EngineConfig::default(), move |_: &Arc<Connection>| -> Box<dyn Client> {
+            Box::new(Patient { due: Instant::now() + Duration::from_secs(1), ticked: told.clone() })
+        });
+        let connection = open(&engine);
+        let keeper = tokio::spawn(keep(connection.clone()));
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Another thread has the client while the deadline passes.
+        let ((has, had), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
+        let busy = std::thread::spawn(move || {
+            let client = connection.client();
+            has.send(()).unwrap();
+            let _ = gone.recv();
+            drop(client);
+        });
+        had.recv().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!ticked.load(Ordering::SeqCst));
+        drop(go);
+        busy.join().unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(ticked.load(Ordering::SeqCst));
+        keeper.abort();
+    }
 }

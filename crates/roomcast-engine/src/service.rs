@@ -6,15 +6,15 @@ use crate::engine::Engine;
 use crate::error::{RequestError, upgrade_refusal};
 use crate::limits::FOREIGN_UPGRADE_TIMEOUT;
 use crate::polling::{self, EndConnection, empty};
-use crate::serve::ServerStream;
+use crate::server_stream::{HttpConnection, HttpStream};
 use crate::session::Transport;
 use crate::websocket;
 use crate::writer::Stream;
 use bytes::Bytes;
 use form_urlencoded::parse;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Either;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -27,6 +27,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
@@ -94,7 +95,7 @@ impl<B> Service<Request<B>> for NotFound {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let upgrade = is_upgrade(request.headers());
+        let upgrade = asks_for_upgrade(request.headers()) && names_websocket(request.headers());
         Box::pin(async move {
             if upgrade {
                 tokio::time::sleep(FOREIGN_UPGRADE_TIMEOUT).await;
@@ -118,6 +119,7 @@ struct Query<'a> {
     transport: Option<Cow<'a, str>>,
     sid: Option<Cow<'a, str>>,
     base64: bool,
+    jsonp: bool,
 }
 
 impl<'a> Query<'a> {
@@ -129,6 +131,7 @@ impl<'a> Query<'a> {
                 "transport" => query.transport = Some(value),
                 "sid" => query.sid = Some(value),
                 "b64" => query.base64 = !value.is_empty(),
+                "j" => query.jsonp = true,
                 _ => {}
             }
         }
@@ -153,11 +156,32 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Whether the request asks for an upgrade. Without the WebSocket transport an upgrade is nobody's, and so a plain request.
-fn is_upgrade(headers: &HeaderMap) -> bool {
-    let mut connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    headers.contains_key(header::UPGRADE)
-        && connection.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case("upgrade")))
+/// Whether the request asks for an upgrade to a WebSocket. An offer of something else beside a poll (`h2c`, by curl and Java) is
+/// ignored, as RFC 9110, 7.8 wants it; with `transport=websocket` it is refused in its own words.
+fn is_upgrade(request: &Parts, query: &Query<'_>) -> bool {
+    let headers = &request.headers;
+    asks_for_upgrade(headers) && (names_websocket(headers) || query.transport.as_deref() == Some("websocket"))
+}
+
+fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE) && has_token(headers, &header::CONNECTION, "upgrade")
+}
+
+fn names_websocket(headers: &HeaderMap) -> bool {
+    has_token(headers, &header::UPGRADE, "websocket")
+}
+
+/// Whether a header that is a list holds that token.
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|listed| listed.trim().eq_ignore_ascii_case(token)))
+}
+
+/// How a stream gets out of HTTP.
+enum Exit {
+    Upgrade(OnUpgrade),
+    /// By HTTP/1.0, for which hyper knows no upgrade.
+    TakeOver(HttpConnection),
 }
 
 async fn handle<B>(engine: &Engine, mut request: Request<B>) -> Response<Body>
@@ -165,39 +189,45 @@ where
     B: http_body::Body<Data = Bytes> + Send,
 {
     let config = engine.config();
-    let upgrade = config.offers(Transport::WebSocket) && is_upgrade(request.headers());
-    let on_upgrade = upgrade.then(|| hyper::upgrade::on(&mut request));
-    let (parts, body) = request.into_parts();
-    let mut response = match (&config.cors, on_upgrade) {
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (mut parts, body) = request.into_parts();
+    let text = parts.uri.clone();
+    let query = Query::new(text.query().unwrap_or_default());
+    // Without the WebSocket transport an upgrade is nobody's, and so a plain request.
+    let upgrade = config.offers(Transport::WebSocket) && is_upgrade(&parts, &query);
+    let exit = upgrade.then(|| match parts.extensions.remove::<HttpConnection>() {
+        Some(http) => Exit::TakeOver(http),
+        None => Exit::Upgrade(on_upgrade),
+    });
+    let mut response = match (&config.cors, exit) {
         (Some(cors), None) if parts.method == Method::OPTIONS => {
             let mut response = empty(StatusCode::NO_CONTENT);
             cors.apply_preflight(&parts.headers, response.headers_mut());
             response
         }
-        (_, None) => match plain(engine, &parts, body).await {
+        (_, None) => match plain(engine, &parts, &query, body).await {
             Ok(response) => response,
             Err(error) => error.answer(),
         },
-        (_, Some(on_upgrade)) => match websocket(engine, &parts, on_upgrade).await {
+        (_, Some(exit)) => match websocket(engine, &parts, &query, exit).await {
             Ok(response) => response,
             Err(error) => error.upgrade_answer(),
         },
     };
     if let Some(cors) = &config.cors {
-        cors.apply(&parts.headers, response.headers_mut());
+        cors.apply(&parts, &mut response);
     }
     response
 }
 
 /// A request that is no upgrade.
-async fn plain<B>(engine: &Engine, request: &Parts, body: B) -> Result<Response<Body>, RequestError>
+async fn plain<B>(engine: &Engine, request: &Parts, query: &Query<'_>, body: B) -> Result<Response<Body>, RequestError>
 where
     B: http_body::Body<Data = Bytes> + Send,
 {
-    let query = Query::new(request.uri.query().unwrap_or_default());
     let transport = query.transport(engine)?;
     let Some(sid) = query.sid() else {
-        return handshake(engine, request, &query, transport).await;
+        return handshake(engine, request, query, transport).await;
     };
     let connection = engine.find(sid).ok_or(RequestError::UnknownSid)?;
     if connection.transport() != transport {
@@ -237,6 +267,13 @@ async fn handshake(
     if !query.is_protocol_4() {
         return Err(RequestError::UnsupportedProtocol);
     }
+    if query.jsonp {
+        return Err(RequestError::Jsonp);
+    }
+    if let Some(cors) = &engine.config().cors {
+        // Of polls browsers keep away what is not allowed; the operator is told all the same.
+        let _ = cors.allows(request, Transport::Polling);
+    }
     let connection = engine.open(request, Transport::Polling, false)?;
     tokio::spawn(polling::keep(connection.clone()));
     // The first poll takes the `open` packet, and whatever the handler has sent.
@@ -271,8 +308,12 @@ enum Fate {
 }
 
 /// A request for an upgrade.
-async fn websocket(engine: &Engine, request: &Parts, on_upgrade: OnUpgrade) -> Result<Response<Body>, RequestError> {
-    let query = Query::new(request.uri.query().unwrap_or_default());
+async fn websocket(
+    engine: &Engine,
+    request: &Parts,
+    query: &Query<'_>,
+    exit: Exit,
+) -> Result<Response<Body>, RequestError> {
     let transport = query.transport(engine)?;
     let fate = if let Some(sid) = query.sid() {
         let connection = engine.find(sid).ok_or(RequestError::UnknownSid)?;
@@ -284,10 +325,14 @@ async fn websocket(engine: &Engine, request: &Parts, on_upgrade: OnUpgrade) -> R
         if request.method != Method::GET {
             return Err(RequestError::HandshakeMethod);
         }
-        if engine.config().cors.as_ref().is_some_and(|cors| !cors.allows_upgrade(&request.headers)) {
+        if engine.config().cors.as_ref().is_some_and(|cors| !cors.allows(request, Transport::WebSocket)) {
             return Err(RequestError::Forbidden("Forbidden".to_owned()));
         }
         allow(engine, request).await?;
+        if transport == Transport::WebSocket && !query.is_protocol_4() {
+            // Node accepts it, and then writes an HTTP answer into the WebSocket, which no client understands.
+            return Err(RequestError::UnsupportedProtocol);
+        }
         if engine.is_full() {
             return Err(RequestError::Busy);
         }
@@ -296,10 +341,6 @@ async fn websocket(engine: &Engine, request: &Parts, on_upgrade: OnUpgrade) -> R
     let fate = match fate {
         // A transport that knows no upgrade: accepted, and closed at once.
         _ if transport == Transport::Polling => Fate::Dismiss(close_frame(None, "")),
-        Fate::Open { .. } if !query.is_protocol_4() => {
-            RequestError::UnsupportedProtocol.upgrade_answer();
-            Fate::Dismiss(late_refusal(&RequestError::UnsupportedProtocol))
-        }
         fate => fate,
     };
     let mut response = match accept(request) {
@@ -308,22 +349,49 @@ async fn websocket(engine: &Engine, request: &Parts, on_upgrade: OnUpgrade) -> R
     };
     add_headers(engine, request, response.headers_mut(), matches!(fate, Fate::Open { .. }));
     let (engine, request) = (engine.clone(), request.clone());
-    tokio::spawn(async move {
-        match on_upgrade.await {
-            Ok(upgraded) => start(&engine, &request, upgraded, fate),
-            // The client has gone before the answer reached it; there is nothing to undo.
-            Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
+    match exit {
+        Exit::Upgrade(on_upgrade) if request.version >= Version::HTTP_11 => {
+            tokio::spawn(async move {
+                match on_upgrade.await {
+                    Ok(upgraded) => start(&engine, &request, upgraded, fate),
+                    // The client has gone before the answer reached it; there is nothing to undo.
+                    Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
+                }
+            });
         }
-    });
+        Exit::Upgrade(_) => {
+            let mut refusal = upgrade_refusal("A WebSocket needs HTTP/1.1");
+            *refusal.status_mut() = StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+            return Ok(refusal);
+        }
+        Exit::TakeOver(http) => {
+            let head = head_of(&response);
+            http.take_over(move |mut stream| {
+                drop(tokio::spawn(async move {
+                    // As in `start`, a client that has gone leaves nothing to undo.
+                    if stream.write_all(&head).await.is_ok() {
+                        attend(&engine, &request, stream, Bytes::new(), fate);
+                    }
+                }));
+            });
+            return Ok(end_without_answer());
+        }
+    }
     Ok(response)
 }
 
-/// Node completes the upgrade for another protocol revision, and then writes an HTTP answer into the upgraded stream.
-fn late_refusal(error: &RequestError) -> Vec<u8> {
-    let text = error.to_string();
-    let length = text.len();
-    format!("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {length}\r\n\r\n{text}")
-        .into_bytes()
+/// The head of an answer as it goes over the wire; of 1.1, whatever the request was, as Node writes it.
+fn head_of(response: &Response<Body>) -> Vec<u8> {
+    let status = response.status();
+    let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+    for (name, value) in response.headers() {
+        // The values are ours, or have passed through the application's hook as legal ones.
+        if let Ok(value) = value.to_str() {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
 }
 
 /// The answer to a WebSocket handshake, or its refusal with the texts of Node's `ws`.
@@ -368,8 +436,12 @@ fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
 
 /// The stream is a WebSocket now. The raw stream is taken out of hyper where that is possible, so that nothing of HTTP stays.
 fn start(engine: &Engine, request: &Parts, upgraded: Upgraded, fate: Fate) {
-    match upgraded.downcast::<TokioIo<ServerStream>>() {
-        Ok(parts) => attend(engine, request, parts.io.into_inner(), parts.read_buf, fate),
+    match upgraded.downcast::<TokioIo<HttpStream>>() {
+        Ok(parts) => {
+            if let Some(stream) = parts.io.into_inner().into_inner() {
+                attend(engine, request, stream, parts.read_buf, fate);
+            }
+        }
         Err(upgraded) => match tcp_stream(upgraded) {
             Ok((stream, received)) => {
                 // Small frames must not wait for the acknowledgement of earlier ones; `axum::serve` leaves that to us.

@@ -21,6 +21,9 @@ pub enum CloseReason {
     ParseError,
     /// The server's own [`Connection::close`](crate::Connection::close).
     ForcedClose,
+    /// The client broke a rule of what stands above the session, and something was still to leave: see
+    /// [`Connection::close_at_fault`](crate::Connection::close_at_fault).
+    ForcedServerClose,
     /// The server stops.
     ServerShutdown,
     /// The client did not read what was sent to it. Node has no bound here, so it has no such reason.
@@ -36,6 +39,7 @@ impl CloseReason {
             Self::TransportClose => "transport close",
             Self::ParseError => "parse error",
             Self::ForcedClose => "forced close",
+            Self::ForcedServerClose => "forced server close",
             Self::ServerShutdown => "server shutting down",
             Self::SlowConsumer => "slow consumer",
         }
@@ -91,6 +95,19 @@ pub(crate) struct Session {
     post_busy: bool,
     /// The POST was read, and its answer is held back until the client can take more. Until then no pong can come.
     post_held: bool,
+    standing: Standing,
+}
+
+/// Whether the session has begun its work. Until then it has to make room for others if need be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// The first message will establish it.
+    New,
+    /// That message has come.
+    Heard,
+    /// Its client will say when it is.
+    AwaitsWord,
+    Established,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,6 +117,8 @@ enum Phase {
     Closing {
         until: Instant,
         reason: CloseReason,
+        /// The client that stands above is told of the end already, and not only when the session is closed.
+        told: bool,
     },
     Closed(CloseReason),
 }
@@ -187,7 +206,23 @@ impl Session {
             poll_reply: None,
             post_busy: false,
             post_held: false,
+            standing: Standing::New,
         }
+    }
+
+    /// No message establishes the session; [`Session::establish`] does.
+    pub(crate) fn await_word(&mut self) {
+        self.standing = Standing::AwaitsWord;
+    }
+
+    /// The session has begun its work; `false`: it had before.
+    pub(crate) fn establish(&mut self) -> bool {
+        std::mem::replace(&mut self.standing, Standing::Established) != Standing::Established
+    }
+
+    /// Whether the message has come that establishes the session.
+    pub(crate) fn is_to_be_established(&self) -> bool {
+        self.standing == Standing::Heard
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -210,6 +245,14 @@ impl Session {
         }
     }
 
+    /// The reason that the client that stands above is to be told, once there is one.
+    pub(crate) fn over(&self) -> Option<CloseReason> {
+        match self.phase {
+            Phase::Closed(reason) | Phase::Closing { reason, told: true, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     // --- packets ---
 
     /// A packet of the client on its transport.
@@ -226,7 +269,12 @@ impl Session {
             _ => {}
         }
         match kind {
-            EngineKind::Message => Step::Deliver,
+            EngineKind::Message => {
+                if self.standing == Standing::New {
+                    self.standing = Standing::Heard;
+                }
+                Step::Deliver
+            }
             EngineKind::Ping => {
                 self.fail(CloseReason::TransportError);
                 Step::Closed
@@ -258,7 +306,7 @@ impl Session {
     pub(crate) fn tick(&mut self, now: Instant, timing: &Timing) -> Tick {
         match self.phase {
             Phase::Closed(_) => Tick::Closed,
-            Phase::Closing { until, reason } if until <= now => {
+            Phase::Closing { until, reason, .. } if until <= now => {
                 self.close(reason);
                 Tick::Closed
             }
@@ -334,7 +382,22 @@ impl Session {
         }
         let patient = self.transport == Transport::Polling && reason != CloseReason::ServerShutdown;
         let timeout = if patient { POLL_CLOSE_TIMEOUT } else { timeout };
-        self.phase = Phase::Closing { until: now + timeout, reason };
+        self.phase = Phase::Closing { until: now + timeout, reason, told: false };
+    }
+
+    /// The client broke a rule, so it has no more claim to the session: whoever stands above is told at once, and what is
+    /// queued has `timeout` to leave. If nothing is, the reason is "forced close", else `waiting`.
+    pub(crate) fn fault(&mut self, waiting: CloseReason, drained: bool, now: Instant, timeout: Duration) {
+        if !self.is_open() {
+            return;
+        }
+        if self.transport == Transport::Polling && self.poll_is_writable() && drained {
+            self.fail(CloseReason::ForcedClose);
+            return;
+        }
+        let at_once = self.transport == Transport::WebSocket && drained;
+        let reason = if at_once { CloseReason::ForcedClose } else { waiting };
+        self.phase = Phase::Closing { until: now + timeout, reason, told: true };
     }
 
     /// What was queued has left.

@@ -344,10 +344,18 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 reply = Arc::new(Packet::control(frame));
                 Probe::Reply
             }
+            // Either is the end of the upgrade at once, although this WebSocket may stay for its own end.
             Ok(Some(Message::Close(code))) => {
-                return Some((echo(code), Peer::Closed));
+                let end = (echo(code), Peer::Closed);
+                connection.shared().session.abort_upgrade();
+                probing.active = false;
+                return Some(end);
             }
-            Err(error) => return Some((close_frame(Some(error.close_code()), ""), Peer::Broken)),
+            Err(error) => {
+                connection.shared().session.abort_upgrade();
+                probing.active = false;
+                return Some((close_frame(Some(error.close_code()), ""), Peer::Broken));
+            }
         };
         match step {
             Probe::Reply if probing.outlet.get_mut().outbox.push(&reply, OUTBOX_LEAST).is_ok() => None,
@@ -369,6 +377,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                     }
                     shared.take_wakers()
                 };
+                connection.sessions().upgrade(connection);
                 *client_deadline = connection.client().as_ref().and_then(|client| client.deadline());
                 woken.wake();
                 metrics::counter!("roomcast_upgrades_total").increment(1);
@@ -447,6 +456,9 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             let deadline = slot.as_ref().and_then(|client| client.deadline());
             // A client that does not move its deadline must not make a busy loop.
             self.client_deadline = deadline.map(|deadline| deadline.max(now + MOMENT));
+            drop(slot);
+            // It may have ended its session.
+            self.connection.settle();
         }
         if self.paused {
             let mut shared = self.connection.shared();

@@ -198,13 +198,13 @@ fn keep_little_unsent(stream: &TcpStream) {
 fn keep_little_unsent(_: &TcpStream) {}
 
 #[cfg(unix)]
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     use rustix::{io::retry_on_intr, net};
     Ok(retry_on_intr(|| net::send(stream, bytes, net::SendFlags::NOSIGNAL))?)
 }
 
 #[cfg(not(unix))]
-fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     stream.try_write(bytes)
 }
 

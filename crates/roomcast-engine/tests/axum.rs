@@ -137,3 +137,15 @@ async fn what_has_no_answer_elsewhere_has_one_here() {
     assert_eq!(kinds, [(400, false), (400, true)]);
     until("the session is over", || server.log.closed(0) == Some(CloseReason::TransportError)).await;
 }
+
+/// HTTP/1.0 knows no upgrade, and only `serve` has another way out of it: it is refused in words, and never with 101.
+#[tokio::test]
+async fn an_upgrade_by_http_1_0_is_refused() {
+    let server = Mounted::start(below).await;
+    let mut wire = Wire::connect(server.address).await;
+    let target = "/engine.io/?EIO=4&transport=websocket";
+    wire.send(upgrade(target, &[]).replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    let text = String::from_utf8(wire.rest().await).unwrap();
+    assert!(text.starts_with("HTTP/1.0 505 ") && text.ends_with("\r\n\r\nA WebSocket needs HTTP/1.1"), "{text}");
+    assert_eq!(server.log.opened(), 0);
+}

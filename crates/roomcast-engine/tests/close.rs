@@ -91,6 +91,73 @@ async fn the_next_get_takes_the_end() {
     server.finish().await;
 }
 
+/// A client that broke a rule of what stands above: nobody waits for its poll to hear of its end, and its session does not
+/// stay for the 30 s of others. The reasons are Node's.
+#[tokio::test]
+async fn a_client_at_fault_is_over_at_once() {
+    let waiting = CloseReason::ForcedServerClose;
+    // By polling, without a GET: with something queued, and without.
+    for queued in [true, false] {
+        let server = Server::start().await;
+        let sid = server.handshake().await;
+        if queued {
+            server.say("last");
+        }
+        server.connection().close_at_fault(waiting);
+        assert_eq!(server.log.closed(0), Some(waiting));
+        server.post(&sid, "4late").await.assert_ok();
+        if queued {
+            server.poll(&sid).await.assert_payload("4last");
+        }
+        server.poll(&sid).await.assert_payload("6\u{1e}1");
+        server.assert_unknown(&sid).await;
+        assert_eq!(server.log.texts(0), [""; 0]);
+        server.finish().await;
+    }
+    // Nobody comes for the end: the close timeout is 200 ms here, that of a poll 30 s.
+    let server = Server::start().await;
+    server.handshake().await;
+    server.connection().close_at_fault(waiting);
+    let begun = tokio::time::Instant::now();
+    until("the session is forgotten", || server.engine.sessions() == 0).await;
+    assert!(begun.elapsed() < roomcast_engine::limits::POLL_CLOSE_TIMEOUT);
+    server.finish().await;
+    // With a GET held.
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let mut held = server.hold(&sid).await;
+    server.connection().close_at_fault(waiting);
+    assert_eq!(server.log.closed(0), Some(CloseReason::ForcedClose));
+    held.answer().await.assert_payload("1");
+    server.assert_unknown(&sid).await;
+    server.finish().await;
+    // By WebSocket, with something queued and without.
+    for queued in [true, false] {
+        let server = Server::start().await;
+        let mut wire = server.websocket().await;
+        if queued {
+            // It stays in the outbox until the test waits.
+            server.say("last");
+        }
+        let connection = server.connection();
+        let sent = connection.send(&Arc::new(Packet::engine(EngineKind::Message, "more").unwrap()));
+        if !queued {
+            sent.wake();
+            assert_eq!(wire.text().await, "4more");
+        } else {
+            drop(sent);
+        }
+        connection.close_at_fault(waiting);
+        assert_eq!(server.log.closed(0), Some(if queued { waiting } else { CloseReason::ForcedClose }));
+        if queued {
+            assert_eq!(wire.text().await, "4last");
+            assert_eq!(wire.text().await, "4more");
+        }
+        wire.assert_closed(None).await;
+        server.finish().await;
+    }
+}
+
 #[tokio::test]
 async fn a_post_after_the_close_is_taken_and_not_heard() {
     let server = Server::start().await;

@@ -321,7 +321,9 @@ async fn f20_pongs_that_are_not_taken_are_bounded() {
 async fn sessions_at_the_limit_and_one_past_it() {
     let server = Server::with(|config| config.max_sessions = 2).await;
     let sid = server.handshake().await;
-    let wire = server.websocket().await;
+    server.post(&sid, "4!").await.assert_ok();
+    let mut wire = server.websocket().await;
+    wire.assert_alive("x").await;
     let answer = server.get("EIO=4&transport=polling").await;
     assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
     assert_eq!(answer.error().0, 503);
@@ -334,7 +336,8 @@ async fn sessions_at_the_limit_and_one_past_it() {
     probing.assert_alive("x").await;
     drop(wire);
     until("a place is free", || server.engine.sessions() == 1).await;
-    let _wire = server.websocket().await;
+    let mut wire = server.websocket().await;
+    wire.assert_alive("x").await;
     assert_eq!(server.get("EIO=4&transport=polling").await.status, 503);
     server.finish().await;
 }
@@ -376,7 +379,11 @@ async fn connections_at_the_limit_and_one_past_it() {
 /// F12: a head that does not come to its end.
 #[tokio::test]
 async fn f12_half_a_request_is_cut_at_the_header_deadline() {
-    let server = Server::serving(|_| {}, |options| options.header_timeout = Duration::from_millis(150)).await;
+    let times = |options: &mut roomcast_engine::ServeOptions| {
+        options.header_timeout = Duration::from_millis(150);
+        options.idle_timeout = Duration::ZERO;
+    };
+    let server = Server::serving(|_| {}, times).await;
     let begun = tokio::time::Instant::now();
     let mut half = server.connect().await;
     half.send("GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n").await;
@@ -579,8 +586,7 @@ async fn t07_odd_queries_are_refused() {
         let text = "Unsupported protocol version";
         let plain = server.get(&format!("{protocol}transport=polling")).await;
         assert_eq!(plain.error(), (400, 5, text.to_owned()), "{protocol}");
-        let mut wire = server.upgrade(&format!("{protocol}transport=websocket")).await;
-        wire.answer().await.assert_refused(text);
+        server.refused(&format!("/engine.io/?{protocol}transport=websocket"), &[]).await.assert_refused(text);
     }
     for sid in [
         "__proto__",
@@ -685,4 +691,70 @@ async fn a_client_that_leaves_before_it_is_allowed_has_no_session() {
     }
     assert_eq!((server.log.opened(), server.engine.sessions()), (0, 0));
     server.finish().await;
+}
+
+/// "Never" is written as the largest duration there is; no handshake may end in a panic for it.
+#[tokio::test]
+async fn the_longest_times_are_cut_and_all_works() {
+    let server = Server::serving(
+        |config| {
+            config.ping_interval = Duration::MAX;
+            config.ping_timeout = Duration::MAX;
+            config.upgrade_timeout = Duration::MAX;
+            config.close_timeout = Duration::MAX;
+            config.body_timeout = Duration::MAX;
+        },
+        |options| {
+            options.header_timeout = Duration::MAX;
+            options.idle_timeout = Duration::MAX;
+            options.write_timeout = Duration::MAX;
+            options.stop_timeout = Duration::MAX;
+        },
+    )
+    .await;
+    let sid = server.handshake().await;
+    server.post(&sid, "4x").await.assert_ok();
+    server.poll(&sid).await.assert_payload("4x");
+    let session = server.connection();
+    let mut wire = server.probing(&sid).await;
+    wire.say("5").await;
+    wire.assert_alive("x").await;
+    // JavaScript's timers fire at once beyond 2^31 - 1 ms, and a client waits for both together.
+    let answer = server.get("EIO=4&transport=polling").await;
+    let together = answer.open()["pingInterval"].as_u64().unwrap() + answer.open()["pingTimeout"].as_u64().unwrap();
+    assert!(together < 1 << 31, "{answer:?}");
+    assert_eq!(answer.open()["pingInterval"].as_u64(), Some((1 << 30) - 1));
+    session.close();
+    drop(wire);
+    server.finish().await;
+
+    // At the longest nothing is cut.
+    let longest = roomcast_engine::limits::LONGEST;
+    let server = Server::with(|config| config.ping_timeout = longest).await;
+    assert_eq!(server.engine.config().ping_timeout, longest);
+    server.finish().await;
+    let server = Server::with(|config| config.ping_timeout = longest + Duration::from_nanos(1)).await;
+    assert_eq!(server.engine.config().ping_timeout, longest);
+    server.finish().await;
+}
+
+/// A ping that is due in the longest time, and the others that begin with a session's end or its ping.
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_of_the_longest_times_does_not_panic() {
+    let log = Arc::new(common::Log::default());
+    let mut config = EngineConfig::default();
+    config.ping_interval = Duration::from_millis(100);
+    config.ping_timeout = Duration::MAX;
+    config.close_timeout = Duration::MAX;
+    let engine = common::engine(config, &log);
+    let mut service = engine.clone().into_service();
+    let request =
+        http::Request::get("/engine.io/?EIO=4&transport=polling").body(http_body_util::Empty::<bytes::Bytes>::new());
+    let answer = tower_service::Service::call(&mut service, request.unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((engine.sessions(), log.closed(0)), (1, None));
+    engine.close();
+    tokio::time::sleep(roomcast_engine::limits::LONGEST + Duration::from_secs(1)).await;
+    assert_eq!(log.closed(0), Some(CloseReason::ServerShutdown));
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::wire::{head, request};
 use common::{Event, Server, message, polling, until};
-use roomcast_engine::{CloseReason, Cookie, Cors, EngineConfig, Transport};
+use roomcast_engine::{CloseReason, Cookie, EngineConfig, Transport};
 use roomcast_protocol::IdError;
 use roomcast_protocol::limits::MAX_PACKETS_PER_PAYLOAD;
 use std::sync::Arc;
@@ -275,6 +275,40 @@ async fn a_dropped_post_ends_the_session() {
     }
 }
 
+/// Node answers 400 and ends the connection.
+#[tokio::test]
+async fn a_chunked_body_that_is_broken_is_answered_400() {
+    for body in ["zz\r\n4x\r\n", "2\r\n4xxx\r\n0\r\n\r\n"] {
+        let server = Server::start().await;
+        let sid = server.handshake().await;
+        let mut held = server.hold(&sid).await;
+        let mut wire = server.connect().await;
+        wire.send(format!("{}Transfer-Encoding: chunked\r\n\r\n{body}", head("POST", &polling(&sid), &[]))).await;
+        let answer = wire.answer().await;
+        answer.assert_empty(400);
+        assert_eq!(answer.header("connection").as_deref(), Some("close"));
+        wire.assert_ended().await;
+        held.answer().await.assert_payload("1");
+        assert_eq!(server.closed(0).await, CloseReason::TransportError);
+        assert_eq!(server.log.texts(0), [""; 0]);
+        server.finish().await;
+    }
+}
+
+/// Somebody may keep the connection of a session for long after its end.
+#[tokio::test]
+async fn a_session_that_ends_frees_what_waits() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let packet = Arc::new(message("x"));
+    server.connection().send(&packet).wake();
+    assert_eq!(Arc::strong_count(&packet), 2);
+    server.post(&sid, "1").await.assert_ok();
+    assert_eq!(server.closed(0).await, CloseReason::TransportClose);
+    assert_eq!(Arc::strong_count(&packet), 1);
+    server.finish().await;
+}
+
 #[tokio::test]
 async fn octet_streams_are_refused() {
     let server = Server::start().await;
@@ -513,6 +547,31 @@ async fn every_refusal_has_its_code() {
     server.finish().await;
 }
 
+/// An answer in JSONP would be a script; a client of version 1 or 2 shows the text.
+#[tokio::test]
+async fn jsonp_is_refused_in_words() {
+    let server = Server::start().await;
+    for j in ["0", "1", "", "x"] {
+        let answer = server.get(&format!("EIO=4&transport=polling&j={j}")).await;
+        assert_eq!(answer.error(), (400, 3, "JSONP is not supported".to_owned()));
+    }
+    assert_eq!(server.log.opened(), 0);
+    server.finish().await;
+}
+
+/// curl and Java ask for HTTP/2 on the side; what is not wanted is ignored (RFC 9110, 7.8).
+#[tokio::test]
+async fn an_offer_of_another_protocol_is_ignored() {
+    let server = Server::start().await;
+    let offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQ")];
+    let answer = server.ask("GET", "/engine.io/?EIO=4&transport=polling", &offer, "").await;
+    let sid = answer.sid();
+    server.ask("POST", &polling(&sid), &offer, "4x").await.assert_ok();
+    server.ask("GET", &polling(&sid), &offer, "").await.assert_payload("4x");
+    server.ask("GET", "/elsewhere", &offer, "").await.assert_empty(404);
+    server.finish().await;
+}
+
 #[tokio::test]
 async fn ids_that_cannot_be_made_refuse_the_handshake() {
     let server = Server::with(|config| {
@@ -535,88 +594,6 @@ async fn an_id_that_is_taken_refuses_the_handshake() {
     assert_eq!(server.handshake().await, "AAAAAAAAAAAAAAAAAAAA");
     assert_eq!(server.get("EIO=4&transport=polling").await.error(), (400, 3, "Bad request".to_owned()));
     assert_eq!(server.engine.sessions(), 1);
-    server.finish().await;
-}
-
-// --- CORS ---
-
-const TARGET: &str = "/engine.io/?EIO=4&transport=polling";
-
-/// Allow-Origin, Vary and Allow-Credentials of a handshake from this origin.
-async fn cors(cors: Cors, origin: Option<&str>) -> [Option<String>; 3] {
-    let server = Server::with(|config| config.cors = Some(cors)).await;
-    let headers: Vec<_> = origin.iter().map(|origin| ("Origin", *origin)).collect();
-    let answer = server.ask("GET", TARGET, &headers, "").await;
-    assert_eq!(answer.status, 200);
-    server.finish().await;
-    ["access-control-allow-origin", "vary", "access-control-allow-credentials"].map(|name| answer.header(name))
-}
-
-#[tokio::test]
-async fn cors_headers_depend_on_the_rule() {
-    let some = |text: &str| Some(text.to_owned());
-    let (a, b, evil) = ("http://a.example", "http://b.example", "https://evil.example");
-    let list = || Cors::origins([a, b]).unwrap();
-    let one = || Cors::origins([a]).unwrap();
-    assert_eq!(cors(Cors::any(), Some(a)).await, [some("*"), None, None]);
-    assert_eq!(cors(Cors::origins(["*"]).unwrap(), None).await, [some("*"), None, None]);
-    // One origin is told to everybody.
-    assert_eq!(cors(one().credentials(true), Some(evil)).await, [some(a), some("Origin"), some("true")]);
-    assert_eq!(cors(one(), None).await, [some(a), some("Origin"), None]);
-    assert_eq!(cors(list(), Some(b)).await, [some(b), some("Origin"), None]);
-    assert_eq!(cors(list(), Some(evil)).await, [None, some("Origin"), None]);
-    assert_eq!(cors(list(), None).await, [None, some("Origin"), None]);
-    assert_eq!(cors(Cors::reflect().credentials(true), Some(b)).await, [some(b), some("Origin"), some("true")]);
-}
-
-#[tokio::test]
-async fn a_preflight_is_answered_204() {
-    let server = Server::with(|config| config.cors = Some(Cors::any())).await;
-    let asked = [("Origin", "http://a.example"), ("Access-Control-Request-Headers", "x-b")];
-    let answer = server.ask("OPTIONS", TARGET, &asked, "").await;
-    assert_eq!(answer.status, 204);
-    let header = |name| answer.header(name);
-    assert_eq!(header("access-control-allow-origin").as_deref(), Some("*"));
-    assert_eq!(header("access-control-allow-methods").as_deref(), Some("GET,HEAD,PUT,PATCH,POST,DELETE"));
-    assert_eq!(header("access-control-allow-headers").as_deref(), Some("x-b"));
-    assert_eq!(header("vary").as_deref(), Some("Access-Control-Request-Headers"));
-    server.finish().await;
-
-    let server = Server::with(|config| {
-        let cors = Cors::origins(["http://a.example", "http://b.example"]).unwrap();
-        config.cors = Some(cors.allowed_headers("x-a,x-c").unwrap().max_age(60));
-    })
-    .await;
-    let answer = server.ask("OPTIONS", TARGET, &[("Origin", "http://b.example"), asked[1]], "").await;
-    let header = |name| answer.header(name);
-    assert_eq!(header("access-control-allow-origin").as_deref(), Some("http://b.example"));
-    assert_eq!(header("access-control-allow-headers").as_deref(), Some("x-a,x-c"));
-    assert_eq!(header("access-control-max-age").as_deref(), Some("60"));
-    assert_eq!(header("vary").as_deref(), Some("Origin"));
-    assert_eq!(server.engine.sessions(), 0);
-    server.finish().await;
-}
-
-#[tokio::test]
-async fn refusals_and_polls_have_cors_headers_too() {
-    let server = Server::with(|config| config.cors = Some(Cors::any())).await;
-    let answer = server.get("EIO=4&transport=foo").await;
-    assert_eq!(answer.error().1, 0);
-    assert_eq!(answer.header("access-control-allow-origin").as_deref(), Some("*"));
-    let sid = server.handshake().await;
-    assert_eq!(server.post(&sid, "4x").await.header("access-control-allow-origin").as_deref(), Some("*"));
-    assert_eq!(server.poll(&sid).await.header("access-control-allow-origin").as_deref(), Some("*"));
-    server.finish().await;
-}
-
-/// T02: nothing is reflected unless it is configured.
-#[tokio::test]
-async fn t02_without_rules_there_is_no_cors_header() {
-    let server = Server::start().await;
-    for method in ["GET", "OPTIONS"] {
-        let answer = server.ask(method, TARGET, &[("Origin", "https://evil.example")], "").await;
-        assert!(answer.headers.iter().all(|(name, _)| !name.starts_with("access-control-")), "{answer:?}");
-    }
     server.finish().await;
 }
 

@@ -260,30 +260,64 @@ async fn posts_are_taken_during_the_probe() {
     server.finish().await;
 }
 
-/// A POST that is still being read when the session moves: what it brings counts, and what goes wrong with it does not.
+/// A POST that is still being read when the session moves: its connection ends, as in Node, and what it would have brought
+/// is not heard behind what the WebSocket has brought. What goes wrong with it is no concern of the session's.
 #[tokio::test]
-async fn a_post_that_the_upgrade_overtakes_does_no_harm() {
-    let server = Server::start().await;
-    let sid = server.handshake().await;
-    for broken in [false, true] {
+async fn a_post_that_the_upgrade_overtakes_ends_unheard() {
+    for dropped in [false, true] {
+        let server = Server::start().await;
+        let sid = server.handshake().await;
         let mut post = server.begin(format!("{}Content-Length: 4\r\n\r\n4!", head("POST", &polling(&sid), &[]))).await;
         let mut wire = probed(&server, &sid).await;
         wire.say("5").await;
-        wire.assert_alive("x").await;
-        if broken {
+        if dropped {
             drop(post);
         } else {
-            post.send("ab").await;
-            post.answer().await.assert_ok();
-            assert_eq!(server.log.texts(0), ["x", "!ab"]);
+            post.assert_ended().await;
         }
+        wire.assert_alive("x").await;
+        assert_eq!(server.log.texts(0), ["x"]);
         assert_switched(&server, &sid, &mut wire).await;
         drop(wire);
-        assert_eq!(server.closed(usize::from(broken)).await, CloseReason::TransportClose);
-        if !broken {
-            break;
-        }
+        assert_eq!(server.closed(0).await, CloseReason::TransportClose);
+        server.finish().await;
     }
+}
+
+/// A POST whose packets were heard, and whose answer is held back until the client takes more, is answered when the session
+/// moves: from then on the WebSocket asks the client.
+#[tokio::test]
+async fn a_post_that_is_held_back_is_answered_by_the_upgrade() {
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    server.log.pause();
+    let mut post = server.begin(request("POST", &polling(&sid), &[], "4!a")).await;
+    let mut wire = probed(&server, &sid).await;
+    wire.say("5").await;
+    post.answer().await.assert_ok();
+    assert_eq!(server.log.texts(0), ["!a"]);
+    server.log.resume();
+    assert_switched(&server, &sid, &mut wire).await;
+    server.finish().await;
+}
+
+/// A WebSocket that has broken off its upgrade does not keep another from beginning one, although it stays for its end.
+#[tokio::test]
+async fn a_probe_that_breaks_or_closes_is_over_at_once() {
+    let server = Server::with(|config| config.close_timeout = Duration::from_secs(60)).await;
+    let sid = server.handshake().await;
+    let mut broken = probed(&server, &sid).await;
+    broken.send(b"\xb1\x81\0\0\0\x002").await;
+    assert_eq!(broken.frame().await, Frame { first: CLOSE, payload: 1_002_u16.to_be_bytes().to_vec() });
+    let mut next = probed(&server, &sid).await;
+    // Its end does not end the upgrade that is under way now.
+    drop(broken);
+    next.send([frame(TEXT, b"2probe"), frame(CLOSE, b"")].concat()).await;
+    assert_eq!(next.text().await, "3probe");
+    assert_eq!(next.frame().await, Frame { first: CLOSE, payload: vec![] });
+    let mut wire = probed(&server, &sid).await;
+    wire.say("5").await;
+    assert_switched(&server, &sid, &mut wire).await;
     server.finish().await;
 }
 

@@ -173,27 +173,46 @@ async fn an_upgrade_to_polling_is_accepted_and_closed() {
     server.finish().await;
 }
 
+/// A client of version 1 or 2 shows the status; Node would accept it and write the refusal into the WebSocket.
 #[tokio::test]
-async fn another_protocol_is_told_so_after_the_upgrade() {
+async fn another_protocol_is_refused() {
     let server = Server::start().await;
     for query in ["EIO=3&transport=websocket", "transport=websocket"] {
-        let mut wire = server.upgrade(query).await;
-        let answer = wire.answer().await;
-        answer.assert_refused("Unsupported protocol version");
+        let mut wire = server.connect().await;
+        wire.send(upgrade(&format!("/engine.io/?{query}"), &[])).await;
+        wire.answer().await.assert_refused("Unsupported protocol version");
         wire.assert_ended().await;
     }
     assert_eq!(server.log.opened(), 0);
     server.finish().await;
 }
 
-/// HTTP/1.0 knows no upgrade.
+/// nginx speaks HTTP/1.0 to its backend unless told otherwise, and passes an upgrade on. As in Node the answer is of 1.1.
 #[tokio::test]
-async fn an_upgrade_by_http_1_0_opens_no_session() {
+async fn an_upgrade_by_http_1_0_is_one() {
     let server = Server::start().await;
     let mut wire = server.connect().await;
-    wire.send(upgrade(TARGET, &[]).replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
-    wire.rest().await;
-    assert_eq!((server.log.opened(), server.engine.sessions()), (0, 0));
+    let headers = [("Sec-WebSocket-Protocol", "a, b")];
+    wire.send(upgrade(TARGET, &headers).replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    let answer = wire.answer().await;
+    assert_eq!((answer.status, answer.header("upgrade").as_deref()), (101, Some("websocket")));
+    assert_eq!(answer.header("sec-websocket-accept").as_deref(), Some(ACCEPT));
+    assert_eq!(answer.header("sec-websocket-protocol").as_deref(), Some("a"));
+    assert!(wire.text().await.starts_with("0{\"sid\":\""));
+    wire.assert_alive("x").await;
+    // Refusals are answered as ever.
+    let mut refused = server.connect().await;
+    let other = upgrade(&TARGET.replace("EIO=4", "EIO=3"), &[]);
+    refused.send(other.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    assert!(String::from_utf8(refused.rest().await).unwrap().starts_with("HTTP/1.0 400 "));
+    // And a session by polling may be upgraded so.
+    let sid = server.handshake().await;
+    let mut probing = server.connect().await;
+    let target = format!("{TARGET}&sid={sid}");
+    probing.send(upgrade(&target, &[]).replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
+    assert_eq!(probing.answer().await.status, 101);
+    probing.say("5").await;
+    probing.assert_alive("y").await;
     server.finish().await;
 }
 

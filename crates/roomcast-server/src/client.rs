@@ -38,7 +38,7 @@ impl Client {
             Err(error) => {
                 metrics::counter!("roomcast_packets_malformed_total").increment(1);
                 tracing::debug!(%error, "a client sent what is no packet; its connection is closed");
-                link.connection.close();
+                link.connection.close_at_fault(CloseReason::ForcedClose);
             }
         }
     }
@@ -96,6 +96,11 @@ impl EngineClient for Client {
         }
     }
 
+    fn is_established_by_a_message(&self) -> bool {
+        // By its first namespace: see `welcome`.
+        false
+    }
+
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.link.poll_ready(cx)
     }
@@ -110,7 +115,7 @@ impl EngineClient for Client {
         }
         let missing = if self.has_joined() { "the attachments of a packet" } else { "a namespace to join" };
         tracing::debug!(missing, "what a client had to send did not come in time; its connection is closed");
-        self.link.connection.close();
+        self.link.connection.close_at_fault(CloseReason::ForcedServerClose);
         self.due = None;
     }
 }
@@ -140,7 +145,7 @@ fn handle(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, socket: Option<S
     if !in_turn {
         metrics::counter!("roomcast_packets_unexpected_total").increment(1);
         tracing::debug!("a client sent a packet out of turn; its connection is closed");
-        link.connection.close();
+        link.connection.close_at_fault(CloseReason::ForcedServerClose);
     }
 }
 

@@ -4,7 +4,7 @@ use crate::io::SocketIo;
 use crate::limits;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
-use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport};
+use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, cut_time};
 use roomcast_protocol::DecoderLimits;
 use std::fmt;
 use std::future::Future;
@@ -51,7 +51,10 @@ impl Default for Builder {
 
 impl Builder {
     /// Makes the server.
-    pub fn build(self) -> SocketIo {
+    pub fn build(mut self) -> SocketIo {
+        self.config.connect_timeout = cut_time("connect_timeout", self.config.connect_timeout);
+        // One truth, wherever it was set: by `max_payload` or by `engine`.
+        self.config.decoder.max_bytes = self.engine.max_payload;
         SocketIo::new(self.engine, self.serve, self.config, self.adapter, self.cluster)
     }
 
@@ -132,7 +135,6 @@ impl Builder {
     /// Most bytes of a message over WebSocket, of a POST body, and of a packet's attachments together; 1,000,000.
     pub fn max_payload(mut self, bytes: usize) -> Self {
         self.engine.max_payload = bytes;
-        self.config.decoder.max_bytes = bytes;
         self
     }
 
@@ -159,7 +161,8 @@ impl Builder {
         self
     }
 
-    /// Most TCP connections that [`SocketIo::listen`] serves at once; 100,000. And as many sessions.
+    /// Most TCP connections that [`SocketIo::listen`] serves at once; 100,000. And as many sessions, of which 25,000 by polling and
+    /// 25,000 that have joined nothing: options of [`Builder::engine`].
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.serve.max_connections = connections;
         self.engine.max_sessions = connections;
@@ -197,6 +200,12 @@ impl Builder {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.engine.allow_request = Some(Arc::new(move |request| Box::pin(allow(request))));
+        self
+    }
+
+    /// Changes the options of [`SocketIo::listen`] and [`SocketIo::serve`] that have no method here: their deadlines.
+    pub fn serving(mut self, change: impl FnOnce(&mut ServeOptions)) -> Self {
+        change(&mut self.serve);
         self
     }
 

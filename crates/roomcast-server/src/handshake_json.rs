@@ -4,28 +4,54 @@ use roomcast_engine::Handshake;
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `{headers, time, address, xdomain, secure, issued, url, query, auth}`, in Node's order.
-pub(crate) fn handshake_json(handshake: &Handshake, auth: Option<&str>) -> String {
+/// Headers that Node takes once: of a second one it takes no note (`http.IncomingMessage`, `message.headers`).
+const ONCE: [&str; 18] = [
+    "age",
+    "authorization",
+    "content-length",
+    "content-type",
+    "etag",
+    "expires",
+    "from",
+    "host",
+    "if-modified-since",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "proxy-authorization",
+    "referer",
+    "retry-after",
+    "server",
+    "user-agent",
+];
+
+/// `{headers, time, address, xdomain, secure, issued, url, query, auth}`, in Node's order. `since`: the milliseconds from the
+/// session's first request to the socket's CONNECT, whose time `time` and `issued` are.
+pub(crate) fn handshake_json(handshake: &Handshake, since: u32, auth: Option<&str>) -> String {
     let mut headers = Map::new();
     for (name, value) in handshake.headers() {
-        match headers.get_mut(name) {
-            // As Node joins headers that come several times.
-            Some(Value::String(joined)) => {
+        match (headers.get_mut(name), name) {
+            (None, "set-cookie") => drop(headers.insert(name.to_owned(), json!([value]))),
+            (None, _) => drop(headers.insert(name.to_owned(), json!(value))),
+            (Some(Value::Array(list)), _) => list.push(json!(value)),
+            (Some(Value::String(joined)), _) if !ONCE.contains(&name) => {
                 joined.push_str(if name == "cookie" { "; " } else { ", " });
                 joined.push_str(value);
             }
-            _ => drop(headers.insert(name.to_owned(), json!(value))),
+            (Some(_), _) => {}
         }
     }
     let query: Map<String, Value> = handshake.query().map(|(name, value)| (name.into_owned(), json!(value))).collect();
-    let issued = milliseconds(handshake.time());
+    let issued = milliseconds(handshake.time()).saturating_add(u64::from(since));
     let address = handshake.address().map(|address| address.ip().to_string()).unwrap_or_default();
     format!(
-        r#"{{"headers":{},"time":{},"address":{},"xdomain":{},"secure":false,"issued":{issued},"url":{},"query":{},"auth":{}}}"#,
+        r#"{{"headers":{},"time":{},"address":{},"xdomain":{},"secure":{},"issued":{issued},"url":{},"query":{},"auth":{}}}"#,
         Value::Object(headers),
         json!(date(issued)),
         json!(address),
         handshake.is_cross_domain(),
+        handshake.is_secure(),
         json!(handshake.url()),
         Value::Object(query),
         auth.unwrap_or("{}"),
@@ -64,6 +90,48 @@ fn date(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn handshake(headers: &[(&str, &str)], secure: bool) -> Handshake {
+        let mut request = http::Request::new(()).into_parts().0;
+        for (name, value) in headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            request.headers.append(name, http::HeaderValue::from_str(value).unwrap());
+        }
+        if secure {
+            request.extensions.insert(roomcast_engine::Secure);
+        }
+        Handshake::new(&request)
+    }
+
+    fn told(handshake: &Handshake, since: u32) -> Value {
+        serde_json::from_str(&handshake_json(handshake, since, None)).unwrap()
+    }
+
+    /// Seen with Node 20.20: `socket.handshake.headers` of a request with each header twice.
+    #[test]
+    fn repeated_headers_are_as_in_node() {
+        let names = ONCE.iter().chain(&["x-a", "accept", "origin", "cookie", "set-cookie"]);
+        let headers: Vec<_> = names.clone().flat_map(|name| [(*name, "a=1"), (*name, "b=2")]).collect();
+        let told = told(&handshake(&headers, false), 0);
+        for name in names {
+            let expected = match *name {
+                "cookie" => json!("a=1; b=2"),
+                "set-cookie" => json!(["a=1", "b=2"]),
+                "x-a" | "accept" | "origin" => json!("a=1, b=2"),
+                _ => json!("a=1"),
+            };
+            assert_eq!(told["headers"][name], expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn time_is_that_of_the_connect_and_tls_is_told() {
+        let first = handshake(&[], false);
+        let issued = |since| told(&first, since)["issued"].as_u64().unwrap();
+        assert_eq!(issued(3_600_000) - issued(0), 3_600_000);
+        assert_eq!(told(&first, 0)["secure"], json!(false));
+        assert_eq!(told(&handshake(&[], true), 0)["secure"], json!(true));
+    }
 
     #[test]
     fn dates_are_spelled_as_javascript_does() {

@@ -310,6 +310,7 @@ impl Link {
     /// A namespace was joined.
     pub(crate) fn joined(&self) {
         self.state.lock().joined = true;
+        self.connection.establish();
     }
 
     pub(crate) fn has_joined(&self) -> bool {

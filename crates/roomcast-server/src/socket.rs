@@ -28,6 +28,8 @@ pub struct Socket(pub(crate) Arc<SocketInner>);
 
 pub(crate) struct SocketInner {
     id: SocketId,
+    /// Milliseconds from the session's first request to the CONNECT; they fit beside the id.
+    since: u32,
     namespace: Namespace,
     /// That of `link`: a broadcast comes by for each recipient, and a step through memory costs more there than 8 bytes here.
     connection: Arc<Connection>,
@@ -102,7 +104,9 @@ impl Socket {
     pub(crate) fn new(id: SocketId, namespace: Namespace, link: Arc<Link>, auth: Option<&str>) -> Self {
         let auth = auth.map(Box::from);
         let connection = link.connection.clone();
-        Self(Arc::new(SocketInner { id, namespace, connection, link, auth, state: Mutex::default() }))
+        let since = connection.handshake().time().elapsed().unwrap_or_default().as_millis();
+        let since = u32::try_from(since).unwrap_or(u32::MAX);
+        Self(Arc::new(SocketInner { id, since, namespace, connection, link, auth, state: Mutex::default() }))
     }
 
     // --- who ---
@@ -499,7 +503,7 @@ impl Recipient for SocketInner {
 
     fn details(&self) -> Details {
         Details {
-            handshake: handshake_json(self.connection.handshake(), self.auth.as_deref()),
+            handshake: handshake_json(self.connection.handshake(), self.since, self.auth.as_deref()),
             data: self.state.lock().data.as_deref().unwrap_or("{}").to_owned(),
         }
     }

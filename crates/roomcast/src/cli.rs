@@ -1,7 +1,10 @@
 //! Flags and environment. A flag wins over its variable.
 
-use clap::{Parser, ValueEnum};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use roomcast_redis::RedisConfig;
+use roomcast_server::engine::limits;
+use std::ffi::OsStr;
+use std::time::Duration;
 
 /// A Socket.IO server with rooms: clients join, leave and publish; GET / is a chat page.
 ///
@@ -17,8 +20,9 @@ pub(crate) struct Cli {
     #[arg(long, env = "PORT", default_value_t = 3000)]
     pub(crate) port: u16,
 
-    /// Web origins that may use the server, separated by commas (such as `https://app.example.com`), or * for all.
-    /// Without it pages of any origin can open WebSockets, and those of the server's own can poll
+    /// Web origins that may use the server, separated by commas (such as `https://app.example.com`, or
+    /// `https://*.example.com` for all below it), or * for all. Without it pages of any origin can open WebSockets, and those
+    /// of the server's own can poll
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
 
@@ -36,8 +40,12 @@ pub(crate) struct Cli {
     pub(crate) adapter: Option<Adapter>,
 
     /// Most connections at once; the next one is answered 503
-    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = roomcast_server::engine::limits::CONNECTIONS)]
+    #[arg(long, env = "MAX_CONNECTIONS", default_value_t = limits::CONNECTIONS)]
     pub(crate) max_connections: usize,
+
+    /// Seconds that an idle HTTP connection is kept for its next request: longer than a proxy in front keeps its own
+    #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value_t = limits::IDLE_TIMEOUT.as_secs())]
+    pub(crate) keep_alive_timeout: u64,
 
     /// How log lines are written. What is written is chosen by RUST_LOG (such as "info" or "roomcast_engine=debug")
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -54,6 +62,23 @@ pub(crate) enum Adapter {
 }
 
 impl Cli {
+    /// Reads flags and environment; ends the program with advice if they are wrong, or asked for.
+    pub(crate) fn read() -> Self {
+        let is_empty =
+            |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+        let mut matches = command(is_empty).get_matches();
+        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The web origins that may use the server; none is every one.
+    pub(crate) fn origins(&self) -> Vec<&str> {
+        self.app_url.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty()).collect()
+    }
+
+    pub(crate) fn keep_alive_timeout(&self) -> Duration {
+        Duration::from_secs(self.keep_alive_timeout)
+    }
+
     /// The Redis to use; `None` is the adapter in memory.
     pub(crate) fn redis(&self) -> Result<Option<RedisConfig>, String> {
         let production = self.node_env.as_deref() == Some("production");
@@ -68,6 +93,15 @@ impl Cli {
             (Adapter::Redis, None) => Err("--adapter redis needs REDIS_URL or --redis-url".to_owned()),
         }
     }
+}
+
+/// The command line. A variable that is empty counts as one that is not set: so compose files write one that has no value.
+fn command(is_empty: impl Fn(&OsStr) -> bool) -> Command {
+    Cli::command().mut_args(|argument| match argument.get_env() {
+        // A name that no variable has.
+        Some(name) if is_empty(name) => argument.env("").hide_env(true),
+        _ => argument,
+    })
 }
 
 /// How log lines are written.
@@ -85,10 +119,15 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound_and_origins_are_split() {
-        use clap::CommandFactory as _;
-        Cli::command().debug_assert();
+        command(|_| false).debug_assert();
+        command(|_| true).debug_assert();
         let cli = Cli::parse_from(["roomcast", "--app-url", "https://a.example,https://b.example", "--port", "0"]);
-        assert_eq!(cli.app_url, ["https://a.example", "https://b.example"]);
+        assert_eq!(cli.origins(), ["https://a.example", "https://b.example"]);
+        assert_eq!(
+            Cli::parse_from(["roomcast", "--app-url", " https://a.example/ , ,"]).origins(),
+            ["https://a.example/"]
+        );
+        assert!(Cli::parse_from(["roomcast", "--app-url", ""]).origins().is_empty());
         assert_eq!(cli.port, 0);
     }
 

@@ -7,7 +7,6 @@ mod log;
 mod page;
 mod shutdown;
 
-use clap::Parser as _;
 use cli::Cli;
 use roomcast_server::{Cors, SocketIo};
 use std::error::Error;
@@ -20,7 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     log::start(cli.log_format);
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,8 +31,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
-    let mut builder = SocketIo::builder().max_connections(cli.max_connections);
-    let origins: Vec<&str> = cli.app_url.iter().map(|origin| origin.trim().trim_end_matches('/')).collect();
+    let mut builder = SocketIo::builder()
+        .max_connections(cli.max_connections)
+        .serving(|options| options.idle_timeout = cli.keep_alive_timeout());
+    let origins = cli.origins();
     if !origins.is_empty() {
         let cors = Cors::origins(&origins).map_err(|error| format!("APP_URL: {error}"))?;
         builder = builder.cors(cors.credentials(!origins.contains(&"*")));

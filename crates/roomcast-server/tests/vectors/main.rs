@@ -68,6 +68,13 @@ const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
             "content-type: text/plain; charset=UTF-8", "vary: Origin"], "body": "0{\"sid\":\"eio1----------------\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}"}"#,
         "a list of one origin is that origin; a browser refuses either answer",
     ),
+    (
+        "EIO=3 (raw): 101, then an HTTP error text on the upgraded socket",
+        "result",
+        r#"{"status_line": "HTTP/1.1 400 Bad Request", "headers": ["content-type: text/html"],
+            "body": "Unsupported protocol version", "connection_ended_by_server": true}"#,
+        "a client shows the status of a refusal, and understands nothing of what is written into a WebSocket",
+    ),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "server_sends", "[]", BLANK),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "closed", "1005", BLANK),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "log", "[]", BLANK),
