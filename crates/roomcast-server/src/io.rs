@@ -231,7 +231,8 @@ impl SocketIo {
     }
 
     /// Serves on a listener until `shutdown` resolves or [`SocketIo::close`] is called; then accepts nobody more, closes the
-    /// server and waits for its connections (5 s at most, which the close of the server overlaps: 8 s at most).
+    /// server and waits for its connections, 5 s at most. With the close of the server, which goes on beside it, it takes 8.5 s
+    /// at most.
     ///
     /// # Errors
     /// None today; failed accepts are logged and tried again.
@@ -291,7 +292,7 @@ impl SocketIo {
     ///    their "disconnecting" and "disconnect" handlers begin; what these emit still reaches the cluster;
     /// 2. connections are closed, and new ones refused;
     /// 3. handlers of sockets' ends that wait for something finish, within 3 s;
-    /// 4. adapters leave their namespaces, within 3 s;
+    /// 4. adapters leave their namespaces, within 3.5 s;
     /// 5. the cluster is left, within 2 s, if it was given by [`Builder::cluster`].
     ///
     /// Called again, it waits for the same.
