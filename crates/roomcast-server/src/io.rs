@@ -466,7 +466,7 @@ impl IoInner {
     fn close_names(&self) -> Vec<Namespace> {
         let mut names = self.names.lock();
         names.is_closed = true;
-        names.all().cloned().collect()
+        names.in_order()
     }
 
     /// Serving begins. Namespaces that were made before there was a runtime begin to take other servers' events.

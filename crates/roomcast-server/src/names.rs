@@ -103,6 +103,8 @@ impl fmt::Debug for NamespaceRequest {
 #[derive(Default)]
 pub(crate) struct Names {
     by_name: HashMap<Arc<str>, Entry, RandomState>,
+    /// Namespaces that were ever made.
+    made: u64,
     pub(crate) patterns: Vec<Pattern>,
     /// Namespaces that a pattern made, and that have a socket or are about to.
     busy: usize,
@@ -116,6 +118,8 @@ pub(crate) struct Names {
 
 struct Entry {
     namespace: Namespace,
+    /// The how manyth it is.
+    number: u64,
     /// Sockets that are in it or on their way in.
     sockets: usize,
     origin: Origin,
@@ -157,6 +161,13 @@ impl Names {
         self.by_name.values().map(|entry| &entry.namespace)
     }
 
+    /// All of them, the first made first: the order in which Node's server ends them.
+    pub(crate) fn in_order(&self) -> Vec<Namespace> {
+        let mut entries: Vec<&Entry> = self.by_name.values().collect();
+        entries.sort_unstable_by_key(|entry| entry.number);
+        entries.into_iter().map(|entry| entry.namespace.clone()).collect()
+    }
+
     /// The namespace of that name, if there is one; from now on it stays.
     pub(crate) fn keep(&mut self, name: &str) -> Option<Namespace> {
         let entry = self.by_name.get_mut(name)?;
@@ -168,14 +179,17 @@ impl Names {
 
     /// A namespace that stays.
     pub(crate) fn insert(&mut self, name: Arc<str>, namespace: Namespace) {
-        let entry = Entry { namespace, sockets: 0, origin: Origin::Name, idle_since: None, stays: true };
+        self.made += 1;
+        let number = self.made;
+        let entry = Entry { namespace, number, sockets: 0, origin: Origin::Name, idle_since: None, stays: true };
         self.by_name.insert(name, entry);
     }
 
     /// A namespace that a pattern made for its first socket.
     pub(crate) fn insert_busy(&mut self, name: Arc<str>, namespace: Namespace, origin: Origin) {
         self.busy += 1;
-        let entry = Entry { namespace, sockets: 1, origin, idle_since: None, stays: false };
+        self.made += 1;
+        let entry = Entry { namespace, number: self.made, sockets: 1, origin, idle_since: None, stays: false };
         self.by_name.insert(name, entry);
     }
 
