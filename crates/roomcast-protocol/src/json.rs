@@ -108,6 +108,11 @@ impl<'a> Scanner<'a> {
 
     /// Passes over one value, white space before it included.
     pub(crate) fn value(&mut self, mut placeholders: Option<&mut Placeholders>) -> Result<JsonKind, JsonError> {
+        // Most arguments are scalars, and need no stack.
+        self.skip_white_space();
+        if !matches!(self.peek(), Some(b'[' | b'{')) {
+            return self.opening();
+        }
         // One bit a level: 1 is an object, 0 an array.
         let mut stack = [0u64; MAX_DEPTH_OPTION / 64];
         let mut depth = 0;
