@@ -144,7 +144,8 @@ impl Builder {
         self
     }
 
-    /// Deepest nesting of JSON from a client; 128, at most 1,024.
+    /// Deepest nesting of JSON from a client; 128, at most 1,024. More than 128 is for arguments that a handler takes as
+    /// [`Args`](crate::Args): typed ones nest at most 127 levels, whatever this says.
     pub fn max_depth(mut self, depth: usize) -> Self {
         self.config.decoder.max_depth = depth;
         self

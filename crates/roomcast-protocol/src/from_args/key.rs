@@ -12,8 +12,8 @@ pub(super) struct Key<'de>(&'de str);
 impl<'de> Key<'de> {
     /// # Errors
     /// If it is no string, or one of those that serde_json's types take for a word of serde_json's own. What follows such a
-    /// name would be parsed again by [`serde_json::Value`], each time with a new count of levels: 500 kB of such text end
-    /// the stack of a thread.
+    /// name would be parsed again by [`serde_json::Value`], each time with a new count of levels
+    /// ([`json::from_str`](crate::json::from_str)).
     pub(super) fn new(raw: &'de str) -> Result<Self, JsonError> {
         if !raw.starts_with('"') {
             return Err(de::Error::custom("a member's name is no text"));
