@@ -250,7 +250,18 @@ impl Connection {
 
     /// Writes what waits, on this thread. What goes wrong is the task's business, which is woken for it.
     pub(crate) fn write_now(&self) {
-        if drain(self, By::Other, &self.sessions.bounds).is_pending() && self.sessions.budget.is_over() {
+        if drain(self, By::Other, &self.sessions.bounds).is_ready() {
+            return;
+        }
+        // A session that polls has no stream: the held GET takes what waits.
+        let poll = {
+            let mut shared = self.shared.lock();
+            if shared.session.transport() == Transport::Polling { shared.outlet.task.take() } else { None }
+        };
+        if let Some(poll) = poll {
+            poll.wake();
+        }
+        if self.sessions.budget.is_over() {
             self.sessions.relieve();
         }
     }

@@ -75,12 +75,14 @@ impl<W> Outlet<W> {
         })
     }
 
-    /// Puts a packet into the outbox of a session that polls; `held`: a GET waits for it.
+    /// Puts a packet into the outbox of a session that polls; `held`: a GET waits for it. Its task is woken at the end of the
+    /// turn, too: woken by a thread that then blocks, it would lie in the one place of that worker from which no other
+    /// worker can take it.
     pub(crate) fn offer_to_poll(&mut self, packet: &Arc<Packet>, held: bool, bounds: &Bounds) -> Result<Offered, Full> {
         let before = self.outbox.cost();
         self.outbox.push(packet, bounds.hard)?;
         if held {
-            return Ok(self.task.take().map_or(Offered::Nothing, Offered::Wake));
+            return Ok(Offered::Write);
         }
         packet.charge(&bounds.meter, crate::outbox::cost(packet));
         Ok(if self.passed_soft(before, bounds) { Offered::Watch } else { Offered::Nothing })
