@@ -5,7 +5,7 @@ mod common;
 
 use common::wire::{CLOSE, Frame, Wire, head, upgrade};
 use common::{Server, polling, say, until};
-use roomcast_engine::{CloseReason, Delivery, OutboxLimits};
+use roomcast_engine::{CloseReason, Delivery, OutboxLimits, Turn};
 use roomcast_protocol::{EngineKind, Packet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,19 +135,18 @@ async fn a_client_at_fault_is_over_at_once() {
     for queued in [true, false] {
         let server = Server::start().await;
         let mut wire = server.websocket().await;
-        if queued {
-            // It stays in the outbox until the test waits.
-            server.say("last");
-        }
         let connection = server.connection();
-        let sent = connection.send(&Arc::new(Packet::engine(EngineKind::Message, "more").unwrap()));
-        if !queued {
-            sent.wake();
-            assert_eq!(wire.text().await, "4more");
+        if queued {
+            // It stays in the outbox until the end of the turn.
+            let _turn = Turn::begin();
+            server.say("last");
+            server.say("more");
+            connection.close_at_fault(waiting);
         } else {
-            drop(sent);
+            server.say("more");
+            assert_eq!(wire.text().await, "4more");
+            connection.close_at_fault(waiting);
         }
-        connection.close_at_fault(waiting);
         assert_eq!(server.log.closed(0), Some(if queued { waiting } else { CloseReason::ForcedClose }));
         if queued {
             assert_eq!(wire.text().await, "4last");

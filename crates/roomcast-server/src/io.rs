@@ -462,11 +462,15 @@ impl IoInner {
         }
     }
 
-    /// No namespace comes to be for a client any more; those that there are.
+    /// No namespace comes to be for a client any more; those that there are, by name.
     fn close_names(&self) -> Vec<Namespace> {
         let mut names = self.names.lock();
         names.is_closed = true;
-        names.in_order()
+        let mut all: Vec<Namespace> = names.all().cloned().collect();
+        drop(names);
+        // The same order at each end, the main namespace first.
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
     }
 
     /// Serving begins. Namespaces that were made before there was a runtime begin to take other servers' events.

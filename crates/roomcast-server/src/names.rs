@@ -4,7 +4,6 @@ use crate::namespace::{Handlers, Namespace};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use roomcast_engine::{Connection, Handshake};
-use roomcast_protocol::json;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::future::Future;
@@ -84,7 +83,7 @@ impl NamespaceRequest {
     /// # Errors
     /// The payload does not fit the type.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        json::from_str(self.auth_json().unwrap_or("{}"))
+        serde_json::from_str(self.auth_json().unwrap_or("{}"))
     }
 
     /// The first request of its connection.
@@ -104,8 +103,6 @@ impl fmt::Debug for NamespaceRequest {
 #[derive(Default)]
 pub(crate) struct Names {
     by_name: HashMap<Arc<str>, Entry, RandomState>,
-    /// Namespaces that were ever made.
-    made: u64,
     pub(crate) patterns: Vec<Pattern>,
     /// Namespaces that a pattern made, and that have a socket or are about to.
     busy: usize,
@@ -119,8 +116,6 @@ pub(crate) struct Names {
 
 struct Entry {
     namespace: Namespace,
-    /// The how manyth it is.
-    number: u64,
     /// Sockets that are in it or on their way in.
     sockets: usize,
     origin: Origin,
@@ -162,13 +157,6 @@ impl Names {
         self.by_name.values().map(|entry| &entry.namespace)
     }
 
-    /// All of them, the first made first: the order in which Node's server ends them.
-    pub(crate) fn in_order(&self) -> Vec<Namespace> {
-        let mut entries: Vec<&Entry> = self.by_name.values().collect();
-        entries.sort_unstable_by_key(|entry| entry.number);
-        entries.into_iter().map(|entry| entry.namespace.clone()).collect()
-    }
-
     /// The namespace of that name, if there is one; from now on it stays.
     pub(crate) fn keep(&mut self, name: &str) -> Option<Namespace> {
         let entry = self.by_name.get_mut(name)?;
@@ -180,17 +168,14 @@ impl Names {
 
     /// A namespace that stays.
     pub(crate) fn insert(&mut self, name: Arc<str>, namespace: Namespace) {
-        self.made += 1;
-        let number = self.made;
-        let entry = Entry { namespace, number, sockets: 0, origin: Origin::Name, idle_since: None, stays: true };
+        let entry = Entry { namespace, sockets: 0, origin: Origin::Name, idle_since: None, stays: true };
         self.by_name.insert(name, entry);
     }
 
     /// A namespace that a pattern made for its first socket.
     pub(crate) fn insert_busy(&mut self, name: Arc<str>, namespace: Namespace, origin: Origin) {
         self.busy += 1;
-        self.made += 1;
-        let entry = Entry { namespace, number: self.made, sockets: 1, origin, idle_since: None, stays: false };
+        let entry = Entry { namespace, sockets: 1, origin, idle_since: None, stays: false };
         self.by_name.insert(name, entry);
     }
 
