@@ -174,9 +174,7 @@ async fn a_post_after_the_close_is_taken_and_not_heard() {
 #[tokio::test]
 async fn a_websocket_that_does_not_read_has_the_close_timeout() {
     let server = Server::with(|config| config.outbox = OutboxLimits::soft(64 * 1024 * 1024)).await;
-    let mut wire = server.narrow().await;
-    wire.send(upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
-    assert_eq!(wire.answer().await.status, 101);
+    let _wire = server.narrow_websocket().await;
     // More than the kernel takes for it.
     let connection = server.connection();
     for _ in 0..32 {

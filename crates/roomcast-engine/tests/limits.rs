@@ -17,10 +17,7 @@ const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
 /// A WebSocket whose kernel holds little, and that does not read after its `open` packet.
 async fn stalled(server: &Server) -> (Wire, Arc<Connection>) {
-    let mut wire = server.narrow().await;
-    wire.send(upgrade(WEBSOCKET, &[])).await;
-    assert_eq!(wire.answer().await.status, 101);
-    wire.text().await;
+    let wire = server.narrow_websocket().await;
     (wire, server.connection())
 }
 

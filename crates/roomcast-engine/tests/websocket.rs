@@ -473,10 +473,7 @@ async fn frames_may_be_split_at_every_byte() {
 #[tokio::test]
 async fn what_waits_leaves_in_order_and_whole() {
     let server = Server::with(|config| config.outbox = OutboxLimits::soft(64_000_000)).await;
-    let mut wire = server.narrow().await;
-    wire.send(upgrade(TARGET, &[])).await;
-    assert_eq!(wire.answer().await.status, 101);
-    wire.text().await;
+    let mut wire = server.narrow_websocket().await;
     let connection = server.connection();
     for number in 0..1_000 {
         let text = format!("{number} {}", "x".repeat(number * 77 % 50_000));
@@ -545,7 +542,9 @@ async fn t23_spaces_in_the_subprotocol_header() {
     wire.send(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(15_000)))])).await;
     let answer = wire.answer().await;
     assert_eq!((answer.status, answer.header("sec-websocket-protocol").as_deref()), (101, Some("a")));
-    server.assert_too_large(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(50_000)))])).await;
+    server
+        .assert_too_large(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(50_000)))]))
+        .await;
     server.finish().await;
 }
 

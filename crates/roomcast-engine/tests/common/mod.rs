@@ -314,6 +314,15 @@ impl Server {
         Wire::over(self.over, self.address, true).await
     }
 
+    /// A WebSocket of such a client; its `open` packet was read.
+    pub async fn narrow_websocket(&self) -> Wire {
+        let mut wire = self.narrow().await;
+        wire.send(wire::upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
+        assert_eq!(wire.answer().await.status, 101);
+        assert!(wire.text().await.starts_with("0{\"sid\":\""));
+        wire
+    }
+
     /// One request on a connection of its own.
     pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut wire = self.connect().await;

@@ -23,12 +23,12 @@ pub struct Plan {
 
 impl Plan {
     /// All of it at once. rustls, too, keeps up to 64 KiB for a socket that takes no more.
-    pub fn all(seed: u64) -> Self {
+    pub const fn all(seed: u64) -> Self {
         Self { seed, keeps: 64 * 1024, most: 4_096, pending: 5 }
     }
 
     /// A stream that only keeps what it is given, as tokio's `BufStream`.
-    pub fn only_keeps(bytes: usize) -> Self {
+    pub const fn only_keeps(bytes: usize) -> Self {
         Self { seed: 0, keeps: bytes, most: usize::MAX, pending: 0 }
     }
 }
