@@ -5,7 +5,7 @@ mod common;
 
 use common::over::Over;
 use common::wire::{PING, TEXT, Wire, frame, head, request, upgrade};
-use common::{Server, message, polling, until};
+use common::{Server, message, polling, until, until_async};
 use roomcast_engine::limits::{OUTBOX_HARD, OUTBOX_SOFT, PACKET_COST};
 use roomcast_engine::{CloseReason, Connection, Delivery, EngineConfig, OutboxLimits, bind};
 use roomcast_protocol::Packet;
@@ -358,19 +358,19 @@ async fn connections_at_the_limit_and_one_past_it() {
         wire.assert_ended().await;
     }
     websocket.assert_alive("x").await;
-    drop(websocket);
-    server.closed(0).await;
-    let sid = server.handshake().await;
-    drop(idle);
-    let mut accepted = 0;
-    while accepted < 2 {
-        // The places come free when the server has seen the ends.
-        let answer = server.poll(&sid);
-        match tokio::time::timeout(Duration::from_millis(50), answer).await {
-            Ok(answer) if answer.status == 503 => {}
-            _ => accepted += 1,
+    // Both places come free, and no more than those: when the server has seen the ends.
+    drop((websocket, idle));
+    let mut accepted = Vec::new();
+    until_async("both places are free", async || {
+        let mut wire = server.connect().await;
+        match wire.status_of(request("GET", "/", &[], "")).await {
+            Some(404) => accepted.push(wire),
+            refused => assert!(matches!(refused, Some(503) | None), "{refused:?}"),
         }
-    }
+        accepted.len() == 2
+    })
+    .await;
+    assert_eq!(server.connect().await.answer().await.status, 503);
     server.finish().await;
 }
 

@@ -52,6 +52,15 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// As [`until`], with a condition that asks the server.
+pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// What a client said, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {

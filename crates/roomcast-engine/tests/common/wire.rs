@@ -2,10 +2,12 @@
 
 use super::PATIENCE;
 use super::over::{ClientStream, Over};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::pin::Pin;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
@@ -127,6 +129,37 @@ impl Wire {
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await?;
         self.stream.flush().await
+    }
+
+    /// Sends these bytes over and over, until so many went out or the server takes no more; how many did. As server and test
+    /// take turns on one thread, a server that reads has read when the thread was given away often enough.
+    pub async fn flood(&mut self, bytes: &[u8], most: usize) -> usize {
+        let (mut sent, mut turns) = (0, 0);
+        while sent < most && turns < 1_000 {
+            let rest = &bytes[sent % bytes.len()..];
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut self.stream).poll_write(cx, rest))).await {
+                Poll::Ready(written) => {
+                    sent += written.unwrap();
+                    turns = 0;
+                }
+                Poll::Pending => {
+                    turns += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Sends a request; the status of its answer, if the server does not end the connection without one.
+    pub async fn status_of(&mut self, request: impl AsRef<[u8]>) -> Option<u16> {
+        self.try_send(request).await;
+        while !self.buffer.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.answer().await.status)
     }
 
     /// Sends a masked text frame.
