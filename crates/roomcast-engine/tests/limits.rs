@@ -5,7 +5,7 @@ mod common;
 
 use common::over::Over;
 use common::wire::{PING, TEXT, Wire, frame, head, request, upgrade};
-use common::{Server, message, polling, until, until_async};
+use common::{Server, message, polling, stuck, until, until_async};
 use roomcast_engine::limits::{OUTBOX_HARD, OUTBOX_SOFT, PACKET_COST};
 use roomcast_engine::{CloseReason, Connection, Delivery, EngineConfig, OutboxLimits, bind};
 use roomcast_protocol::Packet;
@@ -168,7 +168,7 @@ async fn over_the_soft_bound_the_transport_must_keep_a_pace() {
     let (_wire, connection) = stalled(&server).await;
     while connection.outstanding().bytes <= OUTBOX_SOFT {
         server.say(&"x".repeat(100_000));
-        tokio::task::yield_now().await;
+        stuck(&connection).await;
     }
     assert_eq!(server.closed(2).await, CloseReason::SlowConsumer);
     assert!(first.is_open());

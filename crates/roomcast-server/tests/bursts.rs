@@ -50,10 +50,17 @@ impl Burst {
     }
 }
 
-/// `/` sends bursts when it is asked to, `/welcome` sends one to each client that connects.
+/// `/` sends bursts when it is asked to, to who asks and to the others; `/welcome` sends one to each client that connects.
 fn app(io: &SocketIo) {
     io.of("/").on("burst", |socket: Socket, (count, bytes): (usize, usize)| {
         Burst { count, bytes }.emit(&socket);
+        ready(())
+    });
+    io.of("/").on("others", |socket: Socket, (count, bytes): (usize, usize)| {
+        let text = "x".repeat(bytes);
+        for number in 0..count {
+            socket.broadcast().emit("burst", &(number, &*text)).unwrap();
+        }
         ready(())
     });
     io.of("/welcome").on_connection(|socket: Socket| {
@@ -171,6 +178,19 @@ async fn on_connecting(over: Over) {
     server.finish().await;
 }
 
+/// One client's event makes a burst for the others, by WebSocket and by polling.
+async fn to_others(over: Over) {
+    let server = start(over).await;
+    let (mut asking, mut other, sid) = (server.joined().await, server.joined().await, server.join_by_polling().await);
+    for burst in BURSTS {
+        asking.say(&burst.ask().replacen("burst", "others", 1)).await;
+        Expected::new(burst).rest_by_websocket(&mut other).await;
+        Expected::new(burst).rest_by_polling(&server, &sid).await;
+    }
+    assert!(asking.sync().await.is_empty());
+    server.finish().await;
+}
+
 /// To others than the client that is read: to a room, from a thread that is none of the runtime's.
 async fn to_a_room(over: Over) {
     let server = start(over).await;
@@ -222,8 +242,12 @@ macro_rules! over {
                 super::to_a_room(OVER).await;
             }
 
+            async fn to_others() {
+                super::to_others(OVER).await;
+            }
+
             crate::common::runtime::on_both_runtimes! {
-                by_websocket, by_polling, during_an_upgrade, on_connecting, to_a_room,
+                by_websocket, by_polling, during_an_upgrade, on_connecting, to_a_room, to_others,
             }
         }
     )+};

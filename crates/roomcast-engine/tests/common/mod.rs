@@ -61,6 +61,18 @@ pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Waits until what waits for a client stays the same for a hundred turns of the runtime, as its stream takes no more. A stream
+/// that takes a little at a time is behind for a while although its kernel is not full.
+pub async fn stuck(connection: &Connection) {
+    let (mut before, mut turns) = (connection.outstanding(), 0);
+    while turns < 100 {
+        tokio::task::yield_now().await;
+        let now = connection.outstanding();
+        turns = if now == before { turns + 1 } else { 0 };
+        before = now;
+    }
+}
+
 /// What a client said, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
