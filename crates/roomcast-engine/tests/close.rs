@@ -3,9 +3,10 @@
 
 mod common;
 
+use common::over::Over;
 use common::wire::{CLOSE, Frame, Wire, head, upgrade};
 use common::{Server, polling, say, until};
-use roomcast_engine::{CloseReason, Delivery, OutboxLimits, Turn};
+use roomcast_engine::{CloseReason, Delivery, OutboxLimits, Turn, bind};
 use roomcast_protocol::{EngineKind, Packet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,9 +173,7 @@ async fn a_post_after_the_close_is_taken_and_not_heard() {
 #[tokio::test]
 async fn a_websocket_that_does_not_read_has_the_close_timeout() {
     let server = Server::with(|config| config.outbox = OutboxLimits::soft(64 * 1024 * 1024)).await;
-    let mut wire = Wire::narrow(server.address).await;
-    wire.send(upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
-    assert_eq!(wire.answer().await.status, 101);
+    let _wire = server.narrow_websocket().await;
     // More than the kernel takes for it.
     let connection = server.connection();
     for _ in 0..32 {
@@ -203,7 +202,7 @@ async fn a_server_that_stops_closes_everything() {
     assert_eq!(probing.text().await, "3probe");
     let posting_sid = server.handshake().await;
     let post = format!("{}Content-Length: 10\r\n\r\n4", head("POST", &polling(&posting_sid), &[]));
-    let mut posting = server.begin(post).await;
+    let posting = server.begin(post).await;
     assert_eq!(server.engine.sessions(), 6);
 
     server.engine.close();
@@ -213,7 +212,7 @@ async fn a_server_that_stops_closes_everything() {
     assert_eq!(websocket.frame().await, Frame { first: CLOSE, payload: vec![] });
     drop(websocket);
     probing.assert_closed(None).await;
-    posting.assert_ended().await;
+    server.assert_unanswered(posting).await;
     // No new session, on any way in.
     let answer = server.get("EIO=4&transport=polling").await;
     assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
@@ -233,7 +232,10 @@ async fn a_server_that_stops_closes_everything() {
 #[tokio::test]
 async fn serve_returns_although_a_client_does_not_read_or_answer() {
     let stop_timeout = Duration::from_millis(300);
-    let mut server = Server::serving(
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let mut server = Server::over(
+        Over::Serve,
+        listener,
         |config| config.close_timeout = Duration::from_millis(100),
         |options| {
             options.stop_timeout = stop_timeout;
@@ -258,7 +260,7 @@ async fn serve_returns_although_a_client_does_not_read_or_answer() {
 
 #[tokio::test]
 async fn a_client_may_be_closed_while_it_is_made() {
-    use roomcast_engine::{Client, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
+    use roomcast_engine::{Client, Connection, Engine, EngineConfig};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Kicked(Arc<AtomicUsize>);
@@ -280,10 +282,7 @@ async fn a_client_may_be_closed_while_it_is_made() {
         connection.close();
         Box::new(Kicked(count.clone()))
     });
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving =
-        tokio::spawn(serve(listener, engine.clone().into_service(), ServeOptions::default(), std::future::pending()));
+    let address = common::serve_alone(&engine).await;
 
     let mut wire = Wire::connect(address).await;
     wire.send([upgrade("/engine.io/?EIO=4&transport=websocket", &[]).as_bytes(), b"\x81\x82\0\0\0\x004x"].concat())
@@ -304,13 +303,12 @@ async fn a_client_may_be_closed_while_it_is_made() {
     wire.answer().await.assert_payload("6\u{1e}1");
     until("the client was told", || closed.load(Ordering::SeqCst) == 2).await;
     assert_eq!(engine.sessions(), 0);
-    serving.abort();
 }
 
 /// The client's code panics: its session ends, all others go on. (With the panic of a task tokio goes on, too.)
 #[tokio::test]
 async fn a_client_that_panics_ends_its_own_session() {
-    use roomcast_engine::{Client, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
+    use roomcast_engine::{Client, Connection, Engine, EngineConfig};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Touchy(Arc<Connection>, Arc<AtomicUsize>);
@@ -331,10 +329,7 @@ async fn a_client_that_panics_ends_its_own_session() {
         assert_eq!(connection.handshake().header("x-panic"), None, "as the test wants it");
         Box::new(Touchy(connection.clone(), count.clone()))
     });
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving =
-        tokio::spawn(serve(listener, engine.clone().into_service(), ServeOptions::default(), std::future::pending()));
+    let address = common::serve_alone(&engine).await;
     let target = "/engine.io/?EIO=4&transport=websocket";
     let open = async || {
         let mut wire = Wire::connect(address).await;
@@ -365,5 +360,4 @@ async fn a_client_that_panics_ends_its_own_session() {
     until("only the bystander is left", || engine.sessions() == 1).await;
     assert_eq!(closed.load(Ordering::SeqCst), 2);
     bystander.assert_alive("x").await;
-    serving.abort();
 }

@@ -85,9 +85,9 @@ async fn a_post_that_is_being_read_at_the_timeout_ends_with_the_session() {
     let server = Server::with(times(100, 150)).await;
     let sid = server.handshake().await;
     let head = common::wire::head("POST", &common::polling(&sid), &[]);
-    let mut post = server.begin(format!("{head}Content-Length: 10\r\n\r\n4")).await;
+    let post = server.begin(format!("{head}Content-Length: 10\r\n\r\n4")).await;
     // No answer, long before the body's own deadline of 30 s.
-    post.assert_ended().await;
+    server.assert_unanswered(post).await;
     assert_eq!(server.closed(0).await, CloseReason::PingTimeout);
     server.finish().await;
 }
@@ -180,7 +180,7 @@ async fn a_client_whose_pong_was_not_read_is_excused() {
 #[tokio::test]
 async fn a_deadline_that_does_not_move_is_no_busy_loop() {
     use common::wire::{Wire, request, upgrade};
-    use roomcast_engine::{Client, Connection, Engine, ServeOptions, bind, serve};
+    use roomcast_engine::{Client, Connection, Engine};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -210,10 +210,7 @@ async fn a_deadline_that_does_not_move_is_no_busy_loop() {
     let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
         Box::new(Nervous { connection: connection.clone(), since: Instant::now(), ticks: count.clone() })
     });
-    let listener = bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let serving =
-        tokio::spawn(serve(listener, engine.clone().into_service(), ServeOptions::default(), std::future::pending()));
+    let address = common::serve_alone(&engine).await;
     let mut wire = Wire::connect(address).await;
     wire.send(upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
     assert_eq!(wire.answer().await.status, 101);
@@ -231,5 +228,4 @@ async fn a_deadline_that_does_not_move_is_no_busy_loop() {
     wire.send(request("POST", &common::polling(&sid), &[], "1")).await;
     wire.answer().await.assert_ok();
     until("the session is over", || engine.sessions() == 0).await;
-    serving.abort();
 }

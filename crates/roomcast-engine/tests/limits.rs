@@ -3,10 +3,11 @@
 
 mod common;
 
+use common::over::Over;
 use common::wire::{PING, TEXT, Wire, frame, head, request, upgrade};
-use common::{Server, message, polling, until};
+use common::{Server, message, polling, stuck, until, until_async};
 use roomcast_engine::limits::{OUTBOX_HARD, OUTBOX_SOFT, PACKET_COST};
-use roomcast_engine::{CloseReason, Connection, Delivery, EngineConfig, OutboxLimits};
+use roomcast_engine::{CloseReason, Connection, Delivery, EngineConfig, OutboxLimits, bind};
 use roomcast_protocol::Packet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,10 +17,7 @@ const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
 /// A WebSocket whose kernel holds little, and that does not read after its `open` packet.
 async fn stalled(server: &Server) -> (Wire, Arc<Connection>) {
-    let mut wire = Wire::narrow(server.address).await;
-    wire.send(upgrade(WEBSOCKET, &[])).await;
-    assert_eq!(wire.answer().await.status, 101);
-    wire.text().await;
+    let wire = server.narrow_websocket().await;
     (wire, server.connection())
 }
 
@@ -170,7 +168,7 @@ async fn over_the_soft_bound_the_transport_must_keep_a_pace() {
     let (_wire, connection) = stalled(&server).await;
     while connection.outstanding().bytes <= OUTBOX_SOFT {
         server.say(&"x".repeat(100_000));
-        tokio::task::yield_now().await;
+        stuck(&connection).await;
     }
     assert_eq!(server.closed(2).await, CloseReason::SlowConsumer);
     assert!(first.is_open());
@@ -344,7 +342,9 @@ async fn sessions_at_the_limit_and_one_past_it() {
 
 #[tokio::test]
 async fn connections_at_the_limit_and_one_past_it() {
-    let server = Server::serving(|_| {}, |options| options.max_connections = 2).await;
+    // The bound is that of `serve`, so there is nothing to see over other streams.
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let server = Server::over(Over::Serve, listener, |_| {}, |options| options.max_connections = 2).await;
     // A WebSocket counts too, after it has left HTTP.
     let mut websocket = server.websocket().await;
     let mut idle = server.connect().await;
@@ -358,19 +358,19 @@ async fn connections_at_the_limit_and_one_past_it() {
         wire.assert_ended().await;
     }
     websocket.assert_alive("x").await;
-    drop(websocket);
-    server.closed(0).await;
-    let sid = server.handshake().await;
-    drop(idle);
-    let mut accepted = 0;
-    while accepted < 2 {
-        // The places come free when the server has seen the ends.
-        let answer = server.poll(&sid);
-        match tokio::time::timeout(Duration::from_millis(50), answer).await {
-            Ok(answer) if answer.status == 503 => {}
-            _ => accepted += 1,
+    // Both places come free, and no more than those: when the server has seen the ends.
+    drop((websocket, idle));
+    let mut accepted = Vec::new();
+    until_async("both places are free", async || {
+        let mut wire = server.connect().await;
+        match wire.status_of(request("GET", "/", &[], "")).await {
+            Some(404) => accepted.push(wire),
+            refused => assert!(matches!(refused, Some(503) | None), "{refused:?}"),
         }
-    }
+        accepted.len() == 2
+    })
+    .await;
+    assert_eq!(server.connect().await.answer().await.status, 503);
     server.finish().await;
 }
 
@@ -631,15 +631,18 @@ async fn t15_a_client_may_leave_at_every_byte() {
     let handshake = request("GET", "/engine.io/?EIO=4&transport=polling", &[], "").into_bytes();
     for conversation in [websocket, handshake] {
         for at in 0..=conversation.len() {
+            let before = server.log.opened();
             let mut wire = server.connect().await;
             wire.send(&conversation[..at]).await;
+            if at == conversation.len() {
+                until("it has come to a session", || server.log.opened() > before).await;
+            }
             // Half of them by a reset.
             if at % 2 == 0 {
                 wire.reset();
             }
         }
     }
-    assert!(server.log.opened() > 0);
     until("all sessions are over", || server.engine.sessions() == 0).await;
     for kind in 0..3 {
         let target = |sid: &str| polling(sid);

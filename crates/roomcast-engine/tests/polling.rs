@@ -253,9 +253,9 @@ async fn a_second_get_ends_the_session() {
 async fn a_second_post_ends_the_session_and_the_first_has_no_answer() {
     let server = Server::start().await;
     let sid = server.handshake().await;
-    let mut first = server.begin(format!("{}Content-Length: 10\r\n\r\n4abc", head("POST", &polling(&sid), &[]))).await;
+    let first = server.begin(format!("{}Content-Length: 10\r\n\r\n4abc", head("POST", &polling(&sid), &[]))).await;
     server.post(&sid, "4x").await.assert_empty(400);
-    assert_eq!(first.rest().await, b"");
+    server.assert_unanswered(first).await;
     assert_eq!(server.closed(0).await, CloseReason::TransportError);
     assert_eq!(server.log.texts(0), [""; 0]);
     server.assert_unknown(&sid).await;

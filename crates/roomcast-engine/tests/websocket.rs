@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::wire::{ACCEPT, BINARY, CLOSE, Frame, KEY, PING, PONG, TEXT, Wire, frame, request, upgrade};
+use common::wire::{ACCEPT, BINARY, CLOSE, Frame, KEY, PING, PONG, TEXT, frame, request, upgrade};
 use common::{Event, Server, message};
 use roomcast_engine::{CloseReason, Cookie, Cors, OutboxLimits, Transport};
 use roomcast_protocol::Packet;
@@ -149,7 +149,7 @@ async fn an_upgrade_of_a_foreign_path_ends_without_an_answer() {
     let mut wire = server.connect().await;
     let begun = tokio::time::Instant::now();
     wire.send(upgrade("/other/?EIO=4&transport=websocket", &[])).await;
-    assert_eq!(wire.rest().await, b"");
+    server.assert_unanswered(wire).await;
     assert!(begun.elapsed() >= Duration::from_secs(1));
     server.finish().await;
 }
@@ -473,10 +473,7 @@ async fn frames_may_be_split_at_every_byte() {
 #[tokio::test]
 async fn what_waits_leaves_in_order_and_whole() {
     let server = Server::with(|config| config.outbox = OutboxLimits::soft(64_000_000)).await;
-    let mut wire = Wire::narrow(server.address).await;
-    wire.send(upgrade(TARGET, &[])).await;
-    assert_eq!(wire.answer().await.status, 101);
-    wire.text().await;
+    let mut wire = server.narrow_websocket().await;
     let connection = server.connection();
     for number in 0..1_000 {
         let text = format!("{number} {}", "x".repeat(number * 77 % 50_000));
@@ -503,13 +500,8 @@ async fn a_client_that_takes_no_messages_is_not_read() {
     wire.assert_alive("a").await;
     server.log.pause();
     // More than the kernel's buffers hold: it must come to a stop.
-    let flood = frame(BINARY, &[0; 500_000]);
-    let flooding = async {
-        for _ in 0..40 {
-            wire.send(&flood).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_millis(300), flooding).await.is_err(), "the flood was swallowed");
+    const FLOOD: usize = 20_000_000;
+    assert!(wire.flood(&frame(BINARY, &[0; 500_000]), FLOOD).await < FLOOD, "the flood was swallowed");
     // One read may have been under way.
     assert!(server.log.events(0).len() <= 2, "{}", server.log.events(0).len());
     server.log.resume();
@@ -533,9 +525,7 @@ async fn t22_extension_headers_are_ignored() {
         assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None));
     }
     // Beyond the limit of a request's head it is refused for its size.
-    let mut wire = server.connect().await;
-    wire.try_send(upgrade(TARGET, &[("Sec-WebSocket-Extensions", &",".repeat(60_000))])).await;
-    assert_eq!(wire.answer().await.status, 431);
+    server.assert_too_large(upgrade(TARGET, &[("Sec-WebSocket-Extensions", &",".repeat(60_000))])).await;
     server.finish().await;
 }
 
@@ -547,9 +537,9 @@ async fn t23_spaces_in_the_subprotocol_header() {
     wire.send(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(15_000)))])).await;
     let answer = wire.answer().await;
     assert_eq!((answer.status, answer.header("sec-websocket-protocol").as_deref()), (101, Some("a")));
-    let mut wire = server.connect().await;
-    wire.try_send(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(50_000)))])).await;
-    assert_eq!(wire.answer().await.status, 431);
+    server
+        .assert_too_large(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(50_000)))]))
+        .await;
     server.finish().await;
 }
 

@@ -4,12 +4,15 @@
 //! for a condition or for bytes, each wait with a bound ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
+pub mod over;
 pub mod wire;
 
 use http::{Request, Response};
+use over::Over;
+use over::stream::Plan;
 use parking_lot::Mutex;
 use roomcast_engine::{
-    Client, CloseReason, Connection, Engine, EngineConfig, EngineService, PeerAddr, ServeOptions, bind, serve,
+    Client, CloseReason, Connection, Engine, EngineConfig, EngineService, PeerAddr, ServeOptions, bind,
 };
 use roomcast_protocol::{EngineKind, Packet};
 use std::convert::Infallible;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tower_service::Service;
@@ -28,12 +32,44 @@ use wire::{Answer, Wire, request};
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What the servers of this test binary speak HTTP over: `awkward.rs`, `tls.rs` and `mounted.rs` run the suites again over a
+/// stream of their own, and tell so by their name.
+pub fn over() -> Over {
+    match env!("CARGO_CRATE_NAME") {
+        "awkward" => Over::Awkward(Plan::all(1)),
+        "tls" => Over::Tls,
+        "mounted" => Over::Axum,
+        _ => Over::Serve,
+    }
+}
+
 /// Waits for a condition that needs no more than the server's own work to come true.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// As [`until`], with a condition that asks the server.
+pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until what waits for a client stays the same for a hundred turns of the runtime, as its stream takes no more. A stream
+/// that takes a little at a time is behind for a while although its kernel is not full.
+pub async fn stuck(connection: &Connection) {
+    let (mut before, mut turns) = (connection.outstanding(), 0);
+    while turns < 100 {
+        tokio::task::yield_now().await;
+        let now = connection.outstanding();
+        turns = if now == before { turns + 1 } else { 0 };
+        before = now;
     }
 }
 
@@ -188,8 +224,18 @@ pub struct Server {
     pub address: SocketAddr,
     pub engine: Engine,
     pub log: Arc<Log>,
+    over: Over,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+}
+
+/// Serves an engine with clients of the test's own until the test ends, on a port of its own.
+pub async fn serve_alone(engine: &Engine) -> SocketAddr {
+    let listener = bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = engine.clone().into_service();
+    tokio::spawn(over().serve(listener, service, ServeOptions::default(), std::future::pending()));
+    address
 }
 
 /// An engine whose clients echo into the log.
@@ -217,6 +263,17 @@ impl Server {
     }
 
     pub async fn serving(change: impl FnOnce(&mut EngineConfig), serving: impl FnOnce(&mut ServeOptions)) -> Self {
+        let listener = bind("127.0.0.1:0").await.unwrap();
+        Self::over(over(), listener, change, serving).await
+    }
+
+    /// A server over something that the test chooses.
+    pub async fn over(
+        over: Over,
+        listener: TcpListener,
+        change: impl FnOnce(&mut EngineConfig),
+        serving: impl FnOnce(&mut ServeOptions),
+    ) -> Self {
         let mut config = EngineConfig::default();
         // What is left over at the end of a test is not worth five seconds.
         config.close_timeout = Duration::from_millis(200);
@@ -225,15 +282,14 @@ impl Server {
         serving(&mut options);
         let log = Arc::new(Log::default());
         let engine = engine(config, &log);
-        let listener = bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let service: Counted<EngineService> = Counted { inner: engine.clone().into_service(), log: log.clone() };
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             let stopped = async { drop(stopped.await) };
-            serve(listener, service, options, stopped).await.unwrap();
+            over.serve(listener, service, options, stopped).await;
         });
-        Self { address, engine, log, stop: Some(stop), task }
+        Self { address, engine, log, over, stop: Some(stop), task }
     }
 
     /// The session that was opened last.
@@ -271,7 +327,21 @@ impl Server {
     }
 
     pub async fn connect(&self) -> Wire {
-        Wire::connect(self.address).await
+        Wire::over(self.over, self.address, false).await
+    }
+
+    /// A client whose kernel holds little for it.
+    pub async fn narrow(&self) -> Wire {
+        Wire::over(self.over, self.address, true).await
+    }
+
+    /// A WebSocket of such a client; its `open` packet was read.
+    pub async fn narrow_websocket(&self) -> Wire {
+        let mut wire = self.narrow().await;
+        wire.send(wire::upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
+        assert_eq!(wire.answer().await.status, 101);
+        assert!(wire.text().await.starts_with("0{\"sid\":\""));
+        wire
     }
 
     /// One request on a connection of its own.
@@ -343,6 +413,24 @@ impl Server {
         let answer = wire.answer().await;
         assert_ne!(answer.status, 101, "{answer:?}");
         answer
+    }
+
+    /// The connection ends, where Node ends it without an answer. axum cannot: it gives an empty 400 and then ends it.
+    pub async fn assert_unanswered(&self, mut wire: Wire) {
+        if matches!(self.over, Over::Axum | Over::AxumAwkward(_)) {
+            wire.answer().await.assert_refused("");
+        }
+        wire.assert_ended().await;
+    }
+
+    /// The request is refused as its head is too large, by [`serve`](roomcast_engine::serve)'s bounds. axum has others.
+    pub async fn assert_too_large(&self, bytes: impl AsRef<[u8]>) {
+        if matches!(self.over, Over::Axum | Over::AxumAwkward(_)) {
+            return;
+        }
+        let mut wire = self.connect().await;
+        wire.try_send(bytes).await;
+        assert_eq!(wire.answer().await.status, 431);
     }
 
     /// Requests for this sid are answered with "Session ID unknown".

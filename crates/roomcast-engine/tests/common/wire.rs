@@ -1,10 +1,13 @@
 //! A client that writes HTTP and WebSocket frames by hand. Frames are masked with `00000000`, so their bytes are readable.
 
 use super::PATIENCE;
-use std::future::Future;
+use super::over::{ClientStream, Over};
+use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use std::pin::Pin;
+use std::task::Poll;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 pub const TEXT: u8 = 0x81;
 pub const BINARY: u8 = 0x82;
@@ -16,9 +19,9 @@ pub const PONG: u8 = 0x8a;
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-/// One TCP connection.
+/// One connection.
 pub struct Wire {
-    stream: TcpStream,
+    stream: ClientStream,
     /// What was read and not yet used.
     buffer: Vec<u8>,
 }
@@ -103,24 +106,60 @@ impl Answer {
 }
 
 impl Wire {
+    /// A connection to a server of this test binary's kind.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+        Self::over(super::over(), address, false).await
     }
 
-    /// A client whose kernel holds little for it.
-    pub async fn narrow(address: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4_096).unwrap();
-        Self { stream: socket.connect(address).await.unwrap(), buffer: Vec::new() }
+    /// `narrow`: the client's kernel holds little for it.
+    pub async fn over(over: Over, address: SocketAddr, narrow: bool) -> Self {
+        let stream = patient("a connection", over.connect(address, narrow)).await;
+        Self { stream, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        patient("the server takes our bytes", self.stream.write_all(bytes.as_ref())).await.unwrap();
+        patient("the server takes our bytes", self.write(bytes.as_ref())).await.unwrap();
     }
 
     /// Sends as far as the server takes it: `false` if it has ended the connection.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        patient("the server takes our bytes", self.stream.write_all(bytes.as_ref())).await.is_ok()
+        patient("the server takes our bytes", self.write(bytes.as_ref())).await.is_ok()
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
+    }
+
+    /// Sends these bytes over and over, until so many went out or the server takes no more; how many did. As server and test
+    /// take turns on one thread, a server that reads has read when the thread was given away often enough.
+    pub async fn flood(&mut self, bytes: &[u8], most: usize) -> usize {
+        let (mut sent, mut turns) = (0, 0);
+        while sent < most && turns < 1_000 {
+            let rest = &bytes[sent % bytes.len()..];
+            match poll_fn(|cx| Poll::Ready(Pin::new(&mut self.stream).poll_write(cx, rest))).await {
+                Poll::Ready(written) => {
+                    sent += written.unwrap();
+                    turns = 0;
+                }
+                Poll::Pending => {
+                    turns += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        sent
+    }
+
+    /// Sends a request; the status of its answer, if the server does not end the connection without one.
+    pub async fn status_of(&mut self, request: impl AsRef<[u8]>) -> Option<u16> {
+        self.try_send(request).await;
+        while !self.buffer.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+            if !self.more().await {
+                return None;
+            }
+        }
+        Some(self.answer().await.status)
     }
 
     /// Sends a masked text frame.
@@ -130,7 +169,7 @@ impl Wire {
 
     /// Ends the connection by a TCP reset.
     pub fn reset(self) {
-        self.stream.set_zero_linger().unwrap();
+        self.stream.tcp().set_zero_linger().unwrap();
     }
 
     /// Reads more. `false`: the server has ended the connection.

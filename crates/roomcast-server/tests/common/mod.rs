@@ -1,13 +1,17 @@
 //! What the tests over TCP share: a server that keeps a log, and a client that writes its bytes by hand.
 //!
-//! Test runtimes have one thread, so the server works only while a test waits. Nothing sleeps to let things settle: a test
-//! waits for bytes or for a condition, each with a bound ([`PATIENCE`]).
+//! On a test's current-thread runtime the server works only while the test waits; [`runtime`] has another one. Nothing sleeps
+//! to let things settle: a test waits for bytes or for a condition, each with a bound ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
 pub mod adapters;
 pub mod in_process;
+#[path = "../../../roomcast-engine/tests/common/over/mod.rs"]
+pub mod over;
+pub mod runtime;
 pub mod wire;
 
+use over::Over;
 use parking_lot::Mutex;
 use roomcast_protocol::Sid;
 use roomcast_server::{Builder, DisconnectReason, Namespace, Socket, SocketIo, engine};
@@ -19,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wire::{Answer, Wire, request, upgrade};
 
@@ -129,6 +134,9 @@ pub struct Server {
     pub address: SocketAddr,
     /// The path that requests begin with.
     pub path: String,
+    over: Over,
+    /// Ends what is not ended by the closing of the server.
+    stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
@@ -137,8 +145,13 @@ impl Server {
         Self::with(|builder| builder, app).await
     }
 
-    /// A server with changed options. Its session ids are `eio1----------------`, `eio2----------------` and so on.
+    /// A server with changed options.
     pub async fn with(change: impl FnOnce(Builder) -> Builder, app: impl FnOnce(&SocketIo)) -> Self {
+        Self::over(Over::Serve, change, app).await
+    }
+
+    /// A server over something that the test chooses. Its session ids are `eio1----------------`, `eio2----------------` and so on.
+    pub async fn over(over: Over, change: impl FnOnce(Builder) -> Builder, app: impl FnOnce(&SocketIo)) -> Self {
         let count = AtomicU32::new(0);
         let mut path = String::new();
         let builder = SocketIo::builder().engine(|config| {
@@ -152,19 +165,27 @@ impl Server {
         let listener = engine::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = io.clone();
-        let task = tokio::spawn(async move { serving.serve(listener, std::future::pending()).await.unwrap() });
-        Self { io, address, path, task }
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            if let Over::Serve = over {
+                return serving.serve(listener, std::future::pending()).await.unwrap();
+            }
+            let stopped = async { drop(stopped.await) };
+            over.serve(listener, serving.into_service(), engine::ServeOptions::default(), stopped).await;
+        });
+        Self { io, address, path, over, stop: Some(stop), task }
     }
 
     /// Closes the server; `serve` must return and no connection be left.
-    pub async fn finish(self) {
+    pub async fn finish(mut self) {
         self.io.close().await;
+        drop(self.stop.take());
         patient("`serve` returns", self.task).await.unwrap();
         until("no connection is left", || self.io.connections() == 0).await;
     }
 
     pub async fn connect(&self) -> Wire {
-        Wire::connect(self.address).await
+        Wire::over(self.over, self.address).await
     }
 
     /// The target of a request with that query.

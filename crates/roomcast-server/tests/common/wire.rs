@@ -1,18 +1,19 @@
 //! A client that writes HTTP and WebSocket frames by hand, so that every byte is the test's. Frames are masked with
 //! `00000000`, which leaves their bytes readable.
 
+use super::over::{ClientStream, Over};
 use super::patient;
+use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// The key of RFC 6455; the recorded answers are those to it.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// One TCP connection.
+/// One connection.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: ClientStream,
     /// What was read and not used yet.
     buffer: Vec<u8>,
 }
@@ -53,19 +54,29 @@ impl Answer {
 
 impl Wire {
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+        Self::over(Over::Serve, address).await
+    }
+
+    /// A connection to a server of that kind.
+    pub async fn over(over: Over, address: SocketAddr) -> Self {
+        let stream = patient("a connection", over.connect(address, false)).await;
+        stream.tcp().set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        patient("the server takes our bytes", self.stream.write_all(bytes.as_ref())).await.unwrap();
+        patient("the server takes our bytes", self.write(bytes.as_ref())).await.unwrap();
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await?;
+        self.stream.flush().await
     }
 
     /// Sends as far as the server takes it.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
         // The server may have ended the connection already, which is what the caller looks for next.
-        let _ = patient("the server takes our bytes", self.stream.write_all(bytes.as_ref())).await;
+        let _ = patient("the server takes our bytes", self.write(bytes.as_ref())).await;
     }
 
     /// Reads more; `false` at the end.

@@ -1,0 +1,16 @@
+//! The suites again, over streams that keep what is written until they are flushed, write and read short, and say `Pending`
+//! at will.
+#![allow(clippy::duplicate_mod, reason = "each suite is a test binary of its own, with helpers of its own")]
+
+#[path = "close.rs"]
+mod close;
+#[path = "heartbeat.rs"]
+mod heartbeat;
+#[path = "limits.rs"]
+mod limits;
+#[path = "polling.rs"]
+mod polling;
+#[path = "upgrade.rs"]
+mod upgrade;
+#[path = "websocket.rs"]
+mod websocket;

@@ -1,0 +1,50 @@
+//! TLS for tests: a server of the name `localhost`, and clients that trust its certificate and no other.
+//!
+//! `tls/localhost.crt` signs itself, for `localhost` and 127.0.0.1, and is valid from 2020 to 2120, so that no clock matters.
+//! It was made by OpenSSL 3: a key and a request by `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes
+//! -subj /CN=localhost`, then `openssl ca -selfsign -startdate 20200101000000Z -enddate 21200101000000Z` with the extensions
+//! `subjectAltName=DNS:localhost,IP:127.0.0.1` and `basicConstraints=critical,CA:FALSE`. The key opens nothing but tests.
+
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use std::io;
+use std::sync::{Arc, LazyLock};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+const CERTIFICATE: &[u8] = include_bytes!("tls/localhost.crt");
+const KEY: &[u8] = include_bytes!("tls/localhost.key");
+
+pub type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
+pub type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
+
+fn certificate() -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(CERTIFICATE).unwrap()
+}
+
+static ACCEPTOR: LazyLock<TlsAcceptor> = LazyLock::new(|| {
+    let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    TlsAcceptor::from(Arc::new(config.with_single_cert(vec![certificate()], key).unwrap()))
+});
+
+static CONNECTOR: LazyLock<TlsConnector> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    TlsConnector::from(Arc::new(config.with_no_client_auth()))
+});
+
+/// The server's side of a handshake.
+pub async fn accept(stream: TcpStream) -> io::Result<ServerStream> {
+    ACCEPTOR.accept(stream).await
+}
+
+/// The client's side.
+pub async fn connect(stream: TcpStream) -> io::Result<ClientStream> {
+    CONNECTOR.connect(ServerName::try_from("localhost").unwrap(), stream).await
+}
