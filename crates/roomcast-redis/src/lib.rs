@@ -26,6 +26,8 @@ mod tls;
 mod topology;
 mod url;
 
+#[doc(hidden)]
+pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
 pub use error::RedisError;
