@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(made, inputs(1));
         assert_ne!(made, inputs(2));
         assert!(made.iter().all(|input| input.len() <= 100));
-        assert!(made.iter().collect::<HashSet<_>>().len() > 1_500);
+        assert!(made.iter().collect::<HashSet<_>>().len() > 1_000);
         assert!(made.iter().any(|input| input.windows(5).any(|part| part == b"token")));
     }
 
