@@ -228,7 +228,7 @@ pub const ALL: &[Target] = &[
         run: frames::run,
         seeds: seeds::frames,
         dictionary: FRAME_WORDS,
-        share: 200,
+        share: 250,
         longest: 300,
     },
     Target {
@@ -236,7 +236,7 @@ pub const ALL: &[Target] = &[
         run: engine_packet::run,
         seeds: seeds::engine_packets,
         dictionary: PACKET_WORDS,
-        share: 200,
+        share: 250,
         longest: 200,
     },
     Target { name: "json", run: json::run, seeds: seeds::json, dictionary: JSON_WORDS, share: 200, longest: 200 },
@@ -253,7 +253,7 @@ pub const ALL: &[Target] = &[
         run: arguments::run,
         seeds: seeds::arguments,
         dictionary: JSON_WORDS,
-        share: 30,
+        share: 14,
         longest: 400,
     },
     Target {
@@ -261,7 +261,7 @@ pub const ALL: &[Target] = &[
         run: msgpack::run,
         seeds: seeds::msgpack,
         dictionary: MSGPACK_WORDS,
-        share: 90,
+        share: 12,
         longest: 200,
     },
     Target {
@@ -269,7 +269,7 @@ pub const ALL: &[Target] = &[
         run: msgpack::run_from_json,
         seeds: seeds::arguments,
         dictionary: JSON_WORDS,
-        share: 60,
+        share: 50,
         longest: 200,
     },
     Target {
@@ -277,7 +277,7 @@ pub const ALL: &[Target] = &[
         run: classic::run,
         seeds: seeds::classic,
         dictionary: CLASSIC_WORDS,
-        share: 40,
+        share: 60,
         longest: 600,
     },
     Target {
@@ -285,7 +285,7 @@ pub const ALL: &[Target] = &[
         run: handshake::run,
         seeds: seeds::handshakes,
         dictionary: HTTP_WORDS,
-        share: 20,
+        share: 10,
         longest: 400,
     },
     Target {
@@ -293,7 +293,7 @@ pub const ALL: &[Target] = &[
         run: requests::run,
         seeds: seeds::requests,
         dictionary: HTTP_WORDS,
-        share: 4,
+        share: 1,
         longest: 800,
     },
     Target {
@@ -301,7 +301,7 @@ pub const ALL: &[Target] = &[
         run: requests::run_origins,
         seeds: seeds::origins,
         dictionary: HTTP_WORDS,
-        share: 4,
+        share: 1,
         longest: 200,
     },
     Target {

@@ -5,7 +5,7 @@ use crate::input::Input;
 use crate::novelty::{seen, size};
 use roomcast_protocol::json;
 use roomcast_protocol::{
-    Args, ArgsRef, ByteStr, DecodeError, Decoder, DecoderLimits, Packet, RESERVED_EVENTS, Received,
+    Args, ArgsRef, Assembled, ByteStr, DecodeError, Decoder, DecoderLimits, Packet, RESERVED_EVENTS, Received,
 };
 
 /// A packet without its lifetime, written in the `Debug` form of what it says.
@@ -37,10 +37,15 @@ fn decode(limits: DecoderLimits, messages: &[(bool, &[u8])], mut each: impl FnMu
     let mut before = 0;
     for (binary, bytes) in messages {
         let awaiting = decoder.is_awaiting();
+        let assembled;
         let answer = match (binary, std::str::from_utf8(bytes)) {
             (false, Ok(text)) => decoder.text(text),
             (false, Err(_)) => continue,
-            (true, _) => decoder.binary(bytes),
+            (true, _) => {
+                assembled = decoder.binary(bytes);
+                let whole = assembled.as_ref().map(|packet| packet.as_ref().map(Assembled::received));
+                whole.map_err(|error| *error)
+            }
         };
         assert!(awaiting || !binary || answer == Err(DecodeError::UnexpectedBinary));
         assert!(!awaiting || *binary || answer == Err(DecodeError::UnexpectedText));
@@ -103,7 +108,7 @@ fn check(limits: DecoderLimits, received: &Received<'_>) {
     let mut answer = decoder.text(text.strip_prefix('4').unwrap()).unwrap().as_ref().map(told);
     for attachment in packet.binaries() {
         assert_eq!(answer, None);
-        answer = decoder.binary(attachment).unwrap().as_ref().map(told);
+        answer = decoder.binary(attachment).unwrap().as_ref().map(|packet| told(&packet.received()));
     }
     assert_eq!(answer, Some(told(received)));
 }
