@@ -7,9 +7,11 @@ mod bench;
 mod cluster;
 mod doc;
 mod e2e;
+mod fuzz;
 mod instructions;
 mod lint;
 mod log;
+mod long;
 mod repo;
 mod setup;
 mod step;
@@ -26,8 +28,8 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
 
   setup           check for Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind; install what is missing
                   where that is possible
-  test            everything CI runs, in CI's order: setup, tidy, lint, tests, docs, release build, instructions, e2e,
-                  clusters with Node servers, the documented proxies, websocket
+  test            everything CI runs, in CI's order: setup, tidy, lint, tests, fuzz, docs, release build, instructions,
+                  e2e, clusters with Node servers, the documented proxies, websocket
   ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
   tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index, what a
                   minimal machine lacks
@@ -37,6 +39,8 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
   instructions    instructions per operation, by callgrind, against benches/instructions.toml; fails on more than 5 %
                   over it; --accept writes today's counts into it
   websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
+  long            what takes hours: fuzz targets with 100 million executions; --only NAME runs one step, --seconds N gives
+                  each step so much time
   cluster         a private Redis, two roomcast servers and one of Node.js to chat across, until Ctrl-C
   bench [args]    criterion benches of roomcast-benches; args go to cargo bench
   bench --peers [args]  roomcast, socketioxide and Node side by side on this machine; args go to benches/src/bin/peers.rs
@@ -53,7 +57,7 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    if !rest.is_empty() && !matches!(command, "e2e" | "bench" | "instructions") {
+    if !rest.is_empty() && !matches!(command, "e2e" | "bench" | "instructions" | "long") {
         return fail(&format!("`{command}` takes no arguments; see cargo xtask --help"));
     }
     let repo = match Repo::find() {
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         "doc" => doc::command(&repo),
         "e2e" => e2e::command(&repo, rest),
         "instructions" => instructions::command(&repo, rest),
+        "long" => long::command(&repo, rest),
         "websocket" => websocket::command(&repo),
         "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),

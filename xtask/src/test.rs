@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
-use crate::{doc, e2e, instructions, lint, setup, tidy, websocket};
+use crate::{doc, e2e, fuzz, instructions, lint, setup, tidy, websocket};
 
 /// A cold debug build and every Rust test fit several times over; a test that hangs is ended in time for CI (90 minutes
 /// for the whole run) to print the table.
@@ -49,6 +49,8 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "fmt", needs: None, run: lint::format },
         Step { name: "clippy", needs: None, run: lint::clippy },
         Step { name: "tests", needs: None, run: tests },
+        // After the tests, whose build it shares.
+        Step { name: "fuzz", needs: None, run: fuzz::step },
         Step { name: "doctests", needs: None, run: doctests },
         Step { name: "doc", needs: None, run: doc::build },
         Step { name: "release", needs: None, run: release },

@@ -5,6 +5,7 @@
 
 mod decisions;
 mod imports;
+mod limits;
 mod machine;
 mod manifest;
 mod text;
@@ -53,6 +54,7 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let files = files(repo)?;
     let mut findings = Vec::new();
+    let mut sources = Vec::new();
     for path in &files {
         // A file listed by git and gone from the disk is a deletion not yet committed.
         let Ok(bytes) = std::fs::read(repo.root.join(path)) else {
@@ -64,9 +66,14 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
         };
         findings.extend(text::check(path, &contents));
         findings.extend(machine::check(path, &contents));
+        if path.ends_with(".rs") {
+            sources.push((path.as_str(), contents));
+        }
     }
     findings.extend(check_manifests(repo)?);
     findings.extend(check_decisions(repo, &files));
+    let limits = std::fs::read_to_string(repo.root.join(limits::DOCUMENT)).unwrap_or_default();
+    findings.extend(limits::check(&limits, sources.iter().map(|(path, text)| (*path, text.as_str()))));
     if !git(repo, &["ls-files"])?.contains(&"Cargo.lock".to_owned()) {
         findings.push(Finding::new(
             "Cargo.lock",

@@ -30,6 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
+
 mod acks;
 mod adapter;
 mod answer;
@@ -40,6 +43,7 @@ mod local;
 mod recipient;
 mod target;
 #[cfg(feature = "testkit")]
+#[allow(clippy::indexing_slicing, clippy::expect_used, clippy::unreachable, reason = "a test kit reports by panicking")]
 pub mod testkit;
 
 pub use acks::Acks;

@@ -128,6 +128,7 @@ impl Local {
                 "too many acknowledgements awaited from a socket; it was not asked again"
             );
         }
+        #[expect(clippy::unreachable, reason = "`self` is borrowed from the very Arc that `this` points to")]
         let Some(local) = self.this.upgrade() else { unreachable!("borrowed from its own Arc") };
         Ok(Acks { local, id, asked })
     }

@@ -54,16 +54,17 @@ impl<'a> EnginePacket<'a> {
     /// # Errors
     /// [`EngineError`] for an empty text or an unknown first character.
     pub fn from_text(text: &'a str) -> Result<Self, EngineError> {
-        let kind = match text.as_bytes().first() {
-            Some(b'0') => EngineKind::Open,
-            Some(b'1') => EngineKind::Close,
-            Some(b'2') => EngineKind::Ping,
-            Some(b'3') => EngineKind::Pong,
-            Some(b'4') => EngineKind::Message,
-            Some(b'5') => EngineKind::Upgrade,
-            Some(b'6') => EngineKind::Noop,
-            Some(b'b') => {
-                let data = EngineData::Binary(Cow::Owned(decode_base64(&text.as_bytes()[1..])));
+        let Some((first, rest)) = text.as_bytes().split_first() else { return Err(EngineError) };
+        let kind = match first {
+            b'0' => EngineKind::Open,
+            b'1' => EngineKind::Close,
+            b'2' => EngineKind::Ping,
+            b'3' => EngineKind::Pong,
+            b'4' => EngineKind::Message,
+            b'5' => EngineKind::Upgrade,
+            b'6' => EngineKind::Noop,
+            b'b' => {
+                let data = EngineData::Binary(Cow::Owned(decode_base64(rest)));
                 return Ok(Self { kind: EngineKind::Message, data });
             }
             _ => return Err(EngineError),

@@ -132,7 +132,7 @@ impl Deref for FrameHeader {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        self.bytes.get(..usize::from(self.len)).unwrap_or(&self.bytes)
     }
 }
 
@@ -161,11 +161,12 @@ pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
 /// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payloads
 /// of received pings and pongs fit.
 pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
-    let len = if opcode.is_control() { payload.len().min(MAX_CONTROL_PAYLOAD) } else { payload.len() };
-    let header = frame_header(opcode, len);
-    out.reserve(header.len() + len);
+    let cut = if opcode.is_control() { payload.get(..MAX_CONTROL_PAYLOAD) } else { None };
+    let payload = cut.unwrap_or(payload);
+    let header = frame_header(opcode, payload.len());
+    out.reserve(header.len() + payload.len());
     out.extend_from_slice(&header);
-    out.extend_from_slice(&payload[..len]);
+    out.extend_from_slice(payload);
 }
 
 /// A close frame with `code` and as much of `reason` as fits [`MAX_CLOSE_REASON`] bytes without cutting a character.
@@ -173,19 +174,17 @@ pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 /// A reason cannot travel without a code: with `None`, or with a code that may not be sent (such as 1005 or 1006), the
 /// frame is empty, and a browser reports 1005.
 pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
-    let mut payload = [0; MAX_CONTROL_PAYLOAD];
-    let mut payload_len = 0;
+    let mut payload = Vec::with_capacity(MAX_CONTROL_PAYLOAD);
     if let Some(code) = code.filter(|&code| is_sendable_close_code(code)) {
         let mut reason_len = reason.len().min(MAX_CLOSE_REASON);
         while !reason.is_char_boundary(reason_len) {
             reason_len -= 1;
         }
-        payload_len = 2 + reason_len;
-        payload[..2].copy_from_slice(&code.to_be_bytes());
-        payload[2..payload_len].copy_from_slice(&reason.as_bytes()[..reason_len]);
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend(reason.bytes().take(reason_len));
     }
     let mut frame = Vec::new();
-    push_frame(&mut frame, Opcode::Close, &payload[..payload_len]);
+    push_frame(&mut frame, Opcode::Close, &payload);
     frame
 }
 

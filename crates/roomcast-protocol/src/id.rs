@@ -102,7 +102,7 @@ fn random_id() -> Result<[u8; ID_LEN], IdError> {
         }
         let rest = pool.len() - RANDOM_BYTES;
         let mut id = [0; ID_LEN];
-        let written = URL_SAFE_NO_PAD.encode_slice(&pool[rest..], &mut id);
+        let written = URL_SAFE_NO_PAD.encode_slice(pool.get(rest..).unwrap_or_default(), &mut id);
         // Used bytes leave the pool for good, so no id is ever given twice.
         pool.truncate(rest);
         match written {

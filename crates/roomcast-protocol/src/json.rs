@@ -88,6 +88,16 @@ impl<'a> Scanner<'a> {
         self.bytes.get(self.position).copied()
     }
 
+    /// What is to come.
+    fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.position..).unwrap_or_default()
+    }
+
+    /// What was passed since `start`.
+    fn since(&self, start: usize) -> &'a [u8] {
+        self.bytes.get(start..self.position).unwrap_or_default()
+    }
+
     pub(crate) fn skip_white_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.position += 1;
@@ -132,14 +142,16 @@ impl<'a> Scanner<'a> {
                                 return Err(JsonError::Depth);
                             }
                             let bit = 1 << (depth % 64);
+                            // `max_depth` is no more than the stack has room for.
+                            let word = stack.get_mut(depth / 64).ok_or(JsonError::Depth)?;
                             if found == JsonKind::Object {
-                                stack[depth / 64] |= bit;
+                                *word |= bit;
                                 if let Some(placeholders) = placeholders.as_deref_mut() {
                                     placeholders.open(start);
                                 }
                                 expect = Expect::FirstKey;
                             } else {
-                                stack[depth / 64] &= !bit;
+                                *word &= !bit;
                                 self.skip_white_space();
                                 expect = if self.peek() == Some(b']') { Expect::AfterValue } else { Expect::Value };
                             }
@@ -149,7 +161,7 @@ impl<'a> Scanner<'a> {
                             if let Some(placeholders) = placeholders.as_deref_mut()
                                 && top_is_object(&stack, depth)
                             {
-                                placeholders.value(start, &self.bytes[start..self.position]);
+                                placeholders.value(start, self.since(start));
                             }
                             expect = Expect::AfterValue;
                         }
@@ -165,8 +177,8 @@ impl<'a> Scanner<'a> {
                         return Err(JsonError::Syntax);
                     }
                     self.string()?;
-                    if let Some(placeholders) = placeholders.as_deref_mut() {
-                        placeholders.key(&self.bytes[start + 1..self.position - 1]);
+                    if let (Some(placeholders), [_, key @ .., _]) = (placeholders.as_deref_mut(), self.since(start)) {
+                        placeholders.key(key);
                     }
                     self.skip_white_space();
                     if !self.take(b':') {
@@ -228,7 +240,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn literal(&mut self, literal: &[u8], kind: JsonKind) -> Result<JsonKind, JsonError> {
-        if self.bytes[self.position..].starts_with(literal) {
+        if self.rest().starts_with(literal) {
             self.position += literal.len();
             Ok(kind)
         } else {
@@ -265,7 +277,7 @@ impl<'a> Scanner<'a> {
     /// The rest of a string after its opening quote.
     fn string(&mut self) -> Result<(), JsonError> {
         loop {
-            self.position += plain_prefix(&self.bytes[self.position..]);
+            self.position += plain_prefix(self.rest());
             match self.peek() {
                 Some(b'"') => {
                     self.position += 1;
@@ -299,7 +311,8 @@ impl<'a> Scanner<'a> {
 }
 
 fn top_is_object(stack: &[u64], depth: usize) -> bool {
-    depth > 0 && stack[(depth - 1) / 64] & (1 << ((depth - 1) % 64)) != 0
+    let Some(top) = depth.checked_sub(1) else { return false };
+    stack.get(top / 64).is_some_and(|word| word & (1 << (top % 64)) != 0)
 }
 
 /// Bytes before the first quote, backslash or control character; eight at a time.
@@ -308,9 +321,9 @@ fn plain_prefix(bytes: &[u8]) -> usize {
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     let mut at = 0;
-    let mut chunks = bytes.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7]]);
+    let (chunks, tail) = bytes.as_chunks();
+    for chunk in chunks {
+        let word = u64::from_le_bytes(*chunk);
         let quote = zero(word ^ (ONES * u64::from(b'"')));
         let backslash = zero(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
@@ -321,7 +334,6 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         }
         at += 8;
     }
-    let tail = chunks.remainder();
     at + tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(tail.len())
 }
 

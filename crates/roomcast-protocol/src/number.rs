@@ -34,7 +34,7 @@ fn write_number<W: ?Sized + io::Write>(
     let mut free = &mut buffer[..];
     rust(&mut free)?;
     let length = 32 - free.len();
-    let text = &buffer[..length];
+    let text = buffer.get(..length).unwrap_or_default();
     let magnitude = value.abs();
     if let Some(integer) = text.strip_suffix(b".0") {
         return writer.write_all(integer);
@@ -48,7 +48,7 @@ fn write_number<W: ?Sized + io::Write>(
     if (1e-6..1e21).contains(&magnitude) {
         return write!(writer, "{value}");
     }
-    let (mantissa, exponent) = (&text[..e], &text[e + 1..]);
+    let (mantissa, exponent) = (text.get(..e).unwrap_or_default(), text.get(e + 1..).unwrap_or_default());
     writer.write_all(mantissa.strip_suffix(b".0").unwrap_or(mantissa))?;
     writer.write_all(b"e")?;
     if !exponent.starts_with(b"-") && !exponent.starts_with(b"+") {

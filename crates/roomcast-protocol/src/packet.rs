@@ -210,7 +210,7 @@ impl Packet {
         }
         let length = 64 - free.len();
         written.map_err(|_| PacketTooLarge)?;
-        let (prefix, id) = buffer[..length].split_at(before_namespace);
+        let (prefix, id) = buffer.get(..length).unwrap_or_default().split_at(before_namespace);
         let (namespace, comma): (&str, &[u8]) = if namespace == "/" { ("", b"") } else { (namespace, b",") };
         let (open, items, close) = match json {
             [one] => (*one, &b""[..], &b""[..]),
@@ -250,7 +250,7 @@ impl Packet {
     }
 
     fn payload(&self, range: &Range<u32>) -> &[u8] {
-        &self.frames[range.start as usize..range.end as usize]
+        self.frames.get(range.start as usize..range.end as usize).unwrap_or_default()
     }
 
     fn encode_polling(&self) -> Box<[u8]> {

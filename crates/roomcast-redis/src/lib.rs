@@ -16,6 +16,9 @@
 //! # }
 //! ```
 
+// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
+
 mod arrivals;
 mod classic;
 mod config;
@@ -26,6 +29,8 @@ mod tls;
 mod topology;
 mod url;
 
+#[doc(hidden)]
+pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
 pub use error::RedisError;

@@ -241,7 +241,7 @@ impl Topology {
 /// come back as one.
 pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     let longest = if error.is_short() { SHORT_PAUSE * 2 } else { LONG_PAUSE };
-    let random = roomcast_protocol::SocketId::random().map_or(0, |id| id.as_str().as_bytes()[0]);
+    let random = roomcast_protocol::SocketId::random().ok().and_then(|id| id.as_str().bytes().next()).unwrap_or(0);
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 

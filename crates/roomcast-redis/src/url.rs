@@ -36,7 +36,8 @@ impl<'a> Parts<'a> {
         let mut values = [const { None }; N];
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(at) = names.iter().position(|known| *known == name) else {
+            let known = names.iter().zip(&mut values).find(|(known, _)| **known == name);
+            let Some((name, given)) = known else {
                 return Err(match N {
                     0 => "it takes no query parameters; in a password write %3F for ?".to_owned(),
                     _ => format!(
@@ -45,13 +46,12 @@ impl<'a> Parts<'a> {
                     ),
                 });
             };
-            let name = names[at];
             // Not as in forms: a + is a +.
             let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name} is not UTF-8"))?;
             if value.is_empty() {
                 return Err(format!("{name} has no value"));
             }
-            if values[at].replace(value.into_owned()).is_some() {
+            if given.replace(value.into_owned()).is_some() {
                 return Err(format!("{name} is given twice"));
             }
         }

@@ -79,8 +79,8 @@ fn date(milliseconds: u64) -> String {
     let year = era * 400 + year_of_era + u64::from(month >= 10);
     format!(
         "{} {} {day_of_month:02} {year:04} {:02}:{:02}:{:02} GMT+0000 (Coordinated Universal Time)",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
+        DAYS.get((days % 7) as usize).copied().unwrap_or_default(),
+        MONTHS.get(month as usize).copied().unwrap_or_default(),
         second / 3_600,
         second / 60 % 60,
         second % 60,

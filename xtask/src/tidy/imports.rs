@@ -16,6 +16,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "roomcast-benches",
         &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server", "roomcast"],
     ),
+    (
+        "roomcast-fuzz",
+        &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server"],
+    ),
     ("xtask", &[]),
 ];
 
@@ -78,7 +82,11 @@ mod tests {
     #[track_caller]
     fn findings(name: &str, dependencies: &str) -> Vec<String> {
         let manifest = |name: &str, rest: &str| {
-            let folder = if name.starts_with("roomcast") && name != "roomcast-benches" { "crates/" } else { "" };
+            let folder = if name.starts_with("roomcast") && !["roomcast-benches", "roomcast-fuzz"].contains(&name) {
+                "crates/"
+            } else {
+                ""
+            };
             Manifest::parse(&format!("{folder}{name}/Cargo.toml"), &format!("[package]\nname = \"{name}\"\n{rest}"))
         };
         let others = IMPORTS.iter().map(|(other, _)| *other).filter(|other| *other != name);

@@ -225,9 +225,12 @@ impl FrameDecoder {
                 ([0; MAX_CLIENT_HEADER], 0)
             }
         };
-        let new = input.len().min(MAX_CLIENT_HEADER - kept);
-        bytes[kept..kept + new].copy_from_slice(&input[..new]);
-        if let Some((frame, len)) = self.parse_header(&bytes[..kept + new])? {
+        let room = bytes.get_mut(kept..).unwrap_or_default();
+        let new = input.len().min(room.len());
+        for (to, from) in room.iter_mut().zip(&**input) {
+            *to = *from;
+        }
+        if let Some((frame, len)) = self.parse_header(bytes.get(..kept + new).unwrap_or(&bytes))? {
             // What was kept was no whole header, so at least one byte of it is new.
             take_front(input, len - kept);
             return Ok(Some(frame));
@@ -241,7 +244,7 @@ impl FrameDecoder {
     /// The header at the front of `bytes` and its length, or `None` if it is not all there. Each rule is checked as soon as
     /// the byte that can break it is there.
     fn parse_header(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, FrameError> {
-        let Some(&first) = bytes.first() else {
+        let Some((&first, after_first)) = bytes.split_first() else {
             return Ok(None);
         };
         if first & RSV != 0 {
@@ -273,7 +276,7 @@ impl FrameDecoder {
             (Some(_), None) | (None, Some(_)) => {}
         }
 
-        let Some(&second) = bytes.get(1) else {
+        let Some((&second, after_second)) = after_first.split_first() else {
             return Ok(None);
         };
         if second & MASKED == 0 {
@@ -285,7 +288,7 @@ impl FrameDecoder {
         }
         let (length, rest) = match short {
             LENGTH_16 => {
-                let Some((length, rest)) = bytes[2..].split_first_chunk() else {
+                let Some((length, rest)) = after_second.split_first_chunk() else {
                     return Ok(None);
                 };
                 let length = u64::from(u16::from_be_bytes(*length));
@@ -295,7 +298,7 @@ impl FrameDecoder {
                 (length, rest)
             }
             LENGTH_64 => {
-                let Some((length, rest)) = bytes[2..].split_first_chunk() else {
+                let Some((length, rest)) = after_second.split_first_chunk() else {
                     return Ok(None);
                 };
                 let length = u64::from_be_bytes(*length);
@@ -307,7 +310,7 @@ impl FrameDecoder {
                 }
                 (length, rest)
             }
-            short => (u64::from(short), &bytes[2..]),
+            short => (u64::from(short), after_second),
         };
         let remaining = usize::try_from(length).map_err(|_| FrameError::MessageTooLong)?;
         let stored = open.map_or(0, |message| message.bytes.len());
@@ -394,7 +397,7 @@ impl Unfinished {
 impl OpenMessage {
     /// Fails as soon as no continuation can make the text valid; an unfinished character at the end is no error yet.
     fn check_text(&mut self) -> Result<(), FrameError> {
-        match str::from_utf8(&self.bytes[self.checked..]) {
+        match str::from_utf8(self.bytes.get(self.checked..).unwrap_or_default()) {
             Ok(_) => self.checked = self.bytes.len(),
             Err(error) if error.error_len().is_none() => self.checked += error.valid_up_to(),
             Err(_) => return Err(FrameError::InvalidText),

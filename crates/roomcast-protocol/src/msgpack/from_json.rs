@@ -198,7 +198,7 @@ impl Levels {
     /// Whether the innermost is an object.
     fn top(&self) -> Option<bool> {
         let index = self.depth.checked_sub(1)?;
-        Some(self.bits[index / 64] & (1 << (index % 64)) != 0)
+        Some(self.bits.get(index / 64)? & (1 << (index % 64)) != 0)
     }
 }
 

@@ -3,6 +3,7 @@
 mod broker;
 mod decode;
 mod encode;
+pub mod fuzzing;
 mod leaving;
 mod names;
 #[cfg(test)]

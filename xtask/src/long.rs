@@ -1,0 +1,107 @@
+//! `cargo xtask long`: what is worth hours and not minutes, as steps with logs and a table like the test run's.
+
+use std::time::Duration;
+
+use crate::fuzz;
+use crate::log::Log;
+use crate::repo::Repo;
+use crate::step::{Outcome, Step, run_all};
+
+/// When nobody says how long: a night.
+const LIMIT: Duration = Duration::from_secs(10 * 60 * 60);
+
+/// What stands on the command line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// The one step to run.
+    only: Option<String>,
+    /// Time for each step; without it a step ends by itself.
+    pub(crate) time: Option<Duration>,
+    /// A step is ended after it, whatever it does.
+    pub(crate) limit: Duration,
+}
+
+impl Options {
+    fn read(arguments: &[String]) -> Result<Options, String> {
+        let mut options = Options { only: None, time: None, limit: LIMIT };
+        let mut arguments = arguments.iter();
+        while let Some(name) = arguments.next() {
+            let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+            match name.as_str() {
+                "--only" => options.only = Some(value.clone()),
+                "--seconds" => {
+                    let seconds = value.parse().map_err(|_| format!("--seconds: {value} is no number"))?;
+                    options.time = Some(Duration::from_secs(seconds));
+                }
+                _ => return Err(format!("there is no option {name}; there are --only and --seconds")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The options of this process, for a step, which is a plain function.
+    fn of_process() -> Result<Options, String> {
+        let arguments: Vec<String> = std::env::args().skip(2).collect();
+        Options::read(&arguments)
+    }
+}
+
+fn steps() -> Vec<Step> {
+    vec![Step {
+        name: "long-fuzz",
+        needs: None,
+        run: |repo: &Repo, log: &mut Log| -> Result<Outcome, String> { fuzz::long(repo, log, &Options::of_process()?) },
+    }]
+}
+
+pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
+    let chosen = chosen(steps(), &Options::read(arguments)?)?;
+    run_all(repo, &chosen)
+}
+
+/// The steps to run. A step is called by its name with or without `long-`, which its log has so that it does not
+/// overwrite that of the test run.
+fn chosen(steps: Vec<Step>, options: &Options) -> Result<Vec<Step>, String> {
+    let Some(only) = &options.only else { return Ok(steps) };
+    let names: Vec<&str> = steps.iter().map(|step| step.name.trim_start_matches("long-")).collect();
+    let missing = format!("there is no long step `{only}`; there are {}", names.join(", "));
+    let found: Vec<Step> = steps
+        .into_iter()
+        .filter(|step| step.name.trim_start_matches("long-") == only.trim_start_matches("long-"))
+        .collect();
+    if found.is_empty() { Err(missing) } else { Ok(found) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LIMIT, Options, chosen, steps};
+    use std::time::Duration;
+
+    fn read(arguments: &[&str]) -> Result<Options, String> {
+        Options::read(&arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn options_are_read() {
+        assert_eq!(read(&[]), Ok(Options { only: None, time: None, limit: LIMIT }));
+        let given = Options { only: Some("fuzz".into()), time: Some(Duration::from_secs(60)), limit: LIMIT };
+        assert_eq!(read(&["--seconds", "60", "--only", "fuzz"]), Ok(given));
+        for wrong in [&["--seconds"][..], &["--seconds", "x"], &["--every", "x"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn one_step_is_chosen_by_its_name() {
+        let only = |name: &str| Options { only: Some(name.into()), time: None, limit: LIMIT };
+        for step in steps() {
+            let short = step.name.trim_start_matches("long-");
+            for name in [step.name, short] {
+                let found = chosen(steps(), &only(name)).unwrap();
+                assert!(matches!(found.as_slice(), [one] if one.name == step.name), "{name}");
+            }
+        }
+        let error = chosen(steps(), &only("nothing")).err().unwrap();
+        assert!(error.contains("there are fuzz"), "{error}");
+    }
+}
