@@ -105,7 +105,7 @@ async fn an_answer_that_is_not_read_has_a_deadline() {
     for _ in 0..8 {
         server.say(&"x".repeat(1_000_000));
     }
-    let mut wire = Wire::narrow(server.address).await;
+    let mut wire = server.narrow().await;
     wire.send(request("GET", &polling(&sid), &[], "")).await;
     server.closed(0).await;
     assert!(!has_room(&server).await);

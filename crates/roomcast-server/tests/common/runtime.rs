@@ -13,6 +13,7 @@ const BUSY: Duration = Duration::from_micros(500);
 
 /// Makes two tests of each of these functions: `current_thread::name` and `multi_thread::name`. A test that freezes the clock is
 /// none of them, as tokio can do that on a current-thread runtime alone; it stays a `#[tokio::test]`.
+#[allow(unused_macros, reason = "not every suite uses it")]
 macro_rules! on_both_runtimes {
     ($($test:ident),+ $(,)?) => {
         mod current_thread {
@@ -31,6 +32,7 @@ macro_rules! on_both_runtimes {
     };
 }
 
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use on_both_runtimes;
 
 /// Runs a test on one thread.
