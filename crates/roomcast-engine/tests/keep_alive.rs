@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::wire::{Wire, request};
+use common::wire::request;
 use common::{Server, polling};
 use std::future::Future as _;
 use std::io::{Read as _, Write as _};

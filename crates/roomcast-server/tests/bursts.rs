@@ -205,7 +205,7 @@ async fn to_a_room(over: Over) {
         });
         patient("the events", async {
             tokio::join!(async { Expected::new(burst).rest_by_websocket(&mut one).await }, async {
-                Expected::new(burst).rest_by_websocket(&mut other).await
+                Expected::new(burst).rest_by_websocket(&mut other).await;
             },)
         })
         .await;

@@ -206,7 +206,6 @@ impl World {
 
     fn task_steps(&self, faults: Faults, next: &mut Vec<Self>) {
         match &self.task.at {
-            TaskAt::Over => {}
             TaskAt::Asleep if self.task.woken => {
                 let mut world = self.clone();
                 world.task = Task { woken: false, at: TaskAt::Reading };
@@ -214,12 +213,12 @@ impl World {
                 world.lane.claim(TurnId(3));
                 next.push(world);
             }
-            TaskAt::Asleep => {}
+            TaskAt::Asleep | TaskAt::Over => {}
             TaskAt::Reading => {
                 let own = &self.emitters[2];
                 if own.drain.is_some() {
                     // A handler that sends much writes at once.
-                    self.own_drain(TaskAt::Reading, faults, next);
+                    self.own_drain(faults, next);
                     return;
                 }
                 if own.packets > 0 {
@@ -237,7 +236,7 @@ impl World {
             TaskAt::TurnEnds => {
                 let own = &self.emitters[2];
                 if own.drain.is_some() {
-                    self.own_drain(TaskAt::TurnEnds, faults, next);
+                    self.own_drain(faults, next);
                     return;
                 }
                 let mut world = self.clone();
@@ -268,11 +267,10 @@ impl World {
         }
     }
 
-    fn own_drain(&self, at: TaskAt, faults: Faults, next: &mut Vec<Self>) {
+    fn own_drain(&self, faults: Faults, next: &mut Vec<Self>) {
         let Some(drain) = &self.emitters[2].drain else { return };
         for (mut world, drain) in self.drain_steps(drain, false, faults) {
             world.emitters[2].drain = drain;
-            world.task.at = at.clone();
             next.push(world);
         }
     }
