@@ -32,6 +32,9 @@
 //! # }
 //! ```
 
+// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
+
 mod body;
 mod budget;
 mod client;

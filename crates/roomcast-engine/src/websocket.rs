@@ -251,7 +251,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 }
             }
             let received = read.filled().len();
-            self.feed(&mut buffer.0[..received]);
+            self.feed(buffer.0.get_mut(..received).unwrap_or_default());
         }
         // More may be there; others get their turn first.
         cx.waker().wake_by_ref();

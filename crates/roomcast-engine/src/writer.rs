@@ -90,7 +90,7 @@ impl Writer {
 impl Sink for Writer {
     fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet, base64: bool) -> Poll<io::Result<Wrote>> {
         let frames = packet.frames(base64);
-        let bytes = match ready!(self.half.write(cx, &frames[self.written.min(frames.len())..]))? {
+        let bytes = match ready!(self.half.write(cx, frames.get(self.written..).unwrap_or_default()))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             bytes => bytes,
         };
@@ -113,11 +113,11 @@ impl Sink for Writer {
             let [head, rest @ ..] = &batch[..] else { return Poll::Ready(Ok(Wrote::default())) };
             let frames = head.frames(base64);
             let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
-            slices[0] = IoSlice::new(&frames[self.written.min(frames.len())..]);
+            slices[0] = IoSlice::new(frames.get(self.written..).unwrap_or_default());
             for (slice, packet) in slices[1..].iter_mut().zip(rest) {
                 *slice = IoSlice::new(packet.frames(base64));
             }
-            match ready!(self.half.write_vectored(cx, &slices[..batch.len().min(PACKETS_PER_WRITE)]))? {
+            match ready!(self.half.write_vectored(cx, slices.get(..batch.len()).unwrap_or(&slices)))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 bytes => bytes,
             }

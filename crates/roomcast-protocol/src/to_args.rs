@@ -97,11 +97,12 @@ impl ArgsWriter {
     }
 
     pub(crate) fn finish(self) -> Result<Args, ToArgsError> {
-        let size = self.attachments.iter().fold(self.json.len(), |size, bytes| size.saturating_add(bytes.len()));
+        let json = if self.attachments.is_empty() { self.json } else { placeholder::settle(self.json, &self.relayed) };
+        // As it leaves: what stood for the attachments until now was longer.
+        let size = self.attachments.iter().fold(json.len(), |size, bytes| size.saturating_add(bytes.len()));
         if size > MAX_PACKET_BYTES {
             return Err(ToArgsError::TooLarge);
         }
-        let json = if self.attachments.is_empty() { self.json } else { placeholder::settle(self.json, &self.relayed) };
         // serde_json writes UTF-8 only, so this fails for nobody.
         let items = ByteStr::from_utf8(Bytes::from(json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
         Ok(Args::from_parts(items, self.attachments))

@@ -1,5 +1,8 @@
 //! The roomcast program: a Socket.IO server with rooms and a chat page.
 
+// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+#![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
+
 mod cli;
 mod cluster;
 mod events;
