@@ -267,13 +267,13 @@ async fn a_post_that_the_upgrade_overtakes_ends_unheard() {
     for dropped in [false, true] {
         let server = Server::start().await;
         let sid = server.handshake().await;
-        let mut post = server.begin(format!("{}Content-Length: 4\r\n\r\n4!", head("POST", &polling(&sid), &[]))).await;
+        let post = server.begin(format!("{}Content-Length: 4\r\n\r\n4!", head("POST", &polling(&sid), &[]))).await;
         let mut wire = probed(&server, &sid).await;
         wire.say("5").await;
         if dropped {
             drop(post);
         } else {
-            post.assert_ended().await;
+            server.assert_unanswered(post).await;
         }
         wire.assert_alive("x").await;
         assert_eq!(server.log.texts(0), ["x"]);

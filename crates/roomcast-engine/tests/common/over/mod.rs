@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use stream::{Awkward, Plan};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -131,7 +132,8 @@ async fn accept<W, F, T, S>(
         };
         stream.set_nodelay(true).unwrap();
         let (stream, service, mut stopped) = (wrap(stream), service.clone(), stopped.clone());
-        let header_timeout = options.header_timeout;
+        // hyper adds it to the time of day; `serve` has a bound of its own for this.
+        let header_timeout = options.header_timeout.min(Duration::from_secs(3_600));
         connections.spawn(async move {
             let Ok(Ok(stream)) = timeout(header_timeout, stream).await else { return };
             let connection = http1::Builder::new()
