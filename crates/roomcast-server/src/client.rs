@@ -28,7 +28,8 @@ impl Client {
         io.is_served();
         let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
-        Self { io, link: Link::new(connection), decoder, due, joined: false }
+        let link = Link::new(connection, io.config.max_handlers);
+        Self { io, link, decoder, due, joined: false }
     }
 
     fn decoded(io: &Arc<IoInner>, link: &Arc<Link>, decoded: Result<Option<Received<'_>>, DecodeError>) {

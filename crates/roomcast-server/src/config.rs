@@ -17,6 +17,7 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) max_handlers: usize,
     pub(crate) max_namespaces: usize,
     pub(crate) namespace_linger: Duration,
     pub(crate) decoder: DecoderLimits,
@@ -40,6 +41,7 @@ impl Default for Builder {
             connect_timeout: limits::CONNECT_TIMEOUT,
             ack_timeout: limits::ACK_TIMEOUT,
             request_timeout: limits::REQUEST_TIMEOUT,
+            max_handlers: limits::HANDLERS_PER_CONNECTION,
             max_namespaces: limits::PATTERN_NAMESPACES,
             namespace_linger: limits::NAMESPACE_LINGER,
             decoder: DecoderLimits::default(),
@@ -116,6 +118,14 @@ impl Builder {
     /// Time that other servers have to answer; 5 s.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.config.request_timeout = timeout;
+        self
+    }
+
+    /// Most handlers of one client's connection under way at once; 1,024. While there are so many, nothing is read from that
+    /// client, the answers to [`Socket::emit_with_ack`](crate::Socket::emit_with_ack) neither: where that many handlers of one
+    /// client wait for its answers, raise it.
+    pub fn max_handlers(mut self, handlers: usize) -> Self {
+        self.config.max_handlers = handlers.max(1);
         self
     }
 

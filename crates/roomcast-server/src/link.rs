@@ -1,6 +1,6 @@
 //! [`Link`]: what the sockets of one connection share, and what is kept of its input while a socket steps into its namespace.
 
-use crate::limits::{HANDLERS_PER_CONNECTION, LEFT_NAMESPACES};
+use crate::limits::LEFT_NAMESPACES;
 use crate::namespace::Namespace;
 use crate::socket::{By, Socket};
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ struct State {
     closed: bool,
     /// Handlers under way.
     handlers: u32,
+    /// Most of them; then nothing is read.
+    most_handlers: u32,
     /// Sockets that are taking the step into their namespaces.
     entering: u32,
     /// Number of such steps so far.
@@ -106,7 +108,7 @@ impl State {
     }
 
     fn is_ready(&self) -> bool {
-        self.handlers < HANDLERS_PER_CONNECTION as u32 && self.entering == 0
+        self.handlers < self.most_handlers && self.entering == 0
     }
 
     fn rare(&mut self) -> &mut Rare {
@@ -170,8 +172,10 @@ impl Drop for Held {
 }
 
 impl Link {
-    pub(crate) fn new(connection: Arc<Connection>) -> Arc<Self> {
-        Arc::new(Self { connection, state: Mutex::default() })
+    /// `most_handlers`: so many may be under way while it is read.
+    pub(crate) fn new(connection: Arc<Connection>, most_handlers: usize) -> Arc<Self> {
+        let most_handlers = u32::try_from(most_handlers).unwrap_or(u32::MAX);
+        Arc::new(Self { connection, state: Mutex::new(State { most_handlers, ..State::default() }) })
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -342,6 +346,8 @@ mod tests {
     use std::task::Wake;
     use tower_service::Service;
 
+    const HANDLERS: usize = 3;
+
     struct Nobody;
 
     impl Client for Nobody {
@@ -360,7 +366,7 @@ mod tests {
         let path = engine.config().path.clone();
         let request = http::Request::get(format!("{path}?EIO=4&transport=polling")).body(String::new()).unwrap();
         let _ = engine.into_service().call(request).await;
-        Link::new(connections.recv().unwrap())
+        Link::new(connections.recv().unwrap(), HANDLERS)
     }
 
     #[derive(Default)]
@@ -380,7 +386,7 @@ mod tests {
     #[tokio::test]
     async fn each_asker_is_woken() {
         let (link, post, websocket) = (link().await, Arc::<Asker>::default(), Arc::<Asker>::default());
-        let mut working: Vec<Working> = (0..HANDLERS_PER_CONNECTION).map(|_| link.working()).collect();
+        let mut working: Vec<Working> = (0..HANDLERS).map(|_| link.working()).collect();
         assert!(!is_ready(&link, &post) && !is_ready(&link, &websocket) && !is_ready(&link, &post));
         working.pop();
         assert_eq!((post.0.load(SeqCst), websocket.0.load(SeqCst)), (1, 1));

@@ -228,6 +228,12 @@ impl Socket {
 
     /// Emits an event and waits for the client's answer, for as long as the server's `ack_timeout` (10 s by default).
     ///
+    /// The answer is read by the task that runs the first steps of this client's handlers: a handler that blocks its thread
+    /// for an answer of *its own* client waits in vain (for another client's it does not). And while
+    /// [`Builder::max_handlers`](crate::Builder::max_handlers) handlers of one client wait, nothing is read from it.
+    ///
+    /// Cancel safe: dropping the future gives the answer up.
+    ///
     /// # Errors
     /// [`AckError`]: it was not sent, not answered in time, or the socket is gone.
     pub async fn emit_with_ack<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<Args, AckError> {

@@ -237,6 +237,26 @@ async fn a_post_waits_for_its_handlers() {
     server.finish().await;
 }
 
+/// One handler waits for its client's answer, and one more may be read while it does: so the answer is read.
+#[tokio::test]
+async fn with_room_for_one_more_handler_an_answer_is_read() {
+    for (most, answered) in [(1, false), (2, true)] {
+        let change = |builder: Builder| builder.max_handlers(most).ack_timeout(Duration::from_millis(200));
+        let server = Server::with(change, |io| {
+            io.of("/").on("ask me", |socket: Socket, (): (), ack: Ack| async move {
+                ack.send(&socket.emit_with_ack("really?", &()).await.is_ok())
+            });
+        })
+        .await;
+        let mut wire = server.joined().await;
+        wire.say("427[\"ask me\"]").await;
+        assert_eq!(wire.text().await, "420[\"really?\"]");
+        wire.say("430[]").await;
+        assert_eq!(wire.text().await, format!("437[{answered}]"));
+        server.finish().await;
+    }
+}
+
 /// Handlers that all wait for an answer which is not read: they time out, none is forgotten, and then all goes on.
 #[tokio::test]
 async fn answers_that_are_not_read_time_out() {
