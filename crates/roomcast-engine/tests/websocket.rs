@@ -3,9 +3,10 @@
 
 mod common;
 
+use common::over::Over;
 use common::wire::{ACCEPT, BINARY, CLOSE, Frame, KEY, PING, PONG, TEXT, frame, request, upgrade};
 use common::{Event, Server, message};
-use roomcast_engine::{CloseReason, Cookie, Cors, OutboxLimits, Transport};
+use roomcast_engine::{CloseReason, Cookie, Cors, OutboxLimits, Transport, bind};
 use roomcast_protocol::Packet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,7 +191,8 @@ async fn another_protocol_is_refused() {
 /// nginx speaks HTTP/1.0 to its backend unless told otherwise, and passes an upgrade on. As in Node the answer is of 1.1.
 #[tokio::test]
 async fn an_upgrade_by_http_1_0_is_one() {
-    let server = Server::start().await;
+    // hyper knows no such upgrade and answers 505; it is `serve` that does.
+    let server = Server::over(Over::Serve, bind("127.0.0.1:0").await.unwrap(), |_| {}, |_| {}).await;
     let mut wire = server.connect().await;
     let headers = [("Sec-WebSocket-Protocol", "a, b")];
     wire.send(upgrade(TARGET, &headers).replacen("HTTP/1.1", "HTTP/1.0", 1)).await;

@@ -119,7 +119,6 @@ async fn t18_a_disconnect_ends_all_waiting() {
 }
 
 /// socketioxide 0.18.3: an answer that comes at once is not lost.
-#[tokio::test]
 async fn sx_0_18_3_answers_that_come_at_once() {
     let asking = Asking::start(|builder| builder).await;
     let mut wire = asking.server.joined().await;
@@ -134,7 +133,6 @@ async fn sx_0_18_3_answers_that_come_at_once() {
 }
 
 /// socketioxide #820: what timed out is not awaited any more, and its late answer is nobody's.
-#[tokio::test]
 async fn sx_820_timeouts_leave_nothing() {
     let asking = Asking::start(|builder| builder.ack_timeout(Duration::from_millis(20))).await;
     let mut wire = asking.server.joined().await;
@@ -150,7 +148,6 @@ async fn sx_820_timeouts_leave_nothing() {
 }
 
 /// socketioxide #802: a broadcast with acknowledgements that is cancelled leaves nothing.
-#[tokio::test]
 async fn sx_802_a_cancelled_broadcast_leaves_nothing() {
     let asking = Asking::start(|builder| builder).await;
     let mut wire = asking.server.joined().await;
@@ -167,7 +164,6 @@ async fn sx_802_a_cancelled_broadcast_leaves_nothing() {
     asking.server.finish().await;
 }
 
-#[tokio::test]
 async fn a_broadcast_collects_answers_and_counts_the_silent() {
     let asking = Asking::start(|builder| builder.ack_timeout(Duration::from_millis(100))).await;
     let (mut a, mut b) = (asking.server.joined().await, asking.server.joined().await);
@@ -183,7 +179,6 @@ async fn a_broadcast_collects_answers_and_counts_the_silent() {
     asking.server.finish().await;
 }
 
-#[tokio::test]
 async fn who_has_left_answers_nothing() {
     let asking = Asking::start(|builder| builder).await;
     let mut wire = asking.server.joined().await;
@@ -202,7 +197,6 @@ async fn who_has_left_answers_nothing() {
 }
 
 /// The server's side of the client's acknowledgements.
-#[tokio::test]
 async fn clients_are_answered_once_or_not_at_all() {
     let log = Log::default();
     let seen = log.clone();
@@ -231,7 +225,6 @@ async fn clients_are_answered_once_or_not_at_all() {
 }
 
 /// Whoever joined the room of a socket's id hears what is emitted to that room, and nothing that is for the socket.
-#[tokio::test]
 async fn b9_a_question_to_one_socket_is_put_to_that_socket_alone() {
     let asking = Asking::start(|builder| builder).await;
     let mut asked = asking.server.joined().await;
@@ -257,7 +250,6 @@ async fn b9_a_question_to_one_socket_is_put_to_that_socket_alone() {
 }
 
 /// As in Node: a client that a volatile question was dropped for was asked, and did not answer.
-#[tokio::test]
 async fn b33_volatile_questions_are_dropped_where_nobody_listens() {
     let asking = Asking::start(|builder| builder.ack_timeout(Duration::from_millis(100))).await;
     let sid = asking.server.join_by_polling().await;
@@ -268,4 +260,15 @@ async fn b33_volatile_questions_are_dropped_where_nobody_listens() {
     assert_eq!((acked.answers.len(), acked.missing_sockets), (0, 1));
     assert_eq!(asking.server.poll(&sid).await.text(), "421[\"kept\"]");
     asking.server.finish().await;
+}
+
+common::runtime::on_both_runtimes! {
+    sx_0_18_3_answers_that_come_at_once,
+    sx_820_timeouts_leave_nothing,
+    sx_802_a_cancelled_broadcast_leaves_nothing,
+    a_broadcast_collects_answers_and_counts_the_silent,
+    who_has_left_answers_nothing,
+    clients_are_answered_once_or_not_at_all,
+    b9_a_question_to_one_socket_is_put_to_that_socket_alone,
+    b33_volatile_questions_are_dropped_where_nobody_listens,
 }

@@ -20,7 +20,6 @@ async fn assert_empty(io: &SocketIo, namespace: &str) {
     assert!(io.of(namespace).all_rooms().await.value.is_empty());
 }
 
-#[tokio::test]
 async fn middlewares_run_in_order_until_one_refuses() {
     let log = Log::default();
     let seen = log.clone();
@@ -49,7 +48,6 @@ async fn middlewares_run_in_order_until_one_refuses() {
 }
 
 /// What a middleware sends goes out before the answer to CONNECT; the rooms that it joins are there in the connection handler.
-#[tokio::test]
 async fn a_middleware_may_send_and_join() {
     let server = Server::start(|io| {
         io.of("/").middleware(|socket: Socket| async move {
@@ -80,7 +78,6 @@ async fn a_middleware_may_send_and_join() {
 }
 
 /// socketioxide 0.18.8: a middleware that joins rooms and then refuses leaves no room.
-#[tokio::test]
 async fn sx_0_18_8_a_refused_socket_is_in_no_room() {
     let server = Server::start(|io| {
         io.of("/").middleware(|socket: Socket| async move {
@@ -99,7 +96,6 @@ async fn sx_0_18_8_a_refused_socket_is_in_no_room() {
 }
 
 /// A middleware that panics, before or after its first wait, refuses its client and leaves nothing.
-#[tokio::test]
 async fn a_middleware_that_panics_refuses() {
     let server = Server::start(|io| {
         io.of("/at-once").middleware(|_| -> std::future::Ready<Result<(), ConnectError>> { panic!("at once") });
@@ -126,7 +122,6 @@ async fn a_middleware_that_panics_refuses() {
 }
 
 /// socketioxide #627, first half: the adapter refuses at the last step.
-#[tokio::test]
 async fn sx_627_a_connect_that_fails_late_leaves_no_socket() {
     let log = Log::default();
     let server = Server::start(|io| {
@@ -149,7 +144,6 @@ async fn sx_627_a_connect_that_fails_late_leaves_no_socket() {
 }
 
 /// socketioxide #627, second half: the client goes, or leaves, while a middleware is still thinking.
-#[tokio::test]
 async fn sx_627_a_client_that_goes_during_its_middleware_leaves_no_socket() {
     let log = Log::default();
     let (go, wait) = watch::channel(false);
@@ -185,7 +179,6 @@ async fn sx_627_a_client_that_goes_during_its_middleware_leaves_no_socket() {
 }
 
 /// socketioxide #801: a second CONNECT runs nothing and replaces nobody; it closes the connection, as in Node.
-#[tokio::test]
 async fn sx_801_a_second_connect_closes_the_connection() {
     let log = Log::default();
     let seen = log.clone();
@@ -206,7 +199,6 @@ async fn sx_801_a_second_connect_closes_the_connection() {
 }
 
 /// The same while the first is undecided; and a client that does not wait for the answer breaks the rule too.
-#[tokio::test]
 async fn nothing_may_come_before_the_answer_to_a_connect() {
     for early in ["40", "42[\"x\"]", "430[]", "41"] {
         let log = Log::default();
@@ -231,7 +223,6 @@ fn at_once(builder: Builder) -> Builder {
     builder.namespace_linger(Duration::ZERO)
 }
 
-#[tokio::test]
 async fn namespaces_of_a_connection_at_the_limit_and_one_past_it() {
     let server = Server::with(at_once, |io| {
         io.of_matching(|name| name.starts_with("/n-"));
@@ -256,7 +247,6 @@ async fn namespaces_of_a_connection_at_the_limit_and_one_past_it() {
 }
 
 /// Sockets that are still on their way in count.
-#[tokio::test]
 async fn namespaces_that_are_being_joined_count() {
     let server = Server::start(|io| {
         io.of_matching(|name| name.starts_with("/n-")).middleware(|_| std::future::pending());
@@ -273,7 +263,6 @@ async fn namespaces_that_are_being_joined_count() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn namespaces_of_a_pattern_come_and_go() {
     let server = Server::with(at_once, |io| {
         io.of("/");
@@ -403,4 +392,18 @@ async fn attachments_have_30_seconds() {
     log.expect(&["/ connected", "b\"x\" b\"y\"", "b\"x\" b\"y\"", "/ forced close"]).await;
     drop(clock);
     server.finish().await;
+}
+
+common::runtime::on_both_runtimes! {
+    middlewares_run_in_order_until_one_refuses,
+    a_middleware_may_send_and_join,
+    sx_0_18_8_a_refused_socket_is_in_no_room,
+    a_middleware_that_panics_refuses,
+    sx_627_a_connect_that_fails_late_leaves_no_socket,
+    sx_627_a_client_that_goes_during_its_middleware_leaves_no_socket,
+    sx_801_a_second_connect_closes_the_connection,
+    nothing_may_come_before_the_answer_to_a_connect,
+    namespaces_of_a_connection_at_the_limit_and_one_past_it,
+    namespaces_that_are_being_joined_count,
+    namespaces_of_a_pattern_come_and_go,
 }

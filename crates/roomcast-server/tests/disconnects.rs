@@ -56,7 +56,6 @@ async fn reason(change: impl FnOnce(Builder) -> Builder, end: impl AsyncFnOnce(&
     reason
 }
 
-#[tokio::test]
 async fn reasons_of_the_connection() {
     let usual = |builder| builder;
     let said = async |text: &str| reason(usual, async |_, wire| wire.say(text).await).await;
@@ -91,7 +90,6 @@ async fn reasons_of_the_connection() {
     assert_eq!(slow.await, "slow consumer");
 }
 
-#[tokio::test]
 async fn reasons_of_one_socket() {
     let (server, log, sockets) = start(|builder| builder).await;
     let mut wire = in_both(&server).await;
@@ -121,7 +119,6 @@ async fn in_both_again(server: &Server, wire: &mut Wire) {
     server.join(wire, "/chat").await;
 }
 
-#[tokio::test]
 async fn closing_the_client_tells_every_namespace_and_then_ends() {
     let (server, log, sockets) = start(|builder| builder).await;
     let mut wire = in_both(&server).await;
@@ -140,7 +137,6 @@ async fn closing_the_client_tells_every_namespace_and_then_ends() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn a_server_that_stops_sends_no_disconnect_and_takes_nobody() {
     let (server, log, _) = start(|builder| builder).await;
     let mut wire = in_both(&server).await;
@@ -155,7 +151,6 @@ async fn a_server_that_stops_sends_no_disconnect_and_takes_nobody() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn nothing_is_sent_to_a_socket_that_has_left() {
     let (server, _, sockets) = start(|builder| builder).await;
     let mut wire = in_both(&server).await;
@@ -179,7 +174,6 @@ async fn nothing_is_sent_to_a_socket_that_has_left() {
 }
 
 /// socketioxide 0.18.0: rooms can be read while a socket is disconnecting, and are gone after it.
-#[tokio::test]
 async fn sx_0_18_0_rooms_last_until_the_disconnecting_handlers() {
     let log = Log::default();
     let seen = log.clone();
@@ -210,7 +204,6 @@ async fn sx_0_18_0_rooms_last_until_the_disconnecting_handlers() {
 }
 
 /// A handler that waits for something before it asks for the disconnect misses none.
-#[tokio::test]
 async fn a_disconnect_that_was_before_the_handler_is_told_at_once() {
     let log = Log::default();
     let seen = log.clone();
@@ -236,7 +229,6 @@ async fn a_disconnect_that_was_before_the_handler_is_told_at_once() {
 }
 
 /// Who was not let in is not told as leaving.
-#[tokio::test]
 async fn a_socket_that_was_refused_has_no_disconnect() {
     let log = Log::default();
     let seen = log.clone();
@@ -297,7 +289,6 @@ async fn a_client_may_come_back_at_once() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn volatile_events_are_dropped_where_nobody_listens() {
     let (server, _, sockets) = start(|builder| builder).await;
     let sid = server.join_by_polling().await;
@@ -327,7 +318,6 @@ async fn volatile_events_are_dropped_where_nobody_listens() {
 }
 
 /// A socket may be disconnected on any thread. Without a runtime the handlers run as far as their first wait.
-#[tokio::test]
 async fn a_thread_without_a_runtime_may_disconnect() {
     let (server, log, sockets) = start(|builder| builder).await;
     let mut wire = server.joined().await;
@@ -337,4 +327,17 @@ async fn a_thread_without_a_runtime_may_disconnect() {
     assert_eq!(wire.sync().await, [Frame::Text("41".to_owned())]);
     log.expect(&["/ connected", "/ server namespace disconnect"]).await;
     server.finish().await;
+}
+
+common::runtime::on_both_runtimes! {
+    reasons_of_the_connection,
+    reasons_of_one_socket,
+    closing_the_client_tells_every_namespace_and_then_ends,
+    a_server_that_stops_sends_no_disconnect_and_takes_nobody,
+    nothing_is_sent_to_a_socket_that_has_left,
+    sx_0_18_0_rooms_last_until_the_disconnecting_handlers,
+    a_disconnect_that_was_before_the_handler_is_told_at_once,
+    a_socket_that_was_refused_has_no_disconnect,
+    volatile_events_are_dropped_where_nobody_listens,
+    a_thread_without_a_runtime_may_disconnect,
 }

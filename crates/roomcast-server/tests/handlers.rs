@@ -18,7 +18,6 @@ fn bug(what: &str) {
 }
 
 /// F27: a panic ends its own event and nothing else.
-#[tokio::test]
 async fn f27_a_panic_stays_inside_its_event() {
     let log = Log::default();
     let server = Server::start(|io| {
@@ -62,7 +61,6 @@ async fn f27_a_panic_stays_inside_its_event() {
 }
 
 /// Handlers begin in the order of their events, and run so up to their first wait.
-#[tokio::test]
 async fn handlers_begin_in_the_order_of_events() {
     let log = Log::default();
     let seen = log.clone();
@@ -87,7 +85,6 @@ async fn handlers_begin_in_the_order_of_events() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn the_nearest_handler_takes_the_event() {
     let log = Log::default();
     let server = Server::start(|io| {
@@ -120,7 +117,6 @@ async fn the_nearest_handler_takes_the_event() {
 }
 
 /// An event whose arguments do not fit is ignored, and the connection stays.
-#[tokio::test]
 async fn arguments_that_do_not_fit_are_ignored() {
     let server = Server::start(|io| {
         io.of("/").on("n", |_: Socket, n: u8, ack: Ack| async move { ack.send(&n) });
@@ -258,7 +254,6 @@ async fn with_room_for_one_more_handler_an_answer_is_read() {
 }
 
 /// Handlers that all wait for an answer which is not read: they time out, none is forgotten, and then all goes on.
-#[tokio::test]
 async fn answers_that_are_not_read_time_out() {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
@@ -290,7 +285,6 @@ async fn answers_that_are_not_read_time_out() {
 }
 
 /// socketioxide #799: handlers of one namespace, or of one client, that never end do not hold up the others.
-#[tokio::test]
 async fn sx_799_a_stuck_handler_holds_nobody_up() {
     let held = Held::new();
     let server = Server::start(|io| held.serve(io)).await;
@@ -336,7 +330,6 @@ async fn a_client_that_does_not_poll_is_not_excused() {
 
 /// More packets than an outbox holds, made in one go: clients that read get them all. (Other bursts, and other streams, are
 /// those of `bursts.rs`.)
-#[tokio::test]
 async fn a_burst_of_small_events_cuts_nobody_who_reads() {
     const BURST: usize = 3_000;
     let server = Server::start(|io| {
@@ -355,4 +348,14 @@ async fn a_burst_of_small_events_cuts_nobody_who_reads() {
         assert_eq!(other.text().await, format!("42[\"other\",{number}]"));
     }
     server.finish().await;
+}
+
+common::runtime::on_both_runtimes! {
+    f27_a_panic_stays_inside_its_event,
+    handlers_begin_in_the_order_of_events,
+    the_nearest_handler_takes_the_event,
+    arguments_that_do_not_fit_are_ignored,
+    answers_that_are_not_read_time_out,
+    sx_799_a_stuck_handler_holds_nobody_up,
+    a_burst_of_small_events_cuts_nobody_who_reads,
 }

@@ -31,7 +31,6 @@ fn is_in(answer: &str) -> bool {
     answer.starts_with("in as ")
 }
 
-#[tokio::test]
 async fn b11_a_namespace_by_name_has_the_middlewares_of_its_pattern() {
     let server = Server::start(|io| {
         let tenants = io.of_matching(|name| name.starts_with("/tenant-"));
@@ -60,7 +59,6 @@ async fn b11_a_namespace_by_name_has_the_middlewares_of_its_pattern() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn a_namespace_can_be_looked_up_and_removed() {
     let log = Log::default();
     let server = Server::start(|io| {
@@ -91,7 +89,6 @@ async fn a_namespace_can_be_looked_up_and_removed() {
 }
 
 /// Who is on the way in while the namespace is removed does not stay in it.
-#[tokio::test]
 async fn a_namespace_that_is_removed_takes_nobody_any_more() {
     let (go, wait) = watch::channel(false);
     let server = Server::start(|io| {
@@ -117,7 +114,6 @@ async fn a_namespace_that_is_removed_takes_nobody_any_more() {
 }
 
 /// An asynchronous pattern sees the client, and decides about each.
-#[tokio::test]
 async fn asynchronous_patterns_decide_about_each_client() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -163,7 +159,6 @@ async fn asynchronous_patterns_decide_about_each_client() {
 }
 
 /// What goes wrong while a pattern thinks leaves nothing.
-#[tokio::test]
 async fn asynchronous_patterns_that_do_not_come_to_an_end() {
     let (go, wait) = watch::channel(false);
     let server = Server::start(|io| {
@@ -202,7 +197,6 @@ async fn asynchronous_patterns_that_do_not_come_to_an_end() {
     server.finish().await;
 }
 
-#[tokio::test]
 async fn namespaces_of_patterns_at_the_limit_and_one_past_it() {
     let server = Server::with(
         |builder| builder.max_namespaces(2),
@@ -277,7 +271,6 @@ async fn namespaces_that_wait_at_the_limit_and_one_past_it() {
 }
 
 /// The last socket of a namespace may be disconnected on a thread without a runtime; its adapter is closed all the same.
-#[tokio::test]
 async fn b37_a_namespace_that_ends_on_a_plain_thread_is_closed() {
     let adapters = Adapters::default();
     let (sockets, mut connected) = tokio::sync::mpsc::unbounded_channel::<Socket>();
@@ -302,7 +295,6 @@ async fn b37_a_namespace_that_ends_on_a_plain_thread_is_closed() {
 }
 
 /// A room of which one member's end ends all others, from its handler: no stack of thousands.
-#[tokio::test]
 async fn b36_a_handler_that_disconnects_thousands() {
     const MEMBERS: usize = 2_000;
     let ended = Arc::new(AtomicUsize::new(0));
@@ -336,4 +328,15 @@ async fn b36_a_handler_that_disconnects_thousands() {
     assert_eq!(ended.load(SeqCst), MEMBERS);
     assert_eq!(io.of("/").everyone().count().await.value, 0);
     io.close().await;
+}
+
+common::runtime::on_both_runtimes! {
+    b11_a_namespace_by_name_has_the_middlewares_of_its_pattern,
+    a_namespace_can_be_looked_up_and_removed,
+    a_namespace_that_is_removed_takes_nobody_any_more,
+    asynchronous_patterns_decide_about_each_client,
+    asynchronous_patterns_that_do_not_come_to_an_end,
+    namespaces_of_patterns_at_the_limit_and_one_past_it,
+    b37_a_namespace_that_ends_on_a_plain_thread_is_closed,
+    b36_a_handler_that_disconnects_thousands,
 }

@@ -10,7 +10,6 @@ use roomcast_server::{Ack, Args, Socket};
 use std::future::ready;
 
 /// #813: a socket in several of the rooms gets the event once.
-#[tokio::test]
 async fn sx_813_two_rooms_one_delivery() {
     let server = Server::start(|io| {
         io.of("/").on_connection(|socket: Socket| ready(socket.join(["a", "b"]).map(drop)));
@@ -25,7 +24,6 @@ async fn sx_813_two_rooms_one_delivery() {
 }
 
 /// #811: text while attachments are awaited ends the connection, and the bytes behind it complete nothing.
-#[tokio::test]
 async fn sx_811_text_between_attachments() {
     let log = Log::default();
     let server = Server::start(|io| {
@@ -49,7 +47,6 @@ async fn sx_811_text_between_attachments() {
 }
 
 /// #815: a sid of any shape that names no session is refused, and opens none.
-#[tokio::test]
 async fn sx_815_a_malformed_sid_is_no_handshake() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     let long = "a".repeat(5_000);
@@ -66,7 +63,6 @@ async fn sx_815_a_malformed_sid_is_no_handshake() {
 }
 
 /// #816: the path ends where a segment of the URL ends.
-#[tokio::test]
 async fn sx_816_a_path_that_only_begins_alike_is_not_ours() {
     let server = Server::with(|builder| builder.path("/socket.io"), |_| {}).await;
     for (path, status) in [
@@ -85,7 +81,6 @@ async fn sx_816_a_path_that_only_begins_alike_is_not_ours() {
 
 /// engine 0.17.4: several packets that wait for one poll have one separator between each two; texts, attachments and the
 /// events around them keep their borders; bytes that look like a packet stay bytes.
-#[tokio::test]
 async fn sx_engine_0_17_4_borders_in_a_payload() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     let sid = server.join_by_polling().await;
@@ -113,7 +108,6 @@ async fn sx_engine_0_17_4_borders_in_a_payload() {
 }
 
 /// The same packets by POST and by WebSocket are the same events, `b4…` too.
-#[tokio::test]
 async fn bytes_come_in_by_either_transport() {
     let log = Log::default();
     let seen = log.clone();
@@ -138,7 +132,6 @@ async fn bytes_come_in_by_either_transport() {
 }
 
 /// #809: the end of an upgrade while a GET is held and events are emitted: each arrives once, in order.
-#[tokio::test]
 async fn sx_809_an_upgrade_between_emits_loses_nothing() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     for _ in 0..20 {
@@ -167,7 +160,6 @@ async fn sx_809_an_upgrade_between_emits_loses_nothing() {
 }
 
 /// The nesting limit of arguments, auth and acknowledgements, at it and one past it. Relaying costs no depth.
-#[tokio::test]
 async fn nesting_at_the_limit_and_one_past_it() {
     const LIMIT: usize = 128;
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -202,7 +194,6 @@ async fn nesting_at_the_limit_and_one_past_it() {
 }
 
 /// T10: an event named `error` is an event.
-#[tokio::test]
 async fn t10_error_is_an_ordinary_event() {
     let server = Server::start(|io| {
         io.of("/").on("error", |_: Socket, (): (), ack: Ack| ready(ack.send(&"fine")));
@@ -217,7 +208,6 @@ async fn t10_error_is_an_ordinary_event() {
 }
 
 /// T09: names and shapes that no event has.
-#[tokio::test]
 async fn t09_what_is_no_event_closes() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     for data in [
@@ -240,4 +230,17 @@ async fn t09_what_is_no_event_closes() {
         wire.assert_closed().await;
     }
     server.finish().await;
+}
+
+common::runtime::on_both_runtimes! {
+    sx_813_two_rooms_one_delivery,
+    sx_811_text_between_attachments,
+    sx_815_a_malformed_sid_is_no_handshake,
+    sx_816_a_path_that_only_begins_alike_is_not_ours,
+    sx_engine_0_17_4_borders_in_a_payload,
+    bytes_come_in_by_either_transport,
+    sx_809_an_upgrade_between_emits_loses_nothing,
+    nesting_at_the_limit_and_one_past_it,
+    t10_error_is_an_ordinary_event,
+    t09_what_is_no_event_closes,
 }
