@@ -6,6 +6,13 @@ use crate::fuzz;
 use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
+use crate::test::BUILD_LIMIT;
+
+/// Two emitters under loom with three switches of threads took six minutes on two busy cores.
+const LANE_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// The longest of the tools takes as long as it is told, ten minutes if nobody does.
+const TOOL_LIMIT: Duration = Duration::from_secs(10 * 60 * 60);
 
 /// When nobody says how long: a night.
 const LIMIT: Duration = Duration::from_secs(10 * 60 * 60);
@@ -47,11 +54,70 @@ impl Options {
 }
 
 fn steps() -> Vec<Step> {
-    vec![Step {
-        name: "long-fuzz",
-        needs: None,
-        run: |repo: &Repo, log: &mut Log| -> Result<Outcome, String> { fuzz::long(repo, log, &Options::of_process()?) },
-    }]
+    vec![
+        Step { name: "long-lane", needs: None, run: lane },
+        Step {
+            name: "long-fuzz",
+            needs: None,
+            run: |repo: &Repo, log: &mut Log| -> Result<Outcome, String> {
+                fuzz::long(repo, log, &Options::of_process()?)
+            },
+        },
+        Step { name: "long-programs", needs: None, run: programs },
+        Step { name: "long-pace", needs: Some("long-programs"), run: |repo, log| pace(repo, log) },
+        Step {
+            name: "long-drip",
+            needs: Some("long-programs"),
+            run: |repo, log| tool(repo, log, &["readers", "drip", "roomcast"]),
+        },
+        Step {
+            name: "long-stop",
+            needs: Some("long-programs"),
+            run: |repo, log| tool(repo, log, &["readers", "stop", "roomcast"]),
+        },
+        Step {
+            name: "long-busy",
+            needs: Some("long-programs"),
+            run: |repo, log| tool(repo, log, &["busy", "roomcast", "5"]),
+        },
+    ]
+}
+
+/// The search of the write lane with more packets, and loom with more switches of threads.
+fn lane(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let mut command = repo.cargo(&["test", "--release", "--package", "roomcast-engine", "--lib", "--", "--nocapture"]);
+    command.args(["lane::search", "outlet::schedules"]).env("ROOMCAST_LONG", "1");
+    log.run(command, LANE_LIMIT)?;
+    let states = log
+        .text()
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("states of the lane that were searched: ").map(str::to_owned));
+    Ok(Outcome::Passed(format!("{} states", states.unwrap_or_default())))
+}
+
+/// The conformance server, and the tools that talk to it.
+fn programs(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let conformance = ["build", "--release", "--package", "roomcast", "--example", "conformance"];
+    log.run(repo.cargo(&conformance), BUILD_LIMIT)?;
+    log.run(repo.cargo(&["build", "--release", "--package", "roomcast-benches", "--bins"]), BUILD_LIMIT)?;
+    Ok(Outcome::Passed(String::new()))
+}
+
+/// Clients that keep the pace, with random pauses: ten minutes, or the time that is given.
+fn pace(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let seconds = Options::of_process()?.time.map_or(600, |time| time.as_secs()).to_string();
+    tool(repo, log, &["readers", "pace", "roomcast", "100", &seconds])
+}
+
+/// A tool of the benches; its last line says `ok`.
+fn tool(repo: &Repo, log: &mut Log, command: &[&str]) -> Result<Outcome, String> {
+    let mut cargo = repo.cargo(&["run", "--release", "--package", "roomcast-benches", "--bin"]);
+    if let [name, arguments @ ..] = command {
+        cargo.arg(name).arg("--").args(arguments);
+    }
+    log.run(cargo, TOOL_LIMIT)?;
+    Ok(Outcome::Passed(String::new()))
 }
 
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
@@ -102,6 +168,6 @@ mod tests {
             }
         }
         let error = chosen(steps(), &only("nothing")).err().unwrap();
-        assert!(error.contains("there are fuzz"), "{error}");
+        assert!(error.contains("there are lane, fuzz"), "{error}");
     }
 }

@@ -175,7 +175,11 @@ impl Index {
         if target.rooms.is_empty() {
             return !self.by_id.is_empty();
         }
-        target.rooms.iter().any(|room| !self.joined(target, room).is_empty() || self.by_room_of_id(room).is_some())
+        target.rooms.iter().any(
+            |room| {
+                if target.one { self.by_room_of_id(room).is_some() } else { self.has_room(room) }
+            },
+        )
     }
 
     /// Whether the room has members.

@@ -109,6 +109,7 @@ impl Drop for Wakes {
     fn drop(&mut self) {
         let Self { wakers, around } = self;
         match around {
+            _ if wakers.is_empty() => {}
             // One is written at once, or with what else the thread gathers.
             Some(around) if wakers.len() > 1 => around(&mut || Self::wake_all(wakers)),
             _ => Self::wake_all(wakers),
