@@ -75,3 +75,4 @@ pub use serve::{ServeOptions, bind, serve};
 pub use service::{EndWithoutAnswer, EngineService, NotFound};
 pub use session::{CloseReason, Transport};
 pub use turn::Turn;
+pub use writer::prepare;

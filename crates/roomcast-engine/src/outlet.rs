@@ -10,6 +10,7 @@ use roomcast_protocol::{Meter, Packet};
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use tokio::runtime::Handle;
 
 /// See the module. The order of the fields is meant: a broadcast touches the first ones (decision 0013).
 #[derive(Debug)]
@@ -112,6 +113,9 @@ pub(crate) trait Locked<W> {
 
 /// The writing half of a stream.
 pub(crate) trait Sink {
+    /// Whether any thread may write to it. Other streams may want the runtime of the thread that polls them.
+    fn is_direct(&self) -> bool;
+
     /// One write of this packet, or of what is left of it. Without `cx` nobody is woken when the stream takes more again.
     fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet, base64: bool) -> Poll<io::Result<Wrote>>;
 
@@ -224,6 +228,9 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
             }
             return (Next::Busy, false);
         };
+        if !by_task && !writer.is_direct() && Handle::try_current().is_err() {
+            return (Next::End(Drained::Unfinished, outlet.end(writer, Drained::Unfinished, &by, bounds)), false);
+        }
         match Load::next(outlet, &writer) {
             Some(load) => (Next::Write(writer, load), outlet.base64),
             None => (Next::End(Drained::All, outlet.end(writer, Drained::All, &by, bounds)), false),

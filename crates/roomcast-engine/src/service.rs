@@ -444,8 +444,6 @@ fn start(engine: &Engine, request: &Parts, upgraded: Upgraded, fate: Fate) {
         }
         Err(upgraded) => match tcp_stream(upgraded) {
             Ok((stream, received)) => {
-                // Small frames must not wait for the acknowledgement of earlier ones; `axum::serve` leaves that to us.
-                let _ = stream.set_nodelay(true);
                 attend(engine, request, stream, received, fate);
             }
             Err(upgraded) => attend(engine, request, TokioIo::new(upgraded), Bytes::new(), fate),

@@ -27,7 +27,7 @@ impl Stream for TcpStream {
     type Reader = OwnedReadHalf;
 
     fn into_halves(self) -> (OwnedReadHalf, Writer) {
-        keep_little_unsent(&self);
+        prepare(&self);
         let (reader, half) = self.into_split();
         (reader, Writer::tcp(half))
     }
@@ -88,6 +88,10 @@ impl Writer {
 }
 
 impl Sink for Writer {
+    fn is_direct(&self) -> bool {
+        matches!(self.half, Half::Tcp(_))
+    }
+
     fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet, base64: bool) -> Poll<io::Result<Wrote>> {
         let frames = packet.frames(base64);
         let bytes = match ready!(self.half.write(cx, frames.get(self.written..).unwrap_or_default()))? {
@@ -186,9 +190,20 @@ fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
     }
 }
 
-/// The kernel takes up to 4 MB for a client that does not read, and then asks for more only when a third of that has left. So a
-/// slow client would look like one that takes nothing, and its memory would stand in no bound of ours. Where this cannot be
-/// set, the kernel's own limits hold.
+/// What a WebSocket wants of its TCP connection. [`serve`](crate::serve) and, where the stream can be found, the service do it
+/// themselves. An acceptor of your own that ends TLS should call it for each connection that it accepts.
+///
+/// - Small frames do not wait for the acknowledgement of earlier ones (`TCP_NODELAY`).
+/// - On Linux the kernel holds at most 128 KiB that it has not sent ([`UNSENT`](crate::limits::UNSENT)). By itself it takes up to
+///   4 MB for a client that does not read, and asks for more only when a third of that has left: a slow client looks like one
+///   that takes nothing, and may be cut as such.
+///
+/// What cannot be set is left as it is.
+pub fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    keep_little_unsent(stream);
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn keep_little_unsent(stream: &TcpStream) {
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::limits::UNSENT);

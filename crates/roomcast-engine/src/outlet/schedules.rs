@@ -60,6 +60,10 @@ impl Sink for Half {
         result
     }
 
+    fn is_direct(&self) -> bool {
+        true
+    }
+
     fn is_dirty(&self) -> bool {
         false
     }

@@ -130,7 +130,7 @@ async fn accept<W, F, T, S>(
             accepted = listener.accept() => accepted.unwrap(),
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
-        stream.set_nodelay(true).unwrap();
+        roomcast_engine::prepare(&stream);
         let (stream, service, mut stopped) = (wrap(stream), service.clone(), stopped.clone());
         // hyper adds it to the time of day; `serve` has a bound of its own for this.
         let header_timeout = options.header_timeout.min(Duration::from_secs(3_600));
@@ -235,6 +235,7 @@ impl Listener for AwkwardListener {
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         let (stream, peer) = self.listener.accept().await.unwrap();
+        roomcast_engine::prepare(&stream);
         self.plan.seed += 1;
         (Awkward::new(stream, self.plan), peer)
     }
