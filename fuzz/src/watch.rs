@@ -46,7 +46,9 @@ fn install() {
             if !WATCHED.get() {
                 return before(panic);
             }
-            let payload = panic.payload_as_str().unwrap_or_default();
+            let payload = panic.payload();
+            let text = payload.downcast_ref::<&str>().copied();
+            let payload = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or_default();
             if payload == ON_PURPOSE {
                 return;
             }

@@ -8,11 +8,10 @@
 use crate::limits::WATCH_INTERVAL;
 use parking_lot::Mutex;
 use std::cell::OnceCell;
-use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock};
 use std::thread::{self, Thread};
-use tokio::runtime::{Handle, Id, RuntimeFlavor};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// What a thread does: 0, or the watcher's time when its turn began.
 type Slot = Arc<AtomicU64>;
@@ -37,7 +36,7 @@ struct Watcher {
 #[derive(Default)]
 struct State {
     thread: Option<Thread>,
-    runtimes: Vec<(Id, Handle)>,
+    runtimes: Vec<Handle>,
     slots: Vec<Slot>,
 }
 
@@ -48,42 +47,25 @@ pub(crate) fn this_runtime() {
         return;
     }
     let id = runtime.id();
-    {
-        let mut state = WATCHER.state.lock();
-        if state.runtimes.iter().any(|(known, _)| *known == id) {
-            return;
-        }
-        state.runtimes.push((id, runtime.clone()));
-        if state.thread.is_none() {
-            match thread::Builder::new().name("roomcast-watch".to_owned()).spawn(watch) {
-                Ok(started) => state.thread = Some(started.thread().clone()),
-                Err(error) => {
-                    tracing::warn!(%error, "no thread watches for handlers that block: one that does may hold up other clients");
-                    return;
-                }
+    let mut state = WATCHER.state.lock();
+    if state.runtimes.iter().any(|known| known.id() == id) {
+        return;
+    }
+    // A runtime that is over takes no task, and tells so at once.
+    state.runtimes.retain(|known| !known.spawn(async {}).is_finished());
+    state.runtimes.push(runtime);
+    if state.thread.is_none() {
+        match thread::Builder::new().name("roomcast-watch".to_owned()).spawn(watch) {
+            Ok(started) => state.thread = Some(started.thread().clone()),
+            Err(error) => {
+                drop(state);
+                tracing::warn!(%error, "no thread watches for handlers that block: one that does may hold up other clients");
+                return;
             }
         }
     }
+    drop(state);
     WATCHER.works.store(true, SeqCst);
-    let watched = Watched(id);
-    // Dropped with the runtime's other tasks at its end.
-    runtime.spawn(async move {
-        let _watched = watched;
-        pending::<()>().await;
-    });
-}
-
-struct Watched(Id);
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let gone = {
-            let mut state = WATCHER.state.lock();
-            let at = state.runtimes.iter().position(|(id, _)| *id == self.0);
-            at.map(|at| state.runtimes.swap_remove(at))
-        };
-        drop(gone);
-    }
 }
 
 /// A turn of this thread begins.
@@ -129,11 +111,7 @@ fn watch() {
             let state = WATCHER.state.lock();
             let begun = || state.slots.iter().map(|slot| slot.load(SeqCst)).filter(|begun| *begun > 0);
             let lasting = begun().filter(|begun| is_lasting(*begun, now)).max();
-            (
-                lasting,
-                begun().next().is_some(),
-                state.runtimes.iter().map(|(_, runtime)| runtime.clone()).collect::<Vec<_>>(),
-            )
+            (lasting, begun().next().is_some(), state.runtimes.clone())
         };
         match oldest {
             Some(begun) if begun > known => {

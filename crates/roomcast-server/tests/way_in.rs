@@ -152,7 +152,11 @@ async fn b7_a_disconnect_by_the_server_drops_what_was_kept() {
 async fn b7_what_is_out_of_turn_during_the_welcome_closes_the_connection_after_it() {
     let (log, mut wire, server) = during_the_welcome(&["42[\"n\",1]", "40", "42[\"n\",2]"], false, |_| {}).await;
     wire.assert_closed().await;
-    log.expect(&["connection", "event 1", "event 2", "forced close"]).await;
+    until("all is handled", || log.lines().len() == 4).await;
+    let (last, before) = (log.lines().pop().unwrap(), log.lines()[..3].to_vec());
+    assert_eq!(before, ["connection", "event 1", "event 2"]);
+    // As in Node it depends on whether the answer to CONNECT is written yet, which another thread may do.
+    assert!(["forced close", "forced server close"].contains(&last.as_str()), "{last}");
     server.finish().await;
 }
 
