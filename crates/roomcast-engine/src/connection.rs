@@ -156,9 +156,8 @@ pub struct Outstanding {
 }
 
 impl Connection {
-    pub(crate) fn new(sid: Sid, session: Session, handshake: Handshake, base64: bool, sessions: Arc<Sessions>) -> Self {
-        let outlet = Outlet { base64, ..Outlet::default() };
-        let shared = Shared { outlet, session, polling: None };
+    pub(crate) fn new(sid: Sid, session: Session, handshake: Handshake, sessions: Arc<Sessions>) -> Self {
+        let shared = Shared { outlet: Outlet::default(), session, polling: None };
         Self { sid, shared: Mutex::new(shared), client: Mutex::new(None), sessions, handshake }
     }
 

@@ -83,12 +83,7 @@ impl Engine {
     }
 
     /// Opens a session: its `open` packet is queued, its client is made.
-    pub(crate) fn open(
-        &self,
-        request: &Parts,
-        transport: Transport,
-        base64: bool,
-    ) -> Result<Arc<Connection>, RequestError> {
+    pub(crate) fn open(&self, request: &Parts, transport: Transport) -> Result<Arc<Connection>, RequestError> {
         watch::this_runtime();
         let Sessions { config, timing, table, .. } = &*self.sessions;
         let sid = match &config.generate_id {
@@ -101,8 +96,7 @@ impl Engine {
         })?;
         let spread = (RandomState::default().hash_one(sid) % 1_024) as f64 / 1_024.0;
         let session = Session::new(transport, Instant::now(), timing, spread);
-        let connection =
-            Arc::new(Connection::new(sid, session, Handshake::new(request), base64, self.sessions.clone()));
+        let connection = Arc::new(Connection::new(sid, session, Handshake::new(request), self.sessions.clone()));
         let open = Open {
             sid,
             upgrade: config.offers_upgrade(transport),

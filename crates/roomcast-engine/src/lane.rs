@@ -32,10 +32,11 @@ pub(crate) enum Waiting {
     Blocked,
 }
 
-/// A turn of a thread: the time in which it gathers what it has to write. Unique in the process.
+/// A turn of a thread: the time in which it gathers what it has to write. Among four billion turns in a row each has a number
+/// of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
-pub(crate) struct TurnId(pub(crate) u64);
+pub(crate) struct TurnId(pub(crate) u32);
 
 /// What whoever put a packet into the outbox has to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,11 +14,11 @@ pub(crate) struct Outbox {
     first: Option<Arc<Packet>>,
     rest: Option<Box<Rest>>,
     /// Packets that wait or are being written.
-    packets: usize,
+    packets: u32,
     /// Their cost.
     cost: usize,
-    /// Of that, the cost of the one in front, which is being written or will be next.
-    front: usize,
+    /// Of that, the cost of the one in front, which is being written or will be next. A packet has 64 MiB at most.
+    front: u32,
 }
 
 /// All but the first packet.
@@ -33,13 +33,17 @@ pub(crate) fn cost(packet: &Packet) -> usize {
     packet.size().saturating_add(PACKET_COST)
 }
 
+fn short(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 impl Outbox {
     /// Adds a packet, unless more than `hard` would wait behind the one in front. Empty, it takes any.
     pub(crate) fn push(&mut self, packet: &Arc<Packet>, hard: usize) -> Result<(), Full> {
         let cost = cost(packet);
         if self.packets == 0 {
-            self.front = cost;
-        } else if (self.cost - self.front).saturating_add(cost) > hard {
+            self.front = short(cost);
+        } else if self.cost.saturating_sub(self.front as usize).saturating_add(cost) > hard {
             return Err(Full);
         }
         self.packets += 1;
@@ -59,7 +63,7 @@ impl Outbox {
 
     /// Packets that wait or are being written.
     pub(crate) fn packets(&self) -> usize {
-        self.packets
+        self.packets as usize
     }
 
     /// What they cost.
@@ -93,7 +97,7 @@ impl Outbox {
         cost: usize,
         mut left: impl DoubleEndedIterator<Item = Arc<Packet>>,
     ) {
-        self.packets = self.packets.saturating_sub(packets);
+        self.packets = self.packets.saturating_sub(short(packets));
         self.cost = self.cost.saturating_sub(cost);
         // Most writes take all: then nothing is moved, and no storage is needed for what came meanwhile.
         if let Some(first) = left.next() {
@@ -104,12 +108,13 @@ impl Outbox {
                 self.rest.get_or_insert_default().push_front(packet);
             }
         }
-        self.front = if self.packets == 0 { 0 } else { self.waiting().next().map_or(0, |packet| self::cost(packet)) };
+        self.front =
+            if self.packets == 0 { 0 } else { self.waiting().next().map_or(0, |packet| short(self::cost(packet))) };
     }
 
     /// Puts what waits in `first` before everything here.
     pub(crate) fn prepend(&mut self, mut first: Self) {
-        let mut batch = Vec::with_capacity(first.packets);
+        let mut batch = Vec::with_capacity(first.packets());
         first.take(&mut batch, usize::MAX);
         self.packets += first.packets;
         self.cost = self.cost.saturating_add(first.cost);
@@ -250,7 +255,7 @@ mod tests {
                 }
                 prop_assert_eq!(outbox.packets(), taken.len() + waiting.len());
                 prop_assert_eq!(outbox.cost(), taken.iter().chain(&waiting).map(|packet| cost(packet)).sum::<usize>());
-                prop_assert_eq!(outbox.front, taken.iter().chain(&waiting).next().map_or(0, |packet| cost(packet)));
+                prop_assert_eq!(outbox.front as usize, taken.iter().chain(&waiting).next().map_or(0, |packet| cost(packet)));
                 prop_assert_eq!(outbox.is_drained(), waiting.is_empty());
                 prop_assert_eq!(outbox.is_empty(), taken.is_empty() && waiting.is_empty());
             }

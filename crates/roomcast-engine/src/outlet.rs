@@ -17,8 +17,6 @@ use tokio::runtime::Handle;
 #[repr(C)]
 pub(crate) struct Outlet<W> {
     pub(crate) lane: Lane<W>,
-    /// Attachments go out as base64 text, over WebSocket too.
-    pub(crate) base64: bool,
     pub(crate) outbox: Outbox,
     /// The task that takes packets out of the outbox: the WebSocket's, or the held GET. It is there while that task sleeps;
     /// without it the task runs, or will, and looks at the outbox in the end.
@@ -38,7 +36,7 @@ pub(crate) struct Bounds {
 
 impl<W> Default for Outlet<W> {
     fn default() -> Self {
-        Self { lane: Lane::Detached, base64: false, outbox: Outbox::default(), task: None, slow: None }
+        Self { lane: Lane::Detached, outbox: Outbox::default(), task: None, slow: None }
     }
 }
 
@@ -117,15 +115,10 @@ pub(crate) trait Sink {
     fn is_direct(&self) -> bool;
 
     /// One write of this packet, or of what is left of it. Without `cx` nobody is woken when the stream takes more again.
-    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet, base64: bool) -> Poll<io::Result<Wrote>>;
+    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>>;
 
     /// One write of all of `batch`; what has left whole is taken out of it. `cx` as in [`Sink::write_one`].
-    fn write(
-        &mut self,
-        cx: Option<&mut Context<'_>>,
-        batch: &mut Vec<Arc<Packet>>,
-        base64: bool,
-    ) -> Poll<io::Result<Wrote>>;
+    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>>;
 
     /// Whether the stream may keep what was written until it is flushed.
     fn is_dirty(&self) -> bool;
@@ -156,15 +149,10 @@ impl Load {
         Some(Self::Several(batch))
     }
 
-    fn write<W: Sink>(
-        &mut self,
-        cx: Option<&mut Context<'_>>,
-        writer: &mut W,
-        base64: bool,
-    ) -> Poll<io::Result<Wrote>> {
+    fn write<W: Sink>(&mut self, cx: Option<&mut Context<'_>>, writer: &mut W) -> Poll<io::Result<Wrote>> {
         match self {
-            Self::One(packet) => writer.write_one(cx, packet, base64),
-            Self::Several(batch) => writer.write(cx, &mut batch.0, base64),
+            Self::One(packet) => writer.write_one(cx, packet),
+            Self::Several(batch) => writer.write(cx, &mut batch.0),
             Self::Flush => match cx {
                 Some(cx) => writer.poll_flush(cx).map_ok(|()| Wrote::default()),
                 None => Poll::Pending,
@@ -221,19 +209,19 @@ struct End<W> {
 /// to do; the connection's task is or will be woken for it. An error is for the task: others leave it to it.
 pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds: &Bounds) -> Poll<io::Result<()>> {
     let by_task = matches!(by, By::Task(_));
-    let (begun, base64) = outlet.with(|outlet| {
+    let begun = outlet.with(|outlet| {
         let Some(writer) = outlet.lane.take(by_task) else {
             if let By::Task(cx) = &by {
                 register(&mut outlet.task, cx);
             }
-            return (Next::Busy, false);
+            return Next::Busy;
         };
         if !by_task && !writer.is_direct() && Handle::try_current().is_err() {
-            return (Next::End(Drained::Unfinished, outlet.end(writer, Drained::Unfinished, &by, bounds)), false);
+            return Next::End(Drained::Unfinished, outlet.end(writer, Drained::Unfinished, &by, bounds));
         }
         match Load::next(outlet, &writer) {
-            Some(load) => (Next::Write(writer, load), outlet.base64),
-            None => (Next::End(Drained::All, outlet.end(writer, Drained::All, &by, bounds)), false),
+            Some(load) => Next::Write(writer, load),
+            None => Next::End(Drained::All, outlet.end(writer, Drained::All, &by, bounds)),
         }
     });
     // The task's, once it is needed.
@@ -257,13 +245,13 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
             }
         };
         let result = match &mut by {
-            By::Task(cx) => load.write(Some(cx), &mut writer, base64),
-            By::Other => match load.write(None, &mut writer, base64) {
+            By::Task(cx) => load.write(Some(cx), &mut writer),
+            By::Other => match load.write(None, &mut writer) {
                 // Whoever writes, it is the task that the stream is to wake. Without a waker it runs, or will, and looks itself.
                 Poll::Pending => {
                     let task = task.get_or_insert_with(|| outlet.with(|outlet| outlet.task.clone()));
                     let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
-                    load.write(Some(&mut cx), &mut writer, base64)
+                    load.write(Some(&mut cx), &mut writer)
                 }
                 result => result,
             },

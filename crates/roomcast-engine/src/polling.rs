@@ -394,7 +394,7 @@ mod tests {
 
     fn open(engine: &Engine) -> Arc<Connection> {
         let (request, ()) = http::Request::new(()).into_parts();
-        engine.open(&request, Transport::Polling, false).unwrap()
+        engine.open(&request, Transport::Polling).unwrap()
     }
 
     #[tokio::test]

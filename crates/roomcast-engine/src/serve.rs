@@ -195,7 +195,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Serves a connection until it ends, or until one of its deadlines has passed.
 async fn watch_time<C: Future>(mut connection: Pin<&mut C>, http: &HttpConnection) -> Result<C::Output, Late> {
-    let mut sleep = pin!(sleep_until(Instant::now()));
+    // Set to the first deadline, as a timer that is due at once would wake the task for nothing.
+    let first = http.due().map_or_else(Instant::now, |(at, _)| at);
+    let mut sleep = pin!(sleep_until(first));
     poll_fn(|cx| {
         if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
             return Poll::Ready(Ok(ended));

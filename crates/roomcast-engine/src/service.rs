@@ -274,7 +274,7 @@ async fn handshake(
         // Of polls browsers keep away what is not allowed; the operator is told all the same.
         let _ = cors.allows(request, Transport::Polling);
     }
-    let connection = engine.open(request, Transport::Polling, false)?;
+    let connection = engine.open(request, Transport::Polling)?;
     tokio::spawn(polling::keep(connection.clone()));
     // The first poll takes the `open` packet, and whatever the handler has sent.
     let mut response = polling::get(&connection, request).await;
@@ -444,6 +444,8 @@ fn start(engine: &Engine, request: &Parts, upgraded: Upgraded, fate: Fate) {
         }
         Err(upgraded) => match tcp_stream(upgraded) {
             Ok((stream, received)) => {
+                // Small frames must not wait for the acknowledgement of earlier ones; `axum::serve` leaves that to us.
+                let _ = stream.set_nodelay(true);
                 attend(engine, request, stream, received, fate);
             }
             Err(upgraded) => attend(engine, request, TokioIo::new(upgraded), Bytes::new(), fate),
@@ -465,7 +467,7 @@ fn tcp_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
 fn attend<S: Stream>(engine: &Engine, request: &Parts, stream: S, received: Bytes, fate: Fate) {
     let patience = engine.config().close_timeout;
     match fate {
-        Fate::Open { base64 } => match engine.open(request, Transport::WebSocket, base64) {
+        Fate::Open { base64 } => match engine.open(request, Transport::WebSocket) {
             Ok(connection) => {
                 drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, false, base64)));
             }

@@ -10,22 +10,23 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How far ahead a connection is fetched from memory while others are written to.
 const AHEAD: usize = 2;
 
-/// Turns of one thread before it needs a new number: the lower half of a [`TurnId`].
-const TURNS: u64 = 1 << 32;
+/// Numbers that a thread takes at a time.
+const TURNS: u32 = 1_024;
 
-static THREADS: AtomicU64 = AtomicU64::new(1);
+/// The next numbers that no thread has taken. 0 is none.
+static NUMBERS: AtomicU32 = AtomicU32::new(TURNS);
 
 thread_local! {
     static GATHERED: RefCell<Gathered> = const { RefCell::new(Gathered { open: false, connections: Vec::new() }) };
     /// The turn that is open, or would be; 0 before the first.
-    static TURN: Cell<u64> = const { Cell::new(0) };
+    static TURN: Cell<u32> = const { Cell::new(0) };
 }
 
 struct Gathered {
@@ -40,9 +41,9 @@ pub(crate) fn current() -> TurnId {
 }
 
 /// Ends the numbered turn: what was scheduled for it and is not written yet, nobody counts on any more.
-fn next(turn: u64) -> u64 {
-    let next = turn + 1;
-    let next = if next % TURNS <= 1 { THREADS.fetch_add(1, Ordering::Relaxed) * TURNS + 1 } else { next };
+fn next(turn: u32) -> u32 {
+    let next = turn.wrapping_add(1);
+    let next = if next % TURNS <= 1 { NUMBERS.fetch_add(TURNS, Ordering::Relaxed) | 1 } else { next };
     let _ = TURN.try_with(|turn| turn.set(next));
     next
 }
@@ -234,7 +235,7 @@ mod tests {
             let (stream, _) = listener.accept().await.unwrap();
             stream.writable().await.unwrap();
             let (request, ()) = http::Request::new(()).into_parts();
-            let connection = engine.open(&request, Transport::WebSocket, false).unwrap();
+            let connection = engine.open(&request, Transport::WebSocket).unwrap();
             let (reader, writer) = stream.into_halves();
             let task = Arc::<Task>::default();
             let idle = Self { connection, task, client, _reader: reader };

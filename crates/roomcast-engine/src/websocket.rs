@@ -36,9 +36,9 @@ where
     let config = &connection.sessions().config;
     let limits = FrameLimits { max_payload: config.max_payload, max_fragments: MAX_FRAGMENTS };
     let probe = if probing {
-        Some(Box::new(Probing::new(writer, base64)))
+        Some(Box::new(Probing::new(writer.with_base64(base64))))
     } else {
-        connection.shared().outlet.lane.attach(writer);
+        connection.shared().outlet.lane.attach(writer.with_base64(base64));
         None
     };
     let mut driver = Driver {
@@ -87,8 +87,8 @@ struct Probing {
 }
 
 impl Probing {
-    fn new(writer: Writer, base64: bool) -> Self {
-        let mut outlet = Outlet { base64, ..Outlet::default() };
+    fn new(writer: Writer) -> Self {
+        let mut outlet = Outlet::default();
         outlet.lane.attach(writer);
         Self { outlet: RefCell::new(outlet), active: true }
     }
@@ -369,7 +369,6 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 let mut probed = probe.take()?.outlet.into_inner();
                 let woken = {
                     let mut shared = connection.shared();
-                    shared.outlet.base64 = probed.base64;
                     let (outbox, writer) = probed.hand_over();
                     shared.outlet.outbox.prepend(outbox);
                     if let Some(writer) = writer {
@@ -610,7 +609,7 @@ mod tests {
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let engine = Engine::new(EngineConfig::default(), Nobody);
         let (request, ()) = http::Request::new(()).into_parts();
-        let connection = engine.open(&request, Transport::WebSocket, false).unwrap();
+        let connection = engine.open(&request, Transport::WebSocket).unwrap();
         let task = run(connection, stream.into_halves(), Bytes::new(), false, false);
         println!("a WebSocket's task over a TcpStream: {} bytes", size_of_val(&task));
         println!(

@@ -27,7 +27,7 @@ impl Stream for TcpStream {
     type Reader = OwnedReadHalf;
 
     fn into_halves(self) -> (OwnedReadHalf, Writer) {
-        prepare(&self);
+        keep_little_unsent(&self);
         let (reader, half) = self.into_split();
         (reader, Writer::tcp(half))
     }
@@ -50,6 +50,8 @@ pub(crate) struct Writer {
     written: usize,
     /// The stream may still keep what was written.
     dirty: bool,
+    /// Attachments go out as base64 text.
+    base64: bool,
 }
 
 enum Half {
@@ -71,11 +73,15 @@ pub(crate) struct Wrote {
 
 impl Writer {
     pub(crate) fn tcp(half: OwnedWriteHalf) -> Self {
-        Self { half: Half::Tcp(half), written: 0, dirty: false }
+        Self { half: Half::Tcp(half), written: 0, dirty: false, base64: false }
     }
 
     fn other(half: impl AsyncWrite + Send + Unpin + 'static) -> Self {
-        Self { half: Half::Other(Box::new(half)), written: 0, dirty: false }
+        Self { half: Half::Other(Box::new(half)), written: 0, dirty: false, base64: false }
+    }
+
+    pub(crate) fn with_base64(self, base64: bool) -> Self {
+        Self { base64, ..self }
     }
 
     /// Shuts the stream: the client sees its end.
@@ -92,8 +98,8 @@ impl Sink for Writer {
         matches!(self.half, Half::Tcp(_))
     }
 
-    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet, base64: bool) -> Poll<io::Result<Wrote>> {
-        let frames = packet.frames(base64);
+    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>> {
+        let frames = packet.frames(self.base64);
         let bytes = match ready!(self.half.write(cx, frames.get(self.written..).unwrap_or_default()))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             bytes => bytes,
@@ -107,19 +113,14 @@ impl Sink for Writer {
         Poll::Ready(Ok(Wrote { packets: 1, cost: cost(packet), bytes }))
     }
 
-    fn write(
-        &mut self,
-        cx: Option<&mut Context<'_>>,
-        batch: &mut Vec<Arc<Packet>>,
-        base64: bool,
-    ) -> Poll<io::Result<Wrote>> {
+    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>> {
         let bytes = {
             let [head, rest @ ..] = &batch[..] else { return Poll::Ready(Ok(Wrote::default())) };
-            let frames = head.frames(base64);
+            let frames = head.frames(self.base64);
             let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
             slices[0] = IoSlice::new(frames.get(self.written..).unwrap_or_default());
             for (slice, packet) in slices[1..].iter_mut().zip(rest) {
-                *slice = IoSlice::new(packet.frames(base64));
+                *slice = IoSlice::new(packet.frames(self.base64));
             }
             match ready!(self.half.write_vectored(cx, slices.get(..batch.len()).unwrap_or(&slices)))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -130,7 +131,7 @@ impl Sink for Writer {
         let mut left = self.written + bytes;
         let mut wrote = Wrote { bytes, ..Wrote::default() };
         for packet in batch.iter() {
-            let length = packet.frames(base64).len();
+            let length = packet.frames(self.base64).len();
             if left < length {
                 break;
             }

@@ -60,7 +60,7 @@ enum TaskAt {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Emitter {
-    turn: u64,
+    turn: u32,
     packets: u8,
     /// Drains that it owes at the end of its turn, or at once if it has none.
     owes: u8,

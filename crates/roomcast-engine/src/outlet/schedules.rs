@@ -43,16 +43,11 @@ impl Half {
 }
 
 impl Sink for Half {
-    fn write_one(&mut self, cx: Option<&mut Context<'_>>, _: &Packet, _: bool) -> Poll<io::Result<Wrote>> {
+    fn write_one(&mut self, cx: Option<&mut Context<'_>>, _: &Packet) -> Poll<io::Result<Wrote>> {
         self.take(cx)
     }
 
-    fn write(
-        &mut self,
-        cx: Option<&mut Context<'_>>,
-        batch: &mut Vec<Arc<Packet>>,
-        _: bool,
-    ) -> Poll<io::Result<Wrote>> {
+    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>> {
         let result = self.take(cx);
         if result.is_ready() {
             batch.remove(0);
@@ -109,7 +104,7 @@ fn every_schedule(emitters: usize, room: usize) {
                 let station = station.clone();
                 thread::spawn(move || {
                     let packet = Arc::new(Packet::control(vec![0]));
-                    let turn = TurnId(number as u64 + 1);
+                    let turn = TurnId(number as u32 + 1);
                     let offered = station.with(|outlet| outlet.offer(&packet, turn, &station.bounds));
                     match offered.unwrap() {
                         Offered::Write | Offered::WriteNow => drop(drain(&*station, By::Other, &station.bounds)),
