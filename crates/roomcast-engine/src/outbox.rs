@@ -33,7 +33,8 @@ pub(crate) fn cost(packet: &Packet) -> usize {
     packet.size().saturating_add(PACKET_COST)
 }
 
-fn short(number: usize) -> u32 {
+/// For numbers that no packet reaches.
+pub(crate) fn short(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 

@@ -15,6 +15,8 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Slow {
     pace: Option<Pace>,
+    /// Then the pace is looked at again.
+    look_at: Option<Instant>,
     ready: Vec<Waker>,
 }
 
@@ -45,7 +47,7 @@ impl<W> Outlet<W> {
         let cost = self.outbox.cost();
         if cost <= bounds.soft {
             if let Some(slow) = &mut self.slow {
-                slow.pace = None;
+                (slow.pace, slow.look_at) = (None, None);
             }
             self.tidy();
             return Pacing::Fine;
@@ -59,7 +61,23 @@ impl<W> Outlet<W> {
         }
         let since = pace.as_ref().map_or(now, |pace| pace.since);
         // The grace may become shorter meanwhile.
-        Pacing::Until(end(since).min(now + TIGHT_GRACE))
+        let at = end(since).min(now + TIGHT_GRACE);
+        if let Some(slow) = &mut self.slow {
+            slow.look_at = Some(at);
+        }
+        Pacing::Until(at)
+    }
+
+    /// When the pace is to be looked at again.
+    pub(crate) fn look_at(&self) -> Option<Instant> {
+        self.slow.as_ref()?.look_at
+    }
+
+    /// Forgets that time once it has come, so that it is waited for once.
+    pub(crate) fn forget_look(&mut self, now: Instant) {
+        if let Some(slow) = &mut self.slow {
+            slow.look_at.take_if(|at| *at <= now);
+        }
     }
 
     /// Whether so much waits that the task must look at the pace, and does not do so yet.
@@ -92,7 +110,7 @@ impl<W> Outlet<W> {
     pub(crate) fn now_ready(&mut self, bounds: &Bounds) -> Vec<Waker> {
         let Some(slow) = &mut self.slow else { return Vec::new() };
         if self.outbox.cost() <= bounds.soft {
-            slow.pace = None;
+            (slow.pace, slow.look_at) = (None, None);
         }
         let ready = if self.outbox.cost() <= bounds.soft / 2 { std::mem::take(&mut slow.ready) } else { Vec::new() };
         self.tidy();

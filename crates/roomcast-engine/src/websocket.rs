@@ -45,7 +45,6 @@ where
         stream,
         decoder: FrameDecoder::new(limits),
         client_deadline: None,
-        look_at: None,
         paused: false,
         probe,
         ending: None,
@@ -71,8 +70,6 @@ struct Driver<S: AsyncRead + Unpin> {
     stream: S,
     decoder: FrameDecoder,
     client_deadline: Option<Instant>,
-    /// More than the soft bound waits: then the pace is looked at again.
-    look_at: Option<Instant>,
     /// The client takes no messages for now, so nothing is read.
     paused: bool,
     probe: Option<Box<Probing>>,
@@ -146,7 +143,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             if due {
                 let now = Instant::now();
                 // The pace is looked at below, behind the last write.
-                self.look_at.take_if(|at| *at <= now);
+                self.connection.shared().outlet.forget_look(now);
                 self.tick(now);
             }
             let Some(deadline) = self.deadline() else { break };
@@ -184,7 +181,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 None if self.probe.is_some() => return Poll::Pending,
                 None => {}
             }
-            let (closed, closing) = {
+            let (closed, closing, watched) = {
                 let mut shared = self.connection.shared();
                 let closing = shared.session.is_closing();
                 if closing && flushed {
@@ -193,7 +190,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                     // Since the time was looked at: it is looked at again.
                     cx.waker().wake_by_ref();
                 }
-                (shared.session.closed().is_some(), closing && flushed)
+                (shared.session.closed().is_some(), closing && flushed, !flushed || shared.outlet.slow.is_some())
             };
             if closing {
                 // The server ends it, and all that was queued has left.
@@ -204,17 +201,13 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 // By others, or a slow consumer, whose stream cannot take a close frame in the middle of a packet.
                 return Poll::Ready(());
             }
-            return self.keep_pace(cx, sleep, flushed);
+            return if watched { self.keep_pace(cx, sleep) } else { Poll::Pending };
         }
     }
 
-    /// Looks at the pace, if something waits, and sets the time to look again.
-    fn keep_pace(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>, flushed: bool) -> Poll<()> {
-        if flushed && self.look_at.is_none() {
-            return Poll::Pending;
-        }
-        self.look_at = self.connection.keep_pace(Instant::now());
-        if let Some(at) = self.look_at.filter(|at| *at < sleep.deadline()) {
+    /// Looks at the pace, as something waits, and sets the time to look again.
+    fn keep_pace(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        if let Some(at) = self.connection.keep_pace(Instant::now()).filter(|at| *at < sleep.deadline()) {
             sleep.as_mut().reset(at);
             if sleep.as_mut().poll(cx).is_ready() {
                 cx.waker().wake_by_ref();
@@ -477,8 +470,9 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             (None, Some(_)) => self.connection.shared().session.upgrade_deadline(),
             (None, None) => {
                 // Once the session is closed nothing is waited for.
-                let session = self.connection.shared().session.deadline()?;
-                [self.client_deadline, self.look_at].into_iter().flatten().chain([session]).min()
+                let shared = self.connection.shared();
+                let session = shared.session.deadline()?;
+                [self.client_deadline, shared.outlet.look_at()].into_iter().flatten().chain([session]).min()
             }
         }
     }

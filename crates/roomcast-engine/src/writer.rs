@@ -1,7 +1,7 @@
 //! [`Writer`]: the writing half of a WebSocket's stream, and how far it is in the packet that it writes.
 
 use crate::limits::PACKETS_PER_WRITE;
-use crate::outbox::cost;
+use crate::outbox::{cost, short};
 use crate::outlet::Sink;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -46,8 +46,8 @@ impl Stream for TokioIo<Upgraded> {
 /// it lies in the connection's [`Lane`](crate::lane::Lane).
 pub(crate) struct Writer {
     half: Half,
-    /// Bytes of the first packet that have left already.
-    written: usize,
+    /// Bytes of the first packet that have left already. With base64 a packet has some 85 MiB at most.
+    written: u32,
     /// The stream may still keep what was written.
     dirty: bool,
     /// Attachments go out as base64 text.
@@ -100,13 +100,14 @@ impl Sink for Writer {
 
     fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>> {
         let frames = packet.frames(self.base64);
-        let bytes = match ready!(self.half.write(cx, frames.get(self.written..).unwrap_or_default()))? {
+        let bytes = match ready!(self.half.write(cx, frames.get(self.written as usize..).unwrap_or_default()))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             bytes => bytes,
         };
         self.dirty = matches!(self.half, Half::Other(_));
-        self.written += bytes;
-        if self.written < frames.len() {
+        let written = self.written as usize + bytes;
+        if written < frames.len() {
+            self.written = short(written);
             return Poll::Ready(Ok(Wrote { bytes, ..Wrote::default() }));
         }
         self.written = 0;
@@ -118,7 +119,7 @@ impl Sink for Writer {
             let [head, rest @ ..] = &batch[..] else { return Poll::Ready(Ok(Wrote::default())) };
             let frames = head.frames(self.base64);
             let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
-            slices[0] = IoSlice::new(frames.get(self.written..).unwrap_or_default());
+            slices[0] = IoSlice::new(frames.get(self.written as usize..).unwrap_or_default());
             for (slice, packet) in slices[1..].iter_mut().zip(rest) {
                 *slice = IoSlice::new(packet.frames(self.base64));
             }
@@ -128,7 +129,7 @@ impl Sink for Writer {
             }
         };
         self.dirty = matches!(self.half, Half::Other(_));
-        let mut left = self.written + bytes;
+        let mut left = self.written as usize + bytes;
         let mut wrote = Wrote { bytes, ..Wrote::default() };
         for packet in batch.iter() {
             let length = packet.frames(self.base64).len();
@@ -139,7 +140,7 @@ impl Sink for Writer {
             wrote.packets += 1;
             wrote.cost += cost(packet);
         }
-        self.written = left;
+        self.written = short(left);
         batch.drain(..wrote.packets);
         Poll::Ready(Ok(wrote))
     }
