@@ -42,6 +42,10 @@ async fn main() -> Outcome<()> {
         Err(_) => SocketId::random()?.to_string().into(),
     };
 
+    // First: other servers ask as soon as the namespace is there, and wait for an answer.
+    for name in ["/", "/custom", "/guarded", "/late"] {
+        io.of(name).on_any_server_event(server_event(&server));
+    }
     for name in ["/", "/custom"] {
         io.of(name).on_connection(|socket: Socket| async move { socket.emit("auth", &auth(&socket)) });
     }
@@ -72,10 +76,6 @@ async fn main() -> Outcome<()> {
         let name = name.clone();
         async move { serve(&socket, &name) }
     });
-    for name in ["/", "/custom", "/guarded", "/late"] {
-        io.of(name).on_any_server_event(server_event(&server));
-    }
-
     let listener =
         roomcast_server::engine::bind(format!("{}:{}", setting("HOST", "127.0.0.1"), setting("PORT", "3000"))).await?;
     println!("listening on http://{}", listener.local_addr()?);
