@@ -336,7 +336,7 @@ impl Shared {
         hearing: &mut Hearing,
         changes: &mut mpsc::UnboundedReceiver<Change>,
     ) -> Result<(), RedisError> {
-        let Hearing { connection, wire, confirmed, .. } = &mut *hearing;
+        let Hearing { connection, wire, arrivals, confirmed, .. } = &mut *hearing;
         let serving = async {
             let mut ping = tokio::time::interval(PING_INTERVAL);
             ping.reset();
@@ -344,7 +344,7 @@ impl Shared {
                 tokio::select! {
                     change = changes.recv() => match change {
                         None => return Ok(()),
-                        Some(change) => self.change(connection, confirmed, change).await?,
+                        Some(change) => self.change(connection, arrivals, confirmed, change).await?,
                     },
                     _ = ping.tick() => {
                         let before = wire.heard.load(Ordering::Relaxed);
@@ -374,6 +374,7 @@ impl Shared {
     async fn change(
         &self,
         connection: &mut MultiplexedConnection,
+        arrivals: &Arrivals,
         confirmed: &mut HashSet<Arc<str>>,
         change: Change,
     ) -> Result<(), RedisError> {
@@ -382,6 +383,9 @@ impl Shared {
                 let added = self.subscriptions.lock().get(&key).cloned();
                 if let Some(added) = added.filter(|_| confirmed.insert(key)) {
                     subscribe(connection, &added.names.patterns, &added.names.channels).await?;
+                    // What came before the confirmation is heard before it is told: whoever waits for it may then remove the
+                    // subscription that this one takes over from.
+                    arrivals.hand_on(&self.routes);
                     added.listener.connected();
                 }
             }

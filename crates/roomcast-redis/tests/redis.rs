@@ -10,6 +10,7 @@ mod fault_proxy;
 mod redis_process;
 
 use fault_proxy::{FaultProxy, Which};
+use redis::AsyncCommands;
 use redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
     Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
@@ -20,7 +21,7 @@ use roomcast_adapter::testkit::{
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, Room, ServerEvent, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -453,4 +454,67 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
         (&texts[1]["requestId"], &texts[1]["sockets"]),
         (&format!("2 {asked}").into(), &serde_json::json!([id.as_str()]))
     );
+}
+
+/// From the moment in which it leaves on, questions come by another name. None falls between the two: not one that has come by
+/// the old name and waits to be handed on when Redis confirms the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn no_question_is_lost_in_the_moment_in_which_a_server_leaves() {
+    const SERVERS: usize = 20;
+    const QUESTIONS: usize = 40;
+    let redis = RedisProcess::start().await;
+    let (pushes, mut heard) = mpsc::unbounded_channel();
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(pushes);
+    let third = redis::IntoConnectionInfo::into_connection_info(format!("{}/?protocol=resp3", redis.url())).unwrap();
+    let asker = redis::Client::open(third).unwrap();
+    let mut asking = asker.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    let mut servers = Vec::new();
+    for number in 0..SERVERS {
+        // The asker is the other server, for whom this one stays a moment.
+        asking
+            .subscribe(&[format!("between-request#/{number}#"), format!("between-response#/{number}#")])
+            .await
+            .unwrap();
+        servers.push(server(broker(&redis, "between", false), &format!("/{number}")));
+    }
+    for server in &servers {
+        wait_until("the server is counted", async || server.adapter.server_count().await.value == 2).await;
+    }
+    let rounds = servers.iter().enumerate().map(|(number, server)| {
+        let (adapter, mut asking) = (server.adapter.clone(), asking.clone());
+        tokio::spawn(async move {
+            let closing = tokio::spawn(async move { adapter.close().await });
+            let (begin, mut asked) = (Instant::now(), 0);
+            while asked < QUESTIONS && begin.elapsed() < Duration::from_millis(150) {
+                let question = format!(r#"{{"uid":"a","requestId":"{number} {asked}","type":1}}"#);
+                asking.publish::<_, _, ()>(format!("between-request#/{number}#"), question).await.unwrap();
+                asked += 1;
+            }
+            closing.await.unwrap();
+            asked
+        })
+    });
+    let mut expected = BTreeSet::new();
+    for (number, round) in rounds.collect::<Vec<_>>().into_iter().enumerate() {
+        expected.extend((0..round.await.unwrap()).map(|asked| format!("{number} {asked}")));
+    }
+    // The answers have gone out when the server has closed, and Redis keeps the order of what one connection is sent.
+    asking.publish::<_, _, ()>("between-response#/0#", r#"{"requestId":"end"}"#).await.unwrap();
+    let mut answered = Vec::new();
+    loop {
+        let push = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
+        let text = |value: &redis::Value| redis::from_redis_value::<String>(value.clone()).unwrap_or_default();
+        if push.kind != redis::PushKind::Message || !text(&push.data[0]).contains("response") {
+            continue;
+        }
+        let answer: serde_json::Value = serde_json::from_str(&text(&push.data[1])).unwrap();
+        match answer["requestId"].as_str().unwrap() {
+            "end" => break,
+            request => answered.push(request.to_owned()),
+        }
+    }
+    let once: BTreeSet<String> = answered.iter().cloned().collect();
+    let missing: Vec<&String> = expected.difference(&once).collect();
+    assert!(missing.is_empty(), "of {} questions {missing:?} were not answered", expected.len());
+    assert_eq!(answered.len(), once.len(), "questions were answered twice");
 }

@@ -177,7 +177,12 @@ pub(super) fn run_origins(data: &[u8]) {
 /// without saying.
 fn written(listed: &str) -> String {
     let listed = listed.trim().trim_end_matches('/').to_ascii_lowercase();
-    let usual = if listed.starts_with("https://") { ":443" } else { ":80" };
+    let usual = match listed.split_once("://") {
+        Some(("https" | "wss", _)) => ":443",
+        Some(("http" | "ws", _)) => ":80",
+        // An app's own scheme has no usual port.
+        _ => return listed,
+    };
     listed.strip_suffix(usual).map_or(listed.clone(), str::to_owned)
 }
 

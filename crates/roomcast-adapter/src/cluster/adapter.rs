@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Most questions of other servers that are worked on at once; others are not answered, which is counted.
@@ -46,6 +46,7 @@ pub struct ClusterAdapter {
     served: Arc<Semaphore>,
     server_events: mpsc::Sender<ServerEvent>,
     open: AtomicBool,
+    closed: OnceCell<()>,
 }
 
 impl ClusterAdapter {
@@ -60,6 +61,7 @@ impl ClusterAdapter {
             served: Arc::new(Semaphore::new(MAX_SERVED)),
             server_events,
             open: AtomicBool::new(true),
+            closed: OnceCell::new(),
         });
         adapter.inbox.set_adapter(&adapter);
         adapter.directory().open_namespace(&adapter.namespace);
@@ -398,10 +400,13 @@ impl Adapter for ClusterAdapter {
     }
 
     async fn close(&self) {
-        if self.open.swap(false, Ordering::AcqRel) {
+        self.open.store(false, Ordering::Release);
+        // Whoever closes it second waits for the same.
+        let closing = self.closed.get_or_init(|| async {
             stop_hearing(self.cluster.clone(), self.namespace.clone()).await;
             self.answer_the_last().await;
-        }
+        });
+        closing.await;
     }
 }
 
@@ -414,8 +419,13 @@ impl ClusterAdapter {
         }
         sleep(lingers).await;
         let all = u32::try_from(MAX_SERVED).unwrap_or(u32::MAX);
-        let answered = timeout(LAST + LAST_ANSWERS, self.served.acquire_many(all)).await;
-        tracing::debug!(namespace = %self.namespace, all = answered.is_ok(), "questions that came before this server left are answered");
+        let answered = timeout(LAST + LAST_ANSWERS, async {
+            let _all = self.served.acquire_many(all).await;
+            // The process may end when this does.
+            self.queue().empty().await;
+        });
+        let all = answered.await.is_ok();
+        tracing::debug!(namespace = %self.namespace, all, "questions that came before this server left are answered");
     }
 }
 

@@ -44,6 +44,8 @@ pub(crate) struct Queue {
     filled: Notify,
     /// The broker can publish again.
     connected: Notify,
+    /// Fewer messages wait than before.
+    moved: Notify,
     /// The task that drains has ended.
     ended: watch::Sender<bool>,
 }
@@ -90,6 +92,7 @@ impl Queue {
             state: Mutex::default(),
             filled: Notify::new(),
             connected: Notify::new(),
+            moved: Notify::new(),
             ended: watch::channel(false).0,
         })
     }
@@ -175,6 +178,20 @@ impl Queue {
         self.state.lock().waiting.len()
     }
 
+    /// Resolves when nothing waits: all has gone out, or was dropped.
+    pub(crate) async fn empty(&self) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            // Before the look, so that what moves after it is not missed.
+            moved.as_mut().enable();
+            if self.len() == 0 {
+                return;
+            }
+            moved.await;
+        }
+    }
+
     /// Takes no more messages: the task sends what is left, says goodbye and ends.
     pub(crate) fn close(&self) {
         self.state.lock().closing = true;
@@ -253,7 +270,9 @@ impl Queue {
                 }
                 Err(_) => (0, Some((NO_ANSWER.to_owned(), false))),
             };
-            let Some((reason, permanent)) = self.state.lock().published(sent, failure) else {
+            let failed = self.state.lock().published(sent, failure);
+            self.moved.notify_waiters();
+            let Some((reason, permanent)) = failed else {
                 if let Some(over) = outage.take() {
                     over.end(Instant::now());
                 }
@@ -293,6 +312,11 @@ impl Queue {
         self.drop_old(&mut state);
         let batch: Vec<Outgoing> = state.waiting.iter().take(BATCH).map(|waiting| waiting.outgoing.clone()).collect();
         state.in_flight = batch.len();
+        drop(state);
+        if batch.is_empty() {
+            // What waited may have been too old, all of it.
+            self.moved.notify_waiters();
+        }
         batch
     }
 

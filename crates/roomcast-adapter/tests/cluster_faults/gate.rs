@@ -39,6 +39,10 @@ pub(crate) struct Gate {
     /// Inboxes are not told that messages come before [`Gate::tell`], though they do and the server is counted, as in Redis for a
     /// moment.
     pub(crate) late: bool,
+    /// How long questions may come after a namespace was closed.
+    pub(crate) lingers: Duration,
+    /// How long a batch takes to go out.
+    pub(crate) takes: Duration,
     pub(crate) opened: Mutex<Vec<Opened>>,
 }
 
@@ -64,6 +68,8 @@ impl Gate {
             max_age,
             channel_per_room: false,
             late: false,
+            lingers: Duration::ZERO,
+            takes: Duration::ZERO,
             opened: Mutex::default(),
         }
     }
@@ -127,7 +133,12 @@ impl Broker for Gate {
         self.inner.close(namespace).await;
     }
 
+    fn lingers(&self) -> Duration {
+        self.lingers
+    }
+
     async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+        tokio::time::sleep(self.takes).await;
         let failure = |sent, permanent| Err(PublishError { sent, reason: "the test wants it".to_owned(), permanent });
         let how = *self.publish.lock();
         let text = |outgoing: &Outgoing| match &outgoing.message.body {

@@ -1,7 +1,8 @@
 //! Questions to other servers: partial answers name who is silent, late and double ones are ignored, nothing is left behind.
 
+use crate::gate::Gate;
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
-use roomcast_adapter::cluster::{Body, MemoryNetwork, RequestId};
+use roomcast_adapter::cluster::{Body, MemoryNetwork, Message, RequestId};
 use roomcast_adapter::testkit::eventually;
 use roomcast_adapter::{Adapter, Details, Emit, Missing, Room, ServerEvent, SocketDetails, Target};
 use roomcast_protocol::Args;
@@ -285,4 +286,29 @@ async fn a_new_server_answers_late_and_acts_at_once() {
         assert_eq!(server.cluster.losses().lost, 0);
     }
     assert_eq!(late, [true, true, false]);
+}
+
+/// The process may end when its adapters have closed, as the program's does.
+#[tokio::test(start_paused = true)]
+async fn the_last_answers_have_gone_out_when_the_adapter_has_closed() {
+    let network = MemoryNetwork::new();
+    let puppet = Puppet::new(&network, "asker").await;
+    let moment = Duration::from_millis(20);
+    let gate = Gate { lingers: Duration::from_millis(250), takes: moment, ..Gate::new(&network) };
+    let (gate, server) = gate.server("leaving");
+    pass(ACQUAINTED).await;
+    let inbox = gate.inbox(NAMESPACE);
+    let adapter = server.adapter.clone();
+    let closing = tokio::spawn(async move { adapter.close().await });
+    pass(moment).await;
+    let answers_are_due = Instant::now() + Duration::from_millis(300);
+    // Who asks counted the server before it left.
+    let body = Body::FetchRooms { request: RequestId("late".into()) };
+    inbox.receive(Message { sender: Some(puppet.id.clone()), to: None, number: None, body });
+    // Whoever closes it second waits for the same.
+    server.adapter.close().await;
+    assert!(answers_are_due <= Instant::now() && closing.is_finished());
+    assert_eq!(server.cluster.queued(), 0, "an answer would be lost with the process");
+    let answered = |message: &Message| message.body.answers().is_some();
+    assert!(eventually(|| puppet.heard().iter().any(answered)).await, "the question was not answered");
 }

@@ -120,7 +120,7 @@ fn builder() -> Outcome<Builder> {
                 options.key = key;
             }
             let broker = ClassicBroker::new(url.parse()?, options);
-            Ok(builder.adapter_factory(Cluster::new(broker, ClusterOptions::default()).factory()))
+            Ok(builder.cluster(&Cluster::new(broker, ClusterOptions::default())))
         }
         other => Err(format!("ADAPTER={other} is not offered yet, only memory and classic").into()),
     }
