@@ -190,7 +190,7 @@ fn what_is_not_json_is_refused() {
     let details = Details { handshake: "{".to_owned(), data: "{}".to_owned() };
     let sockets = vec![SocketDetails { id: "x".to_owned(), rooms: Vec::new(), details }];
     let body = Body::Sockets { request: RequestId("r".into()), sockets };
-    let message = Message { sender: None, to: None, number: None, body };
+    let message = Message { sender: None, to: None, trailer: None, body };
     assert!(matches!(decode(&encode(&message)), Err(CodecError::Data(_))));
     // What JavaScript reads is taken: a lone surrogate, a number beyond a double.
     assert!(came_back(&raw(r#""\ud800",1e400"#, 0)));

@@ -1,5 +1,7 @@
 //! [`Message`]: what servers of a cluster tell one another, free of any dialect.
 
+use super::numbers::Told;
+use super::trailer::Trailer;
 use crate::recipient::SocketDetails;
 use crate::target::{Room, Target};
 use roomcast_protocol::Args;
@@ -60,9 +62,8 @@ pub struct Message {
     pub sender: Option<ServerId>,
     /// The server that it is for; `None` is every server of the namespace.
     pub to: Option<ServerId>,
-    /// Its number among the sender's messages on the same channel; for an answer, if there is one, among its answers to
-    /// that question. Only roomcast servers give one.
-    pub number: Option<u64>,
+    /// Which process published it, and which of its messages it is. Only roomcast's have one.
+    pub trailer: Option<Trailer>,
     /// What it says.
     pub body: Body,
 }
@@ -192,10 +193,10 @@ pub enum Body {
         /// The answer; one argument travels.
         args: Args,
     },
-    /// A roomcast server lives, and this is the number of its last message on each channel.
+    /// A roomcast server lives, and this is the number of its last message in each series.
     Alive {
-        /// Namespace, channel and number.
-        numbers: Vec<(Arc<str>, Arc<str>, u64)>,
+        /// One for each series.
+        numbers: Vec<Told>,
     },
     /// A roomcast server leaves.
     Goodbye,

@@ -1,7 +1,7 @@
 //! The bytes of the classic dialect into messages. Everything that Redis carries is untrusted: strict, bounded, never fatal.
 
 use bytes::Bytes;
-use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId};
+use roomcast_adapter::cluster::{Body, Lane, Message, RequestId, ServerId, Told, Trailer};
 use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Kind, MsgpackError, Reader, read_args, to_json};
@@ -34,7 +34,18 @@ pub(crate) enum Malformed {
     Type(u64),
 }
 
-/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, number]`. `None`: it is for another namespace, or `own`,
+/// The trailer of a broadcast, read from its end: an array of four, whose last is 30 bytes. `None` if it has none, or is meant for
+/// another namespace.
+pub(crate) fn trailer(payload: &[u8], namespace: &str) -> Option<Trailer> {
+    const ARRAY_OF_FOUR: u8 = 0x94;
+    const BIN_8: u8 = 0xc4;
+    let (rest, trailer) = payload.split_last_chunk::<{ Trailer::BYTES }>()?;
+    let length = u8::try_from(Trailer::BYTES).ok()?;
+    let framed = rest.first() == Some(&ARRAY_OF_FOUR) && rest.ends_with(&[BIN_8, length]);
+    Trailer::from_bytes(trailer).filter(|trailer| framed && trailer.namespace == Trailer::hash(namespace))
+}
+
+/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, trailer]`. `None`: it is for another namespace, or `own`,
 /// which is told by its first bytes, as every server hears all that it publishes.
 pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Result<Option<Message>, Malformed> {
     check_size(payload)?;
@@ -55,17 +66,13 @@ pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Res
     }
     let Some(data) = packet(&mut reader, namespace)? else { return Ok(None) };
     let options = Options::read(&mut reader)?;
-    let mut number = None;
-    for element in 3..elements {
-        match reader.peek()? {
-            Kind::Int if element == 3 => number = Some(reader.uint()?),
-            _ => reader.skip_value()?,
-        }
+    for _ in 3..elements {
+        reader.skip_value()?;
     }
     reader.finish()?;
     let Options { target, volatile, compress, .. } = options;
     let body = Body::Broadcast { data, target, volatile, compress };
-    Ok(Some(Message { sender, to: None, number, body }))
+    Ok(Some(Message { sender, to: None, trailer: trailer(payload, namespace), body }))
 }
 
 /// An event. With attachments it is one too.
@@ -240,7 +247,8 @@ struct Request<'a> {
     packet: Option<&'a RawValue>,
     sid: Option<String>,
     room: Option<Name>,
-    seq: Option<u64>,
+    #[serde(borrow)]
+    rc: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -309,7 +317,8 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
         Some(Name::Text(uid)) => Some(ServerId::from(&*uid)),
         _ => None,
     };
-    Ok(Some(Message { sender, to: None, number: request.seq, body }))
+    let trailer = hex(request.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
+    Ok(Some(Message { sender, to: None, trailer, body }))
 }
 
 #[derive(Deserialize)]
@@ -326,7 +335,8 @@ struct Response<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     packet: Option<&'a RawValue>,
-    seq: Option<u64>,
+    #[serde(borrow)]
+    rc: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -356,7 +366,7 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
         _ => Body::Done { request },
     };
     let sender = response.uid.as_deref().map(ServerId::from);
-    Ok(Message { sender, to: None, number: response.seq, body })
+    Ok(Message { sender, to: None, trailer: hex(response.rc), body })
 }
 
 fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed> {
@@ -374,21 +384,30 @@ fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed>
     Ok(Body::Sockets { request, sockets: sockets? })
 }
 
+/// Whatever else stands there is no trailer of ours.
+fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
+    Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
+}
+
 #[derive(Deserialize)]
-struct Alive {
+struct Alive<'a> {
     uid: String,
-    alive: Option<Vec<(String, String, u64)>>,
+    alive: Option<Vec<(String, u8, u64, u64)>>,
+    #[serde(borrow)]
+    rc: Option<&'a RawValue>,
 }
 
 /// What a roomcast server tells of itself.
 pub(crate) fn servers(payload: &Bytes) -> Result<Message, Malformed> {
     check_size(payload)?;
-    let alive: Alive = serde_json::from_slice(payload)?;
+    let alive: Alive<'_> = serde_json::from_slice(payload)?;
     let body = alive.alive.map_or(Body::Goodbye, |numbers| {
-        let arc = |(namespace, channel, number): (String, String, u64)| (namespace.into(), channel.into(), number);
-        Body::Alive { numbers: numbers.into_iter().map(arc).collect() }
+        let told = |(namespace, lane, number, since): (String, u8, u64, u64)| {
+            Told::new(namespace.into(), if lane == 0 { Lane::Main } else { Lane::Rooms }, number, since)
+        };
+        Body::Alive { numbers: numbers.into_iter().map(told).collect() }
     });
-    Ok(Message { sender: Some(ServerId::from(&*alive.uid)), to: None, number: None, body })
+    Ok(Message { sender: Some(ServerId::from(&*alive.uid)), to: None, trailer: hex(alive.rc), body })
 }
 
 fn check_size(payload: &Bytes) -> Result<(), Malformed> {

@@ -7,7 +7,7 @@ use crate::classic::names::Prefix;
 use crate::subscriber::{Heard, Listener};
 use parking_lot::Mutex;
 use roomcast_adapter::Target;
-use roomcast_adapter::cluster::{Body, Inbox, Message, Outgoing};
+use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
 use roomcast_protocol::Args;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,12 +66,15 @@ impl Inbox for Ear {
         room == "room1"
     }
 
-    fn receive(&self, _: Message) {
-        self.0.lock().0 += 1;
-    }
-
-    fn malformed(&self, _: &str) {
-        self.0.lock().1 += 1;
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        let mut heard = self.0.lock();
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Message(_) => heard.0 += 1,
+                Arrival::Malformed(_) => heard.1 += 1,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     fn connected(&self) {}
@@ -122,12 +125,15 @@ impl Inbox for Joiner {
         self.0.lock().contains(&"join")
     }
 
-    fn receive(&self, message: Message) {
-        self.0.lock().push(if matches!(message.body, Body::Join { .. }) { "join" } else { "broadcast" });
-    }
-
-    fn malformed(&self, error: &str) {
-        panic!("{error}");
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            self.0.lock().push(match arrival {
+                Arrival::Message(Message { body: Body::Join { .. }, .. }) => "join",
+                Arrival::Message(_) => "broadcast",
+                Arrival::PassedOver(_) => "passed over",
+                other => panic!("{other:?}"),
+            });
+        }
     }
 
     fn connected(&self) {}
@@ -143,7 +149,7 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
     let data = Args::event("hello", &()).unwrap();
     let broadcast = Body::Broadcast { data, target, volatile: false, compress: true };
     let heard = |body: &Body| {
-        let message = Message { sender: Some("nodeA0".into()), to: None, number: None, body: body.clone() };
+        let message = Message { sender: Some("nodeA0".into()), to: None, trailer: Some(Trailer::new("/", 7, 1, 1)), body: body.clone() };
         let outgoing = Outgoing { namespace: "/".into(), message };
         let (channel, payload) = encode(&outgoing, &prefix, false).unwrap();
         Heard { by_pattern: matches!(body, Body::Broadcast { .. }), channel: channel.into_bytes(), payload }
@@ -151,5 +157,5 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
     let joiner = Arc::new(Joiner::default());
     let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), joiner.clone());
     namespace.heard(vec![heard(&broadcast), heard(&join), heard(&broadcast), heard(&broadcast)]);
-    assert_eq!(*joiner.0.lock(), ["join", "broadcast", "broadcast"]);
+    assert_eq!(*joiner.0.lock(), ["passed over", "join", "broadcast", "broadcast"]);
 }

@@ -1,6 +1,6 @@
 //! One message of every kind, and what no dialect may lose of it.
 
-use crate::cluster::{Body, Message, RequestId};
+use crate::cluster::{Body, Lane, Message, RequestId, Told};
 use crate::recipient::{Details, SocketDetails};
 use crate::target::Target;
 use crate::testkit::stage::{data, rooms, to};
@@ -56,7 +56,7 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
 
 /// Those for the servers themselves.
 pub(super) fn servers() -> Vec<Body> {
-    let numbers = vec![("/".into(), "/".into(), 0), ("/a".into(), "channel".into(), 70_000)];
+    let numbers = vec![Told::new("/".into(), Lane::Main, 0, 1), Told::new("/a".into(), Lane::Rooms, 70_000, 1 << 40)];
     vec![Body::Alive { numbers }, Body::Alive { numbers: Vec::new() }, Body::Goodbye]
 }
 
