@@ -1,7 +1,7 @@
 //! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
 
 use super::Cluster;
-use super::broker::{Broker, BrokerError, Count, Inbox};
+use super::broker::{Broker, BrokerError, Count};
 use super::collected::{Collected, Others};
 use super::directory::Directory;
 use super::inbox::{LAST, NamespaceInbox};

@@ -61,6 +61,8 @@ struct Series {
     since: u64,
     /// The highest serial that was heard in it.
     serial: u64,
+    /// The serial of the last announcement that told of it.
+    alive: u64,
     /// Nothing was heard yet, and `last` was only told: a smaller number may still be on its way.
     unheard: bool,
     /// A number that was told and not heard, and since when.
@@ -109,11 +111,12 @@ impl Directory {
         if series.unheard && trailer.number <= series.last {
             series.last = trailer.number - 1;
         }
-        if trailer.serial < series.serial || (trailer.number <= series.last && series.serial == 0) {
+        let known = trailer.number <= series.last;
+        if trailer.serial < series.serial || (known && trailer.serial < series.alive) {
             // It was counted as lost, and so that the count stays true it is.
             return self.is_double();
         }
-        if trailer.number <= series.last {
+        if known {
             // A later message with a lower number: the namespace was closed there and opened again.
             series.last = 0;
             series.told = None;
@@ -156,6 +159,7 @@ impl Directory {
                 (series.last, series.told, series.unheard) = (0, None, false);
             }
             series.since = told.since;
+            series.alive = trailer.serial;
             series.gone = None;
             missed += series.settle(now);
             if series.told.is_none() && told.number > series.last {
@@ -265,7 +269,7 @@ impl Process {
         if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
             return None;
         }
-        let new = Series { last: begin, since: 0, serial: 0, unheard: false, told: None, gone: None };
+        let new = Series { last: begin, since: 0, serial: 0, alive: 0, unheard: false, told: None, gone: None };
         Some(self.series.entry(key).or_insert(new))
     }
 }
@@ -414,6 +418,7 @@ mod tests {
         bench.directory.age(bench.now);
         assert_eq!(bench.directory.servers(bench.now).count(), 0);
         assert!(bench.hear(4));
+        bench.told(4);
         assert_eq!(bench.directory.losses(), (2, 0));
         assert_eq!(bench.directory.servers(bench.now).count(), 1);
     }

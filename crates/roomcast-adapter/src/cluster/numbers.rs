@@ -45,9 +45,13 @@ struct Series {
     last: u64,
     /// Numbers of messages that wait, rising.
     waiting: VecDeque<u64>,
-    /// Its namespace is closed.
-    closed: bool,
+    /// Its namespace is closed, and it is told of so often still.
+    closed: Option<u8>,
 }
+
+/// How often a series is told of when its namespace is closed and all of it has gone out: its tail may have been lost, and an
+/// announcement too.
+const LAST_TOLD: u8 = 3;
 
 impl Numbers {
     /// The trailer of the next message; one without a lane is in no series.
@@ -62,9 +66,9 @@ impl Numbers {
         if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
             return 0;
         }
-        let new = Series { since: self.serial, last: 0, waiting: VecDeque::new(), closed: false };
+        let new = Series { since: self.serial, last: 0, waiting: VecDeque::new(), closed: None };
         let series = self.series.entry(key).or_insert(new);
-        series.closed = false;
+        series.closed = None;
         series.last += 1;
         series.waiting.push_back(series.last);
         series.last
@@ -78,22 +82,27 @@ impl Numbers {
         if let Some(position) = series.waiting.iter().position(|waiting| *waiting == number) {
             series.waiting.remove(position);
         }
-        if series.closed && series.waiting.is_empty() {
-            self.series.remove(&key);
-        }
     }
 
-    /// A namespace is closed. If it is opened again its numbers begin anew.
+    /// A namespace is closed. If it is opened again once its numbers are forgotten they begin anew.
     pub(crate) fn close(&mut self, namespace: &str) {
         for lane in [Lane::Main, Lane::Rooms] {
             let key = (Arc::<str>::from(namespace), lane);
             if let Some(series) = self.series.get_mut(&key) {
-                series.closed = true;
-                if series.waiting.is_empty() {
-                    self.series.remove(&key);
-                }
+                series.closed = Some(LAST_TOLD);
             }
         }
+    }
+
+    /// What [`Numbers::settled`] gave has gone out.
+    pub(crate) fn told(&mut self) {
+        self.series.retain(|_, series| match &mut series.closed {
+            Some(left) if series.waiting.is_empty() => {
+                *left = left.saturating_sub(1);
+                *left > 0
+            }
+            _ => true,
+        });
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -146,7 +155,13 @@ mod tests {
         numbers.next(7, "/", Some(Lane::Main));
         numbers.close("/");
         assert_eq!(told(&numbers), [(0, 1)]);
+        (0..9).for_each(|_| numbers.told());
+        assert_eq!(told(&numbers), [(0, 1)], "it waits");
         numbers.settle(&name, Lane::Main, 1);
+        for _ in 0..LAST_TOLD {
+            assert_eq!(told(&numbers), [(1, 1)]);
+            numbers.told();
+        }
         assert_eq!(told(&numbers), []);
         assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 1);
         assert_eq!(told(&numbers), [(0, 2)], "a new series");
@@ -170,6 +185,7 @@ mod tests {
         numbers.close("/1");
         let name = Arc::<str>::from("/1");
         numbers.settle(&name, Lane::Main, 1);
+        (0..LAST_TOLD).for_each(|_| numbers.told());
         assert_eq!(numbers.next(7, "/past", Some(Lane::Main)).number, 1);
     }
 }

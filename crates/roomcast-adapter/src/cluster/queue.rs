@@ -366,7 +366,9 @@ impl Queue {
             // In this order: what is told was numbered before.
             (state.numbers.settled(), state.numbers.next(self.process, SERVERS, None))
         };
-        self.tell(Body::Alive { numbers }, trailer).await
+        self.tell(Body::Alive { numbers }, trailer).await?;
+        self.state.lock().numbers.told();
+        Ok(())
     }
 
     async fn tell_goodbye(&self) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
     Arrival, Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message,
-    Outgoing, SERVERS, ServerId, Trailer,
+    Outcome, Outgoing, SERVERS, ServerId, Trailer,
 };
 use roomcast_adapter::testkit::FakeRecipient;
 use roomcast_adapter::{Action, Adapter, AdapterContext, Emit, ServerEvent, Target};
@@ -67,6 +67,13 @@ impl Server {
         let data = Args::event(self.cluster.id().as_str(), &number).unwrap();
         let emit = Emit { data: &data, volatile, compress: true };
         self.adapter.apply(&Target::everyone(), Action::Emit(emit)).unwrap();
+    }
+
+    /// As [`Server::emit`], to a room; the numbers go on.
+    pub(crate) fn emit_to(&self, room: &str) {
+        let number = self.emitted.fetch_add(1, Ordering::Relaxed) + 1;
+        let data = Args::event(self.cluster.id().as_str(), &number).unwrap();
+        self.adapter.apply(&Target::room(room), Action::emit(&data)).unwrap();
     }
 
     pub(crate) fn emitted(&self) -> u64 {
@@ -158,7 +165,8 @@ impl Puppet {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
         let trailer = Some(Trailer::new(namespace, self.process, serial, number.unwrap_or_default()));
         let message = Message { sender: Some(self.id.clone()), to: None, trailer, body };
-        self.broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await.unwrap();
+        let outcomes = self.broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await;
+        assert_eq!(outcomes, [Outcome::Sent]);
     }
 
     /// What it heard in the namespace, by now.
