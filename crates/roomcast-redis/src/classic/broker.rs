@@ -247,7 +247,8 @@ impl Broker for ClassicBroker {
             }
         }
         if !messages.is_empty() {
-            let failed = |error: RedisError| PublishError { sent: 0, reason: error.to_string(), permanent: false };
+            let reason = |error: RedisError| format!("{}: {error}", self.config());
+            let failed = |error| PublishError { sent: 0, reason: reason(error), permanent: false };
             self.send(&messages).await.map_err(failed)?;
         }
         if let Some(reason) = refused {
