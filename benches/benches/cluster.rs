@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Count, Inbox, MemoryNetwork, Message, Outgoing,
-    Outcome, ServerId, Trailer,
+    Arrival, Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Count, Inbox, MemoryNetwork, Message,
+    Outcome, Outgoing, ServerId, Trailer,
 };
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::testkit::CountingRecipient;

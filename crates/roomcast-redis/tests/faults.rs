@@ -16,7 +16,7 @@ mod fault_stage;
 mod redis_process;
 
 use fault_proxy::{FaultProxy, Which};
-use fault_stage::{Figures, Server, Talk, must_become, pass};
+use fault_stage::{Figures, IN_FLIGHT, Server, Talk, must_become, pass};
 use redis_process::RedisProcess;
 use roomcast_adapter::Adapter;
 use roomcast_adapter::cluster::ClusterOptions;
@@ -116,29 +116,9 @@ async fn frozen_for_as_long_as_messages_are_kept() {
     let figures = talk.end(resumed).await;
     for figures in figures {
         // What was kept must not go out in the moment in which Redis is back and the other server is not.
-        assert!(figures.lost < figures.emitted / 2, "{figures}");
+        assert!(figures.lost <= figures.dropped + IN_FLIGHT, "{figures}");
     }
     report("SIGSTOP 5 s", figures);
-}
-
-/// Half a minute: only with `ROOMCAST_SLOW_TESTS=1`. The test above has the same logic in less time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn frozen_for_half_a_minute() {
-    if std::env::var("ROOMCAST_SLOW_TESTS").is_err() {
-        return;
-    }
-    let redis = RedisProcess::start().await;
-    let talk = Talk::begin([&redis.url(), &redis.url()]).await;
-    redis.freeze();
-    pass(seconds(30.0)).await;
-    redis.thaw();
-    let resumed = talk.resumes(Instant::now()).await;
-    pass(seconds(0.5)).await;
-    let figures = talk.end(resumed).await;
-    for figures in figures {
-        assert!(figures.lost > 1_500 && figures.dropped > 1_500, "{figures}");
-    }
-    report("SIGSTOP 30 s", figures);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

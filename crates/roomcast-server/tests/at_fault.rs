@@ -20,7 +20,6 @@ const OUT_OF_TURN: [&str; 5] = ["40", r#"42/nope,["a"]"#, "43/nope,1[]", "41/nop
 /// What is no packet.
 const UNDECODABLE: [&str; 3] = ["42[]", "4x", "4"];
 
-#[tokio::test]
 async fn by_polling_without_a_get_the_sockets_leave_at_once() {
     let cases = OUT_OF_TURN.map(|body| (body, "forced server close")).into_iter();
     for (body, reason) in cases.chain(UNDECODABLE.map(|body| (body, "forced close"))) {
@@ -37,7 +36,6 @@ async fn by_polling_without_a_get_the_sockets_leave_at_once() {
     }
 }
 
-#[tokio::test]
 async fn by_polling_with_a_get_they_leave_with_another_reason() {
     for body in OUT_OF_TURN.into_iter().chain(UNDECODABLE) {
         let (server, log) = start().await;
@@ -50,7 +48,6 @@ async fn by_polling_with_a_get_they_leave_with_another_reason() {
     }
 }
 
-#[tokio::test]
 async fn by_websocket_they_leave_when_nothing_waits_as_by_a_held_get() {
     for body in OUT_OF_TURN.into_iter().chain(UNDECODABLE) {
         let (server, log) = start().await;
@@ -60,4 +57,10 @@ async fn by_websocket_they_leave_when_nothing_waits_as_by_a_held_get() {
         wire.assert_closed().await;
         server.finish().await;
     }
+}
+
+common::runtime::on_both_runtimes! {
+    by_polling_without_a_get_the_sockets_leave_at_once,
+    by_polling_with_a_get_they_leave_with_another_reason,
+    by_websocket_they_leave_when_nothing_waits_as_by_a_held_get,
 }

@@ -26,7 +26,6 @@ async fn acquainted(server: &Server, namespace: &str, servers: usize) {
 }
 
 /// What the handlers of sockets' ends emit reaches the other servers, also when the whole server ends.
-#[tokio::test]
 async fn b12_last_words_of_a_server_that_stops_are_heard() {
     let network = MemoryNetwork::new();
     let (a, b) = (join(&network, "a"), join(&network, "b"));
@@ -52,7 +51,6 @@ async fn b12_last_words_of_a_server_that_stops_are_heard() {
 }
 
 /// One call does all, in order: afterwards the others neither count the server nor know it.
-#[tokio::test]
 async fn a_server_that_was_given_its_cluster_leaves_it() {
     let network = MemoryNetwork::new();
     let (a, b) = (join(&network, "a"), join(&network, "b"));
@@ -67,7 +65,6 @@ async fn a_server_that_was_given_its_cluster_leaves_it() {
 }
 
 /// B3 of the cluster's list: the namespace of a pattern that ends and comes to be again in one read is in the cluster.
-#[tokio::test]
 async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() {
     for linger in [Duration::ZERO, Duration::from_secs(5)] {
         let network = MemoryNetwork::new();
@@ -144,4 +141,10 @@ async fn the_end_of_a_server_waits_for_disconnect_handlers_for_a_time() {
         drop((wire, clock));
         server.finish().await;
     }
+}
+
+common::runtime::on_both_runtimes! {
+    b12_last_words_of_a_server_that_stops_are_heard,
+    a_server_that_was_given_its_cluster_leaves_it,
+    a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster,
 }

@@ -229,7 +229,6 @@ async fn b8_no_disconnect_comes_before_the_answer_to_connect() {
 }
 
 /// In a middleware a disconnect refuses, with a reason, and at once; the client may ask again.
-#[tokio::test]
 async fn b16_a_disconnect_in_a_middleware_refuses() {
     let log = Log::default();
     let server = Server::start(|io| {
@@ -265,7 +264,6 @@ async fn b16_a_disconnect_in_a_middleware_refuses() {
 
 /// A client goes on emitting until it has read that it was disconnected. That ends neither its connection nor its other
 /// namespaces.
-#[tokio::test]
 async fn p35_what_comes_after_a_disconnect_by_the_server_is_ignored() {
     let server = Server::start(|io| {
         io.of("/").on("ping", |_: Socket, (): (), ack: Ack| ready(ack.send(&())));
@@ -285,7 +283,6 @@ async fn p35_what_comes_after_a_disconnect_by_the_server_is_ignored() {
 }
 
 /// The namespaces that are remembered so, at the limit and one past it.
-#[tokio::test]
 async fn p35_left_namespaces_at_the_limit_and_one_past_it() {
     const LIMIT: usize = 16;
     let server = Server::start(|io| {
@@ -316,7 +313,6 @@ async fn p35_left_namespaces_at_the_limit_and_one_past_it() {
 }
 
 /// A namespace that is left and joined in one read is whole: rooms, broadcasts, handlers.
-#[tokio::test]
 async fn a_namespace_that_is_left_and_joined_in_one_read() {
     let server = Server::start(|io| {
         io.of_matching(|name| name == "/room").on_connection(|socket: Socket| ready(socket.join("r").map(drop)));
@@ -331,4 +327,11 @@ async fn a_namespace_that_is_left_and_joined_in_one_read() {
     assert_eq!(wire.texts().await, ["42/room,[\"x\",1]"]);
     assert_eq!(server.io.of("/room").everyone().count().await.value, 1);
     server.finish().await;
+}
+
+common::runtime::on_both_runtimes! {
+    b16_a_disconnect_in_a_middleware_refuses,
+    p35_what_comes_after_a_disconnect_by_the_server_is_ignored,
+    p35_left_namespaces_at_the_limit_and_one_past_it,
+    a_namespace_that_is_left_and_joined_in_one_read,
 }

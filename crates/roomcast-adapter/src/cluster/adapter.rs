@@ -378,9 +378,7 @@ impl Adapter for ClusterAdapter {
     async fn server_count(&self) -> Answer<usize> {
         match self.others().await {
             Others::All(others) => Answer::complete(others + 1),
-            Others::AtLeast(others) => {
-                Answer { value: others + 1, missing: Missing { names: Vec::new(), others: 1 } }
-            }
+            Others::AtLeast(others) => Answer { value: others + 1, missing: Missing { names: Vec::new(), others: 1 } },
             Others::Unknown => {
                 let missing = self.missing(Others::Unknown, &Answerers::default());
                 Answer { value: 1 + missing.names.len(), missing }

@@ -527,7 +527,7 @@ mod tests {
     #[test]
     fn series_are_bounded() {
         let mut bench = Bench::new();
-        let mut hear = |bench: &mut Bench, number: usize, last: u64| {
+        let hear = |bench: &mut Bench, number: usize, last: u64| {
             bench.namespace = format!("/{number}").into();
             bench.directory.open_namespace(&bench.namespace);
             bench.before += 100;

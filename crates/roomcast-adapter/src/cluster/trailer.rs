@@ -208,7 +208,9 @@ mod tests {
     fn what_is_no_trailer_is_none() {
         let bytes = Trailer::new("/", 1, 2, 3).to_bytes();
         assert!(Trailer::from_bytes(&bytes).is_some());
-        assert!(Trailer::from_bytes(&bytes[1..]).is_none() && Trailer::from_bytes(&[&bytes[..], &[0]].concat()).is_none());
+        assert!(
+            Trailer::from_bytes(&bytes[1..]).is_none() && Trailer::from_bytes(&[&bytes[..], &[0]].concat()).is_none()
+        );
         let mut later = bytes;
         later[0] = 2;
         assert!(Trailer::from_bytes(&later).is_none());

@@ -341,8 +341,12 @@ async fn where_servers_cannot_be_counted_they_are_asked_all_the_same() {
         assert_eq!((sockets.value.len(), &sockets.missing), (2, &missing), "{count:?}");
         let answers = a.adapter.server_side_emit_with_ack(&event, TIMEOUT).await.unwrap();
         assert_eq!((answers.value, &answers.missing), (vec![Args::of(&"b says").unwrap()], &missing));
-        let acked = a.adapter.emit_with_ack(&Target::room(b.socket_id.as_str()), Emit::of(&event), TIMEOUT).await.unwrap();
-        assert_eq!((acked.answers, acked.missing_sockets, &acked.missing), (vec![Args::of(&"yes").unwrap()], 0, &missing));
+        let acked =
+            a.adapter.emit_with_ack(&Target::room(b.socket_id.as_str()), Emit::of(&event), TIMEOUT).await.unwrap();
+        assert_eq!(
+            (acked.answers, acked.missing_sockets, &acked.missing),
+            (vec![Args::of(&"yes").unwrap()], 0, &missing)
+        );
         let waits = if count.is_err() { TIMEOUT * 3 } else { Duration::ZERO };
         assert_eq!(begun.elapsed(), waits, "what may still come is awaited, and nothing else");
     }

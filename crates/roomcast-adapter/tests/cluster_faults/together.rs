@@ -47,7 +47,12 @@ async fn noted(sizes: &[usize]) -> String {
         };
         let body = body(size - body(0).size());
         assert_eq!(body.size(), *size);
-        Arrival::Message(Message { sender: Some("another".into()), to: None, trailer: Some(Trailer::new(NAMESPACE, 7, number as u64 + 1, number as u64 + 1)), body })
+        Arrival::Message(Message {
+            sender: Some("another".into()),
+            to: None,
+            trailer: Some(Trailer::new(NAMESPACE, 7, number as u64 + 1, number as u64 + 1)),
+            body,
+        })
     };
     gate.inbox(NAMESPACE).receive(sizes.iter().enumerate().map(message).collect());
     notes.0.lock().unwrap().clone()

@@ -30,7 +30,10 @@ enum Act {
     FailPolling(CloseReason),
     Close(CloseReason),
     Finish { reason: CloseReason, drained: bool, seconds: u64 },
+    Fault { waiting: CloseReason, drained: bool, seconds: u64 },
     Drained,
+    AwaitWord,
+    Establish,
 }
 
 fn kinds() -> impl Strategy<Value = EngineKind> {
@@ -72,7 +75,11 @@ fn steps() -> impl Strategy<Value = Act> {
         1 => reasons().prop_map(Act::Close),
         2 => (reasons(), any::<bool>(), 0..8_u64)
             .prop_map(|(reason, drained, seconds)| Act::Finish { reason, drained, seconds }),
+        1 => (reasons(), any::<bool>(), 0..8_u64)
+            .prop_map(|(waiting, drained, seconds)| Act::Fault { waiting, drained, seconds }),
         3 => Just(Act::Drained),
+        1 => Just(Act::AwaitWord),
+        3 => Just(Act::Establish),
     ]
 }
 
@@ -84,6 +91,12 @@ struct Model {
     ended: Option<CloseReason>,
     /// The server wants the end, for this reason, and waits until then.
     ending: Option<(CloseReason, Instant)>,
+    /// Whoever stands above was told of that end already.
+    told: bool,
+    /// The session has begun its work, and if not, whether a message will do.
+    established: bool,
+    any_message: bool,
+    heard: bool,
     /// When the heartbeat began to be quiet, and for how long it may be.
     quiet: (Instant, Duration),
     /// A ping was sent, and this is the time by which something must come; whether that time was moved once.
@@ -117,7 +130,10 @@ impl Model {
             _ => {}
         }
         match kind {
-            EngineKind::Message => Step::Deliver,
+            EngineKind::Message => {
+                self.heard |= !self.established && self.any_message;
+                Step::Deliver
+            }
             EngineKind::Ping => {
                 self.end(CloseReason::TransportError);
                 Step::Closed
@@ -185,6 +201,10 @@ impl Walk {
             websocket,
             ended: None,
             ending: None,
+            told: false,
+            established: false,
+            any_message: true,
+            heard: false,
             quiet: (now, TIMING.ping_interval),
             pinged: None,
             polling: false,
@@ -314,6 +334,27 @@ impl Walk {
                     }
                 }
             }
+            Act::Fault { waiting, drained, seconds } => {
+                let nobody = model.polling && session.poll_is_writable();
+                session.fault(waiting, drained, now, Duration::from_secs(seconds));
+                if model.is_open() {
+                    if !model.websocket && drained && nobody {
+                        model.end(CloseReason::ForcedClose);
+                    } else {
+                        let reason = if model.websocket && drained { CloseReason::ForcedClose } else { waiting };
+                        model.ending = Some((reason, now + Duration::from_secs(seconds)));
+                        model.told = true;
+                    }
+                }
+            }
+            Act::AwaitWord => {
+                session.await_word();
+                (model.established, model.any_message, model.heard) = (false, false, false);
+            }
+            Act::Establish => {
+                assert_eq!(session.establish(), !model.established);
+                (model.established, model.heard) = (true, false);
+            }
             Act::Drained => {
                 session.drained();
                 if let Some((reason, _)) = model.ending {
@@ -332,6 +373,13 @@ impl Walk {
         assert_eq!(session.is_closing(), model.ended.is_none() && model.ending.is_some());
         assert_eq!(session.transport() == Transport::WebSocket, model.websocket);
         assert_eq!(session.is_post_held(), model.post_held);
+        let told = model.ending.filter(|_| model.told).map(|(reason, _)| reason);
+        assert_eq!(
+            session.over(),
+            model.ended.or(told),
+            "whoever stands above is told of the end when it is one, and of no other"
+        );
+        assert_eq!(session.is_to_be_established(), model.heard);
         assert!(model.polling || !session.poll_is_writable());
         // There is always a time at which to look again, until the end; so nothing can be forgotten.
         let due = match (model.ended, model.ending, model.pinged) {

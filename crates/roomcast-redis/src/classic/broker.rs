@@ -225,7 +225,9 @@ impl Broker for ClassicBroker {
             match encode(outgoing, &self.prefix, self.specific_responses) {
                 Ok((_, payload)) if payload.len() > MAX_MESSAGE => {
                     let size = payload.len();
-                    outcomes.push(Some(Outcome::Never(format!("{size} bytes, and no server takes more than {MAX_MESSAGE}"))));
+                    outcomes.push(Some(Outcome::Never(format!(
+                        "{size} bytes, and no server takes more than {MAX_MESSAGE}"
+                    ))));
                 }
                 Ok(message) => {
                     messages.push(message);
@@ -235,10 +237,11 @@ impl Broker for ClassicBroker {
             }
         }
         let sent = if messages.is_empty() { Ok(Vec::new()) } else { self.send(&messages).await };
-        let failure = sent.as_ref().err().map(ToString::to_string);
+        let failure = sent.as_ref().err().map(|error| format!("{}: {error}", self.config()));
         let mut sent = sent.unwrap_or_default().into_iter();
         let again = || Outcome::Again(failure.clone().unwrap_or_else(|| "Redis did not answer to it".to_owned()));
-        let outcomes = outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
+        let outcomes =
+            outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
         if failure.is_none() {
             self.went_out(batch).await;
         }

@@ -78,6 +78,11 @@ impl FaultProxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// As it stands in log lines.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// Connections that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)

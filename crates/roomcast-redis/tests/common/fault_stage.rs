@@ -25,6 +25,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// After this the losses are counted: a tail is known lost at the second announcement after it.
 pub(crate) const COUNTED: Duration = Duration::from_secs(3);
 
+/// Messages that may be on their way when a fault begins: a server emits one in [`TICK`], and what is with Redis is answered soon.
+pub(crate) const IN_FLIGHT: u64 = 20;
+
+/// For so long the count of losses must stay as it is: two announcements.
+const STAYS: Duration = Duration::from_secs(2);
+
 /// A server with one socket.
 pub(crate) struct Server {
     pub(crate) cluster: Cluster,
@@ -205,7 +211,14 @@ impl Talk {
     pub(crate) async fn end(mut self, resumed: Duration) -> [Figures; 2] {
         self.hush().await;
         let [a, b] = [&self.servers[0], &self.servers[1]];
-        [check(a, b, resumed).await, check(b, a, resumed).await]
+        let figures = [check(a, b, resumed).await, check(b, a, resumed).await];
+        // The count may be right on its way to a wrong one.
+        sleep(STAYS).await;
+        for (figures, receiver) in figures.iter().zip([b, a]) {
+            let counted = receiver.cluster.losses().lost;
+            assert_eq!(counted, figures.lost, "the count went on after it was right: {figures}");
+        }
+        figures
     }
 
     /// Nothing is emitted any more, and what was lost of it must have been counted.

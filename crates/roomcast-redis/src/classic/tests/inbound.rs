@@ -149,7 +149,12 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
     let data = Args::event("hello", &()).unwrap();
     let broadcast = Body::Broadcast { data, target, volatile: false, compress: true };
     let heard = |body: &Body| {
-        let message = Message { sender: Some("nodeA0".into()), to: None, trailer: Some(Trailer::new("/", 7, 1, 1)), body: body.clone() };
+        let message = Message {
+            sender: Some("nodeA0".into()),
+            to: None,
+            trailer: Some(Trailer::new("/", 7, 1, 1)),
+            body: body.clone(),
+        };
         let outgoing = Outgoing { namespace: "/".into(), message };
         let (channel, payload) = encode(&outgoing, &prefix, false).unwrap();
         Heard { by_pattern: matches!(body, Body::Broadcast { .. }), channel: channel.into_bytes(), payload }
