@@ -68,6 +68,8 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         request().prop_map(|request| Body::Done { request }),
         (request(), target()).prop_map(|(request, target)| Body::FetchSockets { request, target }),
+        (request(), target()).prop_map(|(request, target)| Body::Count { request, target }),
+        (request(), any::<u64>()).prop_map(|(request, count)| Body::Counted { request, count }),
         (request(), sockets()).prop_map(|(request, sockets)| Body::Sockets { request, sockets }),
         (request(), target()).prop_map(|(request, target)| Body::FetchIds { request, target }),
         (request(), vec(".{0,20}", 0..4)).prop_map(|(request, ids)| Body::Ids { request, ids }),

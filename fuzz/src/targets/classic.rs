@@ -44,6 +44,7 @@ fn heard_again(message: Message) -> Option<Message> {
         | Body::Leave { .. }
         | Body::Disconnect { .. }
         | Body::FetchSockets { .. }
+        | Body::Count { .. }
         | Body::FetchIds { .. }
         | Body::FetchRooms { .. }
         | Body::ServerSideEmit { .. } => (Channel::Request, NAMESPACE),

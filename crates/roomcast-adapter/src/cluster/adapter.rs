@@ -354,9 +354,22 @@ impl Adapter for ClusterAdapter {
         if target.local || !self.is_open() {
             return Answer::complete(self.local.count_sockets(target));
         }
-        // Node's servers know no cheaper question that every dialect has.
-        let Answer { value, missing } = self.fetch_sockets(target, timeout).await;
-        Answer { value: value.len(), missing }
+        let mut count = self.local.count_sockets(target) as u64;
+        let question = |request| Body::Count { request, target: target.clone() };
+        let take = |body| match body {
+            Body::Counted { count: more, .. } => {
+                count = count.saturating_add(more);
+                true
+            }
+            // Servers that know no such question answer the one that it looks like to them.
+            Body::Sockets { sockets, .. } => {
+                count = count.saturating_add(sockets.len() as u64);
+                true
+            }
+            _ => false,
+        };
+        let missing = self.ask(far(timeout), question, take).await;
+        Answer { value: usize::try_from(count).unwrap_or(usize::MAX), missing }
     }
 
     async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>> {

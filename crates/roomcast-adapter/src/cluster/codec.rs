@@ -188,6 +188,8 @@ enum WireBody {
     Disconnect { target: WireTarget, close: bool, request: Option<Arc<str>> },
     Done { request: Arc<str> },
     FetchSockets { request: Arc<str>, target: WireTarget },
+    Count { request: Arc<str>, target: WireTarget },
+    Counted { request: Arc<str>, count: u64 },
     Sockets { request: Arc<str>, sockets: Vec<WireSocket> },
     FetchIds { request: Arc<str>, target: WireTarget },
     Ids { request: Arc<str>, ids: Vec<String> },
@@ -287,6 +289,10 @@ impl WireBody {
                 Self::Disconnect { target: WireTarget::of(target), close: *close, request: ids(request) }
             }
             Body::Done { request } => Self::Done { request: id(request) },
+            Body::Count { request, target } => {
+                Self::Count { request: id(request), target: WireTarget::of(target) }
+            }
+            Body::Counted { request, count } => Self::Counted { request: id(request), count: *count },
             Body::FetchSockets { request, target } => {
                 Self::FetchSockets { request: id(request), target: WireTarget::of(target) }
             }
@@ -336,6 +342,8 @@ impl WireBody {
                 Body::Disconnect { target: target.target(), close, request: request.map(RequestId) }
             }
             Self::Done { request } => Body::Done { request: RequestId(request) },
+            Self::Count { request, target } => Body::Count { request: RequestId(request), target: target.target() },
+            Self::Counted { request, count } => Body::Counted { request: RequestId(request), count },
             Self::FetchSockets { request, target } => {
                 Body::FetchSockets { request: RequestId(request), target: target.target() }
             }

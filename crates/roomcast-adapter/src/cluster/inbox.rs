@@ -11,7 +11,7 @@ use crate::limits::TOGETHER_BYTES;
 use crate::recipient::Wakes;
 use crate::target::Target;
 use parking_lot::Mutex;
-use roomcast_protocol::Args;
+use roomcast_protocol::{Args, RESERVED_EVENTS};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -172,6 +172,19 @@ impl Inbox for NamespaceInbox {
     }
 }
 
+/// Why a broadcast was dropped whose clients would take it for a broken connection.
+const NO_NAME: &str = "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
+
+/// Whether clients may get this event. They end their connection at any other, and Node's servers send it.
+fn has_name(data: &Args) -> bool {
+    let Some(name) = data.as_ref().iter().next() else { return false };
+    match name.as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<String>(name).map_or(true, |name| !RESERVED_EVENTS.contains(&&*name)),
+        Some(b'-' | b'0'..=b'9') => true,
+        _ => false,
+    }
+}
+
 impl ClusterAdapter {
     /// A broadcast to a room that nobody here is in.
     fn passed_over(&self, trailer: &Trailer) {
@@ -223,6 +236,7 @@ impl ClusterAdapter {
     fn serve(self: &Arc<Self>, message: Message, late: Duration, wakes: &mut Wakes) {
         let asker = message.sender;
         match message.body {
+            Body::Broadcast { data, .. } if !has_name(&data) => malformed(NO_NAME),
             Body::Broadcast { data, target, volatile, compress } => {
                 let emit = Emit { data: &data, volatile, compress };
                 if let Err(error) = self.local().emit_into(&target, emit, wakes, || {}) {
@@ -249,6 +263,10 @@ impl ClusterAdapter {
                 }
                 self.reply(asker, body, late);
             }
+            Body::Count { request, target } => {
+                let count = self.local().count_sockets(&target) as u64;
+                self.reply(asker, Body::Counted { request, count }, late);
+            }
             Body::FetchIds { request, target } => {
                 let ids = self.local().sockets(&target).into_iter().map(|socket| socket.id).collect();
                 self.reply(asker, Body::Ids { request, ids }, late);
@@ -256,6 +274,10 @@ impl ClusterAdapter {
             Body::FetchRooms { request } => {
                 let rooms = self.local().rooms();
                 self.reply(asker, Body::Rooms { request, rooms }, late);
+            }
+            Body::BroadcastWithAck { request, data, .. } if !has_name(&data) => {
+                malformed(NO_NAME);
+                self.reply(asker, Body::AskedClients { request, count: 0 }, late);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
                 let mut acks = match self.local().emit_for_acks(&target, Emit::of(&data), || {}) {

@@ -146,6 +146,20 @@ pub enum Body {
         /// Which sockets.
         target: Target,
     },
+    /// How many sockets match? Servers of other software may answer with the sockets ([`Body::Sockets`]).
+    Count {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// Answer to [`Body::Count`].
+    Counted {
+        /// Names the question.
+        request: RequestId,
+        /// Sockets of the server that answers.
+        count: u64,
+    },
     /// Answer to [`Body::FetchSockets`].
     Sockets {
         /// Names the question.
@@ -210,6 +224,7 @@ impl Body {
             | Self::ClientAck { request, .. }
             | Self::Done { request }
             | Self::Sockets { request, .. }
+            | Self::Counted { request, .. }
             | Self::Ids { request, .. }
             | Self::Rooms { request, .. }
             | Self::ServerAnswer { request, .. } => Some(request),
@@ -222,6 +237,7 @@ impl Body {
         matches!(
             self,
             Self::FetchSockets { .. }
+                | Self::Count { .. }
                 | Self::FetchIds { .. }
                 | Self::FetchRooms { .. }
                 | Self::BroadcastWithAck { .. }
@@ -250,6 +266,7 @@ impl Body {
             }
             Self::Disconnect { target: to, .. }
             | Self::FetchSockets { target: to, .. }
+            | Self::Count { target: to, .. }
             | Self::FetchIds { target: to, .. } => target(to),
             Self::Sockets { sockets, .. } => sockets
                 .iter()

@@ -3,7 +3,7 @@
 use crate::gate::Gate;
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
 use roomcast_adapter::cluster::{Arrival, Body, BrokerError, Count, MemoryNetwork, Message, RequestId};
-use roomcast_adapter::testkit::eventually;
+use roomcast_adapter::testkit::{FakeRecipient, eventually};
 use roomcast_adapter::{Adapter, Details, Emit, Missing, Room, ServerEvent, SocketDetails, Target};
 use roomcast_protocol::Args;
 use std::future::Future;
@@ -381,4 +381,61 @@ async fn the_longest_timeout_is_no_panic() {
     let sockets = a.adapter.fetch_sockets(&Target::everyone(), Duration::MAX).await;
     assert!(sockets.is_complete() && sockets.value.len() == 2, "{sockets:?}");
     assert_eq!(a.adapter.all_rooms(Duration::MAX).await.value.len(), 2);
+}
+
+/// A count moves numbers, not sockets; who knows no such question answers it as that for sockets.
+#[tokio::test(start_paused = true)]
+async fn a_count_moves_numbers() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    let puppet = Puppet::new(&network, "foreign").await;
+    for _ in 0..10_000 {
+        let (id, socket) = (roomcast_protocol::SocketId::random().unwrap(), FakeRecipient::new());
+        b.adapter.insert(id, socket, &["large".into()], None).unwrap();
+    }
+    pass(ACQUAINTED).await;
+    let target = Target::room("large");
+    let (count, ()) = tokio::join!(a.adapter.count(&target, TIMEOUT), async {
+        let mut request = None;
+        let asked = eventually(|| {
+            request = puppet.heard().into_iter().find_map(|message| match message.body {
+                Body::Count { request, .. } => Some(request),
+                _ => None,
+            });
+            request.is_some()
+        });
+        assert!(asked.await);
+        puppet.publish(NAMESPACE, None, a_socket(&request.unwrap())).await;
+    });
+    assert_eq!((count.value, count.missing), (10_001, Missing::default()));
+    let largest = puppet.heard().into_iter().map(|message| message.body.size()).max();
+    assert!(largest < Some(1_000), "{largest:?} bytes for a number");
+}
+
+/// Node's servers send events that end the connections of all who get them.
+#[tokio::test(start_paused = true)]
+async fn events_whose_names_no_client_may_get_are_dropped() {
+    let network = MemoryNetwork::new();
+    let server = Server::new(&network, "a");
+    let puppet = Puppet::new(&network, "node").await;
+    pass(ACQUAINTED).await;
+    let names = ["null", "true", "{}", "[]", r#""connect""#, r#""disconnect""#, r#""con\u006eect""#, r#""fine""#, "5", "-1.5"];
+    for name in names {
+        let data = Args::from_parts(name.to_owned().into(), Vec::new());
+        let body = Body::Broadcast { data: data.clone(), target: Target::everyone(), volatile: false, compress: true };
+        puppet.publish(NAMESPACE, None, body).await;
+        let request = RequestId(name.into());
+        let body = Body::BroadcastWithAck { request, data, target: Target::everyone(), timeout: Some(TIMEOUT) };
+        puppet.publish(NAMESPACE, None, body).await;
+    }
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(server.socket.packets().len(), 6, "three events, each once and once as a question");
+    // Who asks is told that nobody was.
+    let mut told: Vec<(String, u64)> = Vec::new();
+    for message in puppet.heard() {
+        if let Body::AskedClients { request, count } = message.body {
+            told.push((request.0.to_string(), count));
+        }
+    }
+    assert_eq!(told, names.map(|name| (name.to_owned(), u64::from(matches!(name, r#""fine""# | "5" | "-1.5")))));
 }

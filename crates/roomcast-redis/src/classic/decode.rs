@@ -121,8 +121,8 @@ impl Options {
         let mut options = Self { target: Target::default(), volatile: false, compress: true, timeout: None };
         for _ in 0..reader.map_len()? {
             match &*reader.key()? {
-                "rooms" => options.target.rooms = rooms(reader)?,
-                "except" => options.target.except = rooms(reader)?,
+                "rooms" => options.target.rooms = chosen(rooms(reader)?),
+                "except" => options.target.except = rooms(reader)?.into_iter().flatten().collect(),
                 "flags" if reader.peek()? == Kind::Map => {
                     for _ in 0..reader.map_len()? {
                         match (&*reader.key()?, reader.peek()?) {
@@ -143,9 +143,9 @@ impl Options {
     }
 }
 
-/// Names of rooms; a number is a room of that name. Missing and null are none, and none are everybody: so what is neither
-/// must not be passed over, or a message for few would go to all.
-fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Room>, Malformed> {
+/// Names of rooms; a number is a room of that name. Missing and null are none. Node's servers let anything be a room: `undefined`,
+/// `true`, an object. Nobody here is in such a one, so it is passed over.
+fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
     match reader.peek()? {
         Kind::Array => {}
         Kind::Nil => {
@@ -157,11 +157,21 @@ fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Room>, Malformed> {
     let mut rooms = Vec::new();
     for _ in 0..reader.array_len()? {
         match reader.peek()? {
-            Kind::Str | Kind::Int | Kind::Float => rooms.push(Room::from(&*reader.key()?)),
-            _ => return Err(Malformed::Field("rooms")),
+            Kind::Str | Kind::Int | Kind::Float => rooms.push(Some(Room::from(&*reader.key()?))),
+            _ => {
+                reader.skip_value()?;
+                rooms.push(None);
+            }
         }
     }
     Ok(rooms)
+}
+
+/// The rooms of a target. No rooms are everybody: so where only such were named as nobody is in, the message is for nobody.
+fn chosen(rooms: Vec<Option<Room>>) -> Vec<Room> {
+    let named = !rooms.is_empty();
+    let rooms: Vec<Room> = rooms.into_iter().flatten().collect();
+    if named && rooms.is_empty() { vec![Room::nobody()] } else { rooms }
 }
 
 /// JSON, or MessagePack written as JSON with its bytes beside it: either form is allowed for any request and answer.
@@ -197,25 +207,27 @@ impl Text {
     }
 }
 
-/// A name that may be a number. Nothing else is one: see [`rooms`].
+/// A name that may be a number. Whatever else stands there is none: see [`rooms`].
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Name {
     Text(String),
     Number(serde_json::Number),
+    Other(serde::de::IgnoredAny),
 }
 
 impl Name {
-    fn room(self) -> Room {
+    fn room(self) -> Option<Room> {
         match self {
-            Self::Text(text) => Room::from(text),
-            Self::Number(number) => Room::from(number.to_string()),
+            Self::Text(text) => Some(Room::from(text)),
+            Self::Number(number) => Some(Room::from(number.to_string())),
+            Self::Other(_) => None,
         }
     }
 }
 
 fn names(names: Option<Vec<Name>>) -> Vec<Room> {
-    names.unwrap_or_default().into_iter().map(Name::room).collect()
+    names.unwrap_or_default().into_iter().filter_map(Name::room).collect()
 }
 
 #[derive(Deserialize, Default)]
@@ -228,7 +240,8 @@ struct JsonOptions {
 
 impl JsonOptions {
     fn target(self) -> Target {
-        Target { rooms: names(self.rooms), except: names(self.except), local: false, one: false }
+        let rooms = self.rooms.unwrap_or_default().into_iter().map(Name::room).collect();
+        Target { rooms: chosen(rooms), except: names(self.except), local: false, one: false }
     }
 }
 
@@ -241,6 +254,7 @@ struct Request<'a> {
     opts: Option<JsonOptions>,
     rooms: Option<Vec<Name>>,
     close: Option<bool>,
+    count: Option<bool>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -270,12 +284,13 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
     let legacy = request.sid.as_deref().map(Target::room);
     let body = match request.r#type {
         0 => {
-            let target = Target { rooms: names(request.rooms), ..Target::default() };
+            let rooms = request.rooms.unwrap_or_default().into_iter().map(Name::room).collect();
+            let target = Target { rooms: chosen(rooms), ..Target::default() };
             Body::FetchIds { request: asked()?, target }
         }
         1 => Body::FetchRooms { request: asked()? },
         kind @ (2 | 3) => {
-            let (target, rooms, request) = match (legacy, request.room.map(Name::room)) {
+            let (target, rooms, request) = match (legacy, request.room.and_then(Name::room)) {
                 (Some(target), Some(room)) if request.rooms.is_none() => (target, vec![room], id),
                 _ => (options(request.opts)?.target(), names(request.rooms), None),
             };
@@ -289,7 +304,13 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
                 (None, None) => return Err(Malformed::Field("opts")),
             }
         }
-        5 => Body::FetchSockets { request: asked()?, target: options(request.opts)?.target() },
+        5 => {
+            let (id, target) = (asked()?, options(request.opts)?.target());
+            match request.count {
+                Some(true) => Body::Count { request: id, target },
+                _ => Body::FetchSockets { request: id, target },
+            }
+        }
         6 => {
             let data = text.array(request.data.ok_or(Malformed::Field("data"))?)?;
             if data.is_empty() {
@@ -328,6 +349,7 @@ struct Response<'a> {
     uid: Option<String>,
     r#type: Option<u64>,
     client_count: Option<u64>,
+    count: Option<u64>,
     #[serde(borrow)]
     sockets: Option<&'a RawValue>,
     rooms: Option<Vec<Name>>,
@@ -356,6 +378,9 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
     let request = RequestId(response.request_id.into());
     let first = |raw: Option<&RawValue>| raw.map_or_else(Args::none, |raw| text.args(raw.get()));
     let body = match (response.r#type, response.sockets, response.rooms) {
+        (None, None, None) if response.count.is_some() => {
+            Body::Counted { request, count: response.count.unwrap_or_default() }
+        }
         (Some(6), ..) => Body::ServerAnswer { request, args: first(response.data) },
         (Some(8), ..) => {
             Body::AskedClients { request, count: response.client_count.ok_or(Malformed::Field("clientCount"))? }

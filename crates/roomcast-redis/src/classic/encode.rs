@@ -108,6 +108,15 @@ pub(crate) fn encode(
             let fields = [("opts", options(target)), ("close", close.to_string())];
             (request_channel(), json.request(request.as_ref(), 4, &fields))
         }
+        // To Node's servers it is the question above, which they answer in full.
+        Body::Count { request, target } => {
+            let fields = [("opts", options(target)), ("count", "true".to_owned())];
+            (request_channel(), json.request(Some(request), 5, &fields))
+        }
+        Body::Counted { request, count } => {
+            let fields = [("requestId", quoted(&request.0)), ("count", count.to_string())];
+            (response_channel(), json.response(&fields))
+        }
         Body::FetchSockets { request, target } => {
             (request_channel(), json.request(Some(request), 5, &[("opts", options(target))]))
         }

@@ -2,11 +2,12 @@
 //! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
 
 use crate::classic::broker::Namespace;
+use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
 use crate::subscriber::{Heard, Listener};
 use parking_lot::Mutex;
-use roomcast_adapter::Target;
+use roomcast_adapter::{Room, Target};
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
 use roomcast_protocol::Args;
 use std::collections::BTreeSet;
@@ -163,4 +164,45 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
     let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), joiner.clone());
     namespace.heard(vec![heard(&broadcast), heard(&join), heard(&broadcast), heard(&broadcast)]);
     assert_eq!(*joiner.0.lock(), ["passed over", "join", "broadcast", "broadcast"]);
+}
+
+/// Rooms as Node's servers let them be: `undefined` (as notepack writes it), null, a boolean, an object.
+const ODD: [&[u8]; 4] = [b"\xd4\x00\x00", b"\xc0", b"\xc3", b"\x80"];
+
+/// A broadcast of Node's with these elements among its rooms and exceptions.
+fn broadcast(rooms: &[&[u8]], except: &[&[u8]]) -> Target {
+    let list = |elements: &[&[u8]]| [&[0x90 | elements.len() as u8][..], &elements.concat()].concat();
+    let payload = [
+        &b"\x93\xa6nodeA0\x83\xa4type\x02\xa4data\x91\xa1e\xa3nsp\xa1/\x83\xa5rooms"[..],
+        &list(rooms),
+        b"\xa6except",
+        &list(except),
+        b"\xa5flags\x80",
+    ];
+    let read = decode::broadcast(&payload.concat().into(), "/", &"nodeB0".into()).unwrap().unwrap();
+    let Body::Broadcast { target, .. } = read.body else { panic!("{read:?}") };
+    target
+}
+
+#[test]
+fn what_can_be_no_room_matches_nobody_and_spoils_nothing() {
+    for odd in ODD {
+        assert_eq!(broadcast(&[], &[odd]), Target::everyone());
+        assert_eq!(broadcast(&[b"\xa1a", odd], &[]), Target::room("a"));
+        assert_eq!(broadcast(&[b"\xa1a"], &[odd, b"\xa1b"]), Target::room("a").except("b"));
+        assert_eq!(broadcast(&[odd], &[]), Target::room(Room::nobody()), "not everybody");
+    }
+    for odd in ["null", "true", "{}", "[1]"] {
+        let text = format!(r#"{{"uid":"n","requestId":"r","type":5,"opts":{{"rooms":[{odd}],"except":[{odd}]}}}}"#);
+        let read = decode::request(&text.into_bytes().into(), "/").unwrap().unwrap();
+        let Body::FetchSockets { target, .. } = read.body else { panic!("{read:?}") };
+        assert_eq!(target, Target::room(Room::nobody()));
+        let text = format!(r#"{{"requestId":"r","sockets":[{{"id":"x","rooms":["a",{odd},5]}}]}}"#);
+        let read = decode::response(&text.into_bytes().into()).unwrap();
+        let Body::Sockets { sockets, .. } = read.body else { panic!("{read:?}") };
+        assert_eq!(sockets[0].rooms, ["a".into(), Room::from("5")]);
+        let text = format!(r#"{{"requestId":"r","rooms":["a",{odd}]}}"#);
+        let read = decode::response(&text.into_bytes().into()).unwrap();
+        assert!(matches!(&read.body, Body::Rooms { rooms, .. } if *rooms == ["a".into()]), "{read:?}");
+    }
 }
