@@ -66,6 +66,7 @@ impl ClusterAdapter {
         });
         adapter.inbox.set_adapter(&adapter);
         adapter.directory().open_namespace(&adapter.namespace);
+        adapter.queue().number(&adapter.namespace);
         if adapter.inbox.is_connected() {
             // The adapter before this one was not closed.
             adapter.connected();
@@ -193,7 +194,9 @@ impl ClusterAdapter {
             return Missing::default();
         }
         let mut answered = Answerers::default();
-        let Some(mut request) = self.requests.begin() else { return self.missing(others, &answered) };
+        // Closed while it counted, it would not hear an answer.
+        let request = self.requests.begin().filter(|_| self.is_open() && Instant::now() < until);
+        let Some(mut request) = request else { return self.missing(others, &answered) };
         self.publish(question(request.id.clone()));
         while others.awaits(&answered) {
             let Ok(Some(answer)) = timeout_at(until, request.next()).await else { break };
@@ -312,7 +315,8 @@ impl Adapter for ClusterAdapter {
         // The servers are counted before they are asked, as in Node; local clients do not wait for that.
         let acks = self.local.emit_for_acks(target, emit, || {})?;
         let others = timeout_at(until, self.others()).await.unwrap_or(Others::Unknown);
-        let asks = others != Others::All(0);
+        // Closed while it counted, it would not hear an answer.
+        let asks = others != Others::All(0) && self.is_open() && Instant::now() < until;
         if let Some(question) = question.filter(|_| asks) {
             self.publish(question);
         }
@@ -490,6 +494,7 @@ async fn stop_hearing(cluster: Cluster, namespace: Arc<str>) {
     // An adapter that was made meanwhile found the namespace still open, and heard nothing since.
     if let Some(adapter) = current() {
         adapter.directory().open_namespace(&namespace);
+        adapter.queue().number(&namespace);
         adapter.begin_to_hear();
     }
 }

@@ -59,8 +59,9 @@ impl Collected {
                     None => std::future::pending().await,
                 }
             };
+            // What has come in time counts, however long the others were counted.
             tokio::select! {
-                () = sleep_until(until) => return,
+                biased;
                 answer = acks.next(), if here => match answer {
                     Some((_, args)) => self.answers.push(args),
                     None => here = false,
@@ -69,6 +70,7 @@ impl Collected {
                     let Some(answer) = answer else { return };
                     self.take(answer);
                 }
+                () = sleep_until(until) => return,
             }
         }
     }

@@ -8,7 +8,7 @@
 //! anew.
 
 use super::message::ServerId;
-use super::numbers::{MAX_SERIES, Told};
+use super::numbers::{MAX_NUMBERED, Told};
 use super::trailer::{Lane, Trailer, Window};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
@@ -19,6 +19,9 @@ use tokio::time::Instant;
 /// Most processes that are remembered, emitters among them. A looping publisher with ever new ids must not fill the memory: each
 /// is 1 KiB and what its series take.
 pub(crate) const MAX_PROCESSES: usize = 8_192;
+
+/// Most series that are followed per process: as many as a roomcast process numbers.
+pub(crate) const MAX_SERIES: usize = 2 * MAX_NUMBERED;
 
 /// Silence after which a server does not count as alive: ten missed announcements.
 pub(crate) const FORGOTTEN: Duration = Duration::from_secs(10);

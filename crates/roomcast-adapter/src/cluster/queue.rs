@@ -150,6 +150,11 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// A namespace is open: what is published in it is numbered.
+    pub(crate) fn number(&self, namespace: &Arc<str>) {
+        self.state.lock().numbers.open(namespace);
+    }
+
     /// A namespace is closed: its numbers are forgotten once all of it has gone out.
     pub(crate) fn forget(&self, namespace: &str) {
         self.state.lock().numbers.close(namespace);
@@ -305,8 +310,14 @@ impl Queue {
         }
     }
 
-    /// Tells the others the last numbers, then that this server leaves.
+    /// Tells the others the last numbers, then that this server leaves. What could not go out before is lost, and counted.
     async fn leave(&self) {
+        {
+            let mut state = self.state.lock();
+            let waiting = std::mem::take(&mut state.waiting);
+            waiting.iter().for_each(|waiting| state.lose(waiting, "closed"));
+        }
+        self.moved.notify_waiters();
         // If these do not go out, nothing does any more.
         let _ = self.tell_alive().await;
         let _ = self.tell_goodbye().await;
@@ -342,7 +353,7 @@ impl Queue {
         let (now, oldest) = (Instant::now(), self.options.max_age);
         while state.waiting.front().is_some_and(|waiting| now.duration_since(waiting.since) > oldest) {
             let old = state.waiting.pop_front();
-            old.into_iter().for_each(|old| state.drop(&old, "old"));
+            old.into_iter().for_each(|old| state.lose(&old, "old"));
         }
     }
 
@@ -422,7 +433,7 @@ impl State {
             let oldest = self.waiting.iter().position(|waiting| waiting.class() == class);
             let Some(oldest) = oldest.filter(|oldest| oldest + 1 < self.waiting.len()) else { return };
             let dropped = self.waiting.remove(oldest);
-            dropped.into_iter().for_each(|dropped| self.drop(&dropped, "full"));
+            dropped.into_iter().for_each(|dropped| self.lose(&dropped, "full"));
         }
     }
 
@@ -446,9 +457,9 @@ impl State {
                 }
                 Outcome::Never(reason) => {
                     refused = (refused.0 + 1, reason);
-                    self.drop(&waiting, "refused");
+                    self.lose(&waiting, "refused");
                 }
-                Outcome::Again(_) if sent.contains(&series) => self.drop(&waiting, "overtaken"),
+                Outcome::Again(_) if sent.contains(&series) => self.lose(&waiting, "overtaken"),
                 Outcome::Again(reason) => {
                     failure = Some(reason);
                     if let Some(trailer) = &mut waiting.outgoing.message.trailer {
@@ -466,7 +477,7 @@ impl State {
         failure
     }
 
-    fn drop(&mut self, waiting: &Waiting, why: &'static str) {
+    fn lose(&mut self, waiting: &Waiting, why: &'static str) {
         self.settle(waiting);
         // An answer that is lost is told by its absence; only what is in a series is missed by others.
         self.dropped += u64::from(waiting.lane.is_some());

@@ -40,6 +40,8 @@ pub(crate) struct Gate {
     pub(crate) keeps_history: bool,
     /// What it says when it is asked how many servers there are.
     pub(crate) counts: Mutex<Option<Result<Count, BrokerError>>>,
+    /// How long it takes to say it.
+    pub(crate) counting_takes: Mutex<Duration>,
     /// Inboxes are not told that messages come before [`Gate::tell`], though they do and the server is counted, as in Redis for a
     /// moment.
     pub(crate) late: bool,
@@ -71,6 +73,7 @@ impl Gate {
             publish,
             keeps_history: false,
             counts: Mutex::default(),
+            counting_takes: Mutex::default(),
             late: false,
             lingers: Duration::ZERO,
             takes: Duration::ZERO,
@@ -197,6 +200,8 @@ impl Broker for Gate {
     }
 
     async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+        let takes = *self.counting_takes.lock();
+        tokio::time::sleep(takes).await;
         let said = self.counts.lock().clone();
         match said {
             Some(said) => said,

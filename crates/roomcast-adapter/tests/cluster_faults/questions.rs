@@ -439,3 +439,43 @@ async fn events_whose_names_no_client_may_get_are_dropped() {
     }
     assert_eq!(told, names.map(|name| (name.to_owned(), u64::from(matches!(name, r#""fine""# | "5" | "-1.5")))));
 }
+
+/// Counting may take as long as the whole question: what clients here have answered by then counts, and nobody else is asked.
+#[tokio::test(start_paused = true)]
+async fn answers_from_here_count_however_long_the_others_are_counted() {
+    for _ in 0..20 {
+        let network = MemoryNetwork::new();
+        let (gate, a) = Gate::new(&network).server("a");
+        let puppet = Puppet::new(&network, "silent").await;
+        let adapter: std::sync::Arc<dyn Adapter> = a.adapter.clone();
+        a.socket.answer(&adapter, a.socket_id, Args::of(&"yes").unwrap());
+        pass(ACQUAINTED).await;
+        *gate.counting_takes.lock() = Duration::from_millis(700);
+        let event = Args::event("e", &()).unwrap();
+        let (everyone, time) = (Target::everyone(), Duration::from_millis(300));
+        let acked = a.adapter.emit_with_ack(&everyone, Emit::of(&event), time).await.unwrap();
+        assert_eq!((acked.answers.len(), acked.missing), (1, silent("silent")));
+        pass(Duration::from_secs(1)).await;
+        let asked = puppet.heard().into_iter().any(|message| message.body.is_question());
+        assert!(!asked, "the question went out when its time was over");
+    }
+}
+
+/// A namespace that closes while its servers are counted asks nobody, and leaves no numbers.
+#[tokio::test(start_paused = true)]
+async fn a_question_that_the_close_overtakes_is_not_put() {
+    let network = MemoryNetwork::new();
+    let (gate, a) = Gate::new(&network).server("a");
+    let puppet = Puppet::new(&network, "other").await;
+    pass(ACQUAINTED).await;
+    *gate.counting_takes.lock() = Duration::from_millis(100);
+    let adapter = a.adapter.clone();
+    let asking = tokio::spawn(async move { adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await });
+    pass(Duration::from_millis(50)).await;
+    a.adapter.close().await;
+    let answer = asking.await.unwrap();
+    assert_eq!((answer.value.len(), answer.is_complete()), (1, false));
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(a.cluster.numbered(), 0);
+    assert!(puppet.heard().into_iter().all(|message| !message.body.is_question()));
+}

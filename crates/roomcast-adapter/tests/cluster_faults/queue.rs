@@ -286,3 +286,15 @@ async fn closed_namespaces_leave_no_numbers() {
     pass(COUNTED * 2).await;
     assert_eq!((a.cluster.numbered(), b.lost(), b.cluster.losses().doubles), (0, 0, 0));
 }
+
+/// What waits when a server leaves in an outage never goes out: it is lost, and counted.
+#[tokio::test(start_paused = true)]
+async fn what_waits_when_a_server_leaves_is_counted() {
+    let network = MemoryNetwork::new();
+    let (a, _b) = pair(&network, ClusterOptions::default()).await;
+    network.cut_off(&a.broker, true);
+    (0..3).for_each(|_| a.emit());
+    pass(Duration::from_secs(1)).await;
+    a.cluster.close().await;
+    assert_eq!((a.cluster.queued(), a.cluster.losses().dropped), (0, 3));
+}
