@@ -441,6 +441,12 @@ impl State {
     /// out yet waits again, in front; the reason why it has to is returned.
     fn published(&mut self, outcomes: Vec<Outcome>) -> Option<String> {
         let flown = std::mem::take(&mut self.in_flight);
+        if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
+            // As nearly always.
+            flown.iter().for_each(|waiting| self.settle(waiting));
+            self.down = false;
+            return None;
+        }
         let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
         let (mut failure, mut refused) = (None, (0_u64, String::new()));
