@@ -94,6 +94,13 @@ pub trait Inbox: Send + Sync + 'static {
     /// [`Arrival::PassedOver`].
     fn wants(&self, room: &str) -> bool;
 
+    /// Whether an answer to this question is awaited here. It may be asked before decoding: in dialects in which all hear all answers,
+    /// most are for others.
+    fn awaits(&self, request: &str) -> bool {
+        let _ = request;
+        true
+    }
+
     /// These have come, in this order. What comes together is handed over together: what it makes for one client leaves in one
     /// write.
     fn receive(&self, arrivals: Vec<Arrival>);

@@ -127,6 +127,10 @@ impl Inbox for NamespaceInbox {
         self.adapter().is_some_and(|adapter| adapter.local().has_room(room))
     }
 
+    fn awaits(&self, request: &str) -> bool {
+        self.adapter().is_some_and(|adapter| adapter.requests().awaits(request))
+    }
+
     /// Packets that are made go into the outboxes in their order; the writers are woken at the end, so that what is for one client
     /// leaves in one write.
     fn receive(&self, arrivals: Vec<Arrival>) {
@@ -173,7 +177,8 @@ impl Inbox for NamespaceInbox {
 }
 
 /// Why a broadcast was dropped whose clients would take it for a broken connection.
-const NO_NAME: &str = "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
+const NO_NAME: &str =
+    "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
 
 /// Whether clients may get this event. They end their connection at any other, and Node's servers send it.
 fn has_name(data: &Args) -> bool {

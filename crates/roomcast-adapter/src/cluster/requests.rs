@@ -48,6 +48,11 @@ impl Requests {
         Some(Request { id, answers, requests: self.clone() })
     }
 
+    /// Whether a question is open.
+    pub(crate) fn awaits(&self, request: &str) -> bool {
+        self.0.lock().contains_key(request)
+    }
+
     /// An answer has come. Late ones, and those to others' questions, are ignored.
     pub(crate) fn answered(&self, request: &RequestId, message: Message) {
         let open = self.0.lock();

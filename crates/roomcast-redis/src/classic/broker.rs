@@ -392,6 +392,9 @@ impl Namespace {
             drop(last);
             return decode::request(&payload, &self.namespace).map(message);
         }
+        if decode::answers(&payload).is_some_and(|request| !self.inbox.awaits(request)) {
+            return Ok(None);
+        }
         decode::response(&payload).map(|answer| Some(Arrival::Message(answer)))
     }
 }

@@ -6,14 +6,19 @@ use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Kind, MsgpackError, Reader, read_args, to_json};
 use roomcast_protocol::{Args, json};
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 /// Most bytes of one message. It is the same bound that the queue has for all that waits.
 pub(crate) const MAX_MESSAGE: usize = 8_000_000;
+
+/// Most rooms that one message may name, among its targets or otherwise. A room takes some 50 bytes here and 2 in the message.
+pub(crate) const MAX_ROOMS: usize = 65_536;
 
 /// Why what came is no message.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,8 @@ pub(crate) enum Malformed {
     Utf8,
     #[error("{0} is missing or of the wrong type")]
     Field(&'static str),
+    #[error("more than {MAX_ROOMS} rooms")]
+    Rooms,
     #[error("an unknown type of message: {0}")]
     Type(u64),
 }
@@ -154,8 +161,11 @@ fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
         }
         _ => return Err(Malformed::Field("rooms")),
     }
-    let mut rooms = Vec::new();
-    for _ in 0..reader.array_len()? {
+    let (mut rooms, named) = (Vec::new(), reader.array_len()?);
+    if named as usize > MAX_ROOMS {
+        return Err(Malformed::Rooms);
+    }
+    for _ in 0..named {
         match reader.peek()? {
             Kind::Str | Kind::Int | Kind::Float => rooms.push(Some(Room::from(&*reader.key()?))),
             _ => {
@@ -226,21 +236,65 @@ impl Name {
     }
 }
 
-fn names(names: Option<Vec<Name>>) -> Vec<Room> {
-    names.unwrap_or_default().into_iter().filter_map(Name::room).collect()
+/// A list of names, of bounded length.
+#[derive(Default)]
+struct Names(Vec<Name>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of rooms")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    if names.len() >= MAX_ROOMS {
+                        return Err(A::Error::custom(Malformed::Rooms));
+                    }
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+fn names(names: Option<Names>) -> Vec<Room> {
+    names.unwrap_or_default().0.into_iter().filter_map(Name::room).collect()
+}
+
+/// The question that an answer is to, if it is told at its beginning, as Node's servers and ours tell it: enough to pass over large
+/// answers to others.
+pub(crate) fn answers(payload: &[u8]) -> Option<&str> {
+    const BEGINNING: usize = 256;
+    let head = payload.get(..BEGINNING).unwrap_or(payload);
+    let valid = std::str::from_utf8(head).map_or_else(|error| error.valid_up_to(), str::len);
+    let head = std::str::from_utf8(head.get(..valid)?).ok()?;
+    let (before, rest) = head.split_once("\"requestId\":\"")?;
+    let (id, _) = rest.split_once('"')?;
+    let at_the_top = before.starts_with('{') && !before.get(1..)?.contains(['{', '[']);
+    (at_the_top && !id.contains('\\')).then_some(id)
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct JsonOptions {
-    rooms: Option<Vec<Name>>,
-    except: Option<Vec<Name>>,
+    rooms: Option<Names>,
+    except: Option<Names>,
     flags: Option<HashMap<String, serde_json::Value>>,
 }
 
 impl JsonOptions {
     fn target(self) -> Target {
-        let rooms = self.rooms.unwrap_or_default().into_iter().map(Name::room).collect();
+        let rooms = self.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
         Target { rooms: chosen(rooms), except: names(self.except), local: false, one: false }
     }
 }
@@ -252,7 +306,7 @@ struct Request<'a> {
     request_id: Option<String>,
     r#type: u64,
     opts: Option<JsonOptions>,
-    rooms: Option<Vec<Name>>,
+    rooms: Option<Names>,
     close: Option<bool>,
     count: Option<bool>,
     #[serde(borrow)]
@@ -284,7 +338,7 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
     let legacy = request.sid.as_deref().map(Target::room);
     let body = match request.r#type {
         0 => {
-            let rooms = request.rooms.unwrap_or_default().into_iter().map(Name::room).collect();
+            let rooms = request.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
             let target = Target { rooms: chosen(rooms), ..Target::default() };
             Body::FetchIds { request: asked()?, target }
         }
@@ -352,7 +406,7 @@ struct Response<'a> {
     count: Option<u64>,
     #[serde(borrow)]
     sockets: Option<&'a RawValue>,
-    rooms: Option<Vec<Name>>,
+    rooms: Option<Names>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -366,7 +420,7 @@ struct Socket<'a> {
     id: String,
     #[serde(borrow)]
     handshake: Option<&'a RawValue>,
-    rooms: Option<Vec<Name>>,
+    rooms: Option<Names>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }

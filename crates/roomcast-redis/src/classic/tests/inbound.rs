@@ -7,8 +7,8 @@ use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
 use crate::subscriber::{Heard, Listener};
 use parking_lot::Mutex;
-use roomcast_adapter::{Room, Target};
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
+use roomcast_adapter::{Room, Target};
 use roomcast_protocol::Args;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -204,5 +204,36 @@ fn what_can_be_no_room_matches_nobody_and_spoils_nothing() {
         let text = format!(r#"{{"requestId":"r","rooms":["a",{odd}]}}"#);
         let read = decode::response(&text.into_bytes().into()).unwrap();
         assert!(matches!(&read.body, Body::Rooms { rooms, .. } if *rooms == ["a".into()]), "{read:?}");
+    }
+}
+
+#[test]
+fn rooms_at_the_limit_and_one_past_it() {
+    for (rooms, taken) in [(decode::MAX_ROOMS, true), (decode::MAX_ROOMS + 1, false)] {
+        let list = vec!["\"r\""; rooms].join(",");
+        let text = format!(r#"{{"uid":"n","requestId":"r","type":5,"opts":{{"rooms":[{list}],"except":[]}}}}"#);
+        assert_eq!(decode::request(&text.into_bytes().into(), "/").is_ok(), taken, "{rooms}");
+        let mut payload = b"\x93\xa6nodeA0\x83\xa4type\x02\xa4data\x91\xa1e\xa3nsp\xa1/\x83\xa5rooms\xdd".to_vec();
+        payload.extend((rooms as u32).to_be_bytes());
+        (0..rooms).for_each(|_| payload.extend(b"\xa1r"));
+        payload.extend(b"\xa6except\x90\xa5flags\x80");
+        assert_eq!(decode::broadcast(&payload.into(), "/", &"me".into()).is_ok(), taken, "{rooms}");
+    }
+}
+
+#[test]
+fn the_question_is_read_at_the_beginning_of_an_answer() {
+    let long = "ü".repeat(1_000);
+    for (answer, request) in [
+        (r#"{"requestId":"abc","sockets":[]}"#.to_owned(), Some("abc")),
+        (r#"{"type":6,"requestId":"abc","data":1}"#.to_owned(), Some("abc")),
+        (format!(r#"{{"requestId":"abc","rooms":["{long}"]}}"#), Some("abc")),
+        (format!(r#"{{"rooms":["{long}"],"requestId":"abc"}}"#), None),
+        (r#"{"data":{"requestId":"inner"},"requestId":"abc"}"#.to_owned(), None),
+        (r#"{"requestId":"a\"b"}"#.to_owned(), None),
+        (r#"{"requestId":5}"#.to_owned(), None),
+        (String::new(), None),
+    ] {
+        assert_eq!(decode::answers(answer.as_bytes()), request, "{answer:.60}");
     }
 }
