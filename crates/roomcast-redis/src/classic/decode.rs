@@ -162,7 +162,7 @@ fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
         _ => return Err(Malformed::Field("rooms")),
     }
     let (mut rooms, named) = (Vec::new(), reader.array_len()?);
-    if named as usize > MAX_ROOMS {
+    if named > MAX_ROOMS {
         return Err(Malformed::Rooms);
     }
     for _ in 0..named {
