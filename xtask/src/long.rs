@@ -63,6 +63,7 @@ fn steps() -> Vec<Step> {
                 fuzz::long(repo, log, &Options::of_process()?)
             },
         },
+        Step { name: "long-healthy", needs: None, run: healthy },
         Step { name: "long-programs", needs: None, run: programs },
         Step { name: "long-pace", needs: Some("long-programs"), run: |repo, log| pace(repo, log) },
         Step {
@@ -94,6 +95,15 @@ fn lane(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
         .rev()
         .find_map(|line| line.strip_prefix("states of the lane that were searched: ").map(str::to_owned));
     Ok(Outcome::Passed(format!("{} states", states.unwrap_or_default())))
+}
+
+/// Three servers over a Redis that is well, which may count no loss: ten minutes, or the time that is given.
+fn healthy(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let seconds = Options::of_process()?.time.map_or(600, |time| time.as_secs()).to_string();
+    let mut cargo = repo.cargo(&["run", "--release", "--package", "roomcast-redis", "--example", "healthy", "--"]);
+    cargo.arg(seconds);
+    log.run(cargo, TOOL_LIMIT)?;
+    Ok(Outcome::Passed(String::new()))
 }
 
 /// The conformance server, and the tools that talk to it.
