@@ -23,14 +23,15 @@ use roomcast_protocol::Args;
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// The rights that the documentation asks for, with the channels of one namespace.
-const RIGHTS: &str = "resetchannels &socket.io* &socket.io#/#* -@all +@pubsub +client +ping +role +cluster";
+const RIGHTS: &str =
+    "resetchannels &socket.io* &socket.io#/#* &socket.io-request#/# -@all +@pubsub +client +ping +role +cluster";
 
 /// How long attempts are counted.
 const WATCHED: Duration = Duration::from_secs(2);
@@ -234,6 +235,7 @@ async fn missing_right(taken: &str) {
 struct Heard {
     bodies: Mutex<Vec<Body>>,
     connected: AtomicBool,
+    lost: AtomicUsize,
 }
 
 impl Inbox for Heard {
@@ -253,7 +255,9 @@ impl Inbox for Heard {
         self.connected.store(true, Ordering::Release);
     }
 
-    fn lost(&self) {}
+    fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,6 +290,80 @@ async fn a_channel_that_is_denied_does_not_hold_up_the_others() {
     // Where everything is denied, nothing went out.
     let error = limited.publish(&batch[1..2]).await.unwrap_err();
     assert_eq!((error.sent, error.permanent), (0, false));
+}
+
+/// A message of another server for a namespace.
+async fn emit(broker: &ClassicBroker, namespace: &str, number: u8) {
+    let data = Args::event("number", &number).unwrap();
+    let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
+    let message = Message { sender: Some("other".into()), to: None, number: None, body };
+    broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_is_forbidden_leaves_the_others_alone() {
+    let log = log();
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let limited = broker(&proxy.url().replace("://", "://chat:right@"));
+    let open = |namespace: &str| {
+        let heard = Arc::<Heard>::default();
+        limited.open(&namespace.into(), &"a".into(), heard.clone());
+        heard
+    };
+    let is_connected = |heard: &Heard| heard.connected.load(Ordering::Acquire);
+    let subscribers = async |channel: &str| redis.ask::<(String, usize)>(&format!("PUBSUB NUMSUB {channel}")).await.1;
+    // One is there when it connects, one comes later.
+    let (first, allowed) = (open("/chat"), open("/"));
+    must_become("the namespace that is allowed is heard", || is_connected(&allowed)).await;
+    let later = open("/later");
+    must_become("the log says so", || {
+        log.has(&[&proxy.address(), "Redis forbids the command or channel", "socket.io#/chat#*", "&socket.io#/#*"])
+    })
+    .await;
+    let third = open("/third");
+    redis.ask::<()>("ACL SETUSER chat &socket.io#/third#*").await;
+    must_become("it goes on to open what is allowed", || is_connected(&third)).await;
+    let other = broker(&redis.url());
+    emit(&other, "/", 1).await;
+    must_become("messages come", || allowed.bodies.lock().len() == 1).await;
+    assert!(!is_connected(&first) && !is_connected(&later));
+    // Who does not hear what is asked of all must not be waited for.
+    assert_eq!(subscribers("socket.io-request#/chat#").await, 0);
+    redis.ask::<()>("ACL SETUSER chat &socket.io#/chat#* &socket.io#/later#*").await;
+    must_become("they are heard as soon as they may be", || is_connected(&first) && is_connected(&later)).await;
+    assert_eq!(subscribers("socket.io-request#/chat#").await, 1);
+    emit(&other, "/chat", 2).await;
+    must_become("messages come", || first.bodies.lock().len() == 1).await;
+    assert_eq!((proxy.accepted(), allowed.lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
+}
+
+/// Without the right to linger a namespace is closed all the same, and the connection of the others holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_is_closed_without_the_right_to_linger() {
+    let redis = RedisProcess::start().await;
+    redis
+        .ask::<()>(&format!(
+            "ACL SETUSER chat on >right {RIGHTS} resetchannels &socket.io* &socket.io#/#* &socket.io#/a#*"
+        ))
+        .await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let limited = broker(&proxy.url().replace("://", "://chat:right@"));
+    let inboxes = ["/", "/a"].map(|namespace| {
+        let heard = Arc::<Heard>::default();
+        limited.open(&namespace.into(), &"a".into(), heard.clone());
+        heard
+    });
+    must_become("both are heard", || inboxes.iter().all(|heard| heard.connected.load(Ordering::Acquire))).await;
+    limited.close("/a").await;
+    redis_process::wait_until("it is not counted any more", async || {
+        redis.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/a#").await.1 == 0
+    })
+    .await;
+    emit(&broker(&redis.url()), "/", 1).await;
+    must_become("messages come", || inboxes[0].bodies.lock().len() == 1).await;
+    assert_eq!((proxy.accepted(), inboxes[0].lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
 }
 
 /// A Redis that has one answer to everything.

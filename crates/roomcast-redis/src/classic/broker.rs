@@ -6,7 +6,8 @@ use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
-use crate::subscriber::{Heard, Listener, Names, Subscriber};
+use crate::routes::{Heard, Listener, Names};
+use crate::subscriber::Subscriber;
 use crate::topology::{COMMAND_TIMEOUT, Topology};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -260,7 +261,7 @@ impl Broker for ClassicBroker {
             && let Some(subscriber) = self.subscriber()
         {
             self.unheard.store(0, Ordering::Relaxed);
-            if subscriber.reconnect() {
+            if subscriber.reconnect(SERVERS) {
                 tracing::warn!("Redis takes what is published, but the subscriber hears none of it; both reconnect");
                 // It may be the lane that is on a server which nobody else uses any more.
                 *self.lane.lock().await = None;

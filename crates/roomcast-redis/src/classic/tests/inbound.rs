@@ -4,7 +4,7 @@
 use crate::classic::broker::Namespace;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
-use crate::subscriber::{Heard, Listener};
+use crate::routes::{Heard, Listener};
 use parking_lot::Mutex;
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, Inbox, Message, Outgoing};
