@@ -24,6 +24,7 @@ mod classic;
 mod config;
 mod denied;
 mod error;
+mod pool;
 mod routes;
 mod sentinel;
 mod subscriber;

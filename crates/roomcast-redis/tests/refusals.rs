@@ -13,12 +13,12 @@ mod fault_stage;
 #[allow(dead_code)]
 mod redis_process;
 
-use fault_proxy::FaultProxy;
-use fault_stage::{PATIENCE, Talk, must_become, pass};
+use fault_proxy::{FaultProxy, Which};
+use fault_stage::{PATIENCE, Server, Talk, must_become, pass};
 use parking_lot::Mutex;
 use redis_process::{Extras, RedisProcess, Sentinels};
-use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, Broker, ClusterOptions, Inbox, Message, Outgoing};
+use roomcast_adapter::{Adapter, Target};
 use roomcast_protocol::Args;
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
 use std::io::Write;
@@ -337,6 +337,56 @@ async fn a_namespace_that_is_forbidden_leaves_the_others_alone() {
     emit(&other, "/chat", 2).await;
     must_become("messages come", || first.bodies.lock().len() == 1).await;
     assert_eq!((proxy.accepted(), allowed.lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
+}
+
+/// Connections of the pool, and the two that stay.
+const CONNECTIONS: usize = 4 + 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_questions_at_once_share_the_connections_of_the_pool() {
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let url = proxy.url().replace("://", "://chat:right@");
+    let server = Server::new("a", &url, ClusterOptions::default());
+    redis_process::wait_until("it counts itself", async || server.adapter.server_count().await.is_complete()).await;
+    for _ in 0..3 {
+        let questions = (0..100).map(|_| server.adapter.server_count());
+        for answer in futures_util::future::join_all(questions).await {
+            assert_eq!((answer.value, answer.missing.is_empty()), (1, true));
+        }
+    }
+    assert!(proxy.accepted() <= CONNECTIONS, "{} connections were made", proxy.accepted());
+    let forbidden: Vec<redis::Value> = redis.ask("ACL LOG").await;
+    assert!(forbidden.is_empty(), "what is documented does not suffice: {forbidden:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_connection_does_not_take_redis_for_dead() {
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let asking = broker(&proxy.url());
+    asking.peers("/").await.unwrap();
+    // Four connections answer some thirty questions in the second for which one waits.
+    proxy.delay(Duration::from_millis(50));
+    let answers = futures_util::future::join_all((0..200).map(|_| asking.peers("/"))).await;
+    let errors: Vec<String> = answers.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    assert!(!errors.is_empty() && errors.iter().all(|error| error.contains("too many questions")), "{errors:?}");
+    asking.peers("/").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_that_broke_in_silence_cost_no_answer() {
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let asking = broker(&proxy.url());
+    for answer in futures_util::future::join_all((0..100).map(|_| asking.peers("/"))).await {
+        answer.unwrap();
+    }
+    assert_eq!(proxy.half_open(Which::All), 4);
+    // For so long an adapter counts before its answer is partial.
+    tokio::time::timeout(Duration::from_secs(1), asking.peers("/")).await.unwrap().unwrap();
+    assert_eq!(proxy.accepted(), 5, "what lay beside it is not tried one by one");
 }
 
 /// Without the right to linger a namespace is closed all the same, and the connection of the others holds.

@@ -11,7 +11,6 @@ use crate::subscriber::Subscriber;
 use crate::topology::{COMMAND_TIMEOUT, Topology};
 use async_trait::async_trait;
 use bytes::Bytes;
-use deadpool_redis::Connection;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, pipe};
 use roomcast_adapter::cluster::{Body, Broker, BrokerError, Inbox, Message, Outgoing, PublishError, SERVERS, ServerId};
@@ -102,9 +101,9 @@ impl ClassicBroker {
     /// [`RedisError`], with what to do about it.
     pub async fn check(&self) -> Result<(), RedisError> {
         let (_, mut connection) = self.topology.connection().await?;
-        match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
+        match cmd("PING").query_async::<()>(&mut *connection).await.map_err(RedisError::from) {
             // It may be forbidden where all that is needed is not.
-            Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut connection).await,
+            Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut *connection).await,
             Err(error) => Err(error),
         }
     }
@@ -153,9 +152,8 @@ impl ClassicBroker {
     }
 
     async fn connect(&self) -> Result<Lane, RedisError> {
-        let (info, connection) = self.topology.connection().await?;
-        // Given up or cut off in the middle of a batch, it must not go back to the pool.
-        let mut connection = Connection::take(connection);
+        // Given up or cut off in the middle of a batch, it must not be used for anything else.
+        let (info, mut connection) = self.topology.own_connection().await?;
         self.topology.check(&mut connection).await.inspect_err(|error| self.topology.refused(error))?;
         let address = info.addr().to_string();
         if let Some(subscriber) = self.subscriber() {
