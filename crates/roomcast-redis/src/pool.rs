@@ -10,6 +10,7 @@ use deadpool_redis::Runtime;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ConnectionInfo, cmd};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -23,10 +24,34 @@ pub(crate) const POOL_IDLE: Duration = Duration::from_secs(30);
 /// A connection of a pool.
 pub(crate) type Connection = Object<Manager>;
 
+/// What Redis' CLIENT LIST calls the connections of this process: `roomcast-ID-ROLE`, without the id where there is none, as an
+/// emitter has none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Owner(Arc<OnceLock<String>>);
+
+impl Owner {
+    /// The server has this id. The first that is told counts.
+    pub(crate) fn is(&self, id: &str) {
+        // Redis takes no other characters.
+        let id = id.chars().map(|c| if c.is_ascii_graphic() { c } else { '-' }).collect();
+        let _ = self.0.set(id);
+    }
+
+    /// Gives a connection its name. Where that is not allowed it has none.
+    pub(crate) async fn name(&self, mut connection: MultiplexedConnection, role: &str) {
+        let id = self.0.get().map_or(String::new(), |id| format!("{id}-"));
+        let mut command = cmd("CLIENT");
+        command.arg("SETNAME").arg(format!("roomcast-{id}{role}"));
+        // If it is broken, what comes next will tell.
+        let _ = timeout(ASK_TIMEOUT, command.query_async::<()>(&mut connection)).await;
+    }
+}
+
 /// Makes connections, and looks whether one may be used again.
 #[derive(Debug)]
 pub(crate) struct Manager {
     made_by: deadpool_redis::Manager,
+    owner: Owner,
     /// When one was last found broken: what lay beside it is as broken, and would be found out one by one.
     broken: Mutex<Option<Instant>>,
 }
@@ -36,7 +61,7 @@ impl managed::Manager for Manager {
     type Error = RedisError;
 
     async fn create(&self) -> Result<MultiplexedConnection, RedisError> {
-        Ok(managed::Manager::create(&self.made_by).await?)
+        self.make("asks").await
     }
 
     async fn recycle(&self, connection: &mut MultiplexedConnection, metrics: &Metrics) -> RecycleResult<RedisError> {
@@ -55,6 +80,14 @@ impl managed::Manager for Manager {
     }
 }
 
+impl Manager {
+    async fn make(&self, role: &str) -> Result<MultiplexedConnection, RedisError> {
+        let connection = managed::Manager::create(&self.made_by).await?;
+        self.owner.name(connection.clone(), role).await;
+        Ok(connection)
+    }
+}
+
 /// Why a connection is not even asked for a sign of life.
 fn unfit(metrics: &Metrics, broken: Option<Instant>) -> Option<&'static str> {
     let used = metrics.recycled.unwrap_or(metrics.created);
@@ -69,12 +102,12 @@ fn unfit(metrics: &Metrics, broken: Option<Instant>) -> Option<&'static str> {
 pub(crate) struct Pool(managed::Pool<Manager>);
 
 impl Pool {
-    pub(crate) fn new(server: ConnectionInfo) -> Result<Self, RedisError> {
+    pub(crate) fn new(server: ConnectionInfo, owner: Owner) -> Result<Self, RedisError> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT));
         let made_by = deadpool_redis::Manager::new_with_config(server, config)?;
-        let pool = managed::Pool::builder(Manager { made_by, broken: Mutex::default() })
+        let pool = managed::Pool::builder(Manager { made_by, owner, broken: Mutex::default() })
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
             .build()
@@ -96,9 +129,9 @@ impl Pool {
         })
     }
 
-    /// A connection that is nobody else's, and never comes back here.
+    /// A connection to publish on, which never comes back here.
     pub(crate) async fn own(&self) -> Result<MultiplexedConnection, RedisError> {
-        let made = timeout(CONNECT_TIMEOUT * 2, managed::Manager::create(self.0.manager())).await;
+        let made = timeout(CONNECT_TIMEOUT * 2, self.0.manager().make("publishes")).await;
         made.map_err(|_| RedisError::Timeout)?
     }
 

@@ -6,7 +6,7 @@ use crate::error::RedisError;
 use crate::routes::{Listener, Names, Routes};
 use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
 use crate::wanted::{Change, Wanted};
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisResult, cmd};
@@ -248,7 +248,8 @@ impl Shared {
         let (task, routes) = (task.abort_handle(), self.routes.clone());
         let mut hearing = Hearing { address, connection, wire, arrivals, task, routes };
         let connection = &mut hearing.connection;
-        self.topology.check(connection).await?;
+        let named = self.topology.owner.name(connection.clone(), "hears");
+        join(named, self.topology.check(connection)).await.1?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
         let own = match cmd("CLIENT").arg("INFO").query_async::<String>(connection).await.map_err(RedisError::from) {
             Ok(text) => Known::read(&text),

@@ -2,13 +2,14 @@
 
 use crate::config::{Layout, RedisConfig, at, is_tls};
 use crate::error::RedisError;
-use crate::pool::{Connection, Pool};
+use crate::pool::{Connection, Owner, Pool};
 use crate::sentinel::primary;
 use crate::tls::choose_cryptography;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionInfo, Value, cmd};
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -28,13 +29,14 @@ const MAX_POOLS: usize = 256;
 /// The pause after a failed attempt: the first, and the longest after what is over soon (a restart, a failover, loading).
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause: a wrong password or a missing right is not put right sooner, and is tried 20 times a minute.
+/// The longest pause: a wrong password or a missing right is not put right sooner, and is tried some 16 times a minute.
 const LONG_PAUSE: Duration = Duration::from_secs(3);
 
 /// The servers of one Redis, whatever its layout.
 #[derive(Debug)]
 pub(crate) struct Topology {
     config: RedisConfig,
+    pub(crate) owner: Owner,
     state: Mutex<State>,
 }
 
@@ -61,7 +63,7 @@ impl Topology {
         if config.layout.has_tls() {
             choose_cryptography();
         }
-        Self { config, state: Mutex::default() }
+        Self { config, owner: Owner::default(), state: Mutex::default() }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -129,7 +131,7 @@ impl Topology {
         connecting.await.inspect_err(|error| self.failed(error))
     }
 
-    /// A connection to the current server that is not of the pool: it waits for nobody, and is ended by who has it.
+    /// A connection to publish on, which is not of the pool: it waits for nobody, and is ended by who has it.
     pub(crate) async fn own_connection(&self) -> Result<(ConnectionInfo, MultiplexedConnection), RedisError> {
         self.refusal()?;
         let connecting = async {
@@ -163,7 +165,7 @@ impl Topology {
             // What is in use there comes to its end all the same.
             state.pools.clear();
         }
-        let pool = Pool::new(info.clone())?;
+        let pool = Pool::new(info.clone(), self.owner.clone())?;
         state.pools.insert(address, pool.clone());
         Ok(pool)
     }
@@ -240,7 +242,8 @@ impl Topology {
 /// come back as one.
 pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     let longest = if error.is_short() { SHORT_PAUSE * 2 } else { LONG_PAUSE };
-    let random = roomcast_protocol::SocketId::random().ok().and_then(|id| id.as_str().bytes().next()).unwrap_or(0);
+    // The hasher's keys are random; nothing is hashed.
+    let [random, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 
@@ -298,6 +301,17 @@ async fn first_alive(nodes: impl Iterator<Item = &ConnectionInfo>) -> Result<Con
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_do_not_come_back_as_one() {
+        let pauses: Vec<Duration> = (0..1_000).map(|_| pause(&RedisError::Timeout, 1)).collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        // That of a thousand none is in a given tenth is a chance of one in 10^45.
+        assert!(
+            (75..85).contains(&least.as_millis()) && (165..175).contains(&most.as_millis()),
+            "{least:?} to {most:?}"
+        );
+    }
 
     #[test]
     fn the_nodes_of_a_cluster() {

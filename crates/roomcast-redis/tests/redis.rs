@@ -379,6 +379,23 @@ async fn namespaces_that_are_opened_while_it_connects_are_told_once() {
     assert_eq!(told, [1; 52]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_whose_connection_is_which() {
+    let redis = RedisProcess::start().await;
+    // Spaces are not allowed in what Redis takes for a name.
+    let cluster = Servers::with_id("pod 1".into(), broker(&redis, "named", false), ClusterOptions::default());
+    let server = open(&cluster, "/");
+    server.counts(1).await;
+    let emitting = broker(&redis, "named", false);
+    Emitter::new(emitting.clone()).of("/").emit("hello", &()).await.unwrap();
+    for name in ["roomcast-pod-1-hears", "roomcast-pod-1-publishes", "roomcast-pod-1-asks", "roomcast-publishes"] {
+        wait_until("a connection has that name", async || {
+            redis.ask::<String>("CLIENT LIST").await.contains(&format!(" name={name} "))
+        })
+        .await;
+    }
+}
+
 /// What a client opens and closes in a hurry costs nothing but what is left of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespaces_that_come_and_go_are_not_followed_step_by_step() {

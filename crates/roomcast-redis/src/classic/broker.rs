@@ -186,6 +186,7 @@ impl ClassicBroker {
 #[async_trait]
 impl Broker for ClassicBroker {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        self.topology.owner.is(id.as_str());
         if self.subscriber().is_none() {
             // Of two first calls at once one is dropped, and its task with it.
             let _ = self.subscriber.set(Arc::new(Subscriber::start(self.topology.clone())));
