@@ -1,6 +1,6 @@
 //! [`Arrivals`]: the messages that have come on a connection, handed on together.
 
-use crate::subscriber::{Heard, Listener, Routes};
+use crate::routes::{Heard, Listener, Routes};
 use parking_lot::{Mutex, RwLock};
 use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
@@ -14,10 +14,17 @@ const TOGETHER: usize = 64;
 /// there. What that makes for a client then leaves in one write, where there would be one for each message.
 #[derive(Default)]
 pub(crate) struct Arrivals {
-    waiting: Mutex<Vec<PushInfo>>,
+    waiting: Mutex<Waiting>,
     /// Held while messages are handed on, so that they keep their order; its storage is used again.
     handing_on: Mutex<Vec<PushInfo>>,
     come: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: Vec<PushInfo>,
+    /// The connection was given up: what it still brings would come out of order.
+    is_closed: bool,
 }
 
 impl Arrivals {
@@ -25,8 +32,11 @@ impl Arrivals {
     pub(crate) fn add(&self, push: PushInfo, routes: &RwLock<Routes>) {
         let waiting = {
             let mut waiting = self.waiting.lock();
-            waiting.push(push);
-            waiting.len()
+            if waiting.is_closed {
+                return;
+            }
+            waiting.messages.push(push);
+            waiting.messages.len()
         };
         match waiting {
             1 => self.come.notify_one(),
@@ -43,47 +53,74 @@ impl Arrivals {
     /// Hands on what waits, in order.
     pub(crate) fn hand_on(&self, routes: &RwLock<Routes>) {
         let mut messages = self.handing_on.lock();
-        std::mem::swap(&mut *messages, &mut *self.waiting.lock());
+        std::mem::swap(&mut *messages, &mut self.waiting.lock().messages);
         let mut run: Option<(Arc<dyn Listener>, Vec<Heard>)> = None;
         for push in messages.drain(..) {
-            let Some((listener, heard)) = route(push, routes) else { continue };
-            match &mut run {
-                Some((before, run)) if Arc::ptr_eq(before, &listener) => run.push(heard),
-                _ => {
-                    if let Some((listener, heard)) = run.replace((listener, vec![heard])) {
-                        listener.heard(heard);
-                    }
-                }
+            let Some(heard) = Push::read(push) else { continue };
+            let (first, further) = {
+                let routes = routes.read();
+                let Some((first, further)) = heard.listeners(&routes).split_first() else { continue };
+                // No storage is taken for none.
+                (first.clone(), further.to_vec())
+            };
+            for listener in further {
+                hear(&mut run, listener, heard.message.clone());
             }
+            hear(&mut run, first, heard.message);
         }
         if let Some((listener, heard)) = run {
             listener.heard(heard);
         }
     }
+
+    /// Hands on what waits, and takes no more.
+    pub(crate) fn close(&self, routes: &RwLock<Routes>) {
+        self.waiting.lock().is_closed = true;
+        self.hand_on(routes);
+    }
 }
 
-/// Who listens to a message.
-fn route(push: PushInfo, routes: &RwLock<Routes>) -> Option<(Arc<dyn Listener>, Heard)> {
-    let mut data = push.data.into_iter().filter_map(|value| match value {
-        Value::BulkString(bytes) => Some(bytes),
-        Value::SimpleString(text) => Some(text.into_bytes()),
-        _ => None,
-    });
-    let by_pattern = push.kind == PushKind::PMessage;
-    let pattern = if by_pattern { Some(data.next()?) } else { None };
-    let heard = Heard { by_pattern, channel: data.next()?, payload: data.next()? };
-    let routes = routes.read();
-    let (names, name) = match &pattern {
-        Some(pattern) => (&routes.patterns, pattern),
-        None => (&routes.channels, &heard.channel),
-    };
-    let listener = names.get(std::str::from_utf8(name).ok()?)?.clone();
-    Some((listener, heard))
+/// Messages in a row for one listener are handed on together.
+fn hear(run: &mut Option<(Arc<dyn Listener>, Vec<Heard>)>, listener: Arc<dyn Listener>, heard: Heard) {
+    match run {
+        Some((before, run)) if Arc::ptr_eq(before, &listener) => run.push(heard),
+        _ => {
+            if let Some((listener, heard)) = run.replace((listener, vec![heard])) {
+                listener.heard(heard);
+            }
+        }
+    }
+}
+
+/// A message as Redis sends it.
+struct Push {
+    pattern: Option<Vec<u8>>,
+    message: Heard,
+}
+
+impl Push {
+    fn read(push: PushInfo) -> Option<Self> {
+        let mut data = push.data.into_iter().filter_map(|value| match value {
+            Value::BulkString(bytes) => Some(bytes),
+            Value::SimpleString(text) => Some(text.into_bytes()),
+            _ => None,
+        });
+        let by_pattern = push.kind == PushKind::PMessage;
+        let pattern = if by_pattern { Some(data.next()?) } else { None };
+        Some(Self { pattern, message: Heard { by_pattern, channel: data.next()?, payload: data.next()? } })
+    }
+
+    /// Who listens to it.
+    fn listeners<'a>(&self, routes: &'a Routes) -> &'a [Arc<dyn Listener>] {
+        let name = self.pattern.as_ref().unwrap_or(&self.message.channel);
+        std::str::from_utf8(name).map_or(&[], |name| routes.of(self.message.by_pattern, name))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::Name;
 
     /// Notes how many messages came together, and their payloads.
     #[derive(Default)]
@@ -112,8 +149,10 @@ mod tests {
     fn listeners() -> (Arc<Notes>, Arc<Notes>, RwLock<Routes>) {
         let (a, b) = (Arc::<Notes>::default(), Arc::<Notes>::default());
         let mut routes = Routes::default();
-        routes.channels.insert("a".to_owned(), a.clone());
-        routes.channels.insert("b".to_owned(), b.clone());
+        for (name, listener) in [("a", &a), ("b", &b)] {
+            let listener: Arc<dyn Listener> = listener.clone();
+            routes.add(&Name { is_pattern: false, text: name.into() }, &listener);
+        }
         (a, b, RwLock::new(routes))
     }
 
@@ -126,9 +165,9 @@ mod tests {
         arrivals.add(message("a", TOGETHER), &routes);
         assert_eq!(a.lengths(), [TOGETHER], "the connection's own task hands them on");
         arrivals.add(message("a", 0), &routes);
-        assert_eq!((a.lengths(), arrivals.waiting.lock().len()), (vec![TOGETHER], 1));
+        assert_eq!((a.lengths(), arrivals.waiting.lock().messages.len()), (vec![TOGETHER], 1));
         arrivals.hand_on(&routes);
-        assert_eq!((a.lengths(), arrivals.waiting.lock().len()), (vec![TOGETHER, 1], 0));
+        assert_eq!((a.lengths(), arrivals.waiting.lock().messages.len()), (vec![TOGETHER, 1], 0));
     }
 
     #[test]
@@ -144,6 +183,45 @@ mod tests {
         let payloads = |payloads: &[&str]| payloads.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
         assert_eq!(*a.0.lock(), [payloads(&["0", "1"]), payloads(&["5"])]);
         assert_eq!(*b.0.lock(), [payloads(&["2", "4"])]);
+    }
+
+    #[test]
+    fn a_channel_with_two_listeners() {
+        let (a, b, routes) = listeners();
+        let (name, second) = (Name { is_pattern: false, text: "a".into() }, b.clone() as Arc<dyn Listener>);
+        routes.write().add(&name, &second);
+        let arrivals = Arrivals::default();
+        arrivals.add(message("a", 1), &routes);
+        arrivals.hand_on(&routes);
+        assert_eq!((a.lengths(), b.lengths()), (vec![1], vec![1]));
+        routes.write().remove(&name, &second);
+        arrivals.add(message("a", 2), &routes);
+        arrivals.hand_on(&routes);
+        assert_eq!((a.lengths(), b.lengths()), (vec![1, 1], vec![1]));
+    }
+
+    /// Notes what it hears, and more comes meanwhile.
+    struct More(Mutex<usize>, Arc<Arrivals>, Arc<RwLock<Routes>>);
+
+    impl Listener for More {
+        fn heard(&self, messages: Vec<Heard>) {
+            *self.0.lock() += messages.len();
+            self.1.add(message("more", 2), &self.2);
+        }
+
+        fn connected(&self) {}
+        fn lost(&self) {}
+    }
+
+    #[test]
+    fn what_comes_when_the_last_is_handed_on_is_lost_whole() {
+        let (arrivals, routes) = (Arc::<Arrivals>::default(), Arc::<RwLock<Routes>>::default());
+        let more = Arc::new(More(Mutex::default(), arrivals.clone(), routes.clone()));
+        let listener: Arc<dyn Listener> = more.clone();
+        routes.write().add(&Name { is_pattern: false, text: "more".into() }, &listener);
+        arrivals.add(message("more", 1), &routes);
+        arrivals.close(&routes);
+        assert_eq!((*more.0.lock(), arrivals.waiting.lock().messages.len()), (1, 0), "nothing waits that nobody takes");
     }
 
     #[tokio::test]

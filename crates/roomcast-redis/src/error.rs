@@ -21,6 +21,9 @@ pub enum RedisError {
     /// It does not answer in time.
     #[error("Redis does not answer in time")]
     Timeout,
+    /// No connection for a question was free in time, as others use them all. Redis is not to blame.
+    #[error("too many questions to Redis at once: no connection was free for this one within a second")]
+    Busy,
     /// It is loading its data; it will answer soon.
     #[error("Redis is loading its data")]
     Loading,

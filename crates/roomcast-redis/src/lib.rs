@@ -22,12 +22,16 @@
 mod arrivals;
 mod classic;
 mod config;
+mod denied;
 mod error;
+mod pool;
+mod routes;
 mod sentinel;
 mod subscriber;
 mod tls;
 mod topology;
 mod url;
+mod wanted;
 
 #[doc(hidden)]
 pub use classic::fuzzing;

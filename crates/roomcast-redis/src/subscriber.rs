@@ -1,25 +1,25 @@
-//! [`Subscriber`]: the one connection that hears, with its list of subscriptions, reconnect and watchdog.
+//! [`Subscriber`]: the one connection that hears: it subscribes what is wanted, reconnects, and looks for signs of life.
 
 use crate::arrivals::Arrivals;
+use crate::denied::{Denied, Forbidden};
 use crate::error::RedisError;
+use crate::routes::{Listener, Names, Routes};
 use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
+use crate::wanted::{Change, Wanted};
+use futures_util::future::{join, join_all};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, cmd};
-use std::collections::{HashMap, HashSet};
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisResult, cmd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
 /// otherwise be noticed after hours.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
-
-/// Names in one SUBSCRIBE or PSUBSCRIBE.
-const NAMES_PER_COMMAND: usize = 128;
 
 /// A connection that ends sooner counts as a failed attempt: a server that takes us and throws us out again is left alone for
 /// ever longer.
@@ -28,48 +28,25 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// How often the log says that Redis is still not there.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a subscription is for.
-pub(crate) trait Listener: Send + Sync {
-    /// Messages have come, in this order.
-    fn heard(&self, messages: Vec<Heard>);
-
-    /// Every subscription of this listener is confirmed.
-    fn connected(&self);
-
-    /// Nothing comes for now.
-    fn lost(&self);
-}
-
-/// A message that has come.
-pub(crate) struct Heard {
-    /// By a pattern, not by its channel's name.
-    pub(crate) by_pattern: bool,
-    pub(crate) channel: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-}
-
-/// The names of one subscription. Names are text: Node's are.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Names {
-    pub(crate) patterns: Vec<String>,
-    pub(crate) channels: Vec<String>,
-}
-
 /// Hears Redis. Its task runs as long as it lives.
 pub(crate) struct Subscriber {
     shared: Arc<Shared>,
-    changes: mpsc::UnboundedSender<Change>,
 }
 
 struct Shared {
     topology: Arc<Topology>,
     /// Who listens, by channel and by pattern.
     routes: Arc<RwLock<Routes>>,
-    subscriptions: Mutex<HashMap<Arc<str>, Subscription>>,
+    wanted: Mutex<Wanted>,
+    /// What is wanted has changed, or nobody wants anything any more.
+    changed: Notify,
+    is_over: AtomicBool,
     /// The connection that is believed to hear.
     up: Mutex<Option<Up>>,
     /// A connection has been made, and its subscriptions are on their way.
     subscribing: AtomicBool,
+    /// What Redis forbids, for the log.
+    denied: Mutex<Denied>,
 }
 
 struct Up {
@@ -86,8 +63,6 @@ struct Hearing {
     /// Hands on what arrives.
     task: AbortHandle,
     routes: Arc<RwLock<Routes>>,
-    /// Subscriptions that were confirmed on it. One that was added while it was made is told of once more.
-    confirmed: HashSet<Arc<str>>,
 }
 
 #[derive(Default)]
@@ -96,8 +71,6 @@ struct Wire {
     broken: Notify,
     /// Why it is to be given up.
     why: Mutex<Option<&'static str>>,
-    /// It was given up.
-    given_up: AtomicBool,
     /// Messages that came on it.
     heard: AtomicU64,
 }
@@ -106,8 +79,7 @@ impl Drop for Hearing {
     fn drop(&mut self) {
         self.task.abort();
         // What came before the end counts still.
-        self.arrivals.hand_on(&self.routes);
-        self.wire.given_up.store(true, Ordering::Release);
+        self.arrivals.close(&self.routes);
     }
 }
 
@@ -118,66 +90,34 @@ struct Known {
     address: String,
 }
 
-#[derive(Default)]
-pub(crate) struct Routes {
-    pub(crate) channels: HashMap<String, Arc<dyn Listener>>,
-    pub(crate) patterns: HashMap<String, Arc<dyn Listener>>,
-}
-
-#[derive(Clone)]
-struct Subscription {
-    names: Names,
-    listener: Arc<dyn Listener>,
-}
-
-enum Change {
-    Add(Arc<str>),
-    Remove(Arc<str>, Names),
-}
-
 impl Subscriber {
     /// Begins to hear; needs a tokio runtime.
     pub(crate) fn start(topology: Arc<Topology>) -> Self {
-        let (changes, receiver) = mpsc::unbounded_channel();
+        let routes = Arc::<RwLock<Routes>>::default();
         let shared = Arc::new(Shared {
             topology,
-            routes: Arc::default(),
-            subscriptions: Mutex::default(),
+            routes: routes.clone(),
+            wanted: Mutex::new(Wanted::new(routes)),
+            changed: Notify::new(),
+            is_over: AtomicBool::new(false),
             up: Mutex::default(),
             subscribing: AtomicBool::new(false),
+            denied: Mutex::default(),
         });
-        tokio::spawn(shared.clone().run(receiver));
-        Self { shared, changes }
+        tokio::spawn(shared.clone().run());
+        Self { shared }
     }
 
     /// Adds a subscription; a second one of the same key changes nothing.
     pub(crate) fn add(&self, key: &Arc<str>, names: Names, listener: Arc<dyn Listener>) {
-        {
-            let mut subscriptions = self.shared.subscriptions.lock();
-            if subscriptions.contains_key(key) {
-                return;
-            }
-            let mut routes = self.shared.routes.write();
-            for name in &names.channels {
-                routes.channels.insert(name.clone(), listener.clone());
-            }
-            for name in &names.patterns {
-                routes.patterns.insert(name.clone(), listener.clone());
-            }
-            subscriptions.insert(key.clone(), Subscription { names, listener });
-        }
-        let _ = self.changes.send(Change::Add(key.clone()));
+        self.shared.wanted.lock().add(key, names, listener);
+        self.shared.changed.notify_one();
     }
 
     /// Removes a subscription.
     pub(crate) fn remove(&self, key: &str) {
-        let Some((key, subscription)) = self.shared.subscriptions.lock().remove_entry(key) else { return };
-        {
-            let mut routes = self.shared.routes.write();
-            subscription.names.channels.iter().for_each(|name| drop(routes.channels.remove(name)));
-            subscription.names.patterns.iter().for_each(|name| drop(routes.patterns.remove(name)));
-        }
-        let _ = self.changes.send(Change::Remove(key, subscription.names));
+        self.shared.wanted.lock().remove(key);
+        self.shared.changed.notify_one();
     }
 
     /// Whether Redis may count this server among a channel's subscribers: it does from a moment before the confirmation on.
@@ -185,9 +125,9 @@ impl Subscriber {
         self.shared.subscribing.load(Ordering::Acquire) || self.shared.up.lock().is_some()
     }
 
-    /// Makes a new connection, if there is one: it hears nothing, although it seems to live. Tells whether there was one.
-    pub(crate) fn reconnect(&self) -> bool {
-        self.give_up(|_| true, "nothing is heard on it")
+    /// Makes a new connection: a subscription hears nothing that it should. Tells whether it was believed to hear.
+    pub(crate) fn reconnect(&self, key: &str) -> bool {
+        self.shared.wanted.lock().hears(key) && self.give_up(|_| true, "nothing is heard on it")
     }
 
     /// The server in use is at this address: a connection to another is given up. It may be to a server that is frozen, which
@@ -207,15 +147,20 @@ impl Subscriber {
     }
 }
 
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Release);
+        self.shared.changed.notify_one();
+    }
+}
+
 impl Shared {
-    async fn run(self: Arc<Self>, mut changes: mpsc::UnboundedReceiver<Change>) {
+    async fn run(self: Arc<Self>) {
         let mut predecessor = None;
         let mut failures = 0u32;
         let mut logged: Option<Instant> = None;
         let mut down_since: Option<Instant> = None;
         loop {
-            // What changed meanwhile is in the list of subscriptions already.
-            while changes.try_recv().is_ok() {}
             let error = match self.connect(&mut predecessor).await {
                 Ok(mut hearing) => {
                     if let Some(since) = down_since.take() {
@@ -226,10 +171,10 @@ impl Shared {
                     let began = Instant::now();
                     *self.up.lock() = Some(Up { address: hearing.address.clone(), wire: hearing.wire.clone() });
                     self.subscribing.store(false, Ordering::Release);
-                    let ended = self.attend(&mut hearing, &mut changes).await;
+                    let ended = self.attend(&mut hearing).await;
                     *self.up.lock() = None;
                     drop(hearing);
-                    self.tell(|listener| listener.lost());
+                    self.tell_lost();
                     let Err(error) = ended else { return };
                     self.topology.suspect(&error);
                     down_since = Some(Instant::now());
@@ -245,6 +190,7 @@ impl Shared {
                 }
                 Err(error) => {
                     self.subscribing.store(false, Ordering::Release);
+                    self.tell_lost();
                     self.topology.suspect(&error);
                     down_since.get_or_insert_with(Instant::now);
                     if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
@@ -259,7 +205,7 @@ impl Shared {
             loop {
                 tokio::select! {
                     () = sleep_until(until) => break,
-                    change = changes.recv() => if change.is_none() { return },
+                    () = self.changed.notified() => if self.is_over.load(Ordering::Acquire) { return },
                 }
             }
         }
@@ -280,7 +226,7 @@ impl Shared {
             .set_push_sender(move |push: PushInfo| {
                 match push.kind {
                     PushKind::Disconnection => hearing.broken.notify_one(),
-                    PushKind::Message | PushKind::PMessage if !hearing.given_up.load(Ordering::Acquire) => {
+                    PushKind::Message | PushKind::PMessage => {
                         hearing.heard.fetch_add(1, Ordering::Relaxed);
                         arriving.add(push, &routes);
                     }
@@ -300,9 +246,10 @@ impl Shared {
             }
         });
         let (task, routes) = (task.abort_handle(), self.routes.clone());
-        let mut hearing = Hearing { address, connection, wire, arrivals, task, routes, confirmed: HashSet::new() };
+        let mut hearing = Hearing { address, connection, wire, arrivals, task, routes };
         let connection = &mut hearing.connection;
-        self.topology.check(connection).await?;
+        let named = self.topology.owner.name(connection.clone(), "hears");
+        join(named, self.topology.check(connection)).await.1?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
         let own = match cmd("CLIENT").arg("INFO").query_async::<String>(connection).await.map_err(RedisError::from) {
             Ok(text) => Known::read(&text),
@@ -317,41 +264,44 @@ impl Shared {
             tracing::debug!(?old, ?killed, "the old connection is closed in Redis, if it was still there");
         }
         *predecessor = own;
-        let all = self.subscriptions.lock().clone();
-        let names = |names: fn(&Names) -> &Vec<String>| -> Vec<String> {
-            all.values().flat_map(|subscription| names(&subscription.names).iter().cloned()).collect()
-        };
         self.subscribing.store(true, Ordering::Release);
-        subscribe(connection, &names(|names| &names.patterns), &names(|names| &names.channels)).await?;
-        for (key, subscription) in all {
-            hearing.confirmed.insert(key);
-            subscription.listener.connected();
+        self.wanted.lock().begin();
+        loop {
+            self.step(&hearing).await?;
+            // Those that are opened meanwhile need not be waited for.
+            if self.wanted.lock().is_settled() {
+                break;
+            }
         }
+        // Those that are settled by now are told by the next step.
+        self.changed.notify_one();
         Ok(hearing)
     }
 
     /// Changes subscriptions and asks for signs of life, until the connection ends. `Ok`: nobody wants it any more.
-    async fn attend(
-        &self,
-        hearing: &mut Hearing,
-        changes: &mut mpsc::UnboundedReceiver<Change>,
-    ) -> Result<(), RedisError> {
-        let Hearing { connection, wire, arrivals, confirmed, .. } = &mut *hearing;
+    async fn attend(&self, hearing: &mut Hearing) -> Result<(), RedisError> {
+        let mut connection = hearing.connection.clone();
+        let (hearing, wire) = (&*hearing, &hearing.wire);
         let serving = async {
             let mut ping = tokio::time::interval(PING_INTERVAL);
             ping.reset();
             loop {
+                let retry = self.wanted.lock().next_retry();
+                // One step at a time, as what is wanted may change faster than it is worked off, and signs of life matter too.
                 tokio::select! {
-                    change = changes.recv() => match change {
-                        None => return Ok(()),
-                        Some(change) => self.change(connection, arrivals, confirmed, change).await?,
-                    },
+                    () = self.changed.notified() => {
+                        if self.is_over.load(Ordering::Acquire) {
+                            return Ok(());
+                        }
+                        self.step(hearing).await?;
+                    }
+                    () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.step(hearing).await?,
                     _ = ping.tick() => {
                         let before = wire.heard.load(Ordering::Relaxed);
                         // Redis that loads its data, or that forbids PING, answers so, and passes messages on all the same.
-                        let asked = match cmd("PING").query_async::<()>(connection).await.map_err(RedisError::from) {
+                        let asked = match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
                             Err(error) if !error.is_answer() => Err(error),
-                            _ => self.topology.check(connection).await,
+                            _ => self.topology.check(&mut connection).await,
                         };
                         match asked {
                             // The answer stands in line behind messages, and those are signs of life too.
@@ -371,56 +321,61 @@ impl Shared {
         }
     }
 
-    async fn change(
-        &self,
-        connection: &mut MultiplexedConnection,
-        arrivals: &Arrivals,
-        confirmed: &mut HashSet<Arc<str>>,
-        change: Change,
-    ) -> Result<(), RedisError> {
-        match change {
-            Change::Add(key) => {
-                let added = self.subscriptions.lock().get(&key).cloned();
-                if let Some(added) = added.filter(|_| confirmed.insert(key)) {
-                    subscribe(connection, &added.names.patterns, &added.names.channels).await?;
-                    // What came before the confirmation is heard before it is told: whoever waits for it may then remove the
-                    // subscription that this one takes over from.
-                    arrivals.hand_on(&self.routes);
-                    added.listener.connected();
+    /// A step from what is confirmed to what is wanted. What Redis forbids is left out until it is tried again; any other error
+    /// ends the connection.
+    async fn step(&self, hearing: &Hearing) -> Result<(), RedisError> {
+        let step = self.wanted.lock().step(Instant::now());
+        if !step.tell.is_empty() {
+            // What came before the confirmation is heard before it is told: whoever waits for it may then remove the subscription
+            // that this one takes over from.
+            hearing.arrivals.hand_on(&self.routes);
+            step.tell.iter().for_each(|listener| listener.connected());
+        }
+        if step.healed > 0 {
+            tracing::info!(redis = %self.topology.config(), count = step.healed, "subscriptions that Redis forbade are heard now");
+        }
+        if step.send.is_empty() {
+            return Ok(());
+        }
+        let answers = join_all(step.send.iter().map(|change| send(hearing.connection.clone(), change))).await;
+        let mut forbidden = Vec::new();
+        {
+            let mut wanted = self.wanted.lock();
+            for (change, answer) in step.send.into_iter().zip(answers) {
+                match answer.map_err(RedisError::from) {
+                    Ok(()) => wanted.taken(change),
+                    Err(error @ RedisError::Permission(_)) => {
+                        let newly = wanted.refused(&change, Instant::now());
+                        forbidden.push(Forbidden { name: change.name, error, newly });
+                    }
+                    Err(error) => return Err(error),
                 }
             }
-            Change::Remove(key, names) => {
-                confirmed.remove(&key);
-                if !names.patterns.is_empty() {
-                    connection.punsubscribe(&names.patterns).await?;
-                }
-                if !names.channels.is_empty() {
-                    connection.unsubscribe(&names.channels).await?;
-                }
-            }
+        }
+        // There may be more.
+        self.changed.notify_one();
+        if !forbidden.is_empty() {
+            let count = self.wanted.lock().denied();
+            self.denied.lock().tell(self.topology.config(), count, forbidden);
         }
         Ok(())
     }
 
-    fn tell(&self, what: impl Fn(&dyn Listener)) {
-        let all: Vec<Arc<dyn Listener>> =
-            self.subscriptions.lock().values().map(|subscription| subscription.listener.clone()).collect();
-        all.iter().for_each(|listener| what(&**listener));
+    fn tell_lost(&self) {
+        let told = self.wanted.lock().end();
+        told.iter().for_each(|listener| listener.lost());
     }
 }
 
-async fn subscribe(
-    connection: &mut MultiplexedConnection,
-    patterns: &[String],
-    channels: &[String],
-) -> Result<(), RedisError> {
-    for patterns in patterns.chunks(NAMES_PER_COMMAND) {
-        connection.psubscribe(patterns).await?;
+/// Each name in a command of its own: Redis refuses a command whole if it forbids one of its names. They are sent together.
+async fn send(mut connection: MultiplexedConnection, change: &Change) -> RedisResult<()> {
+    let name = &*change.name.text;
+    match (change.wanted_by.is_some(), change.name.is_pattern) {
+        (true, true) => connection.psubscribe(name).await,
+        (true, false) => connection.subscribe(name).await,
+        (false, true) => connection.punsubscribe(name).await,
+        (false, false) => connection.unsubscribe(name).await,
     }
-    for channels in channels.chunks(NAMES_PER_COMMAND) {
-        connection.subscribe(channels).await?;
-    }
-    Ok(())
 }
 
 impl Known {

@@ -2,13 +2,15 @@
 
 use crate::config::{Layout, RedisConfig, at, is_tls};
 use crate::error::RedisError;
+use crate::pool::{Connection, Owner, Pool};
 use crate::sentinel::primary;
 use crate::tls::choose_cryptography;
-use deadpool_redis::{Connection, Manager, Pool, Runtime};
 use parking_lot::Mutex;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, Value, cmd};
+use redis::aio::MultiplexedConnection;
+use redis::{Client, ConnectionInfo, Value, cmd};
 use roomcast_adapter::cluster::Count;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -21,9 +23,6 @@ pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that one Sentinel, or one cluster node that is asked for the others, has to answer.
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Connections for commands, per Redis server. Questions are few; what is published has a connection of its own.
-const POOL_SIZE: usize = 4;
-
 /// Redis servers with a pool at once: more than the nodes of any Cluster that answers CLUSTER NODES in time. Addresses that
 /// come and go, as in Kubernetes, must not add up.
 const MAX_POOLS: usize = 256;
@@ -31,13 +30,14 @@ const MAX_POOLS: usize = 256;
 /// The pause after a failed attempt: the first, and the longest after what is over soon (a restart, a failover, loading).
 const SHORT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest pause: a wrong password or a missing right is not put right sooner, and is tried 20 times a minute.
+/// The longest pause: a wrong password or a missing right is not put right sooner, and is tried some 16 times a minute.
 const LONG_PAUSE: Duration = Duration::from_secs(3);
 
 /// The servers of one Redis, whatever its layout.
 #[derive(Debug)]
 pub(crate) struct Topology {
     config: RedisConfig,
+    pub(crate) owner: Owner,
     state: Mutex<State>,
 }
 
@@ -64,7 +64,7 @@ impl Topology {
         if config.layout.has_tls() {
             choose_cryptography();
         }
-        Self { config, state: Mutex::default() }
+        Self { config, owner: Owner::default(), state: Mutex::default() }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -103,7 +103,7 @@ impl Topology {
             && let Some(pool) = state.pools.get(&suspected.addr().to_string())
         {
             // What is idle there is as broken, and would be found out one by one.
-            pool.retain(|_, _| false);
+            pool.clear();
         }
     }
 
@@ -123,26 +123,36 @@ impl Topology {
 
     /// A connection from the current server's pool. After a failure it fails at once, until a pause has passed.
     pub(crate) async fn connection(&self) -> Result<(ConnectionInfo, Connection), RedisError> {
-        if let Some(refusal) = &self.state.lock().refusal
-            && Instant::now() < refusal.until
-        {
-            return Err(refusal.error.clone());
-        }
+        self.refusal()?;
         let connecting = async {
             let info = self.current().await?;
-            let connection = self.connection_to(&info).await?;
+            let connection = self.pool(&info)?.get(CONNECT_TIMEOUT).await?;
             Ok((info, connection))
         };
-        connecting.await.inspect_err(|error| self.refused(error))
+        connecting.await.inspect_err(|error| self.failed(error))
     }
 
-    async fn connection_to(&self, info: &ConnectionInfo) -> Result<Connection, RedisError> {
-        let pool = self.pool(info)?;
-        match timeout(CONNECT_TIMEOUT * 2, pool.get()).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(deadpool_redis::PoolError::Backend(error))) => Err(error.into()),
-            Ok(Err(deadpool_redis::PoolError::Timeout(_))) | Err(_) => Err(RedisError::Timeout),
-            Ok(Err(error)) => Err(RedisError::Other(error.to_string())),
+    /// A connection to publish on, which is not of the pool: it waits for nobody, and is ended by who has it.
+    pub(crate) async fn own_connection(&self) -> Result<(ConnectionInfo, MultiplexedConnection), RedisError> {
+        self.refusal()?;
+        let connecting = async {
+            let info = self.current().await?;
+            let connection = self.pool(&info)?.own().await?;
+            Ok((info, connection))
+        };
+        connecting.await.inspect_err(|error| self.failed(error))
+    }
+
+    fn refusal(&self) -> Result<(), RedisError> {
+        match &self.state.lock().refusal {
+            Some(refusal) if Instant::now() < refusal.until => Err(refusal.error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, error: &RedisError) {
+        if *error != RedisError::Busy {
+            self.refused(error);
         }
     }
 
@@ -156,18 +166,7 @@ impl Topology {
             // What is in use there comes to its end all the same.
             state.pools.clear();
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(COMMAND_TIMEOUT));
-        let manager = Manager::new_with_config(info.clone(), config)?;
-        let pool = Pool::builder(manager)
-            .max_size(POOL_SIZE)
-            .wait_timeout(Some(CONNECT_TIMEOUT))
-            .create_timeout(Some(CONNECT_TIMEOUT))
-            .recycle_timeout(Some(CONNECT_TIMEOUT))
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| RedisError::Other(error.to_string()))?;
+        let pool = Pool::new(info.clone(), self.owner.clone())?;
         state.pools.insert(address, pool.clone());
         Ok(pool)
     }
@@ -181,8 +180,10 @@ impl Topology {
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
-            let ask = async { subscribers_at(self.connection_to(node).await?, channel).await };
-            timeout(ASK_TIMEOUT, ask).await.unwrap_or(Err(RedisError::Timeout))
+            // Waiting for one of its connections is not its silence.
+            let connection = self.pool(node)?.get(ASK_TIMEOUT).await?;
+            let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, channel)).await;
+            asked.unwrap_or(Err(RedisError::Timeout))
         });
         let (mut count, mut complete) = (0, true);
         for answer in futures_util::future::join_all(asked).await {
@@ -203,7 +204,7 @@ impl Topology {
     /// The nodes of a Cluster that are up, replicas too: subscribers may be on any.
     async fn nodes(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
         let (current, mut connection) = self.connection().await?;
-        self.learn_nodes(&current, &mut connection).await.inspect_err(|error| self.suspect(error))
+        self.learn_nodes(&current, &mut *connection).await.inspect_err(|error| self.suspect(error))
     }
 
     async fn learn_nodes(
@@ -244,13 +245,14 @@ impl Topology {
 /// come back as one.
 pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     let longest = if error.is_short() { SHORT_PAUSE * 2 } else { LONG_PAUSE };
-    let random = roomcast_protocol::SocketId::random().ok().and_then(|id| id.as_str().bytes().next()).unwrap_or(0);
+    // The hasher's keys are random; nothing is hashed.
+    let [random, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 
 async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usize, RedisError> {
     let (_, subscribers): (String, usize) =
-        cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut connection).await?;
+        cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut *connection).await?;
     Ok(subscribers)
 }
 
@@ -302,6 +304,17 @@ async fn first_alive(nodes: impl Iterator<Item = &ConnectionInfo>) -> Result<Con
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn servers_do_not_come_back_as_one() {
+        let pauses: Vec<Duration> = (0..1_000).map(|_| pause(&RedisError::Timeout, 1)).collect();
+        let (least, most) = (pauses.iter().min().unwrap(), pauses.iter().max().unwrap());
+        // That of a thousand none is in a given tenth is a chance of one in 10^45.
+        assert!(
+            (75..85).contains(&least.as_millis()) && (165..175).contains(&most.as_millis()),
+            "{least:?} to {most:?}"
+        );
+    }
 
     #[test]
     fn the_nodes_of_a_cluster() {

@@ -335,7 +335,6 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
     one.counts(2).await;
 }
 
-/// Who has counted a server waits for its answer, even if it unsubscribed before it was asked.
 /// Counts how often it is told that messages come.
 #[derive(Default)]
 struct Told(AtomicUsize);
@@ -378,6 +377,55 @@ async fn namespaces_that_are_opened_while_it_connects_are_told_once() {
     assert_eq!(told, [1; 52]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_sees_whose_connection_is_which() {
+    let redis = RedisProcess::start().await;
+    // Spaces are not allowed in what Redis takes for a name.
+    let cluster = Servers::with_id("pod 1".into(), broker(&redis, "named", false), ClusterOptions::default());
+    let server = open(&cluster, "/");
+    server.counts(1).await;
+    let emitting = broker(&redis, "named", false);
+    Emitter::new(emitting.clone()).of("/").emit("hello", &()).await.unwrap();
+    for name in ["roomcast-pod-1-hears", "roomcast-pod-1-publishes", "roomcast-pod-1-asks", "roomcast-publishes"] {
+        wait_until("a connection has that name", async || {
+            redis.ask::<String>("CLIENT LIST").await.contains(&format!(" name={name} "))
+        })
+        .await;
+    }
+}
+
+/// What a client opens and closes in a hurry costs nothing but what is left of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespaces_that_come_and_go_are_not_followed_step_by_step() {
+    const TIMES: usize = 5_000;
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let broker = broker_at(&proxy.url(), "flaps", false);
+    let open = |namespace: &str| {
+        let told = Arc::<Told>::default();
+        broker.open(&namespace.into(), &"a".into(), told.clone());
+        told
+    };
+    proxy.stall();
+    let first = open("/first");
+    assert!(eventually(|| proxy.accepted() > 0).await);
+    for _ in 0..TIMES {
+        open("/flaps");
+        broker.close("/flaps").await;
+    }
+    proxy.pass();
+    let is_told = |told: &Told| told.0.load(Ordering::Relaxed) == 1;
+    assert!(eventually(|| is_told(&first)).await);
+    // What comes later does not wait for all that.
+    let last = open("/last");
+    assert!(eventually(|| is_told(&last)).await);
+    let stats: String = redis.ask("INFO commandstats").await;
+    let changes: Vec<&str> = stats.lines().filter(|line| line.contains("subscribe:")).collect();
+    let calls = |line: &&str| line.split(['=', ',']).nth(1).unwrap().parse::<usize>().unwrap();
+    assert_eq!(changes.iter().map(calls).sum::<usize>(), 8, "four names for each that is left: {changes:?}");
+}
+
+/// Who has counted a server waits for its answer, even if it unsubscribed before it was asked.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_leaves_still_answers_who_counted_it() {
     let redis = RedisProcess::start().await;

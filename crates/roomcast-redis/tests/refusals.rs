@@ -13,24 +13,25 @@ mod fault_stage;
 #[allow(dead_code)]
 mod redis_process;
 
-use fault_proxy::FaultProxy;
-use fault_stage::{PATIENCE, Talk, must_become, pass};
+use fault_proxy::{FaultProxy, Which};
+use fault_stage::{PATIENCE, Server, Talk, must_become, pass};
 use parking_lot::Mutex;
 use redis_process::{Extras, RedisProcess, Sentinels};
-use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Arrival, Body, Broker, ClusterOptions, Inbox, Message, Outcome, Outgoing};
+use roomcast_adapter::{Adapter, Target};
 use roomcast_protocol::Args;
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// The rights that the documentation asks for, with the channels of one namespace.
-const RIGHTS: &str = "resetchannels &socket.io* &socket.io#/#* -@all +@pubsub +client +ping +role +cluster";
+const RIGHTS: &str =
+    "resetchannels &socket.io* &socket.io#/#* &socket.io-request#/# -@all +@pubsub +client +ping +role +cluster";
 
 /// How long attempts are counted.
 const WATCHED: Duration = Duration::from_secs(2);
@@ -234,6 +235,7 @@ async fn missing_right(taken: &str) {
 struct Heard {
     bodies: Mutex<Vec<Body>>,
     connected: AtomicBool,
+    lost: AtomicUsize,
 }
 
 impl Inbox for Heard {
@@ -252,7 +254,9 @@ impl Inbox for Heard {
         self.connected.store(true, Ordering::Release);
     }
 
-    fn lost(&self) {}
+    fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -285,6 +289,131 @@ async fn a_channel_that_is_denied_does_not_hold_up_the_others() {
     // Where everything is denied, nothing went out.
     let outcomes = limited.publish(&batch[1..2]).await;
     assert!(matches!(&outcomes[..], [Outcome::Again(_)]), "{outcomes:?}");
+}
+
+/// A message of another server for a namespace.
+async fn emit(broker: &ClassicBroker, namespace: &str, number: u8) {
+    let data = Args::event("number", &number).unwrap();
+    let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
+    let message = Message { sender: Some("other".into()), to: None, trailer: None, body };
+    let outcomes = broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await;
+    assert_eq!(outcomes, [Outcome::Sent]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_is_forbidden_leaves_the_others_alone() {
+    let log = log();
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let limited = broker(&proxy.url().replace("://", "://chat:right@"));
+    let open = |namespace: &str| {
+        let heard = Arc::<Heard>::default();
+        limited.open(&namespace.into(), &"a".into(), heard.clone());
+        heard
+    };
+    let is_connected = |heard: &Heard| heard.connected.load(Ordering::Acquire);
+    let subscribers = async |channel: &str| redis.ask::<(String, usize)>(&format!("PUBSUB NUMSUB {channel}")).await.1;
+    // One is there when it connects, one comes later.
+    let (first, allowed) = (open("/chat"), open("/"));
+    must_become("the namespace that is allowed is heard", || is_connected(&allowed)).await;
+    let later = open("/later");
+    must_become("the log says so", || {
+        log.has(&[&proxy.address(), "Redis forbids the command or channel", "socket.io#/chat#*", "&socket.io#/#*"])
+    })
+    .await;
+    let third = open("/third");
+    redis.ask::<()>("ACL SETUSER chat &socket.io#/third#*").await;
+    must_become("it goes on to open what is allowed", || is_connected(&third)).await;
+    let other = broker(&redis.url());
+    emit(&other, "/", 1).await;
+    must_become("messages come", || allowed.bodies.lock().len() == 1).await;
+    assert!(!is_connected(&first) && !is_connected(&later));
+    // Who does not hear what is asked of all must not be waited for.
+    assert_eq!(subscribers("socket.io-request#/chat#").await, 0);
+    redis.ask::<()>("ACL SETUSER chat &socket.io#/chat#* &socket.io#/later#*").await;
+    must_become("they are heard as soon as they may be", || is_connected(&first) && is_connected(&later)).await;
+    assert_eq!(subscribers("socket.io-request#/chat#").await, 1);
+    emit(&other, "/chat", 2).await;
+    must_become("messages come", || first.bodies.lock().len() == 1).await;
+    assert_eq!((proxy.accepted(), allowed.lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
+}
+
+/// Connections of the pool, and the two that stay.
+const CONNECTIONS: usize = 4 + 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_questions_at_once_share_the_connections_of_the_pool() {
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let url = proxy.url().replace("://", "://chat:right@");
+    let server = Server::new("a", &url, ClusterOptions::default());
+    redis_process::wait_until("it counts itself", async || server.adapter.server_count().await.is_complete()).await;
+    for _ in 0..3 {
+        let questions = (0..100).map(|_| server.adapter.server_count());
+        for answer in futures_util::future::join_all(questions).await {
+            assert_eq!((answer.value, answer.missing.is_empty()), (1, true));
+        }
+    }
+    assert!(proxy.accepted() <= CONNECTIONS, "{} connections were made", proxy.accepted());
+    let forbidden: Vec<redis::Value> = redis.ask("ACL LOG").await;
+    assert!(forbidden.is_empty(), "what is documented does not suffice: {forbidden:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_connection_does_not_take_redis_for_dead() {
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let asking = broker(&proxy.url());
+    asking.count("/").await.unwrap();
+    // Four connections answer some thirty questions in the second for which one waits.
+    proxy.delay(Duration::from_millis(50));
+    let answers = futures_util::future::join_all((0..200).map(|_| asking.count("/"))).await;
+    let errors: Vec<String> = answers.into_iter().filter_map(Result::err).map(|error| error.to_string()).collect();
+    assert!(!errors.is_empty() && errors.iter().all(|error| error.contains("too many questions")), "{errors:?}");
+    asking.count("/").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_connections_that_broke_in_silence_cost_no_answer() {
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let asking = broker(&proxy.url());
+    for answer in futures_util::future::join_all((0..100).map(|_| asking.count("/"))).await {
+        answer.unwrap();
+    }
+    assert_eq!(proxy.half_open(Which::All), 4);
+    // For so long an adapter counts before its answer is partial.
+    tokio::time::timeout(Duration::from_secs(1), asking.count("/")).await.unwrap().unwrap();
+    assert_eq!(proxy.accepted(), 5, "what lay beside it is not tried one by one");
+}
+
+/// Without the right to linger a namespace is closed all the same, and the connection of the others holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_is_closed_without_the_right_to_linger() {
+    let redis = RedisProcess::start().await;
+    redis
+        .ask::<()>(&format!(
+            "ACL SETUSER chat on >right {RIGHTS} resetchannels &socket.io* &socket.io#/#* &socket.io#/a#*"
+        ))
+        .await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let limited = broker(&proxy.url().replace("://", "://chat:right@"));
+    let inboxes = ["/", "/a"].map(|namespace| {
+        let heard = Arc::<Heard>::default();
+        limited.open(&namespace.into(), &"a".into(), heard.clone());
+        heard
+    });
+    must_become("both are heard", || inboxes.iter().all(|heard| heard.connected.load(Ordering::Acquire))).await;
+    limited.close("/a").await;
+    redis_process::wait_until("it is not counted any more", async || {
+        redis.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/a#").await.1 == 0
+    })
+    .await;
+    emit(&broker(&redis.url()), "/", 1).await;
+    must_become("messages come", || inboxes[0].bodies.lock().len() == 1).await;
+    assert_eq!((proxy.accepted(), inboxes[0].lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
 }
 
 /// A Redis that has one answer to everything.

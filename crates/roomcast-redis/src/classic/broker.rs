@@ -6,11 +6,11 @@ use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
-use crate::subscriber::{Heard, Listener, Names, Subscriber};
+use crate::routes::{Heard, Listener, Names};
+use crate::subscriber::Subscriber;
 use crate::topology::{COMMAND_TIMEOUT, Topology};
 use async_trait::async_trait;
 use bytes::Bytes;
-use deadpool_redis::Connection;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, pipe};
 use roomcast_adapter::cluster::{
@@ -100,9 +100,9 @@ impl ClassicBroker {
     /// [`RedisError`], with what to do about it.
     pub async fn check(&self) -> Result<(), RedisError> {
         let (_, mut connection) = self.topology.connection().await?;
-        match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
+        match cmd("PING").query_async::<()>(&mut *connection).await.map_err(RedisError::from) {
             // It may be forbidden where all that is needed is not.
-            Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut connection).await,
+            Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut *connection).await,
             Err(error) => Err(error),
         }
     }
@@ -152,9 +152,8 @@ impl ClassicBroker {
     }
 
     async fn connect(&self) -> Result<Lane, RedisError> {
-        let (info, connection) = self.topology.connection().await?;
-        // Given up or cut off in the middle of a batch, it must not go back to the pool.
-        let mut connection = Connection::take(connection);
+        // Given up or cut off in the middle of a batch, it must not be used for anything else.
+        let (info, mut connection) = self.topology.own_connection().await?;
         self.topology.check(&mut connection).await.inspect_err(|error| self.topology.refused(error))?;
         let address = info.addr().to_string();
         if let Some(subscriber) = self.subscriber() {
@@ -171,6 +170,7 @@ impl ClassicBroker {
 #[async_trait]
 impl Broker for ClassicBroker {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        self.topology.owner.is(id.as_str());
         if self.subscriber().is_none() {
             // Of two first calls at once one is dropped, and its task with it.
             let _ = self.subscriber.set(Arc::new(Subscriber::start(self.topology.clone())));
@@ -263,7 +263,7 @@ impl ClassicBroker {
             && let Some(subscriber) = self.subscriber()
         {
             self.unheard.store(0, Ordering::Relaxed);
-            if subscriber.reconnect() {
+            if subscriber.reconnect(SERVERS) {
                 tracing::warn!("Redis takes what is published, but the subscriber hears none of it; both reconnect");
                 // It may be the lane that is on a server which nobody else uses any more.
                 *self.lane.lock().await = None;

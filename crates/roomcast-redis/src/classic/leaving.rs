@@ -6,7 +6,9 @@
 
 use super::broker::Namespace;
 use super::names::Prefix;
-use crate::subscriber::{Heard, Listener, Names, Subscriber};
+use crate::routes::{Heard, Listener, Names};
+use crate::subscriber::Subscriber;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,7 +30,7 @@ pub(super) struct Leaving {
 }
 
 impl Leaving {
-    /// Begins to hear questions by a pattern. `None` if Redis is not there to confirm it.
+    /// Begins to hear questions by a pattern. `None` if Redis is not there to confirm it, or forbids it.
     pub(super) async fn begin(
         subscriber: &Arc<Subscriber>,
         prefix: &Prefix,
@@ -41,13 +43,13 @@ impl Leaving {
         let key: Arc<str> = format!("leaving {}", namespace.name()).into();
         let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], channels: Vec::new() };
         namespace.leaves();
-        let ear = Arc::new(Ear { namespace, confirmed: Notify::new() });
+        let ear = Arc::new(Ear { namespace, settled: Notify::new(), denied: AtomicBool::new(false) });
         subscriber.add(&key, names, ear.clone());
         let subscriber = Arc::downgrade(subscriber);
         let ending = tokio::spawn(end(subscriber.clone(), key.clone())).abort_handle();
         let leaving = Self { subscriber, key, ending };
-        timeout(CONFIRMATION, ear.confirmed.notified()).await.ok()?;
-        Some(leaving)
+        timeout(CONFIRMATION, ear.settled.notified()).await.ok()?;
+        (!ear.denied.load(Ordering::Acquire)).then_some(leaving)
     }
 
     pub(super) fn goes_on(&self) -> bool {
@@ -75,7 +77,9 @@ impl Drop for Leaving {
 
 struct Ear {
     namespace: Arc<Namespace>,
-    confirmed: Notify,
+    /// It is confirmed or denied.
+    settled: Notify,
+    denied: AtomicBool,
 }
 
 impl Listener for Ear {
@@ -84,8 +88,15 @@ impl Listener for Ear {
     }
 
     fn connected(&self) {
-        self.confirmed.notify_one();
+        self.settled.notify_one();
     }
 
     fn lost(&self) {}
+
+    fn denied(&self) -> bool {
+        self.denied.store(true, Ordering::Release);
+        self.settled.notify_one();
+        // Nobody needs to know: it lives for a moment, and the namespace leaves all the same.
+        false
+    }
 }

@@ -5,7 +5,7 @@ use crate::classic::broker::Namespace;
 use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
-use crate::subscriber::{Heard, Listener};
+use crate::routes::{Heard, Listener};
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
 use roomcast_adapter::{Room, Target};

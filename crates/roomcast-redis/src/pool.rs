@@ -1,0 +1,162 @@
+//! [`Pool`]: connections to one Redis server for questions.
+//!
+//! They are deadpool-redis' own, but for the look at one that lay idle: that crate sends UNWATCH, which a user with only the
+//! rights that are needed may not, and then no connection would be used twice.
+
+use crate::error::RedisError;
+use crate::topology::{ASK_TIMEOUT, COMMAND_TIMEOUT, CONNECT_TIMEOUT};
+use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts};
+use deadpool_redis::Runtime;
+use parking_lot::Mutex;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ConnectionInfo, cmd};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Connections for questions, per Redis server. Questions are few; what is published has a connection of its own.
+pub(crate) const POOL_SIZE: usize = 4;
+
+/// A connection that lay idle for so long is not used again: what is between may have forgotten it in silence, as NATs do after a
+/// minute or more. Making one anew is quicker than finding that out.
+pub(crate) const POOL_IDLE: Duration = Duration::from_secs(30);
+
+/// A connection of a pool.
+pub(crate) type Connection = Object<Manager>;
+
+/// What Redis' CLIENT LIST calls the connections of this process: `roomcast-ID-ROLE`, without the id where there is none, as an
+/// emitter has none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Owner(Arc<OnceLock<String>>);
+
+impl Owner {
+    /// The server has this id. The first that is told counts.
+    pub(crate) fn is(&self, id: &str) {
+        // Redis takes no other characters.
+        let id = id.chars().map(|c| if c.is_ascii_graphic() { c } else { '-' }).collect();
+        let _ = self.0.set(id);
+    }
+
+    /// Gives a connection its name. Where that is not allowed it has none.
+    pub(crate) async fn name(&self, mut connection: MultiplexedConnection, role: &str) {
+        let id = self.0.get().map_or(String::new(), |id| format!("{id}-"));
+        let mut command = cmd("CLIENT");
+        command.arg("SETNAME").arg(format!("roomcast-{id}{role}"));
+        // If it is broken, what comes next will tell.
+        let _ = timeout(ASK_TIMEOUT, command.query_async::<()>(&mut connection)).await;
+    }
+}
+
+/// Makes connections, and looks whether one may be used again.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    made_by: deadpool_redis::Manager,
+    owner: Owner,
+    /// When one was last found broken: what lay beside it is as broken, and would be found out one by one.
+    broken: Mutex<Option<Instant>>,
+}
+
+impl managed::Manager for Manager {
+    type Type = MultiplexedConnection;
+    type Error = RedisError;
+
+    async fn create(&self) -> Result<MultiplexedConnection, RedisError> {
+        self.make("asks").await
+    }
+
+    async fn recycle(&self, connection: &mut MultiplexedConnection, metrics: &Metrics) -> RecycleResult<RedisError> {
+        if let Some(why) = unfit(metrics, *self.broken.lock()) {
+            return Err(RecycleError::message(why));
+        }
+        let asked = timeout(ASK_TIMEOUT, cmd("PING").query_async::<()>(connection)).await;
+        match asked.map_or(Err(RedisError::Timeout), |asked| asked.map_err(RedisError::from)) {
+            Err(error) if !error.is_answer() => {
+                *self.broken.lock() = Some(Instant::now());
+                Err(error.into())
+            }
+            // PING may be forbidden.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Manager {
+    async fn make(&self, role: &str) -> Result<MultiplexedConnection, RedisError> {
+        let connection = managed::Manager::create(&self.made_by).await?;
+        self.owner.name(connection.clone(), role).await;
+        Ok(connection)
+    }
+}
+
+/// Why a connection is not even asked for a sign of life.
+fn unfit(metrics: &Metrics, broken: Option<Instant>) -> Option<&'static str> {
+    let used = metrics.recycled.unwrap_or(metrics.created);
+    if broken.is_some_and(|broken| used <= broken) {
+        return Some("another one of its age is broken");
+    }
+    (used.elapsed() >= POOL_IDLE).then_some("it lay idle for too long")
+}
+
+/// The connections to one server.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool(managed::Pool<Manager>);
+
+impl Pool {
+    pub(crate) fn new(server: ConnectionInfo, owner: Owner) -> Result<Self, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(COMMAND_TIMEOUT));
+        let made_by = deadpool_redis::Manager::new_with_config(server, config)?;
+        let pool = managed::Pool::builder(Manager { made_by, owner, broken: Mutex::default() })
+            .max_size(POOL_SIZE)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| RedisError::Other(error.to_string()))?;
+        Ok(Self(pool))
+    }
+
+    /// A connection that lives, or a new one if that is made within `patience`. Waiting for one that others use is no sign that
+    /// Redis is not there.
+    pub(crate) async fn get(&self, patience: Duration) -> Result<Connection, RedisError> {
+        // Nobody else would close them.
+        self.0.retain(|_, metrics| unfit(&metrics, None).is_none());
+        let timeouts = Timeouts { wait: Some(CONNECT_TIMEOUT), create: Some(patience), recycle: None };
+        self.0.timeout_get(&timeouts).await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Timeout(TimeoutType::Wait) => RedisError::Busy,
+            PoolError::Timeout(_) => RedisError::Timeout,
+            error => RedisError::Other(error.to_string()),
+        })
+    }
+
+    /// A connection to publish on, which never comes back here.
+    pub(crate) async fn own(&self) -> Result<MultiplexedConnection, RedisError> {
+        let made = timeout(CONNECT_TIMEOUT * 2, self.0.manager().make("publishes")).await;
+        made.map_err(|_| RedisError::Timeout)?
+    }
+
+    /// Closes what is idle.
+    pub(crate) fn clear(&self) {
+        self.0.retain(|_, _| false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lay_idle_at_the_limit_and_below_it() {
+        let used = |ago: Duration| Metrics {
+            created: Instant::now().checked_sub(Duration::from_secs(600)).unwrap(),
+            recycled: Instant::now().checked_sub(ago),
+            recycle_count: 1,
+        };
+        assert_eq!(unfit(&used(POOL_IDLE - Duration::from_secs(2)), None), None);
+        assert!(unfit(&used(POOL_IDLE), None).is_some());
+        assert!(unfit(&Metrics::default(), None).is_none());
+        let (earlier, now) = (used(Duration::from_millis(1)), Instant::now());
+        assert!(unfit(&earlier, Some(now)).is_some(), "one that was used before another was found broken");
+        assert_eq!(unfit(&Metrics::default(), Some(now)), None, "one that was made since then");
+    }
+}
