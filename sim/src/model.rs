@@ -49,6 +49,8 @@ pub(crate) struct Place {
     pub(crate) open: bool,
     /// Its end was asked for.
     pub(crate) closing: bool,
+    /// It was dropped, and is no more once that is known.
+    pub(crate) dropped: bool,
     /// Sockets that are there.
     pub(crate) socks: BTreeSet<usize>,
     /// Highest serial of each series that was taken.
@@ -295,6 +297,7 @@ impl Model {
     pub(crate) fn closed(&mut self, at: &At, now: u64) {
         let place = self.place(at);
         place.open = false;
+        place.present &= !place.dropped;
         place.connected = None;
         place.highest.clear();
         if let Some((_, end)) = place.periods.last_mut() {

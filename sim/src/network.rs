@@ -67,7 +67,6 @@ pub(crate) struct NodeState {
     pub(crate) mute: bool,
     pub(crate) publish: VecDeque<Publish>,
     pub(crate) count: Option<Counting>,
-    last: Option<u64>,
 }
 
 /// A namespace that a process hears.
@@ -202,8 +201,8 @@ impl Sim {
     pub(crate) fn node(self: &Arc<Self>, name: &str, place: usize, foreign: bool) -> (Node, Arc<SimBroker>) {
         let node = self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
-            let (dead, deaf, mute, count, last) = (false, false, false, None, None);
-            state.nodes.push(NodeState { name, place, foreign, dead, deaf, mute, publish, count, last });
+            let (dead, deaf, mute, count) = (false, false, false, None);
+            state.nodes.push(NodeState { name, place, foreign, dead, deaf, mute, publish, count });
             state.nodes.len() - 1
         });
         (node, Arc::new(SimBroker { sim: self.clone(), node }))
@@ -505,7 +504,7 @@ impl Sim {
             Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
             Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },
             Body::Sockets { request, .. } | Body::Rooms { request, .. } | Body::AskedClients { request, .. } => {
-                let n = request.0.strip_prefix("foreign-").and_then(|n| n.parse().ok());
+                let n = request.0.strip_prefix(&format!("foreign-{}-", at.0)).and_then(|n| n.parse().ok());
                 return self.with(|state, now| {
                     if let Some(n) = n {
                         state.foreign.entry(n).or_default().push((from, now));

@@ -34,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) done: u64,
     /// Who was counted in the namespace when it was asked.
     pub(crate) counted: Vec<Node>,
+    /// Who asked still had the namespace when it was answered.
+    pub(crate) stayed: bool,
 }
 
 /// What was answered.
@@ -98,7 +100,9 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         state.log(now, |state| format!("{} has its answer to {kind:?} #{n} of {begin}: {value:?}, missing {missing:?}", state.label(at.0)));
         // What was asked last may be older than this adapter's end.
         let known = Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
-        let result = Asked { n, begin, done: now, counted }.check(state, &known, &value, &missing);
+        let place = state.model.place(&at);
+        let stayed = place.open && !place.closing && place.adapters == adapters;
+        let result = Asked { n, begin, done: now, counted, stayed }.check(state, &known, &value, &missing);
         state.check(now, result.map_err(|why| format!("{kind:?} #{n} of {} in {:?}: {why}", state.label(at.0), at.1)));
     });
 }
@@ -116,7 +120,7 @@ struct Known<'a> {
 impl Asked {
     /// No fault worked on it; but for those of counting if they do not matter.
     fn calm(&self, state: &State, counting: bool) -> bool {
-        !state.faults.iter().any(|(from, until, only)| {
+        self.stayed && !state.faults.iter().any(|(from, until, only)| {
             *from <= self.done && *until + AFTER >= self.begin && !(counting && *only)
         })
     }

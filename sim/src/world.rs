@@ -219,7 +219,7 @@ impl World {
         let number = sim.with(|state, now| {
             let place = state.model.place(&at);
             place.adapters += 1;
-            (place.present, place.closing) = (true, false);
+            (place.present, place.closing, place.dropped) = (true, false, false);
             if !std::mem::replace(&mut place.open, true) {
                 place.periods.push((now, None));
             }
@@ -270,7 +270,12 @@ impl World {
     fn drop(&mut self, s: usize, n: usize) {
         let Some((at, _)) = self.place(s, n) else { return };
         self.empty(&at);
-        self.sim.with(|state, _| state.model.place(&at).closing = true);
+        self.sim.with(|state, now| {
+            // Who counted it asks in vain.
+            state.faults.push((now, now + 1_000, false));
+            let place = state.model.place(&at);
+            (place.closing, place.dropped) = (true, true);
+        });
         if let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) {
             server.asks.drain(..).for_each(|ask| ask.abort());
             server.adapters.remove(&n);
@@ -314,12 +319,11 @@ impl World {
         server.asks.iter().for_each(AbortHandle::abort);
         let node = server.node;
         let socks: Vec<usize> = self.sim.with(|state, now| {
-            if dead {
-                state.faults.push((now, now + 1_000, false));
-            }
+            // What it had not answered yet it does not.
+            state.faults.push((now, now + 1_000, false));
             let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
             places.flat_map(|(_, place)| {
-                place.closing = true;
+                (place.closing, place.dropped) = (true, true);
                 place.socks.iter().copied().collect::<Vec<_>>()
             }).collect()
         });
@@ -439,7 +443,7 @@ impl World {
             let asked_at = sim.now();
             let counted = sim.with(|state, _| state.counted(&at.1));
             sleep(Duration::from_millis(sim.setup.latency)).await;
-            let request = RequestId(format!("foreign-{number}").as_str().into());
+            let request = RequestId(format!("foreign-{node}-{number}").as_str().into());
             let mut target = Target::everyone();
             target.except.push(Room::from(format!("#{number}")));
             let Ok(data) = Args::event("e", &number) else { return };
@@ -453,7 +457,7 @@ impl World {
             sleep(Duration::from_secs(5)).await;
             sim.with(|state, now| {
                 let expected = counted.iter().filter(|it| **it != at.0).count();
-                let asked = Asked { n: number, begin: asked_at, done: now, counted };
+                let asked = Asked { n: number, begin: asked_at, done: now, counted, stayed: true };
                 asked.check_foreign(state, &sim.setup, expected);
             });
         });
