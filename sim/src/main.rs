@@ -1,4 +1,4 @@
-//! `cargo run -p roomcast-sim -- [--seeds N] [--from S] [--seed S] [--health] [--whole]`: runs seeds, and for one that fails tells
+//! `cargo run -p roomcast-sim -- [--seeds N] [--from S] [--seed S] [--health] [--known] [--whole]`: runs seeds, and for one that fails tells
 //! what happened in the smallest run that fails still.
 
 use roomcast_sim::plan::{Only, Plan};
@@ -29,9 +29,10 @@ fn read() -> Result<Options, String> {
                 (options.seeds, options.one) = (1, true);
             }
             "--health" => options.only.health = true,
+            "--known" => options.only.known = true,
             "--whole" => options.whole = true,
             "--keep-going" => options.keep = true,
-            _ => return Err(format!("there is no option {name}; there are --seeds, --from, --seed, --health, --whole and --keep-going")),
+            _ => return Err(format!("there is no option {name}; there are --seeds, --from, --seed, --health, --known, --whole and --keep-going")),
         }
     }
     Ok(options)
@@ -59,7 +60,9 @@ fn main() -> ExitCode {
             let lines = if options.whole { report.lines } else {
                 let small = shrink(&plan, &why);
                 println!("{} of {} steps; {:?}", small.steps.len(), plan.steps.len(), small.setup);
-                run(&small, true).lines
+                let small = run(&small, true);
+                println!("it fails: {}", small.failure.unwrap_or_default());
+                small.lines
             };
             lines.iter().for_each(|line| println!("{line}"));
             println!("seed {seed} fails: {why}");

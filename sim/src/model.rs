@@ -51,6 +51,9 @@ pub(crate) struct Place {
     pub(crate) closing: bool,
     /// It was dropped, and is no more once that is known.
     pub(crate) dropped: bool,
+    /// Questions of its own that are open, and whether one was when it was closed.
+    pub(crate) asking: usize,
+    pub(crate) asked_at_close: bool,
     /// Sockets that are there.
     pub(crate) socks: BTreeSet<usize>,
     /// Highest serial of each series that was taken.
@@ -89,6 +92,8 @@ pub(crate) struct Number {
     pub(crate) number: u64,
     /// The first time that it went to the broker.
     pub(crate) at: u64,
+    /// When it was known to have gone out, if it ever was.
+    pub(crate) sent: Option<u64>,
 }
 
 /// Something for others.
@@ -99,7 +104,7 @@ pub(crate) struct Out {
 }
 
 /// What a server has to answer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) node: Node,
     pub(crate) sockets: Vec<String>,
@@ -187,19 +192,20 @@ impl Model {
         Some((adapter, id))
     }
 
-    /// A message went to the broker for the first time, or again.
-    pub(crate) fn published(&mut self, node: Node, namespace: &Arc<str>, message: &Message, now: u64) -> Result<(), String> {
+    /// A message went to the broker for the first time, or again. `whole`: all that got a number did.
+    pub(crate) fn published(&mut self, node: Node, namespace: &Arc<str>, message: &Message, whole: bool, now: u64) -> Result<(), String> {
         let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return Ok(()) };
         let series = self.numbers.entry((node, namespace.clone(), lane)).or_default();
         if let Some(known) = series.iter().rev().find(|known| known.serial <= trailer.serial) {
             if known.serial == trailer.serial {
                 return if known.number == trailer.number { Ok(()) } else { Err("published again under another number".to_owned()) };
             }
-            if known.number > trailer.number && trailer.number != 1 {
+            // The first of a new series may never have come to the broker.
+            if whole && known.number > trailer.number && trailer.number != 1 {
                 return Err(format!("number {} after {}", trailer.number, known.number));
             }
         }
-        series.push(Number { serial: trailer.serial, number: trailer.number, at: now });
+        series.push(Number { serial: trailer.serial, number: trailer.number, at: now, sent: None });
         Ok(())
     }
 
@@ -268,6 +274,15 @@ impl Model {
         Ok(())
     }
 
+    /// It went out.
+    pub(crate) fn sent(&mut self, node: Node, namespace: &Arc<str>, message: &Message, now: u64) {
+        let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return };
+        let Some(series) = self.numbers.get_mut(&(node, namespace.clone(), lane)) else { return };
+        if let Some(it) = series.iter_mut().rev().find(|it| it.serial == trailer.serial) {
+            it.sent = Some(now);
+        }
+    }
+
     /// Compares what the sockets of a place got with what they must have got.
     pub(crate) fn compare(&mut self, at: &At) -> Result<(), String> {
         let Some(place) = self.places.get(at) else { return Ok(()) };
@@ -297,6 +312,7 @@ impl Model {
     pub(crate) fn closed(&mut self, at: &At, now: u64) {
         let place = self.place(at);
         place.open = false;
+        place.asked_at_close |= place.asking > 0;
         place.present &= !place.dropped;
         place.connected = None;
         place.highest.clear();
@@ -306,8 +322,11 @@ impl Model {
     }
 
     /// What is counted as lost at a server: at least, and at most. `lives`: those that lived on until now.
-    pub(crate) fn lost(&self, node: Node, settle: u64, lives: impl Fn(Node) -> bool) -> (u64, u64) {
+    /// `dropped`: what a process says that never went out, part of which never came to the broker.
+    pub(crate) fn lost(&self, node: Node, settle: u64, lives: impl Fn(Node) -> bool, dropped_by: impl Fn(Node) -> u64) -> (u64, u64) {
         let (mut least, mut most) = (0, 0);
+        let senders: BTreeSet<Node> = self.numbers.keys().map(|(from, ..)| *from).filter(|from| *from != node).collect();
+        most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
         for ((from, namespace, _), numbers) in &self.numbers {
             let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };
             let theirs = self.places.get(&(*from, namespace.clone()));
@@ -323,11 +342,19 @@ impl Model {
                 // What has no number of its own was dropped before it came to the broker.
                 let last = before.filter(|before| before.number < number.number);
                 let dropped = number.number.saturating_sub(last.map_or(0, |last| last.number) + 1);
-                let heard = |at: u64| place.periods.iter().any(|(begin, end)| at + 100 >= *begin && end.is_none_or(|end| at <= end + 100));
+                let heard = |from: u64, sent: Option<u64>| {
+                    let fits = |begin: u64, end: Option<u64>| {
+                        sent.is_none_or(|sent| sent + 100 >= begin) && end.is_none_or(|end| from <= end + 100)
+                    };
+                    place.periods.iter().any(|(begin, end)| fits(*begin, *end))
+                };
                 let missed = u64::from(!self.taken.contains(&(node, *from, number.serial)));
-                if heard(number.at) {
-                    most += missed + dropped;
-                }
+                // One copy came before the namespace was closed here and opened again, and another after.
+                let between = |begin: u64| number.at <= begin + 100 && number.sent.is_none_or(|sent| sent + 100 >= begin);
+                let straddles = place.periods.iter().skip(1).any(|(begin, _)| between(*begin));
+                most += if heard(number.at, number.sent) { missed.max(u64::from(straddles)) } else { 0 };
+                // Those were dropped at some time before.
+                most += if heard(0, number.sent) { dropped } else { 0 };
                 if follows.is_some_and(|since| number.at > since) {
                     least += missed;
                 }

@@ -51,6 +51,11 @@ pub(crate) struct State {
     pub(crate) faults: Vec<(u64, u64, bool)>,
     /// When subscriptions came and went.
     pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
+    /// Who ended though messages waited.
+    pub(crate) waited: Vec<Node>,
+    /// Questions that must come to these, if a little later than they are answered.
+    pub(crate) must_reach: Vec<(u64, Vec<Node>)>,
+    /// Answers to questions of other software.
     pub(crate) foreign: BTreeMap<u64, Vec<(Node, u64)>>,
 }
 
@@ -553,11 +558,14 @@ impl SimBroker {
                     Some(Publish::Half) if index > batch.len() / 2 => break,
                     Some(_) => (true, Outcome::Sent),
                 };
-                let result = state.model.published(self.node, &outgoing.namespace, &outgoing.message, now);
+                let result = state.model.published(self.node, &outgoing.namespace, &outgoing.message, !self.sim.setup.faults, now);
                 let result = result.and_then(|()| self.in_order(state, outgoing));
                 state.check(now, result.map_err(|why| format!("{} in {:?}: {why}: {}", state.label(self.node), outgoing.namespace, tell(&outgoing.message))));
                 if outcome != Outcome::Sent {
                     state.log(now, |state| format!("{} is told {outcome:?} (out: {out}): {}", state.label(self.node), tell(&outgoing.message)));
+                }
+                if outcome == Outcome::Sent {
+                    state.model.sent(self.node, &outgoing.namespace, &outgoing.message, now);
                 }
                 if out {
                     self.sim.send(state, self.node, outgoing, now);

@@ -36,6 +36,27 @@ pub struct Setup {
     pub queue: Option<usize>,
     /// Something may go wrong in it.
     pub faults: bool,
+    /// What is known to be wrong in the product, and not held against it.
+    pub known: Known,
+}
+
+/// Failures that the product is known to have, each with what is not held against it. They are in `README.md`; whoever mends one
+/// removes its switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// A question that was counting when its namespace was closed leaves a series behind.
+    pub closed_numbers: bool,
+    /// What waits when a server ends in an outage is not counted as dropped.
+    pub closed_queue: bool,
+    /// Answers of a server's own clients are lost when counting takes as long as the question may.
+    pub late_acks: bool,
+}
+
+impl Known {
+    /// All of them, or none.
+    pub fn all(known: bool) -> Self {
+        Self { closed_numbers: known, closed_queue: known, late_acks: known }
+    }
 }
 
 /// Something that happens.
@@ -177,6 +198,8 @@ impl Fault {
 pub struct Only {
     /// Nothing goes wrong.
     pub health: bool,
+    /// Known failures fail.
+    pub known: bool,
 }
 
 impl Plan {
@@ -196,6 +219,7 @@ impl Plan {
             together: random.chance(50),
             queue: None,
             faults: !only.health && random.chance(67),
+            known: Known::all(!only.known),
         };
         let mut drawing = Drawing { setup, random: random.clone(), steps: Vec::new(), at: 0 };
         drawing.draw();

@@ -62,6 +62,7 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         target.local = false;
     }
     let (begin, counted, local, asked) = sim.with(|state, now| {
+        state.model.place(&at).asking += 1;
         let found = if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
         let ids: Vec<String> = found.iter().filter_map(|sock| state.model.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
         (now, state.counted(&at.1), ids, found)
@@ -101,6 +102,7 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         // What was asked last may be older than this adapter's end.
         let known = Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
         let place = state.model.place(&at);
+        place.asking -= 1;
         let stayed = place.open && !place.closing && place.adapters == adapters;
         let result = Asked { n, begin, done: now, counted, stayed }.check(state, &known, &value, &missing);
         state.check(now, result.map_err(|why| format!("{kind:?} #{n} of {} in {:?}: {why}", state.label(at.0), at.1)));
@@ -136,7 +138,7 @@ impl Asked {
         8 * setup.latency + 4 * setup.hop + if stable { 40 } else { 540 }
     }
 
-    fn check(&self, state: &State, known: &Known<'_>, value: &Value, missing: &Missing) -> Result<(), String> {
+    fn check(&self, state: &mut State, known: &Known<'_>, value: &Value, missing: &Missing) -> Result<(), String> {
         let took = self.done - self.begin;
         let Known { kind, at, timeout, local, asked, remote, setup } = *known;
         let (calm, stable) = (self.calm(state, false), self.stable(state, &at.1));
@@ -148,7 +150,7 @@ impl Asked {
             ensure(known && (name != own || !calm), || format!("{name} is named as missing"))?;
         }
         let none = Vec::new();
-        let replies = state.model.answers.get(&self.n).unwrap_or(&none);
+        let replies = &state.model.answers.get(&self.n).unwrap_or(&none).clone();
         let others: Vec<Node> = self.counted.iter().copied().filter(|node| *node != at.0).collect();
         let ours: Vec<Node> = others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
         let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
@@ -158,7 +160,7 @@ impl Asked {
             ensure(reached, || "it looks complete, and did not reach all".to_owned())?;
         }
         if marked && stable && timeout >= 3_000 && self.calm(state, true) {
-            ensure(reached, || format!("it did not reach all of {ours:?}"))?;
+            state.must_reach.push((self.n, ours.clone()));
         }
         let sound = calm && timeout >= 3_000;
         let silent = || others.iter().filter(|node| !foreign(state, **node) && !answers(setup.seed, self.n, **node)).count();
@@ -230,7 +232,8 @@ impl Asked {
         let way = 4 * setup.latency + 2 * setup.hop + 20;
         for (sock, at) in acks.iter().filter(|(sock, _)| all.contains(sock)) {
             let here = asked.contains(sock);
-            let counts = if here { at + 1 < self.done } else { calm && at + way < self.done && stable };
+            let late = setup.known.late_acks && self.done >= self.begin + timeout;
+            let counts = if here { at + 1 < self.done && !late } else { calm && at + way < self.done && stable };
             ensure(!counts || set.contains(sock), || format!("the answer of socket {sock} at {at} is missing"))?;
         }
         if !(calm && stable && complete && timeout >= 3_000) {

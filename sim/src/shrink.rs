@@ -54,7 +54,8 @@ fn fewer_times(best: &mut Plan, kind: &str) {
 
 /// What is told, without its numbers.
 fn kind(why: &str) -> String {
-    why.chars().filter(|it| !it.is_ascii_digit()).skip_while(|it| *it != ':').take(40).collect()
+    let what = why.rsplit_once(": ").map_or(why, |(_, what)| what);
+    what.chars().filter(|it| !it.is_ascii_digit()).take(30).collect()
 }
 
 fn fails(plan: &Plan, kind_of: &str) -> bool {

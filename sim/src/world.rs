@@ -301,6 +301,9 @@ impl World {
                     }
                 }
                 if cluster.queued() > 0 {
+                    state.waited.push(node);
+                }
+                if cluster.queued() > 0 && !(sim.setup.known.closed_queue && !state.faults.is_empty()) {
                     state.fail(now, format!("{} messages wait after the end", cluster.queued()));
                 }
                 let here = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
