@@ -391,6 +391,7 @@ impl Sim {
                 let deaf = node.deaf;
                 let subscription = state.subscriptions.get_mut(&at).filter(|it| it.epoch == epoch)?;
                 match (&content, subscription.stage) {
+                    (Content::Active, stage) if stage != Stage::Pending => return None,
                     (Content::Active, _) => {
                         subscription.stage = Stage::Active;
                         state.changed(&at.1, now);
