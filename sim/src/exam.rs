@@ -1,7 +1,8 @@
 //! A run: the plan, a time in which everything must come right again, an exam, and the end.
 
-use crate::network::{Sim, State};
+use crate::network::Sim;
 use crate::plan::{Aim, Kind, Plan, What};
+use crate::state::State;
 use crate::world::World;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,8 +61,10 @@ async fn play(plan: &Plan, record: bool) -> Report {
         finish(&sim, &mut world).await;
     }
     bringing.abort();
-    let report = sim.with(|state, now| {
-        Report { failure: state.failure.take(), lines: state.lines.take().unwrap_or_default(), time: now }
+    let report = sim.with(|state, now| Report {
+        failure: state.failure.take(),
+        lines: state.lines.take().unwrap_or_default(),
+        time: now,
     });
     drop(world);
     report
@@ -115,7 +118,8 @@ fn members(sim: &Sim, world: &World) {
     for server in lives() {
         let mut known: Vec<String> = server.cluster.servers().iter().map(ToString::to_string).collect();
         known.sort();
-        let mut others: Vec<String> = lives().filter(|it| it.node != server.node).map(|it| it.cluster.id().to_string()).collect();
+        let mut others: Vec<String> =
+            lives().filter(|it| it.node != server.node).map(|it| it.cluster.id().to_string()).collect();
         others.sort();
         if known != others {
             fail(sim, format!("{} knows {known:?}, and there are {others:?}", server.cluster.id()));
@@ -129,8 +133,9 @@ fn lost(sim: &Sim, world: &World) {
     for server in world.servers.iter().flatten() {
         let losses = server.cluster.losses();
         let node = server.node;
-        let (least, most) =
-            sim.with(|state, _| state.model.lost(node, SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it)));
+        let (least, most) = sim.with(|state, _| {
+            state.model.lost(node, SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
+        });
         let label = sim.with(|state, _| state.label(node));
         if losses.lost < least || losses.lost > most {
             fail(sim, format!("{label} counts {} as lost, and it is {least} at least and {most} at most", losses.lost));
@@ -177,11 +182,20 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
         }
         let mut open = 2 * places.iter().filter(|(it, _)| *it == s).count();
         if sim.setup.known.closed_numbers {
-            let left = |state: &mut State| state.model.places.iter().filter(|(at, it)| at.0 == server.node && it.asked_at_close).count();
+            let left = |state: &mut State| {
+                state.model.places.iter().filter(|(at, it)| at.0 == server.node && it.asked_at_close).count()
+            };
             open += 2 * sim.with(|state, _| left(state));
         }
         if server.cluster.numbered() > open {
-            fail(sim, format!("{} has numbers of {} series, and {open} are possible", server.cluster.id(), server.cluster.numbered()));
+            fail(
+                sim,
+                format!(
+                    "{} has numbers of {} series, and {open} are possible",
+                    server.cluster.id(),
+                    server.cluster.numbered()
+                ),
+            );
         }
         for adapter in server.adapters.values() {
             if adapter.open_requests() > 0 {
@@ -190,7 +204,8 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
         }
     }
     sim.with(|state, now| {
-        let reached = |n: &u64, node: &usize| state.model.answers.get(n).is_some_and(|all| all.iter().any(|it| it.node == *node));
+        let reached =
+            |n: &u64, node: &usize| state.model.answers.get(n).is_some_and(|all| all.iter().any(|it| it.node == *node));
         let lacking = state.must_reach.iter().find(|(n, all)| !all.iter().all(|node| reached(n, node)));
         let lacking = lacking.map(|(n, all)| format!("question #{n} did not reach all of {all:?}"));
         let wrong = lacking.or_else(|| events(state));
@@ -205,7 +220,15 @@ fn events(state: &State) -> Option<String> {
     let places = state.model.places.iter();
     places.filter(|(at, _)| state.nodes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
         let same = place.events == place.events_got;
-        (!same).then(|| format!("{} in {:?} must have had the events {:?}, and had {:?}", state.label(at.0), at.1, place.events, place.events_got))
+        (!same).then(|| {
+            format!(
+                "{} in {:?} must have had the events {:?}, and had {:?}",
+                state.label(at.0),
+                at.1,
+                place.events,
+                place.events_got
+            )
+        })
     })
 }
 
@@ -218,7 +241,9 @@ fn ended(sim: &Sim, world: &World) {
         dropped(sim, *node, losses.dropped);
     }
     let left = sim.with(|state, _| {
-        let ours = state.subscriptions.iter().filter(|(at, it)| !state.nodes.get(at.0).is_none_or(|it| it.foreign) && it.stage == crate::network::Stage::Active);
+        let ours = state.subscriptions.iter().filter(|(at, it)| {
+            !state.nodes.get(at.0).is_none_or(|it| it.foreign) && it.stage == crate::state::Stage::Active
+        });
         ours.map(|(at, _)| format!("{} in {:?}", state.label(at.0), at.1)).collect::<Vec<_>>()
     });
     if !left.is_empty() {

@@ -1,4 +1,4 @@
-//! `cargo run -p roomcast-sim -- [--seeds N] [--from S] [--seed S] [--health] [--known] [--whole]`: runs seeds, and for one that fails tells
+//! `cargo run -p roomcast-sim -- [--seeds N] [--seconds N] [--from S] [--seed S] [--health] [--known] [--whole]`: runs seeds, and for one that fails tells
 //! what happened in the smallest run that fails still.
 
 use roomcast_sim::plan::{Only, Plan};
@@ -13,16 +13,27 @@ struct Options {
     one: bool,
     whole: bool,
     keep: bool,
+    seconds: u64,
     only: Only,
 }
 
 fn read() -> Result<Options, String> {
-    let mut options = Options { from: 1, seeds: 1_000, one: false, whole: false, keep: false, only: Only::default() };
+    let mut options = Options {
+        from: 1,
+        seeds: 1_000,
+        one: false,
+        whole: false,
+        keep: false,
+        seconds: u64::MAX,
+        only: Only::default(),
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let mut number = || arguments.next().and_then(|it| it.parse().ok()).ok_or_else(|| format!("{name} needs a number"));
+        let mut number =
+            || arguments.next().and_then(|it| it.parse().ok()).ok_or_else(|| format!("{name} needs a number"));
         match name.as_str() {
             "--seeds" => options.seeds = number()?,
+            "--seconds" => options.seconds = number()?,
             "--from" => options.from = number()?,
             "--seed" => {
                 options.from = number()?;
@@ -32,7 +43,11 @@ fn read() -> Result<Options, String> {
             "--known" => options.only.known = true,
             "--whole" => options.whole = true,
             "--keep-going" => options.keep = true,
-            _ => return Err(format!("there is no option {name}; there are --seeds, --from, --seed, --health, --known, --whole and --keep-going")),
+            _ => {
+                return Err(format!(
+                    "there is no option {name}; there are --seeds, --seconds, --from, --seed, --health, --known, --whole and --keep-going"
+                ));
+            }
         }
     }
     Ok(options)
@@ -46,8 +61,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (begin, mut time, mut failures) = (Instant::now(), 0, 0);
+    let (begin, mut time, mut failures, mut seeds) = (Instant::now(), 0, 0, 0_u64);
     for seed in options.from..options.from + options.seeds {
+        if begin.elapsed().as_secs() >= options.seconds {
+            break;
+        }
+        seeds += 1;
         let plan = Plan::new(seed, options.only);
         let report = run(&plan, options.one);
         time += report.time;
@@ -57,7 +76,9 @@ fn main() -> ExitCode {
                 println!("seed {seed}: {why}");
                 continue;
             }
-            let lines = if options.whole { report.lines } else {
+            let lines = if options.whole {
+                report.lines
+            } else {
                 let small = shrink(&plan, &why);
                 println!("{} of {} steps; {:?}", small.steps.len(), plan.steps.len(), small.setup);
                 let small = run(&small, true);
@@ -73,6 +94,10 @@ fn main() -> ExitCode {
         }
     }
     let hours = time / 3_600_000;
-    println!("{} seeds, {failures} failed, {hours} hours of their time in {:.1} s", options.seeds, begin.elapsed().as_secs_f32());
+    let from = options.from;
+    println!(
+        "{seeds} seeds from {from}, {failures} failed, {hours} hours of their time in {:.1} s",
+        begin.elapsed().as_secs_f32()
+    );
     if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

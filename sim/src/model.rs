@@ -3,8 +3,8 @@
 
 use crate::random::mix;
 use crate::recipient::Double;
-use roomcast_adapter::cluster::{Body, ClusterAdapter, Lane, Message};
 use roomcast_adapter::Target;
+use roomcast_adapter::cluster::{Body, ClusterAdapter, Lane, Message};
 use roomcast_protocol::{Args, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -114,11 +114,15 @@ pub(crate) struct Reply {
 /// The number that the simulator gave a thing.
 pub(crate) fn mark(body: &Body) -> Option<u64> {
     match body {
-        Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } => mark_of(data),
+        Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } => {
+            mark_of(data)
+        }
         Body::Join { target, .. }
         | Body::Leave { target, .. }
         | Body::Disconnect { target, .. }
-        | Body::FetchSockets { target, .. } => target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok()),
+        | Body::FetchSockets { target, .. } => {
+            target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok())
+        }
         _ => None,
     }
 }
@@ -161,7 +165,9 @@ impl Model {
 
     /// A change for them.
     pub(crate) fn change(&mut self, at: &At, body: &Body) {
-        let (Body::Join { target, .. } | Body::Leave { target, .. } | Body::Disconnect { target, .. }) = body else { return };
+        let (Body::Join { target, .. } | Body::Leave { target, .. } | Body::Disconnect { target, .. }) = body else {
+            return;
+        };
         for sock in self.matching(at, target) {
             let Some(sock) = self.socks.get_mut(sock) else { continue };
             match body {
@@ -174,7 +180,15 @@ impl Model {
         }
     }
 
-    pub(crate) fn insert(&mut self, at: &At, id: SocketId, rooms: &[String], double: Arc<Double>, adapter: Weak<ClusterAdapter>, since: u64) {
+    pub(crate) fn insert(
+        &mut self,
+        at: &At,
+        id: SocketId,
+        rooms: &[String],
+        double: Arc<Double>,
+        adapter: Weak<ClusterAdapter>,
+        since: u64,
+    ) {
         let rooms = rooms.iter().cloned().collect();
         let (expected, compared) = (Vec::new(), 0);
         let sock = self.socks.len();
@@ -193,12 +207,23 @@ impl Model {
     }
 
     /// A message went to the broker for the first time, or again. `whole`: all that got a number did.
-    pub(crate) fn published(&mut self, node: Node, namespace: &Arc<str>, message: &Message, whole: bool, now: u64) -> Result<(), String> {
+    pub(crate) fn published(
+        &mut self,
+        node: Node,
+        namespace: &Arc<str>,
+        message: &Message,
+        whole: bool,
+        now: u64,
+    ) -> Result<(), String> {
         let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return Ok(()) };
         let series = self.numbers.entry((node, namespace.clone(), lane)).or_default();
         if let Some(known) = series.iter().rev().find(|known| known.serial <= trailer.serial) {
             if known.serial == trailer.serial {
-                return if known.number == trailer.number { Ok(()) } else { Err("published again under another number".to_owned()) };
+                return if known.number == trailer.number {
+                    Ok(())
+                } else {
+                    Err("published again under another number".to_owned())
+                };
             }
             // The first of a new series may never have come to the broker.
             if whole && known.number > trailer.number && trailer.number != 1 {
@@ -210,7 +235,15 @@ impl Model {
     }
 
     /// A message comes to a server. `passed`: as one that nobody there wants.
-    pub(crate) fn arrive(&mut self, at: &At, name: &str, from: Node, message: &Message, passed: bool, now: u64) -> Result<(), String> {
+    pub(crate) fn arrive(
+        &mut self,
+        at: &At,
+        name: &str,
+        from: Node,
+        message: &Message,
+        passed: bool,
+        now: u64,
+    ) -> Result<(), String> {
         let (node, namespace) = at;
         if namespace.is_empty() {
             if matches!(message.body, Body::Alive { .. }) {
@@ -260,7 +293,8 @@ impl Model {
             }
             Body::FetchSockets { target, .. } => {
                 let found = self.matching(at, target);
-                reply.sockets = found.iter().filter_map(|sock| self.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
+                reply.sockets =
+                    found.iter().filter_map(|sock| self.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
                 self.answers.entry(n).or_default().push(reply);
             }
             Body::ServerSideEmit { request, .. } => {
@@ -323,9 +357,16 @@ impl Model {
 
     /// What is counted as lost at a server: at least, and at most. `lives`: those that lived on until now.
     /// `dropped`: what a process says that never went out, part of which never came to the broker.
-    pub(crate) fn lost(&self, node: Node, settle: u64, lives: impl Fn(Node) -> bool, dropped_by: impl Fn(Node) -> u64) -> (u64, u64) {
+    pub(crate) fn lost(
+        &self,
+        node: Node,
+        settle: u64,
+        lives: impl Fn(Node) -> bool,
+        dropped_by: impl Fn(Node) -> u64,
+    ) -> (u64, u64) {
         let (mut least, mut most) = (0, 0);
-        let senders: BTreeSet<Node> = self.numbers.keys().map(|(from, ..)| *from).filter(|from| *from != node).collect();
+        let senders: BTreeSet<Node> =
+            self.numbers.keys().map(|(from, ..)| *from).filter(|from| *from != node).collect();
         most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
         for ((from, namespace, _), numbers) in &self.numbers {
             let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };
@@ -350,7 +391,8 @@ impl Model {
                 };
                 let missed = u64::from(!self.taken.contains(&(node, *from, number.serial)));
                 // One copy came before the namespace was closed here and opened again, and another after.
-                let between = |begin: u64| number.at <= begin + 100 && number.sent.is_none_or(|sent| sent + 100 >= begin);
+                let between =
+                    |begin: u64| number.at <= begin + 100 && number.sent.is_none_or(|sent| sent + 100 >= begin);
                 let straddles = place.periods.iter().skip(1).any(|(begin, _)| between(*begin));
                 most += if heard(number.at, number.sent) { missed.max(u64::from(straddles)) } else { 0 };
                 // Those were dropped at some time before.

@@ -1,8 +1,9 @@
 //! Questions, and what must be true of their answers.
 
 use crate::model::{At, Node};
-use crate::network::{Sim, State};
+use crate::network::Sim;
 use crate::plan::{Kind, Setup};
+use crate::state::State;
 use crate::world::answers;
 use roomcast_adapter::cluster::ClusterAdapter;
 use roomcast_adapter::{Adapter, Emit, Missing, Target};
@@ -63,15 +64,19 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
     }
     let (begin, counted, local, asked) = sim.with(|state, now| {
         state.model.place(&at).asking += 1;
-        let found = if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
-        let ids: Vec<String> = found.iter().filter_map(|sock| state.model.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
+        let found =
+            if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
+        let ids: Vec<String> =
+            found.iter().filter_map(|sock| state.model.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
         (now, state.counted(&at.1), ids, found)
     });
     let time = Duration::from_millis(timeout);
-    let (value, missing) = match kind {
+    let (value, mut missing) = match kind {
         Kind::Sockets => {
             let answer = adapter.fetch_sockets(&target, time).await;
-            (Value::Sockets(answer.value.into_iter().map(|socket| socket.id).collect()), answer.missing)
+            let mut ids: Vec<String> = answer.value.into_iter().map(|socket| socket.id).collect();
+            ids.sort();
+            (Value::Sockets(ids), answer.missing)
         }
         Kind::Count => {
             let answer = adapter.count(&target, time).await;
@@ -97,10 +102,15 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
             (Value::Number(answer.value), answer.missing)
         }
     };
+    // Of no order.
+    missing.names.sort();
     sim.with(|state, now| {
-        state.log(now, |state| format!("{} has its answer to {kind:?} #{n} of {begin}: {value:?}, missing {missing:?}", state.label(at.0)));
+        state.log(now, |state| {
+            format!("{} has its answer to {kind:?} #{n} of {begin}: {value:?}, missing {missing:?}", state.label(at.0))
+        });
         // What was asked last may be older than this adapter's end.
-        let known = Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
+        let known =
+            Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
         let place = state.model.place(&at);
         place.asking -= 1;
         let stayed = place.open && !place.closing && place.adapters == adapters;
@@ -122,9 +132,11 @@ struct Known<'a> {
 impl Asked {
     /// No fault worked on it; but for those of counting if they do not matter.
     fn calm(&self, state: &State, counting: bool) -> bool {
-        self.stayed && !state.faults.iter().any(|(from, until, only)| {
-            *from <= self.done && *until + AFTER >= self.begin && !(counting && *only)
-        })
+        self.stayed
+            && !state
+                .faults
+                .iter()
+                .any(|(from, until, only)| *from <= self.done && *until + AFTER >= self.begin && !(counting && *only))
     }
 
     /// Nobody came or went.
@@ -140,7 +152,7 @@ impl Asked {
 
     fn check(&self, state: &mut State, known: &Known<'_>, value: &Value, missing: &Missing) -> Result<(), String> {
         let took = self.done - self.begin;
-        let Known { kind, at, timeout, local, asked, remote, setup } = *known;
+        let Known { kind, at, timeout, local, remote, setup, .. } = *known;
         let (calm, stable) = (self.calm(state, false), self.stable(state, &at.1));
         let timeout = if kind == Kind::Servers { 1_000 } else { timeout };
         ensure(took <= timeout + 5, || format!("it took {took} ms of {timeout}"))?;
@@ -152,7 +164,8 @@ impl Asked {
         let none = Vec::new();
         let replies = &state.model.answers.get(&self.n).unwrap_or(&none).clone();
         let others: Vec<Node> = self.counted.iter().copied().filter(|node| *node != at.0).collect();
-        let ours: Vec<Node> = others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
+        let ours: Vec<Node> =
+            others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
         let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
         let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
         let complete = missing.is_empty();
@@ -163,7 +176,8 @@ impl Asked {
             state.must_reach.push((self.n, ours.clone()));
         }
         let sound = calm && timeout >= 3_000;
-        let silent = || others.iter().filter(|node| !foreign(state, **node) && !answers(setup.seed, self.n, **node)).count();
+        let silent =
+            || others.iter().filter(|node| !foreign(state, **node) && !answers(setup.seed, self.n, **node)).count();
         if sound && kind != Kind::Event && kind != Kind::Servers {
             ensure(complete, || format!("nothing was wrong, and it misses {missing:?}"))?;
         }
@@ -171,6 +185,13 @@ impl Asked {
         if sound && !matches!(kind, Kind::Ack | Kind::Event) && remote {
             ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
         }
+        // Who was there all the while was counted, whoever came or went meanwhile.
+        let there = |node: Node| {
+            let place = state.model.places.get(&(node, at.1.clone()));
+            place.is_some_and(|it| {
+                it.periods.iter().any(|(from, to)| *from <= self.begin && to.is_none_or(|to| to > self.done))
+            })
+        };
         match value {
             Value::Sockets(ids) => {
                 let set: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
@@ -179,6 +200,14 @@ impl Asked {
                 let all: BTreeSet<&str> = local.iter().chain(theirs()).map(String::as_str).collect();
                 ensure(set.is_subset(&all), || "a socket is named that nobody has".to_owned())?;
                 ensure(local.iter().all(|id| set.contains(id.as_str())), || "sockets of here are missing".to_owned())?;
+                if complete && calm {
+                    let solid = ours.iter().filter(|node| there(**node));
+                    let lacking = solid.copied().find(|node| {
+                        let reply = replies.iter().find(|reply| reply.node == *node);
+                        reply.is_none_or(|reply| !reply.sockets.iter().all(|id| set.contains(id.as_str()))) && remote
+                    });
+                    ensure(lacking.is_none(), || format!("it looks complete, and lacks the sockets of {lacking:?}"))?;
+                }
                 if stable && (complete || (took >= timeout && timeout >= 3_000 && self.calm(state, true))) {
                     ensure(all == set, || format!("of {} sockets {} are named", all.len(), set.len()))?;
                 }
@@ -211,7 +240,8 @@ impl Asked {
                     let stays = |left: Option<u64>| left.is_none();
                     let socks = state.model.socks.iter().filter(|sock| sock.at.1 == at.1 && stays(sock.left));
                     // Who was there before and is there still.
-                    let lacking = socks.filter(|sock| sock.since < self.begin).find(|sock| !there(sock.at.0, sock.id.as_str()));
+                    let lacking =
+                        socks.filter(|sock| sock.since < self.begin).find(|sock| !there(sock.at.0, sock.id.as_str()));
                     ensure(lacking.is_none(), || format!("the room of {:?} is missing", lacking.map(|sock| sock.id)))?;
                 }
             }
@@ -219,7 +249,13 @@ impl Asked {
         Ok(())
     }
 
-    fn check_acks(&self, state: &State, known: &Known<'_>, (socks, silent): (&[usize], usize), (stable, complete): (bool, bool)) -> Result<(), String> {
+    fn check_acks(
+        &self,
+        state: &State,
+        known: &Known<'_>,
+        (socks, silent): (&[usize], usize),
+        (stable, complete): (bool, bool),
+    ) -> Result<(), String> {
         let Known { asked, timeout, remote, setup, .. } = *known;
         let calm = self.calm(state, false);
         let set: BTreeSet<usize> = socks.iter().copied().collect();
@@ -228,7 +264,9 @@ impl Asked {
         let acks = state.model.acks.get(&self.n).unwrap_or(&none.0);
         let replies = state.model.answers.get(&self.n).unwrap_or(&none.1);
         let all: BTreeSet<usize> = replies.iter().flat_map(|reply| reply.asked.iter()).chain(asked).copied().collect();
-        ensure(set.is_subset(&acks.iter().map(|(sock, _)| *sock).collect()), || "an answer that nobody gave".to_owned())?;
+        ensure(set.is_subset(&acks.iter().map(|(sock, _)| *sock).collect()), || {
+            "an answer that nobody gave".to_owned()
+        })?;
         let way = 4 * setup.latency + 2 * setup.hop + 20;
         for (sock, at) in acks.iter().filter(|(sock, _)| all.contains(sock)) {
             let here = asked.contains(sock);
@@ -239,7 +277,9 @@ impl Asked {
         if !(calm && stable && complete && timeout >= 3_000) {
             return Ok(());
         }
-        ensure(silent + socks.len() == all.len(), || format!("{} answers and {silent} silent of {} asked", socks.len(), all.len()))?;
+        ensure(silent + socks.len() == all.len(), || {
+            format!("{} answers and {silent} silent of {} asked", socks.len(), all.len())
+        })?;
         // When the last could be waited for no longer.
         let end = self.begin + timeout;
         let settled = |sock: &usize| {
@@ -250,7 +290,9 @@ impl Asked {
         let last = all.iter().map(settled).max().unwrap_or(self.begin).max(self.begin);
         let limit = if remote { self.limit(setup, stable) } else { 5 };
         ensure(self.done <= last + limit, || format!("all was settled at {last}, and it took until {}", self.done))?;
-        ensure(self.done + 5 >= last.min(end) , || format!("it was over at {}, and not settled before {last}", self.done))
+        ensure(self.done + 5 >= last.min(end), || {
+            format!("it was over at {}, and not settled before {last}", self.done)
+        })
     }
 
     /// Node's question: it has an answer of each that it counted.
@@ -266,7 +308,13 @@ impl Asked {
             state.fail(now, format!("a server answered #{} twice", self.n));
         }
         if calm && in_time < expected {
-            state.fail(now, format!("other software counted {:?} and asked #{}: {in_time} of {expected} answers in time", self.counted, self.n));
+            state.fail(
+                now,
+                format!(
+                    "other software counted {:?} and asked #{}: {in_time} of {expected} answers in time",
+                    self.counted, self.n
+                ),
+            );
         }
     }
 }

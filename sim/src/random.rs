@@ -44,3 +44,8 @@ fn finish(state: u64) -> u64 {
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(0, |state, part| finish(state.wrapping_add(STEP) ^ finish(part.wrapping_add(STEP))))
 }
+
+/// A number of a text.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0, |hash, byte| mix(&[hash, u64::from(byte)]))
+}

@@ -1,12 +1,13 @@
 //! [`World`]: does what a plan says, with servers of the product.
 
+use crate::broker::SimBroker;
 use crate::model::{At, Node, Out};
-use crate::network::{Sim, SimBroker};
-use crate::plan::{Aim, Change, Fault, Kind, What};
-use crate::question::{Asked, Question};
+use crate::network::Sim;
+use crate::plan::{Aim, Change, Kind, What};
+use crate::question::Question;
 use crate::random::mix;
 use crate::recipient::Double;
-use roomcast_adapter::cluster::{Body, Cluster, ClusterAdapter, ClusterOptions, Losses, Message, Outgoing, RequestId, ServerId};
+use roomcast_adapter::cluster::{Body, Cluster, ClusterAdapter, ClusterOptions, Losses, ServerId};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Emit, Room, ServerEvent, Target};
 use roomcast_protocol::{Args, SocketId};
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ pub(crate) struct World {
     pub(crate) sim: Arc<Sim>,
     pub(crate) servers: Vec<Option<Server>>,
     ending: Vec<Option<JoinHandle<()>>>,
-    foreign: Vec<Node>,
+    pub(crate) foreign: Vec<Node>,
     number: u64,
     /// What they had lost when they ended well.
     pub(crate) ended: Arc<parking_lot::Mutex<Vec<(Node, Losses)>>>,
@@ -50,7 +51,8 @@ impl World {
     pub(crate) fn new(sim: &Arc<Sim>) -> Self {
         let servers: Vec<Option<Server>> = (0..sim.setup.servers).map(|_| None).collect();
         let ending = servers.iter().map(|_| None).collect();
-        let mut world = Self { sim: sim.clone(), servers, ending, foreign: Vec::new(), number: 0, ended: Arc::default() };
+        let mut world =
+            Self { sim: sim.clone(), servers, ending, foreign: Vec::new(), number: 0, ended: Arc::default() };
         for f in 0..sim.setup.foreign {
             let (node, _) = sim.node(&format!("f{f}"), sim.setup.servers + f, true);
             world.foreign.push(node);
@@ -79,11 +81,21 @@ impl World {
     }
 
     fn target(&self, at: Option<&At>, aim: &Aim, namespace: &str) -> Target {
-        let mut target = Target { rooms: names(&aim.rooms), except: names(&aim.except), local: aim.local && at.is_some(), one: false };
+        let mut target = Target {
+            rooms: names(&aim.rooms),
+            except: names(&aim.except),
+            local: aim.local && at.is_some(),
+            one: false,
+        };
         if let Some((pick, one)) = aim.socket {
             let id = self.sim.with(|state, _| {
-                let socks: Vec<&str> =
-                    state.model.socks.iter().filter(|sock| *sock.at.1 == *namespace && sock.left.is_none()).map(|sock| sock.id.as_str()).collect();
+                let socks: Vec<&str> = state
+                    .model
+                    .socks
+                    .iter()
+                    .filter(|sock| *sock.at.1 == *namespace && sock.left.is_none())
+                    .map(|sock| sock.id.as_str())
+                    .collect();
                 socks.get(usize::try_from(pick).unwrap_or_default() % socks.len().max(1)).map(|id| (*id).to_owned())
             });
             target.rooms = vec![Room::from(id.unwrap_or_else(|| "nobody".to_owned()))];
@@ -99,7 +111,7 @@ impl World {
         })
     }
 
-    fn log(&self, line: impl FnOnce() -> String) {
+    pub(crate) fn log(&self, line: impl FnOnce() -> String) {
         self.sim.with(|state, now| state.log(now, |_| line()));
     }
 
@@ -231,7 +243,8 @@ impl World {
         let old = server.adapters.insert(n, adapter.clone());
         let here: Vec<(usize, Vec<Room>)> = sim.with(|state, _| {
             let socks: Vec<usize> = state.model.place(&at).socks.iter().copied().collect();
-            let rooms = |sock: &usize| state.model.socks.get(*sock).map(|sock| sock.rooms.iter().map(Room::from).collect());
+            let rooms =
+                |sock: &usize| state.model.socks.get(*sock).map(|sock| sock.rooms.iter().map(Room::from).collect());
             socks.iter().map(|sock| (*sock, rooms(sock).unwrap_or_default())).collect()
         });
         for (sock, rooms) in here {
@@ -296,7 +309,7 @@ impl World {
             sim.with(|state, now| {
                 state.log(now, |state| format!("{} has ended", state.label(node)));
                 for ((_, namespace), subscription) in state.subscriptions.iter().filter(|(at, _)| at.0 == node) {
-                    if subscription.stage == crate::network::Stage::Active {
+                    if subscription.stage == crate::state::Stage::Active {
                         state.failure.get_or_insert(format!("node {node} has ended and hears {namespace:?} still"));
                     }
                 }
@@ -325,10 +338,12 @@ impl World {
             // What it had not answered yet it does not.
             state.faults.push((now, now + 1_000, false));
             let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
-            places.flat_map(|(_, place)| {
-                (place.closing, place.dropped) = (true, true);
-                place.socks.iter().copied().collect::<Vec<_>>()
-            }).collect()
+            places
+                .flat_map(|(_, place)| {
+                    (place.closing, place.dropped) = (true, true);
+                    place.socks.iter().copied().collect::<Vec<_>>()
+                })
+                .collect()
         });
         if dead {
             self.sim.kill(node);
@@ -341,10 +356,14 @@ impl World {
         let seed = self.sim.setup.seed;
         let (id, double) = self.sim.with(|state, now| {
             let sock = state.model.socks.len();
-            let id = format!("{:020x}", u128::from(mix(&[seed, sock as u64, 3]) >> 16) << 16 | sock as u128).parse::<SocketId>().ok();
+            let id = format!("{:020x}", u128::from(mix(&[seed, sock as u64, 3]) >> 16) << 16 | sock as u128)
+                .parse::<SocketId>()
+                .ok();
             let double = Double::new(&self.sim, seed, sock);
             let rooms: Vec<String> = rooms.iter().map(|room| room.to_string()).collect();
-            state.log(now, |state| format!("{} takes socket {sock} into {:?} with rooms {rooms:?}", state.label(at.0), at.1));
+            state.log(now, |state| {
+                format!("{} takes socket {sock} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
+            });
             if let Some(id) = id {
                 state.model.insert(at, id, &rooms, double.clone(), Arc::downgrade(adapter), now);
             }
@@ -376,10 +395,13 @@ impl World {
     pub(crate) fn emit(&mut self, s: usize, n: usize, aim: &Aim, (volatile, times, bytes): (bool, u64, usize)) {
         let Some((at, adapter)) = self.place(s, n) else { return };
         let target = self.target(Some(&at), aim, &at.1);
-        self.log(|| format!("* s{s} emits {times} times in {:?}, {bytes} bytes, volatile {volatile}: {target:?}", at.1));
+        self.log(|| {
+            format!("* s{s} emits {times} times in {:?}, {bytes} bytes, volatile {volatile}: {target:?}", at.1)
+        });
         for _ in 0..times {
             let number = self.next();
-            let data = if bytes > 0 { Args::event("e", &(number, "x".repeat(bytes))) } else { Args::event("e", &number) };
+            let data =
+                if bytes > 0 { Args::event("e", &(number, "x".repeat(bytes))) } else { Args::event("e", &number) };
             let Ok(data) = data else { return };
             if !target.local {
                 self.goes_out(&at, number);
@@ -424,97 +446,6 @@ impl World {
         if let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) {
             server.asks.retain(|ask| !ask.is_finished());
             server.asks.push(asks);
-        }
-    }
-
-    fn foreign_sends(&self, f: usize, n: usize, body: Body) {
-        let Some(node) = self.foreign.get(f).copied() else { return };
-        let sender = self.sim.with(|state, _| state.nodes.get(node).map(|it| ServerId::from(&*it.name)));
-        let message = Message { sender, to: None, trailer: None, body };
-        self.sim.with(|state, now| self.sim.send(state, node, &Outgoing { namespace: name(n), message }, now));
-    }
-
-    /// Counts, asks, and awaits the answers of so many for five seconds.
-    fn foreign_asks(&mut self, f: usize, n: usize, kind: Kind) {
-        let number = self.next();
-        let Some(node) = self.foreign.get(f).copied() else { return };
-        let (sim, at) = (self.sim.clone(), (node, name(n)));
-        if n >= sim.setup.namespaces.min(2) {
-            return;
-        }
-        tokio::spawn(async move {
-            let asked_at = sim.now();
-            let counted = sim.with(|state, _| state.counted(&at.1));
-            sleep(Duration::from_millis(sim.setup.latency)).await;
-            let request = RequestId(format!("foreign-{node}-{number}").as_str().into());
-            let mut target = Target::everyone();
-            target.except.push(Room::from(format!("#{number}")));
-            let Ok(data) = Args::event("e", &number) else { return };
-            let body = match kind {
-                Kind::Rooms => Body::FetchRooms { request },
-                Kind::Ack => Body::BroadcastWithAck { request, data, target, timeout: Some(Duration::from_secs(5)) },
-                _ => Body::FetchSockets { request, target },
-            };
-            let message = Message { sender: Some("foreign".into()), to: None, trailer: None, body };
-            sim.with(|state, now| sim.send(state, at.0, &Outgoing { namespace: at.1.clone(), message }, now));
-            sleep(Duration::from_secs(5)).await;
-            sim.with(|state, now| {
-                let expected = counted.iter().filter(|it| **it != at.0).count();
-                let asked = Asked { n: number, begin: asked_at, done: now, counted, stayed: true };
-                asked.check_foreign(state, &sim.setup, expected);
-            });
-        });
-    }
-
-    fn fault(&mut self, fault: &Fault) {
-        self.log(|| format!("! {fault:?}"));
-        let counting = matches!(fault, Fault::Count { .. });
-        let time = fault.time();
-        self.sim.with(|state, now| state.faults.push((now, now + time, counting)));
-        let node = |s: usize| self.servers.get(s).and_then(Option::as_ref).map(|server| server.node);
-        let sim = self.sim.clone();
-        let after = Duration::from_millis(time);
-        match *fault {
-            Fault::Lose { from, to, times, alive } => self.sim.with(|state, _| {
-                let table = if alive { &mut state.lose_alive } else { &mut state.lose };
-                *table.entry((from, to)).or_default() += times;
-            }),
-            Fault::Double { from, to, times } => self.sim.with(|state, _| *state.double.entry((from, to)).or_default() += times),
-            Fault::Slow { from, to, more, time } => self.sim.with(|state, now| drop(state.slow.insert((from, to), (more, now + time)))),
-            Fault::Deaf { s, .. } => {
-                let Some(node) = node(s) else { return };
-                if sim.with(|state, _| state.nodes.get(node).is_none_or(|it| it.deaf)) {
-                    return;
-                }
-                sim.deafen(node, true);
-                tokio::spawn(async move {
-                    sleep(after).await;
-                    sim.deafen(node, false);
-                });
-            }
-            Fault::Mute { s, .. } => {
-                let Some(node) = node(s) else { return };
-                let mute = move |sim: &Sim, mute: bool| sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.mute = mute));
-                mute(&sim, true);
-                tokio::spawn(async move {
-                    sleep(after).await;
-                    mute(&sim, false);
-                });
-            }
-            Fault::Publish { s, how, times } => {
-                let Some(node) = node(s) else { return };
-                let add = |it: &mut crate::network::NodeState| it.publish.extend(std::iter::repeat_n(how, times as usize));
-                sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(add));
-            }
-            Fault::Count { s, how, .. } => {
-                let Some(node) = node(s) else { return };
-                let set = move |sim: &Sim, how| sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.count = how));
-                set(&sim, Some(how));
-                tokio::spawn(async move {
-                    sleep(after).await;
-                    set(&sim, None);
-                });
-            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::fuzz;
 use crate::log::Log;
 use crate::repo::Repo;
+use crate::sim;
 use crate::step::{Outcome, Step, run_all};
 use crate::test::BUILD_LIMIT;
 
@@ -61,6 +62,13 @@ fn steps() -> Vec<Step> {
             needs: None,
             run: |repo: &Repo, log: &mut Log| -> Result<Outcome, String> {
                 fuzz::long(repo, log, &Options::of_process()?)
+            },
+        },
+        Step {
+            name: "long-sim",
+            needs: None,
+            run: |repo: &Repo, log: &mut Log| -> Result<Outcome, String> {
+                sim::long(repo, log, &Options::of_process()?)
             },
         },
         Step { name: "long-programs", needs: None, run: programs },
