@@ -206,8 +206,10 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
     sim.with(|state, now| {
         let reached =
             |n: &u64, node: &usize| state.model.answers.get(n).is_some_and(|all| all.iter().any(|it| it.node == *node));
-        let lacking = state.must_reach.iter().find(|(n, all)| !all.iter().all(|node| reached(n, node)));
-        let lacking = lacking.map(|(n, all)| format!("question #{n} did not reach all of {all:?}"));
+        let lacking = state.must_reach.iter().find(|(n, asked, namespace, all)| {
+            asked.must_reach(state, namespace) && !all.iter().all(|node| reached(n, node))
+        });
+        let lacking = lacking.map(|(n, _, _, all)| format!("question #{n} did not reach all of {all:?}"));
         let wrong = lacking.or_else(|| events(state));
         if let Some(wrong) = wrong {
             state.fail(now, wrong);

@@ -78,8 +78,14 @@ impl Sim {
             if matches!(known, Some(Stage::Pending | Stage::Active)) {
                 return;
             }
-            let epoch = state.next();
-            state.subscriptions.insert(at.clone(), Subscription { epoch, stage: Stage::Pending, inbox });
+            // Questions that are still on their way to one that was closed are for it.
+            let closed = state.subscriptions.get(at).map(|it| (it.epoch, it.stage));
+            let (epoch, lingers) = match closed {
+                Some((epoch, Stage::Lingering(until))) if until >= now => (epoch, until),
+                _ => (state.next(), 0),
+            };
+            let stage = Stage::Pending;
+            state.subscriptions.insert(at.clone(), Subscription { epoch, stage, lingers, inbox });
             let active = now + self.drawn(state, (at.0, &at.1), self.setup.latency);
             let told = active + self.drawn(state, (at.0, &at.1), self.setup.latency);
             for (when, content) in [(active, Content::Active), (told, Content::Connected)] {
@@ -149,7 +155,7 @@ impl Sim {
         let to: Vec<(At, u64)> = state
             .subscriptions
             .iter()
-            .filter(|(at, it)| heard(at) && it.stage != Stage::Pending)
+            .filter(|(at, it)| heard(at) && (it.stage != Stage::Pending || now <= it.lingers))
             .map(|(at, it)| (at.clone(), it.epoch))
             .collect();
         let place = |state: &State, node: Node| state.nodes.get(node).map_or(usize::MAX, |it| it.place);
@@ -238,7 +244,11 @@ impl Sim {
                 let node = state.nodes.get(at.0).filter(|it| !it.dead)?;
                 let deaf = node.deaf;
                 let subscription = state.subscriptions.get_mut(&at).filter(|it| it.epoch == epoch)?;
+                let lingers = subscription.lingers;
                 match (&content, subscription.stage) {
+                    (Content::Message(_, message), Stage::Pending) if now > lingers || !message.body.is_question() => {
+                        return None;
+                    }
                     (Content::Active, stage) if stage != Stage::Pending => return None,
                     (Content::Active, _) => {
                         subscription.stage = Stage::Active;

@@ -50,12 +50,14 @@ pub struct Known {
     pub closed_queue: bool,
     /// Answers of a server's own clients are lost when counting takes as long as the question may.
     pub late_acks: bool,
+    /// Other software that is asked twice, as a batch was sent again, counts as two servers that have answered.
+    pub unnamed_twice: bool,
 }
 
 impl Known {
     /// All of them, or none.
     pub fn all(known: bool) -> Self {
-        Self { closed_numbers: known, closed_queue: known, late_acks: known }
+        Self { closed_numbers: known, closed_queue: known, late_acks: known, unnamed_twice: known }
     }
 }
 

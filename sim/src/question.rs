@@ -15,6 +15,9 @@ use std::time::Duration;
 /// After a fault: how long it may work on.
 const AFTER: u64 = 5_000;
 
+/// A question may be answered before it has come to all that were not counted.
+const LATER: u64 = 1_000;
+
 /// A question that a server will ask.
 #[derive(Debug)]
 pub(crate) struct Question {
@@ -28,7 +31,7 @@ pub(crate) struct Question {
 }
 
 /// What is known of a question that was asked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) n: u64,
     pub(crate) begin: u64,
@@ -130,6 +133,11 @@ struct Known<'a> {
 }
 
 impl Asked {
+    /// Whether it must have come to all that were there by now.
+    pub(crate) fn must_reach(&self, state: &State, namespace: &str) -> bool {
+        self.calm(state, true) && self.stable(state, namespace)
+    }
+
     /// No fault worked on it; but for those of counting if they do not matter.
     fn calm(&self, state: &State, counting: bool) -> bool {
         self.stayed
@@ -169,11 +177,14 @@ impl Asked {
         let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
         let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
         let complete = missing.is_empty();
+        let twice = setup.known.unnamed_twice && !self.calm(state, true) && others.len() > ours.len();
+        let complete = complete && !twice;
         if complete && stable && marked {
             ensure(reached, || "it looks complete, and did not reach all".to_owned())?;
         }
         if marked && stable && timeout >= 3_000 && self.calm(state, true) {
-            state.must_reach.push((self.n, ours.clone()));
+            let later = Self { done: self.done + LATER, ..self.clone() };
+            state.must_reach.push((self.n, later, at.1.clone(), ours.clone()));
         }
         let sound = calm && timeout >= 3_000;
         let silent =

@@ -2,6 +2,7 @@
 
 use crate::model::{At, Model, Node, mark};
 use crate::plan::{Counting, Publish};
+use crate::question::Asked;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -34,7 +35,7 @@ pub(crate) struct State {
     /// Who ended though messages waited.
     pub(crate) waited: Vec<Node>,
     /// Questions that must come to these, if a little later than they are answered.
-    pub(crate) must_reach: Vec<(u64, Vec<Node>)>,
+    pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<Node>)>,
     /// Answers to questions of other software.
     pub(crate) foreign: BTreeMap<u64, Vec<(Node, u64)>>,
 }
@@ -58,6 +59,8 @@ pub(crate) struct NodeState {
 pub(crate) struct Subscription {
     pub(crate) epoch: u64,
     pub(crate) stage: Stage,
+    /// Opened again after a close: until when questions for the one before it come.
+    pub(crate) lingers: u64,
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
 }
 
