@@ -38,7 +38,6 @@ impl SimBroker {
             let mut outcomes = Vec::new();
             for (index, outgoing) in batch.iter().enumerate() {
                 let (out, outcome) = match fault {
-                    None => (true, Outcome::Sent),
                     Some(Publish::Hangs { out } | Publish::Again { out }) => (out, again()),
                     Some(Publish::Every2nd { out }) if index % 2 == 0 => (out, again()),
                     Some(Publish::Never) if !refused && Lane::of(&outgoing.message.body).is_some() => {
@@ -46,7 +45,7 @@ impl SimBroker {
                         (false, Outcome::Never("simulated".to_owned()))
                     }
                     Some(Publish::Half) if index > batch.len() / 2 => break,
-                    Some(_) => (true, Outcome::Sent),
+                    _ => (true, Outcome::Sent),
                 };
                 let result = state.model.published(
                     self.node,

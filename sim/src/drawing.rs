@@ -110,7 +110,7 @@ impl Drawing {
             0..=2 => {}
             3..=6 => aim.rooms = vec![self.random.below(6)],
             7..=8 => aim.rooms = (0..2 + self.random.below(2)).map(|_| self.random.below(6)).collect(),
-            _ => aim.socket = Some((self.random.next(), self.random.chance(50))),
+            _ => aim.socket = Some((self.random.draw(), self.random.chance(50))),
         }
         if self.random.chance(15) {
             aim.except = vec![self.random.below(6)];
@@ -161,16 +161,16 @@ impl Drawing {
                         let rooms = self.rooms(3);
                         What::Insert { s, n, rooms }
                     }
-                    2 => What::Remove { s, n, pick: self.random.next() },
+                    2 => What::Remove { s, n, pick: self.random.draw() },
                     _ => {
-                        let (pick, room) = (self.random.next(), self.random.below(5));
+                        let (pick, room) = (self.random.draw(), self.random.below(5));
                         What::Leave { s, n, pick, room }
                     }
                 };
                 self.push(0, what);
             }
             45..=49 => {
-                let (pick, rooms) = (self.random.next(), self.rooms(3));
+                let (pick, rooms) = (self.random.draw(), self.rooms(3));
                 self.push(0, What::Join { s, n, pick, rooms });
             }
             50..=57 => {

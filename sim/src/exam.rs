@@ -97,7 +97,7 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
     lost(sim, world);
     idle(sim, world, &places);
     for (index, (s, n)) in places.iter().enumerate() {
-        if (sim.setup.seed + index as u64) % 3 == 0 {
+        if (sim.setup.seed + index as u64).is_multiple_of(3) {
             world.act(&What::Close { s: *s, n: *n, empty: index % 2 == 0 }).await;
         }
     }

@@ -174,7 +174,7 @@ impl Sim {
             let last = state.last.entry((from, at.clone())).or_default();
             *last = (*last).max(when);
             when = *last;
-            let parcel = Parcel { at: at.clone(), epoch, content: Content::Message(from, message.clone()) };
+            let parcel = Parcel { at: at.clone(), epoch, content: Content::Message(from, Box::new(message.clone())) };
             let trailed = message.trailer.is_some() && at.0 != from;
             if trailed && namespace.is_empty() && take(&mut state.lose_alive, key) {
                 continue;
@@ -255,13 +255,12 @@ impl Sim {
                         state.changed(&at.1, now);
                         return None;
                     }
-                    (Content::Message(..), _) if deaf => return None,
                     (Content::Message(_, message), Stage::Lingering(until))
                         if now > until || !message.body.is_question() =>
                     {
                         return None;
                     }
-                    (Content::Connected, _) if deaf => return None,
+                    (Content::Message(..) | Content::Connected, _) if deaf => return None,
                     (Content::Connected, Stage::Lingering(_)) => return None,
                     _ => {}
                 }
@@ -270,7 +269,7 @@ impl Sim {
             let Some(inbox) = found else { continue };
             let Some(inbox) = inbox else {
                 if let Content::Message(from, message) = content {
-                    self.foreign_hears(&at, from, message);
+                    self.foreign_hears(&at, from, *message);
                 }
                 continue;
             };
@@ -307,7 +306,7 @@ impl Sim {
             });
             arrivals.push(match message.trailer.filter(|_| passed) {
                 Some(trailer) => Arrival::PassedOver(trailer),
-                None => Arrival::Message(message),
+                None => Arrival::Message(*message),
             });
             target = Some((at, inbox));
         }

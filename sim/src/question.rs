@@ -87,7 +87,7 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         }
         Kind::Rooms => {
             let answer = adapter.all_rooms(time).await;
-            (Value::Rooms(answer.value.iter().map(|room| room.to_string()).collect()), answer.missing)
+            (Value::Rooms(answer.value.iter().map(ToString::to_string).collect()), answer.missing)
         }
         Kind::Ack => match adapter.emit_with_ack(&target, Emit::of(&data), time).await {
             Ok(acked) => {

@@ -23,8 +23,9 @@ impl Double {
         Arc::new(Self { sim: Arc::downgrade(sim), seed, sock, got, disconnects })
     }
 
-    pub(crate) fn got(&self) -> Vec<u64> {
-        self.got.lock().clone()
+    /// What it got but for the first so many.
+    pub(crate) fn got_since(&self, from: usize) -> Vec<u64> {
+        self.got.lock().get(from..).unwrap_or_default().to_vec()
     }
 
     pub(crate) fn disconnects(&self) -> usize {

@@ -89,7 +89,7 @@ pub(crate) struct Parcel {
 pub(crate) enum Content {
     Active,
     Connected,
-    Message(Node, Message),
+    Message(Node, Box<Message>),
 }
 
 impl State {

@@ -66,7 +66,7 @@ impl World {
                 *table.entry((from, to)).or_default() += times;
             }),
             Fault::Double { from, to, times } => {
-                self.sim.with(|state, _| *state.double.entry((from, to)).or_default() += times)
+                self.sim.with(|state, _| *state.double.entry((from, to)).or_default() += times);
             }
             Fault::Slow { from, to, more, time } => self.sim.with(|state, now| {
                 state.slow.insert((from, to), (more, now + time));
@@ -85,7 +85,7 @@ impl World {
             Fault::Mute { s, .. } => {
                 let Some(node) = node(s) else { return };
                 let mute = move |sim: &Sim, mute: bool| {
-                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.mute = mute))
+                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.mute = mute));
                 };
                 mute(&sim, true);
                 tokio::spawn(async move {
@@ -101,7 +101,7 @@ impl World {
             Fault::Count { s, how, .. } => {
                 let Some(node) = node(s) else { return };
                 let set = move |sim: &Sim, how| {
-                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.count = how))
+                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.count = how));
                 };
                 set(&sim, Some(how));
                 tokio::spawn(async move {

@@ -152,7 +152,7 @@ impl World {
                 let rooms = names(rooms);
                 let id = self.sim.with(|state, _| {
                     let sock = state.model.socks.get_mut(sock)?;
-                    sock.rooms.extend(rooms.iter().map(|room| room.to_string()));
+                    sock.rooms.extend(rooms.iter().map(ToString::to_string));
                     Some(sock.id)
                 });
                 if let Some(id) = id {
@@ -316,7 +316,7 @@ impl World {
                 if cluster.queued() > 0 {
                     state.waited.push(node);
                 }
-                if cluster.queued() > 0 && !(sim.setup.known.closed_queue && !state.faults.is_empty()) {
+                if cluster.queued() > 0 && (state.faults.is_empty() || !sim.setup.known.closed_queue) {
                     state.fail(now, format!("{} messages wait after the end", cluster.queued()));
                 }
                 let here = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
@@ -360,7 +360,7 @@ impl World {
                 .parse::<SocketId>()
                 .ok();
             let double = Double::new(&self.sim, seed, sock);
-            let rooms: Vec<String> = rooms.iter().map(|room| room.to_string()).collect();
+            let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
             state.log(now, |state| {
                 format!("{} takes socket {sock} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
             });
@@ -389,7 +389,9 @@ impl World {
     }
 
     fn goes_out(&self, at: &At, n: u64) {
-        self.sim.with(|state, _| drop(state.model.outs.insert(n, Out { node: at.0, sent: false })));
+        self.sim.with(|state, _| {
+            state.model.outs.insert(n, Out { node: at.0, sent: false });
+        });
     }
 
     pub(crate) fn emit(&mut self, s: usize, n: usize, aim: &Aim, (volatile, times, bytes): (bool, u64, usize)) {
@@ -493,5 +495,5 @@ async fn hear_events(sim: Arc<Sim>, at: At, mut events: mpsc::Receiver<ServerEve
 
 /// Whether a server answers an event.
 pub(crate) fn answers(seed: u64, n: u64, node: Node) -> bool {
-    mix(&[seed, n, 8]) % 5 > 0 || mix(&[seed, n, node as u64, 9]) % 2 == 0
+    !mix(&[seed, n, 8]).is_multiple_of(5) || mix(&[seed, n, node as u64, 9]).is_multiple_of(2)
 }
