@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::fuzz;
 use crate::log::Log;
 use crate::repo::Repo;
+use crate::sim;
 use crate::step::{Outcome, Step, run_all};
 use crate::test::BUILD_LIMIT;
 
@@ -64,6 +65,13 @@ fn steps() -> Vec<Step> {
             },
         },
         Step { name: "long-healthy", needs: None, run: healthy },
+        Step {
+            name: "long-sim",
+            needs: None,
+            run: |repo: &Repo, log: &mut Log| -> Result<Outcome, String> {
+                sim::long(repo, log, &Options::of_process()?)
+            },
+        },
         Step { name: "long-programs", needs: None, run: programs },
         Step { name: "long-pace", needs: Some("long-programs"), run: |repo, log| pace(repo, log) },
         Step {

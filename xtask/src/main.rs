@@ -14,6 +14,7 @@ mod log;
 mod long;
 mod repo;
 mod setup;
+mod sim;
 mod step;
 mod test;
 mod tidy;
@@ -28,7 +29,7 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
 
   setup           check for Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind; install what is missing
                   where that is possible
-  test            everything CI runs, in CI's order: setup, tidy, lint, tests, fuzz, docs, release build, instructions,
+  test            everything CI runs, in CI's order: setup, tidy, lint, tests, fuzz, sim, docs, release build, instructions,
                   e2e, clusters with Node servers, the documented proxies, websocket
   ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
   tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index, what a
@@ -39,7 +40,9 @@ The repository's chores. Usage: cargo xtask <command> [arguments]
   instructions    instructions per operation, by callgrind, against benches/instructions.toml; fails on more than 5 %
                   over it; --accept writes today's counts into it
   websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
-  long            what takes hours: fuzz targets with 100 million executions; --only NAME runs one step, --seconds N gives
+  sim [args]      simulated clusters beside a model; args go to sim/src/main.rs: --seeds N, or --seed S, which tells what
+                  happened
+  long            what takes hours: fuzz targets with 100 million executions, 100,000 simulated clusters; --only NAME runs one step, --seconds N gives
                   each step so much time
   cluster         a private Redis, two roomcast servers and one of Node.js to chat across, until Ctrl-C
   bench [args]    criterion benches of roomcast-benches; args go to cargo bench
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    if !rest.is_empty() && !matches!(command, "e2e" | "bench" | "instructions" | "long") {
+    if !rest.is_empty() && !matches!(command, "e2e" | "bench" | "instructions" | "long" | "sim") {
         return fail(&format!("`{command}` takes no arguments; see cargo xtask --help"));
     }
     let repo = match Repo::find() {
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         "e2e" => e2e::command(&repo, rest),
         "instructions" => instructions::command(&repo, rest),
         "long" => long::command(&repo, rest),
+        "sim" => sim::command(&repo, rest),
         "websocket" => websocket::command(&repo),
         "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
-use crate::{doc, e2e, fuzz, instructions, lint, setup, tidy, websocket};
+use crate::{doc, e2e, fuzz, instructions, lint, setup, sim, tidy, websocket};
 
 /// A cold debug build and every Rust test fit several times over; a test that hangs is ended in time for CI (90 minutes
 /// for the whole run) to print the table.
@@ -51,6 +51,7 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "tests", needs: None, run: tests },
         // After the tests, whose build it shares.
         Step { name: "fuzz", needs: None, run: fuzz::step },
+        Step { name: "sim", needs: None, run: sim::step },
         Step { name: "doctests", needs: None, run: doctests },
         Step { name: "doc", needs: None, run: doc::build },
         Step { name: "release", needs: None, run: release },

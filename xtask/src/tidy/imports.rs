@@ -20,6 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "roomcast-fuzz",
         &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server"],
     ),
+    ("roomcast-sim", &["roomcast-adapter", "roomcast-protocol"]),
     ("xtask", &[]),
 ];
 
@@ -82,7 +83,9 @@ mod tests {
     #[track_caller]
     fn findings(name: &str, dependencies: &str) -> Vec<String> {
         let manifest = |name: &str, rest: &str| {
-            let folder = if name.starts_with("roomcast") && !["roomcast-benches", "roomcast-fuzz"].contains(&name) {
+            let folder = if name.starts_with("roomcast")
+                && !["roomcast-benches", "roomcast-fuzz", "roomcast-sim"].contains(&name)
+            {
                 "crates/"
             } else {
                 ""

@@ -1,0 +1,169 @@
+//! [`SimBroker`]: a server's end of the network.
+
+use crate::model::{Node, mark};
+use crate::network::Sim;
+use crate::plan::{Counting, Publish};
+use crate::state::{Stage, tell};
+use roomcast_adapter::async_trait;
+use roomcast_adapter::cluster::{Broker, BrokerError, Count, Inbox, Lane, Outcome, Outgoing, ServerId};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How long questions are handed over after a namespace was closed, as over Redis.
+const LINGERS: u64 = 250;
+
+/// A server's end of the network.
+#[derive(Debug)]
+pub(crate) struct SimBroker {
+    sim: Arc<Sim>,
+    node: Node,
+}
+
+impl SimBroker {
+    pub(crate) fn new(sim: Arc<Sim>, node: Node) -> Self {
+        Self { sim, node }
+    }
+
+    /// Publishes, as far as it does, and tells what is told of it; `None`: nothing, ever.
+    fn out(&self, batch: &[Outgoing]) -> Option<Vec<Outcome>> {
+        let again = || Outcome::Again("simulated".to_owned());
+        self.sim.with(|state, now| {
+            let node = state.nodes.get_mut(self.node)?;
+            if node.mute || node.dead {
+                return Some(vec![again(); batch.len()]);
+            }
+            let fault = node.publish.pop_front();
+            let mut refused = false;
+            let mut outcomes = Vec::new();
+            for (index, outgoing) in batch.iter().enumerate() {
+                let (out, outcome) = match fault {
+                    Some(Publish::Hangs { out } | Publish::Again { out }) => (out, again()),
+                    Some(Publish::Every2nd { out }) if index % 2 == 0 => (out, again()),
+                    Some(Publish::Never) if !refused && Lane::of(&outgoing.message.body).is_some() => {
+                        refused = true;
+                        (false, Outcome::Never("simulated".to_owned()))
+                    }
+                    Some(Publish::Half) if index > batch.len() / 2 => break,
+                    _ => (true, Outcome::Sent),
+                };
+                let result = state.model.published(
+                    self.node,
+                    &outgoing.namespace,
+                    &outgoing.message,
+                    !self.sim.setup.faults,
+                    now,
+                );
+                let result = result.and_then(|()| numbered(outgoing));
+                state.check(
+                    now,
+                    result.map_err(|why| {
+                        format!(
+                            "{} in {:?}: {why}: {}",
+                            state.label(self.node),
+                            outgoing.namespace,
+                            tell(&outgoing.message)
+                        )
+                    }),
+                );
+                if outcome != Outcome::Sent {
+                    state.log(now, |state| {
+                        format!(
+                            "{} is told {outcome:?} (out: {out}): {}",
+                            state.label(self.node),
+                            tell(&outgoing.message)
+                        )
+                    });
+                }
+                if outcome == Outcome::Sent {
+                    state.model.sent(self.node, &outgoing.namespace, &outgoing.message, now);
+                }
+                if out {
+                    self.sim.send(state, self.node, outgoing, now);
+                }
+                if let Some(sent) = mark(&outgoing.message.body)
+                    .and_then(|n| state.model.outs.get_mut(&n))
+                    .filter(|_| outcome == Outcome::Sent)
+                {
+                    sent.sent = true;
+                }
+                outcomes.push(outcome);
+            }
+            (!matches!(fault, Some(Publish::Hangs { .. }))).then_some(outcomes)
+        })
+    }
+}
+
+/// All has a trailer, and what is in a series a number.
+fn numbered(outgoing: &Outgoing) -> Result<(), String> {
+    let Some(trailer) = outgoing.message.trailer else { return Err("a message without a trailer".to_owned()) };
+    if Lane::of(&outgoing.message.body).is_some() && trailer.number == 0 {
+        return Err("a message without a number".to_owned());
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Broker for SimBroker {
+    fn open(&self, namespace: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
+        let dead = self.sim.with(|state, _| state.nodes.get(self.node).is_none_or(|it| it.dead));
+        if !dead {
+            self.sim.open(&(self.node, namespace.clone()), Some(inbox));
+        }
+    }
+
+    async fn close(&self, namespace: &str) {
+        let at = (self.node, Arc::<str>::from(namespace));
+        self.sim.with(|state, now| {
+            state.log(now, |state| format!("{} closes {namespace:?} at the broker", state.label(self.node)));
+            let place = state.model.place(&at);
+            if !namespace.is_empty() && !place.closing && place.open {
+                let label = state.label(self.node);
+                state.fail(now, format!("{label} closes {namespace:?} at the broker, though an adapter is open"));
+            }
+            state.model.closed(&at, now);
+        });
+        if self.sim.setup.late_close {
+            self.sim.latency(self.node, namespace).await;
+        }
+        self.sim.with(|state, now| {
+            state.changed(&at.1, now);
+            let Some(subscription) = state.subscriptions.get_mut(&at) else { return };
+            if at.1.is_empty() {
+                state.subscriptions.remove(&at);
+            } else if !matches!(subscription.stage, Stage::Lingering(_)) {
+                subscription.stage = Stage::Lingering(now + LINGERS);
+            }
+        });
+        self.sim.latency(self.node, namespace).await;
+    }
+
+    fn lingers(&self) -> Duration {
+        Duration::from_millis(LINGERS)
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        self.sim.latency(self.node, "publish").await;
+        let Some(outcomes) = self.out(batch) else { return std::future::pending().await };
+        self.sim.latency(self.node, "publish").await;
+        outcomes
+    }
+
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+        self.sim.latency(self.node, namespace).await;
+        let (count, how) = self.sim.with(|state, _| {
+            let node = state.nodes.get(self.node);
+            let how = node.and_then(|it| it.count);
+            let fails = how == Some(Counting::Fails) || node.is_none_or(|it| it.dead);
+            let all = state.counted(namespace).len() + usize::from(how == Some(Counting::Ghost));
+            let hole = how == Some(Counting::Hole);
+            let count = if hole { Count::at_least(all.saturating_sub(1).max(1)) } else { Count::of(all) };
+            (if fails { Err(BrokerError("simulated".to_owned())) } else { Ok(count) }, how)
+        });
+        if let Some(Counting::Slow(time)) = how {
+            sleep(Duration::from_millis(time)).await;
+        }
+        self.sim.latency(self.node, namespace).await;
+        count
+    }
+}

@@ -1,0 +1,259 @@
+//! A run: the plan, a time in which everything must come right again, an exam, and the end.
+
+use crate::network::Sim;
+use crate::plan::{Aim, Kind, Plan, What};
+use crate::state::State;
+use crate::world::World;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle};
+use tokio::time::{sleep, sleep_until};
+
+/// After the last fault everything is right again at the latest then: silent servers are forgotten after 10 s.
+const RIGHT: u64 = 12_000;
+
+/// Two intervals longer than the last message; and longer than questions of other software wait.
+const SETTLES: u64 = 6_500;
+
+/// How long an announcement waits for messages that it overtook (`SETTLE` of the product).
+const SETTLE: u64 = 500;
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// What happened, if that was to be kept.
+    pub lines: Vec<String>,
+    /// Milliseconds of its time.
+    pub time: u64,
+}
+
+/// Runs a plan.
+pub fn run(plan: &Plan, record: bool) -> Report {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(play(plan, record)),
+        Err(error) => Report { failure: Some(format!("no runtime: {error}")), ..Report::default() },
+    }
+}
+
+fn failed(sim: &Sim) -> bool {
+    sim.with(|state, _| state.failure.is_some())
+}
+
+async fn play(plan: &Plan, record: bool) -> Report {
+    let sim = Sim::new(plan.setup.clone(), record);
+    let bringing = tokio::spawn(sim.clone().bring());
+    let mut world = World::new(&sim);
+    for step in &plan.steps {
+        sleep_until(sim.begin + Duration::from_millis(step.at)).await;
+        if failed(&sim) {
+            break;
+        }
+        world.act(&step.what).await;
+    }
+    if !failed(&sim) {
+        let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
+        let right = if plan.setup.faults { RIGHT } else { 3_000 };
+        sleep_until(sim.begin + Duration::from_millis(last + right)).await;
+        finish(&sim, &mut world).await;
+    }
+    bringing.abort();
+    let report = sim.with(|state, now| Report {
+        failure: state.failure.take(),
+        lines: state.lines.take().unwrap_or_default(),
+        time: now,
+    });
+    drop(world);
+    report
+}
+
+async fn finish(sim: &Arc<Sim>, world: &mut World) {
+    sim.with(|state, now| {
+        state.log(now, |_| "everything must be right".to_owned());
+        // Messages that were to be lost and were not are not.
+        state.lose.clear();
+        state.lose_alive.clear();
+        state.double.clear();
+        state.nodes.iter_mut().for_each(|node| node.publish.clear());
+    });
+    members(sim, world);
+    let places: Vec<(usize, usize)> = (0..world.servers.len())
+        .flat_map(|s| (0..sim.setup.namespaces).map(move |n| (s, n)))
+        .filter(|(s, n)| world.place(*s, *n).is_some())
+        .collect();
+    let room = Aim { rooms: vec![0], ..Aim::default() };
+    for (s, n) in &places {
+        world.emit(*s, *n, &Aim::default(), (false, 1, 0));
+        world.emit(*s, *n, &room, (false, 1, 0));
+        for kind in [Kind::Sockets, Kind::Ack, Kind::Servers] {
+            world.ask(*s, *n, &Aim::default(), kind, 5_000);
+        }
+    }
+    sleep(Duration::from_millis(SETTLES)).await;
+    members(sim, world);
+    lost(sim, world);
+    idle(sim, world, &places);
+    for (index, (s, n)) in places.iter().enumerate() {
+        if (sim.setup.seed + index as u64).is_multiple_of(3) {
+            world.act(&What::Close { s: *s, n: *n, empty: index % 2 == 0 }).await;
+        }
+    }
+    for s in 0..world.servers.len() {
+        world.act(&What::Stop { s }).await;
+    }
+    sleep(Duration::from_secs(10)).await;
+    ended(sim, world);
+}
+
+fn fail(sim: &Sim, why: String) {
+    sim.with(|state, now| state.fail(now, why));
+}
+
+/// Each server knows the others, and no one else.
+fn members(sim: &Sim, world: &World) {
+    let lives = || world.servers.iter().flatten();
+    for server in lives() {
+        let mut known: Vec<String> = server.cluster.servers().iter().map(ToString::to_string).collect();
+        known.sort();
+        let mut others: Vec<String> =
+            lives().filter(|it| it.node != server.node).map(|it| it.cluster.id().to_string()).collect();
+        others.sort();
+        if known != others {
+            fail(sim, format!("{} knows {known:?}, and there are {others:?}", server.cluster.id()));
+        }
+    }
+}
+
+/// What was lost was counted, and nothing else; what was doubled too.
+fn lost(sim: &Sim, world: &World) {
+    let alive: BTreeSet<usize> = world.servers.iter().flatten().map(|server| server.node).collect();
+    for server in world.servers.iter().flatten() {
+        let losses = server.cluster.losses();
+        let node = server.node;
+        let (least, most) = sim.with(|state, _| {
+            state.model.lost(node, SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
+        });
+        let label = sim.with(|state, _| state.label(node));
+        if losses.lost < least || losses.lost > most {
+            fail(sim, format!("{label} counts {} as lost, and it is {least} at least and {most} at most", losses.lost));
+        }
+        let doubles = sim.with(|state, _| state.model.doubles.get(&node).copied().unwrap_or_default());
+        if losses.doubles != doubles {
+            fail(sim, format!("{label} counts {} doubles of {doubles}", losses.doubles));
+        }
+        dropped(sim, node, losses.dropped);
+    }
+    for (node, losses) in world.ended.lock().iter() {
+        dropped(sim, *node, losses.dropped);
+    }
+}
+
+/// What a process says that it dropped; of one that died nobody knows more than what it was told to send.
+fn dropped_by(state: &State, world: &World, node: usize) -> u64 {
+    let lives = world.servers.iter().flatten().find(|server| server.node == node).map(|server| server.cluster.losses());
+    let ended = world.ended.lock().iter().find(|(it, _)| *it == node).map(|(_, losses)| *losses);
+    let unsent = || state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64;
+    lives.or(ended).map_or_else(unsent, |losses| losses.dropped)
+}
+
+/// What did not go out was counted.
+fn dropped(sim: &Sim, node: usize, dropped: u64) {
+    sim.with(|state, now| {
+        let unsent = state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64;
+        // Questions are dropped too, and are not among them.
+        let faults = !state.faults.is_empty() || sim.setup.queue.is_some();
+        let excused = sim.setup.known.closed_queue && faults && state.waited.contains(&node);
+        if (dropped < unsent && !excused) || (!faults && dropped > 0) {
+            let label = state.label(node);
+            state.fail(now, format!("{label} counts {dropped} as dropped, and {unsent} did not go out"));
+        }
+    });
+}
+
+/// Nothing waits.
+fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
+    for (s, server) in world.servers.iter().enumerate() {
+        let Some(server) = server else { continue };
+        if server.cluster.queued() > 0 {
+            fail(sim, format!("{} messages of {} wait", server.cluster.queued(), server.cluster.id()));
+        }
+        let mut open = 2 * places.iter().filter(|(it, _)| *it == s).count();
+        if sim.setup.known.closed_numbers {
+            let left = |state: &mut State| {
+                state.model.places.iter().filter(|(at, it)| at.0 == server.node && it.asked_at_close).count()
+            };
+            open += 2 * sim.with(|state, _| left(state));
+        }
+        if server.cluster.numbered() > open {
+            fail(
+                sim,
+                format!(
+                    "{} has numbers of {} series, and {open} are possible",
+                    server.cluster.id(),
+                    server.cluster.numbered()
+                ),
+            );
+        }
+        for adapter in server.adapters.values() {
+            if adapter.open_requests() > 0 {
+                fail(sim, format!("{} questions of {} are open", adapter.open_requests(), server.cluster.id()));
+            }
+        }
+    }
+    sim.with(|state, now| {
+        let reached =
+            |n: &u64, node: &usize| state.model.answers.get(n).is_some_and(|all| all.iter().any(|it| it.node == *node));
+        let lacking = state.must_reach.iter().find(|(n, asked, namespace, all)| {
+            asked.must_reach(state, namespace) && !all.iter().all(|node| reached(n, node))
+        });
+        let lacking = lacking.map(|(n, _, _, all)| format!("question #{n} did not reach all of {all:?}"));
+        let wrong = lacking.or_else(|| events(state));
+        if let Some(wrong) = wrong {
+            state.fail(now, wrong);
+        }
+    });
+}
+
+/// Server events came as they must have.
+fn events(state: &State) -> Option<String> {
+    let places = state.model.places.iter();
+    places.filter(|(at, _)| state.nodes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
+        let same = place.events == place.events_got;
+        (!same).then(|| {
+            format!(
+                "{} in {:?} must have had the events {:?}, and had {:?}",
+                state.label(at.0),
+                at.1,
+                place.events,
+                place.events_got
+            )
+        })
+    })
+}
+
+/// After the end of all servers.
+fn ended(sim: &Sim, world: &World) {
+    if failed(sim) {
+        return;
+    }
+    for (node, losses) in world.ended.lock().iter() {
+        dropped(sim, *node, losses.dropped);
+    }
+    let left = sim.with(|state, _| {
+        let ours = state.subscriptions.iter().filter(|(at, it)| {
+            !state.nodes.get(at.0).is_none_or(|it| it.foreign) && it.stage == crate::state::Stage::Active
+        });
+        ours.map(|(at, _)| format!("{} in {:?}", state.label(at.0), at.1)).collect::<Vec<_>>()
+    });
+    if !left.is_empty() {
+        fail(sim, format!("still heard after the end: {left:?}"));
+    }
+    // The one that brings messages.
+    let tasks = Handle::current().metrics().num_alive_tasks();
+    if tasks > 1 {
+        fail(sim, format!("{} tasks go on after the end", tasks - 1));
+    }
+}

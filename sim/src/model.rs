@@ -1,0 +1,435 @@
+//! [`Model`]: what each server must have done with what came to it, by sets and lists alone. It is told what the simulator does
+//! to a server and what the network hands to it, and knows nothing of the product.
+
+use crate::random::mix;
+use crate::recipient::Double;
+use roomcast_adapter::Target;
+use roomcast_adapter::cluster::{Body, ClusterAdapter, Lane, Message};
+use roomcast_protocol::{Args, SocketId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Weak};
+
+/// A process: its number among all that there were.
+pub(crate) type Node = usize;
+
+/// A namespace of a process.
+pub(crate) type At = (Node, Arc<str>);
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) places: BTreeMap<At, Place>,
+    pub(crate) socks: Vec<Sock>,
+    /// Serials that came: receiver, sender, serial.
+    pub(crate) seen: BTreeSet<(Node, Node, u64)>,
+    /// Of those, what was taken in its series.
+    pub(crate) taken: BTreeSet<(Node, Node, u64)>,
+    /// Copies that were refused, by receiver.
+    pub(crate) doubles: BTreeMap<Node, u64>,
+    /// What went to the broker, by sender and series.
+    pub(crate) numbers: BTreeMap<(Node, Arc<str>, Lane), Vec<Number>>,
+    /// What a process was told to send to others, and whether it went out.
+    pub(crate) outs: BTreeMap<u64, Out>,
+    /// When announcements came: receiver, sender.
+    pub(crate) alive: BTreeMap<(Node, Node), Vec<u64>>,
+    /// What was asked, who was asked it, and what they have to answer.
+    pub(crate) answers: BTreeMap<u64, Vec<Reply>>,
+    /// What clients answered: socket, time.
+    pub(crate) acks: BTreeMap<u64, Vec<(usize, u64)>>,
+}
+
+/// A namespace of a process as it must be.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    /// How many adapters it had.
+    pub(crate) adapters: usize,
+    /// The newest of them exists.
+    pub(crate) present: bool,
+    /// It takes part.
+    pub(crate) open: bool,
+    /// Its end was asked for.
+    pub(crate) closing: bool,
+    /// It was dropped, and is no more once that is known.
+    pub(crate) dropped: bool,
+    /// Questions of its own that are open, and whether one was when it was closed.
+    pub(crate) asking: usize,
+    pub(crate) asked_at_close: bool,
+    /// Sockets that are there.
+    pub(crate) socks: BTreeSet<usize>,
+    /// Highest serial of each series that was taken.
+    highest: BTreeMap<(Node, Lane), u64>,
+    /// From when to when it was open, as asked for.
+    pub(crate) periods: Vec<(u64, Option<u64>)>,
+    /// Since when it hears without a break of its own making.
+    pub(crate) connected: Option<u64>,
+    /// Server events that must come, and those that came.
+    pub(crate) events: Vec<u64>,
+    pub(crate) events_got: Vec<u64>,
+}
+
+/// A socket.
+#[derive(Debug)]
+pub(crate) struct Sock {
+    pub(crate) id: SocketId,
+    pub(crate) at: At,
+    pub(crate) rooms: BTreeSet<String>,
+    pub(crate) since: u64,
+    /// When it left.
+    pub(crate) left: Option<u64>,
+    /// Events that it must have got.
+    pub(crate) expected: Vec<u64>,
+    /// So many were compared.
+    compared: usize,
+    pub(crate) disconnects: usize,
+    pub(crate) double: Arc<Double>,
+    pub(crate) adapter: Weak<ClusterAdapter>,
+}
+
+/// A message in a series.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Number {
+    pub(crate) serial: u64,
+    pub(crate) number: u64,
+    /// The first time that it went to the broker.
+    pub(crate) at: u64,
+    /// When it was known to have gone out, if it ever was.
+    pub(crate) sent: Option<u64>,
+}
+
+/// Something for others.
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) node: Node,
+    pub(crate) sent: bool,
+}
+
+/// What a server has to answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) node: Node,
+    pub(crate) sockets: Vec<String>,
+    pub(crate) asked: Vec<usize>,
+}
+
+/// The number that the simulator gave a thing.
+pub(crate) fn mark(body: &Body) -> Option<u64> {
+    match body {
+        Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } => {
+            mark_of(data)
+        }
+        Body::Join { target, .. }
+        | Body::Leave { target, .. }
+        | Body::Disconnect { target, .. }
+        | Body::FetchSockets { target, .. } => {
+            target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok())
+        }
+        _ => None,
+    }
+}
+
+/// The number in an event's arguments.
+pub(crate) fn mark_of(data: &Args) -> Option<u64> {
+    data.items().split(',').nth(1)?.parse().ok()
+}
+
+impl Model {
+    pub(crate) fn place(&mut self, at: &At) -> &mut Place {
+        self.places.entry(at.clone()).or_default()
+    }
+
+    /// The sockets of a place that a target means.
+    pub(crate) fn matching(&self, at: &At, target: &Target) -> Vec<usize> {
+        let Some(place) = self.places.get(at) else { return Vec::new() };
+        let means = |sock: &Sock| {
+            let is_in = |room: &str| sock.rooms.contains(room) || sock.id.as_str() == room;
+            let wanted = if target.one {
+                target.rooms.iter().any(|room| sock.id.as_str() == &**room)
+            } else {
+                target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room))
+            };
+            wanted && !target.except.iter().any(|room| is_in(room))
+        };
+        place.socks.iter().copied().filter(|sock| self.socks.get(*sock).is_some_and(means)).collect()
+    }
+
+    /// Events for the sockets of a place.
+    pub(crate) fn emit(&mut self, at: &At, target: &Target, n: u64) -> Vec<usize> {
+        let found = self.matching(at, target);
+        for sock in &found {
+            if let Some(sock) = self.socks.get_mut(*sock) {
+                sock.expected.push(n);
+            }
+        }
+        found
+    }
+
+    /// A change for them.
+    pub(crate) fn change(&mut self, at: &At, body: &Body) {
+        let (Body::Join { target, .. } | Body::Leave { target, .. } | Body::Disconnect { target, .. }) = body else {
+            return;
+        };
+        for sock in self.matching(at, target) {
+            let Some(sock) = self.socks.get_mut(sock) else { continue };
+            match body {
+                Body::Join { rooms, .. } => sock.rooms.extend(rooms.iter().map(ToString::to_string)),
+                Body::Leave { rooms, .. } => rooms.iter().for_each(|room| {
+                    sock.rooms.remove(&**room);
+                }),
+                _ => sock.disconnects += 1,
+            }
+        }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        at: &At,
+        id: SocketId,
+        rooms: &[String],
+        double: Arc<Double>,
+        adapter: Weak<ClusterAdapter>,
+        since: u64,
+    ) {
+        let rooms = rooms.iter().cloned().collect();
+        let (expected, compared) = (Vec::new(), 0);
+        let sock = self.socks.len();
+        let at = at.clone();
+        self.place(&at).socks.insert(sock);
+        self.socks.push(Sock { id, at, rooms, since, left: None, expected, compared, disconnects: 0, double, adapter });
+    }
+
+    /// A socket leaves; its adapter is to be told.
+    pub(crate) fn remove(&mut self, sock: usize, now: u64) -> Option<(Weak<ClusterAdapter>, SocketId)> {
+        let found = self.socks.get_mut(sock).filter(|sock| sock.left.is_none())?;
+        found.left = Some(now);
+        let (at, adapter, id) = (found.at.clone(), found.adapter.clone(), found.id);
+        self.place(&at).socks.remove(&sock);
+        Some((adapter, id))
+    }
+
+    /// A message went to the broker for the first time, or again. `whole`: all that got a number did.
+    pub(crate) fn published(
+        &mut self,
+        node: Node,
+        namespace: &Arc<str>,
+        message: &Message,
+        whole: bool,
+        now: u64,
+    ) -> Result<(), String> {
+        let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return Ok(()) };
+        let series = self.numbers.entry((node, namespace.clone(), lane)).or_default();
+        if let Some(known) = series.iter().rev().find(|known| known.serial <= trailer.serial) {
+            if known.serial == trailer.serial {
+                return if known.number == trailer.number {
+                    Ok(())
+                } else {
+                    Err("published again under another number".to_owned())
+                };
+            }
+            // The first of a new series may never have come to the broker.
+            if whole && known.number > trailer.number && trailer.number != 1 {
+                return Err(format!("number {} after {}", trailer.number, known.number));
+            }
+        }
+        series.push(Number { serial: trailer.serial, number: trailer.number, at: now, sent: None });
+        Ok(())
+    }
+
+    /// A message comes to a server. `passed`: as one that nobody there wants.
+    pub(crate) fn arrive(
+        &mut self,
+        at: &At,
+        name: &str,
+        from: Node,
+        message: &Message,
+        passed: bool,
+        now: u64,
+    ) -> Result<(), String> {
+        let (node, namespace) = at;
+        if namespace.is_empty() {
+            if matches!(message.body, Body::Alive { .. }) {
+                self.alive.entry((*node, from)).or_default().push(now);
+            }
+            return Ok(());
+        }
+        if from == *node || message.to.as_ref().is_some_and(|to| to.as_str() != name) {
+            return Ok(());
+        }
+        let Some(place) = self.places.get_mut(at).filter(|place| place.present) else { return Ok(()) };
+        let (open, lane) = (place.open, Lane::of(&message.body));
+        if passed && !open {
+            return Ok(());
+        }
+        if let Some(trailer) = message.trailer {
+            if !self.seen.insert((*node, from, trailer.serial)) {
+                *self.doubles.entry(*node).or_default() += 1;
+                return Ok(());
+            }
+            if let Some(lane) = lane.filter(|_| open) {
+                let highest = place.highest.entry((from, lane)).or_default();
+                if trailer.serial < *highest {
+                    *self.doubles.entry(*node).or_default() += 1;
+                    return Ok(());
+                }
+                *highest = trailer.serial;
+                self.taken.insert((*node, from, trailer.serial));
+            }
+        }
+        if !open && !message.body.is_question() {
+            return Ok(());
+        }
+        let n = mark(&message.body).unwrap_or_default();
+        if let (true, Body::Broadcast { target, .. }) = (passed, &message.body) {
+            return match self.matching(at, target)[..] {
+                [] => Ok(()),
+                _ => Err(format!("event {n} is for somebody here, and the server said that it wants nothing of it")),
+            };
+        }
+        let mut reply = Reply { node: *node, sockets: Vec::new(), asked: Vec::new() };
+        match &message.body {
+            Body::Broadcast { target, .. } => drop(self.emit(at, target, n)),
+            Body::BroadcastWithAck { target, .. } => {
+                reply.asked = self.emit(at, target, n);
+                self.answers.entry(n).or_default().push(reply);
+            }
+            Body::FetchSockets { target, .. } => {
+                let found = self.matching(at, target);
+                reply.sockets =
+                    found.iter().filter_map(|sock| self.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
+                self.answers.entry(n).or_default().push(reply);
+            }
+            Body::ServerSideEmit { request, .. } => {
+                self.place(at).events.push(n);
+                if request.is_some() {
+                    self.answers.entry(n).or_default().push(reply);
+                }
+            }
+            body => self.change(at, body),
+        }
+        Ok(())
+    }
+
+    /// It went out.
+    pub(crate) fn sent(&mut self, node: Node, namespace: &Arc<str>, message: &Message, now: u64) {
+        let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return };
+        let Some(series) = self.numbers.get_mut(&(node, namespace.clone(), lane)) else { return };
+        if let Some(it) = series.iter_mut().rev().find(|it| it.serial == trailer.serial) {
+            it.sent = Some(now);
+        }
+    }
+
+    /// Compares what the sockets of a place got with what they must have got.
+    pub(crate) fn compare(&mut self, at: &At) -> Result<(), String> {
+        let Some(place) = self.places.get(at) else { return Ok(()) };
+        let socks: Vec<usize> = place.socks.iter().copied().collect();
+        socks.into_iter().try_for_each(|sock| self.compare_socket(sock))
+    }
+
+    pub(crate) fn compare_socket(&mut self, number: usize) -> Result<(), String> {
+        let Some(sock) = self.socks.get_mut(number) else { return Ok(()) };
+        let from = sock.compared;
+        let got = sock.double.got_since(from);
+        let disconnects = sock.double.disconnects();
+        if sock.expected.get(from..) != Some(&got[..]) || disconnects != sock.disconnects {
+            return Err(format!(
+                "socket {number} must have got {:?} and {} disconnects, and got {:?} and {disconnects}",
+                sock.expected.get(from..).unwrap_or_default(),
+                sock.disconnects,
+                got
+            ));
+        }
+        sock.compared += got.len();
+        Ok(())
+    }
+
+    /// A place takes no part any more.
+    pub(crate) fn closed(&mut self, at: &At, now: u64) {
+        let place = self.place(at);
+        place.open = false;
+        place.asked_at_close |= place.asking > 0;
+        place.present &= !place.dropped;
+        place.connected = None;
+        place.highest.clear();
+        if let Some((_, end)) = place.periods.last_mut() {
+            end.get_or_insert(now);
+        }
+    }
+
+    /// What is counted as lost at a server: at least, and at most. `lives`: those that lived on until now.
+    /// `dropped`: what a process says that never went out, part of which never came to the broker.
+    pub(crate) fn lost(
+        &self,
+        node: Node,
+        settle: u64,
+        lives: impl Fn(Node) -> bool,
+        dropped_by: impl Fn(Node) -> u64,
+    ) -> (u64, u64) {
+        let (mut least, mut most) = (0, 0);
+        let senders: BTreeSet<Node> =
+            self.numbers.keys().map(|(from, ..)| *from).filter(|from| *from != node).collect();
+        most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
+        for ((from, namespace, _), numbers) in &self.numbers {
+            let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };
+            let theirs = self.places.get(&(*from, namespace.clone()));
+            let whole = lives(*from) && theirs.is_some_and(|place| place.periods.len() == 1 && place.open);
+            let follows = place.connected.filter(|_| place.open && whole).and_then(|since| {
+                let told = self.alive.get(&(node, *from))?;
+                told.iter().copied().find(|at| *at > since + settle)
+            });
+            let mut sorted = numbers.clone();
+            sorted.sort_by_key(|number| number.serial);
+            let mut before: Option<Number> = None;
+            for number in sorted {
+                // What has no number of its own was dropped before it came to the broker.
+                let last = before.filter(|before| before.number < number.number);
+                let dropped = number.number.saturating_sub(last.map_or(0, |last| last.number) + 1);
+                let heard = |from: u64, sent: Option<u64>| {
+                    let fits = |begin: u64, end: Option<u64>| {
+                        sent.is_none_or(|sent| sent + 100 >= begin) && end.is_none_or(|end| from <= end + 100)
+                    };
+                    place.periods.iter().any(|(begin, end)| fits(*begin, *end))
+                };
+                let missed = u64::from(!self.taken.contains(&(node, *from, number.serial)));
+                // One copy came before the namespace was closed here and opened again, and another after.
+                let between =
+                    |begin: u64| number.at <= begin + 100 && number.sent.is_none_or(|sent| sent + 100 >= begin);
+                let straddles = place.periods.iter().skip(1).any(|(begin, _)| between(*begin));
+                most += if heard(number.at, number.sent) { missed.max(u64::from(straddles)) } else { 0 };
+                // Those were dropped at some time before.
+                most += if heard(0, number.sent) { dropped } else { 0 };
+                if follows.is_some_and(|since| number.at > since) {
+                    least += missed;
+                }
+                if follows.is_some_and(|since| before.is_some_and(|before| before.at > since)) {
+                    least += dropped;
+                }
+                before = Some(number);
+            }
+        }
+        (least, most)
+    }
+}
+
+/// What a client does when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Client {
+    Answers(u64),
+    Twice(u64),
+    Leaves(u64),
+    Silent,
+}
+
+impl Client {
+    /// Half of all questions are answered by all at once.
+    pub(crate) fn of(seed: u64, n: u64, sock: usize) -> Self {
+        let draw = mix(&[seed, n, sock as u64, 1]);
+        let soon = (draw >> 32) % 30;
+        match draw % 10 {
+            _ if mix(&[seed, n, 2]).is_multiple_of(2) => Self::Answers(soon),
+            0..=5 => Self::Answers(soon),
+            6 => Self::Answers(200 + (draw >> 32) % 1_300),
+            7 => Self::Silent,
+            8 => Self::Leaves((draw >> 32) % 100),
+            _ => Self::Twice(soon),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
+
+use crate::broker::SimBroker;
+use crate::model::{At, Client, Node};
+use crate::plan::Setup;
+use crate::random::{hash, mix};
+use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
+use parking_lot::Mutex;
+use roomcast_adapter::Adapter;
+use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing};
+use roomcast_protocol::Args;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// The simulation.
+#[derive(Debug)]
+pub(crate) struct Sim {
+    pub(crate) begin: Instant,
+    pub(crate) setup: Setup,
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+impl Sim {
+    pub(crate) fn new(setup: Setup, record: bool) -> Arc<Self> {
+        let state = State { lines: record.then(Vec::new), ..State::default() };
+        Arc::new(Self { begin: Instant::now(), setup, state: Mutex::new(state), filled: Notify::new() })
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut State, u64) -> T) -> T {
+        look(&mut self.state.lock(), self.now())
+    }
+
+    /// A process joins the network.
+    pub(crate) fn node(self: &Arc<Self>, name: &str, place: usize, foreign: bool) -> (Node, Arc<SimBroker>) {
+        let node = self.with(|state, _| {
+            let (publish, name) = (VecDeque::new(), name.to_owned());
+            let (dead, deaf, mute, count) = (false, false, false, None);
+            state.nodes.push(NodeState { name, place, foreign, dead, deaf, mute, publish, count });
+            state.nodes.len() - 1
+        });
+        (node, Arc::new(SimBroker::new(self.clone(), node)))
+    }
+
+    /// A number up to `most`: the next one for that place, so that it is the same in whatever order places have their turns.
+    pub(crate) fn drawn(&self, state: &mut State, (node, namespace): (Node, &str), most: u64) -> u64 {
+        let key = mix(&[node as u64, hash(namespace)]);
+        let next = state.draws.entry(key).or_default();
+        *next += 1;
+        mix(&[self.setup.seed, key, *next]) % (most + 1)
+    }
+
+    /// Time to the broker, or back.
+    pub(crate) async fn latency(&self, node: Node, namespace: &str) {
+        let time = self.with(|state, _| self.drawn(state, (node, namespace), self.setup.latency));
+        if time > 0 {
+            sleep(Duration::from_millis(time)).await;
+        }
+    }
+
+    fn put(&self, state: &mut State, when: u64, parcel: Parcel) {
+        let next = state.next();
+        state.way.insert((when, parcel.at.clone(), next), parcel);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn open(&self, at: &At, inbox: Option<Arc<dyn Inbox>>) {
+        self.with(|state, now| {
+            let known = state.subscriptions.get(at).map(|it| it.stage);
+            state.log(now, |state| format!("{} opens {:?}", state.label(at.0), at.1));
+            if matches!(known, Some(Stage::Pending | Stage::Active)) {
+                return;
+            }
+            // Questions that are still on their way to one that was closed are for it.
+            let closed = state.subscriptions.get(at).map(|it| (it.epoch, it.stage));
+            let (epoch, lingers) = match closed {
+                Some((epoch, Stage::Lingering(until))) if until >= now => (epoch, until),
+                _ => (state.next(), 0),
+            };
+            let stage = Stage::Pending;
+            state.subscriptions.insert(at.clone(), Subscription { epoch, stage, lingers, inbox });
+            let active = now + self.drawn(state, (at.0, &at.1), self.setup.latency);
+            let told = active + self.drawn(state, (at.0, &at.1), self.setup.latency);
+            for (when, content) in [(active, Content::Active), (told, Content::Connected)] {
+                self.put(state, when, Parcel { at: at.clone(), epoch, content });
+            }
+            for node in 0..state.nodes.len() {
+                let last = state.last.entry((node, at.clone())).or_default();
+                *last = (*last).max(told);
+            }
+        });
+    }
+
+    /// A foreign server opens a namespace.
+    pub(crate) fn open_foreign(&self, at: &At) {
+        self.open(at, None);
+    }
+
+    /// A server hears nothing from now on, or hears again.
+    pub(crate) fn deafen(&self, node: Node, deaf: bool) {
+        let inboxes: Vec<Arc<dyn Inbox>> = self.with(|state, now| {
+            let Some(it) = state.nodes.get_mut(node) else { return Vec::new() };
+            it.deaf = deaf;
+            state.log(now, |state| {
+                format!("{} {}", state.label(node), if deaf { "hears nothing" } else { "hears again" })
+            });
+            let epoch = state.next();
+            let mut inboxes = Vec::new();
+            let mut changed = Vec::new();
+            for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == node) {
+                changed.push(at.1.clone());
+                // What is on its way does not come any more.
+                if subscription.stage == Stage::Active {
+                    subscription.epoch = epoch;
+                    inboxes.extend(subscription.inbox.clone());
+                }
+            }
+            changed.iter().for_each(|namespace| state.changed(namespace, now));
+            inboxes
+        });
+        for inbox in inboxes {
+            if deaf { inbox.lost() } else { inbox.connected() }
+        }
+    }
+
+    /// A process is gone at once.
+    pub(crate) fn kill(&self, node: Node) {
+        self.with(|state, now| {
+            state.log(now, |state| format!("{} dies", state.label(node)));
+            if let Some(it) = state.nodes.get_mut(node) {
+                it.dead = true;
+            }
+            let gone: Vec<At> = state.subscriptions.keys().filter(|at| at.0 == node).cloned().collect();
+            for at in gone {
+                state.subscriptions.remove(&at);
+                state.changed(&at.1, now);
+            }
+        });
+    }
+
+    /// A message goes out to all who hear the namespace.
+    pub(crate) fn send(&self, state: &mut State, from: Node, outgoing: &Outgoing, now: u64) {
+        let Outgoing { namespace, message } = outgoing;
+        if !namespace.is_empty() {
+            state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
+        }
+        let heard = |it: &&At| it.1 == *namespace;
+        let to: Vec<(At, u64)> = state
+            .subscriptions
+            .iter()
+            .filter(|(at, it)| heard(at) && (it.stage != Stage::Pending || now <= it.lingers))
+            .map(|(at, it)| (at.clone(), it.epoch))
+            .collect();
+        let place = |state: &State, node: Node| state.nodes.get(node).map_or(usize::MAX, |it| it.place);
+        for (at, epoch) in to {
+            if at.0 == from && !self.setup.echo {
+                continue;
+            }
+            if state.nodes.get(at.0).is_none_or(|it| it.dead || it.deaf) {
+                continue;
+            }
+            let key = (place(state, from), place(state, at.0));
+            let mut when = now + self.drawn(state, (at.0, &at.1), self.setup.hop);
+            if let Some((more, _)) = state.slow.get(&key).filter(|(_, until)| now < *until) {
+                when += more;
+            }
+            let last = state.last.entry((from, at.clone())).or_default();
+            *last = (*last).max(when);
+            when = *last;
+            let parcel = Parcel { at: at.clone(), epoch, content: Content::Message(from, Box::new(message.clone())) };
+            let trailed = message.trailer.is_some() && at.0 != from;
+            if trailed && namespace.is_empty() && take(&mut state.lose_alive, key) {
+                continue;
+            }
+            if trailed && !namespace.is_empty() {
+                if take(&mut state.lose, key) {
+                    state.log(now, |state| format!("  it is lost on its way to {}", state.label(at.0)));
+                    continue;
+                }
+                if take(&mut state.double, key) {
+                    let later = when + self.drawn(state, (at.0, &at.1), 40);
+                    self.put(state, later, parcel.clone());
+                }
+            }
+            self.put(state, when, parcel);
+        }
+    }
+
+    /// Brings what is on its way; for ever.
+    pub(crate) async fn bring(self: Arc<Self>) {
+        loop {
+            let next = self.with(|state, _| state.way.first_key_value().map(|((when, ..), _)| *when));
+            let filled = self.filled.notified();
+            match next {
+                Some(when) if when <= self.now() => {
+                    let parcels = self.with(|state, now| self.due(state, now));
+                    self.hand_over(parcels);
+                    // Nobody else would come to their turn at this time.
+                    tokio::task::yield_now().await;
+                }
+                Some(when) => {
+                    tokio::select! {
+                        biased;
+                        () = filled => {}
+                        () = sleep_until(self.begin + Duration::from_millis(when)) => {}
+                    }
+                }
+                None => filled.await,
+            }
+        }
+    }
+
+    /// The next parcel, and those for the same inbox that come in the same millisecond behind it.
+    fn due(&self, state: &mut State, now: u64) -> Vec<Parcel> {
+        let mut parcels: Vec<Parcel> = Vec::new();
+        while let Some(((when, ..), parcel)) = state.way.first_key_value() {
+            let first = parcels.first();
+            let fits = first.is_none_or(|first| {
+                self.setup.together
+                    && first.at == parcel.at
+                    && matches!(first.content, Content::Message(..))
+                    && matches!(parcel.content, Content::Message(..))
+            });
+            if *when > now || !fits {
+                break;
+            }
+            parcels.extend(state.way.pop_first().map(|(_, parcel)| parcel));
+        }
+        parcels
+    }
+
+    fn hand_over(self: &Arc<Self>, parcels: Vec<Parcel>) {
+        let mut arrivals: Vec<Arrival> = Vec::new();
+        let mut target: Option<(At, Arc<dyn Inbox>)> = None;
+        for Parcel { at, epoch, content } in parcels {
+            let found = self.with(|state, now| {
+                let node = state.nodes.get(at.0).filter(|it| !it.dead)?;
+                let deaf = node.deaf;
+                let subscription = state.subscriptions.get_mut(&at).filter(|it| it.epoch == epoch)?;
+                let lingers = subscription.lingers;
+                match (&content, subscription.stage) {
+                    (Content::Message(_, message), Stage::Pending) if now > lingers || !message.body.is_question() => {
+                        return None;
+                    }
+                    (Content::Active, stage) if stage != Stage::Pending => return None,
+                    (Content::Active, _) => {
+                        subscription.stage = Stage::Active;
+                        state.changed(&at.1, now);
+                        return None;
+                    }
+                    (Content::Message(_, message), Stage::Lingering(until))
+                        if now > until || !message.body.is_question() =>
+                    {
+                        return None;
+                    }
+                    (Content::Message(..) | Content::Connected, _) if deaf => return None,
+                    (Content::Connected, Stage::Lingering(_)) => return None,
+                    _ => {}
+                }
+                Some(subscription.inbox.clone())
+            });
+            let Some(inbox) = found else { continue };
+            let Some(inbox) = inbox else {
+                if let Content::Message(from, message) = content {
+                    self.foreign_hears(&at, from, *message);
+                }
+                continue;
+            };
+            let Content::Message(from, message) = content else {
+                self.with(|state, now| {
+                    state.log(now, |state| format!("{} hears {:?}", state.label(at.0), at.1));
+                    let place = state.model.place(&at);
+                    place.connected = place.connected.or(Some(now));
+                });
+                inbox.connected();
+                continue;
+            };
+            // Whether it is wanted is told once all before it was applied.
+            let asks = match (&message.body, &message.trailer) {
+                (Body::Broadcast { target, .. }, Some(_)) if Lane::of(&message.body) == Some(Lane::Rooms) => {
+                    target.rooms.first().cloned()
+                }
+                _ => None,
+            };
+            if asks.is_some() && !arrivals.is_empty() {
+                self.give(&at, &*inbox, std::mem::take(&mut arrivals));
+            }
+            let passed = asks.is_some_and(|room| !inbox.wants(&room));
+            self.with(|state, now| {
+                let name = state.nodes.get(at.0).map(|it| it.name.clone()).unwrap_or_default();
+                if !at.1.is_empty() && from != at.0 {
+                    let how = if passed { "passes over" } else { "gets" };
+                    state.log(now, |state| {
+                        format!("{} {how} from {}: {}", state.label(at.0), state.label(from), tell(&message))
+                    });
+                }
+                let result = state.model.arrive(&at, &name, from, &message, passed, now);
+                state.check(now, result);
+            });
+            arrivals.push(match message.trailer.filter(|_| passed) {
+                Some(trailer) => Arrival::PassedOver(trailer),
+                None => Arrival::Message(*message),
+            });
+            target = Some((at, inbox));
+        }
+        if let Some((at, inbox)) = target {
+            self.give(&at, &*inbox, arrivals);
+        }
+    }
+
+    fn give(self: &Arc<Self>, at: &At, inbox: &dyn Inbox, arrivals: Vec<Arrival>) {
+        inbox.receive(arrivals);
+        self.compare(at);
+    }
+
+    /// What the sockets have is what they must have; those that were disconnected leave.
+    pub(crate) fn compare(&self, at: &At) {
+        let gone = self.with(|state, now| {
+            let result = state.model.compare(at);
+            state.check(now, result.map_err(|why| format!("{} in {:?}: {why}", state.label(at.0), at.1)));
+            let socks: Vec<usize> = state.model.place(at).socks.iter().copied().collect();
+            let ended = |sock: &usize| state.model.socks.get(*sock).is_some_and(|sock| sock.disconnects > 0);
+            let ended: Vec<usize> = socks.into_iter().filter(ended).collect();
+            ended.into_iter().filter_map(|sock| state.model.remove(sock, now)).collect::<Vec<_>>()
+        });
+        for (adapter, id) in gone {
+            if let Some(adapter) = adapter.upgrade() {
+                adapter.remove(id);
+            }
+        }
+    }
+
+    /// A client does what it does when it is asked.
+    pub(crate) async fn client(self: Arc<Self>, sock: usize, ack: u64, n: u64, client: Client) {
+        let (Client::Answers(after) | Client::Twice(after) | Client::Leaves(after)) = client else { return };
+        sleep(Duration::from_millis(after)).await;
+        if matches!(client, Client::Leaves(_)) {
+            if let Some((adapter, id)) = self.with(|state, now| state.model.remove(sock, now))
+                && let Some(adapter) = adapter.upgrade()
+            {
+                adapter.remove(id);
+            }
+            return;
+        }
+        let found = self.with(|state, now| {
+            let it = state.model.socks.get(sock).filter(|it| it.left.is_none())?;
+            let found = (it.adapter.upgrade()?, it.id);
+            state.model.acks.entry(n).or_default().push((sock, now));
+            Some(found)
+        });
+        let Some((adapter, id)) = found else { return };
+        let times = if matches!(client, Client::Twice(_)) { 2 } else { 1 };
+        for _ in 0..times {
+            if let Ok(args) = Args::event("", &(sock as u64)).map(|args| args.skip(1)) {
+                adapter.ack(id, ack, args);
+            }
+        }
+    }
+
+    /// A foreign server answers questions, and takes answers to its own.
+    fn foreign_hears(self: &Arc<Self>, at: &At, from: Node, message: Message) {
+        if from == at.0 {
+            return;
+        }
+        let body = match message.body {
+            Body::FetchSockets { request, .. } => Body::Sockets { request, sockets: Vec::new() },
+            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new() },
+            Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
+            Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },
+            Body::Sockets { request, .. } | Body::Rooms { request, .. } | Body::AskedClients { request, .. } => {
+                let n = request.0.strip_prefix(&format!("foreign-{}-", at.0)).and_then(|n| n.parse().ok());
+                return self.with(|state, now| {
+                    if let Some(n) = n {
+                        state.foreign.entry(n).or_default().push((from, now));
+                    }
+                });
+            }
+            _ => return,
+        };
+        let (sim, at) = (self.clone(), at.clone());
+        tokio::spawn(async move {
+            sim.latency(at.0, &at.1).await;
+            let message = Message { sender: None, to: None, trailer: None, body };
+            sim.with(|state, now| sim.send(state, at.0, &Outgoing { namespace: at.1.clone(), message }, now));
+        });
+    }
+}

@@ -1,0 +1,339 @@
+//! Questions, and what must be true of their answers.
+
+use crate::model::{At, Node};
+use crate::network::Sim;
+use crate::plan::{Kind, Setup};
+use crate::state::State;
+use crate::world::answers;
+use roomcast_adapter::cluster::ClusterAdapter;
+use roomcast_adapter::{Adapter, Emit, Missing, Target};
+use roomcast_protocol::Args;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// After a fault: how long it may work on.
+const AFTER: u64 = 5_000;
+
+/// A question may be answered before it has come to all that were not counted.
+const LATER: u64 = 1_000;
+
+/// A question that a server will ask.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) n: u64,
+    pub(crate) at: At,
+    pub(crate) kind: Kind,
+    pub(crate) target: Target,
+    pub(crate) timeout: u64,
+    /// The adapter that is meant.
+    pub(crate) adapters: usize,
+}
+
+/// What is known of a question that was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) n: u64,
+    pub(crate) begin: u64,
+    pub(crate) done: u64,
+    /// Who was counted in the namespace when it was asked.
+    pub(crate) counted: Vec<Node>,
+    /// Who asked still had the namespace when it was answered.
+    pub(crate) stayed: bool,
+}
+
+/// What was answered.
+#[derive(Debug)]
+enum Value {
+    Sockets(Vec<String>),
+    Number(usize),
+    Acks(Vec<usize>, usize),
+    Rooms(BTreeSet<String>),
+}
+
+/// Asks, and checks the answer.
+pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Question) {
+    let Question { n, at, kind, mut target, timeout, adapters } = question;
+    let ready = sim.with(|state, _| {
+        let place = state.model.place(&at);
+        place.open && !place.closing && place.adapters == adapters
+    });
+    if !ready {
+        return;
+    }
+    let Ok(data) = Args::event("e", &n) else { return };
+    if kind == Kind::Rooms {
+        target.local = false;
+    }
+    let (begin, counted, local, asked) = sim.with(|state, now| {
+        state.model.place(&at).asking += 1;
+        let found =
+            if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
+        let ids: Vec<String> =
+            found.iter().filter_map(|sock| state.model.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
+        (now, state.counted(&at.1), ids, found)
+    });
+    let time = Duration::from_millis(timeout);
+    let (value, mut missing) = match kind {
+        Kind::Sockets => {
+            let answer = adapter.fetch_sockets(&target, time).await;
+            let mut ids: Vec<String> = answer.value.into_iter().map(|socket| socket.id).collect();
+            ids.sort();
+            (Value::Sockets(ids), answer.missing)
+        }
+        Kind::Count => {
+            let answer = adapter.count(&target, time).await;
+            (Value::Number(answer.value), answer.missing)
+        }
+        Kind::Rooms => {
+            let answer = adapter.all_rooms(time).await;
+            (Value::Rooms(answer.value.iter().map(ToString::to_string).collect()), answer.missing)
+        }
+        Kind::Ack => match adapter.emit_with_ack(&target, Emit::of(&data), time).await {
+            Ok(acked) => {
+                let socks = acked.answers.iter().map(|args| args.items().parse().unwrap_or(usize::MAX)).collect();
+                (Value::Acks(socks, acked.missing_sockets), acked.missing)
+            }
+            Err(error) => return sim.with(|state, now| state.fail(now, format!("emit with ack: {error}"))),
+        },
+        Kind::Event => match adapter.server_side_emit_with_ack(&data, time).await {
+            Ok(answer) => (Value::Number(answer.value.len()), answer.missing),
+            Err(error) => return sim.with(|state, now| state.fail(now, format!("server event: {error}"))),
+        },
+        Kind::Servers => {
+            let answer = adapter.server_count().await;
+            (Value::Number(answer.value), answer.missing)
+        }
+    };
+    // Of no order.
+    missing.names.sort();
+    sim.with(|state, now| {
+        state.log(now, |state| {
+            format!("{} has its answer to {kind:?} #{n} of {begin}: {value:?}, missing {missing:?}", state.label(at.0))
+        });
+        // What was asked last may be older than this adapter's end.
+        let known =
+            Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
+        let place = state.model.place(&at);
+        place.asking -= 1;
+        let stayed = place.open && !place.closing && place.adapters == adapters;
+        let result = Asked { n, begin, done: now, counted, stayed }.check(state, &known, &value, &missing);
+        state.check(now, result.map_err(|why| format!("{kind:?} #{n} of {} in {:?}: {why}", state.label(at.0), at.1)));
+    });
+}
+
+struct Known<'a> {
+    kind: Kind,
+    at: &'a At,
+    timeout: u64,
+    local: &'a [String],
+    asked: &'a [usize],
+    remote: bool,
+    setup: &'a Setup,
+}
+
+impl Asked {
+    /// Whether it must have come to all that were there by now.
+    pub(crate) fn must_reach(&self, state: &State, namespace: &str) -> bool {
+        self.calm(state, true) && self.stable(state, namespace)
+    }
+
+    /// No fault worked on it; but for those of counting if they do not matter.
+    fn calm(&self, state: &State, counting: bool) -> bool {
+        self.stayed
+            && !state
+                .faults
+                .iter()
+                .any(|(from, until, only)| *from <= self.done && *until + AFTER >= self.begin && !(counting && *only))
+    }
+
+    /// Nobody came or went.
+    fn stable(&self, state: &State, namespace: &str) -> bool {
+        let changes = state.changes.get(namespace).map_or(&[][..], Vec::as_slice);
+        !changes.iter().any(|at| *at + 1_500 >= self.begin && *at <= self.done)
+    }
+
+    /// How long an answer takes in health.
+    fn limit(&self, setup: &Setup, stable: bool) -> u64 {
+        8 * setup.latency + 4 * setup.hop + if stable { 40 } else { 540 }
+    }
+
+    fn check(&self, state: &mut State, known: &Known<'_>, value: &Value, missing: &Missing) -> Result<(), String> {
+        let took = self.done - self.begin;
+        let Known { kind, at, timeout, local, remote, setup, .. } = *known;
+        let (calm, stable) = (self.calm(state, false), self.stable(state, &at.1));
+        let timeout = if kind == Kind::Servers { 1_000 } else { timeout };
+        ensure(took <= timeout + 5, || format!("it took {took} ms of {timeout}"))?;
+        let own = state.nodes.get(at.0).map_or("", |it| it.name.as_str());
+        for name in &missing.names {
+            let known = state.nodes.iter().any(|it| it.name == *name && !it.foreign);
+            ensure(known && (name != own || !calm), || format!("{name} is named as missing"))?;
+        }
+        let none = Vec::new();
+        let replies = &state.model.answers.get(&self.n).unwrap_or(&none).clone();
+        let others: Vec<Node> = self.counted.iter().copied().filter(|node| *node != at.0).collect();
+        let ours: Vec<Node> =
+            others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
+        let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
+        let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
+        let complete = missing.is_empty();
+        let twice = setup.known.unnamed_twice && !self.calm(state, true) && others.len() > ours.len();
+        let complete = complete && !twice;
+        if complete && stable && marked {
+            ensure(reached, || "it looks complete, and did not reach all".to_owned())?;
+        }
+        if marked && stable && timeout >= 3_000 && self.calm(state, true) {
+            let later = Self { done: self.done + LATER, ..self.clone() };
+            state.must_reach.push((self.n, later, at.1.clone(), ours.clone()));
+        }
+        let sound = calm && timeout >= 3_000;
+        let silent =
+            || others.iter().filter(|node| !foreign(state, **node) && !answers(setup.seed, self.n, **node)).count();
+        if sound && kind != Kind::Event && kind != Kind::Servers {
+            ensure(complete, || format!("nothing was wrong, and it misses {missing:?}"))?;
+        }
+        let limit = self.limit(setup, stable);
+        if sound && !matches!(kind, Kind::Ack | Kind::Event) && remote {
+            ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
+        }
+        // Who was there all the while was counted, whoever came or went meanwhile.
+        let there = |node: Node| {
+            let place = state.model.places.get(&(node, at.1.clone()));
+            place.is_some_and(|it| {
+                it.periods.iter().any(|(from, to)| *from <= self.begin && to.is_none_or(|to| to > self.done))
+            })
+        };
+        match value {
+            Value::Sockets(ids) => {
+                let set: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+                ensure(set.len() == ids.len(), || "a socket is named twice".to_owned())?;
+                let theirs = || replies.iter().flat_map(|reply| reply.sockets.iter());
+                let all: BTreeSet<&str> = local.iter().chain(theirs()).map(String::as_str).collect();
+                ensure(set.is_subset(&all), || "a socket is named that nobody has".to_owned())?;
+                ensure(local.iter().all(|id| set.contains(id.as_str())), || "sockets of here are missing".to_owned())?;
+                if complete && calm {
+                    let solid = ours.iter().filter(|node| there(**node));
+                    let lacking = solid.copied().find(|node| {
+                        let reply = replies.iter().find(|reply| reply.node == *node);
+                        reply.is_none_or(|reply| !reply.sockets.iter().all(|id| set.contains(id.as_str()))) && remote
+                    });
+                    ensure(lacking.is_none(), || format!("it looks complete, and lacks the sockets of {lacking:?}"))?;
+                }
+                if stable && (complete || (took >= timeout && timeout >= 3_000 && self.calm(state, true))) {
+                    ensure(all == set, || format!("of {} sockets {} are named", all.len(), set.len()))?;
+                }
+            }
+            Value::Number(number) => match kind {
+                Kind::Count if stable && complete => {
+                    let all = local.len() + replies.iter().map(|reply| reply.sockets.len()).sum::<usize>();
+                    ensure(*number == all, || format!("{number} of {all} sockets"))?;
+                }
+                Kind::Servers if stable && calm => {
+                    let all = self.counted.len();
+                    ensure(complete && *number == all, || format!("{number} of {all} servers, missing {missing:?}"))?;
+                }
+                Kind::Event if stable && sound => {
+                    let silent = silent();
+                    let told = missing.names.len() + missing.others;
+                    ensure(*number + silent == others.len() && told == silent, || {
+                        format!("{number} answers, {silent} are silent and {told} told as missing, of {}", others.len())
+                    })?;
+                    ensure(silent > 0 || took <= limit + 60, || format!("all answered, and it took {took} ms"))?;
+                }
+                _ => {}
+            },
+            Value::Acks(socks, silent) => self.check_acks(state, known, (socks, *silent), (stable, complete))?,
+            Value::Rooms(rooms) => {
+                let own = local.iter().all(|id| rooms.contains(id));
+                ensure(own, || "rooms of here are missing".to_owned())?;
+                if stable && complete {
+                    let there = |node: Node, id: &str| rooms.contains(id) || !others.contains(&node);
+                    let stays = |left: Option<u64>| left.is_none();
+                    let socks = state.model.socks.iter().filter(|sock| sock.at.1 == at.1 && stays(sock.left));
+                    // Who was there before and is there still.
+                    let lacking =
+                        socks.filter(|sock| sock.since < self.begin).find(|sock| !there(sock.at.0, sock.id.as_str()));
+                    ensure(lacking.is_none(), || format!("the room of {:?} is missing", lacking.map(|sock| sock.id)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_acks(
+        &self,
+        state: &State,
+        known: &Known<'_>,
+        (socks, silent): (&[usize], usize),
+        (stable, complete): (bool, bool),
+    ) -> Result<(), String> {
+        let Known { asked, timeout, remote, setup, .. } = *known;
+        let calm = self.calm(state, false);
+        let set: BTreeSet<usize> = socks.iter().copied().collect();
+        ensure(set.len() == socks.len(), || "a client's answer counts twice".to_owned())?;
+        let none = (Vec::new(), Vec::new());
+        let acks = state.model.acks.get(&self.n).unwrap_or(&none.0);
+        let replies = state.model.answers.get(&self.n).unwrap_or(&none.1);
+        let all: BTreeSet<usize> = replies.iter().flat_map(|reply| reply.asked.iter()).chain(asked).copied().collect();
+        ensure(set.is_subset(&acks.iter().map(|(sock, _)| *sock).collect()), || {
+            "an answer that nobody gave".to_owned()
+        })?;
+        let way = 4 * setup.latency + 2 * setup.hop + 20;
+        for (sock, at) in acks.iter().filter(|(sock, _)| all.contains(sock)) {
+            let here = asked.contains(sock);
+            let late = setup.known.late_acks && self.done >= self.begin + timeout;
+            let counts = if here { at + 1 < self.done && !late } else { calm && at + way < self.done && stable };
+            ensure(!counts || set.contains(sock), || format!("the answer of socket {sock} at {at} is missing"))?;
+        }
+        if !(calm && stable && complete && timeout >= 3_000) {
+            return Ok(());
+        }
+        ensure(silent + socks.len() == all.len(), || {
+            format!("{} answers and {silent} silent of {} asked", socks.len(), all.len())
+        })?;
+        // When the last could be waited for no longer.
+        let end = self.begin + timeout;
+        let settled = |sock: &usize| {
+            let acked = acks.iter().find(|(it, _)| it == sock).map(|(_, at)| *at);
+            let left = state.model.socks.get(*sock).and_then(|it| it.left).filter(|_| asked.contains(sock));
+            acked.into_iter().chain(left).min().unwrap_or(end)
+        };
+        let last = all.iter().map(settled).max().unwrap_or(self.begin).max(self.begin);
+        let limit = if remote { self.limit(setup, stable) } else { 5 };
+        ensure(self.done <= last + limit, || format!("all was settled at {last}, and it took until {}", self.done))?;
+        ensure(self.done + 5 >= last.min(end), || {
+            format!("it was over at {}, and not settled before {last}", self.done)
+        })
+    }
+
+    /// Node's question: it has an answer of each that it counted.
+    pub(crate) fn check_foreign(&self, state: &mut State, setup: &Setup, expected: usize) {
+        let none = Vec::new();
+        let answers = state.foreign.get(&self.n).unwrap_or(&none).clone();
+        let from: BTreeSet<Node> = answers.iter().map(|(from, _)| *from).collect();
+        let limit = self.begin + self.limit(setup, false);
+        let in_time = answers.iter().filter(|(_, at)| *at <= limit).count();
+        let calm = self.calm(state, false);
+        let now = self.done;
+        if calm && from.len() != answers.len() {
+            state.fail(now, format!("a server answered #{} twice", self.n));
+        }
+        if calm && in_time < expected {
+            state.fail(
+                now,
+                format!(
+                    "other software counted {:?} and asked #{}: {in_time} of {expected} answers in time",
+                    self.counted, self.n
+                ),
+            );
+        }
+    }
+}
+
+fn foreign(state: &State, node: Node) -> bool {
+    state.nodes.get(node).is_some_and(|it| it.foreign)
+}
+
+fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
+}

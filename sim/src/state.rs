@@ -1,0 +1,173 @@
+//! [`State`]: all that the simulator knows, the model's part among it.
+
+use crate::model::{At, Model, Node, mark};
+use crate::plan::{Counting, Publish};
+use crate::question::Asked;
+use roomcast_adapter::cluster::{Body, Inbox, Message};
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    pub(crate) nodes: Vec<NodeState>,
+    pub(crate) subscriptions: BTreeMap<At, Subscription>,
+    pub(crate) way: BTreeMap<(u64, At, u64), Parcel>,
+    /// Things that have a number, for order and for draws.
+    pub(crate) counter: u64,
+    /// How often was drawn for what.
+    pub(crate) draws: BTreeMap<u64, u64>,
+    /// When the last message of a link comes.
+    pub(crate) last: BTreeMap<(Node, At), u64>,
+    pub(crate) model: Model,
+    pub(crate) failure: Option<String>,
+    pub(crate) lines: Option<Vec<String>>,
+    /// By sender's and receiver's place: messages to lose, announcements to lose, messages to double, and more time until.
+    pub(crate) lose: BTreeMap<(usize, usize), u32>,
+    pub(crate) lose_alive: BTreeMap<(usize, usize), u32>,
+    pub(crate) double: BTreeMap<(usize, usize), u32>,
+    pub(crate) slow: BTreeMap<(usize, usize), (u64, u64)>,
+    /// Times in which something was wrong, and whether it was only with counting.
+    pub(crate) faults: Vec<(u64, u64, bool)>,
+    /// When subscriptions came and went.
+    pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
+    /// Who ended though messages waited.
+    pub(crate) waited: Vec<Node>,
+    /// Questions that must come to these, if a little later than they are answered.
+    pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<Node>)>,
+    /// Answers to questions of other software.
+    pub(crate) foreign: BTreeMap<u64, Vec<(Node, u64)>>,
+}
+
+/// A process.
+#[derive(Debug)]
+pub(crate) struct NodeState {
+    /// Its name in the cluster.
+    pub(crate) name: String,
+    /// Its place.
+    pub(crate) place: usize,
+    pub(crate) foreign: bool,
+    pub(crate) dead: bool,
+    pub(crate) deaf: bool,
+    pub(crate) mute: bool,
+    pub(crate) publish: VecDeque<Publish>,
+    pub(crate) count: Option<Counting>,
+}
+
+/// A namespace that a process hears.
+pub(crate) struct Subscription {
+    pub(crate) epoch: u64,
+    pub(crate) stage: Stage,
+    /// Opened again after a close: until when questions for the one before it come.
+    pub(crate) lingers: u64,
+    pub(crate) inbox: Option<Arc<dyn Inbox>>,
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Pending,
+    Active,
+    /// Closed; questions come until then.
+    Lingering(u64),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Parcel {
+    pub(crate) at: At,
+    pub(crate) epoch: u64,
+    pub(crate) content: Content,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Content {
+    Active,
+    Connected,
+    Message(Node, Box<Message>),
+}
+
+impl State {
+    pub(crate) fn log(&mut self, now: u64, line: impl FnOnce(&Self) -> String) {
+        if self.lines.is_some() {
+            let line = line(self);
+            if let Some(lines) = &mut self.lines {
+                lines.push(format!("{:>3}.{:03} {line}", now / 1_000, now % 1_000));
+            }
+        }
+    }
+
+    pub(crate) fn fail(&mut self, now: u64, why: String) {
+        self.log(now, |_| format!("FAILS: {why}"));
+        self.failure.get_or_insert(why);
+    }
+
+    pub(crate) fn check(&mut self, now: u64, result: Result<(), String>) {
+        if let Err(why) = result {
+            self.fail(now, why);
+        }
+    }
+
+    pub(crate) fn label(&self, node: Node) -> String {
+        self.nodes.get(node).map_or_else(String::new, |it| format!("{}/{node}", it.name))
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    pub(crate) fn is_counted(&self, at: &At) -> bool {
+        let node = self.nodes.get(at.0);
+        let hears = node.is_some_and(|node| !node.dead && !node.deaf);
+        hears && self.subscriptions.get(at).is_some_and(|it| it.stage == Stage::Active)
+    }
+
+    /// Those who are counted in a namespace.
+    pub(crate) fn counted(&self, namespace: &str) -> Vec<Node> {
+        let all = self.subscriptions.keys().filter(|at| *at.1 == *namespace && self.is_counted(at));
+        all.map(|at| at.0).collect()
+    }
+
+    pub(crate) fn changed(&mut self, namespace: &Arc<str>, now: u64) {
+        self.changes.entry(namespace.clone()).or_default().push(now);
+    }
+}
+
+pub(crate) fn take(table: &mut BTreeMap<(usize, usize), u32>, key: (usize, usize)) -> bool {
+    let Some(left) = table.get_mut(&key).filter(|left| **left > 0) else { return false };
+    *left -= 1;
+    true
+}
+
+/// A message in a few words.
+pub(crate) fn tell(message: &Message) -> String {
+    let mark = mark(&message.body).map_or_else(String::new, |n| format!(" #{n}"));
+    let what = match &message.body {
+        Body::Broadcast { target, .. } => format!("emit to {:?}", target.rooms),
+        Body::BroadcastWithAck { target, .. } => format!("emit with ack to {:?}", target.rooms),
+        Body::AskedClients { count, .. } => format!("asked {count}"),
+        Body::ClientAck { .. } => "client's ack".to_owned(),
+        Body::Join { target, rooms, .. } => format!("join {rooms:?} of {:?}", target.rooms),
+        Body::Leave { target, rooms, .. } => format!("leave {rooms:?} of {:?}", target.rooms),
+        Body::Disconnect { target, .. } => format!("disconnect {:?}", target.rooms),
+        Body::FetchSockets { .. } => "fetch sockets".to_owned(),
+        Body::Sockets { sockets, .. } => format!("{} sockets", sockets.len()),
+        Body::FetchRooms { .. } => "fetch rooms".to_owned(),
+        Body::Rooms { rooms, .. } => format!("{} rooms", rooms.len()),
+        Body::ServerSideEmit { .. } => "server event".to_owned(),
+        Body::ServerAnswer { .. } => "server's answer".to_owned(),
+        Body::Alive { numbers } => format!("alive, {} series", numbers.len()),
+        Body::Goodbye => "goodbye".to_owned(),
+        _ => "something else".to_owned(),
+    };
+    let again = if message.trailer.is_some_and(|it| it.again) { " again" } else { "" };
+    let numbers =
+        message.trailer.map_or_else(String::new, |it| format!(" serial {} number {}{again}", it.serial, it.number));
+    format!("{what}{mark}{numbers}")
+}

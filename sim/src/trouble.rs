@@ -1,0 +1,114 @@
+//! What others do to the servers: other software, and faults.
+
+use crate::network::Sim;
+use crate::plan::{Fault, Kind};
+use crate::question::Asked;
+use crate::state::NodeState;
+use crate::world::{World, name};
+use roomcast_adapter::Room;
+use roomcast_adapter::Target;
+use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId};
+use roomcast_protocol::Args;
+use std::time::Duration;
+use tokio::time::sleep;
+
+impl World {
+    pub(crate) fn foreign_sends(&self, f: usize, n: usize, body: Body) {
+        let Some(node) = self.foreign.get(f).copied() else { return };
+        let sender = self.sim.with(|state, _| state.nodes.get(node).map(|it| ServerId::from(&*it.name)));
+        let message = Message { sender, to: None, trailer: None, body };
+        self.sim.with(|state, now| self.sim.send(state, node, &Outgoing { namespace: name(n), message }, now));
+    }
+
+    /// Counts, asks, and awaits the answers of so many for five seconds.
+    pub(crate) fn foreign_asks(&mut self, f: usize, n: usize, kind: Kind) {
+        let number = self.next();
+        let Some(node) = self.foreign.get(f).copied() else { return };
+        let (sim, at) = (self.sim.clone(), (node, name(n)));
+        if n >= sim.setup.namespaces.min(2) {
+            return;
+        }
+        tokio::spawn(async move {
+            let asked_at = sim.now();
+            let counted = sim.with(|state, _| state.counted(&at.1));
+            sleep(Duration::from_millis(sim.setup.latency)).await;
+            let request = RequestId(format!("foreign-{node}-{number}").as_str().into());
+            let mut target = Target::everyone();
+            target.except.push(Room::from(format!("#{number}")));
+            let Ok(data) = Args::event("e", &number) else { return };
+            let body = match kind {
+                Kind::Rooms => Body::FetchRooms { request },
+                Kind::Ack => Body::BroadcastWithAck { request, data, target, timeout: Some(Duration::from_secs(5)) },
+                _ => Body::FetchSockets { request, target },
+            };
+            let message = Message { sender: Some("foreign".into()), to: None, trailer: None, body };
+            sim.with(|state, now| sim.send(state, at.0, &Outgoing { namespace: at.1.clone(), message }, now));
+            sleep(Duration::from_secs(5)).await;
+            sim.with(|state, now| {
+                let expected = counted.iter().filter(|it| **it != at.0).count();
+                let asked = Asked { n: number, begin: asked_at, done: now, counted, stayed: true };
+                asked.check_foreign(state, &sim.setup, expected);
+            });
+        });
+    }
+
+    pub(crate) fn fault(&mut self, fault: &Fault) {
+        self.log(|| format!("! {fault:?}"));
+        let counting = matches!(fault, Fault::Count { .. });
+        let time = fault.time();
+        self.sim.with(|state, now| state.faults.push((now, now + time, counting)));
+        let node = |s: usize| self.servers.get(s).and_then(Option::as_ref).map(|server| server.node);
+        let sim = self.sim.clone();
+        let after = Duration::from_millis(time);
+        match *fault {
+            Fault::Lose { from, to, times, alive } => self.sim.with(|state, _| {
+                let table = if alive { &mut state.lose_alive } else { &mut state.lose };
+                *table.entry((from, to)).or_default() += times;
+            }),
+            Fault::Double { from, to, times } => {
+                self.sim.with(|state, _| *state.double.entry((from, to)).or_default() += times);
+            }
+            Fault::Slow { from, to, more, time } => self.sim.with(|state, now| {
+                state.slow.insert((from, to), (more, now + time));
+            }),
+            Fault::Deaf { s, .. } => {
+                let Some(node) = node(s) else { return };
+                if sim.with(|state, _| state.nodes.get(node).is_none_or(|it| it.deaf)) {
+                    return;
+                }
+                sim.deafen(node, true);
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    sim.deafen(node, false);
+                });
+            }
+            Fault::Mute { s, .. } => {
+                let Some(node) = node(s) else { return };
+                let mute = move |sim: &Sim, mute: bool| {
+                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.mute = mute));
+                };
+                mute(&sim, true);
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    mute(&sim, false);
+                });
+            }
+            Fault::Publish { s, how, times } => {
+                let Some(node) = node(s) else { return };
+                let add = |it: &mut NodeState| it.publish.extend(std::iter::repeat_n(how, times as usize));
+                sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(add));
+            }
+            Fault::Count { s, how, .. } => {
+                let Some(node) = node(s) else { return };
+                let set = move |sim: &Sim, how| {
+                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.count = how));
+                };
+                set(&sim, Some(how));
+                tokio::spawn(async move {
+                    sleep(after).await;
+                    set(&sim, None);
+                });
+            }
+        }
+    }
+}

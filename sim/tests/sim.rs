@@ -1,0 +1,48 @@
+//! Some hundred seeds, the same each time; or new ones for as many seconds as `ROOMCAST_SIM_SECONDS` says (the step `sim` of `cargo
+//! xtask test`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use roomcast_sim::plan::{Only, Plan};
+use roomcast_sim::run;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seeds when no time is given.
+const SEEDS: u64 = 200;
+
+#[test]
+fn clusters_do_what_the_model_says() {
+    let seconds = std::env::var("ROOMCAST_SIM_SECONDS").ok().map(|seconds| seconds.parse::<u64>().unwrap());
+    // Another beginning each time, and told: a seed that fails can be run again.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let from = seconds.map_or(1, |_| now * 1_000);
+    let (begin, time) = (Instant::now(), seconds.map(Duration::from_secs));
+    let (mut seed, mut virtual_time) = (from, 0);
+    while time.map_or(seed < from + SEEDS, |time| begin.elapsed() < time) {
+        let report = run(&Plan::new(seed, Only::default()), false);
+        virtual_time += report.time;
+        if let Some(why) = report.failure {
+            panic!("seed {seed}: {why}\n  cargo xtask sim --seed {seed}");
+        }
+        seed += 1;
+    }
+    println!("{} seeds from {from}, {} hours of their time", seed - from, virtual_time / 3_600_000);
+}
+
+/// The same seed is the same run: nothing is drawn but from it. What the product draws itself (names of questions and processes)
+/// is not told in a history.
+#[test]
+fn a_seed_is_one_run() {
+    for seed in [1, 2, 3, 40] {
+        let plan = Plan::new(seed, Only::default());
+        // In one millisecond the product may take things in any order: it closes what is in a hash map.
+        let sorted = || {
+            let mut lines = run(&plan, true).lines;
+            lines.sort();
+            lines
+        };
+        let (one, two) = (sorted(), sorted());
+        assert!(!one.is_empty());
+        let differs = one.iter().zip(&two).find(|(one, two)| one != two);
+        assert_eq!((differs, one.len()), (None, two.len()), "seed {seed}");
+    }
+}
