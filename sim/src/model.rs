@@ -120,7 +120,8 @@ pub(crate) fn mark(body: &Body) -> Option<u64> {
         Body::Join { target, .. }
         | Body::Leave { target, .. }
         | Body::Disconnect { target, .. }
-        | Body::FetchSockets { target, .. } => {
+        | Body::FetchSockets { target, .. }
+        | Body::Count { target, .. } => {
             target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok())
         }
         _ => None,
@@ -291,7 +292,7 @@ impl Model {
                 reply.asked = self.emit(at, target, n);
                 self.answers.entry(n).or_default().push(reply);
             }
-            Body::FetchSockets { target, .. } => {
+            Body::FetchSockets { target, .. } | Body::Count { target, .. } => {
                 let found = self.matching(at, target);
                 reply.sockets =
                     found.iter().filter_map(|sock| self.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();

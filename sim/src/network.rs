@@ -370,7 +370,9 @@ impl Sim {
             return;
         }
         let body = match message.body {
-            Body::FetchSockets { request, .. } => Body::Sockets { request, sockets: Vec::new() },
+            Body::FetchSockets { request, .. } | Body::Count { request, .. } => {
+                Body::Sockets { request, sockets: Vec::new() }
+            }
             Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new() },
             Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
             Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },

@@ -157,6 +157,7 @@ pub(crate) fn tell(message: &Message) -> String {
         Body::Leave { target, rooms, .. } => format!("leave {rooms:?} of {:?}", target.rooms),
         Body::Disconnect { target, .. } => format!("disconnect {:?}", target.rooms),
         Body::FetchSockets { .. } => "fetch sockets".to_owned(),
+        Body::Count { .. } => "count".to_owned(),
         Body::Sockets { sockets, .. } => format!("{} sockets", sockets.len()),
         Body::FetchRooms { .. } => "fetch rooms".to_owned(),
         Body::Rooms { rooms, .. } => format!("{} rooms", rooms.len()),
