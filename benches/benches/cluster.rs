@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryNetwork, Message, Outgoing,
-    PublishError, ServerId,
+    Arrival, Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Count, Inbox, MemoryNetwork, Message,
+    Outcome, Outgoing, ServerId, Trailer,
 };
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::testkit::CountingRecipient;
@@ -48,7 +48,11 @@ fn receive(criterion: &mut Criterion) {
             number += 1;
             let body =
                 Body::Broadcast { data: data.clone(), target: Target::room(room), volatile: false, compress: true };
-            Message { sender: Some(sender.clone()), to: None, number: Some(number), body }
+            let trailer = Trailer::new("/", 7, number, number);
+            if room != "one" {
+                return vec![Arrival::PassedOver(trailer)];
+            }
+            vec![Arrival::Message(Message { sender: Some(sender.clone()), to: None, trailer: Some(trailer), body })]
         };
         inbox.receive(message("one"));
         assert_eq!(place.delivered(), members as u64, "a message does not reach whom it names");
@@ -141,20 +145,12 @@ impl Broker for Hand {
 
     async fn close(&self, _: &str) {}
 
-    async fn publish(&self, _: &[Outgoing]) -> Result<(), PublishError> {
-        Ok(())
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        vec![Outcome::Sent; batch.len()]
     }
 
-    fn channel_of(&self, _: &Outgoing) -> Arc<str> {
-        "*".into()
-    }
-
-    async fn peers(&self, _: &str) -> Result<usize, BrokerError> {
-        Ok(1)
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        None
+    async fn count(&self, _: &str) -> Result<Count, BrokerError> {
+        Ok(Count::of(1))
     }
 }
 

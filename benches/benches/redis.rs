@@ -5,7 +5,9 @@
 //! the same time, as several servers do.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use roomcast_adapter::cluster::{Body, Broker as _, Cluster, ClusterOptions, Message, Outgoing, ServerId};
+use roomcast_adapter::cluster::{
+    Body, Broker as _, Cluster, ClusterOptions, Message, Outcome, Outgoing, ServerId, Trailer,
+};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::testkit::CountingRecipient;
 use roomcast_adapter::{Adapter as _, AdapterContext, Room, Target};
@@ -48,7 +50,7 @@ fn redis(criterion: &mut Criterion) {
         let batch = batch(size);
         group.throughput(Throughput::Elements(size as u64));
         group.bench_function(BenchmarkId::new("batch_of", size), |bencher| {
-            bencher.iter(|| runtime.block_on(broker.publish(&batch)).expect("Redis takes it"));
+            bencher.iter(|| all_sent(&runtime.block_on(broker.publish(&batch))));
         });
     }
     group.finish();
@@ -65,7 +67,7 @@ fn redis(criterion: &mut Criterion) {
                         publishing.spawn(async move { broker.publish(&batch).await });
                     }
                     while let Some(published) = publishing.join_next().await {
-                        published.expect("it does not panic").expect("Redis takes it");
+                        all_sent(&published.expect("it does not panic"));
                     }
                 });
             });
@@ -84,8 +86,8 @@ fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
     let mut group = criterion.benchmark_group("redis/hear");
     for (name, target) in [("a room of nobody here", Target::room("none")), ("a room of one", Target::room("one"))] {
         let mut outgoing = batch(1).remove(0);
-        // A Node server's, which has no number: the same message may come again.
-        outgoing.message.number = None;
+        // A Node server's, which has no trailer: the same message may come again.
+        outgoing.message.trailer = None;
         let Body::Broadcast { target: room, .. } = &mut outgoing.message.body else {
             unreachable!("it is a broadcast")
         };
@@ -100,11 +102,20 @@ fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
     }
 }
 
+fn all_sent(outcomes: &[Outcome]) {
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Sent), "Redis takes it");
+}
+
 fn batch(size: usize) -> Vec<Outgoing> {
     let data = Args::event("message", &"x".repeat(PAYLOAD)).expect("text can be emitted");
     let message = |number| {
         let body = Body::Broadcast { data: data.clone(), target: Target::room("one"), volatile: false, compress: true };
-        Message { sender: Some(ServerId::from("bench")), to: None, number: Some(number), body }
+        Message {
+            sender: Some(ServerId::from("bench")),
+            to: None,
+            trailer: Some(Trailer::new("/", 7, number, number)),
+            body,
+        }
     };
     (1..=size as u64).map(|number| Outgoing { namespace: "/".into(), message: message(number) }).collect()
 }

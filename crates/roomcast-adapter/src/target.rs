@@ -1,14 +1,23 @@
 //! [`Target`]: which sockets are meant.
 
+use crate::limits::MAX_ROOM_BYTES;
 use roomcast_protocol::SocketId;
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The name of a room. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Room(Arc<str>);
+
+impl Room {
+    /// A room that nobody is in, ever: its name is one byte longer than those that can be joined.
+    pub fn nobody() -> Self {
+        static NOBODY: LazyLock<Room> = LazyLock::new(|| Room::from("-".repeat(MAX_ROOM_BYTES + 1)));
+        NOBODY.clone()
+    }
+}
 
 impl From<&str> for Room {
     fn from(name: &str) -> Self {

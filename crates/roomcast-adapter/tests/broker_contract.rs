@@ -65,7 +65,8 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::NoMessagesForOne, "delivery::one_server"),
     (Fault::PublishOnlyWhenOpen, "delivery::unopened"),
     (Fault::NoTimeout, "fields::bodies"),
-    (Fault::NoNumber, "fields::envelope"),
+    (Fault::NoTrailer, "fields::envelope"),
+    (Fault::ForgetsWhatNobodyWants, "delivery::passed_over"),
     (Fault::EmptySender, "fields::envelope"),
     (Fault::EmptyAttachmentsAreText, "fields::attachments"),
     (Fault::NoNul, "fields::text"),
@@ -113,7 +114,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the broker breaks 1 of 23 rules:\n- faults::hear_again: A broker that was cut off tells")]
+#[should_panic(expected = "the broker breaks 1 of 24 rules:\n- faults::hear_again: A broker that was cut off tells")]
 async fn a_broken_contract_panics_with_the_rule() {
     broker_contract(async |count| broken(count, Fault::NeverLost)).await;
 }

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use roomcast_adapter::cluster::codec::{CodecError, MAX_ATTACHMENTS, MAX_BYTES, MAX_DEPTH, decode, encode};
-use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId};
+use roomcast_adapter::cluster::{Body, Lane, Message, RequestId, ServerId, Told, Trailer};
 use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::{Args, ByteStr};
 use std::sync::Arc;
@@ -68,6 +68,8 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         request().prop_map(|request| Body::Done { request }),
         (request(), target()).prop_map(|(request, target)| Body::FetchSockets { request, target }),
+        (request(), target()).prop_map(|(request, target)| Body::Count { request, target }),
+        (request(), any::<u64>()).prop_map(|(request, count)| Body::Counted { request, count }),
         (request(), sockets()).prop_map(|(request, sockets)| Body::Sockets { request, sockets }),
         (request(), target()).prop_map(|(request, target)| Body::FetchIds { request, target }),
         (request(), vec(".{0,20}", 0..4)).prop_map(|(request, ids)| Body::Ids { request, ids }),
@@ -75,17 +77,27 @@ fn body() -> impl Strategy<Value = Body> {
         (request(), room_list()).prop_map(|(request, rooms)| Body::Rooms { request, rooms }),
         (maybe(), args()).prop_map(|(request, data)| Body::ServerSideEmit { request, data }),
         (request(), args()).prop_map(|(request, args)| Body::ServerAnswer { request, args }),
-        vec((text(), text(), any::<u64>()), 0..4).prop_map(|numbers| Body::Alive { numbers }),
+        vec((text(), any::<bool>(), any::<u64>(), any::<u64>()), 0..4).prop_map(|numbers| {
+            let told = |(name, rooms, number, since)| {
+                Told::new(name, if rooms { Lane::Rooms } else { Lane::Main }, number, since)
+            };
+            Body::Alive { numbers: numbers.into_iter().map(told).collect() }
+        }),
         Just(Body::Goodbye),
     ]
 }
 
 fn message() -> impl Strategy<Value = Message> {
     let id = || option::of(text().prop_map(|text| ServerId::from(&*text)));
-    (id(), id(), option::of(any::<u64>()), body()).prop_map(|(sender, to, number, body)| Message {
+    let trailer = (any::<[bool; 2]>(), any::<[u64; 3]>()).prop_map(|([again, one], [process, serial, number])| {
+        let mut trailer = Trailer::new("/", process, serial, number);
+        (trailer.again, trailer.one) = (again, one);
+        trailer
+    });
+    (id(), id(), option::of(trailer), body()).prop_map(|(sender, to, trailer, body)| Message {
         sender,
         to,
-        number,
+        trailer,
         body,
     })
 }
@@ -101,7 +113,7 @@ proptest! {
     #[test]
     fn any_bytes_are_a_message_or_an_error(bytes in vec(any::<u8>(), 0..200)) {
         let _ = decode(&bytes);
-        let _ = decode(&[&[1, 0, 0, 0, bytes.len() as u8], &bytes[..]].concat());
+        let _ = decode(&[&[2, 0, 0, 0, bytes.len() as u8], &bytes[..], &[0; Trailer::BYTES]].concat());
     }
 
     #[test]
@@ -129,7 +141,7 @@ proptest! {
 
 fn broadcast(data: Args) -> Message {
     let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
-    Message { sender: Some("a".into()), to: None, number: Some(1), body }
+    Message { sender: Some("a".into()), to: None, trailer: Some(Trailer::new("/", 7, 1, 1)), body }
 }
 
 fn raw(items: &str, attachments: usize) -> Message {
@@ -142,7 +154,7 @@ fn came_back(message: &Message) -> bool {
 
 /// Bytes as [`encode`] would make them, with another head.
 fn with_head(head: &str, rest: &[u8]) -> Vec<u8> {
-    [&[1], &u32::try_from(head.len()).unwrap().to_be_bytes()[..], head.as_bytes(), rest].concat()
+    [&[2], &u32::try_from(head.len()).unwrap().to_be_bytes()[..], head.as_bytes(), rest, &[0; Trailer::BYTES]].concat()
 }
 
 #[test]
@@ -190,7 +202,7 @@ fn what_is_not_json_is_refused() {
     let details = Details { handshake: "{".to_owned(), data: "{}".to_owned() };
     let sockets = vec![SocketDetails { id: "x".to_owned(), rooms: Vec::new(), details }];
     let body = Body::Sockets { request: RequestId("r".into()), sockets };
-    let message = Message { sender: None, to: None, number: None, body };
+    let message = Message { sender: None, to: None, trailer: None, body };
     assert!(matches!(decode(&encode(&message)), Err(CodecError::Data(_))));
     // What JavaScript reads is taken: a lone surrogate, a number beyond a double.
     assert!(came_back(&raw(r#""\ud800",1e400"#, 0)));
@@ -206,13 +218,13 @@ fn heads_that_lie_are_refused() {
         r#"{"body":{"server_side_emit":{"request":null}}}"#,
         r#"{"body":"hello"}"#,
         r#"{}"#,
-        r#"{"number":-1,"body":"goodbye"}"#,
+        r#"{"sender":-1,"body":"goodbye"}"#,
     ] {
         assert!(decode(&with_head(head, b"")).is_err(), "{head}");
     }
     assert!(matches!(decode(&with_head(r#"{"args":2,"body":"goodbye"}"#, b"[]")), Err(CodecError::Data(_))));
-    assert_eq!(decode(&[1, 255, 255, 255, 255]), Err(CodecError::Length));
-    assert_eq!(decode(&[2]), Err(CodecError::Version));
+    assert_eq!(decode(&[&[2, 255, 255, 255, 255][..], &[0; Trailer::BYTES]].concat()), Err(CodecError::Length));
+    assert_eq!(decode(&[1]), Err(CodecError::Version));
     assert_eq!(decode(&[]), Err(CodecError::Version));
     // What a later release adds is ignored.
     assert!(decode(&with_head(r#"{"new":1,"body":"goodbye"}"#, b"")).is_ok());

@@ -78,7 +78,7 @@ async fn brokers(count: usize) -> Brokers {
         cables.push(cable);
         let broker = TcpBroker::new(address);
         // The suite expects connected brokers.
-        while roomcast_adapter::cluster::Broker::peers(&*broker, "/").await.is_err() {
+        while roomcast_adapter::cluster::Broker::count(&*broker, "/").await.is_err() {
             tokio::task::yield_now().await;
         }
         all.push(broker);

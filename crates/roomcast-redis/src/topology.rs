@@ -8,6 +8,7 @@ use crate::tls::choose_cryptography;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, ConnectionInfo, Value, cmd};
+use roomcast_adapter::cluster::Count;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
@@ -171,10 +172,11 @@ impl Topology {
     }
 
     /// Subscribers of a channel, on all nodes together: each node knows only its own.
-    pub(crate) async fn subscribers(&self, channel: &str) -> Result<usize, RedisError> {
+    pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
         if !matches!(self.config.layout, Layout::Cluster { .. }) {
             let (_, connection) = self.connection().await?;
-            return subscribers_at(connection, channel).await.inspect_err(|error| self.suspect(error));
+            let counted = subscribers_at(connection, channel).await.inspect_err(|error| self.suspect(error));
+            return counted.map(Count::of);
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
@@ -183,19 +185,20 @@ impl Topology {
             let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, channel)).await;
             asked.unwrap_or(Err(RedisError::Timeout))
         });
-        let mut count = 0;
+        let (mut count, mut complete) = (0, true);
         for answer in futures_util::future::join_all(asked).await {
             match answer {
                 Ok(subscribers) => count += subscribers,
-                // A node that is down, or so cut off that it cannot tell, reaches none of its subscribers either. One whose
-                // certificate we do not trust does.
-                Err(error) if error.asks_for_another() && !matches!(error, RedisError::Tls(_)) => {
+                // A node that is down reaches none of its subscribers; one that only we do not reach reaches them all. From here
+                // the two look alike.
+                Err(error) if error.asks_for_another() => {
                     tracing::debug!(%error, "a node of the Cluster is not counted");
+                    complete = false;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(count)
+        Ok(if complete { Count::of(count) } else { Count::at_least(count) })
     }
 
     /// The nodes of a Cluster that are up, replicas too: subscribers may be on any.
@@ -269,7 +272,7 @@ fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)>
     text.lines().filter_map(move |line| {
         let mut fields = line.split(' ');
         let (_, address, flags) = (fields.next()?, fields.next()?, fields.next()?);
-        if flags.split(',').any(|flag| matches!(flag, "fail" | "fail?" | "handshake" | "noaddr")) {
+        if flags.split(',').any(|flag| matches!(flag, "fail" | "handshake" | "noaddr")) {
             return None;
         }
         // `host:port@bus-port`, since Redis 7 `,name` may follow, and in time `,key=value`. Asked over TLS, a Cluster with

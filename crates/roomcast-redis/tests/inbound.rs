@@ -109,7 +109,7 @@ impl Stage {
             let mut answer: Value = serde_json::from_slice(&text).unwrap();
             // What we add.
             let added = answer.as_object_mut().and_then(|fields| {
-                fields.remove("seq");
+                fields.remove("rc");
                 fields.remove("uid")
             });
             if added == Some(json!("nodeB0")) {

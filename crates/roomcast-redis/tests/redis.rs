@@ -13,7 +13,7 @@ use fault_proxy::{FaultProxy, Which};
 use redis::AsyncCommands;
 use redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
-    Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
+    Arrival, Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
 };
 use roomcast_adapter::testkit::{
     Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
@@ -344,9 +344,7 @@ impl Inbox for Told {
         true
     }
 
-    fn receive(&self, _: Message) {}
-
-    fn malformed(&self, _: &str) {}
+    fn receive(&self, _: Vec<Arrival>) {}
 
     fn connected(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,7 @@ pub(super) fn run(data: &[u8]) {
         seen((channel, heard.err().and_then(|error| error.split(' ').next().map(str::to_owned))));
         return;
     };
-    seen((channel, std::mem::discriminant(&message.body), message.number.is_some(), size(payload.len())));
+    seen((channel, std::mem::discriminant(&message.body), message.trailer.is_some(), size(payload.len())));
     if let Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } =
         &message.body
     {
@@ -44,6 +44,7 @@ fn heard_again(message: Message) -> Option<Message> {
         | Body::Leave { .. }
         | Body::Disconnect { .. }
         | Body::FetchSockets { .. }
+        | Body::Count { .. }
         | Body::FetchIds { .. }
         | Body::FetchRooms { .. }
         | Body::ServerSideEmit { .. } => (Channel::Request, NAMESPACE),

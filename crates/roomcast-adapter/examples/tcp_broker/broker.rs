@@ -3,7 +3,7 @@
 use super::hub::{COUNT, Frame, PUBLISH, SUBSCRIBE};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Broker, BrokerError, Inbox, Outgoing, PublishError, ServerId, codec};
+use roomcast_adapter::cluster::{Arrival, Broker, BrokerError, Count, Inbox, Outcome, Outgoing, ServerId, codec};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -70,10 +70,10 @@ async fn hear(hub: SocketAddr, namespace: &str, inbox: &dyn Inbox, connected: &m
             inbox.connected();
             continue;
         }
-        match codec::decode(&frame.body) {
-            Ok(message) => inbox.receive(message),
-            Err(error) => inbox.malformed(&error.to_string()),
-        }
+        inbox.receive(vec![match codec::decode(&frame.body) {
+            Ok(message) => Arrival::Message(message),
+            Err(error) => Arrival::Malformed(error.to_string()),
+        }]);
     }
 }
 
@@ -103,35 +103,26 @@ impl Broker for TcpBroker {
         }
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
-        let (mut frames, mut too_large) = (Vec::new(), None);
-        for (position, outgoing) in batch.iter().enumerate() {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        let (mut frames, mut outcomes) = (Vec::new(), Vec::new());
+        for outgoing in batch {
             let message = codec::encode(&outgoing.message);
             if message.len() > codec::MAX_BYTES {
-                too_large = Some(position);
-                break;
+                outcomes.push(Outcome::Never("the message is too large".to_owned()));
+                continue;
             }
+            outcomes.push(Outcome::Sent);
             frames.extend(Frame::bytes(PUBLISH, &outgoing.namespace, &message));
         }
-        let sent = self.send(frames, "").await;
-        sent.map_err(|error| PublishError { sent: 0, reason: error.to_string(), permanent: false })?;
-        match too_large {
-            Some(sent) => Err(PublishError { sent, reason: "the message is too large".to_owned(), permanent: true }),
-            None => Ok(()),
+        if let Err(error) = self.send(frames, "").await {
+            let unsent = outcomes.iter_mut().filter(|outcome| **outcome == Outcome::Sent);
+            unsent.for_each(|outcome| *outcome = Outcome::Again(error.to_string()));
         }
+        outcomes
     }
 
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        // All of a namespace comes on one connection, in order.
-        outgoing.namespace.clone()
-    }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        self.send(Vec::new(), namespace).await.map_err(|error| BrokerError(error.to_string()))
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        Some(Duration::MAX)
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+        self.send(Vec::new(), namespace).await.map(Count::of).map_err(|error| BrokerError(error.to_string()))
     }
 }
 

@@ -1,13 +1,14 @@
 //! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
 
 use super::Cluster;
-use super::broker::{Broker, BrokerError, Inbox, Outgoing};
-use super::collected::Collected;
+use super::broker::{Broker, BrokerError, Count};
+use super::collected::{Collected, Others};
 use super::directory::Directory;
 use super::inbox::{LAST, NamespaceInbox};
-use super::message::{Body, Message, RequestId, ServerId};
+use super::message::{Body, RequestId, ServerId};
 use super::queue::Queue;
 use super::requests::{Answerers, Requests};
+use super::trailer::{Lane, Trailer};
 use crate::adapter::{
     Acked, Action, Adapter, AdapterContext, AdapterError, Emit, Joined, Restored, Saved, ServerEvent,
 };
@@ -65,6 +66,7 @@ impl ClusterAdapter {
         });
         adapter.inbox.set_adapter(&adapter);
         adapter.directory().open_namespace(&adapter.namespace);
+        adapter.queue().number(&adapter.namespace);
         if adapter.inbox.is_connected() {
             // The adapter before this one was not closed.
             adapter.connected();
@@ -113,13 +115,13 @@ impl ClusterAdapter {
         self.queue().connected();
     }
 
-    /// The message, unless it is numbered and was heard before.
-    pub(super) fn if_new(&self, message: Message) -> Option<Message> {
-        let (Some(sender), Some(number)) = (message.sender.clone(), message.number) else { return Some(message) };
-        let heard = Outgoing { namespace: self.namespace.clone(), message };
-        let channel = self.broker().channel_of(&heard);
-        let new = self.directory().numbered(&sender, &self.namespace, &channel, number, Instant::now());
-        new.then_some(heard.message)
+    /// A message has come, or the trailer of one that nobody here wants. `false`: it came before.
+    pub(super) fn heard(&self, trailer: &Trailer, lane: Option<Lane>) -> bool {
+        self.directory().heard(trailer, &self.namespace, lane, Instant::now())
+    }
+
+    pub(super) fn process(&self) -> u64 {
+        self.queue().process()
     }
 
     pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -131,9 +133,9 @@ impl ClusterAdapter {
         permit
     }
 
-    /// Answers a question. `number` counts from 1 where there are several answers.
-    pub(super) fn answer(&self, asker: Option<ServerId>, number: Option<u64>, body: Body) {
-        self.queue().answer(&self.namespace, asker, number, body);
+    /// Answers a question.
+    pub(super) fn answer(&self, asker: Option<ServerId>, body: Body) {
+        self.queue().answer(&self.namespace, asker, body);
     }
 
     /// Hands an event of another server to the namespace.
@@ -152,28 +154,26 @@ impl ClusterAdapter {
         self.queue().publish(&self.namespace, body);
     }
 
-    /// How many other servers there are; if that cannot be told, those that are known.
-    async fn others(&self) -> Result<usize, Missing> {
+    /// How many other servers there are.
+    async fn others(&self) -> Others {
         match timeout(COUNT_TIMEOUT, self.count_others()).await {
-            Ok(Ok(count)) => Ok(count),
-            Ok(Err(_)) | Err(_) => {
-                let names: Vec<String> = self.directory().servers(Instant::now()).map(ToString::to_string).collect();
-                let others = usize::from(names.is_empty());
-                Err(Missing { names, others })
-            }
+            Ok(Ok(Count { servers, complete: true })) => Others::All(servers),
+            Ok(Ok(Count { servers, .. })) => Others::AtLeast(servers),
+            Ok(Err(_)) | Err(_) => Others::Unknown,
         }
     }
 
     /// The servers that the broker counts, but for this one.
-    async fn count_others(&self) -> Result<usize, BrokerError> {
+    async fn count_others(&self) -> Result<Count, BrokerError> {
         loop {
             let before = self.inbox.since();
-            let count = self.broker().peers(&self.namespace).await?;
+            let mut count = self.broker().count(&self.namespace).await?;
             if !self.is_open() {
                 return Ok(count);
             }
             if before.is_some() && before == self.inbox.since() {
-                return Ok(count.saturating_sub(1));
+                count.servers = count.servers.saturating_sub(1);
+                return Ok(count);
             }
             // Whether we are among them nobody can tell: our subscription is on its way, or an old one was not given up yet.
             // Nor would we hear an answer before we hear at all.
@@ -181,32 +181,54 @@ impl ClusterAdapter {
         }
     }
 
-    /// Asks all other servers, and collects an answer of each until `until`. `take` says whether an answer is one.
+    /// Asks all other servers, and collects an answer of each until `until`. `take` says whether an answer is one. If nobody
+    /// knows how many they are, they are asked all the same, and awaited until then.
     async fn ask(
         &self,
         until: Instant,
         question: impl FnOnce(RequestId) -> Body,
         mut take: impl FnMut(Body) -> bool,
     ) -> Missing {
-        let expected = match self.others().await {
-            Ok(0) => return Missing::default(),
-            Ok(expected) => expected,
-            Err(missing) => return missing,
-        };
-        let Some(mut request) = self.requests.begin() else { return self.missing(expected, &Answerers::default()) };
-        self.publish(question(request.id.clone()));
+        let others = timeout_at(until, self.others()).await.unwrap_or(Others::Unknown);
+        if others == Others::All(0) {
+            return Missing::default();
+        }
         let mut answered = Answerers::default();
-        while answered.count < expected {
+        // Closed while it counted, it would not hear an answer.
+        let request = self.requests.begin().filter(|_| self.is_open() && Instant::now() < until);
+        let Some(mut request) = request else { return self.missing(others, &answered) };
+        self.publish(question(request.id.clone()));
+        while others.awaits(&answered) {
             let Ok(Some(answer)) = timeout_at(until, request.next()).await else { break };
             if answer.sender.as_ref().is_none_or(|sender| !answered.has(sender)) && take(answer.body) {
                 answered.is_first(answer.sender.as_ref());
             }
         }
-        self.missing(expected.saturating_sub(answered.count), &answered)
+        self.missing(others, &answered)
+    }
+
+    /// Who has not answered.
+    fn missing(&self, others: Others, answered: &Answerers) -> Missing {
+        match others {
+            Others::All(expected) => self.silent(expected.saturating_sub(answered.count), answered),
+            Others::AtLeast(expected) => {
+                let mut missing = self.silent(expected.saturating_sub(answered.count), answered);
+                // Who was not counted may not have answered either.
+                missing.others = missing.others.max(usize::from(missing.names.is_empty()));
+                missing
+            }
+            Others::Unknown => {
+                let known = self.directory();
+                let names = known.servers(Instant::now()).filter(|id| !answered.has(id)).map(ToString::to_string);
+                let names: Vec<String> = names.collect();
+                let others = usize::from(names.is_empty());
+                Missing { names, others }
+            }
+        }
     }
 
     /// Names the silent servers where it is known which they are.
-    fn missing(&self, silent: usize, answered: &Answerers) -> Missing {
+    fn silent(&self, silent: usize, answered: &Answerers) -> Missing {
         let (directory, now) = (self.directory(), Instant::now());
         let named = |known: &mut dyn Iterator<Item = &ServerId>| -> Vec<String> {
             known.filter(|id| !answered.has(id)).map(ToString::to_string).collect()
@@ -282,7 +304,7 @@ impl Adapter for ClusterAdapter {
         if target.local || !self.is_open() {
             return self.local.emit_with_ack(target, emit, timeout).await;
         }
-        let until = Instant::now() + timeout;
+        let until = far(timeout);
         let request = self.requests.begin();
         let question = request.as_ref().map(|request| Body::BroadcastWithAck {
             request: request.id.clone(),
@@ -292,24 +314,19 @@ impl Adapter for ClusterAdapter {
         });
         // The servers are counted before they are asked, as in Node; local clients do not wait for that.
         let acks = self.local.emit_for_acks(target, emit, || {})?;
-        let others = timeout_at(until, self.others()).await;
-        let (expected, mut missing) = match (others, &request) {
-            (Ok(Ok(expected)), Some(_)) => (expected, Missing::default()),
-            (Ok(Ok(expected)), None) => (0, self.missing(expected, &Answerers::default())),
-            (Ok(Err(missing)), _) => (0, missing),
-            (Err(_), _) => (0, Missing { names: Vec::new(), others: 1 }),
-        };
-        if let Some(question) = question.filter(|_| expected > 0) {
+        let others = timeout_at(until, self.others()).await.unwrap_or(Others::Unknown);
+        // Closed while it counted, it would not hear an answer.
+        let asks = others != Others::All(0) && self.is_open() && Instant::now() < until;
+        if let Some(question) = question.filter(|_| asks) {
             self.publish(question);
         }
-        let asked = acks.asked() as u64;
-        let mut collected = Collected { answers: Vec::new(), asked, servers: Answerers::default() };
-        collected.run(acks, request, expected, until).await;
-        if expected > 0 {
-            missing = self.missing(expected.saturating_sub(collected.servers.count), &collected.servers);
-        }
-        let missing_sockets = collected.asked.saturating_sub(collected.answers.len() as u64);
-        Ok(Acked { answers: collected.answers, missing_sockets: missing_sockets as usize, missing })
+        let asked_here = acks.asked() as u64;
+        let mut collected = Collected::default();
+        collected.run(acks, request.filter(|_| asks), others, until).await;
+        let asked = asked_here.saturating_add(collected.remote.asked);
+        let missing_sockets = asked.saturating_sub(collected.answers.len() as u64) as usize;
+        let missing = self.missing(others, &collected.servers);
+        Ok(Acked { answers: collected.answers, missing_sockets, missing })
     }
 
     fn save(&self, session: Saved) {
@@ -333,7 +350,7 @@ impl Adapter for ClusterAdapter {
             }
             _ => false,
         };
-        let missing = self.ask(Instant::now() + timeout, question, take).await;
+        let missing = self.ask(far(timeout), question, take).await;
         Answer { value: found, missing }
     }
 
@@ -341,9 +358,22 @@ impl Adapter for ClusterAdapter {
         if target.local || !self.is_open() {
             return Answer::complete(self.local.count_sockets(target));
         }
-        // Node's servers know no cheaper question that every dialect has.
-        let Answer { value, missing } = self.fetch_sockets(target, timeout).await;
-        Answer { value: value.len(), missing }
+        let mut count = self.local.count_sockets(target) as u64;
+        let question = |request| Body::Count { request, target: target.clone() };
+        let take = |body| match body {
+            Body::Counted { count: more, .. } => {
+                count = count.saturating_add(more);
+                true
+            }
+            // Servers that know no such question answer the one that it looks like to them.
+            Body::Sockets { sockets, .. } => {
+                count = count.saturating_add(sockets.len() as u64);
+                true
+            }
+            _ => false,
+        };
+        let missing = self.ask(far(timeout), question, take).await;
+        Answer { value: usize::try_from(count).unwrap_or(usize::MAX), missing }
     }
 
     async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>> {
@@ -358,14 +388,18 @@ impl Adapter for ClusterAdapter {
             }
             _ => false,
         };
-        let missing = self.ask(Instant::now() + timeout, |request| Body::FetchRooms { request }, take).await;
+        let missing = self.ask(far(timeout), |request| Body::FetchRooms { request }, take).await;
         Answer { value: rooms.into_iter().collect(), missing }
     }
 
     async fn server_count(&self) -> Answer<usize> {
         match self.others().await {
-            Ok(others) => Answer::complete(others + 1),
-            Err(missing) => Answer { value: 1 + missing.names.len(), missing },
+            Others::All(others) => Answer::complete(others + 1),
+            Others::AtLeast(others) => Answer { value: others + 1, missing: Missing { names: Vec::new(), others: 1 } },
+            Others::Unknown => {
+                let missing = self.missing(Others::Unknown, &Answerers::default());
+                Answer { value: 1 + missing.names.len(), missing }
+            }
         }
     }
 
@@ -395,7 +429,7 @@ impl Adapter for ClusterAdapter {
             }
             _ => false,
         };
-        let missing = self.ask(Instant::now() + timeout, question, take).await;
+        let missing = self.ask(far(timeout), question, take).await;
         Ok(Answer { value: answers, missing })
     }
 
@@ -414,7 +448,7 @@ impl ClusterAdapter {
     /// Waits until the others that counted this server have their answers.
     async fn answer_the_last(&self) {
         let lingers = self.broker().lingers();
-        if lingers.is_zero() || !matches!(self.others().await, Ok(1..)) {
+        if lingers.is_zero() || self.others().await == Others::All(0) {
             return;
         }
         sleep(lingers).await;
@@ -440,6 +474,12 @@ impl Drop for ClusterAdapter {
     }
 }
 
+/// When a time that begins now is over; one that is too long to be added, "never" say, in 30 years.
+fn far(timeout: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+    Instant::now() + timeout.min(NEVER)
+}
+
 /// Closes a namespace at the broker, unless it was opened again meanwhile.
 async fn stop_hearing(cluster: Cluster, namespace: Arc<str>) {
     let inbox = cluster.inbox(&namespace);
@@ -448,11 +488,13 @@ async fn stop_hearing(cluster: Cluster, namespace: Arc<str>) {
         return;
     }
     cluster.0.directory.lock().close_namespace(&namespace);
-    inbox.lost();
+    cluster.0.queue.forget(&namespace);
+    inbox.closed();
     cluster.0.broker.close(&namespace).await;
     // An adapter that was made meanwhile found the namespace still open, and heard nothing since.
     if let Some(adapter) = current() {
         adapter.directory().open_namespace(&namespace);
+        adapter.queue().number(&namespace);
         adapter.begin_to_hear();
     }
 }

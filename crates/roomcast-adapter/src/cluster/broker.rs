@@ -1,6 +1,7 @@
 //! The [`Broker`] seam: carries messages between the servers of a cluster.
 
 use super::message::{Message, ServerId};
+use super::trailer::Arrival;
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,8 +17,10 @@ pub const SERVERS: &str = "";
 /// The contract, which `testkit::broker_contract` checks, with many a rule more:
 /// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker says that it keeps its
 ///   server's own messages from it;
-/// - messages of one publisher on one channel arrive in the order published, except those that are lost;
-/// - a failed `publish` may have sent a part, and is repeated with the rest: doubles are the receiver's business;
+/// - messages of one publisher in one series ([`Lane`](super::Lane)) of a namespace arrive in the order published, except those
+///   that are lost;
+/// - the trailer of what nobody here wants arrives too: what is neither handed over nor passed over counts as lost;
+/// - what is told to be published [`Again`](Outcome::Again) may have gone out: doubles are the receiver's business;
 /// - a broker that is not connected fails at once, it does not queue.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync + 'static {
@@ -35,24 +38,44 @@ pub trait Broker: Debug + Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// Publishes in order. It works without an open namespace too (an emitter does that).
-    ///
-    /// # Errors
-    /// [`PublishError`]: how many went out for sure, and why not all.
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError>;
-
-    /// The channel that a message would go out on. Messages are numbered per channel, as only within one is there order.
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str>;
+    /// Publishes in order, and tells what became of each message, in their order; those missing at the end were not tried. It
+    /// works without an open namespace too (an emitter does that).
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome>;
 
     /// Number of servers that hear the namespace now, this one among them if it does: from the moment on in which its inbox was
     /// told so.
     ///
     /// # Errors
     /// [`BrokerError`] when it cannot be told.
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError>;
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError>;
 
-    /// How old a message may be when it goes out after an outage; `None` if the broker keeps history and age is no matter.
-    fn max_age(&self) -> Option<Duration>;
+    /// Whether what goes out can be read again later, so that its age is no matter: no message is too old to go out after an
+    /// outage.
+    fn keeps_history(&self) -> bool {
+        false
+    }
+}
+
+/// How many servers hear a namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Count {
+    /// Those that could be counted.
+    pub servers: usize,
+    /// Whether these are all; there may be more where a part of the broker does not tell.
+    pub complete: bool,
+}
+
+impl Count {
+    /// All of them.
+    pub fn of(servers: usize) -> Self {
+        Self { servers, complete: true }
+    }
+
+    /// Some of them: a part of the broker did not tell its own.
+    pub fn at_least(servers: usize) -> Self {
+        Self { servers, complete: false }
+    }
 }
 
 /// A message on its way out.
@@ -66,21 +89,14 @@ pub struct Outgoing {
 
 /// Where a broker puts what it hears.
 pub trait Inbox: Send + Sync + 'static {
-    /// Whether anybody here would get a broadcast to this room alone. Asked before decoding, as most broadcasts of a large
-    /// cluster are for others.
+    /// Whether anybody here would get a broadcast to this room alone, once all that was handed over has been applied. It may be
+    /// asked before decoding, as most broadcasts of a large cluster are for others; what is not decoded for it is handed over as
+    /// [`Arrival::PassedOver`].
     fn wants(&self, room: &str) -> bool;
 
-    /// A message has come.
-    fn receive(&self, message: Message);
-
-    /// Messages have come at once, in this order: what they make for one client may leave together. As [`Inbox::receive`] for each
-    /// of them.
-    fn receive_all(&self, messages: Vec<Message>) {
-        messages.into_iter().for_each(|message| self.receive(message));
-    }
-
-    /// What came was no message. Never fatal: it is counted.
-    fn malformed(&self, error: &str);
+    /// These have come, in this order. What comes together is handed over together: what it makes for one client leaves in one
+    /// write.
+    fn receive(&self, arrivals: Vec<Arrival>);
 
     /// From now on messages come.
     fn connected(&self);
@@ -94,14 +110,14 @@ pub trait Inbox: Send + Sync + 'static {
 #[error("{0}")]
 pub struct BrokerError(pub String);
 
-/// A batch did not go out whole.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason} (after {sent} messages)")]
-pub struct PublishError {
-    /// Messages at the front of the batch that went out for sure.
-    pub sent: usize,
-    /// Why the next one did not.
-    pub reason: String,
-    /// The message at `sent` can never go out (it is too large, say) and is not to be tried again.
-    pub permanent: bool,
+/// What became of a message that was to be published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It went out.
+    Sent,
+    /// It did not, or nobody knows; why. It is published again.
+    Again(String),
+    /// It can never go out, for it is too large, say, or forbidden; why. It is dropped, and counted.
+    Never(String),
 }

@@ -4,18 +4,21 @@
 //! take this. The bytes are, in this order:
 //!
 //! ```text
-//! 1 byte    version, 1
+//! 1 byte    version, 2
 //! 4 bytes   length of the head, big endian
 //! n bytes   the head: JSON with everything but the event's arguments
 //! n bytes   the arguments, the raw JSON array as it is sent to clients (nothing, if the message has none)
 //! n bytes   each attachment; the head tells how long they are
+//! 30 bytes  the trailer ([`Trailer`]); zeros, if the message has none
 //! ```
 //!
 //! So arguments and attachments are copied and neither escaped nor expanded. Keys of the head that a later release adds are
-//! ignored; a version that is not 1, a body that is not known, a length that does not add up, text that is not JSON, nesting
+//! ignored; a version that is not 2, a body that is not known, a length that does not add up, text that is not JSON, nesting
 //! over [`MAX_DEPTH`] and placeholders without an attachment are errors. Nothing is allocated by a length that is only told.
 
 use super::message::{Body, Message, RequestId, ServerId};
+use super::numbers::Told;
+use super::trailer::{Lane, Trailer};
 use crate::recipient::{Details, SocketDetails};
 use crate::target::{Room, Target};
 use bytes::Bytes;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Most bytes of a message that [`decode`] takes: as many as wait in a server's queue by default. A broker should refuse to
-/// publish more ([`PublishError::permanent`](super::PublishError::permanent)).
+/// publish more ([`Outcome::Never`](super::Outcome::Never)).
 pub const MAX_BYTES: usize = 8_000_000;
 
 /// Deepest nesting of a message's arguments: all that an emit can hold. The check needs no stack.
@@ -36,7 +39,7 @@ pub const MAX_DEPTH: usize = MAX_DEPTH_OPTION;
 /// Most attachments of a message. An empty one costs two bytes and 32 in memory, so their number has a bound of its own.
 pub const MAX_ATTACHMENTS: usize = 65_536;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Version and length of the head.
 const PREFIX: usize = 5;
@@ -69,7 +72,6 @@ pub fn encode(message: &Message) -> Vec<u8> {
     let head = Head {
         sender: message.sender.clone().map(|id| id.as_str().into()),
         to: message.to.clone().map(|id| id.as_str().into()),
-        number: message.number,
         args: args.map_or(0, |args| args.items_bytes().len() + 2),
         attachments: attachments.iter().map(Bytes::len).collect(),
         body,
@@ -91,7 +93,14 @@ pub fn encode(message: &Message) -> Vec<u8> {
     for attachment in attachments {
         bytes.extend_from_slice(attachment);
     }
+    bytes.extend_from_slice(&message.trailer.map_or([0; Trailer::BYTES], Trailer::to_bytes));
     bytes
+}
+
+/// The trailer of the message that these bytes are, read without the rest: enough for a broadcast to a room that nobody here is in
+/// ([`Arrival::PassedOver`](super::Arrival::PassedOver)).
+pub fn trailer(bytes: &[u8]) -> Option<Trailer> {
+    Trailer::from_bytes(bytes.last_chunk::<{ Trailer::BYTES }>()?)
 }
 
 /// The message that [`encode`] made these bytes of.
@@ -106,6 +115,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     if *version != VERSION {
         return Err(CodecError::Version);
     }
+    let (rest, trailer) = rest.split_last_chunk::<{ Trailer::BYTES }>().ok_or(CodecError::Length)?;
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(CodecError::Length)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| CodecError::Length)?;
     let (head, rest) = rest.split_at_checked(length).ok_or(CodecError::Length)?;
@@ -126,7 +136,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     let args = if items.is_empty() && attachments.is_empty() { None } else { Some(args(items, attachments)?) };
     let id = |id: Arc<str>| ServerId::from(&*id);
     let body = head.body.with(args)?;
-    Ok(Message { sender: head.sender.map(id), to: head.to.map(id), number: head.number, body })
+    Ok(Message { sender: head.sender.map(id), to: head.to.map(id), trailer: Trailer::from_bytes(trailer), body })
 }
 
 /// Arguments out of a JSON array.
@@ -156,8 +166,6 @@ struct Head {
     sender: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<Arc<str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    number: Option<u64>,
     /// Bytes of the arguments, brackets included.
     #[serde(default)]
     args: usize,
@@ -180,6 +188,8 @@ enum WireBody {
     Disconnect { target: WireTarget, close: bool, request: Option<Arc<str>> },
     Done { request: Arc<str> },
     FetchSockets { request: Arc<str>, target: WireTarget },
+    Count { request: Arc<str>, target: WireTarget },
+    Counted { request: Arc<str>, count: u64 },
     Sockets { request: Arc<str>, sockets: Vec<WireSocket> },
     FetchIds { request: Arc<str>, target: WireTarget },
     Ids { request: Arc<str>, ids: Vec<String> },
@@ -187,8 +197,19 @@ enum WireBody {
     Rooms { request: Arc<str>, rooms: Vec<Arc<str>> },
     ServerSideEmit { request: Option<Arc<str>> },
     ServerAnswer { request: Arc<str> },
-    Alive { numbers: Vec<(Arc<str>, Arc<str>, u64)> },
+    Alive { numbers: Vec<WireTold> },
     Goodbye,
+}
+
+/// Namespace, whether it is the series of single rooms, last number, first serial.
+type WireTold = (Arc<str>, bool, u64, u64);
+
+fn wire_told(told: &Told) -> WireTold {
+    (told.namespace.clone(), told.lane == Lane::Rooms, told.number, told.since)
+}
+
+fn told((namespace, rooms, number, since): WireTold) -> Told {
+    Told::new(namespace, if rooms { Lane::Rooms } else { Lane::Main }, number, since)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -268,6 +289,8 @@ impl WireBody {
                 Self::Disconnect { target: WireTarget::of(target), close: *close, request: ids(request) }
             }
             Body::Done { request } => Self::Done { request: id(request) },
+            Body::Count { request, target } => Self::Count { request: id(request), target: WireTarget::of(target) },
+            Body::Counted { request, count } => Self::Counted { request: id(request), count: *count },
             Body::FetchSockets { request, target } => {
                 Self::FetchSockets { request: id(request), target: WireTarget::of(target) }
             }
@@ -288,7 +311,7 @@ impl WireBody {
                 args = Some(answer);
                 Self::ServerAnswer { request: id(request) }
             }
-            Body::Alive { numbers } => Self::Alive { numbers: numbers.clone() },
+            Body::Alive { numbers } => Self::Alive { numbers: numbers.iter().map(wire_told).collect() },
             Body::Goodbye => Self::Goodbye,
         };
         (wire, args)
@@ -317,6 +340,8 @@ impl WireBody {
                 Body::Disconnect { target: target.target(), close, request: request.map(RequestId) }
             }
             Self::Done { request } => Body::Done { request: RequestId(request) },
+            Self::Count { request, target } => Body::Count { request: RequestId(request), target: target.target() },
+            Self::Counted { request, count } => Body::Counted { request: RequestId(request), count },
             Self::FetchSockets { request, target } => {
                 Body::FetchSockets { request: RequestId(request), target: target.target() }
             }
@@ -332,7 +357,7 @@ impl WireBody {
             Self::Rooms { request, rooms: names } => Body::Rooms { request: RequestId(request), rooms: rooms(&names) },
             Self::ServerSideEmit { request } => Body::ServerSideEmit { request: request.map(RequestId), data: data()? },
             Self::ServerAnswer { request } => Body::ServerAnswer { request: RequestId(request), args: data()? },
-            Self::Alive { numbers } => Body::Alive { numbers },
+            Self::Alive { numbers } => Body::Alive { numbers: numbers.into_iter().map(told).collect() },
             Self::Goodbye => Body::Goodbye,
         };
         if args.is_some() {

@@ -1,10 +1,12 @@
 //! [`Emitter`]: emits to the clients of a cluster from a program that is no server.
 
-use super::broker::{Broker, Outgoing, PublishError};
+use super::broker::{Broker, BrokerError, Outcome, Outgoing};
 use super::message::{Body, Message, ServerId};
+use super::trailer::Trailer;
 use crate::target::{Room, Target};
 use roomcast_protocol::{Args, RESERVED_EVENTS, ToArgs, ToArgsError};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The sender that receivers know emitters by.
 const SENDER: &str = "emitter";
@@ -19,6 +21,9 @@ pub struct Emitter {
     target: Target,
     volatile: bool,
     compress: bool,
+    /// It and its clones are one process to the receivers.
+    process: u64,
+    serial: Arc<AtomicU64>,
 }
 
 /// Why an emitter sent nothing.
@@ -33,13 +38,15 @@ pub enum EmitterError {
     Value(#[from] ToArgsError),
     /// The broker could not publish it. It may be tried again.
     #[error(transparent)]
-    Publish(#[from] PublishError),
+    Publish(#[from] BrokerError),
 }
 
 impl Emitter {
     /// An emitter for the main namespace.
     pub fn new(broker: Arc<dyn Broker>) -> Self {
-        Self { broker, namespace: "/".into(), target: Target::default(), volatile: false, compress: true }
+        let (process, serial) = (Trailer::random_process(), Arc::default());
+        let (namespace, target) = ("/".into(), Target::default());
+        Self { broker, namespace, target, volatile: false, compress: true, process, serial }
     }
 
     /// The same for another namespace; its slash may be left out.
@@ -124,7 +131,14 @@ impl Emitter {
     /// As the JavaScript emitter, only events tell that an emitter sent them.
     async fn publish(&self, signed: bool, body: Body) -> Result<(), EmitterError> {
         let sender = signed.then(|| ServerId::from(SENDER));
-        let message = Message { sender, to: None, number: None, body };
-        Ok(self.broker.publish(&[Outgoing { namespace: self.namespace.clone(), message }]).await?)
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
+        let trailer = Some(Trailer::new(&self.namespace, self.process, serial, 0));
+        let message = Message { sender, to: None, trailer, body };
+        let batch = [Outgoing { namespace: self.namespace.clone(), message }];
+        match self.broker.publish(&batch).await.pop() {
+            Some(Outcome::Sent) => Ok(()),
+            Some(Outcome::Again(reason) | Outcome::Never(reason)) => Err(BrokerError(reason).into()),
+            None => Err(BrokerError("the broker did not come to it".to_owned()).into()),
+        }
     }
 }

@@ -5,12 +5,13 @@ use super::broker::Inbox;
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
 use super::queue::Queue;
+use super::trailer::{Arrival, Lane, Trailer};
 use crate::adapter::{Action, Emit, ServerEvent};
 use crate::limits::TOGETHER_BYTES;
 use crate::recipient::Wakes;
 use crate::target::Target;
 use parking_lot::Mutex;
-use roomcast_protocol::Args;
+use roomcast_protocol::{Args, RESERVED_EVENTS};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -34,7 +35,6 @@ pub(super) const LAST: Duration = LATER.saturating_mul(2);
 
 /// Hears the roomcast servers themselves.
 pub(super) struct ServersInbox {
-    pub(super) id: ServerId,
     pub(super) directory: Arc<Mutex<Directory>>,
     pub(super) queue: Arc<Queue>,
 }
@@ -44,19 +44,26 @@ impl Inbox for ServersInbox {
         false
     }
 
-    fn receive(&self, message: Message) {
-        let Some(sender) = message.sender.filter(|sender| *sender != self.id) else { return };
+    fn receive(&self, arrivals: Vec<Arrival>) {
         let now = Instant::now();
         let mut directory = self.directory.lock();
-        match message.body {
-            Body::Alive { numbers } => directory.told(&sender, &numbers, now),
-            Body::Goodbye => directory.left(&sender, now),
-            _ => {}
+        for arrival in arrivals {
+            let message = match arrival {
+                Arrival::Message(message) => message,
+                Arrival::Malformed(error) => {
+                    malformed(&error);
+                    continue;
+                }
+                Arrival::PassedOver(_) => continue,
+            };
+            let (Some(sender), Some(trailer)) = (message.sender, message.trailer) else { continue };
+            match message.body {
+                _ if trailer.process == self.queue.process() => {}
+                Body::Alive { numbers } => directory.told(&sender, &trailer, &numbers, now),
+                Body::Goodbye => directory.left(trailer.process, now),
+                _ => {}
+            }
         }
-    }
-
-    fn malformed(&self, error: &str) {
-        malformed(error);
     }
 
     fn connected(&self) {
@@ -105,12 +112,38 @@ impl NamespaceInbox {
         let _ = self.since.subscribe().wait_for(Option::is_some).await;
     }
 
+    /// The namespace is heard no more, as nobody here has it.
+    pub(super) fn closed(&self) {
+        self.since.send_replace(None);
+    }
+
+    fn is_new(&self) -> bool {
+        self.since().is_none_or(|since| since.elapsed() < NEW)
+    }
+}
+
+impl Inbox for NamespaceInbox {
+    fn wants(&self, room: &str) -> bool {
+        self.adapter().is_some_and(|adapter| adapter.local().has_room(room))
+    }
+
     /// Packets that are made go into the outboxes in their order; the writers are woken at the end, so that what is for one client
     /// leaves in one write.
-    fn receive_in_order(&self, messages: impl IntoIterator<Item = Message>) {
+    fn receive(&self, arrivals: Vec<Arrival>) {
         let Some(adapter) = self.adapter() else { return };
         let (mut wakes, mut bytes) = (Wakes::new(), 0);
-        for message in messages {
+        for arrival in arrivals {
+            let message = match arrival {
+                Arrival::Message(message) => message,
+                Arrival::PassedOver(trailer) => {
+                    adapter.passed_over(&trailer);
+                    continue;
+                }
+                Arrival::Malformed(error) => {
+                    malformed(&error);
+                    continue;
+                }
+            };
             let late = match message.body.is_question() {
                 true if !adapter.is_open() => LAST,
                 true if self.is_new() => LATER,
@@ -126,28 +159,6 @@ impl NamespaceInbox {
         wakes.wake();
     }
 
-    fn is_new(&self) -> bool {
-        self.since().is_none_or(|since| since.elapsed() < NEW)
-    }
-}
-
-impl Inbox for NamespaceInbox {
-    fn wants(&self, room: &str) -> bool {
-        self.adapter().is_some_and(|adapter| adapter.local().has_room(room))
-    }
-
-    fn receive(&self, message: Message) {
-        self.receive_in_order([message]);
-    }
-
-    fn receive_all(&self, messages: Vec<Message>) {
-        self.receive_in_order(messages);
-    }
-
-    fn malformed(&self, error: &str) {
-        malformed(error);
-    }
-
     fn connected(&self) {
         self.since.send_replace(Some(Instant::now()));
         if let Some(adapter) = self.adapter() {
@@ -161,14 +172,42 @@ impl Inbox for NamespaceInbox {
     }
 }
 
+/// Why a broadcast was dropped whose clients would take it for a broken connection.
+const NO_NAME: &str =
+    "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
+
+/// Whether clients may get this event. They end their connection at any other, and Node's servers send it.
+fn has_name(data: &Args) -> bool {
+    let Some(name) = data.as_ref().iter().next() else { return false };
+    match name.as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<String>(name).map_or(true, |name| !RESERVED_EVENTS.contains(&&*name)),
+        Some(b'-' | b'0'..=b'9') => true,
+        _ => false,
+    }
+}
+
 impl ClusterAdapter {
+    /// A broadcast to a room that nobody here is in.
+    fn passed_over(&self, trailer: &Trailer) {
+        if trailer.process != self.process() && self.is_open() {
+            self.heard(trailer, Some(Lane::Rooms));
+        }
+    }
+
     /// `late`: how much later than it could a question is answered, of somebody who may not have counted this server.
     fn receive(self: &Arc<Self>, message: Message, late: Duration, wakes: &mut Wakes) {
-        if message.sender.as_ref() == Some(self.id()) || message.to.as_ref().is_some_and(|to| to != self.id()) {
+        let own = match &message.trailer {
+            Some(trailer) => trailer.process == self.process(),
+            None => message.sender.as_ref() == Some(self.id()),
+        };
+        if own || message.to.as_ref().is_some_and(|to| to != self.id()) {
+            return;
+        }
+        if message.trailer.is_some_and(|trailer| !self.heard(&trailer, Lane::of(&message.body))) {
             return;
         }
         if !self.is_open() {
-            // Only that still matters: who asks may have counted this server before it left. Numbers do not any more.
+            // Only that still matters: who asks may have counted this server before it left.
             if !late.is_zero() {
                 self.serve(message, late, wakes);
             }
@@ -178,20 +217,19 @@ impl ClusterAdapter {
             self.requests().answered(&request, message);
             return;
         }
-        let Some(message) = self.if_new(message) else { return };
         self.serve(message, late, wakes);
     }
 
     /// Gives the only answer to a question.
     fn reply(self: &Arc<Self>, asker: Option<ServerId>, body: Body, late: Duration) {
         if late.is_zero() {
-            return self.answer(asker, None, body);
+            return self.answer(asker, body);
         }
         let Some(permit) = self.permit() else { return };
         let adapter = self.clone();
         tokio::spawn(async move {
             sleep(late).await;
-            adapter.answer(asker, None, body);
+            adapter.answer(asker, body);
             drop(permit);
         });
     }
@@ -199,6 +237,7 @@ impl ClusterAdapter {
     fn serve(self: &Arc<Self>, message: Message, late: Duration, wakes: &mut Wakes) {
         let asker = message.sender;
         match message.body {
+            Body::Broadcast { data, .. } if !has_name(&data) => malformed(NO_NAME),
             Body::Broadcast { data, target, volatile, compress } => {
                 let emit = Emit { data: &data, volatile, compress };
                 if let Err(error) = self.local().emit_into(&target, emit, wakes, || {}) {
@@ -225,6 +264,10 @@ impl ClusterAdapter {
                 }
                 self.reply(asker, body, late);
             }
+            Body::Count { request, target } => {
+                let count = self.local().count_sockets(&target) as u64;
+                self.reply(asker, Body::Counted { request, count }, late);
+            }
             Body::FetchIds { request, target } => {
                 let ids = self.local().sockets(&target).into_iter().map(|socket| socket.id).collect();
                 self.reply(asker, Body::Ids { request, ids }, late);
@@ -232,6 +275,10 @@ impl ClusterAdapter {
             Body::FetchRooms { request } => {
                 let rooms = self.local().rooms();
                 self.reply(asker, Body::Rooms { request, rooms }, late);
+            }
+            Body::BroadcastWithAck { request, data, .. } if !has_name(&data) => {
+                malformed(NO_NAME);
+                self.reply(asker, Body::AskedClients { request, count: 0 }, late);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
                 let mut acks = match self.local().emit_for_acks(&target, Emit::of(&data), || {}) {
@@ -241,7 +288,7 @@ impl ClusterAdapter {
                 let count = acks.asked() as u64;
                 let asked = Body::AskedClients { request: request.clone(), count };
                 let later = if late.is_zero() {
-                    self.answer(asker.clone(), Some(1), asked);
+                    self.answer(asker.clone(), asked);
                     None
                 } else {
                     Some(asked)
@@ -252,14 +299,12 @@ impl ClusterAdapter {
                 tokio::spawn(async move {
                     if let Some(asked) = later {
                         sleep(late).await;
-                        adapter.answer(asker.clone(), Some(1), asked);
+                        adapter.answer(asker.clone(), asked);
                     }
-                    let mut number = 1;
                     while let Ok(Some((_, args))) = timeout_at(until, acks.next()).await {
                         let first = args.as_ref().iter().next().unwrap_or_default().into();
                         let args = Args::from_parts(first, args.attachments().to_vec());
-                        number += 1;
-                        adapter.answer(asker.clone(), Some(number), Body::ClientAck { request: request.clone(), args });
+                        adapter.answer(asker.clone(), Body::ClientAck { request: request.clone(), args });
                     }
                     drop(permit);
                 });
@@ -280,7 +325,7 @@ impl ClusterAdapter {
         let here = request.is_some() && self.local().count_sockets(target) > 0;
         self.local().change(target, action);
         if let Some(request) = request.filter(|_| here) {
-            self.answer(asker, None, Body::Done { request });
+            self.answer(asker, Body::Done { request });
         }
     }
 
@@ -303,7 +348,7 @@ impl ClusterAdapter {
         tokio::spawn(async move {
             if let Ok(Ok(args)) = tokio::time::timeout(PATIENCE, answer).await {
                 sleep_until(earliest).await;
-                adapter.answer(asker, None, Body::ServerAnswer { request, args });
+                adapter.answer(asker, Body::ServerAnswer { request, args });
             }
             drop(permit);
         });

@@ -1,7 +1,8 @@
 //! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
 
-use super::broker::{Broker, BrokerError, Inbox, Outgoing, PublishError};
-use super::message::ServerId;
+use super::broker::{Broker, BrokerError, Count, Inbox, Outcome, Outgoing};
+use super::message::{Body, ServerId};
+use super::trailer::{Arrival, Lane};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -109,6 +110,20 @@ impl MemoryNetwork {
     }
 }
 
+/// As brokers do that tell by the channel which room a broadcast is for: what nobody here wants is not decoded.
+fn arrival(inbox: &dyn Inbox, outgoing: Outgoing) -> Arrival {
+    let message = outgoing.message;
+    match (&message.body, message.trailer) {
+        (Body::Broadcast { target, .. }, Some(trailer))
+            if Lane::of(&message.body) == Some(Lane::Rooms)
+                && target.rooms.first().is_some_and(|room| !inbox.wants(room)) =>
+        {
+            Arrival::PassedOver(trailer)
+        }
+        _ => Arrival::Message(message),
+    }
+}
+
 /// One server's end of a [`MemoryNetwork`]. It must be used inside a tokio runtime.
 #[derive(Debug)]
 pub struct MemoryBroker {
@@ -133,7 +148,7 @@ impl Broker for MemoryBroker {
                     if at > Instant::now() {
                         sleep_until(at).await;
                     }
-                    receiver.receive(outgoing.message);
+                    receiver.receive(vec![arrival(&*receiver, outgoing)]);
                 }
             });
             let arriving = task.abort_handle();
@@ -149,11 +164,11 @@ impl Broker for MemoryBroker {
         let _closed = self.network.unsubscribe(self.number, namespace);
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         let mut network = self.network.0.lock();
         let network = &mut *network;
         if network.cut_off.contains(&self.number) {
-            return Err(PublishError { sent: 0, reason: "cut off from the network".to_owned(), permanent: false });
+            return vec![Outcome::Again("cut off from the network".to_owned())];
         }
         let at = Instant::now() + network.delay;
         for outgoing in batch {
@@ -171,24 +186,15 @@ impl Broker for MemoryBroker {
                 }
             }
         }
-        Ok(())
+        vec![Outcome::Sent; batch.len()]
     }
 
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        // A receiver hears all of a namespace on one way, so all of it is in order.
-        outgoing.namespace.clone()
-    }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
         let network = self.network.0.lock();
         if network.cut_off.contains(&self.number) {
             return Err(BrokerError("cut off from the network".to_owned()));
         }
         let all = network.subscriptions.get(namespace).map_or(&[][..], Vec::as_slice);
-        Ok(all.iter().filter(|subscription| !network.cut_off.contains(&subscription.broker)).count())
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        Some(Duration::MAX)
+        Ok(Count::of(all.iter().filter(|subscription| !network.cut_off.contains(&subscription.broker)).count()))
     }
 }

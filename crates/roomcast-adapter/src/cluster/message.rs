@@ -1,5 +1,7 @@
 //! [`Message`]: what servers of a cluster tell one another, free of any dialect.
 
+use super::numbers::Told;
+use super::trailer::Trailer;
 use crate::recipient::SocketDetails;
 use crate::target::{Room, Target};
 use roomcast_protocol::Args;
@@ -60,9 +62,8 @@ pub struct Message {
     pub sender: Option<ServerId>,
     /// The server that it is for; `None` is every server of the namespace.
     pub to: Option<ServerId>,
-    /// Its number among the sender's messages on the same channel; for an answer, if there is one, among its answers to
-    /// that question. Only roomcast servers give one.
-    pub number: Option<u64>,
+    /// Which process published it, and which of its messages it is. Only roomcast's have one.
+    pub trailer: Option<Trailer>,
     /// What it says.
     pub body: Body,
 }
@@ -145,6 +146,20 @@ pub enum Body {
         /// Which sockets.
         target: Target,
     },
+    /// How many sockets match? Servers of other software may answer with the sockets ([`Body::Sockets`]).
+    Count {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// Answer to [`Body::Count`].
+    Counted {
+        /// Names the question.
+        request: RequestId,
+        /// Sockets of the server that answers.
+        count: u64,
+    },
     /// Answer to [`Body::FetchSockets`].
     Sockets {
         /// Names the question.
@@ -192,10 +207,10 @@ pub enum Body {
         /// The answer; one argument travels.
         args: Args,
     },
-    /// A roomcast server lives, and this is the number of its last message on each channel.
+    /// A roomcast server lives, and this is the number of its last message in each series.
     Alive {
-        /// Namespace, channel and number.
-        numbers: Vec<(Arc<str>, Arc<str>, u64)>,
+        /// One for each series.
+        numbers: Vec<Told>,
     },
     /// A roomcast server leaves.
     Goodbye,
@@ -209,6 +224,7 @@ impl Body {
             | Self::ClientAck { request, .. }
             | Self::Done { request }
             | Self::Sockets { request, .. }
+            | Self::Counted { request, .. }
             | Self::Ids { request, .. }
             | Self::Rooms { request, .. }
             | Self::ServerAnswer { request, .. } => Some(request),
@@ -221,6 +237,7 @@ impl Body {
         matches!(
             self,
             Self::FetchSockets { .. }
+                | Self::Count { .. }
                 | Self::FetchIds { .. }
                 | Self::FetchRooms { .. }
                 | Self::BroadcastWithAck { .. }
@@ -249,6 +266,7 @@ impl Body {
             }
             Self::Disconnect { target: to, .. }
             | Self::FetchSockets { target: to, .. }
+            | Self::Count { target: to, .. }
             | Self::FetchIds { target: to, .. } => target(to),
             Self::Sockets { sockets, .. } => sockets
                 .iter()

@@ -9,17 +9,21 @@ mod emitter;
 mod inbox;
 mod memory_broker;
 mod message;
+mod numbers;
 mod options;
 mod outage;
 mod queue;
 mod requests;
+mod trailer;
 
 pub use adapter::ClusterAdapter;
-pub use broker::{Broker, BrokerError, Inbox, Outgoing, PublishError, SERVERS};
+pub use broker::{Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS};
 pub use emitter::{Emitter, EmitterError};
 pub use memory_broker::{MemoryBroker, MemoryNetwork};
 pub use message::{Body, Message, RequestId, ServerId};
+pub use numbers::Told;
 pub use options::ClusterOptions;
+pub use trailer::{Arrival, Lane, Trailer, WINDOW};
 
 use crate::adapter::{Adapter, AdapterContext, AdapterFactory};
 use directory::Directory;
@@ -48,7 +52,7 @@ struct ClusterInner {
 /// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Numbered messages of other roomcast servers that never came.
+    /// Numbered messages of other roomcast processes that never came.
     pub lost: u64,
     /// Numbered messages that came twice; the second was dropped.
     pub doubles: u64,
@@ -72,7 +76,8 @@ impl Cluster {
         Self::with_id(ServerId::from(id.as_str()), broker, options)
     }
 
-    /// As [`Cluster::new`], with an id of the caller's, which must be unique in the cluster.
+    /// As [`Cluster::new`], with a name of the caller's, a host's say. No other server of the cluster may have it at the same time; a
+    /// server that comes back under its old name is known as another one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -80,7 +85,7 @@ impl Cluster {
         let directory = Arc::new(Mutex::new(Directory::default()));
         let queue = Queue::new(broker.clone(), id.clone(), options, directory.clone());
         tokio::spawn(queue.clone().drain());
-        let inbox = ServersInbox { id: id.clone(), directory: directory.clone(), queue: queue.clone() };
+        let inbox = ServersInbox { directory: directory.clone(), queue: queue.clone() };
         broker.open(&SERVERS.into(), &id, Arc::new(inbox));
         Self(Arc::new(ClusterInner { id, broker, queue, directory, inboxes: Mutex::default() }))
     }
@@ -123,6 +128,11 @@ impl Cluster {
     pub fn losses(&self) -> Losses {
         let (lost, doubles) = self.0.directory.lock().losses();
         Losses { lost, doubles, dropped: self.0.queue.dropped() }
+    }
+
+    /// Series of messages that have numbers: two for each namespace that is open here and was published in.
+    pub fn numbered(&self) -> usize {
+        self.0.queue.numbered()
     }
 
     /// Messages that wait to go out.

@@ -6,9 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClusterOptions {
-    /// Most messages that wait; 10,000.
-    pub max_queued: usize,
-    /// Most bytes that wait; 8,000,000. One message may be larger, if it waits alone.
+    /// Most bytes that wait, some 250,000 small messages; 64,000,000. Answers to other servers have as many for themselves. One
+    /// message may be larger, if it waits alone.
     pub max_queued_bytes: usize,
     /// Age at which a message that waits is dropped; 5 s. It does not hold for brokers that keep history.
     pub max_age: Duration,
@@ -16,6 +15,6 @@ pub struct ClusterOptions {
 
 impl Default for ClusterOptions {
     fn default() -> Self {
-        Self { max_queued: 10_000, max_queued_bytes: 8_000_000, max_age: Duration::from_secs(5) }
+        Self { max_queued_bytes: 64_000_000, max_age: Duration::from_secs(5) }
     }
 }

@@ -1,12 +1,14 @@
-//! The cluster queue: messages on their way to the other servers, in order, bounded in number, bytes and age.
+//! The cluster queue: messages on their way to the other servers, in order, bounded in bytes and age.
 
-use super::broker::{Broker, Outgoing, PublishError, SERVERS};
+use super::broker::{Broker, Outcome, Outgoing, SERVERS};
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
+use super::numbers::Numbers;
 use super::options::ClusterOptions;
 use super::outage::{Outage, PEERS_PATIENCE};
+use super::trailer::{Lane, Trailer};
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,15 +16,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Messages that go to the broker at once.
-const BATCH: usize = 64;
+/// Most messages that go to the broker at once, and most bytes of them, though one larger message goes alone. As much as waits
+/// goes out in one round trip, so that the rate does not depend on how long that takes; a bound keeps what is sent again small.
+const BATCH: usize = 4_096;
+const BATCH_BYTES: usize = 1 << 20;
 
 /// How often a server tells that it lives, and its last numbers.
 pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Most channels whose messages are numbered; on others losses are not counted. Each announcement lists all of them: 60 KB a
-/// second at this bound. (Sharded Redis may use a channel per room, so clients could make any number of them.)
-pub(crate) const MAX_NUMBERED: usize = 1_024;
 
 /// Pause after a failed publish; a broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -38,6 +38,7 @@ const NO_ANSWER: &str = "the broker does not answer";
 pub(crate) struct Queue {
     broker: Arc<dyn Broker>,
     id: ServerId,
+    process: u64,
     options: ClusterOptions,
     directory: Arc<Mutex<Directory>>,
     state: Mutex<State>,
@@ -53,11 +54,11 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    bytes: usize,
-    /// So many at the front are with the broker now, and are not dropped: they may have gone out.
-    in_flight: usize,
-    /// Last number given, by namespace and channel.
-    given: HashMap<(Arc<str>, Arc<str>), u64, RandomState>,
+    /// What is with the broker now, and is not dropped: it may have gone out.
+    in_flight: Vec<Waiting>,
+    /// Bytes of answers, and of everything else: neither pushes the other out.
+    bytes: [usize; 2],
+    numbers: Numbers,
     /// Messages that never went out.
     dropped: u64,
     /// The last attempt to publish failed.
@@ -72,9 +73,16 @@ struct State {
 #[derive(Debug)]
 struct Waiting {
     outgoing: Outgoing,
-    channel: Arc<str>,
+    lane: Option<Lane>,
     since: Instant,
     size: usize,
+}
+
+impl Waiting {
+    /// Its place in [`State::bytes`].
+    fn class(&self) -> usize {
+        usize::from(self.outgoing.message.body.answers().is_none())
+    }
 }
 
 impl Queue {
@@ -87,6 +95,7 @@ impl Queue {
         Arc::new(Self {
             broker,
             id,
+            process: Trailer::random_process(),
             options,
             directory,
             state: Mutex::default(),
@@ -97,24 +106,28 @@ impl Queue {
         })
     }
 
+    /// This process, in the trailers of all that it publishes.
+    pub(crate) fn process(&self) -> u64 {
+        self.process
+    }
+
     /// Puts a message for all servers at the end; never waits. A full queue drops its oldest messages, which are counted. A
     /// volatile message is dropped at once while nothing goes out.
     pub(crate) fn publish(&self, namespace: &Arc<str>, body: Body) {
-        let message = Message { sender: Some(self.id.clone()), to: None, number: None, body };
+        let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
         self.push(Outgoing { namespace: namespace.clone(), message });
     }
 
-    /// As [`Queue::publish`], for an answer. `number` counts the answers to one question, if they are more than one.
-    pub(crate) fn answer(&self, namespace: &Arc<str>, to: Option<ServerId>, number: Option<u64>, body: Body) {
-        let message = Message { sender: Some(self.id.clone()), to, number, body };
+    /// As [`Queue::publish`], for an answer.
+    pub(crate) fn answer(&self, namespace: &Arc<str>, to: Option<ServerId>, body: Body) {
+        let message = Message { sender: Some(self.id.clone()), to, trailer: None, body };
         self.push(Outgoing { namespace: namespace.clone(), message });
     }
 
-    fn push(&self, mut outgoing: Outgoing) {
+    fn push(&self, outgoing: Outgoing) {
         let body = &outgoing.message.body;
-        let (size, numbered) = (body.size(), body.answers().is_none());
+        let (size, lane) = (body.size(), Lane::of(body));
         let volatile = matches!(body, Body::Broadcast { volatile: true, .. });
-        let channel = self.broker.channel_of(&outgoing);
         {
             let mut state = self.state.lock();
             if state.closing {
@@ -126,21 +139,25 @@ impl Queue {
                 metrics::counter!("roomcast_cluster_dropped_total", "why" => "volatile").increment(1);
                 return;
             }
-            if numbered {
-                outgoing.message.number = state.number(&outgoing.namespace, &channel);
-            }
-            state.bytes += size;
-            state.waiting.push_back(Waiting { outgoing, channel, since: Instant::now(), size });
-            while state.waiting.len() > self.options.max_queued || state.bytes > self.options.max_queued_bytes {
-                // The newest may be larger than the bound, if it waits alone.
-                let oldest = state.in_flight;
-                if oldest + 1 >= state.waiting.len() {
-                    break;
-                }
-                state.drop_at(oldest, "full");
-            }
+            let mut waiting = Waiting { outgoing, lane, since: Instant::now(), size };
+            let Outgoing { namespace, message } = &mut waiting.outgoing;
+            message.trailer = Some(state.numbers.next(self.process, namespace, lane));
+            let class = waiting.class();
+            state.add(class, size);
+            state.waiting.push_back(waiting);
+            state.make_room(class, self.options.max_queued_bytes);
         }
         self.filled.notify_one();
+    }
+
+    /// A namespace is open: what is published in it is numbered.
+    pub(crate) fn number(&self, namespace: &Arc<str>) {
+        self.state.lock().numbers.open(namespace);
+    }
+
+    /// A namespace is closed: its numbers are forgotten once all of it has gone out.
+    pub(crate) fn forget(&self, namespace: &str) {
+        self.state.lock().numbers.close(namespace);
     }
 
     /// The broker can publish: a pause after a failure ends.
@@ -173,9 +190,15 @@ impl Queue {
         self.state.lock().dropped
     }
 
+    /// Series that have numbers.
+    pub(crate) fn numbered(&self) -> usize {
+        self.state.lock().numbers.len()
+    }
+
     /// Messages that wait.
     pub(crate) fn len(&self) -> usize {
-        self.state.lock().waiting.len()
+        let state = self.state.lock();
+        state.waiting.len() + state.in_flight.len()
     }
 
     /// Resolves when nothing waits: all has gone out, or was dropped.
@@ -261,27 +284,16 @@ impl Queue {
                 }
                 continue;
             }
-            let published = timeout(PUBLISH_TIMEOUT, self.broker.publish(&batch)).await;
-            let (sent, failure) = match published {
-                Ok(Ok(())) => (batch.len(), None),
-                // A broker that counts wrongly must not take what is behind its batch with it.
-                Ok(Err(PublishError { sent, reason, permanent })) => {
-                    (sent.min(batch.len()), Some((reason, permanent && sent < batch.len())))
-                }
-                Err(_) => (0, Some((NO_ANSWER.to_owned(), false))),
-            };
-            let failed = self.state.lock().published(sent, failure);
+            let outcomes = timeout(PUBLISH_TIMEOUT, self.broker.publish(&batch)).await;
+            let outcomes = outcomes.unwrap_or_else(|_| vec![Outcome::Again(NO_ANSWER.to_owned())]);
+            let failure = self.state.lock().published(outcomes);
             self.moved.notify_waiters();
-            let Some((reason, permanent)) = failed else {
+            let Some(reason) = failure else {
                 if let Some(over) = outage.take() {
                     over.end(Instant::now());
                 }
                 continue;
             };
-            if permanent {
-                tracing::error!(reason, "a message for the other servers was refused and is dropped");
-                continue;
-            }
             outage.get_or_insert_with(|| self.outage()).is_on(&reason);
             if self.state.lock().closing {
                 break self.leave().await;
@@ -298,11 +310,17 @@ impl Queue {
         }
     }
 
-    /// Tells the others the last numbers, then that this server leaves.
+    /// Tells the others the last numbers, then that this server leaves. What could not go out before is lost, and counted.
     async fn leave(&self) {
+        {
+            let mut state = self.state.lock();
+            let waiting = std::mem::take(&mut state.waiting);
+            waiting.iter().for_each(|waiting| state.lose(waiting, "closed"));
+        }
+        self.moved.notify_waiters();
         // If these do not go out, nothing does any more.
         let _ = self.tell_alive().await;
-        let _ = self.tell(Body::Goodbye).await;
+        let _ = self.tell_goodbye().await;
         let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
     }
 
@@ -310,8 +328,16 @@ impl Queue {
     fn next_batch(&self) -> Vec<Outgoing> {
         let mut state = self.state.lock();
         self.drop_old(&mut state);
-        let batch: Vec<Outgoing> = state.waiting.iter().take(BATCH).map(|waiting| waiting.outgoing.clone()).collect();
-        state.in_flight = batch.len();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(waiting) = state.waiting.front() {
+            bytes += waiting.size;
+            if batch.len() >= BATCH || (bytes > BATCH_BYTES && !batch.is_empty()) {
+                break;
+            }
+            batch.push(waiting.outgoing.clone());
+            let flies = state.waiting.pop_front();
+            state.in_flight.extend(flies);
+        }
         drop(state);
         if batch.is_empty() {
             // What waited may have been too old, all of it.
@@ -321,18 +347,21 @@ impl Queue {
     }
 
     fn drop_old(&self, state: &mut State) {
-        let Some(oldest) = self.broker.max_age().map(|age| age.min(self.options.max_age)) else { return };
-        let now = Instant::now();
+        if self.broker.keeps_history() {
+            return;
+        }
+        let (now, oldest) = (Instant::now(), self.options.max_age);
         while state.waiting.front().is_some_and(|waiting| now.duration_since(waiting.since) > oldest) {
-            state.drop_at(0, "old");
+            let old = state.waiting.pop_front();
+            old.into_iter().for_each(|old| state.lose(&old, "old"));
         }
     }
 
     /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them.
     async fn await_peers(&self, others: usize, until: Instant) {
         while others > 0 && Instant::now() < until {
-            match timeout(PEERS_PATIENCE, self.broker.peers(SERVERS)).await {
-                Ok(Ok(count)) if count < others + usize::from(self.state.lock().hears) => {
+            match timeout(PEERS_PATIENCE, self.broker.count(SERVERS)).await {
+                Ok(Ok(count)) if count.servers < others + usize::from(self.state.lock().hears) => {
                     sleep(PEERS_PATIENCE / 20).await;
                 }
                 // Enough, or the broker is down again, which the publish will tell.
@@ -343,17 +372,29 @@ impl Queue {
 
     /// Tells the last numbers. The error is why that did not go out.
     async fn tell_alive(&self) -> Result<(), String> {
-        let numbers = self.state.lock().settled();
-        self.tell(Body::Alive { numbers }).await
+        let (numbers, trailer) = {
+            let mut state = self.state.lock();
+            // In this order: what is told was numbered before.
+            (state.numbers.settled(), state.numbers.next(self.process, SERVERS, None))
+        };
+        self.tell(Body::Alive { numbers }, trailer).await?;
+        self.state.lock().numbers.told();
+        Ok(())
+    }
+
+    async fn tell_goodbye(&self) -> Result<(), String> {
+        let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
+        self.tell(Body::Goodbye, trailer).await
     }
 
     /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
-    async fn tell(&self, body: Body) -> Result<(), String> {
-        let message = Message { sender: Some(self.id.clone()), to: None, number: None, body };
+    async fn tell(&self, body: Body, trailer: Trailer) -> Result<(), String> {
+        let message = Message { sender: Some(self.id.clone()), to: None, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
-        let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.reason),
+        let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
+            Ok([Outcome::Sent, ..]) => Ok(()),
+            Ok([Outcome::Again(reason) | Outcome::Never(reason), ..]) => Err(reason.clone()),
+            Ok(_) => Err(NOT_TRIED.to_owned()),
             Err(_) => Err(NO_ANSWER.to_owned()),
         };
         self.state.lock().down = told.is_err();
@@ -361,55 +402,85 @@ impl Queue {
     }
 }
 
+/// The reason if a broker tells nothing of a message.
+const NOT_TRIED: &str = "the broker did not come to it";
+
 impl State {
     fn is_done(&self) -> bool {
-        self.closing && self.waiting.is_empty()
+        self.closing && self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
-    /// The next number of a channel, if it has numbers.
-    fn number(&mut self, namespace: &Arc<str>, channel: &Arc<str>) -> Option<u64> {
-        let key = (namespace.clone(), channel.clone());
-        if self.given.len() >= MAX_NUMBERED && !self.given.contains_key(&key) {
-            return None;
+    fn add(&mut self, class: usize, size: usize) {
+        if let Some(bytes) = self.bytes.get_mut(class) {
+            *bytes = bytes.saturating_add(size);
         }
-        let last = self.given.entry(key).or_insert(0);
-        *last += 1;
-        Some(*last)
     }
 
-    /// On each channel the last number that went out or was dropped: all that others may miss by now.
-    fn settled(&self) -> Vec<(Arc<str>, Arc<str>, u64)> {
-        let mut numbers = self.given.clone();
-        for waiting in self.waiting.iter().rev() {
-            if let Some(number) = waiting.outgoing.message.number
-                && let Some(last) = numbers.get_mut(&(waiting.outgoing.namespace.clone(), waiting.channel.clone()))
-            {
-                *last = number - 1;
+    /// A message leaves the queue, in one way or another.
+    fn settle(&mut self, waiting: &Waiting) {
+        if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
+            *bytes = bytes.saturating_sub(waiting.size);
+        }
+        let Outgoing { namespace, message } = &waiting.outgoing;
+        if let (Some(lane), Some(trailer)) = (waiting.lane, &message.trailer) {
+            self.numbers.settle(namespace, lane, trailer.number);
+        }
+    }
+
+    /// Drops the oldest of a class until the rest fits. The newest stays: it may be larger than the bound, if it waits alone.
+    fn make_room(&mut self, class: usize, bound: usize) {
+        while self.bytes.get(class).is_some_and(|bytes| *bytes > bound) {
+            let oldest = self.waiting.iter().position(|waiting| waiting.class() == class);
+            let Some(oldest) = oldest.filter(|oldest| oldest + 1 < self.waiting.len()) else { return };
+            let dropped = self.waiting.remove(oldest);
+            dropped.into_iter().for_each(|dropped| self.lose(&dropped, "full"));
+        }
+    }
+
+    /// What became of the messages in flight, in their order; those that are missing at the end were not tried. What may go
+    /// out yet waits again, in front; the reason why it has to is returned.
+    fn published(&mut self, outcomes: Vec<Outcome>) -> Option<String> {
+        let flown = std::mem::take(&mut self.in_flight);
+        let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
+        let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
+        let (mut failure, mut refused) = (None, (0_u64, String::new()));
+        // From the last to the first: what stands behind a message of its series in the batch and went out must not be overtaken
+        // by it.
+        let mut both: Vec<(Waiting, Outcome)> = flown.into_iter().zip(outcomes).collect();
+        let mut sent: HashSet<(Arc<str>, Option<Lane>), RandomState> = HashSet::default();
+        while let Some((mut waiting, outcome)) = both.pop() {
+            let series = (waiting.outgoing.namespace.clone(), waiting.lane);
+            match outcome {
+                Outcome::Sent => {
+                    self.settle(&waiting);
+                    sent.insert(series);
+                }
+                Outcome::Never(reason) => {
+                    refused = (refused.0 + 1, reason);
+                    self.lose(&waiting, "refused");
+                }
+                Outcome::Again(_) if sent.contains(&series) => self.lose(&waiting, "overtaken"),
+                Outcome::Again(reason) => {
+                    failure = Some(reason);
+                    if let Some(trailer) = &mut waiting.outgoing.message.trailer {
+                        // It may have gone out.
+                        trailer.again = true;
+                    }
+                    self.waiting.push_front(waiting);
+                }
             }
         }
-        numbers.into_iter().map(|((namespace, channel), number)| (namespace, channel, number)).collect()
-    }
-
-    /// The first `sent` messages went out; then there was `failure`, which is given back.
-    fn published(&mut self, sent: usize, failure: Option<(String, bool)>) -> Option<(String, bool)> {
-        for _ in 0..sent {
-            if let Some(waiting) = self.waiting.pop_front() {
-                self.bytes = self.bytes.saturating_sub(waiting.size);
-            }
+        if let (messages @ 1.., reason) = refused {
+            tracing::error!(messages, reason, "messages for the other servers were refused and are dropped");
         }
-        if matches!(failure, Some((_, true))) {
-            self.drop_at(0, "refused");
-        }
-        self.in_flight = 0;
-        self.down = matches!(failure, Some((_, false)));
+        self.down = failure.is_some();
         failure
     }
 
-    fn drop_at(&mut self, position: usize, why: &'static str) {
-        let Some(waiting) = self.waiting.remove(position) else { return };
-        self.bytes = self.bytes.saturating_sub(waiting.size);
-        // An answer that is lost is told by its absence; only what was numbered is missed by others.
-        self.dropped += u64::from(waiting.outgoing.message.body.answers().is_none());
+    fn lose(&mut self, waiting: &Waiting, why: &'static str) {
+        self.settle(waiting);
+        // An answer that is lost is told by its absence; only what is in a series is missed by others.
+        self.dropped += u64::from(waiting.lane.is_some());
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
     }
 }

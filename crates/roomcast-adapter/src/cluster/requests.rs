@@ -23,8 +23,6 @@ pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::Sender<Answered>, Rand
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) sender: Option<ServerId>,
-    /// Its number among the sender's answers to this question, where there are several and it is told.
-    pub(crate) number: Option<u64>,
     pub(crate) body: Body,
 }
 
@@ -54,7 +52,7 @@ impl Requests {
     pub(crate) fn answered(&self, request: &RequestId, message: Message) {
         let open = self.0.lock();
         let Some(sender) = open.get(request) else { return };
-        let answered = Answered { sender: message.sender, number: message.number, body: message.body };
+        let answered = Answered { sender: message.sender, body: message.body };
         if sender.try_send(answered).is_err() {
             metrics::counter!("roomcast_cluster_answers_dropped_total").increment(1);
         }
@@ -83,7 +81,6 @@ impl Drop for Request {
 #[derive(Debug, Default)]
 pub(crate) struct Answerers {
     names: HashSet<ServerId>,
-    last: HashMap<ServerId, u64, RandomState>,
     /// Servers that have answered.
     pub(crate) count: usize,
 }
@@ -94,15 +91,6 @@ impl Answerers {
         let first = sender.is_none_or(|sender| self.names.insert(sender.clone()));
         self.count += usize::from(first);
         first
-    }
-
-    /// Whether an answer that is one of several came before.
-    pub(crate) fn is_double(&mut self, answer: &Answered) -> bool {
-        let (Some(sender), Some(number)) = (&answer.sender, answer.number) else { return false };
-        let last = self.last.entry(sender.clone()).or_insert(0);
-        let double = number <= *last;
-        *last = number.max(*last);
-        double
     }
 
     /// Whether a server has answered.
@@ -117,7 +105,7 @@ mod tests {
 
     fn answer(request: &RequestId, sender: &str) -> Message {
         let body = Body::Done { request: request.clone() };
-        Message { sender: Some(sender.into()), to: None, number: None, body }
+        Message { sender: Some(sender.into()), to: None, trailer: None, body }
     }
 
     #[tokio::test]
@@ -164,18 +152,5 @@ mod tests {
         assert!(answerers.is_first(None) && answerers.is_first(None));
         assert_eq!(answerers.count, 3);
         assert!(answerers.has(&"a".into()) && !answerers.has(&"b".into()));
-    }
-
-    #[test]
-    fn answers_that_are_several_are_told_apart_by_their_numbers() {
-        let mut answerers = Answerers::default();
-        let body = Body::Done { request: RequestId("r".into()) };
-        let mut is_double = |sender: &str, number| {
-            let answer = Answered { sender: Some(sender.into()), number, body: body.clone() };
-            answerers.is_double(&answer)
-        };
-        assert!(!is_double("a", Some(1)) && !is_double("a", Some(2)) && is_double("a", Some(2)));
-        assert!(is_double("a", Some(1)) && !is_double("b", Some(1)) && !is_double("a", Some(4)));
-        assert!(!is_double("a", None) && !is_double("a", None));
     }
 }

@@ -3,12 +3,11 @@
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Inbox, MemoryBroker, MemoryNetwork, Message, Outgoing, PublishError, ServerId,
+    Arrival, Body, Broker, BrokerError, Count, Inbox, MemoryBroker, MemoryNetwork, Message, Outcome, Outgoing, ServerId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -23,7 +22,8 @@ pub(crate) enum Fault {
     NoMessagesForOne,
     PublishOnlyWhenOpen,
     NoTimeout,
-    NoNumber,
+    NoTrailer,
+    ForgetsWhatNobodyWants,
     EmptySender,
     EmptyAttachmentsAreText,
     NoNul,
@@ -80,7 +80,7 @@ impl Broken {
             ear.deaf.store(true, Ordering::Relaxed);
         }
         if self.fault != Fault::SilentAboutGarbage {
-            ear.inner.lock().malformed("garbage");
+            ear.inner.lock().receive(vec![Arrival::Malformed("garbage".to_owned())]);
         }
     }
 
@@ -101,7 +101,7 @@ impl Broken {
                     *timeout = None;
                 }
             }
-            Fault::NoNumber => message.number = None,
+            Fault::NoTrailer => message.trailer = None,
             Fault::EmptySender => message.sender = Some(message.sender.clone().unwrap_or_else(|| "".into())),
             Fault::EmptyAttachmentsAreText => {
                 if let Some(data) = data.filter(|data| data.attachments().iter().any(bytes::Bytes::is_empty)) {
@@ -153,34 +153,14 @@ impl Inbox for Ear {
         self.inbox().wants(room)
     }
 
-    fn receive(&self, message: Message) {
-        if self.deaf.load(Ordering::Relaxed)
-            || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id))
-        {
-            return;
-        }
-        // As a broker does that tells by the channel which room a broadcast is for, and asks before decoding.
-        if let Body::Broadcast { target, .. } = &message.body {
-            let first = target.rooms.first().map(|room| &**room);
-            let asked = match first {
-                Some(room) if self.is(Fault::CutRoomAtSeparator) && target.rooms.len() == 1 => {
-                    Some(room.split('#').next().unwrap_or_default())
-                }
-                Some(room) if target.rooms.len() == 1 || self.is(Fault::FirstRoomDecides) => Some(room),
-                _ => None,
-            };
-            if asked.is_some_and(|room| !self.wants(room)) {
-                return;
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Message(message) => self.receive_one(message),
+                Arrival::PassedOver(_) if self.is(Fault::ForgetsWhatNobodyWants) => {}
+                other => self.inbox().receive(vec![other]),
             }
         }
-        if self.is(Fault::Twice) {
-            self.inbox().receive(message.clone());
-        }
-        self.inbox().receive(message);
-    }
-
-    fn malformed(&self, error: &str) {
-        self.inbox().malformed(error);
     }
 
     fn connected(&self) {
@@ -205,6 +185,34 @@ impl Inbox for Ear {
         if !self.is(Fault::NeverLost) {
             self.inbox().lost();
         }
+    }
+}
+
+impl Ear {
+    fn receive_one(&self, message: Message) {
+        if self.deaf.load(Ordering::Relaxed)
+            || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id))
+        {
+            return;
+        }
+        // As a broker does that tells by the channel which room a broadcast is for, and asks before decoding.
+        if let Body::Broadcast { target, .. } = &message.body {
+            let first = target.rooms.first().map(|room| &**room);
+            let asked = match first {
+                Some(room) if self.is(Fault::CutRoomAtSeparator) && target.rooms.len() == 1 => {
+                    Some(room.split('#').next().unwrap_or_default())
+                }
+                Some(room) if target.rooms.len() == 1 || self.is(Fault::FirstRoomDecides) => Some(room),
+                _ => None,
+            };
+            if asked.is_some_and(|room| !self.wants(room)) {
+                return;
+            }
+        }
+        if self.is(Fault::Twice) {
+            self.inbox().receive(vec![Arrival::Message(message.clone())]);
+        }
+        self.inbox().receive(vec![Arrival::Message(message)]);
     }
 }
 
@@ -240,11 +248,11 @@ impl Broker for Broken {
         }
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
-        let failure = |reason: &str| PublishError { sent: 0, reason: reason.to_owned(), permanent: false };
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         if self.is(Fault::PublishOnlyWhenOpen) && self.state.lock().open.is_empty() {
-            return Err(failure("not open"));
+            return vec![Outcome::Again("not open".to_owned())];
         }
+        let all = batch.len();
         let mut batch: Vec<Outgoing> = batch.iter().cloned().filter_map(|outgoing| self.changed(outgoing)).collect();
         match self.fault {
             Fault::BatchBackwards => batch.reverse(),
@@ -270,32 +278,25 @@ impl Broker for Broken {
             }
             _ => {}
         }
-        let published = self.inner.publish(&batch).await;
-        if published.is_err() {
-            match self.fault {
-                Fault::PublishesIntoTheVoid => return Ok(()),
-                Fault::KeepsWhatFailed => self.state.lock().failed = batch,
-                _ => {}
-            }
+        let outcomes = self.inner.publish(&batch).await;
+        if outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
+            return vec![Outcome::Sent; all];
         }
-        published
+        match self.fault {
+            Fault::PublishesIntoTheVoid => return vec![Outcome::Sent; all],
+            Fault::KeepsWhatFailed => self.state.lock().failed = batch,
+            _ => {}
+        }
+        outcomes
     }
 
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        self.inner.channel_of(outgoing)
-    }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        let count = self.inner.peers(namespace).await?;
-        Ok(match self.fault {
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+        let count = self.inner.count(namespace).await?.servers;
+        Ok(Count::of(match self.fault {
             Fault::CountsItselfAlways => count.max(1),
             // Who has just come is left out once.
             Fault::CountedLate => count - usize::from(std::mem::take(&mut self.state.lock().new)),
             _ => count,
-        })
-    }
-
-    fn max_age(&self) -> Option<Duration> {
-        self.inner.max_age()
+        }))
     }
 }

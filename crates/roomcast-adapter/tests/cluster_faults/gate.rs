@@ -4,7 +4,7 @@ use crate::stage::Server;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message, Outgoing, PublishError,
+    Arrival, Body, Broker, BrokerError, ClusterOptions, Count, Inbox, MemoryBroker, MemoryNetwork, Outcome, Outgoing,
     SERVERS, ServerId,
 };
 use std::fmt;
@@ -21,8 +21,12 @@ pub(crate) enum Publish {
     Hang,
     /// The first so many go out, and the failure says that none did.
     Part(usize),
-    /// The broker says that more went out than there were.
+    /// The broker tells of more messages than there were.
     TooMany,
+    /// It tells nothing of any.
+    Silence,
+    /// Every second message goes out, and the others do not.
+    Every2nd,
     /// Broadcasts of this many bytes of text or more are refused for ever.
     Refuse(usize),
 }
@@ -33,9 +37,11 @@ pub(crate) enum Publish {
 pub(crate) struct Gate {
     pub(crate) inner: Arc<MemoryBroker>,
     pub(crate) publish: Mutex<Publish>,
-    pub(crate) max_age: Option<Duration>,
-    /// Each room has a channel, as in the sharded dialect.
-    pub(crate) channel_per_room: bool,
+    pub(crate) keeps_history: bool,
+    /// What it says when it is asked how many servers there are.
+    pub(crate) counts: Mutex<Option<Result<Count, BrokerError>>>,
+    /// How long it takes to say it.
+    pub(crate) counting_takes: Mutex<Duration>,
     /// Inboxes are not told that messages come before [`Gate::tell`], though they do and the server is counted, as in Redis for a
     /// moment.
     pub(crate) late: bool,
@@ -61,12 +67,13 @@ impl fmt::Debug for Opened {
 
 impl Gate {
     pub(crate) fn new(network: &MemoryNetwork) -> Self {
-        let (publish, max_age) = (Mutex::new(Publish::Through), Some(Duration::MAX));
+        let publish = Mutex::new(Publish::Through);
         Self {
             inner: network.broker(),
             publish,
-            max_age,
-            channel_per_room: false,
+            keeps_history: false,
+            counts: Mutex::default(),
+            counting_takes: Mutex::default(),
             late: false,
             lingers: Duration::ZERO,
             takes: Duration::ZERO,
@@ -137,55 +144,73 @@ impl Broker for Gate {
         self.lingers
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         tokio::time::sleep(self.takes).await;
-        let failure = |sent, permanent| Err(PublishError { sent, reason: "the test wants it".to_owned(), permanent });
+        let again = || Outcome::Again("the test wants it".to_owned());
         let how = *self.publish.lock();
         let text = |outgoing: &Outgoing| match &outgoing.message.body {
             Body::Broadcast { data, .. } => data.items().len(),
             _ => 0,
         };
         match how {
-            Publish::Nothing => failure(0, false),
+            Publish::Nothing => vec![again()],
             _ if batch.iter().all(|outgoing| &*outgoing.namespace == SERVERS) => self.inner.publish(batch).await,
             Publish::Through => self.inner.publish(batch).await,
             Publish::Hang => {
-                self.inner.publish(batch).await?;
+                self.inner.publish(batch).await;
                 std::future::pending().await
             }
             Publish::Part(count) => {
-                self.inner.publish(&batch[..count.min(batch.len())]).await?;
-                failure(0, false)
+                self.inner.publish(&batch[..count.min(batch.len())]).await;
+                vec![again(); batch.len()]
             }
             Publish::TooMany => {
-                self.inner.publish(batch).await?;
-                failure(batch.len() + 1, true)
+                let mut outcomes = self.inner.publish(batch).await;
+                outcomes.push(Outcome::Never("of nothing".to_owned()));
+                outcomes
             }
-            Publish::Refuse(bytes) => match batch.iter().position(|outgoing| text(outgoing) >= bytes) {
-                Some(position) => {
-                    self.inner.publish(&batch[..position]).await?;
-                    failure(position, true)
+            Publish::Silence => {
+                self.inner.publish(batch).await;
+                Vec::new()
+            }
+            Publish::Every2nd => {
+                let mut outcomes = Vec::new();
+                for (number, outgoing) in batch.iter().enumerate() {
+                    let goes = number % 2 == 1;
+                    outcomes.push(if goes { Outcome::Sent } else { again() });
+                    if goes {
+                        self.inner.publish(std::slice::from_ref(outgoing)).await;
+                    }
                 }
-                None => self.inner.publish(batch).await,
-            },
-        }
-    }
-
-    fn channel_of(&self, outgoing: &Outgoing) -> Arc<str> {
-        match &outgoing.message.body {
-            Body::Broadcast { target, .. } if self.channel_per_room && target.rooms.len() == 1 => {
-                format!("{}#{}", outgoing.namespace, target.rooms[0]).into()
+                outcomes
             }
-            _ => self.inner.channel_of(outgoing),
+            Publish::Refuse(bytes) => {
+                let mut outcomes = Vec::new();
+                for outgoing in batch {
+                    let refused = text(outgoing) >= bytes;
+                    outcomes.extend(if refused {
+                        vec![Outcome::Never("too long".to_owned())]
+                    } else {
+                        self.inner.publish(std::slice::from_ref(outgoing)).await
+                    });
+                }
+                outcomes
+            }
         }
     }
 
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        self.inner.peers(namespace).await
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+        let takes = *self.counting_takes.lock();
+        tokio::time::sleep(takes).await;
+        let said = self.counts.lock().clone();
+        match said {
+            Some(said) => said,
+            None => self.inner.count(namespace).await,
+        }
     }
 
-    fn max_age(&self) -> Option<Duration> {
-        self.max_age
+    fn keeps_history(&self) -> bool {
+        self.keeps_history
     }
 }
 
@@ -197,12 +222,8 @@ impl Inbox for Untold {
         self.0.wants(room)
     }
 
-    fn receive(&self, message: Message) {
-        self.0.receive(message);
-    }
-
-    fn malformed(&self, error: &str) {
-        self.0.malformed(error);
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        self.0.receive(arrivals);
     }
 
     fn connected(&self) {}

@@ -1,7 +1,7 @@
 //! Losses, doubles, delays and partitions: what is counted is what is missing.
 
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
-use roomcast_adapter::cluster::{Body, Losses, MemoryNetwork, SERVERS};
+use roomcast_adapter::cluster::{Body, Lane, Losses, MemoryNetwork, SERVERS, Told};
 use roomcast_adapter::testkit::{FakeRecipient, eventually};
 use roomcast_adapter::{Action, Adapter, Target};
 use roomcast_protocol::{Args, SocketId};
@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// Seeded runs. Each is a few hundred steps of three servers.
 const SEEDS: u64 = 200;
+
+/// All are in it: broadcasts to one room are numbered apart.
+const ROOM: &str = "room";
 
 /// A tail is counted at the second announcement after it, and these come every second.
 const COUNTED: Duration = Duration::from_secs(3);
@@ -37,6 +40,9 @@ async fn run(seed: u64) -> Totals {
     let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let network = MemoryNetwork::new();
     let servers: Vec<Server> = ["a", "b", "c"].iter().map(|name| Server::new(&network, name)).collect();
+    for server in &servers {
+        server.adapter.join(server.socket_id, &[ROOM.into()]).unwrap();
+    }
     pass(ACQUAINTED).await;
     for _ in 0..100 + random.below(200) {
         let server = &servers[random.below(3) as usize];
@@ -49,6 +55,7 @@ async fn run(seed: u64) -> Totals {
             10..=14 => pass(Duration::from_millis(random.below(700))).await,
             // Longer than a message is kept, and now and then longer than a silent server is known.
             15 if random.below(4) == 0 => pass(Duration::from_millis(random.below(15_000))).await,
+            16..=25 => server.emit_to(ROOM),
             _ => server.emit(),
         }
     }
@@ -267,7 +274,8 @@ async fn hostile_numbers_and_names_do_no_harm() {
         puppet.publish(NAMESPACE, Some(number), body()).await;
     }
     for number in [u64::MAX, 0] {
-        let numbers = vec![(NAMESPACE.into(), NAMESPACE.into(), number), ("".into(), "".into(), number)];
+        let told = |name: &str| Told::new(name.into(), Lane::Main, number, number);
+        let numbers = vec![told(NAMESPACE), told(""), told(NAMESPACE)];
         puppet.publish(SERVERS, None, Body::Alive { numbers }).await;
         pass(ACQUAINTED).await;
     }
@@ -276,4 +284,52 @@ async fn hostile_numbers_and_names_do_no_harm() {
     assert_eq!(server.cluster.servers(), std::slice::from_ref(&puppet.id));
     server.emit();
     assert!(eventually(|| puppet.heard().len() == 6).await, "{}", puppet.heard().len());
+}
+
+/// What is for a room that nobody here is in does not come, and is no loss; what of it is lost on the way is one.
+#[tokio::test(start_paused = true)]
+async fn broadcasts_to_rooms_of_others_are_no_losses() {
+    let network = MemoryNetwork::new();
+    let (a, b, c) = (Server::new(&network, "a"), Server::new(&network, "b"), Server::new(&network, "c"));
+    c.adapter.join(c.socket_id, &["x".into()]).unwrap();
+    pass(ACQUAINTED).await;
+    for round in 0..100 {
+        (0..10).for_each(|_| a.emit_to("x"));
+        if round % 7 == 0 {
+            a.emit();
+        }
+        pass(Duration::from_millis(30)).await;
+    }
+    pass(COUNTED).await;
+    assert_eq!((b.heard(&a).len(), c.heard(&a).len() as u64), (15, a.emitted()));
+    assert_eq!((b.cluster.losses(), c.cluster.losses()), (Losses::default(), Losses::default()));
+    network.lose(3);
+    (0..5).for_each(|_| a.emit_to("x"));
+    pass(COUNTED).await;
+    assert_eq!((b.lost(), c.lost(), c.heard(&a).len() as u64), (3, 3, a.emitted() - 3));
+    // A lost tail too.
+    network.lose(2);
+    (0..2).for_each(|_| a.emit_to("x"));
+    pass(COUNTED).await;
+    assert_eq!((b.lost(), c.lost()), (5, 5));
+}
+
+/// A pod of a set that crashes and comes back under its name.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_under_its_name_is_heard_and_counted_anew() {
+    for away in [Duration::from_millis(1), Duration::from_secs(30)] {
+        let network = MemoryNetwork::new();
+        let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+        pass(ACQUAINTED).await;
+        (0..100).for_each(|_| a.emit());
+        pass(Duration::from_millis(10)).await;
+        assert_eq!(b.heard(&a).len(), 100);
+        a.die(&network);
+        pass(away).await;
+        let a = Server::new(&network, "a");
+        (0..50).for_each(|_| a.emit());
+        pass(COUNTED).await;
+        assert_eq!(b.heard(&a).len(), 150, "away for {away:?}");
+        assert_eq!((b.cluster.losses(), b.cluster.servers().len()), (Losses::default(), 1));
+    }
 }

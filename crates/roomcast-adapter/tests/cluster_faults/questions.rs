@@ -2,8 +2,8 @@
 
 use crate::gate::Gate;
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
-use roomcast_adapter::cluster::{Body, MemoryNetwork, Message, RequestId};
-use roomcast_adapter::testkit::eventually;
+use roomcast_adapter::cluster::{Arrival, Body, BrokerError, Count, MemoryNetwork, Message, RequestId};
+use roomcast_adapter::testkit::{FakeRecipient, eventually};
 use roomcast_adapter::{Adapter, Details, Emit, Missing, Room, ServerEvent, SocketDetails, Target};
 use roomcast_protocol::Args;
 use std::future::Future;
@@ -235,10 +235,9 @@ async fn while_cut_off_the_known_servers_are_named() {
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
     network.cut_off(&a.broker, true);
-    let begun = Instant::now();
-    let sockets = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
+    // The question waits to go out, and may yet.
+    let sockets = within_the_timeout(a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT)).await;
     assert_eq!((sockets.value.len(), sockets.missing), (1, silent("b")));
-    assert_eq!(begun.elapsed(), Duration::ZERO, "what cannot be asked is not awaited");
     // Ten seconds later b is not known by name, but it is not forgotten that the answer may be partial.
     pass(Duration::from_secs(11)).await;
     let sockets = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
@@ -304,11 +303,180 @@ async fn the_last_answers_have_gone_out_when_the_adapter_has_closed() {
     let answers_are_due = Instant::now() + Duration::from_millis(300);
     // Who asks counted the server before it left.
     let body = Body::FetchRooms { request: RequestId("late".into()) };
-    inbox.receive(Message { sender: Some(puppet.id.clone()), to: None, number: None, body });
+    let question = Message { sender: Some(puppet.id.clone()), to: None, trailer: None, body };
+    inbox.receive(vec![Arrival::Message(question)]);
     // Whoever closes it second waits for the same.
     server.adapter.close().await;
     assert!(answers_are_due <= Instant::now() && closing.is_finished());
     assert_eq!(server.cluster.queued(), 0, "an answer would be lost with the process");
     let answered = |message: &Message| message.body.answers().is_some();
     assert!(eventually(|| puppet.heard().iter().any(answered)).await, "the question was not answered");
+}
+
+/// Nobody knows how many servers there are: they are asked all the same, and who is known and has answered is not missing.
+#[tokio::test(start_paused = true)]
+async fn where_servers_cannot_be_counted_they_are_asked_all_the_same() {
+    let network = MemoryNetwork::new();
+    let (gate, a) = Gate::new(&network).server("a");
+    let mut b = Server::new(&network, "b");
+    let (other, events) = tokio::sync::mpsc::channel(1);
+    drop(other);
+    let mut events = std::mem::replace(&mut b.events, events);
+    tokio::spawn(async move {
+        while let Some(ServerEvent { reply, .. }) = events.recv().await {
+            reply.unwrap().send(Args::of(&"b says").unwrap()).unwrap();
+        }
+    });
+    let adapter: std::sync::Arc<dyn Adapter> = b.adapter.clone();
+    b.socket.answer(&adapter, b.socket_id, Args::of(&"yes").unwrap());
+    pass(ACQUAINTED).await;
+    let (everyone, event) = (Target::everyone(), Args::event("e", &()).unwrap());
+    for (count, missing) in [
+        (Err(BrokerError("the test wants it".to_owned())), Missing { names: Vec::new(), others: 1 }),
+        (Ok(Count::at_least(2)), Missing { names: Vec::new(), others: 1 }),
+    ] {
+        *gate.counts.lock() = Some(count.clone());
+        let begun = Instant::now();
+        let sockets = a.adapter.fetch_sockets(&everyone, TIMEOUT).await;
+        assert_eq!((sockets.value.len(), &sockets.missing), (2, &missing), "{count:?}");
+        let answers = a.adapter.server_side_emit_with_ack(&event, TIMEOUT).await.unwrap();
+        assert_eq!((answers.value, &answers.missing), (vec![Args::of(&"b says").unwrap()], &missing));
+        let acked =
+            a.adapter.emit_with_ack(&Target::room(b.socket_id.as_str()), Emit::of(&event), TIMEOUT).await.unwrap();
+        assert_eq!(
+            (acked.answers, acked.missing_sockets, &acked.missing),
+            (vec![Args::of(&"yes").unwrap()], 0, &missing)
+        );
+        let waits = if count.is_err() { TIMEOUT * 3 } else { Duration::ZERO };
+        assert_eq!(begun.elapsed(), waits, "what may still come is awaited, and nothing else");
+    }
+}
+
+/// A local client that leaves is not waited for, whatever other servers there are.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_is_asked_costs_no_timeout() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    let adapter: std::sync::Arc<dyn Adapter> = b.adapter.clone();
+    b.socket.answer(&adapter, b.socket_id, Args::of(&"yes").unwrap());
+    pass(ACQUAINTED).await;
+    let event = Args::event("e", &()).unwrap();
+    let begun = Instant::now();
+    let everyone = Target::everyone();
+    let (acked, ()) = tokio::join!(a.adapter.emit_with_ack(&everyone, Emit::of(&event), TIMEOUT), async {
+        pass(Duration::from_millis(50)).await;
+        a.adapter.remove(a.socket_id);
+    });
+    let acked = acked.unwrap();
+    assert_eq!((acked.answers.len(), acked.missing_sockets, acked.missing), (1, 1, Missing::default()));
+    assert_eq!(begun.elapsed(), Duration::from_millis(50));
+}
+
+/// "Wait for ever" is written as the longest time there is.
+#[tokio::test(start_paused = true)]
+async fn the_longest_timeout_is_no_panic() {
+    let network = MemoryNetwork::new();
+    let (a, _b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    pass(ACQUAINTED).await;
+    let sockets = a.adapter.fetch_sockets(&Target::everyone(), Duration::MAX).await;
+    assert!(sockets.is_complete() && sockets.value.len() == 2, "{sockets:?}");
+    assert_eq!(a.adapter.all_rooms(Duration::MAX).await.value.len(), 2);
+}
+
+/// A count moves numbers, not sockets; who knows no such question answers it as that for sockets.
+#[tokio::test(start_paused = true)]
+async fn a_count_moves_numbers() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    let puppet = Puppet::new(&network, "foreign").await;
+    for _ in 0..10_000 {
+        let (id, socket) = (roomcast_protocol::SocketId::random().unwrap(), FakeRecipient::new());
+        b.adapter.insert(id, socket, &["large".into()], None).unwrap();
+    }
+    pass(ACQUAINTED).await;
+    let target = Target::room("large");
+    let (count, ()) = tokio::join!(a.adapter.count(&target, TIMEOUT), async {
+        let mut request = None;
+        let asked = eventually(|| {
+            request = puppet.heard().into_iter().find_map(|message| match message.body {
+                Body::Count { request, .. } => Some(request),
+                _ => None,
+            });
+            request.is_some()
+        });
+        assert!(asked.await);
+        puppet.publish(NAMESPACE, None, a_socket(&request.unwrap())).await;
+    });
+    assert_eq!((count.value, count.missing), (10_001, Missing::default()));
+    let largest = puppet.heard().into_iter().map(|message| message.body.size()).max();
+    assert!(largest < Some(1_000), "{largest:?} bytes for a number");
+}
+
+/// Node's servers send events that end the connections of all who get them.
+#[tokio::test(start_paused = true)]
+async fn events_whose_names_no_client_may_get_are_dropped() {
+    let network = MemoryNetwork::new();
+    let server = Server::new(&network, "a");
+    let puppet = Puppet::new(&network, "node").await;
+    pass(ACQUAINTED).await;
+    let names =
+        ["null", "true", "{}", "[]", r#""connect""#, r#""disconnect""#, r#""con\u006eect""#, r#""fine""#, "5", "-1.5"];
+    for name in names {
+        let data = Args::from_parts(name.to_owned().into(), Vec::new());
+        let body = Body::Broadcast { data: data.clone(), target: Target::everyone(), volatile: false, compress: true };
+        puppet.publish(NAMESPACE, None, body).await;
+        let request = RequestId(name.into());
+        let body = Body::BroadcastWithAck { request, data, target: Target::everyone(), timeout: Some(TIMEOUT) };
+        puppet.publish(NAMESPACE, None, body).await;
+    }
+    pass(Duration::from_millis(10)).await;
+    assert_eq!(server.socket.packets().len(), 6, "three events, each once and once as a question");
+    // Who asks is told that nobody was.
+    let mut told: Vec<(String, u64)> = Vec::new();
+    for message in puppet.heard() {
+        if let Body::AskedClients { request, count } = message.body {
+            told.push((request.0.to_string(), count));
+        }
+    }
+    assert_eq!(told, names.map(|name| (name.to_owned(), u64::from(matches!(name, r#""fine""# | "5" | "-1.5")))));
+}
+
+/// Counting may take as long as the whole question: what clients here have answered by then counts, and nobody else is asked.
+#[tokio::test(start_paused = true)]
+async fn answers_from_here_count_however_long_the_others_are_counted() {
+    for _ in 0..20 {
+        let network = MemoryNetwork::new();
+        let (gate, a) = Gate::new(&network).server("a");
+        let puppet = Puppet::new(&network, "silent").await;
+        let adapter: std::sync::Arc<dyn Adapter> = a.adapter.clone();
+        a.socket.answer(&adapter, a.socket_id, Args::of(&"yes").unwrap());
+        pass(ACQUAINTED).await;
+        *gate.counting_takes.lock() = Duration::from_millis(700);
+        let event = Args::event("e", &()).unwrap();
+        let (everyone, time) = (Target::everyone(), Duration::from_millis(300));
+        let acked = a.adapter.emit_with_ack(&everyone, Emit::of(&event), time).await.unwrap();
+        assert_eq!((acked.answers.len(), acked.missing), (1, silent("silent")));
+        pass(Duration::from_secs(1)).await;
+        let asked = puppet.heard().into_iter().any(|message| message.body.is_question());
+        assert!(!asked, "the question went out when its time was over");
+    }
+}
+
+/// A namespace that closes while its servers are counted asks nobody, and leaves no numbers.
+#[tokio::test(start_paused = true)]
+async fn a_question_that_the_close_overtakes_is_not_put() {
+    let network = MemoryNetwork::new();
+    let (gate, a) = Gate::new(&network).server("a");
+    let puppet = Puppet::new(&network, "other").await;
+    pass(ACQUAINTED).await;
+    *gate.counting_takes.lock() = Duration::from_millis(100);
+    let adapter = a.adapter.clone();
+    let asking = tokio::spawn(async move { adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await });
+    pass(Duration::from_millis(50)).await;
+    a.adapter.close().await;
+    let answer = asking.await.unwrap();
+    assert_eq!((answer.value.len(), answer.is_complete()), (1, false));
+    pass(Duration::from_secs(5)).await;
+    assert_eq!(a.cluster.numbered(), 0);
+    assert!(puppet.heard().into_iter().all(|message| !message.body.is_question()));
 }

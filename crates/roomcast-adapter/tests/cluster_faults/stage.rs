@@ -2,8 +2,8 @@
 
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
-    Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message, Outgoing,
-    SERVERS, ServerId,
+    Arrival, Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message,
+    Outcome, Outgoing, SERVERS, ServerId, Trailer,
 };
 use roomcast_adapter::testkit::FakeRecipient;
 use roomcast_adapter::{Action, Adapter, AdapterContext, Emit, ServerEvent, Target};
@@ -69,6 +69,13 @@ impl Server {
         self.adapter.apply(&Target::everyone(), Action::Emit(emit)).unwrap();
     }
 
+    /// As [`Server::emit`], to a room; the numbers go on.
+    pub(crate) fn emit_to(&self, room: &str) {
+        let number = self.emitted.fetch_add(1, Ordering::Relaxed) + 1;
+        let data = Args::event(self.cluster.id().as_str(), &number).unwrap();
+        self.adapter.apply(&Target::room(room), Action::emit(&data)).unwrap();
+    }
+
     pub(crate) fn emitted(&self) -> u64 {
         self.emitted.load(Ordering::Relaxed)
     }
@@ -105,6 +112,8 @@ pub(crate) struct Puppet {
     broker: Arc<MemoryBroker>,
     heard: Arc<Heard>,
     living: AbortHandle,
+    process: u64,
+    serial: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -115,11 +124,13 @@ impl Inbox for Heard {
         true
     }
 
-    fn receive(&self, message: Message) {
-        self.0.lock().push(message);
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        let message = |arrival| match arrival {
+            Arrival::Message(message) => Some(message),
+            _ => None,
+        };
+        self.0.lock().extend(arrivals.into_iter().filter_map(message));
     }
-
-    fn malformed(&self, _: &str) {}
 
     fn connected(&self) {}
 
@@ -133,20 +144,29 @@ impl Puppet {
         broker.open(&SERVERS.into(), &id, Arc::new(Heard::default()));
         broker.open(&NAMESPACE.into(), &id, heard.clone());
         let (to, alive) = (broker.clone(), Body::Alive { numbers: Vec::new() });
-        let message = Message { sender: Some(id.clone()), to: None, number: None, body: alive };
+        let process = Trailer::random_process();
+        let serial = Arc::<AtomicU64>::default();
+        let serials = serial.clone();
+        let mut message = Message { sender: Some(id.clone()), to: None, trailer: None, body: alive };
         let living = tokio::spawn(async move {
             loop {
+                let next = serials.fetch_add(1, Ordering::Relaxed) + 1;
+                message.trailer = Some(Trailer::new(SERVERS, process, next, 0));
                 let _ = to.publish(&[Outgoing { namespace: SERVERS.into(), message: message.clone() }]).await;
                 pass(Duration::from_secs(1)).await;
             }
         });
         tokio::task::yield_now().await;
-        Self { id, broker, heard, living: living.abort_handle() }
+        Self { id, broker, heard, living: living.abort_handle(), process, serial }
     }
 
+    /// Publishes as a roomcast process does. `number`: that in its series.
     pub(crate) async fn publish(&self, namespace: &str, number: Option<u64>, body: Body) {
-        let message = Message { sender: Some(self.id.clone()), to: None, number, body };
-        self.broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await.unwrap();
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
+        let trailer = Some(Trailer::new(namespace, self.process, serial, number.unwrap_or_default()));
+        let message = Message { sender: Some(self.id.clone()), to: None, trailer, body };
+        let outcomes = self.broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await;
+        assert_eq!(outcomes, [Outcome::Sent]);
     }
 
     /// What it heard in the namespace, by now.

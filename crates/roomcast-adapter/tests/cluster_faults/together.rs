@@ -2,7 +2,7 @@
 
 use crate::gate::Gate;
 use crate::stage::NAMESPACE;
-use roomcast_adapter::cluster::{Body, MemoryNetwork, Message};
+use roomcast_adapter::cluster::{Arrival, Body, MemoryNetwork, Message, Trailer};
 use roomcast_adapter::limits::TOGETHER_BYTES;
 use roomcast_adapter::{Adapter, Details, Recipient, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
@@ -47,9 +47,14 @@ async fn noted(sizes: &[usize]) -> String {
         };
         let body = body(size - body(0).size());
         assert_eq!(body.size(), *size);
-        Message { sender: Some("another".into()), to: None, number: Some(number as u64 + 1), body }
+        Arrival::Message(Message {
+            sender: Some("another".into()),
+            to: None,
+            trailer: Some(Trailer::new(NAMESPACE, 7, number as u64 + 1, number as u64 + 1)),
+            body,
+        })
     };
-    gate.inbox(NAMESPACE).receive_all(sizes.iter().enumerate().map(message).collect());
+    gate.inbox(NAMESPACE).receive(sizes.iter().enumerate().map(message).collect());
     notes.0.lock().unwrap().clone()
 }
 

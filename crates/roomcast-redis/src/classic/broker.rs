@@ -1,6 +1,6 @@
 //! [`ClassicBroker`]: Redis pub/sub as Node's servers use it.
 
-use super::decode::{self, Malformed};
+use super::decode::{self, MAX_MESSAGE, Malformed};
 use super::encode::encode;
 use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
@@ -13,7 +13,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, cmd, pipe};
-use roomcast_adapter::cluster::{Body, Broker, BrokerError, Inbox, Message, Outgoing, PublishError, SERVERS, ServerId};
+use roomcast_adapter::cluster::{
+    Arrival, Body, Broker, BrokerError, Count, Inbox, Message, Outcome, Outgoing, SERVERS, ServerId,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,8 +56,6 @@ pub struct ClassicBroker {
     subscriber: OnceLock<Arc<Subscriber>>,
     /// Those that are open, or were a moment ago.
     namespaces: parking_lot::Mutex<HashMap<Arc<str>, Open>>,
-    /// All messages of a namespace go out on one connection and are heard on one, whatever their channel: one numbering.
-    one_channel: Arc<str>,
     /// Announcements of this server that went out since one was heard.
     unheard: Arc<AtomicU32>,
 }
@@ -85,7 +85,6 @@ impl ClassicBroker {
             lane: Mutex::new(None),
             subscriber: OnceLock::new(),
             namespaces: parking_lot::Mutex::default(),
-            one_channel: "*".into(),
             unheard: Arc::default(),
         })
     }
@@ -123,7 +122,8 @@ impl ClassicBroker {
         }
     }
 
-    async fn send(&self, messages: &[(String, Vec<u8>)]) -> Result<(), RedisError> {
+    /// Publishes, and tells what became of each message; the error is that of the connection.
+    async fn send(&self, messages: &[(String, Vec<u8>)]) -> Result<Vec<Outcome>, RedisError> {
         let mut lane = self.lane.lock().await;
         // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
         let mut used = match lane.take().filter(|lane| !self.topology.has_moved(&lane.address)) {
@@ -138,11 +138,11 @@ impl ClassicBroker {
         let answers =
             timeout(COMMAND_TIMEOUT, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut used.connection)).await;
         let answers = answers.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
-        match answers.and_then(|answers| self.took(messages, answers)) {
-            Ok(()) => {
+        match answers.and_then(|answers| took(messages, answers)) {
+            Ok(outcomes) => {
                 *lane = Some(used);
                 self.topology.accepted();
-                Ok(())
+                Ok(outcomes)
             }
             Err(error) => {
                 self.topology.refused(&error);
@@ -160,22 +160,6 @@ impl ClassicBroker {
             subscriber.move_to(&address);
         }
         Ok(Lane { address, connection })
-    }
-
-    /// What Redis answered to a batch. What it forbids where it takes other messages is lost, as it would hold up what comes
-    /// behind it; the receivers count it. Any other error fails the batch.
-    fn took(&self, messages: &[(String, Vec<u8>)], answers: Vec<RedisResult<Value>>) -> Result<(), RedisError> {
-        let errors = answers.into_iter().zip(messages);
-        let errors = errors.filter_map(|(answer, (channel, _))| Some((RedisError::from(answer.err()?), channel)));
-        let errors: Vec<_> = errors.collect();
-        let Some((first, channel)) = errors.first() else { return Ok(()) };
-        let forbidden = errors.iter().all(|(error, _)| matches!(error, RedisError::Permission(_)));
-        if !forbidden || errors.len() == messages.len() {
-            return Err(first.clone());
-        }
-        metrics::counter!("roomcast_redis_denied_total").increment(errors.len() as u64);
-        tracing::error!(channel, count = errors.len(), error = %first, "messages for the other servers are lost");
-        Ok(())
     }
 
     fn subscriber(&self) -> Option<&Arc<Subscriber>> {
@@ -234,26 +218,45 @@ impl Broker for ClassicBroker {
         LINGERS
     }
 
-    async fn publish(&self, batch: &[Outgoing]) -> Result<(), PublishError> {
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         let mut messages = Vec::with_capacity(batch.len());
-        let mut refused = None;
+        let mut outcomes = Vec::with_capacity(batch.len());
         for outgoing in batch {
             match encode(outgoing, &self.prefix, self.specific_responses) {
-                Ok(message) => messages.push(message),
-                Err(error) => {
-                    refused = Some(error.to_string());
-                    break;
+                Ok((_, payload)) if payload.len() > MAX_MESSAGE => {
+                    let size = payload.len();
+                    outcomes.push(Some(Outcome::Never(format!(
+                        "{size} bytes, and no server takes more than {MAX_MESSAGE}"
+                    ))));
                 }
+                Ok(message) => {
+                    messages.push(message);
+                    outcomes.push(None);
+                }
+                Err(error) => outcomes.push(Some(Outcome::Never(error.to_string()))),
             }
         }
-        if !messages.is_empty() {
-            let reason = |error: RedisError| format!("{}: {error}", self.config());
-            let failed = |error| PublishError { sent: 0, reason: reason(error), permanent: false };
-            self.send(&messages).await.map_err(failed)?;
+        let sent = if messages.is_empty() { Ok(Vec::new()) } else { self.send(&messages).await };
+        let failure = sent.as_ref().err().map(|error| format!("{}: {error}", self.config()));
+        let mut sent = sent.unwrap_or_default().into_iter();
+        let again = || Outcome::Again(failure.clone().unwrap_or_else(|| "Redis did not answer to it".to_owned()));
+        let outcomes =
+            outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
+        if failure.is_none() {
+            self.went_out(batch).await;
         }
-        if let Some(reason) = refused {
-            return Err(PublishError { sent: messages.len(), reason, permanent: true });
-        }
+        outcomes
+    }
+
+    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+        let channel = if namespace == SERVERS { self.prefix.servers() } else { self.prefix.request(namespace) };
+        self.topology.subscribers(&channel).await.map_err(|error| BrokerError(error.to_string()))
+    }
+}
+
+impl ClassicBroker {
+    /// Announcements among what went out come back, if this server hears.
+    async fn went_out(&self, batch: &[Outgoing]) {
         let alive = batch.iter().filter(|outgoing| matches!(outgoing.message.body, Body::Alive { .. })).count();
         if alive > 0
             && self.unheard.fetch_add(alive as u32, Ordering::Relaxed) >= DEAF_AFTER
@@ -266,22 +269,34 @@ impl Broker for ClassicBroker {
                 *self.lane.lock().await = None;
             }
         }
-        Ok(())
     }
+}
 
-    fn channel_of(&self, _: &Outgoing) -> Arc<str> {
-        self.one_channel.clone()
+/// What Redis answered to a batch. What it forbids is lost where it takes other messages, as it would hold up what comes behind
+/// it; the receivers count it. Where it forbids all there is nothing to be held up, and it may be put right. Any other error is
+/// one of the whole batch.
+fn took(messages: &[(String, Vec<u8>)], answers: Vec<RedisResult<Value>>) -> Result<Vec<Outcome>, RedisError> {
+    let answers: Vec<Option<RedisError>> =
+        answers.into_iter().map(|answer| answer.err().map(RedisError::from)).collect();
+    let forbidden = |error: &RedisError| matches!(error, RedisError::Permission(_));
+    let errors = || answers.iter().flatten();
+    if let Some(error) = errors().find(|error| !forbidden(error)) {
+        return Err(error.clone());
     }
-
-    async fn peers(&self, namespace: &str) -> Result<usize, BrokerError> {
-        let channel = if namespace == SERVERS { self.prefix.servers() } else { self.prefix.request(namespace) };
-        self.topology.subscribers(&channel).await.map_err(|error| BrokerError(error.to_string()))
+    let count = errors().count();
+    if let Some(first) = errors().next()
+        && count == messages.len()
+    {
+        return Err(first.clone());
     }
-
-    fn max_age(&self) -> Option<Duration> {
-        // What is 5 s late is worse than lost: users see the past. The cluster's own option may be shorter.
-        Some(Duration::MAX)
+    if count > 0 {
+        metrics::counter!("roomcast_redis_denied_total").increment(count as u64);
     }
+    let outcome = |(answer, (channel, _)): (Option<RedisError>, &(String, Vec<u8>))| match answer {
+        None => Outcome::Sent,
+        Some(error) => Outcome::Never(format!("{channel}: {error}")),
+    };
+    Ok(answers.into_iter().zip(messages).map(outcome).collect())
 }
 
 impl fmt::Debug for ClassicBroker {
@@ -339,10 +354,10 @@ impl Namespace {
         }
         match decode::request(&Bytes::from(request), &self.namespace) {
             Ok(Some(message)) if message.sender.as_ref() != Some(&self.id) && message.body.is_question() => {
-                self.inbox.receive(message);
+                self.inbox.receive(vec![Arrival::Message(message)]);
             }
             Ok(_) => {}
-            Err(error) => self.inbox.malformed(&error.to_string()),
+            Err(error) => self.inbox.receive(vec![Arrival::Malformed(error.to_string())]),
         }
     }
 
@@ -353,7 +368,9 @@ impl Namespace {
         Names { patterns: vec![prefix.pattern(&self.namespace)], channels: vec![self.request.clone(), response, own] }
     }
 
-    fn decode(&self, pattern: bool, channel: &str, payload: Vec<u8>) -> Result<Option<Message>, Malformed> {
+    /// `None`: it is for another namespace, or our own.
+    fn decode(&self, pattern: bool, channel: &str, payload: Vec<u8>) -> Result<Option<Arrival>, Malformed> {
+        let message = |message: Option<Message>| message.map(Arrival::Message);
         let payload = Bytes::from(payload);
         if pattern {
             // A namespace that is the beginning of another hears the other's too; the packet tells which is meant.
@@ -363,9 +380,9 @@ impl Namespace {
             room.next_back();
             let room = room.as_str();
             if !room.is_empty() && !self.inbox.wants(room) {
-                return Ok(None);
+                return Ok(decode::trailer(&payload, &self.namespace).map(Arrival::PassedOver));
             }
-            return decode::broadcast(&payload, &self.namespace, &self.id);
+            return decode::broadcast(&payload, &self.namespace, &self.id).map(message);
         }
         if channel == self.request {
             let mut last = self.last.lock();
@@ -373,34 +390,35 @@ impl Namespace {
                 last.request = Some(payload.to_vec());
             }
             drop(last);
-            return decode::request(&payload, &self.namespace);
+            return decode::request(&payload, &self.namespace).map(message);
         }
-        decode::response(&payload).map(Some)
+        decode::response(&payload).map(|answer| Some(Arrival::Message(answer)))
     }
 }
 
 impl Listener for Namespace {
     fn heard(&self, heard: Vec<Heard>) {
-        // Broadcasts, which are handed on together.
-        let mut broadcasts = Vec::with_capacity(heard.len());
+        // What is handed on together.
+        let mut arrivals = Vec::with_capacity(heard.len());
         for Heard { by_pattern, channel, payload } in heard {
             let decoded = match std::str::from_utf8(&channel) {
                 Ok(channel) => self.decode(by_pattern, channel, payload),
                 Err(_) => Err(Malformed::Utf8),
             };
             match decoded {
-                Ok(Some(message)) if message.sender.as_ref() == Some(&self.id) => {}
-                Ok(Some(message)) if by_pattern => broadcasts.push(message),
-                Ok(Some(message)) => {
-                    // A request may change rooms, and what comes behind it is decoded only for rooms that have members.
-                    self.inbox.receive_all(std::mem::take(&mut broadcasts));
-                    self.inbox.receive(message);
+                Ok(Some(Arrival::Message(message))) if message.sender.as_ref() == Some(&self.id) => {}
+                Ok(Some(arrival)) => {
+                    arrivals.push(arrival);
+                    if !by_pattern {
+                        // A request may change rooms, and what comes behind it is decoded only for rooms that have members.
+                        self.inbox.receive(std::mem::take(&mut arrivals));
+                    }
                 }
                 Ok(None) => {}
-                Err(error) => self.inbox.malformed(&error.to_string()),
+                Err(error) => arrivals.push(Arrival::Malformed(error.to_string())),
             }
         }
-        self.inbox.receive_all(broadcasts);
+        self.inbox.receive(arrivals);
     }
 
     fn connected(&self) {
@@ -421,13 +439,15 @@ struct Servers {
 
 impl Listener for Servers {
     fn heard(&self, messages: Vec<Heard>) {
+        let mut arrivals = Vec::with_capacity(messages.len());
         for heard in messages {
             match decode::servers(&Bytes::from(heard.payload)) {
                 Ok(message) if message.sender.as_ref() == Some(&self.id) => self.unheard.store(0, Ordering::Relaxed),
-                Ok(message) => self.inbox.receive(message),
-                Err(error) => self.inbox.malformed(&error.to_string()),
+                Ok(message) => arrivals.push(Arrival::Message(message)),
+                Err(error) => arrivals.push(Arrival::Malformed(error.to_string())),
             }
         }
+        self.inbox.receive(arrivals);
     }
 
     fn connected(&self) {

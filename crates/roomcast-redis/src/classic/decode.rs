@@ -1,7 +1,7 @@
 //! The bytes of the classic dialect into messages. Everything that Redis carries is untrusted: strict, bounded, never fatal.
 
 use bytes::Bytes;
-use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId};
+use roomcast_adapter::cluster::{Body, Lane, Message, RequestId, ServerId, Told, Trailer};
 use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Kind, MsgpackError, Reader, read_args, to_json};
@@ -34,7 +34,18 @@ pub(crate) enum Malformed {
     Type(u64),
 }
 
-/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, number]`. `None`: it is for another namespace, or `own`,
+/// The trailer of a broadcast, read from its end: an array of four, whose last is 30 bytes. `None` if it has none, or is meant for
+/// another namespace.
+pub(crate) fn trailer(payload: &[u8], namespace: &str) -> Option<Trailer> {
+    const ARRAY_OF_FOUR: u8 = 0x94;
+    const BIN_8: u8 = 0xc4;
+    let (rest, trailer) = payload.split_last_chunk::<{ Trailer::BYTES }>()?;
+    let length = u8::try_from(Trailer::BYTES).ok()?;
+    let framed = rest.first() == Some(&ARRAY_OF_FOUR) && rest.ends_with(&[BIN_8, length]);
+    Trailer::from_bytes(trailer).filter(|trailer| framed && trailer.namespace == Trailer::hash(namespace))
+}
+
+/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, trailer]`. `None`: it is for another namespace, or `own`,
 /// which is told by its first bytes, as every server hears all that it publishes.
 pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Result<Option<Message>, Malformed> {
     check_size(payload)?;
@@ -55,17 +66,13 @@ pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Res
     }
     let Some(data) = packet(&mut reader, namespace)? else { return Ok(None) };
     let options = Options::read(&mut reader)?;
-    let mut number = None;
-    for element in 3..elements {
-        match reader.peek()? {
-            Kind::Int if element == 3 => number = Some(reader.uint()?),
-            _ => reader.skip_value()?,
-        }
+    for _ in 3..elements {
+        reader.skip_value()?;
     }
     reader.finish()?;
     let Options { target, volatile, compress, .. } = options;
     let body = Body::Broadcast { data, target, volatile, compress };
-    Ok(Some(Message { sender, to: None, number, body }))
+    Ok(Some(Message { sender, to: None, trailer: trailer(payload, namespace), body }))
 }
 
 /// An event. With attachments it is one too.
@@ -114,8 +121,8 @@ impl Options {
         let mut options = Self { target: Target::default(), volatile: false, compress: true, timeout: None };
         for _ in 0..reader.map_len()? {
             match &*reader.key()? {
-                "rooms" => options.target.rooms = rooms(reader)?,
-                "except" => options.target.except = rooms(reader)?,
+                "rooms" => options.target.rooms = chosen(rooms(reader)?),
+                "except" => options.target.except = rooms(reader)?.into_iter().flatten().collect(),
                 "flags" if reader.peek()? == Kind::Map => {
                     for _ in 0..reader.map_len()? {
                         match (&*reader.key()?, reader.peek()?) {
@@ -136,9 +143,9 @@ impl Options {
     }
 }
 
-/// Names of rooms; a number is a room of that name. Missing and null are none, and none are everybody: so what is neither
-/// must not be passed over, or a message for few would go to all.
-fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Room>, Malformed> {
+/// Names of rooms; a number is a room of that name. Missing and null are none. Node's servers let anything be a room: `undefined`,
+/// `true`, an object. Nobody here is in such a one, so it is passed over.
+fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
     match reader.peek()? {
         Kind::Array => {}
         Kind::Nil => {
@@ -150,11 +157,21 @@ fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Room>, Malformed> {
     let mut rooms = Vec::new();
     for _ in 0..reader.array_len()? {
         match reader.peek()? {
-            Kind::Str | Kind::Int | Kind::Float => rooms.push(Room::from(&*reader.key()?)),
-            _ => return Err(Malformed::Field("rooms")),
+            Kind::Str | Kind::Int | Kind::Float => rooms.push(Some(Room::from(&*reader.key()?))),
+            _ => {
+                reader.skip_value()?;
+                rooms.push(None);
+            }
         }
     }
     Ok(rooms)
+}
+
+/// The rooms of a target. No rooms are everybody: so where only such were named as nobody is in, the message is for nobody.
+fn chosen(rooms: Vec<Option<Room>>) -> Vec<Room> {
+    let named = !rooms.is_empty();
+    let rooms: Vec<Room> = rooms.into_iter().flatten().collect();
+    if named && rooms.is_empty() { vec![Room::nobody()] } else { rooms }
 }
 
 /// JSON, or MessagePack written as JSON with its bytes beside it: either form is allowed for any request and answer.
@@ -190,25 +207,27 @@ impl Text {
     }
 }
 
-/// A name that may be a number. Nothing else is one: see [`rooms`].
+/// A name that may be a number. Whatever else stands there is none: see [`rooms`].
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Name {
     Text(String),
     Number(serde_json::Number),
+    Other(serde::de::IgnoredAny),
 }
 
 impl Name {
-    fn room(self) -> Room {
+    fn room(self) -> Option<Room> {
         match self {
-            Self::Text(text) => Room::from(text),
-            Self::Number(number) => Room::from(number.to_string()),
+            Self::Text(text) => Some(Room::from(text)),
+            Self::Number(number) => Some(Room::from(number.to_string())),
+            Self::Other(_) => None,
         }
     }
 }
 
 fn names(names: Option<Vec<Name>>) -> Vec<Room> {
-    names.unwrap_or_default().into_iter().map(Name::room).collect()
+    names.unwrap_or_default().into_iter().filter_map(Name::room).collect()
 }
 
 #[derive(Deserialize, Default)]
@@ -221,7 +240,8 @@ struct JsonOptions {
 
 impl JsonOptions {
     fn target(self) -> Target {
-        Target { rooms: names(self.rooms), except: names(self.except), local: false, one: false }
+        let rooms = self.rooms.unwrap_or_default().into_iter().map(Name::room).collect();
+        Target { rooms: chosen(rooms), except: names(self.except), local: false, one: false }
     }
 }
 
@@ -234,13 +254,15 @@ struct Request<'a> {
     opts: Option<JsonOptions>,
     rooms: Option<Vec<Name>>,
     close: Option<bool>,
+    count: Option<bool>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     packet: Option<&'a RawValue>,
     sid: Option<String>,
     room: Option<Name>,
-    seq: Option<u64>,
+    #[serde(borrow)]
+    rc: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -262,12 +284,13 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
     let legacy = request.sid.as_deref().map(Target::room);
     let body = match request.r#type {
         0 => {
-            let target = Target { rooms: names(request.rooms), ..Target::default() };
+            let rooms = request.rooms.unwrap_or_default().into_iter().map(Name::room).collect();
+            let target = Target { rooms: chosen(rooms), ..Target::default() };
             Body::FetchIds { request: asked()?, target }
         }
         1 => Body::FetchRooms { request: asked()? },
         kind @ (2 | 3) => {
-            let (target, rooms, request) = match (legacy, request.room.map(Name::room)) {
+            let (target, rooms, request) = match (legacy, request.room.and_then(Name::room)) {
                 (Some(target), Some(room)) if request.rooms.is_none() => (target, vec![room], id),
                 _ => (options(request.opts)?.target(), names(request.rooms), None),
             };
@@ -281,7 +304,13 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
                 (None, None) => return Err(Malformed::Field("opts")),
             }
         }
-        5 => Body::FetchSockets { request: asked()?, target: options(request.opts)?.target() },
+        5 => {
+            let (id, target) = (asked()?, options(request.opts)?.target());
+            match request.count {
+                Some(true) => Body::Count { request: id, target },
+                _ => Body::FetchSockets { request: id, target },
+            }
+        }
         6 => {
             let data = text.array(request.data.ok_or(Malformed::Field("data"))?)?;
             if data.is_empty() {
@@ -309,7 +338,8 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
         Some(Name::Text(uid)) => Some(ServerId::from(&*uid)),
         _ => None,
     };
-    Ok(Some(Message { sender, to: None, number: request.seq, body }))
+    let trailer = hex(request.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
+    Ok(Some(Message { sender, to: None, trailer, body }))
 }
 
 #[derive(Deserialize)]
@@ -319,6 +349,7 @@ struct Response<'a> {
     uid: Option<String>,
     r#type: Option<u64>,
     client_count: Option<u64>,
+    count: Option<u64>,
     #[serde(borrow)]
     sockets: Option<&'a RawValue>,
     rooms: Option<Vec<Name>>,
@@ -326,7 +357,8 @@ struct Response<'a> {
     data: Option<&'a RawValue>,
     #[serde(borrow)]
     packet: Option<&'a RawValue>,
-    seq: Option<u64>,
+    #[serde(borrow)]
+    rc: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -346,6 +378,9 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
     let request = RequestId(response.request_id.into());
     let first = |raw: Option<&RawValue>| raw.map_or_else(Args::none, |raw| text.args(raw.get()));
     let body = match (response.r#type, response.sockets, response.rooms) {
+        (None, None, None) if response.count.is_some() => {
+            Body::Counted { request, count: response.count.unwrap_or_default() }
+        }
         (Some(6), ..) => Body::ServerAnswer { request, args: first(response.data) },
         (Some(8), ..) => {
             Body::AskedClients { request, count: response.client_count.ok_or(Malformed::Field("clientCount"))? }
@@ -356,7 +391,7 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
         _ => Body::Done { request },
     };
     let sender = response.uid.as_deref().map(ServerId::from);
-    Ok(Message { sender, to: None, number: response.seq, body })
+    Ok(Message { sender, to: None, trailer: hex(response.rc), body })
 }
 
 fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed> {
@@ -374,21 +409,30 @@ fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed>
     Ok(Body::Sockets { request, sockets: sockets? })
 }
 
+/// Whatever else stands there is no trailer of ours.
+fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
+    Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
+}
+
 #[derive(Deserialize)]
-struct Alive {
+struct Alive<'a> {
     uid: String,
-    alive: Option<Vec<(String, String, u64)>>,
+    alive: Option<Vec<(String, u8, u64, u64)>>,
+    #[serde(borrow)]
+    rc: Option<&'a RawValue>,
 }
 
 /// What a roomcast server tells of itself.
 pub(crate) fn servers(payload: &Bytes) -> Result<Message, Malformed> {
     check_size(payload)?;
-    let alive: Alive = serde_json::from_slice(payload)?;
+    let alive: Alive<'_> = serde_json::from_slice(payload)?;
     let body = alive.alive.map_or(Body::Goodbye, |numbers| {
-        let arc = |(namespace, channel, number): (String, String, u64)| (namespace.into(), channel.into(), number);
-        Body::Alive { numbers: numbers.into_iter().map(arc).collect() }
+        let told = |(namespace, lane, number, since): (String, u8, u64, u64)| {
+            Told::new(namespace.into(), if lane == 0 { Lane::Main } else { Lane::Rooms }, number, since)
+        };
+        Body::Alive { numbers: numbers.into_iter().map(told).collect() }
     });
-    Ok(Message { sender: Some(ServerId::from(&*alive.uid)), to: None, number: None, body })
+    Ok(Message { sender: Some(ServerId::from(&*alive.uid)), to: None, trailer: hex(alive.rc), body })
 }
 
 fn check_size(payload: &Bytes) -> Result<(), Malformed> {

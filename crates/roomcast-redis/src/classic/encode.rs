@@ -1,7 +1,7 @@
 //! Messages into the bytes of the classic dialect, its keys in Node's order.
 
 use super::names::Prefix;
-use roomcast_adapter::cluster::{Body, Outgoing, RequestId, SERVERS, ServerId};
+use roomcast_adapter::cluster::{Body, Lane, Outgoing, RequestId, SERVERS, ServerId, Told, Trailer};
 use roomcast_adapter::{Room, SocketDetails, Target};
 use roomcast_protocol::Args;
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
@@ -9,6 +9,9 @@ use roomcast_protocol::msgpack::{Flavour, Writer, args_array, from_json};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fmt::Write as _;
+
+/// The last key of our JSON, and of our MessagePack that is a map: the trailer in hexadecimal digits.
+pub(crate) const TRAILER: &str = "rc";
 
 /// The sender that emitters give.
 pub(crate) const EMITTER: &str = "emitter";
@@ -31,7 +34,7 @@ pub(crate) fn encode(
         Some(server) if specific_responses => prefix.response_to(namespace, server.as_str()),
         _ => prefix.response(namespace),
     };
-    let json = Json { sender: message.sender.as_ref().map(ServerId::as_str), number: message.number };
+    let json = Json { sender: message.sender.as_ref().map(ServerId::as_str), trailer: message.trailer };
     Ok(match &message.body {
         Body::Broadcast { data, target, volatile, compress } => {
             let channel = match unique(&target.rooms)[..] {
@@ -39,32 +42,32 @@ pub(crate) fn encode(
                 _ => prefix.broadcast(namespace),
             };
             let mut payload = Vec::new();
-            let numbered = message.number.is_some();
             let mut writer = Writer::new(&mut payload);
-            writer.array(3 + usize::from(numbered));
+            writer.array(3 + usize::from(message.trailer.is_some()));
             match &message.sender {
                 Some(sender) => writer.str(sender.as_str()),
                 None => writer.nil(),
             };
             write_packet(&mut payload, data, namespace)?;
             write_options(&mut payload, target, &flags(*volatile, *compress), sender == EMITTER);
-            if let Some(number) = message.number {
-                Writer::new(&mut payload).uint(number);
+            if let Some(trailer) = message.trailer {
+                // The last bytes, so that it is found without reading what is before.
+                Writer::new(&mut payload).bin(&trailer.to_bytes());
             }
             (channel, payload)
         }
         Body::BroadcastWithAck { request, data, target, timeout } => {
             let mut payload = Vec::new();
             let mut writer = Writer::new(&mut payload);
-            writer.map(5 + usize::from(message.number.is_some()));
+            writer.map(5 + usize::from(message.trailer.is_some()));
             writer.str("uid").str(sender).str("requestId").str(&request.0).str("type").uint(7).str("packet");
             write_packet(&mut payload, data, namespace)?;
             Writer::new(&mut payload).str("opts");
             let timeout = timeout.map(|timeout| timeout.as_millis() as u64);
             let flags: Vec<Flag> = timeout.map(|timeout| Flag::Number("timeout", timeout)).into_iter().collect();
             write_options(&mut payload, target, &flags, false);
-            if let Some(number) = message.number {
-                Writer::new(&mut payload).str("seq").uint(number);
+            if let Some(trailer) = message.trailer {
+                Writer::new(&mut payload).str(TRAILER).str(&trailer.to_hex());
             }
             (request_channel(), payload)
         }
@@ -72,7 +75,7 @@ pub(crate) fn encode(
             let mut payload = Vec::new();
             let first = args.as_ref().iter().next();
             let mut writer = Writer::new(&mut payload);
-            let extra = usize::from(message.sender.is_some()) + usize::from(message.number.is_some());
+            let extra = usize::from(message.sender.is_some()) + usize::from(message.trailer.is_some());
             writer.map(2 + usize::from(first.is_some()) + extra);
             writer.str("type").uint(9).str("requestId").str(&request.0);
             if let Some(first) = first {
@@ -82,8 +85,8 @@ pub(crate) fn encode(
             if message.sender.is_some() {
                 Writer::new(&mut payload).str("uid").str(sender);
             }
-            if let Some(number) = message.number {
-                Writer::new(&mut payload).str("seq").uint(number);
+            if let Some(trailer) = message.trailer {
+                Writer::new(&mut payload).str(TRAILER).str(&trailer.to_hex());
             }
             (response_channel(), payload)
         }
@@ -104,6 +107,15 @@ pub(crate) fn encode(
         Body::Disconnect { target, close, request } => {
             let fields = [("opts", options(target)), ("close", close.to_string())];
             (request_channel(), json.request(request.as_ref(), 4, &fields))
+        }
+        // To Node's servers it is the question above, which they answer in full.
+        Body::Count { request, target } => {
+            let fields = [("opts", options(target)), ("count", "true".to_owned())];
+            (request_channel(), json.request(Some(request), 5, &fields))
+        }
+        Body::Counted { request, count } => {
+            let fields = [("requestId", quoted(&request.0)), ("count", count.to_string())];
+            (response_channel(), json.response(&fields))
         }
         Body::FetchSockets { request, target } => {
             (request_channel(), json.request(Some(request), 5, &[("opts", options(target))]))
@@ -141,14 +153,15 @@ pub(crate) fn encode(
         Body::Alive { .. } | Body::Goodbye => {
             let alive = match &message.body {
                 Body::Alive { numbers } => {
-                    let numbers =
-                        numbers.iter().map(|(namespace, channel, number)| json!([**namespace, **channel, number]));
-                    Value::Array(numbers.collect())
+                    let told = |told: &Told| {
+                        json!([*told.namespace, u8::from(told.lane == Lane::Rooms), told.number, told.since])
+                    };
+                    Value::Array(numbers.iter().map(told).collect()).to_string()
                 }
-                _ => Value::Null,
+                _ => "null".to_owned(),
             };
             debug_assert_eq!(namespace, SERVERS);
-            (prefix.servers(), json!({"uid": sender, "alive": alive}).to_string().into_bytes())
+            (prefix.servers(), json.response(&[("alive", alive)]))
         }
     })
 }
@@ -156,26 +169,26 @@ pub(crate) fn encode(
 /// What every JSON message begins or ends with.
 struct Json<'a> {
     sender: Option<&'a str>,
-    number: Option<u64>,
+    trailer: Option<Trailer>,
 }
 
 impl Json<'_> {
-    /// `{uid, requestId, type, …, seq}`.
+    /// `{uid, requestId, type, …, rc}`.
     fn request(&self, request: Option<&RequestId>, kind: u8, fields: &[(&str, String)]) -> Vec<u8> {
         let mut all = Vec::with_capacity(fields.len() + 4);
         all.extend(self.sender.map(|sender| ("uid", quoted(sender))));
         all.extend(request.map(|request| ("requestId", quoted(&request.0))));
         all.push(("type", kind.to_string()));
         all.extend(fields.iter().cloned());
-        all.extend(self.number.map(|number| ("seq", number.to_string())));
+        all.extend(self.trailer.map(|trailer| (TRAILER, quoted(&trailer.to_hex()))));
         object(&all)
     }
 
-    /// The fields, and sender and number behind them: Node's answers do not tell them, and do not mind them.
+    /// The fields, and sender and trailer behind them: Node's answers do not tell them, and do not mind them.
     fn response(&self, fields: &[(&str, String)]) -> Vec<u8> {
         let mut all = fields.to_vec();
         all.extend(self.sender.map(|sender| ("uid", quoted(sender))));
-        all.extend(self.number.map(|number| ("seq", number.to_string())));
+        all.extend(self.trailer.map(|trailer| (TRAILER, quoted(&trailer.to_hex()))));
         object(&all)
     }
 }

@@ -76,6 +76,11 @@ const RULES: &[BrokerRule] = &[
         2,
         "An inbox where nobody is in any room gets what is for everybody, for several rooms, and what is no broadcast."
     ),
+    rule!(
+        delivery::passed_over,
+        2,
+        "What is for a room that nobody here is in comes as a message or as its trailer, in its order among the rest: it is no loss."
+    ),
     rule!(delivery::one_server, 3, "A message for one server reaches that server, once."),
     rule!(delivery::unopened, 2, "A broker that has no namespace open can publish."),
     rule!(
@@ -83,7 +88,7 @@ const RULES: &[BrokerRule] = &[
         2,
         "Every kind of message arrives with every field, but for what the dialect is said to lose."
     ),
-    rule!(fields::envelope, 2, "Sender and number arrive as they were given, and so does their absence."),
+    rule!(fields::envelope, 2, "Sender and trailer arrive as they were given, and so does their absence."),
     rule!(fields::attachments, 2, "Binary arguments arrive unharmed: none, empty ones, all byte values, several."),
     rule!(fields::text, 2, "Text arrives unharmed: escapes, quotes, line ends, characters of every plane, long names."),
     rule!(fields::large, 2, "A message with 1 MB of text, and one with 1 MB of binary, arrive."),
@@ -91,7 +96,7 @@ const RULES: &[BrokerRule] = &[
     rule!(
         order::publishers,
         3,
-        "10,000 messages of each of two publishers at the same time all arrive once, each publisher's in order on each channel."
+        "10,000 messages of each of two publishers at the same time all arrive once, each publisher's in order in each series."
     ),
     rule!(
         lifecycle::connected_first,
@@ -101,7 +106,7 @@ const RULES: &[BrokerRule] = &[
     rule!(lifecycle::open_twice, 2, "Opening a namespace twice changes nothing: the first inbox hears, and once."),
     rule!(lifecycle::close, 2, "After close nothing more comes here; others go on, and closing again is harmless."),
     rule!(lifecycle::open_again, 2, "A namespace that was closed can be opened again, with another inbox."),
-    rule!(lifecycle::peers, 3, "peers is the number of brokers that have the namespace open, whoever asks."),
+    rule!(lifecycle::peers, 3, "count is the number of brokers that have the namespace open, whoever asks."),
     rule!(
         lifecycle::counted_first,
         2,

@@ -1,7 +1,7 @@
 //! [`BrokerStage`]: what a rule's check plays on: brokers, and inboxes that remember.
 
 use super::{Brokers, Dialect};
-use crate::cluster::{Body, Broker, Inbox, Message, Outgoing, ServerId};
+use crate::cluster::{Arrival, Body, Broker, Inbox, Message, Outcome as Published, Outgoing, ServerId, Trailer};
 use crate::target::Target;
 use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
 use parking_lot::Mutex;
@@ -27,6 +27,7 @@ pub(crate) struct Ear {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Heard {
     Message(Message),
+    PassedOver(Trailer),
     Malformed,
     Connected,
     Lost,
@@ -74,12 +75,14 @@ impl Inbox for Ear {
         self.wants.as_ref().is_none_or(|wanted| wanted == room)
     }
 
-    fn receive(&self, message: Message) {
-        self.add(Heard::Message(message));
-    }
-
-    fn malformed(&self, _: &str) {
-        self.add(Heard::Malformed);
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            self.add(match arrival {
+                Arrival::Message(message) => Heard::Message(message),
+                Arrival::PassedOver(trailer) => Heard::PassedOver(trailer),
+                Arrival::Malformed(_) => Heard::Malformed,
+            });
+        }
     }
 
     fn connected(&self) {
@@ -171,8 +174,11 @@ impl BrokerStage {
     pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
-        let published = patient("publish", self.broker(broker).publish(&batch)).await?;
-        published.map_err(|error| format!("broker {broker} did not publish in {namespace}: {error}"))
+        let outcomes = patient("publish", self.broker(broker).publish(&batch)).await?;
+        must!(outcomes.len() <= batch.len(), "of {} messages broker {broker} tells {outcomes:?}", batch.len());
+        let all = outcomes.len() == batch.len() && outcomes.iter().all(|outcome| *outcome == Published::Sent);
+        must!(all, "broker {broker} did not publish in {namespace}: {:?}", outcomes.last());
+        Ok(())
     }
 
     /// A message of a broker's server, to everybody, that says a number.
@@ -182,7 +188,7 @@ impl BrokerStage {
 
     pub(crate) fn message_to(broker: usize, number: u64, target: Target) -> Result<Message, String> {
         let body = Body::Broadcast { data: data("n", &number)?, target, volatile: false, compress: true };
-        Ok(Message { sender: Some(Self::id(broker)), to: None, number: None, body })
+        Ok(Message { sender: Some(Self::id(broker)), to: None, trailer: None, body })
     }
 
     /// Waits until everything that a broker published in a namespace has come to everybody who has it open.
@@ -190,7 +196,7 @@ impl BrokerStage {
         self.fence += 1;
         let number = self.fence;
         let body = Body::Broadcast { data: data(FENCE, &number)?, target, volatile: false, compress: true };
-        let fence = Message { sender: Some(Self::id(broker)), to: None, number: None, body };
+        let fence = Message { sender: Some(Self::id(broker)), to: None, trailer: None, body };
         self.publish(broker, namespace, &[fence]).await?;
         for open in self.open.iter().filter(|open| *open.namespace == *namespace && self.hears(broker, open.broker)) {
             let came = eventually(|| open.ear.has_fence(number)).await;

@@ -2,12 +2,13 @@
 //! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
 
 use crate::classic::broker::Namespace;
+use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
 use crate::routes::{Heard, Listener};
 use parking_lot::Mutex;
-use roomcast_adapter::Target;
-use roomcast_adapter::cluster::{Body, Inbox, Message, Outgoing};
+use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
+use roomcast_adapter::{Room, Target};
 use roomcast_protocol::Args;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,12 +67,15 @@ impl Inbox for Ear {
         room == "room1"
     }
 
-    fn receive(&self, _: Message) {
-        self.0.lock().0 += 1;
-    }
-
-    fn malformed(&self, _: &str) {
-        self.0.lock().1 += 1;
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        let mut heard = self.0.lock();
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Message(_) => heard.0 += 1,
+                Arrival::Malformed(_) => heard.1 += 1,
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     fn connected(&self) {}
@@ -122,12 +126,15 @@ impl Inbox for Joiner {
         self.0.lock().contains(&"join")
     }
 
-    fn receive(&self, message: Message) {
-        self.0.lock().push(if matches!(message.body, Body::Join { .. }) { "join" } else { "broadcast" });
-    }
-
-    fn malformed(&self, error: &str) {
-        panic!("{error}");
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            self.0.lock().push(match arrival {
+                Arrival::Message(Message { body: Body::Join { .. }, .. }) => "join",
+                Arrival::Message(_) => "broadcast",
+                Arrival::PassedOver(_) => "passed over",
+                other => panic!("{other:?}"),
+            });
+        }
     }
 
     fn connected(&self) {}
@@ -143,7 +150,12 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
     let data = Args::event("hello", &()).unwrap();
     let broadcast = Body::Broadcast { data, target, volatile: false, compress: true };
     let heard = |body: &Body| {
-        let message = Message { sender: Some("nodeA0".into()), to: None, number: None, body: body.clone() };
+        let message = Message {
+            sender: Some("nodeA0".into()),
+            to: None,
+            trailer: Some(Trailer::new("/", 7, 1, 1)),
+            body: body.clone(),
+        };
         let outgoing = Outgoing { namespace: "/".into(), message };
         let (channel, payload) = encode(&outgoing, &prefix, false).unwrap();
         Heard { by_pattern: matches!(body, Body::Broadcast { .. }), channel: channel.into_bytes(), payload }
@@ -151,5 +163,46 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
     let joiner = Arc::new(Joiner::default());
     let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), joiner.clone());
     namespace.heard(vec![heard(&broadcast), heard(&join), heard(&broadcast), heard(&broadcast)]);
-    assert_eq!(*joiner.0.lock(), ["join", "broadcast", "broadcast"]);
+    assert_eq!(*joiner.0.lock(), ["passed over", "join", "broadcast", "broadcast"]);
+}
+
+/// Rooms as Node's servers let them be: `undefined` (as notepack writes it), null, a boolean, an object.
+const ODD: [&[u8]; 4] = [b"\xd4\x00\x00", b"\xc0", b"\xc3", b"\x80"];
+
+/// A broadcast of Node's with these elements among its rooms and exceptions.
+fn broadcast(rooms: &[&[u8]], except: &[&[u8]]) -> Target {
+    let list = |elements: &[&[u8]]| [&[0x90 | elements.len() as u8][..], &elements.concat()].concat();
+    let payload = [
+        &b"\x93\xa6nodeA0\x83\xa4type\x02\xa4data\x91\xa1e\xa3nsp\xa1/\x83\xa5rooms"[..],
+        &list(rooms),
+        b"\xa6except",
+        &list(except),
+        b"\xa5flags\x80",
+    ];
+    let read = decode::broadcast(&payload.concat().into(), "/", &"nodeB0".into()).unwrap().unwrap();
+    let Body::Broadcast { target, .. } = read.body else { panic!("{read:?}") };
+    target
+}
+
+#[test]
+fn what_can_be_no_room_matches_nobody_and_spoils_nothing() {
+    for odd in ODD {
+        assert_eq!(broadcast(&[], &[odd]), Target::everyone());
+        assert_eq!(broadcast(&[b"\xa1a", odd], &[]), Target::room("a"));
+        assert_eq!(broadcast(&[b"\xa1a"], &[odd, b"\xa1b"]), Target::room("a").except("b"));
+        assert_eq!(broadcast(&[odd], &[]), Target::room(Room::nobody()), "not everybody");
+    }
+    for odd in ["null", "true", "{}", "[1]"] {
+        let text = format!(r#"{{"uid":"n","requestId":"r","type":5,"opts":{{"rooms":[{odd}],"except":[{odd}]}}}}"#);
+        let read = decode::request(&text.into_bytes().into(), "/").unwrap().unwrap();
+        let Body::FetchSockets { target, .. } = read.body else { panic!("{read:?}") };
+        assert_eq!(target, Target::room(Room::nobody()));
+        let text = format!(r#"{{"requestId":"r","sockets":[{{"id":"x","rooms":["a",{odd},5]}}]}}"#);
+        let read = decode::response(&text.into_bytes().into()).unwrap();
+        let Body::Sockets { sockets, .. } = read.body else { panic!("{read:?}") };
+        assert_eq!(sockets[0].rooms, ["a".into(), Room::from("5")]);
+        let text = format!(r#"{{"requestId":"r","rooms":["a",{odd}]}}"#);
+        let read = decode::response(&text.into_bytes().into()).unwrap();
+        assert!(matches!(&read.body, Body::Rooms { rooms, .. } if *rooms == ["a".into()]), "{read:?}");
+    }
 }

@@ -6,7 +6,7 @@ use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
 use bytes::Bytes;
-use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId};
+use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId, Trailer};
 use roomcast_protocol::{Args, ToArgs};
 use serde::Deserialize;
 use serde_json::Value;
@@ -106,27 +106,29 @@ fn decode_on(prefix: &Prefix, namespace: &str, channel: &str, payload: &[u8]) ->
     read.unwrap_or_else(|| panic!("{channel}: taken for another namespace's"))
 }
 
-/// What a roomcast server publishes, with number and sender, and what is left of it without them; it is also read back whole.
+/// What a roomcast server publishes, with trailer and sender, and what is left of it without them; it is also read back whole.
 fn bare(outgoing: &Outgoing, prefix: &Prefix, specific: bool) -> (String, Vec<u8>) {
     let mut ours = outgoing.clone();
-    ours.message.number = Some(NUMBER);
+    let trailer = Trailer::new(&ours.namespace, 7, NUMBER, NUMBER);
+    ours.message.trailer = Some(trailer);
     let answers = ours.message.body.answers().is_some();
     if answers {
         ours.message.sender = Some(ServerId::from(SENDER));
     }
     let (channel, mut payload) = encode(&ours, prefix, specific).unwrap();
-    // An answer to a server-side emit is one, so the number is one too many for it, and for no harm.
     let mut read = decode_on(prefix, &ours.namespace, &channel, &payload);
     read.to.clone_from(&ours.message.to);
-    assert_eq!((read.sender, read.number), (ours.message.sender.clone(), ours.message.number));
+    assert_eq!((read.sender, read.trailer), (ours.message.sender.clone(), ours.message.trailer));
+    let hex = trailer.to_hex();
+    let last = [&b"\xa2rc\xd9\x3c"[..], hex.as_bytes()].concat();
     let keys = match (payload[0], answers) {
-        (b'{', true) => format!(",\"uid\":\"{SENDER}\",\"seq\":{NUMBER}}}").into_bytes(),
-        (b'{', false) => format!(",\"seq\":{NUMBER}}}").into_bytes(),
-        (_, true) => [&b"\xa3uid\xb0"[..], SENDER.as_bytes(), b"\xa3seq", &[NUMBER as u8]].concat(),
-        (0x90..=0x9f, false) => vec![NUMBER as u8],
-        (_, false) => [&b"\xa3seq"[..], &[NUMBER as u8]].concat(),
+        (b'{', true) => format!(",\"uid\":\"{SENDER}\",\"rc\":\"{hex}\"}}").into_bytes(),
+        (b'{', false) => format!(",\"rc\":\"{hex}\"}}").into_bytes(),
+        (_, true) => [&b"\xa3uid\xb0"[..], SENDER.as_bytes(), &last].concat(),
+        (0x90..=0x9f, false) => [&b"\xc4\x1e"[..], &trailer.to_bytes()].concat(),
+        (_, false) => last,
     };
-    payload.truncate(payload.strip_suffix(&keys[..]).expect("number and sender at the end").len());
+    payload.truncate(payload.strip_suffix(&keys[..]).expect("trailer and sender at the end").len());
     match (payload[0], answers) {
         (b'{', _) => payload.push(b'}'),
         (_, true) => payload[0] -= 2,
@@ -201,7 +203,7 @@ fn event<T: ToArgs + ?Sized>(name: &str, value: &T) -> Args {
 }
 
 fn sent(body: Body) -> String {
-    let message = Message { sender: Some(ServerId::from("nodeA0")), to: None, number: None, body };
+    let message = Message { sender: Some(ServerId::from("nodeA0")), to: None, trailer: None, body };
     let (_, payload) = encode(&Outgoing { namespace: "/".into(), message }, &Prefix("p".into()), false).unwrap();
     String::from_utf8(payload).unwrap()
 }
@@ -245,7 +247,7 @@ fn bytes_that_are_repeated_are_bounded() {
     let twice = r#""z",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}"#;
     let data = Args::from_parts(twice.into(), vec![Bytes::from(vec![0; 12_000_000])]);
     let body = Body::ServerSideEmit { request: None, data };
-    let message = Message { sender: None, to: None, number: None, body };
+    let message = Message { sender: None, to: None, trailer: None, body };
     let outgoing = Outgoing { namespace: "/".into(), message };
     assert!(encode(&outgoing, &Prefix("p".into()), false).is_err());
 }

@@ -91,7 +91,7 @@ fn flag(options: &Js, name: &str) -> Option<bool> {
 
 fn outgoing(namespace: &str, sender: Option<String>, to: Option<&str>, body: Body) -> Outgoing {
     let (sender, to) = (sender.map(|sender| ServerId::from(&*sender)), to.map(ServerId::from));
-    Outgoing { namespace: namespace.into(), message: Message { sender, to, number: None, body } }
+    Outgoing { namespace: namespace.into(), message: Message { sender, to, trailer: None, body } }
 }
 
 fn broadcast(rest: &str, meaning: &Js) -> Outgoing {

@@ -1,6 +1,6 @@
 //! One message of every kind, and what no dialect may lose of it.
 
-use crate::cluster::{Body, Message, RequestId};
+use crate::cluster::{Body, Lane, Message, RequestId, Told};
 use crate::recipient::{Details, SocketDetails};
 use crate::target::Target;
 use crate::testkit::stage::{data, rooms, to};
@@ -41,6 +41,9 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
         Body::Done { request: request() },
         Body::FetchSockets { request: request(), target: target() },
         Body::FetchSockets { request: request(), target: Target::everyone() },
+        Body::Count { request: request(), target: target() },
+        Body::Counted { request: request(), count: 0 },
+        Body::Counted { request: request(), count: 70_000 },
         Body::Sockets { request: request(), sockets: vec![socket] },
         Body::Sockets { request: request(), sockets: Vec::new() },
         Body::FetchIds { request: request(), target: target() },
@@ -56,7 +59,7 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
 
 /// Those for the servers themselves.
 pub(super) fn servers() -> Vec<Body> {
-    let numbers = vec![("/".into(), "/".into(), 0), ("/a".into(), "channel".into(), 70_000)];
+    let numbers = vec![Told::new("/".into(), Lane::Main, 0, 1), Told::new("/a".into(), Lane::Rooms, 70_000, 1 << 40)];
     vec![Body::Alive { numbers }, Body::Alive { numbers: Vec::new() }, Body::Goodbye]
 }
 

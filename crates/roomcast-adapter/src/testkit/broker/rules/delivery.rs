@@ -1,8 +1,8 @@
 //! Rules of who gets a message.
 
-use crate::cluster::{Body, Message, RequestId};
+use crate::cluster::{Body, Message, RequestId, Trailer};
 use crate::target::{Room, Target};
-use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE, heard_exactly};
+use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
 
 /// Names that a dialect which builds channels or patterns of them may confuse.
@@ -48,7 +48,7 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
     let kinds = |number: u64| -> Result<Vec<Message>, String> {
         let request = Body::ServerSideEmit { request: None, data: data("n", &number)? };
         let room = |room: &str| BrokerStage::message_to(0, number, Target::room(room));
-        let request = Message { sender: Some(BrokerStage::id(0)), to: None, number: None, body: request };
+        let request = Message { sender: Some(BrokerStage::id(0)), to: None, trailer: None, body: request };
         Ok(vec![BrokerStage::message(0, number)?, request, room("x#")?, room("b")?])
     };
     for (number, name) in (0..).zip(NAMES) {
@@ -90,7 +90,7 @@ pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
     let ear = stage.open_with(1, NAMESPACE, Ear::wanting("nobody is in this room")).await?;
     let several = Target { rooms: rooms_of(&["x", "y"]), ..Target::default() };
     let join = Body::Join { target: Target::room("x"), rooms: vec![Room::from("z")], request: None };
-    let join = Message { sender: Some(BrokerStage::id(0)), to: None, number: None, body: join };
+    let join = Message { sender: Some(BrokerStage::id(0)), to: None, trailer: None, body: join };
     let messages = [
         BrokerStage::message(0, 1)?,
         BrokerStage::message_to(0, 2, several)?,
@@ -105,10 +105,51 @@ pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
     Ok(())
 }
 
+/// The serials of what came, in order.
+fn serials(ear: &Ear) -> Vec<u64> {
+    let serial = |heard: Heard| match heard {
+        Heard::Message(message) => message.trailer.map(|trailer| trailer.serial),
+        Heard::PassedOver(trailer) => Some(trailer.serial),
+        _ => None,
+    };
+    ear.heard().into_iter().filter_map(serial).collect()
+}
+
+pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
+    const MESSAGES: u64 = 60;
+    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("here")).await?;
+    let message = |serial: u64| -> Result<Message, String> {
+        // Some dialects have a channel for each room, so only within one room and for all is there order.
+        let target = match serial % 3 {
+            0 => Target::everyone(),
+            1 => Target::room("here"),
+            _ => Target::room("nobody is in this room"),
+        };
+        let trailer = Some(Trailer::new(NAMESPACE, 7, serial, serial));
+        Ok(Message { trailer, ..BrokerStage::message_to(0, serial, target)? })
+    };
+    let messages: Vec<Message> = (1..=MESSAGES).map(message).collect::<Result<_, _>>()?;
+    stage.publish(0, NAMESPACE, &messages).await?;
+    for target in [Target::everyone(), Target::room("here")] {
+        stage.fence(0, NAMESPACE, target).await?;
+    }
+    must!(
+        eventually(|| serials(&ear).len() as u64 >= MESSAGES).await,
+        "of 60 messages, of which nobody here wanted a third, came {:?}",
+        serials(&ear)
+    );
+    for rest in 0..3 {
+        let came: Vec<u64> = serials(&ear).into_iter().filter(|serial| serial % 3 == rest).collect();
+        let expected: Vec<u64> = (1..=MESSAGES).filter(|serial| serial % 3 == rest).collect();
+        must!(came == expected, "of {expected:?} came {came:?}");
+    }
+    Ok(())
+}
+
 pub(super) async fn one_server(stage: &mut BrokerStage) -> Outcome {
     let ears = stage.open_all().await?;
     let body = Body::Rooms { request: RequestId("question".into()), rooms: rooms_of(&["x"]) };
-    let answer = Message { sender: Some(BrokerStage::id(0)), to: Some(BrokerStage::id(2)), number: None, body };
+    let answer = Message { sender: Some(BrokerStage::id(0)), to: Some(BrokerStage::id(2)), trailer: None, body };
     stage.publish(0, NAMESPACE, std::slice::from_ref(&answer)).await?;
     let came = eventually(|| !ears[2].messages().is_empty()).await;
     must!(came, "the server that an answer was for did not get it");

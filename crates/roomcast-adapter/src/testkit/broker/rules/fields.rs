@@ -1,7 +1,7 @@
 //! Rules of what is in a message.
 
 use super::bodies::{all, canonical, essence, may_be_missing, servers};
-use crate::cluster::{Body, Message, SERVERS};
+use crate::cluster::{Body, Message, SERVERS, Trailer};
 use crate::target::{Room, Target};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, Told};
 use crate::testkit::stage::{Outcome, data, eventually, must};
@@ -49,7 +49,7 @@ async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message])
 /// Answers are for the server that asked, everything else for all.
 fn message(body: Body) -> Message {
     let to = body.answers().map(|_| BrokerStage::id(1));
-    Message { sender: Some(BrokerStage::id(0)), to, number: None, body }
+    Message { sender: Some(BrokerStage::id(0)), to, trailer: None, body }
 }
 
 fn events(values: impl IntoIterator<Item = Result<Args, String>>) -> Result<Vec<Message>, String> {
@@ -68,10 +68,14 @@ pub(super) async fn bodies(stage: &mut BrokerStage) -> Outcome {
 pub(super) async fn envelope(stage: &mut BrokerStage) -> Outcome {
     let mut messages = Vec::new();
     for body in all()?.into_iter().filter(|body| body.answers().is_none() && !may_be_missing(body)) {
-        let numbered = message(body);
-        messages.extend([1, 300, LARGEST].map(|number| Message { number: Some(number), ..numbered.clone() }));
-        messages.push(Message { sender: Some("emitter".into()), ..numbered.clone() });
-        messages.push(numbered);
+        let plain = message(body);
+        for number in [0, 1, u64::MAX] {
+            let mut trailer = Trailer::new(NAMESPACE, number ^ 7, number, number);
+            (trailer.again, trailer.one) = (number == 1, number == 0);
+            messages.push(Message { trailer: Some(trailer), ..plain.clone() });
+        }
+        messages.push(Message { sender: Some("emitter".into()), ..plain.clone() });
+        messages.push(plain);
     }
     let event = Body::Broadcast { data: data("e", &())?, target: Target::everyone(), volatile: false, compress: true };
     messages.push(Message { sender: None, ..message(event) });

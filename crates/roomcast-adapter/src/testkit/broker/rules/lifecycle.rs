@@ -1,5 +1,6 @@
 //! Rules of opening, closing and counting.
 
+use crate::cluster::Count;
 use crate::target::Target;
 use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually_async, must, patient};
@@ -84,9 +85,11 @@ pub(super) async fn counted_first(stage: &mut BrokerStage) -> Outcome {
     Ok(())
 }
 
+/// Servers that a broker counts; an incomplete count is none.
 async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<usize, String>, String> {
-    let counted = patient("peers", stage.broker(broker).peers(NAMESPACE)).await?;
-    Ok(counted.map_err(|error| error.to_string()))
+    let counted = patient("count", stage.broker(broker).count(NAMESPACE)).await?;
+    let all = |count: Count| if count.complete { Ok(count.servers) } else { Err(format!("{count:?}")) };
+    Ok(counted.map_err(|error| error.to_string()).and_then(all))
 }
 
 /// That every broker counts so many. It may take a moment until an end is known.

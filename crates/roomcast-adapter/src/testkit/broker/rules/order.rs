@@ -1,11 +1,10 @@
 //! Rules of order.
 
-use crate::cluster::{Body, Message, Outgoing};
+use crate::cluster::{Body, Lane, Message};
 use crate::target::Target;
 use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE};
 use crate::testkit::stage::{Outcome, must, patient};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// Messages of one publisher.
 const IN_A_ROW: u64 = 10_000;
@@ -60,21 +59,20 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
     }
     for (receiver, ear) in (1..).zip(&ears) {
         for publisher in [0, 1].into_iter().filter(|publisher| stage.hears(*publisher, receiver)) {
-            in_order(stage, ear, publisher).map_err(|seen| format!("broker {receiver} heard {seen}"))?;
+            in_order(ear, publisher).map_err(|seen| format!("broker {receiver} heard {seen}"))?;
         }
     }
     Ok(())
 }
 
-fn in_order(stage: &BrokerStage, ear: &Ear, publisher: usize) -> Outcome {
+fn in_order(ear: &Ear, publisher: usize) -> Outcome {
     let sender = Some(BrokerStage::id(publisher));
-    let mut last: HashMap<Arc<str>, u64> = HashMap::new();
+    let mut last: HashMap<Option<Lane>, u64> = HashMap::new();
     let mut count = 0;
     for message in ear.messages().into_iter().filter(|message| message.sender == sender) {
         let Some(number) = number(&message) else { continue };
         count += 1;
-        let channel = stage.broker(publisher).channel_of(&Outgoing { namespace: NAMESPACE.into(), message });
-        if let Some(before) = last.insert(channel, number) {
+        if let Some(before) = last.insert(Lane::of(&message.body), number) {
             must!(before < number, "{number} of broker {publisher} after {before}");
         }
     }
