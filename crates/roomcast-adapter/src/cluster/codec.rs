@@ -289,7 +289,9 @@ impl WireBody {
                 Self::Disconnect { target: WireTarget::of(target), close: *close, request: ids(request) }
             }
             Body::Done { request } => Self::Done { request: id(request) },
-            Body::Count { request, target } => Self::Count { request: id(request), target: WireTarget::of(target) },
+            Body::Count { request, target } => {
+                Self::Count { request: id(request), target: WireTarget::of(target) }
+            }
             Body::Counted { request, count } => Self::Counted { request: id(request), count: *count },
             Body::FetchSockets { request, target } => {
                 Self::FetchSockets { request: id(request), target: WireTarget::of(target) }

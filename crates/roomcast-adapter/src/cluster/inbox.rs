@@ -173,8 +173,7 @@ impl Inbox for NamespaceInbox {
 }
 
 /// Why a broadcast was dropped whose clients would take it for a broken connection.
-const NO_NAME: &str =
-    "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
+const NO_NAME: &str = "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
 
 /// Whether clients may get this event. They end their connection at any other, and Node's servers send it.
 fn has_name(data: &Args) -> bool {

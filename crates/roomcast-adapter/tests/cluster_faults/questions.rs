@@ -419,8 +419,7 @@ async fn events_whose_names_no_client_may_get_are_dropped() {
     let server = Server::new(&network, "a");
     let puppet = Puppet::new(&network, "node").await;
     pass(ACQUAINTED).await;
-    let names =
-        ["null", "true", "{}", "[]", r#""connect""#, r#""disconnect""#, r#""con\u006eect""#, r#""fine""#, "5", "-1.5"];
+    let names = ["null", "true", "{}", "[]", r#""connect""#, r#""disconnect""#, r#""con\u006eect""#, r#""fine""#, "5", "-1.5"];
     for name in names {
         let data = Args::from_parts(name.to_owned().into(), Vec::new());
         let body = Body::Broadcast { data: data.clone(), target: Target::everyone(), volatile: false, compress: true };
