@@ -121,9 +121,7 @@ pub(crate) fn mark(body: &Body) -> Option<u64> {
         | Body::Leave { target, .. }
         | Body::Disconnect { target, .. }
         | Body::FetchSockets { target, .. }
-        | Body::Count { target, .. } => {
-            target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok())
-        }
+        | Body::Count { target, .. } => target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok()),
         _ => None,
     }
 }

@@ -389,6 +389,25 @@ async fn idle_connections_that_broke_in_silence_cost_no_answer() {
     assert_eq!(proxy.accepted(), 5, "what lay beside it is not tried one by one");
 }
 
+/// Rights for Node's channels alone: no announcements, and everything else goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_announce_messages_go_out() {
+    let redis = RedisProcess::start().await;
+    let channels = "resetchannels &socket.io#/#* &socket.io-request#/# &socket.io-response#/# &socket.io-response#/#a#";
+    redis.ask::<()>(&format!("ACL SETUSER chat on >right {channels} -@all +@pubsub +client +ping")).await;
+    let limited = Server::new("a", &redis.url().replace("://", "://chat:right@"), ClusterOptions::default());
+    let other = Server::new("b", &redis.url(), ClusterOptions::default());
+    redis_process::wait_until("both are counted", async || {
+        redis.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1 == 2
+    })
+    .await;
+    // Past the first announcements, which do not go out.
+    pass(Duration::from_secs(2)).await;
+    (0..10).for_each(|_| limited.emit());
+    must_become("messages come", || other.heard(&limited).len() == 10).await;
+    assert_eq!((limited.cluster.queued(), limited.cluster.losses().dropped), (0, 0));
+}
+
 /// Without the right to linger a namespace is closed all the same, and the connection of the others holds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_is_closed_without_the_right_to_linger() {

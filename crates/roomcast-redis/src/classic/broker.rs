@@ -138,7 +138,7 @@ impl ClassicBroker {
         let answers =
             timeout(COMMAND_TIMEOUT, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut used.connection)).await;
         let answers = answers.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
-        match answers.and_then(|answers| took(messages, answers)) {
+        match answers.and_then(|answers| took(messages, answers, &self.prefix.servers())) {
             Ok(outcomes) => {
                 *lane = Some(used);
                 self.topology.accepted();
@@ -240,10 +240,10 @@ impl Broker for ClassicBroker {
         let failure = sent.as_ref().err().map(|error| format!("{}: {error}", self.config()));
         let mut sent = sent.unwrap_or_default().into_iter();
         let again = || Outcome::Again(failure.clone().unwrap_or_else(|| "Redis did not answer to it".to_owned()));
-        let outcomes =
+        let outcomes: Vec<Outcome> =
             outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
         if failure.is_none() {
-            self.went_out(batch).await;
+            self.went_out(batch, &outcomes).await;
         }
         outcomes
     }
@@ -256,8 +256,9 @@ impl Broker for ClassicBroker {
 
 impl ClassicBroker {
     /// Announcements among what went out come back, if this server hears.
-    async fn went_out(&self, batch: &[Outgoing]) {
-        let alive = batch.iter().filter(|outgoing| matches!(outgoing.message.body, Body::Alive { .. })).count();
+    async fn went_out(&self, batch: &[Outgoing], outcomes: &[Outcome]) {
+        let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
+        let alive = sent.filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive { .. })).count();
         if alive > 0
             && self.unheard.fetch_add(alive as u32, Ordering::Relaxed) >= DEAF_AFTER
             && let Some(subscriber) = self.subscriber()
@@ -273,9 +274,13 @@ impl ClassicBroker {
 }
 
 /// What Redis answered to a batch. What it forbids is lost where it takes other messages, as it would hold up what comes behind
-/// it; the receivers count it. Where it forbids all there is nothing to be held up, and it may be put right. Any other error is
-/// one of the whole batch.
-fn took(messages: &[(String, Vec<u8>)], answers: Vec<RedisResult<Value>>) -> Result<Vec<Outcome>, RedisError> {
+/// it; the receivers count it. Where it forbids all there is nothing to be held up, and it may be put right; but for announcements,
+/// which a server can do without. Any other error is one of the whole batch.
+fn took(
+    messages: &[(String, Vec<u8>)],
+    answers: Vec<RedisResult<Value>>,
+    announcements: &str,
+) -> Result<Vec<Outcome>, RedisError> {
     let answers: Vec<Option<RedisError>> =
         answers.into_iter().map(|answer| answer.err().map(RedisError::from)).collect();
     let forbidden = |error: &RedisError| matches!(error, RedisError::Permission(_));
@@ -286,6 +291,7 @@ fn took(messages: &[(String, Vec<u8>)], answers: Vec<RedisResult<Value>>) -> Res
     let count = errors().count();
     if let Some(first) = errors().next()
         && count == messages.len()
+        && messages.iter().any(|(channel, _)| *channel != announcements)
     {
         return Err(first.clone());
     }
