@@ -52,12 +52,20 @@ pub struct Known {
     pub late_acks: bool,
     /// Other software that is asked twice, as a batch was sent again, counts as two servers that have answered.
     pub unnamed_twice: bool,
+    /// The first messages of a namespace that was closed and opened again are refused by who missed all of it before.
+    pub reborn_series: bool,
 }
 
 impl Known {
     /// All of them, or none.
     pub fn all(known: bool) -> Self {
-        Self { closed_numbers: known, closed_queue: known, late_acks: known, unnamed_twice: known }
+        Self {
+            closed_numbers: known,
+            closed_queue: known,
+            late_acks: known,
+            unnamed_twice: known,
+            reborn_series: known,
+        }
     }
 }
 
