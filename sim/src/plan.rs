@@ -54,6 +54,8 @@ pub struct Known {
     pub unnamed_twice: bool,
     /// The first messages of a namespace that was closed and opened again are refused by who missed all of it before.
     pub reborn_series: bool,
+    /// A server that is new and was counted answers as late as one that is newer and was not, which may take its place.
+    pub two_newcomers: bool,
 }
 
 impl Known {
@@ -65,6 +67,7 @@ impl Known {
             late_acks: known,
             unnamed_twice: known,
             reborn_series: known,
+            two_newcomers: known,
         }
     }
 }
