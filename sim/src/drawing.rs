@@ -195,8 +195,9 @@ impl Drawing {
                 self.emit(close + 100, other, n, 2);
                 self.ask(close + 120, n);
             }
-            90..=93 => self.restart(s),
-            94..=95 => {
+            90..=92 => self.restart(s),
+            93..=94 => self.newcomer(s, n),
+            95 => {
                 let times = 1 + self.random.below(1_500);
                 self.emit(0, s, n, times);
             }
@@ -257,6 +258,20 @@ impl Drawing {
                 let from = self.server();
                 self.emit(later, from, n, 2);
             }
+        }
+    }
+
+    /// Somebody comes between the count and the question, and may answer before those who were counted.
+    fn newcomer(&mut self, s: usize, n: usize) {
+        for other in 0..self.setup.servers {
+            self.push(0, What::Insert { s: other, n, rooms: Vec::new() });
+        }
+        self.push(1, What::Close { s, n, empty: true });
+        self.push(700, What::Open { s, n, close: 0 });
+        for _ in 0..4 {
+            let (s, later) = (self.server(), 670 + self.random.below(40));
+            let (aim, kind, timeout) = (Aim::default(), Kind::Sockets, 5_000);
+            self.push(later, What::Ask { s, n, aim, kind, timeout });
         }
     }
 

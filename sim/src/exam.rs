@@ -56,7 +56,8 @@ async fn play(plan: &Plan, record: bool) -> Report {
     }
     if !failed(&sim) {
         let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
-        let right = if plan.setup.faults { RIGHT } else { 3_000 };
+        // A server that was dropped may be held by its last answers for some seconds: that counts as a fault too.
+        let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RIGHT } else { 3_000 };
         sleep_until(sim.begin + Duration::from_millis(last + right)).await;
         finish(&sim, &mut world).await;
     }
@@ -137,11 +138,17 @@ fn lost(sim: &Sim, world: &World) {
             state.model.lost(node, SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
         });
         let label = sim.with(|state, _| state.label(node));
+        // A question that left a series behind (`closed_numbers`) is refused as the first of a series that was opened again.
+        let known = sim.setup.known.closed_numbers && sim.setup.faults;
+        let left =
+            |state: &mut State| state.model.places.iter().filter(|(at, it)| at.0 != node && it.asked_at_close).count();
+        let left = if known { sim.with(|state, _| left(state)) as u64 } else { 0 };
+        let most = most + left;
         if losses.lost < least || losses.lost > most {
             fail(sim, format!("{label} counts {} as lost, and it is {least} at least and {most} at most", losses.lost));
         }
         let doubles = sim.with(|state, _| state.model.doubles.get(&node).copied().unwrap_or_default());
-        if losses.doubles != doubles {
+        if losses.doubles < doubles || losses.doubles > doubles + left {
             fail(sim, format!("{label} counts {} doubles of {doubles}", losses.doubles));
         }
         dropped(sim, node, losses.dropped);
@@ -221,7 +228,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
 fn events(state: &State) -> Option<String> {
     let places = state.model.places.iter();
     places.filter(|(at, _)| state.nodes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
-        let same = place.events == place.events_got;
+        let same = place.unsure || place.events == place.events_got;
         (!same).then(|| {
             format!(
                 "{} in {:?} must have had the events {:?}, and had {:?}",

@@ -64,6 +64,8 @@ pub(crate) struct Place {
     pub(crate) connected: Option<u64>,
     /// Server events that must come, and those that came.
     pub(crate) events: Vec<u64>,
+    /// One came in the moment in which the adapter was dropped.
+    pub(crate) unsure: bool,
     pub(crate) events_got: Vec<u64>,
 }
 
@@ -297,7 +299,9 @@ impl Model {
                 self.answers.entry(n).or_default().push(reply);
             }
             Body::ServerSideEmit { request, .. } => {
-                self.place(at).events.push(n);
+                let place = self.place(at);
+                place.events.push(n);
+                place.unsure |= place.dropped;
                 if request.is_some() {
                     self.answers.entry(n).or_default().push(reply);
                 }

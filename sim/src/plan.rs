@@ -52,12 +52,23 @@ pub struct Known {
     pub late_acks: bool,
     /// Other software that is asked twice, as a batch was sent again, counts as two servers that have answered.
     pub unnamed_twice: bool,
+    /// The first messages of a namespace that was closed and opened again are refused by who missed all of it before.
+    pub reborn_series: bool,
+    /// A server that is new and was counted answers as late as one that is newer and was not, which may take its place.
+    pub two_newcomers: bool,
 }
 
 impl Known {
     /// All of them, or none.
     pub fn all(known: bool) -> Self {
-        Self { closed_numbers: known, closed_queue: known, late_acks: known, unnamed_twice: known }
+        Self {
+            closed_numbers: known,
+            closed_queue: known,
+            late_acks: known,
+            unnamed_twice: known,
+            reborn_series: known,
+            two_newcomers: known,
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// After a fault: how long it may work on.
 const AFTER: u64 = 5_000;
 
+/// So long a server is new, and answers later (`NEW` of the product, and its way).
+const NEW: u64 = 200;
+
 /// A question may be answered before it has come to all that were not counted.
 const LATER: u64 = 1_000;
 
@@ -197,10 +200,11 @@ impl Asked {
             ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
         }
         // Who was there all the while was counted, whoever came or went meanwhile.
+        let new = if setup.known.two_newcomers { NEW } else { 0 };
         let there = |node: Node| {
             let place = state.model.places.get(&(node, at.1.clone()));
             place.is_some_and(|it| {
-                it.periods.iter().any(|(from, to)| *from <= self.begin && to.is_none_or(|to| to > self.done))
+                it.periods.iter().any(|(from, to)| *from + new <= self.begin && to.is_none_or(|to| to > self.done))
             })
         };
         match value {

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+/// After that others have forgotten the numbers of a namespace that was closed, announcements lost or not.
+const REBORN: u64 = 15_000;
+
 /// All that is known.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -126,6 +129,14 @@ impl State {
         let node = self.nodes.get(at.0);
         let hears = node.is_some_and(|node| !node.dead && !node.deaf);
         hears && self.subscriptions.get(at).is_some_and(|it| it.stage == Stage::Active)
+    }
+
+    /// A namespace was closed so lately that others may take it for the one before, and something went wrong.
+    pub(crate) fn is_reborn(&mut self, at: &At, now: u64) -> bool {
+        let wrong = !self.faults.is_empty();
+        let place = self.model.place(at);
+        let closed = place.periods.last().and_then(|(_, end)| *end);
+        wrong && closed.is_some_and(|end| now < end + REBORN)
     }
 
     /// Those who are counted in a namespace.

@@ -95,7 +95,8 @@ impl World {
             }
             Fault::Publish { s, how, times } => {
                 let Some(node) = node(s) else { return };
-                let add = |it: &mut NodeState| it.publish.extend(std::iter::repeat_n(how, times as usize));
+                // One such fault at a time: each batch may take seconds, and all must be over when that is said.
+                let add = |it: &mut NodeState| it.publish = std::iter::repeat_n(how, times as usize).collect();
                 sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(add));
             }
             Fault::Count { s, how, .. } => {

@@ -226,6 +226,10 @@ impl World {
         let sim = self.sim.clone();
         let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) else { return };
         let at = (server.node, name(n));
+        let reborn = sim.setup.known.reborn_series && sim.setup.faults;
+        if reborn && sim.with(|state, now| state.is_reborn(&at, now)) {
+            return;
+        }
         let (server_events, events) = mpsc::channel(1_024);
         // Before: what is handed over from now on is for it.
         let number = sim.with(|state, now| {

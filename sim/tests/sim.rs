@@ -7,7 +7,7 @@ use roomcast_sim::run;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seeds when no time is given.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 150;
 
 #[test]
 fn clusters_do_what_the_model_says() {
