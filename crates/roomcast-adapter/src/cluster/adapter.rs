@@ -193,7 +193,7 @@ impl ClusterAdapter {
         if others == Others::All(0) {
             return Missing::default();
         }
-        let mut answered = self.answerers(others);
+        let mut answered = Answerers::default();
         // Closed while it counted, it would not hear an answer.
         let request = self.requests.begin().filter(|_| self.is_open() && Instant::now() < until);
         let Some(mut request) = request else { return self.missing(others, &answered) };
@@ -205,16 +205,6 @@ impl ClusterAdapter {
             }
         }
         self.missing(others, &answered)
-    }
-
-    /// Nobody has answered yet. Servers that are known to have the namespace answer by name; as many as there are more may do so
-    /// without one.
-    fn answerers(&self, others: Others) -> Answerers {
-        let named = self.directory().servers_of(&self.namespace, Instant::now()).count();
-        match others {
-            Others::All(expected) | Others::AtLeast(expected) => Answerers::unnamed(expected.saturating_sub(named)),
-            Others::Unknown => Answerers::default(),
-        }
     }
 
     /// Who has not answered.
@@ -331,7 +321,7 @@ impl Adapter for ClusterAdapter {
             self.publish(question);
         }
         let asked_here = acks.asked() as u64;
-        let mut collected = Collected { servers: self.answerers(others), ..Collected::default() };
+        let mut collected = Collected::default();
         collected.run(acks, request.filter(|_| asks), others, until).await;
         let asked = asked_here.saturating_add(collected.remote.asked);
         let missing_sockets = asked.saturating_sub(collected.answers.len() as u64) as usize;

@@ -86,30 +86,14 @@ impl Drop for Request {
 #[derive(Debug, Default)]
 pub(crate) struct Answerers {
     names: HashSet<ServerId>,
-    /// Answers without a name that count still; without a bound at first.
-    unnamed: Option<usize>,
     /// Servers that have answered.
     pub(crate) count: usize,
 }
 
 impl Answerers {
-    /// Of so many answers without a name each is another server's; what comes beyond them is somebody's second one. The question
-    /// of a batch that was sent again comes twice, and Node's servers answer it twice.
-    pub(crate) fn unnamed(unnamed: usize) -> Self {
-        Self { unnamed: Some(unnamed), ..Self::default() }
-    }
-
     /// Whether an answer is the first of its server, which counts from now on.
     pub(crate) fn is_first(&mut self, sender: Option<&ServerId>) -> bool {
-        let first = match (sender, &mut self.unnamed) {
-            (Some(sender), _) => self.names.insert(sender.clone()),
-            (None, None) => true,
-            (None, Some(left)) => {
-                let counts = *left > 0;
-                *left = left.saturating_sub(1);
-                counts
-            }
-        };
+        let first = sender.is_none_or(|sender| self.names.insert(sender.clone()));
         self.count += usize::from(first);
         first
     }
@@ -172,8 +156,6 @@ mod tests {
         // Servers that tell no name cannot be told apart.
         assert!(answerers.is_first(None) && answerers.is_first(None));
         assert_eq!(answerers.count, 3);
-        let mut one = Answerers::unnamed(1);
-        assert!(one.is_first(None) && !one.is_first(None) && one.is_first(Some(&"a".into())));
         assert!(answerers.has(&"a".into()) && !answerers.has(&"b".into()));
     }
 }
