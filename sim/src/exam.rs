@@ -138,17 +138,11 @@ fn lost(sim: &Sim, world: &World) {
             state.model.lost(node, SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
         });
         let label = sim.with(|state, _| state.label(node));
-        // A question that left a series behind (`closed_numbers`) is refused as the first of a series that was opened again.
-        let known = sim.setup.known.closed_numbers && sim.setup.faults;
-        let left =
-            |state: &mut State| state.model.places.iter().filter(|(at, it)| at.0 != node && it.asked_at_close).count();
-        let left = if known { sim.with(|state, _| left(state)) as u64 } else { 0 };
-        let most = most + left;
         if losses.lost < least || losses.lost > most {
             fail(sim, format!("{label} counts {} as lost, and it is {least} at least and {most} at most", losses.lost));
         }
         let doubles = sim.with(|state, _| state.model.doubles.get(&node).copied().unwrap_or_default());
-        if losses.doubles < doubles || losses.doubles > doubles + left {
+        if losses.doubles < doubles || losses.doubles > doubles {
             fail(sim, format!("{label} counts {} doubles of {doubles}", losses.doubles));
         }
         dropped(sim, node, losses.dropped);
@@ -172,8 +166,7 @@ fn dropped(sim: &Sim, node: usize, dropped: u64) {
         let unsent = state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64;
         // Questions are dropped too, and are not among them.
         let faults = !state.faults.is_empty() || sim.setup.queue.is_some();
-        let excused = sim.setup.known.closed_queue && faults && state.waited.contains(&node);
-        if (dropped < unsent && !excused) || (!faults && dropped > 0) {
+        if dropped < unsent || (!faults && dropped > 0) {
             let label = state.label(node);
             state.fail(now, format!("{label} counts {dropped} as dropped, and {unsent} did not go out"));
         }
@@ -187,13 +180,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
         if server.cluster.queued() > 0 {
             fail(sim, format!("{} messages of {} wait", server.cluster.queued(), server.cluster.id()));
         }
-        let mut open = 2 * places.iter().filter(|(it, _)| *it == s).count();
-        if sim.setup.known.closed_numbers {
-            let left = |state: &mut State| {
-                state.model.places.iter().filter(|(at, it)| at.0 == server.node && it.asked_at_close).count()
-            };
-            open += 2 * sim.with(|state, _| left(state));
-        }
+        let open = 2 * places.iter().filter(|(it, _)| *it == s).count();
         if server.cluster.numbered() > open {
             fail(
                 sim,

@@ -51,9 +51,6 @@ pub(crate) struct Place {
     pub(crate) closing: bool,
     /// It was dropped, and is no more once that is known.
     pub(crate) dropped: bool,
-    /// Questions of its own that are open, and whether one was when it was closed.
-    pub(crate) asking: usize,
-    pub(crate) asked_at_close: bool,
     /// Sockets that are there.
     pub(crate) socks: BTreeSet<usize>,
     /// Highest serial of each series that was taken.
@@ -348,7 +345,6 @@ impl Model {
     pub(crate) fn closed(&mut self, at: &At, now: u64) {
         let place = self.place(at);
         place.open = false;
-        place.asked_at_close |= place.asking > 0;
         place.present &= !place.dropped;
         place.connected = None;
         place.highest.clear();
@@ -367,8 +363,8 @@ impl Model {
         dropped_by: impl Fn(Node) -> u64,
     ) -> (u64, u64) {
         let (mut least, mut most) = (0, 0);
-        let senders: BTreeSet<Node> =
-            self.numbers.keys().map(|(from, ..)| *from).filter(|from| *from != node).collect();
+        // Also those of whom nothing went out.
+        let senders: BTreeSet<Node> = self.places.keys().map(|(from, _)| *from).filter(|from| *from != node).collect();
         most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
         for ((from, namespace, _), numbers) in &self.numbers {
             let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };

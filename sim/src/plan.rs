@@ -44,16 +44,8 @@ pub struct Setup {
 /// removes its switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
-    /// A question that was counting when its namespace was closed leaves a series behind.
-    pub closed_numbers: bool,
-    /// What waits when a server ends in an outage is not counted as dropped.
-    pub closed_queue: bool,
-    /// Answers of a server's own clients are lost when counting takes as long as the question may.
-    pub late_acks: bool,
     /// Other software that is asked twice, as a batch was sent again, counts as two servers that have answered.
     pub unnamed_twice: bool,
-    /// The first messages of a namespace that was closed and opened again are refused by who missed all of it before.
-    pub reborn_series: bool,
     /// A server that is new and was counted answers as late as one that is newer and was not, which may take its place.
     pub two_newcomers: bool,
 }
@@ -61,14 +53,7 @@ pub struct Known {
 impl Known {
     /// All of them, or none.
     pub fn all(known: bool) -> Self {
-        Self {
-            closed_numbers: known,
-            closed_queue: known,
-            late_acks: known,
-            unnamed_twice: known,
-            reborn_series: known,
-            two_newcomers: known,
-        }
+        Self { unnamed_twice: known, two_newcomers: known }
     }
 }
 

@@ -69,7 +69,6 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         target.local = false;
     }
     let (begin, counted, local, asked) = sim.with(|state, now| {
-        state.model.place(&at).asking += 1;
         let found =
             if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
         let ids: Vec<String> =
@@ -118,7 +117,6 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         let known =
             Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
         let place = state.model.place(&at);
-        place.asking -= 1;
         let stayed = place.open && !place.closing && place.adapters == adapters;
         let result = Asked { n, begin, done: now, counted, stayed }.check(state, &known, &value, &missing);
         state.check(now, result.map_err(|why| format!("{kind:?} #{n} of {} in {:?}: {why}", state.label(at.0), at.1)));
@@ -285,8 +283,7 @@ impl Asked {
         let way = 4 * setup.latency + 2 * setup.hop + 20;
         for (sock, at) in acks.iter().filter(|(sock, _)| all.contains(sock)) {
             let here = asked.contains(sock);
-            let late = setup.known.late_acks && self.done >= self.begin + timeout;
-            let counts = if here { at + 1 < self.done && !late } else { calm && at + way < self.done && stable };
+            let counts = if here { at + 1 < self.done } else { calm && at + way < self.done && stable };
             ensure(!counts || set.contains(sock), || format!("the answer of socket {sock} at {at} is missing"))?;
         }
         if !(calm && stable && complete && timeout >= 3_000) {

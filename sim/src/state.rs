@@ -8,9 +8,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-/// After that others have forgotten the numbers of a namespace that was closed, announcements lost or not.
-const REBORN: u64 = 15_000;
-
 /// All that is known.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -35,8 +32,6 @@ pub(crate) struct State {
     pub(crate) faults: Vec<(u64, u64, bool)>,
     /// When subscriptions came and went.
     pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
-    /// Who ended though messages waited.
-    pub(crate) waited: Vec<Node>,
     /// Questions that must come to these, if a little later than they are answered.
     pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<Node>)>,
     /// Answers to questions of other software.
@@ -129,14 +124,6 @@ impl State {
         let node = self.nodes.get(at.0);
         let hears = node.is_some_and(|node| !node.dead && !node.deaf);
         hears && self.subscriptions.get(at).is_some_and(|it| it.stage == Stage::Active)
-    }
-
-    /// A namespace was closed so lately that others may take it for the one before, and something went wrong.
-    pub(crate) fn is_reborn(&mut self, at: &At, now: u64) -> bool {
-        let wrong = !self.faults.is_empty();
-        let place = self.model.place(at);
-        let closed = place.periods.last().and_then(|(_, end)| *end);
-        wrong && closed.is_some_and(|end| now < end + REBORN)
     }
 
     /// Those who are counted in a namespace.

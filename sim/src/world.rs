@@ -226,10 +226,6 @@ impl World {
         let sim = self.sim.clone();
         let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) else { return };
         let at = (server.node, name(n));
-        let reborn = sim.setup.known.reborn_series && sim.setup.faults;
-        if reborn && sim.with(|state, now| state.is_reborn(&at, now)) {
-            return;
-        }
         let (server_events, events) = mpsc::channel(1_024);
         // Before: what is handed over from now on is for it.
         let number = sim.with(|state, now| {
@@ -318,9 +314,6 @@ impl World {
                     }
                 }
                 if cluster.queued() > 0 {
-                    state.waited.push(node);
-                }
-                if cluster.queued() > 0 && (state.faults.is_empty() || !sim.setup.known.closed_queue) {
                     state.fail(now, format!("{} messages wait after the end", cluster.queued()));
                 }
                 let here = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
