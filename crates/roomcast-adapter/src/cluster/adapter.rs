@@ -105,6 +105,11 @@ impl ClusterAdapter {
         self.open.load(Ordering::Acquire)
     }
 
+    /// Whether its close is over.
+    pub(super) fn has_closed(&self) -> bool {
+        self.closed.initialized()
+    }
+
     pub(super) fn requests(&self) -> &Requests {
         &self.requests
     }

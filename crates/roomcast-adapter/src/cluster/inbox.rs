@@ -211,8 +211,9 @@ impl ClusterAdapter {
             return;
         }
         if !self.is_open() {
-            // Only that still matters: who asks may have counted this server before it left.
-            if !late.is_zero() {
+            // Only that still matters: who asks may have counted this server before it left. Once the close is over nobody here
+            // takes anything.
+            if !late.is_zero() && !self.has_closed() {
                 self.serve(message, late, wakes);
             }
             return;
