@@ -1,49 +1,6 @@
 //! Random numbers of a seed: the only ones in a simulation.
 
-/// SplitMix64.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    /// The numbers of this seed.
-    pub fn new(seed: u64) -> Self {
-        Self(mix(&[seed]))
-    }
-
-    /// The next one.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(STEP);
-        finish(self.0)
-    }
-
-    /// A number below `bound`, which is above 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound.max(1)
-    }
-
-    /// An index of something with that many parts.
-    pub fn index(&mut self, parts: usize) -> usize {
-        usize::try_from(self.below(parts as u64)).unwrap_or_default()
-    }
-
-    /// True that often in a hundred.
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-
-fn finish(state: u64) -> u64 {
-    let state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    state ^ (state >> 31)
-}
-
-/// A number that belongs to these: what is drawn with it does not change when something else is left out of a run.
-pub fn mix(parts: &[u64]) -> u64 {
-    parts.iter().fold(0, |state, part| finish(state.wrapping_add(STEP) ^ finish(part.wrapping_add(STEP))))
-}
+pub use roomcast_adapter::testkit::{Random, mix};
 
 /// A number of a text.
 pub(crate) fn hash(text: &str) -> u64 {

@@ -1,9 +1,7 @@
 //! The fuzz targets (`fuzz/`): briefly in `cargo xtask test`, for long in `cargo xtask long`.
 
-use std::time::Duration;
-
 use crate::log::Log;
-use crate::long::Options;
+use crate::long::{self, Options};
 use crate::repo::Repo;
 use crate::step::Outcome;
 use crate::test::BUILD_LIMIT;
@@ -27,19 +25,5 @@ pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 /// The step of `long`.
 pub(crate) fn long(repo: &Repo, log: &mut Log, options: &Options) -> Result<Outcome, String> {
-    let mut build = repo.cargo(&["build", "--profile", "fuzz", "--package", "roomcast-fuzz"]);
-    build.arg("--quiet");
-    log.run(build, BUILD_LIMIT)?;
-    let mut command = repo.command(repo.target.join("fuzz").join("fuzz"), &["--executions", EXECUTIONS]);
-    let mut limit = options.limit;
-    if let Some(time) = options.time {
-        command.args(["--seconds", &time.as_secs().to_string()]);
-        // A slow execution may go on for a while when the time is up.
-        limit = time + Duration::from_secs(15 * 60);
-    }
-    let result = log.run(command, limit);
-    let text = log.text();
-    let total = text.lines().rfind(|line| line.contains(" executions in ")).unwrap_or("no target was run");
-    result.map_err(|error| format!("{total}: {error}"))?;
-    Ok(Outcome::Passed(total.to_owned()))
+    long::program(repo, log, options, ["roomcast-fuzz", "fuzz"], &["--executions", EXECUTIONS], " executions in ")
 }

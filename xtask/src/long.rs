@@ -128,6 +128,31 @@ fn pace(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     tool(repo, log, &["readers", "pace", "roomcast", "100", &seconds])
 }
 
+/// Runs a program of the workspace that is built to run for long, until it is done or the step's time is up. The outcome is the last
+/// line that has `total` in it.
+pub(crate) fn program(
+    repo: &Repo,
+    log: &mut Log,
+    options: &Options,
+    [package, name]: [&str; 2],
+    arguments: &[&str],
+    total: &str,
+) -> Result<Outcome, String> {
+    log.run(repo.cargo(&["build", "--profile", "fuzz", "--quiet", "--package", package]), BUILD_LIMIT)?;
+    let mut command = repo.command(repo.target.join("fuzz").join(name), arguments);
+    let mut limit = options.limit;
+    if let Some(time) = options.time {
+        command.args(["--seconds", &time.as_secs().to_string()]);
+        // What is under way when the time is up comes to its end, and a failure is cut down.
+        limit = time + Duration::from_secs(15 * 60);
+    }
+    let result = log.run(command, limit);
+    let text = log.text();
+    let total = text.lines().rfind(|line| line.contains(total)).unwrap_or("it did not come to an end");
+    result.map_err(|error| format!("{total}: {error}"))?;
+    Ok(Outcome::Passed(total.to_owned()))
+}
+
 /// A tool of the benches; its last line says `ok`.
 fn tool(repo: &Repo, log: &mut Log, command: &[&str]) -> Result<Outcome, String> {
     let mut cargo = repo.cargo(&["run", "--release", "--package", "roomcast-benches", "--bin"]);

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::long::Options;
+use crate::long::{self, Options};
 use crate::repo::Repo;
 use crate::step::Outcome;
 use crate::test::BUILD_LIMIT;
 
 /// Seconds of the step of the test run; the seeds that are not done by then are left out.
 const SECONDS: &str = "90";
+
+/// What the last line of a run has in it.
+const TOTAL: &str = " seeds from ";
 
 /// Seeds of a long run.
 const SEEDS: &str = "100000";
@@ -26,26 +29,12 @@ pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let mut command = repo.cargo(&["test", "--workspace", "--test", "sim", "--", "--nocapture"]);
     command.env("ROOMCAST_SIM_SECONDS", SECONDS);
     log.run(command, BUILD_LIMIT)?;
-    total(&log.text())
+    let text = log.text();
+    let total = text.lines().rfind(|line| line.contains(TOTAL));
+    total.map(|line| Outcome::Passed(line.to_owned())).ok_or_else(|| "no seed was run".into())
 }
 
 /// The step of `long`.
 pub(crate) fn long(repo: &Repo, log: &mut Log, options: &Options) -> Result<Outcome, String> {
-    let mut build = repo.cargo(&["build", "--profile", "fuzz", "--package", "roomcast-sim"]);
-    build.arg("--quiet");
-    log.run(build, BUILD_LIMIT)?;
-    let mut command = repo.command(repo.target.join("fuzz").join("sim"), &["--seeds", SEEDS]);
-    let mut limit = options.limit;
-    if let Some(time) = options.time {
-        command.args(["--seconds", &time.as_secs().to_string()]);
-        // A failure is cut down when the time is up.
-        limit = time + Duration::from_secs(15 * 60);
-    }
-    log.run(command, limit)?;
-    total(&log.text())
-}
-
-fn total(text: &str) -> Result<Outcome, String> {
-    let total = text.lines().rfind(|line| line.contains(" seeds from "));
-    total.map(|line| Outcome::Passed(line.to_owned())).ok_or_else(|| "no seed was run".into())
+    long::program(repo, log, options, ["roomcast-sim", "sim"], &["--seeds", SEEDS], TOTAL)
 }

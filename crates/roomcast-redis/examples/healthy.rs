@@ -9,7 +9,7 @@ mod redis_process;
 
 use redis_process::RedisProcess;
 use roomcast_adapter::cluster::{Cluster, ClusterAdapter, ClusterOptions, Losses};
-use roomcast_adapter::testkit::CountingRecipient;
+use roomcast_adapter::testkit::{CountingRecipient, Random};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Room, ServerEvent, Target};
 use roomcast_protocol::{Args, SocketId};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
@@ -24,20 +24,8 @@ const SOCKETS: usize = 20;
 /// Between two actions of a server.
 const TICK: Duration = Duration::from_millis(2);
 
-/// A small random number generator (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-
-    fn room(&mut self) -> Room {
-        Room::from(format!("room {}", self.below(ROOMS)))
-    }
+fn room(random: &mut Random) -> Room {
+    Room::from(format!("room {}", random.below(ROOMS)))
 }
 
 struct Server {
@@ -62,27 +50,27 @@ impl Server {
 
     /// What an application does, now and then.
     async fn act(&self, random: &mut Random, event: &Args) {
-        let socket = self.sockets[random.below(SOCKETS as u64) as usize].0;
+        let socket = self.sockets[random.index(SOCKETS)].0;
         let emit = |target: Target| self.adapter.apply(&target, Action::emit(event)).unwrap();
         match random.below(100) {
-            0..=7 => drop(self.adapter.join(socket, &[random.room()]).unwrap()),
-            8..=14 => self.adapter.leave(socket, &random.room()),
+            0..=7 => drop(self.adapter.join(socket, &[room(random)]).unwrap()),
+            8..=14 => self.adapter.leave(socket, &room(random)),
             15..=17 => {
-                let rooms = [random.room()];
-                self.adapter.apply(&Target::room(random.room()), Action::Join(&rooms)).unwrap();
+                let rooms = [room(random)];
+                self.adapter.apply(&Target::room(room(random)), Action::Join(&rooms)).unwrap();
             }
             18..=20 => {
-                let rooms = [random.room()];
+                let rooms = [room(random)];
                 self.adapter.apply(&Target::everyone(), Action::Leave(&rooms)).unwrap();
             }
             21 => {
-                let answer = self.adapter.count(&Target::room(random.room()), Duration::from_secs(5)).await;
+                let answer = self.adapter.count(&Target::room(room(random)), Duration::from_secs(5)).await;
                 assert!(answer.is_complete(), "{answer:?}");
             }
             22..=29 => emit(Target::everyone()),
-            30..=36 => emit(Target { rooms: vec![random.room(), random.room()], ..Target::default() }),
-            37..=42 => emit(Target::everyone().except(&*random.room())),
-            _ => emit(Target::room(random.room())),
+            30..=36 => emit(Target { rooms: vec![room(random), room(random)], ..Target::default() }),
+            37..=42 => emit(Target::everyone().except(&*room(random))),
+            _ => emit(Target::room(room(random))),
         }
     }
 }
@@ -97,7 +85,7 @@ async fn main() {
     let acting = (1..).zip(&servers).map(|(seed, server)| {
         let (server, event) = (server.clone(), Args::event("e", &"x".repeat(100)).unwrap());
         tokio::spawn(async move {
-            let (mut random, mut ticks, mut actions) = (Random(seed * 0x9e37_79b9), interval(TICK), 0_u64);
+            let (mut random, mut ticks, mut actions) = (Random::new(seed), interval(TICK), 0_u64);
             while Instant::now() < until {
                 ticks.tick().await;
                 server.act(&mut random, &event).await;

@@ -7,7 +7,9 @@ use common::wire::upgrade;
 use common::{Server, until};
 use roomcast_server::SocketIo;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 async fn handshake(server: &Server, namespace: &str) -> Value {
     let sockets = server.io.of(namespace).everyone().fetch_sockets().await.value;
@@ -38,17 +40,22 @@ async fn each_socket_has_the_time_of_its_connect() {
 /// A client that is in a namespace does not have to make room for others, however late its middleware has let it in.
 #[tokio::test]
 async fn a_session_is_established_when_it_has_joined() {
+    let lets_in = Arc::<Notify>::default();
     let few = |builder: roomcast_server::Builder| builder.engine(|config| config.max_unjoined_sessions = 2);
     let server = Server::with(few, |io: &SocketIo| {
-        let slow = io.of("/slow");
-        slow.middleware(|_| async {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            Ok::<(), roomcast_server::ConnectError>(())
+        let (slow, lets_in) = (io.of("/slow"), lets_in.clone());
+        slow.middleware(move |_| {
+            let lets_in = lets_in.clone();
+            async move {
+                lets_in.notified().await;
+                Ok::<(), roomcast_server::ConnectError>(())
+            }
         });
     })
     .await;
     let sid = server.handshake().await;
     server.post(&sid, "40/slow,").await;
+    lets_in.notify_one();
     assert!(server.poll(&sid).await.text().starts_with("40/slow,{"));
     // A message is not enough: this one is refused.
     let refused = server.handshake().await;

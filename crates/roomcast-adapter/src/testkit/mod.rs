@@ -26,12 +26,14 @@
 
 mod broker;
 mod cluster;
+mod random;
 mod recipient;
 mod rules;
 mod stage;
 
 pub use broker::{BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules};
 pub use cluster::{Cluster, NAMESPACE, Server};
+pub use random::{Random, mix};
 pub use recipient::{CountingRecipient, FakeRecipient, Heard};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
 pub use stage::{PATIENCE, eventually};

@@ -2,7 +2,7 @@
 
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
 use roomcast_adapter::cluster::{Body, Lane, Losses, MemoryNetwork, SERVERS, Told};
-use roomcast_adapter::testkit::{FakeRecipient, eventually};
+use roomcast_adapter::testkit::{FakeRecipient, Random, eventually};
 use roomcast_adapter::{Action, Adapter, Target};
 use roomcast_protocol::{Args, SocketId};
 use std::time::Duration;
@@ -16,18 +16,6 @@ const ROOM: &str = "room";
 /// A tail is counted at the second announcement after it, and these come every second.
 const COUNTED: Duration = Duration::from_secs(3);
 
-/// A small random number generator (xorshift64*), so that a seed means the same run everywhere.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
-
 #[derive(Debug, Default)]
 struct Totals {
     emitted: u64,
@@ -37,7 +25,7 @@ struct Totals {
 }
 
 async fn run(seed: u64) -> Totals {
-    let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random = Random::new(seed);
     let network = MemoryNetwork::new();
     let servers: Vec<Server> = ["a", "b", "c"].iter().map(|name| Server::new(&network, name)).collect();
     for server in &servers {

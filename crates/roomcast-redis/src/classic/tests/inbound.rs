@@ -237,3 +237,44 @@ fn the_question_is_read_at_the_beginning_of_an_answer() {
         assert_eq!(decode::answers(answer.as_bytes()), request, "{answer:.60}");
     }
 }
+
+/// Awaits the answers to one question.
+#[derive(Default)]
+struct Asker(Mutex<Vec<String>>);
+
+impl Inbox for Asker {
+    fn wants(&self, _: &str) -> bool {
+        true
+    }
+
+    fn awaits(&self, request: &str) -> bool {
+        request == "mine"
+    }
+
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            let Arrival::Message(message) = arrival else { panic!("{arrival:?}") };
+            self.0.lock().push(message.body.answers().unwrap().0.to_string());
+        }
+    }
+
+    fn connected(&self) {}
+
+    fn lost(&self) {}
+}
+
+#[test]
+fn answers_to_others_are_not_even_read() {
+    let prefix = Prefix("socket.io".into());
+    let asker = Arc::new(Asker::default());
+    let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), asker.clone());
+    for answer in [
+        r#"{"requestId":"theirs","rooms":[]}"#,
+        r#"{"requestId":"theirs","what follows is no JSON"#,
+        r#"{"requestId":"mine","rooms":[]}"#,
+    ] {
+        let (channel, payload) = (prefix.response("/").into_bytes(), answer.as_bytes().to_vec());
+        namespace.heard(vec![Heard { by_pattern: false, channel, payload }]);
+    }
+    assert_eq!(*asker.0.lock(), ["mine"]);
+}
