@@ -149,8 +149,8 @@ impl Broker for Hand {
         vec![Outcome::Sent; batch.len()]
     }
 
-    async fn count(&self, _: &str) -> Result<Count, BrokerError> {
-        Ok(Count::of(1))
+    async fn count(&self, _: &str) -> Result<Option<Count>, BrokerError> {
+        Ok(Some(Count::of(1)))
     }
 }
 

@@ -149,7 +149,7 @@ impl Broker for SimBroker {
         outcomes
     }
 
-    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         self.sim.latency(self.node, namespace).await;
         let (count, how) = self.sim.with(|state, _| {
             let node = state.nodes.get(self.node);
@@ -157,7 +157,7 @@ impl Broker for SimBroker {
             let fails = how == Some(Counting::Fails) || node.is_none_or(|it| it.dead);
             let all = state.counted(namespace).len() + usize::from(how == Some(Counting::Ghost));
             let hole = how == Some(Counting::Hole);
-            let count = if hole { Count::at_least(all.saturating_sub(1).max(1)) } else { Count::of(all) };
+            let count = Some(if hole { Count::at_least(all.saturating_sub(1).max(1)) } else { Count::of(all) });
             (if fails { Err(BrokerError("simulated".to_owned())) } else { Ok(count) }, how)
         });
         if let Some(Counting::Slow(time)) = how {

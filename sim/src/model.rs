@@ -244,7 +244,7 @@ impl Model {
     ) -> Result<(), String> {
         let (node, namespace) = at;
         if namespace.is_empty() {
-            if matches!(message.body, Body::Alive { .. }) {
+            if matches!(message.body, Body::Alive(_)) {
                 self.alive.entry((*node, from)).or_default().push(now);
             }
             return Ok(());

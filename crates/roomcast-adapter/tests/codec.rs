@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use roomcast_adapter::cluster::codec::{CodecError, MAX_ATTACHMENTS, MAX_BYTES, MAX_DEPTH, decode, encode};
-use roomcast_adapter::cluster::{Body, Lane, Message, RequestId, ServerId, Told, Trailer};
+use roomcast_adapter::cluster::{Alive, Body, Lane, Message, RequestId, ServerId, Told, Trailer};
 use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::{Args, ByteStr};
 use std::sync::Arc;
@@ -81,8 +81,19 @@ fn body() -> impl Strategy<Value = Body> {
             let told = |(name, rooms, number, since)| {
                 Told::new(name, if rooms { Lane::Rooms } else { Lane::Main }, number, since)
             };
-            Body::Alive { numbers: numbers.into_iter().map(told).collect() }
+            let mut alive = Alive::default();
+            alive.numbers = numbers.into_iter().map(told).collect();
+            Body::Alive(alive)
         }),
+        (any::<[u64; 2]>(), any::<bool>(), [vec(text(), 0..3), vec(text(), 0..3)]).prop_map(
+            |([sequence, interval], whole, [opened, closed])| {
+                let mut alive = Alive::default();
+                (alive.sequence, alive.interval, alive.whole) = (sequence, interval, whole);
+                (alive.opened, alive.closed) = (opened, closed);
+                Body::Alive(alive)
+            }
+        ),
+        Just(Body::Hello),
         Just(Body::Goodbye),
     ]
 }

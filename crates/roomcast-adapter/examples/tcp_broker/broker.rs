@@ -121,8 +121,9 @@ impl Broker for TcpBroker {
         outcomes
     }
 
-    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
-        self.send(Vec::new(), namespace).await.map(Count::of).map_err(|error| BrokerError(error.to_string()))
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        let counted = self.send(Vec::new(), namespace).await;
+        counted.map(|servers| Some(Count::of(servers))).map_err(|error| BrokerError(error.to_string()))
     }
 }
 

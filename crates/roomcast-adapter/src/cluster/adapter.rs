@@ -162,23 +162,22 @@ impl ClusterAdapter {
     /// How many other servers there are.
     async fn others(&self) -> Others {
         match timeout(COUNT_TIMEOUT, self.count_others()).await {
-            Ok(Ok(Count { servers, complete: true })) => Others::All(servers),
-            Ok(Ok(Count { servers, .. })) => Others::AtLeast(servers),
-            Ok(Err(_)) | Err(_) => Others::Unknown,
+            Ok(Ok(Some(Count { servers, complete: true }))) => Others::All(servers),
+            Ok(Ok(Some(Count { servers, .. }))) => Others::AtLeast(servers),
+            Ok(Ok(None) | Err(_)) | Err(_) => Others::Unknown,
         }
     }
 
     /// The servers that the broker counts, but for this one.
-    async fn count_others(&self) -> Result<Count, BrokerError> {
+    async fn count_others(&self) -> Result<Option<Count>, BrokerError> {
         loop {
             let before = self.inbox.since();
-            let mut count = self.broker().count(&self.namespace).await?;
+            let count = self.broker().count(&self.namespace).await?;
             if !self.is_open() {
                 return Ok(count);
             }
             if before.is_some() && before == self.inbox.since() {
-                count.servers = count.servers.saturating_sub(1);
-                return Ok(count);
+                return Ok(count.map(|count| Count { servers: count.servers.saturating_sub(1), ..count }));
             }
             // Whether we are among them nobody can tell: our subscription is on its way, or an old one was not given up yet.
             // Nor would we hear an answer before we hear at all.

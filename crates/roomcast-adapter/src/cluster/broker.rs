@@ -1,14 +1,17 @@
 //! The [`Broker`] seam: carries messages between the servers of a cluster.
 
-use super::message::{Message, ServerId};
-use super::trailer::Arrival;
+use super::message::{Body, Message, ServerId};
+use super::trailer::{Arrival, Lane};
+use crate::target::Room;
 use async_trait::async_trait;
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The namespace of messages that concern servers and no namespace: [`Body::Alive`](super::Body::Alive) and
-/// [`Body::Goodbye`](super::Body::Goodbye). Only roomcast servers open it.
+/// The namespace of messages that concern servers and no namespace: [`Body::Alive`], [`Body::Hello`] and [`Body::Goodbye`]. Only
+/// roomcast servers open it. What is [`to`](Message::to) one server there should reach that one alone: a server that has just
+/// come is told something by each of the others.
 pub const SERVERS: &str = "";
 
 /// Carries messages. Implement it to bring another message system than those that roomcast has; the cluster's logic (who is
@@ -17,7 +20,7 @@ pub const SERVERS: &str = "";
 /// The contract, which `testkit::broker_contract` checks, with many a rule more:
 /// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker says that it keeps its
 ///   server's own messages from it;
-/// - messages of one publisher in one series ([`Lane`](super::Lane)) of a namespace arrive in the order published, except those
+/// - messages of one publisher in one series ([`Lane`]) of a namespace arrive in the order published, except those
 ///   that are lost;
 /// - the trailer of what nobody here wants arrives too: what is neither handed over nor passed over counts as lost;
 /// - what is told to be published [`Again`](Outcome::Again) may have gone out: doubles are the receiver's business;
@@ -43,17 +46,67 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome>;
 
     /// Number of servers that hear the namespace now, this one among them if it does: from the moment on in which its inbox was
-    /// told so.
+    /// told so. `None`, the default, of a broker that counts nobody: then there must be no servers but roomcast's, which know one
+    /// another by name. Count where servers of other software can be there too, as they are awaited by their number.
     ///
     /// # Errors
     /// [`BrokerError`] when it cannot be told.
-    async fn count(&self, namespace: &str) -> Result<Count, BrokerError>;
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        let _ = namespace;
+        Ok(None)
+    }
+
+    /// Who can answer a question in this dialect; everybody.
+    fn speaks(&self, question: &Body) -> Speaks {
+        let _ = question;
+        Speaks::Everybody
+    }
+
+    /// Whether this server hears all of a series, wanted or not; yes. Gaps are losses only there: a broker that hears the channels
+    /// of rooms that have members here, and no others, does not hear all of [`Lane::Rooms`].
+    fn hears_all(&self, lane: Lane) -> bool {
+        let _ = lane;
+        true
+    }
+
+    /// Whether [`look`](Self::look) is called; no.
+    fn looks(&self) -> bool {
+        false
+    }
+
+    /// A room here has got its first member or lost its last one, the room of a socket's own id among them. It is a hint, in no
+    /// order: the broker asks [`Inbox::wants`] when it comes to it, and hears the room's channel or not.
+    ///
+    /// What is returned resolves when the room is heard: with what the same server of the broker is given to publish from then on.
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        let _ = (namespace, room);
+        None
+    }
+
+    /// Most bytes of a message ([`Body::size`]) that can go out; no bound of its own. What is larger is refused where it is
+    /// emitted.
+    fn largest(&self) -> usize {
+        usize::MAX
+    }
 
     /// Whether what goes out can be read again later, so that its age is no matter: no message is too old to go out after an
     /// outage.
     fn keeps_history(&self) -> bool {
         false
     }
+}
+
+/// Resolves when a room is heard, or when it cannot be.
+pub type Looked = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
+
+/// Who can answer a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Speaks {
+    /// All servers.
+    Everybody,
+    /// Roomcast's servers only: others do not know such a question, and are reported as missing at once.
+    Ours,
 }
 
 /// How many servers hear a namespace.

@@ -16,9 +16,9 @@
 //! ignored; a version that is not 2, a body that is not known, a length that does not add up, text that is not JSON, nesting
 //! over [`MAX_DEPTH`] and placeholders without an attachment are errors. Nothing is allocated by a length that is only told.
 
+use super::alive::Alive;
 use super::message::{Body, Message, RequestId, ServerId};
-use super::numbers::Told;
-use super::trailer::{Lane, Trailer};
+use super::trailer::Trailer;
 use crate::recipient::{Details, SocketDetails};
 use crate::target::{Room, Target};
 use bytes::Bytes;
@@ -197,19 +197,9 @@ enum WireBody {
     Rooms { request: Arc<str>, rooms: Vec<Arc<str>> },
     ServerSideEmit { request: Option<Arc<str>> },
     ServerAnswer { request: Arc<str> },
-    Alive { numbers: Vec<WireTold> },
+    Alive(Alive),
+    Hello,
     Goodbye,
-}
-
-/// Namespace, whether it is the series of single rooms, last number, first serial.
-type WireTold = (Arc<str>, bool, u64, u64);
-
-fn wire_told(told: &Told) -> WireTold {
-    (told.namespace.clone(), told.lane == Lane::Rooms, told.number, told.since)
-}
-
-fn told((namespace, rooms, number, since): WireTold) -> Told {
-    Told::new(namespace, if rooms { Lane::Rooms } else { Lane::Main }, number, since)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -311,7 +301,8 @@ impl WireBody {
                 args = Some(answer);
                 Self::ServerAnswer { request: id(request) }
             }
-            Body::Alive { numbers } => Self::Alive { numbers: numbers.iter().map(wire_told).collect() },
+            Body::Alive(alive) => Self::Alive(alive.clone()),
+            Body::Hello => Self::Hello,
             Body::Goodbye => Self::Goodbye,
         };
         (wire, args)
@@ -357,7 +348,8 @@ impl WireBody {
             Self::Rooms { request, rooms: names } => Body::Rooms { request: RequestId(request), rooms: rooms(&names) },
             Self::ServerSideEmit { request } => Body::ServerSideEmit { request: request.map(RequestId), data: data()? },
             Self::ServerAnswer { request } => Body::ServerAnswer { request: RequestId(request), args: data()? },
-            Self::Alive { numbers } => Body::Alive { numbers: numbers.into_iter().map(told).collect() },
+            Self::Alive(alive) => Body::Alive(alive),
+            Self::Hello => Body::Hello,
             Self::Goodbye => Body::Goodbye,
         };
         if args.is_some() {

@@ -7,8 +7,9 @@
 //! All is kept by process, not by name: a server that comes back under its old name is another process, whose numbers begin
 //! anew.
 
+use super::alive::Told;
 use super::message::ServerId;
-use super::numbers::{MAX_NUMBERED, Told};
+use super::numbers::MAX_NUMBERED;
 use super::trailer::{Lane, Trailer, Window};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};

@@ -59,7 +59,7 @@ impl Inbox for ServersInbox {
             let (Some(sender), Some(trailer)) = (message.sender, message.trailer) else { continue };
             match message.body {
                 _ if trailer.process == self.queue.process() => {}
-                Body::Alive { numbers } => directory.told(&sender, &trailer, &numbers, now),
+                Body::Alive(alive) => directory.told(&sender, &trailer, &alive.numbers, now),
                 Body::Goodbye => directory.left(trailer.process, now),
                 _ => {}
             }

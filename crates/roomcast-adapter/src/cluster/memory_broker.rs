@@ -189,12 +189,13 @@ impl Broker for MemoryBroker {
         vec![Outcome::Sent; batch.len()]
     }
 
-    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         let network = self.network.0.lock();
         if network.cut_off.contains(&self.number) {
             return Err(BrokerError("cut off from the network".to_owned()));
         }
         let all = network.subscriptions.get(namespace).map_or(&[][..], Vec::as_slice);
-        Ok(Count::of(all.iter().filter(|subscription| !network.cut_off.contains(&subscription.broker)).count()))
+        let here = all.iter().filter(|subscription| !network.cut_off.contains(&subscription.broker));
+        Ok(Some(Count::of(here.count())))
     }
 }

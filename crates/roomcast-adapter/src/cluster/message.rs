@@ -1,6 +1,6 @@
 //! [`Message`]: what servers of a cluster tell one another, free of any dialect.
 
-use super::numbers::Told;
+use super::alive::Alive;
 use super::trailer::Trailer;
 use crate::recipient::SocketDetails;
 use crate::target::{Room, Target};
@@ -207,11 +207,10 @@ pub enum Body {
         /// The answer; one argument travels.
         args: Args,
     },
-    /// A roomcast server lives, and this is the number of its last message in each series.
-    Alive {
-        /// One for each series.
-        numbers: Vec<Told>,
-    },
+    /// A roomcast server lives.
+    Alive(Alive),
+    /// A roomcast server has come, or has missed something: whom it is for tells it all ([`Alive::whole`]).
+    Hello,
     /// A roomcast server leaves.
     Goodbye,
 }

@@ -1,6 +1,7 @@
 //! The cluster layer: namespaces of several servers that reach one another over a [`Broker`].
 
 mod adapter;
+mod alive;
 mod broker;
 pub mod codec;
 mod collected;
@@ -17,11 +18,11 @@ mod requests;
 mod trailer;
 
 pub use adapter::ClusterAdapter;
-pub use broker::{Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS};
+pub use alive::{Alive, Told};
+pub use broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing, SERVERS, Speaks};
 pub use emitter::{Emitter, EmitterError};
 pub use memory_broker::{MemoryBroker, MemoryNetwork};
 pub use message::{Body, Message, RequestId, ServerId};
-pub use numbers::Told;
 pub use options::ClusterOptions;
 pub use trailer::{Arrival, Lane, Trailer, WINDOW};
 

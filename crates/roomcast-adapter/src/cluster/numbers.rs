@@ -1,5 +1,6 @@
 //! [`Numbers`]: the trailers that a process gives its messages, and which numbers the others may miss by now.
 
+use super::alive::Told;
 use super::trailer::{Lane, Trailer};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -43,27 +44,6 @@ impl Namespace {
 
     fn waits(&self) -> bool {
         self.both().any(|(_, series)| !series.waiting.is_empty())
-    }
-}
-
-/// What an announcement tells of a series.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Told {
-    /// The namespace.
-    pub namespace: Arc<str>,
-    /// Which of its series.
-    pub lane: Lane,
-    /// The last number that the others may miss: it went out, or never will.
-    pub number: u64,
-    /// The serial of the series' first message. A namespace that was closed and opened again begins a new series.
-    pub since: u64,
-}
-
-impl Told {
-    /// What is told of a series.
-    pub fn new(namespace: Arc<str>, lane: Lane, number: u64, since: u64) -> Self {
-        Self { namespace, lane, number, since }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The cluster queue: messages on their way to the other servers, in order, bounded in bytes and age.
 
+use super::alive::Alive;
 use super::broker::{Broker, Outcome, Outgoing, SERVERS};
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
@@ -361,7 +362,7 @@ impl Queue {
     async fn await_peers(&self, others: usize, until: Instant) {
         while others > 0 && Instant::now() < until {
             match timeout(PEERS_PATIENCE, self.broker.count(SERVERS)).await {
-                Ok(Ok(count)) if count.servers < others + usize::from(self.state.lock().hears) => {
+                Ok(Ok(Some(count))) if count.servers < others + usize::from(self.state.lock().hears) => {
                     sleep(PEERS_PATIENCE / 20).await;
                 }
                 // Enough, or the broker is down again, which the publish will tell.
@@ -377,7 +378,8 @@ impl Queue {
             // In this order: what is told was numbered before.
             (state.numbers.settled(), state.numbers.next(self.process, SERVERS, None))
         };
-        self.tell(Body::Alive { numbers }, trailer).await?;
+        let alive = Alive { whole: true, numbers, ..Alive::default() };
+        self.tell(Body::Alive(alive), trailer).await?;
         self.state.lock().numbers.told();
         Ok(())
     }

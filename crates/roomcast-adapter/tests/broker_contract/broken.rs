@@ -290,13 +290,13 @@ impl Broker for Broken {
         outcomes
     }
 
-    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
-        let count = self.inner.count(namespace).await?.servers;
-        Ok(Count::of(match self.fault {
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        let count = self.inner.count(namespace).await?.map_or(0, |count| count.servers);
+        Ok(Some(Count::of(match self.fault {
             Fault::CountsItselfAlways => count.max(1),
             // Who has just come is left out once.
             Fault::CountedLate => count - usize::from(std::mem::take(&mut self.state.lock().new)),
             _ => count,
-        }))
+        })))
     }
 }

@@ -1,7 +1,7 @@
 //! Losses, doubles, delays and partitions: what is counted is what is missing.
 
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
-use roomcast_adapter::cluster::{Body, Lane, Losses, MemoryNetwork, SERVERS, Told};
+use roomcast_adapter::cluster::{Alive, Body, Lane, Losses, MemoryNetwork, SERVERS, Told};
 use roomcast_adapter::testkit::{FakeRecipient, Random, eventually};
 use roomcast_adapter::{Action, Adapter, Target};
 use roomcast_protocol::{Args, SocketId};
@@ -264,7 +264,9 @@ async fn hostile_numbers_and_names_do_no_harm() {
     for number in [u64::MAX, 0] {
         let told = |name: &str| Told::new(name.into(), Lane::Main, number, number);
         let numbers = vec![told(NAMESPACE), told(""), told(NAMESPACE)];
-        puppet.publish(SERVERS, None, Body::Alive { numbers }).await;
+        let mut alive = Alive::default();
+        alive.numbers = numbers;
+        puppet.publish(SERVERS, None, Body::Alive(alive)).await;
         pass(ACQUAINTED).await;
     }
     puppet.publish(NAMESPACE, None, body()).await;

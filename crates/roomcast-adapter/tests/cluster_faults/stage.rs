@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message,
+    Alive, Arrival, Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, MemoryBroker, MemoryNetwork, Message,
     Outcome, Outgoing, SERVERS, ServerId, Trailer,
 };
 use roomcast_adapter::testkit::FakeRecipient;
@@ -143,7 +143,7 @@ impl Puppet {
         let (id, broker, heard) = (ServerId::from(name), network.broker(), Arc::<Heard>::default());
         broker.open(&SERVERS.into(), &id, Arc::new(Heard::default()));
         broker.open(&NAMESPACE.into(), &id, heard.clone());
-        let (to, alive) = (broker.clone(), Body::Alive { numbers: Vec::new() });
+        let (to, alive) = (broker.clone(), Body::Alive(Alive::default()));
         let process = Trailer::random_process();
         let serial = Arc::<AtomicU64>::default();
         let serials = serial.clone();

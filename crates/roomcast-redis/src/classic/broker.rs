@@ -178,7 +178,7 @@ impl Broker for ClassicBroker {
         let Some(subscriber) = self.subscriber() else { return };
         let prefix = &self.prefix;
         if &**namespace == SERVERS {
-            let names = Names { patterns: Vec::new(), channels: vec![prefix.servers()] };
+            let names = Names { patterns: Vec::new(), channels: vec![prefix.server(id.as_str()), prefix.servers()] };
             let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
             return subscriber.add(namespace, names, Arc::new(listener));
         }
@@ -248,9 +248,9 @@ impl Broker for ClassicBroker {
         outcomes
     }
 
-    async fn count(&self, namespace: &str) -> Result<Count, BrokerError> {
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         let channel = if namespace == SERVERS { self.prefix.servers() } else { self.prefix.request(namespace) };
-        self.topology.subscribers(&channel).await.map_err(|error| BrokerError(error.to_string()))
+        self.topology.subscribers(&channel).await.map(Some).map_err(|error| BrokerError(error.to_string()))
     }
 }
 
@@ -258,7 +258,7 @@ impl ClassicBroker {
     /// Announcements among what went out come back, if this server hears.
     async fn went_out(&self, batch: &[Outgoing], outcomes: &[Outcome]) {
         let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
-        let alive = sent.filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive { .. })).count();
+        let alive = sent.filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive(_))).count();
         if alive > 0
             && self.unheard.fetch_add(alive as u32, Ordering::Relaxed) >= DEAF_AFTER
             && let Some(subscriber) = self.subscriber()

@@ -1,7 +1,7 @@
 //! The bytes of the classic dialect into messages. Everything that Redis carries is untrusted: strict, bounded, never fatal.
 
 use bytes::Bytes;
-use roomcast_adapter::cluster::{Body, Lane, Message, RequestId, ServerId, Told, Trailer};
+use roomcast_adapter::cluster::{Alive, Body, Message, RequestId, ServerId, Trailer};
 use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Kind, MsgpackError, Reader, read_args, to_json};
@@ -468,25 +468,29 @@ fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
     Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
 }
 
+/// What a roomcast server tells of itself.
 #[derive(Deserialize)]
-struct Alive<'a> {
+struct OfServer<'a> {
     uid: String,
-    alive: Option<Vec<(String, u8, u64, u64)>>,
+    to: Option<String>,
+    alive: Option<Alive>,
+    #[serde(default)]
+    hello: bool,
     #[serde(borrow)]
     rc: Option<&'a RawValue>,
 }
 
-/// What a roomcast server tells of itself.
+/// What roomcast servers tell one another of themselves.
 pub(crate) fn servers(payload: &Bytes) -> Result<Message, Malformed> {
     check_size(payload)?;
-    let alive: Alive<'_> = serde_json::from_slice(payload)?;
-    let body = alive.alive.map_or(Body::Goodbye, |numbers| {
-        let told = |(namespace, lane, number, since): (String, u8, u64, u64)| {
-            Told::new(namespace.into(), if lane == 0 { Lane::Main } else { Lane::Rooms }, number, since)
-        };
-        Body::Alive { numbers: numbers.into_iter().map(told).collect() }
-    });
-    Ok(Message { sender: Some(ServerId::from(&*alive.uid)), to: None, trailer: hex(alive.rc), body })
+    let of: OfServer<'_> = serde_json::from_slice(payload)?;
+    let body = match of.alive {
+        Some(alive) => Body::Alive(alive),
+        None if of.hello => Body::Hello,
+        None => Body::Goodbye,
+    };
+    let to = of.to.map(|to| ServerId::from(&*to));
+    Ok(Message { sender: Some(ServerId::from(&*of.uid)), to, trailer: hex(of.rc), body })
 }
 
 fn check_size(payload: &Bytes) -> Result<(), Malformed> {

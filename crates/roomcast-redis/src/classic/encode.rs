@@ -1,7 +1,7 @@
 //! Messages into the bytes of the classic dialect, its keys in Node's order.
 
 use super::names::Prefix;
-use roomcast_adapter::cluster::{Body, Lane, Outgoing, RequestId, SERVERS, ServerId, Told, Trailer};
+use roomcast_adapter::cluster::{Body, Outgoing, RequestId, SERVERS, ServerId, Trailer};
 use roomcast_adapter::{Room, SocketDetails, Target};
 use roomcast_protocol::Args;
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
@@ -150,18 +150,19 @@ pub(crate) fn encode(
             (response_channel(), json.response(&[("requestId", quoted(&request.0)), ("rooms", list(rooms))]))
         }
         Body::Done { request } => (response_channel(), json.response(&[("requestId", quoted(&request.0))])),
-        Body::Alive { .. } | Body::Goodbye => {
-            let alive = match &message.body {
-                Body::Alive { numbers } => {
-                    let told = |told: &Told| {
-                        json!([*told.namespace, u8::from(told.lane == Lane::Rooms), told.number, told.since])
-                    };
-                    Value::Array(numbers.iter().map(told).collect()).to_string()
-                }
-                _ => "null".to_owned(),
-            };
+        Body::Alive(_) | Body::Hello | Body::Goodbye => {
             debug_assert_eq!(namespace, SERVERS);
-            (prefix.servers(), json.response(&[("alive", alive)]))
+            let field = match &message.body {
+                Body::Alive(alive) => ("alive", json!(alive).to_string()),
+                Body::Hello => ("hello", "true".to_owned()),
+                _ => ("alive", "null".to_owned()),
+            };
+            match &message.to {
+                Some(server) => {
+                    (prefix.server(server.as_str()), json.response(&[field, ("to", quoted(server.as_str()))]))
+                }
+                None => (prefix.servers(), json.response(&[field])),
+            }
         }
     })
 }

@@ -47,6 +47,11 @@ impl Prefix {
     pub(crate) fn servers(&self) -> String {
         format!("{}-roomcast#", self.0)
     }
+
+    /// What they tell one server alone.
+    pub(crate) fn server(&self, server: &str) -> String {
+        format!("{}-roomcast#{server}#", self.0)
+    }
 }
 
 /// The pattern that matches this text alone.

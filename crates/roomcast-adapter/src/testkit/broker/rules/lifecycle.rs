@@ -88,7 +88,10 @@ pub(super) async fn counted_first(stage: &mut BrokerStage) -> Outcome {
 /// Servers that a broker counts; an incomplete count is none.
 async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<usize, String>, String> {
     let counted = patient("count", stage.broker(broker).count(NAMESPACE)).await?;
-    let all = |count: Count| if count.complete { Ok(count.servers) } else { Err(format!("{count:?}")) };
+    let all = |count: Option<Count>| match count {
+        Some(Count { servers, complete: true }) => Ok(servers),
+        count => Err(format!("{count:?}")),
+    };
     Ok(counted.map_err(|error| error.to_string()).and_then(all))
 }
 
