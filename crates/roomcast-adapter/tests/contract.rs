@@ -105,7 +105,6 @@ const FAULTS: &[(Fault, &str, usize)] = &[
     (Fault::NoDetails, "questions::fetch_sockets", 1),
     (Fault::CountPerRoom, "questions::count", 1),
     (Fault::RoomsTwice, "questions::all_rooms", 1),
-    (Fault::RestoreAnyone, "questions::restore_unknown", 1),
     (Fault::ServerCountTwo, "servers::server_count", 1),
     (Fault::EventToItself, "servers::server_side_emit", 2),
     (Fault::AlwaysWait, "servers::server_side_answers", 2),
