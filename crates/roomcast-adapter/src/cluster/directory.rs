@@ -161,19 +161,13 @@ impl Directory {
     /// Those of them that have a namespace, each with what changes when it closes it, even if it opens it again.
     pub(crate) fn members(&self, namespace: &str, now: Instant) -> BTreeMap<ServerId, u64> {
         let lives = self.processes.iter().filter(|(_, process)| process.lives(now));
-        let open =
-            lives.filter_map(|(id, process)| Some((process.name.clone()?, id.wrapping_add(process.has(namespace)?))));
-        open.collect()
-    }
-
-    /// The other servers are heard from now on.
-    pub(crate) fn hears(&self, now: Instant) {
-        self.connected.send_if_modified(|since| since.is_none() && since.replace(now).is_none());
-    }
-
-    /// Since when the other servers are heard, first of all.
-    pub(crate) fn connected_since(&self) -> watch::Receiver<Option<Instant>> {
-        self.connected.subscribe()
+        let open = lives.filter_map(|(id, process)| {
+            Some((process.heard, process.name.clone()?, id.wrapping_add(process.has(namespace)?)))
+        });
+        // Of two of one name the one that was heard last counts: the other has gone.
+        let mut open: Vec<_> = open.collect();
+        open.sort_unstable();
+        open.into_iter().map(|(_, name, opening)| (name, opening)).collect()
     }
 
     /// Tells when there may be other members than before.

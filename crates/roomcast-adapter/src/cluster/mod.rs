@@ -43,7 +43,7 @@ use inbox::{NamespaceInbox, ServersInbox};
 use parking_lot::Mutex;
 use queue::Queue;
 use roomcast_protocol::SocketId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -164,10 +164,13 @@ impl Cluster {
     /// what waits goes out, if it can, and the others are told. Resolves when nothing is on its way any more. Without it the
     /// others are told when the last clone and the last adapter are dropped.
     pub async fn close(&self) {
-        let inboxes: Vec<_> = self.0.inboxes.lock().values().filter_map(Weak::upgrade).collect();
+        let inboxes: BTreeMap<_, _> = {
+            let inboxes = self.0.inboxes.lock();
+            inboxes.iter().filter_map(|(name, inbox)| Some((name.clone(), inbox.upgrade()?))).collect()
+        };
         // All at once: each may wait a moment.
         let close = |adapter: Arc<ClusterAdapter>| tokio::spawn(async move { adapter.close().await });
-        let closing: Vec<_> = inboxes.iter().filter_map(|inbox| inbox.adapter()).map(close).collect();
+        let closing: Vec<_> = inboxes.values().filter_map(|inbox| inbox.adapter()).map(close).collect();
         for adapter in closing {
             let _ = adapter.await;
         }
