@@ -170,6 +170,16 @@ impl Directory {
         open.into_iter().map(|(_, name, opening)| (name, opening)).collect()
     }
 
+    /// The other servers are heard from now on.
+    pub(crate) fn hears(&self, now: Instant) {
+        self.connected.send_if_modified(|since| since.is_none() && since.replace(now).is_none());
+    }
+
+    /// Since when the other servers are heard, first of all.
+    pub(crate) fn connected_since(&self) -> watch::Receiver<Option<Instant>> {
+        self.connected.subscribe()
+    }
+
     /// Tells when there may be other members than before.
     pub(crate) fn moved(&self) -> watch::Receiver<()> {
         self.moved.subscribe()
