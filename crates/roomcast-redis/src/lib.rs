@@ -19,19 +19,12 @@
 // Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
-mod arrivals;
+mod bus;
 mod classic;
 mod config;
-mod denied;
 mod error;
-mod pool;
-mod routes;
-mod sentinel;
-mod subscriber;
 mod tls;
-mod topology;
 mod url;
-mod wanted;
 
 #[doc(hidden)]
 pub use classic::fuzzing;

@@ -1,8 +1,8 @@
 //! Asks Sentinels for the primary.
 
+use super::topology::{ASK_TIMEOUT, is_primary};
 use crate::config::at;
 use crate::error::RedisError;
-use crate::topology::{ASK_TIMEOUT, is_primary};
 use redis::{Client, ConnectionInfo, cmd};
 use tokio::time::timeout;
 

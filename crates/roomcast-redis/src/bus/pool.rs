@@ -3,8 +3,8 @@
 //! They are deadpool-redis' own, but for the look at one that lay idle: that crate sends UNWATCH, which a user with only the
 //! rights that are needed may not, and then no connection would be used twice.
 
+use super::topology::{ASK_TIMEOUT, COMMAND_TIMEOUT, CONNECT_TIMEOUT};
 use crate::error::RedisError;
-use crate::topology::{ASK_TIMEOUT, COMMAND_TIMEOUT, CONNECT_TIMEOUT};
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts};
 use deadpool_redis::Runtime;
 use parking_lot::Mutex;

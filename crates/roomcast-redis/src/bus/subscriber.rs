@@ -1,11 +1,11 @@
 //! [`Subscriber`]: the one connection that hears: it subscribes what is wanted, reconnects, and looks for signs of life.
 
-use crate::arrivals::Arrivals;
-use crate::denied::{Denied, Forbidden};
+use super::arrivals::Arrivals;
+use super::denied::{Denied, Forbidden};
+use super::routes::{Listener, Names, Routes};
+use super::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
+use super::wanted::{Change, Wanted};
 use crate::error::RedisError;
-use crate::routes::{Listener, Names, Routes};
-use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
-use crate::wanted::{Change, Wanted};
 use futures_util::future::{join, join_all};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;

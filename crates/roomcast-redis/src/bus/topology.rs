@@ -1,9 +1,9 @@
 //! [`Topology`]: which Redis server to use now, and the pools of connections to each.
 
+use super::pool::{Connection, Owner, Pool};
+use super::sentinel::primary;
 use crate::config::{Layout, RedisConfig, at, is_tls};
 use crate::error::RedisError;
-use crate::pool::{Connection, Owner, Pool};
-use crate::sentinel::primary;
 use crate::tls::choose_cryptography;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
