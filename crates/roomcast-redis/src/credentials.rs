@@ -166,7 +166,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_cannot_be_read_is_named() {
-        for (path, why) in [("/nowhere/at/all", "No such file"), ("/", "no regular file"), ("/dev/zero", "no regular file")]
+        for (path, why) in
+            [("/nowhere/at/all", "No such file"), ("/", "no regular file"), ("/dev/zero", "no regular file")]
         {
             let error = Provider::file(path.into()).ask(PATIENCE).await.unwrap_err();
             assert!(error.to_string().contains(path) && error.to_string().contains(why), "{error}");

@@ -111,10 +111,7 @@ impl RedisError {
 
     /// Whether Redis has answered, be it with a refusal: then the connection lives.
     pub(crate) fn is_answer(&self) -> bool {
-        !matches!(
-            self,
-            Self::Unreachable(_) | Self::Timeout | Self::Tls(_) | Self::TlsFile(_) | Self::Credentials(_)
-        )
+        !matches!(self, Self::Unreachable(_) | Self::Timeout | Self::Tls(_) | Self::TlsFile(_) | Self::Credentials(_))
     }
 }
 

@@ -12,12 +12,12 @@ pub struct RedisTimeouts {
     /// A connection is made: name, TCP, TLS, and the greeting with user and password; 5 s. Over TLS 1.2 that takes four round trips
     /// and the name server's time.
     pub connect: Duration,
-    /// A command is answered; 2 s. A sign of life, which is asked for before an idle connection is used again, has half of it.
+    /// A command is answered; 2 s. A sign of life, which is asked for before an idle connection is used again, has a quarter of it.
     pub command: Duration,
     /// A Sentinel tells the primary, the connection to it included; 5 s. It is waited for only as long as its word can decide.
     pub sentinel: Duration,
-    /// A node of a Cluster tells its subscribers, the connection to it included; 2.5 s. A node that is frozen delays each question
-    /// for so long, until the Cluster takes it for failed.
+    /// A node of a Cluster tells its subscribers; 800 ms. A node that is frozen delays each count for so long, until the Cluster takes
+    /// it for failed, and a cluster of servers waits 1 s for a count. A connection that takes longer is there for the next one.
     pub node: Duration,
     /// A provider tells user and password, or a file with the password is read; 5 s.
     pub credentials: Duration,
@@ -30,7 +30,7 @@ impl Default for RedisTimeouts {
             connect: seconds(5),
             command: seconds(2),
             sentinel: seconds(5),
-            node: Duration::from_millis(2_500),
+            node: Duration::from_millis(800),
             credentials: seconds(5),
         }
     }
@@ -39,6 +39,6 @@ impl Default for RedisTimeouts {
 impl RedisTimeouts {
     /// For an answer that needs no work.
     pub(crate) fn sign_of_life(&self) -> Duration {
-        self.command / 2
+        self.command / 4
     }
 }

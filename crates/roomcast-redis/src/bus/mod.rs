@@ -4,10 +4,13 @@ mod arrivals;
 mod denied;
 mod lane;
 mod pool;
+mod role;
 mod routes;
+mod seeds;
 mod sentinel;
 mod subscriber;
 mod topology;
+mod votes;
 mod wanted;
 
 pub(crate) use routes::{Heard, Listener, Names};
