@@ -12,6 +12,7 @@ use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use tokio::time::timeout;
 
 /// Where Redis is, read from a URL:
 ///
@@ -165,7 +166,13 @@ impl RedisConfig {
         let tcp = TcpSettings::default().set_nodelay(true);
         let server = server.clone().set_redis_settings(settings).set_tcp_settings(tcp);
         match &self.tls {
-            Some(tls) if is_tls(&server) => tls.apply(server).await,
+            Some(tls) if is_tls(&server) => {
+                let patience = self.timeouts.credentials;
+                let read = timeout(patience, tls.apply(server)).await;
+                read.unwrap_or_else(|_| {
+                    Err(RedisError::TlsFile(format!("its files were not read within {patience:?}")))
+                })
+            }
             _ => Ok(server),
         }
     }
