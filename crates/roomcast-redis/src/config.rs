@@ -1,13 +1,15 @@
 //! [`RedisConfig`]: where Redis is, and how to get in.
 
+use crate::attempts;
 use crate::credentials::{Credentials, Provider};
 use crate::error::RedisError;
 use crate::layout::{Layout, is_tls};
 use crate::timeouts::RedisTimeouts;
 use crate::tls::RedisTls;
 use crate::url::hide_secrets;
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, ConnectionInfo};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo};
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -175,6 +177,17 @@ impl RedisConfig {
             }
             _ => Ok(server),
         }
+    }
+
+    /// A connection to ask something on.
+    pub(crate) async fn connect(
+        &self,
+        server: &ConnectionInfo,
+        whom: Whom,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let (client, how) = (Client::open(self.prepare(server, whom).await?)?, self.connecting());
+        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&how)).await;
+        made.map_err(|error| self.explain(error, whom))
     }
 
     /// How connections are made.

@@ -187,7 +187,7 @@ mod tests {
                 Ok::<_, std::io::Error>(Credentials::password("token").user("id"))
             })
         };
-        let patience = const { Duration::from_secs(5) };
+        let patience = Duration::from_secs(5);
         assert_eq!(after(4).ask(patience).await, Ok(Credentials::password("token").user("id")));
         let error = after(6).ask(patience).await.unwrap_err();
         assert!(error.to_string().contains("no answer within 5s"), "{error}");
@@ -195,11 +195,11 @@ mod tests {
         let error = fails.ask(patience).await.unwrap_err();
         assert!(error.to_string().contains("the vault is sealed"), "{error}");
         // At the call and when it is awaited.
-        let in_the_call = Provider::function(|| {
+        let in_the_call = Provider::function(move || {
             assert!(patience.is_zero(), "on purpose");
             async { Ok::<_, std::io::Error>(Credentials::default()) }
         });
-        let awaited = Provider::function(|| async {
+        let awaited = Provider::function(move || async move {
             assert!(patience.is_zero(), "on purpose");
             Ok::<_, std::io::Error>(Credentials::default())
         });

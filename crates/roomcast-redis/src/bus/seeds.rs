@@ -3,7 +3,7 @@
 use crate::config::{RedisConfig, Whom};
 use crate::error::RedisError;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::{Client, ConnectionInfo, cmd};
+use redis::{ConnectionInfo, cmd};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -53,9 +53,7 @@ pub(super) async fn first_alive(
 
 async fn ask(config: &RedisConfig, node: &ConnectionInfo) -> Result<Node, RedisError> {
     let ask = async {
-        let client = Client::open(config.prepare(node, Whom::Server).await?)?;
-        let connecting = client.get_multiplexed_async_connection_with_config(&config.connecting()).await;
-        let mut connection = connecting.map_err(|error| config.explain(error, Whom::Server))?;
+        let mut connection = config.connect(node, Whom::Server).await?;
         match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
             Ok(()) | Err(RedisError::Permission(_)) => {}
             Err(error) => return Err(error),

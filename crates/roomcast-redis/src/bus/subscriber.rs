@@ -5,6 +5,7 @@ use super::denied::{Denied, Forbidden};
 use super::routes::{Listener, Names, Routes};
 use super::topology::{Topology, pause};
 use super::wanted::{Change, Wanted};
+use crate::attempts;
 use crate::config::Whom;
 use crate::error::RedisError;
 use futures_util::future::{join, join_all};
@@ -237,8 +238,8 @@ impl Shared {
             }
             Ok::<(), ()>(())
         });
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = connecting.await.map_err(|error| redis.explain(error, Whom::Server))?;
+        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&config)).await;
+        let connection = made.map_err(|error| redis.explain(error, Whom::Server))?;
         let task = tokio::spawn({
             let (arrivals, routes) = (arrivals.clone(), self.routes.clone());
             async move {
