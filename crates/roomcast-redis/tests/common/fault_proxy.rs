@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
 
 /// Which connections a fault is for. They are told apart by the commands that they were seen to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,24 +196,37 @@ impl Shared {
         mut flow: watch::Receiver<Flow>,
         look: impl Fn(&[u8]),
     ) -> io::Result<()> {
-        let mut buffer = vec![0; 16_384];
-        loop {
-            let read = from.read(&mut buffer).await?;
-            if read == 0 {
-                return Ok(());
+        // What is on its way waits for its time; its rate is not bounded by that.
+        let (queue, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(4_096);
+        let reading = async move {
+            let mut buffer = vec![0; 65_536];
+            loop {
+                let read = from.read(&mut buffer).await?;
+                if read == 0 {
+                    return io::Result::Ok(());
+                }
+                look(&buffer[..read]);
+                let at = Instant::now() + Duration::from_micros(self.delay.load(Ordering::Relaxed));
+                if queue.send((at, buffer[..read].to_vec())).await.is_err() {
+                    return Ok(());
+                }
             }
-            look(&buffer[..read]);
-            let delay = self.delay.load(Ordering::Relaxed);
-            if delay > 0 {
-                tokio::time::sleep(Duration::from_micros(delay)).await;
+        };
+        let writing = async move {
+            while let Some((at, bytes)) = due.recv().await {
+                if at > Instant::now() {
+                    sleep_until(at).await;
+                }
+                let now = flow.wait_for(|flow| *flow != Flow::Stalled).await.map_or(Flow::Cut, |flow| *flow);
+                match now {
+                    Flow::Pass => to.write_all(&bytes).await?,
+                    Flow::HalfOpen => {}
+                    _ => return Err(io::ErrorKind::ConnectionReset.into()),
+                }
             }
-            let now = flow.wait_for(|flow| *flow != Flow::Stalled).await.map_or(Flow::Cut, |flow| *flow);
-            match now {
-                Flow::Pass => to.write_all(&buffer[..read]).await?,
-                Flow::HalfOpen => {}
-                _ => return Ok(()),
-            }
-        }
+            Ok(())
+        };
+        tokio::try_join!(reading, writing).map(|_| ())
     }
 
     /// Learns what a connection is for.
