@@ -16,7 +16,7 @@ mod redis_process;
 use fault_proxy::{FaultProxy, Which};
 use fault_stage::{PATIENCE, Server, Talk, must_become, pass};
 use parking_lot::Mutex;
-use redis_process::{Extras, RedisProcess, Sentinels};
+use redis_process::{Extras, RedisProcess, Sentinels, wait_until};
 use roomcast_adapter::cluster::{Arrival, Body, Broker, ClusterOptions, Inbox, Message, Outcome, Outgoing};
 use roomcast_adapter::{Adapter, Target};
 use roomcast_protocol::Args;
@@ -129,6 +129,41 @@ async fn no_password_where_one_is_needed() {
     assert!(matches!(error, RedisError::Auth(_)), "{error:?}");
     broker(&redis.url().replace("://", "://:secret@")).check().await.unwrap();
     let (_talk, _proxy) = refused(redis.port, "", FEW).await;
+}
+
+/// It is older than Redis 6, or a proxy between knows less: that does not get better by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_third_protocol() {
+    let log = log();
+    let redis = RedisProcess::start_with(&["--rename-command", "HELLO", "X"]).await;
+    let error = broker(&redis.url()).check().await.unwrap_err();
+    assert!(matches!(error, RedisError::Protocol(_)), "{error:?}");
+    assert!(error.to_string().contains("Redis 6.0 or newer"), "{error}");
+    let (_talk, proxy) = refused(redis.port, "", FEW).await;
+    assert!(log.has(&[&proxy.address(), "ERROR", "Redis cannot be heard", "Redis 6.0 or newer is needed"]));
+}
+
+/// Who cannot write to its disk refuses PING too. Messages pass all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_that_cannot_save() {
+    let redis = RedisProcess::start_with(&["--enable-protected-configs", "yes"]).await;
+    let node = RedisProcess::start_with(&["--enable-protected-configs", "yes", "--cluster-enabled", "yes"]).await;
+    node.ask::<()>("CLUSTER ADDSLOTSRANGE 0 16383").await;
+    for redis in [&redis, &node] {
+        wait_until("it takes a key", async || redis.tries("SET k 1").await.is_ok()).await;
+        redis.ask::<()>("CONFIG SET dir /proc").await;
+        redis.tries("CONFIG SET save 3600_1").await.unwrap();
+        let _ = redis.tries("BGSAVE").await;
+        wait_until("it cannot save", async || {
+            redis.tries("PING").await.is_err_and(|error| error.code() == Some("MISCONF"))
+        })
+        .await;
+    }
+    for url in [redis.url(), format!("redis+cluster://127.0.0.1:{}", node.port)] {
+        broker(&url).check().await.unwrap();
+        let talk = Talk::begin([&url, &url]).await;
+        drop(talk);
+    }
 }
 
 /// The rights of a user of the Sentinels that the documentation asks for.

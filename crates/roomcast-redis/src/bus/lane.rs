@@ -5,12 +5,16 @@ use crate::error::RedisError;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, pipe};
 use roomcast_adapter::cluster::Outcome;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// It is connected when something is to be published.
 #[derive(Default)]
-pub(super) struct Lane(Mutex<Option<Used>>);
+pub(super) struct Lane {
+    used: Mutex<Option<Used>>,
+    is_given_up: AtomicBool,
+}
 
 struct Used {
     /// The server that it is to.
@@ -28,9 +32,10 @@ impl Lane {
         spare: &str,
         at: impl FnOnce(&str),
     ) -> Result<Vec<Outcome>, RedisError> {
-        let mut lane = self.0.lock().await;
+        let mut lane = self.used.lock().await;
+        let is_given_up = self.is_given_up.swap(false, Ordering::Relaxed);
         // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
-        let mut used = match lane.take().filter(|lane| !topology.has_moved(&lane.address)) {
+        let mut used = match lane.take().filter(|lane| !is_given_up && !topology.has_moved(&lane.address)) {
             Some(used) => used,
             None => {
                 let used = Used::connect(topology).await?;
@@ -59,9 +64,9 @@ impl Lane {
         }
     }
 
-    /// Closes it; the next message connects anew.
-    pub(super) async fn close(&self) {
-        *self.0.lock().await = None;
+    /// The next message is published on a new connection.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
     }
 }
 

@@ -2,36 +2,47 @@
 
 mod arrivals;
 mod denied;
+mod echo;
+mod hearing;
 mod lane;
 mod pool;
+mod predecessors;
 mod routes;
 mod sentinel;
 mod subscriber;
 mod topology;
 mod wanted;
 
+pub(crate) use echo::Echo;
 pub(crate) use routes::{Heard, Listener, Names};
 
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use lane::Lane;
-use redis::cmd;
+use parking_lot::Mutex;
+use redis::{Value, cmd};
 use roomcast_adapter::cluster::{Count, Outcome};
 use std::sync::{Arc, OnceLock};
 use subscriber::Subscriber;
-use topology::Topology;
+use topology::{Topology, lives};
 
 /// One for each broker. Nothing is connected before it is needed. What it hears with ends when it is dropped.
 pub(crate) struct Bus {
     topology: Arc<Topology>,
-    lane: Lane,
+    lane: Arc<Lane>,
+    echo: Arc<Mutex<Echo>>,
     /// Begun with the first subscription: an emitter has none, and so is not counted as a server.
     subscriber: OnceLock<Subscriber>,
 }
 
 impl Bus {
     pub(crate) fn new(config: RedisConfig) -> Self {
-        Self { topology: Arc::new(Topology::new(config)), lane: Lane::default(), subscriber: OnceLock::new() }
+        Self {
+            topology: Arc::new(Topology::new(config)),
+            lane: Arc::default(),
+            echo: Arc::default(),
+            subscriber: OnceLock::new(),
+        }
     }
 
     /// Where Redis is.
@@ -47,16 +58,17 @@ impl Bus {
     /// Connects once, to learn at start whether Redis can be used.
     pub(crate) async fn check(&self) -> Result<(), RedisError> {
         let (_, mut connection) = self.topology.connection().await?;
-        match cmd("PING").query_async::<()>(&mut *connection).await.map_err(RedisError::from) {
-            // It may be forbidden where all that is needed is not.
-            Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut *connection).await,
-            Err(error) => Err(error),
+        lives(cmd("PING").query_async(&mut *connection).await)?;
+        // Who hears needs the third protocol. Without a number this only asks.
+        match cmd("HELLO").query_async::<Value>(&mut *connection).await.map_err(RedisError::from) {
+            Err(error @ RedisError::Protocol(_)) => Err(error),
+            _ => self.topology.check(&mut *connection).await,
         }
     }
 
     /// Adds a subscription; a second one of the same key changes nothing. Needs a tokio runtime.
     pub(crate) fn subscribe(&self, key: &Arc<str>, names: Names, listener: Arc<dyn Listener>) {
-        let begin = || Subscriber::start(self.topology.clone());
+        let begin = || Subscriber::start(self.topology.clone(), self.lane.clone(), self.echo.clone());
         self.subscriber.get_or_init(begin).add(key, names, listener);
     }
 
@@ -92,13 +104,9 @@ impl Bus {
         self.topology.subscribers(channel).await
     }
 
-    /// A subscription hears nothing that it should: both connections are made anew. Tells whether it was believed to hear.
-    pub(crate) async fn is_deaf(&self, key: &str) -> bool {
-        let given_up = self.subscriber.get().is_some_and(|subscriber| subscriber.reconnect(key));
-        if given_up {
-            // It may be the lane that is on a server which nobody else uses any more.
-            self.lane.close().await;
-        }
-        given_up
+    /// Whether what is published here is heard here. Who publishes and hears messages of its own tells it of them; the rest happens
+    /// by itself.
+    pub(crate) fn echo(&self) -> &Arc<Mutex<Echo>> {
+        &self.echo
     }
 }

@@ -7,7 +7,7 @@ use crate::error::RedisError;
 use crate::tls::choose_cryptography;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionInfo, Value, cmd};
+use redis::{Client, ConnectionInfo, RedisResult, Value, cmd};
 use roomcast_adapter::cluster::Count;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -143,6 +143,11 @@ impl Topology {
         connecting.await.inspect_err(|error| self.failed(error))
     }
 
+    /// A connection to that server, whichever is in use.
+    pub(crate) async fn at(&self, server: &ConnectionInfo) -> Result<Connection, RedisError> {
+        self.pool(server)?.get(CONNECT_TIMEOUT).await
+    }
+
     fn refusal(&self) -> Result<(), RedisError> {
         match &self.state.lock().refusal {
             Some(refusal) if Instant::now() < refusal.until => Err(refusal.error.clone()),
@@ -204,7 +209,9 @@ impl Topology {
     /// The nodes of a Cluster that are up, replicas too: subscribers may be on any.
     async fn nodes(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
         let (current, mut connection) = self.connection().await?;
-        self.learn_nodes(&current, &mut *connection).await.inspect_err(|error| self.suspect(error))
+        let nodes = self.learn_nodes(&current, &mut *connection).await.inspect_err(|error| self.suspect(error))?;
+        // A node that is alone does not know its own address.
+        Ok(if nodes.is_empty() { vec![current] } else { nodes })
     }
 
     async fn learn_nodes(
@@ -284,17 +291,26 @@ fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)>
     })
 }
 
+/// Whether a server that answers to PING so can be used. It may forbid PING, or refuse it as it cannot save to its disk, and pass
+/// messages on all the same.
+pub(crate) fn lives(answer: RedisResult<()>) -> Result<(), RedisError> {
+    match answer {
+        Err(error) if matches!(error.code(), Some("NOPERM" | "MISCONF")) => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
 /// The first node that answers.
 async fn first_alive(nodes: impl Iterator<Item = &ConnectionInfo>) -> Result<ConnectionInfo, RedisError> {
     let mut last = RedisError::Unreachable("no node of the Cluster is known".to_owned());
     for node in nodes {
         let ask = async {
             let mut connection = Client::open(node.clone())?.get_multiplexed_async_connection().await?;
-            cmd("PING").query_async::<()>(&mut connection).await
+            lives(cmd("PING").query_async(&mut connection).await)
         };
         match timeout(ASK_TIMEOUT, ask).await {
             Ok(Ok(())) => return Ok(node.clone()),
-            Ok(Err(error)) => last = error.into(),
+            Ok(Err(error)) => last = error,
             Err(_) => last = RedisError::Timeout,
         }
     }

@@ -132,11 +132,6 @@ impl Wanted {
         self.waiting.range(..self.begun).next().is_none()
     }
 
-    /// Whether a subscription was told that it hears.
-    pub(crate) fn hears(&self, key: &str) -> bool {
-        self.subscriptions.get(key).is_some_and(|it| it.told)
-    }
-
     /// When something that is forbidden is to be tried again.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
         self.denied.first_key_value().map(|((at, _), _)| *at)

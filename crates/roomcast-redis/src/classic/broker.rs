@@ -6,22 +6,17 @@ use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
 use super::namespace::Namespace;
 use super::options::ClassicOptions;
-use super::servers::Servers;
+use super::servers::{self, Servers};
 use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Body, Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS, ServerId};
+use roomcast_adapter::cluster::{Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS, ServerId};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-
-/// Announcements of our own that may go out without being heard before the subscriber's connection is given up: they come
-/// every second, so a deaf connection is noticed within 6 s.
-const DEAF_AFTER: u32 = 6;
 
 /// Redis pub/sub in the dialect of `@socket.io/redis-adapter` 8: servers on it and Node's servers are equals.
 pub struct ClassicBroker {
@@ -30,8 +25,6 @@ pub struct ClassicBroker {
     bus: Arc<Bus>,
     /// Those that are open, or were a moment ago.
     namespaces: Mutex<HashMap<Arc<str>, Open>>,
-    /// Announcements of this server that went out since one was heard.
-    unheard: Arc<AtomicU32>,
 }
 
 /// What the broker knows of a namespace.
@@ -50,7 +43,6 @@ impl ClassicBroker {
             specific_responses: options.publish_on_specific_response_channel,
             bus: Arc::new(Bus::new(config)),
             namespaces: Mutex::default(),
-            unheard: Arc::default(),
         })
     }
 
@@ -90,7 +82,7 @@ impl Broker for ClassicBroker {
         let prefix = &self.prefix;
         if &**namespace == SERVERS {
             let names = Names { patterns: Vec::new(), channels: vec![prefix.server(id.as_str()), prefix.servers()] };
-            let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
+            let listener = Servers { inbox, id: id.clone(), echo: self.bus.echo().clone() };
             return self.bus.subscribe(namespace, names, Arc::new(listener));
         }
         let listener = {
@@ -146,6 +138,7 @@ impl Broker for ClassicBroker {
                 Err(error) => outcomes.push(Some(Outcome::Never(error.to_string()))),
             }
         }
+        let before = self.bus.echo().lock().before();
         let sent = if messages.is_empty() {
             Ok(Vec::new())
         } else {
@@ -156,8 +149,11 @@ impl Broker for ClassicBroker {
         let again = || Outcome::Again(failure.clone().unwrap_or_else(|| "Redis did not answer to it".to_owned()));
         let outcomes: Vec<Outcome> =
             outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
-        if failure.is_none() {
-            self.went_out(batch, &outcomes).await;
+        if let Some(before) = before {
+            let went_out = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
+            if let Some(last) = went_out.filter_map(|(outgoing, _)| servers::echo(&outgoing.message)).max() {
+                self.bus.echo().lock().taken(last, before);
+            }
         }
         outcomes
     }
@@ -165,20 +161,6 @@ impl Broker for ClassicBroker {
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         let channel = if namespace == SERVERS { self.prefix.servers() } else { self.prefix.request(namespace) };
         self.bus.subscribers(&channel).await.map(Some).map_err(|error| BrokerError(error.to_string()))
-    }
-}
-
-impl ClassicBroker {
-    /// Announcements among what went out come back, if this server hears.
-    async fn went_out(&self, batch: &[Outgoing], outcomes: &[Outcome]) {
-        let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
-        let alive = sent.filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive(_))).count();
-        if alive > 0 && self.unheard.fetch_add(alive as u32, Ordering::Relaxed) >= DEAF_AFTER {
-            self.unheard.store(0, Ordering::Relaxed);
-            if self.bus.is_deaf(SERVERS).await {
-                tracing::warn!("Redis takes what is published, but the subscriber hears none of it; both reconnect");
-            }
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -43,7 +43,7 @@ pub(crate) struct FaultProxy {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: u16,
+    upstream: AtomicU16,
     connections: Mutex<Vec<Connection>>,
     /// How connections begin that are made now.
     new: Mutex<Flow>,
@@ -64,7 +64,7 @@ impl FaultProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: AtomicU16::new(upstream),
             connections: Mutex::default(),
             new: Mutex::new(Flow::Pass),
             delay: AtomicU64::new(0),
@@ -86,6 +86,11 @@ impl FaultProxy {
     /// Connections that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// New connections are to another server, as when an address that moves has moved.
+    pub(crate) fn move_to(&self, upstream: u16) {
+        self.shared.upstream.store(upstream, Ordering::Relaxed);
     }
 
     /// What stalls goes on, and new connections are passed on. What is half-open stays so.
@@ -166,7 +171,7 @@ impl Shared {
     }
 
     async fn carry(self: Arc<Self>, client: TcpStream, number: usize, mut flow: watch::Receiver<Flow>) {
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream)).await else {
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream.load(Ordering::Relaxed))).await else {
             // As if nobody listened: the client must not take this for a connection.
             let _ = client.set_zero_linger();
             return;
