@@ -15,6 +15,7 @@ mod wanted;
 
 pub(crate) use echo::Echo;
 pub(crate) use routes::{Heard, Listener, Names};
+pub(crate) use wanted::Waiter;
 
 use crate::config::RedisConfig;
 use crate::error::RedisError;
@@ -70,6 +71,20 @@ impl Bus {
     pub(crate) fn subscribe(&self, key: &Arc<str>, names: Names, listener: Arc<dyn Listener>) {
         let begin = || Subscriber::start(self.topology.clone(), self.lane.clone(), self.echo.clone());
         self.subscriber.get_or_init(begin).add(key, names, listener);
+    }
+
+    /// Adds a channel whose subscribers nobody counts, for a listener that is not told of it: who waits for it is. One that is added
+    /// again has more who wait. It is removed as subscriptions are, by its key, and nobody waits any more.
+    pub(crate) fn add_channel(
+        &self,
+        key: &Arc<str>,
+        channel: String,
+        listener: Arc<dyn Listener>,
+        waiters: Vec<Waiter>,
+    ) {
+        if let Some(subscriber) = self.subscriber.get() {
+            subscriber.add_channel(key, channel, listener, waiters);
+        }
     }
 
     /// Removes a subscription.

@@ -7,7 +7,7 @@ use super::lane::Lane;
 use super::predecessors::{Known, Predecessors};
 use super::routes::{Listener, Names, Routes};
 use super::topology::{COMMAND_TIMEOUT, Topology, pause};
-use super::wanted::{Change, Wanted};
+use super::wanted::{Change, Waiter, Wanted};
 use crate::error::RedisError;
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
@@ -83,6 +83,18 @@ impl Subscriber {
     /// Adds a subscription; a second one of the same key changes nothing.
     pub(crate) fn add(&self, key: &Arc<str>, names: Names, listener: Arc<dyn Listener>) {
         self.shared.wanted.lock().add(key, names, listener);
+        self.shared.changed.notify_one();
+    }
+
+    /// Adds a channel for a listener that is not told of it, or only who waits for it.
+    pub(crate) fn add_channel(
+        &self,
+        key: &Arc<str>,
+        channel: String,
+        listener: Arc<dyn Listener>,
+        waiters: Vec<Waiter>,
+    ) {
+        self.shared.wanted.lock().add_channel(key, channel, listener, waiters);
         self.shared.changed.notify_one();
     }
 
@@ -293,11 +305,14 @@ impl Shared {
     /// ends the connection.
     async fn step(&self, hearing: &Hearing) -> Result<(), RedisError> {
         let step = self.wanted.lock().step(Instant::now());
-        if !step.tell.is_empty() {
+        if !step.tell.is_empty() || !step.waited.is_empty() {
             // What came before the confirmation is heard before it is told: whoever waits for it may then remove the subscription
             // that this one takes over from.
             hearing.arrivals.hand_on(&self.routes);
             step.tell.iter().for_each(|listener| listener.connected());
+            for waiter in step.waited {
+                let _ = waiter.send(Ok(()));
+            }
         }
         if step.healed > 0 {
             tracing::info!(redis = %self.topology.config(), count = step.healed, "subscriptions that Redis forbade are heard now");
@@ -313,7 +328,7 @@ impl Shared {
                 match answer.map_err(RedisError::from) {
                     Ok(()) => wanted.taken(change),
                     Err(error @ RedisError::Permission(_)) => {
-                        let newly = wanted.refused(&change, Instant::now());
+                        let newly = wanted.refused(&change, &error, Instant::now());
                         forbidden.push(Forbidden { name: change.name, error, newly });
                     }
                     Err(error) => return Err(error),

@@ -4,15 +4,20 @@ use super::decode::MAX_MESSAGE;
 use super::encode::encode;
 use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
-use super::namespace::Namespace;
+use super::namespace::{Hears, Namespace};
 use super::options::ClassicOptions;
+use super::rooms::Rooms;
+use super::router::Router;
 use super::servers::{self, Servers};
 use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS, ServerId};
+use roomcast_adapter::Room;
+use roomcast_adapter::cluster::{
+    Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +28,9 @@ pub struct ClassicBroker {
     prefix: Prefix,
     specific_responses: bool,
     bus: Arc<Bus>,
+    hears: Hears,
+    /// Those with members here, if their channels are subscribed one by one.
+    rooms: Option<Arc<Rooms>>,
     /// Those that are open, or were a moment ago.
     namespaces: Mutex<HashMap<Arc<str>, Open>>,
 }
@@ -38,10 +46,26 @@ struct Open {
 impl ClassicBroker {
     /// A broker on that Redis. Nothing is connected yet.
     pub fn new(config: RedisConfig, options: ClassicOptions) -> Arc<Self> {
+        let prefix = Prefix(options.key.into());
+        let bus = Arc::new(Bus::new(config));
+        let hears = match (options.exact_rooms, options.one_pattern) {
+            (true, one_pattern) => {
+                if one_pattern {
+                    tracing::warn!(
+                        "ClassicOptions: with exact_rooms no pattern is subscribed, so one_pattern is passed over"
+                    );
+                }
+                Hears::Channels
+            }
+            (false, true) => Hears::OnePattern(Arc::new(Router::new(&prefix))),
+            (false, false) => Hears::Pattern,
+        };
         Arc::new(Self {
-            prefix: Prefix(options.key.into()),
+            rooms: options.exact_rooms.then(|| Rooms::new(bus.clone(), prefix.clone())),
+            prefix,
             specific_responses: options.publish_on_specific_response_channel,
-            bus: Arc::new(Bus::new(config)),
+            bus,
+            hears,
             namespaces: Mutex::default(),
         })
     }
@@ -75,13 +99,36 @@ impl ClassicBroker {
     }
 }
 
+impl ClassicBroker {
+    /// A namespace is open, before its names are subscribed.
+    fn begin(&self, namespace: &Arc<Namespace>) {
+        if let Hears::OnePattern(router) = &self.hears {
+            router.add(namespace);
+        }
+        if let Some(rooms) = &self.rooms {
+            rooms.open(namespace);
+        }
+    }
+
+    /// It is closed, and its names are not subscribed any more.
+    fn end(&self, namespace: &Arc<Namespace>) {
+        if let Hears::OnePattern(router) = &self.hears {
+            router.remove(namespace);
+        }
+        if let Some(rooms) = &self.rooms {
+            rooms.close(namespace);
+        }
+    }
+}
+
 #[async_trait]
 impl Broker for ClassicBroker {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
         self.bus.is_of(id.as_str());
         let prefix = &self.prefix;
         if &**namespace == SERVERS {
-            let names = Names { patterns: Vec::new(), channels: vec![prefix.server(id.as_str()), prefix.servers()] };
+            let channels = vec![prefix.server(id.as_str()), prefix.servers()];
+            let names = Names { channels, ..Names::default() };
             let listener = Servers { inbox, id: id.clone(), echo: self.bus.echo().clone() };
             return self.bus.subscribe(namespace, names, Arc::new(listener));
         }
@@ -89,8 +136,13 @@ impl Broker for ClassicBroker {
             let mut namespaces = self.namespaces.lock();
             let open = namespaces.entry(namespace.clone()).or_default();
             open.leaving = None;
-            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox));
-            open.heard.get_or_insert_with(new).clone()
+            let is_new = open.heard.is_none();
+            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox).with(self.hears.clone()));
+            let listener = open.heard.get_or_insert_with(new).clone();
+            if is_new {
+                self.begin(&listener);
+            }
+            listener
         };
         self.bus.subscribe(namespace, listener.names(prefix), listener);
     }
@@ -102,11 +154,14 @@ impl Broker for ClassicBroker {
             namespaces.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
             namespaces.get_mut(namespace).and_then(|open| open.heard.take())
         };
-        let leaving = match heard {
-            Some(heard) => Leaving::begin(&self.bus, &self.prefix, heard).await,
+        let leaving = match &heard {
+            Some(heard) => Leaving::begin(&self.bus, &self.prefix, heard.clone()).await,
             None => None,
         };
         self.bus.unsubscribe(namespace);
+        if let Some(heard) = heard {
+            self.end(&heard);
+        }
         if let Some(leaving) = leaving {
             let mut namespaces = self.namespaces.lock();
             let open = namespaces.entry(namespace.into()).or_default();
@@ -156,6 +211,18 @@ impl Broker for ClassicBroker {
             }
         }
         outcomes
+    }
+
+    fn hears_all(&self, lane: Lane) -> bool {
+        lane == Lane::Main || self.rooms.is_none()
+    }
+
+    fn looks(&self) -> bool {
+        self.rooms.is_some()
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        self.rooms.as_ref()?.look(namespace, room)
     }
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {

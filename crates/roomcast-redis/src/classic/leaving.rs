@@ -36,7 +36,7 @@ impl Leaving {
         }
         // No namespace has such a name: they begin with a slash.
         let key: Arc<str> = format!("leaving {}", namespace.name()).into();
-        let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], channels: Vec::new() };
+        let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], ..Names::default() };
         namespace.leaves();
         let ear = Arc::new(Ear { namespace, settled: Notify::new(), denied: AtomicBool::new(false) });
         bus.subscribe(&key, names, ear.clone());
