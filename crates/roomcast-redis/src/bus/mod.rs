@@ -1,6 +1,8 @@
 //! [`Bus`]: pub/sub on a Redis, whatever is said on it: one connection that hears, one that publishes, a few that ask.
 
 mod arrivals;
+mod changes;
+mod counts;
 mod denied;
 mod echo;
 mod hearing;
@@ -19,6 +21,7 @@ pub(crate) use wanted::Waiter;
 
 use crate::config::RedisConfig;
 use crate::error::RedisError;
+use counts::Counts;
 use lane::Lane;
 use parking_lot::Mutex;
 use redis::{Value, cmd};
@@ -32,6 +35,7 @@ pub(crate) struct Bus {
     topology: Arc<Topology>,
     lane: Arc<Lane>,
     echo: Arc<Mutex<Echo>>,
+    counts: Arc<Counts>,
     /// Begun with the first subscription: an emitter has none, and so is not counted as a server.
     subscriber: OnceLock<Subscriber>,
 }
@@ -42,6 +46,7 @@ impl Bus {
             topology: Arc::new(Topology::new(config)),
             lane: Arc::default(),
             echo: Arc::default(),
+            counts: Arc::default(),
             subscriber: OnceLock::new(),
         }
     }
@@ -116,7 +121,7 @@ impl Bus {
 
     /// Subscribers of a channel on all servers of this Redis.
     pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
-        self.topology.subscribers(channel).await
+        self.counts.of(&self.topology, channel).await
     }
 
     /// Whether what is published here is heard here. Who publishes and hears messages of its own tells it of them; the rest happens

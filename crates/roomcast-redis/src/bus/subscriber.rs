@@ -1,5 +1,6 @@
 //! [`Subscriber`]: the one connection that hears: it subscribes what is wanted, reconnects, and looks for signs of life.
 
+use super::changes::send;
 use super::denied::{Denied, Forbidden};
 use super::echo::{Before, Echo};
 use super::hearing::{Hearing, Wire};
@@ -7,12 +8,11 @@ use super::lane::Lane;
 use super::predecessors::{Known, Predecessors};
 use super::routes::{Listener, Names, Routes};
 use super::topology::{COMMAND_TIMEOUT, Topology, pause};
-use super::wanted::{Change, Waiter, Wanted};
+use super::wanted::{Waiter, Wanted};
 use crate::error::RedisError;
 use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
-use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, cmd};
+use redis::cmd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -320,12 +320,12 @@ impl Shared {
         if step.send.is_empty() {
             return Ok(());
         }
-        let answers = join_all(step.send.iter().map(|change| send(hearing.connection.clone(), change))).await;
+        let answers = send(&hearing.connection, &step.send).await;
         let mut forbidden = Vec::new();
         {
             let mut wanted = self.wanted.lock();
             for (change, answer) in step.send.into_iter().zip(answers) {
-                match answer.map_err(RedisError::from) {
+                match answer {
                     Ok(()) => wanted.taken(change),
                     Err(error @ RedisError::Permission(_)) => {
                         let newly = wanted.refused(&change, &error, Instant::now());
@@ -354,16 +354,5 @@ impl Shared {
         }
         let told = self.wanted.lock().end();
         told.iter().for_each(|listener| listener.lost());
-    }
-}
-
-/// Each name in a command of its own: Redis refuses a command whole if it forbids one of its names. They are sent together.
-async fn send(mut connection: MultiplexedConnection, change: &Change) -> RedisResult<()> {
-    let name = &*change.name.text;
-    match (change.wanted_by.is_some(), change.name.is_pattern) {
-        (true, true) => connection.psubscribe(name).await,
-        (true, false) => connection.subscribe(name).await,
-        (false, true) => connection.punsubscribe(name).await,
-        (false, false) => connection.unsubscribe(name).await,
     }
 }

@@ -11,6 +11,7 @@ use redis::{Client, ConnectionInfo, RedisResult, Value, cmd};
 use roomcast_adapter::cluster::Count;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -176,24 +177,24 @@ impl Topology {
         Ok(pool)
     }
 
-    /// Subscribers of a channel, on all nodes together: each node knows only its own.
-    pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
+    /// Subscribers of each channel, on all nodes together: each node knows only its own.
+    pub(crate) async fn subscribers(&self, channels: &[Arc<str>]) -> Result<Vec<Count>, RedisError> {
         if !matches!(self.config.layout, Layout::Cluster { .. }) {
             let (_, connection) = self.connection().await?;
-            let counted = subscribers_at(connection, channel).await.inspect_err(|error| self.suspect(error));
-            return counted.map(Count::of);
+            let counted = subscribers_at(connection, channels).await.inspect_err(|error| self.suspect(error));
+            return Ok(counted?.into_iter().map(Count::of).collect());
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
             // Waiting for one of its connections is not its silence.
             let connection = self.pool(node)?.get(ASK_TIMEOUT).await?;
-            let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, channel)).await;
+            let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, channels)).await;
             asked.unwrap_or(Err(RedisError::Timeout))
         });
-        let (mut count, mut complete) = (0, true);
+        let (mut counts, mut complete) = (vec![0; channels.len()], true);
         for answer in futures_util::future::join_all(asked).await {
             match answer {
-                Ok(subscribers) => count += subscribers,
+                Ok(subscribers) => counts.iter_mut().zip(subscribers).for_each(|(count, more)| *count += more),
                 // A node that is down reaches none of its subscribers; one that only we do not reach reaches them all. From here
                 // the two look alike.
                 Err(error) if error.asks_for_another() => {
@@ -203,7 +204,7 @@ impl Topology {
                 Err(error) => return Err(error),
             }
         }
-        Ok(if complete { Count::of(count) } else { Count::at_least(count) })
+        Ok(counts.into_iter().map(if complete { Count::of } else { Count::at_least }).collect())
     }
 
     /// The nodes of a Cluster that are up, replicas too: subscribers may be on any.
@@ -257,10 +258,17 @@ pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 
-async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usize, RedisError> {
-    let (_, subscribers): (String, usize) =
-        cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut *connection).await?;
-    Ok(subscribers)
+async fn subscribers_at(mut connection: Connection, channels: &[Arc<str>]) -> Result<Vec<usize>, RedisError> {
+    let mut ask = cmd("PUBSUB");
+    ask.arg("NUMSUB");
+    for channel in channels {
+        ask.arg(&**channel);
+    }
+    let counted: Vec<(String, usize)> = ask.query_async(&mut *connection).await?;
+    if counted.len() != channels.len() {
+        return Err(RedisError::Other("PUBSUB NUMSUB does not tell of every channel".to_owned()));
+    }
+    Ok(counted.into_iter().map(|(_, subscribers)| subscribers).collect())
 }
 
 pub(crate) async fn is_primary(connection: &mut impl redis::aio::ConnectionLike) -> Result<bool, RedisError> {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// Names that are sent to Redis together, of those to subscribe and of those to unsubscribe. Redis serves others in between, and
 /// so do we: signs of life are asked for between two steps.
-pub(crate) const NAMES_PER_STEP: usize = 128;
+pub(crate) const NAMES_PER_STEP: usize = 512;
 
 /// After this what Redis has forbidden is tried again.
 pub(crate) const DENIED_PAUSE: Duration = Duration::from_secs(10);

@@ -23,6 +23,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// So many closed namespaces are no matter.
+const FEW: usize = 64;
+
 /// Redis pub/sub in the dialect of `@socket.io/redis-adapter` 8: servers on it and Node's servers are equals.
 pub struct ClassicBroker {
     prefix: Prefix,
@@ -32,7 +35,24 @@ pub struct ClassicBroker {
     /// Those with members here, if their channels are subscribed one by one.
     rooms: Option<Arc<Rooms>>,
     /// Those that are open, or were a moment ago.
-    namespaces: Mutex<HashMap<Arc<str>, Open>>,
+    namespaces: Mutex<Namespaces>,
+}
+
+#[derive(Default)]
+struct Namespaces {
+    all: HashMap<Arc<str>, Open>,
+    /// At so many those that were closed long ago are looked for.
+    look_at: usize,
+}
+
+impl Namespaces {
+    /// Those that were closed long ago are forgotten. It is done now and then: thousands may be closed at once.
+    fn forget(&mut self) {
+        if self.all.len() >= self.look_at {
+            self.all.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
+            self.look_at = 2 * self.all.len() + FEW;
+        }
+    }
 }
 
 /// What the broker knows of a namespace.
@@ -92,7 +112,7 @@ impl ClassicBroker {
     /// For benches: a broadcast of another server has come to a namespace that is open here.
     #[doc(hidden)]
     pub fn hear(&self, namespace: &str, channel: &str, payload: Vec<u8>) {
-        let heard = self.namespaces.lock().get(namespace).and_then(|open| open.heard.clone());
+        let heard = self.namespaces.lock().all.get(namespace).and_then(|open| open.heard.clone());
         if let Some(heard) = heard {
             heard.heard(vec![Heard { by_pattern: true, channel: channel.as_bytes().to_vec(), payload }]);
         }
@@ -134,7 +154,7 @@ impl Broker for ClassicBroker {
         }
         let listener = {
             let mut namespaces = self.namespaces.lock();
-            let open = namespaces.entry(namespace.clone()).or_default();
+            let open = namespaces.all.entry(namespace.clone()).or_default();
             open.leaving = None;
             let is_new = open.heard.is_none();
             let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox).with(self.hears.clone()));
@@ -150,9 +170,8 @@ impl Broker for ClassicBroker {
     async fn close(&self, namespace: &str) {
         let heard = {
             let mut namespaces = self.namespaces.lock();
-            // Those that were closed long ago are forgotten.
-            namespaces.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
-            namespaces.get_mut(namespace).and_then(|open| open.heard.take())
+            namespaces.forget();
+            namespaces.all.get_mut(namespace).and_then(|open| open.heard.take())
         };
         let leaving = match &heard {
             Some(heard) => Leaving::begin(&self.bus, &self.prefix, heard.clone()).await,
@@ -164,7 +183,7 @@ impl Broker for ClassicBroker {
         }
         if let Some(leaving) = leaving {
             let mut namespaces = self.namespaces.lock();
-            let open = namespaces.entry(namespace.into()).or_default();
+            let open = namespaces.all.entry(namespace.into()).or_default();
             if open.heard.is_none() {
                 open.leaving = Some(leaving);
             }

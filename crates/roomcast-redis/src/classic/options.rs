@@ -17,7 +17,7 @@ pub struct ClassicOptions {
     /// Redis then sends it no broadcasts to single rooms that only others have members of.
     ///
     /// It pays where most broadcasts are to single rooms (or sockets) that few servers have members of. It costs a subscription for each socket and each
-    /// room here, which are made again after a reconnect, 128 in a round trip, before the server hears; and two messages to Redis when a socket comes and goes.
+    /// room here, which are made again after a reconnect, 512 in a round trip, before the server hears; and two messages to Redis when a socket comes and goes.
     /// A broadcast to a room is missed if it comes in the round trip after the room's first member here joined.
     /// Of broadcasts to single rooms losses are not counted, as not all are heard.
     ///

@@ -49,6 +49,7 @@ struct Shared {
     new: Mutex<Flow>,
     delay: AtomicU64,
     accepted: AtomicUsize,
+    answered: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -69,6 +70,7 @@ impl FaultProxy {
             new: Mutex::new(Flow::Pass),
             delay: AtomicU64::new(0),
             accepted: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(shared.clone().accept(listener)).abort_handle();
         Self { port, shared, accepting }
@@ -86,6 +88,11 @@ impl FaultProxy {
     /// Connections that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have come from the server so far.
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// New connections are to another server, as when an address that moves has moved.
@@ -183,10 +190,13 @@ impl Shared {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
         let sniffed = |bytes: &[u8]| self.sniff(number, bytes);
+        let answered = |bytes: &[u8]| {
+            self.answered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        };
         let mut cut = flow.clone();
         tokio::select! {
             _ = self.pump(&mut from_client, &mut to_server, flow.clone(), sniffed) => {}
-            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), |_| {}) => {}
+            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), answered) => {}
             _ = cut.wait_for(|flow| *flow == Flow::Cut) => {}
         }
         // An end is passed on only where anything is. Until then the sockets stay: Redis must believe in a half-open connection.

@@ -277,7 +277,7 @@ fn who_waits_for_a_channel_that_is_forbidden_is_told() {
     wanted.begin();
     let name = Names { uncounted: vec!["room".to_owned()], ..Names::default() }.all().remove(0);
     redis.forbidden.insert(name.clone());
-    let mut look = |wanted: &mut Wanted| {
+    let look = |wanted: &mut Wanted| {
         let (waiter, heard) = oneshot::channel();
         wanted.add_channel(&"room".into(), "room".to_owned(), Arc::<Ear>::default(), vec![waiter]);
         heard
