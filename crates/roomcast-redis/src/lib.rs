@@ -19,10 +19,15 @@
 // Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
+mod advice;
 mod bus;
 mod classic;
 mod config;
+mod credentials;
 mod error;
+mod files;
+mod layout;
+mod timeouts;
 mod tls;
 mod url;
 
@@ -30,4 +35,7 @@ mod url;
 pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
+pub use credentials::Credentials;
 pub use error::RedisError;
+pub use timeouts::RedisTimeouts;
+pub use tls::RedisTls;

@@ -15,8 +15,9 @@ mod redis_process;
 
 use fault_proxy::FaultProxy;
 use fault_stage::{Figures, IN_FLIGHT, PATIENCE, Server, Talk, must_become, pass};
-use redis_process::{RedisCluster, RedisProcess, Sentinels, wait_until};
+use redis_process::{RedisCluster, RedisProcess, Sentinels, free_port, wait_until};
 use roomcast_adapter::cluster::ClusterOptions;
+use roomcast_redis::{ClassicBroker, ClassicOptions};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -139,4 +140,19 @@ async fn a_ghost_on_a_node_that_was_cut_off_is_ended() {
     proxy.pass();
     wait_until("the ghost is gone", async || counts(&redis.nodes[0]).await == 0).await;
     assert_eq!(counts(&redis.nodes[1]).await, 1);
+}
+
+/// B34: it was taken out of the Cluster, runs on, and answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_is_alone_is_not_used_if_another_knows_more() {
+    let bus = free_port().to_string();
+    let alone = RedisProcess::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+    let check = async |url: &str| ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default()).check().await;
+    // If there is no better one it is the whole Cluster.
+    check(&format!("redis+cluster://127.0.0.1:{}", alone.port)).await.unwrap();
+    let redis = RedisCluster::start().await;
+    let first = format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", alone.port, redis.nodes[0].port);
+    let talk = Talk::begin([&first, &format!("redis+cluster://127.0.0.1:{}", redis.nodes[1].port)]).await;
+    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
+    assert_eq!(alone.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1, 0);
 }

@@ -3,22 +3,22 @@
 use super::arrivals::Arrivals;
 use super::predecessors::Known;
 use super::routes::Routes;
-use super::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology};
+use super::topology::Topology;
+use crate::config::Whom;
 use crate::error::RedisError;
 use futures_util::future::join;
 use parking_lot::{Mutex, RwLock};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, cmd};
+use redis::{Client, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, cmd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
 
 /// One connection. What an earlier one still brings when this one hears is not listened to: it would come out of order.
 pub(super) struct Hearing {
     pub(super) address: String,
-    server: ConnectionInfo,
+    pub(super) server: ConnectionInfo,
     pub(super) connection: MultiplexedConnection,
     pub(super) wire: Arc<Wire>,
     pub(super) arrivals: Arc<Arrivals>,
@@ -56,29 +56,27 @@ impl Wire {
 impl Hearing {
     /// A connection to the server in use, on which nothing is subscribed.
     pub(super) async fn connect(topology: &Topology, routes: &Arc<RwLock<Routes>>) -> Result<Self, RedisError> {
-        let server = topology.current().await?;
+        let (server, redis) = (topology.current().await?, topology.config());
         let address = server.addr().to_string();
+        let info = redis.prepare(&server, Whom::Server).await?;
         // The third protocol tells messages and answers apart, so that the same connection can be pinged.
-        let settings = server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(server.clone().set_redis_settings(settings))?;
+        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let client = Client::open(info.set_redis_settings(settings))?;
         let (wire, arrivals) = (Arc::<Wire>::default(), Arc::<Arrivals>::default());
         let (hearing, arriving, listening) = (wire.clone(), arrivals.clone(), routes.clone());
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(COMMAND_TIMEOUT))
-            .set_push_sender(move |push: PushInfo| {
-                match push.kind {
-                    PushKind::Disconnection => hearing.broken.notify_one(),
-                    PushKind::Message | PushKind::PMessage => {
-                        hearing.heard.fetch_add(1, Ordering::Relaxed);
-                        arriving.add(push, &listening);
-                    }
-                    _ => {}
+        let config = redis.connecting().set_push_sender(move |push: PushInfo| {
+            match push.kind {
+                PushKind::Disconnection => hearing.broken.notify_one(),
+                PushKind::Message | PushKind::PMessage => {
+                    hearing.heard.fetch_add(1, Ordering::Relaxed);
+                    arriving.add(push, &listening);
                 }
-                Ok::<(), ()>(())
-            });
+                _ => {}
+            }
+            Ok::<(), ()>(())
+        });
         let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
+        let connection = connecting.await.map_err(|error| redis.explain(error, Whom::Server))?;
         let task = tokio::spawn({
             let (arrivals, routes) = (arrivals.clone(), routes.clone());
             async move {
@@ -90,7 +88,7 @@ impl Hearing {
         });
         let (task, routes) = (task.abort_handle(), routes.clone());
         let mut made = Self { address, server, connection, wire, arrivals, task, routes };
-        let named = topology.owner.name(made.connection.clone(), "hears");
+        let named = topology.owner.name(made.connection.clone(), "hears", redis.timeouts.sign_of_life());
         join(named, topology.check(&mut made.connection)).await.1?;
         Ok(made)
     }

@@ -9,10 +9,13 @@ mod hearing;
 mod lane;
 mod pool;
 mod predecessors;
+mod role;
 mod routes;
+mod seeds;
 mod sentinel;
 mod subscriber;
 mod topology;
+mod votes;
 mod wanted;
 
 pub(crate) use echo::Echo;
@@ -25,10 +28,11 @@ use counts::Counts;
 use lane::Lane;
 use parking_lot::Mutex;
 use redis::{Value, cmd};
+use role::lives;
 use roomcast_adapter::cluster::{Count, Outcome};
 use std::sync::{Arc, OnceLock};
 use subscriber::Subscriber;
-use topology::{Topology, lives};
+use topology::Topology;
 
 /// One for each broker. Nothing is connected before it is needed. What it hears with ends when it is dropped.
 pub(crate) struct Bus {

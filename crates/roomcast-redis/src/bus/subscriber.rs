@@ -7,7 +7,7 @@ use super::hearing::{Hearing, Wire};
 use super::lane::Lane;
 use super::predecessors::{Known, Predecessors};
 use super::routes::{Listener, Names, Routes};
-use super::topology::{COMMAND_TIMEOUT, Topology, pause};
+use super::topology::{Topology, pause};
 use super::wanted::{Waiter, Wanted};
 use crate::error::RedisError;
 use futures_util::future::join_all;
@@ -22,6 +22,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
 /// otherwise be noticed after hours.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// At every third of these times Sentinels are asked whether they still name the server that is heard.
+const ASKED_AGAIN: u32 = 3;
 
 /// A connection that ends sooner counts as a failed attempt: a server that takes us and throws us out again is left alone for
 /// ever longer.
@@ -231,7 +234,8 @@ impl Shared {
             let due = self.predecessors.lock().due(Instant::now());
             join_all(due.iter().map(|known| async {
                 let killing = async { known.kill(&mut *self.topology.at(&known.server).await?).await };
-                let killed = timeout(COMMAND_TIMEOUT, killing).await.unwrap_or(Err(RedisError::Timeout));
+                let killed =
+                    timeout(self.topology.config().timeouts.command, killing).await.unwrap_or(Err(RedisError::Timeout));
                 self.killed(known, &killed);
             }))
             .await;
@@ -281,6 +285,7 @@ impl Shared {
                 let why = wire.why.lock().unwrap_or("the connection was closed");
                 Err(RedisError::Unreachable(why.to_owned()))
             }
+            by = self.topology.replaced(&hearing.server, PING_INTERVAL * ASKED_AGAIN) => Err(RedisError::Replaced { by }),
             ended = serving => ended,
             () = self.kill_predecessors() => Ok(()),
         }
