@@ -1,17 +1,20 @@
 //! [`RedisConfig`]: where Redis is, and how to get in.
 
+use crate::attempts;
 use crate::credentials::{Credentials, Provider};
 use crate::error::RedisError;
 use crate::layout::{Layout, is_tls};
 use crate::timeouts::RedisTimeouts;
 use crate::tls::RedisTls;
 use crate::url::hide_secrets;
+use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, ConnectionInfo};
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo};
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use tokio::time::timeout;
 
 /// Where Redis is, read from a URL:
 ///
@@ -165,9 +168,26 @@ impl RedisConfig {
         let tcp = TcpSettings::default().set_nodelay(true);
         let server = server.clone().set_redis_settings(settings).set_tcp_settings(tcp);
         match &self.tls {
-            Some(tls) if is_tls(&server) => tls.apply(server).await,
+            Some(tls) if is_tls(&server) => {
+                let patience = self.timeouts.credentials;
+                let read = timeout(patience, tls.apply(server)).await;
+                read.unwrap_or_else(|_| {
+                    Err(RedisError::TlsFile(format!("its files were not read within {patience:?}")))
+                })
+            }
             _ => Ok(server),
         }
+    }
+
+    /// A connection to ask something on.
+    pub(crate) async fn connect(
+        &self,
+        server: &ConnectionInfo,
+        whom: Whom,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let (client, how) = (Client::open(self.prepare(server, whom).await?)?, self.connecting());
+        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&how)).await;
+        made.map_err(|error| self.explain(error, whom))
     }
 
     /// How connections are made.

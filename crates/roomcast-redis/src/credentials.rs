@@ -2,9 +2,10 @@
 
 use crate::error::RedisError;
 use crate::files;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use std::error::Error;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,9 +71,13 @@ impl Provider {
         A: Future<Output = Result<Credentials, E>> + Send + 'static,
         E: Into<Box<dyn Error + Send + Sync>>,
     {
+        let provider = Arc::new(provider);
         Self::Function(Arc::new(move || {
-            let asked = provider();
-            Box::pin(async move { asked.await.map_err(|error| error.into().to_string()) })
+            let provider = provider.clone();
+            let asked = async move { provider().await.map_err(|error| error.into().to_string()) };
+            // It is the program's, and must not end the task that hears Redis.
+            let asked = AssertUnwindSafe(asked).catch_unwind();
+            Box::pin(asked.map(|told| told.unwrap_or_else(|_| Err("it panicked".to_owned()))))
         }))
     }
 
@@ -189,6 +194,19 @@ mod tests {
         let fails = Provider::function(|| async { Err::<Credentials, _>("the vault is sealed") });
         let error = fails.ask(patience).await.unwrap_err();
         assert!(error.to_string().contains("the vault is sealed"), "{error}");
+        // At the call and when it is awaited.
+        let in_the_call = Provider::function(move || {
+            assert!(patience.is_zero(), "on purpose");
+            async { Ok::<_, std::io::Error>(Credentials::default()) }
+        });
+        let awaited = Provider::function(move || async move {
+            assert!(patience.is_zero(), "on purpose");
+            Ok::<_, std::io::Error>(Credentials::default())
+        });
+        for panics in [in_the_call, awaited] {
+            let error = panics.ask(patience).await.unwrap_err();
+            assert!(error.to_string().contains("it panicked"), "{error}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod advice;
+mod attempts;
 mod bus;
 mod classic;
 mod config;

@@ -19,7 +19,7 @@ pub struct RedisTimeouts {
     /// A node of a Cluster tells its subscribers; 800 ms. A node that is frozen delays each count for so long, until the Cluster takes
     /// it for failed, and a cluster of servers waits 1 s for a count. A connection that takes longer is there for the next one.
     pub node: Duration,
-    /// A provider tells user and password, or a file with the password is read; 5 s.
+    /// A provider tells user and password, or a file with the password is read; and files for TLS are read; 5 s each.
     pub credentials: Duration,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::advice;
 use percent_encoding::percent_decode_str;
+use std::net::Ipv6Addr;
 
 /// `scheme://credentials@hosts/path?query`.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ impl<'a> Parts<'a> {
             return Err("user or password is not UTF-8");
         }
         for host in self.hosts.split(',') {
+            if host.parse::<Ipv6Addr>().is_ok() {
+                return Err("an IPv6 address stands in brackets: redis://[::1]:6379");
+            }
             if host.is_empty() || host.starts_with(':') {
                 return Err("a host is missing: redis://user:password@host:6379");
             }
@@ -187,6 +191,8 @@ mod tests {
             (":%ff@h", "not UTF-8"),
             (":secret", "a host is missing"),
             ("u:p@", "a host is missing"),
+            ("::1", "in brackets"),
+            ("u:p@fe80::1", "in brackets"),
             ("u:p@a:1,,b", "a host is missing"),
             ("user:secret", "the host behind it is missing"),
             ("h:0", "is no port"),

@@ -4,6 +4,7 @@ use super::arrivals::Arrivals;
 use super::predecessors::Known;
 use super::routes::Routes;
 use super::topology::Topology;
+use crate::attempts;
 use crate::config::Whom;
 use crate::error::RedisError;
 use futures_util::future::join;
@@ -75,8 +76,8 @@ impl Hearing {
             }
             Ok::<(), ()>(())
         });
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = connecting.await.map_err(|error| redis.explain(error, Whom::Server))?;
+        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&config)).await;
+        let connection = made.map_err(|error| redis.explain(error, Whom::Server))?;
         let task = tokio::spawn({
             let (arrivals, routes) = (arrivals.clone(), routes.clone());
             async move {

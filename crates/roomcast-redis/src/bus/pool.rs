@@ -3,6 +3,7 @@
 //! They are deadpool-redis' own, but for the look at one that lay idle: that crate sends UNWATCH, which a user with only the
 //! rights that are needed may not, and then no connection would be used twice.
 
+use crate::attempts;
 use crate::config::{RedisConfig, Whom};
 use crate::error::RedisError;
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts};
@@ -91,7 +92,7 @@ impl Manager {
         // Credentials and certificates may be others than those of the last connection.
         let server = config.prepare(&self.server, Whom::Server).await?;
         let made_by = deadpool_redis::Manager::new_with_config(server, config.connecting())?;
-        let made = managed::Manager::create(&made_by).await;
+        let made = attempts::first(|| managed::Manager::create(&made_by)).await;
         let connection = made.map_err(|error| config.explain(error, Whom::Server))?;
         self.owner.name(connection.clone(), role, config.timeouts.sign_of_life()).await;
         Ok(connection)

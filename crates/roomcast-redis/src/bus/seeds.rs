@@ -4,7 +4,7 @@ use super::role::lives;
 use crate::config::{RedisConfig, Whom};
 use crate::error::RedisError;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::{Client, ConnectionInfo, cmd};
+use redis::{ConnectionInfo, cmd};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -54,9 +54,7 @@ pub(super) async fn first_alive(
 
 async fn ask(config: &RedisConfig, node: &ConnectionInfo) -> Result<Node, RedisError> {
     let ask = async {
-        let client = Client::open(config.prepare(node, Whom::Server).await?)?;
-        let connecting = client.get_multiplexed_async_connection_with_config(&config.connecting()).await;
-        let mut connection = connecting.map_err(|error| config.explain(error, Whom::Server))?;
+        let mut connection = config.connect(node, Whom::Server).await?;
         lives(cmd("PING").query_async(&mut connection).await)?;
         match cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await.map_err(RedisError::from) {
             Ok(text) if text.lines().any(|line| line.trim_end() == "cluster_known_nodes:1") => Ok(Node::Alone),

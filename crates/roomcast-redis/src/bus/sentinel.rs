@@ -6,7 +6,7 @@ use crate::config::{RedisConfig, Whom};
 use crate::error::RedisError;
 use crate::layout::at;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::{Client, ConnectionInfo, cmd};
+use redis::{ConnectionInfo, cmd};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -44,9 +44,7 @@ pub(super) async fn primary(
 
 async fn look(config: &RedisConfig, server: &ConnectionInfo) -> Result<(), RedisError> {
     let look = async {
-        let client = Client::open(config.prepare(server, Whom::Server).await?)?;
-        let connecting = client.get_multiplexed_async_connection_with_config(&config.connecting()).await;
-        let mut connection = connecting.map_err(|error| config.explain(error, Whom::Server))?;
+        let mut connection = config.connect(server, Whom::Server).await?;
         if is_primary(&mut connection).await? { Ok(()) } else { Err(RedisError::NotPrimary) }
     };
     let patience = config.timeouts.credentials + config.timeouts.connect;
@@ -153,8 +151,6 @@ impl Round {
 }
 
 async fn ask(config: &RedisConfig, sentinel: &ConnectionInfo, master: &str) -> Result<Option<Address>, RedisError> {
-    let client = Client::open(config.prepare(sentinel, Whom::Sentinel).await?)?;
-    let connecting = client.get_multiplexed_async_connection_with_config(&config.connecting()).await;
-    let mut connection = connecting.map_err(|error| config.explain(error, Whom::Sentinel))?;
+    let mut connection = config.connect(sentinel, Whom::Sentinel).await?;
     Ok(cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await?)
 }
