@@ -407,3 +407,36 @@ async fn one_pattern_is_subscribed_for_all_namespaces() {
     }
     wait_until("no pattern is left", async || redis.ask::<usize>("PUBSUB NUMPAT").await == 0).await;
 }
+
+/// Those of docs/operations.md.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_that_are_documented_suffice() {
+    const BOTH: fn(&mut ClassicOptions) = |options| (options.exact_rooms, options.one_pattern) = (true, true);
+    let redis = RedisProcess::start().await;
+    for (set, channels, patterns) in [
+        (PATTERNS, "&p* &p#/#*", 1),
+        (ONE_PATTERN, "&p* &p#*", 1),
+        (EXACT, "&p*", 0),
+        // Exact rooms take precedence.
+        (BOTH, "&p*", 0),
+    ] {
+        let rights = format!("resetchannels {channels} &p-request#/# -@all +@pubsub +client +ping");
+        redis.ask::<()>(&format!("ACL SETUSER chat reset on >right {rights}")).await;
+        let here = broker(&redis.url().replace("://", "://chat:right@"), "p", set);
+        let ear = Ear::open(&here, "/", "a").await;
+        ear.rooms.lock().unwrap().insert("room".to_owned());
+        if here.looks() {
+            ear.join(&here, "/", "room").await.unwrap();
+        }
+        assert_eq!(redis.ask::<usize>("PUBSUB NUMPAT").await, patterns);
+        emit(&here, "/", Target::room("room"), "to the room").await;
+        emit(&here, "/", Target::everyone(), "to all").await;
+        ear.hears("to all").await;
+        assert_eq!(*ear.heard.lock().unwrap(), ["to the room", "to all"]);
+        here.close("/").await;
+        let log = format!("{:?}", redis.ask::<redis::Value>("ACL LOG").await);
+        assert!(!log.contains("p#") && !log.contains("p-"), "{log}");
+        drop(here);
+        wait_until("it is gone", async || redis.ask::<usize>("PUBSUB NUMPAT").await == 0).await;
+    }
+}
