@@ -228,6 +228,7 @@ impl fmt::Debug for RedisConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use roomcast_adapter::testkit::Random;
 
     fn parse(url: &str) -> RedisConfig {
         url.parse().unwrap()
@@ -270,5 +271,78 @@ mod tests {
             let error = refused(url);
             assert!(!error.contains("ecret"), "{error}");
         }
+    }
+
+    /// Whatever stands where user and password do, of good URLs and bad ones, is not shown, and nothing panics.
+    #[test]
+    fn passwords_of_random_urls_are_never_shown() {
+        const SCHEMES: [&str; 9] = [
+            "redis",
+            "rediss",
+            "unix",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "redis+cluster",
+            "rediss+cluster",
+            "http",
+            "\"redis",
+        ];
+        const PIECES: [&str; 24] = [
+            "secret",
+            "secret",
+            ":",
+            "/",
+            "?",
+            "#",
+            "%",
+            "%2F",
+            "%ff",
+            "@",
+            ",",
+            "[",
+            "]",
+            "=",
+            "&",
+            "+",
+            " ",
+            "\u{e9}",
+            "\0",
+            "6379",
+            "::1",
+            "0.0.0.0",
+            "password=",
+            "#insecure",
+        ];
+        let mut good = 0;
+        for seed in 0..100_000 {
+            let mut random = Random::new(seed);
+            let mut pieces = |most: u64, without: &[&str]| {
+                let mut text = String::new();
+                for _ in 0..random.below(most) {
+                    let piece = PIECES[random.below(PIECES.len() as u64) as usize];
+                    if !without.iter().any(|it| piece.contains(it)) {
+                        text.push_str(piece);
+                    }
+                }
+                text
+            };
+            let (credentials, tail) = (pieces(5, &[]), pieces(4, &["secret", "@"]));
+            let scheme = SCHEMES[(seed % 9) as usize];
+            let url = format!("{scheme}://u:{credentials}@h{tail}");
+            let shown = match url.parse::<RedisConfig>() {
+                Ok(config) => {
+                    good += 1;
+                    format!("{config} {config:?}")
+                }
+                Err(error) => format!("{error} {error:?}"),
+            };
+            // What unix:// has before the ? is a path.
+            assert!(!shown.contains("secret") || scheme == "unix", "{url}: {shown}");
+            // Without a host, or without anything around it.
+            for url in [format!("{scheme}://{credentials}{tail}"), credentials] {
+                let _ = url.parse::<RedisConfig>();
+            }
+        }
+        assert!(good > 10_000, "{good}");
     }
 }
