@@ -14,9 +14,10 @@ use async_trait::async_trait;
 use fault_proxy::{FaultProxy, Which};
 use redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Count, Inbox, Lane, Looked, Message, Outcome, Outgoing, ServerId,
+    Arrival, Body, Broker, BrokerError, Cluster as Servers, ClusterOptions, Count, Inbox, Lane, Looked, Message,
+    Outcome, Outgoing, ServerId,
 };
-use roomcast_adapter::testkit::{Brokers, Dialect, broken_broker_rules, eventually};
+use roomcast_adapter::testkit::{Brokers, Cluster, Dialect, adapter_contract, broken_broker_rules, eventually};
 use roomcast_adapter::{Room, Target};
 use roomcast_protocol::Args;
 use roomcast_redis::{ClassicBroker, ClassicOptions};
@@ -206,6 +207,22 @@ async fn the_contract_with_one_pattern() {
 async fn the_contract_with_exact_rooms() {
     let broken = broken(EXACT).await;
     assert!(broken.iter().all(|rule| rule.contains("delivery::passed_over")), "{broken:#?}");
+}
+
+/// Servers that hear in different ways, under the logic of the cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_of_adapters_whatever_the_way() {
+    let redis = RedisProcess::start().await;
+    for ways in [[EXACT, EXACT, EXACT], [EXACT, PATTERNS, ONE_PATTERN]] {
+        adapter_contract(async || {
+            let key = key();
+            Cluster::new(3, |number, context| {
+                let broker = broker(&redis.url(), &key, ways[number]);
+                Servers::new(broker, ClusterOptions::default()).adapter(context)
+            })
+        })
+        .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
