@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
 /// otherwise be noticed after hours.
@@ -25,6 +25,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// At every third of these times Sentinels are asked whether they still name the server that is heard.
 const ASKED_AGAIN: u32 = 3;
+
+/// One Redis server sends a message before it answers to who published it. Servers of other software that have several threads, or the
+/// nodes of a Cluster behind one address, may be so much later.
+const LATE: Duration = Duration::from_millis(100);
 
 /// A connection that ends sooner counts as a failed attempt: a server that takes us and throws us out again is left alone for
 /// ever longer.
@@ -267,7 +271,7 @@ impl Shared {
                         let asked = match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
                             Err(error) if !error.is_answer() => Err(error),
                             _ => {
-                                self.is_deaf(hearing, echo)?;
+                                self.must_hear(hearing, echo).await?;
                                 self.topology.check(&mut connection).await
                             }
                         };
@@ -293,9 +297,18 @@ impl Shared {
 
     /// A PING was answered. Both connections are made anew if this one is deaf: it may be the one that publishes which is to a
     /// server that nobody else uses any more.
-    fn is_deaf(&self, hearing: &Hearing, before_ping: Option<Before>) -> Result<(), RedisError> {
-        hearing.arrivals.hand_on(&self.routes);
-        if !before_ping.is_some_and(|before| self.echo.lock().is_deaf(before)) {
+    async fn must_hear(&self, hearing: &Hearing, before_ping: Option<Before>) -> Result<(), RedisError> {
+        let seems_deaf = || {
+            hearing.arrivals.hand_on(&self.routes);
+            before_ping.is_some_and(|before| self.echo.lock().is_deaf(before))
+        };
+        if !seems_deaf() {
+            return Ok(());
+        }
+        sleep(LATE).await;
+        let asked = cmd("PING").query_async::<()>(&mut hearing.connection.clone()).await.map_err(RedisError::from);
+        if !asked.as_ref().map_or_else(RedisError::is_answer, |()| true) || !seems_deaf() {
+            // Whoever does not answer is found by the next one.
             return Ok(());
         }
         tracing::warn!(

@@ -1,3 +1,5 @@
+//! Histories of subscriptions and channels, by hand and random, beside a Redis of one connection.
+
 use super::*;
 use crate::bus::routes::Heard;
 use std::sync::atomic::{AtomicBool, Ordering};
