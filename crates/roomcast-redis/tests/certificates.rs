@@ -1,5 +1,5 @@
 //! TLS with certificates that are given to a broker: its own roots, and those of a client, which Redis asks for by default
-//! (`tls-auth-clients yes`). The process trusts another CA by `SSL_CERT_FILE`, so that what is given is seen to count.
+//! (`tls-auth-clients yes`). The process trusts the CA by `SSL_CERT_FILE`, and not the `stranger`'s, whose roots a broker is given.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 
@@ -35,7 +35,7 @@ fn at(url: &str) -> RedisConfig {
     url.parse().unwrap()
 }
 
-/// A server whose certificate is of the CA that nobody trusts, and that trusts its clients' by the other.
+/// Servers that ask whoever connects for a certificate that the CA has signed, as Redis does by default.
 fn strict(certificates: &Certificates) -> Extras<'_> {
     Extras { certificate: Some((&certificates.0, "ip")), clients_show_theirs: true, ..Extras::default() }
 }
