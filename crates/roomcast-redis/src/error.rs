@@ -58,6 +58,11 @@ pub enum RedisError {
         "TLS with Redis fails: {0}; the certificate must name the host that is connected to, and be signed by the system's roots or those in the file that REDIS_TLS_CA_FILE or SSL_CERT_FILE names; if Redis asks for one of the client (tls-auth-clients), set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE"
     )]
     Tls(String),
+    /// It does not speak the third protocol: it is older than Redis 6.0, or a proxy between knows less.
+    #[error(
+        "Redis does not know HELLO 3, by which the third protocol (RESP3) begins: {0}; Redis 6.0 or newer is needed, without a proxy that knows less"
+    )]
+    Protocol(String),
     /// Certificates or a key that were given for TLS cannot be used.
     #[error("TLS with Redis cannot begin: {0}")]
     TlsFile(String),
@@ -129,6 +134,7 @@ impl From<redis::RedisError> for RedisError {
             Some("READONLY" | "MASTERDOWN") => return Self::NotPrimary,
             Some("NOAUTH" | "WRONGPASS") => return Self::Auth(text),
             Some("NOPERM") => return Self::Permission(text),
+            Some("NOPROTO") => return Self::Protocol(text),
             Some("CLUSTERDOWN" | "MOVED" | "ASK" | "TRYAGAIN") => return Self::ClusterDown(text),
             _ => {}
         }
@@ -136,8 +142,37 @@ impl From<redis::RedisError> for RedisError {
             ErrorKind::AuthenticationFailed => Self::Auth(text),
             ErrorKind::Server(ServerErrorKind::BusyLoading) => Self::Loading,
             ErrorKind::Server(ServerErrorKind::ReadOnly) => Self::NotPrimary,
+            // Servers and proxies word it differently. Nobody but the connection's making says it.
+            _ if is_about_hello(&text) => Self::Protocol(text),
             _ if error.is_io_error() || error.is_connection_dropped() => Self::Unreachable(text),
             _ => Self::Other(text),
+        }
+    }
+}
+
+/// Whether an error says that HELLO is not known. A command that is not known is told with its arguments.
+fn is_about_hello(text: &str) -> bool {
+    let command = text.split("with args").next().unwrap_or_default().to_ascii_lowercase();
+    command.contains("hello")
+        && ["unknown", "unsupported", "not support", "doesn't support"].iter().any(|word| command.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_do_not_know_hello_word_it_differently() {
+        for text in [
+            "ResponseError: unknown command 'HELLO', with args beginning with: '3' ",
+            "ERR unknown command `HELLO`, with args beginning with: `3`, ",
+            "ERR unsupported command 'hello'",
+            "Redis Server doesn't support HELLO command therefore resp3 cannot be used",
+        ] {
+            assert!(is_about_hello(text), "{text}");
+        }
+        for text in ["ERR unknown command 'PUBLISH', with args beginning with: 'hello'", "ERR hello", "unknown"] {
+            assert!(!is_about_hello(text), "{text}");
         }
     }
 }

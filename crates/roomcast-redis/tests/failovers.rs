@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 
+#[path = "common/fault_proxy.rs"]
+#[allow(dead_code)]
+mod fault_proxy;
 #[path = "common/fault_stage.rs"]
 #[allow(dead_code)]
 mod fault_stage;
@@ -10,8 +13,10 @@ mod fault_stage;
 #[allow(dead_code)]
 mod redis_process;
 
-use fault_stage::{Figures, IN_FLIGHT, PATIENCE, Talk, must_become, pass};
-use redis_process::{RedisCluster, RedisProcess, Sentinels, free_port};
+use fault_proxy::FaultProxy;
+use fault_stage::{Figures, IN_FLIGHT, PATIENCE, Server, Talk, must_become, pass};
+use redis_process::{RedisCluster, RedisProcess, Sentinels, free_port, wait_until};
+use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_redis::{ClassicBroker, ClassicOptions};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -114,6 +119,27 @@ async fn servers_on_different_nodes_of_a_cluster() {
     talk.must_count_two().await;
     redis.nodes[5].thaw();
     report("Cluster, the replica in use frozen", talk.end(resumed).await);
+}
+
+/// A node that is cut off in silence still counts the server, which is on another one by now. As soon as it can be reached it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ghost_on_a_node_that_was_cut_off_is_ended() {
+    let redis = RedisCluster::start().await;
+    let proxy = FaultProxy::start(redis.nodes[0].port).await;
+    let url = format!(
+        "redis+cluster://127.0.0.1:{},127.0.0.1:{}",
+        proxy.url().rsplit_once(':').unwrap().1,
+        redis.nodes[1].port
+    );
+    let _server = Server::new("a", &url, ClusterOptions::default());
+    let counts = async |node: &RedisProcess| node.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1;
+    wait_until("the first node counts it", async || counts(&redis.nodes[0]).await == 1).await;
+    proxy.blackhole();
+    wait_until("the second node counts it", async || counts(&redis.nodes[1]).await == 1).await;
+    assert_eq!(counts(&redis.nodes[0]).await, 1, "there is a ghost");
+    proxy.pass();
+    wait_until("the ghost is gone", async || counts(&redis.nodes[0]).await == 0).await;
+    assert_eq!(counts(&redis.nodes[1]).await, 1);
 }
 
 /// B34: it was taken out of the Cluster, runs on, and answers.

@@ -174,6 +174,23 @@ async fn the_publisher_half_open() {
     report("publisher half-open", figures);
 }
 
+/// An address that moves has moved to another Redis, and the connection that hears is still to the one before, which lives: nothing
+/// breaks, and nothing comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deaf_subscriber() {
+    let (before, after) = (RedisProcess::start().await, RedisProcess::start().await);
+    let proxy = FaultProxy::start(before.port).await;
+    let talk = Talk::begin([&proxy.url(), &proxy.url()]).await;
+    proxy.move_to(after.port);
+    let began = Instant::now();
+    assert_eq!(proxy.cut(Which::Publisher), 2);
+    let resumed = talk.resumes(began).await;
+    // The next announcement goes out within a second, the next PING within three more; then both connect.
+    assert!(resumed < seconds(6.0), "noticed after {resumed:?}");
+    assert_eq!((servers_that_node_counts(&before).await, servers_that_node_counts(&after).await), (0, 2));
+    report("subscriber on another Redis than the publisher", talk.end(resumed).await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_server_cut_off_in_silence() {
     let redis = RedisProcess::start().await;

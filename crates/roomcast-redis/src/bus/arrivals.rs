@@ -151,7 +151,7 @@ mod tests {
         let mut routes = Routes::default();
         for (name, listener) in [("a", &a), ("b", &b)] {
             let listener: Arc<dyn Listener> = listener.clone();
-            routes.add(&Name { is_pattern: false, text: name.into() }, &listener);
+            routes.add(&Name { is_pattern: false, is_counted: true, text: name.into() }, &listener);
         }
         (a, b, RwLock::new(routes))
     }
@@ -188,7 +188,8 @@ mod tests {
     #[test]
     fn a_channel_with_two_listeners() {
         let (a, b, routes) = listeners();
-        let (name, second) = (Name { is_pattern: false, text: "a".into() }, b.clone() as Arc<dyn Listener>);
+        let (name, second) =
+            (Name { is_pattern: false, is_counted: true, text: "a".into() }, b.clone() as Arc<dyn Listener>);
         routes.write().add(&name, &second);
         let arrivals = Arrivals::default();
         arrivals.add(message("a", 1), &routes);
@@ -218,7 +219,7 @@ mod tests {
         let (arrivals, routes) = (Arc::<Arrivals>::default(), Arc::<RwLock<Routes>>::default());
         let more = Arc::new(More(Mutex::default(), arrivals.clone(), routes.clone()));
         let listener: Arc<dyn Listener> = more.clone();
-        routes.write().add(&Name { is_pattern: false, text: "more".into() }, &listener);
+        routes.write().add(&Name { is_pattern: false, is_counted: true, text: "more".into() }, &listener);
         arrivals.add(message("more", 1), &routes);
         arrivals.close(&routes);
         assert_eq!((*more.0.lock(), arrivals.waiting.lock().messages.len()), (1, 0), "nothing waits that nobody takes");

@@ -48,7 +48,7 @@ impl Denied {
         {
             tracing::error!(
                 %redis, count, name = %name.text, %error,
-                "Redis forbids subscriptions: their namespaces do not hear the other servers; they are tried again every 10 s"
+                "Redis forbids subscriptions: what the other servers say there is not heard; they are tried again every 10 s"
             );
         }
     }

@@ -5,6 +5,7 @@ use crate::error::RedisError;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, pipe};
 use roomcast_adapter::cluster::Outcome;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -15,7 +16,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// It is connected when something is to be published.
 #[derive(Default)]
-pub(super) struct Lane(Mutex<Option<Used>>);
+pub(super) struct Lane {
+    used: Mutex<Option<Used>>,
+    is_given_up: AtomicBool,
+}
 
 struct Used {
     /// The server that it is to.
@@ -36,11 +40,12 @@ impl Lane {
         spare: &str,
         at: impl FnOnce(&str),
     ) -> Result<Vec<Outcome>, RedisError> {
-        let mut lane = self.0.lock().await;
+        let mut lane = self.used.lock().await;
+        let is_given_up = self.is_given_up.swap(false, Ordering::Relaxed);
         // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
         let kept = match lane.take() {
-            Some(used) => used.still_good(topology).await,
-            None => None,
+            Some(used) if !is_given_up => used.still_good(topology).await,
+            _ => None,
         };
         let mut used = match kept {
             Some(used) => used,
@@ -71,9 +76,9 @@ impl Lane {
         }
     }
 
-    /// Closes it; the next message connects anew.
-    pub(super) async fn close(&self) {
-        *self.0.lock().await = None;
+    /// The next message is published on a new connection.
+    pub(super) fn give_up(&self) {
+        self.is_given_up.store(true, Ordering::Relaxed);
     }
 }
 

@@ -1,9 +1,14 @@
 //! [`Bus`]: pub/sub on a Redis, whatever is said on it: one connection that hears, one that publishes, a few that ask.
 
 mod arrivals;
+mod changes;
+mod counts;
 mod denied;
+mod echo;
+mod hearing;
 mod lane;
 mod pool;
+mod predecessors;
 mod role;
 mod routes;
 mod seeds;
@@ -13,12 +18,17 @@ mod topology;
 mod votes;
 mod wanted;
 
+pub(crate) use echo::Echo;
 pub(crate) use routes::{Heard, Listener, Names};
+pub(crate) use wanted::Waiter;
 
 use crate::config::RedisConfig;
 use crate::error::RedisError;
+use counts::Counts;
 use lane::Lane;
-use redis::cmd;
+use parking_lot::Mutex;
+use redis::{Value, cmd};
+use role::lives;
 use roomcast_adapter::cluster::{Count, Outcome};
 use std::sync::{Arc, OnceLock};
 use subscriber::Subscriber;
@@ -27,14 +37,22 @@ use topology::Topology;
 /// One for each broker. Nothing is connected before it is needed. What it hears with ends when it is dropped.
 pub(crate) struct Bus {
     topology: Arc<Topology>,
-    lane: Lane,
+    lane: Arc<Lane>,
+    echo: Arc<Mutex<Echo>>,
+    counts: Arc<Counts>,
     /// Begun with the first subscription: an emitter has none, and so is not counted as a server.
     subscriber: OnceLock<Subscriber>,
 }
 
 impl Bus {
     pub(crate) fn new(config: RedisConfig) -> Self {
-        Self { topology: Arc::new(Topology::new(config)), lane: Lane::default(), subscriber: OnceLock::new() }
+        Self {
+            topology: Arc::new(Topology::new(config)),
+            lane: Arc::default(),
+            echo: Arc::default(),
+            counts: Arc::default(),
+            subscriber: OnceLock::new(),
+        }
     }
 
     /// Where Redis is.
@@ -50,17 +68,32 @@ impl Bus {
     /// Connects once, to learn at start whether Redis can be used.
     pub(crate) async fn check(&self) -> Result<(), RedisError> {
         let (_, mut connection) = self.topology.connection().await?;
-        match cmd("PING").query_async::<()>(&mut *connection).await.map_err(RedisError::from) {
-            // It may be forbidden where all that is needed is not.
-            Ok(()) | Err(RedisError::Permission(_)) => self.topology.check(&mut *connection).await,
-            Err(error) => Err(error),
+        lives(cmd("PING").query_async(&mut *connection).await)?;
+        // Who hears needs the third protocol. Without a number this only asks.
+        match cmd("HELLO").query_async::<Value>(&mut *connection).await.map_err(RedisError::from) {
+            Err(error @ RedisError::Protocol(_)) => Err(error),
+            _ => self.topology.check(&mut *connection).await,
         }
     }
 
     /// Adds a subscription; a second one of the same key changes nothing. Needs a tokio runtime.
     pub(crate) fn subscribe(&self, key: &Arc<str>, names: Names, listener: Arc<dyn Listener>) {
-        let begin = || Subscriber::start(self.topology.clone());
+        let begin = || Subscriber::start(self.topology.clone(), self.lane.clone(), self.echo.clone());
         self.subscriber.get_or_init(begin).add(key, names, listener);
+    }
+
+    /// Adds a channel whose subscribers nobody counts, for a listener that is not told of it: who waits for it is. One that is added
+    /// again has more who wait. It is removed as subscriptions are, by its key, and nobody waits any more.
+    pub(crate) fn add_channel(
+        &self,
+        key: &Arc<str>,
+        channel: String,
+        listener: Arc<dyn Listener>,
+        waiters: Vec<Waiter>,
+    ) {
+        if let Some(subscriber) = self.subscriber.get() {
+            subscriber.add_channel(key, channel, listener, waiters);
+        }
     }
 
     /// Removes a subscription.
@@ -92,16 +125,12 @@ impl Bus {
 
     /// Subscribers of a channel on all servers of this Redis.
     pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
-        self.topology.subscribers(channel).await
+        self.counts.of(&self.topology, channel).await
     }
 
-    /// A subscription hears nothing that it should: both connections are made anew. Tells whether it was believed to hear.
-    pub(crate) async fn is_deaf(&self, key: &str) -> bool {
-        let given_up = self.subscriber.get().is_some_and(|subscriber| subscriber.reconnect(key));
-        if given_up {
-            // It may be the lane that is on a server which nobody else uses any more.
-            self.lane.close().await;
-        }
-        given_up
+    /// Whether what is published here is heard here. Who publishes and hears messages of its own tells it of them; the rest happens
+    /// by itself.
+    pub(crate) fn echo(&self) -> &Arc<Mutex<Echo>> {
+        &self.echo
     }
 }

@@ -1,8 +1,8 @@
-//! Whether a server is a primary: it is asked by ROLE.
+//! Whether a server can be used: by its answer to PING, and as a primary by that to ROLE.
 
 use crate::error::RedisError;
 use redis::aio::ConnectionLike;
-use redis::{Value, cmd};
+use redis::{RedisResult, Value, cmd};
 
 /// Whether a server says that it is a primary.
 pub(super) async fn is_primary(connection: &mut impl ConnectionLike) -> Result<bool, RedisError> {
@@ -19,6 +19,15 @@ pub(super) async fn must_not_be_replica(connection: &mut impl ConnectionLike) ->
         )),
         Err(error) if !error.is_answer() => Err(error.clone()),
         _ => Ok(()),
+    }
+}
+
+/// Whether a server that answers to PING so can be used. It may forbid PING, or refuse it as it cannot save to its disk, and pass
+/// messages on all the same.
+pub(super) fn lives(answer: RedisResult<()>) -> Result<(), RedisError> {
+    match answer {
+        Err(error) if matches!(error.code(), Some("NOPERM" | "MISCONF")) => Ok(()),
+        answer => Ok(answer?),
     }
 }
 

@@ -18,6 +18,11 @@ pub(crate) trait Listener: Send + Sync {
     fn denied(&self) -> bool {
         true
     }
+
+    /// Who is given what comes by the patterns, if it is another: one that several subscriptions share hears each message once.
+    fn for_patterns(&self) -> Option<Arc<dyn Listener>> {
+        None
+    }
 }
 
 /// A message that has come.
@@ -33,6 +38,9 @@ pub(crate) struct Heard {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names {
     pub(crate) patterns: Vec<String>,
+    /// Channels whose subscribers nobody counts.
+    pub(crate) uncounted: Vec<String>,
+    /// Channels whose subscribers are counted, or may be. Who is subscribed to these must hear the others by then.
     pub(crate) channels: Vec<String>,
 }
 
@@ -40,36 +48,79 @@ pub(crate) struct Names {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Name {
     pub(crate) is_pattern: bool,
+    /// The same for all that have the name.
+    pub(crate) is_counted: bool,
     pub(crate) text: Arc<str>,
 }
 
 impl Names {
-    /// Patterns first: whoever is subscribed to the channels is counted, and must hear the rest by then.
+    /// Those that are counted last.
     pub(crate) fn all(self) -> Vec<Name> {
-        let name = |is_pattern| move |text: String| Name { is_pattern, text: text.into() };
-        self.patterns.into_iter().map(name(true)).chain(self.channels.into_iter().map(name(false))).collect()
+        let name = |is_pattern, is_counted| move |text: String| Name { is_pattern, is_counted, text: text.into() };
+        let uncounted =
+            self.patterns.into_iter().map(name(true, false)).chain(self.uncounted.into_iter().map(name(false, false)));
+        uncounted.chain(self.channels.into_iter().map(name(false, true))).collect()
     }
 }
 
 /// Listeners by name. A name may have several: the namespace `/a#b` and the server `b` in `/a` get answers on one channel.
 #[derive(Default)]
 pub(crate) struct Routes {
-    channels: HashMap<Arc<str>, Vec<Arc<dyn Listener>>>,
-    patterns: HashMap<Arc<str>, Vec<Arc<dyn Listener>>>,
+    channels: HashMap<Arc<str>, Ears>,
+    patterns: HashMap<Arc<str>, Ears>,
+}
+
+/// The listeners of a name, each once, and for how many subscriptions.
+#[derive(Default)]
+struct Ears {
+    listeners: Vec<Arc<dyn Listener>>,
+    subscriptions: Vec<usize>,
+}
+
+impl Ears {
+    fn add(&mut self, listener: &Arc<dyn Listener>) {
+        match self.place(listener) {
+            Some(subscriptions) => *subscriptions += 1,
+            None => {
+                self.listeners.push(listener.clone());
+                self.subscriptions.push(1);
+            }
+        }
+    }
+
+    fn remove(&mut self, listener: &Arc<dyn Listener>) {
+        if let Some(subscriptions) = self.place(listener) {
+            *subscriptions -= 1;
+            if *subscriptions == 0 {
+                self.listeners.retain(|it| !Arc::ptr_eq(it, listener));
+                self.subscriptions.retain(|subscriptions| *subscriptions > 0);
+            }
+        }
+    }
+
+    fn place(&mut self, listener: &Arc<dyn Listener>) -> Option<&mut usize> {
+        let at = self.listeners.iter().position(|it| Arc::ptr_eq(it, listener))?;
+        self.subscriptions.get_mut(at)
+    }
 }
 
 impl Routes {
     pub(crate) fn add(&mut self, name: &Name, listener: &Arc<dyn Listener>) {
-        self.names(name.is_pattern).entry(name.text.clone()).or_default().push(listener.clone());
+        let ears = self.names(name.is_pattern).entry(name.text.clone()).or_default();
+        match listener.for_patterns().filter(|_| name.is_pattern) {
+            Some(shared) => ears.add(&shared),
+            None => ears.add(listener),
+        }
     }
 
     pub(crate) fn remove(&mut self, name: &Name, listener: &Arc<dyn Listener>) {
         let names = self.names(name.is_pattern);
-        let Some(listeners) = names.get_mut(&name.text) else { return };
-        if let Some(at) = listeners.iter().position(|it| Arc::ptr_eq(it, listener)) {
-            listeners.remove(at);
+        let Some(ears) = names.get_mut(&name.text) else { return };
+        match listener.for_patterns().filter(|_| name.is_pattern) {
+            Some(shared) => ears.remove(&shared),
+            None => ears.remove(listener),
         }
-        if listeners.is_empty() {
+        if ears.listeners.is_empty() {
             names.remove(&name.text);
         }
     }
@@ -77,7 +128,7 @@ impl Routes {
     /// Who listens to a name.
     pub(crate) fn of(&self, is_pattern: bool, name: &str) -> &[Arc<dyn Listener>] {
         let names = if is_pattern { &self.patterns } else { &self.channels };
-        names.get(name).map_or(&[], Vec::as_slice)
+        names.get(name).map_or(&[], |ears| ears.listeners.as_slice())
     }
 
     /// Whether anybody listens to a name.
@@ -85,7 +136,7 @@ impl Routes {
         !self.of(name.is_pattern, &name.text).is_empty()
     }
 
-    fn names(&mut self, is_pattern: bool) -> &mut HashMap<Arc<str>, Vec<Arc<dyn Listener>>> {
+    fn names(&mut self, is_pattern: bool) -> &mut HashMap<Arc<str>, Ears> {
         if is_pattern { &mut self.patterns } else { &mut self.channels }
     }
 }

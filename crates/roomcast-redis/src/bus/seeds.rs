@@ -1,5 +1,6 @@
 //! The first node of a Cluster that may be used.
 
+use super::role::lives;
 use crate::config::{RedisConfig, Whom};
 use crate::error::RedisError;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -54,10 +55,7 @@ pub(super) async fn first_alive(
 async fn ask(config: &RedisConfig, node: &ConnectionInfo) -> Result<Node, RedisError> {
     let ask = async {
         let mut connection = config.connect(node, Whom::Server).await?;
-        match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
-            Ok(()) | Err(RedisError::Permission(_)) => {}
-            Err(error) => return Err(error),
-        }
+        lives(cmd("PING").query_async(&mut connection).await)?;
         match cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await.map_err(RedisError::from) {
             Ok(text) if text.lines().any(|line| line.trim_end() == "cluster_known_nodes:1") => Ok(Node::Alone),
             Err(error) if !error.is_answer() => Err(error),

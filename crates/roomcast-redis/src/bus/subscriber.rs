@@ -1,23 +1,23 @@
 //! [`Subscriber`]: the one connection that hears: it subscribes what is wanted, reconnects, and looks for signs of life.
 
-use super::arrivals::Arrivals;
+use super::changes::send;
 use super::denied::{Denied, Forbidden};
+use super::echo::{Before, Echo};
+use super::hearing::{Hearing, Wire};
+use super::lane::Lane;
+use super::predecessors::{Known, Predecessors};
 use super::routes::{Listener, Names, Routes};
 use super::topology::{Topology, pause};
-use super::wanted::{Change, Wanted};
-use crate::attempts;
-use crate::config::Whom;
+use super::wanted::{Waiter, Wanted};
 use crate::error::RedisError;
-use futures_util::future::{join, join_all};
+use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
-use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, cmd};
+use redis::cmd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
 /// otherwise be noticed after hours.
@@ -25,6 +25,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(3);
 
 /// At every third of these times Sentinels are asked whether they still name the server that is heard.
 const ASKED_AGAIN: u32 = 3;
+
+/// One Redis server sends a message before it answers to who published it. Servers of other software that have several threads, or the
+/// nodes of a Cluster behind one address, may be so much later.
+const LATE: Duration = Duration::from_millis(100);
 
 /// A connection that ends sooner counts as a failed attempt: a server that takes us and throws us out again is left alone for
 /// ever longer.
@@ -40,6 +44,8 @@ pub(crate) struct Subscriber {
 
 struct Shared {
     topology: Arc<Topology>,
+    lane: Arc<Lane>,
+    echo: Arc<Mutex<Echo>>,
     /// Who listens, by channel and by pattern.
     routes: Arc<RwLock<Routes>>,
     wanted: Mutex<Wanted>,
@@ -52,6 +58,7 @@ struct Shared {
     subscribing: AtomicBool,
     /// What Redis forbids, for the log.
     denied: Mutex<Denied>,
+    predecessors: Mutex<Predecessors>,
 }
 
 struct Up {
@@ -59,49 +66,14 @@ struct Up {
     wire: Arc<Wire>,
 }
 
-/// One connection. What an earlier one still brings when this one hears is not listened to: it would come out of order.
-struct Hearing {
-    address: String,
-    server: ConnectionInfo,
-    connection: MultiplexedConnection,
-    wire: Arc<Wire>,
-    arrivals: Arc<Arrivals>,
-    /// Hands on what arrives.
-    task: AbortHandle,
-    routes: Arc<RwLock<Routes>>,
-}
-
-#[derive(Default)]
-struct Wire {
-    /// It broke, or is to be given up.
-    broken: Notify,
-    /// Why it is to be given up.
-    why: Mutex<Option<&'static str>>,
-    /// Messages that came on it.
-    heard: AtomicU64,
-}
-
-impl Drop for Hearing {
-    fn drop(&mut self) {
-        self.task.abort();
-        // What came before the end counts still.
-        self.arrivals.close(&self.routes);
-    }
-}
-
-/// A connection as Redis knows it. Ids begin anew when Redis is started again, so an id alone could be anybody's.
-#[derive(Debug, PartialEq, Eq)]
-struct Known {
-    id: String,
-    address: String,
-}
-
 impl Subscriber {
     /// Begins to hear; needs a tokio runtime.
-    pub(crate) fn start(topology: Arc<Topology>) -> Self {
+    pub(crate) fn start(topology: Arc<Topology>, lane: Arc<Lane>, echo: Arc<Mutex<Echo>>) -> Self {
         let routes = Arc::<RwLock<Routes>>::default();
         let shared = Arc::new(Shared {
             topology,
+            lane,
+            echo,
             routes: routes.clone(),
             wanted: Mutex::new(Wanted::new(routes)),
             changed: Notify::new(),
@@ -109,6 +81,7 @@ impl Subscriber {
             up: Mutex::default(),
             subscribing: AtomicBool::new(false),
             denied: Mutex::default(),
+            predecessors: Mutex::default(),
         });
         tokio::spawn(shared.clone().run());
         Self { shared }
@@ -117,6 +90,18 @@ impl Subscriber {
     /// Adds a subscription; a second one of the same key changes nothing.
     pub(crate) fn add(&self, key: &Arc<str>, names: Names, listener: Arc<dyn Listener>) {
         self.shared.wanted.lock().add(key, names, listener);
+        self.shared.changed.notify_one();
+    }
+
+    /// Adds a channel for a listener that is not told of it, or only who waits for it.
+    pub(crate) fn add_channel(
+        &self,
+        key: &Arc<str>,
+        channel: String,
+        listener: Arc<dyn Listener>,
+        waiters: Vec<Waiter>,
+    ) {
+        self.shared.wanted.lock().add_channel(key, channel, listener, waiters);
         self.shared.changed.notify_one();
     }
 
@@ -131,25 +116,12 @@ impl Subscriber {
         self.shared.subscribing.load(Ordering::Acquire) || self.shared.up.lock().is_some()
     }
 
-    /// Makes a new connection: a subscription hears nothing that it should. Tells whether it was believed to hear.
-    pub(crate) fn reconnect(&self, key: &str) -> bool {
-        self.shared.wanted.lock().hears(key) && self.give_up(|_| true, "nothing is heard on it")
-    }
-
     /// The server in use is at this address: a connection to another is given up. It may be to a server that is frozen, which
     /// its silence tells only later.
     pub(crate) fn move_to(&self, address: &str) {
-        self.give_up(|up| up.address != address, "another server is used by now");
-    }
-
-    fn give_up(&self, which: impl FnOnce(&Up) -> bool, why: &'static str) -> bool {
-        let up = self.shared.up.lock();
-        let given_up = up.as_ref().filter(|up| which(up));
-        if let Some(Up { wire, .. }) = given_up {
-            *wire.why.lock() = Some(why);
-            wire.broken.notify_one();
+        if let Some(up) = self.shared.up.lock().as_ref().filter(|up| up.address != address) {
+            up.wire.give_up("another server is used by now");
         }
-        given_up.is_some()
     }
 }
 
@@ -162,12 +134,13 @@ impl Drop for Subscriber {
 
 impl Shared {
     async fn run(self: Arc<Self>) {
-        let mut predecessor = None;
+        let mut own = None;
         let mut failures = 0u32;
         let mut logged: Option<Instant> = None;
         let mut down_since: Option<Instant> = None;
         loop {
-            let error = match self.connect(&mut predecessor).await {
+            let connected = self.connect(&mut own).await;
+            let error = match connected {
                 Ok(mut hearing) => {
                     if let Some(since) = down_since.take() {
                         let seconds = since.elapsed().as_secs_f32();
@@ -180,7 +153,7 @@ impl Shared {
                     let ended = self.attend(&mut hearing).await;
                     *self.up.lock() = None;
                     drop(hearing);
-                    self.tell_lost();
+                    self.has_ended(own.take());
                     let Err(error) = ended else { return };
                     self.topology.suspect(&error);
                     down_since = Some(Instant::now());
@@ -196,11 +169,19 @@ impl Shared {
                 }
                 Err(error) => {
                     self.subscribing.store(false, Ordering::Release);
-                    self.tell_lost();
+                    self.has_ended(own.take());
                     self.topology.suspect(&error);
                     down_since.get_or_insert_with(Instant::now);
                     if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                        tracing::warn!(redis = %self.topology.config(), %error, "Redis is not heard; trying on");
+                        match error {
+                            // It does not get better by itself.
+                            RedisError::Protocol(_) => {
+                                tracing::error!(redis = %self.topology.config(), %error, "Redis cannot be heard");
+                            }
+                            _ => {
+                                tracing::warn!(redis = %self.topology.config(), %error, "Redis is not heard; trying on");
+                            }
+                        }
                         logged = Some(Instant::now());
                     }
                     error
@@ -217,57 +198,16 @@ impl Shared {
         }
     }
 
-    /// A connection on which every subscription is confirmed.
-    async fn connect(self: &Arc<Self>, predecessor: &mut Option<Known>) -> Result<Hearing, RedisError> {
-        let (info, redis) = (self.topology.current().await?, self.topology.config());
-        let (server, address) = (info.clone(), info.addr().to_string());
-        let info = redis.prepare(&info, Whom::Server).await?;
-        // The third protocol tells messages and answers apart, so that the same connection can be pinged.
-        let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(settings))?;
-        let (wire, arrivals) = (Arc::<Wire>::default(), Arc::<Arrivals>::default());
-        let (hearing, arriving, routes) = (wire.clone(), arrivals.clone(), self.routes.clone());
-        let config = redis.connecting().set_push_sender(move |push: PushInfo| {
-            match push.kind {
-                PushKind::Disconnection => hearing.broken.notify_one(),
-                PushKind::Message | PushKind::PMessage => {
-                    hearing.heard.fetch_add(1, Ordering::Relaxed);
-                    arriving.add(push, &routes);
-                }
-                _ => {}
-            }
-            Ok::<(), ()>(())
-        });
-        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&config)).await;
-        let connection = made.map_err(|error| redis.explain(error, Whom::Server))?;
-        let task = tokio::spawn({
-            let (arrivals, routes) = (arrivals.clone(), self.routes.clone());
-            async move {
-                loop {
-                    arrivals.come().await;
-                    arrivals.hand_on(&routes);
-                }
-            }
-        });
-        let (task, routes) = (task.abort_handle(), self.routes.clone());
-        let mut hearing = Hearing { address, server, connection, wire, arrivals, task, routes };
-        let connection = &mut hearing.connection;
-        let named = self.topology.owner.name(connection.clone(), "hears", redis.timeouts.sign_of_life());
-        join(named, self.topology.check(connection)).await.1?;
-        // A predecessor that Redis still believes in would be counted as another server by Node.
-        let own = match cmd("CLIENT").arg("INFO").query_async::<String>(connection).await.map_err(RedisError::from) {
-            Ok(text) => Known::read(&text),
-            // Older than 6.2, or the user may not know; a predecessor then goes when Redis finds out.
-            Err(error) if error.is_answer() => None,
-            Err(error) => return Err(error),
-        };
-        if let Some(old) = predecessor.take() {
-            let mut kill = cmd("CLIENT");
-            kill.arg("KILL").arg("ID").arg(&old.id).arg("ADDR").arg(&old.address);
-            let killed = kill.query_async::<i64>(connection).await;
-            tracing::debug!(?old, ?killed, "the old connection is closed in Redis, if it was still there");
+    /// A connection on which every subscription is confirmed. `own`: how Redis knows it, as soon as we do.
+    async fn connect(&self, own: &mut Option<Known>) -> Result<Hearing, RedisError> {
+        let mut hearing = Hearing::connect(&self.topology, &self.routes).await?;
+        *own = hearing.known().await?;
+        // One that Redis still believes in would be counted as another server by Node.
+        let left = self.predecessors.lock().at(&hearing.address);
+        for known in left {
+            let killed = known.kill(&mut hearing.connection).await;
+            self.killed(&known, &killed);
         }
-        *predecessor = own;
         self.subscribing.store(true, Ordering::Release);
         self.wanted.lock().begin();
         loop {
@@ -280,6 +220,31 @@ impl Shared {
         // Those that are settled by now are told by the next step.
         self.changed.notify_one();
         Ok(hearing)
+    }
+
+    fn killed(&self, known: &Known, killed: &Result<i64, RedisError>) {
+        if killed.as_ref().map_or_else(RedisError::is_answer, |_| true) {
+            self.predecessors.lock().answered(known);
+        }
+        let (server, id) = (known.server.addr(), &known.id);
+        tracing::debug!(%server, %id, ?killed, "an old connection is closed in Redis, if it was still there");
+    }
+
+    /// Has those closed that ended here, at the servers that have them. It never ends.
+    async fn kill_predecessors(&self) {
+        loop {
+            let Some(due) = self.predecessors.lock().next() else { break };
+            sleep_until(due).await;
+            let due = self.predecessors.lock().due(Instant::now());
+            join_all(due.iter().map(|known| async {
+                let killing = async { known.kill(&mut *self.topology.at(&known.server).await?).await };
+                let killed =
+                    timeout(self.topology.config().timeouts.command, killing).await.unwrap_or(Err(RedisError::Timeout));
+                self.killed(known, &killed);
+            }))
+            .await;
+        }
+        std::future::pending::<()>().await;
     }
 
     /// Changes subscriptions and asks for signs of life, until the connection ends. `Ok`: nobody wants it any more.
@@ -301,11 +266,14 @@ impl Shared {
                     }
                     () = sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => self.step(hearing).await?,
                     _ = ping.tick() => {
-                        let before = wire.heard.load(Ordering::Relaxed);
+                        let (before, echo) = (wire.heard.load(Ordering::Relaxed), self.echo.lock().before());
                         // Redis that loads its data, or that forbids PING, answers so, and passes messages on all the same.
                         let asked = match cmd("PING").query_async::<()>(&mut connection).await.map_err(RedisError::from) {
                             Err(error) if !error.is_answer() => Err(error),
-                            _ => self.topology.check(&mut connection).await,
+                            _ => {
+                                self.must_hear(hearing, echo).await?;
+                                self.topology.check(&mut connection).await
+                            }
                         };
                         match asked {
                             // The answer stands in line behind messages, and those are signs of life too.
@@ -323,18 +291,46 @@ impl Shared {
             }
             by = self.topology.replaced(&hearing.server, PING_INTERVAL * ASKED_AGAIN) => Err(RedisError::Replaced { by }),
             ended = serving => ended,
+            () = self.kill_predecessors() => Ok(()),
         }
+    }
+
+    /// A PING was answered. Both connections are made anew if this one is deaf: it may be the one that publishes which is to a
+    /// server that nobody else uses any more.
+    async fn must_hear(&self, hearing: &Hearing, before_ping: Option<Before>) -> Result<(), RedisError> {
+        let seems_deaf = || {
+            hearing.arrivals.hand_on(&self.routes);
+            before_ping.is_some_and(|before| self.echo.lock().is_deaf(before))
+        };
+        if !seems_deaf() {
+            return Ok(());
+        }
+        sleep(LATE).await;
+        let asked = cmd("PING").query_async::<()>(&mut hearing.connection.clone()).await.map_err(RedisError::from);
+        if !asked.as_ref().map_or_else(RedisError::is_answer, |()| true) || !seems_deaf() {
+            // Whoever does not answer is found by the next one.
+            return Ok(());
+        }
+        tracing::warn!(
+            redis = %self.topology.config(),
+            "Redis takes what is published, but the subscriber hears none of it; both reconnect"
+        );
+        self.lane.give_up();
+        Err(RedisError::Unreachable("nothing is heard on it".to_owned()))
     }
 
     /// A step from what is confirmed to what is wanted. What Redis forbids is left out until it is tried again; any other error
     /// ends the connection.
     async fn step(&self, hearing: &Hearing) -> Result<(), RedisError> {
         let step = self.wanted.lock().step(Instant::now());
-        if !step.tell.is_empty() {
+        if !step.tell.is_empty() || !step.waited.is_empty() {
             // What came before the confirmation is heard before it is told: whoever waits for it may then remove the subscription
             // that this one takes over from.
             hearing.arrivals.hand_on(&self.routes);
             step.tell.iter().for_each(|listener| listener.connected());
+            for waiter in step.waited {
+                let _ = waiter.send(Ok(()));
+            }
         }
         if step.healed > 0 {
             tracing::info!(redis = %self.topology.config(), count = step.healed, "subscriptions that Redis forbade are heard now");
@@ -342,15 +338,15 @@ impl Shared {
         if step.send.is_empty() {
             return Ok(());
         }
-        let answers = join_all(step.send.iter().map(|change| send(hearing.connection.clone(), change))).await;
+        let answers = send(&hearing.connection, &step.send).await;
         let mut forbidden = Vec::new();
         {
             let mut wanted = self.wanted.lock();
             for (change, answer) in step.send.into_iter().zip(answers) {
-                match answer.map_err(RedisError::from) {
+                match answer {
                     Ok(()) => wanted.taken(change),
                     Err(error @ RedisError::Permission(_)) => {
-                        let newly = wanted.refused(&change, Instant::now());
+                        let newly = wanted.refused(&change, &error, Instant::now());
                         forbidden.push(Forbidden { name: change.name, error, newly });
                     }
                     Err(error) => return Err(error),
@@ -366,43 +362,15 @@ impl Shared {
         Ok(())
     }
 
-    fn tell_lost(&self) {
+    /// A connection has ended, and Redis may not know it.
+    fn has_ended(&self, known: Option<Known>) {
+        if let Some(known) = known
+            && let Some(given_up) = self.predecessors.lock().add(known, Instant::now())
+        {
+            let server = given_up.server.addr();
+            tracing::warn!(%server, "many connections ended while Redis was not reachable; an old one may be counted there as a server for minutes");
+        }
         let told = self.wanted.lock().end();
         told.iter().for_each(|listener| listener.lost());
-    }
-}
-
-/// Each name in a command of its own: Redis refuses a command whole if it forbids one of its names. They are sent together.
-async fn send(mut connection: MultiplexedConnection, change: &Change) -> RedisResult<()> {
-    let name = &*change.name.text;
-    match (change.wanted_by.is_some(), change.name.is_pattern) {
-        (true, true) => connection.psubscribe(name).await,
-        (true, false) => connection.subscribe(name).await,
-        (false, true) => connection.punsubscribe(name).await,
-        (false, false) => connection.unsubscribe(name).await,
-    }
-}
-
-impl Known {
-    /// Reads what CLIENT INFO tells: `id=5 addr=127.0.0.1:40012 laddr=…`.
-    fn read(text: &str) -> Option<Self> {
-        let field = |name: &str| {
-            text.split_ascii_whitespace()
-                .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-                .map(str::to_owned)
-        };
-        Some(Self { id: field("id")?, address: field("addr")? })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_as_redis_knows_it() {
-        let text = "id=5 addr=127.0.0.1:40012 laddr=127.0.0.1:6379 fd=8 name= age=0 user=default\n";
-        assert_eq!(Known::read(text), Some(Known { id: "5".to_owned(), address: "127.0.0.1:40012".to_owned() }));
-        assert_eq!(Known::read("laddr=127.0.0.1:6379 id=5"), None);
     }
 }

@@ -187,6 +187,11 @@ impl Topology {
         connecting.await.inspect_err(|error| self.failed(error))
     }
 
+    /// A connection to that server, whichever is in use.
+    pub(crate) async fn at(&self, server: &ConnectionInfo) -> Result<Connection, RedisError> {
+        self.pool(server)?.get().await
+    }
+
     fn refusal(&self) -> Result<(), RedisError> {
         match &self.state.lock().refusal {
             Some(refusal) if Instant::now() < refusal.until => Err(refusal.error.clone()),
@@ -215,24 +220,25 @@ impl Topology {
         Ok(pool)
     }
 
-    /// Subscribers of a channel, on all nodes together: each node knows only its own.
-    pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
+    /// Subscribers of each channel, on all nodes together: each node knows only its own.
+    pub(crate) async fn subscribers(&self, channels: &[Arc<str>]) -> Result<Vec<Count>, RedisError> {
         if !matches!(self.config.layout, Layout::Cluster { .. }) {
             let (_, connection) = self.connection().await?;
             // A replica does not know who hears its primary.
             let mut checked = (*connection).clone();
-            let counted = try_join(subscribers_at(connection, channel), self.check(&mut checked)).await;
-            return counted.map(|(count, ())| Count::of(count)).inspect_err(|error| self.suspect(error));
+            let counted = try_join(subscribers_at(connection, channels), self.check(&mut checked)).await;
+            let (counts, ()) = counted.inspect_err(|error| self.suspect(error))?;
+            return Ok(counts.into_iter().map(Count::of).collect());
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
-            let ask = async { subscribers_at(self.pool(node)?.get().await?, channel).await };
+            let ask = async { subscribers_at(self.pool(node)?.get().await?, channels).await };
             timeout(self.config.timeouts.node, ask).await.unwrap_or(Err(RedisError::Timeout))
         });
-        let (mut count, mut complete) = (0, true);
+        let (mut counts, mut complete) = (vec![0; channels.len()], true);
         for answer in futures_util::future::join_all(asked).await {
             match answer {
-                Ok(subscribers) => count += subscribers,
+                Ok(subscribers) => counts.iter_mut().zip(subscribers).for_each(|(count, more)| *count += more),
                 // A node that is down reaches none of its subscribers; one that only we do not reach reaches them all. From here
                 // the two look alike.
                 Err(error) if error.asks_for_another() => {
@@ -242,13 +248,15 @@ impl Topology {
                 Err(error) => return Err(error),
             }
         }
-        Ok(if complete { Count::of(count) } else { Count::at_least(count) })
+        Ok(counts.into_iter().map(if complete { Count::of } else { Count::at_least }).collect())
     }
 
     /// The nodes of a Cluster that are up, replicas too: subscribers may be on any.
     async fn nodes(&self) -> Result<Vec<ConnectionInfo>, RedisError> {
         let (current, mut connection) = self.connection().await?;
-        self.learn_nodes(&current, &mut *connection).await.inspect_err(|error| self.suspect(error))
+        let nodes = self.learn_nodes(&current, &mut *connection).await.inspect_err(|error| self.suspect(error))?;
+        // A node that is alone does not know its own address.
+        Ok(if nodes.is_empty() { vec![current] } else { nodes })
     }
 
     async fn learn_nodes(
@@ -322,10 +330,17 @@ pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 
-async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usize, RedisError> {
-    let (_, subscribers): (String, usize) =
-        cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut *connection).await?;
-    Ok(subscribers)
+async fn subscribers_at(mut connection: Connection, channels: &[Arc<str>]) -> Result<Vec<usize>, RedisError> {
+    let mut ask = cmd("PUBSUB");
+    ask.arg("NUMSUB");
+    for channel in channels {
+        ask.arg(&**channel);
+    }
+    let counted: Vec<(String, usize)> = ask.query_async(&mut *connection).await?;
+    if counted.len() != channels.len() {
+        return Err(RedisError::Other("PUBSUB NUMSUB does not tell of every channel".to_owned()));
+    }
+    Ok(counted.into_iter().map(|(_, subscribers)| subscribers).collect())
 }
 
 /// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address. `by_name`: the

@@ -4,34 +4,55 @@ use super::decode::MAX_MESSAGE;
 use super::encode::encode;
 use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
-use super::namespace::Namespace;
+use super::namespace::{Hears, Namespace};
 use super::options::ClassicOptions;
-use super::servers::Servers;
+use super::rooms::Rooms;
+use super::router::Router;
+use super::servers::{self, Servers};
 use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Body, Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS, ServerId};
+use roomcast_adapter::Room;
+use roomcast_adapter::cluster::{
+    Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId,
+};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Announcements of our own that may go out without being heard before the subscriber's connection is given up: they come
-/// every second, so a deaf connection is noticed within 6 s.
-const DEAF_AFTER: u32 = 6;
+/// So many closed namespaces are no matter.
+const FEW: usize = 64;
 
 /// Redis pub/sub in the dialect of `@socket.io/redis-adapter` 8: servers on it and Node's servers are equals.
 pub struct ClassicBroker {
     prefix: Prefix,
     specific_responses: bool,
     bus: Arc<Bus>,
+    hears: Hears,
+    /// Those with members here, if their channels are subscribed one by one.
+    rooms: Option<Arc<Rooms>>,
     /// Those that are open, or were a moment ago.
-    namespaces: Mutex<HashMap<Arc<str>, Open>>,
-    /// Announcements of this server that went out since one was heard.
-    unheard: Arc<AtomicU32>,
+    namespaces: Mutex<Namespaces>,
+}
+
+#[derive(Default)]
+struct Namespaces {
+    all: HashMap<Arc<str>, Open>,
+    /// At so many those that were closed long ago are looked for.
+    look_at: usize,
+}
+
+impl Namespaces {
+    /// Those that were closed long ago are forgotten. It is done now and then: thousands may be closed at once.
+    fn forget(&mut self) {
+        if self.all.len() >= self.look_at {
+            self.all.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
+            self.look_at = 2 * self.all.len() + FEW;
+        }
+    }
 }
 
 /// What the broker knows of a namespace.
@@ -45,12 +66,27 @@ struct Open {
 impl ClassicBroker {
     /// A broker on that Redis. Nothing is connected yet.
     pub fn new(config: RedisConfig, options: ClassicOptions) -> Arc<Self> {
+        let prefix = Prefix(options.key.into());
+        let bus = Arc::new(Bus::new(config));
+        let hears = match (options.exact_rooms, options.one_pattern) {
+            (true, one_pattern) => {
+                if one_pattern {
+                    tracing::warn!(
+                        "ClassicOptions: with exact_rooms no pattern is subscribed, so one_pattern is passed over"
+                    );
+                }
+                Hears::Channels
+            }
+            (false, true) => Hears::OnePattern(Arc::new(Router::new(&prefix))),
+            (false, false) => Hears::Pattern,
+        };
         Arc::new(Self {
-            prefix: Prefix(options.key.into()),
+            rooms: options.exact_rooms.then(|| Rooms::new(bus.clone(), prefix.clone())),
+            prefix,
             specific_responses: options.publish_on_specific_response_channel,
-            bus: Arc::new(Bus::new(config)),
+            bus,
+            hears,
             namespaces: Mutex::default(),
-            unheard: Arc::default(),
         })
     }
 
@@ -76,9 +112,31 @@ impl ClassicBroker {
     /// For benches: a broadcast of another server has come to a namespace that is open here.
     #[doc(hidden)]
     pub fn hear(&self, namespace: &str, channel: &str, payload: Vec<u8>) {
-        let heard = self.namespaces.lock().get(namespace).and_then(|open| open.heard.clone());
+        let heard = self.namespaces.lock().all.get(namespace).and_then(|open| open.heard.clone());
         if let Some(heard) = heard {
             heard.heard(vec![Heard { by_pattern: true, channel: channel.as_bytes().to_vec(), payload }]);
+        }
+    }
+}
+
+impl ClassicBroker {
+    /// A namespace is open, before its names are subscribed.
+    fn begin(&self, namespace: &Arc<Namespace>) {
+        if let Hears::OnePattern(router) = &self.hears {
+            router.add(namespace);
+        }
+        if let Some(rooms) = &self.rooms {
+            rooms.open(namespace);
+        }
+    }
+
+    /// It is closed, and its names are not subscribed any more.
+    fn end(&self, namespace: &Arc<Namespace>) {
+        if let Hears::OnePattern(router) = &self.hears {
+            router.remove(namespace);
+        }
+        if let Some(rooms) = &self.rooms {
+            rooms.close(namespace);
         }
     }
 }
@@ -89,16 +147,22 @@ impl Broker for ClassicBroker {
         self.bus.is_of(id.as_str());
         let prefix = &self.prefix;
         if &**namespace == SERVERS {
-            let names = Names { patterns: Vec::new(), channels: vec![prefix.server(id.as_str()), prefix.servers()] };
-            let listener = Servers { inbox, id: id.clone(), unheard: self.unheard.clone() };
+            let channels = vec![prefix.server(id.as_str()), prefix.servers()];
+            let names = Names { channels, ..Names::default() };
+            let listener = Servers { inbox, id: id.clone(), echo: self.bus.echo().clone() };
             return self.bus.subscribe(namespace, names, Arc::new(listener));
         }
         let listener = {
             let mut namespaces = self.namespaces.lock();
-            let open = namespaces.entry(namespace.clone()).or_default();
+            let open = namespaces.all.entry(namespace.clone()).or_default();
             open.leaving = None;
-            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox));
-            open.heard.get_or_insert_with(new).clone()
+            let is_new = open.heard.is_none();
+            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox).with(self.hears.clone()));
+            let listener = open.heard.get_or_insert_with(new).clone();
+            if is_new {
+                self.begin(&listener);
+            }
+            listener
         };
         self.bus.subscribe(namespace, listener.names(prefix), listener);
     }
@@ -106,18 +170,20 @@ impl Broker for ClassicBroker {
     async fn close(&self, namespace: &str) {
         let heard = {
             let mut namespaces = self.namespaces.lock();
-            // Those that were closed long ago are forgotten.
-            namespaces.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
-            namespaces.get_mut(namespace).and_then(|open| open.heard.take())
+            namespaces.forget();
+            namespaces.all.get_mut(namespace).and_then(|open| open.heard.take())
         };
-        let leaving = match heard {
-            Some(heard) => Leaving::begin(&self.bus, &self.prefix, heard).await,
+        let leaving = match &heard {
+            Some(heard) => Leaving::begin(&self.bus, &self.prefix, heard.clone()).await,
             None => None,
         };
         self.bus.unsubscribe(namespace);
+        if let Some(heard) = heard {
+            self.end(&heard);
+        }
         if let Some(leaving) = leaving {
             let mut namespaces = self.namespaces.lock();
-            let open = namespaces.entry(namespace.into()).or_default();
+            let open = namespaces.all.entry(namespace.into()).or_default();
             if open.heard.is_none() {
                 open.leaving = Some(leaving);
             }
@@ -146,6 +212,7 @@ impl Broker for ClassicBroker {
                 Err(error) => outcomes.push(Some(Outcome::Never(error.to_string()))),
             }
         }
+        let before = self.bus.echo().lock().before();
         let sent = if messages.is_empty() {
             Ok(Vec::new())
         } else {
@@ -156,29 +223,30 @@ impl Broker for ClassicBroker {
         let again = || Outcome::Again(failure.clone().unwrap_or_else(|| "Redis did not answer to it".to_owned()));
         let outcomes: Vec<Outcome> =
             outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
-        if failure.is_none() {
-            self.went_out(batch, &outcomes).await;
+        if let Some(before) = before {
+            let went_out = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
+            if let Some(last) = went_out.filter_map(|(outgoing, _)| servers::echo(&outgoing.message)).max() {
+                self.bus.echo().lock().taken(last, before);
+            }
         }
         outcomes
+    }
+
+    fn hears_all(&self, lane: Lane) -> bool {
+        lane == Lane::Main || self.rooms.is_none()
+    }
+
+    fn looks(&self) -> bool {
+        self.rooms.is_some()
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        self.rooms.as_ref()?.look(namespace, room)
     }
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         let channel = if namespace == SERVERS { self.prefix.servers() } else { self.prefix.request(namespace) };
         self.bus.subscribers(&channel).await.map(Some).map_err(|error| BrokerError(error.to_string()))
-    }
-}
-
-impl ClassicBroker {
-    /// Announcements among what went out come back, if this server hears.
-    async fn went_out(&self, batch: &[Outgoing], outcomes: &[Outcome]) {
-        let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
-        let alive = sent.filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive(_))).count();
-        if alive > 0 && self.unheard.fetch_add(alive as u32, Ordering::Relaxed) >= DEAF_AFTER {
-            self.unheard.store(0, Ordering::Relaxed);
-            if self.bus.is_deaf(SERVERS).await {
-                tracing::warn!("Redis takes what is published, but the subscriber hears none of it; both reconnect");
-            }
-        }
     }
 }
 

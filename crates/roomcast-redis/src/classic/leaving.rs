@@ -21,11 +21,12 @@ pub(super) const LINGERS: Duration = Duration::from_millis(250);
 /// Time that Redis has to confirm the pattern. A server that leaves because Redis is slow must leave all the same.
 const CONFIRMATION: Duration = Duration::from_millis(500);
 
-/// The pattern's subscription; it ends with this, or by itself when [`LINGERS`] is over, however late it was confirmed.
+/// The pattern's subscription; it ends with this, or by itself when [`LINGERS`] is over, however late the namespace was left.
 pub(super) struct Leaving {
     bus: Weak<Bus>,
     key: Arc<str>,
-    ending: AbortHandle,
+    /// Since it was confirmed.
+    ending: Option<AbortHandle>,
 }
 
 impl Leaving {
@@ -36,23 +37,27 @@ impl Leaving {
         }
         // No namespace has such a name: they begin with a slash.
         let key: Arc<str> = format!("leaving {}", namespace.name()).into();
-        let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], channels: Vec::new() };
+        let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], ..Names::default() };
         namespace.leaves();
         let ear = Arc::new(Ear { namespace, settled: Notify::new(), denied: AtomicBool::new(false) });
         bus.subscribe(&key, names, ear.clone());
         let bus = Arc::downgrade(bus);
-        let ending = tokio::spawn(end(bus.clone(), key.clone())).abort_handle();
-        let leaving = Self { bus, key, ending };
+        let mut leaving = Self { bus, key, ending: None };
         timeout(CONFIRMATION, ear.settled.notified()).await.ok()?;
-        (!ear.denied.load(Ordering::Acquire)).then_some(leaving)
+        if ear.denied.load(Ordering::Acquire) {
+            return None;
+        }
+        leaving.ending = Some(tokio::spawn(end(leaving.bus.clone(), leaving.key.clone())).abort_handle());
+        Some(leaving)
     }
 
     pub(super) fn goes_on(&self) -> bool {
-        !self.ending.is_finished()
+        self.ending.as_ref().is_none_or(|ending| !ending.is_finished())
     }
 }
 
 async fn end(bus: Weak<Bus>, key: Arc<str>) {
+    // It is left later than this begins: until then it is counted.
     sleep(CONFIRMATION + LINGERS).await;
     if let Some(bus) = bus.upgrade() {
         bus.unsubscribe(&key);
@@ -64,7 +69,9 @@ impl Drop for Leaving {
         if self.goes_on()
             && let Some(bus) = self.bus.upgrade()
         {
-            self.ending.abort();
+            if let Some(ending) = &self.ending {
+                ending.abort();
+            }
             bus.unsubscribe(&self.key);
         }
     }

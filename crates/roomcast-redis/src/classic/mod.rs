@@ -8,6 +8,8 @@ mod leaving;
 mod names;
 mod namespace;
 mod options;
+mod rooms;
+mod router;
 mod servers;
 #[cfg(test)]
 mod tests;

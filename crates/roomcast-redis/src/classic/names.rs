@@ -23,6 +23,16 @@ impl Prefix {
         format!("{}*", escaped(&self.broadcast(namespace)))
     }
 
+    /// What all broadcasts of all namespaces begin with.
+    pub(crate) fn all(&self) -> String {
+        format!("{}#", self.0)
+    }
+
+    /// What they match, whatever their namespace.
+    pub(crate) fn pattern_of_all(&self) -> String {
+        format!("{}*", escaped(&self.all()))
+    }
+
     /// What the questions of a namespace match, and nothing else. Who hears them so is not counted as a server.
     pub(crate) fn request_pattern(&self, namespace: &str) -> String {
         escaped(&self.request(namespace))
@@ -78,6 +88,7 @@ mod tests {
         assert_eq!(prefix.request("/chat"), "socket.io-request#/chat#");
         assert_eq!(prefix.response_to("/", "uid123"), "socket.io-response#/#uid123#");
         assert_eq!(prefix.pattern("/[a-z]*\\"), "socket.io#/\\[a-z\\]\\*\\\\#*");
+        assert_eq!(Prefix("a*".into()).pattern_of_all(), "a\\*#*");
         assert_eq!(prefix.request_pattern("/a?"), "socket.io-request#/a\\?#");
     }
 }

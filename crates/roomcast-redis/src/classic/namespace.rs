@@ -2,13 +2,26 @@
 
 use super::decode::{self, Malformed};
 use super::names::Prefix;
+use super::router::Router;
 use crate::bus::{Heard, Listener, Names};
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Arrival, Inbox, Message, ServerId};
 use std::sync::Arc;
 
+/// How broadcasts are heard.
+#[derive(Clone)]
+pub(super) enum Hears {
+    /// By a pattern of the namespace.
+    Pattern,
+    /// By a pattern of all namespaces, which this one shares out.
+    OnePattern(Arc<Router>),
+    /// By the main channel, and by those of rooms that others see to.
+    Channels,
+}
+
 /// Hears the channels of a namespace.
 pub(super) struct Namespace {
+    hears: Hears,
     namespace: Arc<str>,
     broadcast: String,
     request: String,
@@ -28,6 +41,7 @@ struct Last {
 impl Namespace {
     pub(super) fn new(prefix: &Prefix, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) -> Self {
         Self {
+            hears: Hears::Pattern,
             namespace: namespace.clone(),
             broadcast: prefix.broadcast(namespace),
             request: prefix.request(namespace),
@@ -35,6 +49,15 @@ impl Namespace {
             inbox,
             last: parking_lot::Mutex::default(),
         }
+    }
+
+    pub(super) fn with(self, hears: Hears) -> Self {
+        Self { hears, ..self }
+    }
+
+    /// Whether anybody here is in a room.
+    pub(super) fn wants(&self, room: &str) -> bool {
+        self.inbox.wants(room)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -64,16 +87,20 @@ impl Namespace {
     pub(super) fn names(&self, prefix: &Prefix) -> Names {
         let response = prefix.response(&self.namespace);
         let own = prefix.response_to(&self.namespace, self.id.as_str());
-        Names { patterns: vec![prefix.pattern(&self.namespace)], channels: vec![self.request.clone(), response, own] }
+        let (patterns, uncounted) = match self.hears {
+            Hears::Pattern => (vec![prefix.pattern(&self.namespace)], Vec::new()),
+            Hears::OnePattern(_) => (vec![prefix.pattern_of_all()], Vec::new()),
+            Hears::Channels => (Vec::new(), vec![self.broadcast.clone()]),
+        };
+        Names { patterns, uncounted, channels: vec![self.request.clone(), response, own] }
     }
 
     /// `None`: it is for another namespace, or our own.
-    fn decode(&self, pattern: bool, channel: &str, payload: Vec<u8>) -> Result<Option<Arrival>, Malformed> {
+    fn decode(&self, channel: &str, payload: Vec<u8>) -> Result<Option<Arrival>, Malformed> {
         let message = |message: Option<Message>| message.map(Arrival::Message);
         let payload = Bytes::from(payload);
-        if pattern {
-            // A namespace that is the beginning of another hears the other's too; the packet tells which is meant.
-            let Some(room) = channel.strip_prefix(&self.broadcast) else { return Ok(None) };
+        // A namespace that is the beginning of another hears the other's too; the packet tells which is meant.
+        if let Some(room) = channel.strip_prefix(&self.broadcast) {
             // Node takes the last character off, whatever it is.
             let mut room = room.chars();
             room.next_back();
@@ -103,15 +130,16 @@ impl Listener for Namespace {
         // What is handed on together.
         let mut arrivals = Vec::with_capacity(heard.len());
         for Heard { by_pattern, channel, payload } in heard {
+            let is_broadcast = by_pattern || channel.starts_with(self.broadcast.as_bytes());
             let decoded = match std::str::from_utf8(&channel) {
-                Ok(channel) => self.decode(by_pattern, channel, payload),
+                Ok(channel) => self.decode(channel, payload),
                 Err(_) => Err(Malformed::Utf8),
             };
             match decoded {
                 Ok(Some(Arrival::Message(message))) if message.sender.as_ref() == Some(&self.id) => {}
                 Ok(Some(arrival)) => {
                     arrivals.push(arrival);
-                    if !by_pattern {
+                    if !is_broadcast {
                         // A request may change rooms, and what comes behind it is decoded only for rooms that have members.
                         self.inbox.receive(std::mem::take(&mut arrivals));
                     }
@@ -121,6 +149,13 @@ impl Listener for Namespace {
             }
         }
         self.inbox.receive(arrivals);
+    }
+
+    fn for_patterns(&self) -> Option<Arc<dyn Listener>> {
+        match &self.hears {
+            Hears::OnePattern(router) => Some(router.clone()),
+            _ => None,
+        }
     }
 
     fn connected(&self) {

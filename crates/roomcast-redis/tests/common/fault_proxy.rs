@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -44,12 +44,13 @@ pub(crate) struct FaultProxy {
 
 #[derive(Debug)]
 struct Shared {
-    upstream: u16,
+    upstream: AtomicU16,
     connections: Mutex<Vec<Connection>>,
     /// How connections begin that are made now.
     new: Mutex<Flow>,
     delay: AtomicU64,
     accepted: AtomicUsize,
+    answered: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -65,11 +66,12 @@ impl FaultProxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            upstream,
+            upstream: AtomicU16::new(upstream),
             connections: Mutex::default(),
             new: Mutex::new(Flow::Pass),
             delay: AtomicU64::new(0),
             accepted: AtomicUsize::new(0),
+            answered: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(shared.clone().accept(listener)).abort_handle();
         Self { port, shared, accepting }
@@ -87,6 +89,16 @@ impl FaultProxy {
     /// Connections that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have come from the server so far.
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// New connections are to another server, as when an address that moves has moved.
+    pub(crate) fn move_to(&self, upstream: u16) {
+        self.shared.upstream.store(upstream, Ordering::Relaxed);
     }
 
     /// What stalls goes on, and new connections are passed on. What is half-open stays so.
@@ -167,7 +179,7 @@ impl Shared {
     }
 
     async fn carry(self: Arc<Self>, client: TcpStream, number: usize, mut flow: watch::Receiver<Flow>) {
-        let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream)).await else {
+        let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream.load(Ordering::Relaxed))).await else {
             // As if nobody listened: the client must not take this for a connection.
             let _ = client.set_zero_linger();
             return;
@@ -179,10 +191,13 @@ impl Shared {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
         let sniffed = |bytes: &[u8]| self.sniff(number, bytes);
+        let answered = |bytes: &[u8]| {
+            self.answered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        };
         let mut cut = flow.clone();
         tokio::select! {
             _ = self.pump(&mut from_client, &mut to_server, flow.clone(), sniffed) => {}
-            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), |_| {}) => {}
+            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), answered) => {}
             _ = cut.wait_for(|flow| *flow == Flow::Cut) => {}
         }
         // An end is passed on only where anything is. Until then the sockets stay: Redis must believe in a half-open connection.

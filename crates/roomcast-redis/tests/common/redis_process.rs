@@ -173,6 +173,15 @@ impl RedisProcess {
         self.try_ask(&built).await.unwrap()
     }
 
+    /// Asks it something that it may refuse. A word with `_` is one with spaces.
+    pub(crate) async fn tries(&self, command: &str) -> redis::RedisResult<redis::Value> {
+        let mut built = Cmd::new();
+        for word in command.split(' ') {
+            built.arg(word.replace('_', " "));
+        }
+        self.try_ask(&built).await
+    }
+
     async fn try_ask<T: FromRedisValue>(&self, command: &Cmd) -> redis::RedisResult<T> {
         let login = self.password.map_or(String::new(), |password| format!(":{password}@"));
         let url = self.url().replace("://", &format!("://{login}"));
