@@ -214,17 +214,15 @@ impl ClusterAdapter {
                     Some((_, args)) => collected.here(args),
                     None => here = false,
                 },
-                answer = answer, if !clients || collected.awaits() => match answer {
-                    Some(answer) => match answer.body {
-                        Body::AskedClients { count, .. } => {
-                            if asking.awaited.answered(answer.sender.as_ref()) {
-                                collected.asked(count);
-                            }
+                answer = answer, if !clients || collected.awaits() => {
+                    let Some(answer) = answer else { continue };
+                    match answer.body {
+                        Body::AskedClients { count, .. } if asking.awaited.answered(answer.sender.as_ref()) => {
+                            collected.asked(count);
                         }
                         _ => collected.there(answer),
-                    },
-                    None => {}
-                },
+                    }
+                }
                 () = sleep_until(until) => break,
             }
         }

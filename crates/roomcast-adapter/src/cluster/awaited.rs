@@ -114,8 +114,11 @@ impl Awaited {
     /// These have the namespace now. Who left has answered with nothing.
     pub(super) fn members(&mut self, members: BTreeMap<ServerId, u64>) {
         (self.fresh, self.moved) = (false, true);
-        let left = self.silent.extract_if(.., |name, opening| members.get(name) != Some(opening));
-        for (name, _) in left {
+        let stays = |(name, opening): (&ServerId, &u64)| members.get(name) == Some(opening);
+        let left: Vec<ServerId> =
+            self.silent.iter().filter(|silent| !stays(*silent)).map(|(name, _)| name.clone()).collect();
+        for name in left {
+            self.silent.remove(&name);
             self.asked = self.asked.saturating_sub(1);
             // Who has come again is another.
             if members.contains_key(&name) {
@@ -129,9 +132,8 @@ impl Awaited {
     pub(super) fn wait(&self) -> Wait {
         let count = match self.counted {
             Counted::Nobody if self.silent.is_empty() => return Wait::Over,
-            Counted::Nobody => return Wait::On,
-            // Until the time is over.
-            Counted::Unknown => return Wait::On,
+            // If nobody knows how many they are, until the time is over.
+            Counted::Nobody | Counted::Unknown => return Wait::On,
             Counted::All(count) | Counted::AtLeast(count) => count,
         };
         if !self.silent.is_empty() {

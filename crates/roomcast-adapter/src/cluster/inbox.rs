@@ -63,11 +63,7 @@ impl Inbox for ServersInbox {
             match message.body {
                 _ if trailer.process == self.queue.process() => {}
                 _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
-                Body::Alive(alive) => {
-                    if directory.told(&sender, &trailer, &alive, now) {
-                        hellos.push(Some(sender));
-                    }
-                }
+                Body::Alive(alive) if directory.told(&sender, &trailer, &alive, now) => hellos.push(Some(sender)),
                 Body::Hello if directory.hello(trailer.process, now) => {
                     let within = spread(directory.servers(now).count());
                     // Each server has a time of its own for each that asks.
