@@ -23,11 +23,14 @@ mod bus;
 mod classic;
 mod config;
 mod error;
+mod sharded;
 mod tls;
 mod url;
+mod wire;
 
 #[doc(hidden)]
 pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
 pub use error::RedisError;
+pub use sharded::{ShardedMode, ShardedOptions};

@@ -1,15 +1,15 @@
 //! [`ClassicBroker`]: Redis pub/sub as Node's servers use it.
 
-use super::decode::MAX_MESSAGE;
 use super::encode::encode;
 use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
 use super::namespace::Namespace;
 use super::options::ClassicOptions;
-use super::servers::Servers;
 use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
+use crate::wire::read::MAX_MESSAGE;
+use crate::wire::servers::Servers;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Body, Broker, BrokerError, Count, Inbox, Outcome, Outgoing, SERVERS, ServerId};

@@ -8,7 +8,6 @@ mod leaving;
 mod names;
 mod namespace;
 mod options;
-mod servers;
 #[cfg(test)]
 mod tests;
 

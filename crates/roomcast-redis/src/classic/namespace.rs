@@ -1,8 +1,9 @@
 //! [`Namespace`]: what is heard on the channels of a namespace, as messages.
 
-use super::decode::{self, Malformed};
+use super::decode;
 use super::names::Prefix;
 use crate::bus::{Heard, Listener, Names};
+use crate::wire::read::Malformed;
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Arrival, Inbox, Message, ServerId};
 use std::sync::Arc;
