@@ -33,4 +33,4 @@ pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
 pub use error::RedisError;
-pub use sharded::{ShardedMode, ShardedOptions};
+pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};

@@ -1,13 +1,13 @@
 //! [`Bus`]: pub/sub on a Redis, whatever is said on it: one connection that hears, one that publishes, a few that ask.
 
 mod arrivals;
-mod denied;
+pub(crate) mod denied;
 mod lane;
-mod pool;
-mod routes;
+pub(crate) mod pool;
+pub(crate) mod routes;
 mod sentinel;
 mod subscriber;
-mod topology;
+pub(crate) mod topology;
 mod wanted;
 
 pub(crate) use routes::{Heard, Listener, Names};
@@ -89,7 +89,7 @@ impl Bus {
 
     /// Subscribers of a channel on all servers of this Redis.
     pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
-        self.topology.subscribers(channel).await
+        self.topology.subscribers("NUMSUB", channel).await
     }
 
     /// A subscription hears nothing that it should: both connections are made anew. Tells whether it was believed to hear.

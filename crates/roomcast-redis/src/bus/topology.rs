@@ -156,6 +156,11 @@ impl Topology {
         }
     }
 
+    /// The same to a server that the caller knows: a node of a Cluster.
+    pub(crate) async fn own_connection_to(&self, server: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
+        self.pool(server)?.own().await
+    }
+
     fn pool(&self, info: &ConnectionInfo) -> Result<Pool, RedisError> {
         let mut state = self.state.lock();
         let address = info.addr().to_string();
@@ -171,18 +176,19 @@ impl Topology {
         Ok(pool)
     }
 
-    /// Subscribers of a channel, on all nodes together: each node knows only its own.
-    pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
+    /// Subscribers of a channel, on all nodes together: each node knows only its own. `numsub`: NUMSUB, or SHARDNUMSUB of a sharded
+    /// channel.
+    pub(crate) async fn subscribers(&self, numsub: &str, channel: &str) -> Result<Count, RedisError> {
         if !matches!(self.config.layout, Layout::Cluster { .. }) {
             let (_, connection) = self.connection().await?;
-            let counted = subscribers_at(connection, channel).await.inspect_err(|error| self.suspect(error));
+            let counted = subscribers_at(connection, numsub, channel).await.inspect_err(|error| self.suspect(error));
             return counted.map(Count::of);
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
             // Waiting for one of its connections is not its silence.
             let connection = self.pool(node)?.get(ASK_TIMEOUT).await?;
-            let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, channel)).await;
+            let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, numsub, channel)).await;
             asked.unwrap_or(Err(RedisError::Timeout))
         });
         let (mut count, mut complete) = (0, true);
@@ -250,9 +256,9 @@ pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 
-async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usize, RedisError> {
+async fn subscribers_at(mut connection: Connection, numsub: &str, channel: &str) -> Result<usize, RedisError> {
     let (_, subscribers): (String, usize) =
-        cmd("PUBSUB").arg("NUMSUB").arg(channel).query_async(&mut *connection).await?;
+        cmd("PUBSUB").arg(numsub).arg(channel).query_async(&mut *connection).await?;
     Ok(subscribers)
 }
 
@@ -268,7 +274,7 @@ pub(crate) async fn is_primary(connection: &mut impl redis::aio::ConnectionLike)
 
 /// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address. `by_name`: the
 /// host is the node's name if it announces one, as its certificate has that rather than its IP.
-fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
+pub(crate) fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
     text.lines().filter_map(move |line| {
         let mut fields = line.split(' ');
         let (_, address, flags) = (fields.next()?, fields.next()?, fields.next()?);
