@@ -83,6 +83,15 @@ struct Ear {
     later: BTreeMap<(Instant, u64), Arc<str>>,
 }
 
+impl Ear {
+    /// A channel is to be looked at, once.
+    fn look_at(&mut self, is_room: bool, name: Arc<str>) {
+        let other = (!is_room, name);
+        self.todo.remove(&other);
+        self.todo.insert((is_room, other.1));
+    }
+}
+
 /// A subscription to change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
@@ -239,7 +248,7 @@ impl Wanted {
         while let Some(first) = ear.later.first_entry().filter(|first| first.key().0 <= now) {
             let name = first.remove();
             let is_room = self.channels.get(&name).is_none_or(|channel| channel.is_room);
-            ear.todo.insert((is_room, name));
+            ear.look_at(is_room, name);
         }
         while changes.len() < CHANNELS_PER_STEP
             && let Some((_, name)) = self.ears.get_mut(node).and_then(|ear| ear.todo.pop_first())
@@ -465,7 +474,7 @@ impl Wanted {
             None => (name.into(), true),
         };
         if let Some(ear) = self.ears.get_mut(node).filter(|ear| ear.up) {
-            ear.todo.insert((is_room, name));
+            ear.look_at(is_room, name);
         }
     }
 

@@ -6,3 +6,4 @@ mod inbound;
 mod js;
 mod published;
 mod recorded;
+mod wanted;
