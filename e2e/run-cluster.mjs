@@ -1,5 +1,6 @@
-// Runs the cluster scenarios: node run-cluster.mjs [--mix roomcast,twin,twin]... [--only PATTERN] [--requests N]
-// [--restarts N] [--bail]. Servers of the kinds named share a Redis of this run's own. Exits with 0 only if all passed.
+// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT:]roomcast,twin,twin]... [--only PATTERN] [--requests N]
+// [--restarts N] [--bail]. Servers of the kinds named share a Redis of this run's own; they speak the dialect classic, or
+// sharded-static, sharded-dynamic or sharded-dynamic-private. Exits with 0 only if all passed.
 // ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER name the built examples `conformance` and `emitter`; without them cargo builds.
 
 import { spawnSync } from "node:child_process";
@@ -15,9 +16,16 @@ import { within } from "./lib/wait.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
+const DEFAULT_MIXES = [
+  "roomcast,twin,twin",
+  "roomcast,roomcast,twin",
+  "sharded-static:roomcast,twin,twin",
+  "sharded-static:roomcast,roomcast,twin",
+];
+
 const { values: options } = parseArgs({
   options: {
-    mix: { type: "string", multiple: true, default: ["roomcast,twin,twin", "roomcast,roomcast,twin"] },
+    mix: { type: "string", multiple: true, default: DEFAULT_MIXES },
     only: { type: "string", default: "" },
     requests: { type: "string", default: "200" },
     restarts: { type: "string", default: "3" },
@@ -44,7 +52,8 @@ const counts = { passed: 0, failed: 0 };
 const redis = await startRedis();
 for (const mix of options.mix) {
   if (options.bail && counts.failed > 0) break;
-  await runMix(mix.split(","));
+  const [kinds, dialect = "classic"] = mix.split(":").reverse();
+  await runMix(kinds.split(","), dialect);
 }
 redis.stop();
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
@@ -65,19 +74,21 @@ function built(variable, crate, example) {
 }
 
 // One that is not started yet.
-function server(kind, name, redisUrl) {
+function server(kind, name, redisUrl, dialect) {
   if (!commands[kind]) throw new Error(`${kind} is no kind of server: ${Object.keys(commands).join(", ")}`);
-  const env = { ADAPTER: "classic", REDIS_URL: redisUrl, SERVER_NAME: name };
+  const [adapter, ...mode] = dialect.split("-");
+  const env = { ADAPTER: adapter, SUBSCRIPTION_MODE: mode.join("-"), REDIS_URL: redisUrl, SERVER_NAME: name };
   return Object.assign(new ServerProcess(commands[kind], env), { kind, name });
 }
 
-async function runMix(kinds) {
-  const name = kinds.join(" + ");
-  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url));
+async function runMix(kinds, dialect) {
+  const name = `${dialect}: ${kinds.join(" + ")}`;
+  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect));
   await Promise.all(servers.map((server) => server.start()));
-  const chosen = scenarios.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
+  const spoken = scenarios.filter(({ dialects }) => dialects.test(dialect));
+  const chosen = spoken.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
   for (const scenario of chosen) {
-    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario));
+    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario, dialect));
     if (options.bail && counts.failed > 0) break;
   }
   for (const server of servers) {
@@ -86,8 +97,8 @@ async function runMix(kinds) {
   }
 }
 
-async function runScenario(servers, { run, ms }) {
-  const context = new ClusterContext(servers, redis, settings);
+async function runScenario(servers, { run, ms }, dialect) {
+  const context = new ClusterContext(servers, redis, { ...settings, dialect });
   strays.length = 0;
   try {
     for (const server of servers) if (!server.alive) await server.start();

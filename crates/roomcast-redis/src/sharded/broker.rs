@@ -35,6 +35,9 @@ const DEAF_AFTER: u32 = 6;
 /// Time that Redis has to confirm that a namespace which is closed is not heard any more.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// When Redis has let go of a namespace no question comes any more. But one that came before it did is still to be answered.
+const LINGERS: Duration = Duration::from_millis(1);
+
 /// Redis' sharded pub/sub (Redis 7 and later) in the dialect of Node's `createShardedAdapter` (`@socket.io/redis-adapter` 8):
 /// servers on it and Node's servers are equals. In a Redis Cluster each channel is on one node, so that the load is shared, where
 /// classic pub/sub sends everything to every node.
@@ -178,6 +181,10 @@ impl Broker for ShardedBroker {
             ears.leave(open.subscription)
         };
         let _ = timeout(CLOSE_TIMEOUT, left).await;
+    }
+
+    fn lingers(&self) -> Duration {
+        LINGERS
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {

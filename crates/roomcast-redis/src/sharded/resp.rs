@@ -155,8 +155,12 @@ impl Reader {
         self.buffer.advance(head);
         let text = self.buffer.get(..length).unwrap_or_default().to_vec();
         self.buffer.advance(length + 2);
-        let item =
-            if kind == b'!' { Item::Error(String::from_utf8_lossy(&text).into_owned()) } else { Item::Text(text) };
+        let item = match kind {
+            b'!' => Item::Error(String::from_utf8_lossy(&text).into_owned()),
+            // Its form, `txt:`, stands before it.
+            b'=' => Item::Text(text.get(4..).unwrap_or_default().to_vec()),
+            _ => Item::Text(text),
+        };
         Ok(Some(Begun::Item(item)))
     }
 }
@@ -202,12 +206,14 @@ mod tests {
             >3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:1\r\n\
             -MOVED 15495 127.0.0.1:7001\r\n\
             >3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$4\r\nx\r\ny\r\n\
-            +PONG\r\n*3\r\n$6\r\nmaster\r\n:7\r\n*1\r\n*2\r\n$1\r\nh\r\n$1\r\np\r\n$-1\r\n_\r\n*0\r\n";
+            =8\r\ntxt:id=5\r\n!5\r\nERR x\r\n+PONG\r\n*3\r\n$6\r\nmaster\r\n:7\r\n*1\r\n*2\r\n$1\r\nh\r\n$1\r\np\r\n$-1\r\n_\r\n*0\r\n";
         let expected = [
             Reply::Answer(vec![text("server"), text("redis"), text("proto"), Item::Number(3)]),
             Reply::Push(vec![text("ssubscribe"), text("a"), Item::Number(1)]),
             Reply::Answer(vec![Item::Error("MOVED 15495 127.0.0.1:7001".to_owned())]),
             Reply::Push(vec![text("smessage"), text("a"), text("x\r\ny")]),
+            Reply::Answer(vec![text("id=5")]),
+            Reply::Answer(vec![Item::Error("ERR x".to_owned())]),
             Reply::Answer(vec![text("PONG")]),
             Reply::Answer(vec![text("master"), Item::Number(7), text("h"), text("p")]),
             Reply::Answer(vec![Item::Null]),

@@ -1,7 +1,10 @@
 //! Sharded brokers, and inboxes that remember.
 
-use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message};
+use crate::redis_process::wait_until;
+use roomcast_adapter::Target;
+use roomcast_adapter::cluster::{Arrival, Body, Broker, Inbox, Message, Outcome, Outgoing};
 use roomcast_adapter::testkit::Dialect;
+use roomcast_protocol::Args;
 use roomcast_redis::{ShardedBroker, ShardedMode, ShardedOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -78,4 +81,40 @@ impl Inbox for Ear {
     fn lost(&self) {
         self.0.lock().unwrap().lost += 1;
     }
+}
+
+/// A broadcast of a server that is not open here.
+pub(crate) fn broadcast(namespace: &str, target: Target, number: u64) -> Outgoing {
+    let data = Args::event("n", &number).unwrap();
+    let body = Body::Broadcast { data, target, volatile: false, compress: true };
+    let message = Message { sender: Some("0000000000000001".into()), to: None, trailer: None, body };
+    Outgoing { namespace: namespace.into(), message }
+}
+
+/// The numbers of broadcasts that were heard.
+pub(crate) fn numbers(ear: &Ear) -> Vec<u64> {
+    let number = |message: Message| match message.body {
+        Body::Broadcast { data, .. } => data.parse::<(String, u64)>().ok().map(|(_, number)| number),
+        _ => None,
+    };
+    ear.heard().messages.into_iter().filter_map(number).collect()
+}
+
+/// Opens a namespace, and waits until it is heard.
+pub(crate) async fn open(broker: &Arc<ShardedBroker>, namespace: &str, id: &str) -> Arc<Ear> {
+    let ear = Arc::<Ear>::default();
+    broker.open(&namespace.into(), &id.into(), ear.clone());
+    wait_until("the namespace is heard", async || ear.hears()).await;
+    ear
+}
+
+/// Publishes until it is heard: what is lost on the way is lost.
+pub(crate) async fn until_heard(broker: &Arc<ShardedBroker>, namespace: &str, target: &Target, ear: &Ear, from: u64) {
+    let number = AtomicUsize::new(from as usize);
+    wait_until("what is published is heard", async || {
+        let number = number.fetch_add(1, Ordering::Relaxed) as u64;
+        let sent = broker.publish(&[broadcast(namespace, target.clone(), number)]).await == [Outcome::Sent];
+        sent && numbers(ear).iter().any(|heard| *heard >= from)
+    })
+    .await;
 }
