@@ -122,6 +122,8 @@ impl Broker for SimBroker {
                 state.fail(now, format!("{label} closes {namespace:?} at the broker, though an adapter is open"));
             }
             state.model.closed(&at, now);
+            // The others may hear of it by its announcement before the broker has closed.
+            state.changed(&at.1, now);
         });
         if self.sim.setup.late_close {
             self.sim.latency(self.node, namespace).await;
@@ -151,13 +153,14 @@ impl Broker for SimBroker {
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         self.sim.latency(self.node, namespace).await;
-        let (count, how) = self.sim.with(|state, _| {
+        let (count, how) = self.sim.with(|state, now| {
             let node = state.nodes.get(self.node);
             let how = node.and_then(|it| it.count);
             let fails = how == Some(Counting::Fails) || node.is_none_or(|it| it.dead);
             let all = state.counted(namespace).len() + usize::from(how == Some(Counting::Ghost));
             let hole = how == Some(Counting::Hole);
             let count = Some(if hole { Count::at_least(all.saturating_sub(1).max(1)) } else { Count::of(all) });
+            state.log(now, |state| format!("{} counts {all} in {namespace:?}", state.label(self.node)));
             (if fails { Err(BrokerError("simulated".to_owned())) } else { Ok(count) }, how)
         });
         if let Some(Counting::Slow(time)) = how {

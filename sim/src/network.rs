@@ -7,7 +7,7 @@ use crate::random::{hash, mix};
 use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
 use roomcast_adapter::Adapter;
-use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing};
+use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing, ServerId};
 use roomcast_protocol::Args;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -164,6 +164,10 @@ impl Sim {
                 continue;
             }
             if state.nodes.get(at.0).is_none_or(|it| it.dead || it.deaf) {
+                continue;
+            }
+            let other = |to: &ServerId| state.nodes.get(at.0).is_some_and(|it| *it.name != *to.as_str());
+            if namespace.is_empty() && message.to.as_ref().is_some_and(other) {
                 continue;
             }
             let key = (place(state, from), place(state, at.0));

@@ -161,7 +161,16 @@ pub(crate) fn tell(message: &Message) -> String {
         Body::Rooms { rooms, .. } => format!("{} rooms", rooms.len()),
         Body::ServerSideEmit { .. } => "server event".to_owned(),
         Body::ServerAnswer { .. } => "server's answer".to_owned(),
-        Body::Alive(alive) => format!("alive {}, {} series", alive.sequence, alive.numbers.len()),
+        Body::Alive(alive) => {
+            let list = |names: &[Arc<str>]| names.join(" ");
+            format!(
+                "alive {}, opened {:?} closed {:?}, {} series",
+                alive.sequence,
+                list(&alive.opened),
+                list(&alive.closed),
+                alive.numbers.len()
+            )
+        }
         Body::Hello => "hello".to_owned(),
         Body::Goodbye => "goodbye".to_owned(),
         _ => "something else".to_owned(),

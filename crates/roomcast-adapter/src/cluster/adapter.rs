@@ -1,18 +1,17 @@
 //! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
 
 use super::Cluster;
-use super::broker::{Broker, BrokerError, Count};
-use super::collected::{Collected, Others};
+use super::broker::Broker;
 use super::directory::Directory;
 use super::inbox::{LAST, NamespaceInbox};
-use super::message::{Body, RequestId, ServerId};
+use super::message::{Body, ServerId};
 use super::queue::Queue;
-use super::requests::{Answerers, Requests};
+use super::requests::Requests;
 use super::trailer::{Lane, Trailer};
 use crate::adapter::{
     Acked, Action, Adapter, AdapterContext, AdapterError, Emit, Joined, Restored, Saved, ServerEvent,
 };
-use crate::answer::{Answer, Missing};
+use crate::answer::Answer;
 use crate::local::Local;
 use crate::recipient::{Recipient, SocketDetails};
 use crate::target::{Room, Target};
@@ -25,13 +24,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Most questions of other servers that are worked on at once; others are not answered, which is counted.
 const MAX_SERVED: usize = 1_024;
-
-/// Time that the broker has to count the servers, in which it must have begun to hear the namespace.
-const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most time that a server which leaves takes to answer what it was asked.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -93,11 +89,19 @@ impl ClusterAdapter {
         self.cluster.id()
     }
 
-    fn broker(&self) -> &Arc<dyn Broker> {
+    pub(super) fn namespace(&self) -> &Arc<str> {
+        &self.namespace
+    }
+
+    pub(super) fn inbox(&self) -> &NamespaceInbox {
+        &self.inbox
+    }
+
+    pub(super) fn broker(&self) -> &Arc<dyn Broker> {
         &self.cluster.0.broker
     }
 
-    fn directory(&self) -> MutexGuard<'_, Directory> {
+    pub(super) fn directory(&self) -> MutexGuard<'_, Directory> {
         self.cluster.0.directory.lock()
     }
 
@@ -110,14 +114,14 @@ impl ClusterAdapter {
         self.closed.initialized()
     }
 
-    pub(super) fn requests(&self) -> &Requests {
+    pub(super) fn requests(&self) -> &Arc<Requests> {
         &self.requests
     }
 
     /// Messages come.
     pub(super) fn connected(&self) {
         self.directory().connected(&self.namespace, Instant::now());
-        self.queue().connected();
+        self.queue().heard(&self.namespace);
     }
 
     /// A message has come, or the trailer of one that nobody here wants. `false`: it came before.
@@ -151,101 +155,12 @@ impl ClusterAdapter {
         }
     }
 
-    fn queue(&self) -> &Queue {
+    pub(super) fn queue(&self) -> &Queue {
         &self.cluster.0.queue
     }
 
     fn publish(&self, body: Body) {
         self.queue().publish(&self.namespace, body);
-    }
-
-    /// How many other servers there are.
-    async fn others(&self) -> Others {
-        match timeout(COUNT_TIMEOUT, self.count_others()).await {
-            Ok(Ok(Some(Count { servers, complete: true }))) => Others::All(servers),
-            Ok(Ok(Some(Count { servers, .. }))) => Others::AtLeast(servers),
-            Ok(Ok(None) | Err(_)) | Err(_) => Others::Unknown,
-        }
-    }
-
-    /// The servers that the broker counts, but for this one.
-    async fn count_others(&self) -> Result<Option<Count>, BrokerError> {
-        loop {
-            let before = self.inbox.since();
-            let count = self.broker().count(&self.namespace).await?;
-            if !self.is_open() {
-                return Ok(count);
-            }
-            if before.is_some() && before == self.inbox.since() {
-                return Ok(count.map(|count| Count { servers: count.servers.saturating_sub(1), ..count }));
-            }
-            // Whether we are among them nobody can tell: our subscription is on its way, or an old one was not given up yet.
-            // Nor would we hear an answer before we hear at all.
-            self.inbox.until_connected().await;
-        }
-    }
-
-    /// Asks all other servers, and collects an answer of each until `until`. `take` says whether an answer is one. If nobody
-    /// knows how many they are, they are asked all the same, and awaited until then.
-    async fn ask(
-        &self,
-        until: Instant,
-        question: impl FnOnce(RequestId) -> Body,
-        mut take: impl FnMut(Body) -> bool,
-    ) -> Missing {
-        let others = timeout_at(until, self.others()).await.unwrap_or(Others::Unknown);
-        if others == Others::All(0) {
-            return Missing::default();
-        }
-        let mut answered = Answerers::default();
-        // Closed while it counted, it would not hear an answer.
-        let request = self.requests.begin().filter(|_| self.is_open() && Instant::now() < until);
-        let Some(mut request) = request else { return self.missing(others, &answered) };
-        self.publish(question(request.id.clone()));
-        while others.awaits(&answered) {
-            let Ok(Some(answer)) = timeout_at(until, request.next()).await else { break };
-            if answer.sender.as_ref().is_none_or(|sender| !answered.has(sender)) && take(answer.body) {
-                answered.is_first(answer.sender.as_ref());
-            }
-        }
-        self.missing(others, &answered)
-    }
-
-    /// Who has not answered.
-    fn missing(&self, others: Others, answered: &Answerers) -> Missing {
-        match others {
-            Others::All(expected) => self.silent(expected.saturating_sub(answered.count), answered),
-            Others::AtLeast(expected) => {
-                let mut missing = self.silent(expected.saturating_sub(answered.count), answered);
-                // Who was not counted may not have answered either.
-                missing.others = missing.others.max(usize::from(missing.names.is_empty()));
-                missing
-            }
-            Others::Unknown => {
-                let known = self.directory();
-                let names = known.servers(Instant::now()).filter(|id| !answered.has(id)).map(ToString::to_string);
-                let names: Vec<String> = names.collect();
-                let others = usize::from(names.is_empty());
-                Missing { names, others }
-            }
-        }
-    }
-
-    /// Names the silent servers where it is known which they are.
-    fn silent(&self, silent: usize, answered: &Answerers) -> Missing {
-        let (directory, now) = (self.directory(), Instant::now());
-        let named = |known: &mut dyn Iterator<Item = &ServerId>| -> Vec<String> {
-            known.filter(|id| !answered.has(id)).map(ToString::to_string).collect()
-        };
-        let mut names = named(&mut directory.servers(now));
-        if names.len() > silent {
-            // Not all servers have every namespace; who published in this one has it.
-            names = named(&mut directory.servers_of(&self.namespace, now));
-        }
-        if names.len() > silent {
-            names.clear();
-        }
-        Missing { others: silent - names.len(), names }
     }
 }
 
@@ -308,28 +223,17 @@ impl Adapter for ClusterAdapter {
         if target.local || !self.is_open() {
             return self.local.emit_with_ack(target, emit, timeout).await;
         }
-        let until = far(timeout);
-        let request = self.requests.begin();
-        let question = request.as_ref().map(|request| Body::BroadcastWithAck {
-            request: request.id.clone(),
+        let acks = self.local.emit_for_acks(target, emit, || {})?;
+        let asked_here = acks.asked() as u64;
+        let question = |request| Body::BroadcastWithAck {
+            request,
             data: emit.data.clone(),
             target: target.clone(),
             timeout: Some(timeout),
-        });
-        // The servers are counted before they are asked, as in Node; local clients do not wait for that.
-        let acks = self.local.emit_for_acks(target, emit, || {})?;
-        let others = timeout_at(until, self.others()).await.unwrap_or(Others::Unknown);
-        // Closed while it counted, it would not hear an answer.
-        let asks = others != Others::All(0) && self.is_open() && Instant::now() < until;
-        if let Some(question) = question.filter(|_| asks) {
-            self.publish(question);
-        }
-        let asked_here = acks.asked() as u64;
-        let mut collected = Collected::default();
-        collected.run(acks, request.filter(|_| asks), others, until).await;
-        let asked = asked_here.saturating_add(collected.remote.asked);
+        };
+        let (collected, missing) = self.ask_clients(far(timeout), acks, question).await;
+        let asked = asked_here.saturating_add(collected.asked);
         let missing_sockets = asked.saturating_sub(collected.answers.len() as u64) as usize;
-        let missing = self.missing(others, &collected.servers);
         Ok(Acked { answers: collected.answers, missing_sockets, missing })
     }
 
@@ -397,14 +301,7 @@ impl Adapter for ClusterAdapter {
     }
 
     async fn server_count(&self) -> Answer<usize> {
-        match self.others().await {
-            Others::All(others) => Answer::complete(others + 1),
-            Others::AtLeast(others) => Answer { value: others + 1, missing: Missing { names: Vec::new(), others: 1 } },
-            Others::Unknown => {
-                let missing = self.missing(Others::Unknown, &Answerers::default());
-                Answer { value: 1 + missing.names.len(), missing }
-            }
-        }
+        self.count_servers().await
     }
 
     fn server_side_emit(&self, data: &Args) -> Result<(), AdapterError> {
@@ -452,7 +349,7 @@ impl ClusterAdapter {
     /// Waits until the others that counted this server have their answers.
     async fn answer_the_last(&self) {
         let lingers = self.broker().lingers();
-        if lingers.is_zero() || self.others().await == Others::All(0) {
+        if lingers.is_zero() || self.is_alone().await {
             return;
         }
         sleep(lingers).await;

@@ -14,9 +14,13 @@ pub struct Alive {
     /// Milliseconds until the next one, at most.
     #[serde(rename = "ms")]
     pub interval: u64,
-    /// It tells all, as it is after the announcement of that number. Otherwise it tells what changed.
+    /// It tells all, as it is after the announcement of that number, and goes to one server that asked. Otherwise it tells what
+    /// changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
+    /// The whole has another part, with the same number.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
     /// Namespaces that are open there: those that were opened, or all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<Arc<str>>,

@@ -1,4 +1,5 @@
-//! The directory: which roomcast servers live, and what of theirs was heard, so that what was not heard is counted.
+//! The directory: which roomcast servers live, which namespaces they have, and what of theirs was heard, so that what was not heard
+//! is counted.
 //!
 //! Two sources tell of a loss: a gap between the numbers of two messages of a series, and an announcement of a number that was
 //! never heard. Announcements come on a channel of their own and may overtake, so what they tell is not held against a series
@@ -7,24 +8,23 @@
 //! All is kept by process, not by name: a server that comes back under its old name is another process, whose numbers begin
 //! anew.
 
-use super::alive::Told;
+use super::alive::Alive;
 use super::message::ServerId;
-use super::numbers::MAX_NUMBERED;
-use super::trailer::{Lane, Trailer, Window};
+use super::process::Process;
+use super::series::Place;
+use super::trailer::{Lane, Trailer};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Most processes that are remembered, emitters among them. A looping publisher with ever new ids must not fill the memory: each
 /// is 1 KiB and what its series take.
 pub(crate) const MAX_PROCESSES: usize = 8_192;
 
-/// Most series that are followed per process: as many as a roomcast process numbers.
-pub(crate) const MAX_SERIES: usize = 2 * MAX_NUMBERED;
-
-/// Silence after which a server does not count as alive: ten missed announcements.
+/// Silence after which a server does not count as alive, or three of the intervals that it announced, if they are longer.
 pub(crate) const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// Silence after which its numbers are forgotten too. They outlive it, as it may only be cut off, and what it published
@@ -35,47 +35,29 @@ pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
 /// What is known of other roomcast processes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Directory {
     processes: HashMap<u64, Process, RandomState>,
     /// The namespaces that are open here, each with the time from which its messages come.
     open: HashMap<Arc<str>, Option<Instant>, RandomState>,
+    /// The series that are heard whole here: gaps in others are no losses.
+    lanes: Vec<Lane>,
     lost: u64,
     doubles: u64,
-}
-
-#[derive(Debug)]
-struct Process {
-    /// Its server's name. An emitter has none, nor has a server that was not announced yet.
-    name: Option<ServerId>,
-    heard: Instant,
-    /// When it last told of its series.
-    told: Option<Instant>,
-    left: bool,
-    window: Window,
-    series: HashMap<(Arc<str>, Lane), Series, RandomState>,
-}
-
-/// One series of one process.
-#[derive(Debug)]
-struct Series {
-    /// Last number heard, or counted as lost.
-    last: u64,
-    /// The serial of its first message, once that was told.
-    since: u64,
-    /// The highest serial that was heard in it.
-    serial: u64,
-    /// The serial of the last announcement that told of it.
-    alive: u64,
-    /// Nothing was heard yet, and `last` was only told: a smaller number may still be on its way.
-    unheard: bool,
-    /// A number that was told and not heard, and since when.
-    told: Option<(u64, Instant)>,
-    /// Its process does not tell of it any more, and since when.
-    gone: Option<Instant>,
+    /// A server has come, has left or was forgotten, or has opened or closed a namespace.
+    moved: watch::Sender<()>,
+    /// Since when the other servers are heard.
+    connected: watch::Sender<Option<Instant>>,
 }
 
 impl Directory {
+    /// `lanes`: the series that are heard whole here.
+    pub(crate) fn new(lanes: Vec<Lane>) -> Self {
+        let (processes, open) = (HashMap::default(), HashMap::default());
+        let (moved, connected) = (watch::channel(()).0, watch::channel(None).0);
+        Self { processes, open, lanes, lost: 0, doubles: 0, moved, connected }
+    }
+
     /// A namespace is heard from now on.
     pub(crate) fn open_namespace(&mut self, namespace: &Arc<str>) {
         self.open.entry(namespace.clone()).or_insert(None);
@@ -91,11 +73,7 @@ impl Directory {
     /// A namespace is not heard any more: what is missed of it from now on is no loss.
     pub(crate) fn close_namespace(&mut self, namespace: &str) {
         let Some((name, _)) = self.open.remove_entry(namespace) else { return };
-        for process in self.processes.values_mut() {
-            for lane in [Lane::Main, Lane::Rooms] {
-                process.series.remove(&(name.clone(), lane));
-            }
-        }
+        self.processes.values_mut().for_each(|process| process.unfollow(&name));
     }
 
     /// A message came, or its trailer. `false`: it came before.
@@ -104,33 +82,16 @@ impl Directory {
         if !process.window.is_new(trailer.serial, trailer.again) {
             return self.is_double();
         }
-        let (Some(lane), Some(since)) = (lane, self.open.get(namespace)) else { return true };
-        if trailer.number == 0 {
-            return true;
+        let Some(lane) = lane.filter(|lane| trailer.number > 0 && self.lanes.contains(lane)) else { return true };
+        let Some(since) = self.open.get(namespace) else { return true };
+        match process.message(trailer, namespace, lane, *since) {
+            Some(Place::Late) => self.is_double(),
+            Some(Place::Next(missed)) => {
+                self.count_lost(missed);
+                true
+            }
+            None => true,
         }
-        // A series that is not in the last announcement began after it, if the namespace was heard by then.
-        let followed = process.follows(*since);
-        let begin = if followed { 0 } else { trailer.number - 1 };
-        let Some(series) = process.series(namespace, lane, begin) else { return true };
-        if series.unheard && trailer.number <= series.last {
-            series.last = trailer.number - 1;
-        }
-        let known = trailer.number <= series.last;
-        if trailer.serial < series.serial || (known && trailer.serial < series.alive) {
-            // It was counted as lost, and so that the count stays true it is.
-            return self.is_double();
-        }
-        if known {
-            // A later message with a lower number: the namespace was closed there and opened again.
-            series.last = 0;
-            series.told = None;
-        }
-        series.unheard = false;
-        series.gone = None;
-        let missed = trailer.number - series.last - 1;
-        (series.last, series.serial) = (trailer.number, series.serial.max(trailer.serial));
-        self.count_lost(missed);
-        true
     }
 
     fn is_double(&mut self) -> bool {
@@ -139,49 +100,25 @@ impl Directory {
         false
     }
 
-    /// A server told that it lives, and the last numbers of its series: those that are not among them are at 0.
-    pub(crate) fn told(&mut self, sender: &ServerId, trailer: &Trailer, numbers: &[Told], now: Instant) {
-        let mut missed = 0_u64;
-        let Some(process) = process(&mut self.processes, trailer.process, now) else { return };
+    /// A server announced itself. Tells whether something of it is missing: it must be asked for all.
+    pub(crate) fn told(&mut self, sender: &ServerId, trailer: &Trailer, alive: &Alive, now: Instant) -> bool {
+        let Some(process) = process(&mut self.processes, trailer.process, now) else { return false };
         if process.name.as_ref() != Some(sender) {
             process.name = Some(sender.clone());
         }
-        let mut listed: HashSet<(&str, Lane), RandomState> = HashSet::default();
-        for told in numbers {
-            let Some(since) = self.open.get(&told.namespace) else { continue };
-            listed.insert((&told.namespace, told.lane));
-            let followed = process.follows(*since);
-            let is_new = !process.series.contains_key(&(told.namespace.clone(), told.lane));
-            let Some(series) = process.series(&told.namespace, told.lane, if followed { 0 } else { told.number })
-            else {
-                continue;
-            };
-            series.unheard |= is_new && !followed;
-            if !is_new && series.begins_anew(told.since) {
-                // What was told of the last one and did not come never will.
-                missed += series.settle(now + SETTLE);
-                (series.last, series.told, series.unheard) = (0, None, false);
-            }
-            series.since = told.since;
-            series.alive = trailer.serial;
-            series.gone = None;
-            missed += series.settle(now);
-            if series.told.is_none() && told.number > series.last {
-                series.told = Some((told.number, now));
-            }
+        let (open, lanes) = (&self.open, &self.lanes);
+        let followed = |namespace: &str, lane| open.get(namespace).copied().filter(|_| lanes.contains(&lane));
+        let heeded = process.announced(alive, trailer.serial, followed, now);
+        self.count_lost(heeded.missed);
+        if heeded.moved {
+            self.moved.send_replace(());
         }
-        process.series.retain(|(namespace, lane), series| {
-            if listed.contains(&(&**namespace, *lane)) || trailer.serial < series.serial {
-                return true;
-            }
-            // What it told last may still be on its way.
-            let gone = *series.gone.get_or_insert(now);
-            let over = now.duration_since(gone) >= SETTLE;
-            missed += if over { series.settle(now) } else { 0 };
-            !over
-        });
-        process.told = Some(now);
-        self.count_lost(missed);
+        heeded.ask
+    }
+
+    /// A server asks for all of this one. Tells whether it gets it: not over and over.
+    pub(crate) fn hello(&mut self, asker: u64, now: Instant) -> bool {
+        process(&mut self.processes, asker, now).is_some_and(|process| process.may_answer(now))
     }
 
     /// A server has left. Its numbers stay a while, so that what comes late does not bring it back.
@@ -190,20 +127,25 @@ impl Directory {
             process.left = true;
             process.heard = now;
         }
+        self.moved.send_replace(());
     }
 
     /// Counts what silent servers told and was never heard, and forgets those that are silent for long.
     pub(crate) fn age(&mut self, now: Instant) {
-        let mut missed = 0;
+        let (mut missed, mut silent) = (0, false);
         for process in self.processes.values_mut() {
-            let silent = now.duration_since(process.heard);
-            if silent >= FORGOTTEN || (process.left && silent >= SETTLE) {
-                missed += process.series.values_mut().map(|series| series.settle(now)).sum::<u64>();
+            missed += process.forget(now);
+            if !process.lives(now) && now.duration_since(process.heard) >= SETTLE {
+                missed += process.settle(now);
+                silent = true;
             }
         }
         self.processes
             .retain(|_, process| now.duration_since(process.heard) < if process.left { FORGOTTEN } else { REMEMBERED });
         self.count_lost(missed);
+        if silent {
+            self.moved.send_replace(());
+        }
     }
 
     /// The roomcast servers that live, each once.
@@ -211,10 +153,24 @@ impl Directory {
         names(self.processes.values().filter(move |process| process.lives(now)))
     }
 
-    /// Those of them that have published in a namespace.
-    pub(crate) fn servers_of(&self, namespace: &str, now: Instant) -> impl Iterator<Item = &ServerId> {
-        let of = move |process: &&Process| process.series.keys().any(|(name, _)| **name == *namespace);
-        names(self.processes.values().filter(move |process| process.lives(now)).filter(of))
+    /// Those of them that have a namespace.
+    pub(crate) fn members(&self, namespace: &str, now: Instant) -> impl Iterator<Item = &ServerId> {
+        names(self.processes.values().filter(move |process| process.lives(now) && process.has(namespace)))
+    }
+
+    /// The other servers are heard from now on.
+    pub(crate) fn hears(&self, now: Instant) {
+        self.connected.send_if_modified(|since| since.is_none() && since.replace(now).is_none());
+    }
+
+    /// Since when the other servers are heard, first of all.
+    pub(crate) fn connected_since(&self) -> watch::Receiver<Option<Instant>> {
+        self.connected.subscribe()
+    }
+
+    /// Tells when there may be other members than before.
+    pub(crate) fn moved(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
     }
 
     /// Messages of other roomcast processes that never came, and those that came twice and were dropped.
@@ -245,8 +201,7 @@ fn process(processes: &mut HashMap<u64, Process, RandomState>, id: u64, now: Ins
             let oldest = silent.min_by_key(|(_, process)| process.heard).map(|(id, _)| *id)?;
             processes.remove(&oldest);
         }
-        let (window, series) = (Window::default(), HashMap::default());
-        processes.insert(id, Process { name: None, heard: now, told: None, left: false, window, series });
+        processes.insert(id, Process::new(now));
     }
     let process = processes.get_mut(&id)?;
     if !process.left {
@@ -255,52 +210,11 @@ fn process(processes: &mut HashMap<u64, Process, RandomState>, id: u64, now: Ins
     Some(process)
 }
 
-impl Process {
-    fn lives(&self, now: Instant) -> bool {
-        !self.left && now.duration_since(self.heard) < FORGOTTEN
-    }
-
-    /// Whether a namespace that is heard since then was told of by an announcement: all of it is heard from its first number on.
-    /// An announcement that was on its way before we heard the namespace would tell too little of it.
-    fn follows(&self, since: Option<Instant>) -> bool {
-        let (Some(since), Some(told)) = (since, self.told) else { return false };
-        told.saturating_duration_since(since) >= SETTLE
-    }
-
-    /// A series; in a new one counting begins after `begin`.
-    fn series(&mut self, namespace: &Arc<str>, lane: Lane, begin: u64) -> Option<&mut Series> {
-        let key = (namespace.clone(), lane);
-        if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
-            return None;
-        }
-        let new = Series { last: begin, since: 0, serial: 0, alive: 0, unheard: false, told: None, gone: None };
-        Some(self.series.entry(key).or_insert(new))
-    }
-}
-
-impl Series {
-    /// Whether a series whose first message has this serial is another than the one that was heard.
-    fn begins_anew(&self, since: u64) -> bool {
-        let known = if self.since > 0 { since != self.since } else { self.serial > 0 };
-        known && since > self.serial
-    }
-
-    /// Number of messages that were told [`SETTLE`] ago and that did not come.
-    fn settle(&mut self, now: Instant) -> u64 {
-        let Some((number, since)) = self.told else { return 0 };
-        if number > self.last && now.duration_since(since) < SETTLE {
-            return 0;
-        }
-        self.told = None;
-        let missed = number.saturating_sub(self.last);
-        self.last = self.last.max(number);
-        missed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::alive::Told;
+    use crate::cluster::process::MAX_SERIES;
 
     struct Bench {
         directory: Directory,
@@ -316,7 +230,7 @@ mod tests {
     impl Bench {
         /// The namespace is open, and its messages come.
         fn new() -> Self {
-            let (mut directory, now) = (Directory::default(), Instant::now());
+            let (mut directory, now) = (Directory::new(vec![Lane::Main, Lane::Rooms]), Instant::now());
             directory.open_namespace(&"/".into());
             directory.connected("/", now);
             Self { directory, namespace: "/".into(), lane: Lane::Main, before: 0, told: 10_000, now }
@@ -332,12 +246,22 @@ mod tests {
         }
 
         /// An announcement a second after the last.
-        fn told_of(&mut self, numbers: &[u64]) {
+        fn told_of(&mut self, numbers: &[u64]) -> bool {
+            self.announce(numbers, |_| {})
+        }
+
+        fn announce(&mut self, numbers: &[u64], change: impl FnOnce(&mut Alive)) -> bool {
             self.now += Duration::from_secs(1);
             self.told += 1;
             let entry = |number: &u64| Told::new(self.namespace.clone(), self.lane, *number, self.before + 1);
             let numbers: Vec<Told> = numbers.iter().map(entry).collect();
-            self.directory.told(&"a".into(), &Trailer::new("", 7, self.told, 0), &numbers, self.now);
+            let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
+            change(&mut alive);
+            self.directory.told(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
+        }
+
+        fn members(&self) -> usize {
+            self.directory.members("/", self.now).count()
         }
     }
 
@@ -450,7 +374,7 @@ mod tests {
         assert!(bench.hear(1) && bench.hear(2));
         let reborn = Trailer::new("/", 8, 1, 1);
         assert!(bench.directory.heard(&reborn, &"/".into(), Some(Lane::Main), bench.now));
-        bench.directory.told(&"a".into(), &Trailer::new("", 8, 2, 0), &[], bench.now);
+        bench.directory.told(&"a".into(), &Trailer::new("", 8, 2, 0), &Alive::default(), bench.now);
         assert_eq!(bench.directory.losses(), (0, 0));
         assert_eq!(bench.directory.servers(bench.now).collect::<Vec<_>>(), [&ServerId::from("a")], "once");
     }
@@ -485,15 +409,70 @@ mod tests {
     }
 
     #[test]
-    fn a_series_that_is_not_told_of_any_more_is_forgotten_and_its_tail_counted() {
+    fn series_of_a_namespace_that_was_closed_there_are_forgotten_and_their_tails_counted() {
         let mut bench = Bench::new();
         assert!(bench.hear(1));
-        bench.told(3);
-        bench.told_of(&[]);
+        bench.announce(&[3], |alive| alive.closed.push("/".into()));
         assert!(bench.hear(2), "it may still be on its way");
         bench.told_of(&[]);
-        bench.told_of(&[]);
-        assert_eq!((bench.directory.losses(), bench.directory.processes[&7].series.len()), ((1, 0), 0));
+        assert_eq!(bench.directory.losses(), (1, 0));
+        assert_eq!(bench.directory.processes[&7].series_len(), 1);
+        bench.now += FORGOTTEN;
+        bench.directory.age(bench.now);
+        assert_eq!(bench.directory.processes[&7].series_len(), 0);
+    }
+
+    #[test]
+    fn who_has_a_namespace_is_told_by_what_changes() {
+        let mut bench = Bench::new();
+        let mut moved = bench.directory.moved();
+        assert!(!bench.announce(&[], |alive| alive.opened.push("/".into())));
+        assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, true));
+        moved.mark_unchanged();
+        assert!(!bench.told_of(&[]));
+        assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, false));
+        assert!(!bench.announce(&[], |alive| alive.closed.push("/".into())));
+        assert_eq!((bench.members(), moved.has_changed().unwrap()), (0, true));
+    }
+
+    #[test]
+    fn who_missed_an_announcement_asks_for_all_and_not_over_and_over() {
+        let mut bench = Bench::new();
+        let number = |n: u64| move |alive: &mut Alive| alive.sequence = n;
+        assert!(!bench.announce(&[], |alive| alive.opened.push("/".into())));
+        // The second is lost.
+        assert!(bench.announce(&[], number(3)), "it is asked");
+        let again = Alive { sequence: 5, ..Alive::default() };
+        let trailer = Trailer::new("", 7, 20_000, 0);
+        assert!(!bench.directory.told(&"a".into(), &trailer, &again, bench.now), "it was asked a moment ago");
+        // A series of which nothing is known may be old.
+        assert!(bench.hear(9));
+        assert_eq!(bench.directory.losses(), (0, 0));
+        // The whole comes, and is one when its second part is there.
+        let whole = |alive: &mut Alive| {
+            (alive.sequence, alive.whole, alive.more) = (5, true, true);
+            alive.opened.push("/c".into());
+        };
+        assert!(!bench.announce(&[], whole));
+        assert_eq!(bench.members(), 0);
+        assert!(!bench.announce(&[9], number(5)));
+        assert!(!bench.announce(&[12], number(6)));
+        assert!(!bench.announce(&[], number(7)));
+        assert_eq!(bench.directory.losses(), (3, 0));
+        // One that was overtaken is of no use.
+        assert!(!bench.announce(&[], |alive| (alive.sequence, alive.whole) = (6, true)));
+        assert_eq!(bench.directory.members("/c", bench.now).count(), 1);
+    }
+
+    #[test]
+    fn who_tells_seldom_is_alive_for_longer() {
+        for (interval, silence) in [(0, 10), (1_000, 10), (4_000, 12), (20_000, 60), (u64::MAX, 60)] {
+            let mut bench = Bench::new();
+            bench.announce(&[], |alive| alive.interval = interval);
+            let lives = |after: Duration| bench.directory.servers(bench.now + after).count();
+            let silence = Duration::from_secs(silence);
+            assert_eq!((lives(silence - SETTLE), lives(silence)), (1, 0), "{interval}");
+        }
     }
 
     #[test]
@@ -509,11 +488,11 @@ mod tests {
 
     #[test]
     fn processes_are_bounded_and_the_silent_make_room() {
-        let mut directory = Directory::default();
+        let mut directory = Directory::new(vec![Lane::Main, Lane::Rooms]);
         let now = Instant::now();
         let told = |directory: &mut Directory, number: usize, now| {
             let name = ServerId::from(number.to_string().as_str());
-            directory.told(&name, &Trailer::new("", number as u64, 1, 0), &[], now);
+            directory.told(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
         };
         for number in 0..=MAX_PROCESSES {
             told(&mut directory, number, now);
@@ -540,6 +519,6 @@ mod tests {
         (0..MAX_SERIES).for_each(|number| assert!(hear(&mut bench, number, 1)));
         // One past the limit is delivered and not followed.
         assert!(hear(&mut bench, MAX_SERIES, 1) && hear(&mut bench, MAX_SERIES, 9));
-        assert_eq!((bench.directory.losses(), bench.directory.processes[&7].series.len()), ((0, 0), MAX_SERIES));
+        assert_eq!((bench.directory.losses(), bench.directory.processes[&7].series_len()), ((0, 0), MAX_SERIES));
     }
 }

@@ -1,6 +1,7 @@
 //! What comes from other servers: for a namespace, and for the servers themselves.
 
 use super::adapter::ClusterAdapter;
+use super::announcer::spread;
 use super::broker::Inbox;
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
@@ -12,6 +13,7 @@ use crate::recipient::Wakes;
 use crate::target::Target;
 use parking_lot::Mutex;
 use roomcast_protocol::{Args, RESERVED_EVENTS};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -46,6 +48,7 @@ impl Inbox for ServersInbox {
 
     fn receive(&self, arrivals: Vec<Arrival>) {
         let now = Instant::now();
+        let mut hellos = Vec::new();
         let mut directory = self.directory.lock();
         for arrival in arrivals {
             let message = match arrival {
@@ -59,14 +62,28 @@ impl Inbox for ServersInbox {
             let (Some(sender), Some(trailer)) = (message.sender, message.trailer) else { continue };
             match message.body {
                 _ if trailer.process == self.queue.process() => {}
-                Body::Alive(alive) => directory.told(&sender, &trailer, &alive.numbers, now),
+                _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
+                Body::Alive(alive) => {
+                    if directory.told(&sender, &trailer, &alive, now) {
+                        hellos.push(Some(sender));
+                    }
+                }
+                Body::Hello if directory.hello(trailer.process, now) => {
+                    let within = spread(directory.servers(now).count());
+                    // Each server has another time of its own for each that asks.
+                    let part = (self.queue.process() ^ trailer.process).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
+                    self.queue.tell_all(sender, within.mul_f64(part as f64 / 65_536.0));
+                }
                 Body::Goodbye => directory.left(trailer.process, now),
                 _ => {}
             }
         }
+        drop(directory);
+        hellos.into_iter().for_each(|to| self.queue.hello(to));
     }
 
     fn connected(&self) {
+        self.directory.lock().hears(Instant::now());
         self.queue.hears();
     }
 
@@ -87,6 +104,8 @@ pub(super) struct NamespaceInbox {
     adapter: Mutex<Weak<ClusterAdapter>>,
     /// Since when messages come, so that the broker counts us among the servers.
     since: watch::Sender<Option<Instant>>,
+    /// Servers of other software have the namespace too, or had it.
+    mixed: AtomicBool,
 }
 
 impl NamespaceInbox {
@@ -104,6 +123,11 @@ impl NamespaceInbox {
 
     pub(super) fn since(&self) -> Option<Instant> {
         *self.since.borrow()
+    }
+
+    /// Whether servers of other software have the namespace too; `seen`: they were just seen.
+    pub(super) fn is_mixed(&self, seen: bool) -> bool {
+        if seen { self.mixed.fetch_or(true, Ordering::Relaxed) } else { self.mixed.load(Ordering::Relaxed) }
     }
 
     /// Resolves when messages come.
@@ -148,7 +172,11 @@ impl Inbox for NamespaceInbox {
                     continue;
                 }
             };
-            let late = match message.body.is_question() {
+            if message.trailer.is_none() {
+                self.is_mixed(true);
+            }
+            // Roomcast servers tell answers apart by the names; others count them.
+            let late = match message.body.is_question() && message.trailer.is_none() {
                 true if !adapter.is_open() => LAST,
                 true if self.is_new() => LATER,
                 _ => Duration::ZERO,
@@ -213,7 +241,7 @@ impl ClusterAdapter {
         if !self.is_open() {
             // Only that still matters: who asks may have counted this server before it left. Once the close is over nobody here
             // takes anything.
-            if !late.is_zero() && !self.has_closed() {
+            if message.body.is_question() && !self.has_closed() {
                 self.serve(message, late, wakes);
             }
             return;

@@ -2,6 +2,9 @@
 
 mod adapter;
 mod alive;
+mod announcer;
+mod ask;
+mod awaited;
 mod broker;
 pub mod codec;
 mod collected;
@@ -13,8 +16,10 @@ mod message;
 mod numbers;
 mod options;
 mod outage;
+mod process;
 mod queue;
 mod requests;
+mod series;
 mod trailer;
 
 pub use adapter::ClusterAdapter;
@@ -83,7 +88,9 @@ impl Cluster {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn with_id(id: ServerId, broker: Arc<dyn Broker>, options: ClusterOptions) -> Self {
-        let directory = Arc::new(Mutex::new(Directory::default()));
+        let directory = Arc::new(Mutex::new(Directory::new(
+            [Lane::Main, Lane::Rooms].into_iter().filter(|lane| broker.hears_all(*lane)).collect(),
+        )));
         let queue = Queue::new(broker.clone(), id.clone(), options, directory.clone());
         tokio::spawn(queue.clone().drain());
         let inbox = ServersInbox { directory: directory.clone(), queue: queue.clone() };

@@ -1,20 +1,29 @@
-//! [`Numbers`]: the trailers that a process gives its messages, and which numbers the others may miss by now.
+//! [`Numbers`]: the trailers that a process gives its messages, and what its announcements tell of them.
 
-use super::alive::Told;
+use super::alive::{Alive, Told};
 use super::trailer::{Lane, Trailer};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Most namespaces that have numbers, each in two series; what is in others is sent all the same, and its losses are not counted.
-/// Each announcement lists all of them.
+/// Most namespaces that have numbers, each in two series, and that others are told of; what is in others is sent all the same, and
+/// its losses are not counted.
 pub(crate) const MAX_NUMBERED: usize = 8_192;
 
-/// The last numbers of a process.
+/// Announcements for which a namespace is remembered when it is closed and all of it has gone out: its tail may have been lost, and
+/// who missed the announcement that told of it asks for all.
+const LAST_TOLD: u8 = 3;
+
+/// What an entry of an announcement takes beside the namespace's name, generously.
+const ENTRY: usize = 64;
+
+/// The last numbers of a process, and what of them was announced.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     serial: u64,
+    /// The last announcement that went out.
+    sequence: u64,
     /// The namespaces that are open here, or were a moment ago.
     namespaces: HashMap<Arc<str>, Namespace, RandomState>,
 }
@@ -24,8 +33,30 @@ pub(crate) struct Numbers {
 struct Namespace {
     main: Option<Series>,
     rooms: Option<Series>,
-    /// It is closed, and is told of so often still.
+    /// Its messages come to this server.
+    heard: bool,
+    /// What the others were told last of it: that it is open. `None`: nobody knows what they were told.
+    told: Option<bool>,
+    /// It is closed, and is remembered for so many announcements still.
     closed: Option<u8>,
+}
+
+#[derive(Debug)]
+struct Series {
+    /// The serial of its first message.
+    since: u64,
+    last: u64,
+    /// Numbers of messages that wait, rising.
+    waiting: VecDeque<u64>,
+    /// The number that was told last.
+    told: u64,
+}
+
+impl Series {
+    /// The last number that went out or was dropped: all that others may miss by now.
+    fn settled(&self) -> u64 {
+        self.waiting.front().map_or(self.last, |first| first - 1)
+    }
 }
 
 impl Namespace {
@@ -42,31 +73,27 @@ impl Namespace {
             .filter_map(|(lane, series)| series.as_ref().map(|series| (lane, series)))
     }
 
-    fn waits(&self) -> bool {
-        self.both().any(|(_, series)| !series.waiting.is_empty())
+    fn is_over(&self) -> bool {
+        let settled = |series: &Series| series.waiting.is_empty() && series.told == series.last;
+        self.closed == Some(0) && self.told == Some(false) && self.both().all(|(_, series)| settled(series))
     }
 }
 
-#[derive(Debug)]
-struct Series {
-    /// The serial of its first message.
-    since: u64,
-    last: u64,
-    /// Numbers of messages that wait, rising.
-    waiting: VecDeque<u64>,
-}
-
-/// How often a namespace is told of when it is closed and all of it has gone out: its tail may have been lost, and an announcement
-/// too.
-const LAST_TOLD: u8 = 3;
-
 impl Numbers {
-    /// A namespace is open from now on.
+    /// A namespace is open from now on: what is published in it is numbered.
     pub(crate) fn open(&mut self, namespace: &Arc<str>) {
         if let Some(open) = self.namespaces.get_mut(namespace) {
             open.closed = None;
         } else if self.namespaces.len() < MAX_NUMBERED {
-            self.namespaces.insert(namespace.clone(), Namespace::default());
+            self.namespaces.insert(namespace.clone(), Namespace { told: Some(false), ..Namespace::default() });
+        }
+    }
+
+    /// Messages of an open namespace come, so that this server can be asked. Tells whether that is news to the others.
+    pub(crate) fn heard(&mut self, namespace: &str) -> bool {
+        match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
+            Some(namespace) => !std::mem::replace(&mut namespace.heard, true),
+            None => false,
         }
     }
 
@@ -79,7 +106,7 @@ impl Numbers {
 
     fn number(&mut self, namespace: &str, lane: Lane) -> u64 {
         let Some(namespace) = self.namespaces.get_mut(namespace) else { return 0 };
-        let new = || Series { since: self.serial, last: 0, waiting: VecDeque::new() };
+        let new = || Series { since: self.serial, last: 0, waiting: VecDeque::new(), told: 0 };
         let series = namespace.series(lane).get_or_insert_with(new);
         series.last += 1;
         series.waiting.push_back(series.last);
@@ -98,40 +125,106 @@ impl Numbers {
 
     /// A namespace is closed. If it is opened again once its numbers are forgotten they begin anew.
     pub(crate) fn close(&mut self, namespace: &str) {
-        if let Some(closed) = self.namespaces.get_mut(namespace) {
-            closed.closed = Some(LAST_TOLD);
+        if let Some(namespace) = self.namespaces.get_mut(namespace) {
+            (namespace.heard, namespace.closed) = (false, Some(LAST_TOLD));
         }
     }
 
-    /// What [`Numbers::settled`] gave has gone out.
-    pub(crate) fn told(&mut self) {
-        self.namespaces.retain(|_, namespace| {
-            let waits = namespace.waits();
-            match &mut namespace.closed {
-                Some(left) if !waits => {
-                    *left = left.saturating_sub(1);
-                    *left > 0
+    /// The next announcement: what has changed since the last one that went out, as much as `most` bytes hold; and whether there is
+    /// more.
+    pub(crate) fn announcement(&self, interval: u64, most: usize) -> (Alive, bool) {
+        let mut alive = Alive { sequence: self.sequence + 1, interval, ..Alive::default() };
+        let mut left = most;
+        let mut fits = |name: &str| {
+            let size = name.len() + ENTRY;
+            // One entry is always told, however long the name is.
+            let fits = size <= left || left == most;
+            left = left.saturating_sub(size);
+            fits
+        };
+        for (name, namespace) in &self.namespaces {
+            if namespace.told != Some(namespace.heard) {
+                if !fits(name) {
+                    return (alive, true);
                 }
-                _ => true,
+                if namespace.heard { &mut alive.opened } else { &mut alive.closed }.push(name.clone());
             }
-        });
+            for (lane, series) in namespace.both().filter(|(_, series)| series.settled() != series.told) {
+                if !fits(name) {
+                    return (alive, true);
+                }
+                alive.numbers.push(Told::new(name.clone(), lane, series.settled(), series.since));
+            }
+        }
+        (alive, false)
+    }
+
+    /// An announcement did not go out, or nobody knows: what it told is told again, as it is then.
+    pub(crate) fn not_announced(&mut self, alive: &Alive) {
+        self.have_told(&alive.opened, None);
+        self.have_told(&alive.closed, None);
+    }
+
+    fn have_told(&mut self, names: &[Arc<str>], told: Option<bool>) {
+        for name in names {
+            if let Some(namespace) = self.namespaces.get_mut(name) {
+                namespace.told = told;
+            }
+        }
+    }
+
+    /// An announcement has gone out; `last`: what it tells is all that there is to tell.
+    pub(crate) fn announced(&mut self, alive: &Alive, last: bool) {
+        self.sequence = alive.sequence;
+        self.have_told(&alive.opened, Some(true));
+        self.have_told(&alive.closed, Some(false));
+        for told in &alive.numbers {
+            let namespace = self.namespaces.get_mut(&told.namespace);
+            let series = namespace.and_then(|namespace| namespace.series(told.lane).as_mut());
+            if let Some(series) = series.filter(|series| series.since == told.since) {
+                series.told = told.number;
+            }
+        }
+        if last {
+            self.namespaces.retain(|_, namespace| {
+                if let Some(left) = &mut namespace.closed {
+                    *left = left.saturating_sub(1);
+                }
+                !namespace.is_over()
+            });
+        }
+    }
+
+    /// All that there is to tell, for a server that knows nothing of it: in parts of at most `most` bytes, the first of which says that
+    /// all it does not tell is void. What the last announcement did not have of it the next one tells again.
+    pub(crate) fn whole(&self, interval: u64, most: usize) -> Vec<Alive> {
+        let part = || Alive { sequence: self.sequence, interval, ..Alive::default() };
+        let mut parts = vec![Alive { whole: true, ..part() }];
+        let mut left = most;
+        for (name, namespace) in &self.namespaces {
+            let told: Vec<Told> = namespace
+                .both()
+                .filter(|(_, series)| series.settled() > 0)
+                .map(|(lane, series)| Told::new(name.clone(), lane, series.settled(), series.since))
+                .collect();
+            let size = (name.len() + ENTRY) * (told.len() + usize::from(namespace.heard));
+            if size > left {
+                parts.push(part());
+                left = most;
+            }
+            left = left.saturating_sub(size);
+            let Some(part) = parts.last_mut() else { continue };
+            part.numbers.extend(told);
+            part.opened.extend(namespace.heard.then(|| name.clone()));
+        }
+        let last = parts.len() - 1;
+        parts.iter_mut().take(last).for_each(|part| part.more = true);
+        parts
     }
 
     /// Series that were published in.
     pub(crate) fn len(&self) -> usize {
         self.namespaces.values().map(|namespace| namespace.both().count()).sum()
-    }
-
-    /// In each series the last number that went out or was dropped: all that others may miss by now.
-    pub(crate) fn settled(&self) -> Vec<Told> {
-        let told = |(name, namespace): (&Arc<str>, &Namespace)| -> Vec<Told> {
-            let told = |(lane, series): (Lane, &Series)| {
-                let number = series.waiting.front().map_or(series.last, |first| first - 1);
-                Told::new(name.clone(), lane, number, series.since)
-            };
-            namespace.both().map(told).collect()
-        };
-        self.namespaces.iter().flat_map(told).collect()
     }
 }
 
@@ -139,29 +232,37 @@ impl Numbers {
 mod tests {
     use super::*;
 
+    const ALL: usize = usize::MAX;
+
     fn numbers() -> (Numbers, Arc<str>) {
         let (mut numbers, name) = (Numbers::default(), Arc::<str>::from("/"));
         numbers.open(&name);
         (numbers, name)
     }
 
-    fn told(numbers: &Numbers) -> Vec<(u64, u64)> {
-        let mut told: Vec<_> = numbers.settled().into_iter().map(|told| (told.number, told.since)).collect();
+    /// Announces, and gives the last numbers that were told of.
+    fn told(numbers: &mut Numbers) -> Vec<(u64, u64)> {
+        let (alive, more) = numbers.announcement(1_000, ALL);
+        numbers.announced(&alive, !more);
+        let mut told: Vec<_> = alive.numbers.into_iter().map(|told| (told.number, told.since)).collect();
         told.sort_unstable();
         told
     }
 
     #[test]
-    fn what_waits_is_not_told() {
+    fn what_waits_is_not_told_and_what_was_told_is_not_told_again() {
         let (mut numbers, name) = numbers();
         let given: Vec<u64> = (0..3).map(|_| numbers.next(7, "/", Some(Lane::Main)).number).collect();
-        assert_eq!((given, told(&numbers)), (vec![1, 2, 3], vec![(0, 1)]));
+        assert_eq!((given, told(&mut numbers)), (vec![1, 2, 3], vec![]));
         numbers.settle(&name, Lane::Main, 2);
-        assert_eq!(told(&numbers), [(0, 1)], "1 may be on its way");
+        assert_eq!(told(&mut numbers), [], "1 may be on its way");
         numbers.settle(&name, Lane::Main, 1);
-        assert_eq!(told(&numbers), [(2, 1)]);
+        let lost = numbers.announcement(1_000, ALL).0;
+        assert_eq!((lost.sequence, lost.numbers.len()), (3, 1));
+        assert_eq!(told(&mut numbers), [(2, 1)], "the one before did not go out");
+        assert_eq!(told(&mut numbers), []);
         numbers.settle(&name, Lane::Main, 3);
-        assert_eq!(told(&numbers), [(3, 1)]);
+        assert_eq!(told(&mut numbers), [(3, 1)]);
     }
 
     #[test]
@@ -172,31 +273,92 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_is_told_of_once_it_is_heard_and_when_it_is_closed() {
+        let (mut numbers, name) = numbers();
+        assert_eq!(news(&mut numbers), (0, 0));
+        assert!(numbers.heard("/") && !numbers.heard("/") && !numbers.heard("/unknown"));
+        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)));
+        numbers.close("/");
+        assert!(!numbers.heard("/"), "it is closed");
+        numbers.open(&name);
+        assert!(numbers.heard("/"));
+        assert_eq!(news(&mut numbers), (0, 0), "nobody has to know");
+        numbers.close("/");
+        assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
+        assert!(numbers.namespaces.is_empty());
+    }
+
+    /// Announces, and gives how many namespaces were told of as opened and closed.
+    fn news(numbers: &mut Numbers) -> (usize, usize) {
+        let (alive, more) = numbers.announcement(1_000, ALL);
+        numbers.announced(&alive, !more);
+        (alive.opened.len(), alive.closed.len())
+    }
+
+    #[test]
+    fn what_may_have_been_told_is_told_again_as_it_is_then() {
+        let (mut numbers, name) = numbers();
+        numbers.heard("/");
+        assert_eq!(news(&mut numbers), (1, 0));
+        numbers.close("/");
+        let alive = numbers.announcement(1_000, ALL).0;
+        numbers.not_announced(&alive);
+        numbers.open(&name);
+        numbers.heard("/");
+        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 0), (0, 0)));
+    }
+
+    #[test]
     fn a_closed_namespace_is_forgotten_when_all_of_it_has_gone_out() {
         let (mut numbers, name) = numbers();
         numbers.next(7, "/", Some(Lane::Main));
         numbers.close("/");
-        assert_eq!(told(&numbers), [(0, 1)]);
-        (0..9).for_each(|_| numbers.told());
-        assert_eq!(told(&numbers), [(0, 1)], "it waits");
+        (0..9).for_each(|_| assert_eq!(told(&mut numbers), [], "it waits"));
         numbers.settle(&name, Lane::Main, 1);
-        for _ in 0..LAST_TOLD {
-            assert_eq!(told(&numbers), [(1, 1)]);
-            numbers.told();
-        }
-        assert_eq!(told(&numbers), []);
+        assert_eq!((told(&mut numbers), numbers.len()), (vec![(1, 1)], 0));
         assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 0, "it is closed");
-        assert_eq!(numbers.len(), 0);
         numbers.open(&name);
         assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 1);
-        assert_eq!(told(&numbers), [(0, 3)], "a new series");
         // One that is used again before it was forgotten goes on.
         numbers.close("/");
         numbers.open(&name);
         assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 2);
         numbers.settle(&name, Lane::Main, 1);
         numbers.settle(&name, Lane::Main, 2);
-        assert_eq!(told(&numbers), [(2, 3)]);
+        assert_eq!(told(&mut numbers), [(2, 3)], "a new series, told once");
+        numbers.close("/");
+        assert_eq!(numbers.whole(1_000, ALL)[0].numbers.len(), 1, "who missed it asks for all");
+    }
+
+    #[test]
+    fn parts_hold_what_they_may_and_together_they_are_all() {
+        let mut numbers = Numbers::default();
+        for n in 0..100 {
+            let name = Arc::<str>::from(format!("/{n:02}"));
+            numbers.open(&name);
+            numbers.heard(&name);
+            numbers.next(7, &name, Some(Lane::Rooms));
+            numbers.settle(&name, Lane::Rooms, 1);
+        }
+        let most = 10 * (3 + ENTRY);
+        let (mut announcements, mut opened, mut series) = (0, 0, 0);
+        loop {
+            let (alive, more) = numbers.announcement(1_000, most);
+            assert!(alive.opened.len() + alive.numbers.len() <= 10);
+            numbers.announced(&alive, !more);
+            announcements += 1;
+            opened += alive.opened.len();
+            series += alive.numbers.len();
+            assert_eq!(alive.sequence, announcements);
+            if !more {
+                break;
+            }
+        }
+        assert_eq!((announcements, opened, series), (20, 100, 100));
+        let parts = numbers.whole(1_000, most);
+        assert_eq!(parts.len(), 20);
+        assert!(parts.iter().enumerate().all(|(n, part)| (part.whole, part.more) == (n == 0, n < 19)));
+        assert!(parts.iter().all(|part| part.sequence == 20 && part.opened.len() + part.numbers.len() == 10));
     }
 
     #[test]
@@ -211,11 +373,8 @@ mod tests {
         numbers.open(&past);
         let trailer = numbers.next(7, &past, Some(Lane::Main));
         assert_eq!((trailer.number, trailer.serial), (0, MAX_NUMBERED as u64 + 1));
+        assert!(!numbers.heard(&past));
         assert_eq!(numbers.next(7, "/0", Some(Lane::Main)).number, 2);
-        numbers.close("/1");
-        numbers.settle("/1", Lane::Main, 1);
-        (0..LAST_TOLD).for_each(|_| numbers.told());
-        numbers.open(&past);
-        assert_eq!(numbers.next(7, &past, Some(Lane::Main)).number, 1);
+        assert_eq!(numbers.len(), MAX_NUMBERED);
     }
 }

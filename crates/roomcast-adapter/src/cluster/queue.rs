@@ -1,6 +1,6 @@
 //! The cluster queue: messages on their way to the other servers, in order, bounded in bytes and age.
 
-use super::alive::Alive;
+use super::announcer::{ANNOUNCEMENT_BYTES, Errands, Pace, What, alive_interval};
 use super::broker::{Broker, Outcome, Outgoing, SERVERS};
 use super::directory::Directory;
 use super::message::{Body, Message, ServerId};
@@ -13,6 +13,7 @@ use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -21,9 +22,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 /// goes out in one round trip, so that the rate does not depend on how long that takes; a bound keeps what is sent again small.
 const BATCH: usize = 4_096;
 const BATCH_BYTES: usize = 1 << 20;
-
-/// How often a server tells that it lives, and its last numbers.
-pub(crate) const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Pause after a failed publish; a broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -68,6 +66,12 @@ struct State {
     hears: bool,
     /// It heard them until a moment ago: since when it does not, and how many others there were then.
     interrupted: Option<Outage>,
+    /// What other servers are to be told beside announcements.
+    errands: Errands,
+    /// It has said hello.
+    introduced: bool,
+    /// There is something that other servers should know soon.
+    news: bool,
     closing: bool,
 }
 
@@ -77,6 +81,8 @@ struct Waiting {
     lane: Option<Lane>,
     since: Instant,
     size: usize,
+    /// Set when it may have gone out twice.
+    again: Option<Arc<AtomicBool>>,
 }
 
 impl Waiting {
@@ -107,6 +113,11 @@ impl Queue {
         })
     }
 
+    /// This server's name.
+    pub(crate) fn id(&self) -> &ServerId {
+        &self.id
+    }
+
     /// This process, in the trailers of all that it publishes.
     pub(crate) fn process(&self) -> u64 {
         self.process
@@ -116,16 +127,22 @@ impl Queue {
     /// volatile message is dropped at once while nothing goes out.
     pub(crate) fn publish(&self, namespace: &Arc<str>, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message });
+        self.push(Outgoing { namespace: namespace.clone(), message }, None);
+    }
+
+    /// As [`Queue::publish`], for a question. `again` is set when it may have gone out twice.
+    pub(crate) fn ask(&self, namespace: &Arc<str>, body: Body, again: Arc<AtomicBool>) {
+        let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
+        self.push(Outgoing { namespace: namespace.clone(), message }, Some(again));
     }
 
     /// As [`Queue::publish`], for an answer.
     pub(crate) fn answer(&self, namespace: &Arc<str>, to: Option<ServerId>, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message });
+        self.push(Outgoing { namespace: namespace.clone(), message }, None);
     }
 
-    fn push(&self, outgoing: Outgoing) {
+    fn push(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>) {
         let body = &outgoing.message.body;
         let (size, lane) = (body.size(), Lane::of(body));
         let volatile = matches!(body, Body::Broadcast { volatile: true, .. });
@@ -140,7 +157,7 @@ impl Queue {
                 metrics::counter!("roomcast_cluster_dropped_total", "why" => "volatile").increment(1);
                 return;
             }
-            let mut waiting = Waiting { outgoing, lane, since: Instant::now(), size };
+            let mut waiting = Waiting { outgoing, lane, since: Instant::now(), size, again };
             let Outgoing { namespace, message } = &mut waiting.outgoing;
             message.trailer = Some(state.numbers.next(self.process, namespace, lane));
             let class = waiting.class();
@@ -156,9 +173,37 @@ impl Queue {
         self.state.lock().numbers.open(namespace);
     }
 
-    /// A namespace is closed: its numbers are forgotten once all of it has gone out.
+    /// Messages of an open namespace come: the others are told soon that this server has it.
+    pub(crate) fn heard(&self, namespace: &str) {
+        {
+            let mut state = self.state.lock();
+            let news = state.numbers.heard(namespace);
+            state.news |= news;
+        }
+        self.connected();
+        self.filled.notify_one();
+    }
+
+    /// A namespace is closed: the others are told soon, and its numbers are forgotten once all of it has gone out.
     pub(crate) fn forget(&self, namespace: &str) {
-        self.state.lock().numbers.close(namespace);
+        {
+            let mut state = self.state.lock();
+            state.numbers.close(namespace);
+            state.news = true;
+        }
+        self.filled.notify_one();
+    }
+
+    /// Another server is asked for all that it has told so far; `None`: every one is.
+    pub(crate) fn hello(&self, to: Option<ServerId>) {
+        self.state.lock().errands.hello(to);
+        self.filled.notify_one();
+    }
+
+    /// Another server is told all that this one has announced so far, after a while: not all tell it at once.
+    pub(crate) fn tell_all(&self, to: ServerId, after: Duration) {
+        self.state.lock().errands.tell_all(to, Instant::now() + after);
+        self.filled.notify_one();
     }
 
     /// The broker can publish: a pause after a failure ends.
@@ -168,8 +213,15 @@ impl Queue {
 
     /// This server hears the other servers.
     pub(crate) fn hears(&self) {
-        self.state.lock().hears = true;
+        {
+            let mut state = self.state.lock();
+            state.hears = true;
+            if !std::mem::replace(&mut state.introduced, true) {
+                state.errands.hello(None);
+            }
+        }
         self.connected();
+        self.filled.notify_one();
     }
 
     /// This server does not hear the other servers for now. They may not hear one another either, and then what goes out before
@@ -236,20 +288,21 @@ impl Queue {
 
     async fn run(&self) {
         let mut outage: Option<Outage> = None;
-        let mut tell_at = Instant::now();
+        let mut pace = Pace::new(Instant::now());
         loop {
             if let Some(interrupted) = self.state.lock().interrupted.take() {
                 outage.get_or_insert(interrupted).stays();
             }
-            if tell_at <= Instant::now() {
+            if pace.next(self.state.lock().news) <= Instant::now() {
                 self.directory.lock().age(Instant::now());
                 if self.tell_alive().await.is_err() {
                     outage.get_or_insert_with(|| self.outage()).stays();
                 } else if let Some(outage) = &mut outage {
                     outage.goes_out(Instant::now());
                 }
-                tell_at = Instant::now() + ALIVE_INTERVAL;
+                pace.told(Instant::now(), self.interval());
             }
+            self.run_errands().await;
             if self.state.lock().is_done() {
                 break self.leave().await;
             }
@@ -279,9 +332,13 @@ impl Queue {
             }
             let batch = self.next_batch();
             if batch.is_empty() {
+                let next = {
+                    let state = self.state.lock();
+                    pace.next(state.news).min(state.errands.next().unwrap_or_else(|| pace.next(false)))
+                };
                 tokio::select! {
                     () = self.filled.notified() => {}
-                    () = sleep_until(tell_at) => {}
+                    () = sleep_until(next) => {}
                 }
                 continue;
             }
@@ -371,27 +428,69 @@ impl Queue {
         }
     }
 
-    /// Tells the last numbers. The error is why that did not go out.
+    /// How often this server tells that it lives.
+    fn interval(&self) -> Duration {
+        alive_interval(1 + self.directory.lock().servers(Instant::now()).count())
+    }
+
+    /// Most bytes of an announcement.
+    fn most(&self) -> usize {
+        self.broker.largest().min(ANNOUNCEMENT_BYTES)
+    }
+
+    /// Announces this server: what has changed since the last announcement. The error is why that did not go out.
     async fn tell_alive(&self) -> Result<(), String> {
-        let (numbers, trailer) = {
+        let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
+        let news = std::mem::take(&mut self.state.lock().news);
+        loop {
+            let ((alive, more), trailer) = {
+                let mut state = self.state.lock();
+                // In this order: what is told was numbered before.
+                (state.numbers.announcement(interval, self.most()), state.numbers.next(self.process, SERVERS, None))
+            };
+            let told = self.tell(None, Body::Alive(alive.clone()), trailer).await;
             let mut state = self.state.lock();
-            // In this order: what is told was numbered before.
-            (state.numbers.settled(), state.numbers.next(self.process, SERVERS, None))
-        };
-        let alive = Alive { whole: true, numbers, ..Alive::default() };
-        self.tell(Body::Alive(alive), trailer).await?;
-        self.state.lock().numbers.told();
-        Ok(())
+            if let Err(reason) = told {
+                state.numbers.not_announced(&alive);
+                state.news |= news;
+                return Err(reason);
+            }
+            state.numbers.announced(&alive, !more);
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     async fn tell_goodbye(&self) -> Result<(), String> {
         let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-        self.tell(Body::Goodbye, trailer).await
+        self.tell(None, Body::Goodbye, trailer).await
+    }
+
+    /// Says hello, and tells others all. What does not go out is asked for again.
+    async fn run_errands(&self) {
+        let due = self.state.lock().errands.due(Instant::now());
+        for errand in due {
+            let bodies = match errand.what {
+                What::Hello => vec![Body::Hello],
+                What::All => {
+                    let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
+                    let parts = self.state.lock().numbers.whole(interval, self.most());
+                    parts.into_iter().map(Body::Alive).collect()
+                }
+            };
+            for body in bodies {
+                let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
+                if self.tell(errand.to.clone(), body, trailer).await.is_err() {
+                    break;
+                }
+            }
+        }
     }
 
     /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
-    async fn tell(&self, body: Body, trailer: Trailer) -> Result<(), String> {
-        let message = Message { sender: Some(self.id.clone()), to: None, trailer: Some(trailer), body };
+    async fn tell(&self, to: Option<ServerId>, body: Body, trailer: Trailer) -> Result<(), String> {
+        let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
             // Others do not know this server by name then, and miss no tail of it; what it says goes out all the same.
@@ -471,6 +570,9 @@ impl State {
                 Outcome::Again(_) if sent.contains(&series) => self.lose(&waiting, "overtaken"),
                 Outcome::Again(reason) => {
                     failure = Some(reason);
+                    if let Some(again) = &waiting.again {
+                        again.store(true, Ordering::Relaxed);
+                    }
                     if let Some(trailer) = &mut waiting.outgoing.message.trailer {
                         // It may have gone out.
                         trailer.again = true;

@@ -5,8 +5,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use roomcast_protocol::SocketId;
-use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc;
 
 /// Most questions that await answers at once; more are answered by this server alone, as partial.
@@ -22,6 +22,7 @@ pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::Sender<Answered>, Rand
 /// An answer, and who gave it where that is told.
 #[derive(Debug)]
 pub(crate) struct Answered {
+    /// Who gave it, if that is a roomcast server.
     pub(crate) sender: Option<ServerId>,
     pub(crate) body: Body,
 }
@@ -30,6 +31,8 @@ pub(crate) struct Answered {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) id: RequestId,
+    /// It may have gone out twice: who tells no name may have answered twice.
+    pub(crate) again: Arc<AtomicBool>,
     answers: mpsc::Receiver<Answered>,
     requests: Arc<Requests>,
 }
@@ -45,7 +48,7 @@ impl Requests {
             return None;
         }
         open.insert(id.clone(), sender);
-        Some(Request { id, answers, requests: self.clone() })
+        Some(Request { id, again: Arc::default(), answers, requests: self.clone() })
     }
 
     /// Whether a question is open.
@@ -57,7 +60,8 @@ impl Requests {
     pub(crate) fn answered(&self, request: &RequestId, message: Message) {
         let open = self.0.lock();
         let Some(sender) = open.get(request) else { return };
-        let answered = Answered { sender: message.sender, body: message.body };
+        let from = message.sender.filter(|_| message.trailer.is_some());
+        let answered = Answered { sender: from, body: message.body };
         if sender.try_send(answered).is_err() {
             metrics::counter!("roomcast_cluster_answers_dropped_total").increment(1);
         }
@@ -82,35 +86,14 @@ impl Drop for Request {
     }
 }
 
-/// Who has answered a question. A server that tells its name counts once.
-#[derive(Debug, Default)]
-pub(crate) struct Answerers {
-    names: HashSet<ServerId>,
-    /// Servers that have answered.
-    pub(crate) count: usize,
-}
-
-impl Answerers {
-    /// Whether an answer is the first of its server, which counts from now on.
-    pub(crate) fn is_first(&mut self, sender: Option<&ServerId>) -> bool {
-        let first = sender.is_none_or(|sender| self.names.insert(sender.clone()));
-        self.count += usize::from(first);
-        first
-    }
-
-    /// Whether a server has answered.
-    pub(crate) fn has(&self, id: &ServerId) -> bool {
-        self.names.contains(id)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::Trailer;
 
     fn answer(request: &RequestId, sender: &str) -> Message {
         let body = Body::Done { request: request.clone() };
-        Message { sender: Some(sender.into()), to: None, trailer: None, body }
+        Message { sender: Some(sender.into()), to: None, trailer: Some(Trailer::new("/", 1, 1, 0)), body }
     }
 
     #[tokio::test]
@@ -147,15 +130,5 @@ mod tests {
             assert!(request.next().await.is_some());
         }
         assert!(request.answers.try_recv().is_err(), "one past the bound was kept");
-    }
-
-    #[test]
-    fn a_server_answers_once() {
-        let mut answerers = Answerers::default();
-        assert!(answerers.is_first(Some(&"a".into())) && !answerers.is_first(Some(&"a".into())));
-        // Servers that tell no name cannot be told apart.
-        assert!(answerers.is_first(None) && answerers.is_first(None));
-        assert_eq!(answerers.count, 3);
-        assert!(answerers.has(&"a".into()) && !answerers.has(&"b".into()));
     }
 }

@@ -24,7 +24,7 @@ impl Lane {
                 let one = first.is_some_and(|first| rooms.all(|room| room == first));
                 Some(if one { Self::Rooms } else { Self::Main })
             }
-            Body::Alive { .. } | Body::Goodbye => None,
+            Body::Alive(_) | Body::Hello | Body::Goodbye => None,
             body => body.answers().is_none().then_some(Self::Main),
         }
     }

@@ -143,7 +143,9 @@ impl Puppet {
         let (id, broker, heard) = (ServerId::from(name), network.broker(), Arc::<Heard>::default());
         broker.open(&SERVERS.into(), &id, Arc::new(Heard::default()));
         broker.open(&NAMESPACE.into(), &id, heard.clone());
-        let (to, alive) = (broker.clone(), Body::Alive(Alive::default()));
+        let (to, mut alive) = (broker.clone(), Alive::default());
+        alive.opened = vec![NAMESPACE.into()];
+        let alive = Body::Alive(alive);
         let process = Trailer::random_process();
         let serial = Arc::<AtomicU64>::default();
         let serials = serial.clone();

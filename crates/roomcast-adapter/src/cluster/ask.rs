@@ -1,0 +1,251 @@
+//! Questions of this server to the others: who is awaited, and until when.
+
+use super::adapter::ClusterAdapter;
+use super::awaited::{Awaited, Counted, Wait};
+use super::broker::{BrokerError, Count, Speaks};
+use super::collected::Collected;
+use super::message::{Body, RequestId, ServerId};
+use super::requests::{Answered, Request};
+use crate::acks::Acks;
+use crate::answer::{Answer, Missing};
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+/// Time that the broker has to count the servers, in which it must have begun to hear the namespace.
+const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// All that the broker counts have answered, and others have not that are known by name: how long these may take still. Who has just
+/// closed the namespace tells that within it.
+const DOUBT: Duration = Duration::from_millis(250);
+
+/// Where the broker counts nobody, a server that has just come knows all others by name after that time.
+const ACQUAINTED: Duration = Duration::from_millis(1_100);
+
+type Counting<'a> = Pin<Box<dyn Future<Output = Counted> + Send + 'a>>;
+
+/// A question that was asked.
+struct Asking<'a> {
+    adapter: &'a ClusterAdapter,
+    request: Request,
+    awaited: Awaited,
+    moved: watch::Receiver<()>,
+    counting: Option<Counting<'a>>,
+    doubt: Option<Instant>,
+    over: bool,
+}
+
+impl Asking<'_> {
+    /// The next answer; `None` when no server is awaited any more. Cancel safe.
+    async fn next(&mut self) -> Option<Answered> {
+        while !self.over {
+            let wait = self.awaited.wait();
+            if wait == Wait::Recount {
+                let adapter = self.adapter;
+                let counted = self.counting.get_or_insert_with(|| Box::pin(adapter.counted())).await;
+                self.counting = None;
+                self.awaited.recounted(counted, adapter.members());
+                continue;
+            }
+            let doubt = match wait {
+                Wait::Doubt => Some(*self.doubt.get_or_insert(Instant::now() + DOUBT)),
+                _ => None,
+            };
+            self.doubt = doubt;
+            self.over = wait == Wait::Over;
+            if self.over {
+                break;
+            }
+            tokio::select! {
+                biased;
+                answer = self.request.next() => {
+                    self.over = answer.is_none();
+                    return answer;
+                }
+                _ = self.moved.changed() => self.awaited.members(self.adapter.members()),
+                () = sleep_until(doubt.unwrap_or_else(Instant::now)), if doubt.is_some() => self.over = true,
+            }
+        }
+        None
+    }
+
+    fn missing(&self) -> Missing {
+        self.adapter.inbox().is_mixed(self.awaited.is_mixed());
+        self.awaited.missing(self.request.again.load(Ordering::Relaxed))
+    }
+}
+
+impl ClusterAdapter {
+    /// Servers that have the namespace, as far as they are known by name.
+    fn members(&self) -> BTreeSet<ServerId> {
+        self.directory().members(self.namespace(), Instant::now()).filter(|name| *name != self.id()).cloned().collect()
+    }
+
+    /// How many other servers there are.
+    async fn counted(&self) -> Counted {
+        match timeout(COUNT_TIMEOUT, self.count_others()).await {
+            Ok(Ok(Some(Count { servers, complete: true }))) => Counted::All(servers),
+            Ok(Ok(Some(Count { servers, .. }))) => Counted::AtLeast(servers),
+            Ok(Ok(None)) => Counted::Nobody,
+            Ok(Err(_)) | Err(_) => Counted::Unknown,
+        }
+    }
+
+    /// The servers that the broker counts, but for this one.
+    async fn count_others(&self) -> Result<Option<Count>, BrokerError> {
+        loop {
+            let before = self.inbox().since();
+            let count = self.broker().count(self.namespace()).await?;
+            if !self.is_open() {
+                return Ok(count);
+            }
+            if before.is_some() && before == self.inbox().since() {
+                return Ok(count.map(|count| Count { servers: count.servers.saturating_sub(1), ..count }));
+            }
+            // Whether we are among them nobody can tell: our subscription is on its way, or an old one was not given up yet.
+            // Nor would we hear an answer before we hear at all.
+            self.inbox().until_connected().await;
+        }
+    }
+
+    /// Whom a question goes to.
+    async fn awaited(&self, question: &Body, until: Instant) -> Awaited {
+        // In this order: who is known by name by now is counted, if the broker hears it.
+        let mut named = self.members();
+        let counted = timeout_at(until, self.counted()).await.unwrap_or(Counted::Unknown);
+        if counted == Counted::Nobody {
+            let mut connected = self.directory().connected_since();
+            let acquainted = async {
+                let since = connected.wait_for(Option::is_some).await.ok().and_then(|since| *since);
+                sleep_until(since.unwrap_or_else(Instant::now) + ACQUAINTED).await;
+            };
+            // What is not known by then is not asked.
+            let _ = timeout_at(until, acquainted).await;
+            named = self.members();
+        }
+        let ours = self.broker().speaks(question) == Speaks::Ours;
+        Awaited::new(named, counted, ours, self.inbox().is_mixed(false))
+    }
+
+    /// Asks all other servers, and hands each one's answer to `take`, which says whether it is one, until all have answered or
+    /// `until`. If nobody knows how many they are, they are asked all the same, and awaited until then.
+    pub(super) async fn ask(
+        &self,
+        until: Instant,
+        question: impl FnOnce(RequestId) -> Body,
+        mut take: impl FnMut(Body) -> bool,
+    ) -> Missing {
+        let Some(request) = self.requests().begin() else { return self.nobody_asked().await };
+        let question = question(request.id.clone());
+        let awaited = self.awaited(&question, until).await;
+        // Closed while it counted, it would not hear an answer.
+        if awaited.is_nobody() || !self.is_open() || Instant::now() >= until {
+            return awaited.missing(false);
+        }
+        self.queue().ask(self.namespace(), question, request.again.clone());
+        let mut asking = self.asking(request, awaited);
+        while let Ok(Some(answer)) = timeout_at(until, asking.next()).await {
+            let sender = answer.sender;
+            if asking.awaited.is_new(sender.as_ref()) && take(answer.body) {
+                asking.awaited.answered(sender.as_ref());
+            }
+        }
+        asking.missing()
+    }
+
+    fn asking(&self, request: Request, awaited: Awaited) -> Asking<'_> {
+        let moved = self.directory().moved();
+        Asking { adapter: self, request, awaited, moved, counting: None, doubt: None, over: false }
+    }
+
+    /// Too many questions are open.
+    async fn nobody_asked(&self) -> Missing {
+        let counted = self.counted().await;
+        Awaited::new(self.members(), counted, false, false).missing(false)
+    }
+
+    /// Asks the clients of all other servers for acknowledgements, and collects them with those of here.
+    pub(super) async fn ask_clients(
+        &self,
+        until: Instant,
+        mut acks: Acks,
+        question: impl FnOnce(RequestId) -> Body,
+    ) -> (Collected, Missing) {
+        let mut collected = Collected::default();
+        // The servers are counted before they are asked, as in Node; local clients do not wait for that.
+        let begun = match self.requests().begin() {
+            Some(request) => {
+                let question = question(request.id.clone());
+                let awaited = self.awaited(&question, until).await;
+                Ok((request, question, awaited))
+            }
+            None => Err(self.nobody_asked().await),
+        };
+        let (request, question, awaited) = match begun {
+            Ok((request, question, awaited)) if !awaited.is_nobody() && self.is_open() && Instant::now() < until => {
+                (request, question, awaited)
+            }
+            other => {
+                let _ = timeout_at(until, async {
+                    while let Some((_, args)) = acks.next().await {
+                        collected.here(args);
+                    }
+                })
+                .await;
+                let missing = other.map_or_else(|missing| missing, |(_, _, awaited)| awaited.missing(false));
+                return (collected, missing);
+            }
+        };
+        self.queue().ask(self.namespace(), question, request.again.clone());
+        let mut asking = self.asking(request, awaited);
+        // Local clients that left are not waited for; of remote ones that is not told.
+        let mut here = true;
+        while here || !asking.over || collected.awaits() {
+            let clients = asking.over;
+            let answer = async { if clients { asking.request.next().await } else { asking.next().await } };
+            // What has come in time counts, however long the others were counted.
+            tokio::select! {
+                biased;
+                answer = acks.next(), if here => match answer {
+                    Some((_, args)) => collected.here(args),
+                    None => here = false,
+                },
+                answer = answer, if !clients || collected.awaits() => match answer {
+                    Some(answer) => match answer.body {
+                        Body::AskedClients { count, .. } => {
+                            if asking.awaited.answered(answer.sender.as_ref()) {
+                                collected.asked(count);
+                            }
+                        }
+                        _ => collected.there(answer),
+                    },
+                    None => {}
+                },
+                () = sleep_until(until) => break,
+            }
+        }
+        let missing = asking.missing();
+        (collected, missing)
+    }
+
+    /// Whether there are no others that could ask.
+    pub(super) async fn is_alone(&self) -> bool {
+        self.counted().await == Counted::All(0)
+    }
+
+    /// How many servers there are.
+    pub(super) async fn count_servers(&self) -> Answer<usize> {
+        let counted = self.counted().await;
+        let awaited = Awaited::new(self.members(), counted, false, false);
+        let value = 1 + awaited.servers();
+        let missing = match counted {
+            Counted::All(_) | Counted::Nobody => Missing::default(),
+            Counted::AtLeast(_) => Missing { names: Vec::new(), others: 1 },
+            Counted::Unknown => awaited.missing(false),
+        };
+        Answer { value, missing }
+    }
+}

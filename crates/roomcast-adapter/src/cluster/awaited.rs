@@ -1,0 +1,300 @@
+//! [`Awaited`]: whose answers to a question are awaited, and when that is over.
+//!
+//! Roomcast servers are known by name. Servers of other software are known by their number alone, where the broker counts: they
+//! are those that it counts and that have no name. A server that nobody knew when the question was asked may answer too: what it
+//! says counts, and it takes the place of no other.
+
+use super::message::ServerId;
+use crate::answer::Missing;
+use std::collections::BTreeSet;
+
+/// What the broker counts, without this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// It counts nobody: there are no others than those with a name.
+    Nobody,
+    /// All of them.
+    All(usize),
+    /// There may be more.
+    AtLeast(usize),
+    /// It cannot tell now.
+    Unknown,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// More answers are awaited.
+    On,
+    /// All seem to have answered: the broker [counts again](Awaited::recounted).
+    Recount,
+    /// All that the broker counts have answered, but for servers that are known by name: they may have left a moment ago, or have come.
+    Doubt,
+    /// It is over.
+    Over,
+}
+
+/// The servers that are awaited.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    /// Who had the namespace when the question was asked.
+    named: BTreeSet<ServerId>,
+    /// Who of them has not answered.
+    silent: BTreeSet<ServerId>,
+    /// Who was not known by name then, and is now: it may have been asked, or have come too late for it.
+    late: BTreeSet<ServerId>,
+    /// Who has answered.
+    answered: BTreeSet<ServerId>,
+    /// Answers of servers without a name.
+    unnamed: usize,
+    counted: Counted,
+    /// What was counted when the question was asked.
+    asked: usize,
+    /// Servers without a name do not know the question.
+    ours: bool,
+    /// There are, or may be, servers without a name.
+    mixed: bool,
+    /// The broker has counted since the last answer, and since others had the namespace.
+    fresh: bool,
+    /// Others have the namespace than when the broker counted.
+    moved: bool,
+}
+
+impl Awaited {
+    /// `named` have the namespace, which was known before the broker counted. `ours`: servers without a name do not know the
+    /// question. `mixed`: such were there before.
+    pub(super) fn new(named: impl IntoIterator<Item = ServerId>, counted: Counted, ours: bool, mixed: bool) -> Self {
+        let named: BTreeSet<ServerId> = named.into_iter().collect();
+        let (silent, late, answered) = (named.clone(), BTreeSet::new(), BTreeSet::new());
+        let mut awaited = Self {
+            named,
+            silent,
+            late,
+            answered,
+            unnamed: 0,
+            counted,
+            asked: 0,
+            ours,
+            mixed,
+            fresh: false,
+            moved: false,
+        };
+        awaited.asked = awaited.servers();
+        awaited.mixed |= awaited.others() > 0;
+        awaited
+    }
+
+    /// Nobody is to be asked.
+    pub(super) fn is_nobody(&self) -> bool {
+        self.named.is_empty() && matches!(self.counted, Counted::Nobody | Counted::All(0))
+    }
+
+    /// Whether there are servers without a name, as far as is known.
+    pub(super) fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
+    /// Whether an answer would be the first of its server.
+    pub(super) fn is_new(&self, sender: Option<&ServerId>) -> bool {
+        sender.is_none_or(|sender| !self.answered.contains(sender))
+    }
+
+    /// A server has answered. `false`: it had before.
+    pub(super) fn answered(&mut self, sender: Option<&ServerId>) -> bool {
+        self.fresh = false;
+        let Some(sender) = sender else {
+            self.unnamed += 1;
+            self.mixed = true;
+            return true;
+        };
+        self.silent.remove(sender);
+        self.answered.insert(sender.clone())
+    }
+
+    /// These have the namespace now. Who left has answered with nothing.
+    pub(super) fn members(&mut self, members: BTreeSet<ServerId>) {
+        (self.fresh, self.moved) = (false, true);
+        self.silent.retain(|name| members.contains(name));
+        self.late = members.difference(&self.named).cloned().collect();
+    }
+
+    /// What is to be done now.
+    pub(super) fn wait(&self) -> Wait {
+        let count = match self.counted {
+            Counted::Nobody if self.silent.is_empty() => return Wait::Over,
+            Counted::Nobody => return Wait::On,
+            // Until the time is over.
+            Counted::Unknown => return Wait::On,
+            Counted::All(count) | Counted::AtLeast(count) => count,
+        };
+        if !self.silent.is_empty() {
+            return if self.answered.len() + self.unnamed >= count { Wait::Doubt } else { Wait::On };
+        }
+        let simple = self.late.is_empty() && self.answered.is_subset(&self.named);
+        if simple && (self.ours || (!self.mixed && self.others() == 0)) {
+            return Wait::Over;
+        }
+        if !self.ours && self.unnamed < self.others() && !self.moved {
+            return Wait::On;
+        }
+        match self.late.is_subset(&self.answered) {
+            _ if !self.fresh => Wait::Recount,
+            true => Wait::Over,
+            // There are places left for them among those that were counted.
+            false if self.answered.len() + self.unnamed < self.asked => Wait::On,
+            false => Wait::Doubt,
+        }
+    }
+
+    /// The broker has counted again after the last answer; `members` have the namespace by then.
+    pub(super) fn recounted(&mut self, counted: Counted, members: BTreeSet<ServerId>) {
+        self.members(members);
+        if counted != Counted::Unknown {
+            self.counted = counted;
+            // Who has left is not counted any more.
+            self.named.retain(|name| self.silent.contains(name) || self.answered.contains(name));
+        }
+        (self.fresh, self.moved) = (true, false);
+    }
+
+    /// Servers without a name that are counted.
+    fn others(&self) -> usize {
+        let (Counted::All(count) | Counted::AtLeast(count)) = self.counted else { return 0 };
+        let named = self.named.iter().chain(&self.late).chain(&self.answered);
+        count.saturating_sub(named.collect::<BTreeSet<_>>().len())
+    }
+
+    /// Who has not answered. `twice`: the question may have gone out twice, so that one server without a name may have answered for
+    /// two.
+    pub(super) fn missing(&self, twice: bool) -> Missing {
+        let names: Vec<String> = self.silent.iter().map(ToString::to_string).collect();
+        let unnamed = if self.ours { 0 } else { self.unnamed };
+        let others = self.others().saturating_sub(unnamed);
+        let doubtful = match self.counted {
+            Counted::Unknown | Counted::AtLeast(_) => names.is_empty(),
+            Counted::All(_) => twice && unnamed > 0,
+            Counted::Nobody => false,
+        };
+        Missing { names, others: others.max(usize::from(doubtful)) }
+    }
+
+    /// How many other servers there are: those that are counted, or those with a name.
+    pub(super) fn servers(&self) -> usize {
+        match self.counted {
+            Counted::All(count) | Counted::AtLeast(count) => count,
+            Counted::Nobody | Counted::Unknown => self.named.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeSet<ServerId> {
+        names.iter().map(|name| ServerId::from(*name)).collect()
+    }
+
+    fn answer(awaited: &mut Awaited, from: &[&str]) {
+        for name in from {
+            let sender = ServerId::from(*name);
+            awaited.answered((*name != "node").then_some(&sender));
+        }
+    }
+
+    fn missing(awaited: &Awaited) -> (Vec<String>, usize) {
+        let missing = awaited.missing(false);
+        (missing.names, missing.others)
+    }
+
+    #[test]
+    fn servers_with_a_name_are_awaited_by_name() {
+        let mut awaited = Awaited::new(names(&["a", "b"]), Counted::All(2), false, false);
+        assert_eq!(awaited.wait(), Wait::On);
+        answer(&mut awaited, &["a", "a"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec!["b".to_owned()], 0)));
+        answer(&mut awaited, &["b"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        // Without counts as well.
+        let mut awaited = Awaited::new(names(&["a"]), Counted::Nobody, false, false);
+        answer(&mut awaited, &["new"]);
+        assert_eq!(awaited.wait(), Wait::On);
+        answer(&mut awaited, &["a"]);
+        assert_eq!(awaited.wait(), Wait::Over);
+        assert!(Awaited::new([], Counted::Nobody, false, false).is_nobody());
+        assert!(Awaited::new([], Counted::All(0), false, true).is_nobody());
+    }
+
+    #[test]
+    fn servers_without_a_name_are_counted_twice() {
+        let mut awaited = Awaited::new(names(&["a"]), Counted::All(2), false, false);
+        assert!(awaited.is_mixed());
+        // A server that came after the count takes nobody's place.
+        answer(&mut awaited, &["new", "a"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Recount, (vec![], 0)));
+        awaited.recounted(Counted::All(3), names(&["a", "new"]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
+        answer(&mut awaited, &["node"]);
+        assert_eq!(awaited.wait(), Wait::Recount);
+        awaited.recounted(Counted::All(3), names(&["a", "new"]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        assert_eq!(awaited.missing(true).others, 1, "the one answer may be of two");
+    }
+
+    #[test]
+    fn who_is_known_by_name_too_late_is_awaited_while_a_place_is_left_for_it() {
+        // Who asks has just come, and knows nobody.
+        let mut awaited = Awaited::new([], Counted::All(2), false, false);
+        answer(&mut awaited, &["a"]);
+        awaited.members(names(&["a", "b"]));
+        awaited.recounted(Counted::All(2), names(&["a", "b"]));
+        assert_eq!(awaited.wait(), Wait::On);
+        answer(&mut awaited, &["b"]);
+        awaited.recounted(Counted::All(2), names(&["a", "b"]));
+        assert_eq!(awaited.wait(), Wait::Over);
+        // The one that was counted has answered; another has come since.
+        let mut awaited = Awaited::new([], Counted::All(1), false, false);
+        answer(&mut awaited, &["node"]);
+        awaited.recounted(Counted::All(2), names(&[]));
+        assert_eq!(awaited.wait(), Wait::On);
+        awaited.members(names(&["new"]));
+        assert_eq!(awaited.wait(), Wait::Recount);
+        awaited.recounted(Counted::All(2), names(&["new"]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Doubt, (vec![], 0)));
+        // It leaves again.
+        awaited.members(names(&[]));
+        assert_eq!(awaited.wait(), Wait::Recount);
+        awaited.recounted(Counted::All(1), names(&[]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_left_has_answered_with_nothing() {
+        let mut awaited = Awaited::new(names(&["a", "b"]), Counted::All(2), false, false);
+        answer(&mut awaited, &["a"]);
+        awaited.members(names(&["a"]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_is_known_and_not_counted_is_missing_by_name() {
+        let mut awaited = Awaited::new(names(&["a", "dead"]), Counted::All(1), false, false);
+        assert_eq!(awaited.wait(), Wait::On);
+        answer(&mut awaited, &["a"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Doubt, (vec!["dead".to_owned()], 0)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_as_missing() {
+        let mut awaited = Awaited::new([], Counted::Unknown, false, false);
+        answer(&mut awaited, &["a", "node"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
+        let mut awaited = Awaited::new(names(&["a"]), Counted::AtLeast(1), false, false);
+        answer(&mut awaited, &["a"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 1)));
+        // A question that others do not know: they are missing at once.
+        let mut awaited = Awaited::new(names(&["a"]), Counted::All(3), true, false);
+        answer(&mut awaited, &["a"]);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 2)));
+    }
+}
