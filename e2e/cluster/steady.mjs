@@ -19,13 +19,14 @@ const QUESTIONS = {
 };
 
 // Asks each question `count` times, then on until `enough`. Resolves to the number asked; a question that fails, or whose
-// answer lacks a server that was there all the time, ends it. What `unhealthy` says at the beginning of a question is no
+// answer lacks a server that was there all the time, ends it, but for `mayMiss()` of those who ask one after another. What `unhealthy` says at the beginning of a question is no
 // part of that: it may fail, and is not counted.
 async function askMany(t, clients, count, least, { enough = () => true, unhealthy = () => false, mayMiss = () => 0 } = {}) {
   let asked = 0;
   let failedBefore = 0;
   let missed = 0;
   const one = async (client, question, complete) => {
+    let missedHere = 0;
     for (let times = 0; times < count / AT_ONCE || !enough(); ) {
       const mayFail = unhealthy();
       const answer = await client.call(question, { event: "asked", args: [] });
@@ -33,7 +34,8 @@ async function askMany(t, clients, count, least, { enough = () => true, unhealth
         if (!("ok" in answer)) failedBefore += 1;
         continue;
       }
-      if (!("ok" in answer) && missed < mayMiss()) {
+      if (!("ok" in answer) && missedHere < mayMiss()) {
+        missedHere += 1;
         missed += 1;
         continue;
       }
@@ -79,7 +81,7 @@ export default [
     const [{ asked, missed }] = await Promise.all([
       askMany(t, asking, t.settings.requests, clients.length - 1, {
         enough: () => restarts >= t.settings.restarts,
-        mayMiss: () => (t.settings.dialect === "classic" ? 0 : Infinity),
+        mayMiss: () => (t.settings.dialect === "classic" ? 0 : restarts + 1),
       }),
       restart(),
     ]);
