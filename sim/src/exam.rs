@@ -156,7 +156,9 @@ fn lost(sim: &Sim, world: &World) {
 fn dropped_by(state: &State, world: &World, node: usize) -> u64 {
     let lives = world.servers.iter().flatten().find(|server| server.node == node).map(|server| server.cluster.losses());
     let ended = world.ended.lock().iter().find(|(it, _)| *it == node).map(|(_, losses)| *losses);
-    let unsent = || state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64;
+    // Whether its questions went out is not known.
+    let asked = || state.asked.get(&node).copied().unwrap_or_default();
+    let unsent = || state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64 + asked();
     lives.or(ended).map_or_else(unsent, |losses| losses.dropped)
 }
 

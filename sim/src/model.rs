@@ -1,6 +1,7 @@
 //! [`Model`]: what each server must have done with what came to it, by sets and lists alone. It is told what the simulator does
 //! to a server and what the network hands to it, and knows nothing of the product.
 
+use crate::announced::Announced;
 use crate::random::mix;
 use crate::recipient::Double;
 use roomcast_adapter::Target;
@@ -30,8 +31,8 @@ pub(crate) struct Model {
     pub(crate) numbers: BTreeMap<(Node, Arc<str>, Lane), Vec<Number>>,
     /// What a process was told to send to others, and whether it went out.
     pub(crate) outs: BTreeMap<u64, Out>,
-    /// When announcements came: receiver, sender.
-    pub(crate) alive: BTreeMap<(Node, Node), Vec<u64>>,
+    /// What was announced: receiver, sender.
+    pub(crate) alive: BTreeMap<(Node, Node), Announced>,
     /// What was asked, who was asked it, and what they have to answer.
     pub(crate) answers: BTreeMap<u64, Vec<Reply>>,
     /// What clients answered: socket, time.
@@ -244,8 +245,10 @@ impl Model {
     ) -> Result<(), String> {
         let (node, namespace) = at;
         if namespace.is_empty() {
-            if matches!(message.body, Body::Alive(_)) {
-                self.alive.entry((*node, from)).or_default().push(now);
+            if let Body::Alive(alive) = &message.body
+                && message.to.as_ref().is_none_or(|to| to.as_str() == name)
+            {
+                self.alive.entry((*node, from)).or_default().told(alive, now);
             }
             return Ok(());
         }
@@ -272,7 +275,8 @@ impl Model {
                 self.taken.insert((*node, from, trailer.serial));
             }
         }
-        if !open && !message.body.is_question() {
+        // Who leaves answers those who may have counted it; roomcast servers await it by name, and are told.
+        if !open && (!message.body.is_question() || message.trailer.is_some()) {
             return Ok(());
         }
         let n = mark(&message.body).unwrap_or_default();
@@ -370,10 +374,10 @@ impl Model {
             let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };
             let theirs = self.places.get(&(*from, namespace.clone()));
             let whole = lives(*from) && theirs.is_some_and(|place| place.periods.len() == 1 && place.open);
-            let follows = place.connected.filter(|_| place.open && whole).and_then(|since| {
-                let told = self.alive.get(&(node, *from))?;
-                told.iter().copied().find(|at| *at > since + settle)
-            });
+            let follows = place
+                .connected
+                .filter(|_| place.open && whole)
+                .and_then(|since| self.alive.get(&(node, *from))?.known_after(since + settle));
             let mut sorted = numbers.clone();
             sorted.sort_by_key(|number| number.serial);
             let mut before: Option<Number> = None;

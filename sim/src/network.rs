@@ -24,6 +24,14 @@ pub(crate) struct Sim {
     filled: Notify,
 }
 
+/// Most announcements do not.
+fn says_something(body: &Body) -> bool {
+    match body {
+        Body::Alive(alive) => alive.whole || !alive.opened.is_empty() || !alive.closed.is_empty(),
+        _ => true,
+    }
+}
+
 impl Sim {
     pub(crate) fn new(setup: Setup, record: bool) -> Arc<Self> {
         let state = State { lines: record.then(Vec::new), ..State::default() };
@@ -43,7 +51,8 @@ impl Sim {
         let node = self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
-            state.nodes.push(NodeState { name, place, foreign, dead, deaf, mute, publish, count });
+            let died = None;
+            state.nodes.push(NodeState { name, place, foreign, dead, died, deaf, mute, publish, count });
             state.nodes.len() - 1
         });
         (node, Arc::new(SimBroker::new(self.clone(), node)))
@@ -135,7 +144,7 @@ impl Sim {
         self.with(|state, now| {
             state.log(now, |state| format!("{} dies", state.label(node)));
             if let Some(it) = state.nodes.get_mut(node) {
-                it.dead = true;
+                (it.dead, it.died) = (true, Some(now));
             }
             let gone: Vec<At> = state.subscriptions.keys().filter(|at| at.0 == node).cloned().collect();
             for at in gone {
@@ -148,7 +157,7 @@ impl Sim {
     /// A message goes out to all who hear the namespace.
     pub(crate) fn send(&self, state: &mut State, from: Node, outgoing: &Outgoing, now: u64) {
         let Outgoing { namespace, message } = outgoing;
-        if !namespace.is_empty() {
+        if says_something(&message.body) {
             state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
         }
         let heard = |it: &&At| it.1 == *namespace;

@@ -18,6 +18,12 @@ const AFTER: u64 = 5_000;
 /// So long a server is new, and answers later (`NEW` of the product, and its way).
 const NEW: u64 = 200;
 
+/// A server that died is known by name for so long (`FORGOTTEN` of the product, and an interval).
+const FORGOTTEN: u64 = 11_500;
+
+/// So long it is waited for (`DOUBT` of the product).
+const DOUBT: u64 = 260;
+
 /// A question may be answered before it has come to all that were not counted.
 const LATER: u64 = 1_000;
 
@@ -69,6 +75,7 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         target.local = false;
     }
     let (begin, counted, local, asked) = sim.with(|state, now| {
+        *state.asked.entry(at.0).or_default() += 1;
         let found =
             if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
         let ids: Vec<String> =
@@ -170,6 +177,16 @@ impl Asked {
             let known = state.nodes.iter().any(|it| it.name == *name && !it.foreign);
             ensure(known && (name != own || !calm), || format!("{name} is named as missing"))?;
         }
+        // Who died a moment ago is known by name still, and no more is counted: it is missing, and is not waited for.
+        let ghost = |name: &String| {
+            let mut nodes = state.nodes.iter();
+            nodes.any(|it| it.name == *name && it.died.is_some_and(|died| died + FORGOTTEN >= self.begin))
+        };
+        let mut missing = missing.clone();
+        let all = missing.names.len();
+        missing.names.retain(|name| !ghost(name));
+        let doubt = if missing.names.len() < all { DOUBT } else { 0 };
+        let missing = &missing;
         let none = Vec::new();
         let replies = &state.model.answers.get(&self.n).unwrap_or(&none).clone();
         let others: Vec<Node> = self.counted.iter().copied().filter(|node| *node != at.0).collect();
@@ -193,7 +210,7 @@ impl Asked {
         if sound && kind != Kind::Event && kind != Kind::Servers {
             ensure(complete, || format!("nothing was wrong, and it misses {missing:?}"))?;
         }
-        let limit = self.limit(setup, stable);
+        let limit = self.limit(setup, stable) + doubt;
         if sound && !matches!(kind, Kind::Ack | Kind::Event) && remote {
             ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
         }

@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
     /// Questions that must come to these, if a little later than they are answered.
     pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<Node>)>,
+    /// Questions that a process asked.
+    pub(crate) asked: BTreeMap<Node, u64>,
     /// Answers to questions of other software.
     pub(crate) foreign: BTreeMap<u64, Vec<(Node, u64)>>,
 }
@@ -47,6 +49,8 @@ pub(crate) struct NodeState {
     pub(crate) place: usize,
     pub(crate) foreign: bool,
     pub(crate) dead: bool,
+    /// When it died.
+    pub(crate) died: Option<u64>,
     pub(crate) deaf: bool,
     pub(crate) mute: bool,
     pub(crate) publish: VecDeque<Publish>,

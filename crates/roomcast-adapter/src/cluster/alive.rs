@@ -24,7 +24,7 @@ pub struct Alive {
     /// Namespaces that are open there: those that were opened, or all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<Arc<str>>,
-    /// Namespaces that were closed.
+    /// Namespaces that were closed; also one that was opened again meanwhile, and is among those that were opened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<Arc<str>>,
     /// The last numbers of series: of those in which something went out, or of all.

@@ -8,7 +8,7 @@ use super::message::{Body, RequestId, ServerId};
 use super::requests::{Answered, Request};
 use crate::acks::Acks;
 use crate::answer::{Answer, Missing};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,7 +38,11 @@ struct Asking<'a> {
     over: bool,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    fn new(adapter: &'a ClusterAdapter, request: Request, awaited: Awaited, moved: watch::Receiver<()>) -> Self {
+        Self { adapter, request, awaited, moved, counting: None, doubt: None, over: false }
+    }
+
     /// The next answer; `None` when no server is awaited any more. Cancel safe.
     async fn next(&mut self) -> Option<Answered> {
         while !self.over {
@@ -80,8 +84,8 @@ impl Asking<'_> {
 
 impl ClusterAdapter {
     /// Servers that have the namespace, as far as they are known by name.
-    fn members(&self) -> BTreeSet<ServerId> {
-        self.directory().members(self.namespace(), Instant::now()).filter(|name| *name != self.id()).cloned().collect()
+    fn members(&self) -> BTreeMap<ServerId, u64> {
+        self.directory().members(self.namespace(), Instant::now())
     }
 
     /// How many other servers there are.
@@ -111,8 +115,9 @@ impl ClusterAdapter {
         }
     }
 
-    /// Whom a question goes to.
-    async fn awaited(&self, question: &Body, until: Instant) -> Awaited {
+    /// Whom a question goes to, and what tells that others have the namespace than then.
+    async fn awaited(&self, question: &Body, until: Instant) -> (Awaited, watch::Receiver<()>) {
+        let moved = self.directory().moved();
         // In this order: who is known by name by now is counted, if the broker hears it.
         let mut named = self.members();
         let counted = timeout_at(until, self.counted()).await.unwrap_or(Counted::Unknown);
@@ -127,7 +132,7 @@ impl ClusterAdapter {
             named = self.members();
         }
         let ours = self.broker().speaks(question) == Speaks::Ours;
-        Awaited::new(named, counted, ours, self.inbox().is_mixed(false))
+        (Awaited::new(named, counted, ours, self.inbox().is_mixed(false)), moved)
     }
 
     /// Asks all other servers, and hands each one's answer to `take`, which says whether it is one, until all have answered or
@@ -140,13 +145,13 @@ impl ClusterAdapter {
     ) -> Missing {
         let Some(request) = self.requests().begin() else { return self.nobody_asked().await };
         let question = question(request.id.clone());
-        let awaited = self.awaited(&question, until).await;
+        let (awaited, moved) = self.awaited(&question, until).await;
         // Closed while it counted, it would not hear an answer.
         if awaited.is_nobody() || !self.is_open() || Instant::now() >= until {
             return awaited.missing(false);
         }
         self.queue().ask(self.namespace(), question, request.again.clone());
-        let mut asking = self.asking(request, awaited);
+        let mut asking = Asking::new(self, request, awaited, moved);
         while let Ok(Some(answer)) = timeout_at(until, asking.next()).await {
             let sender = answer.sender;
             if asking.awaited.is_new(sender.as_ref()) && take(answer.body) {
@@ -154,11 +159,6 @@ impl ClusterAdapter {
             }
         }
         asking.missing()
-    }
-
-    fn asking(&self, request: Request, awaited: Awaited) -> Asking<'_> {
-        let moved = self.directory().moved();
-        Asking { adapter: self, request, awaited, moved, counting: None, doubt: None, over: false }
     }
 
     /// Too many questions are open.
@@ -179,14 +179,15 @@ impl ClusterAdapter {
         let begun = match self.requests().begin() {
             Some(request) => {
                 let question = question(request.id.clone());
-                let awaited = self.awaited(&question, until).await;
-                Ok((request, question, awaited))
+                Ok((request, self.awaited(&question, until).await, question))
             }
             None => Err(self.nobody_asked().await),
         };
-        let (request, question, awaited) = match begun {
-            Ok((request, question, awaited)) if !awaited.is_nobody() && self.is_open() && Instant::now() < until => {
-                (request, question, awaited)
+        let (request, (awaited, moved), question) = match begun {
+            Ok((request, (awaited, moved), question))
+                if !awaited.is_nobody() && self.is_open() && Instant::now() < until =>
+            {
+                (request, (awaited, moved), question)
             }
             other => {
                 let _ = timeout_at(until, async {
@@ -195,12 +196,12 @@ impl ClusterAdapter {
                     }
                 })
                 .await;
-                let missing = other.map_or_else(|missing| missing, |(_, _, awaited)| awaited.missing(false));
+                let missing = other.map_or_else(|missing| missing, |(_, (awaited, _), _)| awaited.missing(false));
                 return (collected, missing);
             }
         };
         self.queue().ask(self.namespace(), question, request.again.clone());
-        let mut asking = self.asking(request, awaited);
+        let mut asking = Asking::new(self, request, awaited, moved);
         // Local clients that left are not waited for; of remote ones that is not told.
         let mut here = true;
         while here || !asking.over || collected.awaits() {

@@ -6,7 +6,7 @@
 
 use super::message::ServerId;
 use crate::answer::Missing;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the broker counts, without this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,8 @@ pub(super) enum Wait {
 pub(super) struct Awaited {
     /// Who had the namespace when the question was asked.
     named: BTreeSet<ServerId>,
-    /// Who of them has not answered.
-    silent: BTreeSet<ServerId>,
+    /// Who of them has not answered; the number is another one if it closes the namespace and opens it again.
+    silent: BTreeMap<ServerId, u64>,
     /// Who was not known by name then, and is now: it may have been asked, or have come too late for it.
     late: BTreeSet<ServerId>,
     /// Who has answered.
@@ -61,11 +61,11 @@ pub(super) struct Awaited {
 }
 
 impl Awaited {
-    /// `named` have the namespace, which was known before the broker counted. `ours`: servers without a name do not know the
+    /// `silent` have the namespace, which was known before the broker counted. `ours`: servers without a name do not know the
     /// question. `mixed`: such were there before.
-    pub(super) fn new(named: impl IntoIterator<Item = ServerId>, counted: Counted, ours: bool, mixed: bool) -> Self {
-        let named: BTreeSet<ServerId> = named.into_iter().collect();
-        let (silent, late, answered) = (named.clone(), BTreeSet::new(), BTreeSet::new());
+    pub(super) fn new(silent: BTreeMap<ServerId, u64>, counted: Counted, ours: bool, mixed: bool) -> Self {
+        let (late, answered) = (BTreeSet::new(), BTreeSet::new());
+        let named = silent.keys().cloned().collect();
         let mut awaited = Self {
             named,
             silent,
@@ -112,10 +112,17 @@ impl Awaited {
     }
 
     /// These have the namespace now. Who left has answered with nothing.
-    pub(super) fn members(&mut self, members: BTreeSet<ServerId>) {
+    pub(super) fn members(&mut self, members: BTreeMap<ServerId, u64>) {
         (self.fresh, self.moved) = (false, true);
-        self.silent.retain(|name| members.contains(name));
-        self.late = members.difference(&self.named).cloned().collect();
+        let left = self.silent.extract_if(.., |name, opening| members.get(name) != Some(opening));
+        for (name, _) in left {
+            self.asked = self.asked.saturating_sub(1);
+            // Who has come again is another.
+            if members.contains_key(&name) {
+                self.named.remove(&name);
+            }
+        }
+        self.late = members.into_keys().filter(|name| !self.named.contains(name)).collect();
     }
 
     /// What is to be done now.
@@ -147,13 +154,14 @@ impl Awaited {
     }
 
     /// The broker has counted again after the last answer; `members` have the namespace by then.
-    pub(super) fn recounted(&mut self, counted: Counted, members: BTreeSet<ServerId>) {
-        self.members(members);
+    pub(super) fn recounted(&mut self, counted: Counted, members: BTreeMap<ServerId, u64>) {
         if counted != Counted::Unknown {
             self.counted = counted;
             // Who has left is not counted any more.
-            self.named.retain(|name| self.silent.contains(name) || self.answered.contains(name));
+            let stays = |name: &ServerId| members.get(name) == self.silent.get(name);
+            self.named.retain(|name| self.answered.contains(name) || stays(name));
         }
+        self.members(members);
         (self.fresh, self.moved) = (true, false);
     }
 
@@ -167,7 +175,7 @@ impl Awaited {
     /// Who has not answered. `twice`: the question may have gone out twice, so that one server without a name may have answered for
     /// two.
     pub(super) fn missing(&self, twice: bool) -> Missing {
-        let names: Vec<String> = self.silent.iter().map(ToString::to_string).collect();
+        let names: Vec<String> = self.silent.keys().map(ToString::to_string).collect();
         let unnamed = if self.ours { 0 } else { self.unnamed };
         let others = self.others().saturating_sub(unnamed);
         let doubtful = match self.counted {
@@ -191,8 +199,8 @@ impl Awaited {
 mod tests {
     use super::*;
 
-    fn names(names: &[&str]) -> BTreeSet<ServerId> {
-        names.iter().map(|name| ServerId::from(*name)).collect()
+    fn names(names: &[&str]) -> BTreeMap<ServerId, u64> {
+        names.iter().map(|name| (ServerId::from(*name), 1)).collect()
     }
 
     fn answer(awaited: &mut Awaited, from: &[&str]) {
@@ -221,8 +229,8 @@ mod tests {
         assert_eq!(awaited.wait(), Wait::On);
         answer(&mut awaited, &["a"]);
         assert_eq!(awaited.wait(), Wait::Over);
-        assert!(Awaited::new([], Counted::Nobody, false, false).is_nobody());
-        assert!(Awaited::new([], Counted::All(0), false, true).is_nobody());
+        assert!(Awaited::new(names(&[]), Counted::Nobody, false, false).is_nobody());
+        assert!(Awaited::new(names(&[]), Counted::All(0), false, true).is_nobody());
     }
 
     #[test]
@@ -244,7 +252,7 @@ mod tests {
     #[test]
     fn who_is_known_by_name_too_late_is_awaited_while_a_place_is_left_for_it() {
         // Who asks has just come, and knows nobody.
-        let mut awaited = Awaited::new([], Counted::All(2), false, false);
+        let mut awaited = Awaited::new(names(&[]), Counted::All(2), false, false);
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a", "b"]));
         awaited.recounted(Counted::All(2), names(&["a", "b"]));
@@ -253,7 +261,7 @@ mod tests {
         awaited.recounted(Counted::All(2), names(&["a", "b"]));
         assert_eq!(awaited.wait(), Wait::Over);
         // The one that was counted has answered; another has come since.
-        let mut awaited = Awaited::new([], Counted::All(1), false, false);
+        let mut awaited = Awaited::new(names(&[]), Counted::All(1), false, false);
         answer(&mut awaited, &["node"]);
         awaited.recounted(Counted::All(2), names(&[]));
         assert_eq!(awaited.wait(), Wait::On);
@@ -273,7 +281,19 @@ mod tests {
         let mut awaited = Awaited::new(names(&["a", "b"]), Counted::All(2), false, false);
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a"]));
+        awaited.recounted(Counted::All(1), names(&["a"]));
         assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_has_closed_and_opened_again_does_not_know_the_question() {
+        let mut awaited = Awaited::new(names(&["a"]), Counted::All(2), false, false);
+        answer(&mut awaited, &["node"]);
+        let again = || BTreeMap::from([(ServerId::from("a"), 2)]);
+        awaited.members(again());
+        assert_eq!(awaited.wait(), Wait::Recount);
+        awaited.recounted(Counted::All(2), again());
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Doubt, (vec![], 0)));
     }
 
     #[test]
@@ -286,7 +306,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_told_as_missing() {
-        let mut awaited = Awaited::new([], Counted::Unknown, false, false);
+        let mut awaited = Awaited::new(names(&[]), Counted::Unknown, false, false);
         answer(&mut awaited, &["a", "node"]);
         assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
         let mut awaited = Awaited::new(names(&["a"]), Counted::AtLeast(1), false, false);

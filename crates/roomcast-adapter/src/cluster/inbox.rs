@@ -239,9 +239,10 @@ impl ClusterAdapter {
             return;
         }
         if !self.is_open() {
-            // Only that still matters: who asks may have counted this server before it left. Once the close is over nobody here
-            // takes anything.
-            if message.body.is_question() && !self.has_closed() {
+            // Who asks may have counted this server before it left, and awaits an answer; but for roomcast servers, which are told that
+            // it leaves, and would take this answer for that of one who was counted. Once the close is over nobody here takes
+            // anything.
+            if !late.is_zero() && !self.has_closed() {
                 self.serve(message, late, wakes);
             }
             return;

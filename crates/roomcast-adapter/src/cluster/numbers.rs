@@ -37,6 +37,8 @@ struct Namespace {
     heard: bool,
     /// What the others were told last of it: that it is open. `None`: nobody knows what they were told.
     told: Option<bool>,
+    /// It was closed since then: who asked it something before that gets no answer, even if it is open again.
+    left: bool,
     /// It is closed, and is remembered for so many announcements still.
     closed: Option<u8>,
 }
@@ -126,6 +128,7 @@ impl Numbers {
     /// A namespace is closed. If it is opened again once its numbers are forgotten they begin anew.
     pub(crate) fn close(&mut self, namespace: &str) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
+            namespace.left |= namespace.told != Some(false);
             (namespace.heard, namespace.closed) = (false, Some(LAST_TOLD));
         }
     }
@@ -143,11 +146,12 @@ impl Numbers {
             fits
         };
         for (name, namespace) in &self.namespaces {
-            if namespace.told != Some(namespace.heard) {
+            if namespace.left || namespace.told != Some(namespace.heard) {
                 if !fits(name) {
                     return (alive, true);
                 }
-                if namespace.heard { &mut alive.opened } else { &mut alive.closed }.push(name.clone());
+                alive.closed.extend((namespace.left || !namespace.heard).then(|| name.clone()));
+                alive.opened.extend(namespace.heard.then(|| name.clone()));
             }
             for (lane, series) in namespace.both().filter(|(_, series)| series.settled() != series.told) {
                 if !fits(name) {
@@ -161,14 +165,15 @@ impl Numbers {
 
     /// An announcement did not go out, or nobody knows: what it told is told again, as it is then.
     pub(crate) fn not_announced(&mut self, alive: &Alive) {
-        self.have_told(&alive.opened, None);
         self.have_told(&alive.closed, None);
+        self.have_told(&alive.opened, None);
     }
 
     fn have_told(&mut self, names: &[Arc<str>], told: Option<bool>) {
         for name in names {
             if let Some(namespace) = self.namespaces.get_mut(name) {
                 namespace.told = told;
+                namespace.left &= told.is_none();
             }
         }
     }
@@ -176,8 +181,8 @@ impl Numbers {
     /// An announcement has gone out; `last`: what it tells is all that there is to tell.
     pub(crate) fn announced(&mut self, alive: &Alive, last: bool) {
         self.sequence = alive.sequence;
-        self.have_told(&alive.opened, Some(true));
         self.have_told(&alive.closed, Some(false));
+        self.have_told(&alive.opened, Some(true));
         for told in &alive.numbers {
             let namespace = self.namespaces.get_mut(&told.namespace);
             let series = namespace.and_then(|namespace| namespace.series(told.lane).as_mut());
@@ -282,7 +287,7 @@ mod tests {
         assert!(!numbers.heard("/"), "it is closed");
         numbers.open(&name);
         assert!(numbers.heard("/"));
-        assert_eq!(news(&mut numbers), (0, 0), "nobody has to know");
+        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 1), (0, 0)), "who asked before gets no answer");
         numbers.close("/");
         assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
         assert!(numbers.namespaces.is_empty());
@@ -305,7 +310,7 @@ mod tests {
         numbers.not_announced(&alive);
         numbers.open(&name);
         numbers.heard("/");
-        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 0), (0, 0)));
+        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 1), (0, 0)));
     }
 
     #[test]

@@ -46,8 +46,10 @@ pub(super) struct Process {
     answered: Option<Instant>,
     /// After that much silence it does not count as alive.
     silence: Duration,
-    /// Its namespaces.
-    open: HashSet<Arc<str>, RandomState>,
+    /// Its namespaces, each with the number of its opening.
+    open: HashMap<Arc<str>, u64, RandomState>,
+    /// Openings of namespaces so far.
+    openings: u64,
     series: HashMap<(Arc<str>, Lane), Series, RandomState>,
     /// Series of which something was told that has not come.
     unsettled: Vec<(Arc<str>, Lane)>,
@@ -80,7 +82,8 @@ impl Process {
             asked: None,
             answered: None,
             silence: FORGOTTEN,
-            open: HashSet::default(),
+            open: HashMap::default(),
+            openings: 0,
             series: HashMap::default(),
             unsettled: Vec::new(),
             closed: HashMap::default(),
@@ -91,9 +94,9 @@ impl Process {
         !self.left && now.duration_since(self.heard) < self.silence
     }
 
-    /// Whether a namespace is open there.
-    pub(super) fn has(&self, namespace: &str) -> bool {
-        self.open.contains(namespace)
+    /// Whether a namespace is open there: then the number of its opening.
+    pub(super) fn has(&self, namespace: &str) -> Option<u64> {
+        self.open.get(namespace).copied()
     }
 
     /// A numbered message has come in a namespace that is heard here since then.
@@ -124,7 +127,8 @@ impl Process {
         }
         let next = alive.sequence <= self.sequence.saturating_add(1);
         if alive.whole {
-            let gone: Vec<Arc<str>> = self.open.iter().filter(|name| !alive.opened.contains(name)).cloned().collect();
+            let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().collect();
+            let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();
             heeded.moved |= !gone.is_empty();
             gone.into_iter().for_each(|name| self.close(name, now));
             (self.whole, self.parts) = (!alive.more, alive.more);
@@ -147,15 +151,17 @@ impl Process {
                 self.unsettled.push((told.namespace.clone(), told.lane));
             }
         }
+        for name in &alive.closed {
+            heeded.moved |= self.open.contains_key(name);
+            self.close(name.clone(), now);
+        }
         for name in &alive.opened {
-            if self.open.len() < MAX_NUMBERED {
-                heeded.moved |= self.open.insert(name.clone());
+            if self.open.len() < MAX_NUMBERED && !self.open.contains_key(name) {
+                heeded.moved = true;
+                self.openings += 1;
+                self.open.insert(name.clone(), self.openings);
                 self.closed.remove(name);
             }
-        }
-        for name in &alive.closed {
-            heeded.moved |= self.open.contains(name);
-            self.close(name.clone(), now);
         }
         self.sequence = alive.sequence;
         self.silence = Duration::from_millis(alive.interval).saturating_mul(3).clamp(FORGOTTEN, LONGEST_SILENCE);

@@ -1,0 +1,36 @@
+//! [`Announced`]: when a server knows all that another has announced, so that it must count what it then misses.
+
+use roomcast_adapter::cluster::Alive;
+
+/// The announcements of one server that came to another.
+#[derive(Debug, Default)]
+pub(crate) struct Announced {
+    /// The number of the last one.
+    sequence: u64,
+    /// None is missing.
+    whole: bool,
+    /// When one came after which none was missing.
+    known: Vec<u64>,
+}
+
+impl Announced {
+    pub(crate) fn told(&mut self, alive: &Alive, now: u64) {
+        if alive.sequence < self.sequence {
+            return;
+        }
+        self.whole = if alive.whole {
+            !alive.more
+        } else {
+            alive.sequence <= self.sequence + 1 && (self.whole || self.sequence == 0)
+        };
+        self.sequence = alive.sequence;
+        if self.whole {
+            self.known.push(now);
+        }
+    }
+
+    /// The first time after `since` at which all was known.
+    pub(crate) fn known_after(&self, since: u64) -> Option<u64> {
+        self.known.iter().copied().find(|at| *at > since)
+    }
+}
