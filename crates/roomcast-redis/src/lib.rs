@@ -23,6 +23,10 @@ mod bus;
 mod classic;
 mod config;
 mod error;
+#[cfg(test)]
+#[allow(dead_code)] // Shared with the protocol crate's tests, which use more of it.
+#[path = "../../roomcast-protocol/tests/common/js.rs"]
+mod js;
 mod sharded;
 mod tls;
 mod url;

@@ -1,7 +1,7 @@
 //! Flags and environment. A flag wins over its variable.
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
-use roomcast_redis::RedisConfig;
+use roomcast_redis::{RedisConfig, ShardedMode};
 use roomcast_server::engine::limits;
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -35,6 +35,15 @@ pub(crate) struct Cli {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
 
+    /// How it is spoken there: as createAdapter of @socket.io/redis-adapter does, or as createShardedAdapter, which needs Redis 7.
+    /// All servers and emitters of a cluster must have the same
+    #[arg(long, env = "REDIS_DIALECT", value_enum, default_value_t = Dialect::Classic)]
+    pub(crate) redis_dialect: Dialect,
+
+    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. All servers must have the same
+    #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
+    pub(crate) redis_sharded_mode: Mode,
+
     /// How this server reaches others, whatever NODE_ENV says
     #[arg(long, value_enum)]
     pub(crate) adapter: Option<Adapter>,
@@ -59,6 +68,36 @@ pub(crate) enum Adapter {
     Memory,
     /// Over Redis, together with Node's servers on @socket.io/redis-adapter
     Redis,
+}
+
+/// What is spoken over Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dialect {
+    /// PUBLISH and SUBSCRIBE: every server hears all
+    Classic,
+    /// SPUBLISH and SSUBSCRIBE: in a Redis Cluster each channel is on one node
+    Sharded,
+}
+
+/// Which rooms have channels of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// None
+    Static,
+    /// All but those of single sockets
+    Dynamic,
+    /// All
+    DynamicPrivate,
+}
+
+impl From<Mode> for ShardedMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Static => Self::Static,
+            Mode::Dynamic => Self::Dynamic,
+            Mode::DynamicPrivate => Self::DynamicPrivate,
+        }
+    }
 }
 
 impl Cli {
@@ -129,6 +168,9 @@ mod tests {
         );
         assert!(Cli::parse_from(["roomcast", "--app-url", ""]).origins().is_empty());
         assert_eq!(cli.port, 0);
+        let cli =
+            Cli::parse_from(["roomcast", "--redis-dialect", "sharded", "--redis-sharded-mode", "dynamic-private"]);
+        assert_eq!((cli.redis_dialect, cli.redis_sharded_mode), (Dialect::Sharded, Mode::DynamicPrivate));
     }
 
     #[test]

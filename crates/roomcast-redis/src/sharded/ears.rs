@@ -3,7 +3,7 @@
 use super::ear::hear;
 use super::places::{Places, REFRESH};
 use super::slots::Node;
-use super::wanted::{Tell, Wanted};
+use super::wanted::{Heard, Tell, Wanted};
 use crate::bus::Listener;
 use crate::bus::denied::{Denied, Forbidden};
 use parking_lot::Mutex;
@@ -60,7 +60,7 @@ impl Ears {
     }
 
     /// Who waits until they are heard, or cannot be.
-    pub(super) fn wait(&self, id: u64, waiting: oneshot::Sender<Result<(), String>>) {
+    pub(super) fn wait(&self, id: u64, waiting: Heard) {
         self.shared.wanted.lock().wait(id, waiting);
     }
 

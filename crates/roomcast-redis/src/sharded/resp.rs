@@ -109,11 +109,10 @@ impl Reader {
         let line = looked.get(..end).unwrap_or_default();
         let (kind, rest) = line.split_first().ok_or(Broken("a line is empty"))?;
         let begun = match kind {
-            b'+' => Begun::Item(Item::Text(rest.to_vec())),
             b'-' => Begun::Item(Item::Error(String::from_utf8_lossy(rest).into_owned())),
             b':' => Begun::Item(Item::Number(number(rest)?)),
             b'_' => Begun::Item(Item::Null),
-            b'#' | b',' | b'(' => Begun::Item(Item::Text(rest.to_vec())),
+            b'+' | b'#' | b',' | b'(' => Begun::Item(Item::Text(rest.to_vec())),
             b'$' | b'=' | b'!' => return self.string(*kind, number(rest)?, end + 2),
             b'*' | b'~' | b'>' | b'%' => match number(rest)? {
                 -1 => Begun::Item(Item::Null),

@@ -3,6 +3,7 @@
 use super::ears::Ears;
 use super::names::Names;
 use super::namespace::Namespace;
+use super::wanted::Heard as Waiting;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ pub(super) struct Rooms {
 struct State {
     namespaces: HashMap<Arc<str>, Open>,
     /// Rooms to look at.
-    hints: HashMap<(Arc<str>, Room), Vec<oneshot::Sender<Result<(), String>>>>,
+    hints: HashMap<(Arc<str>, Room), Vec<Waiting>>,
 }
 
 struct Open {
@@ -72,14 +73,7 @@ impl Rooms {
         }
     }
 
-    fn work_off(
-        &self,
-        names: &Names,
-        ears: &Ears,
-        namespace: &str,
-        room: &Room,
-        waiting: Vec<oneshot::Sender<Result<(), String>>>,
-    ) {
+    fn work_off(&self, names: &Names, ears: &Ears, namespace: &str, room: &Room, waiting: Vec<Waiting>) {
         let Some(of) = self.state.lock().namespaces.get(namespace).map(|open| open.namespace.clone()) else { return };
         // Nothing is held while it is asked. What changes meanwhile comes with a hint of its own.
         let wants = of.inbox.wants(room);
