@@ -1,6 +1,7 @@
 //! Redis as the broker of a roomcast cluster, byte-compatible with Node's servers on the same Redis.
 //!
-//! [`ClassicBroker`] speaks the dialect of `@socket.io/redis-adapter`. Give it to a
+//! [`ClassicBroker`] speaks the dialect of `createAdapter` in `@socket.io/redis-adapter`, and [`ShardedBroker`] that of
+//! `createShardedAdapter`, in which the channels of a Redis Cluster are each on one node. Give either to a
 //! [`Cluster`](roomcast_adapter::cluster::Cluster), and its factory to the server:
 //!
 //! ```no_run

@@ -231,3 +231,26 @@ async fn counted_at_least(broker: &Arc<ShardedBroker>, namespace: &str, servers:
     )
     .await;
 }
+
+/// A primary that does nothing keeps its connections. When it goes on it is a replica, and nobody is counted twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_is_frozen_and_goes_on_later() {
+    let stage = Stage::new().await;
+    let (frozen, other) =
+        (namespace_at(&stage.cluster, &stage.key, 2).await, namespace_at(&stage.cluster, &stage.key, 0).await);
+    let (ears, others) = (stage.open(&frozen).await, stage.open(&other).await);
+    stage.heard(&frozen, &Target::everyone(), &ears, 0).await;
+    stage.cluster.nodes[2].freeze();
+    stage.cluster.nodes[5].must_be_promoted().await;
+    stage.heard(&frozen, &Target::everyone(), &ears, 1_000).await;
+    stage.cluster.nodes[2].thaw();
+    wait_until("it has become a replica", async || !stage.cluster.nodes[2].is_primary().await).await;
+    stage.heard(&frozen, &Target::everyone(), &ears, 2_000).await;
+    stage.heard(&other, &Target::everyone(), &others, 2_000).await;
+    for namespace in [&frozen, &other] {
+        counted(&stage.publisher, namespace, 2).await;
+        let channel = format!("{}#{namespace}#", stage.key);
+        assert_eq!(subscribers(&stage.cluster.nodes, &channel).await, 2);
+    }
+    assert!(ears.iter().chain(&others).all(|ear| ear.hears()));
+}

@@ -113,8 +113,10 @@ impl Places {
         let mut state = self.state.lock();
         match &asked {
             Ok(slots) => {
-                state.slots = slots.clone();
-                state.version += 1;
+                if state.slots != *slots {
+                    state.slots = slots.clone();
+                    state.version += 1;
+                }
                 // A failed node may still be told of for a while, and is then suspected again: not at once.
                 state.until = Some(Instant::now() + pause(&RedisError::Timeout, 1));
                 (state.trusted, state.failures) = (true, 0);

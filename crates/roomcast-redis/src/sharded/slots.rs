@@ -22,25 +22,32 @@ impl Node {
     }
 }
 
+/// The same server, whatever the login.
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address
+    }
+}
+
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Node").field(&self.address).finish()
     }
 }
 
-/// The node of each slot. Without a Cluster one server has them all.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Slots(Vec<(u16, u16, Arc<Node>)>);
+/// The node of each slot. Without a Cluster one server has them all. Cloning is cheap.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Slots(Arc<Vec<(u16, u16, Arc<Node>)>>);
 
 impl Slots {
     /// All slots are one server's.
     pub(super) fn all_of(node: Arc<Node>) -> Self {
-        Self(vec![(0, SLOTS - 1, node)])
+        Self(Arc::new(vec![(0, SLOTS - 1, node)]))
     }
 
     /// As an answer to CLUSTER NODES has them: the slots of primaries that are not failed. `asked`: the node that answered.
     pub(super) fn read(text: &str, asked: &ConnectionInfo) -> Self {
-        let mut slots = Self::default();
+        let mut slots = Vec::new();
         for line in text.lines() {
             let fields: Vec<&str> = line.split(' ').collect();
             let (Some(flags), Some(ranges)) = (fields.get(2), fields.get(8..)) else { continue };
@@ -58,11 +65,11 @@ impl Slots {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
                 // What is on its way from or to another node stands in brackets; it is here until it has moved.
                 if let (Ok(first), Ok(last)) = (first.parse(), last.parse()) {
-                    slots.0.push((first, last, node.clone()));
+                    slots.push((first, last, node.clone()));
                 }
             }
         }
-        slots
+        Self(Arc::new(slots))
     }
 
     /// Who has a slot.
@@ -75,8 +82,9 @@ impl Slots {
         let Some((_, _, like)) = self.0.first() else { return };
         let info = at(&like.info, host, port);
         let known = self.0.iter().find(|(_, _, node)| node.info.addr() == info.addr()).map(|(_, _, node)| node.clone());
-        self.0.retain(|(first, last, _)| (*first, *last) != (slot, slot));
-        self.0.push((slot, slot, known.unwrap_or_else(|| Node::new(info))));
+        let slots = Arc::make_mut(&mut self.0);
+        slots.retain(|(first, last, _)| (*first, *last) != (slot, slot));
+        slots.push((slot, slot, known.unwrap_or_else(|| Node::new(info))));
     }
 
     pub(super) fn is_empty(&self) -> bool {
