@@ -1,6 +1,6 @@
-// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT:]roomcast,twin,twin]... [--only PATTERN] [--requests N]
+// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT[@cluster]:]roomcast,twin,twin]... [--only PATTERN] [--requests N]
 // [--restarts N] [--bail]. Servers of the kinds named share a Redis of this run's own; they speak the dialect classic, or
-// sharded-static, sharded-dynamic or sharded-dynamic-private. Exits with 0 only if all passed.
+// sharded-static, sharded-dynamic or sharded-dynamic-private; with @cluster it is a Redis Cluster. Exits with 0 only if all passed.
 // ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER name the built examples `conformance` and `emitter`; without them cargo builds.
 
 import { spawnSync } from "node:child_process";
@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ClusterContext } from "./cluster/context.mjs";
 import scenarios from "./cluster/index.mjs";
-import { startRedis } from "./cluster/redis.mjs";
+import { startRedis, startRedisCluster } from "./cluster/redis.mjs";
 import { ServerProcess } from "./lib/server.mjs";
 import { within } from "./lib/wait.mjs";
 
@@ -21,6 +21,7 @@ const DEFAULT_MIXES = [
   "roomcast,roomcast,twin",
   "sharded-static:roomcast,twin,twin",
   "sharded-static:roomcast,roomcast,twin",
+  "sharded-static@cluster:roomcast,roomcast,twin",
 ];
 
 const { values: options } = parseArgs({
@@ -49,13 +50,16 @@ const strays = [];
 process.on("unhandledRejection", (error) => strays.push(error));
 
 const counts = { passed: 0, failed: 0 };
-const redis = await startRedis();
+const alone = await startRedis();
+let cluster;
 for (const mix of options.mix) {
   if (options.bail && counts.failed > 0) break;
-  const [kinds, dialect = "classic"] = mix.split(":").reverse();
-  await runMix(kinds.split(","), dialect);
+  const [kinds, spoken = "classic"] = mix.split(":").reverse();
+  const [dialect, layout] = spoken.split("@");
+  if (layout) cluster ??= await startRedisCluster();
+  await runMix(kinds.split(","), dialect, layout ? cluster : alone);
 }
-redis.stop();
+for (const redis of [alone, cluster]) redis?.stop();
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
 
@@ -81,14 +85,14 @@ function server(kind, name, redisUrl, dialect) {
   return Object.assign(new ServerProcess(commands[kind], env), { kind, name });
 }
 
-async function runMix(kinds, dialect) {
-  const name = `${dialect}: ${kinds.join(" + ")}`;
+async function runMix(kinds, dialect, redis) {
+  const name = `${dialect}${redis === cluster ? "@cluster" : ""}: ${kinds.join(" + ")}`;
   const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect));
   await Promise.all(servers.map((server) => server.start()));
-  const spoken = scenarios.filter(({ dialects }) => dialects.test(dialect));
+  const spoken = scenarios.filter(({ dialects, onCluster }) => dialects.test(dialect) && (onCluster || redis !== cluster));
   const chosen = spoken.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
   for (const scenario of chosen) {
-    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario, dialect));
+    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario, redis, dialect));
     if (options.bail && counts.failed > 0) break;
   }
   for (const server of servers) {
@@ -97,7 +101,7 @@ async function runMix(kinds, dialect) {
   }
 }
 
-async function runScenario(servers, { run, ms }, dialect) {
+async function runScenario(servers, { run, ms }, redis, dialect) {
   const context = new ClusterContext(servers, redis, { ...settings, dialect });
   strays.length = 0;
   try {

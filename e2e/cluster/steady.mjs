@@ -19,8 +19,8 @@ const QUESTIONS = {
 };
 
 // Asks each question `count` times, then on until `enough`. Resolves to the number asked; a question that fails, or whose
-// answer lacks a server that was there all the time, ends it, but for `mayMiss()` of those who ask one after another. What `unhealthy` says at the beginning of a question is no
-// part of that: it may fail, and is not counted.
+// answer lacks a server that was there all the time, ends it, but for `mayMiss()` of each who asks one after another. What
+// `unhealthy` says at the beginning of a question is no part of that: it may fail, and is not counted.
 async function askMany(t, clients, count, least, { enough = () => true, unhealthy = () => false, mayMiss = () => 0 } = {}) {
   let asked = 0;
   let failedBefore = 0;
@@ -108,5 +108,5 @@ export default [
       await further.end();
       proxy.close();
     }
-  }, { ms: 300_000 }),
+  }, { ms: 300_000, onCluster: false }),
 ];
