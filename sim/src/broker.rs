@@ -4,11 +4,12 @@ use crate::model::{Node, mark};
 use crate::network::Sim;
 use crate::plan::{Counting, Publish};
 use crate::state::{Stage, tell};
+use roomcast_adapter::Room;
 use roomcast_adapter::async_trait;
-use roomcast_adapter::cluster::{Broker, BrokerError, Count, Inbox, Lane, Outcome, Outgoing, ServerId};
+use roomcast_adapter::cluster::{Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, ServerId};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 /// How long questions are handed over after a namespace was closed, as over Redis.
 const LINGERS: u64 = 250;
@@ -142,6 +143,23 @@ impl Broker for SimBroker {
 
     fn lingers(&self) -> Duration {
         Duration::from_millis(LINGERS)
+    }
+
+    fn hears_all(&self, lane: Lane) -> bool {
+        lane == Lane::Main || !self.looks()
+    }
+
+    fn looks(&self) -> bool {
+        self.sim.with(|state, _| state.nodes.get(self.node).is_some_and(|it| it.exact))
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        let known = self.sim.look(&(self.node, namespace.into()), room)?;
+        let at = self.sim.begin + Duration::from_millis(known);
+        Some(Box::pin(async move {
+            sleep_until(at).await;
+            Ok(())
+        }))
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {

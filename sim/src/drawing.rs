@@ -27,6 +27,7 @@ impl Plan {
             echo: random.chance(80),
             late_close: random.chance(50),
             together: random.chance(50),
+            exact: seed.is_multiple_of(4),
             queue: None,
             faults: !only.health && random.chance(67),
             known: Known::all(!only.known),

@@ -4,6 +4,8 @@ use crate::network::Sim;
 use crate::plan::{Aim, Kind, Plan, What};
 use crate::state::State;
 use crate::world::World;
+use roomcast_adapter::Room;
+use roomcast_adapter::cluster::ClusterAdapter;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,7 +137,8 @@ fn lost(sim: &Sim, world: &World) {
         let losses = server.cluster.losses();
         let node = server.node;
         let (least, most) = sim.with(|state, _| {
-            state.model.lost(node, SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
+            let exact = state.nodes.get(node).is_some_and(|it| it.exact);
+            state.model.lost((node, exact), SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
         });
         let label = sim.with(|state, _| state.label(node));
         if losses.lost < least || losses.lost > most {
@@ -194,6 +197,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
             );
         }
         for adapter in server.adapters.values() {
+            rooms_heard(sim, server.node, adapter);
             if adapter.open_requests() > 0 {
                 fail(sim, format!("{} questions of {} are open", adapter.open_requests(), server.cluster.id()));
             }
@@ -209,6 +213,20 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
         let wrong = lacking.or_else(|| events(state));
         if let Some(wrong) = wrong {
             state.fail(now, wrong);
+        }
+    });
+}
+
+/// Where rooms are heard each by itself, those are heard that have members.
+fn rooms_heard(sim: &Sim, node: usize, adapter: &ClusterAdapter) {
+    let namespace = adapter.local().namespace();
+    let wanted: BTreeSet<Room> = adapter.local().rooms().into_iter().collect();
+    sim.with(|state, now| {
+        let exact = state.nodes.get(node).is_some_and(|it| it.exact);
+        let Some(subscription) = state.subscriptions.get(&(node, namespace.into())).filter(|_| exact) else { return };
+        if subscription.rooms != wanted {
+            let why = format!("{} hears the rooms {:?}, and has {wanted:?}", state.label(node), subscription.rooms);
+            state.fail(now, why);
         }
     });
 }

@@ -358,10 +358,10 @@ impl Model {
     }
 
     /// What is counted as lost at a server: at least, and at most. `lives`: those that lived on until now.
-    /// `dropped`: what a process says that never went out, part of which never came to the broker.
+    /// `exact`: it does not hear all rooms. `dropped`: what a process says that never went out, part of which never came to the broker.
     pub(crate) fn lost(
         &self,
-        node: Node,
+        (node, exact): (Node, bool),
         settle: u64,
         lives: impl Fn(Node) -> bool,
         dropped_by: impl Fn(Node) -> u64,
@@ -370,7 +370,10 @@ impl Model {
         // Also those of whom nothing went out.
         let senders: BTreeSet<Node> = self.places.keys().map(|(from, _)| *from).filter(|from| *from != node).collect();
         most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
-        for ((from, namespace, _), numbers) in &self.numbers {
+        for ((from, namespace, lane), numbers) in &self.numbers {
+            if exact && *lane == Lane::Rooms {
+                continue;
+            }
             let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };
             let theirs = self.places.get(&(*from, namespace.clone()));
             let whole = lives(*from) && theirs.is_some_and(|place| place.periods.len() == 1 && place.open);

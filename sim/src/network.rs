@@ -6,10 +6,10 @@ use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
-use roomcast_adapter::Adapter;
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing, ServerId};
+use roomcast_adapter::{Adapter, Room};
 use roomcast_protocol::Args;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -22,6 +22,14 @@ pub(crate) struct Sim {
     pub(crate) setup: Setup,
     state: Mutex<State>,
     filled: Notify,
+}
+
+/// The room of a broadcast to one room.
+fn room_of(message: &Message) -> Option<&Room> {
+    match &message.body {
+        Body::Broadcast { target, .. } if Lane::of(&message.body) == Some(Lane::Rooms) => target.rooms.first(),
+        _ => None,
+    }
 }
 
 /// Most announcements do not.
@@ -51,8 +59,9 @@ impl Sim {
         let node = self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
+            let exact = self.setup.exact && !foreign && place % 2 == 1;
             let died = None;
-            state.nodes.push(NodeState { name, place, foreign, dead, died, deaf, mute, publish, count });
+            state.nodes.push(NodeState { name, place, exact, foreign, dead, died, deaf, mute, publish, count });
             state.nodes.len() - 1
         });
         (node, Arc::new(SimBroker::new(self.clone(), node)))
@@ -94,7 +103,10 @@ impl Sim {
                 _ => (state.next(), 0),
             };
             let stage = Stage::Pending;
-            state.subscriptions.insert(at.clone(), Subscription { epoch, stage, lingers, inbox });
+            state.subscriptions.insert(
+                at.clone(),
+                Subscription { epoch, stage, lingers, inbox, looked: BTreeSet::new(), rooms: BTreeSet::new() },
+            );
             let active = now + self.drawn(state, (at.0, &at.1), self.setup.latency);
             let told = active + self.drawn(state, (at.0, &at.1), self.setup.latency);
             for (when, content) in [(active, Content::Active), (told, Content::Connected)] {
@@ -105,6 +117,18 @@ impl Sim {
                 *last = (*last).max(told);
             }
         });
+    }
+
+    /// A room of a server may be wanted, or not any more. Tells when the broker knows.
+    pub(crate) fn look(&self, at: &At, room: &Room) -> Option<u64> {
+        self.with(|state, now| {
+            let subscription = state.subscriptions.get_mut(at)?;
+            subscription.looked.insert(room.clone());
+            let epoch = subscription.epoch;
+            let when = now + self.drawn(state, (at.0, &at.1), self.setup.latency);
+            self.put(state, when, Parcel { at: at.clone(), epoch, content: Content::Look(room.clone()) });
+            Some(when)
+        })
     }
 
     /// A foreign server opens a namespace.
@@ -122,16 +146,21 @@ impl Sim {
             });
             let epoch = state.next();
             let mut inboxes = Vec::new();
-            let mut changed = Vec::new();
+            let (mut changed, mut looked) = (Vec::new(), Vec::new());
             for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == node) {
                 changed.push(at.1.clone());
                 // What is on its way does not come any more.
                 if subscription.stage == Stage::Active {
                     subscription.epoch = epoch;
+                    looked.extend(subscription.looked.iter().map(|room| (at.clone(), room.clone())));
                     inboxes.extend(subscription.inbox.clone());
                 }
             }
             changed.iter().for_each(|namespace| state.changed(namespace, now));
+            // A new connection subscribes all that is wanted.
+            for (at, room) in looked {
+                self.put(state, now, Parcel { at, epoch, content: Content::Look(room) });
+            }
             inboxes
         });
         for inbox in inboxes {
@@ -161,10 +190,13 @@ impl Sim {
             state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
         }
         let heard = |it: &&At| it.1 == *namespace;
+        let room = room_of(message);
+        let is_exact = |node: Node| state.nodes.get(node).is_some_and(|it| it.exact);
+        let hears = |at: &At, it: &Subscription| room.is_none_or(|room| !is_exact(at.0) || it.rooms.contains(room));
         let to: Vec<(At, u64)> = state
             .subscriptions
             .iter()
-            .filter(|(at, it)| heard(at) && (it.stage != Stage::Pending || now <= it.lingers))
+            .filter(|(at, it)| heard(at) && hears(at, it) && (it.stage != Stage::Pending || now <= it.lingers))
             .map(|(at, it)| (at.clone(), it.epoch))
             .collect();
         let place = |state: &State, node: Node| state.nodes.get(node).map_or(usize::MAX, |it| it.place);
@@ -286,6 +318,18 @@ impl Sim {
                 }
                 continue;
             };
+            if let Content::Look(room) = content {
+                let wants = inbox.wants(&room);
+                self.with(|state, _| {
+                    let Some(subscription) = state.subscriptions.get_mut(&at) else { return };
+                    if wants {
+                        subscription.rooms.insert(room)
+                    } else {
+                        subscription.rooms.remove(&room)
+                    };
+                });
+                continue;
+            }
             let Content::Message(from, message) = content else {
                 self.with(|state, now| {
                     state.log(now, |state| format!("{} hears {:?}", state.label(at.0), at.1));
@@ -296,12 +340,7 @@ impl Sim {
                 continue;
             };
             // Whether it is wanted is told once all before it was applied.
-            let asks = match (&message.body, &message.trailer) {
-                (Body::Broadcast { target, .. }, Some(_)) if Lane::of(&message.body) == Some(Lane::Rooms) => {
-                    target.rooms.first().cloned()
-                }
-                _ => None,
-            };
+            let asks = room_of(&message).filter(|_| message.trailer.is_some()).cloned();
             if asks.is_some() && !arrivals.is_empty() {
                 self.give(&at, &*inbox, std::mem::take(&mut arrivals));
             }

@@ -32,6 +32,8 @@ pub struct Setup {
     pub late_close: bool,
     /// Messages that come in the same millisecond are handed over together.
     pub together: bool,
+    /// Every second server hears the channels of rooms that have members there, and of no others.
+    pub exact: bool,
     /// Bytes of a queue.
     pub queue: Option<usize>,
     /// Something may go wrong in it.

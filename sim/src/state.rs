@@ -3,8 +3,9 @@
 use crate::model::{At, Model, Node, mark};
 use crate::plan::{Counting, Publish};
 use crate::question::Asked;
+use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ pub(crate) struct NodeState {
     pub(crate) name: String,
     /// Its place.
     pub(crate) place: usize,
+    /// It hears rooms each by itself.
+    pub(crate) exact: bool,
     pub(crate) foreign: bool,
     pub(crate) dead: bool,
     /// When it died.
@@ -64,6 +67,10 @@ pub(crate) struct Subscription {
     /// Opened again after a close: until when questions for the one before it come.
     pub(crate) lingers: u64,
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
+    /// Rooms that were looked at.
+    pub(crate) looked: BTreeSet<Room>,
+    /// Rooms that it hears, where rooms are heard each by itself.
+    pub(crate) rooms: BTreeSet<Room>,
 }
 
 impl fmt::Debug for Subscription {
@@ -91,6 +98,8 @@ pub(crate) struct Parcel {
 pub(crate) enum Content {
     Active,
     Connected,
+    /// A room may be wanted, or not any more.
+    Look(Room),
     Message(Node, Box<Message>),
 }
 

@@ -227,7 +227,7 @@ fn heads_that_lie_are_refused() {
         r#"{"attachments":[18446744073709551615],"body":"goodbye"}"#,
         r#"{"attachments":[1],"body":"goodbye"}"#,
         r#"{"body":{"server_side_emit":{"request":null}}}"#,
-        r#"{"body":"hello"}"#,
+        r#"{"body":"nobody"}"#,
         r#"{}"#,
         r#"{"sender":-1,"body":"goodbye"}"#,
     ] {

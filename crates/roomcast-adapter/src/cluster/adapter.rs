@@ -1,7 +1,7 @@
 //! [`ClusterAdapter`]: a namespace that several servers have in common: [`Local`] and a broker.
 
 use super::Cluster;
-use super::broker::Broker;
+use super::broker::{Broker, Looked};
 use super::directory::Directory;
 use super::inbox::{LAST, NamespaceInbox};
 use super::message::{Body, ServerId};
@@ -159,6 +159,26 @@ impl ClusterAdapter {
         &self.cluster.0.queue
     }
 
+    fn looks(&self) -> bool {
+        self.is_open() && self.broker().looks()
+    }
+
+    /// Rooms may have got their first members, or lost their last ones. What is returned resolves when they are heard.
+    fn look<I: IntoIterator<Item = Room>>(&self, rooms: impl FnOnce() -> I) -> Vec<Looked> {
+        if !self.looks() {
+            return Vec::new();
+        }
+        rooms().into_iter().filter_map(|room| self.broker().look(&self.namespace, &room)).collect()
+    }
+
+    /// Changes sockets of this server.
+    pub(super) fn change(&self, target: &Target, action: Action<'_>) {
+        self.local.change(target, action);
+        if let Action::Join(rooms) | Action::Leave(rooms) = action {
+            drop(self.look(|| rooms.iter().cloned()));
+        }
+    }
+
     fn publish(&self, body: Body) {
         self.queue().publish(&self.namespace, body);
     }
@@ -173,19 +193,36 @@ impl Adapter for ClusterAdapter {
         rooms: &[Room],
         welcome: Option<&Arc<Packet>>,
     ) -> Result<(), AdapterError> {
-        self.local.insert(id, recipient, rooms, welcome)
+        self.local.insert(id, recipient, rooms, welcome)?;
+        drop(self.look(|| rooms.iter().cloned().chain([Room::from(id)])));
+        Ok(())
     }
 
     fn remove(&self, id: SocketId) {
+        let rooms = if self.looks() { self.local.rooms_of(id) } else { Vec::new() };
         self.local.remove(id);
+        drop(self.look(|| rooms));
     }
 
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
-        self.local.join(id, rooms)
+        let joined = self.local.join(id, rooms)?;
+        let heard = self.look(|| rooms.iter().cloned());
+        if heard.is_empty() {
+            return Ok(joined);
+        }
+        let namespace = self.namespace.clone();
+        Ok(Joined::when(async move {
+            for heard in heard {
+                if let Err(error) = heard.await {
+                    tracing::debug!(%namespace, %error, "a room is joined, and what other servers send to it does not come");
+                }
+            }
+        }))
     }
 
     fn leave(&self, id: SocketId, room: &str) {
         self.local.leave(id, room);
+        drop(self.look(|| [Room::from(room)]));
     }
 
     fn rooms_of(&self, id: SocketId) -> Vec<Room> {
@@ -194,7 +231,11 @@ impl Adapter for ClusterAdapter {
 
     fn apply(&self, target: &Target, action: Action<'_>) -> Result<(), AdapterError> {
         if target.local || !self.is_open() {
-            return self.local.apply(target, action);
+            if let Action::Emit(emit) = action {
+                return self.local.emit(target, emit, || {});
+            }
+            self.change(target, action);
+            return Ok(());
         }
         let target_out = target.clone();
         match action {
@@ -211,7 +252,7 @@ impl Adapter for ClusterAdapter {
             }
             Action::Disconnect { close } => self.publish(Body::Disconnect { target: target_out, close, request: None }),
         }
-        self.local.change(target, action);
+        self.change(target, action);
         Ok(())
     }
 
@@ -397,6 +438,7 @@ async fn stop_hearing(cluster: Cluster, namespace: Arc<str>) {
         adapter.directory().open_namespace(&namespace);
         adapter.queue().number(&namespace);
         adapter.begin_to_hear();
+        drop(adapter.look(|| adapter.local.rooms()));
     }
 }
 

@@ -175,9 +175,17 @@ impl Awaited {
     /// Who has not answered. `twice`: the question may have gone out twice, so that one server without a name may have answered for
     /// two.
     pub(super) fn missing(&self, twice: bool) -> Missing {
-        let names: Vec<String> = self.silent.keys().map(ToString::to_string).collect();
+        let mut names: Vec<String> = self.silent.keys().map(ToString::to_string).collect();
         let unnamed = if self.ours { 0 } else { self.unnamed };
-        let others = self.others().saturating_sub(unnamed);
+        let mut others = self.others().saturating_sub(unnamed);
+        // Of those who are known by name too late some were counted, and did not answer.
+        let late: Vec<String> = self.late.difference(&self.answered).map(ToString::to_string).collect();
+        let places = self.asked.saturating_sub(self.answered.len() + self.unnamed + self.silent.len());
+        if places >= late.len() {
+            names.extend(late);
+        } else {
+            others = others.max(places);
+        }
         let doubtful = match self.counted {
             Counted::Unknown | Counted::AtLeast(_) => names.is_empty(),
             Counted::All(_) => twice && unnamed > 0,
@@ -256,7 +264,7 @@ mod tests {
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a", "b"]));
         awaited.recounted(Counted::All(2), names(&["a", "b"]));
-        assert_eq!(awaited.wait(), Wait::On);
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec!["b".to_owned()], 0)));
         answer(&mut awaited, &["b"]);
         awaited.recounted(Counted::All(2), names(&["a", "b"]));
         assert_eq!(awaited.wait(), Wait::Over);

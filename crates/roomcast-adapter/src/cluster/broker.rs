@@ -74,10 +74,11 @@ pub trait Broker: Debug + Send + Sync + 'static {
         false
     }
 
-    /// A room here has got its first member or lost its last one, the room of a socket's own id among them. It is a hint, in no
-    /// order: the broker asks [`Inbox::wants`] when it comes to it, and hears the room's channel or not.
+    /// A room here may have got its first member or lost its last one, the room of a socket's own id among them. It is a hint, in no
+    /// order: the broker asks [`Inbox::wants`] when it comes to it, and hears the room's channel or not. It returns at once.
     ///
-    /// What is returned resolves when the room is heard: with what the same server of the broker is given to publish from then on.
+    /// What is returned resolves when the room is heard: what the same server of the broker is given to publish from then on comes.
+    /// `None`: it is heard already, or wanted no more.
     fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
         let _ = (namespace, room);
         None

@@ -279,13 +279,13 @@ impl ClusterAdapter {
                 }
             }
             Body::Join { target, rooms, request } => {
-                self.change(&target, Action::Join(&rooms), asker, request);
+                self.change_for(&target, Action::Join(&rooms), asker, request);
             }
             Body::Leave { target, rooms, request } => {
-                self.change(&target, Action::Leave(&rooms), asker, request);
+                self.change_for(&target, Action::Leave(&rooms), asker, request);
             }
             Body::Disconnect { target, close, request } => {
-                self.change(&target, Action::Disconnect { close }, asker, request);
+                self.change_for(&target, Action::Disconnect { close }, asker, request);
             }
             Body::FetchSockets { request, target } => {
                 let body = Body::Sockets { request, sockets: self.local().sockets(&target) };
@@ -349,7 +349,7 @@ impl ClusterAdapter {
         }
     }
 
-    fn change(
+    fn change_for(
         &self,
         target: &Target,
         action: Action<'_>,
@@ -357,7 +357,7 @@ impl ClusterAdapter {
         request: Option<super::message::RequestId>,
     ) {
         let here = request.is_some() && self.local().count_sockets(target) > 0;
-        self.local().change(target, action);
+        self.change(target, action);
         if let Some(request) = request.filter(|_| here) {
             self.answer(asker, Body::Done { request });
         }

@@ -1,11 +1,12 @@
 //! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
 
-use super::broker::{Broker, BrokerError, Count, Inbox, Outcome, Outgoing};
-use super::message::{Body, ServerId};
+use super::broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing};
+use super::message::{Body, Message, ServerId};
 use super::trailer::{Arrival, Lane};
+use crate::target::Room;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ struct Network {
     to_lose: usize,
     /// Messages that will come twice.
     to_double: usize,
+    /// Broadcasts to one room come only to those who hear it.
+    exact_rooms: bool,
 }
 
 struct Subscription {
@@ -35,6 +38,8 @@ struct Subscription {
     inbox: Arc<dyn Inbox>,
     /// Messages on their way, each with the time of its arrival.
     way: mpsc::UnboundedSender<(Instant, Outgoing)>,
+    /// Rooms that are heard, if rooms are heard each by itself.
+    rooms: HashSet<Room>,
     /// Hands them over; ends with the subscription, so that what is on its way then does not come.
     arriving: AbortHandle,
 }
@@ -61,7 +66,12 @@ impl MemoryNetwork {
     pub fn broker(&self) -> Arc<MemoryBroker> {
         let mut network = self.0.lock();
         network.next += 1;
-        Arc::new(MemoryBroker { number: network.next, network: self.clone() })
+        Arc::new(MemoryBroker {
+            number: network.next,
+            exact_rooms: network.exact_rooms,
+            looking: Mutex::default(),
+            network: self.clone(),
+        })
     }
 
     /// From now on messages take that long; their order stays.
@@ -77,6 +87,12 @@ impl MemoryNetwork {
     /// The next `count` messages come twice.
     pub fn double(&self, count: usize) {
         self.0.lock().to_double = count;
+    }
+
+    /// As brokers do that have a channel for each room: of broadcasts to one room come only those to rooms that a server hears. To be
+    /// told before any broker is made.
+    pub fn exact_rooms(&self) {
+        self.0.lock().exact_rooms = true;
     }
 
     /// Cuts a broker off from the network, or joins it again.
@@ -110,17 +126,20 @@ impl MemoryNetwork {
     }
 }
 
+/// The room of a broadcast to one room.
+fn room_of(message: &Message) -> Option<&Room> {
+    match &message.body {
+        Body::Broadcast { target, .. } if Lane::of(&message.body) == Some(Lane::Rooms) => target.rooms.first(),
+        _ => None,
+    }
+}
+
 /// As brokers do that tell by the channel which room a broadcast is for: what nobody here wants is not decoded.
 fn arrival(inbox: &dyn Inbox, outgoing: Outgoing) -> Arrival {
     let message = outgoing.message;
-    match (&message.body, message.trailer) {
-        (Body::Broadcast { target, .. }, Some(trailer))
-            if Lane::of(&message.body) == Some(Lane::Rooms)
-                && target.rooms.first().is_some_and(|room| !inbox.wants(room)) =>
-        {
-            Arrival::PassedOver(trailer)
-        }
-        _ => Arrival::Message(message),
+    match message.trailer.filter(|_| room_of(&message).is_some_and(|room| !inbox.wants(room))) {
+        Some(trailer) => Arrival::PassedOver(trailer),
+        None => Arrival::Message(message),
     }
 }
 
@@ -128,6 +147,8 @@ fn arrival(inbox: &dyn Inbox, outgoing: Outgoing) -> Arrival {
 #[derive(Debug)]
 pub struct MemoryBroker {
     number: u64,
+    exact_rooms: bool,
+    looking: Mutex<()>,
     network: MemoryNetwork,
 }
 
@@ -152,7 +173,13 @@ impl Broker for MemoryBroker {
                 }
             });
             let arriving = task.abort_handle();
-            subscriptions.push(Subscription { broker: self.number, inbox: inbox.clone(), way, arriving });
+            subscriptions.push(Subscription {
+                broker: self.number,
+                inbox: inbox.clone(),
+                way,
+                rooms: HashSet::new(),
+                arriving,
+            });
             cut_off
         };
         if !cut_off {
@@ -179,7 +206,9 @@ impl Broker for MemoryBroker {
             let times = 1 + usize::from(network.to_double > 0);
             network.to_double = network.to_double.saturating_sub(1);
             let subscriptions = network.subscriptions.get(&outgoing.namespace).map_or(&[][..], Vec::as_slice);
-            for subscription in subscriptions.iter().filter(|it| !network.cut_off.contains(&it.broker)) {
+            let room = room_of(&outgoing.message).filter(|_| network.exact_rooms);
+            let hears = |it: &&Subscription| room.is_none_or(|room| it.rooms.contains(room));
+            for subscription in subscriptions.iter().filter(|it| !network.cut_off.contains(&it.broker)).filter(hears) {
                 for _ in 0..times {
                     // A receiver that is gone has closed its namespace meanwhile.
                     let _ = subscription.way.send((at, outgoing.clone()));
@@ -187,6 +216,34 @@ impl Broker for MemoryBroker {
             }
         }
         vec![Outcome::Sent; batch.len()]
+    }
+
+    fn hears_all(&self, lane: Lane) -> bool {
+        lane == Lane::Main || !self.exact_rooms
+    }
+
+    fn looks(&self) -> bool {
+        self.exact_rooms
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        let inbox = {
+            let network = self.network.0.lock();
+            let mut all = network.subscriptions.get(namespace)?.iter();
+            all.find(|subscription| subscription.broker == self.number)?.inbox.clone()
+        };
+        // One at a time, so that what is asked last is written last.
+        let _looking = self.looking.lock();
+        let wants = inbox.wants(room);
+        let mut network = self.network.0.lock();
+        let mut all = network.subscriptions.get_mut(namespace)?.iter_mut();
+        let rooms = &mut all.find(|subscription| subscription.broker == self.number)?.rooms;
+        if wants {
+            rooms.insert(room.clone())
+        } else {
+            rooms.remove(room)
+        };
+        None
     }
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {

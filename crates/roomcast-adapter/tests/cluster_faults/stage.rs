@@ -171,6 +171,13 @@ impl Puppet {
         assert_eq!(outcomes, [Outcome::Sent]);
     }
 
+    /// Publishes as servers of other software do.
+    pub(crate) async fn publish_as_others_do(&self, namespace: &str, body: Body) {
+        let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
+        let outcomes = self.broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await;
+        assert_eq!(outcomes, [Outcome::Sent]);
+    }
+
     /// What it heard in the namespace, by now.
     pub(crate) fn heard(&self) -> Vec<Message> {
         self.heard.0.lock().clone()
