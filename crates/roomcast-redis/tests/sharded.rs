@@ -14,8 +14,8 @@ mod sharded_stage;
 
 use fault_proxy::{FaultProxy, Which};
 use redis_process::{RedisProcess, Sentinels, wait_until};
-use roomcast_adapter::cluster::{Body, Broker, Emitter, Inbox, Lane, Outcome};
-use roomcast_adapter::testkit::{Brokers, broker_contract};
+use roomcast_adapter::cluster::{Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Inbox, Lane, Outcome};
+use roomcast_adapter::testkit::{Brokers, Cluster, adapter_contract, broker_contract};
 use roomcast_adapter::{Room, Target};
 use roomcast_redis::{RedisError, ShardedMode};
 use sharded_stage::{Ear, MODES, broadcast, broker_at, dialect, key, numbers, open, until_heard};
@@ -53,6 +53,20 @@ async fn the_broker_keeps_the_contract_in_each_mode() {
                     let sent = redis::cmd("SPUBLISH").arg(channel).arg(bytes).query_async::<()>(&mut connection).await;
                     sent.unwrap();
                 }
+            })
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_keep_the_contract_of_adapters_in_each_mode() {
+    let redis = RedisProcess::start().await;
+    for mode in MODES {
+        adapter_contract(async || {
+            let key = key();
+            Cluster::new(2, |_, context| {
+                Servers::new(broker_at(&redis.url(), &key, mode), ClusterOptions::default()).adapter(context)
             })
         })
         .await;
