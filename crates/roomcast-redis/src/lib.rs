@@ -20,15 +20,21 @@
 // Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
+mod advice;
+mod attempts;
 mod bus;
 mod classic;
 mod config;
+mod credentials;
 mod error;
+mod files;
 #[cfg(test)]
 #[allow(dead_code)] // Shared with the protocol crate's tests, which use more of it.
 #[path = "../../roomcast-protocol/tests/common/js.rs"]
 mod js;
+mod layout;
 mod sharded;
+mod timeouts;
 mod tls;
 mod url;
 mod wire;
@@ -37,5 +43,8 @@ mod wire;
 pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
+pub use credentials::Credentials;
 pub use error::RedisError;
 pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};
+pub use timeouts::RedisTimeouts;
+pub use tls::RedisTls;

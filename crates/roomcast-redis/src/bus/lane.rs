@@ -1,12 +1,17 @@
 //! [`Lane`]: the one connection that publishes: over several, messages would overtake one another.
 
-use super::topology::{COMMAND_TIMEOUT, Topology};
+use super::topology::Topology;
 use crate::error::RedisError;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, pipe};
 use roomcast_adapter::cluster::Outcome;
+use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+/// A connection that nobody looked at for so long is asked for a sign of life before something is published on it: what is between
+/// may have forgotten it in silence, as NATs do, and its server may be no primary any more.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// It is connected when something is to be published.
 #[derive(Default)]
@@ -16,6 +21,9 @@ struct Used {
     /// The server that it is to.
     address: String,
     connection: MultiplexedConnection,
+    /// How often a server had been found to be the wrong one when this was made.
+    generation: u64,
+    looked_at: Instant,
 }
 
 impl Lane {
@@ -30,7 +38,11 @@ impl Lane {
     ) -> Result<Vec<Outcome>, RedisError> {
         let mut lane = self.0.lock().await;
         // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
-        let mut used = match lane.take().filter(|lane| !topology.has_moved(&lane.address)) {
+        let kept = match lane.take() {
+            Some(used) => used.still_good(topology).await,
+            None => None,
+        };
+        let mut used = match kept {
             Some(used) => used,
             None => {
                 let used = Used::connect(topology).await?;
@@ -43,8 +55,8 @@ impl Lane {
         for (channel, payload) in messages {
             pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
         }
-        let answers =
-            timeout(COMMAND_TIMEOUT, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut used.connection)).await;
+        let patience = topology.config().timeouts.command;
+        let answers = timeout(patience, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut used.connection)).await;
         let answers = answers.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
         match answers.and_then(|answers| took(messages, answers, spare)) {
             Ok(outcomes) => {
@@ -68,9 +80,26 @@ impl Lane {
 impl Used {
     async fn connect(topology: &Topology) -> Result<Self, RedisError> {
         // Given up or cut off in the middle of a batch, it must not be used for anything else.
+        let generation = topology.generation();
         let (info, mut connection) = topology.own_connection().await?;
         topology.check(&mut connection).await.inspect_err(|error| topology.refused(error))?;
-        Ok(Self { address: info.addr().to_string(), connection })
+        Ok(Self { address: info.addr().to_string(), connection, generation, looked_at: Instant::now() })
+    }
+
+    /// Itself, if it is still to be published on.
+    async fn still_good(mut self, topology: &Topology) -> Option<Self> {
+        if topology.has_moved(&self.address) || topology.generation() != self.generation {
+            return None;
+        }
+        if self.looked_at.elapsed() >= LOOK_INTERVAL {
+            if let Err(error) = topology.look(&mut self.connection).await {
+                tracing::debug!(redis = %topology.config(), %error, "the connection that publishes is not used again");
+                topology.suspect(&error);
+                return None;
+            }
+            self.looked_at = Instant::now();
+        }
+        Some(self)
     }
 }
 

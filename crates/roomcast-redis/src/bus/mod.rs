@@ -4,10 +4,13 @@ mod arrivals;
 pub(crate) mod denied;
 mod lane;
 pub(crate) mod pool;
+mod role;
 pub(crate) mod routes;
+mod seeds;
 mod sentinel;
 mod subscriber;
 pub(crate) mod topology;
+mod votes;
 mod wanted;
 
 pub(crate) use routes::{Heard, Listener, Names};

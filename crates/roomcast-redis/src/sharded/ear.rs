@@ -8,12 +8,15 @@ use super::resp::{Item, Reader, Reply, command};
 use super::slots::{Node, moved};
 use super::stream::{Stream, open, unreachable};
 use super::wanted::Change;
+use crate::attempts;
 use crate::bus::denied::Forbidden;
 use crate::bus::routes::Name;
-use crate::bus::topology::{COMMAND_TIMEOUT, pause};
+use crate::bus::topology::pause;
 use crate::bus::{Heard, Listener};
+use crate::config::Whom;
 use crate::error::RedisError;
 use bytes::BytesMut;
+use redis::ConnectionInfo;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,16 +110,26 @@ impl<'a> Ear<'a> {
         node: &'a Node,
         predecessor: &mut Option<Known>,
     ) -> Result<Ear<'a>, RedisError> {
-        let (input, output) = tokio::io::split(open(&node.info).await?);
+        let config = shared.places.topology.config();
+        // Credentials and certificates may be others than those of the last connection.
+        let server = config.prepare(&node.info, Whom::Server).await?;
+        let opened = attempts::first(|| open(server.addr(), config));
+        let opened = timeout(config.timeouts.connect, opened).await.map_err(|_| RedisError::Timeout)??;
+        let (input, output) = tokio::io::split(opened);
         let (reader, sent) = (Reader::default(), VecDeque::new());
         let mut ear = Self { shared, node, input, output, reader, sent };
-        let hello = timeout(COMMAND_TIMEOUT, ear.hello(predecessor)).await;
-        hello.map_err(|_| RedisError::Timeout)??;
+        let hello = timeout(config.timeouts.connect, ear.hello(&server, predecessor)).await;
+        hello.map_err(|_| RedisError::Timeout)?.map_err(|error| config.explained(error, Whom::Server))?;
         Ok(ear)
     }
 
-    async fn hello(&mut self, predecessor: &mut Option<Known>) -> Result<(), RedisError> {
-        let settings = self.node.info.redis_settings();
+    /// Time that an answer may take.
+    fn command(&self) -> Duration {
+        self.shared.places.topology.config().timeouts.command
+    }
+
+    async fn hello(&mut self, server: &ConnectionInfo, predecessor: &mut Option<Known>) -> Result<(), RedisError> {
+        let settings = server.redis_settings();
         let user = settings.username().unwrap_or("default");
         let mut words = vec!["HELLO", "3"];
         if let Some(password) = settings.password() {
@@ -190,7 +203,7 @@ impl<'a> Ear<'a> {
                 () = sleep_until(retry.unwrap_or(came)), if retry.is_some() => {}
                 _ = ping.tick() => {
                     // What waits for an answer hears other things meanwhile, and those are signs of life too.
-                    if !self.sent.is_empty() && came.elapsed() >= COMMAND_TIMEOUT {
+                    if !self.sent.is_empty() && came.elapsed() >= self.command() {
                         return Err(RedisError::Timeout);
                     }
                     if !self.sent.iter().any(|sent| matches!(sent, Sent::Ping)) {
@@ -213,7 +226,7 @@ impl<'a> Ear<'a> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), RedisError> {
-        let written = timeout(COMMAND_TIMEOUT, self.output.write_all(bytes)).await;
+        let written = timeout(self.command(), self.output.write_all(bytes)).await;
         written.map_err(|_| RedisError::Timeout)?.map_err(|error| unreachable(&error))
     }
 

@@ -1,9 +1,9 @@
 //! [`Places`]: where each channel is now, as the Redis last told, and when to ask it again.
 
 use super::slots::{Node, Slots};
-use crate::bus::topology::{COMMAND_TIMEOUT, Topology, pause};
-use crate::config::Layout;
+use crate::bus::topology::{Topology, pause};
 use crate::error::RedisError;
+use crate::layout::Layout;
 use parking_lot::Mutex;
 use redis::cmd;
 use std::sync::Arc;
@@ -109,7 +109,9 @@ impl Places {
     }
 
     async fn ask(&self) -> Result<(), RedisError> {
-        let asked = timeout(COMMAND_TIMEOUT, self.slots()).await.unwrap_or(Err(RedisError::Timeout));
+        let timeouts = &self.topology.config().timeouts;
+        let asked =
+            timeout(timeouts.connect + timeouts.command, self.slots()).await.unwrap_or(Err(RedisError::Timeout));
         let mut state = self.state.lock();
         match &asked {
             Ok(slots) => {

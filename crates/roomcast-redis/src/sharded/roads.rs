@@ -2,7 +2,7 @@
 
 use super::places::Places;
 use super::slots::{Node, moved, slot};
-use crate::bus::topology::{COMMAND_TIMEOUT, pause};
+use crate::bus::topology::{Topology, pause};
 use crate::error::RedisError;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -11,10 +11,15 @@ use redis::{RedisResult, Value, pipe};
 use roomcast_adapter::cluster::Outcome;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// Nodes with a connection at once: more than the primaries of any Cluster. Addresses that come and go must not add up.
 const MAX_ROADS: usize = 256;
+
+/// How long a connection is waited for that was not there in time when it was begun.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The connections that publish, by the node's address. One keeps what it is given in order; a channel is on one node.
 pub(super) struct Roads {
@@ -25,6 +30,9 @@ pub(super) struct Roads {
 #[derive(Default)]
 struct Road {
     connection: Option<MultiplexedConnection>,
+    /// One that is on its way; nobody waits for it longer than for a command, so that a node that swallows packets does not hold up
+    /// the others.
+    connecting: Option<JoinHandle<Result<MultiplexedConnection, RedisError>>>,
     /// The node could not be used, so it is left alone for a while.
     refusal: Option<(RedisError, Instant, u32)>,
 }
@@ -53,7 +61,8 @@ impl Roads {
         }
         let sent = join_all(batches.into_values().map(|(node, batch)| async move {
             let messages: Vec<&Message> = batch.iter().filter_map(|at| messages.get(*at)).collect();
-            let sent = timeout(COMMAND_TIMEOUT, self.send(&node, &messages)).await;
+            // Half of it is for a new connection.
+            let sent = timeout(self.patience(), self.send(&node, &messages)).await;
             (batch, sent.unwrap_or(Err(RedisError::Timeout)), node)
         }));
         for (batch, sent, node) in sent.await {
@@ -93,7 +102,7 @@ impl Roads {
         // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
         let mut connection = match road.connection.take() {
             Some(connection) => connection,
-            None => self.connect(node).await?,
+            None => self.connect(node, &mut road).await?,
         };
         let mut pipeline = pipe();
         pipeline.ignore_errors();
@@ -113,13 +122,21 @@ impl Roads {
         Ok(outcomes)
     }
 
-    async fn connect(&self, node: &Node) -> Result<MultiplexedConnection, RedisError> {
-        let topology = &self.places.topology;
-        let mut connection = topology.own_connection_to(&node.info).await?;
-        if self.places.is_sentinel() {
-            topology.check(&mut connection).await?;
-        }
-        Ok(connection)
+    /// A new connection, if it is there soon. If it is not, the next message finds it.
+    async fn connect(&self, node: &Arc<Node>, road: &mut Road) -> Result<MultiplexedConnection, RedisError> {
+        let patience = if road.connecting.is_some() { LOOK } else { self.patience() / 2 };
+        let (topology, node, is_sentinel) = (self.places.topology.clone(), node.clone(), self.places.is_sentinel());
+        let connecting = road
+            .connecting
+            .get_or_insert_with(|| tokio::spawn(async move { connect(&topology, &node, is_sentinel).await }));
+        let connected = timeout(patience, connecting).await.map_err(|_| RedisError::Timeout)?;
+        road.connecting = None;
+        connected.unwrap_or_else(|_| Err(RedisError::Other("the runtime is ending".to_owned())))
+    }
+
+    /// The time that one batch may take.
+    fn patience(&self) -> Duration {
+        self.places.topology.config().timeouts.command
     }
 
     /// What becomes of a message that a node does not take.
@@ -165,4 +182,12 @@ impl Roads {
         }
         roads.entry(node.address.clone()).or_default().clone()
     }
+}
+
+async fn connect(topology: &Topology, node: &Node, is_sentinel: bool) -> Result<MultiplexedConnection, RedisError> {
+    let mut connection = topology.own_connection_to(&node.info).await?;
+    if is_sentinel {
+        topology.check(&mut connection).await?;
+    }
+    Ok(connection)
 }

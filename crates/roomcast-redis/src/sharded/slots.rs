@@ -1,7 +1,7 @@
 //! [`Slots`]: which node of a Cluster has a channel.
 
 use crate::bus::topology::cluster_nodes;
-use crate::config::{at, is_tls};
+use crate::layout::{at, is_tls};
 use redis::ConnectionInfo;
 use std::fmt;
 use std::sync::Arc;

@@ -1,15 +1,13 @@
 //! [`open`]: a connection to a Redis server, as bytes.
 
-use crate::bus::topology::CONNECT_TIMEOUT;
+use crate::config::RedisConfig;
 use crate::error::RedisError;
-use redis::{ConnectionAddr, ConnectionInfo};
+use redis::ConnectionAddr;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// Bytes in and out.
@@ -18,15 +16,11 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Connects, over TLS if the server is reached by it.
-pub(super) async fn open(server: &ConnectionInfo) -> Result<Box<dyn Stream>, RedisError> {
-    timeout(CONNECT_TIMEOUT * 2, connect(server.addr())).await.map_err(|_| RedisError::Timeout)?
-}
-
-async fn connect(address: &ConnectionAddr) -> Result<Box<dyn Stream>, RedisError> {
+pub(super) async fn open(address: &ConnectionAddr, config: &RedisConfig) -> Result<Box<dyn Stream>, RedisError> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
         ConnectionAddr::TcpTls { host, port, .. } => {
-            let connector = TlsConnector::from(Arc::new(tls().await?));
+            let connector = TlsConnector::from(Arc::new(config.tls_client().await?));
             let name = ServerName::try_from(host.clone()).map_err(|error| RedisError::Tls(error.to_string()))?;
             let stream = connector.connect(name, tcp(host, *port).await?).await;
             Ok(Box::new(stream.map_err(|error| match error.get_ref() {
@@ -45,15 +39,6 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, RedisError> {
     let stream = TcpStream::connect((host, port)).await.map_err(|error| unreachable(&error))?;
     stream.set_nodelay(true).map_err(|error| unreachable(&error))?;
     Ok(stream)
-}
-
-/// Trusts the system's roots, or those in the file that SSL_CERT_FILE names, as they are now.
-async fn tls() -> Result<ClientConfig, RedisError> {
-    let loaded = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-    let loaded = loaded.map_err(|error| RedisError::Tls(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(loaded.certs);
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 pub(super) fn unreachable(error: &io::Error) -> RedisError {
