@@ -17,8 +17,8 @@ use redis_process::{RedisProcess, Sentinels, wait_until};
 use roomcast_adapter::cluster::{Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Inbox, Lane, Outcome};
 use roomcast_adapter::testkit::{Brokers, Cluster, adapter_contract, broker_contract};
 use roomcast_adapter::{Room, Target};
-use roomcast_redis::{RedisError, ShardedMode};
-use sharded_stage::{Ear, MODES, broadcast, broker_at, dialect, key, numbers, open, until_heard};
+use roomcast_redis::{Credentials, RedisConfig, RedisError, ShardedMode};
+use sharded_stage::{Ear, MODES, broadcast, broker_at, broker_on, dialect, key, numbers, open, until_heard};
 use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,6 +261,34 @@ async fn an_emitter_reaches_servers_and_is_none() {
     ];
     assert_eq!((kinds, heard.malformed), (vec![true; 4], 0), "{:?}", heard.messages);
     assert_eq!(emitting.count("/chat").await.unwrap().unwrap().servers, 1);
+}
+
+/// The password is asked for at each connect, of what hears as of what publishes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_is_replaced() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    redis.ask::<()>("ACL SETUSER chat on >first ~* &* +@all").await;
+    let password = Arc::new(std::sync::Mutex::new("mistaken"));
+    let told = password.clone();
+    let config: RedisConfig = redis.url().parse().unwrap();
+    let config = config.with_credentials(move || {
+        let now = *told.lock().unwrap();
+        async move { Ok::<_, std::io::Error>(Credentials::password(now).user("chat")) }
+    });
+    let broker = broker_on(config, &key, ShardedMode::Dynamic);
+    let ear = Arc::<Ear>::default();
+    broker.open(&"/".into(), &"0000000000000002".into(), ear.clone());
+    let [Outcome::Again(why)] = &broker.publish(&[broadcast("/", Target::everyone(), 1)]).await[..] else { panic!() };
+    assert!(why.contains("refuses user or password") && !why.contains("mistaken"), "{why}");
+    for new in ["first", "second"] {
+        redis.ask::<()>(&format!("ACL SETUSER chat resetpass >{new}")).await;
+        *password.lock().unwrap() = new;
+        // Connections of the old password are closed by an operator.
+        let _: usize = redis.ask("CLIENT KILL USER chat").await;
+        wait_until("it is heard", async || ear.hears()).await;
+        until_heard(&broker, "/", &Target::everyone(), &ear, if new == "first" { 10 } else { 1_000 }).await;
+    }
 }
 
 /// Redis 6 has no sharded channels; one without the commands is as good.

@@ -5,7 +5,7 @@ use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Arrival, Body, Broker, Inbox, Message, Outcome, Outgoing};
 use roomcast_adapter::testkit::Dialect;
 use roomcast_protocol::Args;
-use roomcast_redis::{ShardedBroker, ShardedMode, ShardedOptions};
+use roomcast_redis::{RedisConfig, ShardedBroker, ShardedMode, ShardedOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,10 +18,14 @@ pub(crate) fn key() -> String {
 }
 
 pub(crate) fn broker_at(url: &str, key: &str, mode: ShardedMode) -> Arc<ShardedBroker> {
+    broker_on(url.parse().unwrap(), key, mode)
+}
+
+pub(crate) fn broker_on(config: RedisConfig, key: &str, mode: ShardedMode) -> Arc<ShardedBroker> {
     let mut options = ShardedOptions::default();
     options.channel_prefix = key.to_owned();
     options.mode = mode;
-    ShardedBroker::new(url.parse().unwrap(), options)
+    ShardedBroker::new(config, options)
 }
 
 /// What the dialect cannot carry: what only servers before 4.0 ask and answer.
