@@ -179,8 +179,8 @@ impl Asked {
         }
         // Who died a moment ago is known by name still, and no more is counted: it is missing, and is not waited for.
         let ghost = |name: &String| {
-            let mut nodes = state.nodes.iter();
-            nodes.any(|it| it.name == *name && it.died.is_some_and(|died| died + FORGOTTEN >= self.begin))
+            let named = || state.nodes.iter().filter(|it| it.name == *name);
+            named().all(|it| it.dead) && named().any(|it| it.died.is_some_and(|died| died + FORGOTTEN >= self.begin))
         };
         let complete = missing.is_empty();
         let mut missing = missing.clone();
