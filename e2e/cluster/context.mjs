@@ -59,15 +59,15 @@ export class ClusterContext {
   }
 }
 
-/** A scenario of the whole cluster. */
-export function scenario(name, run, { ms = 30_000 } = {}) {
-  return { name, ms, run: () => [{ name, ms, run }] };
+/** A scenario of the whole cluster, in the dialects that match; `onCluster`: on a Redis Cluster too. */
+export function scenario(name, run, { ms = 30_000, dialects = /./, onCluster = true } = {}) {
+  return { name, ms, dialects, onCluster, run: () => [{ name, ms, run }] };
 }
 
 /** The same scenario once for each server, which begins what is done: `run(t, first)` with its position. */
-export function fromEach(name, run, { ms = 30_000 } = {}) {
+export function fromEach(name, run, { ms = 30_000, dialects = /./, onCluster = true } = {}) {
   const one = (server, first) => ({ name: `${name}, from ${server.name}`, ms, run: (t) => run(t, first) });
-  return { name, ms, run: (servers) => servers.map(one) };
+  return { name, ms, dialects, onCluster, run: (servers) => servers.map(one) };
 }
 
 /** `clients` with the one at `first` taken out: `[it, the others]`. */

@@ -69,7 +69,10 @@ export default [
     await caller.emitTo({ local: true, broadcast: true }, "event", "both");
     const [own, near, ...far] = await heard(caller, all, "event");
     assert.deepEqual(own, [["local"]]);
-    assert.deepEqual(near, [["broadcast"], ["local"], ["both"]]);
+    // Node's sharded adapter sends to its own clients when Redis has answered, and what is local at once.
+    const inOrder = t.settings.dialect === "classic" || caller.server.kind === "roomcast";
+    const expected = [["broadcast"], ["local"], ["both"]];
+    assert.deepEqual(inOrder ? near : near.sort(), inOrder ? expected : expected.sort());
     assert.deepEqual(far, far.map(() => [["broadcast"]]));
   }),
 

@@ -1,20 +1,50 @@
-// A Redis of this run's own: a child process on a free port that keeps nothing on disk.
+// A Redis of this run's own, alone or as a Cluster: child processes on free ports that keep nothing on disk.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { eventually } from "../lib/wait.mjs";
 
 /** How long it may take to answer, in ms. */
 const START_MS = 20_000;
 
-/** Starts it and resolves to `{ url, stop }` when it answers. It does not outlive this process. */
-export async function startRedis() {
+/** The first slot of each of three primaries, and what is behind the last. */
+const SLOTS = [0, 5461, 10923, 16384];
+
+/** Starts a Cluster of three primaries and resolves to `{ url, stop }` when it is up. */
+export async function startRedisCluster() {
+  const nodes = [];
+  for (let number = 1; number < SLOTS.length; number += 1) {
+    const bus = await freePort();
+    nodes.push({ bus, ...(await startRedis(["--cluster-enabled", "yes", "--cluster-port", bus])) });
+  }
+  const [first, ...others] = nodes;
+  const clients = nodes.map(({ url }) => new Redis(url));
+  for (const [number, client] of clients.entries()) {
+    await client.call("CLUSTER", "ADDSLOTSRANGE", SLOTS[number], SLOTS[number + 1] - 1);
+    await client.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1);
+  }
+  for (const { port, bus } of others) await clients[0].call("CLUSTER", "MEET", "127.0.0.1", port, bus);
+  const knowsAll = async (client) => {
+    const known = await client.call("CLUSTER", "NODES");
+    return known.trim().split("\n").length === nodes.length && (await client.call("CLUSTER", "INFO")).includes("cluster_state:ok");
+  };
+  for (const client of clients) await eventually(() => knowsAll(client), "the Cluster to be up", START_MS);
+  for (const client of clients) client.disconnect();
+  return {
+    url: `redis+cluster://127.0.0.1:${first.port},127.0.0.1:${others[0].port}`,
+    stop: () => nodes.forEach((node) => node.stop()),
+  };
+}
+
+/** Starts it and resolves to `{ url, port, stop }` when it answers. It does not outlive this process. */
+export async function startRedis(more = []) {
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), "roomcast-e2e-redis-"));
-  const options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", directory];
+  const options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", directory, ...more];
   const child = spawn("redis-server", options.map(String), { stdio: "ignore" });
   let failure;
   child.once("error", (error) => (failure = error));
@@ -28,7 +58,7 @@ export async function startRedis() {
     if (failure) throw failure;
     return answers(port);
   }, "an answer of redis-server", START_MS);
-  return { url: `redis://127.0.0.1:${port}`, stop };
+  return { url: `redis://127.0.0.1:${port}`, port, stop };
 }
 
 function freePort() {

@@ -1,5 +1,6 @@
 // Many questions of Node's servers, calm, while a roomcast server is restarted, and after one did not hear any more: every
-// one is answered.
+// one is answered. But for one thing: nothing listens to sharded channels without being counted, so what was counted before a server
+// left and asked after fails.
 
 import assert from "node:assert/strict";
 import { startFaultProxy } from "../lib/fault-proxy.mjs";
@@ -18,17 +19,24 @@ const QUESTIONS = {
 };
 
 // Asks each question `count` times, then on until `enough`. Resolves to the number asked; a question that fails, or whose
-// answer lacks a server that was there all the time, ends it. What `unhealthy` says at the beginning of a question is no
-// part of that: it may fail, and is not counted.
-async function askMany(clients, count, least, { enough = () => true, unhealthy = () => false } = {}) {
+// answer lacks a server that was there all the time, ends it, but for `mayMiss()` of each who asks one after another. What
+// `unhealthy` says at the beginning of a question is no part of that: it may fail, and is not counted.
+async function askMany(t, clients, count, least, { enough = () => true, unhealthy = () => false, mayMiss = () => 0 } = {}) {
   let asked = 0;
   let failedBefore = 0;
+  let missed = 0;
   const one = async (client, question, complete) => {
+    let missedHere = 0;
     for (let times = 0; times < count / AT_ONCE || !enough(); ) {
       const mayFail = unhealthy();
       const answer = await client.call(question, { event: "asked", args: [] });
       if (mayFail) {
         if (!("ok" in answer)) failedBefore += 1;
+        continue;
+      }
+      if (!("ok" in answer) && missedHere < mayMiss()) {
+        missedHere += 1;
+        missed += 1;
         continue;
       }
       assert.ok("ok" in answer, `${question} number ${times} at ${client.server.name}: ${JSON.stringify(answer)}`);
@@ -38,19 +46,19 @@ async function askMany(clients, count, least, { enough = () => true, unhealthy =
     }
   };
   const lanes = clients.flatMap((client) =>
-    Object.entries(QUESTIONS).flatMap(([question, complete]) =>
+    Object.entries(QUESTIONS).filter(([question]) => t.settings.dialect === "classic" || question !== "all-rooms").flatMap(([question, complete]) =>
       Array.from({ length: AT_ONCE }, () => one(client, question, complete)),
     ),
   );
   await Promise.all(lanes);
-  return { asked, failedBefore };
+  return { asked, failedBefore, missed };
 }
 
 export default [
   scenario("the questions of Node's servers are all answered", async (t) => {
     const clients = await t.crowd();
     const asking = clients.filter(({ server }) => server.kind === "twin");
-    const { asked } = await askMany(asking, t.settings.requests, clients.length);
+    const { asked } = await askMany(t, asking, t.settings.requests, clients.length);
     console.log(`     ${asked} questions, all answered by all servers`);
   }, { ms: 300_000 }),
 
@@ -70,16 +78,19 @@ export default [
         restarts += 1;
       }
     };
-    const [{ asked }] = await Promise.all([
-      askMany(asking, t.settings.requests, clients.length - 1, { enough: () => restarts >= t.settings.restarts }),
+    const [{ asked, missed }] = await Promise.all([
+      askMany(t, asking, t.settings.requests, clients.length - 1, {
+        enough: () => restarts >= t.settings.restarts,
+        mayMiss: () => (t.settings.dialect === "classic" ? 0 : restarts + 1),
+      }),
       restart(),
     ]);
-    console.log(`     ${asked} questions in ${restarts} restarts, all answered`);
+    console.log(`     ${asked} questions in ${restarts} restarts, ${missed} not answered`);
   }, { ms: 300_000 }),
 
   scenario("the questions of Node's servers are all answered after a half-open cut of a roomcast subscriber", async (t) => {
     const proxy = await startFaultProxy(t.redis.url);
-    const further = t.settings.server("roomcast", "behind-proxy", proxy.url);
+    const further = t.settings.server("roomcast", "behind-proxy", proxy.url, t.settings.dialect);
     try {
       await further.start();
       const nsp = t.namespace();
@@ -90,12 +101,12 @@ export default [
       assert.equal(proxy.halfOpenSubscribers(), 1);
       const healed = performance.now() + HEALED_MS;
       const unhealthy = () => performance.now() < healed;
-      const { asked, failedBefore } = await askMany(asking, t.settings.requests, clients.length, { unhealthy });
+      const { asked, failedBefore } = await askMany(t, asking, t.settings.requests, clients.length, { unhealthy });
       assert.ok(failedBefore > 0, "the cut was felt");
       console.log(`     ${failedBefore} failed that began within ${HEALED_MS / 1_000} s; ${asked} after that, all answered by all`);
     } finally {
       await further.end();
       proxy.close();
     }
-  }, { ms: 300_000 }),
+  }, { ms: 300_000, onCluster: false }),
 ];

@@ -7,12 +7,13 @@
 //!
 //! `do` is `emit`, `sockets-join` or `sockets-leave` (with `names`), `disconnect-sockets` (with `close`) or
 //! `server-side-emit`; `rooms`, `except`, `volatile` and `compress` choose the sockets and how they are told. It says `ready`
-//! when Redis answers.
+//! when Redis answers. A second argument, `sharded-static`, `sharded-dynamic` or `sharded-dynamic-private`, chooses the sharded
+//! dialect in that mode.
 
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::Emitter;
 use roomcast_protocol::{Args, ArgsWriter, ToArgs, ToArgsError};
-use roomcast_redis::{ClassicBroker, ClassicOptions};
+use roomcast_redis::{ClassicBroker, ClassicOptions, ShardedBroker, ShardedMode, ShardedOptions};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
@@ -43,10 +44,26 @@ struct Request {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "redis://127.0.0.1".to_owned());
-    let broker = ClassicBroker::new(url.parse()?, ClassicOptions::default());
-    broker.check().await?;
+    let emitter = match std::env::args().nth(2).as_deref() {
+        None | Some("classic") => {
+            let broker = ClassicBroker::new(url.parse()?, ClassicOptions::default());
+            broker.check().await?;
+            Emitter::new(broker)
+        }
+        Some(dialect) => {
+            let mut options = ShardedOptions::default();
+            options.mode = match dialect {
+                "sharded-static" => ShardedMode::Static,
+                "sharded-dynamic" => ShardedMode::Dynamic,
+                "sharded-dynamic-private" => ShardedMode::DynamicPrivate,
+                other => return Err(format!("{other} is no dialect").into()),
+            };
+            let broker = ShardedBroker::new(url.parse()?, options);
+            broker.check().await?;
+            Emitter::new(broker)
+        }
+    };
     println!("ready");
-    let emitter = Emitter::new(broker);
     for line in std::io::stdin().lock().lines() {
         send(&emitter, serde_json::from_str(&line?)?).await?;
     }

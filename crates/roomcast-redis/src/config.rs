@@ -190,6 +190,11 @@ impl RedisConfig {
         made.map_err(|error| self.explain(error, whom))
     }
 
+    /// What TLS is for a connection that is not the `redis` crate's: the certificates of this moment.
+    pub(crate) async fn tls_client(&self) -> Result<rustls::ClientConfig, RedisError> {
+        self.tls.clone().unwrap_or_default().client().await
+    }
+
     /// How connections are made.
     pub(crate) fn connecting(&self) -> AsyncConnectionConfig {
         AsyncConnectionConfig::new()
@@ -199,7 +204,12 @@ impl RedisConfig {
 
     /// Why no connection was made: a password that is refused is told with the place it came from.
     pub(crate) fn explain(&self, error: redis::RedisError, whom: Whom) -> RedisError {
-        match (RedisError::from(error), self.provider(whom)) {
+        self.explained(error.into(), whom)
+    }
+
+    /// The same of a connection that is not the `redis` crate's.
+    pub(crate) fn explained(&self, error: RedisError, whom: Whom) -> RedisError {
+        match (error, self.provider(whom)) {
             (RedisError::Auth(text), Some(provider)) => RedisError::Auth(format!("{text} ({})", provider.source())),
             (error, _) => error,
         }

@@ -1,6 +1,7 @@
 //! Redis as the broker of a roomcast cluster, byte-compatible with Node's servers on the same Redis.
 //!
-//! [`ClassicBroker`] speaks the dialect of `@socket.io/redis-adapter`. Give it to a
+//! [`ClassicBroker`] speaks the dialect of `createAdapter` in `@socket.io/redis-adapter`, and [`ShardedBroker`] that of
+//! `createShardedAdapter`, in which the channels of a Redis Cluster are each on one node. Give either to a
 //! [`Cluster`](roomcast_adapter::cluster::Cluster), and its factory to the server:
 //!
 //! ```no_run
@@ -27,10 +28,16 @@ mod config;
 mod credentials;
 mod error;
 mod files;
+#[cfg(test)]
+#[allow(dead_code)] // Shared with the protocol crate's tests, which use more of it.
+#[path = "../../roomcast-protocol/tests/common/js.rs"]
+mod js;
 mod layout;
+mod sharded;
 mod timeouts;
 mod tls;
 mod url;
+mod wire;
 
 #[doc(hidden)]
 pub use classic::fuzzing;
@@ -38,5 +45,6 @@ pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
 pub use credentials::Credentials;
 pub use error::RedisError;
+pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};
 pub use timeouts::RedisTimeouts;
 pub use tls::RedisTls;

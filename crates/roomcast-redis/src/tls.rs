@@ -7,7 +7,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, RootCertStore};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -85,6 +85,30 @@ impl RedisTls {
         let read = tokio::task::spawn_blocking(move || tls.read()).await;
         let certificates = read.map_err(|_| RedisError::Tls("the runtime is ending".to_owned()))??;
         Ok(Client::build_with_tls(server, certificates)?.get_connection_info().clone())
+    }
+
+    /// The same for a connection that is not the `redis` crate's.
+    pub(crate) async fn client(self) -> Result<ClientConfig, RedisError> {
+        let read = tokio::task::spawn_blocking(move || {
+            let TlsCertificates { client_tls, root_cert } = self.read()?;
+            let mut roots = RootCertStore::empty();
+            match root_cert {
+                Some(pem) => {
+                    roots.add_parsable_certificates(chain(&pem).map_err(RedisError::Tls)?);
+                }
+                None => {
+                    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                }
+            }
+            let config = ClientConfig::builder().with_root_certificates(roots);
+            let Some(ClientTlsConfig { client_cert, client_key }) = client_tls else {
+                return Ok(config.with_no_client_auth());
+            };
+            let key = PrivateKeyDer::from_pem_slice(&client_key).map_err(|error| RedisError::Tls(broken(&error)))?;
+            let chain = chain(&client_cert).map_err(RedisError::Tls)?;
+            config.with_client_auth_cert(chain, key).map_err(|error| RedisError::Tls(error.to_string()))
+        });
+        read.await.map_err(|_| RedisError::Tls("the runtime is ending".to_owned()))?
     }
 
     /// Everything is looked at here, as the `redis` crate could not say which file is to blame.

@@ -14,13 +14,18 @@ mod fault_stage;
 #[path = "common/redis_process.rs"]
 #[allow(dead_code)]
 mod redis_process;
+#[path = "common/sharded_stage.rs"]
+#[allow(dead_code)]
+mod sharded_stage;
 
 use certificates::{Certificates, with_certificates};
 use fault_proxy::FaultProxy;
 use fault_stage::{Talk, must_become};
 use redis_process::{Extras, RedisCluster, RedisProcess, Sentinels};
+use roomcast_adapter::Target;
 use roomcast_adapter::cluster::ClusterOptions;
-use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, RedisError, RedisTls};
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, RedisError, RedisTls, ShardedMode};
+use sharded_stage::{broker_on, open, until_heard};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -78,6 +83,23 @@ fn a_server_that_asks_for_a_certificate() {
         let tls = RedisTls::new().client_pem(both.concat(), both.concat());
         let tls = tls.ca_pem(fs::read(file(&certificates, "ca.crt")).unwrap());
         check(&config.with_tls(tls)).await.unwrap();
+    });
+}
+
+#[test]
+fn what_hears_sharded_channels_shows_its_certificate() {
+    with_certificates("what_hears_sharded_channels_shows_its_certificate", async |certificates| {
+        let redis = RedisProcess::start_extra(&[], &strict(&certificates)).await;
+        let cluster = RedisCluster::start_extra(&strict(&certificates)).await;
+        for url in [
+            format!("rediss://127.0.0.1:{}", redis.public_port()),
+            cluster.url().replace("redis+cluster://", "rediss+cluster://"),
+        ] {
+            let config = at(&url).with_tls(client(&certificates).ca_file(file(&certificates, "ca.crt")));
+            let broker = broker_on(config, "certificate", ShardedMode::Dynamic);
+            let ear = open(&broker, "/", "0000000000000002").await;
+            until_heard(&broker, "/", &Target::everyone(), &ear, 1).await;
+        }
     });
 }
 

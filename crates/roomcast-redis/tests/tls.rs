@@ -12,13 +12,17 @@ mod fault_stage;
 #[path = "common/redis_process.rs"]
 #[allow(dead_code)]
 mod redis_process;
+#[path = "common/sharded_stage.rs"]
+#[allow(dead_code)]
+mod sharded_stage;
 
 use certificates::{Certificates, with_certificates};
 use fault_stage::{Talk, must_become};
 use redis_process::{Extras, RedisCluster, RedisProcess, Sentinels};
-use roomcast_adapter::Adapter;
 use roomcast_adapter::cluster::ClusterOptions;
-use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
+use roomcast_adapter::{Adapter, Target};
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError, ShardedMode};
+use sharded_stage::{broker_at, open, until_heard};
 use tokio::time::Instant;
 
 async fn check(url: &str) -> Result<(), RedisError> {
@@ -54,6 +58,28 @@ fn one_server() {
         let talk = Talk::begin([&url, &url]).await;
         messages_come(&talk).await;
         talk.must_count_two().await;
+    });
+}
+
+#[test]
+fn sharded_channels_of_one_server_and_of_a_cluster() {
+    with_certificates("sharded_channels_of_one_server_and_of_a_cluster", async |certificates| {
+        let extras = Extras { password: Some("secret"), ..signed(&certificates, "ip") };
+        let redis = RedisProcess::start_extra(&[], &extras).await;
+        let cluster = RedisCluster::start_extra(&extras).await;
+        for url in [
+            format!("rediss://:secret@127.0.0.1:{}", redis.public_port()),
+            cluster.url().replace("redis+cluster://", "rediss+cluster://:secret@"),
+        ] {
+            let broker = broker_at(&url, "tls", ShardedMode::Dynamic);
+            broker.check().await.unwrap();
+            let ear = open(&broker, "/", "0000000000000002").await;
+            until_heard(&broker, "/", &Target::everyone(), &ear, 1).await;
+        }
+        let stranger = RedisProcess::start_extra(&[], &signed(&certificates, "stranger")).await;
+        let url = format!("rediss://127.0.0.1:{}", stranger.public_port());
+        let broker = broker_at(&url, "tls", ShardedMode::Dynamic);
+        assert!(matches!(broker.check().await, Err(RedisError::Tls(_))));
     });
 }
 

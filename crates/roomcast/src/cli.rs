@@ -1,7 +1,7 @@
 //! Flags and environment. A flag wins over its variable.
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
-use roomcast_redis::{RedisConfig, RedisTls};
+use roomcast_redis::{RedisConfig, RedisTls, ShardedMode};
 use roomcast_server::engine::limits;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -35,6 +35,15 @@ pub(crate) struct Cli {
     /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be; rediss+… for TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
+
+    /// How it is spoken there: as createAdapter of @socket.io/redis-adapter does, or as createShardedAdapter, which needs Redis 7.
+    /// All servers and emitters of a cluster must have the same
+    #[arg(long, env = "REDIS_DIALECT", value_enum, default_value_t = Dialect::Classic)]
+    pub(crate) redis_dialect: Dialect,
+
+    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. All servers must have the same
+    #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
+    pub(crate) redis_sharded_mode: Mode,
 
     /// File with the password of Redis, which is read at each connect; the user is that of REDIS_URL
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
@@ -80,6 +89,36 @@ pub(crate) enum Adapter {
     Memory,
     /// Over Redis, together with Node's servers on @socket.io/redis-adapter
     Redis,
+}
+
+/// What is spoken over Redis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Dialect {
+    /// PUBLISH and SUBSCRIBE: every server hears all
+    Classic,
+    /// SPUBLISH and SSUBSCRIBE: in a Redis Cluster each channel is on one node
+    Sharded,
+}
+
+/// Which rooms have channels of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// None
+    Static,
+    /// All but those of single sockets
+    Dynamic,
+    /// All
+    DynamicPrivate,
+}
+
+impl From<Mode> for ShardedMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Static => Self::Static,
+            Mode::Dynamic => Self::Dynamic,
+            Mode::DynamicPrivate => Self::DynamicPrivate,
+        }
+    }
 }
 
 impl Cli {
@@ -185,6 +224,9 @@ mod tests {
         );
         assert!(Cli::parse_from(["roomcast", "--app-url", ""]).origins().is_empty());
         assert_eq!(cli.port, 0);
+        let cli =
+            Cli::parse_from(["roomcast", "--redis-dialect", "sharded", "--redis-sharded-mode", "dynamic-private"]);
+        assert_eq!((cli.redis_dialect, cli.redis_sharded_mode), (Dialect::Sharded, Mode::DynamicPrivate));
     }
 
     #[test]

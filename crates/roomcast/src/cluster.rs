@@ -1,16 +1,31 @@
 //! Joining the cluster over Redis.
 
+use crate::cli::{Dialect, Mode};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
-use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig};
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, RedisError, ShardedBroker, ShardedOptions};
 
 /// Joins the cluster on that Redis. It need not be there yet: until it is, this server is alone, and says so.
-pub(crate) fn join(config: RedisConfig) -> Cluster {
-    let broker = ClassicBroker::new(config, ClassicOptions::default());
-    let first = broker.clone();
-    tokio::spawn(async move {
-        if let Err(error) = first.check().await {
-            tracing::error!(redis = %first.config(), %error, "Redis cannot be used now: this server is alone until it can");
+pub(crate) fn join(config: RedisConfig, dialect: Dialect, mode: Mode) -> Cluster {
+    match dialect {
+        Dialect::Classic => {
+            let broker = ClassicBroker::new(config, ClassicOptions::default());
+            let first = broker.clone();
+            tokio::spawn(async move { tell(first.config(), first.check().await) });
+            Cluster::new(broker, ClusterOptions::default())
         }
-    });
-    Cluster::new(broker, ClusterOptions::default())
+        Dialect::Sharded => {
+            let mut options = ShardedOptions::default();
+            options.mode = mode.into();
+            let broker = ShardedBroker::new(config, options);
+            let first = broker.clone();
+            tokio::spawn(async move { tell(first.config(), first.check().await) });
+            Cluster::new(broker, ClusterOptions::default())
+        }
+    }
+}
+
+fn tell(redis: &RedisConfig, checked: Result<(), RedisError>) {
+    if let Err(error) = checked {
+        tracing::error!(%redis, %error, "Redis cannot be used now: this server is alone until it can");
+    }
 }

@@ -43,7 +43,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         builder = builder.cors(cors.credentials(!origins.contains(&"*")));
     }
     let redis = cli.redis()?;
-    let cluster = redis.clone().map(cluster::join);
+    let cluster = redis.clone().map(|redis| cluster::join(redis, cli.redis_dialect, cli.redis_sharded_mode));
     if let Some(cluster) = &cluster {
         builder = builder.cluster(cluster);
     }

@@ -63,7 +63,7 @@ impl Counts {
                 asked
             };
             let (channels, answers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-            let counts = topology.subscribers(&channels).await;
+            let counts = topology.subscribers("NUMSUB", &channels).await;
             for (at, answers) in answers.into_iter().enumerate() {
                 let count = counts.as_ref().map_err(Clone::clone).and_then(|counts| {
                     counts.get(at).copied().ok_or_else(|| RedisError::Other("a channel is not counted".to_owned()))

@@ -3,18 +3,18 @@
 mod arrivals;
 mod changes;
 mod counts;
-mod denied;
+pub(crate) mod denied;
 mod echo;
 mod hearing;
 mod lane;
-mod pool;
+pub(crate) mod pool;
 mod predecessors;
 mod role;
-mod routes;
+pub(crate) mod routes;
 mod seeds;
 mod sentinel;
 mod subscriber;
-mod topology;
+pub(crate) mod topology;
 mod votes;
 mod wanted;
 

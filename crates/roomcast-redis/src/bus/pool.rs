@@ -41,11 +41,16 @@ impl Owner {
         let _ = self.0.set(id);
     }
 
+    /// The name of a connection.
+    pub(crate) fn connection_name(&self, role: &str) -> String {
+        let id = self.0.get().map_or(String::new(), |id| format!("{id}-"));
+        format!("roomcast-{id}{role}")
+    }
+
     /// Gives a connection its name. Where that is not allowed it has none.
     pub(crate) async fn name(&self, mut connection: MultiplexedConnection, role: &str, patience: Duration) {
-        let id = self.0.get().map_or(String::new(), |id| format!("{id}-"));
         let mut command = cmd("CLIENT");
-        command.arg("SETNAME").arg(format!("roomcast-{id}{role}"));
+        command.arg("SETNAME").arg(self.connection_name(role));
         // If it is broken, what comes next will tell.
         let _ = timeout(patience, command.query_async::<()>(&mut connection)).await;
     }

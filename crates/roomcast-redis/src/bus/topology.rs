@@ -205,6 +205,11 @@ impl Topology {
         }
     }
 
+    /// The same to a server that the caller knows: a node of a Cluster.
+    pub(crate) async fn own_connection_to(&self, server: &ConnectionInfo) -> Result<MultiplexedConnection, RedisError> {
+        self.pool(server)?.own().await
+    }
+
     fn pool(&self, info: &ConnectionInfo) -> Result<Pool, RedisError> {
         let mut state = self.state.lock();
         let address = info.addr().to_string();
@@ -220,19 +225,20 @@ impl Topology {
         Ok(pool)
     }
 
-    /// Subscribers of each channel, on all nodes together: each node knows only its own.
-    pub(crate) async fn subscribers(&self, channels: &[Arc<str>]) -> Result<Vec<Count>, RedisError> {
+    /// Subscribers of each channel, on all nodes together: each node knows only its own. `numsub`: NUMSUB, or SHARDNUMSUB of sharded
+    /// channels.
+    pub(crate) async fn subscribers(&self, numsub: &str, channels: &[Arc<str>]) -> Result<Vec<Count>, RedisError> {
         if !matches!(self.config.layout, Layout::Cluster { .. }) {
             let (_, connection) = self.connection().await?;
             // A replica does not know who hears its primary.
             let mut checked = (*connection).clone();
-            let counted = try_join(subscribers_at(connection, channels), self.check(&mut checked)).await;
+            let counted = try_join(subscribers_at(connection, numsub, channels), self.check(&mut checked)).await;
             let (counts, ()) = counted.inspect_err(|error| self.suspect(error))?;
             return Ok(counts.into_iter().map(Count::of).collect());
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
-            let ask = async { subscribers_at(self.pool(node)?.get().await?, channels).await };
+            let ask = async { subscribers_at(self.pool(node)?.get().await?, numsub, channels).await };
             timeout(self.config.timeouts.node, ask).await.unwrap_or(Err(RedisError::Timeout))
         });
         let (mut counts, mut complete) = (vec![0; channels.len()], true);
@@ -330,22 +336,26 @@ pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
 }
 
-async fn subscribers_at(mut connection: Connection, channels: &[Arc<str>]) -> Result<Vec<usize>, RedisError> {
+async fn subscribers_at(
+    mut connection: Connection,
+    numsub: &str,
+    channels: &[Arc<str>],
+) -> Result<Vec<usize>, RedisError> {
     let mut ask = cmd("PUBSUB");
-    ask.arg("NUMSUB");
+    ask.arg(numsub);
     for channel in channels {
         ask.arg(&**channel);
     }
     let counted: Vec<(String, usize)> = ask.query_async(&mut *connection).await?;
     if counted.len() != channels.len() {
-        return Err(RedisError::Other("PUBSUB NUMSUB does not tell of every channel".to_owned()));
+        return Err(RedisError::Other("PUBSUB does not tell of every channel".to_owned()));
     }
     Ok(counted.into_iter().map(|(_, subscribers)| subscribers).collect())
 }
 
 /// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address. `by_name`: the
 /// host is the node's name if it announces one, as its certificate has that rather than its IP.
-fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
+pub(crate) fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
     text.lines().filter_map(move |line| {
         let mut fields = line.split(' ');
         let (_, address, flags) = (fields.next()?, fields.next()?, fields.next()?);

@@ -1,6 +1,5 @@
 //! [`ClassicBroker`]: Redis pub/sub as Node's servers use it.
 
-use super::decode::MAX_MESSAGE;
 use super::encode::encode;
 use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
@@ -8,10 +7,11 @@ use super::namespace::{Hears, Namespace};
 use super::options::ClassicOptions;
 use super::rooms::Rooms;
 use super::router::Router;
-use super::servers::{self, Servers};
 use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
+use crate::wire::read::MAX_MESSAGE;
+use crate::wire::servers::{self, Proof, Servers};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
@@ -149,7 +149,7 @@ impl Broker for ClassicBroker {
         if &**namespace == SERVERS {
             let channels = vec![prefix.server(id.as_str()), prefix.servers()];
             let names = Names { channels, ..Names::default() };
-            let listener = Servers { inbox, id: id.clone(), echo: self.bus.echo().clone() };
+            let listener = Servers { inbox, id: id.clone(), proof: Proof::Echo(self.bus.echo().clone()) };
             return self.bus.subscribe(namespace, names, Arc::new(listener));
         }
         let listener = {

@@ -1,45 +1,18 @@
 //! The bytes of the classic dialect into messages. Everything that Redis carries is untrusted: strict, bounded, never fatal.
 
+use crate::wire::read::{
+    JsonOptions, MAX_ROOMS, Malformed, Name, Names, Text, check_size, chosen, hex, names, sockets_or_ids,
+};
 use bytes::Bytes;
-use roomcast_adapter::cluster::{Alive, Body, Message, RequestId, ServerId, Trailer};
-use roomcast_adapter::{Details, Room, SocketDetails, Target};
+use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId, Trailer};
+use roomcast_adapter::{Room, Target};
+use roomcast_protocol::Args;
 use roomcast_protocol::limits::MAX_DEPTH;
-use roomcast_protocol::msgpack::{Kind, MsgpackError, Reader, read_args, to_json};
-use roomcast_protocol::{Args, json};
-use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use roomcast_protocol::msgpack::{Kind, Reader, read_args};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
 use std::time::Duration;
-
-/// Most bytes of one message. It is the same bound that the queue has for all that waits.
-pub(crate) const MAX_MESSAGE: usize = 8_000_000;
-
-/// Most rooms that one message may name, among its targets or otherwise. A room takes some 50 bytes here and 2 in the message.
-pub(crate) const MAX_ROOMS: usize = 65_536;
-
-/// Why what came is no message.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Malformed {
-    #[error("a message of {0} bytes, {MAX_MESSAGE} are allowed")]
-    TooLarge(usize),
-    #[error("MessagePack: {0}")]
-    Msgpack(#[from] MsgpackError),
-    #[error("JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("JSON: {0}")]
-    Syntax(#[from] json::JsonError),
-    #[error("not UTF-8")]
-    Utf8,
-    #[error("{0} is missing or of the wrong type")]
-    Field(&'static str),
-    #[error("more than {MAX_ROOMS} rooms")]
-    Rooms,
-    #[error("an unknown type of message: {0}")]
-    Type(u64),
-}
 
 /// The trailer of a broadcast, read from its end: an array of four, whose last is 30 bytes. `None` if it has none, or is meant for
 /// another namespace.
@@ -177,100 +150,6 @@ fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
     Ok(rooms)
 }
 
-/// The rooms of a target. No rooms are everybody: so where only such were named as nobody is in, the message is for nobody.
-fn chosen(rooms: Vec<Option<Room>>) -> Vec<Room> {
-    let named = !rooms.is_empty();
-    let rooms: Vec<Room> = rooms.into_iter().flatten().collect();
-    if named && rooms.is_empty() { vec![Room::nobody()] } else { rooms }
-}
-
-/// JSON, or MessagePack written as JSON with its bytes beside it: either form is allowed for any request and answer.
-struct Text {
-    json: String,
-    attachments: Vec<Bytes>,
-}
-
-impl Text {
-    fn read(payload: &Bytes) -> Result<Self, Malformed> {
-        check_size(payload)?;
-        if payload.first() == Some(&b'{') {
-            let text = std::str::from_utf8(payload).map_err(|_| Malformed::Utf8)?;
-            json::check(text, MAX_DEPTH)?;
-            return Ok(Self { json: text.to_owned(), attachments: Vec::new() });
-        }
-        let (mut json, mut attachments) = (Vec::new(), Vec::new());
-        let mut reader = Reader::shared(payload);
-        to_json(&mut reader, &mut json, &mut attachments, MAX_DEPTH)?;
-        reader.finish()?;
-        Ok(Self { json: String::from_utf8(json).map_err(|_| Malformed::Utf8)?, attachments })
-    }
-
-    fn args(&self, raw: &str) -> Args {
-        Args::from_parts(raw.into(), self.attachments.clone())
-    }
-
-    /// The elements of an array.
-    fn array(&self, raw: &RawValue) -> Result<Args, Malformed> {
-        let text = raw.get().trim();
-        let items = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).ok_or(Malformed::Field("data"))?;
-        Ok(self.args(items.trim()))
-    }
-}
-
-/// A name that may be a number. Whatever else stands there is none: see [`rooms`].
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Name {
-    Text(String),
-    Number(serde_json::Number),
-    Other(serde::de::IgnoredAny),
-}
-
-impl Name {
-    fn room(self) -> Option<Room> {
-        match self {
-            Self::Text(text) => Some(Room::from(text)),
-            Self::Number(number) => Some(Room::from(number.to_string())),
-            Self::Other(_) => None,
-        }
-    }
-}
-
-/// A list of names, of bounded length.
-#[derive(Default)]
-struct Names(Vec<Name>);
-
-impl<'de> Deserialize<'de> for Names {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List;
-
-        impl<'de> Visitor<'de> for List {
-            type Value = Names;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of rooms")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
-                let mut names = Vec::new();
-                while let Some(name) = list.next_element()? {
-                    if names.len() >= MAX_ROOMS {
-                        return Err(A::Error::custom(Malformed::Rooms));
-                    }
-                    names.push(name);
-                }
-                Ok(Names(names))
-            }
-        }
-
-        deserializer.deserialize_seq(List)
-    }
-}
-
-fn names(names: Option<Names>) -> Vec<Room> {
-    names.unwrap_or_default().0.into_iter().filter_map(Name::room).collect()
-}
-
 /// The question that an answer is to, if it is told at its beginning, as Node's servers and ours tell it: enough to pass over large
 /// answers to others.
 pub(crate) fn answers(payload: &[u8]) -> Option<&str> {
@@ -282,21 +161,6 @@ pub(crate) fn answers(payload: &[u8]) -> Option<&str> {
     let (id, _) = rest.split_once('"')?;
     let at_the_top = before.starts_with('{') && !before.get(1..)?.contains(['{', '[']);
     (at_the_top && !id.contains('\\')).then_some(id)
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct JsonOptions {
-    rooms: Option<Names>,
-    except: Option<Names>,
-    flags: Option<HashMap<String, serde_json::Value>>,
-}
-
-impl JsonOptions {
-    fn target(self) -> Target {
-        let rooms = self.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
-        Target { rooms: chosen(rooms), except: names(self.except), local: false, one: false }
-    }
 }
 
 #[derive(Deserialize)]
@@ -415,16 +279,6 @@ struct Response<'a> {
     rc: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Socket<'a> {
-    id: String,
-    #[serde(borrow)]
-    handshake: Option<&'a RawValue>,
-    rooms: Option<Names>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
 /// An answer.
 pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
     let text = Text::read(payload)?;
@@ -446,53 +300,4 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
     };
     let sender = response.uid.as_deref().map(ServerId::from);
     Ok(Message { sender, to: None, trailer: hex(response.rc), body })
-}
-
-fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed> {
-    let elements: Vec<&RawValue> = serde_json::from_str(raw.get())?;
-    if elements.first().is_some_and(|first| first.get().starts_with('"')) {
-        return Ok(Body::Ids { request, ids: serde_json::from_str(raw.get())? });
-    }
-    let socket = |raw: &RawValue| -> Result<SocketDetails, Malformed> {
-        let socket: Socket<'_> = serde_json::from_str(raw.get())?;
-        let object = |raw: Option<&RawValue>| raw.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
-        let details = Details { handshake: object(socket.handshake), data: object(socket.data) };
-        Ok(SocketDetails { id: socket.id, rooms: names(socket.rooms), details })
-    };
-    let sockets: Result<Vec<SocketDetails>, Malformed> = elements.into_iter().map(socket).collect();
-    Ok(Body::Sockets { request, sockets: sockets? })
-}
-
-/// Whatever else stands there is no trailer of ours.
-fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
-    Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
-}
-
-/// What a roomcast server tells of itself.
-#[derive(Deserialize)]
-struct OfServer<'a> {
-    uid: String,
-    to: Option<String>,
-    alive: Option<Alive>,
-    #[serde(default)]
-    hello: bool,
-    #[serde(borrow)]
-    rc: Option<&'a RawValue>,
-}
-
-/// What roomcast servers tell one another of themselves.
-pub(crate) fn servers(payload: &Bytes) -> Result<Message, Malformed> {
-    check_size(payload)?;
-    let of: OfServer<'_> = serde_json::from_slice(payload)?;
-    let body = match of.alive {
-        Some(alive) => Body::Alive(alive),
-        None if of.hello => Body::Hello,
-        None => Body::Goodbye,
-    };
-    let to = of.to.map(|to| ServerId::from(&*to));
-    Ok(Message { sender: Some(ServerId::from(&*of.uid)), to, trailer: hex(of.rc), body })
-}
-
-fn check_size(payload: &Bytes) -> Result<(), Malformed> {
-    if payload.len() > MAX_MESSAGE { Err(Malformed::TooLarge(payload.len())) } else { Ok(()) }
 }

@@ -1,25 +1,18 @@
 //! Messages into the bytes of the classic dialect, its keys in Node's order.
 
 use super::names::Prefix;
+use crate::wire::servers;
+use crate::wire::write::{
+    EncodeError, Flag, TRAILER, flags, inline_buffers, invalid, list, object, quoted, socket, unique, write_options,
+};
+use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, Outgoing, RequestId, SERVERS, ServerId, Trailer};
-use roomcast_adapter::{Room, SocketDetails, Target};
 use roomcast_protocol::Args;
-use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::msgpack::{Flavour, Writer, args_array, from_json};
-use serde_json::{Value, json};
-use std::collections::HashSet;
-use std::fmt::Write as _;
-
-/// The last key of our JSON, and of our MessagePack that is a map: the trailer in hexadecimal digits.
-pub(crate) const TRAILER: &str = "rc";
+use serde_json::json;
 
 /// The sender that emitters give.
 pub(crate) const EMITTER: &str = "emitter";
-
-/// A message that cannot be written: it is dropped, and counted.
-#[derive(Debug, thiserror::Error)]
-#[error("a message cannot be written: {0}")]
-pub(crate) struct EncodeError(String);
 
 /// Channel and payload of a message.
 pub(crate) fn encode(
@@ -152,17 +145,11 @@ pub(crate) fn encode(
         Body::Done { request } => (response_channel(), json.response(&[("requestId", quoted(&request.0))])),
         Body::Alive(_) | Body::Hello | Body::Goodbye => {
             debug_assert_eq!(namespace, SERVERS);
-            let field = match &message.body {
-                Body::Alive(alive) => ("alive", json!(alive).to_string()),
-                Body::Hello => ("hello", "true".to_owned()),
-                _ => ("alive", "null".to_owned()),
+            let channel = match &message.to {
+                Some(server) => prefix.server(server.as_str()),
+                None => prefix.servers(),
             };
-            match &message.to {
-                Some(server) => {
-                    (prefix.server(server.as_str()), json.response(&[field, ("to", quoted(server.as_str()))]))
-                }
-                None => (prefix.servers(), json.response(&[field])),
-            }
+            (channel, servers::write(message).unwrap_or_default())
         }
     })
 }
@@ -194,107 +181,8 @@ impl Json<'_> {
     }
 }
 
-fn object(fields: &[(&str, String)]) -> Vec<u8> {
-    let mut text = String::from("{");
-    for (name, value) in fields {
-        let comma = if text.len() > 1 { "," } else { "" };
-        let _ = write!(text, "{comma}\"{name}\":{value}");
-    }
-    text.push('}');
-    text.into_bytes()
-}
-
-fn quoted(text: &str) -> String {
-    Value::from(text).to_string()
-}
-
-fn list(rooms: &[Room]) -> String {
-    json!(rooms).to_string()
-}
-
-/// Rooms are a set: one that is named twice is one room, and has the channel of one.
-fn unique(rooms: &[Room]) -> Vec<&Room> {
-    let mut seen = HashSet::with_capacity(rooms.len());
-    rooms.iter().filter(|room| seen.insert(*room)).collect()
-}
-
 fn options(target: &Target) -> String {
     format!("{{\"rooms\":{},\"except\":{}}}", json!(unique(&target.rooms)), json!(unique(&target.except)))
-}
-
-fn socket(socket: &SocketDetails) -> String {
-    let SocketDetails { id, rooms, details } = socket;
-    format!(
-        "{{\"id\":{},\"handshake\":{},\"rooms\":{},\"data\":{}}}",
-        quoted(id),
-        details.handshake,
-        list(rooms),
-        details.data
-    )
-}
-
-/// Arguments as JSON in which attachments are what `JSON.stringify` makes of a Buffer: JSON messages carry no bytes. All else
-/// stays the text that it is.
-fn inline_buffers(args: &Args) -> Result<String, EncodeError> {
-    let mut rest = args.items();
-    if args.attachments().is_empty() {
-        return Ok(rest.to_owned());
-    }
-    let mut text = String::with_capacity(rest.len());
-    while let Some(at) = rest.find(['"', '{']) {
-        let (before, after) = rest.split_at(at);
-        text.push_str(before);
-        let placeholder = placeholder(after).and_then(|(number, end)| Some((args.attachments().get(number)?, end)));
-        let end = match placeholder {
-            Some((bytes, end)) => {
-                // A byte is up to three digits and a comma, and the same attachment may stand in many places.
-                if text.len().saturating_add(bytes.len().saturating_mul(4)) > MAX_PACKET_BYTES {
-                    return Err(EncodeError(format!("its bytes as JSON are more than {MAX_PACKET_BYTES}")));
-                }
-                text.push_str("{\"type\":\"Buffer\",\"data\":[");
-                for (at, byte) in bytes.iter().enumerate() {
-                    let comma = if at > 0 { "," } else { "" };
-                    let _ = write!(text, "{comma}{byte}");
-                }
-                text.push_str("]}");
-                end
-            }
-            None => {
-                let end = if after.starts_with('"') { string_end(after) } else { 1 };
-                text.push_str(&after[..end]);
-                end
-            }
-        };
-        rest = &after[end..];
-    }
-    text.push_str(rest);
-    Ok(text)
-}
-
-/// Where the string ends with which `text` begins.
-fn string_end(text: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// The number in the placeholder with which `text` begins, and where it ends.
-fn placeholder(text: &str) -> Option<(usize, usize)> {
-    let mut rest = text;
-    for part in ["{", "\"_placeholder\"", ":", "true", ",", "\"num\"", ":"] {
-        rest = rest.strip_prefix(part)?.trim_ascii_start();
-    }
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let number = rest[..digits].parse().ok()?;
-    let rest = rest[digits..].trim_ascii_start().strip_prefix('}')?;
-    Some((number, text.len() - rest.len()))
 }
 
 /// `{type: 2, data, nsp}`. It is an EVENT even with attachments; receivers find the bytes themselves.
@@ -303,51 +191,4 @@ fn write_packet(payload: &mut Vec<u8>, data: &Args, namespace: &str) -> Result<(
     args_array(data, payload, Flavour::Notepack).map_err(invalid)?;
     Writer::new(payload).str("nsp").str(namespace);
     Ok(())
-}
-
-enum Flag {
-    Bool(&'static str, bool),
-    Number(&'static str, u64),
-}
-
-/// Only flags that were set travel: a broadcast that may be compressed says nothing of it.
-fn flags(volatile: bool, compress: bool) -> Vec<Flag> {
-    let volatile = volatile.then_some(Flag::Bool("volatile", true));
-    let compress = (!compress).then_some(Flag::Bool("compress", false));
-    volatile.into_iter().chain(compress).collect()
-}
-
-/// `{rooms, except, flags}`; an emitter's flags come before its except.
-fn write_options(payload: &mut Vec<u8>, target: &Target, flags: &[Flag], emitter: bool) {
-    let rooms = |payload: &mut Vec<u8>, name: &str, rooms: &[Room]| {
-        let rooms = unique(rooms);
-        let mut writer = Writer::new(payload);
-        writer.str(name).array(rooms.len());
-        for room in rooms {
-            writer.str(room);
-        }
-    };
-    let write_flags = |payload: &mut Vec<u8>| {
-        let mut writer = Writer::new(payload);
-        writer.str("flags").map(flags.len());
-        for flag in flags {
-            match flag {
-                Flag::Bool(name, value) => writer.str(name).bool(*value),
-                Flag::Number(name, value) => writer.str(name).uint(*value),
-            };
-        }
-    };
-    Writer::new(payload).map(3);
-    rooms(payload, "rooms", &target.rooms);
-    if emitter {
-        write_flags(payload);
-    }
-    rooms(payload, "except", &target.except);
-    if !emitter {
-        write_flags(payload);
-    }
-}
-
-fn invalid(error: impl std::fmt::Display) -> EncodeError {
-    EncodeError(error.to_string())
 }

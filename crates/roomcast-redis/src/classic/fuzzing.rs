@@ -3,6 +3,7 @@
 use super::decode;
 use super::encode::encode as write;
 use super::names::Prefix;
+use crate::wire::servers;
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Message, Outgoing, ServerId};
 
@@ -28,7 +29,7 @@ pub fn decode(channel: Channel, payload: &Bytes, namespace: &str, me: &str) -> R
         Channel::Broadcast => decode::broadcast(payload, namespace, &ServerId::from(me)),
         Channel::Request => decode::request(payload, namespace),
         Channel::Response => decode::response(payload).map(Some),
-        Channel::Servers => decode::servers(payload).map(Some),
+        Channel::Servers => servers::read(payload).map(Some),
     };
     heard.map_err(|error| error.to_string())
 }

@@ -10,7 +10,6 @@ mod namespace;
 mod options;
 mod rooms;
 mod router;
-mod servers;
 #[cfg(test)]
 mod tests;
 

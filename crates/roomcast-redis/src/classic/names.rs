@@ -1,5 +1,6 @@
 //! The channels of the classic dialect: `PREFIX#NSP#…`, `PREFIX-request#NSP#`, `PREFIX-response#NSP#…`.
 
+use crate::wire::servers;
 use std::sync::Arc;
 
 /// The names of one key prefix.
@@ -55,12 +56,12 @@ impl Prefix {
 
     /// What roomcast servers tell one another of themselves. Node neither hears nor counts it.
     pub(crate) fn servers(&self) -> String {
-        format!("{}-roomcast#", self.0)
+        servers::channel(&self.0)
     }
 
     /// What they tell one server alone.
     pub(crate) fn server(&self, server: &str) -> String {
-        format!("{}-roomcast#{server}#", self.0)
+        servers::channel_of(&self.0, server)
     }
 }
 

@@ -1,9 +1,10 @@
 //! [`Namespace`]: what is heard on the channels of a namespace, as messages.
 
-use super::decode::{self, Malformed};
+use super::decode;
 use super::names::Prefix;
 use super::router::Router;
 use crate::bus::{Heard, Listener, Names};
+use crate::wire::read::Malformed;
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Arrival, Inbox, Message, ServerId};
 use std::sync::Arc;

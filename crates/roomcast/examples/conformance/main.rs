@@ -2,15 +2,15 @@
 //! twin on the npm packages is `e2e/reference-server.mjs`; the same scripts run against both.
 //!
 //! Environment: `HOST`, `PORT`, `SERVER_NAME`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
-//! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`), `REDIS_URL`,
-//! `REDIS_KEY`. What [`NOT_OFFERED_YET`] lists is refused at the start.
+//! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`), `REDIS_URL`,
+//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`). What [`NOT_OFFERED_YET`] lists is refused at the start.
 
 mod call;
 mod events;
 
 use events::{serve, server_event};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
-use roomcast_redis::{ClassicBroker, ClassicOptions};
+use roomcast_redis::{ClassicBroker, ClassicOptions, ShardedBroker, ShardedMode, ShardedOptions};
 use roomcast_server::{Builder, ConnectError, Cors, Socket, SocketId, SocketIo};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Settings of which only one value works so far. The others of recovery, of the sharded and of the streams adapter mean nothing
+/// Settings of which only one value works so far. The others of recovery and of the streams adapter mean nothing
 /// without these.
 const NOT_OFFERED_YET: [(&str, &str); 5] = [
     ("PARSER", "default"),
@@ -122,7 +122,22 @@ fn builder() -> Outcome<Builder> {
             let broker = ClassicBroker::new(url.parse()?, options);
             Ok(builder.cluster(&Cluster::new(broker, ClusterOptions::default())))
         }
-        other => Err(format!("ADAPTER={other} is not offered yet, only memory and classic").into()),
+        "sharded" => {
+            let url = var("REDIS_URL").map_err(|_| "ADAPTER=sharded needs REDIS_URL")?;
+            let mut options = ShardedOptions::default();
+            if let Ok(key) = var("REDIS_KEY") {
+                options.channel_prefix = key;
+            }
+            options.mode = match &*setting("SUBSCRIPTION_MODE", "dynamic") {
+                "static" => ShardedMode::Static,
+                "dynamic" => ShardedMode::Dynamic,
+                "dynamic-private" => ShardedMode::DynamicPrivate,
+                other => return Err(format!("SUBSCRIPTION_MODE={other} is no mode").into()),
+            };
+            let broker = ShardedBroker::new(url.parse()?, options);
+            Ok(builder.cluster(&Cluster::new(broker, ClusterOptions::default())))
+        }
+        other => Err(format!("ADAPTER={other} is not offered yet, only memory, classic and sharded").into()),
     }
 }
 

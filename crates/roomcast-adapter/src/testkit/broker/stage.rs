@@ -171,7 +171,30 @@ impl BrokerStage {
         patient("close", self.broker(broker).close(namespace)).await
     }
 
+    /// Rooms that messages are for alone: where somebody is in one, it is heard before it is published to.
+    async fn look(&self, namespace: &str, messages: &[Message]) -> Outcome {
+        let mut looked: Vec<&str> = Vec::new();
+        for message in messages {
+            let Body::Broadcast { target: Target { rooms, .. }, .. } = &message.body else { continue };
+            let [room] = &rooms[..] else { continue };
+            if looked.contains(&&**room) {
+                continue;
+            }
+            looked.push(room);
+            for open in self.open.iter().filter(|open| *open.namespace == *namespace && open.ear.wants(room)) {
+                let broker = self.broker(open.broker);
+                let look = if broker.looks() { broker.look(namespace, room) } else { None };
+                if let Some(look) = look {
+                    let heard = patient("look", look).await?;
+                    must!(heard.is_ok(), "broker {} does not hear the room {room:?}: {heard:?}", open.broker);
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
+        self.look(namespace, messages).await?;
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
         let outcomes = patient("publish", self.broker(broker).publish(&batch)).await?;

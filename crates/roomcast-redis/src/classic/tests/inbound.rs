@@ -6,6 +6,7 @@ use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
 use crate::classic::namespace::Namespace;
+use crate::wire::read::MAX_ROOMS;
 
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
@@ -210,7 +211,7 @@ fn what_can_be_no_room_matches_nobody_and_spoils_nothing() {
 
 #[test]
 fn rooms_at_the_limit_and_one_past_it() {
-    for (rooms, taken) in [(decode::MAX_ROOMS, true), (decode::MAX_ROOMS + 1, false)] {
+    for (rooms, taken) in [(MAX_ROOMS, true), (MAX_ROOMS + 1, false)] {
         let list = vec!["\"r\""; rooms].join(",");
         let text = format!(r#"{{"uid":"n","requestId":"r","type":5,"opts":{{"rooms":[{list}],"except":[]}}}}"#);
         assert_eq!(decode::request(&text.into_bytes().into(), "/").is_ok(), taken, "{rooms}");

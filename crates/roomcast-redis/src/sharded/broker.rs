@@ -1,0 +1,263 @@
+//! [`ShardedBroker`]: Redis' sharded pub/sub as Node's servers use it.
+
+use super::ears::Ears;
+use super::encode::encode;
+use super::names::Names;
+use super::namespace::Namespace;
+use super::options::{ShardedMode, ShardedOptions};
+use super::places::Places;
+use super::roads::Roads;
+use super::rooms::Rooms;
+use crate::bus::topology::Topology;
+use crate::config::RedisConfig;
+use crate::error::RedisError;
+use crate::wire::read::MAX_MESSAGE;
+use crate::wire::servers::{Proof, Servers};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use redis::{Value, cmd};
+use roomcast_adapter::Room;
+use roomcast_adapter::cluster::{
+    Body, Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId, Speaks,
+};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+/// Announcements of our own that may go out without being heard before the connections are given up: they come every second, so a
+/// deaf one is noticed within 6 s.
+const DEAF_AFTER: u32 = 6;
+
+/// Time that Redis has to confirm that a namespace which is closed is not heard any more.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// When Redis has let go of a namespace no question comes any more. But one that came before it did is still to be answered.
+const LINGERS: Duration = Duration::from_millis(1);
+
+/// Redis' sharded pub/sub (Redis 7 and later) in the dialect of Node's `createShardedAdapter` (`@socket.io/redis-adapter` 8):
+/// servers on it and Node's servers are equals. In a Redis Cluster each channel is on one node, so that the load is shared, where
+/// classic pub/sub sends everything to every node.
+///
+/// - One connection to each primary that has channels of this server hears, and one publishes; questions take up to four more.
+/// - A primary that dies holds up its own channels until another has its place. Its namespaces are told that they are not heard.
+/// - A message has at most 8,000,000 bytes.
+/// - The id of the server may be any text. Node's servers answer to whatever id they are asked by.
+/// - [`close`](Broker::close) resolves when Redis has let go of the namespace, in half a second at most. Sharded channels have no
+///   uncounted listeners: a question of Node's that was counted before and published after times out.
+pub struct ShardedBroker {
+    names: Names,
+    mode: ShardedMode,
+    places: Arc<Places>,
+    roads: Roads,
+    /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
+    hearing: OnceLock<Hearing>,
+    rooms: Arc<Rooms>,
+    /// Namespaces that are open, and their subscriptions.
+    namespaces: Mutex<HashMap<Arc<str>, Open>>,
+    /// Announcements of this server that went out since one was heard.
+    unheard: Arc<AtomicU32>,
+}
+
+struct Hearing {
+    ears: Arc<Ears>,
+    looks: AbortHandle,
+}
+
+struct Open {
+    subscription: u64,
+    /// `None`: it is that of the servers themselves.
+    namespace: Option<Arc<Namespace>>,
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        self.looks.abort();
+    }
+}
+
+impl ShardedBroker {
+    /// A broker on that Redis. Nothing is connected yet.
+    pub fn new(config: RedisConfig, options: ShardedOptions) -> Arc<Self> {
+        let places = Arc::new(Places::new(Arc::new(Topology::new(config))));
+        Arc::new(Self {
+            names: Names(options.channel_prefix.into()),
+            mode: options.mode,
+            roads: Roads::new(places.clone()),
+            places,
+            hearing: OnceLock::new(),
+            rooms: Arc::default(),
+            namespaces: Mutex::default(),
+            unheard: Arc::default(),
+        })
+    }
+
+    /// Where Redis is.
+    pub fn config(&self) -> &RedisConfig {
+        self.places.topology.config()
+    }
+
+    /// Connects once, to learn at start whether Redis can be used, and has sharded pub/sub.
+    ///
+    /// # Errors
+    /// [`RedisError`], with what to do about it.
+    pub async fn check(&self) -> Result<(), RedisError> {
+        let topology = &self.places.topology;
+        let (_, mut connection) = topology.connection().await?;
+        topology.check(&mut *connection).await?;
+        let asked = cmd("PUBSUB").arg("SHARDNUMSUB").query_async::<Value>(&mut *connection).await;
+        match asked.map_err(RedisError::from) {
+            Ok(_) => Ok(()),
+            Err(RedisError::Other(error)) => Err(RedisError::Other(format!(
+                "{error}; the sharded dialect needs Redis 7 or later: take one, or the classic dialect on all servers"
+            ))),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn ears(&self) -> &Arc<Ears> {
+        let hearing = self.hearing.get_or_init(|| {
+            let ears = Arc::new(Ears::start(self.places.clone()));
+            let looks = tokio::spawn(self.rooms.clone().attend(self.names.clone(), ears.clone())).abort_handle();
+            Hearing { ears, looks }
+        });
+        &hearing.ears
+    }
+
+    /// Announcements among what went out come back, if this server hears.
+    fn went_out(&self, batch: &[Outgoing], outcomes: &[Outcome]) {
+        let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
+        let alive = sent
+            .filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive(_)) && outgoing.message.to.is_none());
+        let alive = alive.count() as u32;
+        if alive > 0
+            && self.unheard.fetch_add(alive, Ordering::Relaxed) >= DEAF_AFTER
+            && self.namespaces.lock().contains_key(SERVERS)
+            && let Some(hearing) = self.hearing.get()
+        {
+            self.unheard.store(0, Ordering::Relaxed);
+            tracing::warn!("Redis takes what is published, but nothing of it is heard; all connections are made anew");
+            hearing.ears.reconnect();
+            self.roads.close();
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for ShardedBroker {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        self.places.topology.owner.is(id.as_str());
+        let ears = self.ears();
+        let mut namespaces = self.namespaces.lock();
+        if namespaces.contains_key(namespace) {
+            return;
+        }
+        let open = if &**namespace == SERVERS {
+            let channels = vec![self.names.servers(), self.names.server(id.as_str())];
+            let listener = Servers { inbox, id: id.clone(), proof: Proof::Unheard(self.unheard.clone()) };
+            Open { subscription: ears.add(channels, Arc::new(listener), true), namespace: None }
+        } else {
+            let listener = Arc::new(Namespace::new(&self.names, self.mode, namespace, id, inbox));
+            self.rooms.open(&listener);
+            let subscription = ears.add(listener.channels(), listener.clone(), true);
+            Open { subscription, namespace: Some(listener) }
+        };
+        namespaces.insert(namespace.clone(), open);
+    }
+
+    async fn close(&self, namespace: &str) {
+        let left = {
+            let Some(open) = self.namespaces.lock().remove(namespace) else { return };
+            if let Some(namespace) = &open.namespace {
+                namespace.leaves();
+            }
+            let ears = self.ears();
+            for room in self.rooms.close(namespace) {
+                ears.leave(room);
+            }
+            ears.leave(open.subscription)
+        };
+        let _ = timeout(CLOSE_TIMEOUT, left).await;
+    }
+
+    fn lingers(&self) -> Duration {
+        LINGERS
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        let mut messages = Vec::with_capacity(batch.len());
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for outgoing in batch {
+            match encode(outgoing, &self.names, self.mode) {
+                Ok((_, payload)) if payload.len() > MAX_MESSAGE => {
+                    let size = payload.len();
+                    let why = format!("{size} bytes, and no server takes more than {MAX_MESSAGE}");
+                    outcomes.push(Some(Outcome::Never(why)));
+                }
+                Ok(message) => {
+                    messages.push(message);
+                    outcomes.push(None);
+                }
+                Err(error) => outcomes.push(Some(Outcome::Never(error.to_string()))),
+            }
+        }
+        let sent = if messages.is_empty() { Vec::new() } else { self.roads.publish(&messages).await };
+        let mut sent = sent.into_iter();
+        let again = || Outcome::Again("Redis did not answer to it".to_owned());
+        let outcomes: Vec<Outcome> =
+            outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
+        self.went_out(batch, &outcomes);
+        outcomes
+    }
+
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        let channel = if namespace == SERVERS { self.names.servers() } else { self.names.main(namespace) };
+        let counted = self.places.topology.subscribers("SHARDNUMSUB", &[channel.as_str().into()]).await;
+        counted.map(|counts| counts.into_iter().next()).map_err(|error| BrokerError(error.to_string()))
+    }
+
+    fn speaks(&self, question: &Body) -> Speaks {
+        match question {
+            Body::FetchRooms { .. } => Speaks::Ours,
+            _ => Speaks::Everybody,
+        }
+    }
+
+    fn hears_all(&self, lane: Lane) -> bool {
+        lane == Lane::Main || self.mode == ShardedMode::Static
+    }
+
+    fn looks(&self) -> bool {
+        self.mode != ShardedMode::Static
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        if !self.mode.has_channel(room) {
+            return None;
+        }
+        let heard = self.rooms.look(namespace, room)?;
+        Some(Box::pin(async move {
+            match heard.await {
+                Ok(heard) => heard.map_err(BrokerError),
+                Err(_) => Err(BrokerError("the room is not wanted any more".to_owned())),
+            }
+        }))
+    }
+
+    fn largest(&self) -> usize {
+        MAX_MESSAGE
+    }
+}
+
+impl fmt::Debug for ShardedBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardedBroker")
+            .field("redis", self.config())
+            .field("prefix", &self.names.0)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
