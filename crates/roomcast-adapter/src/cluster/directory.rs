@@ -232,7 +232,7 @@ fn process(processes: &mut HashMap<u64, Process, RandomState>, id: u64, now: Ins
 mod tests {
     use super::*;
     use crate::cluster::alive::Told;
-    use crate::cluster::process::MAX_SERIES;
+    use crate::cluster::process::{CLOSED_REMEMBERED, MAX_SERIES};
 
     struct Bench {
         directory: Directory,
@@ -435,7 +435,13 @@ mod tests {
         bench.told_of(&[]);
         assert_eq!(bench.directory.losses(), (1, 0));
         assert_eq!(bench.directory.processes[&7].series_len(), 1);
-        bench.now += FORGOTTEN;
+        // A message keeps it.
+        bench.now += CLOSED_REMEMBERED / 2;
+        assert!(bench.hear(4));
+        bench.now += CLOSED_REMEMBERED / 2;
+        bench.directory.age(bench.now);
+        assert_eq!(bench.directory.processes[&7].series_len(), 1);
+        bench.now += CLOSED_REMEMBERED / 2;
         bench.directory.age(bench.now);
         assert_eq!(bench.directory.processes[&7].series_len(), 0);
     }

@@ -18,6 +18,10 @@ pub(crate) const MAX_SERIES: usize = 2 * MAX_NUMBERED;
 /// Longest silence that a server may announce for itself.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
+/// How long the numbers of a namespace are remembered that was closed there. It may be open again and not told as such, while its
+/// server hears nothing.
+pub(crate) const CLOSED_REMEMBERED: Duration = Duration::from_secs(60);
+
 /// Who is asked for all again, at the earliest.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -108,6 +112,9 @@ impl Process {
         since: Option<Instant>,
     ) -> Option<Place> {
         let known = self.knows(since);
+        if let Some(closed) = self.closed.get_mut(namespace) {
+            *closed = self.heard;
+        }
         Some(self.series(namespace, lane)?.heard(trailer, known))
     }
 
@@ -187,7 +194,7 @@ impl Process {
     /// Forgets what it closed long ago. Returns what was lost of it.
     pub(super) fn forget(&mut self, now: Instant) -> u64 {
         let Self { closed, series, .. } = self;
-        let over = closed.extract_if(|_, at| now.duration_since(*at) >= FORGOTTEN);
+        let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
         over.map(|(name, _)| {
             let lanes = [Lane::Main, Lane::Rooms].into_iter();
             lanes
