@@ -1,0 +1,210 @@
+//! The example of a broker over NATS keeps the contract that our own brokers keep, over a real nats-server; three servers on it find
+//! one another, answer, hear rooms each by itself, and outlive restarts. Where there is no nats-server, a line says so and nothing is checked.
+
+#![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
+
+#[allow(unreachable_pub)] // An example shows its parts as a library would.
+#[path = "../examples/nats_broker/main.rs"]
+mod nats_broker;
+
+#[path = "common/cable.rs"]
+mod cable;
+#[path = "nats_broker/nats_process.rs"]
+mod nats_process;
+
+use cable::Cable;
+use nats_broker::broker::NatsBroker;
+use nats_process::NatsProcess;
+use roomcast_adapter::cluster::{
+    Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Message, Outcome, Outgoing, SERVERS,
+};
+use roomcast_adapter::testkit::{Brokers, Cluster, Dialect, FakeRecipient, adapter_rules, broker_contract, eventually};
+use roomcast_adapter::{Action, Adapter, AdapterContext, Room, Target};
+use roomcast_protocol::{Args, SocketId};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// NATS counts nobody, and is told to keep from a connection what the connection published.
+fn dialect() -> Dialect {
+    Dialect { echo: false, counts: false, ..Dialect::default() }
+}
+
+async fn brokers(nats: SocketAddr, count: usize) -> Brokers {
+    let mut tasks = JoinSet::new();
+    let (mut all, mut cables) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (cable, address) = Cable::new(nats, &mut tasks).await;
+        cables.push(cable);
+        let broker = NatsBroker::new(&address.to_string());
+        // The suite expects connected brokers.
+        let hello = Message { sender: None, to: None, trailer: None, body: Body::Hello };
+        let hello = [Outgoing { namespace: SERVERS.into(), message: hello }];
+        while broker.publish(&hello).await != [Outcome::Sent] {
+            tokio::task::yield_now().await;
+        }
+        all.push(broker);
+    }
+    Brokers::new(all)
+        .dialect(dialect())
+        .cut_off(move |broker, cut| {
+            // The cables live as long as the hook.
+            let _ = &tasks;
+            cables[broker].clone().cut(cut)
+        })
+        .inject(move |namespace, bytes| async move {
+            let mut stream = TcpStream::connect(nats).await.unwrap();
+            let namespace = namespace.replace('/', "=2F");
+            let head = format!("CONNECT {{}}\r\nPUB roomcast.{namespace}.all {}\r\n", bytes.len());
+            stream.write_all(&[head.as_bytes(), &bytes, b"\r\n"].concat()).await.unwrap();
+            stream.shutdown().await.unwrap();
+        })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_keeps_the_contract_of_brokers() {
+    let Some(nats) = NatsProcess::start().await else { return };
+    broker_contract(async |count| brokers(nats.address, count).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_over_the_example_keep_the_rules_of_the_adapter_contract() {
+    let Some(nats) = NatsProcess::start().await else { return };
+    let address = nats.address.to_string();
+    let rules =
+        ["delivery::once", "delivery::attachments", "membership::leave", "actions::disconnect", "order::one_caller"];
+    let more = ["acks::complete", "questions::fetch_sockets", "servers::server_side_answers", "servers::close"];
+    for rule in adapter_rules().iter().filter(|rule| rules.contains(&rule.name) || more.contains(&rule.name)) {
+        let servers = async || {
+            Cluster::new(3, |_, context| {
+                Servers::new(NatsBroker::new(&address), ClusterOptions::default()).adapter(context)
+            })
+        };
+        rule.check(servers).await.unwrap_or_else(|broken| panic!("{broken}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_shows_what_it_says() {
+    let Some(nats) = NatsProcess::start().await else { return };
+    let lines = nats_broker::two_servers(&nats.address.to_string()).await.unwrap();
+    let of = |number: &str| -> Vec<&str> {
+        let begin = format!("a socket of the {number} server got ");
+        lines.iter().filter_map(|line| line.strip_prefix(&begin)).collect()
+    };
+    assert_eq!(of("first"), [r#"42["hello","world"]"#]);
+    assert_eq!(of("second"), [r#"42["hello","news"]"#, r#"42["hello","world"]"#]);
+}
+
+/// A server with a socket in a room of the server's name.
+struct Server {
+    cluster: Servers,
+    adapter: Arc<ClusterAdapter>,
+    id: SocketId,
+    recipient: Arc<FakeRecipient>,
+}
+
+impl Server {
+    fn new(nats: &str, name: &str) -> Self {
+        let cluster = Servers::with_id(name.into(), NatsBroker::new(nats), ClusterOptions::default());
+        let (server_events, _) = mpsc::channel(1);
+        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let (id, recipient) = (SocketId::random().unwrap(), FakeRecipient::new());
+        adapter.insert(id, recipient.clone(), &[Room::from(name)], None).unwrap();
+        Self { cluster, adapter, id, recipient }
+    }
+
+    fn emit(&self, target: &Target, event: &str) {
+        self.adapter.apply(target, Action::emit(&Args::event(event, &()).unwrap())).unwrap();
+    }
+
+    /// How often its socket got an event.
+    fn got(&self, event: &str) -> usize {
+        self.recipient.events().iter().filter(|heard| heard.name == event).count()
+    }
+}
+
+/// Every server knows all, and has their sockets told.
+async fn all_found(servers: &[Server]) {
+    for server in servers {
+        let known = || server.cluster.servers().len() == servers.len() - 1;
+        assert!(eventually(known).await, "{} knows {:?}", server.cluster.id(), server.cluster.servers());
+        loop {
+            let sockets = server.adapter.fetch_sockets(&Target::everyone(), Duration::from_secs(5)).await;
+            if sockets.is_complete() && sockets.value.len() == servers.len() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Each server reaches a room on each other one, and everybody. `round` is in the events' names.
+async fn all_reached(servers: &[Server], round: &str) {
+    for from in servers {
+        for to in servers {
+            let event = format!("{round}: {} to the room {}", from.cluster.id(), to.cluster.id());
+            // After an interruption a first one may be lost, as nobody knows whether all others hear again.
+            let came = async {
+                while to.got(&event) == 0 {
+                    from.emit(&Target::room(to.cluster.id().as_str()), &event);
+                    let _ = tokio::time::timeout(Duration::from_secs(1), eventually(|| to.got(&event) > 0)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), came).await.unwrap_or_else(|_| panic!("lost: {event}"));
+            let others: Vec<&Server> = servers.iter().filter(|it| it.id != to.id).collect();
+            assert!(others.iter().all(|other| other.got(&event) == 0), "{event} came to another room");
+        }
+        let event = format!("{round}: {} to everybody", from.cluster.id());
+        from.emit(&Target::everyone(), &event);
+        for to in servers {
+            assert!(eventually(|| to.got(&event) == 1).await, "{event} came {} times", to.got(&event));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_outlive_restarts_of_one_of_them_and_of_nats() {
+    let Some(mut nats) = NatsProcess::start().await else { return };
+    let address = nats.address.to_string();
+    let mut servers: Vec<Server> = ["one", "two", "three"].map(|name| Server::new(&address, name)).into();
+    all_found(&servers).await;
+    all_reached(&servers, "first").await;
+
+    // A socket that leaves a room hears it no more, and one that comes back does.
+    let (two, room) = (&servers[1], Room::from("two"));
+    two.adapter.leave(two.id, "two");
+    servers[0].emit(&Target::room("two"), "to nobody");
+    two.adapter.join(two.id, std::slice::from_ref(&room)).unwrap().await;
+    servers[0].emit(&Target::room("two"), "to who came back");
+    assert!(eventually(|| two.got("to who came back") == 1).await);
+    assert_eq!(two.got("to nobody"), 0);
+
+    // One restarts under its old name.
+    let third = servers.pop().unwrap();
+    third.adapter.close().await;
+    third.cluster.close().await;
+    drop(third);
+    servers.push(Server::new(&address, "three"));
+    all_found(&servers).await;
+    all_reached(&servers, "after a server's restart").await;
+
+    // NATS is gone: each server goes on alone, and a socket joins a room meanwhile.
+    nats.kill();
+    servers[0].emit(&Target::everyone(), "alone");
+    assert_eq!(servers[0].got("alone"), 1);
+    let late = Room::from("late");
+    drop(servers[1].adapter.join(servers[1].id, std::slice::from_ref(&late)).unwrap());
+    nats.start_again().await;
+    all_found(&servers).await;
+    all_reached(&servers, "after a restart of NATS").await;
+    servers[0].emit(&Target::room("late"), "to who joined in the outage");
+    assert!(eventually(|| servers[1].got("to who joined in the outage") == 1).await);
+    for server in &servers {
+        assert_eq!(server.cluster.losses().doubles, 0);
+    }
+}
