@@ -1,7 +1,7 @@
 //! The example of a broker over NATS keeps the contract that our own brokers keep, over a real nats-server; three servers on it find
 //! one another, answer, hear rooms each by itself, and outlive restarts. Where there is no nats-server, a line says so and nothing is checked.
 
-#![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, where a failure is a panic.
 
 #[allow(unreachable_pub)] // An example shows its parts as a library would.
 #[path = "../examples/nats_broker/main.rs"]
