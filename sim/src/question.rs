@@ -179,9 +179,10 @@ impl Asked {
         }
         // Who died a moment ago is known by name still, and no more is counted: it is missing, and is not waited for.
         let ghost = |name: &String| {
-            let mut nodes = state.nodes.iter();
-            nodes.any(|it| it.name == *name && it.died.is_some_and(|died| died + FORGOTTEN >= self.begin))
+            let named = || state.nodes.iter().filter(|it| it.name == *name);
+            named().all(|it| it.dead) && named().any(|it| it.died.is_some_and(|died| died + FORGOTTEN >= self.begin))
         };
+        let complete = missing.is_empty();
         let mut missing = missing.clone();
         let all = missing.names.len();
         missing.names.retain(|name| !ghost(name));
@@ -194,7 +195,6 @@ impl Asked {
             others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
         let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
         let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
-        let complete = missing.is_empty();
         let twice = setup.known.unnamed_twice && !self.calm(state, true) && others.len() > ours.len();
         let complete = complete && !twice;
         if complete && stable && marked {
@@ -208,7 +208,7 @@ impl Asked {
         let silent =
             || others.iter().filter(|node| !foreign(state, **node) && !answers(setup.seed, self.n, **node)).count();
         if sound && kind != Kind::Event && kind != Kind::Servers {
-            ensure(complete, || format!("nothing was wrong, and it misses {missing:?}"))?;
+            ensure(missing.is_empty(), || format!("nothing was wrong, and it misses {missing:?}"))?;
         }
         let limit = self.limit(setup, stable) + doubt;
         if sound && !matches!(kind, Kind::Ack | Kind::Event) && remote {

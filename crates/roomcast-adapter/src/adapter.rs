@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::recipient::{Recipient, SocketDetails};
+use crate::recovery::Recovery;
 use crate::target::{Room, Target};
 use async_trait::async_trait;
 use roomcast_protocol::{Args, Packet, PacketTooLarge, SocketId};
@@ -72,13 +73,6 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// [`AdapterError::TooLarge`]: nothing was sent.
     async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError>;
 
-    /// Keeps what a client needs to continue after a lost connection.
-    fn save(&self, session: Saved);
-
-    /// Continues a saved session: puts `recipient` back into its rooms, delivers what it missed after `offset`, and goes
-    /// live, in one step; or `None`: nothing was done.
-    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored>;
-
     /// The sockets that `target` names.
     async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>>;
 
@@ -109,6 +103,11 @@ pub trait Adapter: Debug + Send + Sync + 'static {
 
     /// Leaves the cluster. Sockets of this server go on as in memory.
     async fn close(&self);
+
+    /// Where sessions are kept for clients that come back; `None`, the default, of an adapter that keeps none.
+    fn recovery(&self) -> Option<&dyn Recovery> {
+        None
+    }
 }
 
 /// Makes the adapter of a namespace. It is called once for each time that a namespace comes to be; the adapter of an earlier
@@ -184,28 +183,6 @@ pub struct Acked {
     pub missing_sockets: usize,
     /// Servers that did not say whom they asked.
     pub missing: crate::Missing,
-}
-
-/// A session that may be continued.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saved {
-    /// The private recovery id.
-    pub pid: String,
-    /// The socket's id.
-    pub id: SocketId,
-    /// Its rooms.
-    pub rooms: Vec<Room>,
-    /// Its data as JSON.
-    pub data: String,
-}
-
-/// A session that continues.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// The socket's id, as before.
-    pub id: SocketId,
-    /// Its data as JSON.
-    pub data: String,
 }
 
 /// Resolves when a join is known to the cluster; dropping it changes nothing. In memory it is resolved from the start.

@@ -41,18 +41,18 @@ mod index;
 pub mod limits;
 mod local;
 mod recipient;
+mod recovery;
 mod target;
 #[cfg(feature = "testkit")]
 #[allow(clippy::indexing_slicing, clippy::expect_used, clippy::unreachable, reason = "a test kit reports by panicking")]
 pub mod testkit;
 
 pub use acks::Acks;
-pub use adapter::{
-    Acked, Action, Adapter, AdapterContext, AdapterError, AdapterFactory, Emit, Joined, Restored, Saved, ServerEvent,
-};
+pub use adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, AdapterFactory, Emit, Joined, ServerEvent};
 pub use answer::{Answer, Missing};
 /// For whoever implements [`Adapter`] or [`Broker`](cluster::Broker), whose `async` methods it makes.
 pub use async_trait::async_trait;
 pub use local::Local;
 pub use recipient::{Details, Recipient, SocketDetails, Wakes};
+pub use recovery::{Found, Recovery, Saved};
 pub use target::{Room, Target};

@@ -1,7 +1,7 @@
 //! [`Local`]: this server's part of a namespace, and by itself the in-memory adapter.
 
 use crate::acks::{Acks, Awaited, Waiting};
-use crate::adapter::{Acked, Action, Adapter, AdapterError, Emit, Joined, Restored, Saved};
+use crate::adapter::{Acked, Action, Adapter, AdapterError, Emit, Joined};
 use crate::answer::Answer;
 use crate::index::Index;
 use crate::recipient::{Recipient, SocketDetails, Wakes};
@@ -295,14 +295,6 @@ impl Adapter for Local {
         let _ = tokio::time::timeout(timeout, collect).await;
         let missing_sockets = acks.asked() - answers.len();
         Ok(Acked { answers, missing_sockets, missing: crate::Missing::default() })
-    }
-
-    fn save(&self, _session: Saved) {
-        // Connection state recovery is not offered yet, so nothing that is saved could be restored.
-    }
-
-    async fn restore(&self, _pid: &str, _offset: &str, _recipient: Arc<dyn Recipient>) -> Option<Restored> {
-        None
     }
 
     async fn fetch_sockets(&self, target: &Target, _timeout: Duration) -> Answer<Vec<SocketDetails>> {

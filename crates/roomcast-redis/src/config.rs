@@ -1,10 +1,20 @@
-//! [`RedisConfig`]: where Redis is, and how it is laid out.
+//! [`RedisConfig`]: where Redis is, and how to get in.
 
+use crate::attempts;
+use crate::credentials::{Credentials, Provider};
 use crate::error::RedisError;
-use crate::url::{INSECURE, Parts, hide_secrets};
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use crate::layout::{Layout, is_tls};
+use crate::timeouts::RedisTimeouts;
+use crate::tls::RedisTls;
+use crate::url::hide_secrets;
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo};
+use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
+use tokio::time::timeout;
 
 /// Where Redis is, read from a URL:
 ///
@@ -19,33 +29,38 @@ use std::str::FromStr;
 /// | `rediss+cluster://…` | the same, all nodes over TLS |
 ///
 /// User and password are those of the data servers; Sentinels get theirs, or none. Displayed, passwords are hidden, and the query
-/// is left out. Certificates are checked against the system's roots, or against those in the file that `SSL_CERT_FILE` names.
+/// is left out. Certificates are checked against the system's roots, or against those in the file that `SSL_CERT_FILE` names;
+/// [`with_tls`](Self::with_tls) gives others. Passwords that change come from a file or a provider:
+///
+/// ```
+/// use roomcast_redis::{Credentials, RedisConfig};
+///
+/// # async fn fetch_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+/// # fn main() -> Result<(), roomcast_redis::RedisError> {
+/// let config = "rediss://redis.example:6380".parse::<RedisConfig>()?;
+/// // Asked at each connect: keep a token until shortly before it ends.
+/// let config = config.with_credentials(|| async { fetch_token().await.map(|token| Credentials::password(token).user("app")) });
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The database's number separates nothing, as pub/sub knows no databases: no `SELECT` is sent, and the log says so once.
 #[derive(Clone)]
 pub struct RedisConfig {
     pub(crate) layout: Layout,
+    pub(crate) timeouts: RedisTimeouts,
+    credentials: Option<Provider>,
+    sentinel_credentials: Option<Provider>,
+    tls: Option<RedisTls>,
     shown: String,
 }
 
-#[derive(Clone)]
-pub(crate) enum Layout {
-    Single(ConnectionInfo),
-    Sentinel {
-        sentinels: Vec<ConnectionInfo>,
-        master: String,
-        /// A data server, but for its address.
-        server: Box<ConnectionInfo>,
-    },
-    /// At least one.
-    Cluster {
-        seeds: Vec<ConnectionInfo>,
-    },
+/// Who is connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Server,
+    Sentinel,
 }
-
-/// The port of Redis.
-const PORT: u16 = 6379;
-
-/// The port of Sentinel.
-const SENTINEL_PORT: u16 = 26379;
 
 impl FromStr for RedisConfig {
     type Err = RedisError;
@@ -53,98 +68,149 @@ impl FromStr for RedisConfig {
     fn from_str(url: &str) -> Result<Self, RedisError> {
         let url = url.trim();
         let layout = Layout::read(url).map_err(|why| RedisError::Url { url: hide_secrets(url), why })?;
-        Ok(Self { layout, shown: hide_secrets(url) })
+        Ok(Self {
+            layout,
+            timeouts: RedisTimeouts::default(),
+            credentials: None,
+            sentinel_credentials: None,
+            tls: None,
+            shown: hide_secrets(url),
+        })
     }
 }
 
-impl Layout {
-    fn read(url: &str) -> Result<Self, String> {
-        let (scheme, rest) = url.split_once("://").ok_or("it has no scheme such as redis://")?;
-        match scheme {
-            "redis" | "rediss" | "unix" | "redis+unix" => {
-                let info = single(url)?;
-                if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
-                    return Err(INSECURE.to_owned());
-                }
-                Ok(Self::Single(info))
+impl RedisConfig {
+    /// User and password of the data servers are asked for at each connect of each connection. What is told wins over the URL.
+    ///
+    /// Each server has two connections and up to four more (in a Cluster for each node), and asks several times a second while Redis
+    /// is away: keep tokens until shortly before they end. An answer has [`RedisTimeouts::credentials`]; the future is dropped
+    /// then. After an error or a refusal the next attempt, within 6 s, asks anew, so a wrong password heals without a restart.
+    /// An error is logged with its text, which must have no secrets. Connections that there are stay as they are: if Redis ends them
+    /// because a token has ended, they are made anew with the next one.
+    #[must_use]
+    pub fn with_credentials<F, A, E>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Credentials, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.credentials = Some(Provider::function(provider));
+        self
+    }
+
+    /// The same for Sentinels, which are never told the data servers' password.
+    #[must_use]
+    pub fn with_sentinel_credentials<F, A, E>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Result<Credentials, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>>,
+    {
+        self.sentinel_credentials = Some(Provider::function(provider));
+        self
+    }
+
+    /// The data servers' password is the content of this file, read at each connect, without the end of its line; 64 KiB at most.
+    /// It wins over that of the URL; the user is the URL's (`redis://user@host`). Errors name the file.
+    #[must_use]
+    pub fn with_password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.credentials = Some(Provider::file(path.into()));
+        self
+    }
+
+    /// The same for Sentinels; their user is that of the URL (`?sentinel_user=…`).
+    #[must_use]
+    pub fn with_sentinel_password_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.sentinel_credentials = Some(Provider::file(path.into()));
+        self
+    }
+
+    /// Certificates for TLS. The URL says whether there is any: without `rediss` they are not used.
+    #[must_use]
+    pub fn with_tls(mut self, tls: RedisTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How long Redis may take.
+    #[must_use]
+    pub fn with_timeouts(mut self, timeouts: RedisTimeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Whether connections are over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.layout.server().is_some_and(is_tls)
+    }
+
+    /// Whether Sentinels are asked for the server.
+    pub fn is_sentinel(&self) -> bool {
+        matches!(self.layout, Layout::Sentinel { .. })
+    }
+
+    /// The database's number in the URL.
+    pub(crate) fn database(&self) -> i64 {
+        self.layout.server().map_or(0, |server| server.redis_settings().db())
+    }
+
+    /// A server as it is to be connected to now: with the credentials and certificates of this moment.
+    pub(crate) async fn prepare(&self, server: &ConnectionInfo, whom: Whom) -> Result<ConnectionInfo, RedisError> {
+        if whom == Whom::Sentinel && self.sentinel_credentials.is_none() && self.layout.lacks_sentinel_password() {
+            return Err(RedisError::Credentials("sentinel_user needs sentinel_password, or a file with it".to_owned()));
+        }
+        // It would separate nothing, and needs a right of its own.
+        let mut settings = server.redis_settings().clone().set_db(0);
+        if let Some(provider) = self.provider(whom) {
+            settings = provider.ask(self.timeouts.credentials).await?.apply(settings);
+        }
+        // What waits is sent at once: a batch goes out whole, and the next begins when it is answered.
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let server = server.clone().set_redis_settings(settings).set_tcp_settings(tcp);
+        match &self.tls {
+            Some(tls) if is_tls(&server) => {
+                let patience = self.timeouts.credentials;
+                let read = timeout(patience, tls.apply(server)).await;
+                read.unwrap_or_else(|_| {
+                    Err(RedisError::TlsFile(format!("its files were not read within {patience:?}")))
+                })
             }
-            "redis+sentinel" => Self::sentinel("redis", &Parts::of(rest)?),
-            "rediss+sentinel" => Self::sentinel("rediss", &Parts::of(rest)?),
-            "redis+cluster" => Self::cluster("redis", &Parts::of(rest)?),
-            "rediss+cluster" => Self::cluster("rediss", &Parts::of(rest)?),
-            _ => Err("known schemes are redis, rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster and rediss+cluster"
-                .to_owned()),
+            _ => Ok(server),
         }
     }
 
-    fn sentinel(scheme: &str, parts: &Parts<'_>) -> Result<Self, String> {
-        let [user, password] = parts.parameters(["sentinel_user", "sentinel_password"])?;
-        if user.is_some() && password.is_none() {
-            return Err("sentinel_user needs sentinel_password".to_owned());
-        }
-        let (master, db) = parts.path.split_once('/').unwrap_or((parts.path, ""));
-        if master.is_empty() {
-            return Err("the master's name is missing: redis+sentinel://host:port,host:port/master-name".to_owned());
-        }
-        let sentinel = |host: &str| {
-            let info = single(&format!("{scheme}://{}/", with_port(host, SENTINEL_PORT)))?;
-            let mut settings = info.redis_settings().clone();
-            if let Some(user) = &user {
-                settings = settings.set_username(user);
-            }
-            if let Some(password) = &password {
-                settings = settings.set_password(password);
-            }
-            Ok(info.set_redis_settings(settings))
-        };
-        let sentinels = parts.hosts.split(',').map(sentinel).collect::<Result<Vec<_>, String>>()?;
-        let server = single(&format!("{scheme}://{}unused/{db}", parts.credentials))?;
-        Ok(Self::Sentinel { sentinels, master: master.to_owned(), server: Box::new(server) })
+    /// A connection to ask something on.
+    pub(crate) async fn connect(
+        &self,
+        server: &ConnectionInfo,
+        whom: Whom,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let (client, how) = (Client::open(self.prepare(server, whom).await?)?, self.connecting());
+        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&how)).await;
+        made.map_err(|error| self.explain(error, whom))
     }
 
-    fn cluster(scheme: &str, parts: &Parts<'_>) -> Result<Self, String> {
-        let [] = parts.parameters([])?;
-        if !parts.path.is_empty() {
-            return Err("nothing follows the hosts of a Cluster: it has one database".to_owned());
-        }
-        let seed = |host| single(&format!("{scheme}://{}{}/", parts.credentials, with_port(host, PORT)));
-        Ok(Self::Cluster { seeds: parts.hosts.split(',').map(seed).collect::<Result<_, _>>()? })
+    /// How connections are made.
+    pub(crate) fn connecting(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeouts.connect))
+            .set_response_timeout(Some(self.timeouts.command))
     }
 
-    /// Whether any connection is over TLS.
-    pub(crate) fn has_tls(&self) -> bool {
-        let first = match self {
-            Self::Single(info) => Some(info),
-            Self::Sentinel { server, .. } => Some(&**server),
-            Self::Cluster { seeds } => seeds.first(),
-        };
-        first.is_some_and(is_tls)
-    }
-}
-
-pub(crate) fn is_tls(info: &ConnectionInfo) -> bool {
-    matches!(info.addr(), ConnectionAddr::TcpTls { .. })
-}
-
-fn single(url: &str) -> Result<ConnectionInfo, String> {
-    url.into_connection_info().map_err(|error| error.to_string())
-}
-
-fn with_port(host: &str, port: u16) -> String {
-    let named = host.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
-    if named { host.to_owned() } else { format!("{host}:{port}") }
-}
-
-/// A server like another one, at another address: with TLS if that has it.
-pub(crate) fn at(like: &ConnectionInfo, host: &str, port: u16) -> ConnectionInfo {
-    let host = host.to_owned();
-    let address = match like.addr().clone() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure, tls_params }
+    /// Why no connection was made: a password that is refused is told with the place it came from.
+    pub(crate) fn explain(&self, error: redis::RedisError, whom: Whom) -> RedisError {
+        match (RedisError::from(error), self.provider(whom)) {
+            (RedisError::Auth(text), Some(provider)) => RedisError::Auth(format!("{text} ({})", provider.source())),
+            (error, _) => error,
         }
-        _ => ConnectionAddr::Tcp(host, port),
-    };
-    like.clone().set_addr(address)
+    }
+
+    fn provider(&self, whom: Whom) -> Option<&Provider> {
+        match whom {
+            Whom::Server => self.credentials.as_ref(),
+            Whom::Sentinel => self.sentinel_credentials.as_ref(),
+        }
+    }
 }
 
 impl fmt::Display for RedisConfig {
@@ -162,6 +228,7 @@ impl fmt::Debug for RedisConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use roomcast_adapter::testkit::Random;
 
     fn parse(url: &str) -> RedisConfig {
         url.parse().unwrap()
@@ -169,83 +236,6 @@ mod tests {
 
     fn refused(url: &str) -> String {
         url.parse::<RedisConfig>().unwrap_err().to_string()
-    }
-
-    fn logins(infos: &[ConnectionInfo]) -> Vec<(Option<&str>, Option<&str>)> {
-        infos.iter().map(|info| (info.redis_settings().username(), info.redis_settings().password())).collect()
-    }
-
-    #[test]
-    fn layouts() {
-        assert!(matches!(parse("redis://127.0.0.1").layout, Layout::Single(_)));
-        assert!(matches!(parse("rediss://user:secret@redis.example:6380/2").layout, Layout::Single(_)));
-        assert!(matches!(parse("unix:///run/redis.sock").layout, Layout::Single(_)));
-        let Layout::Sentinel { sentinels, master, server } =
-            parse("redis+sentinel://u:p@a:1,b,[::1]:3/mymaster/4").layout
-        else {
-            panic!("a sentinel layout was expected")
-        };
-        let addresses: Vec<String> = sentinels.iter().map(|info| info.addr().to_string()).collect();
-        assert_eq!(addresses, ["a:1", "b:26379", "::1:3"]);
-        assert_eq!((master.as_str(), server.redis_settings().db()), ("mymaster", 4));
-        assert_eq!(logins(&[*server]), [(Some("u"), Some("p"))]);
-        assert_eq!(logins(&sentinels), [(None, None); 3], "the data servers' password is not for the Sentinels");
-        let Layout::Cluster { seeds } = parse("redis+cluster://:p@a:1,b:2/").layout else {
-            panic!("a cluster layout was expected")
-        };
-        assert_eq!(logins(&seeds), [(None, Some("p")); 2]);
-    }
-
-    #[test]
-    fn tls_is_for_all_servers_of_a_layout() {
-        for (url, tls) in [
-            ("redis://h", false),
-            ("rediss://h", true),
-            ("redis+sentinel://a,b/m", false),
-            ("rediss+sentinel://a,b/m", true),
-            ("redis+cluster://a,b", false),
-            ("rediss+cluster://a,b", true),
-        ] {
-            let layout = parse(url).layout;
-            assert_eq!(layout.has_tls(), tls, "{url}");
-            let infos = match layout {
-                Layout::Single(info) => vec![info],
-                Layout::Sentinel { sentinels, server, .. } => [sentinels, vec![*server]].concat(),
-                Layout::Cluster { seeds } => seeds,
-            };
-            assert!(infos.iter().all(|info| is_tls(info) == tls && is_tls(&at(info, "::1", 7)) == tls), "{url}");
-            assert_eq!(at(&infos[0], "::1", 7).addr().to_string(), "::1:7");
-        }
-    }
-
-    #[test]
-    fn sentinels_have_a_login_of_their_own() {
-        let url = "redis+sentinel://u:p@a,b/m?sentinel_user=w%40&sentinel_password=a%26b+c%23";
-        let Layout::Sentinel { sentinels, server, .. } = parse(url).layout else { panic!("Sentinels were expected") };
-        assert_eq!(logins(&sentinels), [(Some("w@"), Some("a&b+c#")); 2]);
-        assert_eq!(logins(&[*server]), [(Some("u"), Some("p"))]);
-        let Layout::Sentinel { sentinels, server, .. } = parse("rediss+sentinel://a/m/1?sentinel_password=p").layout
-        else {
-            panic!("Sentinels were expected")
-        };
-        assert_eq!((logins(&sentinels), logins(&[*server])), (vec![(None, Some("p"))], vec![(None, None)]));
-    }
-
-    #[test]
-    fn what_is_wrong_is_told() {
-        for (url, why) in [
-            ("redis+sentinel://a", "the master's name is missing"),
-            ("redis+sentinel://a/m?sentinel_pasword=p", "known are sentinel_user and sentinel_password"),
-            ("rediss+sentinel://a/m?sentinel_user=u", "sentinel_user needs sentinel_password"),
-            ("redis+cluster://a/1", "one database"),
-            ("rediss+cluster://a?x=1", "no query parameters"),
-            ("redis+cluster://", "redis+cluster://"),
-            ("rediss://h#insecure", "certificates are always checked"),
-            ("rediss+cluster://h#insecure", "certificates are always checked"),
-            ("http://h", "known schemes"),
-        ] {
-            assert!(refused(url).contains(why), "{}", refused(url));
-        }
     }
 
     #[test]
@@ -281,5 +271,78 @@ mod tests {
             let error = refused(url);
             assert!(!error.contains("ecret"), "{error}");
         }
+    }
+
+    /// Whatever stands where user and password do, of good URLs and bad ones, is not shown, and nothing panics.
+    #[test]
+    fn passwords_of_random_urls_are_never_shown() {
+        const SCHEMES: [&str; 9] = [
+            "redis",
+            "rediss",
+            "unix",
+            "redis+sentinel",
+            "rediss+sentinel",
+            "redis+cluster",
+            "rediss+cluster",
+            "http",
+            "\"redis",
+        ];
+        const PIECES: [&str; 24] = [
+            "secret",
+            "secret",
+            ":",
+            "/",
+            "?",
+            "#",
+            "%",
+            "%2F",
+            "%ff",
+            "@",
+            ",",
+            "[",
+            "]",
+            "=",
+            "&",
+            "+",
+            " ",
+            "\u{e9}",
+            "\0",
+            "6379",
+            "::1",
+            "0.0.0.0",
+            "password=",
+            "#insecure",
+        ];
+        let mut good = 0;
+        for seed in 0..100_000 {
+            let mut random = Random::new(seed);
+            let mut pieces = |most: u64, without: &[&str]| {
+                let mut text = String::new();
+                for _ in 0..random.below(most) {
+                    let piece = PIECES[random.below(PIECES.len() as u64) as usize];
+                    if !without.iter().any(|it| piece.contains(it)) {
+                        text.push_str(piece);
+                    }
+                }
+                text
+            };
+            let (credentials, tail) = (pieces(5, &[]), pieces(4, &["secret", "@"]));
+            let scheme = SCHEMES[(seed % 9) as usize];
+            let url = format!("{scheme}://u:{credentials}@h{tail}");
+            let shown = match url.parse::<RedisConfig>() {
+                Ok(config) => {
+                    good += 1;
+                    format!("{config} {config:?}")
+                }
+                Err(error) => format!("{error} {error:?}"),
+            };
+            // What unix:// has before the ? is a path.
+            assert!(!shown.contains("secret") || scheme == "unix", "{url}: {shown}");
+            // Without a host, or without anything around it.
+            for url in [format!("{scheme}://{credentials}{tail}"), credentials] {
+                let _ = url.parse::<RedisConfig>();
+            }
+        }
+        assert!(good > 10_000, "{good}");
     }
 }

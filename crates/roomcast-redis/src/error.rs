@@ -28,11 +28,19 @@ pub enum RedisError {
     #[error("Redis is loading its data")]
     Loading,
     /// The server is a replica, or has become one.
-    #[error("this Redis server is a replica, not the primary")]
-    NotPrimary,
-    /// Sentinel knows no primary of that name, or none answers.
     #[error(
-        "no Sentinel tells the primary of {master:?}; check the name after the hosts in REDIS_URL, and that the Sentinels are up ({said})"
+        "this Redis server is a replica, not the primary: what is published on it reaches nobody on the primary; name the primary in REDIS_URL, or use redis+sentinel:// or redis+cluster://, which find it"
+    )]
+    NotPrimary,
+    /// Most Sentinels have named another primary for a while, though this one still answers.
+    #[error("most Sentinels say that {by} is the primary by now")]
+    Replaced {
+        /// Host and port of the other one.
+        by: String,
+    },
+    /// No primary of that name is known to more than half of the Sentinels that are configured.
+    #[error(
+        "more than half of the Sentinels in REDIS_URL must name the same primary of {master:?}; check the name after the hosts, and that the Sentinels are up ({said})"
     )]
     NoPrimary {
         /// The name that was asked for.
@@ -42,17 +50,23 @@ pub enum RedisError {
     },
     /// Sentinels refuse user or password. They have their own, other than the data servers'.
     #[error(
-        "Sentinels refuse user or password ({0}); give theirs at the end of REDIS_URL: ?sentinel_user=…&sentinel_password=…, without sentinel_user where there is only a password"
+        "Sentinels refuse user or password ({0}); give theirs at the end of REDIS_URL: ?sentinel_user=…&sentinel_password=…, without sentinel_user where there is only a password, or REDIS_SENTINEL_PASSWORD_FILE"
     )]
     SentinelAuth(String),
     /// The connection is there, but TLS cannot be used on it.
     #[error(
-        "TLS with Redis fails: {0}; the certificate must name the host that is connected to, and be signed by the system's roots or those in the file that SSL_CERT_FILE names"
+        "TLS with Redis fails: {0}; the certificate must name the host that is connected to, and be signed by the system's roots or those in the file that REDIS_TLS_CA_FILE or SSL_CERT_FILE names; if Redis asks for one of the client (tls-auth-clients), set REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE"
     )]
     Tls(String),
+    /// Certificates or a key that were given for TLS cannot be used.
+    #[error("TLS with Redis cannot begin: {0}")]
+    TlsFile(String),
     /// User or password are wrong or missing.
-    #[error("Redis refuses user or password: {0}; check REDIS_URL")]
+    #[error("Redis refuses user or password: {0}; check REDIS_URL and REDIS_PASSWORD_FILE")]
     Auth(String),
+    /// Who is to tell user and password does not.
+    #[error("there is no password for Redis: {0}")]
+    Credentials(String),
     /// The user may not do this.
     #[error(
         "Redis forbids the command or channel: {0}; the user needs PUBLISH, SUBSCRIBE, PSUBSCRIBE, PUBSUB and the channels of the key prefix (ACL: +@pubsub +client &socket.io* and, as Redis compares patterns letter by letter, &socket.io#/#* for each namespace; or &*)"
@@ -74,6 +88,7 @@ impl RedisError {
             Self::Unreachable(_)
                 | Self::Timeout
                 | Self::NotPrimary
+                | Self::Replaced { .. }
                 | Self::NoPrimary { .. }
                 | Self::ClusterDown(_)
                 | Self::Tls(_)
@@ -88,6 +103,7 @@ impl RedisError {
                 | Self::Timeout
                 | Self::Loading
                 | Self::NotPrimary
+                | Self::Replaced { .. }
                 | Self::NoPrimary { .. }
                 | Self::ClusterDown(_)
         )
@@ -95,7 +111,7 @@ impl RedisError {
 
     /// Whether Redis has answered, be it with a refusal: then the connection lives.
     pub(crate) fn is_answer(&self) -> bool {
-        !matches!(self, Self::Unreachable(_) | Self::Timeout | Self::Tls(_))
+        !matches!(self, Self::Unreachable(_) | Self::Timeout | Self::Tls(_) | Self::TlsFile(_) | Self::Credentials(_))
     }
 }
 

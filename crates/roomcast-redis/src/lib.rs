@@ -19,22 +19,24 @@
 // Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
-mod arrivals;
+mod advice;
+mod attempts;
+mod bus;
 mod classic;
 mod config;
-mod denied;
+mod credentials;
 mod error;
-mod pool;
-mod routes;
-mod sentinel;
-mod subscriber;
+mod files;
+mod layout;
+mod timeouts;
 mod tls;
-mod topology;
 mod url;
-mod wanted;
 
 #[doc(hidden)]
 pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
+pub use credentials::Credentials;
 pub use error::RedisError;
+pub use timeouts::RedisTimeouts;
+pub use tls::RedisTls;

@@ -1,6 +1,8 @@
 //! A Redis URL in its parts, as far as the `redis` crate does not read it, and as it may be shown.
 
+use crate::advice;
 use percent_encoding::percent_decode_str;
+use std::net::Ipv6Addr;
 
 /// `scheme://credentials@hosts/path?query`.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,59 +11,109 @@ pub(crate) struct Parts<'a> {
     pub(crate) credentials: &'a str,
     pub(crate) hosts: &'a str,
     pub(crate) path: &'a str,
-    query: &'a str,
+    pub(crate) query: &'a str,
 }
 
 impl<'a> Parts<'a> {
     /// Takes apart what follows `scheme://`. A password may have a raw `@`; other signs of URLs must be percent-encoded in it.
     pub(crate) fn of(rest: &'a str) -> Result<Self, &'static str> {
-        if rest.ends_with("#insecure") {
-            return Err(INSECURE);
-        }
-        if rest.contains('#') {
-            return Err("it has a #; in a password write %23");
-        }
+        no_fragment(rest)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (credentials, rest) = match rest.rfind('@') {
             Some(at) => rest.split_at(at + 1),
             None => ("", rest),
         };
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
-        Ok(Self { credentials, hosts, path, query })
+        let parts = Self { credentials, hosts, path, query };
+        match parts.look() {
+            Err(_) if query.contains('@') => Err("there is a ? before the @; in a password write %3F"),
+            looked => looked.map(|()| parts),
+        }
     }
 
-    /// The values of the query's parameters, decoded, in the order of `names`. Others are refused, as one that is misspelt would
-    /// pass in silence. They are not named: what is taken for a name may be a part of a password with a raw `?` or `&`.
-    pub(crate) fn parameters<const N: usize>(&self, names: [&str; N]) -> Result<[Option<String>; N], String> {
-        let mut values = [const { None }; N];
-        for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let known = names.iter().zip(&mut values).find(|(known, _)| **known == name);
-            let Some((name, given)) = known else {
-                return Err(match N {
-                    0 => "it takes no query parameters; in a password write %3F for ?".to_owned(),
-                    _ => format!(
-                        "a query parameter is unknown; known are {}; in a password write %3F for ? and %26 for &",
-                        names.join(" and ")
-                    ),
-                });
-            };
-            // Not as in forms: a + is a +.
-            let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name} is not UTF-8"))?;
-            if value.is_empty() {
-                return Err(format!("{name} has no value"));
+    /// The mistakes that people make with passwords and hosts.
+    fn look(&self) -> Result<(), &'static str> {
+        if self.credentials.contains('/') {
+            return Err("there is a / before the @; in a password write %2F");
+        }
+        let mut percents = self.credentials.bytes().enumerate().filter(|(_, byte)| *byte == b'%');
+        let is_hex = |at: usize| self.credentials.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+        if percents.any(|(at, _)| !is_hex(at + 1) || !is_hex(at + 2)) {
+            return Err("user or password has a % that is not followed by two hexadecimal digits; write %25 for it");
+        }
+        if percent_decode_str(self.credentials).decode_utf8().is_err() {
+            return Err("user or password is not UTF-8");
+        }
+        for host in self.hosts.split(',') {
+            if host.parse::<Ipv6Addr>().is_ok() {
+                return Err("an IPv6 address stands in brackets: redis://[::1]:6379");
             }
-            if given.replace(value.into_owned()).is_some() {
-                return Err(format!("{name} is given twice"));
+            if host.is_empty() || host.starts_with(':') {
+                return Err("a host is missing: redis://user:password@host:6379");
+            }
+            if !has_good_port(host) {
+                return Err(
+                    "what follows a host and its : is no port; where it is a password, the host behind it is missing: redis://user:password@host:6379",
+                );
             }
         }
-        Ok(values)
+        Ok(())
     }
 }
 
+/// The port of `host:port`, or what is in its place.
+pub(crate) fn port(host: &str) -> Option<&str> {
+    let (name, port) = host.rsplit_once(':')?;
+    // The colons of an IPv6 address stand in brackets.
+    (!name.starts_with('[') || name.ends_with(']')).then_some(port)
+}
+
+fn has_good_port(host: &str) -> bool {
+    port(host).is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port != 0))
+}
+
+/// The database's number, as it stands behind the hosts.
+pub(crate) fn database(path: &str) -> Result<i64, String> {
+    match path.trim_end_matches('/') {
+        "" => Ok(0),
+        digits => {
+            let number = digits.parse::<i64>().ok().filter(|number| *number >= 0);
+            number.ok_or_else(|| "what follows the host and its / is the database, a number".to_owned())
+        }
+    }
+}
+
+/// A `#` would cut off what follows it.
+pub(crate) fn no_fragment(rest: &str) -> Result<(), &'static str> {
+    match rest {
+        _ if rest.ends_with("#insecure") => Err(INSECURE),
+        _ if rest.contains('#') => Err("it has a #; in a password write %23"),
+        _ => Ok(()),
+    }
+}
+
+/// The values of a query's parameters, decoded, in the order of `names`. Others are refused, as one that is misspelt would pass in
+/// silence.
+pub(crate) fn parameters<const N: usize>(query: &str, names: [&str; N]) -> Result<[Option<String>; N], String> {
+    let mut values = [const { None }; N];
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let known = names.iter().zip(&mut values).find(|(known, _)| **known == name);
+        let Some((name, given)) = known else { return Err(advice::refused(name, &names)) };
+        // Not as in forms: a + is a +.
+        let value = percent_decode_str(value).decode_utf8().map_err(|_| format!("{name} is not UTF-8"))?;
+        if value.is_empty() {
+            return Err(format!("{name} has no value"));
+        }
+        if given.replace(value.into_owned()).is_some() {
+            return Err(format!("{name} is given twice"));
+        }
+    }
+    Ok(values)
+}
+
 /// Why `#insecure`, which the `redis` crate knows, is refused.
-pub(crate) const INSECURE: &str =
-    "#insecure is not supported, certificates are always checked; name the file of your own CA in SSL_CERT_FILE";
+pub(crate) const INSECURE: &str = "#insecure is not supported, certificates are always checked; name the file of your own CA in REDIS_TLS_CA_FILE or SSL_CERT_FILE";
 
 /// The URL as it may stand in a log: without passwords, and without the query, where passwords may be too. Also for what is no
 /// good URL, as a wrong one has the right password as often as not.
@@ -79,10 +131,20 @@ pub(crate) fn hide_secrets(url: &str) -> String {
     };
     let user = credentials.split_once(':').map(|(user, _)| format!("{user}:***"));
     let user = user.unwrap_or_else(|| credentials.to_owned());
+    let hosts = hosts.map(hide_no_ports);
     match hosts {
         Some(hosts) if credentials.is_empty() => format!("{scheme}://{hosts}"),
         Some(hosts) => format!("{scheme}://{user}@{hosts}"),
         None => format!("{scheme}://{user}"),
+    }
+}
+
+/// Hosts as they may be shown: what stands where a port should, and is none, is a password with its host forgotten.
+fn hide_no_ports(hosts: &str) -> String {
+    let (named, _) = hosts.split_once('/').unwrap_or((hosts, ""));
+    match named.split(',').find(|host| !has_good_port(host)) {
+        Some(_) => named.split_once(':').map_or_else(String::new, |(user, _)| format!("{user}:***")),
+        None => hosts.to_owned(),
     }
 }
 
@@ -94,7 +156,7 @@ mod tests {
     fn parts() {
         let parts = Parts::of("u:p@ss@a:1,b:2/main/3?x=1%2B+&y=%40").unwrap();
         assert_eq!((parts.credentials, parts.hosts, parts.path), ("u:p@ss@", "a:1,b:2", "main/3"));
-        let values = parts.parameters(["y", "z", "x"]).unwrap();
+        let values = parameters(parts.query, ["y", "z", "x"]).unwrap();
         assert_eq!(values, [Some("@".to_owned()), None, Some("1++".to_owned())]);
         assert_eq!(Parts::of("h").unwrap(), Parts { credentials: "", hosts: "h", path: "", query: "" });
     }
@@ -102,18 +164,49 @@ mod tests {
     #[test]
     fn parameters_that_are_refused() {
         for (query, why) in [
-            ("?a=1&c=2", "a query parameter is unknown; known are a and b"),
-            ("?A=1", "is unknown"),
-            ("?a", "a has no value"),
-            ("?a=", "a has no value"),
-            ("?a=1&a=1", "a is given twice"),
-            ("?b=%ff", "b is not UTF-8"),
+            ("alpha=1&gamma=2", "a query parameter is unknown; known are alpha, beta"),
+            ("Alpha=1", "is alpha meant?"),
+            ("alpha", "alpha has no value"),
+            ("alpha=", "alpha has no value"),
+            ("alpha=1&alpha=1", "alpha is given twice"),
+            ("beta=%ff", "beta is not UTF-8"),
         ] {
-            let error = Parts::of(query).unwrap().parameters(["a", "b"]).unwrap_err();
+            let error = parameters(query, ["alpha", "beta"]).unwrap_err();
             assert!(error.contains(why), "{query}: {error}");
         }
-        assert!(Parts::of("h?a=1").unwrap().parameters([]).unwrap_err().contains("no query parameters"));
-        assert_eq!(Parts::of("h?").unwrap().parameters([]).unwrap(), [None::<String>; 0]);
+        assert!(parameters("a=1", []).unwrap_err().contains("no query parameters"));
+        assert_eq!(parameters("", []).unwrap(), [None::<String>; 0]);
+    }
+
+    #[test]
+    fn mistakes_with_passwords_and_hosts() {
+        for (rest, why) in [
+            (":p#ss@h", "write %23"),
+            (":p/ss=@h", "write %2F"),
+            (":p?ss@h", "write %3F"),
+            ("u:p?ss@h", "write %3F"),
+            (":p%ss@h", "write %25"),
+            (":p%2@h", "write %25"),
+            (":p%@h", "write %25"),
+            (":%ff@h", "not UTF-8"),
+            (":secret", "a host is missing"),
+            ("u:p@", "a host is missing"),
+            ("::1", "in brackets"),
+            ("u:p@fe80::1", "in brackets"),
+            ("u:p@a:1,,b", "a host is missing"),
+            ("user:secret", "the host behind it is missing"),
+            ("h:0", "is no port"),
+            ("h:65536", "is no port"),
+            ("[::1]:x", "is no port"),
+        ] {
+            let error = Parts::of(rest).unwrap_err();
+            assert!(error.contains(why) && !error.contains("secret"), "{rest}: {error}");
+        }
+        for rest in ["h:65535", "[::1]", "[::1]:1", "u:%70%C3%9f@h", "u:p@h@i"] {
+            Parts::of(rest).unwrap();
+        }
+        assert_eq!((database(""), database("7"), database("7/")), (Ok(0), Ok(7), Ok(7)));
+        assert!([" 1", "-1", "x", "1/2"].iter().all(|path| database(path).is_err()));
     }
 
     #[test]
@@ -135,6 +228,12 @@ mod tests {
             ("redis://u:secret#secret@h", "redis://u:***"),
             ("redis://u:secret/secret@h", "redis://u:***@h"),
             ("redis://u:sec:ret@secret?x@h", "redis://u:***"),
+            ("redis://user:secret", "redis://user:***"),
+            ("redis://user:12secret/secret", "redis://user:***"),
+            ("redis://:secret", "redis://:***"),
+            ("redis+sentinel://a:1,user:secret/m", "redis+sentinel://a:***"),
+            ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+            ("redis://[::1]", "redis://[::1]"),
             ("u:secret@redis://h", "(not a URL)"),
             ("u:secret@h", "(not a URL)"),
         ] {

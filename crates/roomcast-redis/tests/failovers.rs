@@ -11,7 +11,8 @@ mod fault_stage;
 mod redis_process;
 
 use fault_stage::{Figures, IN_FLIGHT, PATIENCE, Talk, must_become, pass};
-use redis_process::{RedisCluster, Sentinels};
+use redis_process::{RedisCluster, RedisProcess, Sentinels, free_port};
+use roomcast_redis::{ClassicBroker, ClassicOptions};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -113,4 +114,19 @@ async fn servers_on_different_nodes_of_a_cluster() {
     talk.must_count_two().await;
     redis.nodes[5].thaw();
     report("Cluster, the replica in use frozen", talk.end(resumed).await);
+}
+
+/// B34: it was taken out of the Cluster, runs on, and answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_is_alone_is_not_used_if_another_knows_more() {
+    let bus = free_port().to_string();
+    let alone = RedisProcess::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
+    let check = async |url: &str| ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default()).check().await;
+    // If there is no better one it is the whole Cluster.
+    check(&format!("redis+cluster://127.0.0.1:{}", alone.port)).await.unwrap();
+    let redis = RedisCluster::start().await;
+    let first = format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", alone.port, redis.nodes[0].port);
+    let talk = Talk::begin([&first, &format!("redis+cluster://127.0.0.1:{}", redis.nodes[1].port)]).await;
+    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
+    assert_eq!(alone.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1, 0);
 }

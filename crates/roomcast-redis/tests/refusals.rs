@@ -9,19 +9,22 @@ mod fault_proxy;
 #[path = "common/fault_stage.rs"]
 #[allow(dead_code)]
 mod fault_stage;
+#[path = "common/log.rs"]
+#[allow(dead_code)]
+mod log;
 #[path = "common/redis_process.rs"]
 #[allow(dead_code)]
 mod redis_process;
 
 use fault_proxy::{FaultProxy, Which};
 use fault_stage::{PATIENCE, Server, Talk, must_become, pass};
+use log::log;
 use parking_lot::Mutex;
 use redis_process::{Extras, RedisProcess, Sentinels};
 use roomcast_adapter::cluster::{Arrival, Body, Broker, ClusterOptions, Inbox, Message, Outcome, Outgoing};
 use roomcast_adapter::{Adapter, Target};
 use roomcast_protocol::Args;
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,41 +48,6 @@ const SOON: usize = 4 * 14 + 8;
 
 fn broker(url: &str) -> Arc<ClassicBroker> {
     ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default())
-}
-
-/// Everything that was logged by this test's process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> Log {
-    static LOG: std::sync::OnceLock<Log> = std::sync::OnceLock::new();
-    let log = LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
-        log
-    });
-    log.clone()
-}
-
-impl Log {
-    /// Whether a line has all of these. One of them must be this test's own, a port say: other tests of the process log too.
-    fn has(&self, texts: &[&str]) -> bool {
-        let log = self.0.lock();
-        let log = String::from_utf8_lossy(&log);
-        log.lines().any(|line| texts.iter().all(|text| line.contains(text)))
-    }
 }
 
 /// Talks through a proxy that counts, until attempts were watched. Messages reach the sockets of their own server meanwhile.

@@ -1,5 +1,6 @@
 //! TLS to one server, to Sentinels and what they watch, and to the nodes of a Cluster, with a CA of our own. Each test runs in a
-//! process that trusts that CA by `SSL_CERT_FILE`, as an operator would have it.
+//! process that trusts that CA by `SSL_CERT_FILE`, as an operator would have it. What is given to a broker alone is in
+//! `certificates.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 

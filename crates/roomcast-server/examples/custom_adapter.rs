@@ -10,8 +10,8 @@
 //! Then connect Socket.IO clients to port 3000, let them emit `say` with a text, and ask with `counts`.
 
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Restored, Room, Saved, SocketDetails,
-    Target, async_trait,
+    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Room, SocketDetails, Target,
+    async_trait,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_server::{Ack, Socket, SocketIo};
@@ -91,14 +91,6 @@ impl Adapter for Counting {
 
     fn ack(&self, from: SocketId, id: u64, args: Args) {
         self.inner.ack(from, id, args);
-    }
-
-    fn save(&self, session: Saved) {
-        self.inner.save(session);
-    }
-
-    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
-        self.inner.restore(pid, offset, recipient).await
     }
 
     async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>> {

@@ -1,9 +1,10 @@
 //! Flags and environment. A flag wins over its variable.
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
-use roomcast_redis::RedisConfig;
+use roomcast_redis::{RedisConfig, RedisTls};
 use roomcast_server::engine::limits;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A Socket.IO server with rooms: clients join, leave and publish; GET / is a chat page.
@@ -34,6 +35,26 @@ pub(crate) struct Cli {
     /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be; rediss+… for TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
+
+    /// File with the password of Redis, which is read at each connect; the user is that of REDIS_URL
+    #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) redis_password_file: Option<PathBuf>,
+
+    /// File with the password of the Sentinels, if they have one; their user is that of REDIS_URL
+    #[arg(long, env = "REDIS_SENTINEL_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) redis_sentinel_password_file: Option<PathBuf>,
+
+    /// File with the certificates that Redis' own must be signed by; the system's roots unless given
+    #[arg(long, env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
+    pub(crate) redis_tls_ca_file: Option<PathBuf>,
+
+    /// File with the certificate that this server shows Redis
+    #[arg(long, env = "REDIS_TLS_CERT_FILE", value_name = "FILE")]
+    pub(crate) redis_tls_cert_file: Option<PathBuf>,
+
+    /// File with the key of that certificate
+    #[arg(long, env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
+    pub(crate) redis_tls_key_file: Option<PathBuf>,
 
     /// How this server reaches others, whatever NODE_ENV says
     #[arg(long, value_enum)]
@@ -85,13 +106,48 @@ impl Cli {
         let adapter = self.adapter.unwrap_or(if production { Adapter::Redis } else { Adapter::Memory });
         match (adapter, self.redis_url.as_deref().filter(|url| !url.trim().is_empty())) {
             (Adapter::Memory, _) => Ok(None),
-            (Adapter::Redis, Some(url)) => url.parse().map(Some).map_err(|error| format!("REDIS_URL: {error}")),
+            (Adapter::Redis, Some(url)) => {
+                let config = url.parse().map_err(|error| format!("REDIS_URL: {error}"))?;
+                self.with_files(config).map(Some)
+            }
             (Adapter::Redis, None) if self.adapter.is_none() => Err(
                 "NODE_ENV is production, and REDIS_URL is not set: say where Redis is (such as redis://127.0.0.1:6379), or give --adapter memory if this server is to be alone"
                     .to_owned(),
             ),
             (Adapter::Redis, None) => Err("--adapter redis needs REDIS_URL or --redis-url".to_owned()),
         }
+    }
+}
+
+impl Cli {
+    /// The same with the files that were named, none of which must be left out in silence.
+    fn with_files(&self, mut config: RedisConfig) -> Result<RedisConfig, String> {
+        if let Some(file) = &self.redis_password_file {
+            config = config.with_password_file(file);
+        }
+        if let Some(file) = &self.redis_sentinel_password_file {
+            if !config.is_sentinel() {
+                return Err(
+                    "REDIS_SENTINEL_PASSWORD_FILE is set, and REDIS_URL names no Sentinels (redis+sentinel://…)"
+                        .to_owned(),
+                );
+            }
+            config = config.with_sentinel_password_file(file);
+        }
+        let mut tls = RedisTls::new();
+        if let Some(file) = &self.redis_tls_ca_file {
+            tls = tls.ca_file(file);
+        }
+        match (&self.redis_tls_cert_file, &self.redis_tls_key_file) {
+            (Some(certificate), Some(key)) => tls = tls.client_files(certificate, key),
+            (None, None) if self.redis_tls_ca_file.is_none() => return Ok(config),
+            (None, None) => {}
+            _ => return Err("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need one another".to_owned()),
+        }
+        if !config.is_tls() {
+            return Err("REDIS_TLS_… is set, and REDIS_URL is without TLS: write rediss:// (rediss+sentinel://, rediss+cluster://)".to_owned());
+        }
+        Ok(config.with_tls(tls))
     }
 }
 
@@ -129,6 +185,33 @@ mod tests {
         );
         assert!(Cli::parse_from(["roomcast", "--app-url", ""]).origins().is_empty());
         assert_eq!(cli.port, 0);
+    }
+
+    #[test]
+    fn files_for_redis_that_would_not_be_used_are_refused() {
+        let redis = |url: &str, arguments: &[&str]| {
+            let cli = Cli::parse_from([&["roomcast", "--adapter", "redis", "--redis-url", url], arguments].concat());
+            cli.redis().map(drop).map_err(|error| error.split(' ').next().unwrap_or_default().to_owned())
+        };
+        let (ca, cert, key) = ("--redis-tls-ca-file=c", "--redis-tls-cert-file=c", "--redis-tls-key-file=k");
+        let (password, sentinels) = ("--redis-password-file=p", "--redis-sentinel-password-file=s");
+        for (url, arguments) in [
+            ("redis://h", &[password][..]),
+            ("rediss://h", &[ca]),
+            ("rediss+cluster://h", &[cert, key]),
+            ("rediss+sentinel://h/m", &[ca, cert, key, password, sentinels]),
+        ] {
+            assert_eq!(redis(url, arguments), Ok(()), "{url} {arguments:?}");
+        }
+        for (url, arguments, named) in [
+            ("redis://h", &[ca][..], "REDIS_TLS_…"),
+            ("redis+sentinel://h/m", &[cert, key], "REDIS_TLS_…"),
+            ("rediss://h", &[cert], "REDIS_TLS_CERT_FILE"),
+            ("rediss://h", &[ca, key], "REDIS_TLS_CERT_FILE"),
+            ("redis://h", &[sentinels], "REDIS_SENTINEL_PASSWORD_FILE"),
+        ] {
+            assert_eq!(redis(url, arguments), Err(named.to_owned()), "{url} {arguments:?}");
+        }
     }
 
     #[test]

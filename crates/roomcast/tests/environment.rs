@@ -48,7 +48,20 @@ impl Program {
 /// P15: `${PORT:-}` in a compose file gives an empty value for one that is not set.
 #[test]
 fn what_is_empty_is_not_set() {
-    let names = ["APP_URL", "HOST", "NODE_ENV", "REDIS_URL", "MAX_CONNECTIONS", "LOG_FORMAT", "KEEP_ALIVE_TIMEOUT"];
+    let names = [
+        "APP_URL",
+        "HOST",
+        "NODE_ENV",
+        "REDIS_URL",
+        "REDIS_PASSWORD_FILE",
+        "REDIS_SENTINEL_PASSWORD_FILE",
+        "REDIS_TLS_CA_FILE",
+        "REDIS_TLS_CERT_FILE",
+        "REDIS_TLS_KEY_FILE",
+        "MAX_CONNECTIONS",
+        "LOG_FORMAT",
+        "KEEP_ALIVE_TIMEOUT",
+    ];
     for empty in ["", " "] {
         let log = Program::start(&names.map(|name| (name, empty))).listens();
         assert!(log.contains("APP_URL is not set") && log.contains("http://127.0.0.1:"), "{log}");
@@ -77,5 +90,26 @@ fn origins_are_taken_as_people_write_them() {
     ] {
         let log = Program::start(&[("APP_URL", origins)]).ends();
         assert!(log.contains("APP_URL: ") && log.contains(advice), "{log}");
+    }
+}
+
+/// What is wrong with the way to Redis is told at the start, with what to do; a file that is not there is no reason not to start, as
+/// it may be written a moment later.
+#[test]
+fn the_way_to_redis() {
+    for (environment, advice) in [
+        (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password stand before the host"),
+        (&[("REDIS_URL", "redis://:p#secret@h")], "write %23"),
+        (&[("REDIS_URL", "redis://h"), ("REDIS_TLS_CA_FILE", "/ca.crt")], "write rediss://"),
+        (&[("REDIS_URL", "rediss://h"), ("REDIS_TLS_KEY_FILE", "/key")], "need one another"),
+    ] {
+        let log = Program::start(&[&[("NODE_ENV", "production")], environment].concat()).ends();
+        assert!(log.contains(advice) && !log.contains("secret"), "{log}");
+    }
+    let redis = [("NODE_ENV", "production"), ("REDIS_URL", "redis://127.0.0.1:1"), ("REDIS_PASSWORD_FILE", "/nowhere")];
+    let mut program = Program::start(&redis);
+    let mut log = String::new();
+    while !log.contains("there is no password for Redis: the password is that of the file /nowhere: No such file") {
+        assert!(program.log.read_line(&mut log).unwrap() > 0, "the program has ended: {log}");
     }
 }

@@ -8,9 +8,7 @@ use super::message::{Body, ServerId};
 use super::queue::Queue;
 use super::requests::Requests;
 use super::trailer::{Lane, Trailer};
-use crate::adapter::{
-    Acked, Action, Adapter, AdapterContext, AdapterError, Emit, Joined, Restored, Saved, ServerEvent,
-};
+use crate::adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, Emit, Joined, ServerEvent};
 use crate::answer::Answer;
 use crate::local::Local;
 use crate::recipient::{Recipient, SocketDetails};
@@ -276,14 +274,6 @@ impl Adapter for ClusterAdapter {
         let asked = asked_here.saturating_add(collected.asked);
         let missing_sockets = asked.saturating_sub(collected.answers.len() as u64) as usize;
         Ok(Acked { answers: collected.answers, missing_sockets, missing })
-    }
-
-    fn save(&self, session: Saved) {
-        self.local.save(session);
-    }
-
-    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
-        self.local.restore(pid, offset, recipient).await
     }
 
     async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>> {

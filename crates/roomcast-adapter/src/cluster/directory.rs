@@ -9,6 +9,7 @@
 //! anew.
 
 use super::alive::Alive;
+use super::losses::{Lost, Untold};
 use super::message::ServerId;
 use super::process::Process;
 use super::series::Place;
@@ -44,6 +45,7 @@ pub(crate) struct Directory {
     /// The series that are heard whole here: gaps in others are no losses.
     lanes: Vec<Lane>,
     lost: u64,
+    untold: Untold,
     doubles: u64,
     /// A server has come, has left or was forgotten, or has opened or closed a namespace.
     moved: watch::Sender<()>,
@@ -56,7 +58,7 @@ impl Directory {
     pub(crate) fn new(lanes: Vec<Lane>) -> Self {
         let (processes, open) = (HashMap::default(), HashMap::default());
         let (moved, connected) = (watch::channel(()).0, watch::channel(None).0);
-        Self { processes, open, lanes, lost: 0, doubles: 0, moved, connected }
+        Self { processes, open, lanes, lost: 0, untold: Untold::default(), doubles: 0, moved, connected }
     }
 
     /// A namespace is heard from now on.
@@ -83,12 +85,13 @@ impl Directory {
         if !process.window.is_new(trailer.serial, trailer.again) {
             return self.is_double();
         }
-        let Some(lane) = lane.filter(|lane| trailer.number > 0 && self.lanes.contains(lane)) else { return true };
+        let Some(lane) = lane.filter(|_| trailer.number > 0) else { return true };
         let Some(since) = self.open.get(namespace) else { return true };
         match process.message(trailer, namespace, lane, *since) {
             Some(Place::Late) => self.is_double(),
             Some(Place::Next(missed)) => {
-                self.count_lost(missed);
+                // Where not all is heard a gap proves nothing.
+                self.count_lost(trailer.process, if self.lanes.contains(&lane) { missed } else { 0 });
                 true
             }
             None => true,
@@ -110,7 +113,7 @@ impl Directory {
         let (open, lanes) = (&self.open, &self.lanes);
         let followed = |namespace: &str, lane| open.get(namespace).copied().filter(|_| lanes.contains(&lane));
         let heeded = process.announced(alive, trailer.serial, followed, now);
-        self.count_lost(heeded.missed);
+        self.count_lost(trailer.process, heeded.missed);
         if heeded.moved {
             self.moved.send_replace(());
         }
@@ -133,17 +136,18 @@ impl Directory {
 
     /// Counts what silent servers told and was never heard, and forgets those that are silent for long.
     pub(crate) fn age(&mut self, now: Instant) {
-        let (mut missed, mut silent) = (0, false);
-        for process in self.processes.values_mut() {
-            missed += process.forget(now);
+        let (mut all, mut silent) = (Vec::new(), false);
+        for (id, process) in &mut self.processes {
+            let mut missed = process.forget(now);
             if !process.lives(now) && now.duration_since(process.heard) >= SETTLE {
                 missed += process.settle(now);
                 silent = true;
             }
+            all.extend((missed > 0).then_some((*id, missed)));
         }
+        all.into_iter().for_each(|(process, missed)| self.count_lost(process, missed));
         self.processes
             .retain(|_, process| now.duration_since(process.heard) < if process.left { FORGOTTEN } else { REMEMBERED });
-        self.count_lost(missed);
         if silent {
             self.moved.send_replace(());
         }
@@ -157,9 +161,13 @@ impl Directory {
     /// Those of them that have a namespace, each with what changes when it closes it, even if it opens it again.
     pub(crate) fn members(&self, namespace: &str, now: Instant) -> BTreeMap<ServerId, u64> {
         let lives = self.processes.iter().filter(|(_, process)| process.lives(now));
-        let open =
-            lives.filter_map(|(id, process)| Some((process.name.clone()?, id.wrapping_add(process.has(namespace)?))));
-        open.collect()
+        let open = lives.filter_map(|(id, process)| {
+            Some((process.heard, process.name.clone()?, id.wrapping_add(process.has(namespace)?)))
+        });
+        // Of two of one name the one that was heard last counts: the other has gone.
+        let mut open: Vec<_> = open.collect();
+        open.sort_unstable();
+        open.into_iter().map(|(_, name, opening)| (name, opening)).collect()
     }
 
     /// The other servers are heard from now on.
@@ -182,9 +190,15 @@ impl Directory {
         (self.lost, self.doubles)
     }
 
-    fn count_lost(&mut self, missed: u64) {
+    /// What was lost since this was asked last.
+    pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
+        self.untold.take()
+    }
+
+    fn count_lost(&mut self, process: u64, missed: u64) {
         if missed > 0 {
             self.lost = self.lost.saturating_add(missed);
+            self.untold.add(self.processes.get(&process).and_then(|process| process.name.as_ref()), missed);
             metrics::counter!("roomcast_cluster_lost_total").increment(missed);
         }
     }
@@ -477,6 +491,18 @@ mod tests {
             let silence = Duration::from_secs(silence);
             assert_eq!((lives(silence - SETTLE), lives(silence)), (1, 0), "{interval}");
         }
+    }
+
+    #[test]
+    fn where_not_all_is_heard_order_stays_and_gaps_are_no_losses() {
+        let mut bench = Bench { directory: Directory::new(vec![Lane::Main]), lane: Lane::Rooms, ..Bench::new() };
+        bench.directory.open_namespace(&"/".into());
+        bench.directory.connected("/", bench.now);
+        assert!(bench.hear(1) && bench.hear(9));
+        bench.told(20);
+        bench.told(20);
+        assert!(!bench.hear(5), "what was sent again comes behind what it stood before");
+        assert_eq!(bench.directory.losses(), (0, 1));
     }
 
     #[test]

@@ -70,9 +70,9 @@ impl Inbox for ServersInbox {
                 }
                 Body::Hello if directory.hello(trailer.process, now) => {
                     let within = spread(directory.servers(now).count());
-                    // Each server has another time of its own for each that asks.
-                    let part = (self.queue.process() ^ trailer.process).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-                    self.queue.tell_all(sender, within.mul_f64(part as f64 / 65_536.0));
+                    // Each server has a time of its own for each that asks.
+                    let part = Trailer::hash(&format!("{}\n{sender}", self.queue.id()));
+                    self.queue.tell_all(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
                 }
                 Body::Goodbye => directory.left(trailer.process, now),
                 _ => {}

@@ -5,12 +5,14 @@ mod alive;
 mod announcer;
 mod ask;
 mod awaited;
+mod backlog;
 mod broker;
 pub mod codec;
 mod collected;
 mod directory;
 mod emitter;
 mod inbox;
+mod losses;
 mod memory_broker;
 mod message;
 mod numbers;
@@ -20,15 +22,19 @@ mod process;
 mod queue;
 mod requests;
 mod series;
+mod state;
+mod telling;
 mod trailer;
 
 pub use adapter::ClusterAdapter;
 pub use alive::{Alive, Told};
 pub use broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing, SERVERS, Speaks};
 pub use emitter::{Emitter, EmitterError};
+pub use losses::{Losses, Lost};
 pub use memory_broker::{MemoryBroker, MemoryNetwork};
 pub use message::{Body, Message, RequestId, ServerId};
 pub use options::ClusterOptions;
+pub use state::ClusterState;
 pub use trailer::{Arrival, Lane, Trailer, WINDOW};
 
 use crate::adapter::{Adapter, AdapterContext, AdapterFactory};
@@ -37,8 +43,9 @@ use inbox::{NamespaceInbox, ServersInbox};
 use parking_lot::Mutex;
 use queue::Queue;
 use roomcast_protocol::SocketId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// One server's place in a cluster: its id, its queue, and the adapters of its namespaces. Cloning it is cheap.
@@ -53,18 +60,6 @@ struct ClusterInner {
     directory: Arc<Mutex<Directory>>,
     /// One inbox per namespace that has an adapter here or had one.
     inboxes: Mutex<HashMap<Arc<str>, Weak<NamespaceInbox>>>,
-}
-
-/// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Losses {
-    /// Numbered messages of other roomcast processes that never came.
-    pub lost: u64,
-    /// Numbered messages that came twice; the second was dropped.
-    pub doubles: u64,
-    /// Messages of this server that never went out: the queue was full, the outage too long, or the message volatile while
-    /// nothing went out (only that is not missed by the others).
-    pub dropped: u64,
 }
 
 impl Cluster {
@@ -132,6 +127,23 @@ impl Cluster {
         self.0.directory.lock().servers(Instant::now()).cloned().collect()
     }
 
+    /// Those of them that have a namespace, and so are asked when somebody asks in it.
+    pub fn members(&self, namespace: &str) -> Vec<ServerId> {
+        self.0.directory.lock().members(namespace, Instant::now()).into_keys().collect()
+    }
+
+    /// How this server stands with the others, now and whenever that changes; peers and what waits are looked at once in an interval
+    /// of announcements (a second with up to 100 servers).
+    pub fn state(&self) -> watch::Receiver<ClusterState> {
+        self.0.queue.watched()
+    }
+
+    /// Calls `hook` when messages of other servers did not come: whose, and how many. It is called on a task of this cluster, once in
+    /// an interval of announcements at most for each sender, and should return soon.
+    pub fn on_lost(&self, hook: impl Fn(&Lost) + Send + Sync + 'static) {
+        self.0.queue.on_lost(Arc::new(hook));
+    }
+
     /// What was lost so far.
     pub fn losses(&self) -> Losses {
         let (lost, doubles) = self.0.directory.lock().losses();
@@ -152,10 +164,13 @@ impl Cluster {
     /// what waits goes out, if it can, and the others are told. Resolves when nothing is on its way any more. Without it the
     /// others are told when the last clone and the last adapter are dropped.
     pub async fn close(&self) {
-        let inboxes: Vec<_> = self.0.inboxes.lock().values().filter_map(Weak::upgrade).collect();
+        let inboxes: BTreeMap<_, _> = {
+            let inboxes = self.0.inboxes.lock();
+            inboxes.iter().filter_map(|(name, inbox)| Some((name.clone(), inbox.upgrade()?))).collect()
+        };
         // All at once: each may wait a moment.
         let close = |adapter: Arc<ClusterAdapter>| tokio::spawn(async move { adapter.close().await });
-        let closing: Vec<_> = inboxes.iter().filter_map(|inbox| inbox.adapter()).map(close).collect();
+        let closing: Vec<_> = inboxes.values().filter_map(|inbox| inbox.adapter()).map(close).collect();
         for adapter in closing {
             let _ = adapter.await;
         }

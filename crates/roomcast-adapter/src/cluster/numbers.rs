@@ -160,6 +160,8 @@ impl Numbers {
                 alive.numbers.push(Told::new(name.clone(), lane, series.settled(), series.since));
             }
         }
+        // Of no order otherwise, and a run that is repeated must be the same.
+        sort(&mut alive);
         (alive, false)
     }
 
@@ -224,6 +226,7 @@ impl Numbers {
         }
         let last = parts.len() - 1;
         parts.iter_mut().take(last).for_each(|part| part.more = true);
+        parts.iter_mut().for_each(sort);
         parts
     }
 
@@ -231,6 +234,12 @@ impl Numbers {
     pub(crate) fn len(&self) -> usize {
         self.namespaces.values().map(|namespace| namespace.both().count()).sum()
     }
+}
+
+fn sort(alive: &mut Alive) {
+    alive.opened.sort_unstable();
+    alive.closed.sort_unstable();
+    alive.numbers.sort_unstable_by(|a, b| (&a.namespace, a.lane).cmp(&(&b.namespace, b.lane)));
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
 //! The cluster queue: messages on their way to the other servers, in order, bounded in bytes and age.
 
-use super::announcer::{ANNOUNCEMENT_BYTES, Errands, Pace, What, alive_interval};
+use super::announcer::Pace;
+use super::backlog::{Backlog, Waiting};
 use super::broker::{Broker, Outcome, Outgoing, SERVERS};
 use super::directory::Directory;
+use super::losses::{LossLog, OnLost};
 use super::message::{Body, Message, ServerId};
-use super::numbers::Numbers;
 use super::options::ClusterOptions;
 use super::outage::{Outage, PEERS_PATIENCE};
+use super::state::ClusterState;
 use super::trailer::{Lane, Trailer};
-use foldhash::fast::RandomState;
-use hashbrown::HashSet;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -27,20 +27,19 @@ const BATCH_BYTES: usize = 1 << 20;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time that one batch may take.
-const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The reason if it took longer.
-const NO_ANSWER: &str = "the broker does not answer";
+pub(super) const NO_ANSWER: &str = "the broker does not answer";
 
 /// The queue. Whoever holds it may push; one task drains it.
-#[derive(Debug)]
 pub(crate) struct Queue {
-    broker: Arc<dyn Broker>,
-    id: ServerId,
-    process: u64,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) id: ServerId,
+    pub(super) process: u64,
     options: ClusterOptions,
-    directory: Arc<Mutex<Directory>>,
-    state: Mutex<State>,
+    pub(super) directory: Arc<Mutex<Directory>>,
+    pub(super) state: Mutex<Backlog>,
     filled: Notify,
     /// The broker can publish again.
     connected: Notify,
@@ -48,47 +47,13 @@ pub(crate) struct Queue {
     moved: Notify,
     /// The task that drains has ended.
     ended: watch::Sender<bool>,
+    pub(super) watched: watch::Sender<ClusterState>,
+    pub(super) on_lost: Mutex<Vec<OnLost>>,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Waiting>,
-    /// What is with the broker now, and is not dropped: it may have gone out.
-    in_flight: Vec<Waiting>,
-    /// Bytes of answers, and of everything else: neither pushes the other out.
-    bytes: [usize; 2],
-    numbers: Numbers,
-    /// Messages that never went out.
-    dropped: u64,
-    /// The last attempt to publish failed.
-    down: bool,
-    /// This server hears the others' announcements, so that it is among those that do.
-    hears: bool,
-    /// It heard them until a moment ago: since when it does not, and how many others there were then.
-    interrupted: Option<Outage>,
-    /// What other servers are to be told beside announcements.
-    errands: Errands,
-    /// It has said hello.
-    introduced: bool,
-    /// There is something that other servers should know soon.
-    news: bool,
-    closing: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    outgoing: Outgoing,
-    lane: Option<Lane>,
-    since: Instant,
-    size: usize,
-    /// Set when it may have gone out twice.
-    again: Option<Arc<AtomicBool>>,
-}
-
-impl Waiting {
-    /// Its place in [`State::bytes`].
-    fn class(&self) -> usize {
-        usize::from(self.outgoing.message.body.answers().is_none())
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
     }
 }
 
@@ -110,6 +75,8 @@ impl Queue {
             connected: Notify::new(),
             moved: Notify::new(),
             ended: watch::channel(false).0,
+            watched: watch::channel(ClusterState::new(Instant::now())).0,
+            on_lost: Mutex::default(),
         })
     }
 
@@ -220,6 +187,7 @@ impl Queue {
                 state.errands.hello(None);
             }
         }
+        self.watch();
         self.connected();
         self.filled.notify_one();
     }
@@ -231,6 +199,8 @@ impl Queue {
         let mut state = self.state.lock();
         state.hears = false;
         state.interrupted = Some(outage);
+        drop(state);
+        self.watch();
     }
 
     fn outage(&self) -> Outage {
@@ -288,19 +258,20 @@ impl Queue {
 
     async fn run(&self) {
         let mut outage: Option<Outage> = None;
-        let mut pace = Pace::new(Instant::now());
+        let (mut pace, mut log) = (Pace::new(Instant::now()), LossLog::default());
         loop {
             if let Some(interrupted) = self.state.lock().interrupted.take() {
                 outage.get_or_insert(interrupted).stays();
             }
             if pace.next(self.state.lock().news) <= Instant::now() {
-                self.directory.lock().age(Instant::now());
+                self.tell_losses(&mut log);
                 if self.tell_alive().await.is_err() {
                     outage.get_or_insert_with(|| self.outage()).stays();
                 } else if let Some(outage) = &mut outage {
                     outage.goes_out(Instant::now());
                 }
                 pace.told(Instant::now(), self.interval());
+                self.watch();
             }
             self.run_errands().await;
             if self.state.lock().is_done() {
@@ -349,15 +320,27 @@ impl Queue {
             let Some(reason) = failure else {
                 if let Some(over) = outage.take() {
                     over.end(Instant::now());
+                    self.watch();
                 }
                 continue;
             };
             outage.get_or_insert_with(|| self.outage()).is_on(&reason);
+            self.watch();
             if self.state.lock().closing {
                 break self.leave().await;
             }
             self.pause().await;
         }
+    }
+
+    /// How this server stands with the others.
+    pub(crate) fn watched(&self) -> watch::Receiver<ClusterState> {
+        self.watched.subscribe()
+    }
+
+    /// What is to be done when messages were lost.
+    pub(crate) fn on_lost(&self, hook: OnLost) {
+        self.on_lost.lock().push(hook);
     }
 
     /// After a failure.
@@ -404,7 +387,7 @@ impl Queue {
         batch
     }
 
-    fn drop_old(&self, state: &mut State) {
+    fn drop_old(&self, state: &mut Backlog) {
         if self.broker.keeps_history() {
             return;
         }
@@ -426,172 +409,5 @@ impl Queue {
                 _ => return,
             }
         }
-    }
-
-    /// How often this server tells that it lives.
-    fn interval(&self) -> Duration {
-        alive_interval(1 + self.directory.lock().servers(Instant::now()).count())
-    }
-
-    /// Most bytes of an announcement.
-    fn most(&self) -> usize {
-        self.broker.largest().min(ANNOUNCEMENT_BYTES)
-    }
-
-    /// Announces this server: what has changed since the last announcement. The error is why that did not go out.
-    async fn tell_alive(&self) -> Result<(), String> {
-        let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-        let news = std::mem::take(&mut self.state.lock().news);
-        loop {
-            let ((alive, more), trailer) = {
-                let mut state = self.state.lock();
-                // In this order: what is told was numbered before.
-                (state.numbers.announcement(interval, self.most()), state.numbers.next(self.process, SERVERS, None))
-            };
-            let told = self.tell(None, Body::Alive(alive.clone()), trailer).await;
-            let mut state = self.state.lock();
-            if let Err(reason) = told {
-                state.numbers.not_announced(&alive);
-                state.news |= news;
-                return Err(reason);
-            }
-            state.numbers.announced(&alive, !more);
-            if !more {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn tell_goodbye(&self) -> Result<(), String> {
-        let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-        self.tell(None, Body::Goodbye, trailer).await
-    }
-
-    /// Says hello, and tells others all. What does not go out is asked for again.
-    async fn run_errands(&self) {
-        let due = self.state.lock().errands.due(Instant::now());
-        for errand in due {
-            let bodies = match errand.what {
-                What::Hello => vec![Body::Hello],
-                What::All => {
-                    let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-                    let parts = self.state.lock().numbers.whole(interval, self.most());
-                    parts.into_iter().map(Body::Alive).collect()
-                }
-            };
-            for body in bodies {
-                let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-                if self.tell(errand.to.clone(), body, trailer).await.is_err() {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
-    async fn tell(&self, to: Option<ServerId>, body: Body, trailer: Trailer) -> Result<(), String> {
-        let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
-        let outgoing = Outgoing { namespace: SERVERS.into(), message };
-        let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
-            // Others do not know this server by name then, and miss no tail of it; what it says goes out all the same.
-            Ok([Outcome::Sent | Outcome::Never(_), ..]) => Ok(()),
-            Ok([Outcome::Again(reason), ..]) => Err(reason.clone()),
-            Ok(_) => Err(NOT_TRIED.to_owned()),
-            Err(_) => Err(NO_ANSWER.to_owned()),
-        };
-        self.state.lock().down = told.is_err();
-        told
-    }
-}
-
-/// The reason if a broker tells nothing of a message.
-const NOT_TRIED: &str = "the broker did not come to it";
-
-impl State {
-    fn is_done(&self) -> bool {
-        self.closing && self.waiting.is_empty() && self.in_flight.is_empty()
-    }
-
-    fn add(&mut self, class: usize, size: usize) {
-        if let Some(bytes) = self.bytes.get_mut(class) {
-            *bytes = bytes.saturating_add(size);
-        }
-    }
-
-    /// A message leaves the queue, in one way or another.
-    fn settle(&mut self, waiting: &Waiting) {
-        if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
-            *bytes = bytes.saturating_sub(waiting.size);
-        }
-        let Outgoing { namespace, message } = &waiting.outgoing;
-        if let (Some(lane), Some(trailer)) = (waiting.lane, &message.trailer) {
-            self.numbers.settle(namespace, lane, trailer.number);
-        }
-    }
-
-    /// Drops the oldest of a class until the rest fits. The newest stays: it may be larger than the bound, if it waits alone.
-    fn make_room(&mut self, class: usize, bound: usize) {
-        while self.bytes.get(class).is_some_and(|bytes| *bytes > bound) {
-            let oldest = self.waiting.iter().position(|waiting| waiting.class() == class);
-            let Some(oldest) = oldest.filter(|oldest| oldest + 1 < self.waiting.len()) else { return };
-            let dropped = self.waiting.remove(oldest);
-            dropped.into_iter().for_each(|dropped| self.lose(&dropped, "full"));
-        }
-    }
-
-    /// What became of the messages in flight, in their order; those that are missing at the end were not tried. What may go
-    /// out yet waits again, in front; the reason why it has to is returned.
-    fn published(&mut self, outcomes: Vec<Outcome>) -> Option<String> {
-        let flown = std::mem::take(&mut self.in_flight);
-        if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
-            // As nearly always.
-            flown.iter().for_each(|waiting| self.settle(waiting));
-            self.down = false;
-            return None;
-        }
-        let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
-        let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
-        let (mut failure, mut refused) = (None, (0_u64, String::new()));
-        // From the last to the first: what stands behind a message of its series in the batch and went out must not be overtaken
-        // by it.
-        let mut both: Vec<(Waiting, Outcome)> = flown.into_iter().zip(outcomes).collect();
-        let mut sent: HashSet<(Arc<str>, Option<Lane>), RandomState> = HashSet::default();
-        while let Some((mut waiting, outcome)) = both.pop() {
-            let series = (waiting.outgoing.namespace.clone(), waiting.lane);
-            match outcome {
-                Outcome::Sent => {
-                    self.settle(&waiting);
-                    sent.insert(series);
-                }
-                Outcome::Never(reason) => {
-                    refused = (refused.0 + 1, reason);
-                    self.lose(&waiting, "refused");
-                }
-                Outcome::Again(_) if sent.contains(&series) => self.lose(&waiting, "overtaken"),
-                Outcome::Again(reason) => {
-                    failure = Some(reason);
-                    if let Some(again) = &waiting.again {
-                        again.store(true, Ordering::Relaxed);
-                    }
-                    if let Some(trailer) = &mut waiting.outgoing.message.trailer {
-                        // It may have gone out.
-                        trailer.again = true;
-                    }
-                    self.waiting.push_front(waiting);
-                }
-            }
-        }
-        if let (messages @ 1.., reason) = refused {
-            tracing::error!(messages, reason, "messages for the other servers were refused and are dropped");
-        }
-        self.down = failure.is_some();
-        failure
-    }
-
-    fn lose(&mut self, waiting: &Waiting, why: &'static str) {
-        self.settle(waiting);
-        // An answer that is lost is told by its absence; only what is in a series is missed by others.
-        self.dropped += u64::from(waiting.lane.is_some());
-        metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
     }
 }

@@ -21,8 +21,7 @@
 //!
 //! [`broker_contract`] does the same for brokers.
 //!
-//! What the suites cannot know is left out: what [`Adapter::save`](crate::Adapter::save) keeps, since an adapter may offer no
-//! recovery.
+//! What an adapter keeps for [`Recovery`](crate::Recovery) is left out: it may offer none.
 
 mod broker;
 mod cluster;

@@ -154,7 +154,6 @@ const RULES: &[Rule] = &[
         questions::all_rooms,
         "all_rooms tells each room with members once, those of socket ids among them, and no room that was left."
     ),
-    rule!(questions::restore_unknown, "restore of a session that was never saved is None and takes in no recipient."),
     rule!(servers::server_count, "server_count is the number of servers, on each of them."),
     rule!(
         servers::server_side_emit,

@@ -1,11 +1,14 @@
 //! Losses, doubles, delays and partitions: what is counted is what is missing.
 
 use crate::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
-use roomcast_adapter::cluster::{Alive, Body, Lane, Losses, MemoryNetwork, SERVERS, Told};
+use parking_lot::Mutex;
+use roomcast_adapter::cluster::{Alive, Body, ClusterState, Lane, Losses, Lost, MemoryNetwork, SERVERS, Told};
 use roomcast_adapter::testkit::{FakeRecipient, Random, eventually};
 use roomcast_adapter::{Action, Adapter, Target};
 use roomcast_protocol::{Args, SocketId};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Seeded runs. Each is a few hundred steps of three servers.
 const SEEDS: u64 = 200;
@@ -322,4 +325,38 @@ async fn who_comes_back_under_its_name_is_heard_and_counted_anew() {
         assert_eq!(b.heard(&a).len(), 150, "away for {away:?}");
         assert_eq!((b.cluster.losses(), b.cluster.servers().len()), (Losses::default(), 1));
     }
+}
+
+/// An application learns whose messages were lost, and how its server stands with the others.
+#[tokio::test(start_paused = true)]
+async fn an_application_is_told_of_losses_and_of_outages() {
+    let network = MemoryNetwork::new();
+    let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
+    let told = Arc::<Mutex<Vec<(Option<String>, u64)>>>::default();
+    let lost = told.clone();
+    b.cluster.on_lost(move |it: &Lost| lost.lock().push((it.sender.as_ref().map(ToString::to_string), it.messages)));
+    let mut state = b.cluster.state();
+    pass(ACQUAINTED).await;
+    assert_eq!(b.cluster.members(NAMESPACE), std::slice::from_ref(a.cluster.id()));
+    let stands = |state: &mut watch::Receiver<ClusterState>| {
+        let now = *state.borrow_and_update();
+        (now.hears, now.publishes, now.peers)
+    };
+    assert_eq!(stands(&mut state), (true, true, 1));
+    network.lose(3);
+    (0..5).for_each(|_| a.emit());
+    pass(COUNTED).await;
+    assert_eq!(*told.lock(), [(Some("a".to_owned()), 3)]);
+    // Cut off it knows at once that it hears nothing, and that nothing goes out when it was tried.
+    network.cut_off(&b.broker, true);
+    assert!(!state.borrow_and_update().hears);
+    b.emit();
+    pass(Duration::from_secs(2)).await;
+    let now = *state.borrow_and_update();
+    assert_eq!((now.hears, now.publishes, now.queued), (false, false, 1));
+    assert!(now.queued_bytes > 0 && now.since.elapsed() >= Duration::from_secs(1), "{now:?}");
+    network.cut_off(&b.broker, false);
+    pass(Duration::from_secs(12)).await;
+    let now = *state.borrow_and_update();
+    assert_eq!((now.hears, now.publishes, now.peers, now.queued, now.queued_bytes), (true, true, 1, 0, 0));
 }

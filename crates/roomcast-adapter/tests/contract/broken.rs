@@ -5,8 +5,8 @@ use parking_lot::Mutex;
 use roomcast_adapter::limits::{MAX_PENDING_ACKS, MAX_ROOM_BYTES};
 use roomcast_adapter::testkit::Heard;
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Details, Emit, Joined, Missing, Recipient, Restored, Room, Saved,
-    ServerEvent, SocketDetails, Target, Wakes,
+    Acked, Action, Adapter, AdapterError, Answer, Details, Emit, Joined, Missing, Recipient, Room, ServerEvent,
+    SocketDetails, Target, Wakes,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::collections::HashMap;
@@ -59,7 +59,6 @@ pub(crate) enum Fault {
     NoDetails,
     CountPerRoom,
     RoomsTwice,
-    RestoreAnyone,
     ServerCountTwo,
     EventToItself,
     SilenceIsComplete,
@@ -423,19 +422,6 @@ impl Adapter for Broken {
             _ => {}
         }
         Ok(acked)
-    }
-
-    fn save(&self, session: Saved) {
-        self.inner.save(session);
-    }
-
-    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
-        if self.is(Fault::RestoreAnyone) {
-            let id = SocketId::random().unwrap();
-            self.inner.insert(id, recipient, &[], None).unwrap();
-            return Some(Restored { id, data: "{}".to_owned() });
-        }
-        self.inner.restore(pid, offset, recipient).await
     }
 
     async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>> {

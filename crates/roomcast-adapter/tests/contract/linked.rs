@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterContext, AdapterError, Answer, Emit, Joined, Local, Missing, Recipient, Restored,
-    Room, Saved, ServerEvent, SocketDetails, Target,
+    Acked, Action, Adapter, AdapterContext, AdapterError, Answer, Emit, Joined, Local, Missing, Recipient, Room,
+    ServerEvent, SocketDetails, Target,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Mutex};
@@ -151,14 +151,6 @@ impl Adapter for Linked {
             acked.missing_sockets += other.missing_sockets;
         }
         Ok(acked)
-    }
-
-    fn save(&self, session: Saved) {
-        self.local.save(session);
-    }
-
-    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
-        self.local.restore(pid, offset, recipient).await
     }
 
     async fn fetch_sockets(&self, target: &Target, _timeout: Duration) -> Answer<Vec<SocketDetails>> {

@@ -4,10 +4,9 @@
 //! server that unsubscribes in between was counted, and its answer is missed: Node's asker gets a timeout for it. So for a
 //! moment more the questions are heard by a pattern, and PUBSUB NUMSUB does not count patterns.
 
-use super::broker::Namespace;
 use super::names::Prefix;
-use crate::routes::{Heard, Listener, Names};
-use crate::subscriber::Subscriber;
+use super::namespace::Namespace;
+use crate::bus::{Bus, Heard, Listener, Names};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -24,19 +23,15 @@ const CONFIRMATION: Duration = Duration::from_millis(500);
 
 /// The pattern's subscription; it ends with this, or by itself when [`LINGERS`] is over, however late it was confirmed.
 pub(super) struct Leaving {
-    subscriber: Weak<Subscriber>,
+    bus: Weak<Bus>,
     key: Arc<str>,
     ending: AbortHandle,
 }
 
 impl Leaving {
     /// Begins to hear questions by a pattern. `None` if Redis is not there to confirm it, or forbids it.
-    pub(super) async fn begin(
-        subscriber: &Arc<Subscriber>,
-        prefix: &Prefix,
-        namespace: Arc<Namespace>,
-    ) -> Option<Self> {
-        if !subscriber.may_be_counted() {
+    pub(super) async fn begin(bus: &Arc<Bus>, prefix: &Prefix, namespace: Arc<Namespace>) -> Option<Self> {
+        if !bus.may_be_counted() {
             return None;
         }
         // No namespace has such a name: they begin with a slash.
@@ -44,10 +39,10 @@ impl Leaving {
         let names = Names { patterns: vec![prefix.request_pattern(namespace.name())], channels: Vec::new() };
         namespace.leaves();
         let ear = Arc::new(Ear { namespace, settled: Notify::new(), denied: AtomicBool::new(false) });
-        subscriber.add(&key, names, ear.clone());
-        let subscriber = Arc::downgrade(subscriber);
-        let ending = tokio::spawn(end(subscriber.clone(), key.clone())).abort_handle();
-        let leaving = Self { subscriber, key, ending };
+        bus.subscribe(&key, names, ear.clone());
+        let bus = Arc::downgrade(bus);
+        let ending = tokio::spawn(end(bus.clone(), key.clone())).abort_handle();
+        let leaving = Self { bus, key, ending };
         timeout(CONFIRMATION, ear.settled.notified()).await.ok()?;
         (!ear.denied.load(Ordering::Acquire)).then_some(leaving)
     }
@@ -57,20 +52,20 @@ impl Leaving {
     }
 }
 
-async fn end(subscriber: Weak<Subscriber>, key: Arc<str>) {
+async fn end(bus: Weak<Bus>, key: Arc<str>) {
     sleep(CONFIRMATION + LINGERS).await;
-    if let Some(subscriber) = subscriber.upgrade() {
-        subscriber.remove(&key);
+    if let Some(bus) = bus.upgrade() {
+        bus.unsubscribe(&key);
     }
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
         if self.goes_on()
-            && let Some(subscriber) = self.subscriber.upgrade()
+            && let Some(bus) = self.bus.upgrade()
         {
             self.ending.abort();
-            subscriber.remove(&self.key);
+            bus.unsubscribe(&self.key);
         }
     }
 }

@@ -6,7 +6,11 @@ mod encode;
 pub mod fuzzing;
 mod leaving;
 mod names;
+mod namespace;
+mod options;
+mod servers;
 #[cfg(test)]
 mod tests;
 
-pub use broker::{ClassicBroker, ClassicOptions};
+pub use broker::ClassicBroker;
+pub use options::ClassicOptions;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Cluster, ClusterAdapter, ClusterOptions};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, ServerEvent, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
-use roomcast_redis::{ClassicBroker, ClassicOptions};
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,11 @@ impl Recipient for Recorder {
 
 impl Server {
     pub(crate) fn new(name: &str, url: &str, options: ClusterOptions) -> Arc<Self> {
-        let broker = ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default());
+        Self::on(name, url.parse().unwrap(), options)
+    }
+
+    pub(crate) fn on(name: &str, redis: RedisConfig, options: ClusterOptions) -> Arc<Self> {
+        let broker = ClassicBroker::new(redis, ClassicOptions::default());
         let cluster = Cluster::with_id(name.into(), broker, options);
         let (server_events, events) = mpsc::channel(64);
         let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
@@ -149,7 +153,11 @@ impl Talk {
     }
 
     pub(crate) async fn begin_with(urls: [&str; 2], options: ClusterOptions) -> Self {
-        let mut talk = Self { servers: servers(urls, &options), talking: Vec::new() };
+        Self::begin_on(urls.map(|url| url.parse().unwrap()), options).await
+    }
+
+    pub(crate) async fn begin_on(redis: [RedisConfig; 2], options: ClusterOptions) -> Self {
+        let mut talk = Self { servers: servers(redis, &options), talking: Vec::new() };
         for server in &talk.servers {
             must_become("the servers know one another", || server.cluster.servers().len() == 1).await;
         }
@@ -162,7 +170,11 @@ impl Talk {
 
     /// Two servers that may know nothing of one another.
     pub(crate) fn unacquainted(urls: [&str; 2], options: &ClusterOptions) -> Self {
-        let mut talk = Self { servers: servers(urls, options), talking: Vec::new() };
+        Self::unacquainted_on(urls.map(|url| url.parse().unwrap()), options)
+    }
+
+    pub(crate) fn unacquainted_on(redis: [RedisConfig; 2], options: &ClusterOptions) -> Self {
+        let mut talk = Self { servers: servers(redis, options), talking: Vec::new() };
         talk.talk();
         talk
     }
@@ -232,8 +244,8 @@ impl Talk {
     }
 }
 
-fn servers(urls: [&str; 2], options: &ClusterOptions) -> Vec<Arc<Server>> {
-    ["a", "b"].iter().zip(urls).map(|(name, url)| Server::new(name, url, options.clone())).collect()
+fn servers(redis: [RedisConfig; 2], options: &ClusterOptions) -> Vec<Arc<Server>> {
+    ["a", "b"].iter().zip(redis).map(|(name, redis)| Server::on(name, redis, options.clone())).collect()
 }
 
 /// What must hold of the way from `publisher` to `receiver`, whatever happened to Redis.

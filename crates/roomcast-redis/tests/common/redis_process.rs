@@ -27,6 +27,8 @@ pub(crate) struct Extras<'a> {
     /// A directory with `NAME.crt` and `NAME.key`, and the name. Servers then talk to one another over TLS alone, and the plain
     /// port is the test's own way in.
     pub(crate) certificate: Option<(&'a Path, &'a str)>,
+    /// Who connects over TLS must show a certificate.
+    pub(crate) clients_show_theirs: bool,
     /// Of the data servers.
     pub(crate) password: Option<&'static str>,
     /// Of the Sentinels.
@@ -52,7 +54,7 @@ impl Extras<'_> {
             ("--tls-cert-file", file("crt")),
             ("--tls-key-file", file("key")),
             ("--tls-ca-cert-file", directory.join("ca.crt").display().to_string()),
-            ("--tls-auth-clients", "no".to_owned()),
+            ("--tls-auth-clients", if self.clients_show_theirs { "yes" } else { "no" }.to_owned()),
             ("--tls-replication", "yes".to_owned()),
             ("--tls-cluster", "yes".to_owned()),
         ];
@@ -95,6 +97,32 @@ impl RedisProcess {
         let mut started = Self::start_with(&args).await;
         started.password = extras.password;
         started
+    }
+
+    /// A Sentinel that watches a primary as `main`.
+    pub(crate) async fn sentinel(host: &str, port: &str, extras: &Extras<'_>) -> Self {
+        let mut sentinel = Self::stopped(&[]);
+        let file = sentinel.directory.0.join("sentinel.conf");
+        let mut text = format!(
+            "port {}\nbind 127.0.0.1\ndir {}\n{}\nsentinel monitor main {host} {port} 2\n\
+             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
+            sentinel.port,
+            sentinel.directory.0.display(),
+            extras.sentinel_lines,
+        );
+        if let Some(password) = extras.password {
+            text.push_str(&format!("sentinel auth-pass main {password}\n"));
+        }
+        if let Some(password) = extras.sentinel_password {
+            text.push_str(&format!("requirepass {password}\nsentinel sentinel-pass {password}\n"));
+        }
+        std::fs::write(&file, text).unwrap();
+        sentinel.args = vec![file.display().to_string(), "--sentinel".to_owned()];
+        sentinel.args.extend(Extras { password: None, ..*extras }.args());
+        sentinel.password = extras.sentinel_password;
+        sentinel.spawn();
+        sentinel.ready().await.unwrap();
+        sentinel
     }
 
     /// The port that others are to use: that of TLS, if it has one.
@@ -159,7 +187,7 @@ impl RedisProcess {
     }
 
     /// A replica that has nothing yet would not be promoted.
-    async fn must_replicate(&self) {
+    pub(crate) async fn must_replicate(&self) {
         wait_until("the replica has its primary", async || {
             self.ask::<String>("INFO replication").await.contains("master_link_status:up")
         })
@@ -235,28 +263,7 @@ impl Sentinels {
         let replica = RedisProcess::start_extra(&args, extras).await;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            let mut sentinel = RedisProcess::stopped(&[]);
-            let file = sentinel.directory.0.join("sentinel.conf");
-            let mut text = format!(
-                "port {}\nbind 127.0.0.1\ndir {}\n{}\nsentinel monitor main {host} {port} 2\n\
-                 sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 5000\n",
-                sentinel.port,
-                sentinel.directory.0.display(),
-                extras.sentinel_lines,
-            );
-            if let Some(password) = extras.password {
-                text.push_str(&format!("sentinel auth-pass main {password}\n"));
-            }
-            if let Some(password) = extras.sentinel_password {
-                text.push_str(&format!("requirepass {password}\nsentinel sentinel-pass {password}\n"));
-            }
-            std::fs::write(&file, text).unwrap();
-            sentinel.args = vec![file.display().to_string(), "--sentinel".to_owned()];
-            sentinel.args.extend(Extras { password: None, ..*extras }.args());
-            sentinel.password = extras.sentinel_password;
-            sentinel.spawn();
-            sentinel.ready().await.unwrap();
-            sentinels.push(sentinel);
+            sentinels.push(RedisProcess::sentinel(host, &port, extras).await);
         }
         let started = Self { primary, replica, sentinels };
         for sentinel in &started.sentinels {
@@ -352,7 +359,7 @@ pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool)
 
 /// A port that nobody listens on, below those that the system gives to outgoing connections: a server that is started again must
 /// find its port free.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

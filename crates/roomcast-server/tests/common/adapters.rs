@@ -1,8 +1,8 @@
 //! Adapters that are counted as they are made and closed.
 
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Restored, Room, Saved, SocketDetails,
-    Target, async_trait,
+    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Room, SocketDetails, Target,
+    async_trait,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_server::Builder;
@@ -74,12 +74,6 @@ impl Adapter for Closing {
     }
     async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, time: Duration) -> Result<Acked, AdapterError> {
         self.0.emit_with_ack(target, emit, time).await
-    }
-    fn save(&self, session: Saved) {
-        self.0.save(session);
-    }
-    async fn restore(&self, pid: &str, offset: &str, recipient: Arc<dyn Recipient>) -> Option<Restored> {
-        self.0.restore(pid, offset, recipient).await
     }
     async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>> {
         self.0.fetch_sockets(target, timeout).await

@@ -2,7 +2,6 @@
 
 use crate::recipient::Details;
 use crate::target::{Room, Target};
-use crate::testkit::FakeRecipient;
 use crate::testkit::stage::{LONG, Outcome, Part, Stage, must, patient, to};
 use std::collections::BTreeSet;
 
@@ -97,20 +96,5 @@ pub(super) async fn all_rooms(stage: &mut Stage) -> Outcome {
             "the rooms {expected:?} have members, all_rooms says {all:?}"
         );
     }
-    Ok(())
-}
-
-pub(super) async fn restore_unknown(stage: &mut Stage) -> Outcome {
-    let part = stage.part().await?;
-    let recipient = FakeRecipient::new();
-    for actor in &part.0 {
-        let pid = crate::testkit::stage::data("pid", &actor.server)?;
-        let restored = patient("restore", actor.adapter.restore(pid.items(), "0-0", recipient.clone())).await?;
-        must!(restored.is_none(), "a session that was never saved came back as {restored:?}");
-    }
-    stage.emit("all", &Target::everyone())?;
-    stage.settle().await?;
-    part.got(&["all"])?;
-    must!(recipient.packets().is_empty(), "the recipient that could not continue was sent packets");
     Ok(())
 }

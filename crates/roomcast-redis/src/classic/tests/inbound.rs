@@ -1,11 +1,12 @@
 //! What was put on Redis by hand (`inbound-classic.json`), as far as reading goes: what is a message, what is counted as
 //! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
 
-use crate::classic::broker::Namespace;
+use crate::bus::{Heard, Listener};
 use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
-use crate::routes::{Heard, Listener};
+use crate::classic::namespace::Namespace;
+
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Trailer};
 use roomcast_adapter::{Room, Target};

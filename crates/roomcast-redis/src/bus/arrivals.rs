@@ -1,6 +1,6 @@
 //! [`Arrivals`]: the messages that have come on a connection, handed on together.
 
-use crate::routes::{Heard, Listener, Routes};
+use super::routes::{Heard, Listener, Routes};
 use parking_lot::{Mutex, RwLock};
 use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Push {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::Name;
+    use crate::bus::routes::Name;
 
     /// Notes how many messages came together, and their payloads.
     #[derive(Default)]

@@ -3,19 +3,23 @@
 //! They are deadpool-redis' own, but for the look at one that lay idle: that crate sends UNWATCH, which a user with only the
 //! rights that are needed may not, and then no connection would be used twice.
 
+use crate::attempts;
+use crate::config::{RedisConfig, Whom};
 use crate::error::RedisError;
-use crate::topology::{ASK_TIMEOUT, COMMAND_TIMEOUT, CONNECT_TIMEOUT};
 use deadpool::managed::{self, Metrics, Object, PoolError, RecycleError, RecycleResult, TimeoutType, Timeouts};
 use deadpool_redis::Runtime;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionInfo, cmd};
+use redis::{ConnectionInfo, cmd};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 /// Connections for questions, per Redis server. Questions are few; what is published has a connection of its own.
 pub(crate) const POOL_SIZE: usize = 4;
+
+/// How long a question waits for a connection that others use.
+const POOL_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection that lay idle for so long is not used again: what is between may have forgotten it in silence, as NATs do after a
 /// minute or more. Making one anew is quicker than finding that out.
@@ -38,19 +42,20 @@ impl Owner {
     }
 
     /// Gives a connection its name. Where that is not allowed it has none.
-    pub(crate) async fn name(&self, mut connection: MultiplexedConnection, role: &str) {
+    pub(crate) async fn name(&self, mut connection: MultiplexedConnection, role: &str, patience: Duration) {
         let id = self.0.get().map_or(String::new(), |id| format!("{id}-"));
         let mut command = cmd("CLIENT");
         command.arg("SETNAME").arg(format!("roomcast-{id}{role}"));
         // If it is broken, what comes next will tell.
-        let _ = timeout(ASK_TIMEOUT, command.query_async::<()>(&mut connection)).await;
+        let _ = timeout(patience, command.query_async::<()>(&mut connection)).await;
     }
 }
 
 /// Makes connections, and looks whether one may be used again.
 #[derive(Debug)]
 pub(crate) struct Manager {
-    made_by: deadpool_redis::Manager,
+    config: Arc<RedisConfig>,
+    server: ConnectionInfo,
     owner: Owner,
     /// When one was last found broken: what lay beside it is as broken, and would be found out one by one.
     broken: Mutex<Option<Instant>>,
@@ -68,7 +73,8 @@ impl managed::Manager for Manager {
         if let Some(why) = unfit(metrics, *self.broken.lock()) {
             return Err(RecycleError::message(why));
         }
-        let asked = timeout(ASK_TIMEOUT, cmd("PING").query_async::<()>(connection)).await;
+        let patience = self.config.timeouts.sign_of_life();
+        let asked = timeout(patience, cmd("PING").query_async::<()>(connection)).await;
         match asked.map_or(Err(RedisError::Timeout), |asked| asked.map_err(RedisError::from)) {
             Err(error) if !error.is_answer() => {
                 *self.broken.lock() = Some(Instant::now());
@@ -82,8 +88,13 @@ impl managed::Manager for Manager {
 
 impl Manager {
     async fn make(&self, role: &str) -> Result<MultiplexedConnection, RedisError> {
-        let connection = managed::Manager::create(&self.made_by).await?;
-        self.owner.name(connection.clone(), role).await;
+        let config = &self.config;
+        // Credentials and certificates may be others than those of the last connection.
+        let server = config.prepare(&self.server, Whom::Server).await?;
+        let made_by = deadpool_redis::Manager::new_with_config(server, config.connecting())?;
+        let made = attempts::first(|| managed::Manager::create(&made_by)).await;
+        let connection = made.map_err(|error| config.explain(error, Whom::Server))?;
+        self.owner.name(connection.clone(), role, config.timeouts.sign_of_life()).await;
         Ok(connection)
     }
 }
@@ -102,12 +113,8 @@ fn unfit(metrics: &Metrics, broken: Option<Instant>) -> Option<&'static str> {
 pub(crate) struct Pool(managed::Pool<Manager>);
 
 impl Pool {
-    pub(crate) fn new(server: ConnectionInfo, owner: Owner) -> Result<Self, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(COMMAND_TIMEOUT));
-        let made_by = deadpool_redis::Manager::new_with_config(server, config)?;
-        let pool = managed::Pool::builder(Manager { made_by, owner, broken: Mutex::default() })
+    pub(crate) fn new(config: Arc<RedisConfig>, server: ConnectionInfo, owner: Owner) -> Result<Self, RedisError> {
+        let pool = managed::Pool::builder(Manager { config, server, owner, broken: Mutex::default() })
             .max_size(POOL_SIZE)
             .runtime(Runtime::Tokio1)
             .build()
@@ -115,13 +122,15 @@ impl Pool {
         Ok(Self(pool))
     }
 
-    /// A connection that lives, or a new one if that is made within `patience`. Waiting for one that others use is no sign that
-    /// Redis is not there.
-    pub(crate) async fn get(&self, patience: Duration) -> Result<Connection, RedisError> {
+    /// A connection that lives, or a new one. Waiting for one that others use is no sign that Redis is not there. Dropped, it goes on:
+    /// a connection to a server far away takes longer than a question has, and is there for the next one.
+    pub(crate) async fn get(&self) -> Result<Connection, RedisError> {
         // Nobody else would close them.
         self.0.retain(|_, metrics| unfit(&metrics, None).is_none());
-        let timeouts = Timeouts { wait: Some(CONNECT_TIMEOUT), create: Some(patience), recycle: None };
-        self.0.timeout_get(&timeouts).await.map_err(|error| match error {
+        let timeouts = Timeouts { wait: Some(POOL_WAIT), create: Some(self.patience()), recycle: None };
+        let pool = self.0.clone();
+        let made = tokio::spawn(async move { pool.timeout_get(&timeouts).await }).await;
+        made.map_err(|error| RedisError::Other(error.to_string()))?.map_err(|error| match error {
             PoolError::Backend(error) => error,
             PoolError::Timeout(TimeoutType::Wait) => RedisError::Busy,
             PoolError::Timeout(_) => RedisError::Timeout,
@@ -131,8 +140,14 @@ impl Pool {
 
     /// A connection to publish on, which never comes back here.
     pub(crate) async fn own(&self) -> Result<MultiplexedConnection, RedisError> {
-        let made = timeout(CONNECT_TIMEOUT * 2, self.0.manager().make("publishes")).await;
+        let made = timeout(self.patience(), self.0.manager().make("publishes")).await;
         made.map_err(|_| RedisError::Timeout)?
+    }
+
+    /// For all that a connection takes.
+    fn patience(&self) -> Duration {
+        let timeouts = &self.0.manager().config.timeouts;
+        timeouts.credentials + timeouts.connect + timeouts.sign_of_life()
     }
 
     /// Closes what is idle.

@@ -1,25 +1,30 @@
 //! [`Subscriber`]: the one connection that hears: it subscribes what is wanted, reconnects, and looks for signs of life.
 
-use crate::arrivals::Arrivals;
-use crate::denied::{Denied, Forbidden};
+use super::arrivals::Arrivals;
+use super::denied::{Denied, Forbidden};
+use super::routes::{Listener, Names, Routes};
+use super::topology::{Topology, pause};
+use super::wanted::{Change, Wanted};
+use crate::attempts;
+use crate::config::Whom;
 use crate::error::RedisError;
-use crate::routes::{Listener, Names, Routes};
-use crate::topology::{COMMAND_TIMEOUT, CONNECT_TIMEOUT, Topology, pause};
-use crate::wanted::{Change, Wanted};
 use futures_util::future::{join, join_all};
 use parking_lot::{Mutex, RwLock};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, PushKind, RedisResult, cmd};
+use redis::{Client, ConnectionInfo, ProtocolVersion, PushInfo, PushKind, RedisResult, cmd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 /// How often the connection is asked for a sign of life. A subscriber never writes by itself, so a broken connection would
 /// otherwise be noticed after hours.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// At every third of these times Sentinels are asked whether they still name the server that is heard.
+const ASKED_AGAIN: u32 = 3;
 
 /// A connection that ends sooner counts as a failed attempt: a server that takes us and throws us out again is left alone for
 /// ever longer.
@@ -57,6 +62,7 @@ struct Up {
 /// One connection. What an earlier one still brings when this one hears is not listened to: it would come out of order.
 struct Hearing {
     address: String,
+    server: ConnectionInfo,
     connection: MultiplexedConnection,
     wire: Arc<Wire>,
     arrivals: Arc<Arrivals>,
@@ -213,29 +219,27 @@ impl Shared {
 
     /// A connection on which every subscription is confirmed.
     async fn connect(self: &Arc<Self>, predecessor: &mut Option<Known>) -> Result<Hearing, RedisError> {
-        let info = self.topology.current().await?;
-        let address = info.addr().to_string();
+        let (info, redis) = (self.topology.current().await?, self.topology.config());
+        let (server, address) = (info.clone(), info.addr().to_string());
+        let info = redis.prepare(&info, Whom::Server).await?;
         // The third protocol tells messages and answers apart, so that the same connection can be pinged.
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let client = Client::open(info.set_redis_settings(settings))?;
         let (wire, arrivals) = (Arc::<Wire>::default(), Arc::<Arrivals>::default());
         let (hearing, arriving, routes) = (wire.clone(), arrivals.clone(), self.routes.clone());
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(COMMAND_TIMEOUT))
-            .set_push_sender(move |push: PushInfo| {
-                match push.kind {
-                    PushKind::Disconnection => hearing.broken.notify_one(),
-                    PushKind::Message | PushKind::PMessage => {
-                        hearing.heard.fetch_add(1, Ordering::Relaxed);
-                        arriving.add(push, &routes);
-                    }
-                    _ => {}
+        let config = redis.connecting().set_push_sender(move |push: PushInfo| {
+            match push.kind {
+                PushKind::Disconnection => hearing.broken.notify_one(),
+                PushKind::Message | PushKind::PMessage => {
+                    hearing.heard.fetch_add(1, Ordering::Relaxed);
+                    arriving.add(push, &routes);
                 }
-                Ok::<(), ()>(())
-            });
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = timeout(CONNECT_TIMEOUT * 2, connecting).await.map_err(|_| RedisError::Timeout)??;
+                _ => {}
+            }
+            Ok::<(), ()>(())
+        });
+        let made = attempts::first(|| client.get_multiplexed_async_connection_with_config(&config)).await;
+        let connection = made.map_err(|error| redis.explain(error, Whom::Server))?;
         let task = tokio::spawn({
             let (arrivals, routes) = (arrivals.clone(), self.routes.clone());
             async move {
@@ -246,9 +250,9 @@ impl Shared {
             }
         });
         let (task, routes) = (task.abort_handle(), self.routes.clone());
-        let mut hearing = Hearing { address, connection, wire, arrivals, task, routes };
+        let mut hearing = Hearing { address, server, connection, wire, arrivals, task, routes };
         let connection = &mut hearing.connection;
-        let named = self.topology.owner.name(connection.clone(), "hears");
+        let named = self.topology.owner.name(connection.clone(), "hears", redis.timeouts.sign_of_life());
         join(named, self.topology.check(connection)).await.1?;
         // A predecessor that Redis still believes in would be counted as another server by Node.
         let own = match cmd("CLIENT").arg("INFO").query_async::<String>(connection).await.map_err(RedisError::from) {
@@ -317,6 +321,7 @@ impl Shared {
                 let why = wire.why.lock().unwrap_or("the connection was closed");
                 Err(RedisError::Unreachable(why.to_owned()))
             }
+            by = self.topology.replaced(&hearing.server, PING_INTERVAL * ASKED_AGAIN) => Err(RedisError::Replaced { by }),
             ended = serving => ended,
         }
     }

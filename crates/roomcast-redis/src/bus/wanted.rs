@@ -1,9 +1,9 @@
 //! [`Wanted`]: what is to be subscribed, what Redis has confirmed, and the next step from one to the other.
 //!
 //! Only the difference counts, never the way to it: what was added and removed in between costs Redis nothing, and what is kept
-//! here is bounded by what is wanted and what is confirmed. It decides; [`Subscriber`](crate::subscriber::Subscriber) does.
+//! here is bounded by what is wanted and what is confirmed. It decides; [`Subscriber`](super::subscriber::Subscriber) does.
 
-use crate::routes::{Listener, Name, Names, Routes};
+use super::routes::{Listener, Name, Names, Routes};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -234,7 +234,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routes::Heard;
+    use crate::bus::routes::Heard;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Remembers whether it is told to hear.

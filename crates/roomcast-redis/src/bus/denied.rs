@@ -1,8 +1,8 @@
 //! [`Denied`]: what the log tells of names that Redis forbids to subscribe.
 
+use super::routes::{Listener, Name};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
-use crate::routes::{Listener, Name};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

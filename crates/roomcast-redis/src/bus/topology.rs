@@ -1,27 +1,24 @@
 //! [`Topology`]: which Redis server to use now, and the pools of connections to each.
 
-use crate::config::{Layout, RedisConfig, at, is_tls};
+use super::pool::{Connection, Owner, Pool};
+use super::role::{is_primary, must_not_be_replica};
+use super::seeds::first_alive;
+use super::sentinel::{Watch, primary};
+use crate::config::RedisConfig;
 use crate::error::RedisError;
-use crate::pool::{Connection, Owner, Pool};
-use crate::sentinel::primary;
+use crate::layout::{Layout, at, is_tls};
 use crate::tls::choose_cryptography;
+use futures_util::future::try_join;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{Client, ConnectionInfo, Value, cmd};
+use redis::{ConnectionAddr, ConnectionInfo, cmd};
 use roomcast_adapter::cluster::Count;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
-
-/// Time that a connection may take to be made.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Time that a command may take.
-pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Time that one Sentinel, or one cluster node that is asked for the others, has to answer.
-pub(crate) const ASK_TIMEOUT: Duration = Duration::from_millis(500);
+use tokio::time::{Instant, sleep, timeout};
 
 /// Redis servers with a pool at once: more than the nodes of any Cluster that answers CLUSTER NODES in time. Addresses that
 /// come and go, as in Kubernetes, must not add up.
@@ -36,9 +33,13 @@ const LONG_PAUSE: Duration = Duration::from_secs(3);
 /// The servers of one Redis, whatever its layout.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    config: RedisConfig,
+    config: Arc<RedisConfig>,
     pub(crate) owner: Owner,
     state: Mutex<State>,
+    /// How often a server that works was found to be the wrong one.
+    generation: AtomicU64,
+    /// The log has said that the database's number means nothing.
+    told: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -61,10 +62,16 @@ struct Refusal {
 
 impl Topology {
     pub(crate) fn new(config: RedisConfig) -> Self {
-        if config.layout.has_tls() {
+        if config.is_tls() {
             choose_cryptography();
         }
-        Self { config, owner: Owner::default(), state: Mutex::default() }
+        Self {
+            config: Arc::new(config),
+            owner: Owner::default(),
+            state: Mutex::default(),
+            generation: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn config(&self) -> &RedisConfig {
@@ -76,12 +83,13 @@ impl Topology {
         if let Some(current) = self.state.lock().current.clone() {
             return Ok(current);
         }
+        self.tell_of_database();
         let found = match &self.config.layout {
             Layout::Single(info) => info.clone(),
-            Layout::Sentinel { sentinels, master, server } => primary(sentinels, master, server).await?,
+            Layout::Sentinel { sentinels, master, server } => primary(&self.config, sentinels, master, server).await?,
             Layout::Cluster { seeds } => {
                 let known = self.state.lock().known.clone();
-                first_alive(seeds.iter().chain(&known)).await?
+                first_alive(&self.config, seeds.iter().chain(&known).cloned().collect()).await?
             }
         };
         self.state.lock().current = Some(found.clone());
@@ -93,10 +101,46 @@ impl Topology {
         self.state.lock().current.as_ref().is_some_and(|current| current.addr().to_string() != address)
     }
 
+    fn tell_of_database(&self) {
+        let database = self.config.database();
+        if database != 0 && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                redis = %self.config, database,
+                "the database's number in the URL separates nothing, as pub/sub knows no databases: if another application uses this Redis too, give each a key prefix of its own (the option `key`, on all servers of the cluster)"
+            );
+        }
+    }
+
+    /// Changes when a server that works is found to be the wrong one: connections to it that were made before are not used again.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Resolves when most Sentinels have named another primary than this one twice, with `interval` in between: whom, then. Without
+    /// Sentinels it never does.
+    pub(crate) async fn replaced(&self, used: &ConnectionInfo, interval: Duration) -> String {
+        let Layout::Sentinel { sentinels, master, .. } = &self.config.layout else {
+            return std::future::pending().await;
+        };
+        let (ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. }) = used.addr() else {
+            return std::future::pending().await;
+        };
+        let mut watch = Watch::new((host.clone(), *port));
+        loop {
+            sleep(interval).await;
+            if let Some(by) = watch.ask(&self.config, sentinels, master).await {
+                return by;
+            }
+        }
+    }
+
     /// The server in use has failed: another may have taken its place.
     pub(crate) fn suspect(&self, error: &RedisError) {
         if !error.asks_for_another() {
             return;
+        }
+        if matches!(error, RedisError::NotPrimary | RedisError::Replaced { .. }) {
+            self.generation.fetch_add(1, Ordering::AcqRel);
         }
         let mut state = self.state.lock();
         if let Some(suspected) = state.current.take()
@@ -126,7 +170,7 @@ impl Topology {
         self.refusal()?;
         let connecting = async {
             let info = self.current().await?;
-            let connection = self.pool(&info)?.get(CONNECT_TIMEOUT).await?;
+            let connection = self.pool(&info)?.get().await?;
             Ok((info, connection))
         };
         connecting.await.inspect_err(|error| self.failed(error))
@@ -166,7 +210,7 @@ impl Topology {
             // What is in use there comes to its end all the same.
             state.pools.clear();
         }
-        let pool = Pool::new(info.clone(), self.owner.clone())?;
+        let pool = Pool::new(self.config.clone(), info.clone(), self.owner.clone())?;
         state.pools.insert(address, pool.clone());
         Ok(pool)
     }
@@ -175,15 +219,15 @@ impl Topology {
     pub(crate) async fn subscribers(&self, channel: &str) -> Result<Count, RedisError> {
         if !matches!(self.config.layout, Layout::Cluster { .. }) {
             let (_, connection) = self.connection().await?;
-            let counted = subscribers_at(connection, channel).await.inspect_err(|error| self.suspect(error));
-            return counted.map(Count::of);
+            // A replica does not know who hears its primary.
+            let mut checked = (*connection).clone();
+            let counted = try_join(subscribers_at(connection, channel), self.check(&mut checked)).await;
+            return counted.map(|(count, ())| Count::of(count)).inspect_err(|error| self.suspect(error));
         }
         let nodes = self.nodes().await?;
         let asked = nodes.iter().map(|node| async {
-            // Waiting for one of its connections is not its silence.
-            let connection = self.pool(node)?.get(ASK_TIMEOUT).await?;
-            let asked = timeout(ASK_TIMEOUT, subscribers_at(connection, channel)).await;
-            asked.unwrap_or(Err(RedisError::Timeout))
+            let ask = async { subscribers_at(self.pool(node)?.get().await?, channel).await };
+            timeout(self.config.timeouts.node, ask).await.unwrap_or(Err(RedisError::Timeout))
         });
         let (mut count, mut complete) = (0, true);
         for answer in futures_util::future::join_all(asked).await {
@@ -215,9 +259,12 @@ impl Topology {
         let text: String = cmd("CLUSTER").arg("NODES").query_async(connection).await?;
         let by_name = is_tls(current);
         let nodes: Vec<_> = cluster_nodes(&text, by_name).map(|(host, port)| at(current, host, port)).collect();
-        if !nodes.is_empty() {
-            self.state.lock().known.clone_from(&nodes);
+        let mut state = self.state.lock();
+        // A node that was taken out of the Cluster knows itself alone; the others must not be forgotten for it.
+        if nodes.len() > 1 || state.known.is_empty() {
+            state.known.clone_from(&nodes);
         }
+        drop(state);
         Ok(nodes)
     }
 
@@ -232,12 +279,37 @@ impl Topology {
                 {
                     return Err(error);
                 }
-                return Ok(());
+                Ok(())
             }
-            Layout::Single(_) => return Ok(()),
-            Layout::Sentinel { .. } => {}
+            Layout::Single(_) => must_not_be_replica(connection).await,
+            Layout::Sentinel { .. } => {
+                if is_primary(connection).await? {
+                    Ok(())
+                } else {
+                    Err(RedisError::NotPrimary)
+                }
+            }
         }
-        if is_primary(connection).await? { Ok(()) } else { Err(RedisError::NotPrimary) }
+    }
+
+    /// Asks a connection that was made before for a sign of life, and whether its server is still the right one.
+    pub(crate) async fn look(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
+        let mut pinged = connection.clone();
+        let lives = async {
+            match cmd("PING").query_async::<()>(&mut pinged).await.map_err(RedisError::from) {
+                Err(error) if !error.is_answer() => Err(error),
+                // PING may be forbidden.
+                _ => Ok(()),
+            }
+        };
+        let checked = async {
+            match &self.config.layout {
+                Layout::Cluster { .. } => Ok(()),
+                _ => self.check(connection).await,
+            }
+        };
+        let patience = self.config.timeouts.sign_of_life();
+        timeout(patience, try_join(lives, checked)).await.map_or(Err(RedisError::Timeout), |looked| looked.map(drop))
     }
 }
 
@@ -256,16 +328,6 @@ async fn subscribers_at(mut connection: Connection, channel: &str) -> Result<usi
     Ok(subscribers)
 }
 
-pub(crate) async fn is_primary(connection: &mut impl redis::aio::ConnectionLike) -> Result<bool, RedisError> {
-    let role: Value = cmd("ROLE").query_async(connection).await?;
-    let Value::Array(parts) = role else { return Err(RedisError::Other("ROLE has no answer".to_owned())) };
-    let name: String = match parts.into_iter().next() {
-        Some(first) => redis::from_redis_value(first).map_err(|error| RedisError::Other(error.to_string()))?,
-        None => String::new(),
-    };
-    Ok(name == "master")
-}
-
 /// Host and port of the nodes in an answer to CLUSTER NODES, those left out that are failed or have no address. `by_name`: the
 /// host is the node's name if it announces one, as its certificate has that rather than its IP.
 fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
@@ -282,23 +344,6 @@ fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)>
         let name = more.split(',').nth(1).filter(|name| by_name && !matches!(*name, "" | "?") && !name.contains('='));
         Some((name.unwrap_or(host), port.parse().ok()?)).filter(|(host, _): &(&str, u16)| !host.is_empty())
     })
-}
-
-/// The first node that answers.
-async fn first_alive(nodes: impl Iterator<Item = &ConnectionInfo>) -> Result<ConnectionInfo, RedisError> {
-    let mut last = RedisError::Unreachable("no node of the Cluster is known".to_owned());
-    for node in nodes {
-        let ask = async {
-            let mut connection = Client::open(node.clone())?.get_multiplexed_async_connection().await?;
-            cmd("PING").query_async::<()>(&mut connection).await
-        };
-        match timeout(ASK_TIMEOUT, ask).await {
-            Ok(Ok(())) => return Ok(node.clone()),
-            Ok(Err(error)) => last = error.into(),
-            Err(_) => last = RedisError::Timeout,
-        }
-    }
-    Err(last)
 }
 
 #[cfg(test)]
