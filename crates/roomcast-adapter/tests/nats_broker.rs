@@ -18,7 +18,9 @@ use nats_process::NatsProcess;
 use roomcast_adapter::cluster::{
     Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Message, Outcome, Outgoing, SERVERS,
 };
-use roomcast_adapter::testkit::{Brokers, Cluster, Dialect, FakeRecipient, adapter_rules, broker_contract, eventually};
+use roomcast_adapter::testkit::{
+    Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
+};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Room, Target};
 use roomcast_protocol::{Args, SocketId};
 use std::net::SocketAddr;
@@ -72,20 +74,11 @@ async fn the_example_keeps_the_contract_of_brokers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn servers_over_the_example_keep_the_rules_of_the_adapter_contract() {
+async fn three_servers_over_the_example_keep_the_contract_of_adapters() {
     let Some(nats) = NatsProcess::start().await else { return };
-    let address = nats.address.to_string();
-    let rules =
-        ["delivery::once", "delivery::attachments", "membership::leave", "actions::disconnect", "order::one_caller"];
-    let more = ["acks::complete", "questions::fetch_sockets", "servers::server_side_answers", "servers::close"];
-    for rule in adapter_rules().iter().filter(|rule| rules.contains(&rule.name) || more.contains(&rule.name)) {
-        let servers = async || {
-            Cluster::new(3, |_, context| {
-                Servers::new(NatsBroker::new(&address), ClusterOptions::default()).adapter(context)
-            })
-        };
-        rule.check(servers).await.unwrap_or_else(|broken| panic!("{broken}"));
-    }
+    let broker = || NatsBroker::new(&nats.address.to_string());
+    let adapter = |context| Servers::new(broker(), ClusterOptions::default()).adapter(context);
+    adapter_contract(async || Cluster::new(3, |_, context| adapter(context))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
