@@ -16,7 +16,8 @@ use cable::Cable;
 use nats_broker::broker::NatsBroker;
 use nats_process::NatsProcess;
 use roomcast_adapter::cluster::{
-    Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Message, Outcome, Outgoing, SERVERS,
+    Arrival, Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Inbox, Message, Outcome, Outgoing,
+    SERVERS, codec,
 };
 use roomcast_adapter::testkit::{
     Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
@@ -26,8 +27,8 @@ use roomcast_protocol::{Args, SocketId};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -91,6 +92,96 @@ async fn the_example_shows_what_it_says() {
     };
     assert_eq!(of("first"), [r#"42["hello","world"]"#]);
     assert_eq!(of("second"), [r#"42["hello","news"]"#, r#"42["hello","world"]"#]);
+}
+
+/// An inbox that passes on what it is told, as text.
+struct Telling(mpsc::UnboundedSender<String>);
+
+impl Inbox for Telling {
+    fn wants(&self, _: &str) -> bool {
+        true
+    }
+
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        arrivals.iter().for_each(|_| drop(self.0.send("message".to_owned())));
+    }
+
+    fn connected(&self) {
+        let _ = self.0.send("connected".to_owned());
+    }
+
+    fn lost(&self) {
+        let _ = self.0.send("lost".to_owned());
+    }
+}
+
+fn telling() -> (Arc<Telling>, mpsc::UnboundedReceiver<String>) {
+    let (told, telling) = mpsc::unbounded_channel();
+    (Arc::new(Telling(told)), telling)
+}
+
+fn broadcast(namespace: &str, target: Target, text: &str) -> Outgoing {
+    let body = Body::Broadcast { data: Args::event("e", &text).unwrap(), target, volatile: false, compress: true };
+    Outgoing { namespace: namespace.into(), message: Message { sender: None, to: None, trailer: None, body } }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nats_takes_goes_out_and_what_is_larger_never() {
+    let Some(nats) = NatsProcess::start().await else { return };
+    let (one, two) = (NatsBroker::new(&nats.address.to_string()), NatsBroker::new(&nats.address.to_string()));
+    // The longest names that clients can say, each byte of them spelled with three.
+    let (namespace, room) = (format!("/{}", "#".repeat(255)), "#".repeat(1_024));
+    let (inbox, mut told) = telling();
+    one.open(&namespace.as_str().into(), &"one".into(), inbox);
+    assert_eq!(told.recv().await.unwrap(), "connected");
+    one.look(&namespace, &Room::from(&*room)).unwrap().await.unwrap();
+    while two.publish(&[broadcast("/nowhere", Target::everyone(), "")]).await != [Outcome::Sent] {
+        tokio::task::yield_now().await;
+    }
+
+    assert_eq!(two.largest(), 1_048_576);
+    let around = codec::encode(&broadcast(&namespace, Target::room(&*room), "").message).len();
+    // The head tells the length of the arguments, in seven digits instead of a few.
+    let mut text = "x".repeat(two.largest() - around - 10);
+    while codec::encode(&broadcast(&namespace, Target::room(&*room), &text).message).len() < two.largest() {
+        text.push('x');
+    }
+    let message = |text: &str| broadcast(&namespace, Target::room(&*room), text);
+    let long_name = broadcast(&namespace, Target::room("#".repeat(1_200)), "");
+    let batch = [message(&text), message(&(text.clone() + "x")), long_name, message("")];
+    let outcomes = two.publish(&batch).await;
+    assert!(
+        matches!(outcomes[..], [Outcome::Sent, Outcome::Never(_), Outcome::Never(_), Outcome::Sent]),
+        "{outcomes:?}"
+    );
+    assert_eq!([told.recv().await.unwrap(), told.recv().await.unwrap()], ["message", "message"]);
+    one.close(&namespace).await;
+    // Nothing more, the end of the connection neither.
+    assert_eq!(told.recv().await, None);
+}
+
+/// It answers what it is asked until it falls silent, and keeps the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_silent_is_given_up_and_connected_to_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = NatsBroker::new(&listener.local_addr().unwrap().to_string());
+    let (inbox, mut told) = telling();
+    broker.open(&"/".into(), &"one".into(), inbox);
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"INFO {\"max_payload\":1048576}\r\n").await.unwrap();
+        let mut heard = Vec::new();
+        while heard.windows(6).filter(|it| it == b"PING\r\n").count() < 2 {
+            stream.read_buf(&mut heard).await.unwrap();
+        }
+        stream.write_all(b"PONG\r\nPONG\r\n").await.unwrap();
+        assert_eq!(told.recv().await.unwrap(), "connected");
+        let unsure = broker.publish(&[broadcast("/", Target::everyone(), "")]).await;
+        assert!(matches!(unsure[..], [Outcome::Again(_)]), "{unsure:?}");
+        assert_eq!(told.recv().await.unwrap(), "lost");
+        silent.push(stream);
+    }
 }
 
 /// A server with a socket in a room of the server's name.
