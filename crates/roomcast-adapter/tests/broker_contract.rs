@@ -23,11 +23,29 @@ fn memory(count: usize, delay: Duration) -> Brokers {
     })
 }
 
+/// A network in which rooms are heard each by itself.
+fn exact_rooms(count: usize, delay: Duration) -> Brokers {
+    let network = MemoryNetwork::new();
+    network.exact_rooms();
+    network.delay(delay);
+    let brokers: Vec<Arc<MemoryBroker>> = (0..count).map(|_| network.broker()).collect();
+    let all = brokers.clone();
+    Brokers::new(brokers).cut_off(move |broker, cut| {
+        network.cut_off(&all[broker], cut);
+        std::future::ready(())
+    })
+}
+
 fn broken(count: usize, fault: Fault) -> Brokers {
     let network = MemoryNetwork::new();
+    if fault.is_of_rooms() {
+        network.exact_rooms();
+    }
+    let counts = fault != Fault::CountsAllTheSame;
     let brokers: Vec<Arc<Broken>> = (0..count).map(|_| Broken::new(network.broker(), fault)).collect();
     let (all, injected) = (brokers.clone(), brokers.clone());
     Brokers::new(brokers)
+        .dialect(Dialect { counts, ..Dialect::default() })
         .cut_off(move |broker, cut| {
             all[broker].cut_off(&network, cut);
             std::future::ready(())
@@ -46,6 +64,12 @@ async fn the_memory_broker_keeps_the_contract() {
 #[tokio::test(start_paused = true)]
 async fn the_memory_broker_keeps_the_contract_on_a_slow_network() {
     broker_contract(async |count| memory(count, Duration::from_millis(30))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_broker_keeps_the_contract_with_rooms_heard_each_by_itself() {
+    broker_contract(async |count| exact_rooms(count, Duration::ZERO)).await;
+    broker_contract(async |count| exact_rooms(count, Duration::from_millis(30))).await;
 }
 
 /// The suite runs in real time too, on a runtime of several threads.
@@ -80,7 +104,16 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::NeverCloses, "lifecycle::close"),
     (Fault::ClosesForGood, "lifecycle::open_again"),
     (Fault::CountsItselfAlways, "lifecycle::peers"),
+    (Fault::CountsNobody, "lifecycle::peers"),
+    (Fault::CountsAllTheSame, "lifecycle::peers"),
     (Fault::CountedLate, "lifecycle::counted_first"),
+    (Fault::LookedEarly, "rooms::looked"),
+    (Fault::NeverLooked, "rooms::looked"),
+    (Fault::LooksOnce, "rooms::others_left"),
+    (Fault::LeavesAllRooms, "rooms::others_left"),
+    (Fault::RemembersRoomsClosed, "rooms::opened_again"),
+    (Fault::ForgetsRooms, "rooms::interrupted"),
+    (Fault::DeafToLooksWhenCutOff, "rooms::interrupted"),
     (Fault::SilentAboutGarbage, "faults::malformed"),
     (Fault::DeafAfterGarbage, "faults::malformed"),
     (Fault::PublishesIntoTheVoid, "faults::publish_cut_off"),
@@ -104,6 +137,7 @@ async fn each_fault_is_caught_by_its_rule() {
 #[tokio::test(start_paused = true)]
 async fn without_a_fault_the_wrapper_keeps_the_contract() {
     broker_contract(async |count| broken(count, Fault::None)).await;
+    broker_contract(async |count| broken(count, Fault::NoneInRooms)).await;
 }
 
 #[test]
@@ -114,7 +148,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the broker breaks 1 of 24 rules:\n- faults::hear_again: A broker that was cut off tells")]
+#[should_panic(expected = "the broker breaks 1 of 28 rules:\n- faults::hear_again: A broker that was cut off tells")]
 async fn a_broken_contract_panics_with_the_rule() {
     broker_contract(async |count| broken(count, Fault::NeverLost)).await;
 }
@@ -133,6 +167,8 @@ async fn a_loss_that_the_dialect_states_is_none() {
     broker_contract(async |count| broken(count, Fault::NoTimeout).dialect(dialect)).await;
     let dialect = Dialect { echo: false, ..Dialect::default() };
     broker_contract(async |count| broken(count, Fault::DeafToItself).dialect(dialect)).await;
+    let dialect = Dialect { counts: false, ..Dialect::default() };
+    broker_contract(async |count| broken(count, Fault::CountsNobody).dialect(dialect)).await;
 }
 
 #[tokio::test(start_paused = true)]

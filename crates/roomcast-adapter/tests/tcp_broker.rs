@@ -6,15 +6,18 @@
 #[path = "../examples/tcp_broker/main.rs"]
 mod tcp_broker;
 
+#[path = "common/cable.rs"]
+mod cable;
+
+use cable::Cable;
 use roomcast_adapter::cluster::{Cluster as Servers, ClusterOptions};
 use roomcast_adapter::testkit::{Brokers, Cluster, adapter_rules, broker_contract};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tcp_broker::broker::TcpBroker;
 use tcp_broker::hub::{Frame, Hub, PUBLISH};
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A hub, that ends with this.
@@ -28,46 +31,6 @@ async fn hub() -> Serving {
     let (address, mut tasks) = (listener.local_addr().unwrap(), JoinSet::new());
     tasks.spawn(async move { drop(Arc::<Hub>::default().serve(listener).await) });
     Serving { address, tasks }
-}
-
-/// A cable that can be cut. While it is, connections are accepted and closed.
-#[derive(Clone)]
-struct Cable(Arc<watch::Sender<bool>>);
-
-impl Cable {
-    /// Passes connections to `to` on; the address to connect to instead.
-    async fn new(to: SocketAddr, tasks: &mut JoinSet<()>) -> (Self, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let cable = Self(Arc::new(watch::Sender::new(false)));
-        let state = cable.0.clone();
-        tasks.spawn(async move {
-            let mut passing = JoinSet::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                // A live receiver is a live connection.
-                let mut cut = state.subscribe();
-                passing.spawn(async move {
-                    let pass = async {
-                        let mut other = TcpStream::connect(to).await?;
-                        copy_bidirectional(&mut stream, &mut other).await
-                    };
-                    tokio::select! {
-                        _ = pass => {}
-                        _ = cut.wait_for(|cut| *cut) => {}
-                    }
-                });
-                while passing.try_join_next().is_some() {}
-            }
-        });
-        (cable, address)
-    }
-
-    async fn cut(self, cut: bool) {
-        self.0.send_replace(cut);
-        if cut {
-            self.0.closed().await;
-        }
-    }
 }
 
 async fn brokers(count: usize) -> Brokers {

@@ -48,7 +48,7 @@ fn broker_at(url: &str, key: &str, specific: bool) -> Arc<ClassicBroker> {
 /// What the dialect cannot carry: the question for ids is one of old servers, and excepts nobody.
 fn dialect() -> Dialect {
     let arrives = |message: Message| Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. }));
-    Dialect { arrives, echo: false }
+    Dialect { arrives, echo: false, ..Dialect::default() }
 }
 
 fn contract_cluster(redis: &RedisProcess, servers: usize) -> Cluster {

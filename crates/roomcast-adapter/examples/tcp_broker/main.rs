@@ -50,7 +50,7 @@ pub async fn two_servers() -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let mut servers = Vec::new();
     for name in ["a socket of the first server", "a socket of the second server"] {
         let cluster = Cluster::new(TcpBroker::new(hub), ClusterOptions::default());
-        // With roomcast-server: SocketIo::builder().adapter(cluster.factory())
+        // With roomcast-server: SocketIo::builder().cluster(&cluster)
         let (server_events, _) = mpsc::channel(1);
         let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
         adapter.insert(SocketId::random()?, Arc::new(Printer(name, got.clone())), &[], None)?;

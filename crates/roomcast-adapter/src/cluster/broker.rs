@@ -11,28 +11,38 @@ use std::time::Duration;
 
 /// The namespace of messages that concern servers and no namespace: [`Body::Alive`], [`Body::Hello`] and [`Body::Goodbye`]. Only
 /// roomcast servers open it. What is [`to`](Message::to) one server there should reach that one alone: a server that has just
-/// come is told something by each of the others.
+/// come is told something by each of the others. (In other namespaces it may come to all, who ignore what is for another.) The name is
+/// empty, which the names of channels that are made of it must allow for.
 pub const SERVERS: &str = "";
 
 /// Carries messages. Implement it to bring another message system than those that roomcast has; the cluster's logic (who is
 /// asked what, retries, the outage window, numbers and losses) is not its business.
 ///
+/// Two brokers to begin from are in `examples/` of this crate: `tcp_broker`, the shortest, and `nats_broker`, with a subject for each
+/// room. [`codec`](super::codec) makes bytes of messages.
+///
 /// The contract, which `testkit::broker_contract` checks, with many a rule more:
-/// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker says that it keeps its
-///   server's own messages from it;
+/// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker keeps its server's own messages
+///   from it (the suite is told so by its `Dialect`; an [`Emitter`](super::Emitter) beside the server then needs a broker of its own);
 /// - messages of one publisher in one series ([`Lane`]) of a namespace arrive in the order published, except those
 ///   that are lost;
-/// - the trailer of what nobody here wants arrives too: what is neither handed over nor passed over counts as lost;
+/// - the trailer of what nobody here wants arrives too, where the broker [`hears_all`](Broker::hears_all): what is neither handed over
+///   nor passed over counts as lost there;
 /// - what is told to be published [`Again`](Outcome::Again) may have gone out: doubles are the receiver's business;
-/// - a broker that is not connected fails at once, it does not queue.
+/// - a broker that is not connected fails at once, it does not queue. It connects again by itself, however long that takes.
+///
+/// No namespace is locked while a broker is called. So it may ask [`Inbox::wants`] and [`Inbox::awaits`] under a lock of its own. But
+/// it must tell the inbox what comes (`receive`, `connected`, `lost`) under no lock that [`open`](Broker::open) or
+/// [`look`](Broker::look) takes, as the inbox may call these; and it tells one inbox one thing at a time.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync + 'static {
     /// Begins to hear a namespace for the server `id`. It returns at once; the inbox is told when messages really come, and
     /// again after each interruption. Opening twice changes nothing.
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>);
 
-    /// Stops hearing a namespace, but for questions ([`Body::is_question`](super::Body::is_question)): see
-    /// [`lingers`](Self::lingers).
+    /// Stops hearing a namespace and its rooms, but for questions ([`Body::is_question`](super::Body::is_question)): see
+    /// [`lingers`](Self::lingers). When it resolves, no other message comes to the inbox any more, not even one that was on its way
+    /// to it. Closing what is not open is harmless. It may be opened again, with another inbox; rooms are looked at anew then.
     async fn close(&self, namespace: &str);
 
     /// How long after `close` the inbox may still be given questions. Servers that counted this one before it closed, and
@@ -42,12 +52,22 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// Publishes in order, and tells what became of each message, in their order; those missing at the end were not tried. It
-    /// works without an open namespace too (an emitter does that).
+    /// works without an open namespace too (an emitter does that). A server has one batch under way, of up to 4,096 messages, and
+    /// beside it what it tells the others of itself.
+    ///
+    /// Where there are channels for rooms: what is [`to`](Message::to) a server goes to that server, a broadcast of [`Lane::Rooms`]
+    /// ([`Lane::of`] tells) to the channel of `target.rooms.first()`, whatever `except` and `one` say, and all else to every server of
+    /// the namespace. A name of a room that can be joined has 1,024 bytes at most, but an emitter may name any: what no channel can
+    /// be named for is [`Outcome::Never`].
+    ///
+    /// A call that takes longer than 3 s is dropped, and its messages are published again. What is left of it may still go out, but
+    /// not behind what is published later.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome>;
 
     /// Number of servers that hear the namespace now, this one among them if it does: from the moment on in which its inbox was
     /// told so. `None`, the default, of a broker that counts nobody: then there must be no servers but roomcast's, which know one
     /// another by name. Count where servers of other software can be there too, as they are awaited by their number.
+    /// The suite is told which by its `Dialect`.
     ///
     /// # Errors
     /// [`BrokerError`] when it cannot be told.
@@ -63,13 +83,14 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// Whether this server hears all of a series, wanted or not; yes. Gaps are losses only there: a broker that hears the channels
-    /// of rooms that have members here, and no others, does not hear all of [`Lane::Rooms`].
+    /// of rooms that have members here, and no others, does not hear all of [`Lane::Rooms`]. It is asked when the server joins its
+    /// cluster, and holds from then on.
     fn hears_all(&self, lane: Lane) -> bool {
         let _ = lane;
         true
     }
 
-    /// Whether [`look`](Self::look) is called; no.
+    /// Whether [`look`](Self::look) is called; no. The same at all times.
     fn looks(&self) -> bool {
         false
     }
@@ -78,14 +99,19 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// order: the broker asks [`Inbox::wants`] when it comes to it, and hears the room's channel or not. It returns at once.
     ///
     /// What is returned resolves when the room is heard: what the same server of the broker is given to publish from then on comes.
-    /// `None`: it is heard already, or wanted no more.
+    /// `None`: it is heard already, or wanted no more, or the namespace is not open. It may be dropped, which changes nothing.
+    ///
+    /// Rooms are looked at while the broker is not connected, too. What is returned may then be an error at once, but the room is not
+    /// forgotten: whenever [`Inbox::connected`] is told, all rooms that were looked at since `open` and are still wanted are heard.
     fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
         let _ = (namespace, room);
         None
     }
 
-    /// Most bytes of a message ([`Body::size`]) that can go out; no bound of its own. What is larger is refused where it is
-    /// emitted.
+    /// Most bytes of a message ([`Body::size`]) that can go out; no bound of its own. A server keeps what it tells the others of itself
+    /// below it. It does not refuse emits by it, and the size is only an estimate of the bytes on the wire: what proves too large
+    /// when it is published must be [`Outcome::Never`], or it would be published for ever. With [`codec`](super::codec) it is
+    /// [`codec::MAX_BYTES`](super::codec::MAX_BYTES) or less.
     fn largest(&self) -> usize {
         usize::MAX
     }
@@ -135,7 +161,7 @@ impl Count {
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
-    /// The namespace, or [`SERVERS`].
+    /// The namespace, or [`SERVERS`]. The message does not hold it, so a broker must carry it, in a channel's name say.
     pub namespace: Arc<str>,
     /// The message.
     pub message: Message,
@@ -159,10 +185,11 @@ pub trait Inbox: Send + Sync + 'static {
     /// write.
     fn receive(&self, arrivals: Vec<Arrival>);
 
-    /// From now on messages come.
+    /// From now on messages come: those for all, those for this server, and those to rooms that are wanted. It is told before the
+    /// first of them, once after `open`, and once after each `lost`.
     fn connected(&self);
 
-    /// Messages do not come for now.
+    /// Messages do not come for now. It is told once, and only after `connected`.
     fn lost(&self);
 }
 
@@ -175,7 +202,8 @@ pub struct BrokerError(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It went out.
+    /// It went out: the message system has said that it has it, if it can. That it was written to a connection is not enough, as one
+    /// that breaks loses that in silence.
     Sent,
     /// It did not, or nobody knows; why. It is published again.
     Again(String),

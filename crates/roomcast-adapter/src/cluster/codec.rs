@@ -1,7 +1,7 @@
 //! A codec for brokers whose dialect is nobody else's: [`encode`] and [`decode`] carry every field of a [`Message`].
 //!
 //! A broker that talks to servers of other software has a dialect of theirs; one that brings another message system may
-//! take this. The bytes are, in this order:
+//! take this. The namespace is not among them: the channel's name tells it, or the broker writes it beside. The bytes are, in this order:
 //!
 //! ```text
 //! 1 byte    version, 2

@@ -60,7 +60,7 @@ impl Borrow<str> for RequestId {
 pub struct Message {
     /// Who sends it. Answers in the classic dialect of Node's servers, and some messages of emitters, do not tell.
     pub sender: Option<ServerId>,
-    /// The server that it is for; `None` is every server of the namespace.
+    /// The server that it is for, as answers are; `None` is every server of the namespace.
     pub to: Option<ServerId>,
     /// Which process published it, and which of its messages it is. Only roomcast's have one.
     pub trailer: Option<Trailer>,

@@ -2,14 +2,17 @@
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Count, Inbox, MemoryBroker, MemoryNetwork, Message, Outcome, Outgoing, ServerId,
+    Arrival, Body, Broker, BrokerError, Count, Inbox, Lane, Looked, MemoryBroker, MemoryNetwork, Message, Outcome,
+    Outgoing, ServerId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// None: the wrapper itself must break nothing.
     None,
@@ -37,6 +40,9 @@ pub(crate) enum Fault {
     NeverCloses,
     ClosesForGood,
     CountsItselfAlways,
+    CountsNobody,
+    /// The dialect says that it counts nobody.
+    CountsAllTheSame,
     CountedLate,
     SilentAboutGarbage,
     DeafAfterGarbage,
@@ -44,6 +50,21 @@ pub(crate) enum Fault {
     KeepsWhatFailed,
     NeverLost,
     DeafAfterReconnect,
+    /// None, where rooms are heard each by itself, as with the next ones.
+    NoneInRooms,
+    LookedEarly,
+    NeverLooked,
+    LooksOnce,
+    LeavesAllRooms,
+    RemembersRoomsClosed,
+    ForgetsRooms,
+    DeafToLooksWhenCutOff,
+}
+
+impl Fault {
+    pub(crate) fn is_of_rooms(self) -> bool {
+        self >= Self::NoneInRooms
+    }
 }
 
 #[derive(Debug)]
@@ -61,6 +82,9 @@ struct State {
     failed: Vec<Outgoing>,
     /// A namespace was opened just now.
     new: bool,
+    /// Rooms that were looked at.
+    looked: HashSet<(String, Room)>,
+    cut: bool,
 }
 
 impl Broken {
@@ -69,7 +93,24 @@ impl Broken {
     }
 
     pub(crate) fn cut_off(&self, network: &MemoryNetwork, cut: bool) {
+        self.state.lock().cut = cut;
+        if !cut && self.is(Fault::ForgetsRooms) {
+            self.forget_rooms();
+        }
         network.cut_off(&self.inner, cut);
+    }
+
+    /// As if nobody were in any room any more.
+    fn forget_rooms(&self) {
+        let (ears, rooms) = {
+            let state = self.state.lock();
+            (state.open.clone(), state.looked.clone())
+        };
+        ears.values().for_each(|ear| ear.nobody.store(true, Ordering::Relaxed));
+        for (namespace, room) in rooms {
+            drop(self.inner.look(&namespace, &room));
+        }
+        ears.values().for_each(|ear| ear.nobody.store(false, Ordering::Relaxed));
     }
 
     /// Bytes came that are no message.
@@ -129,6 +170,8 @@ struct Ear {
     id: ServerId,
     fault: Fault,
     deaf: AtomicBool,
+    /// Whoever asks is told that nobody is in any room.
+    nobody: AtomicBool,
     was_connected: AtomicBool,
 }
 
@@ -150,7 +193,7 @@ impl Ear {
 
 impl Inbox for Ear {
     fn wants(&self, room: &str) -> bool {
-        self.inbox().wants(room)
+        !self.nobody.load(Ordering::Relaxed) && self.inbox().wants(room)
     }
 
     fn receive(&self, arrivals: Vec<Arrival>) {
@@ -232,7 +275,8 @@ impl Broker for Broken {
                 return;
             }
             let (inner, deaf, was_connected) = (Mutex::new(inbox), AtomicBool::new(false), AtomicBool::new(false));
-            let ear = Arc::new(Ear { inner, id: id.clone(), fault: self.fault, deaf, was_connected });
+            let nobody = AtomicBool::new(false);
+            let ear = Arc::new(Ear { inner, id: id.clone(), fault: self.fault, deaf, nobody, was_connected });
             state.open.insert(namespace.clone(), ear.clone());
             state.new = true;
             ear
@@ -290,7 +334,48 @@ impl Broker for Broken {
         outcomes
     }
 
+    fn hears_all(&self, lane: Lane) -> bool {
+        self.inner.hears_all(lane)
+    }
+
+    fn looks(&self) -> bool {
+        self.inner.looks()
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        let (wanted, new) = {
+            let mut state = self.state.lock();
+            if state.cut && self.is(Fault::DeafToLooksWhenCutOff) {
+                return None;
+            }
+            let wanted = state.open.get(namespace).is_some_and(|ear| ear.wants(room));
+            let asked = (namespace.to_owned(), room.clone());
+            if !wanted && self.is(Fault::RemembersRoomsClosed) {
+                state.looked.remove(&asked);
+            }
+            (wanted, wanted && state.looked.insert(asked))
+        };
+        match self.fault {
+            Fault::LooksOnce | Fault::RemembersRoomsClosed if wanted && !new => return None,
+            Fault::LeavesAllRooms if !wanted => self.forget_rooms(),
+            Fault::NeverLooked => return Some(Box::pin(std::future::pending())),
+            Fault::LookedEarly => {
+                let (inner, namespace, room) = (self.inner.clone(), namespace.to_owned(), room.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    drop(inner.look(&namespace, &room));
+                });
+                return Some(Box::pin(async { Ok(()) }));
+            }
+            _ => {}
+        }
+        self.inner.look(namespace, room)
+    }
+
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        if self.is(Fault::CountsNobody) {
+            return Ok(None);
+        }
         let count = self.inner.count(namespace).await?.map_or(0, |count| count.servers);
         Ok(Some(Count::of(match self.fault {
             Fault::CountsItselfAlways => count.max(1),

@@ -80,11 +80,13 @@ pub struct Dialect {
     pub arrives: fn(Message) -> Option<Message>,
     /// Whether a server hears its own messages. It ignores them, so a broker may keep them from it.
     pub echo: bool,
+    /// Whether [`Broker::count`] counts. If not, it must say so always (`None`).
+    pub counts: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { arrives: Some, echo: true }
+        Self { arrives: Some, echo: true, counts: true }
     }
 }
 

@@ -6,6 +6,7 @@ mod faults;
 mod fields;
 mod lifecycle;
 mod order;
+mod rooms;
 
 use super::Brokers;
 use super::stage::BrokerStage;
@@ -106,11 +107,31 @@ const RULES: &[BrokerRule] = &[
     rule!(lifecycle::open_twice, 2, "Opening a namespace twice changes nothing: the first inbox hears, and once."),
     rule!(lifecycle::close, 2, "After close nothing more comes here; others go on, and closing again is harmless."),
     rule!(lifecycle::open_again, 2, "A namespace that was closed can be opened again, with another inbox."),
-    rule!(lifecycle::peers, 3, "count is the number of brokers that have the namespace open, whoever asks."),
+    rule!(
+        lifecycle::peers,
+        3,
+        "count is the number of brokers that have the namespace open, whoever asks; always none in a dialect that counts nobody."
+    ),
     rule!(
         lifecycle::counted_first,
         2,
         "A broker is among the peers from the moment on in which its inbox is told that messages come: until then its server counts nobody."
+    ),
+    rule!(rooms::looked, 2, "What is published to a room after a look at it is done comes, once."),
+    rule!(
+        rooms::others_left,
+        2,
+        "What is for a room that its last member here has left need not come; other rooms go on, and that one comes again after a new look."
+    ),
+    rule!(
+        rooms::opened_again,
+        2,
+        "Close ends the rooms of a namespace, and looks after it is opened again begin them anew."
+    ),
+    rule!(
+        rooms::interrupted,
+        2,
+        "Rooms that were looked at before an interruption or in it are heard from when the inbox is told that messages come again."
     ),
     rule!(faults::malformed, 2, "What is no message is told to the inbox, and what comes after it is heard."),
     rule!(

@@ -1,8 +1,10 @@
 //! [`BrokerStage`]: what a rule's check plays on: brokers, and inboxes that remember.
 
 use super::{Brokers, Dialect};
-use crate::cluster::{Arrival, Body, Broker, Inbox, Message, Outcome as Published, Outgoing, ServerId, Trailer};
-use crate::target::Target;
+use crate::cluster::{
+    Arrival, Body, Broker, Inbox, Looked, Message, Outcome as Published, Outgoing, ServerId, Trailer,
+};
+use crate::target::{Room, Target};
 use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
 use parking_lot::Mutex;
 use std::fmt;
@@ -20,8 +22,8 @@ const TOLD_CHARACTERS: usize = 300;
 /// An inbox that remembers, in order.
 pub(crate) struct Ear {
     heard: Mutex<Vec<Heard>>,
-    /// The only room that somebody here is in; without one, somebody is in every room.
-    wants: Option<String>,
+    /// The rooms that somebody here is in; `None`: all.
+    rooms: Mutex<Option<Vec<String>>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -35,11 +37,24 @@ pub(crate) enum Heard {
 
 impl Ear {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { heard: Mutex::default(), wants: None })
+        Arc::new(Self { heard: Mutex::default(), rooms: Mutex::default() })
     }
 
+    /// Somebody is in this room, and nobody in any other.
     pub(crate) fn wanting(room: &str) -> Arc<Self> {
-        Arc::new(Self { heard: Mutex::default(), wants: Some(room.to_owned()) })
+        let ear = Self::new();
+        ear.enter(room);
+        ear
+    }
+
+    /// Somebody is in this room now.
+    pub(crate) fn enter(&self, room: &str) {
+        self.rooms.lock().get_or_insert_default().push(room.to_owned());
+    }
+
+    /// Nobody is in this room any more.
+    pub(crate) fn leave(&self, room: &str) {
+        self.rooms.lock().get_or_insert_default().retain(|it| it != room);
     }
 
     pub(crate) fn heard(&self) -> Vec<Heard> {
@@ -72,7 +87,7 @@ impl Ear {
 
 impl Inbox for Ear {
     fn wants(&self, room: &str) -> bool {
-        self.wants.as_ref().is_none_or(|wanted| wanted == room)
+        self.rooms.lock().as_ref().is_none_or(|rooms| rooms.iter().any(|it| it == room))
     }
 
     fn receive(&self, arrivals: Vec<Arrival>) {
@@ -166,35 +181,26 @@ impl BrokerStage {
         Ok(ears)
     }
 
+    /// Tells a broker to look at a room, if it wants to be told, and waits until it is heard.
+    pub(crate) async fn look(&self, broker: usize, namespace: &str, room: &str) -> Outcome {
+        match self.hint(broker, namespace, room) {
+            Some(looked) => patient("look", looked).await?.map_err(|error| format!("{room:?} is not heard: {error}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells a broker to look at a room, if it wants to be told.
+    pub(crate) fn hint(&self, broker: usize, namespace: &str, room: &str) -> Option<Looked> {
+        let broker = self.broker(broker);
+        if broker.looks() { broker.look(namespace, &Room::from(room)) } else { None }
+    }
+
     pub(crate) async fn close(&mut self, broker: usize, namespace: &str) -> Outcome {
         self.open.retain(|open| open.broker != broker || *open.namespace != *namespace);
         patient("close", self.broker(broker).close(namespace)).await
     }
 
-    /// Rooms that messages are for alone: where somebody is in one, it is heard before it is published to.
-    async fn look(&self, namespace: &str, messages: &[Message]) -> Outcome {
-        let mut looked: Vec<&str> = Vec::new();
-        for message in messages {
-            let Body::Broadcast { target: Target { rooms, .. }, .. } = &message.body else { continue };
-            let [room] = &rooms[..] else { continue };
-            if looked.contains(&&**room) {
-                continue;
-            }
-            looked.push(room);
-            for open in self.open.iter().filter(|open| *open.namespace == *namespace && open.ear.wants(room)) {
-                let broker = self.broker(open.broker);
-                let look = if broker.looks() { broker.look(namespace, room) } else { None };
-                if let Some(look) = look {
-                    let heard = patient("look", look).await?;
-                    must!(heard.is_ok(), "broker {} does not hear the room {room:?}: {heard:?}", open.broker);
-                }
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
-        self.look(namespace, messages).await?;
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
         let outcomes = patient("publish", self.broker(broker).publish(&batch)).await?;

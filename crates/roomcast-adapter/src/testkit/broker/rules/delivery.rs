@@ -44,6 +44,9 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
     let mut ears = Vec::new();
     for name in NAMES {
         ears.push(stage.open(1, name).await?);
+        for room in ["x#", "b"] {
+            stage.look(1, name, room).await?;
+        }
     }
     let kinds = |number: u64| -> Result<Vec<Message>, String> {
         let request = Body::ServerSideEmit { request: None, data: data("n", &number)? };
@@ -72,6 +75,7 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
 async fn rooms_named(stage: &mut BrokerStage, room: &str) -> Outcome {
     let namespace = "/rooms";
     let ear = stage.open_with(1, namespace, Ear::wanting(room)).await?;
+    stage.look(1, namespace, room).await?;
     let message = BrokerStage::message_to(0, 1, Target::room(room))?;
     stage.publish(0, namespace, std::slice::from_ref(&message)).await?;
     stage.fence(0, namespace, Target::room(room)).await?;
@@ -118,6 +122,9 @@ fn serials(ear: &Ear) -> Vec<u64> {
 pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     const MESSAGES: u64 = 60;
     let ear = stage.open_with(1, NAMESPACE, Ear::wanting("here")).await?;
+    stage.look(1, NAMESPACE, "here").await?;
+    // Who says that it does not hear all rooms need not bring what nobody wants; no gap counts as a loss there.
+    let all = stage.broker(1).hears_all(Lane::Rooms);
     let message = |serial: u64| -> Result<Message, String> {
         // Some dialects have a channel for each room, so only within one room and for all is there order.
         let target = match serial % 3 {
@@ -133,17 +140,17 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     for target in [Target::everyone(), Target::room("here")] {
         stage.fence(0, NAMESPACE, target).await?;
     }
-    // What nobody here wants need not come where not all of that series does.
-    let all = stage.broker(1).hears_all(Lane::Rooms);
-    let (expected, rests) = if all { (MESSAGES, 0..3) } else { (MESSAGES / 3 * 2, 0..2) };
+    let least = if all { MESSAGES } else { MESSAGES / 3 * 2 };
     must!(
-        eventually(|| serials(&ear).len() as u64 >= expected).await,
+        eventually(|| serials(&ear).len() as u64 >= least).await,
         "of 60 messages, of which nobody here wanted a third, came {:?}",
         serials(&ear)
     );
-    for rest in rests {
+    for rest in 0..3 {
         let came: Vec<u64> = serials(&ear).into_iter().filter(|serial| serial % 3 == rest).collect();
-        let expected: Vec<u64> = (1..=MESSAGES).filter(|serial| serial % 3 == rest).collect();
+        let needed = all || rest != 2;
+        let expected = (1..=MESSAGES).filter(|serial| serial % 3 == rest && (needed || came.contains(serial)));
+        let expected: Vec<u64> = expected.collect();
         must!(came == expected, "of {expected:?} came {came:?}");
     }
     Ok(())

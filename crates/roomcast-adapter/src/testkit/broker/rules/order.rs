@@ -46,6 +46,9 @@ async fn publish(stage: &BrokerStage, broker: usize) -> Outcome {
 
 pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
     let ears = [stage.open(1, NAMESPACE).await?, stage.open(2, NAMESPACE).await?];
+    for broker in [1, 2] {
+        stage.look(broker, NAMESPACE, "room").await?;
+    }
     let (one, two) = {
         let stage = &*stage;
         let both = async { tokio::join!(publish(stage, 0), publish(stage, 1)) };

@@ -1,0 +1,81 @@
+//! Rules of rooms that are heard each by itself ([`Broker::look`](crate::cluster::Broker::look)). A broker that hears all rooms keeps
+//! them without doing anything.
+
+use crate::target::Target;
+use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE};
+use crate::testkit::stage::{Outcome, eventually, must};
+
+/// Publishes a number to a room, and waits until it has come to broker 1, once.
+async fn comes(stage: &BrokerStage, ear: &Ear, room: &str, number: u64) -> Outcome {
+    let message = BrokerStage::message_to(0, number, Target::room(room))?;
+    stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
+    let came = || ear.messages().iter().filter(|heard| **heard == message).count();
+    must!(eventually(|| came() > 0).await, "number {number} of all, published to the room {room:?}, did not come");
+    must!(came() == 1, "number {number} of all, published to the room {room:?}, came {} times", came());
+    Ok(())
+}
+
+pub(super) async fn looked(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("first")).await?;
+    for number in 0..20 {
+        let room = format!("room {number}");
+        ear.enter(&room);
+        stage.look(1, NAMESPACE, &room).await?;
+        comes(stage, &ear, &room, number).await?;
+        // A second member changes nothing.
+        stage.look(1, NAMESPACE, &room).await?;
+        comes(stage, &ear, &room, 100 + number).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn others_left(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("stays")).await?;
+    stage.look(1, NAMESPACE, "stays").await?;
+    for number in 0..5 {
+        ear.enter("goes");
+        stage.look(1, NAMESPACE, "goes").await?;
+        comes(stage, &ear, "goes", number).await?;
+        ear.leave("goes");
+        stage.look(1, NAMESPACE, "goes").await?;
+        // It may come or not.
+        stage.publish(0, NAMESPACE, &[BrokerStage::message_to(0, 100 + number, Target::room("goes"))?]).await?;
+        comes(stage, &ear, "stays", 200 + number).await?;
+    }
+    // A look in a namespace that is not open is for nothing, and does no harm.
+    stage.look(1, "/never", "stays").await?;
+    comes(stage, &ear, "stays", 300).await
+}
+
+pub(super) async fn opened_again(stage: &mut BrokerStage) -> Outcome {
+    for number in 0..3 {
+        let ear = stage.open_with(1, NAMESPACE, Ear::wanting("room")).await?;
+        stage.look(1, NAMESPACE, "room").await?;
+        comes(stage, &ear, "room", number).await?;
+        stage.close(1, NAMESPACE).await?;
+        stage.publish(0, NAMESPACE, &[BrokerStage::message_to(0, 100 + number, Target::room("room"))?]).await?;
+        stage.open_with(1, NAMESPACE, Ear::wanting("another room")).await?;
+        stage.fence(0, NAMESPACE, Target::everyone()).await?;
+        stage.close(1, NAMESPACE).await?;
+        must!(ear.messages().len() == 1, "after close came {:?}", ear.messages());
+    }
+    Ok(())
+}
+
+pub(super) async fn interrupted(stage: &mut BrokerStage) -> Outcome {
+    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("before")).await?;
+    stage.look(1, NAMESPACE, "before").await?;
+    let Some(hook) = &stage.brokers.cut_off else { return Ok(()) };
+    hook(1, true).await;
+    // Whether it knows already or not.
+    ear.enter("meanwhile");
+    // It cannot be heard now: whether it waits or fails is the broker's affair.
+    drop(stage.hint(1, NAMESPACE, "meanwhile"));
+    hook(1, false).await;
+    must!(
+        eventually(|| ear.count(&Heard::Connected) == 2).await,
+        "a broker that joined again did not tell that messages come"
+    );
+    comes(stage, &ear, "before", 1).await?;
+    comes(stage, &ear, "meanwhile", 2).await
+}
