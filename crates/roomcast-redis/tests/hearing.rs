@@ -173,7 +173,7 @@ async fn broken(set: fn(&mut ClassicOptions)) -> Vec<String> {
         let brokers: Vec<_> =
             all.iter().map(|broker| Arc::new(Looking { broker: broker.clone(), all: all.clone() })).collect();
         let arrives = |message: Message| Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. }));
-        let brokers = Brokers::new(brokers).dialect(Dialect { arrives, echo: false }).cut_off(move |number, cut| {
+        let brokers = Brokers::new(brokers).dialect(Dialect { arrives, echo: false, ..Dialect::default() }).cut_off(move |number, cut| {
             let proxy = &proxies[number];
             if cut {
                 proxy.blackhole();
