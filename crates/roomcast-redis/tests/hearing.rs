@@ -173,17 +173,19 @@ async fn broken(set: fn(&mut ClassicOptions)) -> Vec<String> {
         let brokers: Vec<_> =
             all.iter().map(|broker| Arc::new(Looking { broker: broker.clone(), all: all.clone() })).collect();
         let arrives = |message: Message| Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. }));
-        let brokers = Brokers::new(brokers).dialect(Dialect { arrives, echo: false, ..Dialect::default() }).cut_off(move |number, cut| {
-            let proxy = &proxies[number];
-            if cut {
-                proxy.blackhole();
-                proxy.cut(Which::All);
-            } else {
-                proxy.cut(Which::All);
-                proxy.pass();
-            }
-            std::future::ready(())
-        });
+        let brokers = Brokers::new(brokers).dialect(Dialect { arrives, echo: false, ..Dialect::default() }).cut_off(
+            move |number, cut| {
+                let proxy = &proxies[number];
+                if cut {
+                    proxy.blackhole();
+                    proxy.cut(Which::All);
+                } else {
+                    proxy.cut(Which::All);
+                    proxy.pass();
+                }
+                std::future::ready(())
+            },
+        );
         let connection = connection.clone();
         brokers.inject(move |namespace, bytes| {
             let (mut connection, channel) = (connection.clone(), format!("{key}#{namespace}#"));

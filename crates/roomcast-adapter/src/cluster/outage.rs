@@ -3,8 +3,9 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After an outage: how long the servers that were known before may take to hear again.
-pub(super) const PEERS_PATIENCE: Duration = Duration::from_millis(500);
+/// After an outage: how long the servers that were known before may take to hear again. An attempt to connect that hangs has
+/// another one beside it after a second, so that two servers may find a new primary that much apart.
+pub(super) const PEERS_PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// Nothing goes out, or what goes out may reach nobody: others that used the same connections lost theirs too, and hear again
 /// when they have subscribed anew, each at its own time.

@@ -26,6 +26,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Pause after a failed publish; a broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two counts of the servers that hear again.
+const PEERS_POLL: Duration = Duration::from_millis(25);
+
 /// Time that one batch may take.
 pub(super) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -403,7 +406,7 @@ impl Queue {
         while others > 0 && Instant::now() < until {
             match timeout(PEERS_PATIENCE, self.broker.count(SERVERS)).await {
                 Ok(Ok(Some(count))) if count.servers < others + usize::from(self.state.lock().hears) => {
-                    sleep(PEERS_PATIENCE / 20).await;
+                    sleep(PEERS_POLL).await;
                 }
                 // Enough, or the broker is down again, which the publish will tell.
                 _ => return,

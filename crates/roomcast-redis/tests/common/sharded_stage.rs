@@ -35,6 +35,7 @@ pub(crate) fn dialect() -> Dialect {
             Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. } | Body::Ids { .. } | Body::Done { .. }))
         },
         echo: false,
+        ..Dialect::default()
     }
 }
 
