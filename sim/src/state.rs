@@ -176,10 +176,11 @@ pub(crate) fn tell(message: &Message) -> String {
         Body::ServerAnswer { .. } => "server's answer".to_owned(),
         Body::Alive(alive) => {
             let list = |names: &[Arc<str>]| names.join(" ");
+            let opened: Vec<_> = alive.opened.iter().map(|(name, _)| name.clone()).collect();
             format!(
                 "alive {}, opened {:?} closed {:?}, {} series",
                 alive.sequence,
-                list(&alive.opened),
+                list(&opened),
                 list(&alive.closed),
                 alive.numbers.len()
             )

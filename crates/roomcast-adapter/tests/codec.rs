@@ -85,8 +85,8 @@ fn body() -> impl Strategy<Value = Body> {
             alive.numbers = numbers.into_iter().map(told).collect();
             Body::Alive(alive)
         }),
-        (any::<[u64; 2]>(), any::<bool>(), [vec(text(), 0..3), vec(text(), 0..3)]).prop_map(
-            |([sequence, interval], whole, [opened, closed])| {
+        (any::<[u64; 2]>(), any::<bool>(), (vec((text(), any::<u64>()), 0..3), vec(text(), 0..3))).prop_map(
+            |([sequence, interval], whole, (opened, closed))| {
                 let mut alive = Alive::default();
                 (alive.sequence, alive.interval, alive.whole) = (sequence, interval, whole);
                 (alive.opened, alive.closed) = (opened, closed);

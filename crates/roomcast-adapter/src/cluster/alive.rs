@@ -21,10 +21,11 @@ pub struct Alive {
     /// The whole has another part, with the same number.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-    /// Namespaces that are open there: those that were opened, or all.
+    /// Namespaces that are open there: those that were opened, or all. Each has the number of its opening: who asked something before
+    /// it gets no answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub opened: Vec<Arc<str>>,
-    /// Namespaces that were closed; also one that was opened again meanwhile, and is among those that were opened.
+    pub opened: Vec<(Arc<str>, u64)>,
+    /// Namespaces that were closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<Arc<str>>,
     /// The last numbers of series: of those in which something went out, or of all.

@@ -450,7 +450,7 @@ mod tests {
     fn who_has_a_namespace_is_told_by_what_changes() {
         let mut bench = Bench::new();
         let mut moved = bench.directory.moved();
-        assert!(!bench.announce(&[], |alive| alive.opened.push("/".into())));
+        assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
         assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, true));
         moved.mark_unchanged();
         assert!(!bench.told_of(&[]));
@@ -463,7 +463,7 @@ mod tests {
     fn who_missed_an_announcement_asks_for_all_and_not_over_and_over() {
         let mut bench = Bench::new();
         let number = |n: u64| move |alive: &mut Alive| alive.sequence = n;
-        assert!(!bench.announce(&[], |alive| alive.opened.push("/".into())));
+        assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
         // The second is lost.
         assert!(bench.announce(&[], number(3)), "it is asked");
         let again = Alive { sequence: 5, ..Alive::default() };
@@ -475,7 +475,7 @@ mod tests {
         // The whole comes, and is one when its second part is there.
         let whole = |alive: &mut Alive| {
             (alive.sequence, alive.whole, alive.more) = (5, true, true);
-            alive.opened.push("/c".into());
+            alive.opened.push(("/c".into(), 1));
         };
         assert!(!bench.announce(&[], whole));
         assert_eq!(bench.members(), 0);

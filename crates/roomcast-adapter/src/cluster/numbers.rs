@@ -24,6 +24,8 @@ pub(crate) struct Numbers {
     serial: u64,
     /// The last announcement that went out.
     sequence: u64,
+    /// Openings of namespaces so far.
+    openings: u64,
     /// The namespaces that are open here, or were a moment ago.
     namespaces: HashMap<Arc<str>, Namespace, RandomState>,
 }
@@ -33,12 +35,10 @@ pub(crate) struct Numbers {
 struct Namespace {
     main: Option<Series>,
     rooms: Option<Series>,
-    /// Its messages come to this server.
-    heard: bool,
-    /// What the others were told last of it: that it is open. `None`: nobody knows what they were told.
-    told: Option<bool>,
-    /// It was closed since then: who asked it something before that gets no answer, even if it is open again.
-    left: bool,
+    /// Its messages come to this server: the number of its opening, or 0.
+    heard: u64,
+    /// What the others were told last of that. `None`: nobody knows what they were told.
+    told: Option<u64>,
     /// It is closed, and is remembered for so many announcements still.
     closed: Option<u8>,
 }
@@ -77,7 +77,7 @@ impl Namespace {
 
     fn is_over(&self) -> bool {
         let settled = |series: &Series| series.waiting.is_empty() && series.told == series.last;
-        self.closed == Some(0) && self.told == Some(false) && self.both().all(|(_, series)| settled(series))
+        self.closed == Some(0) && self.told == Some(0) && self.both().all(|(_, series)| settled(series))
     }
 }
 
@@ -87,15 +87,19 @@ impl Numbers {
         if let Some(open) = self.namespaces.get_mut(namespace) {
             open.closed = None;
         } else if self.namespaces.len() < MAX_NUMBERED {
-            self.namespaces.insert(namespace.clone(), Namespace { told: Some(false), ..Namespace::default() });
+            self.namespaces.insert(namespace.clone(), Namespace { told: Some(0), ..Namespace::default() });
         }
     }
 
     /// Messages of an open namespace come, so that this server can be asked. Tells whether that is news to the others.
     pub(crate) fn heard(&mut self, namespace: &str) -> bool {
         match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
-            Some(namespace) => !std::mem::replace(&mut namespace.heard, true),
-            None => false,
+            Some(namespace) if namespace.heard == 0 => {
+                self.openings += 1;
+                namespace.heard = self.openings;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -128,8 +132,7 @@ impl Numbers {
     /// A namespace is closed. If it is opened again once its numbers are forgotten they begin anew.
     pub(crate) fn close(&mut self, namespace: &str) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
-            namespace.left |= namespace.told != Some(false);
-            (namespace.heard, namespace.closed) = (false, Some(LAST_TOLD));
+            (namespace.heard, namespace.closed) = (0, Some(LAST_TOLD));
         }
     }
 
@@ -146,12 +149,14 @@ impl Numbers {
             fits
         };
         for (name, namespace) in &self.namespaces {
-            if namespace.left || namespace.told != Some(namespace.heard) {
+            if namespace.told != Some(namespace.heard) {
                 if !fits(name) {
                     return (alive, true);
                 }
-                alive.closed.extend((namespace.left || !namespace.heard).then(|| name.clone()));
-                alive.opened.extend(namespace.heard.then(|| name.clone()));
+                match namespace.heard {
+                    0 => alive.closed.push(name.clone()),
+                    opening => alive.opened.push((name.clone(), opening)),
+                }
             }
             for (lane, series) in namespace.both().filter(|(_, series)| series.settled() != series.told) {
                 if !fits(name) {
@@ -167,15 +172,14 @@ impl Numbers {
 
     /// An announcement did not go out, or nobody knows: what it told is told again, as it is then.
     pub(crate) fn not_announced(&mut self, alive: &Alive) {
-        self.have_told(&alive.closed, None);
-        self.have_told(&alive.opened, None);
+        let names = alive.opened.iter().map(|(name, _)| name).chain(&alive.closed);
+        self.have_told(names.map(|name| (name, None)));
     }
 
-    fn have_told(&mut self, names: &[Arc<str>], told: Option<bool>) {
-        for name in names {
+    fn have_told<'a>(&mut self, told: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
+        for (name, told) in told {
             if let Some(namespace) = self.namespaces.get_mut(name) {
                 namespace.told = told;
-                namespace.left &= told.is_none();
             }
         }
     }
@@ -183,8 +187,8 @@ impl Numbers {
     /// An announcement has gone out; `last`: what it tells is all that there is to tell.
     pub(crate) fn announced(&mut self, alive: &Alive, last: bool) {
         self.sequence = alive.sequence;
-        self.have_told(&alive.closed, Some(false));
-        self.have_told(&alive.opened, Some(true));
+        self.have_told(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
+        self.have_told(alive.closed.iter().map(|name| (name, Some(0))));
         for told in &alive.numbers {
             let namespace = self.namespaces.get_mut(&told.namespace);
             let series = namespace.and_then(|namespace| namespace.series(told.lane).as_mut());
@@ -214,7 +218,7 @@ impl Numbers {
                 .filter(|(_, series)| series.settled() > 0)
                 .map(|(lane, series)| Told::new(name.clone(), lane, series.settled(), series.since))
                 .collect();
-            let size = (name.len() + ENTRY) * (told.len() + usize::from(namespace.heard));
+            let size = (name.len() + ENTRY) * (told.len() + usize::from(namespace.heard > 0));
             if size > left {
                 parts.push(part());
                 left = most;
@@ -222,7 +226,7 @@ impl Numbers {
             left = left.saturating_sub(size);
             let Some(part) = parts.last_mut() else { continue };
             part.numbers.extend(told);
-            part.opened.extend(namespace.heard.then(|| name.clone()));
+            part.opened.extend((namespace.heard > 0).then(|| (name.clone(), namespace.heard)));
         }
         let last = parts.len() - 1;
         parts.iter_mut().take(last).for_each(|part| part.more = true);
@@ -296,7 +300,7 @@ mod tests {
         assert!(!numbers.heard("/"), "it is closed");
         numbers.open(&name);
         assert!(numbers.heard("/"));
-        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 1), (0, 0)), "who asked before gets no answer");
+        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)), "who asked before gets no answer");
         numbers.close("/");
         assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
         assert!(numbers.namespaces.is_empty());
@@ -319,7 +323,7 @@ mod tests {
         numbers.not_announced(&alive);
         numbers.open(&name);
         numbers.heard("/");
-        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 1), (0, 0)));
+        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 0), (0, 0)));
     }
 
     #[test]

@@ -52,8 +52,6 @@ pub(super) struct Process {
     silence: Duration,
     /// Its namespaces, each with the number of its opening.
     open: HashMap<Arc<str>, u64, RandomState>,
-    /// Openings of namespaces so far.
-    openings: u64,
     series: HashMap<(Arc<str>, Lane), Series, RandomState>,
     /// Series of which something was told that has not come.
     unsettled: Vec<(Arc<str>, Lane)>,
@@ -87,7 +85,6 @@ impl Process {
             answered: None,
             silence: FORGOTTEN,
             open: HashMap::default(),
-            openings: 0,
             series: HashMap::default(),
             unsettled: Vec::new(),
             closed: HashMap::default(),
@@ -134,7 +131,7 @@ impl Process {
         }
         let next = alive.sequence <= self.sequence.saturating_add(1);
         if alive.whole {
-            let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().collect();
+            let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();
             heeded.moved |= !gone.is_empty();
             gone.into_iter().for_each(|name| self.close(name, now));
@@ -162,11 +159,10 @@ impl Process {
             heeded.moved |= self.open.contains_key(name);
             self.close(name.clone(), now);
         }
-        for name in &alive.opened {
-            if self.open.len() < MAX_NUMBERED && !self.open.contains_key(name) {
+        for (name, opening) in &alive.opened {
+            if self.open.len() < MAX_NUMBERED && self.open.get(name) != Some(opening) {
                 heeded.moved = true;
-                self.openings += 1;
-                self.open.insert(name.clone(), self.openings);
+                self.open.insert(name.clone(), *opening);
                 self.closed.remove(name);
             }
         }

@@ -144,7 +144,7 @@ impl Puppet {
         broker.open(&SERVERS.into(), &id, Arc::new(Heard::default()));
         broker.open(&NAMESPACE.into(), &id, heard.clone());
         let (to, mut alive) = (broker.clone(), Alive::default());
-        alive.opened = vec![NAMESPACE.into()];
+        alive.opened = vec![(NAMESPACE.into(), 1)];
         let alive = Body::Alive(alive);
         let process = Trailer::random_process();
         let serial = Arc::<AtomicU64>::default();
