@@ -65,6 +65,7 @@ fn steps() -> Vec<Step> {
             },
         },
         Step { name: "long-healthy", needs: None, run: healthy },
+        Step { name: "long-far", needs: None, run: far },
         Step {
             name: "long-sim",
             needs: None,
@@ -111,6 +112,17 @@ fn healthy(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let mut cargo = repo.cargo(&["run", "--release", "--package", "roomcast-redis", "--example", "healthy", "--"]);
     cargo.arg(seconds);
     log.run(cargo, TOOL_LIMIT)?;
+    Ok(Outcome::Passed(String::new()))
+}
+
+/// A Redis that is 3 ms away, calm and with a cut.
+fn far(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    for how in [&[][..], &["60000", "10", "cut"]] {
+        let mut cargo =
+            repo.cargo(&["run", "--release", "--package", "roomcast-redis", "--example", "far_redis", "--"]);
+        cargo.args(how);
+        log.run(cargo, TOOL_LIMIT)?;
+    }
     Ok(Outcome::Passed(String::new()))
 }
 
