@@ -1,6 +1,6 @@
 //! Plans from seeds: scenes that follow one another, each of which is a few things that happen close together.
 
-use crate::plan::{Aim, Change, Counting, Fault, Kind, Known, Plan, Publish, Setup, Step, What};
+use crate::plan::{Aim, Change, Counting, Fault, Kind, Plan, Publish, Setup, Step, What};
 use crate::random::Random;
 
 /// Which runs are drawn.
@@ -8,8 +8,6 @@ use crate::random::Random;
 pub struct Only {
     /// Nothing goes wrong.
     pub health: bool,
-    /// Known failures fail.
-    pub known: bool,
 }
 
 impl Plan {
@@ -30,7 +28,6 @@ impl Plan {
             exact: seed.is_multiple_of(4),
             queue: None,
             faults: !only.health && random.chance(67),
-            known: Known::all(!only.known),
         };
         let mut drawing = Drawing { setup, random: random.clone(), steps: Vec::new(), at: 0 };
         drawing.draw();

@@ -1,4 +1,4 @@
-//! `cargo run -p roomcast-sim -- [--seeds N] [--seconds N] [--from S] [--seed S] [--health] [--known] [--whole]`: runs seeds, and for one that fails tells
+//! `cargo run -p roomcast-sim -- [--seeds N] [--seconds N] [--from S] [--seed S] [--health] [--whole]`: runs seeds, and for one that fails tells
 //! what happened in the smallest run that fails still.
 
 use roomcast_sim::plan::{Only, Plan};
@@ -40,12 +40,11 @@ fn read() -> Result<Options, String> {
                 (options.seeds, options.one) = (1, true);
             }
             "--health" => options.only.health = true,
-            "--known" => options.only.known = true,
             "--whole" => options.whole = true,
             "--keep-going" => options.keep = true,
             _ => {
                 return Err(format!(
-                    "there is no option {name}; there are --seeds, --seconds, --from, --seed, --health, --known, --whole and --keep-going"
+                    "there is no option {name}; there are --seeds, --seconds, --from, --seed, --health, --whole and --keep-going"
                 ));
             }
         }

@@ -38,25 +38,6 @@ pub struct Setup {
     pub queue: Option<usize>,
     /// Something may go wrong in it.
     pub faults: bool,
-    /// What is known to be wrong in the product, and not held against it.
-    pub known: Known,
-}
-
-/// Failures that the product is known to have, each with what is not held against it. They are in `README.md`; whoever mends one
-/// removes its switch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// Other software that is asked twice, as a batch was sent again, counts as two servers that have answered.
-    pub unnamed_twice: bool,
-    /// A server that is new and was counted answers as late as one that is newer and was not, which may take its place.
-    pub two_newcomers: bool,
-}
-
-impl Known {
-    /// All of them, or none.
-    pub fn all(known: bool) -> Self {
-        Self { unnamed_twice: known, two_newcomers: known }
-    }
 }
 
 /// Something that happens.

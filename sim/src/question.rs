@@ -15,9 +15,6 @@ use std::time::Duration;
 /// After a fault: how long it may work on.
 const AFTER: u64 = 5_000;
 
-/// So long a server is new, and answers later (`NEW` of the product, and its way).
-const NEW: u64 = 200;
-
 /// A server that died is known by name for so long (`FORGOTTEN` of the product, and an interval).
 const FORGOTTEN: u64 = 11_500;
 
@@ -197,8 +194,6 @@ impl Asked {
             others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
         let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
         let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
-        let twice = setup.known.unnamed_twice && !self.calm(state, true) && others.len() > ours.len();
-        let complete = complete && !twice;
         if complete && stable && marked {
             ensure(reached, || "it looks complete, and did not reach all".to_owned())?;
         }
@@ -217,11 +212,10 @@ impl Asked {
             ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
         }
         // Who was there all the while was counted, whoever came or went meanwhile.
-        let new = if setup.known.two_newcomers { NEW } else { 0 };
         let there = |node: Node| {
             let place = state.model.places.get(&(node, at.1.clone()));
             place.is_some_and(|it| {
-                it.periods.iter().any(|(from, to)| *from + new <= self.begin && to.is_none_or(|to| to > self.done))
+                it.periods.iter().any(|(from, to)| *from <= self.begin && to.is_none_or(|to| to > self.done))
             })
         };
         match value {
