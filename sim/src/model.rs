@@ -27,6 +27,8 @@ pub(crate) struct Model {
     pub(crate) taken: BTreeSet<(Node, Node, u64)>,
     /// Copies that were refused, by receiver.
     pub(crate) doubles: BTreeMap<Node, u64>,
+    /// Copies that may have been: they came in the moment in which an adapter was dropped.
+    pub(crate) maybe_doubles: BTreeMap<Node, u64>,
     /// What went to the broker, by sender and series.
     pub(crate) numbers: BTreeMap<(Node, Arc<str>, Lane), Vec<Number>>,
     /// What a process was told to send to others, and whether it went out.
@@ -262,7 +264,8 @@ impl Model {
         }
         if let Some(trailer) = message.trailer {
             if !self.seen.insert((*node, from, trailer.serial)) {
-                *self.doubles.entry(*node).or_default() += 1;
+                let refused = if place.dropped { &mut self.maybe_doubles } else { &mut self.doubles };
+                *refused.entry(*node).or_default() += 1;
                 return Ok(());
             }
             if let Some(lane) = lane.filter(|_| open) {
