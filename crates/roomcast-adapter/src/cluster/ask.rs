@@ -22,6 +22,10 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// closed the namespace tells that within it.
 const DOUBT: Duration = Duration::from_millis(250);
 
+/// How long servers without a name are awaited until the broker counts them again; twice as long each time, up to the second.
+const RECOUNT_FIRST: Duration = Duration::from_millis(250);
+const RECOUNT_LAST: Duration = Duration::from_secs(1);
+
 /// Where the broker counts nobody, a server that has just come knows all others by name after that time.
 const ACQUAINTED: Duration = Duration::from_millis(1_100);
 
@@ -35,12 +39,15 @@ struct Asking<'a> {
     moved: watch::Receiver<()>,
     counting: Option<Counting<'a>>,
     doubt: Option<Instant>,
+    /// When the broker counts again, if nothing happens, and after how long.
+    recount: (Instant, Duration),
     over: bool,
 }
 
 impl<'a> Asking<'a> {
     fn new(adapter: &'a ClusterAdapter, request: Request, awaited: Awaited, moved: watch::Receiver<()>) -> Self {
-        Self { adapter, request, awaited, moved, counting: None, doubt: None, over: false }
+        let recount = (Instant::now() + RECOUNT_FIRST, RECOUNT_FIRST);
+        Self { adapter, request, awaited, moved, counting: None, doubt: None, recount, over: false }
     }
 
     /// The next answer; `None` when no server is awaited any more. Cancel safe.
@@ -71,6 +78,11 @@ impl<'a> Asking<'a> {
                 }
                 _ = self.moved.changed() => self.awaited.members(self.adapter.members()),
                 () = sleep_until(doubt.unwrap_or_else(Instant::now)), if doubt.is_some() => self.over = true,
+                () = sleep_until(self.recount.0), if self.awaited.is_for_others() => {
+                    let next = (2 * self.recount.1).min(RECOUNT_LAST);
+                    self.recount = (Instant::now() + next, next);
+                    self.awaited.is_old();
+                }
             }
         }
         None

@@ -128,6 +128,16 @@ impl Awaited {
         self.late = members.into_keys().filter(|name| !self.named.contains(name)).collect();
     }
 
+    /// Only servers without a name are awaited. They do not tell that they leave; nor may be counted still who has told it.
+    pub(super) fn is_for_others(&self) -> bool {
+        self.silent.is_empty() && self.wait() == Wait::On
+    }
+
+    /// Time has passed: the count may be another one.
+    pub(super) fn is_old(&mut self) {
+        (self.fresh, self.moved) = (false, true);
+    }
+
     /// What is to be done now.
     pub(super) fn wait(&self) -> Wait {
         let count = match self.counted {
@@ -292,6 +302,20 @@ mod tests {
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a"]));
         awaited.recounted(Counted::All(1), names(&["a"]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_leaves_without_a_word_is_not_awaited_for_ever() {
+        let mut awaited = Awaited::new(names(&["a"]), Counted::All(3), false, false);
+        answer(&mut awaited, &["node", "a"]);
+        assert!(awaited.is_for_others());
+        awaited.is_old();
+        assert_eq!(awaited.wait(), Wait::Recount);
+        awaited.recounted(Counted::All(3), names(&["a"]));
+        assert!(awaited.is_for_others());
+        awaited.is_old();
+        awaited.recounted(Counted::All(2), names(&["a"]));
         assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
     }
 

@@ -1,6 +1,6 @@
 //! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
 
-use super::broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing};
+use super::broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing, SERVERS};
 use super::message::{Body, Message, ServerId};
 use super::trailer::{Arrival, Lane};
 use crate::target::Room;
@@ -35,6 +35,7 @@ struct Network {
 
 struct Subscription {
     broker: u64,
+    server: ServerId,
     inbox: Arc<dyn Inbox>,
     /// Messages on their way, each with the time of its arrival.
     way: mpsc::UnboundedSender<(Instant, Outgoing)>,
@@ -154,7 +155,7 @@ pub struct MemoryBroker {
 
 #[async_trait]
 impl Broker for MemoryBroker {
-    fn open(&self, namespace: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
         let cut_off = {
             let mut network = self.network.0.lock();
             let cut_off = network.cut_off.contains(&self.number);
@@ -175,6 +176,7 @@ impl Broker for MemoryBroker {
             let arriving = task.abort_handle();
             subscriptions.push(Subscription {
                 broker: self.number,
+                server: id.clone(),
                 inbox: inbox.clone(),
                 way,
                 rooms: HashSet::new(),
@@ -207,7 +209,11 @@ impl Broker for MemoryBroker {
             network.to_double = network.to_double.saturating_sub(1);
             let subscriptions = network.subscriptions.get(&outgoing.namespace).map_or(&[][..], Vec::as_slice);
             let room = room_of(&outgoing.message).filter(|_| network.exact_rooms);
-            let hears = |it: &&Subscription| room.is_none_or(|room| it.rooms.contains(room));
+            // What is for one server among those that tell of themselves has a channel of its own.
+            let to = outgoing.message.to.as_ref().filter(|_| &*outgoing.namespace == SERVERS);
+            let hears = |it: &&Subscription| {
+                room.is_none_or(|room| it.rooms.contains(room)) && to.is_none_or(|to| *to == it.server)
+            };
             for subscription in subscriptions.iter().filter(|it| !network.cut_off.contains(&it.broker)).filter(hears) {
                 for _ in 0..times {
                     // A receiver that is gone has closed its namespace meanwhile.

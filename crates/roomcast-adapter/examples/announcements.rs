@@ -1,0 +1,94 @@
+//! What it costs that servers announce themselves: messages and bytes that are delivered in a second, by number of servers, in
+//! virtual time. `cargo run --release -p roomcast-adapter --example announcements -- [servers…, 10 100 1000]`.
+
+#![allow(clippy::unwrap_used)] // It is a measurement.
+
+use async_trait::async_trait;
+use roomcast_adapter::AdapterContext;
+use roomcast_adapter::cluster::{
+    Body, Broker, BrokerError, Cluster, ClusterOptions, Count, Inbox, MemoryBroker, MemoryNetwork, Outcome, Outgoing,
+    SERVERS, ServerId,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+/// Counts what goes out to servers.
+#[derive(Debug)]
+struct Counting {
+    inner: Arc<MemoryBroker>,
+    messages: Arc<AtomicU64>,
+    bytes: Arc<AtomicU64>,
+    servers: u64,
+}
+
+#[async_trait]
+impl Broker for Counting {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        self.inner.open(namespace, id, inbox);
+    }
+
+    async fn close(&self, namespace: &str) {
+        self.inner.close(namespace).await;
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        for Outgoing { message, .. } in batch.iter().filter(|outgoing| &*outgoing.namespace == SERVERS) {
+            let receivers = if message.to.is_some() { 1 } else { self.servers };
+            let alive = match &message.body {
+                Body::Alive(alive) => serde_json::to_string(alive).unwrap().len(),
+                _ => 4,
+            };
+            // `{"alive":…,"uid":"0123456789abcdef","rc":"<60 digits>"}`, and what Redis writes around it.
+            let size = alive as u64 + 106 + 60;
+            self.messages.fetch_add(receivers, Ordering::Relaxed);
+            self.bytes.fetch_add(receivers * size, Ordering::Relaxed);
+        }
+        self.inner.publish(batch).await
+    }
+
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        self.inner.count(namespace).await
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    tokio::time::pause();
+    let sizes: Vec<u64> = std::env::args().skip(1).map(|servers| servers.parse().unwrap()).collect();
+    let sizes = if sizes.is_empty() { vec![10, 100, 1_000] } else { sizes };
+    for servers in sizes {
+        let (network, messages, bytes) =
+            (MemoryNetwork::new(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let taken = || (messages.swap(0, Ordering::Relaxed), bytes.swap(0, Ordering::Relaxed));
+        let mut all = Vec::new();
+        for number in 0..servers {
+            let broker =
+                Counting { inner: network.broker(), messages: messages.clone(), bytes: bytes.clone(), servers };
+            let id = ServerId::from(format!("{number:016x}").as_str());
+            let cluster = Cluster::with_id(id, Arc::new(broker), ClusterOptions::default());
+            let adapters: Vec<_> = ["/", "/chat"]
+                .map(|namespace| {
+                    let (server_events, events) = mpsc::channel(1);
+                    (cluster.adapter(AdapterContext { namespace: namespace.into(), server_events }), events)
+                })
+                .into();
+            all.push((cluster, adapters));
+            // They do not start at once.
+            sleep(Duration::from_millis(7)).await;
+        }
+        sleep(Duration::from_secs(30)).await;
+        let _ = taken();
+        sleep(Duration::from_secs(60)).await;
+        let (sent, size) = taken();
+        let known: usize = all.iter().map(|(cluster, _)| cluster.members("/").len()).sum();
+        println!(
+            "{servers} servers: {} deliveries and {:.2} MB a second; each knows {:.1} others",
+            sent / 60,
+            size as f64 / 60e6,
+            known as f64 / servers as f64
+        );
+    }
+}
