@@ -191,8 +191,14 @@ async fn a_primary_is_relieved_and_another_dies() {
         namespaces.iter().map(|(namespace, _)| broadcast(namespace, Target::everyone(), 1_999)).collect();
     wait_until("its own messages alone are held up", async || {
         let outcomes = stage.publisher.publish(&batch).await;
-        let [Outcome::Sent, Outcome::Again(_), Outcome::Sent] = &outcomes[..] else { return false };
-        true
+        match &outcomes[..] {
+            [Outcome::Sent, Outcome::Again(_), Outcome::Sent] => true,
+            // On a busy machine its replica may have taken over before anything was published.
+            [Outcome::Sent, Outcome::Sent, Outcome::Sent] => {
+                stage.cluster.nodes[4].ask::<String>("INFO replication").await.contains("role:master")
+            }
+            _ => false,
+        }
     })
     .await;
     stage.cluster.nodes[4].must_be_promoted().await;
