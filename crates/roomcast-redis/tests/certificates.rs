@@ -56,8 +56,7 @@ fn client(certificates: &Certificates) -> RedisTls {
 
 async fn talks(config: &RedisConfig) -> Talk {
     let talk = Talk::begin_on([config.clone(), config.clone()], ClusterOptions::default()).await;
-    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
-    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
+    talk.messages_come().await;
     talk.must_count_two().await;
     talk
 }

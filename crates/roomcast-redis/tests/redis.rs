@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, where a failure is a panic.
 
+#[path = "common/contract_wire.rs"]
+mod contract_wire;
 #[path = "common/fault_proxy.rs"]
 #[allow(dead_code)]
 mod fault_proxy;
@@ -9,15 +11,14 @@ mod fault_proxy;
 #[allow(dead_code)]
 mod redis_process;
 
-use fault_proxy::{FaultProxy, Which};
+use contract_wire::{Wire, key};
+use fault_proxy::FaultProxy;
 use redis::AsyncCommands;
 use redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
     Arrival, Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
 };
-use roomcast_adapter::testkit::{
-    Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
-};
+use roomcast_adapter::testkit::{Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, Room, ServerEvent, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
@@ -26,13 +27,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
-
-static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
-
-/// A prefix that no other cluster on the same Redis has.
-fn key() -> String {
-    format!("cluster{}", CLUSTERS.fetch_add(1, Ordering::Relaxed))
-}
 
 fn broker(redis: &RedisProcess, key: &str, specific: bool) -> Arc<ClassicBroker> {
     broker_at(&redis.url(), key, specific)
@@ -73,39 +67,10 @@ async fn three_servers_keep_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_keeps_the_contract() {
-    let redis = RedisProcess::start().await;
-    let client = redis::Client::open(redis.url()).unwrap();
-    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let wire = Wire::start("PUBLISH").await;
     for specific in [false, true] {
-        broker_contract(async |count| {
-            let (key, mut brokers, mut proxies) = (key(), Vec::new(), Vec::new());
-            for _ in 0..count {
-                let proxy = Arc::new(FaultProxy::start(redis.port).await);
-                brokers.push(broker_at(&proxy.url(), &key, specific));
-                proxies.push(proxy);
-            }
-            let brokers = Brokers::new(brokers).dialect(dialect()).cut_off(move |number, cut| {
-                let proxy = &proxies[number];
-                if cut {
-                    proxy.blackhole();
-                    proxy.cut(Which::All);
-                } else {
-                    // In this order: a connection that is made between the two must not be cut after it was told of.
-                    proxy.cut(Which::All);
-                    proxy.pass();
-                }
-                std::future::ready(())
-            });
-            let connection = connection.clone();
-            brokers.inject(move |namespace, bytes| {
-                let (mut connection, channel) = (connection.clone(), format!("{key}#{namespace}#"));
-                async move {
-                    let sent = redis::cmd("PUBLISH").arg(channel).arg(bytes).query_async::<()>(&mut connection).await;
-                    sent.unwrap();
-                }
-            })
-        })
-        .await;
+        broker_contract(async |count| wire.brokers(count, dialect(), |url, key| broker_at(url, key, specific)).await)
+            .await;
     }
 }
 

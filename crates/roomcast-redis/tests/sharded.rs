@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests, where a failure is a panic.
 
+#[path = "common/contract_wire.rs"]
+mod contract_wire;
 #[path = "common/fault_proxy.rs"]
 #[allow(dead_code)]
 mod fault_proxy;
@@ -12,50 +14,20 @@ mod redis_process;
 #[allow(dead_code)]
 mod sharded_stage;
 
-use fault_proxy::{FaultProxy, Which};
+use contract_wire::{Wire, key};
 use redis_process::{RedisProcess, Sentinels, wait_until};
 use roomcast_adapter::cluster::{Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Inbox, Lane, Outcome};
-use roomcast_adapter::testkit::{Brokers, Cluster, adapter_contract, broker_contract};
+use roomcast_adapter::testkit::{Cluster, adapter_contract, broker_contract};
 use roomcast_adapter::{Room, Target};
 use roomcast_redis::{Credentials, RedisConfig, RedisError, ShardedMode};
-use sharded_stage::{Ear, MODES, broadcast, broker_at, broker_on, dialect, key, numbers, open, until_heard};
+use sharded_stage::{Ear, MODES, broadcast, broker_at, broker_on, dialect, numbers, open, until_heard};
 use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_keeps_the_contract_in_each_mode() {
-    let redis = RedisProcess::start().await;
-    let client = redis::Client::open(redis.url()).unwrap();
-    let connection = client.get_multiplexed_async_connection().await.unwrap();
+    let wire = Wire::start("SPUBLISH").await;
     for mode in MODES {
-        broker_contract(async |count| {
-            let (key, mut brokers, mut proxies) = (key(), Vec::new(), Vec::new());
-            for _ in 0..count {
-                let proxy = Arc::new(FaultProxy::start(redis.port).await);
-                brokers.push(broker_at(&proxy.url(), &key, mode));
-                proxies.push(proxy);
-            }
-            let brokers = Brokers::new(brokers).dialect(dialect()).cut_off(move |number, cut| {
-                let proxy = &proxies[number];
-                if cut {
-                    proxy.blackhole();
-                    proxy.cut(Which::All);
-                } else {
-                    // In this order: a connection that is made between the two must not be cut after it was told of.
-                    proxy.cut(Which::All);
-                    proxy.pass();
-                }
-                std::future::ready(())
-            });
-            let connection = connection.clone();
-            brokers.inject(move |namespace, bytes| {
-                let (mut connection, channel) = (connection.clone(), format!("{key}#{namespace}#"));
-                async move {
-                    let sent = redis::cmd("SPUBLISH").arg(channel).arg(bytes).query_async::<()>(&mut connection).await;
-                    sent.unwrap();
-                }
-            })
-        })
-        .await;
+        broker_contract(async |count| wire.brokers(count, dialect(), |url, key| broker_at(url, key, mode)).await).await;
     }
 }
 

@@ -17,7 +17,7 @@ mod redis_process;
 mod sharded_stage;
 
 use certificates::{Certificates, with_certificates};
-use fault_stage::{Talk, must_become};
+use fault_stage::Talk;
 use redis_process::{Extras, RedisCluster, RedisProcess, Sentinels};
 use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_adapter::{Adapter, Target};
@@ -33,15 +33,10 @@ fn signed<'a>(certificates: &'a Certificates, name: &'a str) -> Extras<'a> {
     Extras { certificate: Some((&certificates.0, name)), ..Extras::default() }
 }
 
-async fn messages_come(talk: &Talk) {
-    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
-    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
-}
-
 /// Two servers talk on, when the primary is killed and its replica promoted.
 async fn fails_over(redis: &mut Sentinels, url: &str) {
     let talk = Talk::begin([url, url]).await;
-    messages_come(&talk).await;
+    talk.messages_come().await;
     redis.primary.kill();
     redis.replica.must_be_promoted().await;
     talk.resumes(Instant::now()).await;
@@ -56,7 +51,7 @@ fn one_server() {
         let url = format!("rediss://:secret@127.0.0.1:{}", redis.public_port());
         check(&url).await.unwrap();
         let talk = Talk::begin([&url, &url]).await;
-        messages_come(&talk).await;
+        talk.messages_come().await;
         talk.must_count_two().await;
     });
 }
@@ -147,7 +142,7 @@ fn the_node_in_use_of_a_cluster_is_killed() {
         // The first node alone: who is next must come from what it told, with the ports of TLS.
         let url = format!("rediss+cluster://127.0.0.1:{}", redis.nodes[0].public_port());
         let talk = Talk::begin([&url, &url]).await;
-        messages_come(&talk).await;
+        talk.messages_come().await;
         talk.must_count_two().await;
         redis.nodes[0].kill();
         talk.resumes(Instant::now()).await;
@@ -163,7 +158,7 @@ fn nodes_of_a_cluster_are_connected_to_by_the_names_they_announce() {
         // Each on a node of its own: to be counted, the other's node must be asked, by a name that its certificate has.
         let url = |node: usize| format!("rediss+cluster://localhost:{}", redis.nodes[node].public_port());
         let talk = Talk::begin([&url(0), &url(4)]).await;
-        messages_come(&talk).await;
+        talk.messages_come().await;
         talk.must_count_two().await;
     });
 }
@@ -175,7 +170,7 @@ fn a_node_that_is_not_trusted_is_not_left_out_of_a_count() {
         let redis = RedisCluster::start_extra(&signed(&certificates, "name")).await;
         let url = |node: usize| format!("rediss+cluster://localhost:{}", redis.nodes[node].public_port());
         let talk = Talk::unacquainted([&url(0), &url(4)], &ClusterOptions::default());
-        messages_come(&talk).await;
+        talk.messages_come().await;
         let count = talk.servers[0].adapter.server_count().await;
         assert!(!count.is_complete(), "{count:?}");
     });

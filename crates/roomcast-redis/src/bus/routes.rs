@@ -140,3 +140,36 @@ impl Routes {
         if is_pattern { &mut self.patterns } else { &mut self.channels }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod doubles {
+    use super::{Heard, Listener};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A listener that remembers whether it is told to hear, and is told nothing twice.
+    #[derive(Default)]
+    pub(crate) struct Ear(AtomicBool);
+
+    impl Ear {
+        pub(crate) fn hears(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+
+        /// It may be told again that it hears.
+        pub(crate) fn forget(&self) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+    }
+
+    impl Listener for Ear {
+        fn heard(&self, _: Vec<Heard>) {}
+
+        fn connected(&self) {
+            assert!(!self.0.swap(true, Ordering::Relaxed), "it is told once");
+        }
+
+        fn lost(&self) {
+            assert!(self.0.swap(false, Ordering::Relaxed), "who did not hear loses nothing");
+        }
+    }
+}

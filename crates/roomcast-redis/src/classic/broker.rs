@@ -10,7 +10,7 @@ use super::router::Router;
 use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
-use crate::wire::read::MAX_MESSAGE;
+use crate::wire::batch::Batch;
 use crate::wire::servers::{self, Proof, Servers};
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -195,34 +195,15 @@ impl Broker for ClassicBroker {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
-        let mut messages = Vec::with_capacity(batch.len());
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for outgoing in batch {
-            match encode(outgoing, &self.prefix, self.specific_responses) {
-                Ok((_, payload)) if payload.len() > MAX_MESSAGE => {
-                    let size = payload.len();
-                    outcomes.push(Some(Outcome::Never(format!(
-                        "{size} bytes, and no server takes more than {MAX_MESSAGE}"
-                    ))));
-                }
-                Ok(message) => {
-                    messages.push(message);
-                    outcomes.push(None);
-                }
-                Err(error) => outcomes.push(Some(Outcome::Never(error.to_string()))),
-            }
-        }
+        let written = Batch::of(batch, |outgoing| encode(outgoing, &self.prefix, self.specific_responses));
         let before = self.bus.echo().lock().before();
-        let sent = if messages.is_empty() {
+        let sent = if written.messages.is_empty() {
             Ok(Vec::new())
         } else {
-            self.bus.publish(&messages, &self.prefix.servers()).await
+            self.bus.publish(&written.messages, &self.prefix.servers()).await
         };
         let failure = sent.as_ref().err().map(|error| format!("{}: {error}", self.config()));
-        let mut sent = sent.unwrap_or_default().into_iter();
-        let again = || Outcome::Again(failure.clone().unwrap_or_else(|| "Redis did not answer to it".to_owned()));
-        let outcomes: Vec<Outcome> =
-            outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
+        let outcomes = written.outcomes(sent.unwrap_or_default(), failure);
         if let Some(before) = before {
             let went_out = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
             if let Some(last) = went_out.filter_map(|(outgoing, _)| servers::echo(&outgoing.message)).max() {

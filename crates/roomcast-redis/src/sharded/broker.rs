@@ -11,6 +11,7 @@ use super::rooms::Rooms;
 use crate::bus::topology::Topology;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
+use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
 use crate::wire::servers::{Proof, Servers};
 use async_trait::async_trait;
@@ -188,27 +189,12 @@ impl Broker for ShardedBroker {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
-        let mut messages = Vec::with_capacity(batch.len());
-        let mut outcomes = Vec::with_capacity(batch.len());
-        for outgoing in batch {
-            match encode(outgoing, &self.names, self.mode) {
-                Ok((_, payload)) if payload.len() > MAX_MESSAGE => {
-                    let size = payload.len();
-                    let why = format!("{size} bytes, and no server takes more than {MAX_MESSAGE}");
-                    outcomes.push(Some(Outcome::Never(why)));
-                }
-                Ok(message) => {
-                    messages.push(message);
-                    outcomes.push(None);
-                }
-                Err(error) => outcomes.push(Some(Outcome::Never(error.to_string()))),
-            }
-        }
-        let sent = if messages.is_empty() { Vec::new() } else { self.roads.publish(&messages).await };
-        let mut sent = sent.into_iter();
-        let again = || Outcome::Again("Redis did not answer to it".to_owned());
-        let outcomes: Vec<Outcome> =
-            outcomes.into_iter().map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(again)).collect();
+        let written = Batch::of(batch, |outgoing| encode(outgoing, &self.names, self.mode));
+        let sent = match &written.messages[..] {
+            [] => Vec::new(),
+            messages => self.roads.publish(messages).await,
+        };
+        let outcomes = written.outcomes(sent, None);
         self.went_out(batch, &outcomes);
         outcomes
     }

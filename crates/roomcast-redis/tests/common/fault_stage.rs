@@ -208,6 +208,12 @@ impl Talk {
         at - since
     }
 
+    /// Both hear what the other emits.
+    pub(crate) async fn messages_come(&self) {
+        let (one, other) = (&self.servers[0], &self.servers[1]);
+        must_become("messages come", || one.heard(other).len() > 20 && other.heard(one).len() > 20).await;
+    }
+
     /// The servers count one another, on whatever Redis servers they are.
     pub(crate) async fn must_count_two(&self) {
         for server in &self.servers {

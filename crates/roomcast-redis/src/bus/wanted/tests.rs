@@ -1,24 +1,7 @@
 //! Histories of subscriptions and channels, by hand and random, beside a Redis of one connection.
 
 use super::*;
-use crate::bus::routes::Heard;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Remembers whether it is told to hear.
-#[derive(Default)]
-struct Ear(AtomicBool);
-
-impl Listener for Ear {
-    fn heard(&self, _: Vec<Heard>) {}
-
-    fn connected(&self) {
-        assert!(!self.0.swap(true, Ordering::Relaxed), "it is told once");
-    }
-
-    fn lost(&self) {
-        assert!(self.0.swap(false, Ordering::Relaxed), "who did not hear loses nothing");
-    }
-}
+use crate::bus::routes::doubles::Ear;
 
 /// With a pattern, or with a channel that nobody counts in its place.
 fn names(of: &str) -> Names {
@@ -86,7 +69,7 @@ fn add(wanted: &mut Wanted, key: &str) -> Arc<Ear> {
 }
 
 fn hears(ear: &Ear) -> bool {
-    ear.0.load(Ordering::Relaxed)
+    ear.hears()
 }
 
 #[test]

@@ -1,15 +1,14 @@
 //! What Node published, we publish: same channel, same bytes; and we read it as what it means.
 
 use super::js::{Js, unhex};
-use super::recorded::{Published, Vectors, file, meaning};
+use super::recorded::{Published, Vectors};
 use crate::classic::decode;
 use crate::classic::encode::encode;
 use crate::classic::names::Prefix;
+use crate::wire::recorded::{Asked, file, meaning, on_a_cluster};
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId, Trailer};
 use roomcast_protocol::{Args, ToArgs};
-use serde::Deserialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// A number that roomcast servers give, and a sender in answers: the only things that we add.
@@ -139,59 +138,36 @@ fn bare(outgoing: &Outgoing, prefix: &Prefix, specific: bool) -> (String, Vec<u8
 
 #[test]
 fn the_cluster() {
-    #[derive(Deserialize)]
-    struct File {
-        runs: Vec<Run>,
-    }
-    #[derive(Deserialize)]
-    struct Run {
-        adapter: String,
-        steps: Vec<Step>,
-    }
-    #[derive(Deserialize)]
-    struct Step {
-        name: String,
-        #[serde(default)]
-        commands: Vec<Recorded>,
-    }
-    #[derive(Deserialize)]
-    struct Recorded {
-        cmd: String,
-        args: Vec<Value>,
-    }
     let prefix = Prefix("socket.io".into());
-    let file: File = serde_json::from_str(&file("redis-cluster.json")).unwrap();
     let (mut published, mut subscribed, mut counted) = (0, 0, 0);
-    for step in file.runs.into_iter().filter(|run| run.adapter == "classic").flat_map(|run| run.steps) {
-        for Recorded { cmd, args } in step.commands {
-            let text = |at: usize| args[at].as_str().unwrap().to_owned();
-            match &*cmd {
-                "PUBLISH" => {
-                    let payload = match args[1].get("$hex") {
-                        Some(hex) => unhex(hex.as_str().unwrap()),
-                        None => text(1).into_bytes(),
-                    };
-                    let message = decode_on(&prefix, "/", &text(0), &payload);
-                    let again = encode(&Outgoing { namespace: "/".into(), message }, &prefix, false).unwrap();
-                    assert_eq!(again, (text(0), payload), "{}", step.name);
-                    published += 1;
-                }
-                "SUBSCRIBE" => {
-                    let uid = text(2).rsplit('#').nth(1).unwrap().to_owned();
-                    let ours = [prefix.request("/"), prefix.response("/"), prefix.response_to("/", &uid)];
-                    assert_eq!(args, ours);
-                    subscribed += 1;
-                }
-                "PSUBSCRIBE" => {
-                    assert_eq!(args, [prefix.pattern("/")]);
-                    subscribed += 1;
-                }
-                "PUBSUB" => {
-                    assert_eq!(args, ["NUMSUB".to_owned(), prefix.request("/")]);
-                    counted += 1;
-                }
-                other => panic!("{other} was never recorded"),
+    for Asked { step, cmd, args } in on_a_cluster("classic") {
+        let text = |at: usize| args[at].as_str().unwrap().to_owned();
+        match &*cmd {
+            "PUBLISH" => {
+                let payload = match args[1].get("$hex") {
+                    Some(hex) => unhex(hex.as_str().unwrap()),
+                    None => text(1).into_bytes(),
+                };
+                let message = decode_on(&prefix, "/", &text(0), &payload);
+                let again = encode(&Outgoing { namespace: "/".into(), message }, &prefix, false).unwrap();
+                assert_eq!(again, (text(0), payload), "{step}");
+                published += 1;
             }
+            "SUBSCRIBE" => {
+                let uid = text(2).rsplit('#').nth(1).unwrap().to_owned();
+                let ours = [prefix.request("/"), prefix.response("/"), prefix.response_to("/", &uid)];
+                assert_eq!(args, ours);
+                subscribed += 1;
+            }
+            "PSUBSCRIBE" => {
+                assert_eq!(args, [prefix.pattern("/")]);
+                subscribed += 1;
+            }
+            "PUBSUB" => {
+                assert_eq!(args, ["NUMSUB".to_owned(), prefix.request("/")]);
+                counted += 1;
+            }
+            other => panic!("{other} was never recorded"),
         }
     }
     assert_eq!((published, subscribed), (8, 8));

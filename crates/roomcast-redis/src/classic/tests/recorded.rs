@@ -2,19 +2,13 @@
 //! our own decoder.
 
 use super::js::{Arguments, Js, parse, unhex};
+use crate::wire::recorded::Sockets;
 use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId};
-use roomcast_adapter::{Details, Room, SocketDetails, Target};
+use roomcast_adapter::{Room, SocketDetails, Target};
 use roomcast_protocol::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::path::Path;
 use std::time::Duration;
-
-/// The text of a vector file.
-pub(super) fn file(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors").join(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
 
 #[derive(Deserialize)]
 pub(super) struct Vectors {
@@ -150,37 +144,6 @@ fn response(rest: &str, meaning: &Js, recorded: &str) -> Outgoing {
     outgoing(namespace(rest), None, to, body)
 }
 
-/// Sockets whose handshake and data are the recorded text itself.
 fn sockets(recorded: &str) -> Vec<SocketDetails> {
-    #[derive(Deserialize)]
-    struct Answer {
-        sockets: Vec<Socket>,
-    }
-    #[derive(Deserialize)]
-    struct Socket {
-        id: String,
-        handshake: Box<RawValue>,
-        rooms: Vec<String>,
-        data: Box<RawValue>,
-    }
-    let answer: Answer = serde_json::from_str(recorded).expect("sockets");
-    let details = |socket: Socket| SocketDetails {
-        id: socket.id,
-        rooms: socket.rooms.iter().map(Room::from).collect(),
-        details: Details { handshake: socket.handshake.get().to_owned(), data: socket.data.get().to_owned() },
-    };
-    answer.sockets.into_iter().map(details).collect()
-}
-
-/// A message whose arguments are compared as what they mean: bytes in their places, Dates as text, no `undefined`.
-pub(super) fn meaning(message: &Message) -> (Message, Option<Js>) {
-    let mut message = message.clone();
-    let args = match &mut message.body {
-        Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } => data,
-        Body::ClientAck { args, .. } | Body::ServerAnswer { args, .. } => args,
-        _ => return (message, None),
-    };
-    let args = std::mem::take(args);
-    let value = parse(&format!("[{}]", args.items())).expect("JSON").filled(args.attachments());
-    (message, Some(value))
+    serde_json::from_str::<Sockets>(recorded).expect("sockets").details()
 }

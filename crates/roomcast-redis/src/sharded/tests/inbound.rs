@@ -2,9 +2,9 @@
 //! what is passed over.
 
 use super::js::unhex;
-use super::recorded::file;
 use crate::sharded::decode::decode;
 use crate::wire::read::MAX_ROOMS;
+use crate::wire::recorded::file;
 use bytes::Bytes;
 use proptest::prelude::*;
 use roomcast_adapter::cluster::Body;

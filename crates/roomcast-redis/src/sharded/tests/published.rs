@@ -1,15 +1,15 @@
 //! What Node published, we publish: same channel, same bytes; and we read it as what it means.
 
-use super::recorded::{Command, file, meaning};
+use super::recorded::{Command, meaning};
 use crate::sharded::ShardedMode;
 use crate::sharded::decode::{decode, trailer};
 use crate::sharded::encode::{Tail, encode};
 use crate::sharded::names::Names;
+use crate::wire::recorded::{Asked, file, on_a_cluster};
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId, Trailer};
 use roomcast_protocol::Args;
 use serde::Deserialize;
-use serde_json::Value;
 
 /// Vectors that we publish differently, and why. Each is read all the same.
 const OTHER_BYTES: [(&str, &str); 9] = [
@@ -130,56 +130,28 @@ fn with_trailer(name: &str, outgoing: &Outgoing, mode: ShardedMode, bare: &(Stri
 
 #[test]
 fn the_cluster() {
-    #[derive(Deserialize)]
-    struct File {
-        runs: Vec<Run>,
-    }
-    #[derive(Deserialize)]
-    struct Run {
-        adapter: String,
-        steps: Vec<Step>,
-    }
-    #[derive(Deserialize)]
-    struct Step {
-        name: String,
-        #[serde(default)]
-        commands: Vec<Recorded>,
-    }
-    #[derive(Deserialize)]
-    struct Recorded {
-        cmd: String,
-        args: Vec<Value>,
-    }
-    let file: File = serde_json::from_str(&file("redis-cluster.json")).unwrap();
     let (mut published, mut subscribed, mut counted) = (0, 0, 0);
-    for step in file.runs.into_iter().filter(|run| run.adapter == "sharded").flat_map(|run| run.steps) {
-        for Recorded { cmd, args } in step.commands {
-            let text = |at: usize| args[at].as_str().unwrap().to_owned();
-            match &*cmd {
-                "SPUBLISH" => {
-                    let payload = text(1).into_bytes();
-                    let mut message = decode(&payload.clone().into(), "/", &"nobody".into()).unwrap().unwrap();
-                    message.to = message.body.answers().map(|_| ServerId::from("a000000000000000"));
-                    let outgoing = Outgoing { namespace: "/".into(), message };
-                    assert_eq!(
-                        encode(&outgoing, &names(), ShardedMode::Dynamic).unwrap(),
-                        (text(0), payload),
-                        "{}",
-                        step.name
-                    );
-                    published += 1;
-                }
-                "SSUBSCRIBE" => {
-                    let uid = text(0).rsplit('#').nth(1).unwrap().to_owned();
-                    assert!([names().main("/"), names().room("/", &uid)].contains(&text(0)));
-                    subscribed += 1;
-                }
-                "PUBSUB" => {
-                    assert_eq!(args, ["SHARDNUMSUB".to_owned(), names().main("/")]);
-                    counted += 1;
-                }
-                other => panic!("{other} was never recorded"),
+    for Asked { step, cmd, args } in on_a_cluster("sharded") {
+        let text = |at: usize| args[at].as_str().unwrap().to_owned();
+        match &*cmd {
+            "SPUBLISH" => {
+                let payload = text(1).into_bytes();
+                let mut message = decode(&payload.clone().into(), "/", &"nobody".into()).unwrap().unwrap();
+                message.to = message.body.answers().map(|_| ServerId::from("a000000000000000"));
+                let outgoing = Outgoing { namespace: "/".into(), message };
+                assert_eq!(encode(&outgoing, &names(), ShardedMode::Dynamic).unwrap(), (text(0), payload), "{step}");
+                published += 1;
             }
+            "SSUBSCRIBE" => {
+                let uid = text(0).rsplit('#').nth(1).unwrap().to_owned();
+                assert!([names().main("/"), names().room("/", &uid)].contains(&text(0)));
+                subscribed += 1;
+            }
+            "PUBSUB" => {
+                assert_eq!(args, ["SHARDNUMSUB".to_owned(), names().main("/")]);
+                counted += 1;
+            }
+            other => panic!("{other} was never recorded"),
         }
     }
     assert_eq!((published, subscribed, counted), (8, 8, 12));

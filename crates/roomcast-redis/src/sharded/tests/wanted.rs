@@ -1,6 +1,6 @@
 //! Random histories of what is wanted, beside a Cluster whose slots move, whose nodes die and which forbids channels.
 
-use crate::bus::{Heard, Listener};
+use crate::bus::routes::doubles::Ear;
 use crate::sharded::slots::{Node, Slots, slot};
 use crate::sharded::wanted::{CHANNELS_PER_STEP, Change, DENIED_PAUSE, Tell, Wanted};
 use parking_lot::Mutex;
@@ -8,26 +8,9 @@ use proptest::prelude::*;
 use redis::IntoConnectionInfo;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-
-/// Remembers whether it is told to hear.
-#[derive(Default)]
-struct Ear(AtomicBool);
-
-impl Listener for Ear {
-    fn heard(&self, _: Vec<Heard>) {}
-
-    fn connected(&self) {
-        assert!(!self.0.swap(true, Ordering::Relaxed), "it is told once");
-    }
-
-    fn lost(&self) {
-        assert!(self.0.swap(false, Ordering::Relaxed), "who did not hear loses nothing");
-    }
-}
 
 const NODES: usize = 3;
 
@@ -211,7 +194,7 @@ fn flip(
         Some(Subject { id, ear, .. }) => {
             left.lock().push(wanted.leave(id));
             tell(wanted);
-            ear.0.store(false, Ordering::Relaxed);
+            ear.forget();
         }
         None => {
             let (channels, is_told) = SUBJECTS[subject];
@@ -272,7 +255,7 @@ proptest! {
         let expected: Vec<(&str, usize)> = wants.iter().map(|channel| (*channel, cluster.owner(channel))).collect();
         prop_assert_eq!(heard, expected);
         for (subject, Subject { ear, heard, .. }) in &mut open {
-            prop_assert_eq!(ear.0.load(Ordering::Relaxed), SUBJECTS[*subject].1, "subject {}", subject);
+            prop_assert_eq!(ear.hears(), SUBJECTS[*subject].1, "subject {}", subject);
             prop_assert!(heard.try_recv().is_ok(), "who waits is told");
         }
         for left in left.lock().iter_mut() {
@@ -292,7 +275,7 @@ fn namespaces_come_before_rooms_and_changes_go_out_in_chunks() {
     let ear = Arc::<Ear>::default();
     wanted.add(vec!["z".to_owned()], ear.clone(), true);
     assert_eq!(cluster.step(&mut wanted, 0, |_| {}), CHANNELS_PER_STEP);
-    assert!(ear.0.load(Ordering::Relaxed));
+    assert!(ear.hears());
     assert_eq!(cluster.step(&mut wanted, 0, |_| {}), 1);
     assert_eq!(cluster.step(&mut wanted, 0, |_| {}), 0);
 }
