@@ -1,4 +1,4 @@
-//! B15: what is told of an emit or a change is told after the namespace's lock is free, as a log may go to a room of the same
+//! What is told of an emit or a change is told after the namespace's lock is free, as a log may go to a room of the same
 //! namespace.
 #![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
 

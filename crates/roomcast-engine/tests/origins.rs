@@ -17,7 +17,7 @@ async fn open(server: &Server, headers: &[(&str, &str)]) -> Answer {
     wire.answer().await
 }
 
-/// B17 and P09, P11, P16 of the reports: spellings of an origin, and what is none of ours.
+/// Spellings of an origin, and what is none of ours.
 #[tokio::test]
 async fn an_origin_is_compared_by_scheme_host_and_port() {
     let list = ["HTTPS://App.Example:443/", "https://*.tenants.example", "capacitor://localhost"];

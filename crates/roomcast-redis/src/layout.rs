@@ -254,7 +254,7 @@ mod tests {
             ("rediss+cluster://h#insecure", "certificates are always checked"),
             ("http://h", "known schemes"),
             ("\"redis://h\"", "quotation marks"),
-            // P19, as ioredis and redis-py read them.
+            // As ioredis and redis-py read them.
             ("redis://h:6380?password=secret&tls=true&db=5", "user and password stand before the host"),
             ("redis://h?tls=true", "rediss://"),
             ("redis://h?db=5", "redis://host:6379/5"),
@@ -266,7 +266,6 @@ mod tests {
             ("redis://h?secretsecret", "known is protocol; in a password write %3F"),
             ("unix:///run/redis.sock?password=secret", "user and password stand before the host"),
             ("unix:///run/redis.sock?pas=secret", "is pass meant?"),
-            // P41.
             ("redis://:p#ss@h", "write %23"),
             ("redis://:p/ss=@h", "write %2F"),
             ("redis://:p?ss@h", "write %3F"),
@@ -283,7 +282,7 @@ mod tests {
         }
     }
 
-    /// P22: as the kernel does.
+    /// As the kernel does.
     #[test]
     fn the_address_that_means_all_leads_to_the_machine_itself() {
         for (url, address) in [

@@ -212,7 +212,7 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
     });
 }
 
-/// P33: TLS 1.2 takes a round trip more than 1.3.
+/// TLS 1.2 takes a round trip more than 1.3.
 #[test]
 fn tls_over_a_round_trip_of_400_ms() {
     with_certificates("tls_over_a_round_trip_of_400_ms", async |certificates| {

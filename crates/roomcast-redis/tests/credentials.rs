@@ -183,7 +183,7 @@ async fn sentinels_have_a_provider_of_their_own() {
     check(&config.with_sentinel_password_file(&watch.0)).await.unwrap();
 }
 
-/// B27: pub/sub knows no databases, so the number needs no right; that it separates nothing is told once.
+/// Pub/sub knows no databases, so the number needs no right; that it separates nothing is told once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_number_separates_nothing() {
     let log = log();

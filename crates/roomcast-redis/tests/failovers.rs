@@ -142,7 +142,7 @@ async fn a_ghost_on_a_node_that_was_cut_off_is_ended() {
     assert_eq!(counts(&redis.nodes[1]).await, 1);
 }
 
-/// B34: it was taken out of the Cluster, runs on, and answers.
+/// It was taken out of the Cluster, runs on, and answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seed_that_is_alone_is_not_used_if_another_knows_more() {
     let bus = free_port().to_string();

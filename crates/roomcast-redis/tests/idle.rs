@@ -1,4 +1,4 @@
-//! B33: an emitter that was idle, and whose connection was forgotten in silence by what is in between, as NATs do.
+//! An emitter that was idle, and whose connection was forgotten in silence by what is in between, as NATs do.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 

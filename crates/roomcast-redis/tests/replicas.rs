@@ -1,4 +1,4 @@
-//! P18: a plain `redis://` that leads to a replica, and servers whose roles are swapped while connections stay.
+//! A plain `redis://` that leads to a replica, and servers whose roles are swapped while connections stay.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 

@@ -1,4 +1,4 @@
-//! Sentinels that do not agree: more than half of those that are configured decide (B12).
+//! Sentinels that do not agree: more than half of those that are configured decide.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 
@@ -86,7 +86,7 @@ async fn who_works_on_a_server_that_sentinels_have_replaced_leaves_it() {
     assert!(!clients.contains("-publishes ") && !clients.contains("-hears "), "{clients}");
 }
 
-/// P33: a round trip of 300 ms to the Sentinels.
+/// A round trip of 300 ms to the Sentinels.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sentinels_that_are_far_away() {
     let redis = Sentinels::start().await;

@@ -1,4 +1,4 @@
-//! P33: how long Redis may take is an option. (What the defaults allow is in `certificates.rs` and `sentinels.rs`.)
+//! How long Redis may take is an option. (What the defaults allow is in `certificates.rs` and `sentinels.rs`.)
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A helper of a test fails as the test does.
 

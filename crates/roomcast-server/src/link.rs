@@ -382,7 +382,7 @@ mod tests {
         link.poll_ready(&Context::from_waker(&Waker::from(asker.clone()))).is_ready()
     }
 
-    /// B25: a POST that is held and the WebSocket that has overtaken it both ask, and both are woken.
+    /// A POST that is held and the WebSocket that has overtaken it both ask, and both are woken.
     #[tokio::test]
     async fn each_asker_is_woken() {
         let (link, post, websocket) = (link().await, Arc::<Asker>::default(), Arc::<Asker>::default());

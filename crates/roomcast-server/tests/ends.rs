@@ -64,7 +64,7 @@ async fn a_server_that_was_given_its_cluster_leaves_it() {
     other.finish().await;
 }
 
-/// B3 of the cluster's list: the namespace of a pattern that ends and comes to be again in one read is in the cluster.
+/// The namespace of a pattern that ends and comes to be again in one read is in the cluster.
 async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() {
     for linger in [Duration::ZERO, Duration::from_secs(5)] {
         let network = MemoryNetwork::new();

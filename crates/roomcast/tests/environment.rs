@@ -45,7 +45,7 @@ impl Program {
     }
 }
 
-/// P15: `${PORT:-}` in a compose file gives an empty value for one that is not set.
+/// `${PORT:-}` in a compose file gives an empty value for one that is not set.
 #[test]
 fn what_is_empty_is_not_set() {
     let names = [
@@ -71,7 +71,7 @@ fn what_is_empty_is_not_set() {
     assert!(port.contains("cannot listen on 192.0.2.1:3000"), "{port}");
 }
 
-/// P16: what no browser sends is refused at the start, with the right spelling; the rest is taken as people write it.
+/// What no browser sends is refused at the start, with the right spelling; the rest is taken as people write it.
 #[test]
 fn origins_are_taken_as_people_write_them() {
     for (origins, shown) in [
