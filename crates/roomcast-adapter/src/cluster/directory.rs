@@ -139,10 +139,12 @@ impl Directory {
         let (mut all, mut silent) = (Vec::new(), false);
         for (id, process) in &mut self.processes {
             let mut missed = process.forget(now);
-            if !process.lives(now) && now.duration_since(process.heard) >= SETTLE {
+            let lives = process.lives(now);
+            if !lives && now.duration_since(process.heard) >= SETTLE {
                 missed += process.settle(now);
-                silent = true;
             }
+            // Who asks is told once.
+            silent |= !std::mem::replace(&mut process.silent, !lives) && !lives;
             all.extend((missed > 0).then_some((*id, missed)));
         }
         all.into_iter().for_each(|(process, missed)| self.count_lost(process, missed));
@@ -151,6 +153,11 @@ impl Directory {
         if silent {
             self.moved.send_replace(());
         }
+    }
+
+    /// Number of roomcast servers that live, as far as is told quickly: one that has just come back may count twice.
+    pub(crate) fn about(&self, now: Instant) -> usize {
+        self.processes.values().filter(|process| process.name.is_some() && process.lives(now)).count()
     }
 
     /// The roomcast servers that live, each once.
@@ -486,6 +493,22 @@ mod tests {
         // One that was overtaken is of no use.
         assert!(!bench.announce(&[], |alive| (alive.sequence, alive.whole) = (6, true)));
         assert_eq!(bench.directory.members("/c", bench.now).len(), 1);
+    }
+
+    #[test]
+    fn that_a_server_has_fallen_silent_is_told_once() {
+        let mut bench = Bench::new();
+        bench.told_of(&[]);
+        let mut moved = bench.directory.moved();
+        moved.mark_unchanged();
+        let mut told = 0;
+        for _ in 0..30 {
+            bench.now += Duration::from_secs(1);
+            bench.directory.age(bench.now);
+            told += usize::from(moved.has_changed().unwrap());
+            moved.mark_unchanged();
+        }
+        assert_eq!((told, bench.directory.about(bench.now)), (1, 0));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Inbox for ServersInbox {
                 _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
                 Body::Alive(alive) if directory.told(&sender, &trailer, &alive, now) => hellos.push(Some(sender)),
                 Body::Hello if directory.hello(trailer.process, now) => {
-                    let within = spread(directory.servers(now).count());
+                    let within = spread(directory.about(now));
                     // Each server has a time of its own for each that asks.
                     let part = Trailer::hash(&format!("{}\n{sender}", self.queue.id()));
                     self.queue.tell_all(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));

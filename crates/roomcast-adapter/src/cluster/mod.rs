@@ -139,7 +139,7 @@ impl Cluster {
     }
 
     /// Calls `hook` when messages of other servers did not come: whose, and how many. It is called on a task of this cluster, once in
-    /// an interval of announcements at most for each sender, and should return soon.
+    /// an interval of announcements at most for each sender, and should return soon. If it panics that is logged, and all goes on.
     pub fn on_lost(&self, hook: impl Fn(&Lost) + Send + Sync + 'static) {
         self.0.queue.on_lost(Arc::new(hook));
     }

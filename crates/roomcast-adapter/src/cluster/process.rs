@@ -33,6 +33,8 @@ pub(super) struct Process {
     /// When anything of it came.
     pub(super) heard: Instant,
     pub(super) left: bool,
+    /// It did not live when that was looked at last.
+    pub(super) silent: bool,
     /// What came of it, for doubles.
     pub(super) window: Window,
     /// When an announcement came last after which all was known that it had told. What comes of a series that was not among it
@@ -76,6 +78,7 @@ impl Process {
             name: None,
             heard: now,
             left: false,
+            silent: false,
             window: Window::default(),
             known: None,
             sequence: 0,

@@ -8,6 +8,7 @@ use super::message::{Body, Message, ServerId};
 use super::queue::{NO_ANSWER, PUBLISH_TIMEOUT, Queue};
 use super::state::ClusterState;
 use super::trailer::Trailer;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -28,7 +29,12 @@ impl Queue {
         }
         if !lost.is_empty() {
             let hooks = self.on_lost.lock().clone();
-            hooks.iter().for_each(|hook| lost.iter().for_each(|lost| hook(lost)));
+            for (hook, lost) in hooks.iter().flat_map(|hook| lost.iter().map(move |lost| (hook, lost))) {
+                // This task is the one that publishes: it goes on.
+                if catch_unwind(AssertUnwindSafe(|| hook(lost))).is_err() {
+                    tracing::error!("a hook of Cluster::on_lost panicked");
+                }
+            }
         }
     }
 
@@ -53,7 +59,7 @@ impl Queue {
 
     /// How often this server tells that it lives.
     pub(super) fn interval(&self) -> Duration {
-        alive_interval(1 + self.directory.lock().servers(Instant::now()).count())
+        alive_interval(1 + self.directory.lock().about(Instant::now()))
     }
 
     /// Most bytes of an announcement.

@@ -334,6 +334,7 @@ async fn an_application_is_told_of_losses_and_of_outages() {
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     let told = Arc::<Mutex<Vec<(Option<String>, u64)>>>::default();
     let lost = told.clone();
+    b.cluster.on_lost(|_| panic!("a hook that panics spoils nothing"));
     b.cluster.on_lost(move |it: &Lost| lost.lock().push((it.sender.as_ref().map(ToString::to_string), it.messages)));
     let mut state = b.cluster.state();
     pass(ACQUAINTED).await;
