@@ -14,6 +14,9 @@ const LONGEST_STRING: usize = 512 * 1024 * 1024;
 /// Most elements of a reply, those of lists in it counted with it: ROLE tells each replica.
 const MAX_ITEMS: usize = 4_096;
 
+/// Most bytes of all strings in a reply: a message has a channel beside its payload.
+const MAX_REPLY: usize = 2 * MAX_STRING;
+
 /// What Redis says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -32,6 +35,16 @@ pub(super) enum Item {
     Null,
     /// A string of so many bytes, which was passed over.
     TooLarge(usize),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Error(error) => error.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// What came is no RESP, or more than is allowed: the connection cannot be read on.
@@ -55,6 +68,8 @@ struct List {
     is_push: bool,
     missing: usize,
     items: Vec<Item>,
+    /// Bytes of strings.
+    bytes: usize,
 }
 
 /// What one line begins.
@@ -81,14 +96,18 @@ impl Reader {
             let Some(begun) = self.begin()? else { return Ok(None) };
             match (begun, &mut self.list) {
                 (Begun::Item(item), None) => {
-                    self.list = Some(List { is_push: false, missing: 0, items: vec![item] });
+                    self.list = Some(List { is_push: false, missing: 0, items: vec![item], bytes: 0 });
                 }
                 (Begun::Item(item), Some(list)) => {
+                    list.bytes += item.bytes();
+                    if list.bytes > MAX_REPLY {
+                        return Err(Broken("a reply is too large"));
+                    }
                     list.items.push(item);
                     list.missing -= 1;
                 }
                 (Begun::List { is_push, elements }, None) => {
-                    self.list = Some(List { is_push, missing: elements, items: Vec::new() });
+                    self.list = Some(List { is_push, missing: elements, items: Vec::new(), bytes: 0 });
                 }
                 (Begun::List { elements, .. }, Some(list)) => {
                     list.missing += elements;
@@ -197,6 +216,21 @@ mod tests {
             }
         }
         Ok(replies)
+    }
+
+    #[test]
+    fn a_reply_at_the_limit_and_one_byte_past_it() {
+        let reply = |last: usize| {
+            let mut bytes = b"*3\r\n".to_vec();
+            for size in [MAX_STRING, MAX_STRING - 1, last] {
+                bytes.extend(format!("${size}\r\n").bytes());
+                bytes.resize(bytes.len() + size, b'x');
+                bytes.extend(b"\r\n");
+            }
+            bytes
+        };
+        assert_eq!(read(&reply(1), 1 << 20).map(|replies| replies.len()), Ok(1));
+        assert_eq!(read(&reply(2), 1 << 20), Err(Broken("a reply is too large")));
     }
 
     #[test]
