@@ -190,7 +190,7 @@ impl Backlog {
     /// What became of a road's messages in flight, in their order; those that are missing at the end were not tried. What may go
     /// out yet waits again, in front; the reason why it has to is returned.
     pub(super) fn published(&mut self, road: u64, outcomes: Vec<Outcome>) -> Option<String> {
-        let Some(it) = self.roads.get_mut(&road) else { return None };
+        let it = self.roads.get_mut(&road)?;
         let flown = std::mem::take(&mut it.in_flight);
         if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
             // As nearly always.
