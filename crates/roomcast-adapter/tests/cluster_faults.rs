@@ -18,5 +18,7 @@ mod outage;
 mod questions;
 #[path = "cluster_faults/queue.rs"]
 mod queue;
+#[path = "cluster_faults/roads.rs"]
+mod roads;
 #[path = "cluster_faults/together.rs"]
 mod together;

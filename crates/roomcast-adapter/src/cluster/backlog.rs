@@ -266,3 +266,79 @@ impl Backlog {
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::message::{Body, Message};
+    use crate::target::Target;
+    use roomcast_protocol::Args;
+
+    /// A message for everybody with this serial.
+    fn push(backlog: &mut Backlog, road: u64, serial: u64, again: bool) {
+        let data = Args::event("e", &serial).unwrap();
+        let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
+        let mut trailer = backlog.numbers.next(7, "/", None);
+        (trailer.serial, trailer.again) = (serial, again);
+        let message = Message { sender: None, to: None, trailer: Some(trailer), body };
+        let outgoing = Outgoing { namespace: "/".into(), message };
+        let (route, lane) = (Route { channel: road, road }, Some(Lane::Main));
+        backlog.push(Waiting { outgoing, route, lane, since: Instant::now(), size: 1, again: None });
+    }
+
+    fn serials(batch: &[Outgoing]) -> Vec<u64> {
+        batch.iter().filter_map(|outgoing| outgoing.message.trailer).map(|trailer| trailer.serial).collect()
+    }
+
+    /// At the limit and one past it.
+    #[test]
+    fn what_may_have_gone_out_is_not_sent_again_when_receivers_do_not_remember_it() {
+        for (ahead, goes) in [(WINDOW / 2, true), (WINDOW / 2 + 1, false)] {
+            for again in [true, false] {
+                let mut backlog = Backlog::default();
+                push(&mut backlog, 1, 1, again);
+                push(&mut backlog, 2, ahead, false);
+                push(&mut backlog, 3, 2, false);
+                // Its own road may be as far as it likes.
+                push(&mut backlog, 1, 1_000_000, false);
+                assert_eq!(serials(&backlog.next_batch(2, 10, 10)), [ahead]);
+                assert_eq!(serials(&backlog.next_batch(3, 10, 10)), [2]);
+                let expected: &[u64] = if goes || !again { &[1, 1_000_000] } else { &[1_000_000] };
+                assert_eq!(serials(&backlog.next_batch(1, 10, 10)), expected, "{ahead} {again}");
+                assert_eq!(backlog.dropped, u64::from(!goes && again));
+                for road in 1..=3 {
+                    let in_flight = backlog.roads[&road].in_flight.len();
+                    assert_eq!(backlog.published(road, vec![Outcome::Sent; in_flight]), None);
+                }
+                assert_eq!((backlog.len(), backlog.bytes), (0, [0, 0]));
+            }
+        }
+    }
+
+    #[test]
+    fn what_went_out_on_another_channel_overtakes_nothing() {
+        let mut backlog = Backlog::default();
+        push(&mut backlog, 1, 1, false);
+        push(&mut backlog, 1, 2, false);
+        backlog.roads.get_mut(&1).unwrap().waiting[1].route.channel = 9;
+        let again = || Outcome::Again("again".to_owned());
+        assert_eq!(backlog.next_batch(1, 10, 10).len(), 2);
+        assert_eq!(backlog.published(1, vec![again(), Outcome::Sent]), Some("again".to_owned()));
+        assert_eq!((backlog.len(), backlog.dropped), (1, 0));
+        push(&mut backlog, 1, 3, false);
+        assert_eq!(serials(&backlog.next_batch(1, 10, 10)), [1, 3]);
+        assert_eq!(backlog.published(1, vec![again(), Outcome::Sent]), None);
+        assert_eq!((backlog.len(), backlog.dropped), (0, 1), "that would come behind what stood after it");
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_oldest_of_all_roads() {
+        let mut backlog = Backlog::default();
+        [(1, 4), (2, 3), (1, 5), (3, 6)].into_iter().for_each(|(road, serial)| push(&mut backlog, road, serial, false));
+        backlog.make_room(1, 2);
+        let left = |road: u64| backlog.roads[&road].waiting.iter().map(Waiting::serial).collect::<Vec<_>>();
+        assert_eq!((left(1), left(2), left(3), backlog.dropped), (vec![5], vec![], vec![6], 2));
+        backlog.make_room(1, 0);
+        assert_eq!((backlog.len(), backlog.dropped), (1, 3), "the newest stays, however large");
+    }
+}
