@@ -451,9 +451,9 @@ impl Sim {
         }
         let body = match message.body {
             Body::FetchSockets { request, .. } | Body::Count { request, .. } => {
-                Body::Sockets { request, sockets: Vec::new() }
+                Body::Sockets { request, sockets: Vec::new(), parts: 1 }
             }
-            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new() },
+            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new(), parts: 1 },
             Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
             Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },
             Body::Sockets { request, .. } | Body::Rooms { request, .. } | Body::AskedClients { request, .. } => {

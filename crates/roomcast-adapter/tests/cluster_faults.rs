@@ -8,6 +8,8 @@ mod gate;
 #[path = "cluster_faults/stage.rs"]
 mod stage;
 
+#[path = "cluster_faults/answers.rs"]
+mod answers;
 #[path = "cluster_faults/losses.rs"]
 mod losses;
 #[path = "cluster_faults/membership.rs"]

@@ -2,6 +2,7 @@
 
 use super::announcer::Errands;
 use super::broker::{Outcome, Outgoing, Route};
+use super::message::{Body, Message};
 use super::numbers::Numbers;
 use super::outage::Outage;
 use super::road::{Pins, Road};
@@ -26,6 +27,8 @@ pub(super) struct Backlog {
     pub(super) numbers: Numbers,
     /// Messages that never went out.
     pub(super) dropped: u64,
+    /// What is to be told to those whose answers were dropped.
+    pub(super) refused: Vec<Outgoing>,
     /// This server hears the others' announcements, so that it is among those that do.
     pub(super) hears: bool,
     /// It heard them until a moment ago: since when it does not, and how many others there were then.
@@ -48,6 +51,8 @@ pub(super) struct Waiting {
     pub(super) size: usize,
     /// Set when it may have gone out twice.
     pub(super) again: Option<Arc<AtomicBool>>,
+    /// It is an answer to a roomcast server.
+    pub(super) ours: bool,
 }
 
 impl Waiting {
@@ -58,6 +63,17 @@ impl Waiting {
 
     fn may_have_gone_out(&self) -> bool {
         self.outgoing.message.trailer.is_some_and(|trailer| trailer.again)
+    }
+
+    /// What its asker is told if this answer is dropped.
+    fn refusal(&self) -> Option<Outgoing> {
+        let Outgoing { namespace, message: Message { sender, to, body, .. } } = &self.outgoing;
+        if !self.ours || matches!(body, Body::ClientAck { .. } | Body::Refused { .. }) {
+            return None;
+        }
+        let body = Body::Refused { request: body.answers()?.clone() };
+        let message = Message { sender: sender.clone(), to: to.clone(), trailer: None, body };
+        Some(Outgoing { namespace: namespace.clone(), message })
     }
 
     /// Its place in [`Backlog::bytes`].
@@ -264,13 +280,13 @@ impl Backlog {
         // An answer that is lost is told by its absence; only what is in a series is missed by others.
         self.dropped += u64::from(waiting.lane.is_some());
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
+        self.refused.extend(waiting.refusal());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::message::{Body, Message};
     use crate::target::Target;
     use roomcast_protocol::Args;
 
@@ -283,7 +299,7 @@ mod tests {
         let message = Message { sender: None, to: None, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: "/".into(), message };
         let (route, lane) = (Route { channel: road, road }, Some(Lane::Main));
-        backlog.push(Waiting { outgoing, route, lane, since: Instant::now(), size: 1, again: None });
+        backlog.push(Waiting { outgoing, route, lane, since: Instant::now(), size: 1, again: None, ours: false });
     }
 
     fn serials(batch: &[Outgoing]) -> Vec<u64> {

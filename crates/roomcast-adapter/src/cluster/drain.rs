@@ -189,6 +189,7 @@ impl Queue {
                 }
             }
         }
+        self.refuse_answers();
         self.moved.notify_waiters();
         let changed = over.is_some() || matches!(round, Round::Failed(_));
         if let Some(over) = over {
