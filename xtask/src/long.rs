@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fuzz;
 use crate::log::Log;
+use crate::mutations;
 use crate::repo::Repo;
 use crate::sim;
 use crate::step::{Outcome, Step, run_all};
@@ -73,6 +74,7 @@ fn steps() -> Vec<Step> {
                 sim::long(repo, log, &Options::of_process()?)
             },
         },
+        Step { name: "long-mutations", needs: None, run: mutations::long },
         Step { name: "long-programs", needs: None, run: programs },
         Step { name: "long-pace", needs: Some("long-programs"), run: |repo, log| pace(repo, log) },
         Step {

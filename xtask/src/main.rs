@@ -12,6 +12,7 @@ mod instructions;
 mod lint;
 mod log;
 mod long;
+mod mutations;
 mod repo;
 mod setup;
 mod sim;
