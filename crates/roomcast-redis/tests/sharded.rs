@@ -15,6 +15,7 @@ mod redis_process;
 mod sharded_stage;
 
 use contract_wire::{Wire, key};
+use fault_proxy::{FaultProxy, Which};
 use redis_process::{RedisProcess, Sentinels, wait_until};
 use roomcast_adapter::cluster::{
     Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Hears, Inbox, Lane, Outcome,
@@ -277,4 +278,20 @@ async fn a_redis_that_is_too_old_is_told() {
     let broker = broker_at(&redis.url(), "old", ShardedMode::Dynamic);
     let error = broker.check().await.unwrap_err();
     assert!(matches!(&error, RedisError::Other(text) if text.contains("Redis 7")), "{error:?}");
+}
+
+/// Publishing has moved to another Redis, and hearing has not: nothing tells it but that what was published does not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hears_elsewhere_than_it_publishes_finds_out() {
+    let (old, new) = (RedisProcess::start().await, RedisProcess::start().await);
+    let (key, proxy) = (key(), FaultProxy::start(old.port).await);
+    let here = Servers::new(broker_at(&proxy.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
+    let state = here.state();
+    wait_until("it hears the servers", async || state.borrow().hears && state.borrow().publishes).await;
+    proxy.move_to(new.port);
+    assert_eq!(proxy.cut(Which::Publisher), 1);
+    let there = Servers::new(broker_at(&new.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
+    wait_until("it hears where it publishes", async || !here.servers().is_empty() && !there.servers().is_empty()).await;
+    let subscribed: Vec<String> = old.ask(&format!("PUBSUB SHARDCHANNELS {key}*")).await;
+    assert_eq!(subscribed, Vec::<String>::new(), "nobody hears the old one");
 }

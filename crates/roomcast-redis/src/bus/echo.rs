@@ -3,7 +3,7 @@
 //! Redis answers a command behind the messages that it has sent before. So an own message whose publication was confirmed before
 //! a PING was sent has come when the PONG is there, however far behind the connection is. One that has not come then never will:
 //! the connection is deaf, or it and the one that publishes are on two servers that do not know one another. This machine decides;
-//! [`Subscriber`](super::subscriber::Subscriber) asks and acts.
+//! the connections of each dialect ask and act.
 
 /// What is known of own messages on a channel that is subscribed here. They are numbered; later ones have higher numbers.
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ pub(crate) mod topology;
 mod votes;
 mod wanted;
 
-pub(crate) use echo::Echo;
+pub(crate) use echo::{Before, Echo};
 pub(crate) use routes::{Heard, Listener, Names};
 pub(crate) use wanted::Waiter;
 

@@ -12,7 +12,7 @@ use crate::config::RedisConfig;
 use crate::error::RedisError;
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
-use crate::wire::servers::{self, Proof, Servers};
+use crate::wire::servers::{self, Servers};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
@@ -150,7 +150,7 @@ impl Broker for ClassicBroker {
         if &**namespace == SERVERS {
             let channels = vec![prefix.server(id.as_str()), prefix.servers()];
             let names = Names { channels, ..Names::default() };
-            let listener = Servers { inbox, id: id.clone(), proof: Proof::Echo(self.bus.echo().clone()) };
+            let listener = Servers { inbox, id: id.clone(), echo: self.bus.echo().clone() };
             return self.bus.subscribe(namespace, names, Arc::new(listener));
         }
         let listener = {
@@ -205,12 +205,7 @@ impl Broker for ClassicBroker {
         };
         let failure = sent.as_ref().err().map(|error| format!("{}: {error}", self.config()));
         let outcomes = written.outcomes(sent.unwrap_or_default(), failure);
-        if let Some(before) = before {
-            let went_out = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
-            if let Some(last) = went_out.filter_map(|(outgoing, _)| servers::echo(&outgoing.message)).max() {
-                self.bus.echo().lock().taken(last, before);
-            }
-        }
+        servers::went_out(self.bus.echo(), before, batch, &outcomes);
         outcomes
     }
 

@@ -9,12 +9,13 @@ use super::places::Places;
 use super::roads::Roads;
 use super::rooms::Rooms;
 use super::slots::slot;
+use crate::bus::Echo;
 use crate::bus::topology::Topology;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
-use crate::wire::servers::{Proof, Servers};
+use crate::wire::servers::{self, Servers};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::{Value, cmd};
@@ -24,15 +25,10 @@ use roomcast_adapter::cluster::{
 };
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
-
-/// Announcements of our own that may go out without being heard before the connections are given up: they come every second, so a
-/// deaf one is noticed within 6 s.
-const DEAF_AFTER: u32 = 6;
 
 /// Time that Redis has to confirm that a namespace which is closed is not heard any more.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -63,8 +59,8 @@ pub struct ShardedBroker {
     rooms: Arc<Rooms>,
     /// Namespaces that are open, and their subscriptions.
     namespaces: Mutex<HashMap<Arc<str>, Open>>,
-    /// Announcements of this server that went out since one was heard.
-    unheard: Arc<AtomicU32>,
+    /// Whether what this server tells of itself comes back.
+    echo: Arc<Mutex<Echo>>,
 }
 
 struct Hearing {
@@ -96,7 +92,7 @@ impl ShardedBroker {
             hearing: OnceLock::new(),
             rooms: Arc::default(),
             namespaces: Mutex::default(),
-            unheard: Arc::default(),
+            echo: Arc::default(),
         })
     }
 
@@ -125,29 +121,11 @@ impl ShardedBroker {
 
     fn ears(&self) -> &Arc<Ears> {
         let hearing = self.hearing.get_or_init(|| {
-            let ears = Arc::new(Ears::start(self.places.clone()));
+            let ears = Arc::new(Ears::start(self.places.clone(), self.names.servers(), self.echo.clone()));
             let looks = tokio::spawn(self.rooms.clone().attend(self.names.clone(), ears.clone())).abort_handle();
             Hearing { ears, looks }
         });
         &hearing.ears
-    }
-
-    /// Announcements among what went out come back, if this server hears.
-    fn went_out(&self, batch: &[Outgoing], outcomes: &[Outcome]) {
-        let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
-        let alive = sent
-            .filter(|(outgoing, _)| matches!(outgoing.message.body, Body::Alive(_)) && outgoing.message.to.is_none());
-        let alive = alive.count() as u32;
-        if alive > 0
-            && self.unheard.fetch_add(alive, Ordering::Relaxed) >= DEAF_AFTER
-            && self.namespaces.lock().contains_key(SERVERS)
-            && let Some(hearing) = self.hearing.get()
-        {
-            self.unheard.store(0, Ordering::Relaxed);
-            tracing::warn!("Redis takes what is published, but nothing of it is heard; all connections are made anew");
-            hearing.ears.reconnect();
-            self.roads.close();
-        }
     }
 }
 
@@ -162,7 +140,7 @@ impl Broker for ShardedBroker {
         }
         let open = if &**namespace == SERVERS {
             let channels = vec![self.names.servers(), self.names.server(id.as_str())];
-            let listener = Servers { inbox, id: id.clone(), proof: Proof::Unheard(self.unheard.clone()) };
+            let listener = Servers { inbox, id: id.clone(), echo: self.echo.clone() };
             Open { subscription: ears.add(channels, Arc::new(listener), true), namespace: None }
         } else {
             let listener = Arc::new(Namespace::new(&self.names, self.mode, namespace, id, inbox));
@@ -194,12 +172,17 @@ impl Broker for ShardedBroker {
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         let written = Batch::of(batch, |outgoing| encode(outgoing, &self.names, self.mode));
+        if self.hearing.get().is_some_and(|hearing| hearing.ears.was_deaf()) {
+            // Where it was published it was not heard.
+            self.roads.close();
+        }
+        let before = self.echo.lock().before();
         let sent = match &written.messages[..] {
             [] => Vec::new(),
             messages => self.roads.publish(messages).await,
         };
         let outcomes = written.outcomes(sent, None);
-        self.went_out(batch, &outcomes);
+        servers::went_out(&self.echo, before, batch, &outcomes);
         outcomes
     }
 

@@ -12,7 +12,7 @@ use crate::attempts;
 use crate::bus::denied::Forbidden;
 use crate::bus::routes::Name;
 use crate::bus::topology::pause;
-use crate::bus::{Heard, Listener};
+use crate::bus::{Before, Heard, Listener};
 use crate::config::Whom;
 use crate::error::RedisError;
 use bytes::BytesMut;
@@ -99,7 +99,8 @@ struct Ear<'a> {
 
 enum Sent {
     Change(Change),
-    Ping,
+    /// What tells, when it is answered, whether the connection is deaf.
+    Ping(Option<Before>),
     /// Whether it is still the primary.
     Role,
 }
@@ -206,7 +207,7 @@ impl<'a> Ear<'a> {
                     if !self.sent.is_empty() && came.elapsed() >= self.command() {
                         return Err(RedisError::Timeout);
                     }
-                    if !self.sent.iter().any(|sent| matches!(sent, Sent::Ping)) {
+                    if !self.sent.iter().any(|sent| matches!(sent, Sent::Ping(_))) {
                         self.ping().await?;
                     }
                 }
@@ -217,7 +218,7 @@ impl<'a> Ear<'a> {
     async fn ping(&mut self) -> Result<(), RedisError> {
         let mut bytes = Vec::new();
         command(&mut bytes, &[b"PING"]);
-        self.sent.push_back(Sent::Ping);
+        self.sent.push_back(Sent::Ping(self.shared.before_ping(&self.node.address)));
         if self.shared.places.is_sentinel() {
             command(&mut bytes, &[b"ROLE"]);
             self.sent.push_back(Sent::Role);
@@ -270,7 +271,11 @@ impl<'a> Ear<'a> {
             };
             let handled = match reply {
                 Reply::Push(items) => self.push(items, &mut run),
-                Reply::Answer(items) => self.answer(&items, &mut forbidden),
+                Reply::Answer(items) => {
+                    // What came before is heard before.
+                    run.hand_on();
+                    self.answer(&items, &mut forbidden)
+                }
             };
             if handled.is_err() {
                 break handled;
@@ -358,7 +363,7 @@ impl<'a> Ear<'a> {
                 Ok(())
             }
             // It may be forbidden, and Redis that loads its data says so.
-            (Some(Sent::Ping), _) => Ok(()),
+            (Some(Sent::Ping(before)), _) => self.shared.must_hear(before),
             (Some(Sent::Role), None) => is_primary(items),
             (Some(Sent::Role), Some(text)) => Err(refusal(text)),
             _ => Err(RedisError::Other("an answer came that nobody waits for".to_owned())),

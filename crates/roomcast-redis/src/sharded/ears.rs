@@ -4,11 +4,13 @@ use super::ear::hear;
 use super::places::{Places, REFRESH};
 use super::slots::Node;
 use super::wanted::{Heard, Tell, Wanted};
-use crate::bus::Listener;
 use crate::bus::denied::{Denied, Forbidden};
+use crate::bus::{Before, Echo, Listener};
+use crate::error::RedisError;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -30,6 +32,11 @@ pub(super) struct Shared {
     running: Mutex<HashMap<Arc<str>, Running>>,
     /// What is wanted has changed.
     changed: Notify,
+    /// The channel of the roomcast servers: what this one tells there must come back.
+    servers: String,
+    echo: Arc<Mutex<Echo>>,
+    /// Something did not, since this was asked last.
+    deaf: AtomicBool,
 }
 
 struct Running {
@@ -39,7 +46,7 @@ struct Running {
 
 impl Ears {
     /// Begins on the current runtime; nothing is connected before something is wanted.
-    pub(super) fn start(places: Arc<Places>) -> Self {
+    pub(super) fn start(places: Arc<Places>, servers: String, echo: Arc<Mutex<Echo>>) -> Self {
         let shared = Arc::new(Shared {
             places,
             wanted: Mutex::default(),
@@ -47,6 +54,9 @@ impl Ears {
             denied: Mutex::default(),
             running: Mutex::default(),
             changed: Notify::new(),
+            servers,
+            echo,
+            deaf: AtomicBool::new(false),
         });
         let manager = tokio::spawn(manage(shared.clone())).abort_handle();
         Self { shared, manager }
@@ -71,14 +81,9 @@ impl Ears {
         left
     }
 
-    /// Ends all connections, which are made anew.
-    pub(super) fn reconnect(&self) {
-        for running in self.shared.running.lock().drain() {
-            running.1.task.abort();
-            self.shared.wanted.lock().end(&running.0);
-        }
-        self.shared.places.suspect();
-        self.shared.wake();
+    /// Whether what was published was found not to come back, since this was asked last.
+    pub(super) fn was_deaf(&self) -> bool {
+        self.shared.deaf.swap(false, Ordering::Relaxed)
     }
 }
 
@@ -114,6 +119,25 @@ impl Shared {
             let count = self.wanted.lock().denied();
             self.denied.lock().tell(self.places.topology.config(), count, forbidden);
         }
+    }
+
+    /// A PING is about to be sent to a node. What tells, when it is answered, whether the connection is deaf; `None`: it does not hear the
+    /// channel of the servers.
+    pub(super) fn before_ping(&self, node: &str) -> Option<Before> {
+        let hears = self.wanted.lock().hears(node, &self.servers);
+        hears.then(|| self.echo.lock().before()).flatten()
+    }
+
+    /// It was answered, and all that came before was handed on.
+    ///
+    /// # Errors
+    /// The connection is deaf, or is to another server than the one that is published on.
+    pub(super) fn must_hear(&self, before_ping: Option<Before>) -> Result<(), RedisError> {
+        if !before_ping.is_some_and(|before| self.echo.lock().is_deaf(before)) {
+            return Ok(());
+        }
+        self.deaf.store(true, Ordering::Relaxed);
+        Err(RedisError::Other("Redis takes what is published, and nothing of it is heard".to_owned()))
     }
 
     /// One connection to each node that has something to hear.

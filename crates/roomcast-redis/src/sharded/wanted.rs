@@ -218,6 +218,11 @@ impl Wanted {
         self.ears.get(node).is_none_or(|ear| ear.wanted == 0 && ear.confirmed.is_empty())
     }
 
+    /// Whether a channel is heard at a node.
+    pub(super) fn hears(&self, node: &str, channel: &str) -> bool {
+        self.channels.get(channel).is_some_and(|channel| channel.heard && channel.home.as_deref() == Some(node))
+    }
+
     /// There is a new connection to a node, which hears nothing yet.
     pub(super) fn begin(&mut self, node: &str) {
         self.end(node);

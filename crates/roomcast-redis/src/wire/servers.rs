@@ -2,15 +2,14 @@
 
 use super::read::{Malformed, check_size, hex};
 use super::write::{TRAILER, object, quoted};
-use crate::bus::{Echo, Heard, Listener};
+use crate::bus::{Before, Echo, Heard, Listener};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Alive, Arrival, Body, Inbox, Message, ServerId};
+use roomcast_adapter::cluster::{Alive, Arrival, Body, Inbox, Message, Outcome, Outgoing, ServerId};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The channel that all of them hear.
 pub(crate) fn channel(prefix: &str) -> String {
@@ -62,35 +61,32 @@ pub(crate) fn read(payload: &Bytes) -> Result<Message, Malformed> {
 }
 
 /// The number of an announcement that all hear, its publisher too.
-pub(crate) fn echo(message: &Message) -> Option<u64> {
+fn number(message: &Message) -> Option<u64> {
     let is_for_all = message.to.is_none() && matches!(message.body, Body::Alive(_));
     message.trailer.filter(|_| is_for_all).map(|trailer| trailer.serial)
 }
 
-/// What an own announcement that has come proves: that this server hears.
-pub(crate) enum Proof {
-    /// To the machine that compares it with signs of life.
-    Echo(Arc<Mutex<Echo>>),
-    /// To the count of those that were published since one was heard.
-    Unheard(Arc<AtomicU32>),
+/// Redis has taken these of a batch, before which the machine was in this state.
+pub(crate) fn went_out(echo: &Mutex<Echo>, before: Option<Before>, batch: &[Outgoing], outcomes: &[Outcome]) {
+    let Some(before) = before else { return };
+    let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
+    if let Some(last) = sent.filter_map(|(outgoing, _)| number(&outgoing.message)).max() {
+        echo.lock().taken(last, before);
+    }
 }
 
 /// Hears the roomcast servers, itself too: that is the proof that it hears.
 pub(crate) struct Servers {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) id: ServerId,
-    pub(crate) proof: Proof,
+    /// Compares own announcements that come with signs of life: that they come proves that this server hears.
+    pub(crate) echo: Arc<Mutex<Echo>>,
 }
 
 impl Servers {
     fn proves(&self, own: &Message) {
-        match &self.proof {
-            Proof::Echo(machine) => {
-                if let Some(number) = echo(own) {
-                    machine.lock().heard(number);
-                }
-            }
-            Proof::Unheard(count) => count.store(0, Ordering::Relaxed),
+        if let Some(number) = number(own) {
+            self.echo.lock().heard(number);
         }
     }
 }
@@ -109,17 +105,12 @@ impl Listener for Servers {
     }
 
     fn connected(&self) {
-        match &self.proof {
-            Proof::Echo(machine) => machine.lock().connected(),
-            Proof::Unheard(count) => count.store(0, Ordering::Relaxed),
-        }
+        self.echo.lock().connected();
         self.inbox.connected();
     }
 
     fn lost(&self) {
-        if let Proof::Echo(machine) = &self.proof {
-            machine.lock().lost();
-        }
+        self.echo.lock().lost();
         self.inbox.lost();
     }
 }
