@@ -6,7 +6,7 @@ use crate::plan::{Counting, Publish};
 use crate::state::{Stage, tell};
 use roomcast_adapter::Room;
 use roomcast_adapter::async_trait;
-use roomcast_adapter::cluster::{Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, ServerId};
+use roomcast_adapter::cluster::{Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, ServerId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
@@ -145,8 +145,8 @@ impl Broker for SimBroker {
         Duration::from_millis(LINGERS)
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        lane == Lane::Main || !self.looks()
+    fn hears(&self, lane: Lane) -> Hears {
+        if lane == Lane::Rooms && self.looks() { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

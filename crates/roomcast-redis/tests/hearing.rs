@@ -16,7 +16,7 @@ use contract_wire::{Wire, key};
 use fault_proxy::FaultProxy;
 use redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Cluster as Servers, ClusterOptions, Count, Inbox, Lane, Looked, Message,
+    Arrival, Body, Broker, BrokerError, Cluster as Servers, ClusterOptions, Count, Hears, Inbox, Lane, Looked, Message,
     Outcome, Outgoing,
 };
 use roomcast_adapter::testkit::{Cluster, Dialect, adapter_contract, broker_contract, eventually};
@@ -151,7 +151,8 @@ async fn messages_for_rooms_without_members_here_are_read_by_patterns_alone() {
         if here.looks() {
             ear.join(&here, "/", "ours").await.unwrap();
         }
-        assert_eq!((here.hears_all(Lane::Main), here.hears_all(Lane::Rooms)), (true, !here.looks()));
+        let rooms = if here.looks() { Hears::Some } else { Hears::All };
+        assert_eq!((here.hears(Lane::Main), here.hears(Lane::Rooms)), (Hears::All, rooms));
         let before = proxy.answered();
         for number in 0..FOREIGN {
             emit(&there, "/", Target::room(format!("theirs{number}")), "of a hundred bytes").await;

@@ -16,7 +16,9 @@ mod sharded_stage;
 
 use contract_wire::{Wire, key};
 use redis_process::{RedisProcess, Sentinels, wait_until};
-use roomcast_adapter::cluster::{Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Inbox, Lane, Outcome};
+use roomcast_adapter::cluster::{
+    Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Hears, Inbox, Lane, Outcome,
+};
 use roomcast_adapter::testkit::{Cluster, adapter_contract, broker_contract};
 use roomcast_adapter::{Room, Target};
 use roomcast_redis::{Credentials, RedisConfig, RedisError, ShardedMode};
@@ -85,8 +87,12 @@ async fn rooms_are_subscribed_while_they_have_members() {
         broker.open(&"/".into(), &"0000000000000002".into(), member.clone());
         wait_until("the namespace is heard", async || member.ear.hears()).await;
         assert_eq!(
-            (broker.looks(), broker.hears_all(Lane::Main), broker.hears_all(Lane::Rooms)),
-            (mode != ShardedMode::Static, true, mode == ShardedMode::Static)
+            (broker.looks(), broker.hears(Lane::Main), broker.hears(Lane::Rooms)),
+            (
+                mode != ShardedMode::Static,
+                Hears::All,
+                if mode == ShardedMode::Static { Hears::All } else { Hears::Some }
+            )
         );
         let looks = ["a", "b", sid, "nobody"].map(|room| broker.look("/", &Room::from(room)));
         for look in looks.into_iter().flatten() {

@@ -11,13 +11,15 @@ mod redis_process;
 mod sharded_stage;
 
 use redis_process::{RedisCluster, RedisProcess, wait_until};
-use roomcast_adapter::cluster::{Broker, Outcome};
-use roomcast_adapter::testkit::{Brokers, broker_contract};
-use roomcast_adapter::{Room, Target};
+use roomcast_adapter::cluster::{Broker, Cluster, ClusterAdapter, ClusterOptions, Outcome};
+use roomcast_adapter::testkit::{Brokers, FakeRecipient, broker_contract};
+use roomcast_adapter::{Action, Adapter, AdapterContext, Room, Target};
+use roomcast_protocol::{Args, SocketId};
 use roomcast_redis::{ShardedBroker, ShardedMode};
 use sharded_stage::{Ear, MODES, broadcast, broker_at, dialect, key, numbers, open, until_heard};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_broker_keeps_the_contract_in_each_mode() {
@@ -259,4 +261,62 @@ async fn a_primary_is_frozen_and_goes_on_later() {
         assert_eq!(subscribers(&stage.cluster.nodes, &channel).await, 2);
     }
     assert!(ears.iter().chain(&others).all(|ear| ear.hears()));
+}
+
+/// A server of the namespace `/`.
+struct Server {
+    cluster: Cluster,
+    adapter: Arc<ClusterAdapter>,
+    _events: mpsc::Receiver<roomcast_adapter::ServerEvent>,
+}
+
+impl Server {
+    fn new(cluster: &RedisCluster, key: &str, mode: ShardedMode) -> Self {
+        let cluster = Cluster::new(broker_at(&cluster.url(), key, mode), ClusterOptions::default());
+        let (server_events, events) = mpsc::channel(64);
+        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        Self { cluster, adapter, _events: events }
+    }
+
+    fn emit(&self, target: &Target, name: &str, number: u64) {
+        let data = Args::event(name, &number).unwrap();
+        self.adapter.apply(target, Action::emit(&data)).unwrap();
+    }
+}
+
+/// Two servers that hear one another, and a socket of the second that is in so many rooms.
+async fn two_servers(cluster: &RedisCluster, mode: ShardedMode, rooms: usize) -> (Server, Server, Arc<FakeRecipient>) {
+    let key = key();
+    let (sender, hearer) = (Server::new(cluster, &key, mode), Server::new(cluster, &key, mode));
+    let socket = FakeRecipient::new();
+    let rooms: Vec<Room> = (0..rooms).map(|room| room.to_string().as_str().into()).collect();
+    let id = SocketId::random().unwrap();
+    hearer.adapter.insert(id, socket.clone(), &[], None).unwrap();
+    hearer.adapter.join(id, &rooms).unwrap().await;
+    for server in [&sender, &hearer] {
+        wait_until("the servers know one another", async || server.cluster.members("/").len() == 1).await;
+    }
+    (sender, hearer, socket)
+}
+
+/// Messages to rooms go by the nodes that have the rooms' channels, and overtake those to other rooms.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_to_many_rooms_comes_whole_and_in_the_order_of_each_room() {
+    const ROOMS: u64 = 12;
+    let cluster = RedisCluster::start().await;
+    for mode in [ShardedMode::Dynamic, ShardedMode::Static] {
+        let (sender, hearer, socket) = two_servers(&cluster, mode, ROOMS as usize).await;
+        for number in 0..6_000 {
+            let room = (number % ROOMS).to_string();
+            sender.emit(&Target::room(room.as_str()), &room, number);
+        }
+        wait_until("all have come", async || socket.events().len() == 6_000).await;
+        for room in 0..ROOMS {
+            let events = socket.events().into_iter().filter(|event| event.name == room.to_string());
+            let numbers: Vec<u64> = events.map(|event| event.args.parse::<(u64,)>().unwrap().0).collect();
+            assert!(numbers.is_sorted(), "{mode:?}: {numbers:?}");
+        }
+        let losses = [sender.cluster.losses(), hearer.cluster.losses()];
+        assert!(losses.iter().all(|it| (it.lost, it.doubles, it.dropped) == (0, 0, 0)), "{mode:?}: {losses:?}");
+    }
 }

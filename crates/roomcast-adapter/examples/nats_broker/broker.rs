@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Inbox, Lane, Looked, Message, Outcome, Outgoing, ServerId, codec,
+    Arrival, Body, Broker, BrokerError, Hears, Inbox, Lane, Looked, Message, Outcome, Outgoing, ServerId, codec,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -207,8 +207,8 @@ impl Broker for NatsBroker {
         encoded.iter().map(outcome).collect()
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        lane == Lane::Main
+    fn hears(&self, lane: Lane) -> Hears {
+        if lane == Lane::Main { Hears::All } else { Hears::Some }
     }
 
     fn looks(&self) -> bool {

@@ -89,9 +89,9 @@ impl Errands {
         }
     }
 
-    /// When the next one is due.
-    pub(super) fn next(&self) -> Option<Instant> {
-        self.0.iter().filter_map(|errand| errand.at).min()
+    /// When the next one is due, `now` or later.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        self.0.iter().map(|errand| errand.at.unwrap_or(now)).min()
     }
 
     /// Those that are due.
@@ -130,8 +130,8 @@ mod tests {
         errands.tell_all("a".into(), later);
         errands.tell_all("a".into(), now);
         assert_eq!(errands.due(now), [Errand { at: None, to: None, what: What::Hello }]);
-        assert_eq!(errands.next(), Some(later));
-        assert_eq!((errands.due(later).len(), errands.next()), (1, None));
+        assert_eq!(errands.next(now), Some(later));
+        assert_eq!((errands.due(later).len(), errands.next(now)), (1, None));
         (0..3 * MAX_PROCESSES).for_each(|n| errands.hello(Some(n.to_string().as_str().into())));
         assert_eq!(errands.0.len(), 2 * MAX_PROCESSES);
     }

@@ -1,30 +1,31 @@
 //! [`Backlog`]: the messages that wait to go out or are on their way, and what became of them.
 
 use super::announcer::Errands;
-use super::broker::{Outcome, Outgoing};
+use super::broker::{Outcome, Outgoing, Route};
 use super::numbers::Numbers;
 use super::outage::Outage;
-use super::trailer::Lane;
+use super::road::{Pins, Road};
+use super::trailer::{Lane, WINDOW};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a [`Queue`](super::queue::Queue) holds.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
-    pub(super) waiting: VecDeque<Waiting>,
-    /// What is with the broker now, and is not dropped: it may have gone out.
-    pub(super) in_flight: Vec<Waiting>,
+    /// Those on which something waits or has failed.
+    pub(super) roads: BTreeMap<u64, Road>,
+    pins: Pins,
+    given: Given,
     /// Bytes of answers, and of everything else: neither pushes the other out.
     pub(super) bytes: [usize; 2],
     pub(super) numbers: Numbers,
     /// Messages that never went out.
     pub(super) dropped: u64,
-    /// The last attempt to publish failed.
-    pub(super) down: bool,
     /// This server hears the others' announcements, so that it is among those that do.
     pub(super) hears: bool,
     /// It heard them until a moment ago: since when it does not, and how many others there were then.
@@ -41,6 +42,7 @@ pub(super) struct Backlog {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) outgoing: Outgoing,
+    pub(super) route: Route,
     pub(super) lane: Option<Lane>,
     pub(super) since: Instant,
     pub(super) size: usize,
@@ -49,6 +51,15 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Its number among all that this process publishes: the later, the higher.
+    fn serial(&self) -> u64 {
+        self.outgoing.message.trailer.map_or(0, |trailer| trailer.serial)
+    }
+
+    fn may_have_gone_out(&self) -> bool {
+        self.outgoing.message.trailer.is_some_and(|trailer| trailer.again)
+    }
+
     /// Its place in [`Backlog::bytes`].
     pub(super) fn class(&self) -> usize {
         usize::from(self.outgoing.message.body.answers().is_none())
@@ -58,15 +69,68 @@ impl Waiting {
 /// The reason if a broker tells nothing of a message.
 pub(super) const NOT_TRIED: &str = "the broker did not come to it";
 
-impl Backlog {
-    pub(super) fn is_done(&self) -> bool {
-        self.closing && self.waiting.is_empty() && self.in_flight.is_empty()
+/// The highest serials that the broker was given by two roads: how far the others are ahead of one.
+#[derive(Debug, Default)]
+struct Given {
+    first: (u64, u64),
+    second: u64,
+}
+
+impl Given {
+    /// A road gives the broker a message.
+    fn add(&mut self, road: u64, serial: u64) {
+        if road == self.first.0 {
+            self.first.1 = self.first.1.max(serial);
+        } else if serial > self.first.1 {
+            self.second = self.first.1;
+            self.first = (road, serial);
+        } else {
+            self.second = self.second.max(serial);
+        }
     }
 
-    pub(super) fn add(&mut self, class: usize, size: usize) {
-        if let Some(bytes) = self.bytes.get_mut(class) {
-            *bytes = bytes.saturating_add(size);
+    /// The highest serial of the other roads.
+    fn besides(&self, road: u64) -> u64 {
+        if road == self.first.0 { self.second } else { self.first.1 }
+    }
+}
+
+impl Backlog {
+    pub(super) fn is_done(&self) -> bool {
+        self.closing && self.len() == 0
+    }
+
+    /// Messages that have not gone out.
+    pub(super) fn len(&self) -> usize {
+        self.roads.values().map(Road::len).sum()
+    }
+
+    /// Whether what this server emits goes out, as far as it knows.
+    pub(super) fn publishes(&self) -> bool {
+        self.introduced && self.roads.values().all(|road| !road.down)
+    }
+
+    /// Whether what takes this road does not go out.
+    pub(super) fn is_down(&self, road: u64) -> bool {
+        self.roads.get(&road).is_some_and(|road| road.down)
+    }
+
+    /// An announcement went out, or did not.
+    pub(super) fn told(&mut self, road: u64, went_out: bool) {
+        match self.roads.get_mut(&road) {
+            Some(road) => road.down = !went_out,
+            None if went_out => {}
+            None => self.roads.entry(road).or_default().down = true,
         }
+    }
+
+    /// A message joins the queue.
+    pub(super) fn push(&mut self, mut waiting: Waiting) {
+        waiting.route = self.pins.add(waiting.route);
+        if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
+            *bytes = bytes.saturating_add(waiting.size);
+        }
+        self.roads.entry(waiting.route.road).or_default().waiting.push_back(waiting);
     }
 
     /// A message leaves the queue, in one way or another.
@@ -74,6 +138,7 @@ impl Backlog {
         if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
             *bytes = bytes.saturating_sub(waiting.size);
         }
+        self.pins.remove(waiting.route);
         let Outgoing { namespace, message } = &waiting.outgoing;
         if let (Some(lane), Some(trailer)) = (waiting.lane, &message.trailer) {
             self.numbers.settle(namespace, lane, trailer.number);
@@ -83,32 +148,66 @@ impl Backlog {
     /// Drops the oldest of a class until the rest fits. The newest stays: it may be larger than the bound, if it waits alone.
     pub(super) fn make_room(&mut self, class: usize, bound: usize) {
         while self.bytes.get(class).is_some_and(|bytes| *bytes > bound) {
-            let oldest = self.waiting.iter().position(|waiting| waiting.class() == class);
-            let Some(oldest) = oldest.filter(|oldest| oldest + 1 < self.waiting.len()) else { return };
-            let dropped = self.waiting.remove(oldest);
+            let oldest = |(road, it): (&u64, &Road)| {
+                let place = it.waiting.iter().position(|waiting| waiting.class() == class)?;
+                Some((it.waiting.get(place)?.serial(), *road, place))
+            };
+            let Some((serial, road, place)) = self.roads.iter().filter_map(oldest).min() else { return };
+            let newest = self.roads.values().filter_map(|road| road.waiting.back()).map(Waiting::serial).max();
+            if newest == Some(serial) {
+                return;
+            }
+            let dropped = self.roads.get_mut(&road).and_then(|road| road.waiting.remove(place));
             dropped.into_iter().for_each(|dropped| self.lose(&dropped, "full"));
         }
     }
 
-    /// What became of the messages in flight, in their order; those that are missing at the end were not tried. What may go
+    /// The next batch of a road: it is with the broker from now on.
+    pub(super) fn next_batch(&mut self, road: u64, messages: usize, most: usize) -> Vec<Outgoing> {
+        let (mut batch, mut bytes, ahead) = (Vec::new(), 0, self.given.besides(road));
+        let mut late = Vec::new();
+        let Some(it) = self.roads.get_mut(&road) else { return batch };
+        while let Some(waiting) = it.waiting.front() {
+            bytes += waiting.size;
+            if batch.len() >= messages || (bytes > most && !batch.is_empty()) {
+                break;
+            }
+            let Some(waiting) = it.waiting.pop_front() else { break };
+            // It may have gone out, and so many have since by other roads that receivers do not remember whether it came: they would
+            // take it for a double.
+            if waiting.may_have_gone_out() && waiting.serial() + WINDOW / 2 <= ahead {
+                late.push(waiting);
+                continue;
+            }
+            self.given.add(road, waiting.serial());
+            batch.push(waiting.outgoing.clone());
+            it.in_flight.push(waiting);
+        }
+        late.iter().for_each(|late| self.lose(late, "overtaken"));
+        batch
+    }
+
+    /// What became of a road's messages in flight, in their order; those that are missing at the end were not tried. What may go
     /// out yet waits again, in front; the reason why it has to is returned.
-    pub(super) fn published(&mut self, outcomes: Vec<Outcome>) -> Option<String> {
-        let flown = std::mem::take(&mut self.in_flight);
+    pub(super) fn published(&mut self, road: u64, outcomes: Vec<Outcome>) -> Option<String> {
+        let Some(it) = self.roads.get_mut(&road) else { return None };
+        let flown = std::mem::take(&mut it.in_flight);
         if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
             // As nearly always.
+            it.down = false;
             flown.iter().for_each(|waiting| self.settle(waiting));
-            self.down = false;
             return None;
         }
         let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
         let (mut failure, mut refused) = (None, (0_u64, String::new()));
-        // From the last to the first: what stands behind a message of its series in the batch and went out must not be overtaken
-        // by it.
+        // From the last to the first: what stands behind a message of its channel and series in the batch and went out must not be
+        // overtaken by it.
         let mut both: Vec<(Waiting, Outcome)> = flown.into_iter().zip(outcomes).collect();
-        let mut sent: HashSet<(Arc<str>, Option<Lane>), RandomState> = HashSet::default();
+        let mut sent: HashSet<(Arc<str>, Option<Lane>, u64), RandomState> = HashSet::default();
+        let mut waits = Vec::new();
         while let Some((mut waiting, outcome)) = both.pop() {
-            let series = (waiting.outgoing.namespace.clone(), waiting.lane);
+            let series = (waiting.outgoing.namespace.clone(), waiting.lane, waiting.route.channel);
             match outcome {
                 Outcome::Sent => {
                     self.settle(&waiting);
@@ -128,15 +227,36 @@ impl Backlog {
                         // It may have gone out.
                         trailer.again = true;
                     }
-                    self.waiting.push_front(waiting);
+                    waits.push(waiting);
                 }
             }
+        }
+        if let Some(it) = self.roads.get_mut(&road) {
+            waits.into_iter().for_each(|waiting| it.waiting.push_front(waiting));
+            it.down = failure.is_some();
         }
         if let (messages @ 1.., reason) = refused {
             tracing::error!(messages, reason, "messages for the other servers were refused and are dropped");
         }
-        self.down = failure.is_some();
         failure
+    }
+
+    /// Messages of a road that are older than they may be are lost.
+    pub(super) fn drop_old(&mut self, road: u64, now: Instant, most: Duration) {
+        let is_old = |waiting: &Waiting| now.duration_since(waiting.since) > most;
+        while let Some(it) = self.roads.get_mut(&road)
+            && it.waiting.front().is_some_and(is_old)
+        {
+            let old = it.waiting.pop_front();
+            old.into_iter().for_each(|old| self.lose(&old, "old"));
+        }
+    }
+
+    /// All that waits on a road, or on all, is lost.
+    pub(super) fn drop_all(&mut self, road: Option<u64>, why: &'static str) {
+        let roads = self.roads.iter_mut().filter(|(it, _)| road.is_none_or(|road| road == **it));
+        let waiting: Vec<Waiting> = roads.flat_map(|(_, road)| std::mem::take(&mut road.waiting)).collect();
+        waiting.iter().for_each(|waiting| self.lose(waiting, why));
     }
 
     pub(super) fn lose(&mut self, waiting: &Waiting, why: &'static str) {

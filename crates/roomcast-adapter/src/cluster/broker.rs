@@ -25,9 +25,9 @@ pub const SERVERS: &str = "";
 /// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker keeps its server's own messages
 ///   from it (the suite is told so by its `Dialect`; an [`Emitter`](super::Emitter) beside the server then needs a broker of its own);
 /// - messages of one publisher in one series ([`Lane`]) of a namespace arrive in the order published, except those
-///   that are lost;
-/// - the trailer of what nobody here wants arrives too, where the broker [`hears_all`](Broker::hears_all): what is neither handed over
-///   nor passed over counts as lost there;
+///   that are lost, and but for where the broker says of the series that it hears it by [`EachRoom`](Hears::EachRoom);
+/// - the trailer of what nobody here wants arrives too, where the broker [hears](Broker::hears) all of a series: what is neither
+///   handed over nor passed over counts as lost there;
 /// - what is told to be published [`Again`](Outcome::Again) may have gone out: doubles are the receiver's business;
 /// - a broker that is not connected fails at once, it does not queue. It connects again by itself, however long that takes.
 ///
@@ -52,8 +52,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// Publishes in order, and tells what became of each message, in their order; those missing at the end were not tried. It
-    /// works without an open namespace too (an emitter does that). A server has one batch under way, of up to 4,096 messages, and
-    /// beside it what it tells the others of itself.
+    /// works without an open namespace too (an emitter does that). A server has one batch under way on each
+    /// [road](Broker::route), of up to 4,096 messages, and beside it what it tells the others of itself.
     ///
     /// Where there are channels for rooms: what is [`to`](Message::to) a server goes to that server, a broadcast of [`Lane::Rooms`]
     /// ([`Lane::of`] tells) to the channel of `target.rooms.first()`, whatever `except` and `one` say, and all else to every server of
@@ -82,12 +82,29 @@ pub trait Broker: Debug + Send + Sync + 'static {
         Speaks::Everybody
     }
 
-    /// Whether this server hears all of a series, wanted or not; yes. Gaps are losses only there: a broker that hears the channels
-    /// of rooms that have members here, and no others, does not hear all of [`Lane::Rooms`]. It is asked when the server joins its
-    /// cluster, and holds from then on.
-    fn hears_all(&self, lane: Lane) -> bool {
+    /// What this server hears of a series; all. Gaps are losses only there: a broker that hears the channels of rooms that have members
+    /// here, and no others, does not hear all of [`Lane::Rooms`]. It is asked when the server joins its cluster, and holds from then
+    /// on.
+    fn hears(&self, lane: Lane) -> Hears {
         let _ = lane;
-        true
+        Hears::All
+    }
+
+    /// How a message goes out; all the same way. It is asked when a message joins the queue, so it must be quick and wait for nothing.
+    /// The answer may change with time: while something of a channel waits, what is behind it takes its road.
+    fn route(&self, outgoing: &Outgoing) -> Route {
+        let _ = outgoing;
+        Route::default()
+    }
+
+    /// Whether something that takes this road could go out now; yes. It is asked in an outage of the road, but for that of
+    /// announcements, which tell it by themselves.
+    ///
+    /// # Errors
+    /// [`BrokerError`]: why not.
+    async fn ready(&self, road: u64) -> Result<(), BrokerError> {
+        let _ = road;
+        Ok(())
     }
 
     /// Whether [`look`](Self::look) is called; no. The same at all times.
@@ -125,6 +142,28 @@ pub trait Broker: Debug + Send + Sync + 'static {
 
 /// Resolves when a room is heard, or when it cannot be.
 pub type Looked = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
+
+/// What a server hears of a series of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hears {
+    /// All of it, in the order published.
+    All,
+    /// What is wanted here, in the order published.
+    Some,
+    /// What is wanted here, in the order of each room: rooms have channels of their own, on servers that know nothing of one another.
+    EachRoom,
+}
+
+/// How a message goes out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Messages of a series that have this in common arrive in the order published. 0: all on the same road.
+    pub channel: u64,
+    /// Messages that have this in common wait for one another: a connection, say. Each road has a batch under way, and outages of its
+    /// own, in which the others go on. There should be few, and a server that takes another's place should have its road.
+    pub road: u64,
+}
 
 /// Who can answer a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

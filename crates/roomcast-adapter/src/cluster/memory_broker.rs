@@ -1,6 +1,6 @@
 //! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
 
-use super::broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing, SERVERS};
+use super::broker::{Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, SERVERS};
 use super::message::{Body, Message, ServerId};
 use super::trailer::{Arrival, Lane};
 use crate::target::Room;
@@ -224,8 +224,8 @@ impl Broker for MemoryBroker {
         vec![Outcome::Sent; batch.len()]
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        lane == Lane::Main || !self.exact_rooms
+    fn hears(&self, lane: Lane) -> Hears {
+        if lane == Lane::Rooms && self.exact_rooms { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

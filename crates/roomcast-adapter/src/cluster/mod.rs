@@ -10,6 +10,7 @@ mod broker;
 pub mod codec;
 mod collected;
 mod directory;
+mod drain;
 mod emitter;
 mod inbox;
 mod losses;
@@ -21,6 +22,7 @@ mod outage;
 mod process;
 mod queue;
 mod requests;
+mod road;
 mod series;
 mod state;
 mod telling;
@@ -28,7 +30,7 @@ mod trailer;
 
 pub use adapter::ClusterAdapter;
 pub use alive::{Alive, Told};
-pub use broker::{Broker, BrokerError, Count, Inbox, Looked, Outcome, Outgoing, SERVERS, Speaks};
+pub use broker::{Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, Route, SERVERS, Speaks};
 pub use emitter::{Emitter, EmitterError};
 pub use losses::{Losses, Lost};
 pub use memory_broker::{MemoryBroker, MemoryNetwork};
@@ -83,9 +85,8 @@ impl Cluster {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn with_id(id: ServerId, broker: Arc<dyn Broker>, options: ClusterOptions) -> Self {
-        let directory = Arc::new(Mutex::new(Directory::new(
-            [Lane::Main, Lane::Rooms].into_iter().filter(|lane| broker.hears_all(*lane)).collect(),
-        )));
+        let hears = [Lane::Main, Lane::Rooms].map(|lane| broker.hears(lane));
+        let directory = Arc::new(Mutex::new(Directory::new(hears)));
         let queue = Queue::new(broker.clone(), id.clone(), options, directory.clone());
         tokio::spawn(queue.clone().drain());
         let inbox = ServersInbox { directory: directory.clone(), queue: queue.clone() };

@@ -43,9 +43,9 @@ impl Outage {
         self.back = None;
     }
 
-    /// Whether the others have had their time.
-    pub(super) fn has_passed(&self, now: Instant) -> bool {
-        self.back.is_some_and(|back| now >= back + PEERS_PATIENCE)
+    /// When the others have had their time, if something goes out.
+    pub(super) fn passes(&self) -> Option<Instant> {
+        self.back.map(|back| back + PEERS_PATIENCE)
     }
 
     /// Messages go out, and the others hear them as far as they will.

@@ -3,9 +3,10 @@
 use super::announcer::{ANNOUNCEMENT_BYTES, What, alive_interval};
 use super::backlog::NOT_TRIED;
 use super::broker::{Outcome, Outgoing, SERVERS};
+use super::drain::{NO_ANSWER, PUBLISH_TIMEOUT};
 use super::losses::LossLog;
 use super::message::{Body, Message, ServerId};
-use super::queue::{NO_ANSWER, PUBLISH_TIMEOUT, Queue};
+use super::queue::Queue;
 use super::state::ClusterState;
 use super::trailer::Trailer;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -43,16 +44,9 @@ impl Queue {
         let (now, peers) = (Instant::now(), self.directory.lock().servers(Instant::now()).count());
         let next = {
             let state = self.state.lock();
-            let queued = state.waiting.len() + state.in_flight.len();
+            let queued = state.len();
             let queued_bytes = state.bytes.iter().sum();
-            ClusterState {
-                hears: state.hears,
-                publishes: !state.down && state.introduced,
-                since: now,
-                peers,
-                queued,
-                queued_bytes,
-            }
+            ClusterState { hears: state.hears, publishes: state.publishes(), since: now, peers, queued, queued_bytes }
         };
         self.watched.send_if_modified(|state| state.becomes(next));
     }
@@ -69,6 +63,7 @@ impl Queue {
 
     /// Announces this server: what has changed since the last announcement. The error is why that did not go out.
     pub(super) async fn tell_alive(&self) -> Result<(), String> {
+        let _one_at_a_time = self.telling.lock().await;
         let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
         let news = std::mem::take(&mut self.state.lock().news);
         loop {
@@ -121,6 +116,7 @@ impl Queue {
     pub(super) async fn tell(&self, to: Option<ServerId>, body: Body, trailer: Trailer) -> Result<(), String> {
         let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
+        let road = self.broker.route(&outgoing).road;
         let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
             // Others do not know this server by name then, and miss no tail of it; what it says goes out all the same.
             Ok([Outcome::Sent | Outcome::Never(_), ..]) => Ok(()),
@@ -128,7 +124,7 @@ impl Queue {
             Ok(_) => Err(NOT_TRIED.to_owned()),
             Err(_) => Err(NO_ANSWER.to_owned()),
         };
-        self.state.lock().down = told.is_err();
+        self.state.lock().told(road, told.is_ok());
         told
     }
 }

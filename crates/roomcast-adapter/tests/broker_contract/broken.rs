@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Count, Inbox, Lane, Looked, MemoryBroker, MemoryNetwork, Message, Outcome,
-    Outgoing, ServerId,
+    Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, MemoryBroker, MemoryNetwork, Message,
+    Outcome, Outgoing, ServerId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -334,8 +334,8 @@ impl Broker for Broken {
         outcomes
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        self.inner.hears_all(lane)
+    fn hears(&self, lane: Lane) -> Hears {
+        self.inner.hears(lane)
     }
 
     fn looks(&self) -> bool {

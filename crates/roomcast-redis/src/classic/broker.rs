@@ -3,7 +3,7 @@
 use super::encode::encode;
 use super::leaving::{LINGERS, Leaving};
 use super::names::Prefix;
-use super::namespace::{Hears, Namespace};
+use super::namespace::{HearsBy, Namespace};
 use super::options::ClassicOptions;
 use super::rooms::Rooms;
 use super::router::Router;
@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId,
+    Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -31,7 +31,7 @@ pub struct ClassicBroker {
     prefix: Prefix,
     specific_responses: bool,
     bus: Arc<Bus>,
-    hears: Hears,
+    hears: HearsBy,
     /// Those with members here, if their channels are subscribed one by one.
     rooms: Option<Arc<Rooms>>,
     /// Those that are open, or were a moment ago.
@@ -75,10 +75,10 @@ impl ClassicBroker {
                         "ClassicOptions: with exact_rooms no pattern is subscribed, so one_pattern is passed over"
                     );
                 }
-                Hears::Channels
+                HearsBy::Channels
             }
-            (false, true) => Hears::OnePattern(Arc::new(Router::new(&prefix))),
-            (false, false) => Hears::Pattern,
+            (false, true) => HearsBy::OnePattern(Arc::new(Router::new(&prefix))),
+            (false, false) => HearsBy::Pattern,
         };
         Arc::new(Self {
             rooms: options.exact_rooms.then(|| Rooms::new(bus.clone(), prefix.clone())),
@@ -122,7 +122,7 @@ impl ClassicBroker {
 impl ClassicBroker {
     /// A namespace is open, before its names are subscribed.
     fn begin(&self, namespace: &Arc<Namespace>) {
-        if let Hears::OnePattern(router) = &self.hears {
+        if let HearsBy::OnePattern(router) = &self.hears {
             router.add(namespace);
         }
         if let Some(rooms) = &self.rooms {
@@ -132,7 +132,7 @@ impl ClassicBroker {
 
     /// It is closed, and its names are not subscribed any more.
     fn end(&self, namespace: &Arc<Namespace>) {
-        if let Hears::OnePattern(router) = &self.hears {
+        if let HearsBy::OnePattern(router) = &self.hears {
             router.remove(namespace);
         }
         if let Some(rooms) = &self.rooms {
@@ -213,8 +213,8 @@ impl Broker for ClassicBroker {
         outcomes
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        lane == Lane::Main || self.rooms.is_none()
+    fn hears(&self, lane: Lane) -> Hears {
+        if lane == Lane::Rooms && self.rooms.is_some() { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// How broadcasts are heard.
 #[derive(Clone)]
-pub(super) enum Hears {
+pub(super) enum HearsBy {
     /// By a pattern of the namespace.
     Pattern,
     /// By a pattern of all namespaces, which this one shares out.
@@ -22,7 +22,7 @@ pub(super) enum Hears {
 
 /// Hears the channels of a namespace.
 pub(super) struct Namespace {
-    hears: Hears,
+    hears: HearsBy,
     namespace: Arc<str>,
     broadcast: String,
     request: String,
@@ -42,7 +42,7 @@ struct Last {
 impl Namespace {
     pub(super) fn new(prefix: &Prefix, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) -> Self {
         Self {
-            hears: Hears::Pattern,
+            hears: HearsBy::Pattern,
             namespace: namespace.clone(),
             broadcast: prefix.broadcast(namespace),
             request: prefix.request(namespace),
@@ -52,7 +52,7 @@ impl Namespace {
         }
     }
 
-    pub(super) fn with(self, hears: Hears) -> Self {
+    pub(super) fn with(self, hears: HearsBy) -> Self {
         Self { hears, ..self }
     }
 
@@ -89,9 +89,9 @@ impl Namespace {
         let response = prefix.response(&self.namespace);
         let own = prefix.response_to(&self.namespace, self.id.as_str());
         let (patterns, uncounted) = match self.hears {
-            Hears::Pattern => (vec![prefix.pattern(&self.namespace)], Vec::new()),
-            Hears::OnePattern(_) => (vec![prefix.pattern_of_all()], Vec::new()),
-            Hears::Channels => (Vec::new(), vec![self.broadcast.clone()]),
+            HearsBy::Pattern => (vec![prefix.pattern(&self.namespace)], Vec::new()),
+            HearsBy::OnePattern(_) => (vec![prefix.pattern_of_all()], Vec::new()),
+            HearsBy::Channels => (Vec::new(), vec![self.broadcast.clone()]),
         };
         Names { patterns, uncounted, channels: vec![self.request.clone(), response, own] }
     }
@@ -154,7 +154,7 @@ impl Listener for Namespace {
 
     fn for_patterns(&self) -> Option<Arc<dyn Listener>> {
         match &self.hears {
-            Hears::OnePattern(router) => Some(router.clone()),
+            HearsBy::OnePattern(router) => Some(router.clone()),
             _ => None,
         }
     }

@@ -1,13 +1,14 @@
 //! [`ShardedBroker`]: Redis' sharded pub/sub as Node's servers use it.
 
 use super::ears::Ears;
-use super::encode::encode;
+use super::encode::{channel, encode};
 use super::names::Names;
 use super::namespace::Namespace;
 use super::options::{ShardedMode, ShardedOptions};
 use super::places::Places;
 use super::roads::Roads;
 use super::rooms::Rooms;
+use super::slots::slot;
 use crate::bus::topology::Topology;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
@@ -19,7 +20,7 @@ use parking_lot::Mutex;
 use redis::{Value, cmd};
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId, Speaks,
+    Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, Route, SERVERS, ServerId, Speaks,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +45,10 @@ const LINGERS: Duration = Duration::from_millis(1);
 /// classic pub/sub sends everything to every node.
 ///
 /// - One connection to each primary that has channels of this server hears, and one publishes; questions take up to four more.
-/// - A primary that dies holds up its own channels until another has its place. Its namespaces are told that they are not heard.
+/// - A primary that dies holds up its own channels until another has its place, and no others. Its namespaces are told that they are
+///   not heard.
+/// - In a Cluster messages to one room keep their order, and those to more than one; but messages to different rooms may overtake one
+///   another, as with Node's servers.
 /// - A message has at most 8,000,000 bytes.
 /// - The id of the server may be any text. Node's servers answer to whatever id they are asked by.
 /// - [`close`](Broker::close) resolves when Redis has let go of the namespace, in half a second at most. Sharded channels have no
@@ -212,8 +216,26 @@ impl Broker for ShardedBroker {
         }
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        lane == Lane::Main || self.mode == ShardedMode::Static
+    fn hears(&self, lane: Lane) -> Hears {
+        match (lane, self.mode) {
+            (Lane::Main, _) | (_, ShardedMode::Static) => Hears::All,
+            // The channels of rooms are on different nodes.
+            _ if self.places.is_cluster() => Hears::EachRoom,
+            _ => Hears::Some,
+        }
+    }
+
+    fn route(&self, outgoing: &Outgoing) -> Route {
+        if !self.places.is_cluster() {
+            return Route::default();
+        }
+        let slot = slot(&channel(outgoing, &self.names, self.mode));
+        Route { channel: u64::from(slot) + 1, road: u64::from(self.places.road(slot)) }
+    }
+
+    async fn ready(&self, road: u64) -> Result<(), BrokerError> {
+        let Ok(road) = u16::try_from(road) else { return Ok(()) };
+        self.roads.ready(road).await.map_err(|error| BrokerError(format!("{}: {error}", self.config())))
     }
 
     fn looks(&self) -> bool {

@@ -20,8 +20,8 @@ pub(crate) const ROOMS: &str = "rooms";
 /// Channel and payload of a message.
 pub(crate) fn encode(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> Result<(String, Vec<u8>), EncodeError> {
     let (namespace, message) = (&*outgoing.namespace, &outgoing.message);
+    let channel = channel(outgoing, names, mode);
     if namespace == SERVERS {
-        let channel = message.to.as_ref().map_or_else(|| names.servers(), |to| names.server(to.as_str()));
         let payload = servers::write(message);
         return payload.map(|payload| (channel, payload)).ok_or_else(|| unknown("no server tells this of itself"));
     }
@@ -32,11 +32,15 @@ pub(crate) fn encode(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> R
         }
         Said::Args(kind, parts) => msgpack_message(kind, &parts, message, namespace)?,
     };
-    Ok((channel(message, namespace, names, mode), payload))
+    Ok((channel, payload))
 }
 
-/// A broadcast to one room goes out on the room's channel, if the mode has one for it. An answer is for one server.
-fn channel(message: &Message, namespace: &str, names: &Names, mode: ShardedMode) -> String {
+/// The channel of a message. A broadcast to one room goes out on the room's, if the mode has one for it. An answer is for one server.
+pub(crate) fn channel(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> String {
+    let (namespace, message) = (&*outgoing.namespace, &outgoing.message);
+    if namespace == SERVERS {
+        return message.to.as_ref().map_or_else(|| names.servers(), |to| names.server(to.as_str()));
+    }
     if let Body::Broadcast { target, .. } = &message.body
         && let [room] = unique(&target.rooms)[..]
         && mode.has_channel(room)

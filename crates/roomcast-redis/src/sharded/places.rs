@@ -41,7 +41,7 @@ impl Places {
         Self { topology, state: Mutex::default(), asking: tokio::sync::Mutex::default(), suspected: Notify::new() }
     }
 
-    fn is_cluster(&self) -> bool {
+    pub(super) fn is_cluster(&self) -> bool {
         matches!(self.topology.config().layout, Layout::Cluster { .. })
     }
 
@@ -64,6 +64,11 @@ impl Places {
     pub(super) fn told(&self) -> (u64, Slots) {
         let state = self.state.lock();
         (state.version, state.slots.clone())
+    }
+
+    /// A number for the node that has a slot, as far as is known; see [`Slots::road`].
+    pub(super) fn road(&self, slot: u16) -> u16 {
+        self.state.lock().slots.road(slot)
     }
 
     /// They may have changed: a server has failed, or says so.

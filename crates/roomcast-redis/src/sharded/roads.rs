@@ -7,7 +7,7 @@ use crate::error::RedisError;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value, pipe};
+use redis::{Pipeline, RedisResult, Value, pipe};
 use roomcast_adapter::cluster::Outcome;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -86,12 +86,44 @@ impl Roads {
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(nowhere)).collect()
     }
 
+    /// Whether the node of a slot can be published on.
+    pub(super) async fn ready(&self, slot: u16) -> Result<(), RedisError> {
+        let (_, slots) = self.places.current().await?;
+        let Some(node) = slots.of(slot) else {
+            self.places.suspect();
+            return Err(RedisError::ClusterDown("no node has the channel's slot".to_owned()));
+        };
+        let mut ping = pipe();
+        ping.cmd("PING");
+        match timeout(self.patience(), self.run(node, &ping)).await.unwrap_or(Err(RedisError::Timeout)) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.failed(node, &error).await;
+                Err(error)
+            }
+        }
+    }
+
     /// Closes all connections; they are made anew.
     pub(super) fn close(&self) {
         self.roads.lock().clear();
     }
 
     async fn send(&self, node: &Arc<Node>, messages: &[&Message]) -> Result<Vec<Outcome>, RedisError> {
+        let mut pipeline = pipe();
+        pipeline.ignore_errors();
+        for (channel, payload) in messages {
+            pipeline.cmd("SPUBLISH").arg(channel).arg(&payload[..]);
+        }
+        let answers = self.run(node, &pipeline).await?.into_iter().zip(messages);
+        let outcome = |(answer, (channel, _)): (RedisResult<Value>, &&Message)| {
+            answer.map_or_else(|error| self.refused(node, channel, error), |_| Outcome::Sent)
+        };
+        Ok(answers.map(outcome).collect())
+    }
+
+    /// Sends commands to a node, and awaits the answers.
+    async fn run(&self, node: &Arc<Node>, pipeline: &Pipeline) -> Result<Vec<RedisResult<Value>>, RedisError> {
         let road = self.road(node);
         let mut road = road.lock().await;
         if let Some((error, until, _)) = &road.refusal
@@ -104,22 +136,10 @@ impl Roads {
             Some(connection) => connection,
             None => self.connect(node, &mut road).await?,
         };
-        let mut pipeline = pipe();
-        pipeline.ignore_errors();
-        for (channel, payload) in messages {
-            pipeline.cmd("SPUBLISH").arg(channel).arg(&payload[..]);
-        }
-        let answers = pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection).await?;
-        let outcomes: Vec<Outcome> = answers
-            .into_iter()
-            .zip(messages)
-            .map(|(answer, (channel, _))| {
-                answer.map_or_else(|error| self.refused(node, channel, error), |_| Outcome::Sent)
-            })
-            .collect();
+        let answers = pipeline.query_async(&mut connection).await?;
         road.connection = Some(connection);
         road.refusal = None;
-        Ok(outcomes)
+        Ok(answers)
     }
 
     /// A new connection, if it is there soon. If it is not, the next message finds it.

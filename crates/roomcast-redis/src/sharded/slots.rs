@@ -77,6 +77,12 @@ impl Slots {
         self.0.iter().rev().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(_, _, node)| node)
     }
 
+    /// A number for the node that has a slot, which a node that takes its place has too: its lowest slot. 0 if nobody has it.
+    pub(super) fn road(&self, slot: u16) -> u16 {
+        let Some(node) = self.of(slot) else { return 0 };
+        self.0.iter().filter(|(_, _, it)| it == node).map(|(first, _, _)| *first).min().unwrap_or_default()
+    }
+
     /// A slot has moved, as another node says. It counts until all is asked anew.
     pub(super) fn moved(&mut self, slot: u16, host: &str, port: u16) {
         let Some((_, _, like)) = self.0.first() else { return };
@@ -152,6 +158,7 @@ mod tests {
         );
         assert_eq!((of(&slots, 7), of(&slots, 5461), of(&slots, 10_922)), (b(), b(), b()));
         assert_eq!(of(&slots, 10_923), None, "its node is failed");
+        assert_eq!([0, 93, 7, 5_461, 10_922, 10_923].map(|slot| slots.road(slot)), [0, 0, 7, 7, 7, 0]);
         for _ in 0..3 {
             slots.moved(93, "127.0.0.1", 30_002);
             slots.moved(94, "127.0.0.1", 9);
