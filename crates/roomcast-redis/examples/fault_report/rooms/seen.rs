@@ -1,6 +1,7 @@
 //! [`RoomsSeen`]: what the lines of a server of either kind add up to.
 
 use super::server::{Report, Standing};
+use super::tap::Came;
 use crate::server_process::Seen;
 use roomcast_adapter::cluster::Lane;
 
@@ -11,7 +12,7 @@ pub(super) struct RoomsSeen {
     /// When each message was emitted.
     pub(super) emitted: Vec<u64>,
     pub(super) received: Vec<Received>,
-    pub(super) came: Vec<(u64, Lane, u64, bool)>,
+    pub(super) came: Vec<Came>,
     pub(super) stays: Vec<[u64; 4]>,
     pub(super) standing: Standing,
 }
@@ -52,9 +53,13 @@ impl Seen for RoomsSeen {
             at,
             socket,
         }));
-        let lane = |rooms| if rooms { Lane::Rooms } else { Lane::Main };
-        self.came
-            .extend(told.came.into_iter().map(|(process, rooms, number, over)| (process, lane(rooms), number, over)));
+        self.came.extend(told.came.into_iter().map(|(process, rooms, number, passed_over, at)| Came {
+            process,
+            lane: if rooms { Lane::Rooms } else { Lane::Main },
+            number,
+            passed_over,
+            at,
+        }));
         self.stays.extend(told.stays);
         self.standing = told.standing;
     }

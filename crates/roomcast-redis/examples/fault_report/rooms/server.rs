@@ -10,7 +10,6 @@ use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, Room
 use roomcast_protocol::{Args, Packet, SocketId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -35,9 +34,9 @@ pub(super) struct Report {
     pub(super) meets: usize,
     pub(super) emitted: Vec<(u64, u64)>,
     pub(super) received: Vec<(String, u64, u64, usize)>,
-    /// Messages of roomcast servers that came: process, whether it is the series of single rooms, number in it, and whether it was
-    /// passed over.
-    pub(super) came: Vec<(u64, bool, u64, bool)>,
+    /// Messages that came: process, whether it is the series of single rooms, number in it, whether it was passed over, and when it
+    /// was handled.
+    pub(super) came: Vec<(u64, bool, u64, bool, u64)>,
     /// Each time in the moving room: from when it may be in it, from when it is for sure, to when for sure, to when it may.
     pub(super) stays: Vec<[u64; 4]>,
     pub(super) process: u64,
@@ -139,7 +138,7 @@ pub(super) async fn run(url: &str, name: &str, dialect: Dialect, plan: &Plan) {
                     report.meets = if met { plan.servers } else { 0 };
                 }
                 let line = serde_json::to_string(&report).unwrap();
-                writeln!(std::io::stdout(), "{line}").unwrap();
+                println!("{line}");
             }
         }
     }
@@ -156,7 +155,7 @@ fn tell(
     let losses = cluster.losses();
     Report {
         received: std::mem::take(&mut *received.lock()),
-        came: came.map(|it| (it.process, it.lane == Lane::Rooms, it.number, it.passed_over)).collect(),
+        came: came.map(|it| (it.process, it.lane == Lane::Rooms, it.number, it.passed_over, it.at)).collect(),
         stays: std::mem::take(&mut *stays.lock()),
         process: Some(notes.process.load(Ordering::Relaxed)).filter(|it| *it != UNKNOWN).unwrap_or_default(),
         standing: Standing {

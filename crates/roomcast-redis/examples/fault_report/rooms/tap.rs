@@ -1,11 +1,12 @@
 //! [`Tap`]: a broker that notes what another one hears, before anything is made of it.
 
+use super::server::now;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Count, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId, Speaks,
-    Trailer,
+    Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Message, Outcome, Outgoing, Route, SERVERS,
+    ServerId, Speaks,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,15 +21,18 @@ pub(super) struct Tap {
     notes: Arc<Notes>,
 }
 
-/// A message of a roomcast server has come.
+/// A message of another server has come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Came {
+    /// Node's servers have none.
     pub(super) process: u64,
     pub(super) lane: Lane,
-    /// In its series.
+    /// In its series; that of Node's message itself.
     pub(super) number: u64,
     /// Nobody here wanted it, so that it was not decoded.
     pub(super) passed_over: bool,
+    /// When it was handled.
+    pub(super) at: u64,
 }
 
 #[derive(Debug, Default)]
@@ -50,12 +54,21 @@ struct TappedInbox {
 }
 
 impl TappedInbox {
-    fn note(&self, lane: Lane, trailer: &Trailer, passed_over: bool) {
-        let (process, number) = (trailer.process, trailer.number);
+    fn came(&self, arrival: &Arrival) -> Option<Came> {
+        let (trailer, lane, number, passed_over) = match arrival {
+            Arrival::Message(Message { trailer, body: body @ Body::Broadcast { data, .. }, .. }) => {
+                let number = data.as_ref().iter().nth(1).and_then(|number| number.parse().ok());
+                (*trailer, Lane::of(body)?, number, false)
+            }
+            Arrival::Message(_) => return None,
+            Arrival::PassedOver(trailer) => (Some(*trailer), Lane::Rooms, None, true),
+            other => panic!("{other:?}"),
+        };
+        let process = trailer.map_or(0, |trailer| trailer.process);
+        let number = trailer.map_or(number, |trailer| Some(trailer.number))?;
         // What this server published itself comes back in the classic dialect.
-        if process != self.notes.process.load(Ordering::Relaxed) {
-            self.notes.came.lock().push(Came { process, lane, number, passed_over });
-        }
+        let own = process == self.notes.process.load(Ordering::Relaxed);
+        (!own).then_some(Came { process, lane, number, passed_over, at: 0 })
     }
 }
 
@@ -69,20 +82,10 @@ impl Inbox for TappedInbox {
     }
 
     fn receive(&self, arrivals: Vec<Arrival>) {
-        for arrival in &arrivals {
-            match arrival {
-                Arrival::Message(message) => {
-                    let lane =
-                        Some(&message.body).filter(|body| matches!(body, Body::Broadcast { .. })).and_then(Lane::of);
-                    if let (Some(lane), Some(trailer)) = (lane, &message.trailer) {
-                        self.note(lane, trailer, false);
-                    }
-                }
-                Arrival::PassedOver(trailer) => self.note(Lane::Rooms, trailer, true),
-                other => panic!("{other:?}"),
-            }
-        }
+        let came: Vec<Came> = arrivals.iter().filter_map(|arrival| self.came(arrival)).collect();
         self.inbox.receive(arrivals);
+        let at = now();
+        self.notes.came.lock().extend(came.into_iter().map(|came| Came { at, ..came }));
     }
 
     fn connected(&self) {
@@ -125,8 +128,16 @@ impl Broker for Tap {
         self.broker.speaks(question)
     }
 
-    fn hears_all(&self, lane: Lane) -> bool {
-        self.broker.hears_all(lane)
+    fn hears(&self, lane: Lane) -> Hears {
+        self.broker.hears(lane)
+    }
+
+    fn route(&self, outgoing: &Outgoing) -> Route {
+        self.broker.route(outgoing)
+    }
+
+    async fn ready(&self, road: u64) -> Result<(), BrokerError> {
+        self.broker.ready(road).await
     }
 
     fn looks(&self) -> bool {

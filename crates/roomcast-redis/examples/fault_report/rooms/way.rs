@@ -6,8 +6,11 @@ use super::seen::{Received, RoomsSeen};
 use roomcast_adapter::cluster::Lane;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Nobody tells of a Node server's messages which came.
+/// The Node server.
 const NODE: &str = "n";
+
+/// What a Node server has for that of ours.
+const NO_PROCESS: u64 = 0;
 
 #[derive(Debug, Default)]
 pub(super) struct Way {
@@ -25,7 +28,7 @@ pub(super) struct Way {
     pub(super) passed_over: u64,
     /// Messages that a socket got again.
     pub(super) twice: u64,
-    /// Messages that a socket got after a later one.
+    /// Messages that a socket got after a later one; where rooms have channels on different nodes, of the same room.
     pub(super) disorder: u64,
     /// In microseconds.
     pub(super) oldest: u64,
@@ -52,12 +55,12 @@ impl Way {
             counted: seen.standing.lost.get(publisher).copied().unwrap_or_default(),
             ..Self::default()
         };
-        way.look_at_order(&received, plan.sockets.len());
+        way.look_at_order(&received, plan, dialect);
         let age = |it: &&Received| it.at.saturating_sub(published.emitted[it.number as usize - 1]);
         way.oldest = received.iter().map(age).max().unwrap_or_default();
         way.resumed = resumed((publisher, published), seen, since);
 
-        let came = (publisher != NODE && receiver != NODE).then(|| way.came(published.process, seen));
+        let came = way.came(published, seen, dialect);
         let mut got: BTreeMap<u64, BTreeSet<usize>> = BTreeMap::new();
         for it in &received {
             got.entry(it.number).or_default().insert(it.socket);
@@ -68,8 +71,10 @@ impl Way {
             let lane = aim.lane();
             let in_series = numbers.entry(lane).or_default();
             *in_series += 1;
-            // It may be as late as any that came.
-            let until = at + way.oldest;
+            let own = if publisher == NODE { number } else { *in_series };
+            let handled = came.get(&(lane, own));
+            // One that did not come might have been as late as any that did.
+            let until = handled.copied().unwrap_or(at + way.oldest);
             let (must, may) = recipients(plan, seen, number, (*at, until), receiver != NODE);
             let by = got.remove(&number).unwrap_or_default();
             let all = must.is_subset(&by);
@@ -79,12 +84,12 @@ impl Way {
                 way.strange.push(format!("{number} is for {must:?}, {may:?} at most, and {by:?} got it"));
             }
             let missed = !must.is_empty() && !all;
-            let Some(came) = &came else {
+            if !way.among_ours() {
                 way.lost += u64::from(missed);
                 way.uncountable += u64::from(missed);
                 continue;
-            };
-            let has_come = came.contains(&(lane, *in_series));
+            }
+            let has_come = handled.is_some();
             if has_come == missed && !must.is_empty() {
                 way.strange.push(format!("{number} has come: {has_come}, {must:?} must get it, {by:?} did"));
             }
@@ -101,31 +106,36 @@ impl Way {
         way
     }
 
-    /// Of each series the numbers that came, but for those that came again or after a later one: they are kept back.
-    fn came(&mut self, process: u64, seen: &RoomsSeen) -> BTreeSet<(Lane, u64)> {
-        let (mut came, mut last) = (BTreeSet::new(), BTreeMap::new());
-        for (_, lane, number, passed_over) in seen.came.iter().filter(|(of, ..)| *of == process) {
-            let last = last.entry(*lane).or_insert(0);
-            if number > last {
-                *last = *number;
-                came.insert((*lane, *number));
-                self.passed_over += u64::from(*passed_over);
+    /// Of each series the numbers that came, and when they were handled; but for those that came again or, where a series has an
+    /// order, after a later one: they are kept back. A Node server does not tell it.
+    fn came(&mut self, published: &RoomsSeen, seen: &RoomsSeen, dialect: Dialect) -> BTreeMap<(Lane, u64), u64> {
+        let (mut came, mut last) = (BTreeMap::new(), BTreeMap::new());
+        for it in seen.came.iter().filter(|it| it.process == published.process) {
+            let last = last.entry(it.lane).or_insert(0);
+            let orderly = it.process != NO_PROCESS && (it.lane == Lane::Main || dialect != Dialect::Dynamic);
+            if it.number > *last || !orderly {
+                *last = it.number.max(*last);
+                came.entry((it.lane, it.number)).or_insert(it.at);
+                self.passed_over += u64::from(it.passed_over);
             }
         }
         came
     }
 
-    fn look_at_order(&mut self, received: &[&Received], sockets: usize) {
-        for socket in 0..sockets {
-            let (mut seen, mut last) = (BTreeSet::new(), 0);
-            for it in received.iter().filter(|it| it.socket == socket) {
-                if !seen.insert(it.number) {
-                    self.twice += 1;
-                } else if it.number < last {
-                    self.disorder += 1;
-                }
-                last = last.max(it.number);
+    fn look_at_order(&mut self, received: &[&Received], plan: &Plan, dialect: Dialect) {
+        let mut seen = BTreeSet::new();
+        let mut last = BTreeMap::new();
+        for it in received {
+            let aim = plan.aim(it.number);
+            let channel =
+                if dialect == Dialect::Dynamic && aim.lane() == Lane::Rooms { aim.rooms.first() } else { None };
+            let last = last.entry((it.socket, channel)).or_insert(0);
+            if !seen.insert((it.socket, it.number)) {
+                self.twice += 1;
+            } else if it.number < *last {
+                self.disorder += 1;
             }
+            *last = it.number.max(*last);
         }
     }
 
