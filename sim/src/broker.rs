@@ -6,7 +6,9 @@ use crate::plan::{Counting, Publish};
 use crate::state::{Stage, tell};
 use roomcast_adapter::Room;
 use roomcast_adapter::async_trait;
-use roomcast_adapter::cluster::{Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, ServerId};
+use roomcast_adapter::cluster::{
+    Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, Route, ServerId,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
@@ -29,6 +31,7 @@ impl SimBroker {
     /// Publishes, as far as it does, and tells what is told of it; `None`: nothing, ever.
     fn out(&self, batch: &[Outgoing]) -> Option<Vec<Outcome>> {
         let again = || Outcome::Again("simulated".to_owned());
+        let routes: Vec<Route> = batch.iter().map(|outgoing| self.sim.route(outgoing, self.sim.now())).collect();
         self.sim.with(|state, now| {
             let node = state.nodes.get_mut(self.node)?;
             if node.mute || node.dead {
@@ -37,8 +40,10 @@ impl SimBroker {
             let fault = node.publish.pop_front();
             let mut refused = false;
             let mut outcomes = Vec::new();
-            for (index, outgoing) in batch.iter().enumerate() {
+            let mute_road = node.mute_road;
+            for (index, (outgoing, route)) in batch.iter().zip(routes).enumerate() {
                 let (out, outcome) = match fault {
+                    _ if mute_road == Some(route.road) => (false, again()),
                     Some(Publish::Hangs { out } | Publish::Again { out }) => (out, again()),
                     Some(Publish::Every2nd { out }) if index % 2 == 0 => (out, again()),
                     Some(Publish::Never) if !refused && Lane::of(&outgoing.message.body).is_some() => {
@@ -49,7 +54,7 @@ impl SimBroker {
                     _ => (true, Outcome::Sent),
                 };
                 let result = state.model.published(
-                    self.node,
+                    (self.node, route.channel),
                     &outgoing.namespace,
                     &outgoing.message,
                     !self.sim.setup.faults,
@@ -146,7 +151,24 @@ impl Broker for SimBroker {
     }
 
     fn hears(&self, lane: Lane) -> Hears {
-        if lane == Lane::Rooms && self.looks() { Hears::Some } else { Hears::All }
+        match lane {
+            Lane::Rooms if self.sim.setup.roads > 1 => Hears::EachRoom,
+            Lane::Rooms if self.looks() => Hears::Some,
+            _ => Hears::All,
+        }
+    }
+
+    fn route(&self, outgoing: &Outgoing) -> Route {
+        self.sim.route(outgoing, self.sim.now())
+    }
+
+    async fn ready(&self, road: u64) -> Result<(), BrokerError> {
+        self.sim.latency(self.node, "ready").await;
+        let mute = self.sim.with(|state, _| {
+            state.nodes.get(self.node).is_none_or(|it| it.mute || it.dead || it.mute_road == Some(road))
+        });
+        self.sim.latency(self.node, "ready").await;
+        if mute { Err(BrokerError("simulated".to_owned())) } else { Ok(()) }
     }
 
     fn looks(&self) -> bool {

@@ -26,6 +26,7 @@ impl Plan {
             late_close: random.chance(50),
             together: random.chance(50),
             exact: seed.is_multiple_of(4),
+            roads: if seed.is_multiple_of(8) { 3 } else { 1 },
             queue: None,
             faults: !only.health && random.chance(67),
         };

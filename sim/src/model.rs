@@ -19,6 +19,8 @@ pub(crate) type At = (Node, Arc<str>);
 /// All that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
+    /// Messages to different rooms may overtake one another.
+    pub(crate) each_room: bool,
     pub(crate) places: BTreeMap<At, Place>,
     pub(crate) socks: Vec<Sock>,
     /// Serials that came: receiver, sender, serial.
@@ -92,6 +94,7 @@ pub(crate) struct Sock {
 pub(crate) struct Number {
     pub(crate) serial: u64,
     pub(crate) number: u64,
+    channel: u64,
     /// The first time that it went to the broker.
     pub(crate) at: u64,
     /// When it was known to have gone out, if it ever was.
@@ -207,10 +210,10 @@ impl Model {
         Some((adapter, id))
     }
 
-    /// A message went to the broker for the first time, or again. `whole`: all that got a number did.
+    /// A message went to the broker by a channel for the first time, or again. `whole`: all that got a number did.
     pub(crate) fn published(
         &mut self,
-        node: Node,
+        (node, channel): (Node, u64),
         namespace: &Arc<str>,
         message: &Message,
         whole: bool,
@@ -218,7 +221,11 @@ impl Model {
     ) -> Result<(), String> {
         let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return Ok(()) };
         let series = self.numbers.entry((node, namespace.clone(), lane)).or_default();
-        if let Some(known) = series.iter().rev().find(|known| known.serial <= trailer.serial) {
+        let earlier = series.iter().rev().filter(|known| known.channel == channel);
+        if let Some(later) = earlier.clone().find(|known| known.serial > trailer.serial && known.sent.is_some()) {
+            return Err(format!("serial {} went out before", later.serial));
+        }
+        if let Some(known) = earlier.clone().find(|known| known.serial <= trailer.serial) {
             if known.serial == trailer.serial {
                 return if known.number == trailer.number {
                     Ok(())
@@ -231,7 +238,7 @@ impl Model {
                 return Err(format!("number {} after {}", trailer.number, known.number));
             }
         }
-        series.push(Number { serial: trailer.serial, number: trailer.number, at: now, sent: None });
+        series.push(Number { serial: trailer.serial, number: trailer.number, channel, at: now, sent: None });
         Ok(())
     }
 
@@ -269,12 +276,14 @@ impl Model {
                 return Ok(());
             }
             if let Some(lane) = lane.filter(|_| open) {
-                let highest = place.highest.entry((from, lane)).or_default();
-                if trailer.serial < *highest {
-                    *self.doubles.entry(*node).or_default() += 1;
-                    return Ok(());
+                if !self.each_room || lane == Lane::Main {
+                    let highest = place.highest.entry((from, lane)).or_default();
+                    if trailer.serial < *highest {
+                        *self.doubles.entry(*node).or_default() += 1;
+                        return Ok(());
+                    }
+                    *highest = trailer.serial;
                 }
-                *highest = trailer.serial;
                 self.taken.insert((*node, from, trailer.serial));
             }
         }

@@ -1,12 +1,12 @@
 //! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
 
 use crate::broker::SimBroker;
-use crate::model::{At, Client, Node};
+use crate::model::{At, Client, Model, Node};
 use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing, ServerId};
+use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing, Route, ServerId};
 use roomcast_adapter::{Adapter, Room};
 use roomcast_protocol::Args;
 use std::collections::{BTreeSet, VecDeque};
@@ -42,8 +42,22 @@ fn says_something(body: &Body) -> bool {
 
 impl Sim {
     pub(crate) fn new(setup: Setup, record: bool) -> Arc<Self> {
-        let state = State { lines: record.then(Vec::new), ..State::default() };
+        let model = Model { each_room: setup.roads > 1, ..Model::default() };
+        let state = State { lines: record.then(Vec::new), model, ..State::default() };
         Arc::new(Self { begin: Instant::now(), setup, state: Mutex::new(state), filled: Notify::new() })
+    }
+
+    /// How a message goes out. Channels change their roads now and then.
+    pub(crate) fn route(&self, outgoing: &Outgoing, now: u64) -> Route {
+        if self.setup.roads == 1 {
+            return Route::default();
+        }
+        let room = room_of(&outgoing.message).map_or("", |room| room);
+        let channel = 1 + hash(&format!("{}#{room}", outgoing.namespace)) % 1_000;
+        let moved = if outgoing.namespace.is_empty() { 0 } else { now / 7_000 };
+        let mut route = Route::default();
+        (route.channel, route.road) = (channel, (channel + moved) % self.setup.roads);
+        route
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -59,9 +73,21 @@ impl Sim {
         let node = self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
-            let exact = self.setup.exact && !foreign && place % 2 == 1;
-            let died = None;
-            state.nodes.push(NodeState { name, place, exact, foreign, dead, died, deaf, mute, publish, count });
+            let exact = self.setup.exact && !foreign && (place % 2 == 1 || self.setup.roads > 1);
+            let (died, mute_road) = (None, None);
+            state.nodes.push(NodeState {
+                name,
+                place,
+                exact,
+                foreign,
+                dead,
+                died,
+                deaf,
+                mute,
+                mute_road,
+                publish,
+                count,
+            });
             state.nodes.len() - 1
         });
         (node, Arc::new(SimBroker::new(self.clone(), node)))
@@ -113,7 +139,7 @@ impl Sim {
                 self.put(state, when, Parcel { at: at.clone(), epoch, content });
             }
             for node in 0..state.nodes.len() {
-                let last = state.last.entry((node, at.clone())).or_default();
+                let last = state.last.entry((node, at.clone(), 0)).or_default();
                 *last = (*last).max(told);
             }
         });
@@ -191,6 +217,7 @@ impl Sim {
         }
         let heard = |it: &&At| it.1 == *namespace;
         let room = room_of(message);
+        let channel = self.route(outgoing, now).channel;
         let is_exact = |node: Node| state.nodes.get(node).is_some_and(|it| it.exact);
         let hears = |at: &At, it: &Subscription| room.is_none_or(|room| !is_exact(at.0) || it.rooms.contains(room));
         let to: Vec<(At, u64)> = state
@@ -216,8 +243,9 @@ impl Sim {
             if let Some((more, _)) = state.slow.get(&key).filter(|(_, until)| now < *until) {
                 when += more;
             }
-            let last = state.last.entry((from, at.clone())).or_default();
-            *last = (*last).max(when);
+            let base = state.last.get(&(from, at.clone(), 0)).copied().unwrap_or_default();
+            let last = state.last.entry((from, at.clone(), channel)).or_default();
+            *last = (*last).max(base).max(when);
             when = *last;
             let parcel = Parcel { at: at.clone(), epoch, content: Content::Message(from, Box::new(message.clone())) };
             let trailed = message.trailer.is_some() && at.0 != from;
@@ -423,9 +451,9 @@ impl Sim {
         }
         let body = match message.body {
             Body::FetchSockets { request, .. } | Body::Count { request, .. } => {
-                Body::Sockets { request, sockets: Vec::new() }
+                Body::Sockets { request, sockets: Vec::new(), parts: 1 }
             }
-            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new() },
+            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new(), parts: 1 },
             Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
             Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },
             Body::Sockets { request, .. } | Body::Rooms { request, .. } | Body::AskedClients { request, .. } => {

@@ -34,6 +34,8 @@ pub struct Setup {
     pub together: bool,
     /// Every second server hears the channels of rooms that have members there, and of no others.
     pub exact: bool,
+    /// Roads by which messages go out; with more than one all servers hear rooms each by itself, which overtake one another.
+    pub roads: u64,
     /// Bytes of a queue.
     pub queue: Option<usize>,
     /// Something may go wrong in it.

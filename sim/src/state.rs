@@ -19,8 +19,8 @@ pub(crate) struct State {
     pub(crate) counter: u64,
     /// How often was drawn for what.
     pub(crate) draws: BTreeMap<u64, u64>,
-    /// When the last message of a link comes.
-    pub(crate) last: BTreeMap<(Node, At), u64>,
+    /// When the last message of a link comes, by channel; whatever the channel under 0.
+    pub(crate) last: BTreeMap<(Node, At, u64), u64>,
     pub(crate) model: Model,
     pub(crate) failure: Option<String>,
     pub(crate) lines: Option<Vec<String>>,
@@ -56,6 +56,8 @@ pub(crate) struct NodeState {
     pub(crate) died: Option<u64>,
     pub(crate) deaf: bool,
     pub(crate) mute: bool,
+    /// Nothing of it goes out on this road.
+    pub(crate) mute_road: Option<u64>,
     pub(crate) publish: VecDeque<Publish>,
     pub(crate) count: Option<Counting>,
 }

@@ -82,10 +82,20 @@ impl World {
                     sim.deafen(node, false);
                 });
             }
-            Fault::Mute { s, .. } => {
+            Fault::Mute { s, time } => {
                 let Some(node) = node(s) else { return };
+                // On one road, or on all.
+                let roads = sim.setup.roads;
+                let road = Some(time % (roads + 1)).filter(|road| roads > 1 && *road < roads);
                 let mute = move |sim: &Sim, mute: bool| {
-                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.mute = mute));
+                    sim.with(|state, _| {
+                        let Some(it) = state.nodes.get_mut(node) else { return };
+                        if road.is_some() {
+                            it.mute_road = road.filter(|_| mute);
+                        } else {
+                            it.mute = mute;
+                        }
+                    });
                 };
                 mute(&sim, true);
                 tokio::spawn(async move {

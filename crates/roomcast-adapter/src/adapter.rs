@@ -60,7 +60,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// Does something to the sockets that `target` names, here and on other servers.
     ///
     /// # Errors
-    /// [`AdapterError::TooLarge`]: nothing was sent.
+    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent, to nobody.
     fn apply(&self, target: &Target, action: Action<'_>) -> Result<(), AdapterError>;
 
     /// Takes a client's acknowledgement. Answers to unknown ids, and second answers, are ignored.
@@ -70,7 +70,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// socket for which a volatile event was dropped counts as one that does not answer, as in Node.
     ///
     /// # Errors
-    /// [`AdapterError::TooLarge`]: nothing was sent.
+    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent, to nobody.
     async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError>;
 
     /// The sockets that `target` names.
@@ -88,13 +88,13 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// Sends an event to the other servers' namespace (never to clients).
     ///
     /// # Errors
-    /// [`AdapterError::TooLarge`].
+    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`].
     fn server_side_emit(&self, data: &Args) -> Result<(), AdapterError>;
 
     /// Sends an event to the other servers' namespace and collects one answer from each.
     ///
     /// # Errors
-    /// [`AdapterError::TooLarge`].
+    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`].
     async fn server_side_emit_with_ack(
         &self,
         data: &Args,
@@ -233,4 +233,12 @@ pub enum AdapterError {
     /// The packet is too large.
     #[error(transparent)]
     TooLarge(#[from] PacketTooLarge),
+    /// The event is larger than the system that connects the servers carries. Emit it to this server's clients alone, or in pieces.
+    #[error("an event of {bytes} bytes: at most {most} reach the other servers")]
+    TooLargeForServers {
+        /// Bytes of the event's JSON and its attachments.
+        bytes: usize,
+        /// Most of them.
+        most: usize,
+    },
 }

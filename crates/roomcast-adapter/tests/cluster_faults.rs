@@ -8,6 +8,8 @@ mod gate;
 #[path = "cluster_faults/stage.rs"]
 mod stage;
 
+#[path = "cluster_faults/answers.rs"]
+mod answers;
 #[path = "cluster_faults/losses.rs"]
 mod losses;
 #[path = "cluster_faults/membership.rs"]
@@ -18,5 +20,7 @@ mod outage;
 mod questions;
 #[path = "cluster_faults/queue.rs"]
 mod queue;
+#[path = "cluster_faults/roads.rs"]
+mod roads;
 #[path = "cluster_faults/together.rs"]
 mod together;

@@ -70,11 +70,20 @@ fn body() -> impl Strategy<Value = Body> {
         (request(), target()).prop_map(|(request, target)| Body::FetchSockets { request, target }),
         (request(), target()).prop_map(|(request, target)| Body::Count { request, target }),
         (request(), any::<u64>()).prop_map(|(request, count)| Body::Counted { request, count }),
-        (request(), sockets()).prop_map(|(request, sockets)| Body::Sockets { request, sockets }),
+        (request(), sockets(), any::<u64>()).prop_map(|(request, sockets, parts)| Body::Sockets {
+            request,
+            sockets,
+            parts
+        }),
         (request(), target()).prop_map(|(request, target)| Body::FetchIds { request, target }),
         (request(), vec(".{0,20}", 0..4)).prop_map(|(request, ids)| Body::Ids { request, ids }),
         request().prop_map(|request| Body::FetchRooms { request }),
-        (request(), room_list()).prop_map(|(request, rooms)| Body::Rooms { request, rooms }),
+        (request(), room_list(), any::<u64>()).prop_map(|(request, rooms, parts)| Body::Rooms {
+            request,
+            rooms,
+            parts
+        }),
+        request().prop_map(|request| Body::Refused { request }),
         (maybe(), args()).prop_map(|(request, data)| Body::ServerSideEmit { request, data }),
         (request(), args()).prop_map(|(request, args)| Body::ServerAnswer { request, args }),
         vec((text(), any::<bool>(), any::<u64>(), any::<u64>()), 0..4).prop_map(|numbers| {
@@ -212,7 +221,7 @@ fn what_is_not_json_is_refused() {
     }
     let details = Details { handshake: "{".to_owned(), data: "{}".to_owned() };
     let sockets = vec![SocketDetails { id: "x".to_owned(), rooms: Vec::new(), details }];
-    let body = Body::Sockets { request: RequestId("r".into()), sockets };
+    let body = Body::Sockets { request: RequestId("r".into()), sockets, parts: 1 };
     let message = Message { sender: None, to: None, trailer: None, body };
     assert!(matches!(decode(&encode(&message)), Err(CodecError::Data(_))));
     // What JavaScript reads is taken: a lone surrogate, a number beyond a double.

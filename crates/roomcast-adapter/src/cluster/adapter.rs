@@ -3,8 +3,8 @@
 use super::Cluster;
 use super::broker::{Broker, Looked};
 use super::directory::Directory;
-use super::inbox::{LAST, NamespaceInbox};
-use super::message::{Body, ServerId};
+use super::inbox::{Asker, LAST, NamespaceInbox};
+use super::message::{Body, RequestId, ServerId};
 use super::queue::Queue;
 use super::requests::Requests;
 use super::trailer::{Lane, Trailer};
@@ -131,18 +131,28 @@ impl ClusterAdapter {
         self.queue().process()
     }
 
+    /// `None`: too many questions are worked on.
     pub(super) fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        let permit = self.served.clone().try_acquire_owned().ok();
-        if permit.is_none() {
-            metrics::counter!("roomcast_cluster_answers_refused_total").increment(1);
-            tracing::warn!("too many questions of other servers at once; one is not answered");
-        }
-        permit
+        self.served.clone().try_acquire_owned().ok()
     }
 
     /// Answers a question.
-    pub(super) fn answer(&self, asker: Option<ServerId>, body: Body) {
+    pub(super) fn answer(&self, asker: &Asker, body: Body) {
         self.queue().answer(&self.namespace, asker, body);
+    }
+
+    /// Does not answer a question, and tells the asker so, if it would understand that.
+    pub(super) fn refuse(&self, asker: &Asker, request: RequestId, why: &str) {
+        metrics::counter!("roomcast_cluster_answers_refused_total").increment(1);
+        tracing::warn!(namespace = %self.namespace, asker = ?asker.id, why, "a question of another server is not answered");
+        self.tell_refusal(asker, request);
+    }
+
+    /// No answer comes.
+    pub(super) fn tell_refusal(&self, asker: &Asker, request: RequestId) {
+        if asker.ours {
+            self.answer(asker, Body::Refused { request });
+        }
     }
 
     /// Hands an event of another server to the namespace.
@@ -238,6 +248,7 @@ impl Adapter for ClusterAdapter {
         let target_out = target.clone();
         match action {
             Action::Emit(emit) => {
+                self.check_carried(emit.data)?;
                 let (data, volatile, compress) = (emit.data.clone(), emit.volatile, emit.compress);
                 let body = Body::Broadcast { data, target: target_out, volatile, compress };
                 return self.local.emit(target, emit, || self.publish(body));
@@ -262,6 +273,7 @@ impl Adapter for ClusterAdapter {
         if target.local || !self.is_open() {
             return self.local.emit_with_ack(target, emit, timeout).await;
         }
+        self.check_carried(emit.data)?;
         let acks = self.local.emit_for_acks(target, emit, || {})?;
         let asked_here = acks.asked() as u64;
         let question = |request| Body::BroadcastWithAck {
@@ -406,6 +418,11 @@ impl Drop for ClusterAdapter {
     }
 }
 
+/// Bytes of an event: its JSON and its attachments.
+fn bytes_of(data: &Args) -> usize {
+    data.attachments().iter().fold(data.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
+}
+
 /// When a time that begins now is over; one that is too long to be added, "never" say, in 30 years.
 fn far(timeout: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
@@ -433,12 +450,18 @@ async fn stop_hearing(cluster: Cluster, namespace: Arc<str>) {
 }
 
 impl ClusterAdapter {
-    /// What would not fit a packet is refused whole, also when no client gets it.
+    /// What would not fit a packet is refused whole, also when no client gets it; so is what would not come to the other servers.
     fn check_size(&self, data: &Args) -> Result<(), AdapterError> {
-        let size =
-            data.attachments().iter().fold(data.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()));
-        if size > roomcast_protocol::limits::MAX_PACKET_BYTES / 2 {
+        if bytes_of(data) > roomcast_protocol::limits::MAX_PACKET_BYTES / 2 {
             drop(Packet::event(&self.namespace, None, data)?);
+        }
+        self.check_carried(data)
+    }
+
+    fn check_carried(&self, data: &Args) -> Result<(), AdapterError> {
+        let (bytes, most) = (bytes_of(data), self.broker().largest());
+        if bytes > most && self.is_open() {
+            return Err(AdapterError::TooLargeForServers { bytes, most });
         }
         Ok(())
     }

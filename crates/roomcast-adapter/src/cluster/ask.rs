@@ -5,6 +5,7 @@ use super::awaited::{Awaited, Counted, Wait};
 use super::broker::{BrokerError, Count, Speaks};
 use super::collected::Collected;
 use super::message::{Body, RequestId, ServerId};
+use super::parts::Come;
 use super::requests::{Answered, Request};
 use crate::acks::Acks;
 use crate::answer::{Answer, Missing};
@@ -164,10 +165,13 @@ impl ClusterAdapter {
         }
         self.queue().ask(self.namespace(), question, request.again.clone());
         let mut asking = Asking::new(self, request, awaited, moved);
-        while let Ok(Some(answer)) = timeout_at(until, asking.next()).await {
-            let sender = answer.sender;
-            if asking.awaited.is_new(sender.as_ref()) && take(answer.body) {
-                asking.awaited.answered(sender.as_ref());
+        let mut come = Come::default();
+        while let Ok(Some(Answered { sender, body })) = timeout_at(until, asking.next()).await {
+            let (sender, parts) = (sender.as_ref(), body.parts());
+            if matches!(body, Body::Refused { .. }) {
+                asking.awaited.refused(sender);
+            } else if asking.awaited.is_new(sender) && take(body) && come.is_last(sender, parts) {
+                asking.awaited.answered(sender);
             }
         }
         asking.missing()
@@ -229,6 +233,7 @@ impl ClusterAdapter {
                 answer = answer, if !clients || collected.awaits() => {
                     let Some(answer) = answer else { continue };
                     match answer.body {
+                        Body::Refused { .. } => asking.awaited.refused(answer.sender.as_ref()),
                         Body::AskedClients { count, .. } if asking.awaited.answered(answer.sender.as_ref()) => {
                             collected.asked(count);
                         }

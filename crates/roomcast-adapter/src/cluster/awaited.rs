@@ -45,6 +45,8 @@ pub(super) struct Awaited {
     late: BTreeSet<ServerId>,
     /// Who has answered.
     answered: BTreeSet<ServerId>,
+    /// Who of them said that it cannot.
+    refused: BTreeSet<ServerId>,
     /// Answers of servers without a name.
     unnamed: usize,
     counted: Counted,
@@ -64,13 +66,14 @@ impl Awaited {
     /// `silent` have the namespace, which was known before the broker counted. `ours`: servers without a name do not know the
     /// question. `mixed`: such were there before.
     pub(super) fn new(silent: BTreeMap<ServerId, u64>, counted: Counted, ours: bool, mixed: bool) -> Self {
-        let (late, answered) = (BTreeSet::new(), BTreeSet::new());
+        let (late, answered, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let named = silent.keys().cloned().collect();
         let mut awaited = Self {
             named,
             silent,
             late,
             answered,
+            refused,
             unnamed: 0,
             counted,
             asked: 0,
@@ -109,6 +112,14 @@ impl Awaited {
         };
         self.silent.remove(sender);
         self.answered.insert(sender.clone())
+    }
+
+    /// A server says that it cannot answer: it is missing, and not awaited.
+    pub(super) fn refused(&mut self, sender: Option<&ServerId>) {
+        let Some(sender) = sender else { return };
+        if self.answered(Some(sender)) {
+            self.refused.insert(sender.clone());
+        }
     }
 
     /// These have the namespace now. Who left has answered with nothing.
@@ -187,7 +198,7 @@ impl Awaited {
     /// Who has not answered. `twice`: the question may have gone out twice, so that one server without a name may have answered for
     /// two.
     pub(super) fn missing(&self, twice: bool) -> Missing {
-        let mut names: Vec<String> = self.silent.keys().map(ToString::to_string).collect();
+        let mut names: Vec<String> = self.silent.keys().chain(&self.refused).map(ToString::to_string).collect();
         let unnamed = if self.ours { 0 } else { self.unnamed };
         let mut others = self.others().saturating_sub(unnamed);
         // Of those who are known by name too late some were counted, and did not answer.

@@ -2,6 +2,7 @@
 
 use super::announcer::Errands;
 use super::broker::{Outcome, Outgoing, Route};
+use super::message::{Body, Message};
 use super::numbers::Numbers;
 use super::outage::Outage;
 use super::road::{Pins, Road};
@@ -26,6 +27,8 @@ pub(super) struct Backlog {
     pub(super) numbers: Numbers,
     /// Messages that never went out.
     pub(super) dropped: u64,
+    /// What is to be told to those whose answers were dropped.
+    pub(super) refused: Vec<Outgoing>,
     /// This server hears the others' announcements, so that it is among those that do.
     pub(super) hears: bool,
     /// It heard them until a moment ago: since when it does not, and how many others there were then.
@@ -48,6 +51,8 @@ pub(super) struct Waiting {
     pub(super) size: usize,
     /// Set when it may have gone out twice.
     pub(super) again: Option<Arc<AtomicBool>>,
+    /// It is an answer to a roomcast server.
+    pub(super) ours: bool,
 }
 
 impl Waiting {
@@ -58,6 +63,17 @@ impl Waiting {
 
     fn may_have_gone_out(&self) -> bool {
         self.outgoing.message.trailer.is_some_and(|trailer| trailer.again)
+    }
+
+    /// What its asker is told if this answer is dropped.
+    fn refusal(&self) -> Option<Outgoing> {
+        let Outgoing { namespace, message: Message { sender, to, body, .. } } = &self.outgoing;
+        if !self.ours || matches!(body, Body::ClientAck { .. } | Body::Refused { .. }) {
+            return None;
+        }
+        let body = Body::Refused { request: body.answers()?.clone() };
+        let message = Message { sender: sender.clone(), to: to.clone(), trailer: None, body };
+        Some(Outgoing { namespace: namespace.clone(), message })
     }
 
     /// Its place in [`Backlog::bytes`].
@@ -190,7 +206,7 @@ impl Backlog {
     /// What became of a road's messages in flight, in their order; those that are missing at the end were not tried. What may go
     /// out yet waits again, in front; the reason why it has to is returned.
     pub(super) fn published(&mut self, road: u64, outcomes: Vec<Outcome>) -> Option<String> {
-        let Some(it) = self.roads.get_mut(&road) else { return None };
+        let it = self.roads.get_mut(&road)?;
         let flown = std::mem::take(&mut it.in_flight);
         if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
             // As nearly always.
@@ -264,5 +280,81 @@ impl Backlog {
         // An answer that is lost is told by its absence; only what is in a series is missed by others.
         self.dropped += u64::from(waiting.lane.is_some());
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
+        self.refused.extend(waiting.refusal());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::Target;
+    use roomcast_protocol::Args;
+
+    /// A message for everybody with this serial.
+    fn push(backlog: &mut Backlog, road: u64, serial: u64, again: bool) {
+        let data = Args::event("e", &serial).unwrap();
+        let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
+        let mut trailer = backlog.numbers.next(7, "/", None);
+        (trailer.serial, trailer.again) = (serial, again);
+        let message = Message { sender: None, to: None, trailer: Some(trailer), body };
+        let outgoing = Outgoing { namespace: "/".into(), message };
+        let (route, lane) = (Route { channel: road, road }, Some(Lane::Main));
+        backlog.push(Waiting { outgoing, route, lane, since: Instant::now(), size: 1, again: None, ours: false });
+    }
+
+    fn serials(batch: &[Outgoing]) -> Vec<u64> {
+        batch.iter().filter_map(|outgoing| outgoing.message.trailer).map(|trailer| trailer.serial).collect()
+    }
+
+    /// At the limit and one past it.
+    #[test]
+    fn what_may_have_gone_out_is_not_sent_again_when_receivers_do_not_remember_it() {
+        for (ahead, goes) in [(WINDOW / 2, true), (WINDOW / 2 + 1, false)] {
+            for again in [true, false] {
+                let mut backlog = Backlog::default();
+                push(&mut backlog, 1, 1, again);
+                push(&mut backlog, 2, ahead, false);
+                push(&mut backlog, 3, 2, false);
+                // Its own road may be as far as it likes.
+                push(&mut backlog, 1, 1_000_000, false);
+                assert_eq!(serials(&backlog.next_batch(2, 10, 10)), [ahead]);
+                assert_eq!(serials(&backlog.next_batch(3, 10, 10)), [2]);
+                let expected: &[u64] = if goes || !again { &[1, 1_000_000] } else { &[1_000_000] };
+                assert_eq!(serials(&backlog.next_batch(1, 10, 10)), expected, "{ahead} {again}");
+                assert_eq!(backlog.dropped, u64::from(!goes && again));
+                for road in 1..=3 {
+                    let in_flight = backlog.roads[&road].in_flight.len();
+                    assert_eq!(backlog.published(road, vec![Outcome::Sent; in_flight]), None);
+                }
+                assert_eq!((backlog.len(), backlog.bytes), (0, [0, 0]));
+            }
+        }
+    }
+
+    #[test]
+    fn what_went_out_on_another_channel_overtakes_nothing() {
+        let mut backlog = Backlog::default();
+        push(&mut backlog, 1, 1, false);
+        push(&mut backlog, 1, 2, false);
+        backlog.roads.get_mut(&1).unwrap().waiting[1].route.channel = 9;
+        let again = || Outcome::Again("again".to_owned());
+        assert_eq!(backlog.next_batch(1, 10, 10).len(), 2);
+        assert_eq!(backlog.published(1, vec![again(), Outcome::Sent]), Some("again".to_owned()));
+        assert_eq!((backlog.len(), backlog.dropped), (1, 0));
+        push(&mut backlog, 1, 3, false);
+        assert_eq!(serials(&backlog.next_batch(1, 10, 10)), [1, 3]);
+        assert_eq!(backlog.published(1, vec![again(), Outcome::Sent]), None);
+        assert_eq!((backlog.len(), backlog.dropped), (0, 1), "that would come behind what stood after it");
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_oldest_of_all_roads() {
+        let mut backlog = Backlog::default();
+        [(1, 4), (2, 3), (1, 5), (3, 6)].into_iter().for_each(|(road, serial)| push(&mut backlog, road, serial, false));
+        backlog.make_room(1, 2);
+        let left = |road: u64| backlog.roads[&road].waiting.iter().map(Waiting::serial).collect::<Vec<_>>();
+        assert_eq!((left(1), left(2), left(3), backlog.dropped), (vec![5], vec![], vec![6], 2));
+        backlog.make_room(1, 0);
+        assert_eq!((backlog.len(), backlog.dropped), (1, 3), "the newest stays, however large");
     }
 }

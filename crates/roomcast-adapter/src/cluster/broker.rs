@@ -125,9 +125,10 @@ pub trait Broker: Debug + Send + Sync + 'static {
         None
     }
 
-    /// Most bytes of a message ([`Body::size`]) that can go out; no bound of its own. A server keeps what it tells the others of itself
-    /// below it. It does not refuse emits by it, and the size is only an estimate of the bytes on the wire: what proves too large
-    /// when it is published must be [`Outcome::Never`], or it would be published for ever. With [`codec`](super::codec) it is
+    /// Most bytes of a message ([`Body::size`]) that can go out; no bound of its own. An emit whose data alone is larger is refused at the
+    /// call; a server keeps what it tells the others of itself below it, and gives large answers in parts of at most half of it. The
+    /// size is only an estimate of the bytes on the wire: what proves too large when it is published must be [`Outcome::Never`], or
+    /// it would be published for ever. With [`codec`](super::codec) it is
     /// [`codec::MAX_BYTES`](super::codec::MAX_BYTES) or less.
     fn largest(&self) -> usize {
         usize::MAX

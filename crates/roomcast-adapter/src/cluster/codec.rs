@@ -179,27 +179,92 @@ struct Head {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum WireBody {
-    Broadcast { target: WireTarget, volatile: bool, compress: bool },
-    BroadcastWithAck { request: Arc<str>, target: WireTarget, timeout: Option<Duration> },
-    AskedClients { request: Arc<str>, count: u64 },
-    ClientAck { request: Arc<str> },
-    Join { target: WireTarget, rooms: Vec<Arc<str>>, request: Option<Arc<str>> },
-    Leave { target: WireTarget, rooms: Vec<Arc<str>>, request: Option<Arc<str>> },
-    Disconnect { target: WireTarget, close: bool, request: Option<Arc<str>> },
-    Done { request: Arc<str> },
-    FetchSockets { request: Arc<str>, target: WireTarget },
-    Count { request: Arc<str>, target: WireTarget },
-    Counted { request: Arc<str>, count: u64 },
-    Sockets { request: Arc<str>, sockets: Vec<WireSocket> },
-    FetchIds { request: Arc<str>, target: WireTarget },
-    Ids { request: Arc<str>, ids: Vec<String> },
-    FetchRooms { request: Arc<str> },
-    Rooms { request: Arc<str>, rooms: Vec<Arc<str>> },
-    ServerSideEmit { request: Option<Arc<str>> },
-    ServerAnswer { request: Arc<str> },
+    Broadcast {
+        target: WireTarget,
+        volatile: bool,
+        compress: bool,
+    },
+    BroadcastWithAck {
+        request: Arc<str>,
+        target: WireTarget,
+        timeout: Option<Duration>,
+    },
+    AskedClients {
+        request: Arc<str>,
+        count: u64,
+    },
+    ClientAck {
+        request: Arc<str>,
+    },
+    Join {
+        target: WireTarget,
+        rooms: Vec<Arc<str>>,
+        request: Option<Arc<str>>,
+    },
+    Leave {
+        target: WireTarget,
+        rooms: Vec<Arc<str>>,
+        request: Option<Arc<str>>,
+    },
+    Disconnect {
+        target: WireTarget,
+        close: bool,
+        request: Option<Arc<str>>,
+    },
+    Done {
+        request: Arc<str>,
+    },
+    FetchSockets {
+        request: Arc<str>,
+        target: WireTarget,
+    },
+    Count {
+        request: Arc<str>,
+        target: WireTarget,
+    },
+    Counted {
+        request: Arc<str>,
+        count: u64,
+    },
+    Sockets {
+        request: Arc<str>,
+        sockets: Vec<WireSocket>,
+        #[serde(default = "one")]
+        parts: u64,
+    },
+    FetchIds {
+        request: Arc<str>,
+        target: WireTarget,
+    },
+    Ids {
+        request: Arc<str>,
+        ids: Vec<String>,
+    },
+    FetchRooms {
+        request: Arc<str>,
+    },
+    Rooms {
+        request: Arc<str>,
+        rooms: Vec<Arc<str>>,
+        #[serde(default = "one")]
+        parts: u64,
+    },
+    Refused {
+        request: Arc<str>,
+    },
+    ServerSideEmit {
+        request: Option<Arc<str>>,
+    },
+    ServerAnswer {
+        request: Arc<str>,
+    },
     Alive(Alive),
     Hello,
     Goodbye,
+}
+
+fn one() -> u64 {
+    1
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,15 +349,19 @@ impl WireBody {
             Body::FetchSockets { request, target } => {
                 Self::FetchSockets { request: id(request), target: WireTarget::of(target) }
             }
-            Body::Sockets { request, sockets } => {
-                Self::Sockets { request: id(request), sockets: sockets.iter().map(WireSocket::of).collect() }
+            Body::Sockets { request, sockets, parts } => {
+                let sockets = sockets.iter().map(WireSocket::of).collect();
+                Self::Sockets { request: id(request), sockets, parts: *parts }
             }
             Body::FetchIds { request, target } => {
                 Self::FetchIds { request: id(request), target: WireTarget::of(target) }
             }
             Body::Ids { request, ids } => Self::Ids { request: id(request), ids: ids.clone() },
             Body::FetchRooms { request } => Self::FetchRooms { request: id(request) },
-            Body::Rooms { request, rooms } => Self::Rooms { request: id(request), rooms: texts(rooms) },
+            Body::Rooms { request, rooms, parts } => {
+                Self::Rooms { request: id(request), rooms: texts(rooms), parts: *parts }
+            }
+            Body::Refused { request } => Self::Refused { request: id(request) },
             Body::ServerSideEmit { request, data } => {
                 args = Some(data);
                 Self::ServerSideEmit { request: ids(request) }
@@ -336,16 +405,19 @@ impl WireBody {
             Self::FetchSockets { request, target } => {
                 Body::FetchSockets { request: RequestId(request), target: target.target() }
             }
-            Self::Sockets { request, sockets } => {
+            Self::Sockets { request, sockets, parts } => {
                 let sockets = sockets.into_iter().map(WireSocket::socket).collect::<Result<_, _>>()?;
-                Body::Sockets { request: RequestId(request), sockets }
+                Body::Sockets { request: RequestId(request), sockets, parts }
             }
             Self::FetchIds { request, target } => {
                 Body::FetchIds { request: RequestId(request), target: target.target() }
             }
             Self::Ids { request, ids } => Body::Ids { request: RequestId(request), ids },
             Self::FetchRooms { request } => Body::FetchRooms { request: RequestId(request) },
-            Self::Rooms { request, rooms: names } => Body::Rooms { request: RequestId(request), rooms: rooms(&names) },
+            Self::Rooms { request, rooms: names, parts } => {
+                Body::Rooms { request: RequestId(request), rooms: rooms(&names), parts }
+            }
+            Self::Refused { request } => Body::Refused { request: RequestId(request) },
             Self::ServerSideEmit { request } => Body::ServerSideEmit { request: request.map(RequestId), data: data()? },
             Self::ServerAnswer { request } => Body::ServerAnswer { request: RequestId(request), args: data()? },
             Self::Alive(alive) => Body::Alive(alive),

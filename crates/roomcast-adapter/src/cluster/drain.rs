@@ -96,10 +96,11 @@ impl Queue {
     fn next(&self, pace: Option<&Pace>) -> Instant {
         /// Any time: something is under way, and wakes the task.
         const LATER: Duration = Duration::from_secs(60);
+        let own = self.own_road();
         let (state, now) = (self.state.lock(), Instant::now());
         let told = pace.map(|pace| pace.next(state.news));
         let errand = state.errands.next(now).filter(|_| pace.is_some());
-        let road = state.roads.values().filter_map(|road| road.next(now)).min();
+        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == own)).min();
         [told, errand, road].into_iter().flatten().min().unwrap_or(now + LATER)
     }
 
@@ -142,9 +143,10 @@ impl Queue {
     fn begin_rounds(&self, now: Instant) -> Vec<u64> {
         let (mut due, mut over) = (Vec::new(), Vec::new());
         {
+            let own = self.own_road();
             let mut state = self.state.lock();
             for (id, road) in &mut state.roads {
-                if road.next(now).is_none_or(|next| next > now) {
+                if road.next(now, *id == own).is_none_or(|next| next > now) {
                     continue;
                 }
                 over.extend(road.outage.take_if(|outage| outage.passes().is_some_and(|passes| passes <= now)));
@@ -167,7 +169,7 @@ impl Queue {
     /// Publishes a batch on a road, or finds out that nothing goes out there.
     async fn round(&self, road: u64) {
         let round = self.carry(road).await;
-        let (is_own, outage) = (road == self.own_road(), self.outage());
+        let outage = self.outage();
         let mut over = None;
         {
             let mut state = self.state.lock();
@@ -180,7 +182,6 @@ impl Queue {
                 Round::Failed(reason) => {
                     it.outage.get_or_insert(outage).is_on(reason);
                     it.rests = Some(Instant::now() + RETRY_PAUSE);
-                    it.is_probed = !is_own;
                     if closing {
                         // What does not go out now never does.
                         state.drop_all(Some(road), "closed");
@@ -188,6 +189,7 @@ impl Queue {
                 }
             }
         }
+        self.refuse_answers();
         self.moved.notify_waiters();
         let changed = over.is_some() || matches!(round, Round::Failed(_));
         if let Some(over) = over {

@@ -4,7 +4,8 @@ use super::adapter::ClusterAdapter;
 use super::announcer::spread;
 use super::broker::Inbox;
 use super::directory::Directory;
-use super::message::{Body, Message, ServerId};
+use super::message::{Body, Message, RequestId, ServerId};
+use super::parts::{MAX_FOREIGN_ANSWER_BYTES, divide};
 use super::queue::Queue;
 use super::trailer::{Arrival, Lane, Trailer};
 use crate::adapter::{Action, Emit, ServerEvent};
@@ -19,8 +20,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// Most bytes of sockets in one answer. A larger answer is not given, so that the asker knows it is not complete.
-const MAX_SOCKETS_BYTES: usize = 8_000_000;
+/// Why a question is not answered.
+const TOO_MANY: &str = "too many questions of other servers are worked on";
 
 /// How long another server's question is worked on, if it does not say how long it waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,6 +35,14 @@ const LATER: Duration = Duration::from_millis(150);
 
 /// How much later a server answers that has left: behind those that are new and may have been counted, too.
 pub(super) const LAST: Duration = LATER.saturating_mul(2);
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(super) struct Asker {
+    pub(super) id: Option<ServerId>,
+    /// It is a roomcast server.
+    pub(super) ours: bool,
+}
 
 /// Hears the roomcast servers themselves.
 pub(super) struct ServersInbox {
@@ -250,22 +259,36 @@ impl ClusterAdapter {
         self.serve(message, late, wakes);
     }
 
-    /// Gives the only answer to a question.
-    fn reply(self: &Arc<Self>, asker: Option<ServerId>, body: Body, late: Duration) {
+    /// Gives the only answer to a question, in parts if it must be.
+    fn reply(self: &Arc<Self>, asker: Asker, body: Body, late: Duration) {
+        let Some(request) = body.answers().cloned() else { return };
+        let parts = if asker.ours {
+            divide(body, self.broker().largest())
+        } else {
+            let size = body.size();
+            if size > MAX_FOREIGN_ANSWER_BYTES { Err(size) } else { Ok(vec![body]) }
+        };
+        let parts = match parts {
+            Ok(parts) => parts,
+            Err(size) => {
+                let why = format!("the answer has {size} bytes, which is too much: ask for less, or for a count");
+                return self.refuse(&asker, request, &why);
+            }
+        };
         if late.is_zero() {
-            return self.answer(asker, body);
+            return parts.into_iter().for_each(|part| self.answer(&asker, part));
         }
-        let Some(permit) = self.permit() else { return };
+        let Some(permit) = self.permit() else { return self.refuse(&asker, request, TOO_MANY) };
         let adapter = self.clone();
         tokio::spawn(async move {
             sleep(late).await;
-            adapter.answer(asker, body);
+            parts.into_iter().for_each(|part| adapter.answer(&asker, part));
             drop(permit);
         });
     }
 
     fn serve(self: &Arc<Self>, message: Message, late: Duration, wakes: &mut Wakes) {
-        let asker = message.sender;
+        let asker = Asker { id: message.sender, ours: message.trailer.is_some() };
         match message.body {
             Body::Broadcast { data, .. } if !has_name(&data) => malformed(NO_NAME),
             Body::Broadcast { data, target, volatile, compress } => {
@@ -275,24 +298,17 @@ impl ClusterAdapter {
                 }
             }
             Body::Join { target, rooms, request } => {
-                self.change_for(&target, Action::Join(&rooms), asker, request);
+                self.change_for(&target, Action::Join(&rooms), &asker, request);
             }
             Body::Leave { target, rooms, request } => {
-                self.change_for(&target, Action::Leave(&rooms), asker, request);
+                self.change_for(&target, Action::Leave(&rooms), &asker, request);
             }
             Body::Disconnect { target, close, request } => {
-                self.change_for(&target, Action::Disconnect { close }, asker, request);
+                self.change_for(&target, Action::Disconnect { close }, &asker, request);
             }
             Body::FetchSockets { request, target } => {
-                let body = Body::Sockets { request, sockets: self.local().sockets(&target) };
-                if body.size() > MAX_SOCKETS_BYTES {
-                    metrics::counter!("roomcast_cluster_answers_refused_total").increment(1);
-                    tracing::error!(
-                        "the answer to fetch_sockets is over {MAX_SOCKETS_BYTES} bytes and is not given; ask for less, or for a count"
-                    );
-                    return;
-                }
-                self.reply(asker, body, late);
+                let sockets = self.local().sockets(&target);
+                self.reply(asker, Body::Sockets { request, sockets, parts: 1 }, late);
             }
             Body::Count { request, target } => {
                 let count = self.local().count_sockets(&target) as u64;
@@ -304,37 +320,38 @@ impl ClusterAdapter {
             }
             Body::FetchRooms { request } => {
                 let rooms = self.local().rooms();
-                self.reply(asker, Body::Rooms { request, rooms }, late);
+                self.reply(asker, Body::Rooms { request, rooms, parts: 1 }, late);
             }
             Body::BroadcastWithAck { request, data, .. } if !has_name(&data) => {
                 malformed(NO_NAME);
                 self.reply(asker, Body::AskedClients { request, count: 0 }, late);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
+                let permit = self.permit();
                 let mut acks = match self.local().emit_for_acks(&target, Emit::of(&data), || {}) {
                     Ok(acks) => acks,
                     Err(error) => return malformed(&error.to_string()),
                 };
+                let Some(permit) = permit else { return self.refuse(&asker, request, TOO_MANY) };
                 let count = acks.asked() as u64;
                 let asked = Body::AskedClients { request: request.clone(), count };
                 let later = if late.is_zero() {
-                    self.answer(asker.clone(), asked);
+                    self.answer(&asker, asked);
                     None
                 } else {
                     Some(asked)
                 };
-                let Some(permit) = self.permit() else { return };
                 let adapter = self.clone();
                 let until = Instant::now() + timeout.unwrap_or(PATIENCE).min(PATIENCE);
                 tokio::spawn(async move {
                     if let Some(asked) = later {
                         sleep(late).await;
-                        adapter.answer(asker.clone(), asked);
+                        adapter.answer(&asker, asked);
                     }
                     while let Ok(Some((_, args))) = timeout_at(until, acks.next()).await {
                         let first = args.as_ref().iter().next().unwrap_or_default().into();
                         let args = Args::from_parts(first, args.attachments().to_vec());
-                        adapter.answer(asker.clone(), Body::ClientAck { request: request.clone(), args });
+                        adapter.answer(&asker, Body::ClientAck { request: request.clone(), args });
                     }
                     drop(permit);
                 });
@@ -345,13 +362,7 @@ impl ClusterAdapter {
         }
     }
 
-    fn change_for(
-        &self,
-        target: &Target,
-        action: Action<'_>,
-        asker: Option<ServerId>,
-        request: Option<super::message::RequestId>,
-    ) {
+    fn change_for(&self, target: &Target, action: Action<'_>, asker: &Asker, request: Option<RequestId>) {
         let here = request.is_some() && self.local().count_sockets(target) > 0;
         self.change(target, action);
         if let Some(request) = request.filter(|_| here) {
@@ -359,26 +370,25 @@ impl ClusterAdapter {
         }
     }
 
-    fn serve_event(
-        self: &Arc<Self>,
-        asker: Option<ServerId>,
-        request: Option<super::message::RequestId>,
-        data: Args,
-        late: Duration,
-    ) {
+    fn serve_event(self: &Arc<Self>, asker: Asker, request: Option<RequestId>, data: Args, late: Duration) {
         let Some(request) = request else {
             self.tell(ServerEvent { data, reply: None });
             return;
         };
         let (reply, answer) = oneshot::channel();
         self.tell(ServerEvent { data, reply: Some(reply) });
-        let Some(permit) = self.permit() else { return };
+        let Some(permit) = self.permit() else { return self.refuse(&asker, request, TOO_MANY) };
         let adapter = self.clone();
         let earliest = Instant::now() + late;
         tokio::spawn(async move {
-            if let Ok(Ok(args)) = tokio::time::timeout(PATIENCE, answer).await {
-                sleep_until(earliest).await;
-                adapter.answer(asker, Body::ServerAnswer { request, args });
+            match tokio::time::timeout(PATIENCE, answer).await {
+                Ok(Ok(args)) => {
+                    sleep_until(earliest).await;
+                    adapter.answer(&asker, Body::ServerAnswer { request, args });
+                }
+                // No handler answers it.
+                Ok(Err(_)) => adapter.tell_refusal(&asker, request),
+                Err(_) => {}
             }
             drop(permit);
         });

@@ -166,6 +166,8 @@ pub enum Body {
         request: RequestId,
         /// The sockets of the server that answers.
         sockets: Vec<SocketDetails>,
+        /// How many messages the answer has; 1, and more of roomcast servers to one another alone.
+        parts: u64,
     },
     /// The ids of matching sockets, as servers before socket.io 4 ask for them.
     FetchIds {
@@ -192,6 +194,8 @@ pub enum Body {
         request: RequestId,
         /// The rooms of the server that answers.
         rooms: Vec<Room>,
+        /// As in [`Body::Sockets`].
+        parts: u64,
     },
     /// An event for the servers themselves.
     ServerSideEmit {
@@ -206,6 +210,11 @@ pub enum Body {
         request: RequestId,
         /// The answer; one argument travels.
         args: Args,
+    },
+    /// Answer of a roomcast server to another one: it cannot answer.
+    Refused {
+        /// Names the question.
+        request: RequestId,
     },
     /// A roomcast server lives.
     Alive(Alive),
@@ -226,8 +235,17 @@ impl Body {
             | Self::Counted { request, .. }
             | Self::Ids { request, .. }
             | Self::Rooms { request, .. }
+            | Self::Refused { request }
             | Self::ServerAnswer { request, .. } => Some(request),
             _ => None,
+        }
+    }
+
+    /// How many messages the answer has that this is a part of.
+    pub(super) fn parts(&self) -> u64 {
+        match self {
+            Self::Sockets { parts, .. } | Self::Rooms { parts, .. } => *parts,
+            _ => 1,
         }
     }
 

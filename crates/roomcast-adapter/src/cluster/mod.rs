@@ -19,6 +19,7 @@ mod message;
 mod numbers;
 mod options;
 mod outage;
+mod parts;
 mod process;
 mod queue;
 mod requests;

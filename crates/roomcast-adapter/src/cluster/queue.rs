@@ -3,6 +3,7 @@
 use super::backlog::{Backlog, Waiting};
 use super::broker::{Broker, Outgoing};
 use super::directory::Directory;
+use super::inbox::Asker;
 use super::losses::OnLost;
 use super::message::{Body, Message, ServerId};
 use super::options::ClusterOptions;
@@ -91,13 +92,26 @@ impl Queue {
         self.push(Outgoing { namespace: namespace.clone(), message }, Some(again));
     }
 
-    /// As [`Queue::publish`], for an answer.
-    pub(crate) fn answer(&self, namespace: &Arc<str>, to: Option<ServerId>, body: Body) {
-        let message = Message { sender: Some(self.id.clone()), to, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message }, None);
+    /// As [`Queue::publish`], for an answer. An asker that understands it is told if the answer cannot go out.
+    pub(super) fn answer(&self, namespace: &Arc<str>, asker: &Asker, body: Body) {
+        let message = Message { sender: Some(self.id.clone()), to: asker.id.clone(), trailer: None, body };
+        self.push_for(Outgoing { namespace: namespace.clone(), message }, None, asker.ours);
     }
 
     fn push(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>) {
+        self.push_for(outgoing, again, false);
+    }
+
+    /// `ours`: it is an answer to a roomcast server.
+    fn push_for(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, ours: bool) {
+        if self.enqueue(outgoing, again, ours) {
+            self.refuse_answers();
+        }
+        self.filled.notify_one();
+    }
+
+    /// Tells whether answers were dropped, whose askers are to be told.
+    fn enqueue(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, ours: bool) -> bool {
         let body = &outgoing.message.body;
         let (size, lane) = (body.size(), Lane::of(body));
         let volatile = matches!(body, Body::Broadcast { volatile: true, .. });
@@ -105,22 +119,30 @@ impl Queue {
         {
             let mut state = self.state.lock();
             if state.closing {
-                return;
+                return false;
             }
             if volatile && state.is_down(route.road) {
                 state.dropped += 1;
                 drop(state);
                 metrics::counter!("roomcast_cluster_dropped_total", "why" => "volatile").increment(1);
-                return;
+                return false;
             }
-            let mut waiting = Waiting { outgoing, route, lane, since: Instant::now(), size, again };
+            let mut waiting = Waiting { outgoing, route, lane, since: Instant::now(), size, again, ours };
             let Outgoing { namespace, message } = &mut waiting.outgoing;
             message.trailer = Some(state.numbers.next(self.process, namespace, lane));
             let class = waiting.class();
             state.push(waiting);
             state.make_room(class, self.options.max_queued_bytes);
+            !state.refused.is_empty()
         }
-        self.filled.notify_one();
+    }
+
+    /// Tells those whose answers were dropped that none comes.
+    pub(super) fn refuse_answers(&self) {
+        let next = || self.state.lock().refused.pop();
+        while let Some(outgoing) = next() {
+            self.enqueue(outgoing, None, false);
+        }
     }
 
     /// A namespace is open: what is published in it is numbered.

@@ -20,8 +20,6 @@ pub(super) struct Road {
     pub(super) down: bool,
     /// After a failure: not before then.
     pub(super) rests: Option<Instant>,
-    /// In an outage somebody finds out whether it is over, though nothing waits. Announcements do it for their own road.
-    pub(super) is_probed: bool,
     /// Somebody is at work on it: there is one batch under way on each road.
     pub(super) busy: bool,
 }
@@ -36,13 +34,14 @@ impl Road {
         self.len() == 0 && self.outage.is_none() && !self.down && !self.busy
     }
 
-    /// When there is something to do on it, `now` or later; `None`: not before something comes.
-    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+    /// When there is something to do on it, `now` or later; `None`: not before something comes. Whether an outage is over somebody finds
+    /// out, though nothing waits; on their `own` road announcements do.
+    pub(super) fn next(&self, now: Instant, own: bool) -> Option<Instant> {
         if self.busy {
             return None;
         }
         let passes = self.outage.as_ref().and_then(Outage::passes);
-        let is_probed = self.is_probed && self.outage.is_some() && passes.is_none();
+        let is_probed = !own && self.outage.is_some() && passes.is_none();
         if is_probed || !self.waiting.is_empty() { Some(self.rests.unwrap_or(now)) } else { passes }
     }
 }

@@ -70,7 +70,7 @@ const RULES: &[Rule] = &[
     rule!(delivery::local_flag, "An emit with `local` reaches this server's sockets only."),
     rule!(delivery::attachments, "Binary attachments arrive unharmed and in order."),
     rule!(delivery::volatile, "A volatile emit is delivered as a volatile packet, any other as one that is not."),
-    rule!(delivery::too_large, "An event too large for a packet is refused with TooLarge, and nothing of it is sent."),
+    rule!(delivery::too_large, "An event too large for a packet is refused as too large, and nothing of it is sent."),
     rule!(
         membership::rooms_of,
         "rooms_of tells exactly the rooms that were joined and not left, and the socket's own."

@@ -27,7 +27,7 @@ pub(crate) enum Publish {
     Silence,
     /// Every second message goes out, and the others do not.
     Every2nd,
-    /// Broadcasts of this many bytes of text or more are refused for ever.
+    /// Broadcasts and answers of this many bytes or more are refused for ever.
     Refuse(usize),
 }
 
@@ -38,6 +38,7 @@ pub(crate) struct Gate {
     pub(crate) inner: Arc<MemoryBroker>,
     pub(crate) publish: Mutex<Publish>,
     pub(crate) keeps_history: bool,
+    pub(crate) largest: usize,
     /// What it says when it is asked how many servers there are.
     pub(crate) counts: Mutex<Option<Result<Count, BrokerError>>>,
     /// How long it takes to say it.
@@ -72,6 +73,7 @@ impl Gate {
             inner: network.broker(),
             publish,
             keeps_history: false,
+            largest: usize::MAX,
             counts: Mutex::default(),
             counting_takes: Mutex::default(),
             late: false,
@@ -150,6 +152,7 @@ impl Broker for Gate {
         let how = *self.publish.lock();
         let text = |outgoing: &Outgoing| match &outgoing.message.body {
             Body::Broadcast { data, .. } => data.items().len(),
+            Body::Sockets { .. } => outgoing.message.body.size(),
             _ => 0,
         };
         match how {
@@ -207,6 +210,10 @@ impl Broker for Gate {
             Some(said) => said.map(Some),
             None => self.inner.count(namespace).await,
         }
+    }
+
+    fn largest(&self) -> usize {
+        self.largest
     }
 
     fn keeps_history(&self) -> bool {

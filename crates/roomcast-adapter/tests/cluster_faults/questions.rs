@@ -96,7 +96,7 @@ async fn question_of(puppet: &Puppet, heard: usize) -> RequestId {
 
 fn a_socket(request: &RequestId) -> Body {
     let socket = SocketDetails { id: "x".to_owned(), rooms: Vec::new(), details: Details::default() };
-    Body::Sockets { request: request.clone(), sockets: vec![socket] }
+    Body::Sockets { request: request.clone(), sockets: vec![socket], parts: 1 }
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,7 +190,7 @@ async fn an_answer_of_another_kind_is_no_answer() {
     let everyone = Target::everyone();
     let (sockets, ()) = tokio::join!(a.adapter.fetch_sockets(&everyone, TIMEOUT), async {
         let request = question_of(&puppet, 0).await;
-        puppet.publish(NAMESPACE, None, Body::Rooms { request: request.clone(), rooms: Vec::new() }).await;
+        puppet.publish(NAMESPACE, None, Body::Rooms { request: request.clone(), rooms: Vec::new(), parts: 1 }).await;
         puppet.publish(NAMESPACE, None, a_socket(&request)).await;
     });
     assert!(sockets.is_complete() && sockets.value.len() == 2, "{sockets:?}");

@@ -11,6 +11,7 @@ use crate::bus::{Bus, Heard, Listener as _, Names};
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use crate::wire::batch::Batch;
+use crate::wire::read::MAX_MESSAGE;
 use crate::wire::servers::{self, Proof, Servers};
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -223,6 +224,10 @@ impl Broker for ClassicBroker {
 
     fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
         self.rooms.as_ref()?.look(namespace, room)
+    }
+
+    fn largest(&self) -> usize {
+        MAX_MESSAGE
     }
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {

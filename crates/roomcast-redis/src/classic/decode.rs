@@ -271,6 +271,8 @@ struct Response<'a> {
     #[serde(borrow)]
     sockets: Option<&'a RawValue>,
     rooms: Option<Names>,
+    parts: Option<u64>,
+    refused: Option<bool>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -294,8 +296,11 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
             Body::AskedClients { request, count: response.client_count.ok_or(Malformed::Field("clientCount"))? }
         }
         (Some(9), ..) => Body::ClientAck { request, args: first(response.packet) },
-        (_, Some(sockets), _) => sockets_or_ids(request, sockets)?,
-        (_, None, Some(rooms)) => Body::Rooms { request, rooms: names(Some(rooms)) },
+        (_, Some(sockets), _) => sockets_or_ids(request, sockets, response.parts)?,
+        (_, None, Some(rooms)) => {
+            Body::Rooms { request, rooms: names(Some(rooms)), parts: response.parts.unwrap_or(1) }
+        }
+        _ if response.refused == Some(true) => Body::Refused { request },
         _ => Body::Done { request },
     };
     let sender = response.uid.as_deref().map(ServerId::from);

@@ -3,7 +3,8 @@
 use super::names::Prefix;
 use crate::wire::servers;
 use crate::wire::write::{
-    EncodeError, Flag, TRAILER, flags, inline_buffers, invalid, list, object, quoted, socket, unique, write_options,
+    EncodeError, Flag, TRAILER, flags, inline_buffers, invalid, list, object, parts_of, quoted, socket, unique,
+    write_options,
 };
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, Outgoing, RequestId, SERVERS, ServerId, Trailer};
@@ -130,17 +131,24 @@ pub(crate) fn encode(
             // Always on the channel of all, whatever the option says: so does Node.
             (prefix.response(namespace), json.response(&fields))
         }
-        Body::Sockets { request, sockets } => {
+        Body::Sockets { request, sockets, parts } => {
             let sockets: Vec<String> = sockets.iter().map(socket).collect();
-            let fields = [("requestId", quoted(&request.0)), ("sockets", format!("[{}]", sockets.join(",")))];
+            let mut fields = vec![("requestId", quoted(&request.0)), ("sockets", format!("[{}]", sockets.join(",")))];
+            fields.extend(parts_of(*parts));
             (response_channel(), json.response(&fields))
         }
         Body::Ids { request, ids } => {
             let fields = [("requestId", quoted(&request.0)), ("sockets", json!(ids).to_string())];
             (response_channel(), json.response(&fields))
         }
-        Body::Rooms { request, rooms } => {
-            (response_channel(), json.response(&[("requestId", quoted(&request.0)), ("rooms", list(rooms))]))
+        Body::Rooms { request, rooms, parts } => {
+            let mut fields = vec![("requestId", quoted(&request.0)), ("rooms", list(rooms))];
+            fields.extend(parts_of(*parts));
+            (response_channel(), json.response(&fields))
+        }
+        Body::Refused { request } => {
+            let fields = [("requestId", quoted(&request.0)), ("refused", "true".to_owned())];
+            (response_channel(), json.response(&fields))
         }
         Body::Done { request } => (response_channel(), json.response(&[("requestId", quoted(&request.0))])),
         Body::Alive(_) | Body::Hello | Body::Goodbye => {

@@ -1,6 +1,6 @@
 //! The bytes of the sharded dialect into messages. Either form, JSON or MessagePack, is allowed for every type.
 
-use super::encode::{FETCH_ROOMS, ROOMS};
+use super::encode::{FETCH_ROOMS, REFUSED, ROOMS};
 use crate::wire::read::{JsonOptions, Malformed, Name, Names, Text, hex, names, sockets_or_ids};
 use crate::wire::write::TRAILER;
 use bytes::Bytes;
@@ -36,6 +36,7 @@ struct Data<'a> {
     request_id: Option<String>,
     opts: Option<JsonOptions>,
     rooms: Option<Names>,
+    parts: Option<u64>,
     close: Option<bool>,
     count: Option<RawCount>,
     client_count: Option<u64>,
@@ -87,8 +88,10 @@ pub(crate) fn decode(payload: &Bytes, namespace: &str, own: &ServerId) -> Result
             ROOMS => {
                 let data = data()?;
                 let rooms = names(Some(data.rooms.ok_or(Malformed::Field("rooms"))?));
-                Body::Rooms { request: RequestId(data.request_id.ok_or(Malformed::Field("requestId"))?.into()), rooms }
+                let request = RequestId(data.request_id.ok_or(Malformed::Field("requestId"))?.into());
+                Body::Rooms { request, rooms, parts: data.parts.unwrap_or(1) }
             }
+            REFUSED => Body::Refused { request: data()?.asked()? },
             _ => return Err(Malformed::Field("type")),
         },
     };
@@ -139,7 +142,7 @@ fn body<'a>(kind: u64, data: impl FnOnce() -> Result<Data<'a>, Malformed>, text:
             }
         }
         8 => match (data.sockets, &data.count) {
-            (Some(sockets), _) => match sockets_or_ids(data.asked()?, sockets)? {
+            (Some(sockets), _) => match sockets_or_ids(data.asked()?, sockets, data.parts)? {
                 sockets @ Body::Sockets { .. } => sockets,
                 _ => return Err(Malformed::Field("sockets")),
             },

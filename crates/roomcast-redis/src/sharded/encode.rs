@@ -4,7 +4,7 @@ use super::names::Names;
 use super::options::ShardedMode;
 use crate::wire::servers;
 use crate::wire::write::{
-    EncodeError, Flag, TRAILER, flags, invalid, list, object, quoted, socket, unique, write_options,
+    EncodeError, Flag, TRAILER, flags, invalid, list, object, parts_of, quoted, socket, unique, write_options,
 };
 use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, SERVERS, ServerId};
 use roomcast_adapter::{Room, Target};
@@ -16,6 +16,7 @@ use std::fmt::Write as _;
 /// The kinds of message that have no number of Node's: roomcast servers alone know them, and Node ignores what is no number.
 pub(crate) const FETCH_ROOMS: &str = "fetchRooms";
 pub(crate) const ROOMS: &str = "rooms";
+pub(crate) const REFUSED: &str = "refused";
 
 /// Channel and payload of a message.
 pub(crate) fn encode(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> Result<(String, Vec<u8>), EncodeError> {
@@ -111,9 +112,11 @@ impl<'a> Said<'a> {
             Body::Count { request, target } => {
                 Self::json(7, &[("opts", options(target)), ("requestId", id(request)), ("count", "true".to_owned())])
             }
-            Body::Sockets { request, sockets } => {
+            Body::Sockets { request, sockets, parts } => {
                 let sockets: Vec<String> = sockets.iter().map(socket).collect();
-                Self::json(8, &[("requestId", id(request)), ("sockets", format!("[{}]", sockets.join(",")))])
+                let mut fields = vec![("requestId", id(request)), ("sockets", format!("[{}]", sockets.join(",")))];
+                fields.extend(parts_of(*parts));
+                Self::json(8, &fields)
             }
             Body::Counted { request, count } => {
                 Self::json(8, &[("requestId", id(request)), ("count", count.to_string())])
@@ -122,7 +125,12 @@ impl<'a> Said<'a> {
                 Self::json(11, &[("requestId", id(request)), ("clientCount", count.to_string())])
             }
             Body::FetchRooms { request } => Self::ours(FETCH_ROOMS, &[("requestId", id(request))]),
-            Body::Rooms { request, rooms } => Self::ours(ROOMS, &[("requestId", id(request)), ("rooms", list(rooms))]),
+            Body::Rooms { request, rooms, parts } => {
+                let mut fields = vec![("requestId", id(request)), ("rooms", list(rooms))];
+                fields.extend(parts_of(*parts));
+                Self::ours(ROOMS, &fields)
+            }
+            Body::Refused { request } => Self::ours(REFUSED, &[("requestId", id(request))]),
             _ => return Err(unknown("the sharded dialect has no such message")),
         })
     }

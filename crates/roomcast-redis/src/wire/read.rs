@@ -159,7 +159,7 @@ pub(crate) struct Socket<'a> {
     data: Option<&'a RawValue>,
 }
 
-pub(crate) fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body, Malformed> {
+pub(crate) fn sockets_or_ids(request: RequestId, raw: &RawValue, parts: Option<u64>) -> Result<Body, Malformed> {
     let elements: Vec<&RawValue> = serde_json::from_str(raw.get())?;
     if elements.first().is_some_and(|first| first.get().starts_with('"')) {
         return Ok(Body::Ids { request, ids: serde_json::from_str(raw.get())? });
@@ -171,7 +171,7 @@ pub(crate) fn sockets_or_ids(request: RequestId, raw: &RawValue) -> Result<Body,
         Ok(SocketDetails { id: socket.id, rooms: names(socket.rooms), details })
     };
     let sockets: Result<Vec<SocketDetails>, Malformed> = elements.into_iter().map(socket).collect();
-    Ok(Body::Sockets { request, sockets: sockets? })
+    Ok(Body::Sockets { request, sockets: sockets?, parts: parts.unwrap_or(1) })
 }
 
 /// Whatever else stands there is no trailer of ours.

@@ -30,6 +30,11 @@ pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
+/// How many messages an answer has, where that is not one: Node's servers pass over the key.
+pub(crate) fn parts_of(parts: u64) -> Option<(&'static str, String)> {
+    (parts != 1).then(|| ("parts", parts.to_string()))
+}
+
 pub(crate) fn list(rooms: &[Room]) -> String {
     json!(rooms).to_string()
 }

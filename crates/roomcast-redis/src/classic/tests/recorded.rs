@@ -136,8 +136,8 @@ fn response(rest: &str, meaning: &Js, recorded: &str) -> Outgoing {
             Body::AskedClients { request, count }
         }
         Some(9) => Body::ClientAck { request, args: first("packet") },
-        _ if meaning.get("sockets").is_some() => Body::Sockets { request, sockets: sockets(recorded) },
-        _ => Body::Rooms { request, rooms: rooms(meaning.get("rooms")) },
+        _ if meaning.get("sockets").is_some() => Body::Sockets { request, sockets: sockets(recorded), parts: 1 },
+        _ => Body::Rooms { request, rooms: rooms(meaning.get("rooms")), parts: 1 },
     };
     // `NSP#` or `NSP#UID#`.
     let to = rest.split('#').nth(1).filter(|uid| !uid.is_empty());

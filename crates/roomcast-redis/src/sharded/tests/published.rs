@@ -203,7 +203,7 @@ fn what_only_roomcast_servers_say() {
         all(r#"{"type":"fetchRooms","data":{"requestId":"r"},"uid":"me","nsp":"/"}"#)
     );
     assert_eq!(
-        ours(Body::Rooms { request: request(), rooms: vec!["a".into()] }, Some("you")),
+        ours(Body::Rooms { request: request(), rooms: vec!["a".into()], parts: 1 }, Some("you")),
         one(r#"{"type":"rooms","data":{"requestId":"r","rooms":["a"]},"uid":"me","nsp":"/"}"#)
     );
     let target = roomcast_adapter::Target::everyone();

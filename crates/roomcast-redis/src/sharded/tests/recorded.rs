@@ -89,7 +89,7 @@ fn body(meaning: &Js, recorded: &str) -> Body {
             Body::Disconnect { target: target(), close: data.get("close") == Some(&Js::Bool(true)), request: None }
         }
         (7, _) => Body::FetchSockets { request: asked(), target: target() },
-        (8, _) => Body::Sockets { request: asked(), sockets: sockets(recorded) },
+        (8, _) => Body::Sockets { request: asked(), sockets: sockets(recorded), parts: 1 },
         (9, _) => Body::ServerSideEmit { request: id.clone(), data: args(data.get("packet")) },
         (10, _) => Body::ServerAnswer { request: asked(), args: first() },
         (11, _) => Body::AskedClients { request: asked(), count: number(data, "clientCount").expect("clientCount") },

@@ -158,7 +158,7 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
 
 pub(super) async fn one_server(stage: &mut BrokerStage) -> Outcome {
     let ears = stage.open_all().await?;
-    let body = Body::Rooms { request: RequestId("question".into()), rooms: rooms_of(&["x"]) };
+    let body = Body::Rooms { request: RequestId("question".into()), rooms: rooms_of(&["x"]), parts: 1 };
     let answer = Message { sender: Some(BrokerStage::id(0)), to: Some(BrokerStage::id(2)), trailer: None, body };
     stage.publish(0, NAMESPACE, std::slice::from_ref(&answer)).await?;
     let came = eventually(|| !ears[2].messages().is_empty()).await;
