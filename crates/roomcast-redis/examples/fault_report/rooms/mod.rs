@@ -1,7 +1,7 @@
 //! The second part of the report: rooms, and three roomcast servers and one of Node in one cluster, each in a process of its own.
 //! `cargo run --release -p roomcast-redis --example fault_report -- rooms [runs] [--only PATTERN] [--dialect PATTERN]` prints a row
 //! for each fault and dialect, and on the standard error what was lost on each way of each run. It needs `redis-server`, and what
-//! `npm ci` puts into `e2e/`. All runs of one of each take about ten minutes.
+//! `npm ci` puts into `e2e/`. A run of each takes a quarter of an hour.
 //!
 //! Each server emits a message every 10 ms, in turn to everybody, to one room, to several, and to a room or everybody but the
 //! members of another; rooms are at one server, at some, at all and at none, and each roomcast server has a socket that joins
