@@ -1,8 +1,9 @@
-// One Node server for the fault report: node fault-server.mjs REDIS_URL NAME. Its one socket, which is what the adapter
-// writes to and no more, notes what it gets. On the standard input it hears `talk` and `hush`; on the standard output it
-// says `{"meets":2}` when it counts two servers, and then ten times a second what has happened:
-// `{"emitted":[[at, took]..],"received":[[publisher, number, at]..]}`, all times in microseconds, `at` of the wall clock.
-// See crates/roomcast-redis/examples/fault_report/main.rs.
+// One Node server for the fault report: node fault-server.mjs REDIS_URL NAME [PLAN]. Its sockets, which are what the adapter
+// writes to and no more, note what they get: one, or those of the plan, which tells their rooms and whom the messages are for.
+// On the standard input it hears `talk` and `hush`; on the standard output it says `{"meets":2}` when it counts two servers,
+// or as many as the plan has, and then ten times a second what has happened:
+// `{"emitted":[[at, took]..],"received":[[publisher, number, at, socket]..]}`, all times in microseconds, `at` of the wall
+// clock. See crates/roomcast-redis/examples/fault_report/main.rs.
 
 import { writeSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -18,9 +19,15 @@ const REPORT_MS = 100;
 /** Emits before anything is measured: the first of a process run code that is not compiled yet. */
 const WARM_UP = 2_000;
 
-const [redisUrl, name] = process.argv.slice(2);
+/** Two servers with a socket each, and everything is for everybody. */
+const TWO = { servers: 2, sockets: [[]], targets: [{ rooms: [], except: [] }] };
+
+const [redisUrl, name, planned] = process.argv.slice(2);
+const plan = planned ? JSON.parse(planned) : TWO;
+const padding = planned ? ["x".repeat(plan.padding)] : [];
 // ioredis with the settings that it has by itself, and with "error" handlers.
-const { adapter } = await openAdapter({ ADAPTER: "classic", REDIS_URL: redisUrl });
+const { ADAPTER = "classic", SUBSCRIPTION_MODE } = process.env;
+const { adapter } = await openAdapter({ ADAPTER, SUBSCRIPTION_MODE, REDIS_URL: redisUrl });
 const io = new Server({ adapter });
 const namespace = io.of("/");
 
@@ -30,16 +37,16 @@ let number = 0;
 let next = Infinity;
 
 // Within the call that emits, as at a roomcast server: the way to a client's connection is no part of it.
-const socket = {
+const socket = (index) => ({
   client: {
     writeToEngine([packet]) {
-      received.push([...JSON.parse(packet.slice(packet.indexOf("["))), now()]);
+      const [publisher, number] = JSON.parse(packet.slice(packet.indexOf("[")));
+      received.push([publisher, number, now(), index]);
     },
   },
-};
+});
 await warmUp();
-namespace.sockets.set("recorder", socket);
-namespace.adapter.addAll("recorder", new Set(["recorder"]));
+plan.sockets.forEach((rooms, index) => insert(namespace, `recorder-${index}`, rooms, index));
 
 createInterface({ input: process.stdin })
   .on("line", (line) => {
@@ -50,18 +57,26 @@ createInterface({ input: process.stdin })
 process.on("exit", report);
 setInterval(report, REPORT_MS);
 
-while ((await namespace.adapter.serverCount()) !== 2) await new Promise((resolve) => setTimeout(resolve, TICK_MS));
-say({ meets: 2 });
+while ((await namespace.adapter.serverCount()) !== plan.servers) {
+  await new Promise((resolve) => setTimeout(resolve, TICK_MS));
+}
+say({ meets: plan.servers, emitted: [], received: [] });
+
+function insert(into, id, rooms, index) {
+  into.sockets.set(id, socket(index));
+  into.adapter.addAll(id, new Set([id, ...rooms]));
+}
 
 // Where no socket of the measurement is.
 async function warmUp() {
   const elsewhere = io.of("/warm-up");
-  elsewhere.sockets.set("recorder", socket);
-  elsewhere.adapter.addAll("recorder", new Set(["recorder"]));
+  insert(elsewhere, "recorder", [], 0);
   for (let times = 0; times < WARM_UP; times += 1) {
     elsewhere.emit(name, times);
     if (times % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   }
+  // The sharded adapter delivers here when Redis has answered.
+  while (received.length < WARM_UP) await new Promise((resolve) => setTimeout(resolve, 1));
   await elsewhere.adapter.close();
   received = [];
 }
@@ -71,7 +86,8 @@ function emitDue() {
   for (; performance.now() >= next; next += TICK_MS) {
     const at = now();
     number += 1;
-    io.emit(name, number);
+    const { rooms, except } = plan.targets[(number - 1) % plan.targets.length];
+    io.to(rooms).except(except).emit(name, number, ...padding);
     emitted.push([at, now() - at]);
   }
   if (next < Infinity) setTimeout(emitDue, next - performance.now());

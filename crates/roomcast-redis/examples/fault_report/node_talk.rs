@@ -4,16 +4,12 @@
 use crate::fault_stage::fault_log::{Emitted, Heard, Received};
 use crate::fault_stage::{COUNTED, PATIENCE, must_become, pass};
 use crate::row::Row;
-use parking_lot::Mutex;
-use serde::Deserialize;
-use std::process::Stdio;
-use std::sync::Arc;
+use crate::server_process::{Seen, ServerProcess, Told};
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 use tokio::time::Instant;
 
-const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/fault-server.mjs");
+pub(crate) const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/fault-server.mjs");
 
 pub(crate) struct NodeTalk {
     servers: Vec<NodeServer>,
@@ -21,30 +17,40 @@ pub(crate) struct NodeTalk {
 
 struct NodeServer {
     name: &'static str,
-    words: ChildStdin,
-    seen: Arc<Mutex<Seen>>,
-    // Killed when it is dropped.
-    _process: Child,
+    process: ServerProcess<Log>,
 }
 
-#[derive(Default)]
-struct Seen {
+struct Log {
+    /// The same moment on two clocks.
+    clocks: (SystemTime, Instant),
     meets: usize,
     emitted: Emitted,
     heard: Heard,
-    ended: bool,
-    /// The last that it wrote to the standard error.
-    complaints: Vec<String>,
 }
 
-/// A line of its output.
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-struct Report {
-    meets: usize,
-    emitted: Vec<(u64, u64)>,
-    received: Vec<(String, u64, u64)>,
+impl Default for Log {
+    fn default() -> Self {
+        let clocks = (SystemTime::now(), Instant::now());
+        Self { clocks, meets: 0, emitted: Emitted::default(), heard: Heard::default() }
+    }
+}
+
+impl Seen for Log {
+    type Told = Told;
+
+    fn add(&mut self, told: Told) {
+        let (wall, here) = self.clocks;
+        let micros = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64;
+        let instant = |at: u64| here + Duration::from_micros(at.saturating_sub(micros));
+        self.meets = self.meets.max(told.meets);
+        self.emitted.0.extend(told.emitted.into_iter().map(|(at, took)| (instant(at), Duration::from_micros(took))));
+        let received = told.received.into_iter();
+        self.heard.0.extend(received.map(|(publisher, number, at, _)| Received { publisher, number, at: instant(at) }));
+    }
+
+    fn meets(&self) -> usize {
+        self.meets
+    }
 }
 
 impl NodeTalk {
@@ -52,12 +58,7 @@ impl NodeTalk {
     pub(crate) async fn begin(urls: [&str; 2]) -> Self {
         let mut talk = Self { servers: vec![NodeServer::start("a", urls[0]), NodeServer::start("b", urls[1])] };
         for server in &talk.servers {
-            let meets = || {
-                let seen = server.seen.lock();
-                assert!(!seen.ended, "a Node server has ended: {:?}", seen.complaints);
-                seen.meets == 2
-            };
-            must_become("the Node servers count one another", meets).await;
+            server.process.meets(2).await;
         }
         talk.tell("talk").await;
         let [a, b] = [&talk.servers[0], &talk.servers[1]];
@@ -67,8 +68,7 @@ impl NodeTalk {
 
     async fn tell(&mut self, word: &str) {
         for server in &mut self.servers {
-            // One that has died needs not be told.
-            let _ = server.words.write_all(format!("{word}\n").as_bytes()).await;
+            server.process.tell(word).await;
         }
     }
 
@@ -76,7 +76,7 @@ impl NodeTalk {
     pub(crate) async fn resumes(&self, since: Instant) -> Option<Duration> {
         let [a, b] = [&self.servers[0], &self.servers[1]];
         let until = Instant::now() + PATIENCE;
-        while Instant::now() < until && !a.seen.lock().ended && !b.seen.lock().ended {
+        while Instant::now() < until && !a.process.has_ended() && !b.process.has_ended() {
             if let (Some(one), Some(other)) = (a.heard_since(b, since), b.heard_since(a, since)) {
                 return Some(one.max(other) - since);
             }
@@ -97,15 +97,16 @@ impl NodeTalk {
 /// The way from `publisher` to `receiver`.
 fn row(publisher: &NodeServer, receiver: &NodeServer, resumed: Option<Duration>) -> Row {
     let own = publisher.heard(publisher);
-    let emitted = publisher.seen.lock().emitted.count();
+    let emitted = publisher.process.seen().emitted.count();
     assert!(own.iter().copied().eq(1..=emitted), "local delivery has a hole: {emitted} emitted, {} came", own.len());
     let heard = receiver.heard(publisher);
     let mut different = heard.clone();
     different.sort();
     different.dedup();
-    let seen = publisher.seen.lock();
+    let seen = publisher.process.seen();
     let (local_p99, local_max) = seen.emitted.slowest();
-    let oldest = receiver.seen.lock().heard.oldest(publisher.name, &seen.emitted);
+    let oldest = receiver.process.seen().heard.oldest(publisher.name, &seen.emitted);
+    drop(seen);
     Row {
         emitted,
         lost: emitted - different.len() as u64,
@@ -116,55 +117,24 @@ fn row(publisher: &NodeServer, receiver: &NodeServer, resumed: Option<Duration>)
         resumed,
         local_p99,
         local_max,
-        died: seen.ended.then(|| seen.complaints.join("\n")),
+        died: publisher.process.has_ended().then(|| publisher.process.last_words()),
     }
 }
 
 impl NodeServer {
     fn start(name: &'static str, url: &str) -> Self {
         let mut command = Command::new("node");
-        command.args([PROGRAM, url, name]).kill_on_drop(true);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = command.spawn().unwrap();
-        let seen = Arc::<Mutex<Seen>>::default();
-        let errors = process.stderr.take().unwrap();
-        let complaining = seen.clone();
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(errors).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                let complaints = &mut complaining.lock().complaints;
-                complaints.push(line);
-                complaints.drain(..complaints.len().saturating_sub(20));
-            }
-        });
-        tokio::spawn(listen(process.stdout.take().unwrap(), seen.clone()));
-        Self { name, words: process.stdin.take().unwrap(), seen, _process: process }
+        command.args([PROGRAM, url, name]);
+        Self { name, process: ServerProcess::start(command) }
     }
 
     fn heard(&self, publisher: &Self) -> Vec<u64> {
-        self.seen.lock().heard.of(publisher.name)
+        self.process.seen().heard.of(publisher.name)
     }
 
     fn heard_since(&self, publisher: &Self, since: Instant) -> Option<Instant> {
         // Never two locks of the same: a server is not asked about itself.
-        let emitted = publisher.seen.lock();
-        self.seen.lock().heard.since(publisher.name, &emitted.emitted, since)
+        let publisher_seen = publisher.process.seen();
+        self.process.seen().heard.since(publisher.name, &publisher_seen.emitted, since)
     }
-}
-
-async fn listen(output: ChildStdout, seen: Arc<Mutex<Seen>>) {
-    let (wall, here) = (SystemTime::now(), Instant::now());
-    let micros = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64;
-    let instant = |at: u64| here + Duration::from_micros(at.saturating_sub(micros));
-    let mut lines = BufReader::new(output).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let report: Report = serde_json::from_str(&line).unwrap();
-        let mut seen = seen.lock();
-        seen.meets = seen.meets.max(report.meets);
-        seen.emitted.0.extend(report.emitted.into_iter().map(|(at, took)| (instant(at), Duration::from_micros(took))));
-        let received = report.received.into_iter();
-        let received = received.map(|(publisher, number, at)| Received { publisher, number, at: instant(at) });
-        seen.heard.0.extend(received);
-    }
-    seen.lock().ended = true;
 }

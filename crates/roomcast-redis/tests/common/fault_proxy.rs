@@ -10,7 +10,10 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Bytes that a slow connection takes at once.
+const SLOW_PIECE: usize = 4_096;
 
 /// Which connections a fault is for. They are told apart by the commands that they were seen to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ enum Flow {
     Pass,
     /// They wait, and go on after [`FaultProxy::pass`].
     Stalled,
+    /// They are not even read, so that who sends them has to keep them; until [`FaultProxy::pass`].
+    Stopped,
     /// They are swallowed, for good: both ends believe in a connection that is none any more.
     HalfOpen,
     /// Both ends get a reset.
@@ -49,6 +54,8 @@ struct Shared {
     /// How connections begin that are made now.
     new: Mutex<Flow>,
     delay: AtomicU64,
+    /// Bytes a second that each connection takes from the server; 0: all.
+    rate: AtomicU64,
     accepted: AtomicUsize,
     answered: AtomicU64,
 }
@@ -70,6 +77,7 @@ impl FaultProxy {
             connections: Mutex::default(),
             new: Mutex::new(Flow::Pass),
             delay: AtomicU64::new(0),
+            rate: AtomicU64::new(0),
             accepted: AtomicUsize::new(0),
             answered: AtomicU64::new(0),
         });
@@ -104,7 +112,7 @@ impl FaultProxy {
     /// What stalls goes on, and new connections are passed on. What is half-open stays so.
     pub(crate) fn pass(&self) {
         *self.shared.new.lock() = Flow::Pass;
-        self.set(Which::All, |flow| if flow == Flow::Stalled { Flow::Pass } else { flow });
+        self.set(Which::All, |flow| if matches!(flow, Flow::Stalled | Flow::Stopped) { Flow::Pass } else { flow });
     }
 
     /// Resets connections. New ones are passed on. Tells how many there were.
@@ -133,6 +141,16 @@ impl FaultProxy {
     /// From now on each piece that is passed on comes that much later, in order.
     pub(crate) fn delay(&self, delay: Duration) {
         self.shared.delay.store(delay.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// The connections that there are take nothing any more, until [`FaultProxy::pass`]. New ones are passed on.
+    pub(crate) fn stop(&self, which: Which) -> usize {
+        self.set(which, |flow| if flow == Flow::Pass { Flow::Stopped } else { flow })
+    }
+
+    /// From now on each connection, new ones too, takes so many bytes a second from the server; 0: all that come.
+    pub(crate) fn slow(&self, rate: u64) {
+        self.shared.rate.store(rate, Ordering::Relaxed);
     }
 
     fn set(&self, which: Which, change: impl Fn(Flow) -> Flow) -> usize {
@@ -194,10 +212,10 @@ impl Shared {
         let answered = |bytes: &[u8]| {
             self.answered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         };
-        let mut cut = flow.clone();
+        let (all, mut cut) = (AtomicU64::new(0), flow.clone());
         tokio::select! {
-            _ = self.pump(&mut from_client, &mut to_server, flow.clone(), sniffed) => {}
-            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), answered) => {}
+            _ = self.pump(&mut from_client, &mut to_server, flow.clone(), &all, sniffed) => {}
+            _ = self.pump(&mut from_server, &mut to_client, flow.clone(), &self.rate, answered) => {}
             _ = cut.wait_for(|flow| *flow == Flow::Cut) => {}
         }
         // An end is passed on only where anything is. Until then the sockets stay: Redis must believe in a half-open connection.
@@ -209,14 +227,22 @@ impl Shared {
         from: &mut OwnedReadHalf,
         to: &mut OwnedWriteHalf,
         mut flow: watch::Receiver<Flow>,
+        rate: &AtomicU64,
         look: impl Fn(&[u8]),
     ) -> io::Result<()> {
         // What is on its way waits for its time; its rate is not bounded by that.
         let (queue, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(4_096);
+        let mut taken = flow.clone();
         let reading = async move {
             let mut buffer = vec![0; 65_536];
             loop {
-                let read = from.read(&mut buffer).await?;
+                let _ = taken.wait_for(|flow| *flow != Flow::Stopped).await;
+                let rate = rate.load(Ordering::Relaxed);
+                let most = if rate > 0 { SLOW_PIECE } else { buffer.len() };
+                let read = from.read(&mut buffer[..most]).await?;
+                if rate > 0 {
+                    sleep(Duration::from_secs_f64(read as f64 / rate as f64)).await;
+                }
                 if read == 0 {
                     return io::Result::Ok(());
                 }
@@ -232,7 +258,10 @@ impl Shared {
                 if at > Instant::now() {
                     sleep_until(at).await;
                 }
-                let now = flow.wait_for(|flow| *flow != Flow::Stalled).await.map_or(Flow::Cut, |flow| *flow);
+                let now = flow
+                    .wait_for(|flow| !matches!(flow, Flow::Stalled | Flow::Stopped))
+                    .await
+                    .map_or(Flow::Cut, |flow| *flow);
                 match now {
                     Flow::Pass => to.write_all(&bytes).await?,
                     Flow::HalfOpen => {}

@@ -163,6 +163,11 @@ impl RedisProcess {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// A file of its directory, its log say.
+    pub(crate) fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.directory.0.join(name)).unwrap()
+    }
+
     /// Asks it something.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
         let mut words = command.split(' ');

@@ -1,0 +1,106 @@
+//! [`ServerProcess`]: a server in a process of its own, which hears words on its standard input and tells in lines of JSON what
+//! has happened.
+
+use crate::fault_stage::must_become;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::process::Stdio;
+use std::sync::Arc;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+
+/// Most lines of its standard error that are kept.
+const LAST_WORDS: usize = 20;
+
+/// What a server's lines add up to.
+pub(crate) trait Seen: Default + Send + 'static {
+    /// What a line tells.
+    type Told: DeserializeOwned;
+
+    fn add(&mut self, told: Self::Told);
+
+    /// Other servers that it counts, and itself.
+    fn meets(&self) -> usize;
+}
+
+/// What every server tells. Times are microseconds, `at` of the wall clock, which all processes of a machine share.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Told {
+    pub(crate) meets: usize,
+    /// When, and how long the call took: the message with the next number.
+    pub(crate) emitted: Vec<(u64, u64)>,
+    /// Publisher, number, when, and which of the server's sockets.
+    pub(crate) received: Vec<(String, u64, u64, usize)>,
+}
+
+pub(crate) struct ServerProcess<S> {
+    words: ChildStdin,
+    state: Arc<Mutex<State<S>>>,
+    // Killed when it is dropped.
+    _process: Child,
+}
+
+#[derive(Default)]
+struct State<S> {
+    seen: S,
+    ended: bool,
+    /// The last that it wrote to the standard error.
+    complaints: Vec<String>,
+}
+
+impl<S: Seen> ServerProcess<S> {
+    pub(crate) fn start(mut command: Command) -> Self {
+        command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().unwrap();
+        let state = Arc::<Mutex<State<S>>>::default();
+        let (output, errors) = (process.stdout.take().unwrap(), process.stderr.take().unwrap());
+        let complaining = state.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(errors).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let complaints = &mut complaining.lock().complaints;
+                complaints.push(line);
+                complaints.drain(..complaints.len().saturating_sub(LAST_WORDS));
+            }
+        });
+        let listening = state.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(output).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let told = serde_json::from_str(&line).unwrap();
+                listening.lock().seen.add(told);
+            }
+            listening.lock().ended = true;
+        });
+        Self { words: process.stdin.take().unwrap(), state, _process: process }
+    }
+
+    pub(crate) fn seen(&self) -> MappedMutexGuard<'_, S> {
+        MutexGuard::map(self.state.lock(), |state| &mut state.seen)
+    }
+
+    pub(crate) async fn meets(&self, servers: usize) {
+        let meets = || {
+            let state = self.state.lock();
+            assert!(!state.ended, "a server has ended: {:?}", state.complaints);
+            state.seen.meets() >= servers
+        };
+        must_become("the servers count one another", meets).await;
+    }
+
+    /// One that has ended needs not be told.
+    pub(crate) async fn tell(&mut self, word: &str) {
+        let _ = self.words.write_all(format!("{word}\n").as_bytes()).await;
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().ended
+    }
+
+    /// The last that it wrote to its standard error.
+    pub(crate) fn last_words(&self) -> String {
+        self.state.lock().complaints.join("\n")
+    }
+}
