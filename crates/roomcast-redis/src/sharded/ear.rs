@@ -34,7 +34,7 @@ const READ_BYTES: usize = 64 * 1024;
 const MAX_IDLE_BYTES: usize = 1024 * 1024;
 
 /// A connection that lasted less is no proof that the node can be used.
-const SHORT_LIFE: Duration = Duration::from_secs(5);
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// How often the log tells that a node is not heard.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
