@@ -1,14 +1,19 @@
 //! [`Arrivals`]: the messages that have come on a connection, handed on together.
 
 use super::routes::{Heard, Listener, Routes};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Messages that are handed on together. As many may wait beside those that are being handed on: the connection's task then does
-/// it itself, and reads no more meanwhile.
+/// Messages that are handed on together. If so many wait the connection's task hands them on itself, and reads no more meanwhile,
+/// unless that is being done.
 const TOGETHER: usize = 64;
+
+/// Messages that wait while others are handed on, and their bytes, before the connection's task waits for that: it reads no more
+/// then, and the thread that it runs on does nothing else.
+const MAX_WAITING: usize = 4_096;
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// Where the task of a connection puts what has come, and another takes it: when it gets to it, all that one read has brought is
 /// there. What that makes for a client then leaves in one write, where there would be one for each message.
@@ -23,6 +28,7 @@ pub(crate) struct Arrivals {
 #[derive(Default)]
 struct Waiting {
     messages: Vec<PushInfo>,
+    bytes: usize,
     /// The connection was given up: what it still brings would come out of order.
     is_closed: bool,
 }
@@ -35,12 +41,18 @@ impl Arrivals {
             if waiting.is_closed {
                 return;
             }
+            waiting.bytes += bytes_of(&push);
             waiting.messages.push(push);
-            waiting.messages.len()
+            if waiting.bytes > MAX_WAITING_BYTES { MAX_WAITING } else { waiting.messages.len() }
         };
         match waiting {
             1 => self.come.notify_one(),
-            TOGETHER.. => self.hand_on(routes),
+            MAX_WAITING.. => self.hand_on(routes),
+            TOGETHER.. => {
+                if let Some(messages) = self.handing_on.try_lock() {
+                    self.hand_on_with(messages, routes);
+                }
+            }
             _ => {}
         }
     }
@@ -52,8 +64,15 @@ impl Arrivals {
 
     /// Hands on what waits, in order.
     pub(crate) fn hand_on(&self, routes: &RwLock<Routes>) {
-        let mut messages = self.handing_on.lock();
-        std::mem::swap(&mut *messages, &mut self.waiting.lock().messages);
+        self.hand_on_with(self.handing_on.lock(), routes);
+    }
+
+    fn hand_on_with(&self, mut messages: MutexGuard<'_, Vec<PushInfo>>, routes: &RwLock<Routes>) {
+        {
+            let mut waiting = self.waiting.lock();
+            waiting.bytes = 0;
+            std::mem::swap(&mut *messages, &mut waiting.messages);
+        }
         let mut run: Option<(Arc<dyn Listener>, Vec<Heard>)> = None;
         for push in messages.drain(..) {
             let Some(heard) = Push::read(push) else { continue };
@@ -78,6 +97,14 @@ impl Arrivals {
         self.waiting.lock().is_closed = true;
         self.hand_on(routes);
     }
+}
+
+fn bytes_of(push: &PushInfo) -> usize {
+    let bytes = |value: &Value| match value {
+        Value::BulkString(bytes) => bytes.len(),
+        _ => 0,
+    };
+    push.data.iter().map(bytes).sum()
 }
 
 /// Messages in a row for one listener are handed on together.
@@ -199,6 +226,50 @@ mod tests {
         arrivals.add(message("a", 2), &routes);
         arrivals.hand_on(&routes);
         assert_eq!((a.lengths(), b.lengths()), (vec![1, 1], vec![1]));
+    }
+
+    /// Is slow: what it hears it holds until the test lets it go on.
+    struct Slow(std::sync::Barrier, Mutex<Vec<usize>>);
+
+    impl Listener for Slow {
+        fn heard(&self, messages: Vec<Heard>) {
+            let is_first = self.1.lock().is_empty();
+            self.1.lock().push(messages.len());
+            if is_first {
+                self.0.wait();
+                self.0.wait();
+            }
+        }
+
+        fn connected(&self) {}
+        fn lost(&self) {}
+    }
+
+    /// Whoever reads goes on while another hands on, up to the bounds and not past them.
+    #[test]
+    fn the_connection_waits_at_the_bound_and_not_before() {
+        for (payload, most) in [(1, MAX_WAITING - 1), (MAX_WAITING_BYTES / 4 - 1, 4)] {
+            let (arrivals, routes) = (Arrivals::default(), RwLock::<Routes>::default());
+            let slow = Arc::new(Slow(std::sync::Barrier::new(2), Mutex::default()));
+            let listener: Arc<dyn Listener> = slow.clone();
+            routes.write().add(&Name { is_pattern: false, is_counted: true, text: "s".into() }, &listener);
+            let data = || vec![Value::BulkString(b"s".to_vec()), Value::BulkString(vec![0; payload])];
+            let add = || arrivals.add(PushInfo { kind: PushKind::Message, data: data() }, &routes);
+            std::thread::scope(|scope| {
+                add();
+                scope.spawn(|| arrivals.hand_on(&routes));
+                slow.0.wait();
+                (0..most).for_each(|_| add());
+                assert_eq!(arrivals.waiting.lock().messages.len(), most, "it did not wait");
+                let last = scope.spawn(add);
+                while arrivals.waiting.lock().messages.len() == most {
+                    std::thread::yield_now();
+                }
+                assert!(!last.is_finished(), "one past the bound waits");
+                slow.0.wait();
+            });
+            assert_eq!(*slow.1.lock(), [1, most + 1]);
+        }
     }
 
     /// Notes what it hears, and more comes meanwhile.
