@@ -205,6 +205,43 @@ pub(crate) fn classic() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub(crate) fn resp() -> Vec<Vec<u8>> {
+    let trailer = "010070d2182d010203040506070800000000000000090000000000000102";
+    let message =
+        format!(r#"{{"type":3,"data":{{"packet":{{"type":2,"data":["e"]}}}},"uid":"a","nsp":"/","rc":"{trailer}"}}"#);
+    let smessage = format!(">3\r\n$8\r\nsmessage\r\n$14\r\nsocket.io#/#a#\r\n${}\r\n{message}\r\n", message.len());
+    let said: [&[u8]; 21] = [
+        smessage.as_bytes(),
+        b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$4\r\nx\r\ny\r\n",
+        b">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\nab\r\n$0\r\n\r\n",
+        b">3\r\n$10\r\nssubscribe\r\n$12\r\nsocket.io#/#\r\n:1\r\n",
+        b">3\r\n$12\r\nsunsubscribe\r\n$12\r\nsocket.io#/#\r\n:0\r\n",
+        b">3\r\n$12\r\nsunsubscribe\r\n_\r\n:0\r\n",
+        // HELLO 3.
+        b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:5\r\n\
+          $4\r\nmode\r\n$7\r\ncluster\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n",
+        b"+PONG\r\n+OK\r\n",
+        b"$4\r\nPONG\r\n",
+        b"-MOVED 15495 127.0.0.1:7001\r\n-CLUSTERDOWN The cluster is down\r\n",
+        b"-NOPERM this user has no permissions to access one of the channels used as arguments\r\n",
+        b"-LOADING Redis is loading the dataset in memory\r\n-NOPROTO unsupported protocol version\r\n",
+        b"!21\r\nSYNTAX invalid syntax\r\n",
+        b"=15\r\ntxt:Some string\r\n=4\r\nmkd:\r\n=2\r\nab\r\n",
+        b"_\r\n$-1\r\n*-1\r\n",
+        b"(3492890328409238509324850943850943825024385\r\n,1.23\r\n,inf\r\n,-inf\r\n,nan\r\n#t\r\n#f\r\n:-9223372036854775808\r\n",
+        b"*3\r\n$6\r\nmaster\r\n:7\r\n*2\r\n*3\r\n$9\r\n127.0.0.1\r\n$4\r\n7002\r\n$1\r\n0\r\n*0\r\n",
+        b"~2\r\n+a\r\n%1\r\n+b\r\n~1\r\n:1\r\n",
+        b"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n_\r\n",
+        b">3\r\n$8\r\nsmessage\r\n$1\r\na\r\n$20\r\n12345678901234567890\r\n+PONG\r\n",
+        b"*3\r\n$9\r\n123456789\r\n!9\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\r\n$2\r\nab\r\n",
+    ];
+    let usual = with(&[0; 6], said.map(<[u8]>::to_vec));
+    // With small limits, the last of which each of them meets.
+    let small = with(&[0, 1, 0, 1, 1, 7], said.map(<[u8]>::to_vec));
+    let least = with(&[1, 2, 1, 2, 2, 9], said.map(<[u8]>::to_vec));
+    [usual, small, least, with(&[0; 6], [said.concat()])].concat()
+}
+
 pub(crate) fn handshakes() -> Vec<Vec<u8>> {
     let headers: [&[(&str, &str)]; 3] = [
         &[("host", "chat.example"), ("connection", "Upgrade"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")],

@@ -9,6 +9,7 @@ mod json;
 mod machines;
 mod msgpack;
 mod requests;
+mod resp;
 mod socketio;
 
 use crate::{seeds, watch};
@@ -143,6 +144,44 @@ const CLASSIC_WORDS: &[&[u8]] = &[
     b"]}",
 ];
 
+const RESP_WORDS: &[&[u8]] = &[
+    b"\r\n",
+    b"*1\r\n",
+    b"*3\r\n",
+    b"*0\r\n",
+    b"*-1\r\n",
+    b">3\r\n",
+    b">-1\r\n",
+    b"%1\r\n",
+    b"%9223372036854775807\r\n",
+    b"~2\r\n",
+    b"$0\r\n\r\n",
+    b"$1\r\nx\r\n",
+    b"$9\r\n",
+    b"$10\r\n",
+    b"$-1\r\n",
+    b"$-2\r\n",
+    b"$8000001\r\n",
+    b"$8000002\r\n",
+    b"$536870913\r\n",
+    b"$8\r\nsmessage\r\n",
+    b"$10\r\nssubscribe\r\n",
+    b"=8\r\ntxt:id=5\r\n",
+    b"=3\r\ntxt\r\n",
+    b"!5\r\nERR x\r\n",
+    b"!3\r\n\xff\xfe\xfd\r\n",
+    b"-MOVED 1 h:7\r\n",
+    b"+PONG\r\n",
+    b":-1\r\n",
+    b":+1\r\n",
+    b",1.5e9\r\n",
+    b"#t\r\n",
+    b"(3492890328409238509324850943850943825024385\r\n",
+    b"_\r\n",
+    b"|1\r\n",
+    b"$?\r\n",
+];
+
 const HTTP_WORDS: &[&[u8]] = &[
     b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n",
     b"EIO=4",
@@ -228,7 +267,7 @@ pub const ALL: &[Target] = &[
         run: frames::run,
         seeds: seeds::frames,
         dictionary: FRAME_WORDS,
-        share: 250,
+        share: 200,
         longest: 300,
     },
     Target {
@@ -280,6 +319,7 @@ pub const ALL: &[Target] = &[
         share: 60,
         longest: 600,
     },
+    Target { name: "resp", run: resp::run, seeds: seeds::resp, dictionary: RESP_WORDS, share: 50, longest: 400 },
     Target {
         name: "handshake",
         run: handshake::run,

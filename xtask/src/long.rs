@@ -67,6 +67,7 @@ fn steps() -> Vec<Step> {
         },
         Step { name: "long-healthy", needs: None, run: healthy },
         Step { name: "long-far", needs: None, run: far },
+        Step { name: "long-rooms", needs: None, run: rooms },
         Step {
             name: "long-sim",
             needs: None,
@@ -125,6 +126,13 @@ fn far(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
         cargo.args(how);
         log.run(cargo, TOOL_LIMIT)?;
     }
+    Ok(Outcome::Passed(String::new()))
+}
+
+/// Eight servers with members in 5 % of the rooms: what each reads of all that is published, by the way in which it hears.
+fn rooms(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let example = ["run", "--release", "--package", "roomcast-redis", "--example", "exact_rooms"];
+    log.run(repo.cargo(&example), TOOL_LIMIT)?;
     Ok(Outcome::Passed(String::new()))
 }
 

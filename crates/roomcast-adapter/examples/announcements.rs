@@ -1,14 +1,18 @@
 //! What it costs that servers announce themselves: messages and bytes that are delivered in a second, by number of servers, in
-//! virtual time. `cargo run --release -p roomcast-adapter --example announcements -- [servers…, 10 100 1000]`.
+//! virtual time. `cargo run --release -p roomcast-adapter --example announcements -- [servers…, 10 100 1000] [rooms]`. With `rooms` each
+//! server has members in a thousand of its own, on a network that carries each room by itself, and emits to one of another server
+//! every second. A thousand servers take some minutes, and 1 GB.
 
 #![allow(clippy::unwrap_used)] // It is a measurement.
 
 use async_trait::async_trait;
-use roomcast_adapter::AdapterContext;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Cluster, ClusterOptions, Count, Inbox, MemoryBroker, MemoryNetwork, Outcome, Outgoing,
-    SERVERS, ServerId,
+    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Count, Hears, Inbox, Lane, Looked,
+    MemoryBroker, MemoryNetwork, Outcome, Outgoing, SERVERS, ServerId,
 };
+use roomcast_adapter::testkit::CountingRecipient;
+use roomcast_adapter::{Action, Adapter, AdapterContext, Room, ServerEvent, Target};
+use roomcast_protocol::{Args, SocketId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,16 +56,44 @@ impl Broker for Counting {
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         self.inner.count(namespace).await
     }
+
+    fn hears(&self, lane: Lane) -> Hears {
+        self.inner.hears(lane)
+    }
+
+    fn looks(&self) -> bool {
+        self.inner.looks()
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        self.inner.look(namespace, room)
+    }
+}
+
+/// A server's part of a namespace.
+type Place = (Arc<ClusterAdapter>, mpsc::Receiver<ServerEvent>);
+
+/// Rooms of a server, each with one member.
+const ROOMS: u64 = 1_000;
+
+fn room(server: u64, number: u64) -> Room {
+    Room::from(format!("room {number} of {server}"))
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     tokio::time::pause();
-    let sizes: Vec<u64> = std::env::args().skip(1).map(|servers| servers.parse().unwrap()).collect();
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    let with_rooms = words.pop_if(|last| last == "rooms").is_some();
+    let sizes: Vec<u64> = words.iter().map(|servers| servers.parse().unwrap()).collect();
     let sizes = if sizes.is_empty() { vec![10, 100, 1_000] } else { sizes };
     for servers in sizes {
         let (network, messages, bytes) =
             (MemoryNetwork::new(), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        if with_rooms {
+            network.exact_rooms();
+        }
+        let member = CountingRecipient::new();
         let taken = || (messages.swap(0, Ordering::Relaxed), bytes.swap(0, Ordering::Relaxed));
         let mut all = Vec::new();
         for number in 0..servers {
@@ -69,26 +101,42 @@ async fn main() {
                 Counting { inner: network.broker(), messages: messages.clone(), bytes: bytes.clone(), servers };
             let id = ServerId::from(format!("{number:016x}").as_str());
             let cluster = Cluster::with_id(id, Arc::new(broker), ClusterOptions::default());
-            let adapters: Vec<_> = ["/", "/chat"]
-                .map(|namespace| {
-                    let (server_events, events) = mpsc::channel(1);
-                    (cluster.adapter(AdapterContext { namespace: namespace.into(), server_events }), events)
-                })
-                .into();
-            all.push((cluster, adapters));
+            let [main, other] = ["/", "/chat"].map(|namespace| {
+                let (server_events, events) = mpsc::channel(1);
+                (cluster.adapter(AdapterContext { namespace: namespace.into(), server_events }), events)
+            });
+            if with_rooms {
+                let (id, rooms) =
+                    (SocketId::random().unwrap(), (0..ROOMS).map(|n| room(number, n)).collect::<Vec<_>>());
+                main.0.insert(id, member.clone(), &rooms, None).unwrap();
+            }
+            all.push((cluster, main, other));
             // They do not start at once.
             sleep(Duration::from_millis(7)).await;
         }
-        sleep(Duration::from_secs(30)).await;
-        let _ = taken();
-        sleep(Duration::from_secs(60)).await;
+        let event = Args::event("e", &()).unwrap();
+        let seconds = async |all: &[(Cluster, Place, Place)], seconds: u64| {
+            for second in 0..seconds {
+                sleep(Duration::from_secs(1)).await;
+                if with_rooms {
+                    for (number, (_, (adapter, _), _)) in (0..).zip(all) {
+                        let there = (number + 1 + second) % servers;
+                        adapter.apply(&Target::room(room(there, second)), Action::emit(&event)).unwrap();
+                    }
+                }
+            }
+        };
+        seconds(&all, 30).await;
+        let (_, before) = (taken(), member.count());
+        seconds(&all, 60).await;
         let (sent, size) = taken();
-        let known: usize = all.iter().map(|(cluster, _)| cluster.members("/").len()).sum();
+        let known: usize = all.iter().map(|(cluster, ..)| cluster.members("/").len()).sum();
         println!(
-            "{servers} servers: {} deliveries and {:.2} MB a second; each knows {:.1} others",
+            "{servers} servers: {} deliveries and {:.2} MB a second; each knows {:.1} others; {} events came",
             sent / 60,
             size as f64 / 60e6,
-            known as f64 / servers as f64
+            known as f64 / servers as f64,
+            member.count() - before
         );
     }
 }

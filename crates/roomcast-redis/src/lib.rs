@@ -45,6 +45,8 @@ pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::RedisConfig;
 pub use credentials::Credentials;
 pub use error::RedisError;
+#[doc(hidden)]
+pub use sharded::fuzzing as resp;
 pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};
 pub use timeouts::RedisTimeouts;
 pub use tls::RedisTls;

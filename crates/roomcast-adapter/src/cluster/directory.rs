@@ -48,6 +48,8 @@ pub(crate) struct Directory {
     lost: u64,
     untold: Untold,
     doubles: u64,
+    /// There was no room for a process, which is told once.
+    told_full: bool,
     /// A server has come, has left or was forgotten, or has opened or closed a namespace.
     moved: watch::Sender<()>,
     /// Since when the other servers are heard.
@@ -59,7 +61,17 @@ impl Directory {
     pub(crate) fn new(hears: [Hears; 2]) -> Self {
         let (processes, open) = (HashMap::default(), HashMap::default());
         let (moved, connected) = (watch::channel(()).0, watch::channel(None).0);
-        Self { processes, open, hears, lost: 0, untold: Untold::default(), doubles: 0, moved, connected }
+        Self {
+            processes,
+            open,
+            hears,
+            lost: 0,
+            untold: Untold::default(),
+            doubles: 0,
+            told_full: false,
+            moved,
+            connected,
+        }
     }
 
     /// A namespace is heard from now on.
@@ -82,7 +94,9 @@ impl Directory {
 
     /// A message came, or its trailer. `false`: it came before.
     pub(crate) fn heard(&mut self, trailer: &Trailer, namespace: &Arc<str>, lane: Option<Lane>, now: Instant) -> bool {
-        let Some(process) = process(&mut self.processes, trailer.process, now) else { return true };
+        let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
+            return true;
+        };
         if !process.window.is_new(trailer.serial, trailer.again) {
             return self.is_double();
         }
@@ -112,7 +126,9 @@ impl Directory {
 
     /// A server announced itself. Tells whether something of it is missing: it must be asked for all.
     pub(crate) fn told(&mut self, sender: &ServerId, trailer: &Trailer, alive: &Alive, now: Instant) -> bool {
-        let Some(process) = process(&mut self.processes, trailer.process, now) else { return false };
+        let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
+            return false;
+        };
         if process.name.as_ref() != Some(sender) {
             process.name = Some(sender.clone());
         }
@@ -128,7 +144,8 @@ impl Directory {
 
     /// A server asks for all of this one. Tells whether it gets it: not over and over.
     pub(crate) fn hello(&mut self, asker: u64, now: Instant) -> bool {
-        process(&mut self.processes, asker, now).is_some_and(|process| process.may_answer(now))
+        let process = process(&mut self.processes, &mut self.told_full, asker, now);
+        process.is_some_and(|process| process.may_answer(now))
     }
 
     /// A server has left. Its numbers stay a while, so that what comes late does not bring it back.
@@ -232,12 +249,25 @@ fn names<'a>(processes: impl Iterator<Item = &'a Process>) -> impl Iterator<Item
 }
 
 /// A process that was heard; a new one too, if there is room for it.
-fn process(processes: &mut HashMap<u64, Process, RandomState>, id: u64, now: Instant) -> Option<&mut Process> {
+fn process<'a>(
+    processes: &'a mut HashMap<u64, Process, RandomState>,
+    told_full: &mut bool,
+    id: u64,
+    now: Instant,
+) -> Option<&'a mut Process> {
     if !processes.contains_key(&id) {
         if processes.len() >= MAX_PROCESSES {
             // Whoever is silent for longest makes room, if it does not live any more.
             let silent = processes.iter().filter(|(_, process)| !process.lives(now));
-            let oldest = silent.min_by_key(|(_, process)| process.heard).map(|(id, _)| *id)?;
+            let Some(oldest) = silent.min_by_key(|(_, process)| process.heard).map(|(id, _)| *id) else {
+                metrics::counter!("roomcast_cluster_unknown_total").increment(1);
+                if !std::mem::replace(told_full, true) {
+                    tracing::warn!(
+                        "more than {MAX_PROCESSES} servers and emitters are heard; what the others publish is delivered, and their losses are not counted"
+                    );
+                }
+                return None;
+            };
             processes.remove(&oldest);
         }
         processes.insert(id, Process::new(now));
@@ -569,9 +599,22 @@ mod tests {
             directory.told(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
         };
         for number in 0..=MAX_PROCESSES {
+            assert!(!directory.told_full, "at the limit");
             told(&mut directory, number, now);
         }
         assert_eq!(directory.servers(now).count(), MAX_PROCESSES);
+        // One past the limit: what it publishes is delivered, and it is told that there is no room for it; the others are counted on.
+        assert!(directory.told_full);
+        directory.open_namespace(&"/".into());
+        directory.connected("/", now);
+        for (process, is_known) in [(MAX_PROCESSES as u64, false), (0, true)] {
+            let hear = |directory: &mut Directory, serial| {
+                let trailer = Trailer::new("/", process, serial, serial);
+                directory.heard(&trailer, &"/".into(), Some(Lane::Main), now)
+            };
+            assert!(hear(&mut directory, 7) && hear(&mut directory, 9));
+            assert_eq!((!hear(&mut directory, 9), directory.losses().0), (is_known, u64::from(is_known)));
+        }
         let later = now + FORGOTTEN;
         told(&mut directory, 1, later);
         assert_eq!(directory.servers(later).collect::<Vec<_>>(), [&ServerId::from("1")]);

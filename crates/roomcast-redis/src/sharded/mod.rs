@@ -5,6 +5,7 @@ mod decode;
 mod ear;
 mod ears;
 mod encode;
+pub mod fuzzing;
 mod names;
 mod namespace;
 mod options;

@@ -17,6 +17,22 @@ const MAX_ITEMS: usize = 4_096;
 /// Most bytes of all strings in a reply: a message has a channel beside its payload.
 const MAX_REPLY: usize = 2 * MAX_STRING;
 
+/// What a reader takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) line: usize,
+    pub(super) string: usize,
+    pub(super) longest_string: usize,
+    pub(super) items: usize,
+    pub(super) reply: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { line: MAX_LINE, string: MAX_STRING, longest_string: LONGEST_STRING, items: MAX_ITEMS, reply: MAX_REPLY }
+    }
+}
+
 /// What Redis says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Reply {
@@ -57,6 +73,7 @@ pub(super) struct Broken(&'static str);
 pub(super) struct Reader {
     /// Where bytes are put.
     pub(super) buffer: BytesMut,
+    pub(super) limits: Limits,
     list: Option<List>,
     /// Bytes of a string that is too large, its end among them, that are still to come.
     passing_over: usize,
@@ -96,13 +113,11 @@ impl Reader {
             let Some(begun) = self.begin()? else { return Ok(None) };
             match (begun, &mut self.list) {
                 (Begun::Item(item), None) => {
-                    self.list = Some(List { is_push: false, missing: 0, items: vec![item], bytes: 0 });
+                    let bytes = item.bytes();
+                    self.list = Some(List { is_push: false, missing: 0, items: vec![item], bytes });
                 }
                 (Begun::Item(item), Some(list)) => {
                     list.bytes += item.bytes();
-                    if list.bytes > MAX_REPLY {
-                        return Err(Broken("a reply is too large"));
-                    }
                     list.items.push(item);
                     list.missing -= 1;
                 }
@@ -114,16 +129,20 @@ impl Reader {
                     list.missing -= 1;
                 }
             }
-            if self.list.as_ref().is_some_and(|list| list.missing + list.items.len() > MAX_ITEMS) {
+            // Each alone is bounded, but an error that is no UTF-8 is longer as text.
+            if self.list.as_ref().is_some_and(|list| list.bytes > self.limits.reply) {
+                return Err(Broken("a reply is too large"));
+            }
+            if self.list.as_ref().is_some_and(|list| list.missing + list.items.len() > self.limits.items) {
                 return Err(Broken("a list is too long"));
             }
         }
     }
 
     fn begin(&mut self) -> Result<Option<Begun>, Broken> {
-        let looked = self.buffer.get(..MAX_LINE.min(self.buffer.len())).unwrap_or_default();
+        let looked = self.buffer.get(..self.limits.line.min(self.buffer.len())).unwrap_or_default();
         let Some(end) = looked.windows(2).position(|two| two == b"\r\n") else {
-            return if looked.len() >= MAX_LINE { Err(Broken("a line is too long")) } else { Ok(None) };
+            return if looked.len() >= self.limits.line { Err(Broken("a line is too long")) } else { Ok(None) };
         };
         let line = looked.get(..end).unwrap_or_default();
         let (kind, rest) = line.split_first().ok_or(Broken("a line is empty"))?;
@@ -138,7 +157,10 @@ impl Reader {
                 elements => {
                     let elements = usize::try_from(elements).map_err(|_| Broken("a length is below nought"))?;
                     let each = if *kind == b'%' { 2 } else { 1 };
-                    Begun::List { is_push: *kind == b'>', elements: elements.saturating_mul(each).min(MAX_ITEMS + 1) }
+                    Begun::List {
+                        is_push: *kind == b'>',
+                        elements: elements.saturating_mul(each).min(self.limits.items + 1),
+                    }
                 }
             },
             _ => return Err(Broken("an unknown kind of reply")),
@@ -154,10 +176,10 @@ impl Reader {
             return Ok(Some(Begun::Item(Item::Null)));
         }
         let length = usize::try_from(length).map_err(|_| Broken("a length is below nought"))?;
-        if length > LONGEST_STRING {
+        if length > self.limits.longest_string {
             return Err(Broken("a string is too long"));
         }
-        if length > MAX_STRING {
+        if length > self.limits.string {
             self.buffer.advance(head);
             self.passing_over = length + 2;
             return Ok(Some(Begun::Item(Item::TooLarge(length))));
@@ -231,6 +253,10 @@ mod tests {
         };
         assert_eq!(read(&reply(1), 1 << 20).map(|replies| replies.len()), Ok(1));
         assert_eq!(read(&reply(2), 1 << 20), Err(Broken("a reply is too large")));
+        // Three bytes of text for each that is no UTF-8.
+        let error = |size: usize| [format!("!{size}\r\n").into_bytes(), vec![0xff; size], b"\r\n".to_vec()].concat();
+        assert_eq!(read(&error(MAX_REPLY / 3), 1 << 20).map(|replies| replies.len()), Ok(1));
+        assert_eq!(read(&error(MAX_REPLY / 3 + 1), 1 << 20), Err(Broken("a reply is too large")));
     }
 
     #[test]

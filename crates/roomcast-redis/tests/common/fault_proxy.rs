@@ -57,6 +57,7 @@ struct Shared {
     /// Bytes a second that each connection takes from the server; 0: all.
     rate: AtomicU64,
     accepted: AtomicUsize,
+    asked: AtomicU64,
     answered: AtomicU64,
 }
 
@@ -79,6 +80,7 @@ impl FaultProxy {
             delay: AtomicU64::new(0),
             rate: AtomicU64::new(0),
             accepted: AtomicUsize::new(0),
+            asked: AtomicU64::new(0),
             answered: AtomicU64::new(0),
         });
         let accepting = tokio::spawn(shared.clone().accept(listener)).abort_handle();
@@ -97,6 +99,11 @@ impl FaultProxy {
     /// Connections that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have come from clients so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.shared.asked.load(Ordering::Relaxed)
     }
 
     /// Bytes that have come from the server so far.
@@ -208,7 +215,10 @@ impl Shared {
         }
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
-        let sniffed = |bytes: &[u8]| self.sniff(number, bytes);
+        let sniffed = |bytes: &[u8]| {
+            self.asked.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.sniff(number, bytes);
+        };
         let answered = |bytes: &[u8]| {
             self.answered.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         };
