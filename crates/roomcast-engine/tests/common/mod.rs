@@ -5,11 +5,11 @@
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
 pub mod over;
+pub mod streams;
 pub mod wire;
 
 use http::{Request, Response};
 use over::Over;
-use over::stream::Plan;
 use parking_lot::Mutex;
 use roomcast_engine::{
     Client, CloseReason, Connection, Engine, EngineConfig, EngineService, PeerAddr, ServeOptions, bind,
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use streams::over;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -31,17 +32,6 @@ use wire::{Answer, Wire, request};
 
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the servers of this test binary speak HTTP over: `awkward.rs`, `tls.rs` and `mounted.rs` run the suites again over a
-/// stream of their own, and tell so by their name.
-pub fn over() -> Over {
-    match env!("CARGO_CRATE_NAME") {
-        "awkward" => Over::Awkward(Plan::all(1)),
-        "tls" => Over::Tls,
-        "mounted" => Over::Axum,
-        _ => Over::Serve,
-    }
-}
 
 /// Waits for a condition that needs no more than the server's own work to come true.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
