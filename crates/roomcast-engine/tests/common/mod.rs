@@ -11,9 +11,7 @@ pub mod wire;
 use http::{Request, Response};
 use over::Over;
 use parking_lot::Mutex;
-use roomcast_engine::{
-    Client, CloseReason, Connection, Engine, EngineConfig, EngineService, PeerAddr, ServeOptions, bind,
-};
+use roomcast_engine::{Client, CloseReason, Connection, Engine, EngineConfig, PeerAddr, ServeOptions, bind};
 use roomcast_protocol::{EngineKind, Packet};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -223,8 +221,8 @@ pub struct Server {
 pub async fn serve_alone(engine: &Engine) -> SocketAddr {
     let listener = bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = engine.clone().into_service();
-    tokio::spawn(over().serve(listener, service, ServeOptions::default(), std::future::pending()));
+    let service = Counted { inner: engine.clone().into_service(), log: Arc::default() };
+    tokio::spawn(over().serve(listener, service, ServeOptions::default(), Box::pin(std::future::pending())));
     address
 }
 
@@ -270,15 +268,18 @@ impl Server {
         change(&mut config);
         let mut options = ServeOptions::default();
         serving(&mut options);
+        Self::launch(over, listener, config, options)
+    }
+
+    /// Apart from what is generic, as hyper, axum and rustls would be compiled again for each closure that changes options.
+    fn launch(over: Over, listener: TcpListener, config: EngineConfig, options: ServeOptions) -> Self {
         let log = Arc::new(Log::default());
         let engine = engine(config, &log);
         let address = listener.local_addr().unwrap();
-        let service: Counted<EngineService> = Counted { inner: engine.clone().into_service(), log: log.clone() };
+        let service = Counted { inner: engine.clone().into_service(), log: log.clone() };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            over.serve(listener, service, options, stopped).await;
-        });
+        let stopped = Box::pin(async { drop(stopped.await) });
+        let task = tokio::spawn(over.serve(listener, service, options, stopped));
         Self { address, engine, log, over, stop: Some(stop), task }
     }
 

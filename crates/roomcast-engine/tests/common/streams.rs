@@ -4,6 +4,7 @@ use super::over::Over;
 use super::over::stream::Plan;
 use std::cell::Cell;
 use std::future::Future;
+use std::pin::{Pin, pin};
 use tokio::runtime::Builder;
 
 thread_local! {
@@ -47,18 +48,19 @@ macro_rules! over_streams {
 pub(crate) use over_streams;
 
 pub fn current_thread(over: Over, test: impl Future<Output = ()>) {
-    run(&mut Builder::new_current_thread(), over, test);
+    run(&mut Builder::new_current_thread(), over, pin!(test));
 }
 
 pub fn multi_thread(over: Over, test: impl Future<Output = ()>) {
-    run(Builder::new_multi_thread().worker_threads(2), over, test);
+    run(Builder::new_multi_thread().worker_threads(2), over, pin!(test));
 }
 
 pub fn paused(over: Over, test: impl Future<Output = ()>) {
-    run(Builder::new_current_thread().start_paused(true), over, test);
+    run(Builder::new_current_thread().start_paused(true), over, pin!(test));
 }
 
-fn run(runtime: &mut Builder, over: Over, test: impl Future<Output = ()>) {
+/// The test as a trait object: tokio's code for running a future is compiled once, and not for each test.
+fn run(runtime: &mut Builder, over: Over, test: Pin<&mut dyn Future<Output = ()>>) {
     OVER.set(over);
     runtime.enable_all().build().unwrap().block_on(test);
     // One thread may run several tests.

@@ -5,11 +5,15 @@
 
 use crate::common::fault_proxy::{FaultProxy, Which};
 use crate::common::fault_stage::{Figures, IN_FLIGHT, Server, Talk, must_become, pass};
-use crate::common::redis_process::RedisProcess;
+use crate::common::redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::Adapter;
 use roomcast_adapter::cluster::ClusterOptions;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// For so long the servers wait for one another after an outage (docs/limits.md).
+const PEERS_PATIENCE: Duration = Duration::from_millis(1_500);
 
 fn seconds(seconds: f32) -> Duration {
     Duration::from_secs_f32(seconds)
@@ -52,23 +56,41 @@ async fn killed_and_started_again() {
     report("kill -9, started again after 1 s", figures);
 }
 
-/// Whoever is back first must not talk to those who are not.
+/// Whoever is back first must not talk to those who are not, for as long as they are waited for. On a busy machine they may need
+/// longer: then what is lost must be counted, and the round is one more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_message_after_a_silent_outage_is_not_lost() {
     let mut redis = RedisProcess::start().await;
     let servers = ["a", "b", "c"].map(|name| Server::new(name, &redis.url(), ClusterOptions::default()));
     let all_know_all = || servers.iter().all(|server| server.cluster.servers().len() == 2);
     must_become("the servers know one another", all_know_all).await;
-    for round in 1..=5 {
+    let others =
+        |server: &Arc<Server>| servers.iter().filter(|other| other.name() != server.name()).collect::<Vec<_>>();
+    let lost = || servers.each_ref().map(|server| server.cluster.losses().lost);
+    let (mut in_time, mut rounds) = (0, 0);
+    while in_time < 5 {
+        rounds += 1;
+        assert!(rounds <= 50, "of {rounds} rounds only {in_time} had all servers back in time");
+        let lost_before = lost();
         // Nothing is emitted meanwhile, and from one announcement to the next nobody would know.
         redis.kill();
+        let killed = Instant::now();
         redis.start_again().await;
         servers.iter().for_each(|server| server.emit());
-        for (server, other) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
-            must_become("the message comes", || servers[server].heard(&servers[other]).len() == round).await;
+        wait_until("Redis has all servers", async || servers_that_node_counts(&redis).await == servers.len()).await;
+        if killed.elapsed() < PEERS_PATIENCE {
+            in_time += 1;
+            for server in &servers {
+                let heard = || others(server).iter().all(|other| server.heard(other).last() == Some(&rounds));
+                must_become("the message comes", heard).await;
+            }
+            assert_eq!(lost(), lost_before);
         }
-        let lost: Vec<u64> = servers.iter().map(|server| server.cluster.losses().lost).collect();
-        assert_eq!(lost, [0, 0, 0]);
+        for server in &servers {
+            let missing =
+                || -> u64 { others(server).iter().map(|other| rounds - server.heard(other).len() as u64).sum() };
+            must_become("what is missing is counted", || missing() == server.cluster.losses().lost).await;
+        }
     }
 }
 
