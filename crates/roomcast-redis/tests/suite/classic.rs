@@ -105,6 +105,9 @@ impl Server {
 const PUBLISHERS: usize = 10;
 const MESSAGES: usize = 10_000;
 
+/// For what must come at some time, on whatever machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Messages that may be on their way at once.
 const AHEAD: usize = 5_000;
 
@@ -141,7 +144,10 @@ impl Recipient for InOrder {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
     let redis = RedisProcess::start().await;
-    let [one, other] = [(); 2].map(|()| server(broker(&redis, "order", false), "/order"));
+    // On a busy machine a message may wait for longer than others are kept; here none may be lost.
+    let mut options = ClusterOptions::default();
+    options.max_age = PATIENCE;
+    let [one, other] = [(); 2].map(|()| open(&Servers::new(broker(&redis, "order", false), options.clone()), "/order"));
     one.counts(2).await;
     let (here, there) = (Arc::new(InOrder::default()), Arc::new(InOrder::default()));
     one.adapter.insert(SocketId::random().unwrap(), here.clone(), &[], None).unwrap();
@@ -160,7 +166,7 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
                         come.await;
                     }
                 };
-                tokio::time::timeout(Duration::from_secs(10), coming_after).await.unwrap();
+                tokio::time::timeout(PATIENCE, coming_after).await.unwrap();
                 let data = Args::event("n", &(publisher, number)).unwrap();
                 adapter.apply(&Target::everyone(), Action::emit(&data)).unwrap();
             }
@@ -178,7 +184,9 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
         let wrong = recipient.seen.lock().unwrap().1;
         assert_eq!(wrong, None, "publisher and number out of order at server {at}, {losses:?}");
     }
-    assert_eq!(other.servers.losses(), Losses::default());
+    // What is sent again, as Redis was slow to say that it had it, comes twice and is passed over.
+    let losses = Losses { doubles: 0, ..other.servers.losses() };
+    assert_eq!(losses, Losses::default());
 }
 
 /// Names that begin with one another, hold what patterns are made of, and look like a room's channel: a broadcast to the room
