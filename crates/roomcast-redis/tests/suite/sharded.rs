@@ -5,7 +5,7 @@ use crate::common::redis_process::{RedisProcess, Sentinels, wait_until};
 use crate::common::sharded_stage::{Ear, MODES, broadcast, broker_at, broker_on, dialect, numbers, open, until_heard};
 use roomcast_adapter::cluster::{Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Inbox, Lane, Outcome};
 use roomcast_adapter::testkit::{Cluster, adapter_contract, broker_contract};
-use roomcast_adapter::{Room, Target};
+use roomcast_adapter::{Adapter, Room, Target};
 use roomcast_redis::{Credentials, RedisConfig, RedisError, ShardedMode};
 use std::sync::Arc;
 use std::time::Duration;
