@@ -15,7 +15,7 @@ const EXECUTIONS: &str = "100m";
 /// The step of `test`. As a test of the whole workspace it is built with the features of all other tests, so nothing is
 /// built twice, and overflows and debug assertions are checked.
 pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    let mut command = repo.cargo(&["test", "--workspace", "--test", "fuzz", "--", "--nocapture"]);
+    let mut command = repo.cargo_test(&["--test", "fuzz", "--", "--nocapture"]);
     command.env("ROOMCAST_FUZZ_SECONDS", SECONDS);
     log.run(command, BUILD_LIMIT)?;
     let text = log.text();

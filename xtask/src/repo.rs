@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
 /// A checkout and its build directory, both absolute.
 pub(crate) struct Repo {
     pub(crate) root: PathBuf,
@@ -35,6 +37,18 @@ impl Repo {
     pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(cargo());
         command.args(arguments).current_dir(&self.root);
+        command
+    }
+
+    /// `cargo test` of the whole workspace: every call of it has the same features and settings, so that nothing is built twice.
+    pub(crate) fn cargo_test(&self, arguments: &[&str]) -> Command {
+        let mut command = self.cargo(&["test", "--workspace"]);
+        command.args(arguments);
+        // What would be kept for the next compilation is larger than all that is built, and takes longer to write than a run saves
+        // by it (docs/decisions/0010-tests.md). `cargo test` by hand keeps it, beside what is built here.
+        if std::env::var_os(INCREMENTAL).is_none() {
+            command.env(INCREMENTAL, "0");
+        }
         command
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
 
 /// The step of `test`. As a test of the whole workspace it is built with the features of all other tests.
 pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    let mut command = repo.cargo(&["test", "--workspace", "--test", "sim", "--", "--nocapture"]);
+    let mut command = repo.cargo_test(&["--test", "sim", "--", "--nocapture"]);
     command.env("ROOMCAST_SIM_SECONDS", SECONDS);
     log.run(command, BUILD_LIMIT)?;
     let text = log.text();

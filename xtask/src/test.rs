@@ -1,5 +1,7 @@
 //! `cargo xtask test` and `cargo xtask ci`: everything CI runs, in CI's order, cheap steps first.
 
+use std::num::NonZero;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::log::Log;
@@ -10,6 +12,12 @@ use crate::{doc, e2e, fuzz, instructions, lint, setup, sim, tidy, websocket};
 /// A cold debug build and every Rust test fit several times over; a test that hangs is ended in time for CI (90 minutes
 /// for the whole run) to print the table.
 const TEST_LIMIT: Duration = Duration::from_secs(40 * 60);
+
+/// Tests of one program that run at once, on a machine with fewer cores: most of them wait for most of their time, for a timer,
+/// a server that starts, or a peer that is silent on purpose.
+const TEST_THREADS: usize = 6;
+
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// A cold release build with thin LTO takes a few minutes on two cores.
 pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -69,17 +77,19 @@ fn steps(plan: Plan) -> Vec<Step> {
 }
 
 fn tests(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    let targets = ["--lib", "--bins", "--tests", "--examples"];
-    cargo_test(repo, log, &targets)
+    let mut command = repo.cargo_test(&["--no-fail-fast", "--lib", "--bins", "--tests", "--examples"]);
+    if std::env::var_os(THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS, cores.max(TEST_THREADS).to_string());
+    }
+    counted(log, command)
 }
 
 fn doctests(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    cargo_test(repo, log, &["--doc"])
+    counted(log, repo.cargo_test(&["--no-fail-fast", "--doc"]))
 }
 
-fn cargo_test(repo: &Repo, log: &mut Log, targets: &[&str]) -> Result<Outcome, String> {
-    let mut command = repo.cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.args(targets);
+fn counted(log: &mut Log, command: Command) -> Result<Outcome, String> {
     let result = log.run(command, TEST_LIMIT);
     let count = Count::read(&log.text());
     result.map_err(|error| if count.failed > 0 { format!("{count}: {error}") } else { error })?;

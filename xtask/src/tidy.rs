@@ -8,6 +8,7 @@ mod imports;
 mod limits;
 mod machine;
 mod manifest;
+mod suites;
 mod text;
 
 use std::collections::BTreeSet;
@@ -74,6 +75,7 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     findings.extend(check_decisions(repo, &files));
     let limits = std::fs::read_to_string(repo.root.join(limits::DOCUMENT)).unwrap_or_default();
     findings.extend(limits::check(&limits, sources.iter().map(|(path, text)| (*path, text.as_str()))));
+    findings.extend(suites::check(sources.iter().map(|(path, text)| (*path, text.as_str()))));
     if !git(repo, &["ls-files"])?.contains(&"Cargo.lock".to_owned()) {
         findings.push(Finding::new(
             "Cargo.lock",

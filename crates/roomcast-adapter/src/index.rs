@@ -2,8 +2,9 @@
 #![expect(
     clippy::indexing_slicing,
     reason = "slots and rooms are numbers that this file itself gives out, and `hot`, `cold` and `rooms` never shrink while \
-              one is known: `by_id`, `by_name`, the rooms' slots and the sockets' places hold no other (tests/rooms_model.rs \
-              walks them at random); checked access would add a branch for each recipient of a broadcast"
+              one is known: `by_id`, `by_name`, the rooms' slots and the sockets' places hold no other \
+              (tests/suite/rooms_model.rs walks them at random); checked access would add a branch for each recipient of a \
+              broadcast"
 )]
 
 use crate::adapter::AdapterError;

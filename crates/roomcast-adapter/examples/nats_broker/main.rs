@@ -4,7 +4,7 @@
 //!   NATS brings a server only what its sockets are in.
 //! - `client.rs` stands for a NATS crate; it has what the broker needs and no more.
 //!
-//! NATS counts nobody, so all servers of the cluster are roomcast's. `tests/nats_broker.rs` checks it with the suite that our own
+//! NATS counts nobody, so all servers of the cluster are roomcast's. `tests/suite/nats_broker.rs` checks it with the suite that our own
 //! brokers run, and through restarts of NATS. (`tcp_broker` is the shorter example: it has neither rooms nor a real message system.)
 //!
 //! ```text

@@ -5,7 +5,7 @@
 //! - `hub.rs` is the message system; put NATS, Kafka or Postgres in its place.
 //!
 //! Everything else is done already: the messages' bytes by [`codec`](roomcast_adapter::cluster::codec), retries, order, numbers,
-//! losses and questions by [`Cluster`]. `tests/tcp_broker.rs` checks it with the suite that our own brokers run.
+//! losses and questions by [`Cluster`]. `tests/suite/tcp_broker.rs` checks it with the suite that our own brokers run.
 //!
 //! ```text
 //! cargo run -p roomcast-adapter --example tcp_broker

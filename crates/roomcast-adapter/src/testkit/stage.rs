@@ -11,12 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a condition is polled for before the rule counts as broken. A server may take 5 s to be given up by its peers.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a condition is polled for before the rule counts as broken. A server may take 5 s to be given up by its peers, and a
+/// machine that has much else to do many times as long for all there is to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition: short at first, as most hold soon, then twice as long each time.
 const FIRST_STEP: Duration = Duration::from_millis(1);
-const LONGEST_STEP: Duration = Duration::from_millis(64);
+const LONG_STEP: Duration = Duration::from_millis(64);
+
+/// What has not come for long is looked for less often: after so many parts of the time that it was waited for.
+const PARTS: u32 = 16;
 
 /// Longer than anybody waits here: what must not wait for a timeout is given this one.
 pub(crate) const LONG: Duration = Duration::from_secs(3_600);
@@ -49,16 +53,17 @@ pub async fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 
 /// [`eventually`] for a condition that must be asked for.
 pub(crate) async fn eventually_async(mut condition: impl AsyncFnMut() -> bool) -> bool {
-    let (end, mut step) = (Instant::now() + PATIENCE, FIRST_STEP);
+    let (since, mut step) = (Instant::now(), FIRST_STEP);
     loop {
         if condition().await {
             return true;
         }
-        if Instant::now() >= end {
+        let waited = since.elapsed();
+        if waited >= PATIENCE {
             return false;
         }
         tokio::time::sleep(step).await;
-        step = LONGEST_STEP.min(step * 2);
+        step = LONG_STEP.min(step * 2).max(waited / PARTS);
     }
 }
 

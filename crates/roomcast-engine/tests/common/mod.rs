@@ -5,15 +5,13 @@
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
 pub mod over;
+pub mod streams;
 pub mod wire;
 
 use http::{Request, Response};
 use over::Over;
-use over::stream::Plan;
 use parking_lot::Mutex;
-use roomcast_engine::{
-    Client, CloseReason, Connection, Engine, EngineConfig, EngineService, PeerAddr, ServeOptions, bind,
-};
+use roomcast_engine::{Client, CloseReason, Connection, Engine, EngineConfig, PeerAddr, ServeOptions, bind};
 use roomcast_protocol::{EngineKind, Packet};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -23,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use streams::over;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -31,17 +30,6 @@ use wire::{Answer, Wire, request};
 
 /// The longest that anything is waited for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the servers of this test binary speak HTTP over: `awkward.rs`, `tls.rs` and `mounted.rs` run the suites again over a
-/// stream of their own, and tell so by their name.
-pub fn over() -> Over {
-    match env!("CARGO_CRATE_NAME") {
-        "awkward" => Over::Awkward(Plan::all(1)),
-        "tls" => Over::Tls,
-        "mounted" => Over::Axum,
-        _ => Over::Serve,
-    }
-}
 
 /// Waits for a condition that needs no more than the server's own work to come true.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -233,8 +221,8 @@ pub struct Server {
 pub async fn serve_alone(engine: &Engine) -> SocketAddr {
     let listener = bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let service = engine.clone().into_service();
-    tokio::spawn(over().serve(listener, service, ServeOptions::default(), std::future::pending()));
+    let service = Counted { inner: engine.clone().into_service(), log: Arc::default() };
+    tokio::spawn(over().serve(listener, service, ServeOptions::default(), Box::pin(std::future::pending())));
     address
 }
 
@@ -280,15 +268,18 @@ impl Server {
         change(&mut config);
         let mut options = ServeOptions::default();
         serving(&mut options);
+        Self::launch(over, listener, config, options)
+    }
+
+    /// Apart from what is generic, as hyper, axum and rustls would be compiled again for each closure that changes options.
+    fn launch(over: Over, listener: TcpListener, config: EngineConfig, options: ServeOptions) -> Self {
         let log = Arc::new(Log::default());
         let engine = engine(config, &log);
         let address = listener.local_addr().unwrap();
-        let service: Counted<EngineService> = Counted { inner: engine.clone().into_service(), log: log.clone() };
+        let service = Counted { inner: engine.clone().into_service(), log: log.clone() };
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            over.serve(listener, service, options, stopped).await;
-        });
+        let stopped = Box::pin(async { drop(stopped.await) });
+        let task = tokio::spawn(over.serve(listener, service, options, stopped));
         Self { address, engine, log, over, stop: Some(stop), task }
     }
 

@@ -106,9 +106,9 @@ impl Answer {
 }
 
 impl Wire {
-    /// A connection to a server of this test binary's kind.
+    /// A connection to a server of this test's kind.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self::over(super::over(), address, false).await
+        Self::over(super::streams::over(), address, false).await
     }
 
     /// `narrow`: the client's kernel holds little for it.

@@ -1,4 +1,4 @@
-//! Measures what `tests/faults.rs` and `tests/failovers.rs` only check, and the same at Node's servers:
+//! Measures what `tests/suite/faults.rs` and `tests/suite/failovers.rs` only check, and the same at Node's servers:
 //! `cargo run --release -p roomcast-redis --example fault_report -- [runs] [--only PATTERN] [--roomcast | --node] [--long]`
 //! prints two rows for each fault, of roomcast and of Node. It needs `redis-server`, and for Node what `npm ci` puts into
 //! `e2e/`. A run takes about five minutes; `--long` adds faults that last half a minute and more.

@@ -13,7 +13,7 @@ const DIRECTORY: &str = "ROOMCAST_TEST_CERTIFICATES";
 pub(crate) struct Certificates(pub(crate) PathBuf);
 
 /// Runs a test in a process of its own that trusts new certificates, as an operator would make it: `SSL_CERT_FILE` is read from
-/// the environment, and a process cannot safely change its own. `name` is the test's.
+/// the environment, and a process cannot safely change its own. `name` is the test's, with its module.
 pub(crate) fn with_certificates(name: &str, test: impl AsyncFnOnce(Certificates)) {
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Some(directory) = std::env::var_os(DIRECTORY) {
@@ -22,7 +22,8 @@ pub(crate) fn with_certificates(name: &str, test: impl AsyncFnOnce(Certificates)
         fs::write(directory.join("passed"), name).unwrap();
         return;
     }
-    let directory = std::env::temp_dir().join(format!("roomcast-tls-{}-{name}", std::process::id()));
+    let directory =
+        std::env::temp_dir().join(format!("roomcast-tls-{}-{}", std::process::id(), name.replace("::", "-")));
     fs::create_dir_all(&directory).unwrap();
     make(&directory);
     let mut again = Command::new(std::env::current_exe().unwrap());

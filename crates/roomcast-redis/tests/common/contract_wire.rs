@@ -1,7 +1,7 @@
 //! Brokers of the contract suite over a real Redis: each has its own way there, which can be cut, and what is no message can be sent.
 
-use crate::fault_proxy::{FaultProxy, Which};
-use crate::redis_process::RedisProcess;
+use super::fault_proxy::{FaultProxy, Which};
+use super::redis_process::RedisProcess;
 use redis::aio::MultiplexedConnection;
 use roomcast_adapter::cluster::Broker;
 use roomcast_adapter::testkit::{Brokers, Dialect};

@@ -1,13 +1,13 @@
-//! [`Log`]: everything that was logged by a test's process.
+//! [`Log`]: what is logged while a test runs.
 
 use parking_lot::Mutex;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+struct Lines(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -18,24 +18,31 @@ impl Write for Log {
     }
 }
 
-/// That of this process, which begins with the first call.
+/// The lines of a test, and those of the tests beside it.
+pub(crate) struct Log {
+    lines: Lines,
+    /// Where the test's own begin. What stands before may be of a test that had the same port.
+    from: usize,
+}
+
+/// What is logged from now on.
 pub(crate) fn log() -> Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    let log = LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    let lines = LINES.get_or_init(|| {
+        let lines = Lines::default();
+        let writer = lines.clone();
         tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
-        log
+        lines
     });
-    log.clone()
+    Log { lines: lines.clone(), from: lines.0.lock().len() }
 }
 
 impl Log {
     /// Lines that have all of these. One of them must be this test's own, a port say: other tests of the process log too.
     pub(crate) fn count(&self, texts: &[&str]) -> usize {
-        let log = self.0.lock();
-        let log = String::from_utf8_lossy(&log);
-        log.lines().filter(|line| texts.iter().all(|text| line.contains(text))).count()
+        let lines = self.lines.0.lock();
+        let lines = String::from_utf8_lossy(&lines[self.from..]);
+        lines.lines().filter(|line| texts.iter().all(|text| line.contains(text))).count()
     }
 
     pub(crate) fn has(&self, texts: &[&str]) -> bool {

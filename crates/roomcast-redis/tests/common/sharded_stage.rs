@@ -1,6 +1,6 @@
 //! Sharded brokers, and inboxes that remember.
 
-use crate::redis_process::wait_until;
+use super::redis_process::wait_until;
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Arrival, Body, Broker, Inbox, Message, Outcome, Outgoing};
 use roomcast_adapter::testkit::Dialect;

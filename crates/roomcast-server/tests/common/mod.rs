@@ -162,6 +162,11 @@ impl Server {
         });
         let io = change(builder).engine(|config| path.clone_from(&config.path)).build();
         app(&io);
+        Self::launch(over, io, path).await
+    }
+
+    /// Apart from what is generic, as hyper, axum and rustls would be compiled again for each closure that builds a server.
+    async fn launch(over: Over, io: SocketIo, path: String) -> Self {
         let listener = engine::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = io.clone();
@@ -170,7 +175,7 @@ impl Server {
             if let Over::Serve = over {
                 return serving.serve(listener, std::future::pending()).await.unwrap();
             }
-            let stopped = async { drop(stopped.await) };
+            let stopped = Box::pin(async { drop(stopped.await) });
             over.serve(listener, serving.into_service(), engine::ServeOptions::default(), stopped).await;
         });
         Self { io, address, path, over, stop: Some(stop), task }

@@ -5,6 +5,7 @@
 //! long, and steps that belong together are torn apart.
 
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 
@@ -37,11 +38,14 @@ pub(crate) use on_both_runtimes;
 
 /// Runs a test on one thread.
 pub fn current_thread(test: impl Future<Output = ()>) {
+    // As a trait object: tokio's code for running a future is compiled once, and not for each test.
+    let test: Pin<&mut dyn Future<Output = ()>> = pin!(test);
     Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
 /// Runs a test beside two workers that share the server's tasks and a busy one.
 pub fn multi_thread(test: impl Future<Output = ()>) {
+    let test: Pin<&mut dyn Future<Output = ()>> = pin!(test);
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.spawn(async {
         loop {

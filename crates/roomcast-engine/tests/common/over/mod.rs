@@ -75,7 +75,7 @@ impl Over {
         listener: TcpListener,
         service: impl Serves,
         options: ServeOptions,
-        shutdown: impl Future<Output = ()> + Send + 'static,
+        shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     ) {
         match self {
             Self::Serve => serve(listener, service, options, shutdown).await.unwrap(),
@@ -114,14 +114,13 @@ async fn accept<W, F, T, S>(
     mut wrap: W,
     service: S,
     options: ServeOptions,
-    shutdown: impl Future<Output = ()>,
+    mut shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
 ) where
     W: FnMut(TcpStream) -> F,
     F: Future<Output = io::Result<T>> + Send + 'static,
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Serves,
 {
-    let mut shutdown = pin!(shutdown);
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
     loop {
@@ -176,7 +175,7 @@ async fn serve_by_axum<L>(
     listener: L,
     service: impl Serves,
     options: ServeOptions,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
 ) where
     L: Listener<Addr = SocketAddr>,
     Peer: for<'a> Connected<IncomingStream<'a, L>>,

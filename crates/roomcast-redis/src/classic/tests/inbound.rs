@@ -1,5 +1,5 @@
 //! What was put on Redis by hand (`inbound-classic.json`), as far as reading goes: what is a message, what is counted as
-//! malformed, what is passed over. What a server does about the messages is in `tests/inbound.rs`.
+//! malformed, what is passed over. What a server does about the messages is in `tests/suite/inbound.rs`.
 
 use crate::bus::{Heard, Listener};
 use crate::classic::decode;

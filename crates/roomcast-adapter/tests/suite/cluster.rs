@@ -1,0 +1,26 @@
+//! The cluster adapter over the memory broker: the contract, and what a network that misbehaves does to it.
+
+use roomcast_adapter::cluster::{Cluster as Servers, ClusterOptions, MemoryNetwork};
+use roomcast_adapter::testkit::{Cluster, adapter_contract};
+use std::time::Duration;
+
+fn cluster(servers: usize, delay: Duration) -> Cluster {
+    let network = MemoryNetwork::new();
+    network.delay(delay);
+    Cluster::new(servers, |_, context| Servers::new(network.broker(), ClusterOptions::default()).adapter(context))
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_server_keeps_the_contract() {
+    adapter_contract(async || cluster(1, Duration::ZERO)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_servers_keep_the_contract() {
+    adapter_contract(async || cluster(2, Duration::ZERO)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_servers_on_a_slow_network_keep_the_contract() {
+    adapter_contract(async || cluster(3, Duration::from_millis(20))).await;
+}

@@ -1,0 +1,14 @@
+//! What a network that misbehaves does to a cluster, over the memory network and a paused clock: every loss is counted
+//! exactly, doubles reach nobody, order holds, queues keep their bounds, and partial answers say what is missing.
+
+mod gate;
+mod stage;
+
+mod answers;
+mod losses;
+mod membership;
+mod outage;
+mod questions;
+mod queue;
+mod roads;
+mod together;

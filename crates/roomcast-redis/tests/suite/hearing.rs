@@ -1,0 +1,367 @@
+//! The ways to hear broadcasts: a pattern for each namespace, one for all, or a channel for each room with members here. What the
+//! cluster adapter tells a broker of rooms is told by an inbox here.
+
+use crate::common::contract_wire::{Wire, key};
+use crate::common::fault_proxy::FaultProxy;
+use crate::common::redis_process::{RedisProcess, wait_until};
+use roomcast_adapter::cluster::{
+    Arrival, Body, Broker, BrokerError, Cluster as Servers, ClusterOptions, Count, Hears, Inbox, Lane, Looked, Message,
+    Outcome, Outgoing,
+};
+use roomcast_adapter::testkit::{Cluster, Dialect, adapter_contract, broker_contract, eventually};
+use roomcast_adapter::{Room, Target};
+use roomcast_protocol::Args;
+use roomcast_redis::{ClassicBroker, ClassicOptions};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+const EXACT: fn(&mut ClassicOptions) = |options| options.exact_rooms = true;
+const ONE_PATTERN: fn(&mut ClassicOptions) = |options| options.one_pattern = true;
+const PATTERNS: fn(&mut ClassicOptions) = |_| {};
+
+fn broker(url: &str, key: &str, set: fn(&mut ClassicOptions)) -> Arc<ClassicBroker> {
+    let mut options = ClassicOptions::default();
+    options.key = key.to_owned();
+    set(&mut options);
+    ClassicBroker::new(url.parse().unwrap(), options)
+}
+
+/// A namespace of a server, with rooms that have members there.
+#[derive(Default)]
+struct Ear {
+    rooms: Mutex<HashSet<String>>,
+    heard: Mutex<Vec<String>>,
+    connected: AtomicUsize,
+}
+
+impl Inbox for Ear {
+    fn wants(&self, room: &str) -> bool {
+        self.rooms.lock().unwrap().contains(room)
+    }
+
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        for arrival in arrivals {
+            match arrival {
+                Arrival::Message(Message { body: Body::Broadcast { data, .. }, .. }) => {
+                    self.heard.lock().unwrap().push(data.parse::<(String,)>().unwrap().0);
+                }
+                Arrival::Malformed(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+    }
+
+    fn connected(&self) {
+        self.connected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lost(&self) {}
+}
+
+impl Ear {
+    async fn open(broker: &ClassicBroker, namespace: &str, id: &str) -> Arc<Self> {
+        let ear = Arc::<Self>::default();
+        broker.open(&namespace.into(), &id.into(), ear.clone());
+        ear.is_connected(1).await;
+        ear
+    }
+
+    async fn is_connected(&self, times: usize) {
+        wait_until("messages come", async || self.connected.load(Ordering::Relaxed) >= times).await;
+    }
+
+    async fn join(&self, broker: &ClassicBroker, namespace: &str, room: &str) -> Result<(), BrokerError> {
+        self.rooms.lock().unwrap().insert(room.to_owned());
+        broker.look(namespace, &room.into()).unwrap().await
+    }
+
+    fn leave(&self, broker: &ClassicBroker, namespace: &str, room: &str) -> Looked {
+        self.rooms.lock().unwrap().remove(room);
+        broker.look(namespace, &room.into()).unwrap()
+    }
+
+    async fn hears(&self, event: &str) {
+        wait_until(&format!("{event} comes"), async || self.heard.lock().unwrap().iter().any(|heard| heard == event))
+            .await;
+    }
+}
+
+async fn emit(broker: &ClassicBroker, namespace: &str, target: Target, event: &str) {
+    let body = Body::Broadcast { data: Args::event(event, &()).unwrap(), target, volatile: false, compress: true };
+    let message = Message { sender: Some("emits".into()), to: None, trailer: None, body };
+    let outcomes = broker.publish(&[Outgoing { namespace: namespace.into(), message }]).await;
+    assert_eq!(outcomes, [Outcome::Sent]);
+}
+
+async fn keeps_the_contract(set: fn(&mut ClassicOptions)) {
+    let wire = Wire::start("PUBLISH").await;
+    let arrives = |message: Message| Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. }));
+    let dialect = || Dialect { arrives, echo: false, ..Dialect::default() };
+    broker_contract(async |count| wire.brokers(count, dialect(), |url, key| broker(url, key, set)).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_with_one_pattern() {
+    keeps_the_contract(ONE_PATTERN).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_with_exact_rooms() {
+    keeps_the_contract(EXACT).await;
+}
+
+/// Servers that hear in different ways, under the logic of the cluster.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract_of_adapters_whatever_the_way() {
+    let redis = RedisProcess::start().await;
+    let ways = [EXACT, PATTERNS, ONE_PATTERN];
+    adapter_contract(async || {
+        let key = key();
+        Cluster::new(3, |number, context| {
+            let broker = broker(&redis.url(), &key, ways[number]);
+            Servers::new(broker, ClusterOptions::default()).adapter(context)
+        })
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_for_rooms_without_members_here_are_read_by_patterns_alone() {
+    const FOREIGN: usize = 1_000;
+    let redis = RedisProcess::start().await;
+    let mut bytes = Vec::new();
+    for set in [PATTERNS, ONE_PATTERN, EXACT] {
+        let (key, proxy) = (key(), FaultProxy::start(redis.port).await);
+        let (here, there) = (broker(&proxy.url(), &key, set), broker(&redis.url(), &key, set));
+        let ear = Ear::open(&here, "/", "a").await;
+        ear.rooms.lock().unwrap().insert("ours".to_owned());
+        if here.looks() {
+            ear.join(&here, "/", "ours").await.unwrap();
+        }
+        let rooms = if here.looks() { Hears::Some } else { Hears::All };
+        assert_eq!((here.hears(Lane::Main), here.hears(Lane::Rooms)), (Hears::All, rooms));
+        let before = proxy.answered();
+        for number in 0..FOREIGN {
+            emit(&there, "/", Target::room(format!("theirs{number}")), "of a hundred bytes").await;
+        }
+        emit(&there, "/", Target::room("ours"), "ours").await;
+        emit(&there, "/", Target::everyone(), "all").await;
+        ear.hears("all").await;
+        assert_eq!(*ear.heard.lock().unwrap(), ["ours", "all"]);
+        bytes.push(proxy.answered() - before);
+    }
+    println!("bytes that are read for {FOREIGN} foreign messages and two of ours: {bytes:?}");
+    assert!(bytes[0] > 50 * FOREIGN as u64 && bytes[1] > 50 * FOREIGN as u64 && bytes[2] < 1_000, "{bytes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_emitted_when_a_room_is_heard_comes() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    let (here, there) = (broker(&redis.url(), &key, EXACT), broker(&redis.url(), &key, PATTERNS));
+    let ear = Ear::open(&here, "/", "a").await;
+    for number in 0..300 {
+        let room = format!("room{number}");
+        ear.join(&here, "/", &room).await.unwrap();
+        emit(&there, "/", Target::room(&room), &room).await;
+        if number % 3 == 0 {
+            ear.hears(&room).await;
+            ear.leave(&here, "/", &room).await.unwrap();
+            ear.join(&here, "/", &room).await.unwrap();
+            emit(&there, "/", Target::room(&room), &format!("{room} again")).await;
+        }
+    }
+    emit(&there, "/", Target::everyone(), "last").await;
+    ear.hears("last").await;
+    assert_eq!(ear.heard.lock().unwrap().len(), 401);
+}
+
+/// The channel of room `b` of `/a` is that of the namespace `/a#b`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_and_a_namespace_on_one_channel() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    let (here, there) = (broker(&redis.url(), &key, EXACT), broker(&redis.url(), &key, EXACT));
+    let subscribed = async || redis.ask::<(String, usize)>(&format!("PUBSUB NUMSUB {key}#/a#b#")).await.1;
+    let (a, ab) = (Ear::open(&here, "/a", "a").await, Ear::open(&here, "/a#b", "a").await);
+    a.join(&here, "/a", "b").await.unwrap();
+    for round in ["one", "other"] {
+        emit(&there, "/a", Target::room("b"), &format!("{round} to the room")).await;
+        emit(&there, "/a#b", Target::everyone(), &format!("{round} to the namespace")).await;
+        ab.hears(&format!("{round} to the namespace")).await;
+        assert_eq!(subscribed().await, 1);
+        // The room is left and joined again: the namespace is heard all the time.
+        a.leave(&here, "/a", "b").await.unwrap();
+        a.join(&here, "/a", "b").await.unwrap();
+    }
+    assert_eq!(*a.heard.lock().unwrap(), ["one to the room", "other to the room"]);
+    assert_eq!(*ab.heard.lock().unwrap(), ["one to the namespace", "other to the namespace"]);
+    here.close("/a#b").await;
+    emit(&there, "/a", Target::room("b"), "last").await;
+    a.hears("last").await;
+    assert_eq!(subscribed().await, 1);
+    here.close("/a").await;
+    wait_until("nobody hears the channel", async || subscribed().await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_that_come_and_go_are_not_followed_step_by_step() {
+    let redis = RedisProcess::start().await;
+    let proxy = FaultProxy::start(redis.port).await;
+    let here = broker(&proxy.url(), &key(), EXACT);
+    let ear = Ear::open(&here, "/", "a").await;
+    proxy.stall();
+    let mut looks = Vec::new();
+    for number in 0..5_000 {
+        let room = format!("room{number}");
+        ear.rooms.lock().unwrap().insert(room.clone());
+        looks.push(here.look("/", &Room::from(&room)).unwrap());
+        if number % 100 > 0 {
+            looks.push(ear.leave(&here, "/", &room));
+        }
+    }
+    proxy.pass();
+    let mut heard = 0;
+    for look in looks {
+        heard += usize::from(look.await.is_ok());
+    }
+    assert!(heard >= 5_000, "{heard}");
+    let stats: String = redis.ask("INFO commandstats").await;
+    let calls = |name: &str| {
+        let line = stats.lines().find(|line| line.starts_with(&format!("cmdstat_{name}:")));
+        line.map_or(0, |line| line.split(['=', ',']).nth(1).unwrap().parse::<usize>().unwrap())
+    };
+    println!("{} subscribed, {} unsubscribed", calls("subscribe"), calls("unsubscribe"));
+    // Four of the namespace, 50 rooms, and what was under way for the moment in which it stalled.
+    assert!(calls("subscribe") < 54 + 600 && calls("unsubscribe") < 600);
+    wait_until("what stays is heard", async || redis.ask::<Vec<String>>("PUBSUB CHANNELS *#room*").await.len() == 50)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_rooms_are_heard_again_after_a_restart() {
+    const ROOMS: usize = 10_000;
+    let mut redis = RedisProcess::start().await;
+    let key = key();
+    let (here, there) = (broker(&redis.url(), &key, EXACT), broker(&redis.url(), &key, EXACT));
+    let ear = Ear::open(&here, "/", "a").await;
+    let began = Instant::now();
+    let rooms: Vec<String> = (0..ROOMS).map(|number| format!("room{number}")).collect();
+    ear.rooms.lock().unwrap().extend(rooms.iter().cloned());
+    let looks: Vec<_> = rooms.iter().map(|room| here.look("/", &room.into()).unwrap()).collect();
+    for look in looks {
+        look.await.unwrap();
+    }
+    println!("{ROOMS} rooms are heard after {:?}", began.elapsed());
+    redis.start_again().await;
+    let began = Instant::now();
+    ear.is_connected(2).await;
+    println!("after a restart they are heard again after {:?}", began.elapsed());
+    // All of them, as soon as it is told.
+    assert_eq!(redis.ask::<Vec<String>>(&format!("PUBSUB CHANNELS {key}#/#room*")).await.len(), ROOMS);
+    assert!(eventually(|| there.config().to_string() == redis.url()).await);
+    wait_until("it can be emitted", async || {
+        let body = Body::Broadcast {
+            data: Args::event("back", &()).unwrap(),
+            target: Target::room("room9999"),
+            volatile: false,
+            compress: true,
+        };
+        let message = Message { sender: Some("emits".into()), to: None, trailer: None, body };
+        there.publish(&[Outgoing { namespace: "/".into(), message }]).await == [Outcome::Sent]
+    })
+    .await;
+    ear.hears("back").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_that_is_forbidden_leaves_the_others_alone() {
+    let redis = RedisProcess::start().await;
+    redis
+        .ask::<()>("ACL SETUSER chat on >right resetchannels &p#/# &p#/#open* &p-* -@all +@pubsub +client +ping +hello")
+        .await;
+    let here = broker(&redis.url().replace("://", "://chat:right@"), "p", EXACT);
+    let there = broker(&redis.url(), "p", EXACT);
+    let ear = Ear::open(&here, "/", "a").await;
+    let error = ear.join(&here, "/", "secret").await.unwrap_err().to_string();
+    assert!(error.contains("secret") && error.contains("forbids"), "{error}");
+    ear.join(&here, "/", "open1").await.unwrap();
+    emit(&there, "/", Target::room("secret"), "unheard").await;
+    emit(&there, "/", Target::room("open1"), "heard").await;
+    ear.hears("heard").await;
+    // It is told at once as long as it is known.
+    ear.join(&here, "/", "secret").await.unwrap_err();
+    redis.ask::<()>("ACL SETUSER chat &p#/#secret#").await;
+    wait_until("it is tried again", async || ear.join(&here, "/", "secret").await.is_ok()).await;
+    emit(&there, "/", Target::room("secret"), "told").await;
+    ear.hears("told").await;
+    assert_eq!(*ear.heard.lock().unwrap(), ["heard", "told"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_pattern_is_subscribed_for_all_namespaces() {
+    let redis = RedisProcess::start().await;
+    let (here, there) = (broker(&redis.url(), "p*", ONE_PATTERN), broker(&redis.url(), "p*", PATTERNS));
+    let mut ears = Vec::new();
+    for number in 0..200 {
+        ears.push(Ear::open(&here, &format!("/{number}"), "a").await);
+    }
+    assert_eq!(redis.ask::<usize>("PUBSUB NUMPAT").await, 1);
+    assert_eq!(here.count("/7").await.unwrap(), Some(Count::of(1)), "each is counted by itself");
+    for number in 0..200 {
+        emit(&there, &format!("/{number}"), Target::everyone(), &number.to_string()).await;
+    }
+    for (number, ear) in ears.iter().enumerate() {
+        ear.hears(&number.to_string()).await;
+        assert_eq!(ear.heard.lock().unwrap().len(), 1);
+    }
+    here.close("/0").await;
+    emit(&there, "/0", Target::everyone(), "unheard").await;
+    emit(&there, "/1", Target::everyone(), "goes on").await;
+    ears[1].hears("goes on").await;
+    assert_eq!(ears[0].heard.lock().unwrap().len(), 1);
+    for number in 1..200 {
+        here.close(&format!("/{number}")).await;
+    }
+    wait_until("no pattern is left", async || redis.ask::<usize>("PUBSUB NUMPAT").await == 0).await;
+}
+
+/// Those of docs/operations.md.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rights_that_are_documented_suffice() {
+    const BOTH: fn(&mut ClassicOptions) = |options| (options.exact_rooms, options.one_pattern) = (true, true);
+    let redis = RedisProcess::start().await;
+    for (number, (set, channels, patterns)) in [
+        (PATTERNS, "&p* &p#/#*", 1),
+        (ONE_PATTERN, "&p* &p#*", 1),
+        (EXACT, "&p*", 0),
+        // Exact rooms take precedence.
+        (BOTH, "&p*", 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // A user for each: one that has just gone may still say something.
+        let user = format!("chat{number}");
+        let rights = format!("resetchannels {channels} &p-request#/# -@all +@pubsub +client +ping");
+        redis.ask::<()>(&format!("ACL SETUSER {user} reset on >right {rights}")).await;
+        let here = broker(&redis.url().replace("://", &format!("://{user}:right@")), "p", set);
+        let ear = Ear::open(&here, "/", "a").await;
+        ear.rooms.lock().unwrap().insert("room".to_owned());
+        if here.looks() {
+            ear.join(&here, "/", "room").await.unwrap();
+        }
+        assert_eq!(redis.ask::<usize>("PUBSUB NUMPAT").await, patterns);
+        emit(&here, "/", Target::room("room"), "to the room").await;
+        emit(&here, "/", Target::everyone(), "to all").await;
+        ear.hears("to all").await;
+        assert_eq!(*ear.heard.lock().unwrap(), ["to the room", "to all"]);
+        here.close("/").await;
+        let log = format!("{:?}", redis.ask::<redis::Value>("ACL LOG").await);
+        assert!(!log.contains("p#") && !log.contains("p-"), "{log}");
+        drop(here);
+        wait_until("it is gone", async || redis.ask::<usize>("PUBSUB NUMPAT").await == 0).await;
+    }
+}

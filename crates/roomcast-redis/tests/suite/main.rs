@@ -1,0 +1,22 @@
+//! Brokers over Redis servers of the tests' own. One program, as each one is linked by itself.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
+
+mod certificates;
+mod classic;
+mod closing;
+#[path = "../common/mod.rs"]
+mod common;
+mod counting;
+mod credentials;
+mod failovers;
+mod faults;
+mod hearing;
+mod idle;
+mod inbound;
+mod refusals;
+mod replicas;
+mod sentinels;
+mod sharded;
+mod sharded_cluster;
+mod timeouts;
+mod tls;

@@ -1,0 +1,296 @@
+//! The sharded dialect over one real Redis: the contract of brokers in each mode, emitters, rights, a Redis that is too old.
+
+use crate::common::contract_wire::{Wire, key};
+use crate::common::fault_proxy::{FaultProxy, Which};
+use crate::common::redis_process::{RedisProcess, Sentinels, wait_until};
+use crate::common::sharded_stage::{Ear, MODES, broadcast, broker_at, broker_on, dialect, numbers, open, until_heard};
+use roomcast_adapter::cluster::{
+    Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Hears, Inbox, Lane, Outcome,
+};
+use roomcast_adapter::testkit::{Cluster, adapter_contract, broker_contract};
+use roomcast_adapter::{Adapter, Room, Target};
+use roomcast_redis::{Credentials, RedisConfig, RedisError, ShardedMode};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_broker_keeps_the_contract_in_each_mode() {
+    let wire = Wire::start("SPUBLISH").await;
+    for mode in MODES {
+        broker_contract(async |count| wire.brokers(count, dialect(), |url, key| broker_at(url, key, mode)).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_keep_the_contract_of_adapters_in_each_mode() {
+    let redis = RedisProcess::start().await;
+    for mode in MODES {
+        adapter_contract(async || {
+            let (key, mut adapters) = (key(), Vec::new());
+            let cluster = Cluster::new(2, |_, context| {
+                let servers = Servers::new(broker_at(&redis.url(), &key, mode), ClusterOptions::default());
+                adapters.push(servers.adapter(context));
+                adapters.last().unwrap().clone()
+            });
+            // Whoever is not known by name yet is asked for no rooms in this dialect, and is missing from the answer.
+            for adapter in &adapters {
+                wait_until("the servers know one another", async || {
+                    let count = adapter.server_count().await;
+                    let named = adapter.all_rooms(Duration::from_secs(5)).await.is_complete();
+                    count.is_complete() && count.value == 2 && named
+                })
+                .await;
+            }
+            cluster
+        })
+        .await;
+    }
+}
+
+/// Is in some rooms.
+struct Member {
+    ear: Ear,
+    rooms: std::sync::Mutex<Vec<&'static str>>,
+}
+
+impl Inbox for Member {
+    fn wants(&self, room: &str) -> bool {
+        self.rooms.lock().unwrap().contains(&room)
+    }
+
+    fn receive(&self, arrivals: Vec<roomcast_adapter::cluster::Arrival>) {
+        self.ear.receive(arrivals);
+    }
+
+    fn connected(&self) {
+        self.ear.connected();
+    }
+
+    fn lost(&self) {
+        self.ear.lost();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rooms_are_subscribed_while_they_have_members() {
+    let redis = RedisProcess::start().await;
+    let sid = "sockB1--------------";
+    for (mode, channels) in [
+        (ShardedMode::Static, vec![]),
+        (ShardedMode::Dynamic, vec!["a", "b"]),
+        (ShardedMode::DynamicPrivate, vec!["a", "b", sid]),
+    ] {
+        let (key, member) =
+            (key(), Arc::new(Member { ear: Ear::default(), rooms: std::sync::Mutex::new(vec!["a", "b", sid]) }));
+        let broker = broker_at(&redis.url(), &key, mode);
+        assert!(broker.look("/", &Room::from("a")).is_none(), "nothing is open");
+        broker.open(&"/".into(), &"0000000000000002".into(), member.clone());
+        wait_until("the namespace is heard", async || member.ear.hears()).await;
+        assert_eq!(
+            (broker.looks(), broker.hears(Lane::Main), broker.hears(Lane::Rooms)),
+            (
+                mode != ShardedMode::Static,
+                Hears::All,
+                if mode == ShardedMode::Static { Hears::All } else { Hears::Some }
+            )
+        );
+        let looks = ["a", "b", sid, "nobody"].map(|room| broker.look("/", &Room::from(room)));
+        for look in looks.into_iter().flatten() {
+            look.await.unwrap();
+        }
+        let subscribed = async || -> Vec<String> {
+            let mut names: Vec<String> = redis.ask(&format!("PUBSUB SHARDCHANNELS {key}#*")).await;
+            names.sort_unstable();
+            names
+        };
+        let expected = |rooms: &[&str]| {
+            let fixed = [format!("{key}#/#"), format!("{key}#/#0000000000000002#")];
+            let mut names: Vec<String> =
+                fixed.into_iter().chain(rooms.iter().map(|room| format!("{key}#/#{room}#"))).collect();
+            names.sort_unstable();
+            names
+        };
+        assert_eq!(subscribed().await, expected(&channels), "{mode:?}");
+        // Each of them is heard once, whatever its channel.
+        let publisher = broker_at(&redis.url(), &key, mode);
+        for (number, room) in (1..).zip(["a", "b", sid, "nobody"]) {
+            assert_eq!(publisher.publish(&[broadcast("/", Target::room(room), number)]).await, [Outcome::Sent]);
+        }
+        assert_eq!(publisher.publish(&[broadcast("/", Target::everyone(), 9)]).await, [Outcome::Sent]);
+        wait_until("all is heard", async || numbers(&member.ear).contains(&9)).await;
+        let mut heard = numbers(&member.ear);
+        // Where it has no channel of its own it comes with all else, and nobody is in it.
+        heard.retain(|number| *number != 4);
+        assert_eq!(heard, [1, 2, 3, 9], "{mode:?}");
+        // The last member has left.
+        member.rooms.lock().unwrap().retain(|room| *room == "b");
+        for room in ["a", sid] {
+            if let Some(look) = broker.look("/", &Room::from(room)) {
+                look.await.unwrap();
+            }
+        }
+        let left: &[&str] = if mode == ShardedMode::Static { &[] } else { &["b"] };
+        wait_until("its channels are given up", async || subscribed().await == expected(left)).await;
+        broker.close("/").await;
+        wait_until("nothing is left", async || subscribed().await.is_empty()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_killed_is_made_anew_and_counted_once() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    let [publisher, hearer] = [(); 2].map(|()| broker_at(&redis.url(), &key, ShardedMode::Dynamic));
+    let ear = open(&hearer, "/", "0000000000000002").await;
+    hearer.look("/", &Room::from("room")).unwrap().await.unwrap();
+    let killed = |list: String| {
+        let line = list.lines().find(|line| line.contains("name=roomcast-0000000000000002-hears")).unwrap().to_owned();
+        line.split(' ').find_map(|field| field.strip_prefix("id=")).unwrap().to_owned()
+    };
+    for round in 1..=3 {
+        let id = killed(redis.ask::<String>("CLIENT LIST").await);
+        redis.ask::<i64>(&format!("CLIENT KILL ID {id}")).await;
+        wait_until("it is told", async || ear.heard().lost == round && ear.heard().connected == round + 1).await;
+        let from = 1_000 * round as u64;
+        until_heard(&publisher, "/", &Target::everyone(), &ear, from).await;
+        until_heard(&publisher, "/", &Target::room("room"), &ear, from + 500).await;
+        let count = publisher.count("/").await.unwrap().unwrap();
+        assert_eq!((count.servers, count.complete), (1, true));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forbidden_is_told_and_tried_again_alone() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    let rights = |channels: &str| {
+        format!("ACL SETUSER app on >secret resetchannels {channels} -@all +@pubsub +client +ping +hello")
+    };
+    let namespace = |name: &str| format!("&{key}#{name}#*");
+    redis.ask::<()>(&rights(&namespace("/may"))).await;
+    let url = redis.url().replace("://", "://app:secret@");
+    let broker = broker_at(&url, &key, ShardedMode::Dynamic);
+    let may = open(&broker, "/may", "0000000000000002").await;
+    let may_not = Arc::<Ear>::default();
+    broker.open(&"/not".into(), &"0000000000000002".into(), may_not.clone());
+    // What is published is refused each alone.
+    let batch =
+        [1, 2, 3].map(|number| broadcast(if number == 2 { "/not" } else { "/may" }, Target::everyone(), number));
+    let outcomes = broker.publish(&batch).await;
+    let [Outcome::Sent, Outcome::Never(why), Outcome::Sent] = &outcomes[..] else { panic!("{outcomes:?}") };
+    assert!(why.contains("NoPerm") && why.contains("/not"), "{why}");
+    let forbidden = broker.look("/not", &Room::from("room")).unwrap().await;
+    assert!(forbidden.is_err(), "who waits for a room is told");
+    redis.ask::<()>(&rights("allchannels")).await;
+    wait_until("it is heard within 10 s", async || may_not.hears()).await;
+    until_heard(&broker, "/not", &Target::everyone(), &may_not, 10).await;
+    assert_eq!((may.heard().lost, may.heard().connected), (0, 1), "the others were not disturbed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sentinels_replace_the_primary() {
+    let mut redis = Sentinels::start().await;
+    let key = key();
+    let [publisher, hearer] = [(); 2].map(|()| broker_at(&redis.url(), &key, ShardedMode::Dynamic));
+    let ear = open(&hearer, "/", "0000000000000002").await;
+    publisher.check().await.unwrap();
+    until_heard(&publisher, "/", &Target::everyone(), &ear, 1).await;
+    redis.primary.kill();
+    redis.replica.must_be_promoted().await;
+    until_heard(&publisher, "/", &Target::everyone(), &ear, 1_000).await;
+    wait_until("it hears again", async || ear.hears()).await;
+    // The old one comes back, as a primary at first, and nobody falls for it.
+    redis.primary.start_again().await;
+    until_heard(&publisher, "/", &Target::everyone(), &ear, 2_000).await;
+    let count = publisher.count("/").await.unwrap().unwrap();
+    assert_eq!((count.servers, count.complete), (1, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("roomcast-sharded-{}.sock", std::process::id()));
+    let path = path.display().to_string();
+    let _redis = RedisProcess::start_with(&["--unixsocket", &path]).await;
+    let broker = broker_at(&format!("unix://{path}"), "unix", ShardedMode::Dynamic);
+    let ear = open(&broker, "/", "0000000000000002").await;
+    until_heard(&broker, "/", &Target::everyone(), &ear, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emitter_reaches_servers_and_is_none() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    let hearer = broker_at(&redis.url(), &key, ShardedMode::Dynamic);
+    let ear = open(&hearer, "/chat", "0000000000000002").await;
+    hearer.look("/chat", &Room::from("lobby")).unwrap().await.unwrap();
+    let emitting = broker_at(&redis.url(), &key, ShardedMode::Dynamic);
+    let emitter = Emitter::new(emitting.clone()).of("chat");
+    emitter.clone().to("lobby").emit("hello", &1).await.unwrap();
+    emitter.clone().to("lobby").sockets_join(&[Room::from("joined")]).await.unwrap();
+    emitter.server_side_emit("told", &2).await.unwrap();
+    emitter.clone().to("joined").disconnect_sockets(true).await.unwrap();
+    wait_until("all is heard", async || ear.heard().messages.len() == 4).await;
+    let heard = ear.heard();
+    let kinds: Vec<bool> = vec![
+        matches!(heard.messages[0].body, Body::Broadcast { .. }),
+        matches!(heard.messages[1].body, Body::Join { .. }),
+        matches!(heard.messages[2].body, Body::ServerSideEmit { request: None, .. }),
+        matches!(heard.messages[3].body, Body::Disconnect { close: true, .. }),
+    ];
+    assert_eq!((kinds, heard.malformed), (vec![true; 4], 0), "{:?}", heard.messages);
+    assert_eq!(emitting.count("/chat").await.unwrap().unwrap().servers, 1);
+}
+
+/// The password is asked for at each connect, of what hears as of what publishes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_is_replaced() {
+    let redis = RedisProcess::start().await;
+    let key = key();
+    redis.ask::<()>("ACL SETUSER chat on >first ~* &* +@all").await;
+    let password = Arc::new(std::sync::Mutex::new("mistaken"));
+    let told = password.clone();
+    let config: RedisConfig = redis.url().parse().unwrap();
+    let config = config.with_credentials(move || {
+        let now = *told.lock().unwrap();
+        async move { Ok::<_, std::io::Error>(Credentials::password(now).user("chat")) }
+    });
+    let broker = broker_on(config, &key, ShardedMode::Dynamic);
+    let ear = Arc::<Ear>::default();
+    broker.open(&"/".into(), &"0000000000000002".into(), ear.clone());
+    let [Outcome::Again(why)] = &broker.publish(&[broadcast("/", Target::everyone(), 1)]).await[..] else { panic!() };
+    assert!(why.contains("refuses user or password") && !why.contains("mistaken"), "{why}");
+    for new in ["first", "second"] {
+        redis.ask::<()>(&format!("ACL SETUSER chat resetpass >{new}")).await;
+        *password.lock().unwrap() = new;
+        // Connections of the old password are closed by an operator.
+        let _: usize = redis.ask("CLIENT KILL USER chat").await;
+        wait_until("it is heard", async || ear.hears()).await;
+        until_heard(&broker, "/", &Target::everyone(), &ear, if new == "first" { 10 } else { 1_000 }).await;
+    }
+}
+
+/// Redis 6 has no sharded channels; one without the commands is as good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_too_old_is_told() {
+    let redis =
+        RedisProcess::start_with(&["--rename-command", "SSUBSCRIBE", "", "--rename-command", "PUBSUB", ""]).await;
+    let broker = broker_at(&redis.url(), "old", ShardedMode::Dynamic);
+    let error = broker.check().await.unwrap_err();
+    assert!(matches!(&error, RedisError::Other(text) if text.contains("Redis 7")), "{error:?}");
+}
+
+/// Publishing has moved to another Redis, and hearing has not: nothing tells it but that what was published does not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_hears_elsewhere_than_it_publishes_finds_out() {
+    let (old, new) = (RedisProcess::start().await, RedisProcess::start().await);
+    let (key, proxy) = (key(), FaultProxy::start(old.port).await);
+    let here = Servers::new(broker_at(&proxy.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
+    let state = here.state();
+    wait_until("it hears the servers", async || state.borrow().hears && state.borrow().publishes).await;
+    proxy.move_to(new.port);
+    assert_eq!(proxy.cut(Which::Publisher), 1);
+    let there = Servers::new(broker_at(&new.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
+    wait_until("it hears where it publishes", async || !here.servers().is_empty() && !there.servers().is_empty()).await;
+    let subscribed: Vec<String> = old.ask(&format!("PUBSUB SHARDCHANNELS {key}*")).await;
+    assert_eq!(subscribed, Vec::<String>::new(), "nobody hears the old one");
+}

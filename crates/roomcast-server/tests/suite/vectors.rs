@@ -1,0 +1,307 @@
+//! Replays, over TCP, every exchange that was recorded from socket.io 4.8.4 and engine.io 6.6.12 (`vectors/*.json` of the
+//! repository). The vectors hold the answers; the requests to them are in [`http`], [`websocket`] and [`socketio`].
+//!
+//! Compared are status line, body, headers and frames, and what the application saw (`event`, `connection`,
+//! `disconnecting`, `disconnect`, `ack received`). Not compared are the headers in [`NOT_COMPARED`], the order and spelling of
+//! header names, and what only Node's engine tells (`engine packet`, `engine close`, `connection_error`, `socket error`).
+
+mod app;
+mod http;
+mod socketio;
+mod websocket;
+
+use crate::common::wire::Answer;
+use app::Seen;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// Vectors that are not replayed.
+const EXCLUDED: &[(&str, &str)] = &[
+    ("static client file", "not yet: the client's files under the path"),
+    ("static client file, If-None-Match", "not yet: the client's files under the path"),
+    ("compression: gzip accepted, over 1024 bytes", "not yet: compressed poll answers"),
+    ("compression: deflate only", "not yet: compressed poll answers"),
+    ("permessage-deflate enabled (raw)", "not yet: permessage-deflate"),
+    ("EIO=3 with allowEIO3", NO_EIO3),
+    ("EIO=3 with allowEIO3 and b64=1", NO_EIO3),
+    ("EIO=3 with allowEIO3 over WebSocket: client ping, binary", NO_EIO3),
+    ("EIO=3 custom namespace", NO_EIO3),
+    ("JSONP handshake j=0", NO_JSONP),
+];
+const NO_EIO3: &str = "the protocol of socket.io-client 1 and 2 is not offered";
+const NO_JSONP: &str = "JSONP is not offered";
+
+/// Lists of the files that are not replayed: name and reason.
+const EXCLUDED_LISTS: &[(&str, &str)] = &[("msgpack", "MessagePack as the clients' parser is not offered")];
+
+/// Where the outcome is another on purpose (`docs/protocol.md`, section 4): vector, which part of it, the part here, and why.
+/// A row that is not true any more fails the test.
+const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
+    (
+        "two packets in one POST, two in one GET",
+        "result",
+        r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["cache-control: no-store", "content-type: text/plain; charset=UTF-8"],
+            "body": "40{\"sid\":\"sock1---------------\"}\u001e44/nope,{\"message\":\"Invalid namespace\"}"}"#,
+        "answers come in the order of the requests; in Node a CONNECT that is accepted waits for the next turn of the loop",
+    ),
+    (
+        "binary poll with b64=1 in the query (EIO=4: no difference)",
+        "result",
+        r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["cache-control: no-store", "content-type: text/plain; charset=UTF-8"],
+            "body": "451-[\"back\",{\"_placeholder\":true,\"num\":0}]\u001ebAQI="}"#,
+        "attachments leave with their text; Node answers a held GET with the text alone",
+    ),
+    (
+        "POST with a bad packet after a good one, GET pending",
+        "log",
+        r#"[["disconnect", "sock1---------------", "parse error"]]"#,
+        "a CONNECT is worked on at once, so there is a socket when the bad packet comes",
+    ),
+    (
+        "cors list, not matching",
+        "result",
+        r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["access-control-allow-origin: http://a.example", "cache-control: no-store",
+            "content-type: text/plain; charset=UTF-8", "vary: Origin"], "body": "0{\"sid\":\"eio1----------------\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}"}"#,
+        "a list of one origin is that origin; a browser refuses either answer",
+    ),
+    (
+        "EIO=3 (raw): 101, then an HTTP error text on the upgraded socket",
+        "result",
+        r#"{"status_line": "HTTP/1.1 400 Bad Request", "headers": ["content-type: text/html"],
+            "body": "Unsupported protocol version", "connection_ended_by_server": true}"#,
+        "a client shows the status of a refusal, and understands nothing of what is written into a WebSocket",
+    ),
+    ("message of one space \"4 \" is read as CONNECT \"/\"", "server_sends", "[]", BLANK),
+    ("message of one space \"4 \" is read as CONNECT \"/\"", "closed", "1005", BLANK),
+    ("message of one space \"4 \" is read as CONNECT \"/\"", "log", "[]", BLANK),
+    ("EVENT without payload", "closed", "1005", NO_NAME),
+    (
+        "EVENT without payload",
+        "log",
+        r#"[["connection", "/", "sock1---------------", {}], ["disconnecting", "/", "forced close", ["sock1---------------"]],
+            ["disconnect", "/", "forced close"]]"#,
+        NO_NAME,
+    ),
+];
+const BLANK: &str = "a packet's type is a digit; JavaScript reads a blank as 0";
+const NO_NAME: &str = "an event has a name";
+
+/// Headers that depend on the HTTP library or the time.
+const NOT_COMPARED: [&str; 5] = ["connection", "keep-alive", "transfer-encoding", "content-length", "date"];
+
+/// What became of a vector.
+struct Outcome {
+    /// Named parts of the outcome: `result` or `frames`, and `log`.
+    parts: Vec<(&'static str, Value)>,
+}
+
+#[derive(Default)]
+struct Report {
+    replayed: usize,
+    /// Rows of [`DEVIATIONS`] that were held against an outcome: vector and part.
+    deviating: BTreeSet<(&'static str, &'static str)>,
+    excluded: BTreeSet<&'static str>,
+    failures: Vec<String>,
+}
+
+impl Report {
+    /// The reason why a vector is not replayed.
+    fn exclude(&mut self, name: &str) -> bool {
+        match EXCLUDED.iter().find(|(excluded, _)| *excluded == name) {
+            Some((excluded, _)) => self.excluded.insert(excluded),
+            None => false,
+        }
+    }
+
+    /// Holds what Node did against what was done here.
+    fn compare(&mut self, name: &str, node: Outcome, ours: Outcome) {
+        self.replayed += 1;
+        for ((part, node), (_, ours)) in node.parts.into_iter().zip(ours.parts) {
+            let deviation = DEVIATIONS.iter().find(|(vector, deviating, ..)| *vector == name && *deviating == part);
+            let complaint = match deviation {
+                None if ours == node => continue,
+                None => format!("{name}: {part}\n  Node: {node}\n  ours: {ours}"),
+                Some((vector, part, listed, _)) => {
+                    self.deviating.insert((vector, part));
+                    let listed: Value = serde_json::from_str(listed).unwrap();
+                    if ours == node {
+                        format!("{name}: {part} is listed as a deviation and is as in Node")
+                    } else if ours != listed {
+                        format!("{name}: {part}\n  Node:   {node}\n  listed: {listed}\n  ours:   {ours}")
+                    } else {
+                        continue;
+                    }
+                }
+            };
+            self.failures.push(complaint);
+        }
+    }
+
+    fn finish(self, file: &str, vectors: &[Value]) {
+        assert!(self.failures.is_empty(), "{} failures\n{}", self.failures.len(), self.failures.join("\n"));
+        assert_eq!(self.replayed + self.excluded.len(), vectors.len());
+        for (vector, part, ..) in DEVIATIONS {
+            let here = vectors.iter().any(|other| other["name"] == *vector);
+            assert!(!here || self.deviating.contains(&(*vector, *part)), "{vector} has no part {part}");
+        }
+        let deviating: BTreeSet<&str> = self.deviating.iter().map(|(vector, _)| *vector).collect();
+        println!(
+            "{file}: {} vectors, {} replayed, {} of them deviating as listed, {} excluded",
+            vectors.len(),
+            self.replayed,
+            deviating.len(),
+            self.excluded.len()
+        );
+    }
+}
+
+fn file(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+const FILES: [(&str, &str); 3] = [
+    (include_str!("../../../../vectors/engineio-http.json"), "http"),
+    (include_str!("../../../../vectors/engineio-websocket.json"), "websocket"),
+    (include_str!("../../../../vectors/socketio-server.json"), "tests"),
+];
+
+/// Every row of the tables names a vector, and every list of the files is replayed or excluded.
+#[test]
+fn the_tables_name_vectors() {
+    let mut names = BTreeSet::new();
+    for (text, list) in FILES {
+        for (key, value) in file(text).as_object().unwrap() {
+            if key == list {
+                for vector in value.as_array().unwrap() {
+                    let name = vector["name"].as_str().unwrap().to_owned();
+                    assert!(names.insert(name.clone()), "{name} is there twice");
+                }
+            } else if key != "about" && key != "versions" {
+                assert!(EXCLUDED_LISTS.iter().any(|(excluded, _)| excluded == key), "nobody replays {key}");
+            }
+        }
+    }
+    let rows = EXCLUDED.iter().map(|(name, _)| name).chain(DEVIATIONS.iter().map(|(name, ..)| name));
+    for name in rows {
+        assert!(names.contains(*name), "there is no vector {name:?}");
+    }
+}
+
+/// An answer as the vectors write it, without what is not compared.
+fn answer(answer: &Answer) -> Value {
+    let headers: Vec<String> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    let mut value = json!({"status_line": answer.status_line, "headers": headers, "body": answer.text()});
+    if answer.ended {
+        value["connection_ended_by_server"] = json!(true);
+    }
+    comparable(value)
+}
+
+/// No answer came.
+fn silence(ended: bool) -> Value {
+    json!({"raw": "", "connection_ended_by_server": ended})
+}
+
+/// Takes out of a value what is not compared; and ids that are random here or there get one label.
+fn comparable(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(members) => {
+            members.remove("chunked");
+            if let Some(Value::Array(end)) = members.get_mut("closed_reason_and_ms") {
+                // Node was late by 3 ms.
+                end[1] = json!(end[1].as_u64().unwrap() / 10 * 10);
+            }
+            if members.contains_key("raw") && members["raw"] != json!("") {
+                panic!("not an answer: {members:?}");
+            }
+            if let Some(Value::Array(headers)) = members.get_mut("headers") {
+                let mut kept: Vec<String> = headers
+                    .iter()
+                    .map(|header| header.as_str().unwrap().split_once(": ").unwrap())
+                    .map(|(name, value)| (name.to_ascii_lowercase(), value))
+                    .filter(|(name, _)| !NOT_COMPARED.contains(&&**name))
+                    .map(|(name, value)| format!("{name}: {value}"))
+                    .collect();
+                kept.sort();
+                *headers = kept.into_iter().map(Value::from).collect();
+            }
+            members.values_mut().for_each(|value| *value = comparable(value.take()));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| *value = comparable(value.take())),
+        Value::String(text) => *text = labelled(text),
+        _ => {}
+    }
+    value
+}
+
+/// A Socket.IO id in an answer to CONNECT, and Node's labels for one (`auto7`), become `sock1`: there is one socket.
+fn labelled(text: &str) -> String {
+    const BEFORE: &str = "40{\"sid\":\"";
+    let mut text = match text.find(BEFORE) {
+        Some(at) => {
+            let (before, id) = text.split_at(at + BEFORE.len());
+            format!("{before}{}{}", app::label(1), &id[20..])
+        }
+        None => text.to_owned(),
+    };
+    if text.len() == 20 && text.starts_with("auto") {
+        text = app::label(1);
+    }
+    text
+}
+
+/// The entries of Node's log that the application sees here too, as `[kind, …]`.
+fn node_log(vector: &Value) -> Value {
+    const KINDS: [&str; 5] = ["connection", "event", "disconnecting", "disconnect", "ack received"];
+    let log = vector["server_log"].as_array().unwrap().iter();
+    let mut kept: Vec<Value> = log.filter(|entry| KINDS.contains(&entry[0].as_str().unwrap())).cloned().collect();
+    for entry in &mut kept {
+        // An event's name may be a number in JavaScript, and an event without a name is possible.
+        if let (true, Some(Value::Number(name))) = (entry[0] == "event", entry.get(2)) {
+            entry[2] = json!(name.to_string());
+        }
+    }
+    comparable(Value::Array(kept))
+}
+
+/// Waits until the application has seen what Node's has, or something else is certain.
+async fn our_log(seen: &Seen, write: fn(&Value) -> Option<Value>, wanted: &Value) -> Value {
+    let deadline = Instant::now() + crate::common::PATIENCE;
+    loop {
+        let log = Value::Array(seen.log().iter().filter_map(write).collect());
+        if log == *wanted || Instant::now() > deadline {
+            return log;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What the log has to become, by the tables.
+fn wanted_log(name: &str, node: &Value) -> Value {
+    match DEVIATIONS.iter().find(|(vector, part, ..)| *vector == name && *part == "log") {
+        Some((_, _, listed, _)) => serde_json::from_str(listed).unwrap(),
+        None => node.clone(),
+    }
+}
+
+/// Entries as the Engine.IO vectors have them: without namespaces, connects and rooms.
+fn without_namespace(entry: &Value) -> Option<Value> {
+    let entry = entry.as_array().unwrap();
+    match entry[0].as_str().unwrap() {
+        "event" | "disconnect" => {
+            Some(entry.iter().enumerate().filter(|(at, _)| *at != 1).map(|(_, value)| value.clone()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Entries as the Socket.IO vectors have them: ends without the id.
+fn with_namespace(entry: &Value) -> Option<Value> {
+    let mut entry = entry.as_array().unwrap().clone();
+    if entry[0] == "disconnect" || entry[0] == "disconnecting" {
+        entry.remove(2);
+    }
+    Some(Value::Array(entry))
+}

@@ -1,0 +1,71 @@
+//! `socketio-server.json`: Socket.IO packets. These vectors hold what the client sends, too.
+
+use super::app::{Seen, bin, server, unbin};
+use super::{Outcome, Report, node_log, our_log, wanted_log, with_namespace};
+use crate::common::wire::{Frame, Wire};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn exchanges_of_packets() {
+    let file = super::file(super::FILES[2].0);
+    let vectors = file["tests"].as_array().unwrap();
+    let mut report = Report::default();
+    for vector in vectors {
+        let name = vector["name"].as_str().unwrap();
+        if report.exclude(name) {
+            continue;
+        }
+        let seen = Seen::default();
+        let server = server(name, &vector["server_options"], &seen).await;
+        let mut wire = server.websocket().await;
+        let mut frames = Vec::new();
+        for say in vector["client_sends"].as_array().unwrap() {
+            match say {
+                Value::String(text) => wire.try_say(text).await,
+                // A pause, in which the server says what it has to say.
+                Value::Number(_) => heard(&mut wire, &mut frames).await,
+                _ if say.get("$call").is_some() => server.io.close().await,
+                _ => wire.say_bytes(&unbin(say).unwrap()).await,
+            }
+        }
+        if vector["server_options"].get("connectTimeout").is_some() {
+            let frame = wire.frame().await;
+            wire.answer_close(&frame).await;
+            frames.push(frame);
+        } else {
+            heard(&mut wire, &mut frames).await;
+        }
+        let closed = match frames.last() {
+            Some(Frame::Close(code, _)) => json!(code.unwrap_or(1005)),
+            _ => Value::Null,
+        };
+        let sent = frames.into_iter().filter_map(written).collect();
+        let node_log = node_log(vector);
+        let our_log = our_log(&seen, with_namespace, &wanted_log(name, &node_log)).await;
+        let node = ["server_sends", "closed"].map(|part| (part, vector[part].clone()));
+        let ours = [("server_sends", seen.labelled(&sent)), ("closed", closed)];
+        report.compare(
+            name,
+            Outcome { parts: node.into_iter().chain([("log", node_log)]).collect() },
+            Outcome { parts: ours.into_iter().chain([("log", our_log)]).collect() },
+        );
+        drop(wire);
+        server.finish().await;
+    }
+    report.finish("socketio-server.json", vectors);
+}
+
+async fn heard(wire: &mut Wire, frames: &mut Vec<Frame>) {
+    if !matches!(frames.last(), Some(Frame::Close(..))) {
+        frames.extend(wire.sync().await);
+    }
+}
+
+fn written(frame: Frame) -> Option<Value> {
+    match frame {
+        Frame::Text(text) => Some(json!(text)),
+        Frame::Binary(bytes) => Some(bin(&bytes)),
+        Frame::Close(..) => None,
+        Frame::Pong(_) => panic!("a pong that nobody asked for"),
+    }
+}
