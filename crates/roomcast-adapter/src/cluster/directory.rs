@@ -48,6 +48,7 @@ pub(crate) struct Directory {
     lost: u64,
     untold: Untold,
     doubles: u64,
+    interrupted: Duration,
     /// There was no room for a process, which is told once.
     told_full: bool,
     /// A server has come, has left or was forgotten, or has opened or closed a namespace.
@@ -68,6 +69,7 @@ impl Directory {
             lost: 0,
             untold: Untold::default(),
             doubles: 0,
+            interrupted: Duration::ZERO,
             told_full: false,
             moved,
             connected,
@@ -218,6 +220,18 @@ impl Directory {
     /// Messages of other roomcast processes that never came, and those that came twice and were dropped.
     pub(crate) fn losses(&self) -> (u64, u64) {
         (self.lost, self.doubles)
+    }
+
+    /// A namespace is heard again, after so long.
+    pub(crate) fn was_interrupted(&mut self, time: Duration) {
+        self.interrupted = self.interrupted.saturating_add(time);
+        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        metrics::counter!("roomcast_cluster_interrupted_milliseconds_total").increment(milliseconds);
+    }
+
+    /// How long namespaces were not heard.
+    pub(crate) fn interrupted(&self) -> Duration {
+        self.interrupted
     }
 
     /// What was lost since this was asked last.

@@ -109,6 +109,8 @@ pub(super) struct NamespaceInbox {
     adapter: Mutex<Weak<ClusterAdapter>>,
     /// Since when messages come, so that the broker counts us among the servers.
     since: watch::Sender<Option<Instant>>,
+    /// Since when they do not, if they did.
+    lost: Mutex<Option<Instant>>,
     /// Servers of other software have the namespace too, or had it.
     mixed: AtomicBool,
 }
@@ -144,6 +146,7 @@ impl NamespaceInbox {
     /// The namespace is heard no more, as nobody here has it.
     pub(super) fn closed(&self) {
         self.since.send_replace(None);
+        *self.lost.lock() = None;
     }
 
     fn is_new(&self) -> bool {
@@ -197,14 +200,20 @@ impl Inbox for NamespaceInbox {
     }
 
     fn connected(&self) {
-        self.since.send_replace(Some(Instant::now()));
+        let now = Instant::now();
+        self.since.send_replace(Some(now));
+        let lost = self.lost.lock().take();
         if let Some(adapter) = self.adapter() {
+            if let Some(lost) = lost {
+                adapter.directory().was_interrupted(now.duration_since(lost));
+            }
             adapter.connected();
         }
     }
 
     fn lost(&self) {
         self.since.send_replace(None);
+        self.lost.lock().get_or_insert_with(Instant::now);
         metrics::counter!("roomcast_cluster_interruptions_total").increment(1);
     }
 }

@@ -23,6 +23,9 @@ pub struct Losses {
     /// Messages of this server that never went out: the queue was full, the outage too long, or the message volatile while
     /// nothing went out (only that is not missed by the others).
     pub dropped: u64,
+    /// Time in which namespaces of this server were not heard, summed over them, once they are heard again. Where rooms have channels of
+    /// their own it is all that is known of the broadcasts to single rooms that did not come.
+    pub interrupted: Duration,
 }
 
 /// Messages of one server that never came to this one.

@@ -148,8 +148,11 @@ impl Cluster {
 
     /// What was lost so far.
     pub fn losses(&self) -> Losses {
-        let (lost, doubles) = self.0.directory.lock().losses();
-        Losses { lost, doubles, dropped: self.0.queue.dropped() }
+        let ((lost, doubles), interrupted) = {
+            let directory = self.0.directory.lock();
+            (directory.losses(), directory.interrupted())
+        };
+        Losses { lost, doubles, dropped: self.0.queue.dropped(), interrupted }
     }
 
     /// Series of messages that have numbers: two for each namespace that is open here and was published in.

@@ -1,5 +1,6 @@
 //! Losses, doubles, delays and partitions: what is counted is what is missing.
 
+use super::gate::Gate;
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Alive, Body, ClusterState, Lane, Losses, Lost, MemoryNetwork, SERVERS, Told};
@@ -76,7 +77,7 @@ async fn run(seed: u64) -> Totals {
             assert!(rising, "seed {seed}: doubled or out of order: {heard:?}");
             missing += publisher.emitted() - heard.len() as u64;
         }
-        let Losses { lost, doubles, dropped } = receiver.cluster.losses();
+        let Losses { lost, doubles, dropped, .. } = receiver.cluster.losses();
         assert_eq!(lost, missing, "seed {seed}: server {} counts other losses than there were", receiver.cluster.id());
         assert_eq!(receiver.heard(receiver).len() as u64, receiver.emitted(), "seed {seed}: a local emit is missing");
         assert_eq!(receiver.cluster.queued(), 0, "seed {seed}");
@@ -360,4 +361,28 @@ async fn an_application_is_told_of_losses_and_of_outages() {
     pass(Duration::from_secs(12)).await;
     let now = *state.borrow_and_update();
     assert_eq!((now.hears, now.publishes, now.peers, now.queued, now.queued_bytes), (true, true, 1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_in_which_namespaces_are_not_heard_is_counted() {
+    let network = MemoryNetwork::new();
+    let (gate, a) = Gate::new(&network).server("a");
+    pass(ACQUAINTED).await;
+    assert_eq!(
+        a.cluster.losses().interrupted,
+        Duration::ZERO,
+        "it was not heard before the beginning, which is no break"
+    );
+    for seconds in 1..=2 {
+        gate.inbox(NAMESPACE).lost();
+        pass(Duration::from_secs(seconds)).await;
+        gate.inbox(NAMESPACE).connected();
+    }
+    assert_eq!(a.cluster.losses().interrupted, Duration::from_secs(3));
+    // Who closes it hears it no more, which is no break either.
+    gate.inbox(NAMESPACE).lost();
+    a.adapter.close().await;
+    pass(Duration::from_secs(1)).await;
+    gate.inbox(NAMESPACE).connected();
+    assert_eq!(a.cluster.losses().interrupted, Duration::from_secs(3));
 }
