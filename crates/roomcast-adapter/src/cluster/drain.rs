@@ -1,9 +1,8 @@
 //! The task of a [`Queue`]: it announces this server, and publishes what waits, a batch at a time on each road.
 
 use super::announcer::Pace;
-use super::broker::{Outcome, Outgoing, SERVERS};
+use super::broker::{Outcome, SERVERS};
 use super::losses::LossLog;
-use super::message::{Body, Message};
 use super::outage::PEERS_PATIENCE;
 use super::queue::Queue;
 use futures_util::future::BoxFuture;
@@ -116,8 +115,7 @@ impl Queue {
 
     /// The road of announcements: only there this server can tell who else hears.
     fn own_road(&self) -> u64 {
-        let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body: Body::Goodbye };
-        self.broker.route(&Outgoing { namespace: SERVERS.into(), message }).road
+        self.broker.route(&self.announcement).road
     }
 
     /// Tells the others that this server lives. Whether that goes out says whether anything does.
@@ -169,7 +167,7 @@ impl Queue {
     /// Publishes a batch on a road, or finds out that nothing goes out there.
     async fn round(&self, road: u64) {
         let round = self.carry(road).await;
-        let outage = self.outage();
+        let outage = matches!(round, Round::Failed(_)).then(|| self.outage());
         let mut over = None;
         {
             let mut state = self.state.lock();
@@ -180,7 +178,8 @@ impl Queue {
                 Round::Idle => {}
                 Round::Sent => over = it.outage.take(),
                 Round::Failed(reason) => {
-                    it.outage.get_or_insert(outage).is_on(reason);
+                    it.outage = it.outage.take().or(outage);
+                    it.outage.iter_mut().for_each(|outage| outage.is_on(reason));
                     it.rests = Some(Instant::now() + RETRY_PAUSE);
                     if closing {
                         // What does not go out now never does.

@@ -1,7 +1,7 @@
 //! The cluster queue: messages on their way to the other servers, in order, bounded in bytes and age.
 
 use super::backlog::{Backlog, Waiting};
-use super::broker::{Broker, Outgoing};
+use super::broker::{Broker, Outgoing, SERVERS};
 use super::directory::Directory;
 use super::inbox::Asker;
 use super::losses::OnLost;
@@ -23,6 +23,8 @@ pub(crate) struct Queue {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) id: ServerId,
     pub(super) process: u64,
+    /// What takes the road of announcements.
+    pub(super) announcement: Outgoing,
     pub(super) options: ClusterOptions,
     pub(super) directory: Arc<Mutex<Directory>>,
     pub(super) state: Mutex<Backlog>,
@@ -52,9 +54,11 @@ impl Queue {
         options: ClusterOptions,
         directory: Arc<Mutex<Directory>>,
     ) -> Arc<Self> {
+        let message = Message { sender: Some(id.clone()), to: None, trailer: None, body: Body::Goodbye };
         Arc::new(Self {
             broker,
             id,
+            announcement: Outgoing { namespace: SERVERS.into(), message },
             process: Trailer::random_process(),
             options,
             directory,
