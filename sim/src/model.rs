@@ -233,8 +233,9 @@ impl Model {
                     Err("published again under another number".to_owned())
                 };
             }
-            // The first of a new series may never have come to the broker.
-            if whole && known.number > trailer.number && trailer.number != 1 {
+            // The first of a new series may never have come to the broker, or have taken another channel.
+            let first = trailer.number == 1 || (self.each_room && lane == Lane::Rooms);
+            if whole && known.number > trailer.number && !first {
                 return Err(format!("number {} after {}", trailer.number, known.number));
             }
         }
