@@ -1,7 +1,7 @@
 //! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
 
 use crate::broker::SimBroker;
-use crate::model::{At, Client, Model, Node};
+use crate::model::{At, Client, Model, Node, mark};
 use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
@@ -381,6 +381,10 @@ impl Sim {
                         format!("{} {how} from {}: {}", state.label(at.0), state.label(from), tell(&message))
                     });
                 }
+                let answers = message.body.answers().and_then(|request| state.requests.get(&*request.0)).copied();
+                if let Some(n) = answers.filter(|_| state.nodes.get(from).is_some_and(|it| it.foreign)) {
+                    state.foreign_answers.insert((n, at.0, from));
+                }
                 let result = state.model.arrive(&at, &name, from, &message, passed, now);
                 state.check(now, result);
             });
@@ -449,6 +453,7 @@ impl Sim {
         if from == at.0 {
             return;
         }
+        let n = mark(&message.body);
         let body = match message.body {
             Body::FetchSockets { request, .. } | Body::Count { request, .. } => {
                 Body::Sockets { request, sockets: Vec::new(), parts: 1 }
@@ -469,6 +474,9 @@ impl Sim {
         let (sim, at) = (self.clone(), at.clone());
         tokio::spawn(async move {
             sim.latency(at.0, &at.1).await;
+            if let (Some(n), Some(request)) = (n, body.answers()) {
+                sim.with(|state, _| state.requests.insert(request.0.to_string(), n));
+            }
             let message = Message { sender: None, to: None, trailer: None, body };
             sim.with(|state, now| sim.send(state, at.0, &Outgoing { namespace: at.1.clone(), message }, now));
         });

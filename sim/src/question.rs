@@ -196,6 +196,11 @@ impl Asked {
         let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
         if complete && stable && marked {
             ensure(reached, || "it looks complete, and did not reach all".to_owned())?;
+            let silent = others
+                .iter()
+                .copied()
+                .find(|node| foreign(state, *node) && !state.foreign_answers.contains(&(self.n, at.0, *node)));
+            ensure(silent.is_none(), || format!("it looks complete, and {silent:?} has not answered"))?;
         }
         if marked && stable && timeout >= 3_000 && self.calm(state, true) {
             let later = Self { done: self.done + LATER, ..self.clone() };

@@ -37,6 +37,9 @@ pub(crate) struct State {
     pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<Node>)>,
     /// Questions that a process asked.
     pub(crate) asked: BTreeMap<Node, u64>,
+    /// The numbers of questions, and to whose of them which servers of other software have answered.
+    pub(crate) requests: BTreeMap<String, u64>,
+    pub(crate) foreign_answers: BTreeSet<(u64, Node, Node)>,
     /// Answers to questions of other software.
     pub(crate) foreign: BTreeMap<u64, Vec<(Node, u64)>>,
 }
