@@ -21,7 +21,7 @@ impl Announced {
         self.whole = if alive.whole {
             !alive.more
         } else {
-            alive.sequence <= self.sequence + 1 && (self.whole || self.sequence == 0)
+            alive.follows <= self.sequence && (self.whole || self.sequence == 0)
         };
         self.sequence = alive.sequence;
         if self.whole {

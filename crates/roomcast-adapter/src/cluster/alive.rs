@@ -8,9 +8,13 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alive {
-    /// Its number: 1, 2, 3 … of a process. Who misses one asks for the whole ([`Body::Hello`](super::Body::Hello)).
+    /// Its number: 1, 2, 3 … of a process. One that may not have gone out has its number all the same.
     #[serde(rename = "n")]
     pub sequence: u64,
+    /// It tells what has changed since the announcement of that number, the last that is known to have gone out; 0: since the beginning.
+    /// Who has none of that number or later asks for the whole ([`Body::Hello`](super::Body::Hello)).
+    #[serde(rename = "after", default)]
+    pub follows: u64,
     /// Milliseconds until the next one, at most.
     #[serde(rename = "ms")]
     pub interval: u64,

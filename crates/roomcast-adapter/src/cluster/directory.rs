@@ -340,6 +340,7 @@ mod tests {
             let numbers: Vec<Told> = numbers.iter().map(entry).collect();
             let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
             change(&mut alive);
+            alive.follows = alive.sequence.saturating_sub(1);
             self.directory.told(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
         }
 
@@ -531,7 +532,7 @@ mod tests {
         assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
         // The second is lost.
         assert!(bench.announce(&[], number(3)), "it is asked");
-        let again = Alive { sequence: 5, ..Alive::default() };
+        let again = Alive { sequence: 5, follows: 4, ..Alive::default() };
         let trailer = Trailer::new("", 7, 20_000, 0);
         assert!(!bench.directory.told(&"a".into(), &trailer, &again, bench.now), "it was asked a moment ago");
         // The series was not there when all was known, so it began after that.

@@ -22,8 +22,9 @@ const ENTRY: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     serial: u64,
-    /// The last announcement that went out.
+    /// The last announcement that was made, and the last that is known to have gone out.
     sequence: u64,
+    announced: u64,
     /// Openings of namespaces so far.
     openings: u64,
     /// The namespaces that are open here, or were a moment ago.
@@ -138,8 +139,10 @@ impl Numbers {
 
     /// The next announcement: what has changed since the last one that went out, as much as `most` bytes hold; and whether there is
     /// more.
-    pub(crate) fn announcement(&self, interval: u64, most: usize) -> (Alive, bool) {
-        let mut alive = Alive { sequence: self.sequence + 1, interval, ..Alive::default() };
+    pub(crate) fn announcement(&mut self, interval: u64, most: usize) -> (Alive, bool) {
+        // One that failed may have come to some: what it told them is not what the next one tells under its number.
+        self.sequence += 1;
+        let mut alive = Alive { sequence: self.sequence, follows: self.announced, interval, ..Alive::default() };
         let mut left = most;
         let mut fits = |name: &str| {
             let size = name.len() + ENTRY;
@@ -186,7 +189,7 @@ impl Numbers {
 
     /// An announcement has gone out; `last`: what it tells is all that there is to tell.
     pub(crate) fn announced(&mut self, alive: &Alive, last: bool) {
-        self.sequence = alive.sequence;
+        self.announced = alive.sequence;
         self.have_told(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
         self.have_told(alive.closed.iter().map(|name| (name, Some(0))));
         for told in &alive.numbers {
@@ -394,5 +397,21 @@ mod tests {
         assert!(!numbers.heard(&past));
         assert_eq!(numbers.next(7, "/0", Some(Lane::Main)).number, 2);
         assert_eq!(numbers.len(), MAX_NUMBERED);
+    }
+
+    /// What failed may have come to some: under its number nothing else is told.
+    #[test]
+    fn an_announcement_that_failed_has_its_number() {
+        let (mut numbers, name) = numbers();
+        numbers.heard(&name);
+        let (first, _) = numbers.announcement(1_000, ALL);
+        numbers.not_announced(&first);
+        numbers.close(&name);
+        let (second, _) = numbers.announcement(1_000, ALL);
+        numbers.announced(&second, true);
+        let (third, _) = numbers.announcement(1_000, ALL);
+        let numbered = [&first, &second, &third].map(|alive| (alive.sequence, alive.follows));
+        assert_eq!(numbered, [(1, 0), (2, 0), (3, 2)]);
+        assert_eq!((first.opened.len(), second.closed), (1, vec![name]));
     }
 }

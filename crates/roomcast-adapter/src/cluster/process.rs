@@ -132,7 +132,7 @@ impl Process {
             heeded.ask = !self.whole && self.may_ask(now);
             return heeded;
         }
-        let next = alive.sequence <= self.sequence.saturating_add(1);
+        let next = alive.follows <= self.sequence;
         if alive.whole {
             let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();

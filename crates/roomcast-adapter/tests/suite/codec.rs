@@ -92,10 +92,11 @@ fn body() -> impl Strategy<Value = Body> {
             alive.numbers = numbers.into_iter().map(told).collect();
             Body::Alive(alive)
         }),
-        (any::<[u64; 2]>(), any::<bool>(), (vec((text(), any::<u64>()), 0..3), vec(text(), 0..3))).prop_map(
-            |([sequence, interval], whole, (opened, closed))| {
+        (any::<[u64; 3]>(), any::<bool>(), (vec((text(), any::<u64>()), 0..3), vec(text(), 0..3))).prop_map(
+            |([sequence, follows, interval], whole, (opened, closed))| {
                 let mut alive = Alive::default();
-                (alive.sequence, alive.interval, alive.whole) = (sequence, interval, whole);
+                (alive.sequence, alive.follows) = (sequence, follows);
+                (alive.interval, alive.whole) = (interval, whole);
                 (alive.opened, alive.closed) = (opened, closed);
                 Body::Alive(alive)
             }

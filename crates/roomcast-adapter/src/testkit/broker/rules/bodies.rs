@@ -61,7 +61,7 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
 /// Those for the servers themselves.
 pub(super) fn servers() -> Vec<Body> {
     let numbers = vec![Told::new("/".into(), Lane::Main, 0, 1), Told::new("/a".into(), Lane::Rooms, 70_000, 1 << 40)];
-    let mut alive = Alive { sequence: 7, interval: 1_000, numbers, ..Alive::default() };
+    let mut alive = Alive { sequence: 7, follows: 5, interval: 1_000, numbers, ..Alive::default() };
     alive.opened = vec![("/".into(), 1), ("/\"ü".into(), u64::MAX)];
     let mut whole = Alive { sequence: u64::MAX, interval: 10_000, whole: true, ..Alive::default() };
     whole.closed = vec!["/b".into()];
