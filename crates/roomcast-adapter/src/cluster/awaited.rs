@@ -60,6 +60,8 @@ pub(super) struct Awaited {
     fresh: bool,
     /// Others have the namespace than when the broker counted.
     moved: bool,
+    /// Among those with a name that were awaited: it may not have been counted, and another in what seemed its place.
+    left: bool,
 }
 
 impl Awaited {
@@ -81,6 +83,7 @@ impl Awaited {
             mixed,
             fresh: false,
             moved: false,
+            left: false,
         };
         awaited.asked = awaited.servers();
         awaited.mixed |= awaited.others() > 0;
@@ -128,6 +131,7 @@ impl Awaited {
         let stays = |(name, opening): (&ServerId, &u64)| members.get(name) == Some(opening);
         let left: Vec<ServerId> =
             self.silent.iter().filter(|silent| !stays(*silent)).map(|(name, _)| name.clone()).collect();
+        self.left |= !left.is_empty();
         for name in left {
             self.silent.remove(&name);
             self.asked = self.asked.saturating_sub(1);
@@ -160,7 +164,7 @@ impl Awaited {
         if !self.silent.is_empty() {
             return if self.answered.len() + self.unnamed >= count { Wait::Doubt } else { Wait::On };
         }
-        let simple = self.late.is_empty() && self.answered.is_subset(&self.named);
+        let simple = !self.left && self.late.is_empty() && self.answered.is_subset(&self.named);
         if simple && (self.ours || (!self.mixed && self.others() == 0)) {
             return Wait::Over;
         }
@@ -181,11 +185,13 @@ impl Awaited {
         if counted != Counted::Unknown {
             self.counted = counted;
             // Who has left is not counted any more.
-            let stays = |name: &ServerId| members.get(name) == self.silent.get(name);
+            let stays = |name: &ServerId| members.contains_key(name) && members.get(name) == self.silent.get(name);
             self.named.retain(|name| self.answered.contains(name) || stays(name));
+        } else if let (Counted::All(count), true) = (self.counted, self.left) {
+            self.counted = Counted::AtLeast(count);
         }
         self.members(members);
-        (self.fresh, self.moved) = (true, false);
+        (self.fresh, self.moved, self.left) = (true, false, false);
     }
 
     /// Servers without a name that are counted.
@@ -314,6 +320,29 @@ mod tests {
         awaited.members(names(&["a"]));
         awaited.recounted(Counted::All(1), names(&["a"]));
         assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+    }
+
+    /// It was known by name still when the broker counted, and in what seemed its place was another.
+    #[test]
+    fn who_left_may_not_have_been_counted() {
+        let asked = || {
+            let mut awaited = Awaited::new(names(&["a"]), Counted::All(1), false, false);
+            awaited.members(names(&[]));
+            assert_eq!(awaited.wait(), Wait::Recount);
+            awaited
+        };
+        let mut awaited = asked();
+        awaited.recounted(Counted::All(0), names(&[]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        let mut awaited = asked();
+        awaited.recounted(Counted::All(1), names(&[]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
+        answer(&mut awaited, &["new"]);
+        awaited.recounted(Counted::All(1), names(&["new"]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        let mut awaited = asked();
+        awaited.recounted(Counted::Unknown, names(&[]));
+        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 1)), "nobody knows");
     }
 
     #[test]
