@@ -219,7 +219,8 @@ impl<'a> Ear<'a> {
         let mut bytes = Vec::new();
         command(&mut bytes, &[b"PING"]);
         self.sent.push_back(Sent::Ping(self.shared.before_ping(&self.node.address)));
-        if self.shared.places.is_sentinel() {
+        // A primary of a Cluster that was relieved keeps what is subscribed on it, from Redis 8 on, and goes on to be counted.
+        if self.shared.places.is_sentinel() || self.shared.places.is_cluster() {
             command(&mut bytes, &[b"ROLE"]);
             self.sent.push_back(Sent::Role);
         }
@@ -365,6 +366,7 @@ impl<'a> Ear<'a> {
             // It may be forbidden, and Redis that loads its data says so.
             (Some(Sent::Ping(before)), _) => self.shared.must_hear(before),
             (Some(Sent::Role), None) => is_primary(items),
+            (Some(Sent::Role), Some(_)) if self.shared.places.is_cluster() => Ok(()),
             (Some(Sent::Role), Some(text)) => Err(refusal(text)),
             _ => Err(RedisError::Other("an answer came that nobody waits for".to_owned())),
         }
