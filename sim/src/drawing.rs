@@ -34,7 +34,8 @@ impl Plan {
         drawing.draw();
         let Drawing { mut setup, mut steps, mut random, .. } = drawing;
         if setup.faults && random.chance(30) {
-            setup.queue = Some(100_000);
+            // All that many servers ask one another at the end must fit.
+            setup.queue = Some((2_000 * setup.servers * setup.namespaces).max(100_000));
         }
         steps.sort_by_key(|step| step.at);
         Self { setup, steps }
