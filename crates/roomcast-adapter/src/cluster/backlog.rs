@@ -268,11 +268,10 @@ impl Backlog {
         }
     }
 
-    /// All that waits on a road, or on all, is lost.
-    pub(super) fn drop_all(&mut self, road: Option<u64>, why: &'static str) {
-        let roads = self.roads.iter_mut().filter(|(it, _)| road.is_none_or(|road| road == **it));
-        let waiting: Vec<Waiting> = roads.flat_map(|(_, road)| std::mem::take(&mut road.waiting)).collect();
-        waiting.iter().for_each(|waiting| self.lose(waiting, why));
+    /// All that waits on a road is lost.
+    pub(super) fn drop_all(&mut self, road: u64, why: &'static str) {
+        let waiting = self.roads.get_mut(&road).map(|road| std::mem::take(&mut road.waiting));
+        waiting.iter().flatten().for_each(|waiting| self.lose(waiting, why));
     }
 
     pub(super) fn lose(&mut self, waiting: &Waiting, why: &'static str) {

@@ -183,7 +183,7 @@ impl Queue {
                     it.rests = Some(Instant::now() + RETRY_PAUSE);
                     if closing {
                         // What does not go out now never does.
-                        state.drop_all(Some(road), "closed");
+                        state.drop_all(road, "closed");
                     }
                 }
             }
@@ -265,10 +265,8 @@ impl Queue {
         }
     }
 
-    /// Tells the others the last numbers, then that this server leaves. What could not go out before is lost, and counted.
+    /// Tells the others the last numbers, then that this server leaves.
     async fn leave(&self) {
-        self.state.lock().drop_all(None, "closed");
-        self.moved.notify_waiters();
         // If these do not go out, nothing does any more.
         let _ = self.tell_alive().await;
         let _ = self.tell_goodbye().await;

@@ -264,12 +264,10 @@ impl Body {
 
     /// Bytes that it counts for in a queue's bound.
     pub fn size(&self) -> usize {
-        // A message is a few hundred bytes of envelope at most; what grows is data, and rooms.
-        const ENVELOPE: usize = 256;
         let args = |args: &Args| {
             args.attachments().iter().fold(args.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
         };
-        let rooms = |rooms: &[Room]| rooms.iter().fold(0, |size: usize, room| size.saturating_add(room.len() + 16));
+        let rooms = |rooms: &[Room]| rooms.iter().map(room_bytes).fold(0, usize::saturating_add);
         let target = |target: &Target| rooms(&target.rooms).saturating_add(rooms(&target.except));
         let variable = match self {
             Self::Broadcast { data, target: to, .. } | Self::BroadcastWithAck { data, target: to, .. } => {
@@ -285,14 +283,27 @@ impl Body {
             | Self::FetchSockets { target: to, .. }
             | Self::Count { target: to, .. }
             | Self::FetchIds { target: to, .. } => target(to),
-            Self::Sockets { sockets, .. } => sockets
-                .iter()
-                .map(|it| it.id.len() + it.details.handshake.len() + it.details.data.len() + rooms(&it.rooms))
-                .fold(0, usize::saturating_add),
+            Self::Sockets { sockets, .. } => sockets.iter().map(socket_bytes).fold(0, usize::saturating_add),
             Self::Ids { ids, .. } => ids.iter().map(String::len).fold(0, usize::saturating_add),
             Self::Rooms { rooms: names, .. } => rooms(names),
             _ => 0,
         };
         variable.saturating_add(ENVELOPE)
     }
+}
+
+/// Bytes of a message beside what grows, which is data and rooms: a few hundred at most.
+pub(super) const ENVELOPE: usize = 256;
+
+/// Bytes of a room's name in a message.
+pub(super) fn room_bytes(room: &Room) -> usize {
+    room.len() + 16
+}
+
+/// Bytes of a socket in an answer.
+pub(super) fn socket_bytes(socket: &SocketDetails) -> usize {
+    /// The names of its fields.
+    const FIELDS: usize = 64;
+    let details = socket.details.handshake.len().saturating_add(socket.details.data.len());
+    socket.rooms.iter().map(room_bytes).fold(details + socket.id.len() + FIELDS, usize::saturating_add)
 }

@@ -157,6 +157,14 @@ impl Held {
         self.begun.load(SeqCst)
     }
 
+    /// One POST with as many events as handlers may run.
+    async fn fill_by_a_post(&self, server: &Server, sid: &str) -> Wire {
+        let events = vec!["42[\"hold\"]"; HANDLERS_PER_CONNECTION].join("\u{1e}");
+        let post = server.begin(&crate::common::wire::request("POST", &server.polling(sid), &[], &events)).await;
+        until("the limit is reached", || self.begun() == HANDLERS_PER_CONNECTION).await;
+        post
+    }
+
     fn release(&self, handlers: usize) {
         self.gate.add_permits(handlers);
     }
@@ -215,9 +223,7 @@ async fn a_post_waits_for_its_handlers() {
     let server = Server::with(quick, |io| held.serve(io)).await;
     let clock = Frozen::new();
     let sid = server.join_by_polling().await;
-    let events = vec!["42[\"hold\"]"; HANDLERS_PER_CONNECTION].join("\u{1e}");
-    let mut post = server.begin(&crate::common::wire::request("POST", &server.polling(&sid), &[], &events)).await;
-    until("the limit is reached", || held.begun() == HANDLERS_PER_CONNECTION).await;
+    let mut post = held.fill_by_a_post(&server, &sid).await;
     for _ in 0..5 {
         clock.advance(50).await;
         assert_eq!(server.poll(&sid).await.text(), "2");
@@ -309,9 +315,7 @@ async fn a_client_that_does_not_poll_is_not_excused() {
     let server = Server::with(quick, |io| held.serve(io)).await;
     let clock = Frozen::new();
     let sid = server.join_by_polling().await;
-    let events = vec!["42[\"hold\"]"; HANDLERS_PER_CONNECTION].join("\u{1e}");
-    let mut post = server.begin(&crate::common::wire::request("POST", &server.polling(&sid), &[], &events)).await;
-    until("the limit is reached", || held.begun() == HANDLERS_PER_CONNECTION).await;
+    let mut post = held.fill_by_a_post(&server, &sid).await;
     // The ping, and the time for its pong. Another request is answered only when what is due has been done.
     for _ in 0..2 {
         assert_eq!(server.io.connections(), 1);

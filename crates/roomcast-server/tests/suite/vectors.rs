@@ -10,8 +10,9 @@ mod http;
 mod socketio;
 mod websocket;
 
+use crate::common::Server;
 use crate::common::wire::Answer;
-use app::Seen;
+use app::{Seen, server};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -94,6 +95,25 @@ const NOT_COMPARED: [&str; 5] = ["connection", "keep-alive", "transfer-encoding"
 struct Outcome {
     /// Named parts of the outcome: `result` or `frames`, and `log`.
     parts: Vec<(&'static str, Value)>,
+}
+
+/// Replays a list of a file, each vector at a server of its own. `replay` tells what Node did, and what was done here.
+async fn replay_all(file: usize, list: &str, replay: impl AsyncFn(&str, &Value, &Server, &Seen) -> [Outcome; 2]) {
+    let all = self::file(FILES[file].0);
+    let vectors = all[list].as_array().unwrap();
+    let mut report = Report::default();
+    for vector in vectors {
+        let name = vector["name"].as_str().unwrap();
+        if report.exclude(name) {
+            continue;
+        }
+        let seen = Seen::default();
+        let server = server(name, &vector["server_options"], &seen).await;
+        let [node, ours] = replay(name, vector, &server, &seen).await;
+        report.compare(name, node, ours);
+        server.finish().await;
+    }
+    report.finish(FILES[file].0, vectors);
 }
 
 #[derive(Default)]

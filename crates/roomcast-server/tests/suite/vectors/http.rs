@@ -1,7 +1,7 @@
 //! `engineio-http.json`: polling.
 
-use super::app::{Seen, server};
-use super::{Outcome, Report, answer, comparable, node_log, our_log, silence, wanted_log, without_namespace};
+use super::app::Seen;
+use super::{Outcome, answer, comparable, node_log, our_log, replay_all, silence, wanted_log, without_namespace};
 use crate::common::wire::request;
 use crate::common::{Frozen, Server, until};
 use serde_json::{Value, json};
@@ -12,28 +12,17 @@ const BIN: &str = "451-[\"bin\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQIDBA=
 
 #[tokio::test]
 async fn exchanges_by_polling() {
-    let file = super::file(super::FILES[0].0);
-    let vectors = file["http"].as_array().unwrap();
-    let mut report = Report::default();
-    for vector in vectors {
-        let name = vector["name"].as_str().unwrap();
-        if report.exclude(name) {
-            continue;
-        }
-        let seen = Seen::default();
-        let server = server(name, &vector["server_options"], &seen).await;
-        let Some(result) = replay(name, &server, &seen).await else { panic!("nobody replays {name:?}") };
+    replay_all(0, "http", async |name, vector, server, seen| {
+        let Some(result) = replay(name, server, seen).await else { panic!("nobody replays {name:?}") };
         let (node, log) = (comparable(vector["result"].clone()), node_log(vector));
-        let our_log = our_log(&seen, without_namespace, &wanted_log(name, &log)).await;
+        let our_log = our_log(seen, without_namespace, &wanted_log(name, &log)).await;
         let result = cut_as(comparable(result), &node);
-        report.compare(
-            name,
+        [
             Outcome { parts: vec![("result", node), ("log", log)] },
             Outcome { parts: vec![("result", result), ("log", our_log)] },
-        );
-        server.finish().await;
-    }
-    report.finish("engineio-http.json", vectors);
+        ]
+    })
+    .await;
 }
 
 /// Long bodies were recorded as their beginning and `... (1110 bytes)`.

@@ -1,22 +1,13 @@
 //! `socketio-server.json`: Socket.IO packets. These vectors hold what the client sends, too.
 
-use super::app::{Seen, bin, server, unbin};
-use super::{Outcome, Report, node_log, our_log, wanted_log, with_namespace};
+use super::app::{bin, unbin};
+use super::{Outcome, node_log, our_log, replay_all, wanted_log, with_namespace};
 use crate::common::wire::{Frame, Wire};
 use serde_json::{Value, json};
 
 #[tokio::test]
 async fn exchanges_of_packets() {
-    let file = super::file(super::FILES[2].0);
-    let vectors = file["tests"].as_array().unwrap();
-    let mut report = Report::default();
-    for vector in vectors {
-        let name = vector["name"].as_str().unwrap();
-        if report.exclude(name) {
-            continue;
-        }
-        let seen = Seen::default();
-        let server = server(name, &vector["server_options"], &seen).await;
+    replay_all(2, "tests", async |name, vector, server, seen| {
         let mut wire = server.websocket().await;
         let mut frames = Vec::new();
         for say in vector["client_sends"].as_array().unwrap() {
@@ -41,18 +32,15 @@ async fn exchanges_of_packets() {
         };
         let sent = frames.into_iter().filter_map(written).collect();
         let node_log = node_log(vector);
-        let our_log = our_log(&seen, with_namespace, &wanted_log(name, &node_log)).await;
+        let our_log = our_log(seen, with_namespace, &wanted_log(name, &node_log)).await;
         let node = ["server_sends", "closed"].map(|part| (part, vector[part].clone()));
         let ours = [("server_sends", seen.labelled(&sent)), ("closed", closed)];
-        report.compare(
-            name,
+        [
             Outcome { parts: node.into_iter().chain([("log", node_log)]).collect() },
             Outcome { parts: ours.into_iter().chain([("log", our_log)]).collect() },
-        );
-        drop(wire);
-        server.finish().await;
-    }
-    report.finish("socketio-server.json", vectors);
+        ]
+    })
+    .await;
 }
 
 async fn heard(wire: &mut Wire, frames: &mut Vec<Frame>) {

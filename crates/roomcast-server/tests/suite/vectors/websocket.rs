@@ -1,8 +1,8 @@
 //! `engineio-websocket.json`: WebSocket, and the upgrade to it.
 
-use super::app::{Seen, bin, server};
+use super::app::bin;
 use super::http::abandoned;
-use super::{Outcome, Report, answer, comparable, node_log, our_log, silence, wanted_log, without_namespace};
+use super::{Outcome, answer, comparable, node_log, our_log, replay_all, silence, wanted_log, without_namespace};
 use crate::common::Server;
 use crate::common::wire::{Frame, Wire, frame, upgrade};
 use bytes::Bytes;
@@ -13,34 +13,23 @@ const HEADER: &str = "451-[\"b\",{\"_placeholder\":true,\"num\":0}]";
 
 #[tokio::test]
 async fn exchanges_by_websocket() {
-    let file = super::file(super::FILES[1].0);
-    let vectors = file["websocket"].as_array().unwrap();
-    let mut report = Report::default();
-    for vector in vectors {
-        let name = vector["name"].as_str().unwrap();
-        if report.exclude(name) {
-            continue;
-        }
-        let seen = Seen::default();
-        let server = server(name, &vector["server_options"], &seen).await;
-        let result = match raw(name, &server).await {
-            None => match framed(name, &server).await {
-                None => upgraded(name, &server).await,
+    replay_all(1, "websocket", async |name, vector, server, seen| {
+        let result = match raw(name, server).await {
+            None => match framed(name, server).await {
+                None => upgraded(name, server).await,
                 result => result,
             },
             result => result,
         };
         let Some(result) = result else { panic!("nobody replays {name:?}") };
         let (node, log) = (comparable(vector["result"].clone()), node_log(vector));
-        let our_log = our_log(&seen, without_namespace, &wanted_log(name, &log)).await;
-        report.compare(
-            name,
+        let our_log = our_log(seen, without_namespace, &wanted_log(name, &log)).await;
+        [
             Outcome { parts: vec![("result", node), ("log", log)] },
             Outcome { parts: vec![("result", comparable(result)), ("log", our_log)] },
-        );
-        server.finish().await;
-    }
-    report.finish("engineio-websocket.json", vectors);
+        ]
+    })
+    .await;
 }
 
 /// Vectors that hold the bytes of the answer.
