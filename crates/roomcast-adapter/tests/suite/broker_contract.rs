@@ -88,6 +88,7 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::NoTimeout, "fields::bodies"),
     (Fault::NoTrailer, "fields::envelope"),
     (Fault::ForgetsWhatNobodyWants, "delivery::passed_over"),
+    (Fault::SaysThatItHearsAll, "delivery::passed_over"),
     (Fault::EmptySender, "fields::envelope"),
     (Fault::EmptyAttachmentsAreText, "fields::attachments"),
     (Fault::NoNul, "fields::text"),
@@ -95,6 +96,13 @@ const FAULTS: &[(Fault, &str)] = &[
     (Fault::BatchBackwards, "order::batch"),
     (Fault::SwapNow, "order::publishers"),
     (Fault::LoseOneInAThousand, "order::publishers"),
+    (Fault::RoadsByNumber, "roads::one_order"),
+    (Fault::ChannelsOfARoomChange, "roads::one_order"),
+    (Fault::OneBatchAtATime, "roads::at_once"),
+    (Fault::RoadsMeet, "roads::at_once"),
+    (Fault::NeverReady, "roads::ready_again"),
+    (Fault::NeverReadyAgain, "roads::ready_again"),
+    (Fault::ReadyNeverAnswers, "roads::ready_again"),
     (Fault::NeverConnected, "lifecycle::connected_first"),
     (Fault::ConnectedLate, "lifecycle::connected_first"),
     (Fault::LastInboxHears, "lifecycle::open_twice"),
@@ -135,6 +143,7 @@ async fn each_fault_is_caught_by_its_rule() {
 async fn without_a_fault_the_wrapper_keeps_the_contract() {
     broker_contract(async |count| broken(count, Fault::None)).await;
     broker_contract(async |count| broken(count, Fault::NoneInRooms)).await;
+    broker_contract(async |count| broken(count, Fault::NoneOnRoads)).await;
 }
 
 #[test]
@@ -145,7 +154,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the broker breaks 1 of 28 rules:\n- faults::hear_again: A broker that was cut off tells")]
+#[should_panic(expected = "the broker breaks 1 of 31 rules:\n- faults::hear_again: A broker that was cut off tells")]
 async fn a_broken_contract_panics_with_the_rule() {
     broker_contract(async |count| broken(count, Fault::NeverLost)).await;
 }

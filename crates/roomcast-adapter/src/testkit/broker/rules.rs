@@ -6,6 +6,7 @@ mod faults;
 mod fields;
 mod lifecycle;
 mod order;
+mod roads;
 mod rooms;
 
 use super::Brokers;
@@ -98,6 +99,21 @@ const RULES: &[BrokerRule] = &[
         order::publishers,
         3,
         "10,000 messages of each of two publishers at the same time all arrive once, each publisher's in order in each series."
+    ),
+    rule!(
+        roads::one_order,
+        1,
+        "Messages of a series take one road and have one channel, and where rooms are heard each by itself, those of a room do."
+    ),
+    rule!(
+        roads::at_once,
+        2,
+        "What is published on several roads at the same time comes once, and in order on each channel."
+    ),
+    rule!(
+        roads::ready_again,
+        2,
+        "A road that nothing bars is ready: before it was cut off, and some time after. What is published there then goes out."
     ),
     rule!(
         lifecycle::connected_first,

@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
     Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, MemoryBroker, MemoryNetwork, Message,
-    Outcome, Outgoing, ServerId,
+    Outcome, Outgoing, Route, ServerId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -59,11 +59,28 @@ pub(crate) enum Fault {
     RemembersRoomsClosed,
     ForgetsRooms,
     DeafToLooksWhenCutOff,
+    SaysThatItHearsAll,
+    /// None, where each room has a channel and one of three roads, as with the next ones.
+    NoneOnRoads,
+    /// The order of the namespace's series is not kept, as its messages go out on whatever road is free.
+    RoadsByNumber,
+    ChannelsOfARoomChange,
+    /// A second batch is refused while one is under way, whatever its road.
+    OneBatchAtATime,
+    /// What two roads carry at the same time is mixed up: the first message of a batch that meets another goes last.
+    RoadsMeet,
+    NeverReady,
+    NeverReadyAgain,
+    ReadyNeverAnswers,
 }
 
 impl Fault {
     pub(crate) fn is_of_rooms(self) -> bool {
         self >= Self::NoneInRooms
+    }
+
+    fn is_of_roads(self) -> bool {
+        self >= Self::NoneOnRoads
     }
 }
 
@@ -85,6 +102,11 @@ struct State {
     /// Rooms that were looked at.
     looked: HashSet<(String, Room)>,
     cut: bool,
+    was_cut: bool,
+    /// Batches that are under way.
+    under_way: usize,
+    /// Routes that were asked for.
+    asked: u64,
 }
 
 impl Broken {
@@ -93,7 +115,11 @@ impl Broken {
     }
 
     pub(crate) fn cut_off(&self, network: &MemoryNetwork, cut: bool) {
-        self.state.lock().cut = cut;
+        {
+            let mut state = self.state.lock();
+            state.cut = cut;
+            state.was_cut |= cut;
+        }
         if !cut && self.is(Fault::ForgetsRooms) {
             self.forget_rooms();
         }
@@ -322,6 +348,21 @@ impl Broker for Broken {
             }
             _ => {}
         }
+        if self.fault.is_of_roads() {
+            let meets = {
+                let mut state = self.state.lock();
+                state.under_way += 1;
+                state.under_way > 1
+            };
+            // Time in which a batch of another road sets out.
+            tokio::task::yield_now().await;
+            self.state.lock().under_way -= 1;
+            match self.fault {
+                Fault::OneBatchAtATime if meets => return vec![Outcome::Again("busy".to_owned())],
+                Fault::RoadsMeet if meets => batch.rotate_left(1),
+                _ => {}
+            }
+        }
         let outcomes = self.inner.publish(&batch).await;
         if outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
             return vec![Outcome::Sent; all];
@@ -335,7 +376,51 @@ impl Broker for Broken {
     }
 
     fn hears(&self, lane: Lane) -> Hears {
-        self.inner.hears(lane)
+        match self.inner.hears(lane) {
+            Hears::Some if self.is(Fault::SaysThatItHearsAll) => Hears::All,
+            Hears::Some if self.fault.is_of_roads() => Hears::EachRoom,
+            hears => hears,
+        }
+    }
+
+    fn route(&self, outgoing: &Outgoing) -> Route {
+        let mut route = Route::default();
+        if !self.fault.is_of_roads() {
+            return route;
+        }
+        let room = match &outgoing.message.body {
+            Body::Broadcast { target, .. } if Lane::of(&outgoing.message.body) == Some(Lane::Rooms) => {
+                target.rooms.first().map_or(0, |room| 1 + u64::from(room.as_bytes()[0]))
+            }
+            _ => 0,
+        };
+        let asked = {
+            let mut state = self.state.lock();
+            state.asked += 1;
+            state.asked
+        };
+        route.channel = 1 + room;
+        match self.fault {
+            Fault::RoadsByNumber if room == 0 => route.channel = asked,
+            Fault::ChannelsOfARoomChange if room > 0 => route.channel = 1 + room + asked % 2,
+            _ => {}
+        }
+        route.road = route.channel % 3;
+        route
+    }
+
+    async fn ready(&self, road: u64) -> Result<(), BrokerError> {
+        let (cut, was_cut) = {
+            let state = self.state.lock();
+            (state.cut, state.was_cut)
+        };
+        let barred = match self.fault {
+            Fault::ReadyNeverAnswers if cut => std::future::pending().await,
+            Fault::NeverReady => road == 1,
+            Fault::NeverReadyAgain => was_cut,
+            _ => cut,
+        };
+        if barred { Err(BrokerError("this road is barred".to_owned())) } else { Ok(()) }
     }
 
     fn looks(&self) -> bool {
