@@ -7,7 +7,7 @@ use crate::state::{Stage, tell};
 use roomcast_adapter::Room;
 use roomcast_adapter::async_trait;
 use roomcast_adapter::cluster::{
-    Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, Route, ServerId,
+    Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, Route, Series, ServerId,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl SimBroker {
                     _ if mute_road == Some(route.road) => (false, again()),
                     Some(Publish::Hangs { out } | Publish::Again { out }) => (out, again()),
                     Some(Publish::Every2nd { out }) if index % 2 == 0 => (out, again()),
-                    Some(Publish::Never) if !refused && Lane::of(&outgoing.message.body).is_some() => {
+                    Some(Publish::Never) if !refused && Series::of(&outgoing.message.body).is_some() => {
                         refused = true;
                         (false, Outcome::Never("simulated".to_owned()))
                     }
@@ -103,7 +103,7 @@ impl SimBroker {
 /// All has a trailer, and what is in a series a number.
 fn numbered(outgoing: &Outgoing) -> Result<(), String> {
     let Some(trailer) = outgoing.message.trailer else { return Err("a message without a trailer".to_owned()) };
-    if Lane::of(&outgoing.message.body).is_some() && trailer.number == 0 {
+    if Series::of(&outgoing.message.body).is_some() && trailer.number == 0 {
         return Err("a message without a number".to_owned());
     }
     Ok(())
@@ -150,10 +150,10 @@ impl Broker for SimBroker {
         Duration::from_millis(LINGERS)
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
+    fn hears(&self, lane: Series) -> Hears {
         match lane {
-            Lane::Rooms if self.sim.setup.roads > 1 => Hears::EachRoom,
-            Lane::Rooms if self.looks() => Hears::Some,
+            Series::Rooms if self.sim.setup.roads > 1 => Hears::EachRoom,
+            Series::Rooms if self.looks() => Hears::Some,
             _ => Hears::All,
         }
     }

@@ -5,7 +5,7 @@ use crate::announced::Announced;
 use crate::random::mix;
 use crate::recipient::Double;
 use roomcast_adapter::Target;
-use roomcast_adapter::cluster::{Body, ClusterAdapter, Lane, Message};
+use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
 use roomcast_protocol::{Args, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -32,7 +32,7 @@ pub(crate) struct Model {
     /// Copies that may have been: they came in the moment in which an adapter was dropped.
     pub(crate) maybe_doubles: BTreeMap<Node, u64>,
     /// What went to the broker, by sender and series.
-    pub(crate) numbers: BTreeMap<(Node, Arc<str>, Lane), Vec<Number>>,
+    pub(crate) numbers: BTreeMap<(Node, Arc<str>, Series), Vec<Number>>,
     /// What a process was told to send to others, and whether it went out.
     pub(crate) outs: BTreeMap<u64, Out>,
     /// What was announced: receiver, sender.
@@ -59,7 +59,7 @@ pub(crate) struct Place {
     /// Sockets that are there.
     pub(crate) socks: BTreeSet<usize>,
     /// Highest serial of each series that was taken.
-    highest: BTreeMap<(Node, Lane), u64>,
+    highest: BTreeMap<(Node, Series), u64>,
     /// From when to when it was open, as asked for.
     pub(crate) periods: Vec<(u64, Option<u64>)>,
     /// Since when it hears without a break of its own making.
@@ -219,7 +219,7 @@ impl Model {
         whole: bool,
         now: u64,
     ) -> Result<(), String> {
-        let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return Ok(()) };
+        let (Some(trailer), Some(lane)) = (message.trailer, Series::of(&message.body)) else { return Ok(()) };
         let series = self.numbers.entry((node, namespace.clone(), lane)).or_default();
         let earlier = series.iter().rev().filter(|known| known.channel == channel);
         if let Some(later) = earlier.clone().find(|known| known.serial > trailer.serial && known.sent.is_some()) {
@@ -234,7 +234,7 @@ impl Model {
                 };
             }
             // The first of a new series may never have come to the broker, or have taken another channel.
-            let first = trailer.number == 1 || (self.each_room && lane == Lane::Rooms);
+            let first = trailer.number == 1 || (self.each_room && lane == Series::Rooms);
             if whole && known.number > trailer.number && !first {
                 return Err(format!("number {} after {}", trailer.number, known.number));
             }
@@ -266,7 +266,7 @@ impl Model {
             return Ok(());
         }
         let Some(place) = self.places.get_mut(at).filter(|place| place.present) else { return Ok(()) };
-        let (open, lane) = (place.open, Lane::of(&message.body));
+        let (open, lane) = (place.open, Series::of(&message.body));
         if passed && !open {
             return Ok(());
         }
@@ -277,7 +277,7 @@ impl Model {
                 return Ok(());
             }
             if let Some(lane) = lane.filter(|_| open) {
-                if !self.each_room || lane == Lane::Main {
+                if !self.each_room || lane == Series::Main {
                     let highest = place.highest.entry((from, lane)).or_default();
                     if trailer.serial < *highest {
                         *self.doubles.entry(*node).or_default() += 1;
@@ -327,7 +327,7 @@ impl Model {
 
     /// It went out.
     pub(crate) fn sent(&mut self, node: Node, namespace: &Arc<str>, message: &Message, now: u64) {
-        let (Some(trailer), Some(lane)) = (message.trailer, Lane::of(&message.body)) else { return };
+        let (Some(trailer), Some(lane)) = (message.trailer, Series::of(&message.body)) else { return };
         let Some(series) = self.numbers.get_mut(&(node, namespace.clone(), lane)) else { return };
         if let Some(it) = series.iter_mut().rev().find(|it| it.serial == trailer.serial) {
             it.sent = Some(now);
@@ -384,7 +384,7 @@ impl Model {
         let senders: BTreeSet<Node> = self.places.keys().map(|(from, _)| *from).filter(|from| *from != node).collect();
         most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
         for ((from, namespace, lane), numbers) in &self.numbers {
-            if exact && *lane == Lane::Rooms {
+            if exact && *lane == Series::Rooms {
                 continue;
             }
             let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };

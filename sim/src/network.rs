@@ -6,7 +6,7 @@ use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Arrival, Body, Inbox, Lane, Message, Outgoing, Route, ServerId};
+use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Route, Series, ServerId};
 use roomcast_adapter::{Adapter, Room};
 use roomcast_protocol::Args;
 use std::collections::{BTreeSet, VecDeque};
@@ -27,7 +27,7 @@ pub(crate) struct Sim {
 /// The room of a broadcast to one room.
 fn room_of(message: &Message) -> Option<&Room> {
     match &message.body {
-        Body::Broadcast { target, .. } if Lane::of(&message.body) == Some(Lane::Rooms) => target.rooms.first(),
+        Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
         _ => None,
     }
 }

@@ -7,8 +7,8 @@
 
 use async_trait::async_trait;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Count, Hears, Inbox, Lane, Looked,
-    MemoryBroker, MemoryNetwork, Outcome, Outgoing, SERVERS, ServerId,
+    Body, Broker, BrokerError, Cluster, ClusterAdapter, ClusterOptions, Count, Hears, Inbox, Looked, MemoryBroker,
+    MemoryNetwork, Outcome, Outgoing, SERVERS, Series, ServerId,
 };
 use roomcast_adapter::testkit::CountingRecipient;
 use roomcast_adapter::{Action, Adapter, AdapterContext, Room, ServerEvent, Target};
@@ -57,7 +57,7 @@ impl Broker for Counting {
         self.inner.count(namespace).await
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
+    fn hears(&self, lane: Series) -> Hears {
         self.inner.hears(lane)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Environment: `HOST`, `PORT`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`.
 
-use roomcast_engine::{Client, CloseReason, Connection, Cors, Engine, EngineConfig, ServeOptions, bind, serve};
+use roomcast_engine::{CloseReason, Connection, Cors, Engine, EngineConfig, ServeOptions, SessionHandler, bind, serve};
 use roomcast_protocol::{EngineKind, Packet};
 use std::env::var;
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 struct Echo(Arc<Connection>);
 
-impl Client for Echo {
+impl SessionHandler for Echo {
     fn text(&mut self, text: &str) {
         if let Ok(packet) = Packet::engine(EngineKind::Message, text) {
             self.0.send(&Arc::new(packet)).wake();
@@ -37,8 +37,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     config.ping_interval = milliseconds("PING_INTERVAL_MS", config.ping_interval)?;
     config.ping_timeout = milliseconds("PING_TIMEOUT_MS", config.ping_timeout)?;
     config.cors = Some(Cors::any());
-    let engine =
-        Engine::new(config, |connection: &Arc<Connection>| -> Box<dyn Client> { Box::new(Echo(connection.clone())) });
+    let engine = Engine::new(config, |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
+        Box::new(Echo(connection.clone()))
+    });
     let host = var("HOST").unwrap_or_else(|_| "127.0.0.1".to_owned());
     let port = var("PORT").unwrap_or_else(|_| "3000".to_owned());
     let listener = bind(format!("{host}:{port}")).await?;

@@ -1,7 +1,7 @@
 //! [`Connection`]: one session, as everybody else sees it. Its outbox and session state are under one short lock; its client is
 //! touched only by the task that reads.
 
-use crate::client::Client;
+use crate::application::SessionHandler;
 use crate::engine::Sessions;
 use crate::handshake::Handshake;
 use crate::outbox::Full;
@@ -27,7 +27,7 @@ pub struct Connection {
     shared: Mutex<Shared>,
     sessions: Arc<Sessions>,
     sid: Sid,
-    client: Mutex<Option<Box<dyn Client>>>,
+    client: Mutex<Option<Box<dyn SessionHandler>>>,
     handshake: Handshake,
 }
 
@@ -352,9 +352,9 @@ impl Connection {
         woken.wake();
     }
 
-    /// The session has begun its work, whatever that is to the [`Client`]: from now on it does not have to make room for new
+    /// The session has begun its work, whatever that is to the [`SessionHandler`]: from now on it does not have to make room for new
     /// ones when there are too many ([`EngineConfig::max_unjoined_sessions`](crate::EngineConfig::max_unjoined_sessions)).
-    /// Where [`Client::is_established_by_a_message`] says yes, the first message calls it.
+    /// Where [`SessionHandler::is_established_by_a_message`] says yes, the first message calls it.
     pub fn establish(&self) {
         let is_news = self.shared.lock().session.establish();
         if is_news {
@@ -362,7 +362,7 @@ impl Connection {
         }
     }
 
-    /// Ends the session of a client that broke a rule of what stands above: its [`Client`] is told at once, what is queued
+    /// Ends the session of a client that broke a rule of what stands above: its [`SessionHandler`] is told at once, what is queued
     /// still leaves, within [`EngineConfig::close_timeout`](crate::EngineConfig::close_timeout) by polling too. The reason is
     /// [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is there to take the end, as Node
     /// tells them apart.
@@ -386,12 +386,12 @@ impl Connection {
     }
 
     /// The client; only the task that reads, or that ends the session, asks for it.
-    pub(crate) fn client(&self) -> MutexGuard<'_, Option<Box<dyn Client>>> {
+    pub(crate) fn client(&self) -> MutexGuard<'_, Option<Box<dyn SessionHandler>>> {
         self.client.lock()
     }
 
     /// The client, unless another task has it.
-    pub(crate) fn try_client(&self) -> Option<MutexGuard<'_, Option<Box<dyn Client>>>> {
+    pub(crate) fn try_client(&self) -> Option<MutexGuard<'_, Option<Box<dyn SessionHandler>>>> {
         self.client.try_lock()
     }
 

@@ -1,7 +1,7 @@
 //! [`Engine`]: an Engine.IO server without its transport: options, sessions and the handler above.
 
+use crate::application::{Application, SessionHandler};
 use crate::budget::Budget;
-use crate::client::{Client, Handler};
 use crate::config::EngineConfig;
 use crate::connection::{Connection, PanicGuard};
 use crate::error::RequestError;
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) sessions: Arc<Sessions>,
-    handler: Arc<dyn Handler>,
+    handler: Arc<dyn Application>,
 }
 
 /// The sessions of a server, and what they share.
@@ -40,7 +40,7 @@ pub(crate) struct Sessions {
 
 impl Engine {
     /// A server with these options.
-    pub fn new(config: EngineConfig, handler: impl Handler) -> Self {
+    pub fn new(config: EngineConfig, handler: impl Application) -> Self {
         let engine = |kind, text| Packet::engine(kind, text).map(Arc::new);
         #[expect(clippy::unreachable, reason = "packets of one and six bytes are never too large")]
         let (Ok(ping), Ok(probe_pong)) = (engine(EngineKind::Ping, ""), engine(EngineKind::Pong, "probe")) else {
@@ -116,7 +116,7 @@ impl Engine {
             crowd_out(&connection);
         }
         let guard = PanicGuard(&connection);
-        let client: Box<dyn Client> = self.handler.connect(&connection);
+        let client: Box<dyn SessionHandler> = self.handler.connect(&connection);
         if !client.is_established_by_a_message() {
             connection.shared().session.await_word();
         }

@@ -1,17 +1,17 @@
 //! Engine.IO v4 server: sessions over long-polling and WebSocket, upgrade, heartbeat, and a bounded outbox per client.
 //!
-//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`Client`] object, and
+//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`SessionHandler`] object, and
 //! never waits for a client that does not read. Deciding is apart from doing: the session is a state machine that takes
 //! packets and the time; the tasks around it only move bytes.
 //!
 //! ```no_run
-//! use roomcast_engine::{Client, CloseReason, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
+//! use roomcast_engine::{SessionHandler, CloseReason, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
 //! use roomcast_protocol::{EngineKind, Packet};
 //! use std::sync::Arc;
 //!
 //! struct Echo(Arc<Connection>);
 //!
-//! impl Client for Echo {
+//! impl SessionHandler for Echo {
 //!     fn text(&mut self, text: &str) {
 //!         if let Ok(packet) = Packet::engine(EngineKind::Message, text) {
 //!             self.0.send(&Arc::new(packet)).wake();
@@ -24,7 +24,7 @@
 //! }
 //!
 //! # async fn run() -> std::io::Result<()> {
-//! let engine = Engine::new(EngineConfig::default(), |connection: &Arc<Connection>| -> Box<dyn Client> {
+//! let engine = Engine::new(EngineConfig::default(), |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
 //!     Box::new(Echo(connection.clone()))
 //! });
 //! let listener = bind("127.0.0.1:3000").await?;
@@ -35,9 +35,9 @@
 // Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
+mod application;
 mod body;
 mod budget;
-mod client;
 mod config;
 mod connection;
 mod cors;
@@ -63,8 +63,8 @@ mod watch;
 mod websocket;
 mod writer;
 
+pub use application::{Application, SessionHandler};
 pub use body::Body;
-pub use client::{Client, Handler};
 pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, OutboxLimits, cut_time};
 pub use connection::{Connection, Delivery, Outstanding, Sent};
 pub use cors::{Cors, CorsError};

@@ -385,7 +385,7 @@ pub(crate) fn empty(status: StatusCode) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{Client, Nobody};
+    use crate::application::{Nobody, SessionHandler};
     use crate::config::EngineConfig;
     use crate::engine::Engine;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -419,7 +419,7 @@ mod tests {
         ticked: Arc<AtomicBool>,
     }
 
-    impl Client for Patient {
+    impl SessionHandler for Patient {
         fn text(&mut self, _: &str) {}
         fn binary(&mut self, _: &[u8]) {}
         fn closed(&mut self, _: CloseReason) {}
@@ -437,7 +437,7 @@ mod tests {
     async fn the_keeper_comes_back_to_a_client_that_was_busy() {
         let ticked = Arc::new(AtomicBool::new(false));
         let told = ticked.clone();
-        let engine = Engine::new(EngineConfig::default(), move |_: &Arc<Connection>| -> Box<dyn Client> {
+        let engine = Engine::new(EngineConfig::default(), move |_: &Arc<Connection>| -> Box<dyn SessionHandler> {
             Box::new(Patient { due: Instant::now() + Duration::from_secs(1), ticked: told.clone() })
         });
         let connection = open(&engine);

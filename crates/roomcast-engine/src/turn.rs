@@ -192,7 +192,7 @@ pub(crate) fn write(connection: Arc<Connection>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Nobody;
+    use crate::application::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
     use crate::session::Transport;

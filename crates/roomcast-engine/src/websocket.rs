@@ -589,7 +589,7 @@ impl Drop for ReadBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Nobody;
+    use crate::application::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
     use crate::session::Transport;

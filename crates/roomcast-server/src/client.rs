@@ -6,7 +6,7 @@ use crate::link::{Held, Kept, Link, Route};
 use crate::reason::DisconnectReason;
 use crate::socket::Socket;
 use crate::way_in;
-use roomcast_engine::{Client as EngineClient, CloseReason, Connection};
+use roomcast_engine::{CloseReason, Connection, SessionHandler};
 use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-impl EngineClient for Client {
+impl SessionHandler for Client {
     fn text(&mut self, text: &str) {
         Self::decoded(&self.io, &self.link, self.decoder.text(text));
         self.await_attachments();

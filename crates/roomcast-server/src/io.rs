@@ -14,9 +14,7 @@ use parking_lot::Mutex;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{Action, AdapterContext, AdapterFactory, Target};
-use roomcast_engine::{
-    Client as EngineClient, Connection, Engine, EngineConfig, EngineService, ServeOptions, bind, serve,
-};
+use roomcast_engine::{Connection, Engine, EngineConfig, EngineService, ServeOptions, SessionHandler, bind, serve};
 use roomcast_protocol::ToArgs;
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -121,7 +119,7 @@ impl SocketIo {
             close: OnceCell::new(),
         });
         let io = inner.clone();
-        let engine = Engine::new(engine, move |connection: &Arc<Connection>| -> Box<dyn EngineClient> {
+        let engine = Engine::new(engine, move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
             Box::new(Client::new(io.clone(), connection.clone()))
         });
         Self { inner, engine, serve }

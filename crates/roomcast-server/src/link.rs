@@ -340,7 +340,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use roomcast_engine::{Client, Engine, EngineConfig};
+    use roomcast_engine::{Engine, EngineConfig, SessionHandler};
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::sync::mpsc::channel;
     use std::task::Wake;
@@ -350,7 +350,7 @@ mod tests {
 
     struct Nobody;
 
-    impl Client for Nobody {
+    impl SessionHandler for Nobody {
         fn text(&mut self, _: &str) {}
         fn binary(&mut self, _: &[u8]) {}
         fn closed(&mut self, _: CloseReason) {}
@@ -359,10 +359,11 @@ mod tests {
     /// The link of a session by polling.
     async fn link() -> Arc<Link> {
         let (opened, connections) = channel();
-        let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
-            opened.send(connection.clone()).unwrap();
-            Box::new(Nobody)
-        });
+        let engine =
+            Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
+                opened.send(connection.clone()).unwrap();
+                Box::new(Nobody)
+            });
         let path = engine.config().path.clone();
         let request = http::Request::get(format!("{path}?EIO=4&transport=polling")).body(String::new()).unwrap();
         let _ = engine.into_service().call(request).await;

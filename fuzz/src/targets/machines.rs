@@ -4,7 +4,7 @@ use crate::input::Input;
 use crate::machine::{self, Machine};
 use crate::novelty::{seen, size};
 use crate::watch::ON_PURPOSE;
-use roomcast_engine::{Client, CloseReason, Connection, Engine, EngineConfig};
+use roomcast_engine::{CloseReason, Connection, Engine, EngineConfig, SessionHandler};
 use roomcast_protocol::{EngineKind, Packet};
 use roomcast_server::{Ack, Args, ConnectError, DisconnectReason, Socket, SocketIo};
 use std::pin::Pin;
@@ -39,7 +39,7 @@ impl Echo {
     }
 }
 
-impl Client for Echo {
+impl SessionHandler for Echo {
     fn text(&mut self, text: &str) {
         assert!(!self.closed, "a message after the end");
         match text.as_bytes() {
@@ -98,7 +98,7 @@ pub(super) fn run_engine(data: &[u8]) {
         let mut config = EngineConfig::default();
         config.max_payload = MAX_PAYLOAD;
         let theirs = counts.clone();
-        let engine = Engine::new(config, move |connection: &Arc<Connection>| -> Box<dyn Client> {
+        let engine = Engine::new(config, move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
             theirs.opened.fetch_add(1, Relaxed);
             let (connection, counts) = (connection.clone(), theirs.clone());
             Box::new(Echo { connection, counts, holding: None, closed: false })

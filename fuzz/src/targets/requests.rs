@@ -8,7 +8,7 @@ use http::header::{self, HeaderMap};
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Either};
-use roomcast_engine::{Body, Client, CloseReason, Connection, Cors, Engine, EngineConfig, EngineService};
+use roomcast_engine::{Body, CloseReason, Connection, Cors, Engine, EngineConfig, EngineService, SessionHandler};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use tower_service::Service;
 
 struct Nobody;
 
-impl Client for Nobody {
+impl SessionHandler for Nobody {
     fn text(&mut self, _: &str) {}
     fn binary(&mut self, _: &[u8]) {}
     fn closed(&mut self, _: CloseReason) {}
 }
 
 fn engine(config: EngineConfig) -> Engine {
-    Engine::new(config, |_: &Arc<Connection>| -> Box<dyn Client> { Box::new(Nobody) })
+    Engine::new(config, |_: &Arc<Connection>| -> Box<dyn SessionHandler> { Box::new(Nobody) })
 }
 
 /// A body that comes in pieces, and may break off.

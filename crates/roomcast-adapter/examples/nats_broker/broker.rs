@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Hears, Inbox, Lane, Looked, Message, Outcome, Outgoing, ServerId, codec,
+    Arrival, Body, Broker, BrokerError, Hears, Inbox, Looked, Message, Outcome, Outgoing, Series, ServerId, codec,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ fn subject_of(namespace: &str, message: &Message) -> String {
     match (&message.to, &message.body) {
         (Some(to), _) => subject(namespace, "server", Some(to.as_str())),
         // The rooms of this lane are one, told once or several times.
-        (None, Body::Broadcast { target, .. }) if Lane::of(&message.body) == Some(Lane::Rooms) => {
+        (None, Body::Broadcast { target, .. }) if Series::of(&message.body) == Some(Series::Rooms) => {
             subject(namespace, "room", target.rooms.first().map(|room| &**room))
         }
         _ => subject(namespace, "all", None),
@@ -207,8 +207,8 @@ impl Broker for NatsBroker {
         encoded.iter().map(outcome).collect()
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
-        if lane == Lane::Main { Hears::All } else { Hears::Some }
+    fn hears(&self, lane: Series) -> Hears {
+        if lane == Series::Main { Hears::All } else { Hears::Some }
     }
 
     fn looks(&self) -> bool {

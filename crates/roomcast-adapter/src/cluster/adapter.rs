@@ -7,7 +7,7 @@ use super::inbox::{Asker, LAST, NamespaceInbox};
 use super::message::{Body, RequestId, ServerId};
 use super::queue::Queue;
 use super::requests::Requests;
-use super::trailer::{Lane, Trailer};
+use super::trailer::{Series, Trailer};
 use crate::adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, Emit, Joined, ServerEvent};
 use crate::answer::Answer;
 use crate::local::Local;
@@ -123,7 +123,7 @@ impl ClusterAdapter {
     }
 
     /// A message has come, or the trailer of one that nobody here wants. `false`: it came before.
-    pub(super) fn heard(&self, trailer: &Trailer, lane: Option<Lane>) -> bool {
+    pub(super) fn heard(&self, trailer: &Trailer, lane: Option<Series>) -> bool {
         self.directory().heard(trailer, &self.namespace, lane, Instant::now())
     }
 

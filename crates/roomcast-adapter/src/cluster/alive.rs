@@ -1,6 +1,6 @@
 //! [`Alive`]: what a server tells the others of itself, every second or less often.
 
-use super::trailer::Lane;
+use super::trailer::Series;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub struct Told {
     /// The namespace.
     pub namespace: Arc<str>,
     /// Which of its series.
-    pub lane: Lane,
+    pub lane: Series,
     /// The last number that the others may miss: it went out, or never will.
     pub number: u64,
     /// The serial of the series' first message. A namespace that was closed and opened again begins a new series.
@@ -55,19 +55,19 @@ pub struct Told {
 
 impl Told {
     /// What is told of a series.
-    pub fn new(namespace: Arc<str>, lane: Lane, number: u64, since: u64) -> Self {
+    pub fn new(namespace: Arc<str>, lane: Series, number: u64, since: u64) -> Self {
         Self { namespace, lane, number, since }
     }
 }
 
 impl From<(Arc<str>, u8, u64, u64)> for Told {
     fn from((namespace, lane, number, since): (Arc<str>, u8, u64, u64)) -> Self {
-        Self { namespace, lane: if lane == 0 { Lane::Main } else { Lane::Rooms }, number, since }
+        Self { namespace, lane: if lane == 0 { Series::Main } else { Series::Rooms }, number, since }
     }
 }
 
 impl From<Told> for (Arc<str>, u8, u64, u64) {
     fn from(told: Told) -> Self {
-        (told.namespace, u8::from(told.lane == Lane::Rooms), told.number, told.since)
+        (told.namespace, u8::from(told.lane == Series::Rooms), told.number, told.since)
     }
 }

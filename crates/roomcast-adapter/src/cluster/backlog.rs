@@ -6,7 +6,7 @@ use super::message::{Body, Message};
 use super::numbers::Numbers;
 use super::outage::Outage;
 use super::road::{Pins, Road};
-use super::trailer::{Lane, WINDOW};
+use super::trailer::{Series, WINDOW};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub(super) struct Backlog {
 pub(super) struct Waiting {
     pub(super) outgoing: Outgoing,
     pub(super) route: Route,
-    pub(super) lane: Option<Lane>,
+    pub(super) lane: Option<Series>,
     pub(super) since: Instant,
     pub(super) size: usize,
     /// Set when it may have gone out twice.
@@ -220,7 +220,7 @@ impl Backlog {
         // From the last to the first: what stands behind a message of its channel and series in the batch and went out must not be
         // overtaken by it.
         let mut both: Vec<(Waiting, Outcome)> = flown.into_iter().zip(outcomes).collect();
-        let mut sent: HashSet<(Arc<str>, Option<Lane>, u64), RandomState> = HashSet::default();
+        let mut sent: HashSet<(Arc<str>, Option<Series>, u64), RandomState> = HashSet::default();
         let mut waits = Vec::new();
         while let Some((mut waiting, outcome)) = both.pop() {
             let series = (waiting.outgoing.namespace.clone(), waiting.lane, waiting.route.channel);
@@ -297,7 +297,7 @@ mod tests {
         (trailer.serial, trailer.again) = (serial, again);
         let message = Message { sender: None, to: None, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: "/".into(), message };
-        let (route, lane) = (Route { channel: road, road }, Some(Lane::Main));
+        let (route, lane) = (Route { channel: road, road }, Some(Series::Main));
         backlog.push(Waiting { outgoing, route, lane, since: Instant::now(), size: 1, again: None, ours: false });
     }
 

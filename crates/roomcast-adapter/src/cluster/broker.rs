@@ -1,7 +1,7 @@
 //! The [`Broker`] seam: carries messages between the servers of a cluster.
 
 use super::message::{Body, Message, ServerId};
-use super::trailer::{Arrival, Lane};
+use super::trailer::{Arrival, Series};
 use crate::target::Room;
 use async_trait::async_trait;
 use std::fmt::Debug;
@@ -24,7 +24,7 @@ pub const SERVERS: &str = "";
 /// The contract, which `testkit::broker_contract` checks, with many a rule more:
 /// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker keeps its server's own messages
 ///   from it (the suite is told so by its `Dialect`; an [`Emitter`](super::Emitter) beside the server then needs a broker of its own);
-/// - messages of one publisher in one series ([`Lane`]) of a namespace arrive in the order published, except those
+/// - messages of one publisher in one series ([`Series`]) of a namespace arrive in the order published, except those
 ///   that are lost, and but for where the broker says of the series that it hears it by [`EachRoom`](Hears::EachRoom);
 /// - the trailer of what nobody here wants arrives too, where the broker [hears](Broker::hears) all of a series: what is neither
 ///   handed over nor passed over counts as lost there;
@@ -55,8 +55,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// works without an open namespace too (an emitter does that). A server has one batch under way on each
     /// [road](Broker::route), of up to 4,096 messages, and beside it what it tells the others of itself.
     ///
-    /// Where there are channels for rooms: what is [`to`](Message::to) a server goes to that server, a broadcast of [`Lane::Rooms`]
-    /// ([`Lane::of`] tells) to the channel of `target.rooms.first()`, whatever `except` and `one` say, and all else to every server of
+    /// Where there are channels for rooms: what is [`to`](Message::to) a server goes to that server, a broadcast of [`Series::Rooms`]
+    /// ([`Series::of`] tells) to the channel of `target.rooms.first()`, whatever `except` and `one` say, and all else to every server of
     /// the namespace. A name of a room that can be joined has 1,024 bytes at most, but an emitter may name any: what no channel can
     /// be named for is [`Outcome::Never`].
     ///
@@ -83,9 +83,9 @@ pub trait Broker: Debug + Send + Sync + 'static {
     }
 
     /// What this server hears of a series; all. Gaps are losses only there: a broker that hears the channels of rooms that have members
-    /// here, and no others, does not hear all of [`Lane::Rooms`]. It is asked when the server joins its cluster, and holds from then
+    /// here, and no others, does not hear all of [`Series::Rooms`]. It is asked when the server joins its cluster, and holds from then
     /// on.
-    fn hears(&self, lane: Lane) -> Hears {
+    fn hears(&self, lane: Series) -> Hears {
         let _ = lane;
         Hears::All
     }

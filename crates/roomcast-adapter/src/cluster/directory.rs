@@ -14,7 +14,7 @@ use super::losses::{Lost, Untold};
 use super::message::ServerId;
 use super::process::Process;
 use super::series::Place;
-use super::trailer::{Lane, Trailer};
+use super::trailer::{Series, Trailer};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ pub(crate) struct Directory {
     processes: HashMap<u64, Process, RandomState>,
     /// The namespaces that are open here, each with the time from which its messages come.
     open: HashMap<Arc<str>, Option<Instant>, RandomState>,
-    /// What is heard here of the series of each [`Lane`], in their order.
+    /// What is heard here of the series of each [`Series`], in their order.
     hears: [Hears; 2],
     lost: u64,
     untold: Untold,
@@ -58,7 +58,7 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// `hears`: what is heard here of [`Lane::Main`] and [`Lane::Rooms`].
+    /// `hears`: what is heard here of [`Series::Main`] and [`Series::Rooms`].
     pub(crate) fn new(hears: [Hears; 2]) -> Self {
         let (processes, open) = (HashMap::default(), HashMap::default());
         let (moved, connected) = (watch::channel(()).0, watch::channel(None).0);
@@ -95,7 +95,13 @@ impl Directory {
     }
 
     /// A message came, or its trailer. `false`: it came before.
-    pub(crate) fn heard(&mut self, trailer: &Trailer, namespace: &Arc<str>, lane: Option<Lane>, now: Instant) -> bool {
+    pub(crate) fn heard(
+        &mut self,
+        trailer: &Trailer,
+        namespace: &Arc<str>,
+        lane: Option<Series>,
+        now: Instant,
+    ) -> bool {
         let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
             return true;
         };
@@ -248,11 +254,11 @@ impl Directory {
     }
 }
 
-fn hears(all: &[Hears; 2], lane: Lane) -> Hears {
+fn hears(all: &[Hears; 2], lane: Series) -> Hears {
     let [main, rooms] = *all;
     match lane {
-        Lane::Main => main,
-        Lane::Rooms => rooms,
+        Series::Main => main,
+        Series::Rooms => rooms,
     }
 }
 
@@ -302,7 +308,7 @@ mod tests {
     struct Bench {
         directory: Directory,
         namespace: Arc<str>,
-        lane: Lane,
+        lane: Series,
         /// Serials are numbers and this.
         before: u64,
         /// The serial of the last announcement.
@@ -316,7 +322,7 @@ mod tests {
             let (mut directory, now) = (Directory::new([Hears::All; 2]), Instant::now());
             directory.open_namespace(&"/".into());
             directory.connected("/", now);
-            Self { directory, namespace: "/".into(), lane: Lane::Main, before: 0, told: 10_000, now }
+            Self { directory, namespace: "/".into(), lane: Series::Main, before: 0, told: 10_000, now }
         }
 
         fn hear(&mut self, number: u64) -> bool {
@@ -457,7 +463,7 @@ mod tests {
         bench.told_of(&[]);
         assert!(bench.hear(1) && bench.hear(2));
         let reborn = Trailer::new("/", 8, 1, 1);
-        assert!(bench.directory.heard(&reborn, &"/".into(), Some(Lane::Main), bench.now));
+        assert!(bench.directory.heard(&reborn, &"/".into(), Some(Series::Main), bench.now));
         bench.directory.told(&"a".into(), &Trailer::new("", 8, 2, 0), &Alive::default(), bench.now);
         assert_eq!(bench.directory.losses(), (0, 0));
         assert_eq!(bench.directory.servers(bench.now).collect::<Vec<_>>(), [&ServerId::from("a")], "once");
@@ -584,7 +590,7 @@ mod tests {
     #[test]
     fn where_not_all_is_heard_order_stays_and_gaps_are_no_losses() {
         let mut bench =
-            Bench { directory: Directory::new([Hears::All, Hears::Some]), lane: Lane::Rooms, ..Bench::new() };
+            Bench { directory: Directory::new([Hears::All, Hears::Some]), lane: Series::Rooms, ..Bench::new() };
         bench.directory.open_namespace(&"/".into());
         bench.directory.connected("/", bench.now);
         assert!(bench.hear(1) && bench.hear(9));
@@ -601,7 +607,7 @@ mod tests {
         assert!(bench.directory.heard(&answer, &"/".into(), None, bench.now));
         assert!(!bench.directory.heard(&answer, &"/".into(), None, bench.now));
         let elsewhere = Trailer::new("/closed", 7, 6, 4);
-        assert!(bench.directory.heard(&elsewhere, &"/closed".into(), Some(Lane::Main), bench.now));
+        assert!(bench.directory.heard(&elsewhere, &"/closed".into(), Some(Series::Main), bench.now));
         assert_eq!(bench.directory.losses(), (0, 1));
     }
 
@@ -625,7 +631,7 @@ mod tests {
         for (process, is_known) in [(MAX_PROCESSES as u64, false), (0, true)] {
             let hear = |directory: &mut Directory, serial| {
                 let trailer = Trailer::new("/", process, serial, serial);
-                directory.heard(&trailer, &"/".into(), Some(Lane::Main), now)
+                directory.heard(&trailer, &"/".into(), Some(Series::Main), now)
             };
             assert!(hear(&mut directory, 7) && hear(&mut directory, 9));
             assert_eq!((!hear(&mut directory, 9), directory.losses().0), (is_known, u64::from(is_known)));

@@ -7,7 +7,7 @@ use super::directory::Directory;
 use super::message::{Body, Message, RequestId, ServerId};
 use super::parts::{MAX_FOREIGN_ANSWER_BYTES, divide};
 use super::queue::Queue;
-use super::trailer::{Arrival, Lane, Trailer};
+use super::trailer::{Arrival, Series, Trailer};
 use crate::adapter::{Action, Emit, ServerEvent};
 use crate::limits::TOGETHER_BYTES;
 use crate::recipient::Wakes;
@@ -236,7 +236,7 @@ impl ClusterAdapter {
     /// A broadcast to a room that nobody here is in.
     fn passed_over(&self, trailer: &Trailer) {
         if trailer.process != self.process() && self.is_open() {
-            self.heard(trailer, Some(Lane::Rooms));
+            self.heard(trailer, Some(Series::Rooms));
         }
     }
 
@@ -249,7 +249,7 @@ impl ClusterAdapter {
         if own || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
-        if message.trailer.is_some_and(|trailer| !self.heard(&trailer, Lane::of(&message.body))) {
+        if message.trailer.is_some_and(|trailer| !self.heard(&trailer, Series::of(&message.body))) {
             return;
         }
         if !self.is_open() {

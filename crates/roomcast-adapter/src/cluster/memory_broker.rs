@@ -2,7 +2,7 @@
 
 use super::broker::{Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, SERVERS};
 use super::message::{Body, Message, ServerId};
-use super::trailer::{Arrival, Lane};
+use super::trailer::{Arrival, Series};
 use crate::target::Room;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -130,7 +130,7 @@ impl MemoryNetwork {
 /// The room of a broadcast to one room.
 fn room_of(message: &Message) -> Option<&Room> {
     match &message.body {
-        Body::Broadcast { target, .. } if Lane::of(&message.body) == Some(Lane::Rooms) => target.rooms.first(),
+        Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
         _ => None,
     }
 }
@@ -224,8 +224,8 @@ impl Broker for MemoryBroker {
         vec![Outcome::Sent; batch.len()]
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
-        if lane == Lane::Rooms && self.exact_rooms { Hears::Some } else { Hears::All }
+    fn hears(&self, lane: Series) -> Hears {
+        if lane == Series::Rooms && self.exact_rooms { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

@@ -38,7 +38,7 @@ pub use memory_broker::{MemoryBroker, MemoryNetwork};
 pub use message::{Body, Message, RequestId, ServerId};
 pub use options::ClusterOptions;
 pub use state::ClusterState;
-pub use trailer::{Arrival, Lane, Trailer, WINDOW};
+pub use trailer::{Arrival, Series, Trailer, WINDOW};
 
 use crate::adapter::{Adapter, AdapterContext, AdapterFactory};
 use directory::Directory;
@@ -86,7 +86,7 @@ impl Cluster {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn with_id(id: ServerId, broker: Arc<dyn Broker>, options: ClusterOptions) -> Self {
-        let hears = [Lane::Main, Lane::Rooms].map(|lane| broker.hears(lane));
+        let hears = [Series::Main, Series::Rooms].map(|lane| broker.hears(lane));
         let directory = Arc::new(Mutex::new(Directory::new(hears)));
         let queue = Queue::new(broker.clone(), id.clone(), options, directory.clone());
         tokio::spawn(queue.clone().drain());

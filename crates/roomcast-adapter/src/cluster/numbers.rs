@@ -1,7 +1,7 @@
 //! [`Numbers`]: the trailers that a process gives its messages, and what its announcements tell of them.
 
 use super::alive::{Alive, Told};
-use super::trailer::{Lane, Trailer};
+use super::trailer::{Series, Trailer};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -34,8 +34,8 @@ pub(crate) struct Numbers {
 /// The two series of a namespace, each from its first message on.
 #[derive(Debug, Default)]
 struct Namespace {
-    main: Option<Series>,
-    rooms: Option<Series>,
+    main: Option<OwnSeries>,
+    rooms: Option<OwnSeries>,
     /// Its messages come to this server: the number of its opening, or 0.
     heard: u64,
     /// What the others were told last of that. `None`: nobody knows what they were told.
@@ -45,7 +45,7 @@ struct Namespace {
 }
 
 #[derive(Debug)]
-struct Series {
+struct OwnSeries {
     /// The serial of its first message.
     since: u64,
     last: u64,
@@ -55,7 +55,7 @@ struct Series {
     told: u64,
 }
 
-impl Series {
+impl OwnSeries {
     /// The last number that went out or was dropped: all that others may miss by now.
     fn settled(&self) -> u64 {
         self.waiting.front().map_or(self.last, |first| first - 1)
@@ -63,21 +63,21 @@ impl Series {
 }
 
 impl Namespace {
-    fn series(&mut self, lane: Lane) -> &mut Option<Series> {
+    fn series(&mut self, lane: Series) -> &mut Option<OwnSeries> {
         match lane {
-            Lane::Main => &mut self.main,
-            Lane::Rooms => &mut self.rooms,
+            Series::Main => &mut self.main,
+            Series::Rooms => &mut self.rooms,
         }
     }
 
-    fn both(&self) -> impl Iterator<Item = (Lane, &Series)> {
-        [(Lane::Main, &self.main), (Lane::Rooms, &self.rooms)]
+    fn both(&self) -> impl Iterator<Item = (Series, &OwnSeries)> {
+        [(Series::Main, &self.main), (Series::Rooms, &self.rooms)]
             .into_iter()
             .filter_map(|(lane, series)| series.as_ref().map(|series| (lane, series)))
     }
 
     fn is_over(&self) -> bool {
-        let settled = |series: &Series| series.waiting.is_empty() && series.told == series.last;
+        let settled = |series: &OwnSeries| series.waiting.is_empty() && series.told == series.last;
         self.closed == Some(0) && self.told == Some(0) && self.both().all(|(_, series)| settled(series))
     }
 }
@@ -105,15 +105,15 @@ impl Numbers {
     }
 
     /// The trailer of the next message. One without a lane is in no series, nor is one of a namespace that is not open.
-    pub(crate) fn next(&mut self, process: u64, namespace: &str, lane: Option<Lane>) -> Trailer {
+    pub(crate) fn next(&mut self, process: u64, namespace: &str, lane: Option<Series>) -> Trailer {
         self.serial += 1;
         let number = lane.map_or(0, |lane| self.number(namespace, lane));
         Trailer::new(namespace, process, self.serial, number)
     }
 
-    fn number(&mut self, namespace: &str, lane: Lane) -> u64 {
+    fn number(&mut self, namespace: &str, lane: Series) -> u64 {
         let Some(namespace) = self.namespaces.get_mut(namespace) else { return 0 };
-        let new = || Series { since: self.serial, last: 0, waiting: VecDeque::new(), told: 0 };
+        let new = || OwnSeries { since: self.serial, last: 0, waiting: VecDeque::new(), told: 0 };
         let series = namespace.series(lane).get_or_insert_with(new);
         series.last += 1;
         series.waiting.push_back(series.last);
@@ -121,7 +121,7 @@ impl Numbers {
     }
 
     /// A message went out, or never will.
-    pub(crate) fn settle(&mut self, namespace: &str, lane: Lane, number: u64) {
+    pub(crate) fn settle(&mut self, namespace: &str, lane: Series, number: u64) {
         let series = self.namespaces.get_mut(namespace).and_then(|namespace| namespace.series(lane).as_mut());
         let Some(series) = series else { return };
         // It is the first but for those that are with the broker.
@@ -273,23 +273,23 @@ mod tests {
     #[test]
     fn what_waits_is_not_told_and_what_was_told_is_not_told_again() {
         let (mut numbers, name) = numbers();
-        let given: Vec<u64> = (0..3).map(|_| numbers.next(7, "/", Some(Lane::Main)).number).collect();
+        let given: Vec<u64> = (0..3).map(|_| numbers.next(7, "/", Some(Series::Main)).number).collect();
         assert_eq!((given, told(&mut numbers)), (vec![1, 2, 3], vec![]));
-        numbers.settle(&name, Lane::Main, 2);
+        numbers.settle(&name, Series::Main, 2);
         assert_eq!(told(&mut numbers), [], "1 may be on its way");
-        numbers.settle(&name, Lane::Main, 1);
+        numbers.settle(&name, Series::Main, 1);
         let lost = numbers.announcement(1_000, ALL).0;
         assert_eq!((lost.sequence, lost.numbers.len()), (3, 1));
         assert_eq!(told(&mut numbers), [(2, 1)], "the one before did not go out");
         assert_eq!(told(&mut numbers), []);
-        numbers.settle(&name, Lane::Main, 3);
+        numbers.settle(&name, Series::Main, 3);
         assert_eq!(told(&mut numbers), [(3, 1)]);
     }
 
     #[test]
     fn answers_have_serials_and_no_numbers() {
         let (mut numbers, _) = numbers();
-        let trailers = [None, Some(Lane::Rooms), None].map(|lane| numbers.next(7, "/", lane));
+        let trailers = [None, Some(Series::Rooms), None].map(|lane| numbers.next(7, "/", lane));
         assert_eq!(trailers.map(|trailer| (trailer.serial, trailer.number)), [(1, 0), (2, 1), (3, 0)]);
     }
 
@@ -332,20 +332,20 @@ mod tests {
     #[test]
     fn a_closed_namespace_is_forgotten_when_all_of_it_has_gone_out() {
         let (mut numbers, name) = numbers();
-        numbers.next(7, "/", Some(Lane::Main));
+        numbers.next(7, "/", Some(Series::Main));
         numbers.close("/");
         (0..9).for_each(|_| assert_eq!(told(&mut numbers), [], "it waits"));
-        numbers.settle(&name, Lane::Main, 1);
+        numbers.settle(&name, Series::Main, 1);
         assert_eq!((told(&mut numbers), numbers.len()), (vec![(1, 1)], 0));
-        assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 0, "it is closed");
+        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 0, "it is closed");
         numbers.open(&name);
-        assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 1);
+        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 1);
         // One that is used again before it was forgotten goes on.
         numbers.close("/");
         numbers.open(&name);
-        assert_eq!(numbers.next(7, "/", Some(Lane::Main)).number, 2);
-        numbers.settle(&name, Lane::Main, 1);
-        numbers.settle(&name, Lane::Main, 2);
+        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 2);
+        numbers.settle(&name, Series::Main, 1);
+        numbers.settle(&name, Series::Main, 2);
         assert_eq!(told(&mut numbers), [(2, 3)], "a new series, told once");
         numbers.close("/");
         assert_eq!(numbers.whole(1_000, ALL)[0].numbers.len(), 1, "who missed it asks for all");
@@ -358,8 +358,8 @@ mod tests {
             let name = Arc::<str>::from(format!("/{n:02}"));
             numbers.open(&name);
             numbers.heard(&name);
-            numbers.next(7, &name, Some(Lane::Rooms));
-            numbers.settle(&name, Lane::Rooms, 1);
+            numbers.next(7, &name, Some(Series::Rooms));
+            numbers.settle(&name, Series::Rooms, 1);
         }
         let most = 10 * (3 + ENTRY);
         let (mut announcements, mut opened, mut series) = (0, 0, 0);
@@ -388,14 +388,14 @@ mod tests {
         let name = |number: usize| Arc::<str>::from(format!("/{number}"));
         for number in 0..MAX_NUMBERED {
             numbers.open(&name(number));
-            assert_eq!(numbers.next(7, &name(number), Some(Lane::Main)).number, 1);
+            assert_eq!(numbers.next(7, &name(number), Some(Series::Main)).number, 1);
         }
         let past = name(MAX_NUMBERED);
         numbers.open(&past);
-        let trailer = numbers.next(7, &past, Some(Lane::Main));
+        let trailer = numbers.next(7, &past, Some(Series::Main));
         assert_eq!((trailer.number, trailer.serial), (0, MAX_NUMBERED as u64 + 1));
         assert!(!numbers.heard(&past));
-        assert_eq!(numbers.next(7, "/0", Some(Lane::Main)).number, 2);
+        assert_eq!(numbers.next(7, "/0", Some(Series::Main)).number, 2);
         assert_eq!(numbers.len(), MAX_NUMBERED);
     }
 

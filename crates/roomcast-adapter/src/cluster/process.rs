@@ -4,8 +4,8 @@ use super::alive::Alive;
 use super::directory::{FORGOTTEN, SETTLE};
 use super::message::ServerId;
 use super::numbers::MAX_NUMBERED;
-use super::series::{Place, Series};
-use super::trailer::{Lane, Trailer, Window};
+use super::series::{Place, SeriesState};
+use super::trailer::{Series, Trailer, Window};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
@@ -54,9 +54,9 @@ pub(super) struct Process {
     silence: Duration,
     /// Its namespaces, each with the number of its opening.
     open: HashMap<Arc<str>, u64, RandomState>,
-    series: HashMap<(Arc<str>, Lane), Series, RandomState>,
-    /// Series of which something was told that has not come.
-    unsettled: Vec<(Arc<str>, Lane)>,
+    series: HashMap<(Arc<str>, Series), SeriesState, RandomState>,
+    /// SeriesState of which something was told that has not come.
+    unsettled: Vec<(Arc<str>, Series)>,
     /// Namespaces that it has closed, and when: their series are remembered for a while.
     closed: HashMap<Arc<str>, Instant, RandomState>,
 }
@@ -108,7 +108,7 @@ impl Process {
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
-        lane: Lane,
+        lane: Series,
         since: Option<Instant>,
     ) -> Option<Place> {
         let known = self.knows(since);
@@ -123,7 +123,7 @@ impl Process {
         &mut self,
         alive: &Alive,
         serial: u64,
-        followed: impl Fn(&str, Lane) -> Option<Option<Instant>>,
+        followed: impl Fn(&str, Series) -> Option<Option<Instant>>,
         now: Instant,
     ) -> Heeded {
         let mut heeded = Heeded { missed: self.settle(now), ..Heeded::default() };
@@ -195,7 +195,7 @@ impl Process {
         let Self { closed, series, .. } = self;
         let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
         over.map(|(name, _)| {
-            let lanes = [Lane::Main, Lane::Rooms].into_iter();
+            let lanes = [Series::Main, Series::Rooms].into_iter();
             lanes
                 .filter_map(|lane| series.remove(&(name.clone(), lane)))
                 .map(|mut series| series.settle(now))
@@ -206,7 +206,7 @@ impl Process {
 
     /// A namespace is not heard here any more.
     pub(super) fn unfollow(&mut self, namespace: &Arc<str>) {
-        for lane in [Lane::Main, Lane::Rooms] {
+        for lane in [Series::Main, Series::Rooms] {
             if let Some(series) = self.series.get_mut(&(namespace.clone(), lane)) {
                 series.unfollow();
             }
@@ -244,7 +244,7 @@ impl Process {
         }
     }
 
-    fn series(&mut self, namespace: &Arc<str>, lane: Lane) -> Option<&mut Series> {
+    fn series(&mut self, namespace: &Arc<str>, lane: Series) -> Option<&mut SeriesState> {
         let key = (namespace.clone(), lane);
         if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
             return None;

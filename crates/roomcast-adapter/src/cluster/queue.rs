@@ -9,7 +9,7 @@ use super::message::{Body, Message, ServerId};
 use super::options::ClusterOptions;
 use super::outage::Outage;
 use super::state::ClusterState;
-use super::trailer::{Lane, Trailer};
+use super::trailer::{Series, Trailer};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -117,7 +117,7 @@ impl Queue {
     /// Tells whether answers were dropped, whose askers are to be told.
     fn enqueue(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, ours: bool) -> bool {
         let body = &outgoing.message.body;
-        let (size, lane) = (body.size(), Lane::of(body));
+        let (size, lane) = (body.size(), Series::of(body));
         let volatile = matches!(body, Body::Broadcast { volatile: true, .. });
         let route = self.broker.route(&outgoing);
         {

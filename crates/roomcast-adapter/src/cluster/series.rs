@@ -1,4 +1,4 @@
-//! [`Series`]: what is known of one series of messages of another process, so that what did not come of it is counted.
+//! [`SeriesState`]: what is known of one series of messages of another process, so that what did not come of it is counted.
 
 use super::alive::Told;
 use super::directory::SETTLE;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// One series of one process.
 #[derive(Debug, Default)]
-pub(super) struct Series {
+pub(super) struct SeriesState {
     /// The number that was told last.
     number: u64,
     /// The serial of its first message, once that was told.
@@ -45,7 +45,7 @@ pub(super) enum Place {
     Late,
 }
 
-impl Series {
+impl SeriesState {
     /// A message has come. `known`: all that its process told of its series by now is known, and the namespace was heard before
     /// that.
     pub(super) fn heard(&mut self, trailer: &Trailer, known: bool) -> Place {

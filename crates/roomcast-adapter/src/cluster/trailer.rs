@@ -7,14 +7,14 @@ use roomcast_protocol::SocketId;
 /// Which of a process' messages in a namespace are numbered together. A message that nobody at a receiver wants need not be
 /// decoded there, and which those are differs: so what goes to a single room has a series of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Lane {
+pub enum Series {
     /// Everything that every server needs.
     Main,
     /// Broadcasts to one room.
     Rooms,
 }
 
-impl Lane {
+impl Series {
     /// The series of a message; answers have none, as their absence is told by itself.
     pub fn of(body: &Body) -> Option<Self> {
         match body {
@@ -45,7 +45,7 @@ pub struct Trailer {
     pub process: u64,
     /// Its number among all that the process publishes, from 1: tells doubles.
     pub serial: u64,
-    /// Its number in its series ([`Lane`]), from 1: tells gaps. 0: it is in none.
+    /// Its number in its series ([`Series`]), from 1: tells gaps. 0: it is in none.
     pub number: u64,
 }
 
@@ -224,10 +224,10 @@ mod tests {
         let lane = |rooms: &[&str]| {
             let rooms = rooms.iter().map(|room| Room::from(*room)).collect();
             let target = Target { rooms, ..Target::default() }.except("x");
-            Lane::of(&Body::Broadcast { data: Args::none(), target, volatile: false, compress: true })
+            Series::of(&Body::Broadcast { data: Args::none(), target, volatile: false, compress: true })
         };
-        assert_eq!([lane(&["a"]), lane(&["a", "a"])], [Some(Lane::Rooms); 2]);
-        assert_eq!([lane(&[]), lane(&["a", "b"])], [Some(Lane::Main); 2]);
+        assert_eq!([lane(&["a"]), lane(&["a", "a"])], [Some(Series::Rooms); 2]);
+        assert_eq!([lane(&[]), lane(&["a", "b"])], [Some(Series::Main); 2]);
     }
 
     #[test]

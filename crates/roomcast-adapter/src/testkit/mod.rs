@@ -6,11 +6,11 @@
 //!
 //! ```
 //! use roomcast_adapter::Local;
-//! use roomcast_adapter::testkit::{Cluster, adapter_contract};
+//! use roomcast_adapter::testkit::{Servers, adapter_contract};
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
 //! # runtime.block_on(async {
-//! adapter_contract(async || Cluster::new(1, |_, context| Local::new(context.namespace))).await;
+//! adapter_contract(async || Servers::new(1, |_, context| Local::new(context.namespace))).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -24,17 +24,17 @@
 //! What an adapter keeps for [`Recovery`](crate::Recovery) is left out: it may offer none.
 
 mod broker;
-mod cluster;
 mod random;
 mod recipient;
 mod rules;
+mod servers;
 mod stage;
 
 pub use broker::{BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules};
-pub use cluster::{Cluster, NAMESPACE, Server};
 pub use random::{Random, mix};
 pub use recipient::{CountingRecipient, FakeRecipient, Heard};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
+pub use servers::{NAMESPACE, Server, Servers};
 pub use stage::{PATIENCE, eventually};
 
 /// Checks every [`Rule`] on a cluster of its own.
@@ -42,7 +42,7 @@ pub use stage::{PATIENCE, eventually};
 /// # Panics
 /// If a rule is broken: the message names each, says what must hold, and what was seen instead.
 #[allow(clippy::panic)] // A test library reports by panicking, as `assert!` does.
-pub async fn adapter_contract(make: impl AsyncFn() -> Cluster) {
+pub async fn adapter_contract(make: impl AsyncFn() -> Servers) {
     let broken = broken_rules(make).await;
     if !broken.is_empty() {
         let list: String = broken.iter().map(|rule| format!("\n{rule}")).collect();

@@ -11,7 +11,7 @@ mod order;
 mod questions;
 mod servers;
 
-use super::cluster::Cluster;
+use super::servers::Servers;
 use super::stage::{Outcome, Stage};
 use std::fmt;
 use std::pin::Pin;
@@ -183,7 +183,7 @@ impl Rule {
     ///
     /// # Errors
     /// [`BrokenRule`] with what was seen.
-    pub async fn check(&self, make: impl AsyncFn() -> Cluster) -> Result<(), BrokenRule> {
+    pub async fn check(&self, make: impl AsyncFn() -> Servers) -> Result<(), BrokenRule> {
         let outcome = match Stage::open(make().await).await {
             Ok(mut stage) => {
                 let outcome = (self.check)(&mut stage).await;
@@ -196,7 +196,7 @@ impl Rule {
 }
 
 /// Checks every rule on a cluster of its own; what [`adapter_contract`](super::adapter_contract) panics with.
-pub async fn broken_rules(make: impl AsyncFn() -> Cluster) -> Vec<BrokenRule> {
+pub async fn broken_rules(make: impl AsyncFn() -> Servers) -> Vec<BrokenRule> {
     let mut broken = Vec::new();
     for rule in RULES {
         broken.extend(rule.check(&make).await.err());

@@ -1,7 +1,7 @@
 //! [`Stage`]: what a rule's check plays on: the servers, and sockets in parts.
 
-use super::cluster::{Cluster, Server};
 use super::recipient::{FakeRecipient, Heard};
+use super::servers::{Server, Servers};
 use crate::adapter::{Action, Adapter, Emit};
 use crate::answer::Answer;
 use crate::target::{Room, Target};
@@ -92,7 +92,7 @@ pub(crate) struct Actor {
 
 impl Stage {
     /// Waits until every server counts all the others.
-    pub(crate) async fn open(cluster: Cluster) -> Result<Self, String> {
+    pub(crate) async fn open(cluster: Servers) -> Result<Self, String> {
         let servers = cluster.servers;
         must!(!servers.is_empty(), "the cluster has no server");
         for (number, server) in servers.iter().enumerate() {

@@ -1,13 +1,13 @@
 //! The cluster adapter over the memory broker: the contract, and what a network that misbehaves does to it.
 
-use roomcast_adapter::cluster::{Cluster as Servers, ClusterOptions, MemoryNetwork};
-use roomcast_adapter::testkit::{Cluster, adapter_contract};
+use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
+use roomcast_adapter::testkit::{Servers, adapter_contract};
 use std::time::Duration;
 
-fn cluster(servers: usize, delay: Duration) -> Cluster {
+fn cluster(servers: usize, delay: Duration) -> Servers {
     let network = MemoryNetwork::new();
     network.delay(delay);
-    Cluster::new(servers, |_, context| Servers::new(network.broker(), ClusterOptions::default()).adapter(context))
+    Servers::new(servers, |_, context| Cluster::new(network.broker(), ClusterOptions::default()).adapter(context))
 }
 
 #[tokio::test(start_paused = true)]

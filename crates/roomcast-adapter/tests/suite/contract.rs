@@ -6,22 +6,22 @@ mod linked;
 
 use broken::{Broken, Fault};
 use linked::Network;
-use roomcast_adapter::testkit::{Cluster, NAMESPACE, adapter_contract, adapter_rules};
+use roomcast_adapter::testkit::{NAMESPACE, Servers, adapter_contract, adapter_rules};
 use roomcast_adapter::{Adapter, Details, Local, Recipient, Wakes};
 use roomcast_protocol::{Packet, SocketId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-fn linked(servers: usize, fault: Fault) -> Cluster {
+fn linked(servers: usize, fault: Fault) -> Servers {
     let network = Arc::new(Network::default());
-    Cluster::new(servers, |number, context| {
+    Servers::new(servers, |number, context| {
         let events = context.server_events.clone();
         Broken::new(network.join(number, context), events, fault)
     })
 }
 
-fn local(fault: Fault) -> Cluster {
-    Cluster::new(1, |_, context| {
+fn local(fault: Fault) -> Servers {
+    Servers::new(1, |_, context| {
         let events = context.server_events;
         Broken::new(Local::new(context.namespace), events, fault)
     })
@@ -29,7 +29,7 @@ fn local(fault: Fault) -> Cluster {
 
 #[tokio::test(start_paused = true)]
 async fn the_adapter_in_memory_keeps_the_contract() {
-    adapter_contract(async || Cluster::new(1, |_, context| Local::new(context.namespace))).await;
+    adapter_contract(async || Servers::new(1, |_, context| Local::new(context.namespace))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,7 +41,7 @@ async fn two_linked_servers_keep_the_contract() {
 async fn three_linked_servers_keep_the_contract() {
     let network = async || {
         let network = Arc::new(Network::default());
-        Cluster::new(3, |number, context| network.join(number, context))
+        Servers::new(3, |number, context| network.join(number, context))
     };
     adapter_contract(network).await;
 }
@@ -151,7 +151,7 @@ async fn a_broken_contract_panics_with_the_rule() {
 async fn local_is_empty_after_each_rule() {
     for rule in adapter_rules() {
         let local = Local::new(NAMESPACE);
-        rule.check(async || Cluster::new(1, |_, _| local.clone())).await.unwrap();
+        rule.check(async || Servers::new(1, |_, _| local.clone())).await.unwrap();
         for room in local.rooms() {
             if let Ok(id) = room.parse() {
                 local.remove(id);

@@ -11,11 +11,10 @@ use crate::cable::Cable;
 use example::broker::NatsBroker;
 use nats_process::NatsProcess;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Inbox, Message, Outcome, Outgoing,
-    SERVERS, codec,
+    Arrival, Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Inbox, Message, Outcome, Outgoing, SERVERS, codec,
 };
 use roomcast_adapter::testkit::{
-    Brokers, Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually,
+    Brokers, Dialect, FakeRecipient, Servers, adapter_contract, broker_contract, eventually,
 };
 use roomcast_adapter::{Action, Adapter, AdapterContext, Room, Target};
 use roomcast_protocol::{Args, SocketId};
@@ -73,8 +72,8 @@ async fn the_example_keeps_the_contract_of_brokers() {
 async fn three_servers_over_the_example_keep_the_contract_of_adapters() {
     let Some(nats) = NatsProcess::start().await else { return };
     let broker = || NatsBroker::new(&nats.address.to_string());
-    let adapter = |context| Servers::new(broker(), ClusterOptions::default()).adapter(context);
-    adapter_contract(async || Cluster::new(3, |_, context| adapter(context))).await;
+    let adapter = |context| Cluster::new(broker(), ClusterOptions::default()).adapter(context);
+    adapter_contract(async || Servers::new(3, |_, context| adapter(context))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,7 +180,7 @@ async fn a_server_that_is_silent_is_given_up_and_connected_to_again() {
 
 /// A server with a socket in a room of the server's name.
 struct Server {
-    cluster: Servers,
+    cluster: Cluster,
     adapter: Arc<ClusterAdapter>,
     id: SocketId,
     recipient: Arc<FakeRecipient>,
@@ -189,7 +188,7 @@ struct Server {
 
 impl Server {
     fn new(nats: &str, name: &str) -> Self {
-        let cluster = Servers::with_id(name.into(), NatsBroker::new(nats), ClusterOptions::default());
+        let cluster = Cluster::with_id(name.into(), NatsBroker::new(nats), ClusterOptions::default());
         let (server_events, _) = mpsc::channel(1);
         let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
         let (id, recipient) = (SocketId::random().unwrap(), FakeRecipient::new());

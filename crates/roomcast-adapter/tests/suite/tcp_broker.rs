@@ -7,8 +7,8 @@ mod example;
 use crate::cable::Cable;
 use example::broker::TcpBroker;
 use example::hub::{Frame, Hub, PUBLISH};
-use roomcast_adapter::cluster::{Cluster as Servers, ClusterOptions};
-use roomcast_adapter::testkit::{Brokers, Cluster, adapter_rules, broker_contract};
+use roomcast_adapter::cluster::{Cluster, ClusterOptions};
+use roomcast_adapter::testkit::{Brokers, Servers, adapter_rules, broker_contract};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
@@ -70,7 +70,7 @@ async fn servers_over_the_example_keep_rules_of_every_group_of_the_adapter_contr
         let serving = hub().await;
         let make = async || {
             let options = ClusterOptions::default;
-            Cluster::new(2, |_, context| Servers::new(TcpBroker::new(serving.address), options()).adapter(context))
+            Servers::new(2, |_, context| Cluster::new(TcpBroker::new(serving.address), options()).adapter(context))
         };
         rule.check(make).await.unwrap_or_else(|broken| panic!("{broken}"));
     }

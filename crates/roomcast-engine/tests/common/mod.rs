@@ -11,7 +11,7 @@ pub mod wire;
 use http::{Request, Response};
 use over::Over;
 use parking_lot::Mutex;
-use roomcast_engine::{Client, CloseReason, Connection, Engine, EngineConfig, PeerAddr, ServeOptions, bind};
+use roomcast_engine::{CloseReason, Connection, Engine, EngineConfig, PeerAddr, ServeOptions, SessionHandler, bind};
 use roomcast_protocol::{EngineKind, Packet};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -135,7 +135,7 @@ struct Echo {
     log: Arc<Log>,
 }
 
-impl Client for Echo {
+impl SessionHandler for Echo {
     fn text(&mut self, text: &str) {
         self.log.push(self.index, Event::Text(text.to_owned()));
         if !text.starts_with('!') {
@@ -229,7 +229,7 @@ pub async fn serve_alone(engine: &Engine) -> SocketAddr {
 /// An engine whose clients echo into the log.
 pub fn engine(config: EngineConfig, log: &Arc<Log>) -> Engine {
     let log = log.clone();
-    Engine::new(config, move |connection: &Arc<Connection>| -> Box<dyn Client> {
+    Engine::new(config, move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
         let index = {
             let mut connections = log.connections.lock();
             connections.push(connection.clone());

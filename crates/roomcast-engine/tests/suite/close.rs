@@ -247,11 +247,11 @@ async fn serve_returns_although_a_client_does_not_read_or_answer() {
 }
 
 async fn a_client_may_be_closed_while_it_is_made() {
-    use roomcast_engine::{Client, Connection, Engine, EngineConfig};
+    use roomcast_engine::{Connection, Engine, EngineConfig, SessionHandler};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Kicked(Arc<AtomicUsize>);
-    impl Client for Kicked {
+    impl SessionHandler for Kicked {
         fn text(&mut self, _: &str) {
             panic!("a closed client hears nothing");
         }
@@ -264,7 +264,7 @@ async fn a_client_may_be_closed_while_it_is_made() {
 
     let closed = Arc::new(AtomicUsize::new(0));
     let count = closed.clone();
-    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
         say(connection, "go away");
         connection.close();
         Box::new(Kicked(count.clone()))
@@ -294,11 +294,11 @@ async fn a_client_may_be_closed_while_it_is_made() {
 
 /// The client's code panics: its session ends, all others go on. (With the panic of a task tokio goes on, too.)
 async fn a_client_that_panics_ends_its_own_session() {
-    use roomcast_engine::{Client, Connection, Engine, EngineConfig};
+    use roomcast_engine::{Connection, Engine, EngineConfig, SessionHandler};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     struct Touchy(Arc<Connection>, Arc<AtomicUsize>);
-    impl Client for Touchy {
+    impl SessionHandler for Touchy {
         fn text(&mut self, text: &str) {
             assert_ne!(text, "panic", "as the test wants it");
             say(&self.0, text);
@@ -311,7 +311,7 @@ async fn a_client_that_panics_ends_its_own_session() {
 
     let closed = Arc::new(AtomicUsize::new(0));
     let count = closed.clone();
-    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
         assert_eq!(connection.handshake().header("x-panic"), None, "as the test wants it");
         Box::new(Touchy(connection.clone(), count.clone()))
     });

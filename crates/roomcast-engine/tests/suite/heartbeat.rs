@@ -168,7 +168,7 @@ async fn a_client_whose_pong_was_not_read_is_excused() {
 /// loop that never ends would be stopped by the panic.)
 async fn a_deadline_that_does_not_move_is_no_busy_loop() {
     use crate::common::wire::{Wire, request, upgrade};
-    use roomcast_engine::{Client, Connection, Engine};
+    use roomcast_engine::{Connection, Engine, SessionHandler};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -177,7 +177,7 @@ async fn a_deadline_that_does_not_move_is_no_busy_loop() {
         since: Instant,
         ticks: Arc<AtomicUsize>,
     }
-    impl Client for Nervous {
+    impl SessionHandler for Nervous {
         fn text(&mut self, text: &str) {
             crate::common::say(&self.connection, text);
         }
@@ -195,7 +195,7 @@ async fn a_deadline_that_does_not_move_is_no_busy_loop() {
 
     let ticks = Arc::new(AtomicUsize::new(0));
     let count = ticks.clone();
-    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn Client> {
+    let engine = Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
         Box::new(Nervous { connection: connection.clone(), since: Instant::now(), ticks: count.clone() })
     });
     let address = crate::common::serve_alone(&engine).await;

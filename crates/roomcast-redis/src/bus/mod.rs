@@ -6,9 +6,9 @@ mod counts;
 pub(crate) mod denied;
 mod echo;
 mod hearing;
-mod lane;
 pub(crate) mod pool;
 mod predecessors;
+mod publisher;
 mod role;
 pub(crate) mod routes;
 mod seeds;
@@ -25,8 +25,8 @@ pub(crate) use wanted::Waiter;
 use crate::config::RedisConfig;
 use crate::error::RedisError;
 use counts::Counts;
-use lane::Lane;
 use parking_lot::Mutex;
+use publisher::Publisher;
 use redis::{Value, cmd};
 use role::lives;
 use roomcast_adapter::cluster::{Count, Outcome};
@@ -37,7 +37,7 @@ use topology::Topology;
 /// One for each broker. Nothing is connected before it is needed. What it hears with ends when it is dropped.
 pub(crate) struct Bus {
     topology: Arc<Topology>,
-    lane: Arc<Lane>,
+    lane: Arc<Publisher>,
     echo: Arc<Mutex<Echo>>,
     counts: Arc<Counts>,
     /// Begun with the first subscription: an emitter has none, and so is not counted as a server.

@@ -4,8 +4,8 @@ use super::changes::send;
 use super::denied::{Denied, Forbidden};
 use super::echo::{Before, Echo};
 use super::hearing::{Hearing, Wire};
-use super::lane::Lane;
 use super::predecessors::{Known, Predecessors};
+use super::publisher::Publisher;
 use super::routes::{Listener, Names, Routes};
 use super::topology::{Topology, pause};
 use super::wanted::{Waiter, Wanted};
@@ -44,7 +44,7 @@ pub(crate) struct Subscriber {
 
 struct Shared {
     topology: Arc<Topology>,
-    lane: Arc<Lane>,
+    lane: Arc<Publisher>,
     echo: Arc<Mutex<Echo>>,
     /// Who listens, by channel and by pattern.
     routes: Arc<RwLock<Routes>>,
@@ -68,7 +68,7 @@ struct Up {
 
 impl Subscriber {
     /// Begins to hear; needs a tokio runtime.
-    pub(crate) fn start(topology: Arc<Topology>, lane: Arc<Lane>, echo: Arc<Mutex<Echo>>) -> Self {
+    pub(crate) fn start(topology: Arc<Topology>, lane: Arc<Publisher>, echo: Arc<Mutex<Echo>>) -> Self {
         let routes = Arc::<RwLock<Routes>>::default();
         let shared = Arc::new(Shared {
             topology,

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, SERVERS, ServerId,
+    Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, SERVERS, Series, ServerId,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -209,8 +209,8 @@ impl Broker for ClassicBroker {
         outcomes
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
-        if lane == Lane::Rooms && self.rooms.is_some() { Hears::Some } else { Hears::All }
+    fn hears(&self, lane: Series) -> Hears {
+        if lane == Series::Rooms && self.rooms.is_some() { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

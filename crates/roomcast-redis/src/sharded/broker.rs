@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use redis::{Value, cmd};
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Outcome, Outgoing, Route, SERVERS, ServerId, Speaks,
+    Body, Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, Route, SERVERS, Series, ServerId, Speaks,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -199,9 +199,9 @@ impl Broker for ShardedBroker {
         }
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
+    fn hears(&self, lane: Series) -> Hears {
         match (lane, self.mode) {
-            (Lane::Main, _) | (_, ShardedMode::Static) => Hears::All,
+            (Series::Main, _) | (_, ShardedMode::Static) => Hears::All,
             // The channels of rooms are on different nodes.
             _ if self.places.is_cluster() => Hears::EachRoom,
             _ => Hears::Some,

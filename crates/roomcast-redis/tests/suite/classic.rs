@@ -1,13 +1,13 @@
-//! Servers of one process over a real Redis: the contracts of the adapter and of the broker, order, names, the emitter.
+//! Cluster of one process over a real Redis: the contracts of the adapter and of the broker, order, names, the emitter.
 
 use crate::common::contract_wire::{Wire, key};
 use crate::common::fault_proxy::FaultProxy;
 use crate::common::redis_process::{RedisProcess, wait_until};
 use redis::AsyncCommands;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, Cluster as Servers, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
+    Arrival, Body, Broker, Cluster, ClusterAdapter, ClusterOptions, Emitter, Inbox, Losses, Message,
 };
-use roomcast_adapter::testkit::{Cluster, Dialect, FakeRecipient, adapter_contract, broker_contract, eventually};
+use roomcast_adapter::testkit::{Dialect, FakeRecipient, Servers, adapter_contract, broker_contract, eventually};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, Room, ServerEvent, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
@@ -34,11 +34,11 @@ fn dialect() -> Dialect {
     Dialect { arrives, echo: false, ..Dialect::default() }
 }
 
-fn contract_cluster(redis: &RedisProcess, servers: usize) -> Cluster {
+fn contract_cluster(redis: &RedisProcess, servers: usize) -> Servers {
     let key = key();
-    // Servers with the option and without it understand one another.
-    Cluster::new(servers, |number, context| {
-        Servers::new(broker(redis, &key, number == 1), ClusterOptions::default()).adapter(context)
+    // Cluster with the option and without it understand one another.
+    Servers::new(servers, |number, context| {
+        Cluster::new(broker(redis, &key, number == 1), ClusterOptions::default()).adapter(context)
     })
 }
 
@@ -65,16 +65,16 @@ async fn the_broker_keeps_the_contract() {
 
 /// A server's part of a namespace.
 struct Server {
-    servers: Servers,
+    servers: Cluster,
     adapter: Arc<ClusterAdapter>,
     events: mpsc::Receiver<ServerEvent>,
 }
 
 fn server(broker: Arc<ClassicBroker>, namespace: &str) -> Server {
-    open(&Servers::new(broker, ClusterOptions::default()), namespace)
+    open(&Cluster::new(broker, ClusterOptions::default()), namespace)
 }
 
-fn open(servers: &Servers, namespace: &str) -> Server {
+fn open(servers: &Cluster, namespace: &str) -> Server {
     let (server_events, events) = mpsc::channel(64);
     let adapter = servers.adapter(AdapterContext { namespace: namespace.into(), server_events });
     Server { servers: servers.clone(), adapter, events }
@@ -147,7 +147,7 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
     // On a busy machine a message may wait for longer than others are kept; here none may be lost.
     let mut options = ClusterOptions::default();
     options.max_age = PATIENCE;
-    let [one, other] = [(); 2].map(|()| open(&Servers::new(broker(&redis, "order", false), options.clone()), "/order"));
+    let [one, other] = [(); 2].map(|()| open(&Cluster::new(broker(&redis, "order", false), options.clone()), "/order"));
     one.counts(2).await;
     let (here, there) = (Arc::new(InOrder::default()), Arc::new(InOrder::default()));
     one.adapter.insert(SocketId::random().unwrap(), here.clone(), &[], None).unwrap();
@@ -197,7 +197,7 @@ const ROOMS: [&str; 3] = ["x#", "b", "*"];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_message_comes_once_where_it_belongs() {
     let redis = RedisProcess::start().await;
-    let clusters = [(); 2].map(|()| Servers::new(broker(&redis, "names", false), ClusterOptions::default()));
+    let clusters = [(); 2].map(|()| Cluster::new(broker(&redis, "names", false), ClusterOptions::default()));
     let servers = clusters.each_ref().map(|cluster| NAMES.map(|name| open(cluster, name)));
     for server in servers.iter().flatten() {
         server.counts(2).await;
@@ -343,7 +343,7 @@ async fn namespaces_that_are_opened_while_it_connects_are_told_once() {
 async fn an_operator_sees_whose_connection_is_which() {
     let redis = RedisProcess::start().await;
     // Spaces are not allowed in what Redis takes for a name.
-    let cluster = Servers::with_id("pod 1".into(), broker(&redis, "named", false), ClusterOptions::default());
+    let cluster = Cluster::with_id("pod 1".into(), broker(&redis, "named", false), ClusterOptions::default());
     let server = open(&cluster, "/");
     server.counts(1).await;
     let emitting = broker(&redis, "named", false);

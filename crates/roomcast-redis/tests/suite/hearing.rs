@@ -5,10 +5,10 @@ use crate::common::contract_wire::{Wire, key};
 use crate::common::fault_proxy::FaultProxy;
 use crate::common::redis_process::{RedisProcess, wait_until};
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Cluster as Servers, ClusterOptions, Count, Hears, Inbox, Lane, Looked, Message,
-    Outcome, Outgoing,
+    Arrival, Body, Broker, BrokerError, Cluster, ClusterOptions, Count, Hears, Inbox, Looked, Message, Outcome,
+    Outgoing, Series,
 };
-use roomcast_adapter::testkit::{Cluster, Dialect, adapter_contract, broker_contract, eventually};
+use roomcast_adapter::testkit::{Dialect, Servers, adapter_contract, broker_contract, eventually};
 use roomcast_adapter::{Room, Target};
 use roomcast_protocol::Args;
 use roomcast_redis::{ClassicBroker, ClassicOptions};
@@ -112,16 +112,16 @@ async fn the_contract_with_exact_rooms() {
     keeps_the_contract(EXACT).await;
 }
 
-/// Servers that hear in different ways, under the logic of the cluster.
+/// Cluster that hear in different ways, under the logic of the cluster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_of_adapters_whatever_the_way() {
     let redis = RedisProcess::start().await;
     let ways = [EXACT, PATTERNS, ONE_PATTERN];
     adapter_contract(async || {
         let key = key();
-        Cluster::new(3, |number, context| {
+        Servers::new(3, |number, context| {
             let broker = broker(&redis.url(), &key, ways[number]);
-            Servers::new(broker, ClusterOptions::default()).adapter(context)
+            Cluster::new(broker, ClusterOptions::default()).adapter(context)
         })
     })
     .await;
@@ -141,7 +141,7 @@ async fn messages_for_rooms_without_members_here_are_read_by_patterns_alone() {
             ear.join(&here, "/", "ours").await.unwrap();
         }
         let rooms = if here.looks() { Hears::Some } else { Hears::All };
-        assert_eq!((here.hears(Lane::Main), here.hears(Lane::Rooms)), (Hears::All, rooms));
+        assert_eq!((here.hears(Series::Main), here.hears(Series::Rooms)), (Hears::All, rooms));
         let before = proxy.answered();
         for number in 0..FOREIGN {
             emit(&there, "/", Target::room(format!("theirs{number}")), "of a hundred bytes").await;

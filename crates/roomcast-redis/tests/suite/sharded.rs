@@ -4,10 +4,8 @@ use crate::common::contract_wire::{Wire, key};
 use crate::common::fault_proxy::{FaultProxy, Which};
 use crate::common::redis_process::{RedisProcess, Sentinels, wait_until};
 use crate::common::sharded_stage::{Ear, MODES, broadcast, broker_at, broker_on, dialect, numbers, open, until_heard};
-use roomcast_adapter::cluster::{
-    Body, Broker, Cluster as Servers, ClusterOptions, Emitter, Hears, Inbox, Lane, Outcome,
-};
-use roomcast_adapter::testkit::{Cluster, adapter_contract, broker_contract};
+use roomcast_adapter::cluster::{Body, Broker, Cluster, ClusterOptions, Emitter, Hears, Inbox, Outcome, Series};
+use roomcast_adapter::testkit::{Servers, adapter_contract, broker_contract};
 use roomcast_adapter::{Adapter, Room, Target};
 use roomcast_redis::{Credentials, RedisConfig, RedisError, ShardedMode};
 use std::sync::Arc;
@@ -27,8 +25,8 @@ async fn two_servers_keep_the_contract_of_adapters_in_each_mode() {
     for mode in MODES {
         adapter_contract(async || {
             let (key, mut adapters) = (key(), Vec::new());
-            let cluster = Cluster::new(2, |_, context| {
-                let servers = Servers::new(broker_at(&redis.url(), &key, mode), ClusterOptions::default());
+            let cluster = Servers::new(2, |_, context| {
+                let servers = Cluster::new(broker_at(&redis.url(), &key, mode), ClusterOptions::default());
                 adapters.push(servers.adapter(context));
                 adapters.last().unwrap().clone()
             });
@@ -87,7 +85,7 @@ async fn rooms_are_subscribed_while_they_have_members() {
         broker.open(&"/".into(), &"0000000000000002".into(), member.clone());
         wait_until("the namespace is heard", async || member.ear.hears()).await;
         assert_eq!(
-            (broker.looks(), broker.hears(Lane::Main), broker.hears(Lane::Rooms)),
+            (broker.looks(), broker.hears(Series::Main), broker.hears(Series::Rooms)),
             (
                 mode != ShardedMode::Static,
                 Hears::All,
@@ -284,12 +282,12 @@ async fn a_redis_that_is_too_old_is_told() {
 async fn a_server_that_hears_elsewhere_than_it_publishes_finds_out() {
     let (old, new) = (RedisProcess::start().await, RedisProcess::start().await);
     let (key, proxy) = (key(), FaultProxy::start(old.port).await);
-    let here = Servers::new(broker_at(&proxy.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
+    let here = Cluster::new(broker_at(&proxy.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
     let state = here.state();
     wait_until("it hears the servers", async || state.borrow().hears && state.borrow().publishes).await;
     proxy.move_to(new.port);
     assert_eq!(proxy.cut(Which::Publisher), 1);
-    let there = Servers::new(broker_at(&new.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
+    let there = Cluster::new(broker_at(&new.url(), &key, ShardedMode::Dynamic), ClusterOptions::default());
     wait_until("it hears where it publishes", async || !here.servers().is_empty() && !there.servers().is_empty()).await;
     let subscribed: Vec<String> = old.ask(&format!("PUBSUB SHARDCHANNELS {key}*")).await;
     assert_eq!(subscribed, Vec::<String>::new(), "nobody hears the old one");

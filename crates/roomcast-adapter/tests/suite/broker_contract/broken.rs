@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, MemoryBroker, MemoryNetwork, Message,
-    Outcome, Outgoing, Route, ServerId,
+    Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Looked, MemoryBroker, MemoryNetwork, Message, Outcome,
+    Outgoing, Route, Series, ServerId,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -375,7 +375,7 @@ impl Broker for Broken {
         outcomes
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
+    fn hears(&self, lane: Series) -> Hears {
         match self.inner.hears(lane) {
             Hears::Some if self.is(Fault::SaysThatItHearsAll) => Hears::All,
             Hears::Some if self.fault.is_of_roads() => Hears::EachRoom,
@@ -389,7 +389,7 @@ impl Broker for Broken {
             return route;
         }
         let room = match &outgoing.message.body {
-            Body::Broadcast { target, .. } if Lane::of(&outgoing.message.body) == Some(Lane::Rooms) => {
+            Body::Broadcast { target, .. } if Series::of(&outgoing.message.body) == Some(Series::Rooms) => {
                 target.rooms.first().map_or(0, |room| 1 + u64::from(room.as_bytes()[0]))
             }
             _ => 0,

@@ -4,8 +4,8 @@ use super::stage::{ACQUAINTED, Server, pass};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
-    Body, Broker, BrokerError, ClusterOptions, Count, Hears, Inbox, Lane, MemoryBroker, MemoryNetwork, Outcome,
-    Outgoing, Route, SERVERS, ServerId,
+    Body, Broker, BrokerError, ClusterOptions, Count, Hears, Inbox, MemoryBroker, MemoryNetwork, Outcome, Outgoing,
+    Route, SERVERS, Series, ServerId,
 };
 use roomcast_adapter::testkit::eventually;
 use roomcast_adapter::{Action, Adapter, Emit, Target};
@@ -75,8 +75,8 @@ impl Broker for Fork {
         }
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
-        if lane == Lane::Main { Hears::All } else { Hears::EachRoom }
+    fn hears(&self, lane: Series) -> Hears {
+        if lane == Series::Main { Hears::All } else { Hears::EachRoom }
     }
 
     fn route(&self, outgoing: &Outgoing) -> Route {

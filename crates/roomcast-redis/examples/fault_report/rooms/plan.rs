@@ -1,6 +1,6 @@
 //! [`Plan`]: which rooms a server's sockets are in, and whom the numbered messages are for.
 
-use roomcast_adapter::cluster::Lane;
+use roomcast_adapter::cluster::Series;
 use serde::{Deserialize, Serialize};
 
 /// Three roomcast servers, and one of Node.
@@ -89,7 +89,7 @@ impl Plan {
 
 impl Aim {
     /// As the cluster layer has it: one room, whatever is excepted.
-    pub(super) fn lane(&self) -> Lane {
-        if self.rooms.len() == 1 { Lane::Rooms } else { Lane::Main }
+    pub(super) fn lane(&self) -> Series {
+        if self.rooms.len() == 1 { Series::Rooms } else { Series::Main }
     }
 }

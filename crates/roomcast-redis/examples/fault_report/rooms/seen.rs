@@ -3,7 +3,7 @@
 use super::server::{Report, Standing};
 use super::tap::Came;
 use crate::server_process::Seen;
-use roomcast_adapter::cluster::Lane;
+use roomcast_adapter::cluster::Series;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RoomsSeen {
@@ -55,7 +55,7 @@ impl Seen for RoomsSeen {
         }));
         self.came.extend(told.came.into_iter().map(|(process, rooms, number, passed_over, at)| Came {
             process,
-            lane: if rooms { Lane::Rooms } else { Lane::Main },
+            lane: if rooms { Series::Rooms } else { Series::Main },
             number,
             passed_over,
             at,

@@ -5,7 +5,7 @@ use super::dialect::Dialect;
 use super::plan::{MOVING, Plan};
 use super::tap::{Notes, Tap, UNKNOWN};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Cluster, ClusterOptions, Lane};
+use roomcast_adapter::cluster::{Cluster, ClusterOptions, Series};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, Room, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
 use serde::{Deserialize, Serialize};
@@ -155,7 +155,7 @@ fn tell(
     let losses = cluster.losses();
     Report {
         received: std::mem::take(&mut *received.lock()),
-        came: came.map(|it| (it.process, it.lane == Lane::Rooms, it.number, it.passed_over, it.at)).collect(),
+        came: came.map(|it| (it.process, it.lane == Series::Rooms, it.number, it.passed_over, it.at)).collect(),
         stays: std::mem::take(&mut *stays.lock()),
         process: Some(notes.process.load(Ordering::Relaxed)).filter(|it| *it != UNKNOWN).unwrap_or_default(),
         standing: Standing {

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Lane, Looked, Message, Outcome, Outgoing, Route, SERVERS,
-    ServerId, Speaks,
+    Arrival, Body, Broker, BrokerError, Count, Hears, Inbox, Looked, Message, Outcome, Outgoing, Route, SERVERS,
+    Series, ServerId, Speaks,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(super) struct Tap {
 pub(super) struct Came {
     /// Node's servers have none.
     pub(super) process: u64,
-    pub(super) lane: Lane,
+    pub(super) lane: Series,
     /// In its series; that of Node's message itself.
     pub(super) number: u64,
     /// Nobody here wanted it, so that it was not decoded.
@@ -58,10 +58,10 @@ impl TappedInbox {
         let (trailer, lane, number, passed_over) = match arrival {
             Arrival::Message(Message { trailer, body: body @ Body::Broadcast { data, .. }, .. }) => {
                 let number = data.as_ref().iter().nth(1).and_then(|number| number.parse().ok());
-                (*trailer, Lane::of(body)?, number, false)
+                (*trailer, Series::of(body)?, number, false)
             }
             Arrival::Message(_) => return None,
-            Arrival::PassedOver(trailer) => (Some(*trailer), Lane::Rooms, None, true),
+            Arrival::PassedOver(trailer) => (Some(*trailer), Series::Rooms, None, true),
             other => panic!("{other:?}"),
         };
         let process = trailer.map_or(0, |trailer| trailer.process);
@@ -128,7 +128,7 @@ impl Broker for Tap {
         self.broker.speaks(question)
     }
 
-    fn hears(&self, lane: Lane) -> Hears {
+    fn hears(&self, lane: Series) -> Hears {
         self.broker.hears(lane)
     }
 

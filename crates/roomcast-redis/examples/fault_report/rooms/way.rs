@@ -3,7 +3,7 @@
 use super::dialect::Dialect;
 use super::plan::{Meant, Plan};
 use super::seen::{Received, RoomsSeen};
-use roomcast_adapter::cluster::Lane;
+use roomcast_adapter::cluster::Series;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How much later than those that some socket got a message may have come that none did, in microseconds.
@@ -68,7 +68,7 @@ impl Way {
         for it in &received {
             got.entry(it.number).or_default().insert(it.socket);
         }
-        let mut numbers = BTreeMap::from([(Lane::Main, 0), (Lane::Rooms, 0)]);
+        let mut numbers = BTreeMap::from([(Series::Main, 0), (Series::Rooms, 0)]);
         for (number, at) in (1..).zip(&published.emitted) {
             let aim = plan.aim(number);
             let lane = aim.lane();
@@ -96,7 +96,7 @@ impl Way {
             if has_come == missed && !must.is_empty() {
                 way.strange.push(format!("{number} has come: {has_come}, {must:?} must get it, {by:?} did"));
             }
-            if lane == Lane::Main || dialect.hears_all_rooms() {
+            if lane == Series::Main || dialect.hears_all_rooms() {
                 way.lost += u64::from(!has_come);
             } else {
                 way.lost += u64::from(missed);
@@ -111,11 +111,11 @@ impl Way {
 
     /// Of each series the numbers that came, and when they were handled; but for those that came again or, where a series has an
     /// order, after a later one: they are kept back. A Node server does not tell it.
-    fn came(&mut self, published: &RoomsSeen, seen: &RoomsSeen, dialect: Dialect) -> BTreeMap<(Lane, u64), u64> {
+    fn came(&mut self, published: &RoomsSeen, seen: &RoomsSeen, dialect: Dialect) -> BTreeMap<(Series, u64), u64> {
         let (mut came, mut last) = (BTreeMap::new(), BTreeMap::new());
         for it in seen.came.iter().filter(|it| it.process == published.process) {
             let last = last.entry(it.lane).or_insert(0);
-            let orderly = it.process != NO_PROCESS && (it.lane == Lane::Main || dialect != Dialect::Dynamic);
+            let orderly = it.process != NO_PROCESS && (it.lane == Series::Main || dialect != Dialect::Dynamic);
             if it.number > *last || !orderly {
                 *last = it.number.max(*last);
                 came.entry((it.lane, it.number)).or_insert(it.at);
@@ -131,7 +131,7 @@ impl Way {
         for it in received {
             let aim = plan.aim(it.number);
             let channel =
-                if dialect == Dialect::Dynamic && aim.lane() == Lane::Rooms { aim.rooms.first() } else { None };
+                if dialect == Dialect::Dynamic && aim.lane() == Series::Rooms { aim.rooms.first() } else { None };
             let last = last.entry((it.socket, channel)).or_insert(0);
             if !seen.insert((it.socket, it.number)) {
                 self.twice += 1;

@@ -1,6 +1,6 @@
 //! Rules of who gets a message.
 
-use crate::cluster::{Body, Hears, Lane, Message, RequestId, Trailer};
+use crate::cluster::{Body, Hears, Message, RequestId, Series, Trailer};
 use crate::target::{Room, Target};
 use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
@@ -124,7 +124,7 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     let ear = stage.open_with(1, NAMESPACE, Ear::wanting("here")).await?;
     stage.look(1, NAMESPACE, "here").await?;
     // Who says that it does not hear all rooms need not bring what nobody wants; no gap counts as a loss there.
-    let all = stage.broker(1).hears(Lane::Rooms) == Hears::All;
+    let all = stage.broker(1).hears(Series::Rooms) == Hears::All;
     let message = |serial: u64| -> Result<Message, String> {
         // Some dialects have a channel for each room, so only within one room and for all is there order.
         let target = match serial % 3 {

@@ -1,6 +1,6 @@
 //! Rules of order.
 
-use crate::cluster::{Body, Lane, Message};
+use crate::cluster::{Body, Message, Series};
 use crate::target::Target;
 use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE};
 use crate::testkit::stage::{Outcome, must, patient};
@@ -70,12 +70,12 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
 
 fn in_order(ear: &Ear, publisher: usize) -> Outcome {
     let sender = Some(BrokerStage::id(publisher));
-    let mut last: HashMap<Option<Lane>, u64> = HashMap::new();
+    let mut last: HashMap<Option<Series>, u64> = HashMap::new();
     let mut count = 0;
     for message in ear.messages().into_iter().filter(|message| message.sender == sender) {
         let Some(number) = number(&message) else { continue };
         count += 1;
-        if let Some(before) = last.insert(Lane::of(&message.body), number) {
+        if let Some(before) = last.insert(Series::of(&message.body), number) {
             must!(before < number, "{number} of broker {publisher} after {before}");
         }
     }

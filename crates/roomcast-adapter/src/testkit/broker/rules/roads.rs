@@ -1,6 +1,6 @@
 //! Rules of how messages go out: channels, and roads.
 
-use crate::cluster::{Body, Broker, BrokerError, Hears, Lane, Message, Outgoing, Route};
+use crate::cluster::{Body, Broker, BrokerError, Hears, Message, Outgoing, Route, Series};
 use crate::target::Target;
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE};
 use crate::testkit::stage::{Outcome, eventually, eventually_async, must, patient, rooms};
@@ -33,7 +33,7 @@ fn outgoing(number: u64) -> Result<Outgoing, String> {
 fn room(broker: &dyn Broker, body: &Body) -> String {
     match body {
         Body::Broadcast { target, .. }
-            if Lane::of(body) == Some(Lane::Rooms) && broker.hears(Lane::Rooms) == Hears::EachRoom =>
+            if Series::of(body) == Some(Series::Rooms) && broker.hears(Series::Rooms) == Hears::EachRoom =>
         {
             target.rooms.first().map_or_else(String::new, |room| room.to_string())
         }
@@ -43,16 +43,16 @@ fn room(broker: &dyn Broker, body: &Body) -> String {
 
 pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
     let broker = stage.broker(0);
-    let mut routes: HashMap<(Option<Lane>, String), Route> = HashMap::new();
+    let mut routes: HashMap<(Option<Series>, String), Route> = HashMap::new();
     for number in 0..BATCH {
         let outgoing = outgoing(number)?;
         let body = &outgoing.message.body;
         let route = broker.route(&outgoing);
-        let first = *routes.entry((Lane::of(body), room(&*broker, body))).or_insert(route);
+        let first = *routes.entry((Series::of(body), room(&*broker, body))).or_insert(route);
         must!(
             route == first,
             "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though {:?} of its series is heard",
-            Lane::of(body).map(|lane| broker.hears(lane))
+            Series::of(body).map(|lane| broker.hears(lane))
         );
     }
     Ok(())
@@ -71,13 +71,13 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
     let broker = stage.broker(0);
     // As the queue does: what is on one road goes out batch by batch, and no road waits for another.
     let mut roads: HashMap<u64, Vec<Vec<Message>>> = HashMap::new();
-    let mut channels: HashMap<u64, (u64, Option<Lane>)> = HashMap::new();
+    let mut channels: HashMap<u64, (u64, Option<Series>)> = HashMap::new();
     for batch in 0..BATCHES {
         let mut sorted: HashMap<u64, Vec<Message>> = HashMap::new();
         for number in batch * BATCH..(batch + 1) * BATCH {
             let outgoing = outgoing(number)?;
             let route = broker.route(&outgoing);
-            channels.insert(number, (route.channel, Lane::of(&outgoing.message.body)));
+            channels.insert(number, (route.channel, Series::of(&outgoing.message.body)));
             sorted.entry(route.road).or_default().push(outgoing.message);
         }
         for (road, batch) in sorted {
@@ -98,7 +98,7 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
     let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
     must!(heard.len() as u64 == all, "{} messages came of {all}", heard.len());
-    let mut last: HashMap<(u64, Option<Lane>), u64> = HashMap::new();
+    let mut last: HashMap<(u64, Option<Series>), u64> = HashMap::new();
     for number in heard {
         let Some(channel) = channels.get(&number) else { return Err(format!("{number} was not published")) };
         if let Some(before) = last.insert(*channel, number) {

@@ -1,4 +1,4 @@
-//! [`Lane`]: the one connection that publishes: over several, messages would overtake one another.
+//! [`Publisher`]: the one connection that publishes: over several, messages would overtake one another.
 
 use super::topology::Topology;
 use crate::error::RedisError;
@@ -16,7 +16,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// It is connected when something is to be published.
 #[derive(Default)]
-pub(super) struct Lane {
+pub(super) struct Publisher {
     used: Mutex<Option<Used>>,
     is_given_up: AtomicBool,
 }
@@ -30,7 +30,7 @@ struct Used {
     looked_at: Instant,
 }
 
-impl Lane {
+impl Publisher {
     /// Publishes, and tells what became of each message; the error is that of the connection. `at` is told the address of a new
     /// connection.
     pub(super) async fn publish(

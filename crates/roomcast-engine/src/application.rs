@@ -1,4 +1,4 @@
-//! [`Handler`] and [`Client`]: what stands above an Engine.IO session.
+//! [`Application`] and [`SessionHandler`]: what stands above an Engine.IO session.
 
 use crate::connection::Connection;
 use crate::session::CloseReason;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
 
-/// Makes the [`Client`] of each new session.
-pub trait Handler: Send + Sync + 'static {
+/// Makes the [`SessionHandler`] of each new session.
+pub trait Application: Send + Sync + 'static {
     /// A session has opened: its handshake was accepted, and its `open` packet is queued.
-    fn connect(&self, connection: &Arc<Connection>) -> Box<dyn Client>;
+    fn connect(&self, connection: &Arc<Connection>) -> Box<dyn SessionHandler>;
 }
 
-impl<F: Fn(&Arc<Connection>) -> Box<dyn Client> + Send + Sync + 'static> Handler for F {
-    fn connect(&self, connection: &Arc<Connection>) -> Box<dyn Client> {
+impl<F: Fn(&Arc<Connection>) -> Box<dyn SessionHandler> + Send + Sync + 'static> Application for F {
+    fn connect(&self, connection: &Arc<Connection>) -> Box<dyn SessionHandler> {
         self(connection)
     }
 }
 
 /// The receiving side of a session. Its methods are called one at a time, in the order of what the client sent, on the task
 /// that reads; they must not block. To send, or to end the session, use the [`Connection`].
-pub trait Client: Send + 'static {
+pub trait SessionHandler: Send + 'static {
     /// A text message.
     fn text(&mut self, text: &str);
 
@@ -43,7 +43,7 @@ pub trait Client: Send + 'static {
         true
     }
 
-    /// When [`Client::tick`] is to be called; asked after each batch of messages and each tick.
+    /// When [`SessionHandler::tick`] is to be called; asked after each batch of messages and each tick.
     fn deadline(&self) -> Option<Instant> {
         None
     }
@@ -59,15 +59,15 @@ pub trait Client: Send + 'static {
 pub(crate) struct Nobody;
 
 #[cfg(test)]
-impl Client for Nobody {
+impl SessionHandler for Nobody {
     fn text(&mut self, _: &str) {}
     fn binary(&mut self, _: &[u8]) {}
     fn closed(&mut self, _: CloseReason) {}
 }
 
 #[cfg(test)]
-impl Handler for Nobody {
-    fn connect(&self, _: &Arc<Connection>) -> Box<dyn Client> {
+impl Application for Nobody {
+    fn connect(&self, _: &Arc<Connection>) -> Box<dyn SessionHandler> {
         Box::new(Self)
     }
 }

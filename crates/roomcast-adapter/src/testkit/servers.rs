@@ -1,4 +1,4 @@
-//! [`Cluster`]: the adapters under test.
+//! [`Servers`]: the adapters under test.
 
 use crate::adapter::{Adapter, AdapterContext, ServerEvent};
 use crate::limits::MAX_SERVER_EVENTS;
@@ -10,7 +10,7 @@ pub const NAMESPACE: &str = "/contract";
 
 /// Servers that see each other and nobody else.
 #[derive(Debug)]
-pub struct Cluster {
+pub struct Servers {
     pub(crate) servers: Vec<Server>,
 }
 
@@ -21,7 +21,7 @@ pub struct Server {
     pub(crate) events: mpsc::Receiver<ServerEvent>,
 }
 
-impl Cluster {
+impl Servers {
     /// A cluster of `servers` adapters. `make` gets the server's number from 0 and what an adapter factory gets. The adapters
     /// need not have found each other yet; the suite waits for that.
     pub fn new<A: Adapter>(servers: usize, mut make: impl FnMut(usize, AdapterContext) -> Arc<A>) -> Self {
