@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::log::Log;
-use crate::repo::Repo;
+use crate::repo::{BUILD_LIMIT, Repo};
 use crate::setup;
 
 /// Time that a server has to listen.
@@ -15,9 +15,6 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 
 /// How often it is looked whether all live.
 const LOOK: Duration = Duration::from_millis(100);
-
-/// Time that a release build may take.
-const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     let mut log = Log::file(&repo.log_file("cluster"))?;

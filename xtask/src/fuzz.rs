@@ -1,10 +1,9 @@
 //! The fuzz targets (`fuzz/`): briefly in `cargo xtask test`, for long in `cargo xtask long`.
 
 use crate::log::Log;
-use crate::long::{self, Options};
-use crate::repo::Repo;
+use crate::long_run::{self, Options};
+use crate::repo::{BUILD_LIMIT, Repo};
 use crate::step::Outcome;
-use crate::test::BUILD_LIMIT;
 
 /// Seconds for all targets together in the test run, where 30 are allowed for the step.
 const SECONDS: &str = "24";
@@ -25,5 +24,5 @@ pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 /// The step of `long`.
 pub(crate) fn long(repo: &Repo, log: &mut Log, options: &Options) -> Result<Outcome, String> {
-    long::program(repo, log, options, ["roomcast-fuzz", "fuzz"], &["--executions", EXECUTIONS], " executions in ")
+    long_run::program(repo, log, options, ["roomcast-fuzz", "fuzz"], &["--executions", EXECUTIONS], " executions in ")
 }

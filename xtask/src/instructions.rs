@@ -7,10 +7,9 @@ mod table;
 use std::process::Stdio;
 
 use crate::log::{Log, command_line};
-use crate::repo::Repo;
+use crate::repo::{BUILD_LIMIT, Repo};
 use crate::setup;
 use crate::step::Outcome;
-use crate::test::BUILD_LIMIT;
 use table::{Count, Table};
 
 const BASELINES: &str = "benches/instructions.toml";

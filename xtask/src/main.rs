@@ -12,6 +12,7 @@ mod instructions;
 mod lint;
 mod log;
 mod long;
+mod long_run;
 mod mutations;
 mod repo;
 mod setup;

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::repo::Repo;
+use crate::repo::{BUILD_LIMIT, Repo};
 use crate::step::Outcome;
-use crate::test::BUILD_LIMIT;
 
 /// Most seeds that one may take to be found.
 const SEEDS: &str = "20000";

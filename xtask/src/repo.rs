@@ -3,6 +3,10 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+/// The longest that a build may take. A cold release build with thin LTO takes a few minutes on two cores.
+pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 const INCREMENTAL: &str = "CARGO_INCREMENTAL";
 

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::long::{self, Options};
-use crate::repo::Repo;
+use crate::long_run::{self, Options};
+use crate::repo::{BUILD_LIMIT, Repo};
 use crate::step::Outcome;
-use crate::test::BUILD_LIMIT;
 
 /// Seconds of the step of the test run; the seeds that are not done by then are left out.
 const SECONDS: &str = "90";
@@ -36,5 +35,5 @@ pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 /// The step of `long`.
 pub(crate) fn long(repo: &Repo, log: &mut Log, options: &Options) -> Result<Outcome, String> {
-    long::program(repo, log, options, ["roomcast-sim", "sim"], &["--seeds", SEEDS], TOTAL)
+    long_run::program(repo, log, options, ["roomcast-sim", "sim"], &["--seeds", SEEDS], TOTAL)
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::repo::Repo;
+use crate::repo::{BUILD_LIMIT, Repo};
 use crate::step::{Outcome, Step, run_all};
 use crate::{doc, e2e, fuzz, instructions, lint, setup, sim, tidy, websocket};
 
@@ -18,9 +18,6 @@ const TEST_LIMIT: Duration = Duration::from_secs(40 * 60);
 const TEST_THREADS: usize = 6;
 
 const THREADS: &str = "RUST_TEST_THREADS";
-
-/// A cold release build with thin LTO takes a few minutes on two cores.
-pub(crate) const BUILD_LIMIT: Duration = Duration::from_secs(20 * 60);
 
 const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
 

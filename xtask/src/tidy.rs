@@ -4,48 +4,24 @@
 //! the rules. A remark that comes up in reviews again becomes a rule here.
 
 mod decisions;
+mod finding;
 mod imports;
+mod layers;
 mod limits;
 mod machine;
 mod manifest;
+mod source;
 mod suites;
 mod text;
 
 use std::collections::BTreeSet;
-use std::fmt;
 
+use finding::Finding;
 use manifest::Manifest;
 
 use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::Outcome;
-
-/// A broken rule, or with `warning` a hint that fails nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    path: String,
-    /// From 1; 0 is the file as a whole.
-    line: usize,
-    message: String,
-    warning: bool,
-}
-
-impl Finding {
-    fn new(path: &str, line: usize, message: impl Into<String>) -> Finding {
-        Finding { path: path.to_owned(), line, message: message.into(), warning: false }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Finding { path, line, message, warning } = self;
-        let kind = if *warning { "warning: " } else { "" };
-        match line {
-            0 => write!(formatter, "{path}: {kind}{message}"),
-            line => write!(formatter, "{path}:{line}: {kind}{message}"),
-        }
-    }
-}
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     check(repo, &mut Log::Terminal).map(drop)
@@ -75,6 +51,8 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     findings.extend(check_decisions(repo, &files));
     let limits = std::fs::read_to_string(repo.root.join(limits::DOCUMENT)).unwrap_or_default();
     findings.extend(limits::check(&limits, sources.iter().map(|(path, text)| (*path, text.as_str()))));
+    let map = std::fs::read_to_string(repo.root.join(layers::DOCUMENT)).unwrap_or_default();
+    findings.extend(layers::check(&map, sources.iter().map(|(path, text)| (*path, text.as_str()))));
     findings.extend(suites::check(sources.iter().map(|(path, text)| (*path, text.as_str()))));
     if !git(repo, &["ls-files"])?.contains(&"Cargo.lock".to_owned()) {
         findings.push(Finding::new(

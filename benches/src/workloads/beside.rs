@@ -1,7 +1,7 @@
 //! [`beside`]: what others notice of a handler that blocks its thread.
 
 use super::crowd::Crowd;
-use super::{Failure, SILENCE};
+use super::message::{Failure, SILENCE};
 use crate::server::Server;
 use std::time::{Duration, Instant};
 

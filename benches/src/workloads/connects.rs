@@ -1,6 +1,6 @@
 //! [`connects`]: clients come one after the other, join `/` and then say nothing.
 
-use super::Failure;
+use super::message::Failure;
 use crate::server::Server;
 use crate::wire::Client;
 use std::thread;

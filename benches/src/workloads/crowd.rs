@@ -1,6 +1,6 @@
 //! [`Crowd`]: many clients of one server, read by one thread.
 
-use super::{Failure, SILENCE};
+use super::message::{Failure, SILENCE};
 use crate::wire::{Client, client_frame, take_frame};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};

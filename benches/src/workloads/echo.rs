@@ -1,7 +1,7 @@
 //! [`echo`]: every client asks, and asks again when it has its answer.
 
 use super::crowd::Crowd;
-use super::{Failure, PAYLOAD, SILENCE};
+use super::message::{Failure, PAYLOAD, SILENCE};
 use crate::server::Server;
 
 /// Questions of each client that are not counted.

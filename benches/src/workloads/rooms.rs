@@ -1,7 +1,7 @@
 //! [`rooms`]: publishers send to rooms, and every member checks what it gets. One room is a plain fan-out.
 
 use super::crowd::Crowd;
-use super::{Failure, SILENCE, text};
+use super::message::{Failure, SILENCE, text};
 use crate::group::Group;
 use crate::wire::{Client, STEP_TIMEOUT};
 use std::io::ErrorKind;

@@ -1,7 +1,7 @@
 //! Who may import whom, and where versions are written. The table is the one of `docs/architecture.md`; a new edge is a
 //! decision of its own (`docs/decisions/`), made before it is added here.
 
-use super::Finding;
+use super::finding::Finding;
 use super::manifest::{Dependency, Kind, Manifest};
 
 /// The packages of the workspace, each with those it may have as normal dependencies. Tests may use more.

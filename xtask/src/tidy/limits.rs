@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// The one table of limits.
 pub(super) const DOCUMENT: &str = "docs/limits.md";

@@ -1,7 +1,7 @@
 //! Rules on what a script or a test may ask of the machine: nothing that a minimal Debian 12 with gcc, git and Rust lacks
 //! after `cargo xtask setup`.
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Programs of Debian's packages procps and psmisc, which minimal machines and containers do not have. Whoever calls one
 /// there sends no signal and waits for ever.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Programs of their own, as each looks at something that a process has once: its descriptors, or who listens to its log.
 const ALONE: &[&str] = &[

@@ -1,6 +1,6 @@
 //! Rules on the text of single files.
 
-use super::Finding;
+use super::finding::Finding;
 
 /// A file this long has more than one noun in it.
 const MOST_LINES: usize = 700;
