@@ -1,10 +1,12 @@
 //! [`Ack`]: the answer to a client's event.
 
 use crate::error::EmitError;
-use crate::socket::Socket;
+use crate::handler::HandlerContext;
+use crate::parts::Socket;
 use roomcast_protocol::{Args, Packet, ToArgs};
 
-/// Answers a client's event, once. If the client wants no answer, or the `Ack` is dropped, nothing is sent.
+/// The answer to a client's event, to be sent at most once. Nothing is sent if the client asked for no answer, or if the `Ack` is
+/// dropped.
 #[derive(Debug)]
 pub struct Ack {
     socket: Socket,
@@ -16,12 +18,12 @@ impl Ack {
         Self { socket, id }
     }
 
-    /// Whether the client wants an answer.
+    /// Whether the client asked for an answer.
     pub fn is_wanted(&self) -> bool {
         self.id.is_some()
     }
 
-    /// Sends the answer: a tuple is several arguments, `()` is none.
+    /// Sends the answer; a tuple is sent as several arguments, `()` as none.
     ///
     /// # Errors
     /// [`EmitError`] when `value` cannot be sent.
@@ -30,4 +32,8 @@ impl Ack {
         let args = Args::of(value)?;
         self.socket.send(Packet::ack(self.socket.namespace().name(), id, &args)?).map(drop)
     }
+}
+
+impl HandlerContext for Socket {
+    type Ack = Ack;
 }

@@ -1,50 +1,50 @@
-//! The Socket.IO side of one connection: its packets in, and its deadlines.
+//! [`Client`]: the Socket.IO side of one connection. It decodes packets, passes them to the sockets, and keeps deadlines.
 
-use crate::io::IoInner;
+use crate::connect::connect;
 use crate::limits::ATTACHMENT_TIMEOUT;
-use crate::link::{Held, Kept, Link, Route};
+use crate::link::{InputHold, Kept, Link, Route};
+use crate::parts::Socket;
 use crate::reason::DisconnectReason;
-use crate::socket::Socket;
-use crate::way_in;
+use crate::registry::IoInner;
 use roomcast_engine::{CloseReason, Connection, SessionHandler};
 use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
 
-/// The receiving side: only the task that reads touches it.
+/// The receiving side of a connection. Only the task that reads from the client uses it.
 pub(crate) struct Client {
     io: Arc<IoInner>,
-    link: Arc<Link>,
+    link: Arc<Link<Socket>>,
     decoder: Decoder,
-    /// Until then a namespace must have been joined, and once one was, the attachments that are awaited must have come.
+    /// The deadline of what the client has to send next: the CONNECT of its first namespace, and later the attachments of a packet.
     due: Option<Instant>,
-    /// `due` is for attachments.
+    /// Whether `due` is the deadline of attachments.
     joined: bool,
 }
 
 impl Client {
     pub(crate) fn new(io: Arc<IoInner>, connection: Arc<Connection>) -> Self {
-        io.is_served();
+        io.remember_runtime();
         let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
         let link = Link::new(connection, io.config.max_handlers);
         Self { io, link, decoder, due, joined: false }
     }
 
-    fn decoded(io: &Arc<IoInner>, link: &Arc<Link>, decoded: Result<Option<Received<'_>>, DecodeError>) {
+    fn decoded(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, decoded: Result<Option<Received<'_>>, DecodeError>) {
         match decoded {
             Ok(None) => {}
             Ok(Some(packet)) => receive(io, link, packet),
             Err(error) => {
                 metrics::counter!("roomcast_packets_malformed_total").increment(1);
-                tracing::debug!(%error, "a client sent what is no packet; its connection is closed");
+                tracing::debug!(%error, "a client sent something that is not a packet; its connection is closed");
                 link.connection.close_at_fault(CloseReason::ForcedClose);
             }
         }
     }
 
-    fn await_attachments(&mut self) {
+    fn set_deadline(&mut self) {
         if !self.joined {
             if !self.has_joined() {
                 return;
@@ -58,7 +58,7 @@ impl Client {
         };
     }
 
-    /// Whether a namespace was joined once.
+    /// Whether the client has joined a namespace, now or earlier.
     fn has_joined(&self) -> bool {
         self.joined || self.link.has_joined()
     }
@@ -67,14 +67,14 @@ impl Client {
 impl SessionHandler for Client {
     fn text(&mut self, text: &str) {
         Self::decoded(&self.io, &self.link, self.decoder.text(text));
-        self.await_attachments();
+        self.set_deadline();
     }
 
     fn binary(&mut self, bytes: &[u8]) {
         let assembled = self.decoder.binary(bytes);
         let received = assembled.as_ref().map(|packet| packet.as_ref().map(Assembled::received));
         Self::decoded(&self.io, &self.link, received.map_err(|error| *error));
-        self.await_attachments();
+        self.set_deadline();
     }
 
     fn closed(&mut self, reason: CloseReason) {
@@ -88,7 +88,7 @@ impl SessionHandler for Client {
                     namespace,
                     packets = waits.packets,
                     bytes = waits.bytes,
-                    "a client that does not read is disconnected; send it less, or await `socket.ready()` before more"
+                    "a client that does not read was disconnected; send it less, or await `socket.ready()` between emits"
                 );
             }
         }
@@ -98,7 +98,7 @@ impl SessionHandler for Client {
     }
 
     fn is_established_by_a_message(&self) -> bool {
-        // By its first namespace: see `welcome`.
+        // `Link::joined` establishes it, when the client has joined its first namespace.
         false
     }
 
@@ -115,14 +115,14 @@ impl SessionHandler for Client {
             return;
         }
         let missing = if self.has_joined() { "the attachments of a packet" } else { "a namespace to join" };
-        tracing::debug!(missing, "what a client had to send did not come in time; its connection is closed");
+        tracing::debug!(missing, "a client did not send in time what it had to; its connection is closed");
         self.link.connection.close_at_fault(CloseReason::ForcedServerClose);
         self.due = None;
     }
 }
 
-/// A whole packet.
-fn receive(io: &Arc<IoInner>, link: &Arc<Link>, packet: Received<'_>) {
+/// Passes a packet to its socket, or keeps it if the socket is entering its namespace.
+fn receive(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, packet: Received<'_>) {
     let (Received::Connect { namespace, .. }
     | Received::Disconnect { namespace }
     | Received::Event { namespace, .. }
@@ -133,25 +133,25 @@ fn receive(io: &Arc<IoInner>, link: &Arc<Link>, packet: Received<'_>) {
     }
 }
 
-fn handle(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, socket: Option<Socket>, packet: Received<'_>) {
-    let in_turn = match (packet, socket) {
-        (Received::Connect { auth, .. }, None) => way_in::connect(io, link, namespace, auth),
+fn handle(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, namespace: &str, socket: Option<Socket>, packet: Received<'_>) {
+    let allowed = match (packet, socket) {
+        (Received::Connect { auth, .. }, None) => connect(io, link, namespace, auth, replay),
         (Received::Event { id, event, .. }, Some(socket)) => socket.dispatch(&event.name, event.args, id),
         (Received::Ack { id, args, .. }, Some(socket)) => socket.acknowledged(id, args),
-        (Received::Disconnect { .. }, Some(socket)) => socket.leaves(),
-        // CONNECT_ERROR only servers send.
+        (Received::Disconnect { .. }, Some(socket)) => socket.client_leaves(),
+        // Only servers send CONNECT_ERROR.
         (Received::Connect { .. } | Received::ConnectError { .. }, _) => false,
         (_, None) => is_late(link, namespace),
     };
-    if !in_turn {
+    if !allowed {
         metrics::counter!("roomcast_packets_unexpected_total").increment(1);
-        tracing::debug!("a client sent a packet out of turn; its connection is closed");
+        tracing::debug!("a client sent a packet that it may not send now; its connection is closed");
         link.connection.close_at_fault(CloseReason::ForcedServerClose);
     }
 }
 
-/// Whether a packet was sent before the client could know that it had been taken out of the namespace; it is ignored.
-fn is_late(link: &Link, namespace: &str) -> bool {
+/// Whether a packet may be ignored, as the client sent it before it knew that it was disconnected from the namespace.
+fn is_late(link: &Link<Socket>, namespace: &str) -> bool {
     let late = link.has_left(namespace);
     if late {
         metrics::counter!("roomcast_packets_late_total").increment(1);
@@ -159,9 +159,9 @@ fn is_late(link: &Link, namespace: &str) -> bool {
     late
 }
 
-/// Handles what was kept while a socket stepped into its namespace.
-pub(crate) fn catch_up(io: &Arc<IoInner>, link: &Arc<Link>, namespace: &str, held: &Held) {
-    while let Some(kept) = held.next() {
+/// Handles what was kept while a socket entered its namespace.
+fn replay(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, namespace: &str, hold: &InputHold<Socket>) {
+    while let Some(kept) = hold.next() {
         let socket = link.named(namespace);
         let packet = match &kept {
             Kept::Connect { auth } => Received::Connect { namespace, auth: auth.as_deref() },

@@ -1,26 +1,26 @@
-//! A client's packets to its socket: which handler takes an event, and what is told when none does.
+//! What a socket does with its client's packets: which handler an event goes to, and what is logged when there is none.
 
 use crate::ack::Ack;
 use crate::handler::BoxedEvent;
+use crate::parts::{Phase, Socket, State};
 use crate::reason::DisconnectReason;
-use crate::socket::{Phase, Socket, State};
 use crate::task;
 use roomcast_protocol::{Args, ArgsRef};
 
-/// Most characters of an event's name that a log line shows: a client may have chosen it.
+/// A log line shows at most so many characters of an event's name, which a client may have chosen.
 const SHOWN_NAME: usize = 64;
 
-/// The socket's own handlers that may take an event: that of its name, or the one for any.
-type Own = (Option<BoxedEvent>, Option<BoxedEvent>);
+/// The socket's own handlers for an event: the one of its name, or else the one for any event.
+type Own = (Option<BoxedEvent<Socket>>, Option<BoxedEvent<Socket>>);
 
 impl Socket {
-    /// Runs the handler of an event; `false` if it is out of turn.
+    /// Runs the handler of an event; `false` if the client may not send an event now.
     pub(crate) fn dispatch(&self, name: &str, args: ArgsRef<'_>, id: Option<u64>) -> bool {
         let own = {
             let state = self.0.state.lock();
             match &state.phase {
                 Phase::Connected => own(&state, name),
-                Phase::WayIn(_) => return false,
+                Phase::Connecting(_) => return false,
                 Phase::Disconnected(_) => return true,
             }
         };
@@ -28,7 +28,7 @@ impl Socket {
         true
     }
 
-    /// Takes an acknowledgement; `false` if it is out of turn.
+    /// Takes an acknowledgement; `false` if the client may not send one now.
     pub(crate) fn acknowledged(&self, id: Option<u64>, args: ArgsRef<'_>) -> bool {
         let in_turn = !self.0.state.lock().is_undecided();
         if in_turn && let Some(id) = id {
@@ -37,8 +37,8 @@ impl Socket {
         in_turn
     }
 
-    /// The client leaves the namespace; `false` if that is out of turn.
-    pub(crate) fn leaves(&self) -> bool {
+    /// The client leaves the namespace; `false` if it may not do so now.
+    pub(crate) fn client_leaves(&self) -> bool {
         let in_turn = !self.0.state.lock().is_undecided();
         if in_turn {
             self.finish(DisconnectReason::ClientNamespace);
@@ -63,29 +63,29 @@ impl Socket {
         }
     }
 
-    fn run(&self, handler: &BoxedEvent, name: &str, args: ArgsRef<'_>, ack: Ack) {
+    fn run(&self, handler: &BoxedEvent<Self>, name: &str, args: ArgsRef<'_>, ack: Ack) {
         let make = || match handler(self, args, ack) {
             Ok(job) => Some(job),
             Err(error) => {
                 metrics::counter!("roomcast_events_malformed_total").increment(1);
                 let (namespace, event) = (self.namespace().name(), shown(name));
-                if self.namespace().handlers().is_news("mismatch", name) {
-                    tracing::warn!(socket = %self.id(), namespace, event, %error, "an event was ignored: its arguments do not fit the handler's type. It is told once per event");
+                if self.namespace().handlers().is_first("mismatch", name) {
+                    tracing::warn!(socket = %self.id(), namespace, event, %error, "an event was ignored: its arguments do not fit the handler's type. Logged once per event");
                 } else {
                     tracing::debug!(socket = %self.id(), namespace, event, %error, "an event was ignored");
                 }
                 None
             }
         };
-        task::run("event", make, self.0.link().working());
+        task::run("event", make, self.link().handler());
     }
 
     fn unhandled(&self, name: &str) {
         metrics::counter!("roomcast_events_unhandled_total").increment(1);
         let (namespace, event) = (self.namespace().name(), shown(name));
-        let greeting = self.0.state.lock().greeting > 0;
-        if greeting && self.namespace().handlers().is_news("early", name) {
-            tracing::warn!(socket = %self.id(), namespace, event, "an event was lost: it has no handler, and a connection handler still runs. Give handlers before the first await. It is told once per event");
+        let connecting = self.0.state.lock().connection_handlers > 0;
+        if connecting && self.namespace().handlers().is_first("early", name) {
+            tracing::warn!(socket = %self.id(), namespace, event, "an event was lost: it has no handler yet, and a connection handler still runs. Register handlers before the first await. Logged once per event");
         } else {
             tracing::debug!(socket = %self.id(), namespace, event, "no handler for this event");
         }

@@ -1,7 +1,7 @@
 //! The errors of this crate.
 
 use roomcast_adapter::AdapterError;
-use roomcast_protocol::{PacketTooLarge, ToArgsError};
+use roomcast_protocol::{PacketTooLarge, RESERVED_EVENTS, ToArgsError};
 
 /// Why an emit was refused. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -77,5 +77,18 @@ impl ConnectError {
 impl<T: Into<String>> From<T> for ConnectError {
     fn from(message: T) -> Self {
         Self::new(message)
+    }
+}
+
+/// Refuses the event names that Socket.IO keeps for itself.
+pub(crate) fn check_event(event: &str) -> Result<(), EmitError> {
+    if RESERVED_EVENTS.contains(&event) { Err(EmitError::ReservedEvent(event.to_owned())) } else { Ok(()) }
+}
+
+/// Refuses the names that `server_side_emit` may not use, as in Node.
+pub(crate) fn check_server_event(event: &str) -> Result<(), EmitError> {
+    match event {
+        "connect" | "connection" | "new_namespace" => Err(EmitError::ReservedEvent(event.to_owned())),
+        _ => Ok(()),
     }
 }

@@ -25,38 +25,44 @@
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod ack;
+mod builder;
 mod client;
 mod config;
+mod connect;
+mod disconnect;
 mod dispatch;
-mod ends;
 mod error;
 mod handler;
 mod handshake_json;
 mod io;
+mod lifetime;
 pub mod limits;
 mod link;
 mod names;
 mod namespace;
 mod operator;
+mod parts;
 mod reason;
+mod registry;
 mod remote;
+mod rooms;
 mod server_event;
 mod socket;
 mod task;
-mod way_in;
 
 pub use ack::Ack;
-pub use config::Builder;
+pub use builder::Builder;
 pub use error::{AckError, ConnectError, EmitError};
-pub use handler::{EventHandler, Outcome};
+pub use handler::{EventHandler, HandlerContext, Outcome};
 pub use io::SocketIo;
 pub use names::NamespaceRequest;
-pub use namespace::{Namespace, Namespaces};
-pub use operator::{BroadcastOperator, Rooms};
+pub use namespace::Namespaces;
+pub use operator::BroadcastOperator;
+pub use parts::{Namespace, Socket};
 pub use reason::DisconnectReason;
 pub use remote::RemoteSocket;
-pub use server_event::{ServerAck, ServerEventHandler};
-pub use socket::Socket;
+pub use rooms::Rooms;
+pub use server_event::ServerAck;
 
 pub use roomcast_adapter::{
     Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, Missing, Room,

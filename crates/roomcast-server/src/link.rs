@@ -1,53 +1,68 @@
-//! [`Link`]: what the sockets of one connection share, and what is kept of its input while a socket steps into its namespace.
+//! [`Link`]: what the sockets of one connection share: which there are, how many handlers run, and the input that is kept while a socket
+//! enters its namespace.
 
+use crate::error::ConnectError;
 use crate::limits::LEFT_NAMESPACES;
-use crate::namespace::Namespace;
-use crate::socket::{By, Socket};
 use parking_lot::Mutex;
 use roomcast_engine::{CloseReason, Connection};
-use roomcast_protocol::{Args, Received};
+use roomcast_protocol::{Args, Packet, Received};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-/// What the sockets of one connection share.
-pub(crate) struct Link {
+/// What the sockets of one connection share. `S` is [`Socket`](crate::Socket).
+pub(crate) struct Link<S> {
     pub(crate) connection: Arc<Connection>,
-    state: Mutex<State>,
+    state: Mutex<State<S>>,
 }
 
-#[derive(Default)]
-struct State {
+/// What a link needs to know of a socket.
+pub(crate) trait Linked: Clone + PartialEq {
+    fn namespace_name(&self) -> &Arc<str>;
+}
+
+/// Who ends a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EndedBy {
+    /// The client, or its connection.
+    Client,
+    /// The application; the client is told.
+    Server,
+    /// The close of the server; the client is not told, as in Node.
+    Shutdown,
+}
+
+struct State<S> {
     /// Sockets that are connected or connecting, at most one per namespace.
-    sockets: SmallVec<[Socket; 1]>,
-    /// A namespace was joined once.
+    sockets: SmallVec<[S; 1]>,
+    /// Whether the client has joined a namespace, now or earlier.
     joined: bool,
-    /// The connection is over.
+    /// Whether the connection has ended.
     closed: bool,
-    /// Handlers under way.
+    /// Handlers that run.
     handlers: u32,
-    /// Most of them; then nothing is read.
-    most_handlers: u32,
-    /// Sockets that are taking the step into their namespaces.
+    /// As many as may run; while they do, nothing is read.
+    max_handlers: u32,
+    /// Sockets that are entering their namespaces.
     entering: u32,
-    /// Number of such steps so far.
-    steps: u32,
-    /// Only while there is something in it.
+    /// Number of the latest hold.
+    holds: u32,
+    /// Allocated only while there is something in it.
     rare: Option<Box<Rare>>,
 }
 
 /// What most connections never have.
 #[derive(Default)]
 struct Rare {
-    /// Tasks that wait until more may be read: one, or two while a POST is held and a WebSocket has overtaken it.
+    /// Tasks that wait until reading may go on: one, or two while a POST waits and a WebSocket has overtaken it.
     waiting: SmallVec<[Waker; 2]>,
-    /// Namespaces that asynchronous patterns decide about.
+    /// Namespaces that asynchronous patterns are deciding about.
     undecided: Vec<Arc<str>>,
-    /// Namespaces that the server took the client out of, the latest last: what the client had sent before it heard of it
-    /// still comes.
+    /// Namespaces from which the server disconnected the client, the latest last. What the client sent before it received the
+    /// DISCONNECT still arrives, and is no fault.
     left: VecDeque<Arc<str>>,
-    /// What the client sent to namespaces that its sockets are stepping into, one or none for each.
+    /// What the client sent to namespaces that its sockets are entering: at most one queue for each.
     kept: SmallVec<[Queue; 1]>,
 }
 
@@ -57,22 +72,23 @@ impl Rare {
     }
 }
 
+/// Input that is kept for one namespace.
 struct Queue {
     namespace: Arc<str>,
-    /// Who works it off.
+    /// The hold whose owner handles it.
     number: u32,
     packets: VecDeque<Kept>,
 }
 
 /// Where a packet goes.
-pub(crate) enum Route {
+pub(crate) enum Route<S> {
     /// It is kept.
     Kept,
     /// To that socket, if there is one.
-    To(Option<Socket>),
+    To(Option<S>),
 }
 
-/// What the client sent, and what became of it.
+/// Input that is kept, in an owned form.
 #[derive(Debug)]
 pub(crate) enum Kept {
     Connect {
@@ -89,7 +105,7 @@ pub(crate) enum Kept {
 }
 
 impl Kept {
-    /// An acknowledgement is never kept: somebody may wait for it. CONNECT_ERROR is out of turn at any time.
+    /// An acknowledgement is never kept, as a handler may be waiting for it. CONNECT_ERROR is a fault at any time.
     fn of(packet: &Received<'_>) -> Option<Self> {
         Some(match packet {
             Received::Connect { auth, .. } => Self::Connect { auth: auth.map(str::to_owned) },
@@ -102,83 +118,92 @@ impl Kept {
     }
 }
 
-impl State {
+impl<S: Linked> State<S> {
     fn queue(&mut self, is_it: impl Fn(&Queue) -> bool) -> Option<&mut Queue> {
         self.rare.as_mut()?.kept.iter_mut().find(|queue| is_it(queue))
     }
 
     fn is_ready(&self) -> bool {
-        self.handlers < self.most_handlers && self.entering == 0
+        self.handlers < self.max_handlers && self.entering == 0
     }
 
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
 
-    fn named(&self, namespace: &str) -> Option<Socket> {
-        self.sockets.iter().find(|socket| socket.namespace().name() == namespace).cloned()
+    fn named(&self, namespace: &str) -> Option<S> {
+        self.sockets.iter().find(|socket| **socket.namespace_name() == *namespace).cloned()
     }
 
-    /// Takes something out of what is rare.
-    fn lessen(&mut self, take: impl FnOnce(&mut Rare)) {
+    /// Removes something from `rare`, and frees it if nothing is left.
+    fn reduce(&mut self, remove: impl FnOnce(&mut Rare)) {
         if let Some(mut rare) = self.rare.take() {
-            take(&mut rare);
+            remove(&mut rare);
             self.rare = Some(rare).filter(|rare| !rare.is_empty());
         }
     }
 
-    /// Whom to wake once more may be read.
+    /// The tasks to wake if reading may go on.
     fn ready(&mut self) -> SmallVec<[Waker; 2]> {
         let mut ready = SmallVec::new();
         if self.is_ready() {
-            self.lessen(|rare| ready = std::mem::take(&mut rare.waiting));
+            self.reduce(|rare| ready = std::mem::take(&mut rare.waiting));
         }
         ready
     }
 }
 
-/// One handler under way.
-pub(crate) struct Working(Arc<Link>);
+/// A handler that runs.
+pub(crate) struct HandlerGuard<S: Linked>(Arc<Link<S>>);
 
-impl Drop for Working {
+impl<S: Linked> Drop for HandlerGuard<S> {
     fn drop(&mut self) {
         self.0.change(|state| state.handlers -= 1);
     }
 }
 
-/// While this is held nothing is read of the connection, and what was read already of that namespace, one read of a WebSocket
-/// or one POST, is kept.
-pub(crate) struct Held {
-    link: Arc<Link>,
+/// While this exists, nothing more is read from the connection, and input for the namespace that was read already (by one read of a
+/// WebSocket, or from one POST) is kept.
+pub(crate) struct InputHold<S: Linked> {
+    link: Arc<Link<S>>,
     number: u32,
 }
 
-impl Held {
-    /// What was kept, one by one, in order. After `None` nothing is kept any more: what comes is for the socket itself.
+impl<S: Linked> InputHold<S> {
+    /// The next packet that was kept, in the order sent. After `None` nothing is kept any more: input goes to the socket itself.
     pub(crate) fn next(&self) -> Option<Kept> {
         let mut state = self.link.state.lock();
         let next = state.queue(|queue| queue.number == self.number)?.packets.pop_front();
         if next.is_none() {
-            state.lessen(|rare| rare.kept.retain(|queue| queue.number != self.number));
+            state.reduce(|rare| rare.kept.retain(|queue| queue.number != self.number));
         }
         next
     }
 }
 
-impl Drop for Held {
+impl<S: Linked> Drop for InputHold<S> {
     fn drop(&mut self) {
         self.link.change(|state| state.entering -= 1);
     }
 }
 
-impl Link {
-    /// `most_handlers`: so many may be under way while it is read.
-    pub(crate) fn new(connection: Arc<Connection>, most_handlers: usize) -> Arc<Self> {
-        let most_handlers = u32::try_from(most_handlers).unwrap_or(u32::MAX);
-        Arc::new(Self { connection, state: Mutex::new(State { most_handlers, ..State::default() }) })
+impl<S: Linked> Link<S> {
+    /// While `max_handlers` handlers run, nothing is read from the connection.
+    pub(crate) fn new(connection: Arc<Connection>, max_handlers: usize) -> Arc<Self> {
+        let state = State {
+            sockets: SmallVec::new(),
+            joined: false,
+            closed: false,
+            handlers: 0,
+            max_handlers: u32::try_from(max_handlers).unwrap_or(u32::MAX),
+            entering: 0,
+            holds: 0,
+            rare: None,
+        };
+        Arc::new(Self { connection, state: Mutex::new(state) })
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut State<S>)) {
         let ready = {
             let mut state = self.state.lock();
             change(&mut state);
@@ -189,27 +214,28 @@ impl Link {
 
     // --- reading ---
 
-    pub(crate) fn working(self: &Arc<Self>) -> Working {
+    /// A handler begins.
+    pub(crate) fn handler(self: &Arc<Self>) -> HandlerGuard<S> {
         self.state.lock().handlers += 1;
-        Working(self.clone())
+        HandlerGuard(self.clone())
     }
 
-    /// A socket steps into that namespace. What is kept of an earlier step is from now on this one's to work off.
-    pub(crate) fn hold(self: &Arc<Self>, namespace: &Arc<str>) -> Held {
+    /// A socket enters that namespace. What an earlier hold of the namespace has kept goes over to this one.
+    pub(crate) fn hold(self: &Arc<Self>, namespace: &Arc<str>) -> InputHold<S> {
         let mut state = self.state.lock();
         state.entering += 1;
-        state.steps = state.steps.wrapping_add(1);
-        let number = state.steps;
+        state.holds = state.holds.wrapping_add(1);
+        let number = state.holds;
         let rare = state.rare();
         match rare.kept.iter_mut().find(|queue| queue.namespace == *namespace) {
             Some(queue) => queue.number = number,
             None => rare.kept.push(Queue { namespace: namespace.clone(), number, packets: VecDeque::new() }),
         }
-        Held { link: self.clone(), number }
+        InputHold { link: self.clone(), number }
     }
 
-    /// Where a packet goes. It is kept if a socket is stepping into its namespace.
-    pub(crate) fn route(&self, namespace: &str, packet: &Received<'_>) -> Route {
+    /// Where a packet goes. It is kept if a socket is entering its namespace.
+    pub(crate) fn route(&self, namespace: &str, packet: &Received<'_>) -> Route<S> {
         let mut state = self.state.lock();
         if let Some(queue) = state.queue(|queue| *queue.namespace == *namespace)
             && let Some(kept) = Kept::of(packet)
@@ -234,20 +260,17 @@ impl Link {
 
     // --- sockets ---
 
-    pub(crate) fn sockets(&self) -> Vec<Socket> {
+    pub(crate) fn sockets(&self) -> Vec<S> {
         self.state.lock().sockets.to_vec()
     }
 
-    pub(crate) fn find(&self, namespace: &Namespace) -> Option<Socket> {
-        self.state.lock().sockets.iter().find(|socket| socket.namespace() == namespace).cloned()
-    }
-
-    pub(crate) fn named(&self, namespace: &str) -> Option<Socket> {
+    /// The socket in the namespace of that name, if there is one.
+    pub(crate) fn named(&self, namespace: &str) -> Option<S> {
         self.state.lock().named(namespace)
     }
 
-    /// Takes a socket in; `false` if the connection is over.
-    pub(crate) fn admit(&self, socket: &Socket) -> bool {
+    /// Adds a socket; `false` if the connection has ended.
+    pub(crate) fn add(&self, socket: &S) -> bool {
         let mut state = self.state.lock();
         if state.closed {
             return false;
@@ -256,21 +279,21 @@ impl Link {
         true
     }
 
-    /// The socket is no more. If the server ended it, what is kept for it is dropped; if the client is told, what it sent
-    /// meanwhile is no fault of its.
-    pub(crate) fn forget(&self, socket: &Socket, by: By) {
-        let namespace = socket.namespace().shared_name();
+    /// Removes a socket that has ended. If the server ended it, what is kept for it is dropped; if the client is told so by a
+    /// DISCONNECT, what it sends until it receives that is no fault.
+    pub(crate) fn remove(&self, socket: &S, by: EndedBy) {
+        let namespace = socket.namespace_name();
         let mut state = self.state.lock();
         state.sockets.retain(|other| other != socket);
         if state.sockets.is_empty() {
             state.sockets = SmallVec::new();
         }
-        if by != By::Client
+        if by != EndedBy::Client
             && let Some(queue) = state.queue(|queue| queue.namespace == *namespace)
         {
             queue.packets.clear();
         }
-        if by == By::Server && !state.closed {
+        if by == EndedBy::Server && !state.closed {
             let left = &mut state.rare().left;
             if left.len() == LEFT_NAMESPACES {
                 left.pop_front();
@@ -279,7 +302,7 @@ impl Link {
         }
     }
 
-    /// Whether the server took the client out of that namespace lately.
+    /// Whether the server disconnected the client from that namespace lately.
     pub(crate) fn has_left(&self, namespace: &str) -> bool {
         let state = self.state.lock();
         state.rare.as_ref().is_some_and(|rare| rare.left.iter().any(|left| **left == *namespace))
@@ -287,8 +310,8 @@ impl Link {
 
     // --- joining ---
 
-    /// Number of namespaces that are joined or asked for.
-    pub(crate) fn asked(&self) -> usize {
+    /// Number of namespaces that the client has joined or asked for.
+    pub(crate) fn namespaces(&self) -> usize {
         let state = self.state.lock();
         state.sockets.len() + state.rare.as_ref().map_or(0, |rare| rare.undecided.len())
     }
@@ -298,20 +321,28 @@ impl Link {
         state.rare.as_ref().is_some_and(|rare| rare.undecided.iter().any(|name| **name == *namespace))
     }
 
-    /// The client asks for a namespace that it is not in.
-    pub(crate) fn asks(&self, namespace: &str) {
-        self.state.lock().lessen(|rare| rare.left.retain(|left| **left != *namespace));
+    /// The client asks again for a namespace that it may have left.
+    pub(crate) fn forget_left(&self, namespace: &str) {
+        self.state.lock().reduce(|rare| rare.left.retain(|left| **left != *namespace));
     }
 
-    pub(crate) fn decide(&self, namespace: Arc<str>) {
+    /// Asynchronous patterns begin to decide about that namespace.
+    pub(crate) fn begin_decision(&self, namespace: Arc<str>) {
         self.state.lock().rare().undecided.push(namespace);
     }
 
-    pub(crate) fn decided(&self, namespace: &str) {
-        self.state.lock().lessen(|rare| rare.undecided.retain(|name| **name != *namespace));
+    pub(crate) fn end_decision(&self, namespace: &str) {
+        self.state.lock().reduce(|rare| rare.undecided.retain(|name| **name != *namespace));
     }
 
-    /// A namespace was joined.
+    /// Tells the client by a CONNECT_ERROR that it may not join that namespace.
+    pub(crate) fn refuse(&self, namespace: &str, error: &ConnectError) {
+        if let Ok(packet) = Packet::connect_error(namespace, &error.to_json()) {
+            self.connection.send(&Arc::new(packet)).wake();
+        }
+    }
+
+    /// The client has joined a namespace.
     pub(crate) fn joined(&self) {
         self.state.lock().joined = true;
         self.connection.establish();
@@ -321,12 +352,12 @@ impl Link {
         self.state.lock().joined
     }
 
-    /// The connection is over for this reason; the sockets that end now. Others hear of it after what is kept for them.
-    pub(crate) fn close(&self, reason: CloseReason) -> Vec<Socket> {
+    /// The connection has ended. Returns the sockets that end now; a socket for which input is kept ends when that is handled.
+    pub(crate) fn close(&self, reason: CloseReason) -> Vec<S> {
         let mut state = self.state.lock();
         state.closed = true;
         let mut sockets = state.sockets.to_vec();
-        sockets.retain(|socket| match state.queue(|queue| *queue.namespace == *socket.namespace().name()) {
+        sockets.retain(|socket| match state.queue(|queue| queue.namespace == *socket.namespace_name()) {
             Some(queue) => {
                 queue.packets.push_back(Kept::End(reason));
                 false
@@ -348,6 +379,16 @@ mod tests {
 
     const HANDLERS: usize = 3;
 
+    /// A socket of that namespace.
+    #[derive(Clone, PartialEq)]
+    struct Member(Arc<str>);
+
+    impl Linked for Member {
+        fn namespace_name(&self) -> &Arc<str> {
+            &self.0
+        }
+    }
+
     struct Nobody;
 
     impl SessionHandler for Nobody {
@@ -357,7 +398,7 @@ mod tests {
     }
 
     /// The link of a session by polling.
-    async fn link() -> Arc<Link> {
+    async fn link() -> Arc<Link<Member>> {
         let (opened, connections) = channel();
         let engine =
             Engine::new(EngineConfig::default(), move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
@@ -379,15 +420,15 @@ mod tests {
         }
     }
 
-    fn is_ready(link: &Link, asker: &Arc<Asker>) -> bool {
+    fn is_ready(link: &Link<Member>, asker: &Arc<Asker>) -> bool {
         link.poll_ready(&Context::from_waker(&Waker::from(asker.clone()))).is_ready()
     }
 
-    /// A POST that is held and the WebSocket that has overtaken it both ask, and both are woken.
+    /// A POST that waits and the WebSocket that has overtaken it both wait for reading to go on, and both are woken.
     #[tokio::test]
     async fn each_asker_is_woken() {
         let (link, post, websocket) = (link().await, Arc::<Asker>::default(), Arc::<Asker>::default());
-        let mut working: Vec<Working> = (0..HANDLERS).map(|_| link.working()).collect();
+        let mut working: Vec<HandlerGuard<Member>> = (0..HANDLERS).map(|_| link.handler()).collect();
         assert!(!is_ready(&link, &post) && !is_ready(&link, &websocket) && !is_ready(&link, &post));
         working.pop();
         assert_eq!((post.0.load(SeqCst), websocket.0.load(SeqCst)), (1, 1));
@@ -396,9 +437,9 @@ mod tests {
         assert_eq!((post.0.load(SeqCst), websocket.0.load(SeqCst)), (1, 1));
     }
 
-    /// While a socket steps into its namespace nothing is read, and what was read of that namespace is kept, ACKs left out.
+    /// While a socket enters its namespace nothing is read, and what was read for that namespace is kept, except for ACKs.
     #[tokio::test]
-    async fn a_step_holds_the_input() {
+    async fn input_is_held_while_a_socket_enters() {
         let (link, asker) = (link().await, Arc::<Asker>::default());
         let name: Arc<str> = "/a".into();
         let leave = Received::Disconnect { namespace: "/a" };
@@ -410,14 +451,14 @@ mod tests {
         let args = roomcast_protocol::ArgsRef { items: "", attachments: &[] };
         assert!(!keeps("/a", &Received::Ack { namespace: "/a", id: Some(1), args }));
         assert!(matches!(held.next(), Some(Kept::Disconnect)));
-        assert!(keeps("/a", &leave), "what comes meanwhile waits in its turn");
-        // A step of the same namespace takes over what is left.
+        assert!(keeps("/a", &leave), "input that arrives meanwhile waits behind it");
+        // A second hold of the same namespace takes over what is left.
         let inner = link.hold(&name);
         assert!(held.next().is_none());
         assert!(matches!(inner.next(), Some(Kept::Disconnect)) && inner.next().is_none());
-        assert!(!keeps("/a", &leave), "it is the socket's own again");
+        assert!(!keeps("/a", &leave), "input goes to the socket again");
         drop(inner);
-        assert_eq!(asker.0.load(SeqCst), 0, "one is held still");
+        assert_eq!(asker.0.load(SeqCst), 0, "the first hold still exists");
         drop(held);
         assert_eq!(asker.0.load(SeqCst), 1);
         assert!(is_ready(&link, &asker) && link.state.lock().rare.is_none(), "nothing is left of it");

@@ -1,6 +1,7 @@
-//! The namespaces of a server by name, and the patterns that make them.
+//! [`Names`]: the namespaces of a server by name, and the [`Pattern`]s that make them.
 
-use crate::namespace::{Handlers, Namespace};
+use crate::parts::{Handlers, Namespace};
+use crate::task;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use roomcast_engine::{Connection, Handshake};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Which namespaces there may be: a name, or a client that asks for it, is accepted or not.
+/// Decides which namespaces may exist: it accepts names, or clients that ask for them.
 #[derive(Clone)]
 pub(crate) struct Pattern {
     pub(crate) accepts: Accepts,
@@ -28,11 +29,11 @@ pub(crate) enum Accepts {
 pub(crate) type Verdict = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 impl Pattern {
-    /// Whether a name alone is enough; `false` of patterns that ask for more.
+    /// Whether the pattern accepts a name; `false` if it needs to look at the client.
     pub(crate) fn accepts_name(&self, name: &str) -> bool {
         match &self.accepts {
-            // It is the application's code, and may ask for namespaces itself.
-            Accepts::Name(pattern) => crate::task::contain("namespace pattern", || pattern(name)).unwrap_or(false),
+            // This is the application's code, which may call `SocketIo::of`.
+            Accepts::Name(pattern) => task::contain("namespace pattern", || pattern(name)).unwrap_or(false),
             Accepts::Client(_) => false,
         }
     }
@@ -49,7 +50,7 @@ impl Pattern {
     }
 }
 
-/// A client that asks for a namespace, as an asynchronous pattern sees it ([`SocketIo::of_matching_async`]).
+/// A client's wish to join a namespace, for an asynchronous pattern to decide about ([`SocketIo::of_matching_async`]).
 ///
 /// [`SocketIo::of_matching_async`]: crate::SocketIo::of_matching_async
 #[derive(Clone)]
@@ -64,7 +65,7 @@ impl NamespaceRequest {
         Self { name: name.into(), auth: auth.map(Arc::from), connection }
     }
 
-    /// The name that the client asks for, its slash included.
+    /// The name that the client asks for, including its slash.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -73,12 +74,12 @@ impl NamespaceRequest {
         &self.name
     }
 
-    /// The auth payload of its CONNECT as JSON, if the client sent one.
+    /// The auth payload of the client's CONNECT as JSON, if it sent one.
     pub fn auth_json(&self) -> Option<&str> {
         self.auth.as_deref()
     }
 
-    /// The auth payload, read into a type; without one, an empty object is read.
+    /// The auth payload, deserialized. If the client sent none, `{}` is deserialized.
     ///
     /// # Errors
     /// The payload does not fit the type.
@@ -86,7 +87,7 @@ impl NamespaceRequest {
         serde_json::from_str(self.auth_json().unwrap_or("{}"))
     }
 
-    /// The first request of its connection.
+    /// The HTTP request that opened its client's connection.
     pub fn handshake(&self) -> &Handshake {
         self.connection.handshake()
     }
@@ -94,7 +95,7 @@ impl NamespaceRequest {
 
 impl fmt::Debug for NamespaceRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The auth payload holds secrets.
+        // The auth payload holds secrets, so it is not shown.
         f.debug_struct("NamespaceRequest").field("name", &self.name).finish_non_exhaustive()
     }
 }
@@ -104,43 +105,43 @@ impl fmt::Debug for NamespaceRequest {
 pub(crate) struct Names {
     by_name: HashMap<Arc<str>, Entry, RandomState>,
     pub(crate) patterns: Vec<Pattern>,
-    /// Namespaces that a pattern made, and that have a socket or are about to.
+    /// Number of namespaces made by patterns that have a socket, connected or connecting.
     busy: usize,
-    /// Those whose last socket has left, and that wait for another.
+    /// Number of namespaces made by patterns whose last socket has left, and that wait for another.
     idle: usize,
-    /// A task closes the idle ones.
+    /// Whether a task runs that closes idle namespaces.
     pub(crate) is_swept: bool,
-    /// The server is over.
+    /// Whether the server is closed.
     pub(crate) is_closed: bool,
 }
 
 struct Entry {
     namespace: Namespace,
-    /// Sockets that are in it or on their way in.
+    /// Number of its sockets, connected or connecting.
     sockets: usize,
     origin: Origin,
-    /// Since when it has no socket, if it is to go for that.
+    /// When its last socket left, if it will be removed for that.
     idle_since: Option<Instant>,
-    /// The application asked for it by name: it stays.
+    /// Whether the application asked for it by name, so that it is kept without sockets.
     stays: bool,
 }
 
-/// What made a namespace.
+/// Why a namespace was made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Its name alone: by the application, or by a pattern that looks at nothing else.
+    /// For its name alone: by the application, or by a pattern that looks only at names.
     Name,
-    /// A pattern that looks at the client.
+    /// By a pattern that looks at the client.
     Client,
 }
 
-/// Why a client does not get a namespace.
+/// Why a client cannot enter a namespace at once.
 pub(crate) enum Missing {
-    /// There is none.
+    /// There is none of that name.
     Unknown,
     /// Patterns decide about each of its clients.
     Ask,
-    /// As many as may be are in use.
+    /// As many as the limit allows are in use.
     Full,
 }
 
@@ -157,7 +158,7 @@ impl Names {
         self.by_name.values().map(|entry| &entry.namespace)
     }
 
-    /// The namespace of that name, if there is one; from now on it stays.
+    /// The namespace of that name, if there is one. From now on it is kept without sockets.
     pub(crate) fn keep(&mut self, name: &str) -> Option<Namespace> {
         let entry = self.by_name.get_mut(name)?;
         if !std::mem::replace(&mut entry.stays, true) {
@@ -166,13 +167,13 @@ impl Names {
         Some(entry.namespace.clone())
     }
 
-    /// A namespace that stays.
+    /// Adds a namespace that is kept without sockets.
     pub(crate) fn insert(&mut self, name: Arc<str>, namespace: Namespace) {
         let entry = Entry { namespace, sockets: 0, origin: Origin::Name, idle_since: None, stays: true };
         self.by_name.insert(name, entry);
     }
 
-    /// A namespace that a pattern made for its first socket.
+    /// Adds a namespace that a pattern made, and counts its first socket.
     pub(crate) fn insert_busy(&mut self, name: Arc<str>, namespace: Namespace, origin: Origin) {
         self.busy += 1;
         let entry = Entry { namespace, sockets: 1, origin, idle_since: None, stays: false };
@@ -184,14 +185,14 @@ impl Names {
         self.busy >= most
     }
 
-    /// The namespace of that name with one more socket, of which there may be `most`. `decided`: patterns have accepted the
-    /// client.
+    /// Counts one more socket of the namespace of that name, and returns the namespace. `decided`: patterns have accepted the client.
+    /// `most`: limit of namespaces made by patterns that have sockets.
     pub(crate) fn enter(&mut self, name: &str, decided: bool, most: usize) -> Result<Namespace, Missing> {
         let full = self.is_full(most);
         let entry = self.by_name.get_mut(name).ok_or(Missing::Unknown)?;
-        // The main namespace is everybody's, as in Node.
+        // Patterns have no say about the main namespace, as in Node.
         if !decided && name != MAIN && self.patterns.iter().any(Pattern::asks_client) {
-            let is_theirs = entry.origin == Origin::Client || entry.namespace.is_bare();
+            let is_theirs = entry.origin == Origin::Client || entry.namespace.handlers().is_empty();
             if is_theirs {
                 return Err(Missing::Ask);
             }
@@ -208,8 +209,8 @@ impl Names {
         Ok(entry.namespace.clone())
     }
 
-    /// A socket has left. If its namespace goes for that it is returned, unless it waits for another socket: fewer than
-    /// `most_idle` do.
+    /// A socket has left. If the namespace was removed for that, it is returned. It is not removed while fewer than `most_idle`
+    /// namespaces wait for another socket; then it waits too.
     pub(crate) fn left(&mut self, namespace: &Namespace, most_idle: usize) -> Option<Namespace> {
         let entry = self.by_name.get_mut(namespace.name()).filter(|entry| entry.namespace == *namespace)?;
         entry.sockets = entry.sockets.saturating_sub(1);
@@ -225,7 +226,7 @@ impl Names {
         Some(self.by_name.remove(namespace.name())?.namespace)
     }
 
-    /// Takes out what has been idle for `linger`; and when to look again, if anything is idle still.
+    /// Removes the namespaces that have been idle for `linger`. Returns them, and when the next one is due.
     pub(crate) fn sweep(&mut self, now: Instant, linger: Duration) -> (Vec<Namespace>, Option<Instant>) {
         let mut next = None::<Instant>;
         let gone = self.by_name.extract_if(|_, entry| {
@@ -246,7 +247,7 @@ impl Names {
         self.idle > 0
     }
 
-    /// Takes a namespace out, whoever is in it.
+    /// Removes a namespace, whether it has sockets or not.
     pub(crate) fn remove(&mut self, name: &str) -> Option<Namespace> {
         let entry = self.by_name.remove(name)?;
         if !entry.stays {
@@ -258,3 +259,6 @@ impl Names {
 
 /// The namespace that every server has.
 pub(crate) const MAIN: &str = "/";
+
+/// Node's message for a namespace that does not exist.
+pub(crate) const INVALID: &str = "Invalid namespace";

@@ -1,35 +1,43 @@
 //! [`RemoteSocket`]: a socket that may be on another server.
 
 use crate::error::EmitError;
-use crate::namespace::Namespace;
-use crate::operator::{BroadcastOperator, Rooms};
-use roomcast_adapter::{Room, SocketDetails};
+use crate::operator::BroadcastOperator;
+use crate::parts::Namespace;
+use crate::rooms::Rooms;
+use roomcast_adapter::{Answer, Room, SocketDetails};
 use roomcast_protocol::{ToArgs, json};
 use serde::de::DeserializeOwned;
 
-/// A socket of some server of the cluster, as it was when it was asked for.
+/// A socket of any server of the cluster: what its server told about it when [`BroadcastOperator::fetch_sockets`] asked, and a handle to act
+/// on it.
 #[derive(Debug, Clone)]
 pub struct RemoteSocket {
     namespace: Namespace,
     details: SocketDetails,
 }
 
-impl RemoteSocket {
-    pub(crate) fn new(namespace: Namespace, details: SocketDetails) -> Self {
-        Self { namespace, details }
+impl BroadcastOperator {
+    /// The chosen sockets, of all servers. The answer says which servers are missing in it.
+    pub async fn fetch_sockets(&self) -> Answer<Vec<RemoteSocket>> {
+        let fetched = self.namespace.adapter().fetch_sockets(&self.target, self.request_timeout()).await;
+        let Answer { value, missing } = fetched;
+        let socket = |details| RemoteSocket { namespace: self.namespace.clone(), details };
+        Answer { value: value.into_iter().map(socket).collect(), missing }
     }
+}
 
+impl RemoteSocket {
     /// The socket's id.
     pub fn id(&self) -> &str {
         &self.details.id
     }
 
-    /// Its rooms, the one of its own id among them.
+    /// Its rooms, including the room of its own id.
     pub fn rooms(&self) -> &[Room] {
         &self.details.rooms
     }
 
-    /// Its handshake as JSON, the auth payload under `auth`.
+    /// Its handshake as JSON, as Node's `socket.handshake`; the auth payload is under `auth`.
     pub fn handshake_json(&self) -> &str {
         &self.details.details.handshake
     }
@@ -39,7 +47,7 @@ impl RemoteSocket {
         &self.details.details.data
     }
 
-    /// Its data, read into a type.
+    /// Its data, deserialized.
     ///
     /// # Errors
     /// The data does not fit the type.
@@ -47,7 +55,7 @@ impl RemoteSocket {
         json::from_str(self.data_json())
     }
 
-    /// Emits to it.
+    /// Emits an event to it.
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
@@ -55,26 +63,26 @@ impl RemoteSocket {
         self.operator().emit(event, data)
     }
 
-    /// Puts it into rooms.
+    /// Makes it join rooms.
     ///
     /// # Errors
-    /// [`EmitError`] when the adapter refuses.
+    /// [`EmitError::Adapter`]: the adapter refused.
     pub fn join(&self, rooms: impl Rooms) -> Result<(), EmitError> {
         self.operator().sockets_join(rooms)
     }
 
-    /// Takes it out of rooms.
+    /// Makes it leave rooms.
     ///
     /// # Errors
-    /// [`EmitError`] when the adapter refuses.
+    /// [`EmitError::Adapter`]: the adapter refused.
     pub fn leave(&self, rooms: impl Rooms) -> Result<(), EmitError> {
         self.operator().sockets_leave(rooms)
     }
 
-    /// Disconnects it from the namespace, or with `close` its whole connection.
+    /// Disconnects it from the namespace, or with `close` ends its client's whole connection.
     ///
     /// # Errors
-    /// [`EmitError`] when the adapter refuses.
+    /// [`EmitError::Adapter`]: the adapter refused.
     pub fn disconnect(&self, close: bool) -> Result<(), EmitError> {
         self.operator().disconnect_sockets(close)
     }

@@ -1,11 +1,10 @@
-//! Events between servers: their handlers, and the answer that the sender may want.
+//! Events that another server of the cluster sent: [`ServerAck`], and how their handlers are run.
 
-use crate::handler::Outcome;
-use crate::namespace::Namespace;
-use crate::task::{self, Job};
+use crate::handler::HandlerContext;
+use crate::parts::Namespace;
+use crate::task;
 use roomcast_adapter::ServerEvent;
-use roomcast_protocol::{Args, ArgsRef, FromArgs, FromArgsError, ToArgs, ToArgsError};
-use std::future::Future;
+use roomcast_protocol::{Args, ArgsRef, ToArgs, ToArgsError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -14,70 +13,47 @@ use tokio::sync::oneshot;
 pub struct ServerAck(Option<oneshot::Sender<Args>>);
 
 impl ServerAck {
-    /// Whether the other server wants an answer.
+    /// Whether the other server asked for an answer.
     pub fn is_wanted(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Sends the answer, if one is wanted; one argument travels.
+    /// Sends the answer, if the other server asked for one. It is a single argument.
     ///
     /// # Errors
     /// `value` cannot be written as JSON.
     pub fn send<T: ToArgs + ?Sized>(self, value: &T) -> Result<(), ToArgsError> {
         let args = Args::of(value)?;
         if let Some(reply) = self.0 {
-            // The asking server may have given up; then nobody misses the answer.
+            // This fails if the asking server has given up, which does no harm.
             let _ = reply.send(args);
         }
         Ok(())
     }
 }
 
-/// A handler of another server's event: an async function of the namespace and the arguments, and optionally a
-/// [`ServerAck`].
-pub trait ServerEventHandler<M>: Send + Sync + 'static {
-    /// Reads the arguments and starts the handler.
-    ///
-    /// # Errors
-    /// The arguments do not fit its type.
-    fn call(&self, namespace: &Namespace, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError>;
+impl HandlerContext for Namespace {
+    type Ack = ServerAck;
 }
 
-impl<F, T, Fut, O> ServerEventHandler<(T, O)> for F
-where
-    F: Fn(Namespace, T) -> Fut + Send + Sync + 'static,
-    T: FromArgs,
-    Fut: Future<Output = O> + Send + 'static,
-    O: Outcome,
-{
-    fn call(&self, namespace: &Namespace, args: ArgsRef<'_>, _: ServerAck) -> Result<Job, FromArgsError> {
-        let future = self(namespace.clone(), T::from_args(args)?);
-        Ok(Box::pin(async move { future.await.settle() }))
+impl Namespace {
+    /// Starts the task that runs the handlers of other servers' events, if there is a runtime and the task does not run yet.
+    pub(crate) fn receive_server_events(&self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Some(mut events) = self.0.server_events.lock().take() else { return };
+        // A weak reference: the task ends with the namespace, whose adapter holds the sender.
+        let namespace = Arc::downgrade(&self.0);
+        runtime.spawn(async move {
+            while let Some(event) = events.recv().await {
+                let Some(namespace) = namespace.upgrade() else { return };
+                dispatch(&Self(namespace), event);
+            }
+        });
     }
-}
-
-impl<F, T, Fut, O> ServerEventHandler<(T, ServerAck, O)> for F
-where
-    F: Fn(Namespace, T, ServerAck) -> Fut + Send + Sync + 'static,
-    T: FromArgs,
-    Fut: Future<Output = O> + Send + 'static,
-    O: Outcome,
-{
-    fn call(&self, namespace: &Namespace, args: ArgsRef<'_>, ack: ServerAck) -> Result<Job, FromArgsError> {
-        let future = self(namespace.clone(), T::from_args(args)?, ack);
-        Ok(Box::pin(async move { future.await.settle() }))
-    }
-}
-
-pub(crate) type BoxedServerEvent =
-    Arc<dyn Fn(&Namespace, ArgsRef<'_>, ServerAck) -> Result<Job, FromArgsError> + Send + Sync>;
-
-pub(crate) fn boxed_server_event<M>(handler: impl ServerEventHandler<M>) -> BoxedServerEvent {
-    Arc::new(move |namespace, args, ack| handler.call(namespace, args, ack))
 }
 
 /// Runs the handler of an event that came from another server.
-pub(crate) fn dispatch(namespace: &Namespace, event: ServerEvent) {
+fn dispatch(namespace: &Namespace, event: ServerEvent) {
     let data = event.data.as_ref();
     let mut items = data.iter();
     let Some(Ok(name)) = items.next().map(serde_json::from_str::<String>) else {

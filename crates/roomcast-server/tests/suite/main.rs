@@ -8,6 +8,7 @@ mod bursts;
 mod busy;
 #[path = "../common/mod.rs"]
 mod common;
+mod connect_order;
 mod connects;
 mod disconnects;
 mod ends;
@@ -17,4 +18,3 @@ mod namespaces;
 mod options;
 mod regressions;
 mod vectors;
-mod way_in;

@@ -10,23 +10,23 @@ use std::time::Duration;
 
 /// What handlers can be given to.
 pub(crate) trait Events {
-    fn on<M>(&self, event: &'static str, handler: impl EventHandler<M>);
+    fn on<M>(&self, event: &'static str, handler: impl EventHandler<Socket, M>);
 }
 
 impl Events for Namespace {
-    fn on<M>(&self, event: &'static str, handler: impl EventHandler<M>) {
+    fn on<M>(&self, event: &'static str, handler: impl EventHandler<Socket, M>) {
         self.on(event, handler);
     }
 }
 
 impl Events for Namespaces {
-    fn on<M>(&self, event: &'static str, handler: impl EventHandler<M>) {
+    fn on<M>(&self, event: &'static str, handler: impl EventHandler<Socket, M>) {
         self.on(event, handler);
     }
 }
 
 impl Events for Socket {
-    fn on<M>(&self, event: &'static str, handler: impl EventHandler<M>) {
+    fn on<M>(&self, event: &'static str, handler: impl EventHandler<Socket, M>) {
         self.on(event, handler);
     }
 }

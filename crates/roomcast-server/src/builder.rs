@@ -1,0 +1,232 @@
+//! [`Builder`]: sets the options of a server and makes it.
+
+use crate::config::Config;
+use crate::io::SocketIo;
+use crate::limits;
+use roomcast_adapter::cluster::Cluster;
+use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
+use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, cut_time};
+use roomcast_protocol::DecoderLimits;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Builds a [`SocketIo`]. Where Node's server has the same option, the default is the same.
+#[must_use = "call `build`"]
+pub struct Builder {
+    engine: EngineConfig,
+    serve: ServeOptions,
+    config: Config,
+    adapter: AdapterFactory,
+    cluster: Option<Cluster>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let mut engine = EngineConfig::default();
+        "/socket.io/".clone_into(&mut engine.path);
+        let config = Config {
+            connect_timeout: limits::CONNECT_TIMEOUT,
+            ack_timeout: limits::ACK_TIMEOUT,
+            request_timeout: limits::REQUEST_TIMEOUT,
+            max_handlers: limits::HANDLERS_PER_CONNECTION,
+            max_namespaces: limits::PATTERN_NAMESPACES,
+            namespace_linger: limits::NAMESPACE_LINGER,
+            decoder: DecoderLimits::default(),
+        };
+        let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
+        Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None }
+    }
+}
+
+impl SocketIo {
+    /// Begins to build a server.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
+
+impl Builder {
+    /// Makes the server.
+    pub fn build(mut self) -> SocketIo {
+        self.config.connect_timeout = cut_time("connect_timeout", self.config.connect_timeout);
+        // `max_payload` and `engine` both can set it; the engine's value counts.
+        self.config.decoder.max_bytes = self.engine.max_payload;
+        SocketIo::new(self.engine, self.serve, self.config, self.adapter, self.cluster)
+    }
+
+    /// The cluster that the server belongs to. Defaults to none: a server by itself. [`SocketIo::close`] leaves the cluster last.
+    pub fn cluster(mut self, cluster: &Cluster) -> Self {
+        self.adapter = cluster.factory();
+        self.cluster = Some(cluster.clone());
+        self
+    }
+
+    /// Makes the adapter of each namespace; called when a namespace is made. Defaults to [`Local`], which is in memory.
+    pub fn adapter<A: Adapter>(mut self, adapter: impl Fn(AdapterContext) -> Arc<A> + Send + Sync + 'static) -> Self {
+        self.adapter = Arc::new(move |context| adapter(context));
+        self
+    }
+
+    /// As [`Builder::adapter`], for an adapter whose type is chosen at run time.
+    pub fn adapter_factory(mut self, adapter: AdapterFactory) -> Self {
+        self.adapter = adapter;
+        self
+    }
+
+    /// The path of the server's requests. Defaults to `/socket.io/`.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.engine.path = path.into();
+        self
+    }
+
+    /// The time from a pong to the next ping. Defaults to 25 s.
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.engine.ping_interval = interval;
+        self
+    }
+
+    /// How long a client has to answer a ping. Defaults to 20 s.
+    pub fn ping_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.ping_timeout = timeout;
+        self
+    }
+
+    /// How long an upgrade to WebSocket may take. Defaults to 10 s.
+    pub fn upgrade_timeout(mut self, timeout: Duration) -> Self {
+        self.engine.upgrade_timeout = timeout;
+        self
+    }
+
+    /// How long a client has to join its first namespace. Defaults to 45 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for a client's acknowledgement. Defaults to 10 s.
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.config.ack_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for other servers' answers. Defaults to 5 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.config.request_timeout = timeout;
+        self
+    }
+
+    /// How many handlers of one client may run at the same time. Defaults to 1,024. While so many run, nothing is read from that
+    /// client, including its answers to [`Socket::emit_with_ack`](crate::Socket::emit_with_ack). Raise it if that many handlers of one
+    /// client may wait for its answers.
+    pub fn max_handlers(mut self, handlers: usize) -> Self {
+        self.config.max_handlers = handlers.max(1);
+        self
+    }
+
+    /// How many namespaces made by patterns may have sockets at the same time. Defaults to 10,000. There is a limit because clients
+    /// choose the names.
+    pub fn max_namespaces(mut self, namespaces: usize) -> Self {
+        self.config.max_namespaces = namespaces;
+        self
+    }
+
+    /// How long a namespace that a pattern made is kept after its last socket has left. Defaults to 5 s. It keeps a client that
+    /// comes and goes from causing a subscription in the cluster each time.
+    pub fn namespace_linger(mut self, linger: Duration) -> Self {
+        self.config.namespace_linger = linger;
+        self
+    }
+
+    /// The largest message over WebSocket, the largest POST body, and the largest sum of a packet's attachments, in bytes. Defaults to
+    /// 1,000,000.
+    pub fn max_payload(mut self, bytes: usize) -> Self {
+        self.engine.max_payload = bytes;
+        self
+    }
+
+    /// How many attachments a packet of a client may have. Defaults to 10.
+    pub fn max_attachments(mut self, attachments: usize) -> Self {
+        self.config.decoder.max_attachments = attachments;
+        self
+    }
+
+    /// How deep a client's JSON may be nested. Defaults to 128; at most 1,024. More than 128 is of use only where a handler takes
+    /// [`Args`](crate::Args), as typed arguments nest at most 127 levels.
+    pub fn max_depth(mut self, depth: usize) -> Self {
+        self.config.decoder.max_depth = depth;
+        self
+    }
+
+    /// The soft bound of what may wait for a client, in bytes; each packet counts 128 more. Defaults to 1 MiB. While more waits, the
+    /// client's transport must take an eighth of it in each `ping_timeout`, or the client is disconnected as a slow consumer. This
+    /// also sets the hard bound, to sixteen times as much. All clients together have a budget: see
+    /// [`OutboxLimits`](roomcast_engine::OutboxLimits), which [`Builder::engine`] can set.
+    pub fn max_outbox(mut self, bytes: usize) -> Self {
+        let budget = self.engine.outbox.budget;
+        self.engine.outbox = OutboxLimits::soft(bytes);
+        self.engine.outbox.budget = budget;
+        self
+    }
+
+    /// How many TCP connections [`SocketIo::listen`] serves at the same time, and how many sessions there may be. Defaults to 100,000.
+    /// Of the sessions, 25,000 may use polling, and 25,000 may have joined no namespace; these are options of [`Builder::engine`].
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.serve.max_connections = connections;
+        self.engine.max_sessions = connections;
+        self
+    }
+
+    /// The transports that clients may use. Defaults to both.
+    pub fn transports(mut self, transports: impl Into<Vec<Transport>>) -> Self {
+        self.engine.transports = transports.into();
+        self
+    }
+
+    /// Whether a polling session may be upgraded to WebSocket. Defaults to true.
+    pub fn allow_upgrades(mut self, allow: bool) -> Self {
+        self.engine.allow_upgrades = allow;
+        self
+    }
+
+    /// Which web origins may use the server. Set it in production: without it, browsers let only pages of the server's own origin use
+    /// polling, but pages of any origin may open WebSockets, with the user's cookies.
+    pub fn cors(mut self, cors: Cors) -> Self {
+        self.engine.cors = Some(cors);
+        self
+    }
+
+    /// A cookie with the session's id in the answer to a polling handshake, for load balancers with sticky sessions. Defaults to none.
+    pub fn cookie(mut self, cookie: Cookie) -> Self {
+        self.engine.cookie = Some(cookie);
+        self
+    }
+
+    /// Decides whether a client's first request is accepted. The error's text is sent to the client.
+    pub fn allow_request<Fut>(mut self, allow: impl Fn(&http::request::Parts) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.engine.allow_request = Some(Arc::new(move |request| Box::pin(allow(request))));
+        self
+    }
+
+    /// Sets options of [`SocketIo::listen`] and [`SocketIo::serve`] that have no method here: their deadlines.
+    pub fn serving(mut self, change: impl FnOnce(&mut ServeOptions)) -> Self {
+        change(&mut self.serve);
+        self
+    }
+
+    /// Sets options of the engine that have no method here.
+    pub fn engine(mut self, change: impl FnOnce(&mut EngineConfig)) -> Self {
+        change(&mut self.engine);
+        self
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("engine", &self.engine).field("config", &self.config).finish_non_exhaustive()
+    }
+}

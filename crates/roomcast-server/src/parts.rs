@@ -1,0 +1,299 @@
+//! [`Namespace`] and [`Socket`] as data. A socket knows its namespace, and a namespace has handlers that take sockets, so both are
+//! defined here, below everything that they do (`docs/decisions/0023-layers.md`).
+//!
+//! What they do stands in the files above: `namespace.rs` and `socket.rs` have their public methods, `connect.rs`, `dispatch.rs` and
+//! `disconnect.rs` the three phases of a socket's life.
+
+use crate::config::Config;
+use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedEvent, BoxedMiddleware, EventName};
+use crate::lifetime::Lifetime;
+use crate::limits::TOLD_EVENTS;
+use crate::link::{Link, Linked};
+use crate::reason::DisconnectReason;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Mutex, RwLock};
+use roomcast_adapter::{Adapter, Room, ServerEvent};
+use roomcast_engine::Connection;
+use roomcast_protocol::SocketId;
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::sync::mpsc;
+
+/// A namespace. Cloning it is cheap; all clones are the same namespace.
+#[derive(Clone)]
+pub struct Namespace(pub(crate) Arc<NamespaceInner>);
+
+pub(crate) struct NamespaceInner {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) adapter: Arc<dyn Adapter>,
+    /// Handlers of this namespace alone.
+    pub(crate) own: Handlers,
+    /// Handlers of the pattern that accepted the name, if one did.
+    pub(crate) pattern: OnceLock<Arc<Handlers>>,
+    /// The namespace was removed, or the server is closed: a socket that connects now is disconnected at once.
+    pub(crate) closed: AtomicBool,
+    /// Events of other servers, until a task takes the receiver.
+    pub(crate) server_events: Mutex<Option<mpsc::Receiver<ServerEvent>>>,
+    pub(crate) lifetime: Arc<Lifetime>,
+    /// Called when a socket has left, or was refused: the server counts the sockets of namespaces that patterns make.
+    pub(crate) on_left: OnLeft,
+}
+
+pub(crate) type OnLeft = Box<dyn Fn(&Namespace) + Send + Sync>;
+
+/// What the application gave a namespace, or all namespaces of one pattern.
+#[derive(Default)]
+pub(crate) struct Handlers {
+    pub(crate) connect: RwLock<Arc<Vec<BoxedConnect<Socket>>>>,
+    pub(crate) middlewares: RwLock<Arc<Vec<BoxedMiddleware<Socket>>>>,
+    pub(crate) events: RwLock<HashMap<EventName, BoxedEvent<Socket>, RandomState>>,
+    pub(crate) any: RwLock<Option<BoxedEvent<Socket>>>,
+    pub(crate) server_events: RwLock<HashMap<EventName, BoxedEvent<Namespace>, RandomState>>,
+    pub(crate) any_server_event: RwLock<Option<BoxedEvent<Namespace>>>,
+    /// Hashes of what was logged once: event names may be the client's, and long.
+    logged: Mutex<HashSet<u64, RandomState>>,
+}
+
+impl Handlers {
+    /// Whether nothing was given that concerns clients.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connect.read().is_empty()
+            && self.middlewares.read().is_empty()
+            && self.events.read().is_empty()
+            && self.any.read().is_none()
+    }
+
+    /// Whether to log something about an event as a warning: the first time, and for [`TOLD_EVENTS`] events at most.
+    pub(crate) fn is_first(&self, what: &'static str, event: &str) -> bool {
+        let mut logged = self.logged.lock();
+        let hash = logged.hasher().hash_one((what, event));
+        logged.len() < TOLD_EVENTS && logged.insert(hash)
+    }
+}
+
+impl Namespace {
+    /// The name, including its slash.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The adapter.
+    pub fn adapter(&self) -> &Arc<dyn Adapter> {
+        &self.0.adapter
+    }
+
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn handlers(&self) -> &Handlers {
+        &self.0.own
+    }
+
+    /// Something of the pattern's handlers, and of the namespace's own. The pattern's come first, as they apply to all its namespaces.
+    fn each<T>(&self, of: impl Fn(&Handlers) -> T) -> [Option<T>; 2] {
+        [self.0.pattern.get().map(|pattern| of(pattern)), Some(of(&self.0.own))]
+    }
+
+    /// What the namespace's own handlers have, or else the pattern's.
+    fn own_or<T>(&self, find: impl Fn(&Handlers) -> Option<T>) -> Option<T> {
+        find(&self.0.own).or_else(|| find(self.0.pattern.get()?))
+    }
+
+    pub(crate) fn event_handler(&self, event: &str) -> Option<BoxedEvent<Socket>> {
+        self.own_or(|handlers| handlers.events.read().get(event).cloned())
+    }
+
+    pub(crate) fn any_handler(&self) -> Option<BoxedEvent<Socket>> {
+        self.own_or(|handlers| handlers.any.read().clone())
+    }
+
+    /// The handler of another server's event, and whether it takes the arguments without the event's name.
+    pub(crate) fn server_event_handler(&self, event: &str) -> Option<(BoxedEvent<Self>, bool)> {
+        let named = self.own_or(|handlers| handlers.server_events.read().get(event).cloned());
+        let any = || self.own_or(|handlers| handlers.any_server_event.read().clone());
+        named.map(|named| (named, true)).or_else(|| Some((any()?, false)))
+    }
+
+    pub(crate) fn middlewares(&self) -> [Option<Arc<Vec<BoxedMiddleware<Socket>>>>; 2] {
+        self.each(|handlers| handlers.middlewares.read().clone())
+    }
+
+    pub(crate) fn connect_handlers(&self) -> [Option<Arc<Vec<BoxedConnect<Socket>>>>; 2] {
+        self.each(|handlers| handlers.connect.read().clone())
+    }
+
+    /// A pattern has accepted a client; its handlers apply from now on.
+    pub(crate) fn adopt(&self, pattern: &Arc<Handlers>) {
+        self.0.pattern.get_or_init(|| pattern.clone());
+    }
+
+    /// A socket has left, or was refused.
+    pub(crate) fn left(&self) {
+        (self.0.on_left)(self);
+    }
+
+    /// Disconnects every socket that connects from now on.
+    pub(crate) fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::SeqCst)
+    }
+}
+
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Namespace {}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Namespace").field(&self.0.name).finish()
+    }
+}
+
+/// A client in one namespace. Cloning it is cheap; all clones are the same socket.
+#[derive(Clone)]
+pub struct Socket(pub(crate) Arc<SocketInner>);
+
+pub(crate) struct SocketInner {
+    pub(crate) id: SocketId,
+    /// Milliseconds from the session's first request to the CONNECT; a `u32` fits beside the id.
+    pub(crate) since: u32,
+    pub(crate) namespace: Namespace,
+    /// The connection of `link`, kept here too: a broadcast visits every recipient, and one pointer less to follow is worth 8 bytes.
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) link: Arc<Link<Socket>>,
+    /// The auth payload of the client's CONNECT: a JSON object.
+    pub(crate) auth: Option<Box<str>>,
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    /// What the application keeps with the socket, as JSON.
+    pub(crate) data: Option<Box<str>>,
+    /// Most sockets have none.
+    pub(crate) own: Option<Box<OwnHandlers>>,
+    /// Connection handlers that have not ended.
+    pub(crate) connection_handlers: u32,
+}
+
+/// Handlers of one socket alone.
+#[derive(Default)]
+pub(crate) struct OwnHandlers {
+    /// A list, as there are few.
+    pub(crate) events: Vec<(EventName, BoxedEvent<Socket>)>,
+    pub(crate) any: Option<BoxedEvent<Socket>>,
+    pub(crate) disconnecting: Vec<BoxedDisconnect<Socket>>,
+    pub(crate) disconnect: Vec<BoxedDisconnect<Socket>>,
+}
+
+/// Where a socket is in its life.
+pub(crate) enum Phase {
+    Connecting(Box<Connecting>),
+    Connected,
+    /// With the reason, if it was ever connected.
+    Disconnected(Option<DisconnectReason>),
+}
+
+impl Default for Phase {
+    fn default() -> Self {
+        Self::Connecting(Box::default())
+    }
+}
+
+/// A socket that has asked for its namespace and is not in it yet.
+#[derive(Default)]
+pub(crate) struct Connecting {
+    pub(crate) stage: Stage,
+    /// Rooms that it joins once it is in the namespace.
+    pub(crate) rooms: Vec<Room>,
+}
+
+/// How far a connecting socket has come.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Middlewares decide. The client may send nothing to the namespace yet.
+    #[default]
+    Middlewares,
+    /// The adapter inserts the socket. The client may receive its CONNECT, and go on, before the adapter has returned.
+    Inserting,
+    /// The server disconnected the socket while the adapter inserted it: it is removed as soon as the adapter returns.
+    Evicted,
+}
+
+impl State {
+    /// Whether middlewares still decide about the socket, so that the client has to wait.
+    pub(crate) fn is_undecided(&self) -> bool {
+        matches!(&self.phase, Phase::Connecting(connecting) if connecting.stage == Stage::Middlewares)
+    }
+}
+
+impl Socket {
+    pub(crate) fn new(id: SocketId, namespace: Namespace, link: Arc<Link<Self>>, auth: Option<&str>) -> Self {
+        let auth = auth.map(Box::from);
+        let connection = link.connection.clone();
+        let since = connection.handshake().time().elapsed().unwrap_or_default().as_millis();
+        let since = u32::try_from(since).unwrap_or(u32::MAX);
+        Self(Arc::new(SocketInner { id, since, namespace, connection, link, auth, state: Mutex::default() }))
+    }
+
+    /// The socket's id. It is public, and the name of the room that the socket is always in.
+    pub fn id(&self) -> SocketId {
+        self.0.id
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.0.namespace
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0.connection
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link<Self>> {
+        &self.0.link
+    }
+}
+
+impl Linked for Socket {
+    fn namespace_name(&self) -> &Arc<str> {
+        &self.0.namespace.0.name
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Socket {}
+
+impl fmt::Debug for SocketInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("id", &self.id).field("namespace", &self.namespace.0.name).finish()
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,247 @@
+//! [`IoInner`]: what all parts of a server share, above all the namespaces that exist and the patterns that make them.
+
+use crate::config::Config;
+use crate::error::ConnectError;
+use crate::lifetime::Lifetime;
+use crate::limits::IDLE_NAMESPACES;
+use crate::names::{Accepts, INVALID, MAIN, Missing, Names, Origin, Pattern};
+use crate::namespace::Namespaces;
+use crate::parts::{Handlers, Namespace, NamespaceInner};
+use parking_lot::Mutex;
+use roomcast_adapter::limits::MAX_SERVER_EVENTS;
+use roomcast_adapter::{AdapterContext, AdapterFactory};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, Weak};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// What all parts of a server share.
+pub(crate) struct IoInner {
+    pub(crate) config: Arc<Config>,
+    adapter: AdapterFactory,
+    this: Weak<Self>,
+    pub(crate) names: Mutex<Names>,
+    /// The runtime on which connections are served: a socket may be disconnected on a thread without one.
+    runtime: OnceLock<Handle>,
+    pub(crate) lifetime: Arc<Lifetime>,
+}
+
+impl Drop for IoInner {
+    fn drop(&mut self) {
+        self.lifetime.close();
+    }
+}
+
+/// What becomes of a client's wish to join a namespace.
+pub(crate) enum Lookup {
+    /// The namespace, which counts the new socket already.
+    Namespace(Namespace),
+    /// These patterns decide, in this order.
+    Ask(Vec<Pattern>),
+    Refused(ConnectError),
+    /// The server is closed, and the connection will be in a moment. The client is not refused, because then it would not reconnect.
+    Closed,
+}
+
+impl IoInner {
+    pub(crate) fn new(config: Config, adapter: AdapterFactory) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            config: Arc::new(config),
+            adapter,
+            this: this.clone(),
+            names: Mutex::default(),
+            runtime: OnceLock::new(),
+            lifetime: Lifetime::new(),
+        })
+    }
+
+    pub(crate) fn add_pattern(&self, accepts: Accepts) -> Namespaces {
+        let handlers: Arc<Handlers> = Arc::default();
+        self.names.lock().patterns.push(Pattern { accepts, handlers: handlers.clone() });
+        Namespaces(handlers)
+    }
+
+    fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>) -> Namespace {
+        let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
+        let adapter = (self.adapter)(AdapterContext { namespace: name.clone(), server_events: sender });
+        // A weak reference: the server holds its namespaces.
+        let io = self.this.clone();
+        let on_left = move |namespace: &Namespace| {
+            if let Some(io) = io.upgrade() {
+                io.left(namespace);
+            }
+        };
+        let namespace = Namespace(Arc::new(NamespaceInner {
+            name: name.clone(),
+            config: self.config.clone(),
+            adapter,
+            own: Handlers::default(),
+            pattern: pattern.map(OnceLock::from).unwrap_or_default(),
+            closed: AtomicBool::new(false),
+            server_events: Mutex::new(Some(receiver)),
+            lifetime: self.lifetime.clone(),
+            on_left: Box::new(on_left),
+        }));
+        namespace.receive_server_events();
+        namespace
+    }
+
+    /// The namespace of that name, which is made if there is none. From now on it is kept even without sockets.
+    pub(crate) fn static_namespace(&self, name: &str) -> Namespace {
+        let patterns = {
+            let mut names = self.names.lock();
+            if let Some(namespace) = names.keep(name) {
+                return namespace;
+            }
+            names.patterns.clone()
+        };
+        // Patterns have no say about the main namespace, as in Node.
+        let pattern = patterns.into_iter().find(|pattern| name != MAIN && pattern.accepts_name(name));
+        let mut names = self.names.lock();
+        if let Some(namespace) = names.keep(name) {
+            return namespace;
+        }
+        let name: Arc<str> = name.into();
+        let namespace = self.make(&name, pattern.map(|pattern| pattern.handlers));
+        names.insert(name, namespace.clone());
+        namespace
+    }
+
+    /// A client asks to join a namespace.
+    pub(crate) fn find(&self, name: &str) -> Lookup {
+        let patterns = {
+            let mut names = self.names.lock();
+            if names.is_closed {
+                return Lookup::Closed;
+            }
+            match names.enter(name, false, self.config.max_namespaces) {
+                Ok(namespace) => {
+                    drop(names);
+                    namespace.receive_server_events();
+                    return Lookup::Namespace(namespace);
+                }
+                Err(Missing::Full) => return Lookup::Refused(full()),
+                Err(Missing::Ask) => {
+                    let asking = names.patterns.iter().filter(|pattern| pattern.asks_client());
+                    return Lookup::Ask(asking.cloned().collect());
+                }
+                Err(Missing::Unknown) if name == MAIN => {
+                    // It always exists, as in Node. An application that only broadcasts to it has never asked for it.
+                    drop(names);
+                    drop(self.static_namespace(name));
+                    return self.find(name);
+                }
+                Err(Missing::Unknown) => names.patterns.clone(),
+            }
+        };
+        if patterns.iter().any(Pattern::asks_client) {
+            return Lookup::Ask(patterns);
+        }
+        match patterns.iter().find(|pattern| pattern.accepts_name(name)) {
+            None => Lookup::Refused(ConnectError::new(INVALID)),
+            Some(pattern) => self.enter_by(&name.into(), pattern),
+        }
+    }
+
+    /// A pattern has accepted the client. The namespace that is returned counts the new socket.
+    pub(crate) fn enter_by(&self, name: &Arc<str>, pattern: &Pattern) -> Lookup {
+        let most = self.config.max_namespaces;
+        let mut names = self.names.lock();
+        if names.is_closed {
+            return Lookup::Closed;
+        }
+        match names.enter(name, true, most) {
+            Ok(namespace) => {
+                drop(names);
+                namespace.adopt(&pattern.handlers);
+                namespace.receive_server_events();
+                return Lookup::Namespace(namespace);
+            }
+            Err(Missing::Unknown) if !names.is_full(most) => {}
+            Err(_) => return Lookup::Refused(full()),
+        }
+        let namespace = self.make(name, Some(pattern.handlers.clone()));
+        let origin = if pattern.asks_client() { Origin::Client } else { Origin::Name };
+        names.insert_busy(name.clone(), namespace.clone(), origin);
+        Lookup::Namespace(namespace)
+    }
+
+    /// A socket has left a namespace, or was refused.
+    fn left(&self, namespace: &Namespace) {
+        let most_idle = if self.config.namespace_linger.is_zero() { 0 } else { IDLE_NAMESPACES };
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime.get().cloned());
+        let (gone, sweeps) = {
+            let mut names = self.names.lock();
+            let gone = names.left(namespace, most_idle);
+            let sweeps = names.has_idle() && !names.is_swept && runtime.is_some();
+            names.is_swept |= sweeps;
+            (gone, sweeps)
+        };
+        let Some(runtime) = runtime else { return };
+        if let Some(namespace) = gone {
+            runtime.spawn(async move { namespace.adapter().close().await });
+        }
+        if sweeps {
+            runtime.spawn(sweep(self.this.clone()));
+        }
+    }
+
+    /// Makes no more namespaces for clients. Returns those that exist, sorted by name.
+    pub(crate) fn close_names(&self) -> Vec<Namespace> {
+        let mut names = self.names.lock();
+        names.is_closed = true;
+        let mut all: Vec<Namespace> = names.all().cloned().collect();
+        drop(names);
+        // In the same order at each close, the main namespace first.
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
+    }
+
+    /// Serving begins: there is a runtime, on which namespaces that were made earlier receive other servers' events.
+    pub(crate) fn serving_begins(&self) {
+        self.remember_runtime();
+        for namespace in self.names.lock().all() {
+            namespace.receive_server_events();
+        }
+    }
+
+    /// Remembers the runtime of this thread, if it has one.
+    pub(crate) fn remember_runtime(&self) {
+        if self.runtime.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let _ = self.runtime.set(runtime);
+        }
+    }
+}
+
+fn full() -> ConnectError {
+    metrics::counter!("roomcast_namespaces_refused_total").increment(1);
+    tracing::warn!("a client was refused: as many namespaces made by patterns have sockets as `max_namespaces` allows");
+    ConnectError::new("Too many namespaces")
+}
+
+/// Closes namespaces that have had no socket for long enough, until none of them waits for one any more.
+async fn sweep(io: Weak<IoInner>) {
+    loop {
+        let next = {
+            let Some(io) = io.upgrade() else { return };
+            let linger = io.config.namespace_linger;
+            let now = Instant::now();
+            let (gone, next) = {
+                let mut names = io.names.lock();
+                let (gone, next) = names.sweep(now, linger);
+                names.is_swept = next.is_some();
+                (gone, next)
+            };
+            for namespace in gone {
+                tokio::spawn(async move { namespace.adapter().close().await });
+            }
+            // A sweep visits all namespaces, so they are spaced a quarter of the linger time apart.
+            next.map(|next| now.checked_add(linger / 4).map_or(next, |at| at.max(next)))
+        };
+        let Some(next) = next else { return };
+        sleep_until(next).await;
+    }
+}
