@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use crate::log::Log;
+use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::setup;
-use crate::test::{self, Program};
 
 /// A person watches it and may interrupt it; the limit only keeps a forgotten run from going on for ever.
 const LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
@@ -30,7 +30,7 @@ fn peers(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     let log = &mut Log::Terminal;
     setup::javascript(repo, log)?;
     let server = Program { package: "roomcast", kind: "--example", name: "conformance" };
-    test::build_release(repo, log, &[server])?;
+    release::build(repo, log, &[server])?;
     log.run(repo.cargo(&["build", "--release", "--package", "roomcast-benches", "--bins"]), LIMIT)?;
     let other = ["--manifest-path", "benches/peers/Cargo.toml", "--target-dir", "benches/peers/target"];
     let mut build = repo.cargo(&["build", "--release", "--locked"]);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::log::Log;
+use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::setup;
 use crate::step::Outcome;
-use crate::test::{self, Program};
 
 /// Both servers' suites take minutes; a client that never gets its answer must not use up CI's time.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
@@ -29,7 +29,7 @@ const PROXIES: &str = "e2e/run-proxies.mjs";
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     setup::javascript(repo, &mut Log::Terminal)?;
     let server = Program { package: "roomcast", kind: "--example", name: CONFORMANCE };
-    test::build_release(repo, &mut Log::Terminal, &[server])?;
+    release::build(repo, &mut Log::Terminal, &[server])?;
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let arguments = if arguments.is_empty() { vec!["--server", "both"] } else { arguments };
     run(repo, &mut Log::Terminal, SUITE, &arguments)

@@ -14,6 +14,7 @@ mod log;
 mod long;
 mod long_run;
 mod mutations;
+mod release;
 mod repo;
 mod setup;
 mod sim;

@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::log::Log;
-use crate::repo::{BUILD_LIMIT, Repo};
+use crate::release::{self, Program};
+use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
 use crate::{doc, e2e, fuzz, instructions, lint, setup, sim, tidy, websocket};
 
@@ -29,13 +30,6 @@ const PROGRAMS: &[Program] = &[
     Program { package: "roomcast-engine", kind: "--example", name: "ws-echo" },
     Program { package: "roomcast-redis", kind: "--example", name: "emitter" },
 ];
-
-/// Something to build: `kind` is cargo's option for it, `--bin` or `--example`.
-pub(crate) struct Program {
-    pub(crate) package: &'static str,
-    pub(crate) kind: &'static str,
-    pub(crate) name: &'static str,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plan {
@@ -96,17 +90,8 @@ fn counted(log: &mut Log, command: Command) -> Result<Outcome, String> {
     Ok(Outcome::Passed(count.to_string()))
 }
 
-/// Builds with the release profile.
-pub(crate) fn build_release(repo: &Repo, log: &mut Log, programs: &[Program]) -> Result<(), String> {
-    let mut command = repo.cargo(&["build", "--release"]);
-    for Program { package, kind, name } in programs {
-        command.args(["--package", package, kind, name]);
-    }
-    log.run(command, BUILD_LIMIT)
-}
-
 fn release(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    build_release(repo, log, PROGRAMS)?;
+    release::build(repo, log, PROGRAMS)?;
     Ok(Outcome::Passed(String::new()))
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
-use crate::{setup, test};
+use crate::{release, setup};
 
 /// The example's name in the package `roomcast-engine`.
 const ECHO: &str = "ws-echo";
@@ -34,8 +34,8 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
                 name: "release",
                 needs: None,
                 run: |repo, log| {
-                    let echo = test::Program { package: "roomcast-engine", kind: "--example", name: ECHO };
-                    test::build_release(repo, log, &[echo])?;
+                    let echo = release::Program { package: "roomcast-engine", kind: "--example", name: ECHO };
+                    release::build(repo, log, &[echo])?;
                     Ok(Outcome::Passed(String::new()))
                 },
             },

@@ -28,10 +28,11 @@ fn package(path: &str) -> Option<(String, &str)> {
     (!inside.starts_with("bin/")).then(|| (package.to_owned(), inside))
 }
 
-/// The module of a file: `cluster/queue.rs` is `["cluster", "queue"]`, and `lib.rs` is the root.
+/// The module of a file: `cluster/queue.rs` is `["cluster", "queue"]`, `lib.rs` is the root, and a program's `main.rs` is `["main"]`, as a
+/// package may have both.
 fn module(file: &str) -> Vec<String> {
     let mut parts: Vec<String> = file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
-    if matches!(parts.last().map(String::as_str), Some("mod" | "lib" | "main")) {
+    if matches!(parts.last().map(String::as_str), Some("mod" | "lib")) {
         parts.pop();
     }
     parts
@@ -69,6 +70,7 @@ impl Package {
 
     /// The path from the root; `None` if it leads out of the package.
     fn absolute(&self, at: &[String], path: &[String]) -> Option<Path> {
+        let at = if at == ["main"] { &[] } else { at };
         let (first, rest) = path.split_first()?;
         match first.as_str() {
             "crate" => Some(rest.to_vec()),
@@ -172,8 +174,7 @@ fn check_package(name: &str, order: &[(String, usize)], package: &Package) -> Ve
     let mut findings = Vec::new();
     let mut places: BTreeMap<Path, usize> = BTreeMap::new();
     for (place, (file, line)) in order.iter().enumerate() {
-        let module: Path =
-            if file == "main" || file == "lib" { Vec::new() } else { file.split('/').map(str::to_owned).collect() };
+        let module: Path = file.split('/').map(str::to_owned).collect();
         if !package.sources.contains_key(&module) {
             findings.push(Finding::new(DOCUMENT, *line, format!("`{file}` of {name} is no file; remove it")));
         } else if places.insert(module, place).is_some() {

@@ -33,7 +33,7 @@ impl Source {
                     let end = closing(rest, "[", "]");
                     let (attribute, item) = rest.split_at(end);
                     let is_test = attribute.get(2).is_some_and(|name| name == "cfg")
-                        && attribute.iter().any(|word| word == "test");
+                        && attribute.iter().any(|word| word == "test" || word == "doctest");
                     if is_test { source.test(item) } else { item }
                 }
                 "use" => source.import(rest),
@@ -57,7 +57,7 @@ impl Source {
         let semicolon = item.iter().position(|word| word == ";").unwrap_or(item.len());
         let brace = item.iter().position(|word| word == "{").unwrap_or(item.len());
         // `use a::{b};` has braces too.
-        let is_use = item.iter().take(5).any(|word| word == "use");
+        let is_use = item.iter().take(5.min(brace)).any(|word| word == "use");
         if semicolon < brace || is_use {
             if let Some(name) = named.and_then(|position| item.get(position + 1)) {
                 self.test_modules.push(name.clone());
@@ -285,7 +285,11 @@ mod tests {
             &["g::h"],
         );
         check("fn f<'a>(b: &'a str, c: char) { let d = '\\''; e::f }", &[], &["e::f"]);
-        check("#[cfg(test)]\nmod tests {\n  use a::b;\n}\n#[cfg(test)]\nuse c::{d, e};\nuse g::h;", &["h=g::h"], &[]);
+        check(
+            "#[cfg(test)]\nmod tests { use a::b; fn c() {} }\n#[cfg(test)]\nuse c::{d, e};\nuse g::h;",
+            &["h=g::h"],
+            &[],
+        );
         check(
             "#[cfg(test)]\npub(crate) struct A;\n#[cfg(test)]\nimpl A { fn b() { c::d() } }\nuse g::h;",
             &["h=g::h"],
