@@ -7,7 +7,7 @@ use roomcast_protocol::{PacketTooLarge, RESERVED_EVENTS, ToArgsError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmitError {
-    /// The library's own event names cannot be emitted.
+    /// The event's name is reserved for Socket.IO itself.
     #[error("{0:?} is a reserved event name")]
     ReservedEvent(String),
     /// The value cannot be written as arguments, or is too large.
@@ -16,11 +16,11 @@ pub enum EmitError {
     /// The adapter refused.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
-    /// The socket is not connected any more.
+    /// The socket is disconnected.
     #[error("the socket is disconnected")]
     Disconnected,
-    /// More waits for the client than the hard bound allows: it does not read, and is disconnected.
-    #[error("the client does not read: too much waits for it, and it is disconnected")]
+    /// More waits for the client than the outbox's hard bound allows. It does not read, and has been disconnected.
+    #[error("the client does not read: more waits for it than the hard bound allows, so it was disconnected")]
     SlowConsumer,
 }
 
@@ -40,12 +40,12 @@ pub enum AckError {
     /// The client did not answer in time.
     #[error("operation has timed out")]
     Timeout,
-    /// The socket was disconnected, or too many of its answers are awaited.
-    #[error("the socket is disconnected or answers nothing")]
+    /// The socket was disconnected, or has as many unanswered events as the limit allows.
+    #[error("the socket is disconnected, or has too many unanswered events")]
     Gone,
 }
 
-/// A middleware's refusal: the client gets a CONNECT_ERROR with this message and data.
+/// A middleware's refusal. The client gets a CONNECT_ERROR with this message and data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectError {
     message: String,
@@ -58,7 +58,7 @@ impl ConnectError {
         Self { message: message.into(), data: None }
     }
 
-    /// The same with details, written as JSON. Data that cannot be JSON is left out.
+    /// Adds data for the client. Data that cannot be written as JSON is left out.
     #[must_use]
     pub fn with_data<T: serde::Serialize>(mut self, data: &T) -> Self {
         self.data = serde_json::to_string(data).ok();

@@ -1,10 +1,10 @@
-//! A handshake as the JSON that Node's `socket.handshake` is, for `fetch_sockets`.
+//! A handshake as JSON, in the form of Node's `socket.handshake`, for `fetch_sockets`.
 
 use roomcast_engine::Handshake;
 use serde_json::{Map, Value, json};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Headers that Node takes once: of a second one it takes no note (`http.IncomingMessage`, `message.headers`).
+/// Headers of which Node keeps only the first (`message.headers` of `http.IncomingMessage`).
 const ONCE: [&str; 18] = [
     "age",
     "authorization",
@@ -26,8 +26,8 @@ const ONCE: [&str; 18] = [
     "user-agent",
 ];
 
-/// `{headers, time, address, xdomain, secure, issued, url, query, auth}`, in Node's order. `since`: the milliseconds from the
-/// session's first request to the socket's CONNECT, whose time `time` and `issued` are.
+/// `{headers, time, address, xdomain, secure, issued, url, query, auth}`, in Node's order. `since` is the time in milliseconds from the
+/// session's first request to the socket's CONNECT; `time` and `issued` are the time of the CONNECT.
 pub(crate) fn handshake_json(handshake: &Handshake, since: u32, auth: Option<&str>) -> String {
     let mut headers = Map::new();
     for (name, value) in handshake.headers() {

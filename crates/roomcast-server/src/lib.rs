@@ -1,8 +1,8 @@
 //! A Socket.IO server: namespaces, sockets, rooms, acknowledgements and middlewares.
 //!
-//! The words are those of Socket.IO for Node.js in snake case, and there is no type parameter to carry around: not for
-//! the adapter, which is an object ([`Builder::adapter`]), and not for the transport, which is a tower service
-//! ([`SocketIo::into_service`]) or [`SocketIo::listen`].
+//! The API has the names of Socket.IO for Node.js, in snake case. No type has a type parameter that an application would have to repeat:
+//! the adapter is a trait object ([`Builder::adapter`]), and the server is served by [`SocketIo::listen`], or as a tower service
+//! ([`SocketIo::into_service`]) inside another one.
 //!
 //! ```no_run
 //! use roomcast_server::{Socket, SocketIo};
@@ -21,7 +21,7 @@
 //! # }
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// In addition to the workspace's lints: code that can panic is allowed only place by place, except in tests.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod ack;
@@ -75,12 +75,12 @@ pub use roomcast_protocol::{
     Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, SocketId, ToArgs, ToArgsError,
 };
 
-/// Compiles, and where they end by themselves runs, the examples of the workspace's README.
+/// Compiles the examples of the workspace's README, and runs those that end by themselves.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// As [`Readme`], of the guide.
+/// As [`Readme`], for the guide.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;

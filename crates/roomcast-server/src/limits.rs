@@ -1,51 +1,53 @@
-//! The bounds and deadlines of this crate, each with its reason. Those called "default" are options of the
+//! The limits and timeouts of this crate, each with its reason. Those called "default" are options of the
 //! [`Builder`](crate::Builder).
 
 use std::time::Duration;
 
-/// Default time that a client has to join its first namespace, as in Node.
+/// Default for how long a client has to join its first namespace; Node's value.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Default time that an acknowledgement is waited for. Node waits for ever unless told otherwise.
+/// Default for how long to wait for a client's acknowledgement. Node waits forever unless a timeout is given.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Default time that other servers have to answer, as in Node.
+/// Default for how long to wait for other servers' answers; Node's value.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time that the attachments of a packet may take to come.
+/// How long the attachments of a packet may take to arrive.
 pub const ATTACHMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most namespaces of one connection, those being joined among them. Each is a socket with its state; a page needs a few.
+/// Namespaces that one connection may have joined or asked for. Each is a socket with its state; a web page needs a few.
 pub const NAMESPACES_PER_CONNECTION: usize = 64;
 
-/// Handlers of one connection that may be under way. Beyond it no more is read from the client until one ends; what was read
-/// already is still begun: the messages of one read (64 KiB) of a WebSocket, or of one POST.
+/// Default for how many handlers of one connection may run at the same time. While so many run, nothing more is read from the client.
+/// What was read already is still handled: the messages of one read (64 KiB) of a WebSocket, or of one POST.
 pub const HANDLERS_PER_CONNECTION: usize = 1_024;
 
-/// Namespaces that the server took a client out of, of which a connection knows that packets may still be on their way. A
-/// client is in a few, and what is forgotten is taken for a fault, as before.
+/// Namespaces from which the server disconnected a client that a connection remembers, because packets for them may still arrive. A
+/// client is in a few namespaces. A packet for one that is no longer remembered is a fault and closes the connection.
 pub const LEFT_NAMESPACES: usize = 16;
 
-/// Default for the namespaces made by patterns that have sockets at the same time. Each costs some 2 KB, a task, and in a
-/// cluster a subscription that every publish is compared with.
+/// Default for how many namespaces made by patterns may have sockets at the same time. Each costs some 2 KB and a task, and in a cluster
+/// a subscription, with which Redis compares every publish.
 pub const PATTERN_NAMESPACES: usize = 10_000;
 
-/// Default time that a namespace made by a pattern waits for another socket, so that a client which comes and goes costs no
-/// subscription each time.
+/// Default for how long a namespace made by a pattern is kept after its last socket has left, so that a client that comes and goes does
+/// not cause a subscription each time.
 pub const NAMESPACE_LINGER: Duration = Duration::from_secs(5);
 
-/// Namespaces that wait so; what empties beyond it goes at once. Names are the clients' choice, and are kept for nothing.
+/// Namespaces that are kept so at the same time; a further one is removed as soon as its last socket has left. Clients choose the names,
+/// so a client could otherwise fill the memory.
 pub const IDLE_NAMESPACES: usize = 1_024;
 
-/// Names of events per namespace or pattern of which a log line says "once per event"; clients may have chosen the names.
+/// Event names per namespace or pattern that are remembered as logged, for log lines that appear once per event. Clients may choose the
+/// names. Further events are logged at level debug.
 pub const TOLD_EVENTS: usize = 256;
 
-/// Time that handlers of sockets' ends have when the server is closed. With the next two, and nothing else, it makes 8.5 s:
-/// less than the 10 s after which Docker kills.
+/// How long a close of the server waits for disconnect handlers. With the next two it adds up to 8.5 s, less than the 10 s after which
+/// Docker kills a container.
 pub const DISCONNECT_HANDLERS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time that adapters then have to leave their namespaces: over Redis it takes up to 3.05 s.
+/// How long it then waits for adapters to leave their namespaces. Over Redis this takes up to 3.05 s.
 pub const CLOSE_ADAPTERS_TIMEOUT: Duration = Duration::from_millis(3_500);
 
-/// Time that messages on their way to other servers then have to go out.
+/// How long it then waits for messages to the other servers to be sent.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);

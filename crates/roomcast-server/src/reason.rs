@@ -3,20 +3,20 @@
 use roomcast_engine::CloseReason;
 use std::fmt;
 
-/// Why a socket left its namespace. The texts are Node's.
+/// Why a socket was disconnected. The texts are those of Node's server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisconnectReason {
     /// The client left the namespace.
     ClientNamespace,
-    /// The server took the socket out of the namespace.
+    /// The server disconnected the socket.
     ServerNamespace,
-    /// The whole connection ended.
+    /// The client's whole connection ended.
     Connection(CloseReason),
 }
 
 impl DisconnectReason {
-    /// The reason as JavaScript code knows it.
+    /// The reason as Node's server writes it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientNamespace => "client namespace disconnect",

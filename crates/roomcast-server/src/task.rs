@@ -1,4 +1,4 @@
-//! Running user code: at once as far as it goes without waiting, then as a task; a panic stays inside it.
+//! Runs the application's code: up to its first await on the calling thread, the rest as a task. Panics are caught.
 
 use roomcast_engine::Turn;
 use std::future::{Future, poll_fn};
@@ -6,21 +6,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-/// User code, boxed.
+/// The application's code as a future.
 pub(crate) type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs what `make` returns. Its first steps run here and now, so that the handlers of one client begin in the order of its
-/// events, as in JavaScript; only if it waits for something does it become a task. `guard` is held until the end.
+/// Runs the job that `make` returns. Up to its first await it runs on this thread, before this function returns, so that handlers of one
+/// client begin in the order of its events, as in JavaScript. If it has to wait, the rest runs as a task. `guard` is dropped when the job
+/// has ended.
 pub(crate) fn run(what: &'static str, make: impl FnOnce() -> Option<Job>, guard: impl Send + 'static) {
     let Some(Some(mut job)) = contain(what, make) else { return };
     let mut cx = Context::from_waker(Waker::noop());
     if let Some(Poll::Pending) = contain(what, || job.as_mut().poll(&mut cx)) {
-        // The task's first poll puts the right waker in the place of the one that does nothing.
+        // The waker above does nothing. That is right: the task's first poll registers its own.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             metrics::counter!("roomcast_handlers_dropped_total", "handler" => what).increment(1);
             tracing::error!(
                 handler = what,
-                "a handler was dropped at its first wait: it began on a thread without a runtime. \
+                "a handler was dropped at its first await, because it ran on a thread without a tokio runtime. \
                 Disconnect sockets from a tokio task"
             );
             return;
@@ -29,8 +30,8 @@ pub(crate) fn run(what: &'static str, make: impl FnOnce() -> Option<Job>, guard:
     }
 }
 
-/// Awaits the answer to a question that was just sent. Should the code that awaits it block its thread, the question has left
-/// by then, with all that the thread had gathered: otherwise no answer could come.
+/// Awaits the answer to an event that was just sent. At the first poll it writes what the thread has gathered for clients: if the caller
+/// blocks its thread until the answer comes, the event must have left by then.
 pub(crate) async fn answer<F: Future>(question: F) -> F::Output {
     let mut question = pin!(question);
     let mut left = false;
@@ -58,7 +59,7 @@ impl<G> Future for Contained<G> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let what = self.what;
-        // What this step makes for a client leaves in one write.
+        // What this step sends to a client leaves in one write.
         let _turn = Turn::begin();
         match contain(what, || self.job.as_mut().poll(cx)) {
             Some(Poll::Pending) => Poll::Pending,
@@ -67,7 +68,7 @@ impl<G> Future for Contained<G> {
     }
 }
 
-/// `None`: it panicked. The panic's own message went to the panic hook.
+/// Runs code and catches a panic, which is counted and logged: then the result is `None`. The panic hook has printed its message.
 pub(crate) fn contain<T>(what: &'static str, code: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),

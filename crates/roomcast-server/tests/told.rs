@@ -1,4 +1,4 @@
-//! What the log says of events that nobody hears: loudly, and once.
+//! Warnings about events that no handler gets: each is logged once per event.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod common;
@@ -15,7 +15,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// The warnings of this thread, each with the event that it names.
+/// The warnings of this thread, each with the event's name.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<(String, String)>>>);
 
@@ -60,7 +60,7 @@ impl Subscriber for Warnings {
 }
 
 impl Warnings {
-    /// The events of warnings that begin so.
+    /// The events of the warnings that begin with this text.
     fn of(&self, begin: &str) -> Vec<String> {
         let all = self.0.lock();
         all.iter().filter(|(message, _)| message.starts_with(begin)).map(|(_, event)| event.clone()).collect()
@@ -68,7 +68,7 @@ impl Warnings {
 }
 
 #[tokio::test]
-async fn arguments_that_do_not_fit_are_told_once_per_event() {
+async fn arguments_that_do_not_fit_are_logged_once_per_event() {
     let warnings = Warnings::default();
     let _log = tracing::subscriber::set_default(warnings.clone());
     let server = Server::start(|io| {
@@ -86,9 +86,9 @@ async fn arguments_that_do_not_fit_are_told_once_per_event() {
     server.finish().await;
 }
 
-/// A connection handler that waits before it gives its handlers loses events, in Node too; here it is told.
+/// A connection handler that awaits something before it registers handlers loses events, as in Node. Here that is logged.
 #[tokio::test]
-async fn events_that_come_before_their_handlers_are_told_once_per_event() {
+async fn events_before_their_handlers_are_logged_once_per_event() {
     let warnings = Warnings::default();
     let _log = tracing::subscriber::set_default(warnings.clone());
     let (go, wait) = tokio::sync::watch::channel(false);
@@ -109,13 +109,13 @@ async fn events_that_come_before_their_handlers_are_told_once_per_event() {
     }
     assert!(wire.sync().await.is_empty());
     assert_eq!(warnings.of("an event was lost"), ["late", "other", &long[..64]]);
-    // As many names as may be; the next is not told, whoever chose it.
+    // As many names as the limit; the next one is not logged as a warning.
     for n in 3..=TOLD_EVENTS {
         wire.say(&format!("42[\"{n}\"]")).await;
     }
     assert!(wire.sync().await.is_empty());
     assert_eq!(warnings.of("an event was lost").len(), TOLD_EVENTS);
-    // Without a connection handler under way an event without a handler is nothing special.
+    // While no connection handler runs, an event without a handler is no reason for a warning.
     go.send_replace(true);
     let mut other = server.joined().await;
     other.say("42[\"nobody\"]").await;
@@ -125,7 +125,7 @@ async fn events_that_come_before_their_handlers_are_told_once_per_event() {
 }
 
 #[tokio::test]
-async fn b42_a_server_event_without_a_name_is_told() {
+async fn a_server_event_without_a_name_is_logged() {
     let warnings = Warnings::default();
     let _log = tracing::subscriber::set_default(warnings.clone());
     let senders = Arc::new(Mutex::new(Vec::new()));

@@ -1,4 +1,4 @@
-//! Acknowledgements: every one is awaited to exactly one end, and nothing is left of it.
+//! Acknowledgements: each ends in exactly one way, and leaves nothing behind.
 
 use crate::common::{Frozen, Log, Server, patient, until};
 use roomcast_adapter::limits::MAX_PENDING_ACKS;
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// A server whose one namespace can be looked into, and its last socket.
+/// A server with one namespace, whose state can be inspected, and its latest socket.
 struct Asking {
     server: Server,
     local: Arc<parking_lot::Mutex<Option<Arc<Local>>>>,
@@ -42,13 +42,13 @@ impl Asking {
         self.socket.lock().clone().unwrap()
     }
 
-    /// Number of emits that answers are awaited for.
+    /// Number of emits that await answers.
     fn awaited(&self) -> usize {
         self.local.lock().as_ref().unwrap().sizes().2
     }
 }
 
-/// How many ended by a timeout, and how many because the socket could not answer.
+/// How many ended by their timeout, and how many because the socket could not answer.
 async fn ends(tasks: JoinSet<Result<roomcast_server::Args, AckError>>) -> (usize, usize) {
     let (mut timeouts, mut gone) = (0, 0);
     for end in patient("all have ended", tasks.join_all()).await {
@@ -61,9 +61,9 @@ async fn ends(tasks: JoinSet<Result<roomcast_server::Args, AckError>>) -> (usize
     (timeouts, gone)
 }
 
-/// T18: a client that answers nothing. As many answers as allowed are awaited, and those end at the timeout; the rest at once.
+/// A client that answers nothing. As many emits as the limit allows await answers and end at their timeout; the rest fail at once.
 #[tokio::test]
-async fn t18_a_hundred_thousand_unanswered_events() {
+async fn a_hundred_thousand_unanswered_events() {
     const EVENTS: usize = 100_000;
     let limit = MAX_PENDING_ACKS as usize;
     let asking = Asking::start(|builder| builder.max_outbox(64 << 20)).await;
@@ -83,7 +83,7 @@ async fn t18_a_hundred_thousand_unanswered_events() {
     assert_eq!(asking.awaited(), 0);
     drop(clock);
 
-    // An answer that comes late is ignored, and the socket can be asked again.
+    // A late answer is ignored, and new events can await answers again.
     assert_eq!(wire.sync().await.len(), limit);
     wire.say("430[]").await;
     let again = tokio::spawn(async move { socket.emit_with_ack("again", &()).await });
@@ -95,9 +95,9 @@ async fn t18_a_hundred_thousand_unanswered_events() {
     asking.server.finish().await;
 }
 
-/// T18 with a disconnect in the middle: nobody waits for the timeout.
+/// If the client disconnects meanwhile, no emit waits for its timeout.
 #[tokio::test]
-async fn t18_a_disconnect_ends_all_waiting() {
+async fn a_disconnect_ends_all_waiting() {
     let asking = Asking::start(|builder| builder.max_outbox(64 << 20)).await;
     let mut wire = asking.server.joined().await;
     let socket = asking.socket();
@@ -115,8 +115,8 @@ async fn t18_a_disconnect_ends_all_waiting() {
     asking.server.finish().await;
 }
 
-/// socketioxide 0.18.3: an answer that comes at once is not lost.
-async fn sx_0_18_3_answers_that_come_at_once() {
+/// An answer that arrives at once is not lost (socketioxide 0.18.3).
+async fn answers_that_arrive_at_once_are_not_lost() {
     let asking = Asking::start(|builder| builder).await;
     let mut wire = asking.server.joined().await;
     for n in 0..200 {
@@ -129,8 +129,8 @@ async fn sx_0_18_3_answers_that_come_at_once() {
     asking.server.finish().await;
 }
 
-/// socketioxide #820: what timed out is not awaited any more, and its late answer is nobody's.
-async fn sx_820_timeouts_leave_nothing() {
+/// An emit that timed out awaits nothing any more, and its late answer is ignored (socketioxide #820).
+async fn timeouts_leave_nothing() {
     let asking = Asking::start(|builder| builder.ack_timeout(Duration::from_millis(20))).await;
     let mut wire = asking.server.joined().await;
     let end = asking.socket().emit_with_ack("e", &()).await;
@@ -144,8 +144,8 @@ async fn sx_820_timeouts_leave_nothing() {
     asking.server.finish().await;
 }
 
-/// socketioxide #802: a broadcast with acknowledgements that is cancelled leaves nothing.
-async fn sx_802_a_cancelled_broadcast_leaves_nothing() {
+/// A broadcast with acknowledgements that is cancelled leaves nothing behind (socketioxide #802).
+async fn a_cancelled_broadcast_leaves_nothing() {
     let asking = Asking::start(|builder| builder).await;
     let mut wire = asking.server.joined().await;
     let everyone = asking.server.io.of("/").everyone();
@@ -176,7 +176,7 @@ async fn a_broadcast_collects_answers_and_counts_the_silent() {
     asking.server.finish().await;
 }
 
-async fn who_has_left_answers_nothing() {
+async fn a_socket_that_has_left_answers_nothing() {
     let asking = Asking::start(|builder| builder).await;
     let mut wire = asking.server.joined().await;
     let socket = asking.socket();
@@ -193,7 +193,7 @@ async fn who_has_left_answers_nothing() {
     asking.server.finish().await;
 }
 
-/// The server's side of the client's acknowledgements.
+/// The answers to a client's events.
 async fn clients_are_answered_once_or_not_at_all() {
     let log = Log::default();
     let seen = log.clone();
@@ -221,8 +221,8 @@ async fn clients_are_answered_once_or_not_at_all() {
     server.finish().await;
 }
 
-/// Whoever joined the room of a socket's id hears what is emitted to that room, and nothing that is for the socket.
-async fn b9_a_question_to_one_socket_is_put_to_that_socket_alone() {
+/// A socket that joined the room of another's id gets what is emitted to that room, but not what is emitted to the other socket.
+async fn an_event_with_ack_for_one_socket_reaches_that_socket_alone() {
     let asking = Asking::start(|builder| builder).await;
     let mut asked = asking.server.joined().await;
     let socket = asking.socket();
@@ -246,8 +246,8 @@ async fn b9_a_question_to_one_socket_is_put_to_that_socket_alone() {
     asking.server.finish().await;
 }
 
-/// As in Node: a client that a volatile question was dropped for was asked, and did not answer.
-async fn b33_volatile_questions_are_dropped_where_nobody_listens() {
+/// As in Node, a client for which a volatile event was dropped counts as one that did not answer.
+async fn volatile_events_with_ack_are_dropped_while_no_poll_waits() {
     let asking = Asking::start(|builder| builder.ack_timeout(Duration::from_millis(100))).await;
     let sid = asking.server.join_by_polling().await;
     let everyone = asking.server.io.of("/").everyone();
@@ -260,12 +260,12 @@ async fn b33_volatile_questions_are_dropped_where_nobody_listens() {
 }
 
 crate::common::runtime::on_both_runtimes! {
-    sx_0_18_3_answers_that_come_at_once,
-    sx_820_timeouts_leave_nothing,
-    sx_802_a_cancelled_broadcast_leaves_nothing,
+    answers_that_arrive_at_once_are_not_lost,
+    timeouts_leave_nothing,
+    a_cancelled_broadcast_leaves_nothing,
     a_broadcast_collects_answers_and_counts_the_silent,
-    who_has_left_answers_nothing,
+    a_socket_that_has_left_answers_nothing,
     clients_are_answered_once_or_not_at_all,
-    b9_a_question_to_one_socket_is_put_to_that_socket_alone,
-    b33_volatile_questions_are_dropped_where_nobody_listens,
+    an_event_with_ack_for_one_socket_reaches_that_socket_alone,
+    volatile_events_with_ack_are_dropped_while_no_poll_waits,
 }

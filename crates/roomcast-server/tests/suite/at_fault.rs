@@ -1,10 +1,10 @@
-//! Clients that break a rule: their sockets leave at once, whatever the transport, with Node's reasons.
+//! Clients that break a rule: their sockets are disconnected at once, with every transport, with Node's reasons.
 
 use crate::common::{Log, Server, until};
 use roomcast_server::{Builder, SocketIo};
 use std::time::Duration;
 
-/// A server whose closing sessions may stay for long.
+/// A server on which closing sessions may stay for a long time.
 async fn start() -> (Server, Log) {
     let log = Log::default();
     let patient = |builder: Builder| builder.engine(|config| config.close_timeout = Duration::from_secs(60));
@@ -12,9 +12,10 @@ async fn start() -> (Server, Log) {
     (server, log)
 }
 
-/// Out of turn: a second CONNECT, an event and an acknowledgement of a namespace that is not joined, a server's packet.
+/// Packets that the client may not send now: a second CONNECT, an event and an acknowledgement for a namespace that it has not joined,
+/// and a packet that only servers send.
 const OUT_OF_TURN: [&str; 5] = ["40", r#"42/nope,["a"]"#, "43/nope,1[]", "41/nope,", "44"];
-/// What is no packet.
+/// Input that is not a packet.
 const UNDECODABLE: [&str; 3] = ["42[]", "4x", "4"];
 
 async fn by_polling_without_a_get_the_sockets_leave_at_once() {
@@ -23,7 +24,7 @@ async fn by_polling_without_a_get_the_sockets_leave_at_once() {
         let (server, log) = start().await;
         let sid = server.join_by_polling().await;
         assert_eq!(server.post(&sid, body).await.text(), "ok");
-        // Nothing is waited for: no poll has come.
+        // Without waiting, as there is no poll.
         assert_eq!(log.lines(), ["/ connected", &format!("/ {reason}")], "{body}");
         assert_eq!(server.io.of("/").everyone().count().await.value, 0);
         assert_eq!(server.poll(&sid).await.text(), "6\u{1e}1");
@@ -33,7 +34,7 @@ async fn by_polling_without_a_get_the_sockets_leave_at_once() {
     }
 }
 
-async fn by_polling_with_a_get_they_leave_with_another_reason() {
+async fn by_polling_with_a_get_the_reason_is_another() {
     for body in OUT_OF_TURN.into_iter().chain(UNDECODABLE) {
         let (server, log) = start().await;
         let sid = server.join_by_polling().await;
@@ -45,7 +46,7 @@ async fn by_polling_with_a_get_they_leave_with_another_reason() {
     }
 }
 
-async fn by_websocket_they_leave_when_nothing_waits_as_by_a_held_get() {
+async fn by_websocket_with_an_empty_outbox_it_is_as_with_a_held_get() {
     for body in OUT_OF_TURN.into_iter().chain(UNDECODABLE) {
         let (server, log) = start().await;
         let mut wire = server.joined().await;
@@ -58,6 +59,6 @@ async fn by_websocket_they_leave_when_nothing_waits_as_by_a_held_get() {
 
 crate::common::runtime::on_both_runtimes! {
     by_polling_without_a_get_the_sockets_leave_at_once,
-    by_polling_with_a_get_they_leave_with_another_reason,
-    by_websocket_they_leave_when_nothing_waits_as_by_a_held_get,
+    by_polling_with_a_get_the_reason_is_another,
+    by_websocket_with_an_empty_outbox_it_is_as_with_a_held_get,
 }

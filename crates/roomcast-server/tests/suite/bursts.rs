@@ -1,4 +1,4 @@
-//! More than an outbox usually holds, made in one go: a client that reads gets it all, in order, whatever it is connected by.
+//! More than an outbox usually holds, emitted in one step: a client that reads gets all of it, in order, over every kind of stream.
 
 use crate::common::over::Over;
 use crate::common::over::stream::Plan;
@@ -7,25 +7,25 @@ use crate::common::{Server, patient};
 use roomcast_server::{Socket, SocketIo};
 use std::future::ready;
 
-/// How many events in one step of a handler, and how many bytes each has.
+/// How many events one step of a handler emits, and how many bytes each has.
 #[derive(Clone, Copy)]
 struct Burst {
     count: usize,
     bytes: usize,
 }
 
-/// A tick's worth of small events: three times the outbox's 1,024 packets.
+/// Many small events: three times the outbox's 1,024 packets.
 const SMALL: Burst = Burst { count: 3_000, bytes: 10 };
 /// A file in chunks: three times the outbox's 1 MiB.
 const CHUNKS: Burst = Burst { count: 50, bytes: 64 * 1024 };
 /// A few documents: each fits the outbox, two do not.
 const LARGE: Burst = Burst { count: 3, bytes: 600_000 };
-/// As many rows as a page of history has.
+/// As many events as a page of chat history has.
 const ROWS: Burst = Burst { count: 100, bytes: 20_000 };
 
 const BURSTS: [Burst; 4] = [SMALL, CHUNKS, LARGE, ROWS];
 
-/// What a client is told when it connects.
+/// What a client gets when it connects.
 const WELCOME: Burst = Burst { count: 1_100, bytes: 10 };
 
 impl Burst {
@@ -41,13 +41,13 @@ impl Burst {
         }
     }
 
-    /// What asks for it.
+    /// The event that asks for the burst.
     fn ask(self) -> String {
         format!("42[\"burst\",{},{}]", self.count, self.bytes)
     }
 }
 
-/// `/` sends bursts when it is asked to, to who asks and to the others; `/welcome` sends one to each client that connects.
+/// `/` sends bursts on request, to the client that asks or to the others; `/welcome` sends one to each client that connects.
 fn app(io: &SocketIo) {
     io.of("/").on("burst", |socket: Socket, (count, bytes): (usize, usize)| {
         Burst { count, bytes }.emit(&socket);
@@ -70,7 +70,7 @@ async fn start(over: Over) -> Server {
     Server::over(over, |builder| builder, app).await
 }
 
-/// Checks that the events come in their order, each once.
+/// Checks that the events arrive in order, each once.
 struct Expected {
     burst: Burst,
     seen: usize,
@@ -122,7 +122,7 @@ async fn by_polling(over: Over) {
     let server = start(over).await;
     let sid = server.join_by_polling().await;
     for burst in BURSTS {
-        // With no GET held, and with one.
+        // Without a held GET, and with one.
         assert_eq!(server.post(&sid, &burst.ask()).await.text(), "ok");
         Expected::new(burst).rest_by_polling(&server, &sid).await;
         let mut held = server.hold(&sid).await;
@@ -134,7 +134,7 @@ async fn by_polling(over: Over) {
     server.finish().await;
 }
 
-/// Between the probe and the switch, with a GET held and without.
+/// Between the probe and the switch, with a held GET and without.
 async fn during_an_upgrade(over: Over) {
     let server = start(over).await;
     for burst in BURSTS {
@@ -147,7 +147,7 @@ async fn during_an_upgrade(over: Over) {
             assert_eq!(server.post(&sid, &burst.ask()).await.text(), "ok");
             let mut expected = Expected::new(burst);
             if let Some(mut held) = held {
-                // A noop may have come first, as a client that upgrades polls no more.
+                // A noop may come first, which ends the poll of a client that upgrades.
                 let answer = held.answer("GET").await.text();
                 answer.split('\u{1e}').filter(|packet| *packet != "6").for_each(|packet| expected.see(packet));
             }
@@ -175,7 +175,7 @@ async fn on_connecting(over: Over) {
     server.finish().await;
 }
 
-/// One client's event makes a burst for the others, by WebSocket and by polling.
+/// One client's event makes a burst for other clients, by WebSocket and by polling.
 async fn to_others(over: Over) {
     let server = start(over).await;
     let (mut asking, mut other, sid) = (server.joined().await, server.joined().await, server.join_by_polling().await);
@@ -188,7 +188,7 @@ async fn to_others(over: Over) {
     server.finish().await;
 }
 
-/// To others than the client that is read: to a room, from a thread that is none of the runtime's.
+/// To a room, from a thread that does not belong to the runtime.
 async fn to_a_room(over: Over) {
     let server = start(over).await;
     let (mut one, mut other) = (server.joined().await, server.joined().await);

@@ -1,4 +1,4 @@
-//! Handlers that block their thread: what they hold up, and what they do not.
+//! Handlers that block their thread: what they delay, and what they do not.
 
 use crate::common::Server;
 use roomcast_server::{Ack, Socket, SocketIo};
@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-/// Time for a test, so that a fault ends it.
+/// How long a test may take, so that a fault ends it.
 const STEP: Duration = Duration::from_secs(30);
 
 type Gate = Arc<parking_lot::Mutex<Receiver<()>>>;
@@ -22,21 +22,21 @@ fn app(io: &SocketIo, gate: Gate) {
     io.of("/").on("echo", |_: Socket, text: String, ack: Ack| async move { ack.send(&text) });
 }
 
-/// Emits on a thread of its own, which belongs to no runtime and has no turn.
+/// Emits on a thread of its own, which belongs to no runtime and so has no turn.
 fn emit_elsewhere(io: &SocketIo, text: &'static str) {
     let io = io.clone();
     thread::spawn(move || io.emit("chat", &text).unwrap()).join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_blocks_mutes_nobody_it_has_emitted_to() {
+async fn a_handler_that_blocks_does_not_mute_those_it_emitted_to() {
     let (open, gate) = channel();
     let gate = Arc::new(parking_lot::Mutex::new(gate));
     let server = Server::start(|io| app(io, gate)).await;
     let mut busy = server.joined().await;
     let mut other = server.joined().await;
     busy.say("420[\"busy\"]").await;
-    // Until the handler blocks, what it has emitted waits for the end of its turn: whoever comes next writes it too.
+    // What the handler emitted before it blocked waits for the end of its turn. The next writer on another thread writes it too.
     let muted = async {
         loop {
             emit_elsewhere(&server.io, "hello");
@@ -48,14 +48,14 @@ async fn a_handler_that_blocks_mutes_nobody_it_has_emitted_to() {
         }
     };
     tokio::time::timeout(STEP, muted).await.unwrap();
-    // To the one whose handler blocks, as well.
+    // Also to the client whose handler blocks.
     emit_elsewhere(&server.io, "still there");
     loop {
         if busy.text().await == "42[\"chat\",\"still there\"]" {
             break;
         }
     }
-    // And the others go on.
+    // The other clients go on.
     other.say("421[\"echo\",\"x\"]").await;
     while other.text().await != "431[\"x\"]" {}
     open.send(()).unwrap();

@@ -1,5 +1,5 @@
-//! The one step into a namespace: nothing comes before the answer to CONNECT, and no event before the handlers that the
-//! connection handler gives. On several threads, where the ways to get this wrong are.
+//! How a socket enters its namespace: nothing is sent before the answer to CONNECT, and no event is handled before the handlers that
+//! the connection handler registers. On several threads, because only there can the order go wrong.
 
 use crate::common::wire::{Frame, Wire, frame};
 use crate::common::{Log, PATIENCE, Server, patient, until};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use tokio::task::{JoinSet, block_in_place};
 
-/// A middleware that another thread wakes, as one does that asks a database.
+/// A middleware that is woken by another thread, like one that asks a database.
 fn ask_elsewhere(io: &SocketIo, namespace: &str) {
     io.of(namespace).middleware(|_| async {
         tokio::task::spawn_blocking(|| ()).await.unwrap();
@@ -24,9 +24,9 @@ fn frames(texts: &[&str]) -> Vec<u8> {
     texts.iter().flat_map(|text| frame(1, text.as_bytes())).collect()
 }
 
-/// Clients that emit as soon as they are told that they are in. The handlers are given by the connection handler.
+/// Clients that emit as soon as they have the answer to CONNECT. The connection handler registers the event handlers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_the_first_event_finds_the_handlers_of_the_connection_handler() {
+async fn the_first_event_finds_the_handlers_of_the_connection_handler() {
     const CLIENTS: usize = 8;
     const TRIES: usize = 50;
     let server = Server::start(|io| {
@@ -49,7 +49,7 @@ async fn b7_the_first_event_finds_the_handlers_of_the_connection_handler() {
                 let answer = wire.text().await;
                 assert!(answer.starts_with("40{\"sid\":\""), "{answer}");
                 wire.say(&format!("42{n}[\"first\",{n}]")).await;
-                // A second event, whose handler is as late, shows that the first was handled or lost by now.
+                // When the second event was handled, the first was handled or lost.
                 wire.say("42999[\"first\",999]").await;
                 let mut answers = vec![wire.text().await];
                 if answers[0] != "43999[999]" {
@@ -65,9 +65,9 @@ async fn b7_the_first_event_finds_the_handlers_of_the_connection_handler() {
     Arc::into_inner(server).unwrap().finish().await;
 }
 
-/// One read of a client that has more in it after its CONNECT: `frames` for `/` come while the connection handler is at its
-/// first steps, on another thread; then that goes on with `then`. What was handled, and the client.
-async fn during_the_welcome(frames_: &[&str], close: bool, then: fn(&Socket)) -> (Log, Wire, Server) {
+/// A client's one write holds more than its CONNECT: `frames` for `/` are read while the connection handler runs its first steps on
+/// another thread, which then goes on with `then`. Returns what was handled, and the client.
+async fn while_entering(frames_: &[&str], close: bool, then: fn(&Socket)) -> (Log, Wire, Server) {
     let (log, (greets, greeted), (reads, read)) = (Log::default(), channel::<()>(), channel::<()>());
     let (seen, greeted, read) = (log.clone(), Mutex::new(greeted), Mutex::new(read));
     let server = Server::start(|io| {
@@ -90,7 +90,7 @@ async fn during_the_welcome(frames_: &[&str], close: bool, then: fn(&Socket)) ->
             then(&socket);
             ready(())
         });
-        // The thread that reads waits here until the connection handler has begun, and tells it when all is read.
+        // The reading thread waits here until the connection handler has begun, and tells it when everything was read.
         io.of("/gate").on("wait", move |_: Socket| {
             block_in_place(|| greeted.lock().recv_timeout(PATIENCE)).unwrap();
             ready(())
@@ -116,8 +116,8 @@ async fn during_the_welcome(frames_: &[&str], close: bool, then: fn(&Socket)) ->
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_what_comes_during_the_welcome_is_handled_after_it_in_order() {
-    let (log, mut wire, server) = during_the_welcome(&["42[\"n\",1]", "42[\"n\",2]", "41", "40"], false, |_| {}).await;
+async fn what_arrives_while_a_socket_enters_is_handled_after_it_in_order() {
+    let (log, mut wire, server) = while_entering(&["42[\"n\",1]", "42[\"n\",2]", "41", "40"], false, |_| {}).await;
     assert!(wire.text().await.starts_with("40{\"sid\":\""), "it came back in the same read");
     log.expect(&["connection", "event 1", "event 2", "client namespace disconnect", "connection"]).await;
     wire.say("42[\"n\",3]").await;
@@ -126,38 +126,38 @@ async fn b7_what_comes_during_the_welcome_is_handled_after_it_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_the_end_of_the_connection_during_the_welcome_comes_last() {
-    let (log, wire, server) = during_the_welcome(&["42[\"n\",1]"], true, |_| {}).await;
+async fn the_end_of_the_connection_while_a_socket_enters_is_handled_last() {
+    let (log, wire, server) = while_entering(&["42[\"n\",1]"], true, |_| {}).await;
     log.expect(&["connection", "event 1", "transport close"]).await;
     drop(wire);
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_a_disconnect_by_the_server_drops_what_was_kept() {
+async fn a_disconnect_by_the_server_drops_what_was_kept() {
     let frames = ["42[\"n\",1]", "41", "40"];
-    let (log, mut wire, server) = during_the_welcome(&frames, false, |socket| socket.disconnect(false)).await;
+    let (log, mut wire, server) = while_entering(&frames, false, |socket| socket.disconnect(false)).await;
     assert_eq!(wire.texts().await, ["41"]);
     log.expect(&["connection", "server namespace disconnect"]).await;
-    // The connection lives, and the namespace can be joined.
+    // The connection is open, and the namespace can be joined again.
     wire.say("40").await;
     assert_eq!(wire.text().await.get(..2), Some("40"));
     server.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b7_what_is_out_of_turn_during_the_welcome_closes_the_connection_after_it() {
-    let (log, mut wire, server) = during_the_welcome(&["42[\"n\",1]", "40", "42[\"n\",2]"], false, |_| {}).await;
+async fn a_fault_while_a_socket_enters_closes_the_connection_after_it() {
+    let (log, mut wire, server) = while_entering(&["42[\"n\",1]", "40", "42[\"n\",2]"], false, |_| {}).await;
     wire.assert_closed().await;
     until("all is handled", || log.lines().len() == 4).await;
     let (last, before) = (log.lines().pop().unwrap(), log.lines()[..3].to_vec());
     assert_eq!(before, ["connection", "event 1", "event 2"]);
-    // As in Node it depends on whether the answer to CONNECT is written yet, which another thread may do.
+    // As in Node, the reason depends on whether the answer to CONNECT was written already, which another thread may do.
     assert!(["forced close", "forced server close"].contains(&last.as_str()), "{last}");
     server.finish().await;
 }
 
-/// A thread that does something without pause, until it is dropped.
+/// A thread that repeats an action without pause, until this is dropped.
 struct Without(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
 impl Without {
@@ -180,7 +180,7 @@ impl Drop for Without {
     }
 }
 
-/// The first text that each of many clients gets after its CONNECT, and the second.
+/// The first and the second text that each of many clients gets after its CONNECT.
 async fn firsts(server: &Arc<Server>, clients: usize, tries: usize) -> Vec<(String, String)> {
     let mut all = JoinSet::new();
     for _ in 0..clients {
@@ -199,7 +199,7 @@ async fn firsts(server: &Arc<Server>, clients: usize, tries: usize) -> Vec<(Stri
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b8_no_broadcast_comes_before_the_answer_to_connect() {
+async fn no_broadcast_comes_before_the_answer_to_connect() {
     let server = Arc::new(Server::start(|io| ask_elsewhere(io, "/")).await);
     let io = server.io.clone();
     let emitting = Without::pause(move || io.emit("x", &1).unwrap());
@@ -211,7 +211,7 @@ async fn b8_no_broadcast_comes_before_the_answer_to_connect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b8_no_disconnect_comes_before_the_answer_to_connect() {
+async fn no_disconnect_comes_before_the_answer_to_connect() {
     let server = Arc::new(Server::start(|io| ask_elsewhere(io, "/")).await);
     let io = server.io.clone();
     let disconnecting = Without::pause(move || io.of("/").everyone().disconnect_sockets(false).unwrap());
@@ -225,8 +225,8 @@ async fn b8_no_disconnect_comes_before_the_answer_to_connect() {
     Arc::into_inner(server).unwrap().finish().await;
 }
 
-/// In a middleware a disconnect refuses, with a reason, and at once; the client may ask again.
-async fn b16_a_disconnect_in_a_middleware_refuses() {
+/// A disconnect in a middleware refuses the client at once, with a reason. The client may ask again.
+async fn a_disconnect_in_a_middleware_refuses() {
     let log = Log::default();
     let server = Server::start(|io| {
         log.watch(&io.of("/"));
@@ -259,9 +259,8 @@ async fn b16_a_disconnect_in_a_middleware_refuses() {
     server.finish().await;
 }
 
-/// A client goes on emitting until it has read that it was disconnected. That ends neither its connection nor its other
-/// namespaces.
-async fn p35_what_comes_after_a_disconnect_by_the_server_is_ignored() {
+/// A client emits until it has read that it was disconnected. That ends neither its connection nor its other namespaces.
+async fn what_comes_after_a_disconnect_by_the_server_is_ignored() {
     let server = Server::start(|io| {
         io.of("/").on("ping", |_: Socket, (): (), ack: Ack| ready(ack.send(&())));
         io.of("/chat").on("bye", |socket: Socket| async move { socket.disconnect(false) });
@@ -271,7 +270,7 @@ async fn p35_what_comes_after_a_disconnect_by_the_server_is_ignored() {
     server.join(&mut wire, "/chat").await;
     wire.send(frames(&["42/chat,[\"bye\"]", "42/chat,[\"x\"]", "43/chat,0[]", "41/chat,", "420[\"ping\"]"])).await;
     assert_eq!(wire.texts().await, ["41/chat,", "430[]"]);
-    // It may come back, and then the usual rules are in force: what comes after its own DISCONNECT is its fault.
+    // It may join again. Then the usual rule applies: a packet after its own DISCONNECT is a fault.
     server.join(&mut wire, "/chat").await;
     wire.say("41/chat,").await;
     wire.say("42/chat,[\"x\"]").await;
@@ -279,8 +278,8 @@ async fn p35_what_comes_after_a_disconnect_by_the_server_is_ignored() {
     server.finish().await;
 }
 
-/// The namespaces that are remembered so, at the limit and one past it.
-async fn p35_left_namespaces_at_the_limit_and_one_past_it() {
+/// How many namespaces are remembered for that, at the limit and one past it.
+async fn left_namespaces_at_the_limit_and_one_past_it() {
     const LIMIT: usize = 16;
     let server = Server::start(|io| {
         for n in 0..=LIMIT {
@@ -309,7 +308,7 @@ async fn p35_left_namespaces_at_the_limit_and_one_past_it() {
     server.finish().await;
 }
 
-/// A namespace that is left and joined in one read is whole: rooms, broadcasts, handlers.
+/// After a client leaves and joins a namespace in one read, rooms, broadcasts and handlers work.
 async fn a_namespace_that_is_left_and_joined_in_one_read() {
     let server = Server::start(|io| {
         io.of_matching(|name| name == "/room").on_connection(|socket: Socket| ready(socket.join("r").map(drop)));
@@ -327,8 +326,8 @@ async fn a_namespace_that_is_left_and_joined_in_one_read() {
 }
 
 crate::common::runtime::on_both_runtimes! {
-    b16_a_disconnect_in_a_middleware_refuses,
-    p35_what_comes_after_a_disconnect_by_the_server_is_ignored,
-    p35_left_namespaces_at_the_limit_and_one_past_it,
+    a_disconnect_in_a_middleware_refuses,
+    what_comes_after_a_disconnect_by_the_server_is_ignored,
+    left_namespaces_at_the_limit_and_one_past_it,
     a_namespace_that_is_left_and_joined_in_one_read,
 }

@@ -1,4 +1,4 @@
-//! The way in: middlewares, namespaces that come and go, limits and deadlines; and that a way in which fails leaves nothing.
+//! Connecting: middlewares, namespaces that are made and removed, limits and deadlines. A connect that fails leaves nothing behind.
 
 use crate::common::{Frozen, Log, Server, until};
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// No socket and no room is left of a failed way in.
+/// No socket and no room is left of a failed connect.
 async fn assert_empty(io: &SocketIo, namespace: &str) {
     assert_eq!(io.of(namespace).everyone().count().await.value, 0);
     assert!(io.of(namespace).all_rooms().await.value.is_empty());
@@ -44,7 +44,7 @@ async fn middlewares_run_in_order_until_one_refuses() {
     server.finish().await;
 }
 
-/// What a middleware sends goes out before the answer to CONNECT; the rooms that it joins are there in the connection handler.
+/// What a middleware sends arrives before the answer to CONNECT; the connection handler sees the rooms that it joined.
 async fn a_middleware_may_send_and_join() {
     let server = Server::start(|io| {
         io.of("/").middleware(|socket: Socket| async move {
@@ -74,8 +74,8 @@ async fn a_middleware_may_send_and_join() {
     server.finish().await;
 }
 
-/// socketioxide 0.18.8: a middleware that joins rooms and then refuses leaves no room.
-async fn sx_0_18_8_a_refused_socket_is_in_no_room() {
+/// A middleware that joins rooms and then refuses leaves no room behind (socketioxide 0.18.8).
+async fn a_refused_socket_is_in_no_room() {
     let server = Server::start(|io| {
         io.of("/").middleware(|socket: Socket| async move {
             socket.join("room").unwrap().await;
@@ -92,7 +92,7 @@ async fn sx_0_18_8_a_refused_socket_is_in_no_room() {
     server.finish().await;
 }
 
-/// A middleware that panics, before or after its first wait, refuses its client and leaves nothing.
+/// A middleware that panics, before or after its first await, refuses its client and leaves nothing behind.
 async fn a_middleware_that_panics_refuses() {
     let server = Server::start(|io| {
         io.of("/at-once").middleware(|_| -> std::future::Ready<Result<(), ConnectError>> { panic!("at once") });
@@ -106,7 +106,7 @@ async fn a_middleware_that_panics_refuses() {
     .await;
     let mut wire = server.websocket().await;
     for name in ["/at-once", "/later"] {
-        // Twice, as nothing may be left of the first time.
+        // Twice, because the first time may leave nothing behind.
         for _ in 0..2 {
             wire.say(&format!("40{name},")).await;
             assert_eq!(wire.text().await, format!("44{name},{{\"message\":\"Server error\"}}"));
@@ -118,8 +118,8 @@ async fn a_middleware_that_panics_refuses() {
     server.finish().await;
 }
 
-/// socketioxide #627, first half: the adapter refuses at the last step.
-async fn sx_627_a_connect_that_fails_late_leaves_no_socket() {
+/// The adapter refuses the socket, as the last step (socketioxide #627).
+async fn a_connect_that_fails_late_leaves_no_socket() {
     let log = Log::default();
     let server = Server::start(|io| {
         log.watch(&io.of("/"));
@@ -140,8 +140,8 @@ async fn sx_627_a_connect_that_fails_late_leaves_no_socket() {
     server.finish().await;
 }
 
-/// socketioxide #627, second half: the client goes, or leaves, while a middleware is still thinking.
-async fn sx_627_a_client_that_goes_during_its_middleware_leaves_no_socket() {
+/// The client closes its connection, or leaves the namespace, while a middleware runs (socketioxide #627).
+async fn a_client_that_goes_while_its_middleware_runs_leaves_no_socket() {
     let log = Log::default();
     let (go, wait) = watch::channel(false);
     let done = Arc::new(AtomicUsize::new(0));
@@ -175,8 +175,8 @@ async fn sx_627_a_client_that_goes_during_its_middleware_leaves_no_socket() {
     server.finish().await;
 }
 
-/// socketioxide #801: a second CONNECT runs nothing and replaces nobody; it closes the connection, as in Node.
-async fn sx_801_a_second_connect_closes_the_connection() {
+/// A second CONNECT runs no handler and replaces no socket; it closes the connection, as in Node (socketioxide #801).
+async fn a_second_connect_closes_the_connection() {
     let log = Log::default();
     let seen = log.clone();
     let server = Server::start(|io| {
@@ -195,7 +195,7 @@ async fn sx_801_a_second_connect_closes_the_connection() {
     server.finish().await;
 }
 
-/// The same while the first is undecided; and a client that does not wait for the answer breaks the rule too.
+/// The same while middlewares decide about the first CONNECT; an event before the answer is a fault too.
 async fn nothing_may_come_before_the_answer_to_a_connect() {
     for early in ["40", "42[\"x\"]", "430[]", "41"] {
         let log = Log::default();
@@ -215,7 +215,7 @@ async fn nothing_may_come_before_the_answer_to_a_connect() {
     }
 }
 
-/// Namespaces of patterns go with their last socket, without waiting for another.
+/// Namespaces made by patterns are removed with their last socket.
 fn at_once(builder: Builder) -> Builder {
     builder.namespace_linger(Duration::ZERO)
 }
@@ -227,13 +227,13 @@ async fn namespaces_of_a_connection_at_the_limit_and_one_past_it() {
     .await;
     let mut wire = server.websocket().await;
     for n in 0..NAMESPACES_PER_CONNECTION {
-        // What is refused does not count.
+        // A refused CONNECT does not count.
         wire.say("40/unknown,").await;
         assert_eq!(wire.text().await, "44/unknown,{\"message\":\"Invalid namespace\"}");
         server.join(&mut wire, &format!("/n-{n}")).await;
     }
     assert_eq!(server.io.namespaces(), NAMESPACES_PER_CONNECTION);
-    // One leaves, and there is room for another.
+    // When one is left, another one can be joined.
     wire.say("41/n-0,").await;
     server.join(&mut wire, "/n-another").await;
     assert_eq!(server.io.namespaces(), NAMESPACES_PER_CONNECTION);
@@ -243,7 +243,7 @@ async fn namespaces_of_a_connection_at_the_limit_and_one_past_it() {
     server.finish().await;
 }
 
-/// Sockets that are still on their way in count.
+/// Sockets that are still connecting count.
 async fn namespaces_that_are_being_joined_count() {
     let server = Server::start(|io| {
         io.of_matching(|name| name.starts_with("/n-")).middleware(|_| std::future::pending());
@@ -266,7 +266,7 @@ async fn namespaces_of_a_pattern_come_and_go() {
         let inner = Arc::new(Mutex::new(None::<SocketIo>));
         let asks = inner.clone();
         *inner.lock() = Some(io.clone());
-        // The first pattern that fits gives the handlers. A pattern may ask the server.
+        // The first pattern that accepts the name gives the handlers. A pattern may call the server.
         let dynamic = io.of_matching(move |name| {
             let io = asks.lock().clone().unwrap();
             name.starts_with("/room-") && io.namespaces() < 4
@@ -292,18 +292,18 @@ async fn namespaces_of_a_pattern_come_and_go() {
     wire.say("42/room-1,1[\"which\"]").await;
     wire.say("42/room,2[\"which\"]").await;
     assert_eq!(wire.texts().await, ["43/room-1,1[\"/room-1\"]", "43/room,2[\"second\"]"]);
-    // A refused socket takes its namespace with it.
+    // A namespace is removed when its only socket was refused.
     wire.say("40/room-no,").await;
     assert_eq!(wire.text().await, "44/room-no,{\"message\":\"no\"}");
     assert_eq!(server.io.namespaces(), 3);
-    // It goes with its last socket, whichever way that goes.
+    // It is removed with its last socket, however that ends.
     wire.say("41/room-1,").await;
     assert!(wire.sync().await.is_empty());
     assert_eq!(server.io.namespaces(), 3);
     server.io.of("/").emit("x", &()).unwrap();
     drop(other);
     until("the namespace is gone", || server.io.namespaces() == 2).await;
-    // One that the application has asked for by name stays.
+    // One that the application has asked for by name is kept.
     let kept = server.io.of("/room");
     wire.say("41/room,").await;
     assert!(wire.sync().await.is_empty());
@@ -314,12 +314,12 @@ async fn namespaces_of_a_pattern_come_and_go() {
     server.finish().await;
 }
 
-/// Nobody is pinged in the time that these tests are about.
+/// No ping is due in the time of these tests.
 fn quiet(builder: Builder) -> Builder {
     builder.ping_interval(Duration::from_secs(3_600))
 }
 
-/// 45 s, by WebSocket and by polling. Timers end at whole milliseconds, so one or two are allowed.
+/// By WebSocket and by polling. Timers end at whole milliseconds, so one or two more are allowed.
 #[tokio::test]
 async fn a_client_has_45_seconds_to_join() {
     let server = Server::with(quiet, |io| {
@@ -345,7 +345,7 @@ async fn a_client_has_45_seconds_to_join() {
     idle.assert_closed().await;
     refused.assert_closed().await;
     assert_eq!(held.answer("GET").await.text(), "1");
-    // Who has been in once has all the time.
+    // A client that has joined once has no deadline.
     clock.advance(100_000).await;
     assert!(joined.sync().await.is_empty() && left.sync().await.is_empty());
     assert_eq!(server.io.connections(), 2);
@@ -353,7 +353,7 @@ async fn a_client_has_45_seconds_to_join() {
     server.finish().await;
 }
 
-/// 30 s from the packet's text, however many of its attachments have come.
+/// 30 s from the packet's text, however many of its attachments have arrived.
 #[tokio::test]
 async fn attachments_have_30_seconds() {
     let log = Log::default();
@@ -394,11 +394,11 @@ async fn attachments_have_30_seconds() {
 crate::common::runtime::on_both_runtimes! {
     middlewares_run_in_order_until_one_refuses,
     a_middleware_may_send_and_join,
-    sx_0_18_8_a_refused_socket_is_in_no_room,
+    a_refused_socket_is_in_no_room,
     a_middleware_that_panics_refuses,
-    sx_627_a_connect_that_fails_late_leaves_no_socket,
-    sx_627_a_client_that_goes_during_its_middleware_leaves_no_socket,
-    sx_801_a_second_connect_closes_the_connection,
+    a_connect_that_fails_late_leaves_no_socket,
+    a_client_that_goes_while_its_middleware_runs_leaves_no_socket,
+    a_second_connect_closes_the_connection,
     nothing_may_come_before_the_answer_to_a_connect,
     namespaces_of_a_connection_at_the_limit_and_one_past_it,
     namespaces_that_are_being_joined_count,

@@ -1,4 +1,4 @@
-//! Every way to end: one disconnect for each connect, with its reason, and nothing sent behind it.
+//! Every way in which sockets end: one disconnect for each connect, with its reason, and nothing sent after it.
 
 use crate::common::wire::{Frame, Wire, frame};
 use crate::common::{Log, Server, until};
@@ -35,7 +35,7 @@ async fn in_both(server: &Server) -> Wire {
     wire
 }
 
-/// Ends a client in both namespaces in some way, and tells the reason that both sockets saw, once each.
+/// Ends a client that is in both namespaces. Returns the reason, which each socket saw once.
 async fn reason(change: impl FnOnce(Builder) -> Builder, end: impl AsyncFnOnce(&Server, &mut Wire)) -> String {
     let (server, log, _) = start(change).await;
     let mut wire = in_both(&server).await;
@@ -77,7 +77,7 @@ async fn reasons_of_the_connection() {
     let slow = reason(
         |builder| builder.engine(|config| config.outbox.hard = 100_000),
         async |server, _| {
-            // First the kernel takes what it can.
+            // At first the kernel's buffer takes it.
             while server.io.connections() > 0 {
                 server.io.emit("x", &"y".repeat(100_000)).unwrap();
                 tokio::task::yield_now().await;
@@ -96,7 +96,7 @@ async fn reasons_of_one_socket() {
     socket.disconnect(false);
     socket.disconnect(false);
     assert_eq!(wire.texts().await, ["41"]);
-    // The connection stays, and both may be joined again.
+    // The connection stays open, and both can be joined again.
     in_both_again(&server, &mut wire).await;
     log.expect(&[
         "/ connected",
@@ -134,14 +134,14 @@ async fn closing_the_client_tells_every_namespace_and_then_ends() {
     server.finish().await;
 }
 
-async fn a_server_that_stops_sends_no_disconnect_and_takes_nobody() {
+async fn a_server_that_stops_sends_no_disconnect_and_accepts_no_client() {
     let (server, log, _) = start(|builder| builder).await;
     let mut wire = in_both(&server).await;
     let mut other = server.connect().await;
     server.io.close().await;
     wire.assert_closed().await;
     other.try_send(crate::common::wire::request("GET", &server.target("EIO=4&transport=polling"), &[], "")).await;
-    // Refused, or the connection was ended before it was read.
+    // It was refused, or the connection was closed before it was read.
     let answer = String::from_utf8(other.rest().await).unwrap();
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503 "), "{answer}");
     log.expect(&["/ connected", "/chat connected", "/ server shutting down", "/chat server shutting down"]).await;
@@ -161,7 +161,7 @@ async fn nothing_is_sent_to_a_socket_that_has_left() {
     server.io.to("room").emit("x", &()).unwrap();
     server.io.emit("x", &()).unwrap();
     server.io.to(socket.id()).emit("x", &()).unwrap();
-    // What it joins now is not joined (socket.io #4067).
+    // A join has no effect now (socket.io #4067).
     drop(socket.join("late").unwrap());
     assert!(socket.rooms().is_empty());
     assert!(!socket.is_connected());
@@ -170,8 +170,8 @@ async fn nothing_is_sent_to_a_socket_that_has_left() {
     server.finish().await;
 }
 
-/// socketioxide 0.18.0: rooms can be read while a socket is disconnecting, and are gone after it.
-async fn sx_0_18_0_rooms_last_until_the_disconnecting_handlers() {
+/// Rooms can be read while a socket is disconnecting, and are gone afterwards (socketioxide 0.18.0).
+async fn rooms_last_until_the_disconnecting_handlers() {
     let log = Log::default();
     let seen = log.clone();
     let server = Server::start(|io| {
@@ -180,7 +180,7 @@ async fn sx_0_18_0_rooms_last_until_the_disconnecting_handlers() {
             let disconnecting = seen.clone();
             socket.on_disconnecting(move |socket: Socket, _: DisconnectReason| {
                 disconnecting.push(format!("{} rooms", socket.rooms().len()));
-                // The others of the room hear of it, and so does the socket itself, before its DISCONNECT.
+                // The others in the room get it, and so does the socket itself, before its DISCONNECT.
                 ready(socket.namespace().to("a").emit("leaves", &()))
             });
             let disconnect = seen.clone();
@@ -200,8 +200,8 @@ async fn sx_0_18_0_rooms_last_until_the_disconnecting_handlers() {
     server.finish().await;
 }
 
-/// A handler that waits for something before it asks for the disconnect misses none.
-async fn a_disconnect_that_was_before_the_handler_is_told_at_once() {
+/// A connection handler that awaits something before it registers a disconnect handler misses no disconnect.
+async fn a_disconnect_handler_that_is_given_late_is_called_at_once() {
     let log = Log::default();
     let seen = log.clone();
     let (go, wait) = tokio::sync::watch::channel(false);
@@ -225,7 +225,7 @@ async fn a_disconnect_that_was_before_the_handler_is_told_at_once() {
     server.finish().await;
 }
 
-/// Who was not let in is not told as leaving.
+/// A socket that was never connected has no disconnect.
 async fn a_socket_that_was_refused_has_no_disconnect() {
     let log = Log::default();
     let seen = log.clone();
@@ -237,7 +237,7 @@ async fn a_socket_that_was_refused_has_no_disconnect() {
                 ready(())
             });
             let seen = seen.clone();
-            // It is over by the time that this is asked for.
+            // It has ended by the time that the handler is given.
             tokio::spawn(async move {
                 until("it is refused", || socket.emit("x", &()).is_err()).await;
                 let late = seen.clone();
@@ -260,10 +260,10 @@ async fn a_socket_that_was_refused_has_no_disconnect() {
     assert_eq!(log.lines(), ["done"]);
 }
 
-/// A client may come back as soon as it has heard that it was put out or refused: it must never meet its own leftover. Many
+/// A client may connect again as soon as it knows that it was disconnected or refused, and must not find its old socket. On many
 /// threads, so that the client is as quick as it can be.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_client_may_come_back_at_once() {
+async fn a_client_may_connect_again_at_once() {
     let server = Server::start(|io| {
         io.of("/").on("bye", |socket: Socket| async move {
             tokio::task::yield_now().await;
@@ -286,11 +286,11 @@ async fn a_client_may_come_back_at_once() {
     server.finish().await;
 }
 
-async fn volatile_events_are_dropped_where_nobody_listens() {
+async fn volatile_events_are_dropped_while_the_transport_is_not_writable() {
     let (server, _, sockets) = start(|builder| builder).await;
     let sid = server.join_by_polling().await;
     let socket = sockets.lock()[0].clone();
-    // No GET is held.
+    // There is no held GET.
     socket.emit_volatile("lost", &1).unwrap();
     server.io.of("/").everyone().volatile().emit("lost", &2).unwrap();
     let mut held = server.hold(&sid).await;
@@ -300,21 +300,21 @@ async fn volatile_events_are_dropped_where_nobody_listens() {
     let mut wire = server.joined().await;
     server.io.of("/").everyone().volatile().emit("heard", &4).unwrap();
     assert_eq!(wire.texts().await, ["42[\"heard\",4]"]);
-    // In a turn the first is in the outbox until its end, so the transport is not writable for the next.
+    // The first event is in the outbox until the turn ends, so the transport is not writable for the next one.
     let socket = sockets.lock()[1].clone();
     let turn = Turn::begin();
     socket.emit("first", &5).unwrap();
     assert_eq!(socket.emit_volatile("lost", &6).unwrap(), Delivery::Dropped);
     drop(turn);
     assert_eq!(wire.texts().await, ["42[\"first\",5]"]);
-    // A small one has left already.
+    // Outside of a turn a small event has been written already.
     socket.emit("second", &7).unwrap();
     socket.emit_volatile("heard", &8).unwrap();
     assert_eq!(wire.texts().await, ["42[\"second\",7]", "42[\"heard\",8]"]);
     server.finish().await;
 }
 
-/// A socket may be disconnected on any thread. Without a runtime the handlers run as far as their first wait.
+/// A socket may be disconnected on any thread. Without a runtime its handlers run up to their first await.
 async fn a_thread_without_a_runtime_may_disconnect() {
     let (server, log, sockets) = start(|builder| builder).await;
     let mut wire = server.joined().await;
@@ -330,11 +330,11 @@ crate::common::runtime::on_both_runtimes! {
     reasons_of_the_connection,
     reasons_of_one_socket,
     closing_the_client_tells_every_namespace_and_then_ends,
-    a_server_that_stops_sends_no_disconnect_and_takes_nobody,
+    a_server_that_stops_sends_no_disconnect_and_accepts_no_client,
     nothing_is_sent_to_a_socket_that_has_left,
-    sx_0_18_0_rooms_last_until_the_disconnecting_handlers,
-    a_disconnect_that_was_before_the_handler_is_told_at_once,
+    rooms_last_until_the_disconnecting_handlers,
+    a_disconnect_handler_that_is_given_late_is_called_at_once,
     a_socket_that_was_refused_has_no_disconnect,
-    volatile_events_are_dropped_where_nobody_listens,
+    volatile_events_are_dropped_while_the_transport_is_not_writable,
     a_thread_without_a_runtime_may_disconnect,
 }

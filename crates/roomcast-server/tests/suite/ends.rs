@@ -1,4 +1,4 @@
-//! The end of a server, alone and in a cluster, and of namespaces that come and go in it.
+//! Closing a server, alone and in a cluster, and namespaces that are removed and made again.
 
 use crate::common::adapters::Adapters;
 use crate::common::{Frozen, Log, Server, patient, until};
@@ -22,8 +22,8 @@ async fn acquainted(server: &Server, namespace: &str, servers: usize) {
     }
 }
 
-/// What the handlers of sockets' ends emit reaches the other servers, also when the whole server ends.
-async fn b12_last_words_of_a_server_that_stops_are_heard() {
+/// What disconnect handlers emit reaches the other servers, even when the whole server closes.
+async fn what_disconnect_handlers_emit_at_the_close_reaches_the_cluster() {
     let network = MemoryNetwork::new();
     let (a, b) = (join(&network, "a"), join(&network, "b"));
     let app = |io: &SocketIo| {
@@ -47,8 +47,8 @@ async fn b12_last_words_of_a_server_that_stops_are_heard() {
     other.finish().await;
 }
 
-/// One call does all, in order: afterwards the others neither count the server nor know it.
-async fn a_server_that_was_given_its_cluster_leaves_it() {
+/// `close` does everything in order: afterwards the others neither count the server nor know it.
+async fn a_server_that_closes_leaves_its_cluster() {
     let network = MemoryNetwork::new();
     let (a, b) = (join(&network, "a"), join(&network, "b"));
     let one = Server::with(|builder| builder.cluster(&a), |io| drop(io.of("/"))).await;
@@ -61,7 +61,7 @@ async fn a_server_that_was_given_its_cluster_leaves_it() {
     other.finish().await;
 }
 
-/// The namespace of a pattern that ends and comes to be again in one read is in the cluster.
+/// A namespace of a pattern that is removed and made again within one read is part of the cluster.
 async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() {
     for linger in [Duration::ZERO, Duration::from_secs(5)] {
         let network = MemoryNetwork::new();
@@ -82,7 +82,7 @@ async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() 
         bytes.extend(crate::common::wire::frame(1, b"40/room,"));
         here.send(bytes).await;
         assert!(here.text().await.starts_with("40/room,{\"sid\":\""));
-        // The old adapter's close has begun by now; what it does must not concern the new one.
+        // The old adapter's close has begun by now; it must not affect the new adapter.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -97,9 +97,9 @@ async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() 
     }
 }
 
-/// A handler that holds up the end of a server, as long as nobody gives it a permit.
+/// A disconnect handler waits for a permit, and the close waits for the handler.
 #[tokio::test]
-async fn the_end_of_a_server_waits_for_disconnect_handlers_for_a_time() {
+async fn the_close_waits_for_disconnect_handlers_for_a_limited_time() {
     for gives in [true, false] {
         let (permits, log) = (Arc::new(Semaphore::new(0)), Log::default());
         let (waits, seen) = (permits.clone(), log.clone());
@@ -121,7 +121,7 @@ async fn the_end_of_a_server_waits_for_disconnect_handlers_for_a_time() {
         let io = server.io.clone();
         let closing = tokio::spawn(async move { io.close().await });
         log.expect(&["begins: server shutting down"]).await;
-        // Nobody is accepted any more, and the connection ends meanwhile.
+        // Meanwhile no client is accepted, and the connection is closed.
         until("no connection is left", || server.io.connections() == 0).await;
         until("nobody listens", || std::net::TcpStream::connect(server.address).is_err()).await;
         clock.advance(2_990).await;
@@ -141,7 +141,7 @@ async fn the_end_of_a_server_waits_for_disconnect_handlers_for_a_time() {
 }
 
 crate::common::runtime::on_both_runtimes! {
-    b12_last_words_of_a_server_that_stops_are_heard,
-    a_server_that_was_given_its_cluster_leaves_it,
+    what_disconnect_handlers_emit_at_the_close_reaches_the_cluster,
+    a_server_that_closes_leaves_its_cluster,
     a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster,
 }

@@ -1,4 +1,4 @@
-//! Handlers: their order, their panics, and how many of one connection may be under way.
+//! Handlers: their order, their panics, and how many of one connection may run at the same time.
 
 use crate::common::wire::{Wire, frame};
 use crate::common::{Frozen, Log, Server, until};
@@ -14,8 +14,8 @@ fn bug(what: &str) {
     panic!("{what}");
 }
 
-/// F27: a panic ends its own event and nothing else.
-async fn f27_a_panic_stays_inside_its_event() {
+/// A panic ends its own event and nothing else.
+async fn a_panic_ends_only_its_event() {
     let log = Log::default();
     let server = Server::start(|io| {
         log.watch(&io.of("/"));
@@ -51,13 +51,13 @@ async fn f27_a_panic_stays_inside_its_event() {
     assert_eq!(wire.texts().await, ["431[1]", "433[3]"]);
     wire.say("41").await;
     log.expect(&["/ connected", "/ client namespace disconnect", "after the panics"]).await;
-    // The connection is unharmed.
+    // The connection is not affected.
     server.join(&mut wire, "/").await;
     drop(wire);
     server.finish().await;
 }
 
-/// Handlers begin in the order of their events, and run so up to their first wait.
+/// Handlers begin in the order of their events, and each runs up to its first await before the next one begins.
 async fn handlers_begin_in_the_order_of_events() {
     let log = Log::default();
     let seen = log.clone();
@@ -66,7 +66,7 @@ async fn handlers_begin_in_the_order_of_events() {
             let seen = seen.clone();
             async move {
                 seen.push(n.to_string());
-                // From here on they overtake one another.
+                // From here on they may overtake one another.
                 for _ in 0..n % 7 {
                     tokio::task::yield_now().await;
                 }
@@ -82,7 +82,7 @@ async fn handlers_begin_in_the_order_of_events() {
     server.finish().await;
 }
 
-async fn the_nearest_handler_takes_the_event() {
+async fn the_most_specific_handler_gets_the_event() {
     let log = Log::default();
     let server = Server::start(|io| {
         let note = |what: &'static str| {
@@ -113,7 +113,7 @@ async fn the_nearest_handler_takes_the_event() {
     server.finish().await;
 }
 
-/// An event whose arguments do not fit is ignored, and the connection stays.
+/// An event whose arguments do not fit is ignored, and the connection stays open.
 async fn arguments_that_do_not_fit_are_ignored() {
     let server = Server::start(|io| {
         io.of("/").on("n", |_: Socket, n: u8, ack: Ack| async move { ack.send(&n) });
@@ -127,7 +127,7 @@ async fn arguments_that_do_not_fit_are_ignored() {
     server.finish().await;
 }
 
-/// Handlers that end when they are let go.
+/// Handlers that wait until they are released.
 #[derive(Clone)]
 struct Held {
     begun: Arc<AtomicUsize>,
@@ -157,7 +157,7 @@ impl Held {
         self.begun.load(SeqCst)
     }
 
-    /// One POST with as many events as handlers may run.
+    /// One POST with as many events as the limit of handlers.
     async fn fill_by_a_post(&self, server: &Server, sid: &str) -> Wire {
         let events = vec!["42[\"hold\"]"; HANDLERS_PER_CONNECTION].join("\u{1e}");
         let post = server.begin(&crate::common::wire::request("POST", &server.polling(sid), &[], &events)).await;
@@ -179,8 +179,8 @@ fn quick(builder: Builder) -> Builder {
     builder.ping_interval(Duration::from_millis(40)).ping_timeout(Duration::from_millis(40))
 }
 
-/// At the limit nothing more is read, whatever the namespace; the heartbeat goes on, and a client whose pongs are not read is
-/// not at fault. When a handler ends, reading goes on.
+/// At the limit nothing more is read, for any namespace. Pings are still sent, and a client whose pongs the server does not read is not
+/// disconnected for that. When a handler ends, reading goes on.
 #[tokio::test]
 async fn handlers_of_a_connection_at_the_limit_and_one_past_it() {
     let held = Held::new();
@@ -189,7 +189,7 @@ async fn handlers_of_a_connection_at_the_limit_and_one_past_it() {
     let mut wire = server.joined().await;
     server.join(&mut wire, "/other").await;
     hold(&mut wire, HANDLERS_PER_CONNECTION - 1).await;
-    // One below the limit: all is read.
+    // One below the limit, everything is read.
     wire.say("42/other,1[\"hi\"]").await;
     assert_eq!(wire.texts().await, ["43/other,1[]"]);
     assert_eq!(held.begun(), HANDLERS_PER_CONNECTION - 1);
@@ -198,7 +198,7 @@ async fn handlers_of_a_connection_at_the_limit_and_one_past_it() {
     until("the limit is reached", || held.begun() == HANDLERS_PER_CONNECTION).await;
     hold(&mut wire, 1).await;
     wire.say("42/other,2[\"hi\"]").await;
-    // Each of the pings has been unanswered for as long as ends a session. Neither event is heard.
+    // Each ping was unanswered for longer than the ping timeout. Neither event was handled.
     for _ in 0..5 {
         clock.advance(50).await;
         assert_eq!(wire.text().await, "2");
@@ -216,7 +216,7 @@ async fn handlers_of_a_connection_at_the_limit_and_one_past_it() {
     server.finish().await;
 }
 
-/// The same by polling: a POST is answered when its handlers leave room, and no pong can come before.
+/// The same by polling: a POST is answered when enough of its handlers have ended, and no pong can arrive before.
 #[tokio::test]
 async fn a_post_waits_for_its_handlers() {
     let held = Held::new();
@@ -236,7 +236,7 @@ async fn a_post_waits_for_its_handlers() {
     server.finish().await;
 }
 
-/// One handler waits for its client's answer, and one more may be read while it does: so the answer is read.
+/// One handler waits for its client's answer, and the limit allows one more: so the answer is read.
 #[tokio::test]
 async fn with_room_for_one_more_handler_an_answer_is_read() {
     for (most, answered) in [(1, false), (2, true)] {
@@ -256,7 +256,7 @@ async fn with_room_for_one_more_handler_an_answer_is_read() {
     }
 }
 
-/// Handlers that all wait for an answer which is not read: they time out, none is forgotten, and then all goes on.
+/// Handlers at the limit that all wait for answers, which are not read: all of them time out, and then reading goes on.
 async fn answers_that_are_not_read_time_out() {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
@@ -265,7 +265,7 @@ async fn answers_that_are_not_read_time_out() {
         io.of("/").on("ask me", move |socket: Socket| {
             let count = count.clone();
             async move {
-                // The one answer in the pipe may be read while its handler is about to time out.
+                // The one answer that has arrived may be read while its handler is about to time out.
                 drop(socket.emit_with_ack("really?", &()).await);
                 count.fetch_add(1, SeqCst);
             }
@@ -279,7 +279,7 @@ async fn answers_that_are_not_read_time_out() {
     for n in 0..HANDLERS_PER_CONNECTION {
         assert_eq!(wire.text().await, format!("42{n}[\"really?\"]"));
     }
-    // In the pipe behind the limit.
+    // This event is not read until a handler ends.
     wire.say("430[\"yes\"]").await;
     wire.say("421[\"hi\"]").await;
     assert_eq!(wire.text().await, "431[]");
@@ -287,8 +287,8 @@ async fn answers_that_are_not_read_time_out() {
     server.finish().await;
 }
 
-/// socketioxide #799: handlers of one namespace, or of one client, that never end do not hold up the others.
-async fn sx_799_a_stuck_handler_holds_nobody_up() {
+/// Handlers of one namespace or one client that never end do not delay others (socketioxide #799).
+async fn a_stuck_handler_delays_no_other_client() {
     let held = Held::new();
     let server = Server::start(|io| held.serve(io)).await;
     let mut stuck = server.joined().await;
@@ -308,7 +308,7 @@ async fn sx_799_a_stuck_handler_holds_nobody_up() {
     server.finish().await;
 }
 
-/// The pong of a client that does not even take the ping is not missed by the server's fault.
+/// While the limit is reached, a client that does not even fetch the ping is disconnected all the same.
 #[tokio::test]
 async fn a_client_that_does_not_poll_is_not_excused() {
     let held = Held::new();
@@ -316,7 +316,7 @@ async fn a_client_that_does_not_poll_is_not_excused() {
     let clock = Frozen::new();
     let sid = server.join_by_polling().await;
     let mut post = held.fill_by_a_post(&server, &sid).await;
-    // The ping, and the time for its pong. Another request is answered only when what is due has been done.
+    // The time of the ping, and the timeout of its pong. Another request is answered only after what is due was done.
     for _ in 0..2 {
         assert_eq!(server.io.connections(), 1);
         clock.advance(50).await;
@@ -329,9 +329,9 @@ async fn a_client_that_does_not_poll_is_not_excused() {
     server.finish().await;
 }
 
-/// More packets than an outbox holds, made in one go: clients that read get them all. (Other bursts, and other streams, are
-/// those of `bursts.rs`.)
-async fn a_burst_of_small_events_cuts_nobody_who_reads() {
+/// More packets than an outbox holds, emitted in one step: clients that read get all of them. (`bursts.rs` has other bursts and other
+/// streams.)
+async fn a_burst_of_small_events_disconnects_no_client_that_reads() {
     const BURST: usize = 3_000;
     let server = Server::start(|io| {
         io.of("/").on("burst", |socket: Socket| async move {
@@ -352,11 +352,11 @@ async fn a_burst_of_small_events_cuts_nobody_who_reads() {
 }
 
 crate::common::runtime::on_both_runtimes! {
-    f27_a_panic_stays_inside_its_event,
+    a_panic_ends_only_its_event,
     handlers_begin_in_the_order_of_events,
-    the_nearest_handler_takes_the_event,
+    the_most_specific_handler_gets_the_event,
     arguments_that_do_not_fit_are_ignored,
     answers_that_are_not_read_time_out,
-    sx_799_a_stuck_handler_holds_nobody_up,
-    a_burst_of_small_events_cuts_nobody_who_reads,
+    a_stuck_handler_delays_no_other_client,
+    a_burst_of_small_events_disconnects_no_client_that_reads,
 }

@@ -1,4 +1,4 @@
-//! What `fetch_sockets` tells of a socket's handshake, as Node does.
+//! What `fetch_sockets` tells about a socket's handshake, as in Node.
 
 use crate::common::wire::upgrade;
 use crate::common::{Server, until};
@@ -13,7 +13,7 @@ async fn handshake(server: &Server, namespace: &str) -> Value {
     serde_json::from_str(sockets[0].handshake_json()).unwrap()
 }
 
-/// A namespace that is joined later has a time of its own; of a header that counts once the first counts.
+/// The time is that of the socket's own CONNECT. Of a header that may stand only once, the first counts.
 #[tokio::test]
 async fn each_socket_has_the_time_of_its_connect() {
     let server = Server::start(|io: &SocketIo| drop(io.of("/late"))).await;
@@ -34,7 +34,7 @@ async fn each_socket_has_the_time_of_its_connect() {
     server.finish().await;
 }
 
-/// A client that is in a namespace does not have to make room for others, however late its middleware has let it in.
+/// A session with a socket in a namespace is not closed to make room for new sessions, however long its middleware took.
 #[tokio::test]
 async fn a_session_is_established_when_it_has_joined() {
     let lets_in = Arc::<Notify>::default();
@@ -54,7 +54,7 @@ async fn a_session_is_established_when_it_has_joined() {
     server.post(&sid, "40/slow,").await;
     lets_in.notify_one();
     assert!(server.poll(&sid).await.text().starts_with("40/slow,{"));
-    // A message is not enough: this one is refused.
+    // A message alone is not enough: this client was refused.
     let refused = server.handshake().await;
     server.post(&refused, "40/nowhere,").await;
     for _ in 0..3 {

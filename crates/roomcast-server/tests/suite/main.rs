@@ -1,5 +1,5 @@
-//! The server over real sockets. One program, as each one is linked by itself; only `told.rs` is another, as it listens to what
-//! the whole process logs.
+//! The server over real sockets. These tests are one program, because linking each file by itself is slow. Only `told.rs` is another, as
+//! it reads what the whole process logs.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod acks;

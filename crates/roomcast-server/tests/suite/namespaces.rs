@@ -1,4 +1,4 @@
-//! Namespaces by name and by pattern: who decides about their clients, how many there may be, and when they go.
+//! Namespaces by name and by pattern: what decides about their clients, how many there may be, and when they are removed.
 
 use crate::common::adapters::Adapters;
 use crate::common::wire::Wire;
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 const INVALID: &str = "{\"message\":\"Invalid namespace\"}";
 
-/// Asks for a namespace, with an auth payload; the answer without the name.
+/// Sends CONNECT for a namespace with an auth payload. Returns the answer without the name.
 async fn ask(wire: &mut Wire, name: &str, auth: &str) -> String {
     wire.say(&format!("40{name},{auth}")).await;
     let answer = wire.text().await;
@@ -28,7 +28,7 @@ fn is_in(answer: &str) -> bool {
     answer.starts_with("in as ")
 }
 
-async fn b11_a_namespace_by_name_has_the_middlewares_of_its_pattern() {
+async fn a_namespace_by_name_has_the_middlewares_of_its_pattern() {
     let server = Server::start(|io| {
         let tenants = io.of_matching(|name| name.starts_with("/tenant-"));
         tenants.middleware(|socket: Socket| {
@@ -39,13 +39,13 @@ async fn b11_a_namespace_by_name_has_the_middlewares_of_its_pattern() {
         tenants.on("y", |socket: Socket| ready(socket.emit("of all", &())));
     })
     .await;
-    // A job emits to it before anybody is there.
+    // The application emits to it before any client has joined.
     let seven = server.io.of("/tenant-7");
     seven.emit("news", &()).unwrap();
     let mut wire = server.websocket().await;
     assert_eq!(ask(&mut wire, "/tenant-7", "{}").await, "{\"message\":\"who are you?\"}");
     assert!(is_in(&ask(&mut wire, "/tenant-7", "{\"token\":\"secret\"}").await));
-    // What it is given itself comes before what all have, and is for it alone.
+    // Its own handlers come before the pattern's, and apply to it alone.
     seven.on("y", |socket: Socket| ready(socket.emit("its own", &())));
     wire.say("42/tenant-7,[\"x\"]").await;
     wire.say("42/tenant-7,[\"y\"]").await;
@@ -76,7 +76,7 @@ async fn a_namespace_can_be_looked_up_and_removed() {
     log.expect(&["/news connected", "/news server namespace disconnect"]).await;
     assert_eq!(ask(&mut wire, "/news", "{}").await, INVALID);
     assert!(server.io.namespace("/news").is_none());
-    // One of that name that is made later is another.
+    // A namespace of that name that is made later is another one.
     assert_ne!(server.io.of("/news"), before);
     assert!(is_in(&ask(&mut wire, "/news", "{}").await));
     before.emit("nobody", &()).unwrap();
@@ -85,8 +85,8 @@ async fn a_namespace_can_be_looked_up_and_removed() {
     server.finish().await;
 }
 
-/// Who is on the way in while the namespace is removed does not stay in it.
-async fn a_namespace_that_is_removed_takes_nobody_any_more() {
+/// A socket that is connecting while its namespace is removed does not stay in it.
+async fn a_namespace_that_is_removed_keeps_no_connecting_socket() {
     let (go, wait) = watch::channel(false);
     let server = Server::start(|io| {
         io.of("/slow").middleware(move |_| {
@@ -110,7 +110,7 @@ async fn a_namespace_that_is_removed_takes_nobody_any_more() {
     server.finish().await;
 }
 
-/// An asynchronous pattern sees the client, and decides about each.
+/// An asynchronous pattern looks at each client and decides.
 async fn asynchronous_patterns_decide_about_each_client() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
@@ -134,18 +134,18 @@ async fn asynchronous_patterns_decide_about_each_client() {
     assert_eq!(ask(&mut wire, "/tenant-1", bad).await, INVALID);
     assert!(is_in(&ask(&mut wire, "/tenant-1", good).await));
     assert_eq!(wire.text().await, "42/tenant-1,[\"hello\"]");
-    // The namespace is there; that lets nobody in.
+    // That the namespace exists does not matter.
     let mut other = server.websocket().await;
     assert_eq!(ask(&mut other, "/tenant-1", bad).await, INVALID);
     assert!(is_in(&ask(&mut other, "/tenant-1", good).await));
     assert_eq!(other.text().await, "42/tenant-1,[\"hello\"]");
-    // Nor does one that the application made by name, for an emit.
+    // Nor does it if the application made it by name, to emit to it.
     server.io.of("/tenant-2").emit("news", &()).unwrap();
     assert_eq!(ask(&mut wire, "/tenant-2", bad).await, INVALID);
     assert!(is_in(&ask(&mut wire, "/tenant-2", good).await));
     assert_eq!(wire.text().await, "42/tenant-2,[\"hello\"]");
     assert_eq!(asked.load(SeqCst), 6);
-    // Patterns in order; what has handlers of its own, and the main namespace, are theirs.
+    // Patterns are asked in order. They have no say about namespaces with handlers of their own, nor about the main namespace.
     assert!(is_in(&ask(&mut wire, "/by-name", bad).await));
     assert_eq!(asked.load(SeqCst), 7);
     assert!(is_in(&ask(&mut wire, "/own", bad).await));
@@ -155,7 +155,7 @@ async fn asynchronous_patterns_decide_about_each_client() {
     server.finish().await;
 }
 
-/// What goes wrong while a pattern thinks leaves nothing.
+/// What fails while a pattern decides leaves nothing behind.
 async fn asynchronous_patterns_that_do_not_come_to_an_end() {
     let (go, wait) = watch::channel(false);
     let server = Server::start(|io| {
@@ -173,14 +173,14 @@ async fn asynchronous_patterns_that_do_not_come_to_an_end() {
     for _ in 0..2 {
         assert_eq!(ask(&mut wire, "/panic", "{}").await, "{\"message\":\"Server error\"}");
     }
-    // What comes before the answer is out of turn, a second CONNECT too.
+    // A packet before the answer is a fault, even a second CONNECT.
     for early in ["40/slow,", "42/slow,[\"x\"]", "41/slow,"] {
         let mut wire = server.websocket().await;
         wire.say("40/slow,").await;
         wire.say(early).await;
         wire.assert_closed().await;
     }
-    // Those that are asked for count.
+    // Namespaces that the client has asked for count.
     for n in 0..NAMESPACES_PER_CONNECTION {
         wire.say(&format!("40/{n},")).await;
     }
@@ -211,20 +211,20 @@ async fn namespaces_of_patterns_at_the_limit_and_one_past_it() {
     let mut other = server.websocket().await;
     assert_eq!(ask(&mut other, "/p-3", "{}").await, full);
     assert!(is_in(&ask(&mut other, "/p-2", "{}").await), "it is there");
-    // One that waits for another socket does not count, until it has one.
+    // A namespace that waits for another socket does not count.
     wire.say("41/p-1,").await;
     assert!(wire.sync().await.is_empty());
     assert!(is_in(&ask(&mut other, "/p-3", "{}").await));
     assert_eq!(ask(&mut wire, "/p-1", "{}").await, full);
-    // One that the application asks for by name is not the clients' choice.
+    // A namespace that the application asks for by name does not count.
     server.io.of("/p-1");
     assert!(is_in(&ask(&mut wire, "/p-1", "{}").await));
     server.finish().await;
 }
 
-/// A client that comes and goes makes one adapter, so that a cluster need not subscribe each time.
+/// A client that connects again and again causes one adapter, and so one subscription in a cluster.
 #[tokio::test]
-async fn b38_a_namespace_waits_for_another_socket() {
+async fn a_namespace_waits_for_another_socket() {
     let adapters = Adapters::default();
     let server = Server::with(adapters.builder(), |io| {
         io.of_matching(|name| name.starts_with("/p-"));
@@ -267,8 +267,8 @@ async fn namespaces_that_wait_at_the_limit_and_one_past_it() {
     server.finish().await;
 }
 
-/// The last socket of a namespace may be disconnected on a thread without a runtime; its adapter is closed all the same.
-async fn b37_a_namespace_that_ends_on_a_plain_thread_is_closed() {
+/// If the last socket of a namespace is disconnected on a thread without a runtime, the adapter is closed all the same.
+async fn a_namespace_whose_last_socket_ends_on_a_plain_thread_is_closed() {
     let adapters = Adapters::default();
     let (sockets, mut connected) = tokio::sync::mpsc::unbounded_channel::<Socket>();
     let change = adapters.builder();
@@ -291,8 +291,8 @@ async fn b37_a_namespace_that_ends_on_a_plain_thread_is_closed() {
     server.finish().await;
 }
 
-/// A room of which one member's end ends all others, from its handler: no stack of thousands.
-async fn b36_a_handler_that_disconnects_thousands() {
+/// A room in which the end of one member ends all others, from a handler, without a deep stack.
+async fn a_handler_that_disconnects_thousands() {
     const MEMBERS: usize = 2_000;
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
@@ -302,7 +302,7 @@ async fn b36_a_handler_that_disconnects_thousands() {
         socket.join("room").map(drop).unwrap();
         socket.on_disconnect(move |socket: Socket, _: DisconnectReason| {
             count.fetch_add(1, SeqCst);
-            // Each of them does the same.
+            // Each of these sockets does the same.
             ready(socket.to("room").disconnect_sockets(false))
         });
         ready(())
@@ -313,7 +313,7 @@ async fn b36_a_handler_that_disconnects_thousands() {
     }
     assert_eq!(io.of("/").to("room").count().await.value, MEMBERS);
     let first = io.of("/");
-    // A tenth of the usual stack for a tenth of the sockets that such a stack was too small for.
+    // The usual stack was too small for ten times as many sockets, so a tenth of it would be too small for these.
     let runtime = tokio::runtime::Handle::current();
     let thread = std::thread::Builder::new().stack_size(256 * 1_024).spawn(move || {
         let _context = runtime.enter();
@@ -328,12 +328,12 @@ async fn b36_a_handler_that_disconnects_thousands() {
 }
 
 crate::common::runtime::on_both_runtimes! {
-    b11_a_namespace_by_name_has_the_middlewares_of_its_pattern,
+    a_namespace_by_name_has_the_middlewares_of_its_pattern,
     a_namespace_can_be_looked_up_and_removed,
-    a_namespace_that_is_removed_takes_nobody_any_more,
+    a_namespace_that_is_removed_keeps_no_connecting_socket,
     asynchronous_patterns_decide_about_each_client,
     asynchronous_patterns_that_do_not_come_to_an_end,
     namespaces_of_patterns_at_the_limit_and_one_past_it,
-    b37_a_namespace_that_ends_on_a_plain_thread_is_closed,
-    b36_a_handler_that_disconnects_thousands,
+    a_namespace_whose_last_socket_ends_on_a_plain_thread_is_closed,
+    a_handler_that_disconnects_thousands,
 }

@@ -1,11 +1,11 @@
-//! Options at their ends, and those that stand in two places.
+//! Options at their extremes, and options that can be set in two places.
 
 use crate::common::Server;
 use crate::common::wire::frame;
 use roomcast_server::{Builder, Socket, SocketIo};
 use std::time::Duration;
 
-/// "Never" is written as the largest duration there is.
+/// Applications write "never" as the largest duration.
 #[tokio::test]
 async fn the_longest_times_are_cut_and_all_works() {
     let never = |builder: Builder| {
@@ -19,7 +19,7 @@ async fn the_longest_times_are_cut_and_all_works() {
     server.finish().await;
 }
 
-/// The limit of a message is that of its attachments together, by whichever way it was set.
+/// The limit of a message is also that of its attachments together, however it was set.
 #[tokio::test]
 async fn one_payload_limit_for_engine_and_decoder() {
     for (change, ends) in [

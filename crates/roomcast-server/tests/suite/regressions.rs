@@ -1,13 +1,13 @@
-//! Bugs that other servers had and that are about no one part (`connects.rs`, `handlers.rs`, `acks.rs` and `disconnects.rs`
-//! hold the others; `sx` is socketioxide, T the known attacks).
+//! Bugs that other servers had and that concern more than one part; a number with `#` is that of an issue of socketioxide. More of them
+//! are in `connects.rs`, `handlers.rs`, `acks.rs` and `disconnects.rs`.
 
 use crate::common::{Log, Server, until};
 use bytes::Bytes;
 use roomcast_server::{Ack, Args, Socket};
 use std::future::ready;
 
-/// #813: a socket in several of the rooms gets the event once.
-async fn sx_813_two_rooms_one_delivery() {
+/// A socket that is in several of the rooms gets the event once (#813).
+async fn two_rooms_one_delivery() {
     let server = Server::start(|io| {
         io.of("/").on_connection(|socket: Socket| ready(socket.join(["a", "b"]).map(drop)));
     })
@@ -20,8 +20,8 @@ async fn sx_813_two_rooms_one_delivery() {
     server.finish().await;
 }
 
-/// #811: text while attachments are awaited ends the connection, and the bytes behind it complete nothing.
-async fn sx_811_text_between_attachments() {
+/// Text while attachments are awaited closes the connection, and later bytes complete no packet (#811).
+async fn text_between_attachments() {
     let log = Log::default();
     let server = Server::start(|io| {
         log.watch(&io.of("/"));
@@ -43,8 +43,8 @@ async fn sx_811_text_between_attachments() {
     server.finish().await;
 }
 
-/// #815: a sid of any shape that names no session is refused, and opens none.
-async fn sx_815_a_malformed_sid_is_no_handshake() {
+/// A sid that names no session is refused, whatever it looks like, and opens no session (#815).
+async fn a_malformed_sid_is_no_handshake() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     let long = "a".repeat(5_000);
     for sid in ["x", "%00", "%ff", "eio1---------------", "eio1-----------------", "..%2f", &long] {
@@ -59,8 +59,8 @@ async fn sx_815_a_malformed_sid_is_no_handshake() {
     server.finish().await;
 }
 
-/// #816: the path ends where a segment of the URL ends.
-async fn sx_816_a_path_that_only_begins_alike_is_not_ours() {
+/// The server's path must end where a segment of the URL ends (#816).
+async fn a_path_that_only_begins_alike_is_not_ours() {
     let server = Server::with(|builder| builder.path("/socket.io"), |_| {}).await;
     for (path, status) in [
         ("/socket.io", 200),
@@ -76,14 +76,14 @@ async fn sx_816_a_path_that_only_begins_alike_is_not_ours() {
     server.finish().await;
 }
 
-/// engine 0.17.4: several packets that wait for one poll have one separator between each two; texts, attachments and the
-/// events around them keep their borders; bytes that look like a packet stay bytes.
-async fn sx_engine_0_17_4_borders_in_a_payload() {
+/// Packets that wait for one poll have one separator between each two. Texts, attachments and the events around them stay apart, and
+/// bytes that look like a packet stay bytes (engineioxide 0.17.4).
+async fn packets_in_a_payload_stay_apart() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     let sid = server.join_by_polling().await;
     let emit = |name: &str, bytes: &'static [u8]| server.io.emit(name, &Bytes::from_static(bytes)).unwrap();
     server.io.emit("a", &"\u{1e}").unwrap();
-    // Base64 of the first begins with a `4`.
+    // The base64 form of the first begins with a `4`.
     emit("b", b"\xe3\x8e\x34");
     server.io.emit("c", &1).unwrap();
     emit("d", b"");
@@ -104,7 +104,7 @@ async fn sx_engine_0_17_4_borders_in_a_payload() {
     server.finish().await;
 }
 
-/// The same packets by POST and by WebSocket are the same events, `b4…` too.
+/// The same packets by POST and by WebSocket are the same events, even if base64 begins with `b4`.
 async fn bytes_come_in_by_either_transport() {
     let log = Log::default();
     let seen = log.clone();
@@ -128,8 +128,8 @@ async fn bytes_come_in_by_either_transport() {
     server.finish().await;
 }
 
-/// #809: the end of an upgrade while a GET is held and events are emitted: each arrives once, in order.
-async fn sx_809_an_upgrade_between_emits_loses_nothing() {
+/// An upgrade ends while a GET is held and events are emitted: each event arrives once, in order (#809).
+async fn an_upgrade_between_emits_loses_nothing() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     for _ in 0..20 {
         let sid = server.join_by_polling().await;
@@ -156,7 +156,7 @@ async fn sx_809_an_upgrade_between_emits_loses_nothing() {
     server.finish().await;
 }
 
-/// The nesting limit of arguments, auth and acknowledgements, at it and one past it. Relaying costs no depth.
+/// The nesting limit of arguments, auth and acknowledgements, at the limit and one past it. Passing arguments on costs no depth.
 async fn nesting_at_the_limit_and_one_past_it() {
     const LIMIT: usize = 128;
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -165,7 +165,7 @@ async fn nesting_at_the_limit_and_one_past_it() {
         io.of("/").on("echo", |_: Socket, args: Args, ack: Ack| ready(ack.send(&args)));
     })
     .await;
-    // The array of arguments is a level of its own, and so is the auth object.
+    // The array of arguments is one level, and so is the auth object.
     let inside = nested(LIMIT - 1);
     let too_deep = nested(LIMIT);
     let mut wire = server.websocket().await;
@@ -190,8 +190,8 @@ async fn nesting_at_the_limit_and_one_past_it() {
     server.finish().await;
 }
 
-/// T10: an event named `error` is an event.
-async fn t10_error_is_an_ordinary_event() {
+/// An event named `error` is an ordinary event.
+async fn error_is_an_ordinary_event() {
     let server = Server::start(|io| {
         io.of("/").on("error", |_: Socket, (): (), ack: Ack| ready(ack.send(&"fine")));
     })
@@ -204,8 +204,8 @@ async fn t10_error_is_an_ordinary_event() {
     server.finish().await;
 }
 
-/// T09: names and shapes that no event has.
-async fn t09_what_is_no_event_closes() {
+/// Event names that are reserved, and input that has not the form of an event.
+async fn input_that_is_not_an_event_closes_the_connection() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     for data in [
         "[{\"toString\":\"foo\"}]",
@@ -230,14 +230,14 @@ async fn t09_what_is_no_event_closes() {
 }
 
 crate::common::runtime::on_both_runtimes! {
-    sx_813_two_rooms_one_delivery,
-    sx_811_text_between_attachments,
-    sx_815_a_malformed_sid_is_no_handshake,
-    sx_816_a_path_that_only_begins_alike_is_not_ours,
-    sx_engine_0_17_4_borders_in_a_payload,
+    two_rooms_one_delivery,
+    text_between_attachments,
+    a_malformed_sid_is_no_handshake,
+    a_path_that_only_begins_alike_is_not_ours,
+    packets_in_a_payload_stay_apart,
     bytes_come_in_by_either_transport,
-    sx_809_an_upgrade_between_emits_loses_nothing,
+    an_upgrade_between_emits_loses_nothing,
     nesting_at_the_limit_and_one_past_it,
-    t10_error_is_an_ordinary_event,
-    t09_what_is_no_event_closes,
+    error_is_an_ordinary_event,
+    input_that_is_not_an_event_closes_the_connection,
 }
