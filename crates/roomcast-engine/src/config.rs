@@ -1,9 +1,11 @@
 //! [`EngineConfig`]: the options of an Engine.IO server.
 
-use crate::cors::Cors;
+use crate::http::cors::Cors;
+use crate::http::error::RequestError;
 use crate::limits;
-use crate::outlet::Bounds;
-use crate::session::{Timing, Transport};
+use crate::session::bounds::Bounds;
+use crate::session::state::Timing;
+use crate::session::transport::Transport;
 use http::header::HeaderMap;
 use http::request::Parts;
 use roomcast_protocol::limits::MAX_PAYLOAD;
@@ -166,6 +168,21 @@ impl EngineConfig {
         match path.strip_prefix(&self.path) {
             Some(rest) => self.path.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
             None => false,
+        }
+    }
+
+    /// Asks [`EngineConfig::allow_request`].
+    pub(crate) async fn allow(&self, request: &Parts) -> Result<(), RequestError> {
+        match &self.allow_request {
+            Some(allow) => allow(request).await.map_err(RequestError::Forbidden),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds [`EngineConfig::headers`].
+    pub(crate) fn add_headers(&self, request: &Parts, headers: &mut HeaderMap, initial: bool) {
+        if let Some(add) = &self.headers {
+            add(request, headers, initial);
         }
     }
 
