@@ -1,10 +1,8 @@
 //! [`Args`]: the arguments of an event or an acknowledgement, as raw JSON text plus attachments.
 
-use crate::byte_str::ByteStr;
-use crate::from_args::{FromArgs, FromArgsError};
-use crate::json::Scanner;
+use crate::arguments::byte_str::ByteStr;
+use crate::json::scanner::Scanner;
 use crate::limits::MAX_DEPTH_OPTION;
-use crate::to_args::{ArgsWriter, ToArgs, ToArgsError};
 use bytes::Bytes;
 
 /// Arguments of a packet: JSON text of the values with commas between them and no brackets around them, and the
@@ -21,27 +19,6 @@ impl Args {
     /// No arguments.
     pub const fn none() -> Self {
         Self { items: ByteStr::from_static(""), attachments: Vec::new() }
-    }
-
-    /// The arguments that `value` stands for: a tuple is several, `()` is none, anything else is one.
-    ///
-    /// # Errors
-    /// [`ToArgsError`] when `value` refuses to be serialised or is too large.
-    pub fn of<T: ToArgs + ?Sized>(value: &T) -> Result<Self, ToArgsError> {
-        let mut writer = ArgsWriter::default();
-        value.to_args(&mut writer)?;
-        writer.finish()
-    }
-
-    /// The data of an event packet: its name, then the arguments.
-    ///
-    /// # Errors
-    /// As [`Args::of`].
-    pub fn event<T: ToArgs + ?Sized>(name: &str, value: &T) -> Result<Self, ToArgsError> {
-        let mut writer = ArgsWriter::default();
-        writer.push_value(name)?;
-        value.to_args(&mut writer)?;
-        writer.finish()
     }
 
     /// Arguments from their parts. `items` must be JSON values with commas between them (nobody checks), as
@@ -68,15 +45,6 @@ impl Args {
     /// Whether there is no argument.
     pub fn is_empty(&self) -> bool {
         self.items.as_bytes().is_empty()
-    }
-
-    /// Reads the arguments into a type: a tuple takes several, `()` takes none, anything else takes the first. Arguments
-    /// that are left over are ignored, as in JavaScript; missing ones read as `null`.
-    ///
-    /// # Errors
-    /// [`FromArgsError`] when an argument is not what the type asks for.
-    pub fn parse<T: FromArgs>(&self) -> Result<T, FromArgsError> {
-        T::from_args(ArgsRef { items: self.items.as_str(), attachments: &self.attachments })
     }
 
     /// The arguments without the first `count`. Attachments stay, as the text refers to them by number.

@@ -1,17 +1,18 @@
 //! Arguments into values: JSON text to serde, with placeholders read as the attachments they stand for.
 
 mod error;
-mod key;
-mod reader;
+pub(crate) mod key;
+pub(crate) mod reader;
 #[cfg(test)]
 mod tests;
 
 pub use error::FromArgsError;
 
-use crate::args::{Args, ArgsIter, ArgsRef};
-use crate::placeholder::Placeholders;
-use crate::tuple::is_tuple;
+use crate::arguments::args::{Args, ArgsIter, ArgsRef};
+use crate::arguments::tuple::is_tuple;
+use crate::placeholder::search::find;
 use bytes::Bytes;
+use key::is_plain;
 use reader::{Reader, Share};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
@@ -51,6 +52,17 @@ pub trait FromArgs: Sized {
 impl<T: DeserializeOwned> FromArgs for T {
     fn from_args(args: ArgsRef<'_>) -> Result<Self, FromArgsError> {
         T::deserialize(TopLevel::new(args))
+    }
+}
+
+impl Args {
+    /// Reads the arguments into a type: a tuple takes several, `()` takes none, anything else takes the first. Arguments
+    /// that are left over are ignored, as in JavaScript; missing ones read as `null`.
+    ///
+    /// # Errors
+    /// [`FromArgsError`] when an argument is not what the type asks for.
+    pub fn parse<T: FromArgs>(&self) -> Result<T, FromArgsError> {
+        T::from_args(self.as_ref())
     }
 }
 
@@ -99,29 +111,6 @@ impl<'de> TopLevel<'de> {
     }
 }
 
-/// What [`json::from_str`](crate::json::from_str) does.
-pub(crate) fn one<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    if is_plain(text) {
-        return serde_json::from_str(text);
-    }
-    let share = Share::default();
-    let mut reader = Reader::new(text, &[], &[], &share);
-    let value = T::deserialize(&mut reader)?;
-    reader.end().map(|()| value)
-}
-
-/// Whether serde_json may read this text by itself: it has no member with a name that is serde_json's own
-/// ([`key::Key::new`]), not even in escapes.
-fn is_plain(text: &str) -> bool {
-    // One look for what nearly no text has, then a closer one: any escape by number may spell a part of the name.
-    let bytes = text.as_bytes();
-    let mut suspicious = 0;
-    for (first, second) in bytes.iter().zip(bytes.get(1..).unwrap_or_default()) {
-        suspicious |= u8::from(*first == b'$') | (u8::from(*first == b'\\') & u8::from(*second == b'u'));
-    }
-    suspicious == 0 || !(text.contains(reader::SERDE_JSON) || text.contains("\\u00"))
-}
-
 /// Whether the text is that of an array or object: nothing else has members, or placeholders. It begins with no blank.
 fn is_nested(text: &str) -> bool {
     text.starts_with(['[', '{'])
@@ -136,7 +125,7 @@ macro_rules! next_argument {
         let nested = is_nested(text);
         let placeholders = match $top.attachments.len() {
             0 => Vec::new(),
-            count if nested => Placeholders::find(text, count),
+            count if nested => find(text, count),
             _ => Vec::new(),
         };
         let read = if !nested || (placeholders.is_empty() && is_plain(text)) {

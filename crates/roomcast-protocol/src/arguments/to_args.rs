@@ -1,11 +1,12 @@
 //! Values into arguments: serde to JSON text, with bytes taken out as attachments.
 
-use crate::args::Args;
-use crate::attachment::lent;
-use crate::byte_str::ByteStr;
+use crate::arguments::args::Args;
+use crate::arguments::attachment::lent;
+use crate::arguments::byte_str::ByteStr;
+use crate::arguments::number;
+use crate::arguments::tuple::is_tuple;
 use crate::limits::MAX_PACKET_BYTES;
-use crate::tuple::is_tuple;
-use crate::{number, placeholder};
+use crate::placeholder::write::{remove_marks, renumber, write_placeholder};
 use bytes::Bytes;
 use serde::Serialize;
 use serde::ser::{self, Impossible, Serializer};
@@ -55,6 +56,29 @@ impl<T: Serialize + ?Sized> ToArgs for T {
     }
 }
 
+impl Args {
+    /// The arguments that `value` stands for: a tuple is several, `()` is none, anything else is one.
+    ///
+    /// # Errors
+    /// [`ToArgsError`] when `value` refuses to be serialised or is too large.
+    pub fn of<T: ToArgs + ?Sized>(value: &T) -> Result<Self, ToArgsError> {
+        let mut writer = ArgsWriter::default();
+        value.to_args(&mut writer)?;
+        writer.finish()
+    }
+
+    /// The data of an event packet: its name, then the arguments.
+    ///
+    /// # Errors
+    /// As [`Args::of`].
+    pub fn event<T: ToArgs + ?Sized>(name: &str, value: &T) -> Result<Self, ToArgsError> {
+        let mut writer = ArgsWriter::default();
+        writer.push_value(name)?;
+        value.to_args(&mut writer)?;
+        writer.finish()
+    }
+}
+
 impl ToArgs for Args {
     fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
         if self.is_empty() {
@@ -65,7 +89,7 @@ impl ToArgs for Args {
         if before == 0 || count == 0 {
             writer.json.extend_from_slice(self.items_bytes());
         } else {
-            placeholder::renumber(self.items(), count, before, &mut writer.json);
+            renumber(self.items(), count, before, &mut writer.json);
         }
         if before == 0 && count > 0 {
             writer.relayed = start..writer.json.len();
@@ -97,7 +121,7 @@ impl ArgsWriter {
     }
 
     pub(crate) fn finish(self) -> Result<Args, ToArgsError> {
-        let json = if self.attachments.is_empty() { self.json } else { placeholder::settle(self.json, &self.relayed) };
+        let json = if self.attachments.is_empty() { self.json } else { remove_marks(self.json, &self.relayed) };
         // As it leaves: what stood for the attachments until now was longer.
         let size = self.attachments.iter().fold(json.len(), |size, bytes| size.saturating_add(bytes.len()));
         if size > MAX_PACKET_BYTES {
@@ -124,7 +148,7 @@ impl Formatter for Extracting<'_> {
     fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: &[u8]) -> io::Result<()> {
         let number = self.attachments.len();
         self.attachments.push(lent(value).unwrap_or_else(|| Bytes::copy_from_slice(value)));
-        placeholder::write(writer, number)
+        write_placeholder(writer, number)
     }
 
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {

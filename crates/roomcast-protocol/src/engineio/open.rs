@@ -1,6 +1,6 @@
 //! The handshake: the data of the server's `open` packet.
 
-use crate::id::Sid;
+use crate::engineio::id::Sid;
 use std::fmt;
 use std::time::Duration;
 

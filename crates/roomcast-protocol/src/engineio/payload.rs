@@ -1,6 +1,6 @@
 //! Polling payloads: packets in one HTTP body, between record separators.
 
-use crate::engine::{EngineError, EnginePacket};
+use crate::engineio::packet::{EngineError, EnginePacket};
 use crate::limits::MAX_PACKETS_PER_PAYLOAD;
 
 /// Stands between the packets of a payload.

@@ -1,41 +1,12 @@
-//! A scanner over JSON text: checks it, bounds its nesting and finds its parts, without a tree and without recursion.
+//! [`Scanner`]: walks over JSON text: checks it, bounds its nesting and finds its parts, without a tree and without recursion.
 //!
 //! It accepts what JavaScript's `JSON.parse` accepts: lone surrogate escapes and numbers beyond a double included, so
 //! that text which a JavaScript client may send passes through untouched.
 
-use crate::from_args;
+use crate::json::error::JsonError;
+use crate::json::kind::JsonKind;
 use crate::limits::MAX_DEPTH_OPTION;
-use crate::placeholder::Placeholders;
-use serde::de::DeserializeOwned;
-
-/// Why JSON text was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JsonError {
-    /// Not JSON.
-    #[error("not JSON")]
-    Syntax,
-    /// Arrays and objects nest deeper than allowed.
-    #[error("nested too deeply")]
-    Depth,
-}
-
-/// What a JSON value is, told by its first byte.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JsonKind {
-    /// An object.
-    Object,
-    /// An array.
-    Array,
-    /// A string.
-    String,
-    /// A number.
-    Number,
-    /// `true` or `false`.
-    Bool,
-    /// `null`.
-    Null,
-}
+use crate::placeholder::finder::PlaceholderFinder;
 
 /// Checks that `text` is one JSON value with white space around it at most, nested at most `max_depth` levels (capped at
 /// [`MAX_DEPTH_OPTION`]), and tells what it is.
@@ -47,18 +18,6 @@ pub fn check(text: &str, max_depth: usize) -> Result<JsonKind, JsonError> {
     let kind = scanner.value(None)?;
     scanner.end()?;
     Ok(kind)
-}
-
-/// Reads the text of a stranger into a type: [`serde_json::from_str`], but for members whose names are serde_json's own
-/// (`$serde_json::private::…`), which are an error. [`serde_json::Value`] would parse the text that such a member holds, and
-/// what is in that again, each time with a new count of levels: 530 kB of it end a stack of 2 MiB, and with it the process,
-/// where the build is not optimised.
-///
-/// # Errors
-/// The text is not JSON, does not fit the type, or nests more than [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH)
-/// levels.
-pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
-    from_args::one(text)
 }
 
 /// Walks over JSON text.
@@ -118,7 +77,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes over one value, white space before it included.
-    pub(crate) fn value(&mut self, mut placeholders: Option<&mut Placeholders>) -> Result<JsonKind, JsonError> {
+    pub(crate) fn value(&mut self, mut placeholders: Option<&mut PlaceholderFinder>) -> Result<JsonKind, JsonError> {
         // Most arguments are scalars, and need no stack.
         self.skip_white_space();
         if !matches!(self.peek(), Some(b'[' | b'{')) {

@@ -41,7 +41,7 @@
 //!
 //! | arguments | MessagePack |
 //! |---|---|
-//! | a placeholder | bin with the attachment, as often as it occurs, up to [`MAX_PACKET_BYTES`] |
+//! | a placeholder | bin with the attachment, as often as it occurs, up to [`MAX_PACKET_BYTES`](crate::limits::MAX_PACKET_BYTES) |
 //! | a placeholder that names no attachment, or a fraction of one | nil |
 //! | `1e400` | float64 Infinity, which is what `JSON.parse` makes of it |
 //! | a lone surrogate escape | U+FFFD |
@@ -52,53 +52,17 @@
 //! client that gets it). Without attachments it passes through as it is.
 
 mod date;
+mod error;
 mod from_json;
+mod item;
+mod kind;
 mod reader;
 mod to_json;
 mod writer;
 
+pub use error::MsgpackError;
 pub use from_json::{Flavour, args_array, from_json};
-pub use reader::{Kind, Reader};
+pub use kind::Kind;
+pub use reader::Reader;
 pub use to_json::{read_arg, read_args, to_json};
 pub use writer::Writer;
-
-use crate::json::JsonError;
-use crate::limits::MAX_PACKET_BYTES;
-
-/// Why MessagePack could not be read or written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MsgpackError {
-    /// It ends in the middle of a value, or declares more than it has bytes for.
-    #[error("ends in the middle of a value")]
-    Truncated,
-    /// A byte that begins no value: `c1`.
-    #[error("{0:#04x} begins no value")]
-    Reserved(u8),
-    /// Another kind of value stands there.
-    #[error("expected {expected:?}, found {found:?}")]
-    Type {
-        /// What the reader asked for.
-        expected: Kind,
-        /// What there is.
-        found: Kind,
-    },
-    /// Arrays and maps nest deeper than allowed.
-    #[error("nested too deeply")]
-    Depth,
-    /// So many bytes are left after the value.
-    #[error("{0} trailing bytes")]
-    Trailing(usize),
-    /// Text that is not UTF-8.
-    #[error("text that is not UTF-8")]
-    Utf8,
-    /// A map key that is neither text nor a number, boolean or nil.
-    #[error("a map key that is no text")]
-    Key,
-    /// The other form would pass [`MAX_PACKET_BYTES`].
-    #[error("larger than the {MAX_PACKET_BYTES} bytes of one packet")]
-    TooLarge,
-    /// The arguments are not JSON, or nest too deeply.
-    #[error(transparent)]
-    Json(#[from] JsonError),
-}

@@ -1,7 +1,7 @@
 //! [`Assembled`]: a packet and the attachments that came after it.
 
-use crate::args::ArgsRef;
-use crate::received::{Event, Received};
+use crate::arguments::args::ArgsRef;
+use crate::socketio::received::{Event, Received};
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::ops::Range;

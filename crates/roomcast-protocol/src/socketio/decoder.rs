@@ -1,13 +1,15 @@
 //! [`Decoder`]: Socket.IO packets out of Engine.IO messages, as a state machine.
 
-use crate::args::ArgsRef;
-use crate::assembled::Assembled;
-use crate::grammar::{self, Header, PacketKind};
-use crate::json::{self, JsonError, JsonKind, Scanner};
+use crate::arguments::args::ArgsRef;
+use crate::arguments::number;
+use crate::json::kind::JsonKind;
+use crate::json::scanner::{Scanner, check};
 use crate::limits::{MAX_ATTACHMENTS, MAX_DEPTH, MAX_PAYLOAD};
-use crate::number;
-use crate::placeholder::Placeholders;
-use crate::received::{Event, Received};
+use crate::placeholder::finder::PlaceholderFinder;
+use crate::socketio::assembled::Assembled;
+use crate::socketio::decode_error::DecodeError;
+use crate::socketio::grammar::{self, Header, PacketKind};
+use crate::socketio::received::{Event, Received};
 use std::borrow::Cow;
 
 /// Bounds of a [`Decoder`].
@@ -25,54 +27,6 @@ pub struct DecoderLimits {
 impl Default for DecoderLimits {
     fn default() -> Self {
         Self { max_attachments: MAX_ATTACHMENTS, max_bytes: MAX_PAYLOAD, max_depth: MAX_DEPTH }
-    }
-}
-
-/// Why a message is not a packet. Each ends the connection; the text is what Node says, where Node has a word for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The first character is no packet type (`None`: there is no character).
-    #[error("unknown packet type {}", .0.map_or_else(|| "NaN".to_owned(), |c| c.to_digit(10).map_or_else(|| "NaN".to_owned(), |digit| digit.to_string())))]
-    UnknownType(Option<char>),
-    /// The attachment count is no number from 1, or the dash is missing.
-    #[error("Illegal attachments")]
-    IllegalAttachments,
-    /// More attachments than allowed.
-    #[error("too many attachments")]
-    TooManyAttachments,
-    /// The attachments together are larger than allowed.
-    #[error("attachments too large")]
-    AttachmentsTooLarge,
-    /// A namespace name over [`MAX_NAMESPACE_BYTES`](crate::limits::MAX_NAMESPACE_BYTES).
-    #[error("namespace name too long")]
-    NamespaceTooLong,
-    /// An ack id over [`MAX_ACK_ID`](crate::limits::MAX_ACK_ID).
-    #[error("invalid packet id")]
-    InvalidId,
-    /// The payload is not JSON, or not what the packet's type asks for.
-    #[error("invalid payload")]
-    InvalidPayload,
-    /// JSON nested deeper than allowed.
-    #[error("payload nested too deeply")]
-    TooDeep,
-    /// A placeholder stands for no attachment.
-    #[error("illegal attachments")]
-    IllegalPlaceholder,
-    /// A text message while attachments are awaited.
-    #[error("got plaintext data when reconstructing a packet")]
-    UnexpectedText,
-    /// A binary message while none is awaited.
-    #[error("got binary data when not reconstructing a packet")]
-    UnexpectedBinary,
-}
-
-impl From<JsonError> for DecodeError {
-    fn from(error: JsonError) -> Self {
-        match error {
-            JsonError::Depth => Self::TooDeep,
-            JsonError::Syntax => Self::InvalidPayload,
-        }
     }
 }
 
@@ -125,7 +79,7 @@ impl Decoder {
         if header.attachments > self.limits.max_attachments {
             return Err(DecodeError::TooManyAttachments);
         }
-        let mut placeholders = Placeholders::checking(header.attachments);
+        let mut placeholders = PlaceholderFinder::checking(header.attachments);
         let packet = packet(&header, Some(&mut placeholders), self.limits.max_depth)?;
         self.awaiting = Some(Box::new(Awaiting {
             // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
@@ -170,14 +124,14 @@ impl Decoder {
 
 fn packet<'a>(
     header: &Header<'a>,
-    placeholders: Option<&mut Placeholders>,
+    placeholders: Option<&mut PlaceholderFinder>,
     max_depth: usize,
 ) -> Result<Received<'a>, DecodeError> {
     let Header { kind, namespace, id, json, .. } = *header;
     match kind {
         PacketKind::Connect => {
             let auth = if json.is_empty() { None } else { Some(json) };
-            if auth.is_some() && json::check(json, max_depth)? != JsonKind::Object {
+            if auth.is_some() && check(json, max_depth)? != JsonKind::Object {
                 return Err(DecodeError::InvalidPayload);
             }
             Ok(Received::Connect { namespace, auth })
@@ -185,7 +139,7 @@ fn packet<'a>(
         PacketKind::Disconnect if json.is_empty() => Ok(Received::Disconnect { namespace }),
         PacketKind::Disconnect => Err(DecodeError::InvalidPayload),
         PacketKind::ConnectError => {
-            if json.is_empty() || matches!(json::check(json, max_depth)?, JsonKind::Object | JsonKind::String) {
+            if json.is_empty() || matches!(check(json, max_depth)?, JsonKind::Object | JsonKind::String) {
                 Ok(Received::ConnectError { namespace })
             } else {
                 Err(DecodeError::InvalidPayload)
@@ -204,7 +158,11 @@ fn packet<'a>(
 }
 
 /// `[...]` without its brackets.
-fn items<'a>(json: &'a str, placeholders: Option<&mut Placeholders>, max_depth: usize) -> Result<&'a str, DecodeError> {
+fn items<'a>(
+    json: &'a str,
+    placeholders: Option<&mut PlaceholderFinder>,
+    max_depth: usize,
+) -> Result<&'a str, DecodeError> {
     let mut scanner = Scanner::new(json, max_depth);
     if scanner.value(placeholders)? != JsonKind::Array {
         return Err(DecodeError::InvalidPayload);
@@ -218,7 +176,7 @@ fn items<'a>(json: &'a str, placeholders: Option<&mut Placeholders>, max_depth: 
 /// `["name", ...]`: one pass that checks the text and finds where the name ends.
 fn event<'a>(
     json: &'a str,
-    mut placeholders: Option<&mut Placeholders>,
+    mut placeholders: Option<&mut PlaceholderFinder>,
     max_depth: usize,
 ) -> Result<Event<'a>, DecodeError> {
     // The array around the arguments is a level too.

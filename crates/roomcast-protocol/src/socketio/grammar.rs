@@ -1,7 +1,7 @@
 //! The header of a Socket.IO packet in nom: `<type>[<attachments>-][<namespace>,][<id>]`, then the JSON.
 
-use crate::decoder::DecodeError;
 use crate::limits::{MAX_ACK_ID, MAX_ACK_ID_DIGITS, MAX_ATTACHMENT_DIGITS, MAX_NAMESPACE_BYTES};
+use crate::socketio::decode_error::DecodeError;
 use nom::bytes::complete::take_while_m_n;
 use nom::character::complete::{char, one_of};
 use nom::combinator::{map_res, opt, peek, recognize, verify};

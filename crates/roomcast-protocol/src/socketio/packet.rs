@@ -1,11 +1,11 @@
 //! [`Packet`]: one packet to send, encoded once and shared by all who receive it.
 
-use crate::args::Args;
-use crate::engine::EngineKind;
+use crate::arguments::args::Args;
+use crate::engineio::packet::EngineKind;
+use crate::engineio::payload::SEPARATOR;
 use crate::frame::{Opcode, frame_header, push_frame};
 use crate::limits::MAX_PACKET_BYTES;
-use crate::meter::{Charge, Meter};
-use crate::payload::SEPARATOR;
+use crate::socketio::meter::{Charge, Meter};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::io::Write as _;

@@ -1,6 +1,6 @@
 //! [`Received`]: a packet from a client, as it was read.
 
-use crate::args::ArgsRef;
+use crate::arguments::args::ArgsRef;
 use std::borrow::Cow;
 
 /// A packet from a client.

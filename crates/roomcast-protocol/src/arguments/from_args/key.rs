@@ -1,9 +1,23 @@
 //! [`Key`]: the name of an object's member, for serde.
 
-use super::reader::SERDE_JSON;
 use serde::de::{self, Deserializer, Visitor};
 use serde_json::Error as JsonError;
 use std::borrow::Cow;
+
+/// Begins the names by which serde_json's own types ask serde_json for more than serde knows.
+pub(super) const SERDE_JSON: &str = "$serde_json::private::";
+
+/// Whether serde_json may read this text by itself: it has no member with a name that is serde_json's own
+/// ([`Key::new`]), not even in escapes.
+pub(crate) fn is_plain(text: &str) -> bool {
+    // One look for what nearly no text has, then a closer one: any escape by number may spell a part of the name.
+    let bytes = text.as_bytes();
+    let mut suspicious = 0;
+    for (first, second) in bytes.iter().zip(bytes.get(1..).unwrap_or_default()) {
+        suspicious |= u8::from(*first == b'$') | (u8::from(*first == b'\\') & u8::from(*second == b'u'));
+    }
+    suspicious == 0 || !(text.contains(SERDE_JSON) || text.contains("\\u00"))
+}
 
 /// A member's name, as JSON text. It is text for serde, and a number or boolean where a map asks for such keys, as with
 /// serde_json.

@@ -4,11 +4,11 @@
 //! part of it, and leaves everything else to serde_json. Where bytes are wanted, or anything, a placeholder is its
 //! attachment: lent for the whole read, so that serde's own buffers (of tagged, untagged and flattened types) hold no copy.
 
-use super::key::Key;
-use crate::attachment::{self, Lending};
-use crate::json::Scanner;
+use super::key::{Key, SERDE_JSON};
+use crate::arguments::attachment::{self, Lending};
+use crate::json::scanner::Scanner;
 use crate::limits::{MAX_ATTACHMENT_COPIES, MAX_DEPTH_OPTION, MAX_TYPED_DEPTH};
-use crate::placeholder::Placeholder;
+use crate::placeholder::finder::Placeholder;
 use bytes::Bytes;
 use serde::de::value::SeqDeserializer;
 use serde::de::{
@@ -20,12 +20,9 @@ use serde_json::de::StrRead;
 use std::any::type_name;
 use std::cell::{Cell, OnceCell};
 
-/// Begins the names by which serde_json's own types ask serde_json for more than serde knows.
-pub(super) const SERDE_JSON: &str = "$serde_json::private::";
-
 /// What the readers of one read of arguments have in common.
 #[derive(Default)]
-pub(super) struct Share {
+pub(crate) struct Share {
     /// Bytes that may still be copied.
     left: Cell<usize>,
     /// Holds what serde has in its buffers.
@@ -39,7 +36,7 @@ impl Share {
     }
 }
 
-pub(super) struct Reader<'s, 'de> {
+pub(crate) struct Reader<'s, 'de> {
     text: &'de str,
     position: usize,
     depth: usize,
@@ -50,7 +47,7 @@ pub(super) struct Reader<'s, 'de> {
 }
 
 impl<'s, 'de> Reader<'s, 'de> {
-    pub(super) fn new(
+    pub(crate) fn new(
         text: &'de str,
         attachments: &'de [Bytes],
         placeholders: &'s [Placeholder],
@@ -60,7 +57,7 @@ impl<'s, 'de> Reader<'s, 'de> {
     }
 
     /// Nothing but white space may be left.
-    pub(super) fn end(&mut self) -> Result<(), JsonError> {
+    pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         if self.peek().is_none() { Ok(()) } else { Err(syntax()) }
     }
 
