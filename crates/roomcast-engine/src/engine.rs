@@ -98,7 +98,7 @@ impl Engine {
         let guard = PanicGuard(&connection);
         let handler: Box<dyn SessionHandler> = self.application.connect(&connection);
         if !handler.is_established_by_a_message() {
-            connection.shared().session.await_word();
+            connection.shared().session.let_handler_establish();
         }
         *connection.handler() = Some(handler);
         metrics::counter!("roomcast_sessions_opened_total", "transport" => transport.as_str()).increment(1);

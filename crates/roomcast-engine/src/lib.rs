@@ -1,8 +1,8 @@
 //! Engine.IO v4 server: sessions over long-polling and WebSocket, upgrade, heartbeat, and a bounded outbox per client.
 //!
-//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`SessionHandler`] object, and
-//! never waits for a client that does not read. Deciding is apart from doing: the session is a state machine that takes
-//! packets and the time; the tasks around it only move bytes.
+//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`SessionHandler`], and
+//! never waits for a client that does not read. Deciding is separate from doing: the session is a state machine that takes
+//! packets and the time, and the tasks around it only move bytes.
 //!
 //! ```no_run
 //! use roomcast_engine::{SessionHandler, CloseReason, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
@@ -19,7 +19,7 @@
 //!     }
 //!     fn binary(&mut self, _bytes: &[u8]) {}
 //!     fn closed(&mut self, reason: CloseReason) {
-//!         println!("gone: {reason}");
+//!         println!("closed: {reason}");
 //!     }
 //! }
 //!
@@ -32,7 +32,7 @@
 //! # }
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// In addition to the workspace's lints, library code must justify each place that can panic. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod application;

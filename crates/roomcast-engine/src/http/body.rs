@@ -1,4 +1,4 @@
-//! [`Body`]: the body of the engine's answers, whole from the start.
+//! [`Body`]: the body of the engine's answers.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A body that is one piece or nothing.
+/// A body in one piece, or none.
 #[derive(Debug, Default)]
 pub struct Body(Option<Bytes>);
 

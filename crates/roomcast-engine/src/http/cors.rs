@@ -1,4 +1,4 @@
-//! [`Cors`]: which web origins may talk to the server.
+//! [`Cors`]: which web origins may connect to the server.
 
 use crate::http::origin::{Origin, Pattern, Wrong};
 use crate::limits::{REFUSED_ORIGINS, REFUSED_ORIGINS_TIME};
@@ -12,11 +12,11 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Cross-origin rules. Without them no CORS header is sent and browsers let only the server's own origin read.
+/// Cross-origin rules. Without them no CORS header is sent, and browsers let only pages of the server's own origin read answers.
 ///
 /// A list of origins does more than CORS can: a WebSocket upgrade from an origin outside it is refused, since browsers
-/// would let it through with the user's cookies. The list is complete: the origin that the server itself is reached by must be in
-/// it if its pages are to open WebSockets. Programs that send no `Origin`, or one that no browser writes, are let in.
+/// would let it through with the user's cookies. The list is complete: it must contain the server's own origin if the server's
+/// pages are to open WebSockets. Programs that send no `Origin`, or one that no browser writes, are accepted.
 #[derive(Debug, Clone)]
 pub struct Cors {
     origins: Origins,
@@ -37,8 +37,8 @@ enum Origins {
 
 type Predicate = dyn Fn(&str, &Parts) -> bool + Send + Sync;
 
-/// An origin that no browser can send, or text that cannot stand in an HTTP header; how it is written right, if that can be
-/// told.
+/// An origin that no browser can send, or text that is not valid in an HTTP header. The text says how to write it instead, where
+/// that is clear.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CorsError(String);
@@ -49,16 +49,16 @@ impl Cors {
         Self::with(Origins::Any)
     }
 
-    /// These origins; `*` alone is every origin. An origin is compared by scheme, host and the port that counts, so that
-    /// `https://app.example`, `https://app.example:443` and `HTTPS://App.Example/` are one, and `wss://app.example` with them.
+    /// These origins; `*` alone is every origin. Origins are compared by scheme, host and effective port, so that
+    /// `https://app.example`, `https://app.example:443`, `HTTPS://App.Example/` and `wss://app.example` are equal.
     ///
     /// - `https://*.example.com` is every origin below that host, one label or more: `https://a.b.example.com`, and not
     ///   `https://example.com`.
     /// - An app has a scheme of its own: `capacitor://localhost`, `tauri://localhost`.
-    /// - `null` or `file://` is a page from a file. Sandboxed frames of any site have that origin, too.
+    /// - `null` or `file://` is a page from a file. Sandboxed frames of any site have that origin too.
     ///
     /// # Errors
-    /// [`CorsError`] for what no browser sends: a host without a scheme, a path, quotes, a `*` elsewhere.
+    /// [`CorsError`] for what no browser sends: a host without a scheme, a path, quotes, or a `*` elsewhere.
     pub fn origins<T: AsRef<str>>(origins: impl IntoIterator<Item = T>) -> Result<Self, CorsError> {
         let texts: Vec<T> = origins.into_iter().collect();
         if let [only] = &texts[..]
@@ -71,13 +71,13 @@ impl Cors {
         Ok(Self::with(Origins::List(patterns?)))
     }
 
-    /// The origins for which this says yes. It is given the `Origin` header as it came, and the request; it is asked at each
-    /// request that has one, so it should be quick.
+    /// The origins for which `allows` returns `true`. It is given the `Origin` header as it came, and the request. It is called
+    /// for each request with such a header, so it should be quick.
     pub fn matching(allows: impl Fn(&str, &Parts) -> bool + Send + Sync + 'static) -> Self {
         Self::with(Origins::Matching(Arc::new(allows)))
     }
 
-    /// Whatever origin asks. With [`Cors::credentials`] that gives every web page the user's cookies: think twice.
+    /// Every origin, by name. With [`Cors::credentials`] every web page may use the user's cookies: think twice.
     pub fn reflect() -> Self {
         Self::with(Origins::Reflect)
     }
@@ -89,13 +89,13 @@ impl Cors {
         self
     }
 
-    /// Request headers that are allowed, comma separated. By default those that a preflight asks for.
+    /// Request headers that are allowed, comma separated. Defaults to those that a preflight asks for.
     ///
     /// # Errors
-    /// [`CorsError`].
+    /// [`CorsError`] if the text is not valid in a header.
     pub fn allowed_headers(mut self, headers: &str) -> Result<Self, CorsError> {
         let value = HeaderValue::from_str(headers.trim());
-        self.headers = Some(value.map_err(|_| CorsError(format!("{headers:?} cannot stand in an HTTP header")))?);
+        self.headers = Some(value.map_err(|_| CorsError(format!("{headers:?} is not valid in an HTTP header")))?);
         Ok(self)
     }
 
@@ -111,14 +111,14 @@ impl Cors {
         Self { origins, credentials: false, methods, headers: None, max_age: None, refused: Arc::default() }
     }
 
-    /// The headers of any answer. A refusal to an origin that is not allowed names none that is.
+    /// Adds the headers of any answer. A refusal to an origin that is not allowed does not name an origin that is.
     pub(crate) fn apply<B>(&self, request: &Parts, answer: &mut Response<B>) {
         let origin = request.headers.get(header::ORIGIN).filter(|_| self.lists(request));
         let allowed = match (&self.origins, origin) {
             (Origins::Any, _) => Some(HeaderValue::from_static("*")),
-            // As it came: a browser compares it with its own spelling.
+            // As it came, since a browser compares it with its own spelling.
             (_, Some(origin)) => Some(origin.clone()),
-            // As Node does, which tells everybody of the one.
+            // As Node, which names a single origin to every client.
             (Origins::List(list), None) if !answer.status().is_client_error() => match &list[..] {
                 [Pattern::Exact(one)] => HeaderValue::try_from(one.canonical()).ok(),
                 _ => None,
@@ -137,7 +137,7 @@ impl Cors {
         }
     }
 
-    /// The further headers of a preflight's answer.
+    /// Adds the further headers of a preflight's answer.
     pub(crate) fn apply_preflight(&self, request: &HeaderMap, answer: &mut HeaderMap) {
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, self.methods.clone());
         if let Some(headers) = &self.headers {
@@ -151,8 +151,8 @@ impl Cors {
         }
     }
 
-    /// Whether a session may be opened. Programs may that send no Origin, or one of their own making with the server's name in it
-    /// (docs/decisions/0016-origins.md). If not, the operator is told.
+    /// Whether a session may be opened. Programs may open one that send no Origin, or make one from the server's own name
+    /// (docs/decisions/0016-origins.md). A refusal is logged for the operator.
     pub(crate) fn allows(&self, request: &Parts, transport: Transport) -> bool {
         let Some(origin) = request.headers.get(header::ORIGIN) else { return true };
         if self.lists(request) || self.is_own_program(request) {
@@ -164,19 +164,19 @@ impl Cors {
             text.chars().take(100).collect::<String>()
         };
         let (origin, host) = (text(Some(origin)), text(request.headers.get(header::HOST)));
-        if self.refused.lock().is_news(&origin, Instant::now()) {
+        if self.refused.lock().is_new(&origin, Instant::now()) {
             let transport = transport.as_str();
             tracing::warn!(
                 origin,
                 host,
                 transport,
-                "an origin that is not allowed wants to connect: its WebSockets are refused, and browsers do not let it read its polls. If it is yours, add it to the origins that are allowed: APP_URL of the program, `Cors::origins` in code"
+                "an origin that is not allowed wants to connect: its WebSockets are refused, and browsers do not let it read its polls. If it is yours, add it to the allowed origins: APP_URL of the program, `Cors::origins` in code"
             );
         }
         false
     }
 
-    /// Whether the request's origin is among those that are allowed.
+    /// Whether the request's origin is allowed.
     fn lists(&self, request: &Parts) -> bool {
         if let Origins::Any | Origins::Reflect = self.origins {
             return true;
@@ -191,7 +191,7 @@ impl Cors {
         }
     }
 
-    /// A program that makes an Origin of the URL that it connects to, in a spelling that no browser has.
+    /// Whether a program made the Origin from the URL that it connects to, in a spelling that no browser uses.
     fn is_own_program(&self, request: &Parts) -> bool {
         let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let (Origins::List(_), Some(origin), Some(host)) = (&self.origins, one_origin(&request.headers), host) else {
@@ -212,7 +212,7 @@ impl fmt::Debug for Origins {
     }
 }
 
-/// The Origin header, if there is but one.
+/// The Origin header, if there is exactly one.
 fn one_origin(headers: &HeaderMap) -> Option<&str> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
     let origin = origins.next()?.to_str().ok()?;
@@ -229,7 +229,7 @@ fn pattern(text: &str) -> Result<Pattern, CorsError> {
     })
 }
 
-/// The origins that were refused of late: each is told once in a while, and not more than so many.
+/// The origins that were refused lately. Each is logged once within [`REFUSED_ORIGINS_TIME`], and at most [`REFUSED_ORIGINS`] are.
 #[derive(Debug, Default)]
 struct Refused {
     origins: BTreeSet<String>,
@@ -237,7 +237,7 @@ struct Refused {
 }
 
 impl Refused {
-    fn is_news(&mut self, origin: &str, now: Instant) -> bool {
+    fn is_new(&mut self, origin: &str, now: Instant) -> bool {
         if self.since.is_none_or(|since| now.duration_since(since) >= REFUSED_ORIGINS_TIME) {
             self.origins.clear();
             self.since = Some(now);
@@ -281,18 +281,18 @@ mod tests {
             ("https://evil.example", "rt.example"),
             ("https://app.example.evil", "rt.example"),
             ("null", "rt.example"),
-            // Another man's page in the clear, though it has the same host.
+            // A page over plain HTTP, which anyone on the way may have written, though it has the same host.
             ("http://app.example", "app.example"),
             // A name that leads to this machine (DNS rebinding).
             ("http://evil.example:3000", "evil.example:3000"),
             ("https://rt.example", "rt.example"),
-            // What an app makes of the URL that it connects to, at another host.
+            // An origin that an app made from the URL that it connects to, for another host.
             ("wss://evil.example", "rt.example"),
             ("wss://rt.example:8443", "rt.example"),
         ] {
             assert!(!allowed(&cors, origin, host), "{origin} {host}");
         }
-        // Programs that make an Origin of the URL that they connect to.
+        // Programs that make an Origin from the URL that they connect to.
         for (origin, host) in [
             ("wss://rt.example", "rt.example:443"),
             ("ws://rt.example", "rt.example:80"),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_how_it_is_written() {
+    fn errors_say_how_to_write_it() {
         let error = |list: &[&str]| Cors::origins(list).unwrap_err().to_string();
         assert_eq!(
             error(&["app.example.com"]),
@@ -331,16 +331,16 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_once_for_each_origin_and_for_no_more_than_so_many() {
+    fn a_refusal_is_logged_once_for_each_origin_and_for_a_bounded_number_of_them() {
         let mut refused = Refused::default();
         let now = Instant::now();
-        assert!(refused.is_news("https://a", now));
-        assert!(!refused.is_news("https://a", now));
+        assert!(refused.is_new("https://a", now));
+        assert!(!refused.is_new("https://a", now));
         for number in 1..REFUSED_ORIGINS {
-            assert!(refused.is_news(&number.to_string(), now));
+            assert!(refused.is_new(&number.to_string(), now));
         }
-        assert!(!refused.is_news("https://b", now));
-        assert!(refused.is_news("https://b", now + REFUSED_ORIGINS_TIME));
-        assert!(refused.is_news("https://a", now + REFUSED_ORIGINS_TIME));
+        assert!(!refused.is_new("https://b", now));
+        assert!(refused.is_new("https://b", now + REFUSED_ORIGINS_TIME));
+        assert!(refused.is_new("https://a", now + REFUSED_ORIGINS_TIME));
     }
 }

@@ -1,12 +1,12 @@
 //! [`Deadlines`]: how long an HTTP connection may take for the head of a request, for the next request, and for reading an
-//! answer. It is told the time and says when the connection is over; it moves no bytes.
+//! answer. It is given the time and returns when the connection is over. It moves no bytes.
 
 use crate::limits::{IDLE_GRACE, WRITE_SHARE};
 use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The three times.
+/// How long each may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// For the head of a request, from the connection's start or the head's first byte.
@@ -39,7 +39,7 @@ impl fmt::Display for Late {
 pub(crate) struct Deadlines {
     patience: Patience,
     phase: Phase,
-    /// While the stream takes no more.
+    /// Set while the stream takes no more.
     stalled: Option<Stalled>,
 }
 
@@ -48,7 +48,7 @@ enum Phase {
     Head {
         since: Instant,
     },
-    /// A request is being answered: its body and its answer have deadlines of their own.
+    /// A request is being answered. Its body and its answer have deadlines of their own.
     Busy,
     Idle {
         since: Instant,
@@ -58,7 +58,7 @@ enum Phase {
 #[derive(Debug)]
 struct Stalled {
     since: Instant,
-    /// Bytes that must leave for the time to begin again.
+    /// Bytes that must still leave before the time begins again.
     goal: usize,
 }
 
@@ -74,24 +74,24 @@ impl Deadlines {
         }
     }
 
-    /// A head is whole.
+    /// The head of a request is complete.
     pub(crate) fn request(&mut self) {
         self.phase = Phase::Busy;
     }
 
-    /// The body of an answer has come to its end. What of it is still to be written has its own deadline.
+    /// The body of an answer has ended. What is still to be written of it has its own deadline.
     pub(crate) fn answered(&mut self, now: Instant) {
         self.phase = Phase::Idle { since: now };
     }
 
-    /// The stream takes no more, and so many bytes wait for it.
+    /// The stream takes no more, and this many bytes wait for it.
     pub(crate) fn blocked(&mut self, waiting: usize, now: impl FnOnce() -> Instant) {
         if self.stalled.is_none() {
             self.stalled = Some(Stalled { since: now(), goal: (waiting / WRITE_SHARE).max(1) });
         }
     }
 
-    /// So many bytes have left.
+    /// This many bytes have left.
     pub(crate) fn wrote(&mut self, bytes: usize) {
         if let Some(stalled) = &mut self.stalled {
             stalled.goal = stalled.goal.saturating_sub(bytes);
@@ -99,7 +99,7 @@ impl Deadlines {
         self.stalled.take_if(|stalled| stalled.goal == 0);
     }
 
-    /// When the connection is over, and for what, if nothing happens before.
+    /// When the connection is over unless something happens before, and what is late then.
     pub(crate) fn due(&self) -> Option<(Instant, Late)> {
         let Patience { head, idle, write } = self.patience;
         let of_phase = match self.phase {
@@ -150,7 +150,7 @@ mod tests {
         deadlines.blocked(8_000, || start);
         let due = Some((start + 20 * SECOND, Late::Reading));
         assert_eq!(deadlines.due(), due);
-        // A byte less than that does not help, nor does it to be blocked again.
+        // A byte less than that does not help, nor does being blocked again.
         deadlines.wrote(500);
         deadlines.blocked(7_500, || start + SECOND);
         deadlines.wrote(499);

@@ -1,4 +1,4 @@
-//! [`RequestError`]: why a request is refused, and what the client is told.
+//! [`RequestError`]: why a request is refused, and how that is answered.
 
 use crate::http::body::Body;
 use http::header::{self, HeaderValue};
@@ -8,13 +8,13 @@ use http::{Response, StatusCode};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// The `transport` parameter names none that is offered.
+    /// The `transport` parameter names no transport that is offered.
     #[error("Transport unknown")]
     UnknownTransport,
     /// The `sid` parameter names no session.
     #[error("Session ID unknown")]
     UnknownSid,
-    /// A handshake by another method than GET.
+    /// A handshake with a method other than GET.
     #[error("Bad handshake method")]
     HandshakeMethod,
     /// `transport=websocket` without an upgrade.
@@ -29,13 +29,13 @@ pub enum RequestError {
     /// No id could be made for the session.
     #[error("Bad request")]
     IdGeneration,
-    /// The application, or the list of origins, refused; the text is the application's.
+    /// The application or the list of origins refused. The text is the application's.
     #[error("{0}")]
     Forbidden(String),
-    /// A handshake that wants its answers as scripts (the parameter `j`).
+    /// A handshake that asks for its answers as scripts (the parameter `j`).
     #[error("JSONP is not supported")]
     Jsonp,
-    /// Another protocol revision than Engine.IO 4.
+    /// A protocol revision other than Engine.IO 4.
     #[error("Unsupported protocol version")]
     UnsupportedProtocol,
     /// As many sessions as allowed are open, or the server stops.
@@ -54,7 +54,7 @@ impl RequestError {
             | Self::TransportMismatch
             | Self::ProtocolMismatch
             | Self::IdGeneration
-            // Node has no such answers; a client only shows the text.
+            // Node has no such answers. A client only shows the text.
             | Self::Jsonp
             | Self::Busy => 3,
             Self::Forbidden(_) => 4,
@@ -62,7 +62,7 @@ impl RequestError {
         }
     }
 
-    /// What went wrong, as Node names it in the context of its `connection_error` event.
+    /// What went wrong, by the name that Node gives it in the context of its `connection_error` event.
     pub fn name(&self) -> &'static str {
         match self {
             Self::UnknownTransport => "UNKNOWN_TRANSPORT",
@@ -94,7 +94,7 @@ impl RequestError {
         response
     }
 
-    /// The answer to an upgrade request: 400 whatever the error, and the connection ends.
+    /// The answer to an upgrade request: 400, or 503 if the server is busy, and the connection ends.
     pub(crate) fn upgrade_answer(&self) -> Response<Body> {
         self.log();
         let mut response = upgrade_refusal(&self.to_string());
@@ -117,7 +117,7 @@ impl RequestError {
     }
 }
 
-/// 400 with a text, and the connection ends.
+/// An answer of 400 with this text, after which the connection ends.
 pub(crate) fn upgrade_refusal(text: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(text.to_owned()));
     *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -127,8 +127,8 @@ pub(crate) fn upgrade_refusal(text: &str) -> Response<Body> {
     response
 }
 
-/// Ends the connection without an answer where Node does. [`serve`](crate::serve) looks for it; under another server the
-/// client gets the answer that carries it: 400 and `Connection: close`.
+/// Marks an answer for which Node ends the connection without answering. [`serve`](crate::serve) looks for this extension and
+/// does the same; under another server the client gets the answer that carries it: 400 and `Connection: close`.
 #[derive(Debug, Clone, Copy)]
 pub struct EndWithoutAnswer;
 

@@ -7,33 +7,32 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Address of the peer of a request, as a request extension. [`serve`](crate::serve) sets it; under another server a layer
-/// may.
+/// Address of a request's peer, as a request extension. [`serve`](crate::serve) sets it; with another server a layer may.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Says of a request that it came over TLS, as a request extension. [`serve`](crate::serve) has no TLS and sets none; who puts
-/// the service behind an acceptor of TLS adds it, by a layer around the service. What a proxy has ended is not meant, as in
-/// Node. A request whose URI begins with `https` needs none.
+/// Marks a request that came over TLS, as a request extension. [`serve`](crate::serve) has no TLS and never sets it. If you put
+/// the service behind a TLS acceptor, add it with a layer around the service. As in Node, TLS that a proxy terminated does not
+/// count. A request whose URI begins with `https` needs no mark.
 #[derive(Debug, Clone, Copy)]
 pub struct Secure;
 
-/// The first request of a session: URL, headers, address and time, as one compact string. Names are found by a walk over it,
-/// which is cheaper to keep than a map and asked for seldom.
+/// The first request of a session: URL, headers, address and time. The text is one compact string, which takes less memory than
+/// a map; a name is found by a walk over it, as it is rarely asked for.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    /// `url\nheader\nheader…`, a header being `name\rvalue`, or for a name of [`NAMES`] its character and the value. A value of
-    /// [`VALUES`], or the URL, is its character alone. No control character but a tab can occur in a URL or header.
+    /// `url\nheader\nheader…`. A header is `name\rvalue`. A name of [`NAMES`] is a single character, without the `\r`; a URL or
+    /// value of [`VALUES`] is a single character too. URLs and headers contain no control character other than a tab.
     text: Box<str>,
     ip: Option<IpAddr>,
     port: u16,
     secure: bool,
-    /// Nanoseconds since 1970; until 2554.
+    /// Nanoseconds since 1970; they fit until 2554.
     time: u64,
 }
 
 impl Handshake {
-    /// Keeps what matters of a request.
+    /// What is kept of this request.
     pub fn new(request: &Parts) -> Self {
         let url = request.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut text = String::with_capacity(512);
@@ -60,7 +59,7 @@ impl Handshake {
         let address = request.extensions.get::<PeerAddr>().map(|peer| peer.0);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            // A copy of its exact size.
+            // A copy of the exact size.
             text: Box::from(&*text),
             ip: address.map(|address| address.ip()),
             port: address.map_or(0, |address| address.port()),
@@ -74,7 +73,7 @@ impl Handshake {
         value(self.text.split('\n').next().unwrap_or_default())
     }
 
-    /// Headers in the order they came, names in lower case.
+    /// Headers in the order in which they came, with names in lower case.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.text.split('\n').skip(1).filter_map(|header| {
             let named = header.bytes().next().and_then(|first| lengthen(first, &NAMES));
@@ -86,18 +85,18 @@ impl Handshake {
         })
     }
 
-    /// The first header of that name (in lower case).
+    /// The first header with this name, which must be in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().find(|(header, _)| *header == name).map(|(_, value)| value)
     }
 
-    /// Query parameters in the order they came.
+    /// Query parameters in the order in which they came.
     pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let query = self.url().split_once('?').map_or("", |(_, query)| query);
         form_urlencoded::parse(query.as_bytes())
     }
 
-    /// The peer's address, if the server told it ([`PeerAddr`]); without the scope of an IPv6 address.
+    /// The peer's address, if the server set it ([`PeerAddr`]), without the scope of an IPv6 address.
     pub fn address(&self) -> Option<SocketAddr> {
         self.ip.map(|ip| SocketAddr::new(ip, self.port))
     }
@@ -112,12 +111,12 @@ impl Handshake {
         self.time
     }
 
-    /// Whether it came over TLS, as far as the server was told ([`Secure`]).
+    /// Whether the request came over TLS, as far as the server knows ([`Secure`]).
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Whether a page of another origin may have made the request: it has an Origin header.
+    /// Whether a page of another origin may have made the request, as it has an Origin header.
     pub fn is_cross_domain(&self) -> bool {
         self.header("origin").is_some()
     }
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_shorter_is_told_as_it_came() {
+    fn abbreviated_headers_are_returned_as_they_came() {
         for url in ["/", "/socket.io/?EIO=4&transport=websocket", "/socket.io/?EIO=4&transport=websocket&t=x", "/?"] {
             assert_eq!(handshake(url, &[]).url(), url);
         }
@@ -148,10 +147,10 @@ mod tests {
         // Bytes outside ASCII are Latin-1.
         let latin = |value: &str| value.bytes().map(char::from).collect::<String>();
         let came: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), latin(value))).collect();
-        let mut told: Vec<_> = kept.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut returned: Vec<_> = kept.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         // The map of `http` keeps values of one name together, in their order.
-        told.sort_by_key(|(name, _)| headers.iter().position(|(other, _)| other == name));
-        assert_eq!(told, came);
+        returned.sort_by_key(|(name, _)| headers.iter().position(|(other, _)| other == name));
+        assert_eq!(returned, came);
         assert_eq!(kept.header("upgrade"), Some(VALUES[0]));
         assert_eq!((kept.header("missing"), kept.url()), (None, "/a"));
     }

@@ -1,17 +1,17 @@
-//! [`Origin`]: a web origin as a browser or an app sends it, and [`Pattern`]: one as people write it into a list.
+//! [`Origin`]: a web origin as a browser or an app sends it, and [`Pattern`]: an origin as people write it into a list.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// A web origin in its one form: lower case, a default port filled in, `ws` for what it is behind: `http`.
+/// A web origin in normal form: in lower case, with the default port filled in, and with `http` for `ws`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Scheme, host, and the port that counts: 80 and 443 where none is written. Only `http` and `https` have one of those.
+    /// Scheme, host and effective port: without a port, `http` has 80 and `https` 443. Other schemes have no default port.
     Tuple { scheme: String, host: String, port: Option<u16> },
-    /// `null`: pages from files and sandboxed frames, of which none can be told from another.
+    /// `null`: pages from files and sandboxed frames, which cannot be distinguished.
     Opaque,
 }
 
-/// An entry of a list.
+/// An entry in a list of origins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Pattern {
     Exact(Origin),
@@ -24,8 +24,8 @@ pub(crate) enum Pattern {
 }
 
 impl Origin {
-    /// Reads an Origin header. It is taken as other programs than browsers write it, too: with a default port, a slash at its
-    /// end, in upper case, or with the scheme of a WebSocket. `None` if it is none.
+    /// Reads an Origin header, also in the spellings of programs that are not browsers: with a default port, a slash at its end,
+    /// in upper case, or with the scheme of a WebSocket. `None` if it is not an origin.
     pub(crate) fn read(text: &str) -> Option<Self> {
         if text == "null" || text.trim_end_matches('/').eq_ignore_ascii_case("file:") {
             return Some(Self::Opaque);
@@ -43,8 +43,8 @@ impl Origin {
         Some(Self::Tuple { scheme, host, port })
     }
 
-    /// Whether no browser writes it so: as the origin of a WebSocket, with the port that goes without saying, or with a slash.
-    /// Who sends it makes it from the URL that it connects to, so it tells nothing, and no browser's cookies come with it.
+    /// Whether no browser writes an origin like this: with the scheme of a WebSocket, with the default port, or with a slash. A
+    /// program has made it from the URL that it connects to; it proves nothing, and comes with no browser's cookies.
     pub(crate) fn is_of_a_program(text: &str) -> bool {
         let Some((scheme, rest)) = text.split_once("://") else { return false };
         let written = host_and_port(rest.strip_suffix('/').unwrap_or(rest)).and_then(|(_, port)| port);
@@ -54,7 +54,7 @@ impl Origin {
             || (written.is_some() && written == default_port(&scheme))
     }
 
-    /// As browsers write it.
+    /// The origin as browsers write it.
     pub(crate) fn canonical(&self) -> String {
         match self {
             Self::Opaque => "null".to_owned(),
@@ -65,7 +65,7 @@ impl Origin {
         }
     }
 
-    /// Whether that Host header names this origin.
+    /// Whether this Host header names the origin.
     pub(crate) fn is_at(&self, host_header: &str) -> bool {
         let Self::Tuple { scheme, host, port } = self else { return false };
         let Some((named, named_port)) = host_and_port(host_header) else { return false };
@@ -73,7 +73,7 @@ impl Origin {
     }
 }
 
-/// What is wrong with an entry of a list, and how it is written right where that can be told.
+/// What is wrong with an entry in a list, and what to write instead where that is clear.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
     pub(crate) what: &'static str,
@@ -85,7 +85,7 @@ fn wrong<T>(what: &'static str, instead: impl Into<Option<String>>) -> Result<T,
 }
 
 impl Pattern {
-    /// Reads an entry of a list. What no browser can ever send is an error.
+    /// Reads an entry in a list. An origin that no browser can send is an error.
     pub(crate) fn parse(text: &str) -> Result<Self, Wrong> {
         if let Some(bare) = unquoted(text) {
             return wrong("is in quotes", bare.to_owned());
@@ -121,13 +121,13 @@ impl Pattern {
             None => (false, authority),
         };
         if authority.contains('*') {
-            return wrong("has a * elsewhere than for whole labels at the beginning of its host", None);
+            return wrong("has a * that does not stand for whole labels at the beginning of its host", None);
         }
         if !authority.is_ascii() {
             return wrong("has a host that browsers send as its ASCII form, which begins with xn--", None);
         }
         let Some(Origin::Tuple { scheme, host, port }) = Origin::read(&format!("{scheme}://{authority}")) else {
-            return wrong("has no host, or a port that is none", None);
+            return wrong("has no host, or no valid port", None);
         };
         if below {
             return Ok(Self::Below { scheme, parent: host, port });
@@ -147,7 +147,7 @@ impl Pattern {
     }
 }
 
-/// The text within quotes, if it is in some.
+/// The text without its quotes, if it has any.
 fn unquoted(text: &str) -> Option<&str> {
     let quotes = ['"', '\'', '`'];
     let bare = text.trim_matches(quotes);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_browser_sends_is_told() {
+    fn errors_suggest_what_to_write_instead() {
         let told = |text: &str| Pattern::parse(text).unwrap_err().instead;
         let instead = |text: &str| Some(text.to_owned());
         assert_eq!(told("\"*\""), instead("*"));
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_names_an_origin_with_the_port_that_counts() {
+    fn a_host_names_an_origin_with_its_effective_port() {
         let is_at = |origin: &str, host: &str| Origin::read(origin).unwrap().is_at(host);
         for (origin, host) in [
             ("wss://rt.example", "rt.example:443"),

@@ -6,7 +6,7 @@ use crate::session::transport::Transport;
 use form_urlencoded::parse;
 use std::borrow::Cow;
 
-/// The query parameters that count; of a repeated one the last counts.
+/// The query parameters that matter. Of a repeated one the last counts.
 #[derive(Default)]
 pub(crate) struct Query<'a> {
     pub(crate) protocol: Option<Cow<'a, str>>,

@@ -1,4 +1,4 @@
-//! [`serve`]: accepts TCP connections for a service, with a bound on their number and a deadline for their requests.
+//! [`serve`]: accepts TCP connections for a service, with a bound on their number and deadlines for their requests.
 
 use crate::config::cut_time;
 use crate::http::deadlines::{Late, Patience};
@@ -33,16 +33,18 @@ use tower_service::Service;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// Most TCP connections at once; 100,000. Those beyond it are answered 503. Above 4,294,967,295 there is no more to be had.
+    /// Most TCP connections at once. Those beyond it are answered 503. Defaults to 100,000; the highest value is 4,294,967,295.
     pub max_connections: usize,
-    /// Time for the head of a request, from its first byte on; 10 s. A new connection has it for the whole of its first.
+    /// Time for the head of a request, from its first byte on; for the first request, from the connection's start. Defaults to
+    /// 10 s.
     pub header_timeout: Duration,
-    /// Time that a connection is kept for its next request; 75 s, told to the client as `Keep-Alive: timeout=75`. It should be
-    /// longer than that of a proxy in front, 60 s as a rule: if both end an idle connection at the same time, a request is lost.
+    /// Time that a connection is kept for its next request. The client is sent it as `Keep-Alive: timeout=75`. It should be longer
+    /// than that of a proxy in front, usually 60 s: if both end an idle connection at the same time, a request is lost. Defaults
+    /// to 75 s.
     pub idle_timeout: Duration,
-    /// Time in which an eighth of an answer that waits must leave; 20 s. A client that does not read as much is cut off.
+    /// Time in which an eighth of a waiting answer must leave. A client that reads less is disconnected. Defaults to 20 s.
     pub write_timeout: Duration,
-    /// Time that connections have for their end when the server stops; 5 s.
+    /// Time that connections have to end when the server stops. Defaults to 5 s.
     pub stop_timeout: Duration,
 }
 
@@ -61,7 +63,7 @@ impl Default for ServeOptions {
 /// Listens on an address, with a backlog for reconnect storms.
 ///
 /// # Errors
-/// The last address's error: it is taken, it is not this machine's, or its name is unknown.
+/// The error of the last address tried: it is taken, it does not belong to this machine, or its name is unknown.
 pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut last = None;
     for address in lookup_host(address).await? {
@@ -75,20 +77,20 @@ pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restarted server may take its port back while old connections are still in TIME_WAIT. On Windows it may so without,
-    // and the option would let a second server have the port.
+    // So a restarted server can bind its port while old connections are still in TIME_WAIT. On Windows it can without this
+    // option, which would let a second server bind the same port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(limits::BACKLOG as u32)
 }
 
-/// Serves HTTP/1.1 until `shutdown` resolves, then stops accepting, waits for the answers in flight and for upgraded
-/// connections ([`ServeOptions::stop_timeout`] at most), cuts the HTTP connections that are left, and returns. Close the
-/// engine before or at `shutdown`, so that there is an end to wait for.
+/// Serves HTTP/1.1 until `shutdown` resolves. Then it stops accepting, waits for the answers in flight and for upgraded
+/// connections (at most [`ServeOptions::stop_timeout`]), closes the HTTP connections that are left, and returns. Close the
+/// engine before or at `shutdown`, or its connections will not end.
 ///
 /// # Errors
-/// None today; failed accepts are logged and tried again.
+/// None today. Failed accepts are logged and tried again.
 pub async fn serve<S, R>(
     listener: TcpListener,
     service: S,
@@ -102,7 +104,7 @@ where
     R::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut shutdown = pin!(shutdown);
-    // As many as can be waited for at the end.
+    // `acquire_many` takes a `u32`: no more permits can be waited for at the end.
     let most = u32::try_from(options.max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let permits = Arc::new(Semaphore::new(most as usize));
     let refusals = Arc::new(Semaphore::new(limits::REFUSALS));
@@ -139,7 +141,7 @@ where
             .max_headers(limits::HEADERS)
             .serve_connection(
                 TokioIo::new(HttpStream::new(ServerStream::new(stream, permit), http.clone())),
-                Peer { service: service.clone(), peer, http: http.clone(), keep_alive: keep_alive.clone() },
+                PeerService { service: service.clone(), peer, http: http.clone(), keep_alive: keep_alive.clone() },
             )
             .with_upgrades();
         let mut stopped = stop.subscribe();
@@ -160,7 +162,7 @@ where
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         ended = watch_time(connection, &http) => ended,
-                        // Told a second time: the time to stop is over. Half a request would keep it open for longer.
+                        // The second message: the time to stop is over. Half a request would keep the connection open for longer.
                         Ok(()) = stopped.changed() => return,
                     }
                 }
@@ -177,16 +179,16 @@ where
     }
     drop(listener);
     let _ = stop.send(());
-    // Every connection, upgraded or not, gives its permit back at its end.
+    // Every connection, upgraded or not, returns its permit at its end.
     let all = permits.acquire_many(most);
     if tokio::time::timeout(options.stop_timeout, all).await.is_err() {
-        tracing::warn!("connections were still open at the end of the time to stop");
+        tracing::warn!("connections were still open at the end of the stop timeout");
         let _ = stop.send(());
     }
     Ok(())
 }
 
-/// Whether a failed accept says something of that connection alone.
+/// Whether a failed accept concerns only the connection that was to be accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -196,7 +198,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Serves a connection until it ends, or until one of its deadlines has passed.
 async fn watch_time<C: Future>(mut connection: Pin<&mut C>, http: &HttpConnection) -> Result<C::Output, Late> {
-    // Set to the first deadline, as a timer that is due at once would wake the task for nothing.
+    // A timer that is due at once would wake the task for nothing, so it starts with the first deadline.
     let first = http.due().map_or_else(Instant::now, |(at, _)| at);
     let mut sleep = pin!(sleep_until(first));
     poll_fn(|cx| {
@@ -205,7 +207,7 @@ async fn watch_time<C: Future>(mut connection: Pin<&mut C>, http: &HttpConnectio
         }
         loop {
             let Some((at, late)) = http.due() else { return Poll::Pending };
-            // Woken early it does no harm, so it is not moved for later deadlines.
+            // To wake early does no harm, so it is not moved to a later deadline.
             if at < sleep.deadline() || sleep.is_elapsed() {
                 sleep.as_mut().reset(at);
             }
@@ -220,8 +222,8 @@ async fn watch_time<C: Future>(mut connection: Pin<&mut C>, http: &HttpConnectio
     .await
 }
 
-/// Lets the kernel find out whether the other side is still there: a client without power says nothing, and not all that is
-/// served here has a heartbeat. Accepted connections have what their listener has.
+/// Lets the kernel probe whether the other side is still there: a client that lost power sends nothing, and not everything that
+/// is served here has a heartbeat. Accepted connections inherit the options of their listener.
 #[cfg(target_os = "linux")]
 fn keep_alive_by_tcp(listener: &TcpListener) {
     use rustix::net::sockopt;
@@ -237,13 +239,13 @@ fn keep_alive_by_tcp(listener: &TcpListener) {
 #[cfg(not(target_os = "linux"))]
 fn keep_alive_by_tcp(_: &TcpListener) {}
 
-/// Tells a connection beyond the limit to come back, and gives it a moment to read that: closed with bytes of its request
-/// unread, the kernel would reset it, and the reset may overtake the answer.
+/// Answers a connection beyond the limit with 503, and gives it a moment to read that. If it were closed while bytes of its
+/// request are unread, the kernel would reset it, and the reset may overtake the answer.
 fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
     metrics::counter!("roomcast_connections_refused_total").increment(1);
     let answer =
         b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
-    // A fresh connection takes these few bytes at once, or the client is gone.
+    // A new connection takes these few bytes at once, or the client is gone.
     let _ = send(&stream, answer);
     let Ok(refusal) = refusals.clone().try_acquire_owned() else { return };
     tokio::spawn(async move {
@@ -268,9 +270,9 @@ impl ServeOptions {
     }
 }
 
-/// A service for the requests of one peer.
+/// The service for the requests of one peer.
 #[derive(Clone)]
-struct Peer<S> {
+struct PeerService<S> {
     service: S,
     peer: SocketAddr,
     http: HttpConnection,
@@ -279,10 +281,10 @@ struct Peer<S> {
 
 /// The connection ends without an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is ended without an answer")]
+#[error("the connection ends without an answer")]
 struct Ended;
 
-impl<S, R> hyper::service::Service<Request<Incoming>> for Peer<S>
+impl<S, R> hyper::service::Service<Request<Incoming>> for PeerService<S>
 where
     S: Service<Request<Incoming>, Response = Response<R>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -319,13 +321,13 @@ where
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
-/// Whether the client wants to send another request on its connection.
+/// Whether the client may send another request on this connection.
 fn is_kept(version: Version, headers: &HeaderMap) -> bool {
     let says = |token| has_token(headers, &header::CONNECTION, token);
     if version == Version::HTTP_10 { says("keep-alive") } else { !says("close") }
 }
 
-/// The body of an answer. With its end the time of the connection's next request begins.
+/// The body of an answer. At its end, the time for the connection's next request begins.
 struct Answer<R> {
     body: Pin<Box<R>>,
     http: HttpConnection,
@@ -377,7 +379,7 @@ mod tests {
         assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), limits::TCP_KEEP_ALIVE_PROBES);
     }
 
-    /// At the limit a refused connection is given its moment; one past it is told and closed.
+    /// At the limit a refused connection is given its moment; one past it is answered and closed at once.
     #[tokio::test]
     async fn refusals_at_their_limit_and_one_past_it() {
         let listener = bind("127.0.0.1:0").await.unwrap();

@@ -1,5 +1,5 @@
-//! [`HttpStream`]: an accepted TCP connection as long as it speaks HTTP. It sees what its deadlines depend on, and gives the
-//! [`ServerStream`] in it away for a WebSocket.
+//! [`HttpStream`]: an accepted TCP connection while it speaks HTTP. It notes what its deadlines depend on, and can give away the
+//! [`ServerStream`] in it for a WebSocket.
 
 use crate::http::deadlines::{Deadlines, Late, Patience};
 use crate::transport::writer::{Stream, Writer};
@@ -15,13 +15,13 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-/// What the parts of one HTTP connection share: its stream, its service and the task that watches its time.
+/// What the stream, the service and the task of one HTTP connection share.
 #[derive(Clone)]
 pub(crate) struct HttpConnection(Arc<Mutex<State>>);
 
 struct State {
     deadlines: Deadlines,
-    /// The server stops: this answer is the last.
+    /// The server stops, so the current answer is the last.
     stopping: bool,
     takeover: Option<Takeover>,
 }
@@ -40,7 +40,7 @@ impl HttpConnection {
         self.0.lock().deadlines.request();
     }
 
-    /// All of an answer was handed on.
+    /// All of an answer was passed to hyper.
     pub(crate) fn answered(&self) {
         self.0.lock().deadlines.answered(Instant::now());
     }
@@ -57,9 +57,8 @@ impl HttpConnection {
         self.0.lock().stopping
     }
 
-    /// When HTTP ends, without an answer of its own, `take` has the stream instead of its being closed. hyper gives no stream
-    /// away for an upgrade by HTTP/1.0. What the client has sent behind the request is lost: it must wait for the answer (RFC
-    /// 6455, 4.1).
+    /// When hyper drops the stream, `take` gets it instead of its being closed. This is for HTTP/1.0, where hyper supports no
+    /// upgrade. What the client has sent behind the request is lost: it must wait for the answer (RFC 6455, 4.1).
     pub(crate) fn take_over(&self, take: impl FnOnce(ServerStream) + Send + 'static) {
         self.0.lock().takeover = Some(Box::new(take));
     }
@@ -71,7 +70,7 @@ impl fmt::Debug for HttpConnection {
     }
 }
 
-/// A TCP connection that gives its permit back when it is dropped.
+/// A TCP connection that returns its permit when it is dropped.
 #[derive(Debug)]
 pub(crate) struct ServerStream {
     stream: TcpStream,
@@ -93,7 +92,7 @@ impl Stream for ServerStream {
     }
 }
 
-/// The reading half of a WebSocket; the permit goes back with it.
+/// The reading half of a WebSocket, with the connection's permit.
 #[derive(Debug)]
 pub(crate) struct ServerReader {
     half: OwnedReadHalf,
@@ -141,7 +140,7 @@ impl AsyncWrite for ServerStream {
 /// What hyper reads and writes.
 #[derive(Debug)]
 pub(crate) struct HttpStream {
-    /// There until it is given away.
+    /// `None` once it is given away.
     stream: Option<ServerStream>,
     http: HttpConnection,
 }

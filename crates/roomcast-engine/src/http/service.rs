@@ -1,4 +1,4 @@
-//! [`EngineService`]: the engine as a tower service over HTTP requests, to be mounted under hyper, axum or [`serve`](crate::serve).
+//! [`EngineService`]: the engine as a tower service for HTTP requests, to be used with hyper, axum or [`serve`](crate::serve).
 
 use crate::engine::Engine;
 use crate::http::body::{Body, empty};
@@ -21,7 +21,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
-/// Answers the engine's requests, and hands all others to `S`.
+/// Answers the engine's requests, and passes all others to `S`.
 #[derive(Debug, Clone)]
 pub struct EngineService<S = NotFound> {
     engine: Engine,
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// Answers 404. An upgrade request for a path that is nobody's is ended without an answer after a second, as in Node.
+/// Answers 404. An upgrade request for an unknown path is ended without an answer after a second, as in Node.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NotFound;
 
@@ -91,8 +91,8 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// Whether the request asks for an upgrade to a WebSocket. An offer of something else beside a poll (`h2c`, by curl and Java) is
-/// ignored, as RFC 9110, 7.8 wants it; with `transport=websocket` it is refused in its own words.
+/// Whether the request asks for an upgrade to a WebSocket. A poll that offers another protocol (`h2c`, by curl and Java) is
+/// served as a poll, as RFC 9110, 7.8 says; with `transport=websocket` such a request is refused as an upgrade.
 fn is_upgrade(request: &Parts, query: &Query<'_>) -> bool {
     let headers = &request.headers;
     asks_for_upgrade(headers) && (names_websocket(headers) || query.transport.as_deref() == Some("websocket"))
@@ -107,7 +107,7 @@ where
     let (mut parts, body) = request.into_parts();
     let text = parts.uri.clone();
     let query = Query::new(text.query().unwrap_or_default());
-    // Without the WebSocket transport an upgrade is nobody's, and so a plain request.
+    // Without the WebSocket transport, a request for an upgrade is served as a plain request.
     let upgrade = config.offers(Transport::WebSocket) && is_upgrade(&parts, &query);
     let exit = upgrade.then(|| match parts.extensions.remove::<HttpConnection>() {
         Some(http) => Exit::TakeOver(http),
@@ -134,7 +134,7 @@ where
     response
 }
 
-/// A request that is no upgrade.
+/// Answers a request that is not an upgrade.
 async fn plain<B>(engine: &Engine, request: &Parts, query: &Query<'_>, body: B) -> Result<Response<Body>, RequestError>
 where
     B: http_body::Body<Data = Bytes> + Send,
@@ -185,18 +185,18 @@ async fn handshake(
         return Err(RequestError::Jsonp);
     }
     if let Some(cors) = &engine.config().cors {
-        // Of polls browsers keep away what is not allowed; the operator is told all the same.
+        // Browsers do not let a foreign page read the answer. This only logs the origin for the operator.
         let _ = cors.allows(request, Transport::Polling);
     }
     let connection = engine.open(request, Transport::Polling)?;
     tokio::spawn(polling::keep(connection.clone()));
-    // The first poll takes the `open` packet, and whatever the handler has sent.
+    // The first poll fetches the `open` packet, and whatever the handler has sent.
     let mut response = polling::get(&connection, request).await;
     if let Some(cookie) = &engine.config().cookie {
         match HeaderValue::from_str(&cookie.header(&connection.sid())) {
             Ok(value) => drop(response.headers_mut().insert(header::SET_COOKIE, value)),
             Err(_) => {
-                tracing::warn!(name = cookie.name, "the cookie option cannot stand in a header; no cookie is set");
+                tracing::warn!(name = cookie.name, "the cookie option is not valid in a header; no cookie is set");
             }
         }
     }

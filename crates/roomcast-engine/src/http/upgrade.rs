@@ -1,4 +1,4 @@
-//! Upgrades: the WebSocket handshake, and the stream taken out of HTTP.
+//! Upgrades: the WebSocket handshake, and how the stream leaves HTTP.
 
 use crate::connections::connection::Connection;
 use crate::engine::Engine;
@@ -22,20 +22,20 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-/// How a stream gets out of HTTP.
+/// How a stream leaves HTTP.
 pub(crate) enum Exit {
     Upgrade(OnUpgrade),
-    /// By HTTP/1.0, for which hyper knows no upgrade.
+    /// For HTTP/1.0, where hyper supports no upgrade.
     TakeOver(HttpConnection),
 }
 
-/// What becomes of a stream once it is a WebSocket.
+/// What a WebSocket is for, once its handshake is answered.
 enum UpgradeKind {
-    /// A new session.
+    /// To open a session.
     Open { base64: bool },
-    /// It is to take over a polling session.
-    Probe(Arc<Connection>, bool),
-    /// It is told these bytes and closed.
+    /// To take over a polling session.
+    Probe { connection: Arc<Connection>, base64: bool },
+    /// Only to be sent these bytes, and closed.
     Refuse(Vec<u8>),
 }
 
@@ -52,7 +52,7 @@ pub(crate) async fn answer(
         if !query.is_protocol_4() {
             return Err(RequestError::ProtocolMismatch);
         }
-        UpgradeKind::Probe(connection, query.base64)
+        UpgradeKind::Probe { connection, base64: query.base64 }
     } else {
         if request.method != Method::GET {
             return Err(RequestError::HandshakeMethod);
@@ -71,7 +71,7 @@ pub(crate) async fn answer(
         UpgradeKind::Open { base64: query.base64 }
     };
     let kind = match kind {
-        // A transport that knows no upgrade: accepted, and closed at once.
+        // Polling is not a transport of upgrades: the WebSocket is accepted, and closed at once.
         _ if transport == Transport::Polling => UpgradeKind::Refuse(close_frame(None, "")),
         kind => kind,
     };
@@ -86,7 +86,7 @@ pub(crate) async fn answer(
             tokio::spawn(async move {
                 match on_upgrade.await {
                     Ok(upgraded) => take_stream(&engine, &request, upgraded, kind),
-                    // The client has gone before the answer reached it; there is nothing to undo.
+                    // The client left before the answer reached it. There is nothing to undo.
                     Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
                 }
             });
@@ -100,7 +100,7 @@ pub(crate) async fn answer(
             let head = head_of(&response);
             http.take_over(move |mut stream| {
                 drop(tokio::spawn(async move {
-                    // As in `take_stream`, a client that has gone leaves nothing to undo.
+                    // If the client has left, there is nothing to undo.
                     if stream.write_all(&head).await.is_ok() {
                         run_upgraded(&engine, &request, stream, Bytes::new(), kind);
                     }
@@ -112,12 +112,12 @@ pub(crate) async fn answer(
     Ok(response)
 }
 
-/// The head of an answer as it goes over the wire; of 1.1, whatever the request was, as Node writes it.
+/// The head of an answer as it goes over the wire. It is of HTTP/1.1 whatever the request was, as Node writes it.
 fn head_of(response: &Response<Body>) -> Vec<u8> {
     let status = response.status();
     let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
     for (name, value) in response.headers() {
-        // The values are ours, or have passed through the application's hook as legal ones.
+        // The values are ours, or valid values that the application's hook has added.
         if let Ok(value) = value.to_str() {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -136,7 +136,7 @@ fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
     }
     let mut upgrade = request.headers.get_all(header::UPGRADE).iter();
     let first = upgrade.next();
-    // Node joins repeated headers to one value, which is not `websocket` then.
+    // Node joins repeated headers to one value, which then is not `websocket`.
     if upgrade.next().is_some() || !first.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
         return Err(upgrade_refusal("Invalid Upgrade header").into());
     }
@@ -166,7 +166,7 @@ fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
     Ok(response)
 }
 
-/// The stream is a WebSocket now. The raw stream is taken out of hyper where that is possible, so that nothing of HTTP stays.
+/// Takes the raw stream out of hyper where that is possible, so that nothing of HTTP stays in memory, and runs it.
 fn take_stream(engine: &Engine, request: &Parts, upgraded: Upgraded, kind: UpgradeKind) {
     match upgraded.downcast::<TokioIo<HttpStream>>() {
         Ok(parts) => {
@@ -176,7 +176,7 @@ fn take_stream(engine: &Engine, request: &Parts, upgraded: Upgraded, kind: Upgra
         }
         Err(upgraded) => match tcp_stream(upgraded) {
             Ok((stream, received)) => {
-                // Small frames must not wait for the acknowledgement of earlier ones; `axum::serve` leaves that to us.
+                // Small frames must not wait for the acknowledgement of earlier ones. `axum::serve` does not set this.
                 let _ = stream.set_nodelay(true);
                 run_upgraded(engine, request, stream, received, kind);
             }
@@ -185,8 +185,8 @@ fn take_stream(engine: &Engine, request: &Parts, upgraded: Upgraded, kind: Upgra
     }
 }
 
-/// A TCP stream under hyper's own builder, or one layer deeper under hyper-util's, which `axum::serve` uses. With it comes
-/// what was read already.
+/// The TCP stream and what was read from it already. It is directly in hyper's own upgrade, or one layer deeper in
+/// hyper-util's, which `axum::serve` uses.
 fn tcp_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
         Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
@@ -208,7 +208,7 @@ fn run_upgraded<S: Stream>(engine: &Engine, request: &Parts, stream: S, received
                 drop(tokio::spawn(websocket::refuse(stream, close_frame(None, ""), patience)));
             }
         },
-        UpgradeKind::Probe(connection, base64) => {
+        UpgradeKind::Probe { connection, base64 } => {
             let now = tokio::time::Instant::now();
             let begun = connection.shared().session.begin_upgrade(now, &connection.sessions().timing);
             if begun {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a session ended. The texts are Node's, where Node has the reason.
+/// Why a session ended. The texts are Node's where Node has the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -12,21 +12,21 @@ pub enum CloseReason {
     TransportError,
     /// The client closed the transport.
     TransportClose,
-    /// The client sent what is no packet.
+    /// The client sent something that is not a packet.
     ParseError,
-    /// The server's own [`Connection::close`](crate::Connection::close).
+    /// The server called [`Connection::close`](crate::Connection::close).
     ForcedClose,
-    /// The client broke a rule of what stands above the session, and something was still to leave: see
+    /// The client broke a rule of the protocol above, and something was still queued: see
     /// [`Connection::close_at_fault`](crate::Connection::close_at_fault).
     ForcedServerClose,
     /// The server stops.
     ServerShutdown,
-    /// The client did not read what was sent to it. Node has no bound here, so it has no such reason.
+    /// The client did not read what was sent to it. Node has no such bound, and no such reason.
     SlowConsumer,
 }
 
 impl CloseReason {
-    /// The reason as clients of the server know it.
+    /// The reason as Socket.IO names it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PingTimeout => "ping timeout",

@@ -1,48 +1,48 @@
-//! [`Lane`]: who may write to a WebSocket's stream, and who has to. It holds the stream's writing half and decides; it
-//! writes nothing itself.
+//! [`Lane`]: who may write to a WebSocket's stream, and who has to. It holds the stream's writing half and decides, but writes
+//! nothing itself.
 //!
-//! Its callers change it only under the connection's lock, one call for each locked section. That is what `lane/search.rs`
-//! relies on: it tries every order of these calls.
+//! Its callers change it only under the connection's lock, with one call in each locked section. `lane/search.rs` relies on
+//! that: it tries every order of these calls.
 
 use crate::session::turn_id::TurnId;
 
-/// The right to write to one stream. `W` is the stream's writing half: whoever takes it out may write, so there is at most
-/// one writer.
+/// The right to write to one stream. `W` is the stream's writing half. A thread or task that takes it out may write, so there
+/// is at most one writer.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 pub(crate) enum Lane<W> {
     /// There is no stream: the session polls, or its WebSocket is over.
     Detached,
-    /// Nobody writes.
+    /// No write is in progress.
     Ready(W, Waiting),
-    /// Somebody has the writing half, and goes on until nothing waits.
+    /// The writing half is taken out. Its holder writes until nothing waits.
     Writing {
-        /// The connection's task wanted to write meanwhile, and is woken afterwards.
+        /// The connection's task wanted to write meanwhile. It is woken afterwards.
         awaited: bool,
     },
 }
 
-/// Who writes next, while nobody does.
+/// Who writes next, while no write is in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 pub(crate) enum Waiting {
-    /// Whoever puts a packet into the outbox.
+    /// The next sender of a packet.
     Idle,
-    /// This turn writes when it ends. Others do not rely on it: its thread may be busy for long.
+    /// This turn writes when it ends. Senders outside the turn do not rely on it, as its thread may be busy for long.
     Scheduled(TurnId),
-    /// The connection's task: the stream takes no more, and wakes that task when it does.
+    /// The connection's task. The stream takes no more, and wakes that task when it does again.
     Blocked,
 }
 
-/// What whoever put a packet into the outbox has to do about it.
+/// What the sender of a packet has to do once it is in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(test, derive(Hash))]
 pub(crate) enum Duty {
-    /// Nothing: somebody else writes.
+    /// Nothing: another thread or task writes.
     Nothing,
-    /// To write, or to leave it to the end of the turn.
+    /// Write, now or at the end of the turn.
     Write,
-    /// To write without waiting for the end of the turn, as much waits already.
+    /// Write without waiting for the end of the turn, as much waits already.
     WriteNow,
 }
 
@@ -54,17 +54,17 @@ pub(crate) enum Drained {
     All,
     /// The stream takes no more for now. The connection's task is registered with it.
     Blocked,
-    /// More waits, but this writer has written for long enough; or the stream broke. Both are for the task to go on with.
+    /// More waits, but this writer has written for long enough; or the stream broke. The connection's task takes over.
     Unfinished,
 }
 
 impl<W> Lane<W> {
-    /// A stream for a session that had none.
+    /// Gives a stream to a session that had none.
     pub(crate) fn attach(&mut self, writer: W) {
         *self = Self::Ready(writer, Waiting::Idle);
     }
 
-    /// The stream is over; its writing half is given back unless somebody is writing, who then drops it.
+    /// The stream is over. Returns its writing half, unless a write is in progress; then the writer drops it.
     pub(crate) fn detach(&mut self) -> Option<W> {
         match std::mem::replace(self, Self::Detached) {
             Self::Ready(writer, _) => Some(writer),
@@ -72,7 +72,7 @@ impl<W> Lane<W> {
         }
     }
 
-    /// A packet was put into the outbox by somebody in `turn`. `crowded`: so much waits that it should leave at once.
+    /// A sender in `turn` has put a packet into the outbox. `crowded`: so much waits that it should leave at once.
     pub(crate) fn offer(&mut self, turn: TurnId, crowded: bool) -> Duty {
         let Self::Ready(_, waiting) = self else { return Duty::Nothing };
         match waiting {
@@ -91,15 +91,15 @@ impl<W> Lane<W> {
         }
     }
 
-    /// The connection's task begins a turn of its own, and writes behind it: what is made for it in this turn needs nobody
-    /// else.
+    /// The connection's task begins a turn of its own, and writes after it. So what is sent to this client in that turn needs
+    /// no other writer.
     pub(crate) fn claim(&mut self, turn: TurnId) {
         if let Self::Ready(_, waiting @ (Waiting::Idle | Waiting::Scheduled(_))) = self {
             *waiting = Waiting::Scheduled(turn);
         }
     }
 
-    /// Takes the writing half out to write. `None`: somebody else writes or will, or there is no stream.
+    /// Takes the writing half out to write. `None`: another writer writes or will, or there is no stream.
     pub(crate) fn take(&mut self, by_task: bool) -> Option<W> {
         match self {
             Self::Detached => return None,
@@ -112,13 +112,12 @@ impl<W> Lane<W> {
         }
         match std::mem::replace(self, Self::Writing { awaited: false }) {
             Self::Ready(writer, _) => Some(writer),
-            // Looked at above.
+            // Excluded above.
             Self::Detached | Self::Writing { .. } => None,
         }
     }
 
-    /// Puts the writing half back. `wake`: the connection's task is to be woken. If the stream is over the half is given
-    /// back, to be dropped outside the lock.
+    /// Puts the writing half back after a drain.
     pub(crate) fn put_back(&mut self, writer: W, drained: Drained) -> PutBack<W> {
         let Self::Writing { awaited } = *self else {
             return PutBack { over: Some(writer), wake: false };
@@ -133,7 +132,7 @@ impl<W> Lane<W> {
         matches!(self, Self::Ready(_, Waiting::Blocked))
     }
 
-    /// The writing half, unless somebody writes.
+    /// The writing half, unless a write is in progress.
     pub(crate) fn writer(&mut self) -> Option<&mut W> {
         match self {
             Self::Ready(writer, _) => Some(writer),
@@ -145,7 +144,9 @@ impl<W> Lane<W> {
 /// What [`Lane::put_back`] leaves to do.
 #[derive(Debug)]
 pub(crate) struct PutBack<W> {
+    /// The writing half, if the stream is over; to be dropped outside the lock.
     pub(crate) over: Option<W>,
+    /// Whether the connection's task is to be woken.
     pub(crate) wake: bool,
 }
 

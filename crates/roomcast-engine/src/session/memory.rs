@@ -1,8 +1,8 @@
-//! How much memory this process may use: that of the machine, or of its control group if that is less.
+//! How much memory this process may use: that of the machine, or the limit of its control group if that is less.
 
 use std::fs::read_to_string;
 
-/// Bytes; a gigabyte where the system does not tell.
+/// The bytes that this process may use; a gigabyte where the system does not say.
 pub(crate) fn available() -> usize {
     const UNKNOWN: usize = 1 << 30;
     let machine = read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
@@ -10,7 +10,7 @@ pub(crate) fn available() -> usize {
     machine.into_iter().chain(group).min().unwrap_or(UNKNOWN)
 }
 
-/// The limits of this process's control group and of those around it. A container sees its own as the root.
+/// The limits of this process's control group and of the groups around it. A container sees its own group as the root.
 fn group_limits() -> Vec<usize> {
     let read = |path: &str| read_to_string(path).ok().and_then(|text| limit(&text));
     let mut limits: Vec<usize> = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
@@ -32,7 +32,7 @@ fn total(meminfo: &str) -> Option<usize> {
     line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
 }
 
-/// A control group's limit; `max`, or a number that no machine has, is none.
+/// A control group's limit. `max`, or a number beyond the memory of any machine, is none.
 fn limit(text: &str) -> Option<usize> {
     text.trim().parse().ok().filter(|bytes| *bytes < 1 << 50)
 }
@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(total("MemFree: 1 kB\n"), None);
         assert_eq!(limit("536870912\n"), Some(536_870_912));
         assert_eq!(limit("max\n"), None);
-        assert_eq!(limit("9223372036854771712\n"), None, "the first version's way to say that there is none");
+        assert_eq!(limit("9223372036854771712\n"), None, "how control groups v1 say that there is no limit");
         assert!(available() > 1 << 20);
     }
 }

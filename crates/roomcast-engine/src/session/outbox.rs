@@ -5,19 +5,19 @@ use roomcast_protocol::{Meter, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A small queue. The first packet sits in it, so that a quiet connection owns no heap for it; a longer queue's storage is
-/// given back at a heartbeat. Packets that are being written still count.
+/// A small queue. It stores its first packet inline, so that a quiet connection needs no heap for it; the storage of a longer
+/// queue is released at a heartbeat. Packets that are being written still count.
 ///
-/// A packet costs its bytes and [`PACKET_COST`].
+/// A packet costs its bytes plus [`PACKET_COST`].
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     first: Option<Arc<Packet>>,
     rest: Option<Box<Rest>>,
     /// Packets that wait or are being written.
     packets: u32,
-    /// Their cost.
+    /// The cost of these packets.
     cost: usize,
-    /// Of that, the cost of the one in front, which is being written or will be next. A packet has 64 MiB at most.
+    /// Of that, the cost of the first one, which is being written or will be next. A packet has 64 MiB at most.
     front: u32,
 }
 
@@ -33,13 +33,13 @@ pub(crate) fn cost(packet: &Packet) -> usize {
     packet.size().saturating_add(PACKET_COST)
 }
 
-/// For numbers that no packet reaches.
+/// A number as `u32`, for sizes that no packet exceeds.
 pub(crate) fn short(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 impl Outbox {
-    /// Adds a packet, unless more than `hard` would wait behind the one in front. Empty, it takes any.
+    /// Adds a packet, unless more than `hard` would wait behind the first one. An empty outbox accepts any packet.
     pub(crate) fn push(&mut self, packet: &Arc<Packet>, hard: usize) -> Result<(), Full> {
         let cost = cost(packet);
         if self.packets == 0 {
@@ -67,7 +67,7 @@ impl Outbox {
         self.packets as usize
     }
 
-    /// What they cost.
+    /// The cost of these packets.
     pub(crate) fn cost(&self) -> usize {
         self.cost
     }
@@ -77,7 +77,7 @@ impl Outbox {
         self.first.is_none() && self.rest.as_ref().is_none_or(|rest| rest.is_empty())
     }
 
-    /// Takes the packet that waits, if it is the only one and in its usual place. It counts as with [`Outbox::take`].
+    /// Takes the packet that waits, if it is the only one and stored inline. It counts until [`Outbox::written`].
     pub(crate) fn take_only(&mut self) -> Option<Arc<Packet>> {
         if self.rest.as_ref().is_none_or(|rest| rest.is_empty()) { self.first.take() } else { None }
     }
@@ -91,7 +91,7 @@ impl Outbox {
         }
     }
 
-    /// Of packets that were taken, some have left; `left` could not, and come first again.
+    /// Of the packets that were taken, some have left. `left` have not, and are put back in front.
     pub(crate) fn written(
         &mut self,
         packets: usize,
@@ -100,7 +100,7 @@ impl Outbox {
     ) {
         self.packets = self.packets.saturating_sub(short(packets));
         self.cost = self.cost.saturating_sub(cost);
-        // Most writes take all: then nothing is moved, and no storage is needed for what came meanwhile.
+        // Most writes take all packets. Then nothing is moved, and what came meanwhile needs no storage.
         if let Some(first) = left.next() {
             if let Some(waiting) = self.first.replace(first) {
                 self.rest.get_or_insert_default().push_front(waiting);
@@ -113,7 +113,7 @@ impl Outbox {
             if self.packets == 0 { 0 } else { self.waiting().next().map_or(0, |packet| short(self::cost(packet))) };
     }
 
-    /// Puts what waits in `first` before everything here.
+    /// Puts what waits in `first` in front of everything here.
     pub(crate) fn prepend(&mut self, mut first: Self) {
         let mut batch = Vec::with_capacity(first.packets());
         first.take(&mut batch, usize::MAX);
@@ -122,19 +122,19 @@ impl Outbox {
         self.written(0, 0, batch.into_iter());
     }
 
-    /// Charges all that waits to a meter: it did not leave at once.
+    /// Charges all that waits to a meter, as it did not leave at once.
     pub(crate) fn charge(&self, meter: &Arc<Meter>) {
         for packet in self.waiting() {
             packet.charge(meter, self::cost(packet));
         }
     }
 
-    /// Takes everything out, to be dropped outside the lock. The counts stay, so that they can be told afterwards.
+    /// Takes everything out, to be dropped outside the lock. The counts stay, so that they can be reported afterwards.
     pub(crate) fn clear(&mut self) -> impl Sized + use<> {
         (self.first.take(), self.rest.take())
     }
 
-    /// Gives back the storage of a queue that is empty now.
+    /// Releases the storage of a queue that is empty now.
     pub(crate) fn shrink(&mut self) {
         self.rest.take_if(|rest| rest.is_empty());
     }
@@ -151,7 +151,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// A packet that costs this.
+    /// A packet of this cost.
     fn packet(cost: usize) -> Arc<Packet> {
         Arc::new(Packet::control(vec![0; cost - PACKET_COST]))
     }
@@ -164,14 +164,14 @@ mod tests {
         assert_eq!(
             outbox.push(&packet(1_000), 1_000),
             Ok(()),
-            "behind the one in front there is room for all of the bound"
+            "behind the first packet there is room for all of the bound"
         );
         assert_eq!(outbox.push(&packet(PACKET_COST), 1_000), Err(Full));
         assert_eq!((outbox.packets(), outbox.cost()), (2, 6_000));
     }
 
     #[test]
-    fn what_is_cleared_is_still_told() {
+    fn what_is_cleared_is_still_counted() {
         let mut outbox = Outbox::default();
         let held = packet(300);
         outbox.push(&held, 1_000).unwrap();
@@ -186,7 +186,7 @@ mod tests {
         Push(usize),
         TakeOnly,
         Take(usize),
-        /// So many of those that were taken have left.
+        /// This many of those that were taken have left.
         Written(usize),
         Prepend(Vec<usize>),
         Shrink,
@@ -205,7 +205,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against two plain lists: what waits, and what was taken to be written.
+        /// The model is two plain lists: what waits, and what was taken to be written.
         #[test]
         fn random_walks_agree_with_lists(steps in vec(step(), 0..60)) {
             const HARD: usize = 1_500;
@@ -222,7 +222,7 @@ mod tests {
                             waiting.push(packet);
                         }
                     }
-                    // One writer: it takes again only when what it took is written or put back.
+                    // There is one writer, and it takes again only when what it took is written or put back.
                     Step::TakeOnly if taken.is_empty() => {
                         let only = outbox.take_only();
                         prop_assert!(only.is_none() || waiting.len() == 1);

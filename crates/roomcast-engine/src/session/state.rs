@@ -1,5 +1,5 @@
-//! [`Session`]: the Engine.IO session as a state machine. It takes packets and the time, and says what is to be done; it moves
-//! no bytes and reads no clock.
+//! [`Session`]: the Engine.IO session as a state machine. It takes packets and the time, and returns what is to be done. It
+//! moves no bytes and reads no clock.
 
 use crate::limits::{FIRST_PING_SPREAD, LATE, NOOP_INTERVAL, POLL_CLOSE_TIMEOUT};
 use crate::session::close_reason::CloseReason;
@@ -8,7 +8,7 @@ use roomcast_protocol::EngineKind;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Times of a session's life.
+/// The times that a session keeps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) ping_interval: Duration,
@@ -26,54 +26,54 @@ pub(crate) struct Session {
     upgrade: Option<Box<Upgrade>>,
     /// A GET is held.
     poll_held: bool,
-    /// What the held GET is answered, if not with packets.
+    /// The answer to the held GET, if it is not packets.
     poll_reply: Option<PollReply>,
-    /// A POST's body is being read, or its answer held back.
+    /// A POST's body is being read, or its answer is held back.
     post_busy: bool,
-    /// The POST was read, and its answer is held back until the client can take more. Until then no pong can come.
+    /// The POST was read, and its answer is held back until the handler can take more. Until then no pong can come.
     post_held: bool,
-    standing: Standing,
+    establishment: Establishment,
 }
 
-/// Whether the session has begun its work. Until then it has to make room for others if need be.
+/// Whether the session has begun its work. Until then it may have to make room for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Establishment {
     /// The first message will establish it.
-    New,
+    ByMessage,
     /// That message has come.
-    Heard,
-    /// Its client will say when it is.
-    AwaitsWord,
-    Established,
+    Due,
+    /// Its handler will establish it.
+    ByHandler,
+    Done,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Open,
-    /// What is queued may still leave until then.
+    /// What is queued may still leave until `until`.
     Closing {
         until: Instant,
         reason: CloseReason,
-        /// The client that stands above is told of the end already, and not only when the session is closed.
-        told: bool,
+        /// The handler learns of the end now, and not only when the session is closed.
+        at_once: bool,
     },
     Closed(CloseReason),
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Heartbeat {
-    /// The next ping is due then.
+    /// Waits to send the next ping.
     Quiet { ping_at: Instant },
-    /// A pong is awaited until then. `extended`: the deadline was moved once for this ping.
+    /// Waits for a pong. `extended`: its deadline was moved once for this ping.
     Awaiting { pong_by: Instant, extended: bool },
 }
 
 #[derive(Debug)]
 struct Upgrade {
     until: Instant,
-    /// When the upgrade is looked at again, also to see that the session is over.
-    look_at: Instant,
-    /// The probe has come: from then on a held GET is answered with a noop.
+    /// When the upgrade is checked again, also for the end of the session.
+    check_at: Instant,
+    /// The probe has come. From then on a held GET is answered with a noop.
     probed: bool,
 }
 
@@ -96,10 +96,10 @@ impl PollReply {
     }
 }
 
-/// What a packet asks for.
+/// What is to be done for a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Hand the data on.
+    /// Pass the data to the handler.
     Deliver,
     /// Nothing.
     Ignore,
@@ -107,7 +107,7 @@ pub(crate) enum Step {
     Closed,
 }
 
-/// What the time asks for.
+/// What is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tick {
     Nothing,
@@ -115,23 +115,23 @@ pub(crate) enum Tick {
     Closed,
 }
 
-/// What a packet on the probing WebSocket asks for.
+/// What is to be done for a packet on the probing WebSocket.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Probe {
     /// Answer `3probe`.
     Reply,
     /// The session is on the WebSocket now.
     Complete,
-    /// Close that WebSocket; the session goes on by polling.
+    /// Close that WebSocket. The session goes on by polling.
     Abort,
 }
 
-/// A request came in while another of its kind is under way.
+/// A request came in while another of its kind is being served.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Overlap;
 
 impl Session {
-    /// A session that opens now. `spread` from 0 to 1 brings the first ping forward a little.
+    /// A session that opens now. `spread`, from 0 to 1, brings its first ping forward a little.
     pub(crate) fn new(transport: Transport, now: Instant, timing: &Timing, spread: f64) -> Self {
         let early = (timing.ping_interval / FIRST_PING_SPREAD).mul_f64(spread.clamp(0.0, 1.0));
         Self {
@@ -143,23 +143,23 @@ impl Session {
             poll_reply: None,
             post_busy: false,
             post_held: false,
-            standing: Standing::New,
+            establishment: Establishment::ByMessage,
         }
     }
 
-    /// No message establishes the session; [`Session::establish`] does.
-    pub(crate) fn await_word(&mut self) {
-        self.standing = Standing::AwaitsWord;
+    /// No message establishes the session, only [`Session::establish`].
+    pub(crate) fn let_handler_establish(&mut self) {
+        self.establishment = Establishment::ByHandler;
     }
 
-    /// The session has begun its work; `false`: it had before.
+    /// The session has begun its work. Returns `false` if it had before.
     pub(crate) fn establish(&mut self) -> bool {
-        std::mem::replace(&mut self.standing, Standing::Established) != Standing::Established
+        std::mem::replace(&mut self.establishment, Establishment::Done) != Establishment::Done
     }
 
-    /// Whether the message has come that establishes the session.
+    /// Whether the message that establishes the session has come.
     pub(crate) fn is_to_be_established(&self) -> bool {
-        self.standing == Standing::Heard
+        self.establishment == Establishment::Due
     }
 
     pub(crate) fn transport(&self) -> Transport {
@@ -170,7 +170,7 @@ impl Session {
         self.phase == Phase::Open
     }
 
-    /// Whether the server asked for the end, and what is queued may still leave.
+    /// Whether the session ends, and what is queued may still leave.
     pub(crate) fn is_closing(&self) -> bool {
         matches!(self.phase, Phase::Closing { .. })
     }
@@ -182,24 +182,24 @@ impl Session {
         }
     }
 
-    /// The reason that the client that stands above is to be told, once there is one.
+    /// The reason for the end, once the handler is to learn of it.
     pub(crate) fn over(&self) -> Option<CloseReason> {
         match self.phase {
-            Phase::Closed(reason) | Phase::Closing { reason, told: true, .. } => Some(reason),
+            Phase::Closed(reason) | Phase::Closing { reason, at_once: true, .. } => Some(reason),
             _ => None,
         }
     }
 
     // --- packets ---
 
-    /// A packet of the client on its transport.
+    /// The client sent a packet on its transport.
     pub(crate) fn receive(&mut self, kind: EngineKind, now: Instant, timing: &Timing) -> Step {
         if !self.is_open() {
             return Step::Ignore;
         }
         match (kind, self.heartbeat) {
             (EngineKind::Pong, _) => self.heartbeat = Heartbeat::Quiet { ping_at: now + timing.ping_interval },
-            // Any other packet shows life too: it moves the deadline once for each ping (engine.io 6.6.12).
+            // Any other packet is a sign of life too. It moves the deadline once for each ping (engine.io 6.6.12).
             (_, Heartbeat::Awaiting { extended: false, .. }) => {
                 self.heartbeat = Heartbeat::Awaiting { pong_by: now + timing.ping_timeout, extended: true };
             }
@@ -207,8 +207,8 @@ impl Session {
         }
         match kind {
             EngineKind::Message => {
-                if self.standing == Standing::New {
-                    self.standing = Standing::Heard;
+                if self.establishment == Establishment::ByMessage {
+                    self.establishment = Establishment::Due;
                 }
                 Step::Deliver
             }
@@ -227,19 +227,19 @@ impl Session {
 
     // --- time ---
 
-    /// Reading is paused, so a pong may have come that was not read: at its deadline it is taken for granted. The pings go on
-    /// at their interval, as clients give up when they hear none.
-    pub(crate) fn excuse(&mut self, now: Instant, timing: &Timing) {
+    /// Reading is paused, so a pong may have come that was not read. At its deadline it counts as received. The pings go on at
+    /// their interval, as clients give up when they receive none.
+    pub(crate) fn excuse_pong(&mut self, now: Instant, timing: &Timing) {
         if let Heartbeat::Awaiting { pong_by, .. } = self.heartbeat
             && pong_by <= now
         {
-            // An extended deadline only makes the next ping later than that, and then it is due now.
+            // With an extended deadline the next ping may be overdue; then it is due now.
             let ping_at = (pong_by + timing.ping_interval).checked_sub(timing.ping_timeout).unwrap_or(now);
             self.heartbeat = Heartbeat::Quiet { ping_at: ping_at.max(now) };
         }
     }
 
-    /// What is due. Call it after everything that has arrived was read.
+    /// Does what is due. Call it after everything that has arrived was read.
     pub(crate) fn tick(&mut self, now: Instant, timing: &Timing) -> Tick {
         match self.phase {
             Phase::Closed(_) => Tick::Closed,
@@ -255,7 +255,7 @@ impl Session {
                 }
                 Heartbeat::Awaiting { pong_by, extended } if pong_by <= now => {
                     if now - pong_by > LATE && !extended {
-                        // The server slept, so nobody could be heard: that is not the client's fault.
+                        // The server slept and could receive nothing. That is not the client's fault.
                         self.heartbeat = Heartbeat::Awaiting { pong_by: now + LATE, extended: true };
                         return Tick::Nothing;
                     }
@@ -267,7 +267,7 @@ impl Session {
         }
     }
 
-    /// When [`Session::tick`] is to be called next; `None` once closed.
+    /// When [`Session::tick`] is to be called next, or `None` once closed.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match (self.phase, self.heartbeat) {
             (Phase::Closed(_), _) => None,
@@ -279,7 +279,7 @@ impl Session {
 
     // --- the end ---
 
-    /// The client is at fault: a held poll is told the end.
+    /// Closes the session, and answers a held poll with the end.
     pub(crate) fn fail(&mut self, reason: CloseReason) {
         if self.closed().is_none() {
             self.poll_reply = Some(PollReply::Close);
@@ -287,15 +287,15 @@ impl Session {
         }
     }
 
-    /// As [`Session::fail`], if the session is still on polling: what goes wrong with a request that an upgrade has overtaken
-    /// is no longer the session's concern.
+    /// As [`Session::fail`], if the session is still on polling. After an upgrade, a poll or POST that fails does not concern the
+    /// session any more.
     pub(crate) fn fail_polling(&mut self, reason: CloseReason) {
         if self.transport == Transport::Polling {
             self.fail(reason);
         }
     }
 
-    /// The end, at once.
+    /// Closes the session at once.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         if self.closed().is_none() {
             self.phase = Phase::Closed(reason);
@@ -303,7 +303,7 @@ impl Session {
         }
     }
 
-    /// The server wants the end: what is queued may still leave. `drained` tells whether anything is.
+    /// The server ends the session. What is queued may still leave; `drained` tells that nothing is.
     pub(crate) fn finish(&mut self, reason: CloseReason, drained: bool, now: Instant, timeout: Duration) {
         if !self.is_open() {
             return;
@@ -313,17 +313,17 @@ impl Session {
             return;
         }
         if self.transport == Transport::Polling && reason == CloseReason::ServerShutdown && drained {
-            // No poll is held, so there is nobody to tell, and a server that stops takes no more polls.
+            // No poll is held that could carry the end, and a server that stops accepts no more polls.
             self.close(reason);
             return;
         }
         let patient = self.transport == Transport::Polling && reason != CloseReason::ServerShutdown;
         let timeout = if patient { POLL_CLOSE_TIMEOUT } else { timeout };
-        self.phase = Phase::Closing { until: now + timeout, reason, told: false };
+        self.phase = Phase::Closing { until: now + timeout, reason, at_once: false };
     }
 
-    /// The client broke a rule, so it has no more claim to the session: whoever stands above is told at once, and what is
-    /// queued has `timeout` to leave. If nothing is, the reason is "forced close", else `waiting`.
+    /// The client broke a rule and has no more claim to the session: the handler learns of the end at once, and what is queued
+    /// has `timeout` to leave. If nothing is queued the reason is "forced close", else `waiting`.
     pub(crate) fn fault(&mut self, waiting: CloseReason, drained: bool, now: Instant, timeout: Duration) {
         if !self.is_open() {
             return;
@@ -334,7 +334,7 @@ impl Session {
         }
         let at_once = self.transport == Transport::WebSocket && drained;
         let reason = if at_once { CloseReason::ForcedClose } else { waiting };
-        self.phase = Phase::Closing { until: now + timeout, reason, told: true };
+        self.phase = Phase::Closing { until: now + timeout, reason, at_once: true };
     }
 
     /// What was queued has left.
@@ -348,7 +348,7 @@ impl Session {
 
     /// A GET begins.
     pub(crate) fn begin_poll(&mut self) -> Result<(), Overlap> {
-        // A GET that an upgrade has overtaken is answered with a noop; it is no overlap.
+        // A GET that was held before an upgrade is answered with a noop. It is not an overlap.
         if self.poll_held && self.transport == Transport::Polling {
             self.fail(CloseReason::TransportError);
             return Err(Overlap);
@@ -357,13 +357,13 @@ impl Session {
         Ok(())
     }
 
-    /// What the held GET is to be answered, if not with packets: `drained` tells whether none is queued.
+    /// The answer to the held GET, unless it is packets. `drained` tells that none are queued.
     pub(crate) fn poll_reply(&mut self, drained: bool) -> Option<PollReply> {
         if let Some(reply) = self.poll_reply.take() {
             return Some(reply);
         }
         if self.transport == Transport::WebSocket {
-            // The packets are the WebSocket's now.
+            // The packets go to the WebSocket now.
             return Some(PollReply::Noop);
         }
         match self.phase {
@@ -396,7 +396,7 @@ impl Session {
         Ok(())
     }
 
-    /// The POST's body was read; its answer is held back.
+    /// The POST's body was read. Its answer is held back.
     pub(crate) fn hold_post(&mut self) {
         self.post_held = true;
     }
@@ -414,13 +414,13 @@ impl Session {
 
     // --- upgrade ---
 
-    /// A WebSocket comes for this session; `false`: it has one, or is about to.
+    /// A WebSocket comes to take over this session. Returns `false` if the session has one, or another one is probing.
     pub(crate) fn begin_upgrade(&mut self, now: Instant, timing: &Timing) -> bool {
         if !self.is_open() || self.transport == Transport::WebSocket || self.upgrade.is_some() {
             return false;
         }
         let until = now + timing.upgrade_timeout;
-        self.upgrade = Some(Box::new(Upgrade { until, look_at: now + NOOP_INTERVAL, probed: false }));
+        self.upgrade = Some(Box::new(Upgrade { until, check_at: now + NOOP_INTERVAL, probed: false }));
         true
     }
 
@@ -430,7 +430,7 @@ impl Session {
         match kind {
             EngineKind::Ping if data == "probe" => {
                 if !std::mem::replace(&mut upgrade.probed, true) {
-                    upgrade.look_at = now + NOOP_INTERVAL;
+                    upgrade.check_at = now + NOOP_INTERVAL;
                 }
                 Probe::Reply
             }
@@ -454,15 +454,15 @@ impl Session {
         self.upgrade = None;
     }
 
-    /// What is due of the upgrade: `false` means that it took too long and is over. A held GET may have to be woken.
+    /// Does what is due of the upgrade. Returns `false` if it is over, as it took too long. A held GET may have to be woken.
     pub(crate) fn tick_upgrade(&mut self, now: Instant, drained: bool) -> bool {
         let Some(upgrade) = &mut self.upgrade else { return false };
         if upgrade.until <= now {
             self.upgrade = None;
             return false;
         }
-        if upgrade.look_at <= now {
-            upgrade.look_at = now + NOOP_INTERVAL;
+        if upgrade.check_at <= now {
+            upgrade.check_at = now + NOOP_INTERVAL;
             if upgrade.probed && self.poll_held && self.poll_reply.is_none() && drained {
                 self.poll_reply = Some(PollReply::Noop);
             }
@@ -473,7 +473,7 @@ impl Session {
     /// When [`Session::tick_upgrade`] is to be called next.
     pub(crate) fn upgrade_deadline(&self) -> Option<Instant> {
         let upgrade = self.upgrade.as_deref()?;
-        Some(upgrade.look_at.min(upgrade.until))
+        Some(upgrade.check_at.min(upgrade.until))
     }
 }
 

@@ -1,5 +1,5 @@
-//! [`Outlet`]: the way out of a connection: what waits, who may write it, and whom to wake. It is the part of a connection
-//! that stands under its lock; [`drain`] is the only code that writes.
+//! [`Outlet`]: the way out of a connection, namely what waits, who may write it, and which task to wake. It is under the
+//! connection's lock. [`drain`] is the only code that writes.
 
 use crate::limits::{PACKETS_PER_WRITE, WRITES_PER_DRAIN};
 use crate::session::bounds::Bounds;
@@ -16,14 +16,14 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-/// See the module. The order of the fields is meant: a broadcast touches the first ones (decision 0013).
+/// See the module. The order of the fields matters: a broadcast touches the first ones (decision 0013).
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Outlet<W> {
     pub(crate) lane: Lane<W>,
     pub(crate) outbox: Outbox,
-    /// The task that takes packets out of the outbox: the WebSocket's, or the held GET. It is there while that task sleeps;
-    /// without it the task runs, or will, and looks at the outbox in the end.
+    /// The waker of the task that takes packets out of the outbox: the WebSocket's, or the held GET. It is there while that
+    /// task sleeps. Without it the task runs, or will, and checks the outbox before it sleeps.
     pub(crate) task: Option<Waker>,
     pub(crate) pacer: Pacer,
 }
@@ -34,7 +34,7 @@ impl<W> Default for Outlet<W> {
     }
 }
 
-/// What is to be done for a packet that was put into the outbox, outside the lock.
+/// What the sender of a packet has to do outside the lock, once the packet is in the outbox.
 #[derive(Debug)]
 pub(crate) enum Offered {
     Nothing,
@@ -44,7 +44,7 @@ pub(crate) enum Offered {
     WriteNow,
     /// Wake the task.
     Wake(Waker),
-    /// Wake whoever keeps the time: more than the soft bound waits now.
+    /// Wake the task that checks the pace: more than the soft bound waits now.
     CheckPace,
 }
 
@@ -68,9 +68,9 @@ impl<W> Outlet<W> {
         })
     }
 
-    /// Puts a packet into the outbox of a session that polls; `held`: a GET waits for it. Its task is woken at the end of the
-    /// turn, too: woken by a thread that then blocks, it would lie in the one place of that worker from which no other
-    /// worker can take it.
+    /// Puts a packet into the outbox of a polling session. `held`: a GET waits for it. Its task is woken at the end of the turn
+    /// too: if the thread that wakes it blocks afterwards, the task would be in the one slot of that worker from which other
+    /// workers cannot steal.
     pub(crate) fn offer_to_poll(&mut self, packet: &Arc<Packet>, held: bool, bounds: &Bounds) -> Result<Offered, Full> {
         let before = self.outbox.cost();
         self.outbox.push(packet, bounds.hard)?;
@@ -81,7 +81,7 @@ impl<W> Outlet<W> {
         Ok(if self.passed_soft(before, bounds) { Offered::CheckPace } else { Offered::Nothing })
     }
 
-    /// Whether more than the soft bound waits, and did not before: then the pace is to be looked at.
+    /// Whether more than the soft bound waits, and did not before. Then the pace has to be checked.
     fn passed_soft(&self, before: usize, bounds: &Bounds) -> bool {
         before <= bounds.soft && self.outbox.cost() > bounds.soft
     }
@@ -101,19 +101,19 @@ impl<W> Outlet<W> {
         self.pacer.take_ready(self.outbox.cost(), bounds)
     }
 
-    /// Another outlet takes over what waits here, and the writing half.
+    /// Takes out what waits and the writing half, for another outlet.
     pub(crate) fn hand_over(&mut self) -> (Outbox, Option<W>) {
         (std::mem::take(&mut self.outbox), self.lane.detach())
     }
 
-    /// The stream is over. What is to be dropped outside the lock is given back; what waited can still be told.
+    /// The stream is over. Returns what is to be dropped outside the lock. What waited can still be counted.
     pub(crate) fn detach(&mut self) -> (impl Sized + use<W>, Option<W>) {
         self.task = None;
         (self.outbox.clear(), self.lane.detach())
     }
 }
 
-/// The lock around an outlet, so that [`drain`] can be tried with loom's.
+/// The lock around an outlet. Tests replace it by loom's.
 pub(crate) trait Locked<W> {
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<W>) -> R) -> R;
 }
@@ -149,7 +149,7 @@ impl Load {
         }
     }
 
-    /// Tells the outbox what has left, and puts back what has not. What is to be dropped outside the lock is given back.
+    /// Notes in the outbox what has left, and puts back what has not. Returns what is to be dropped outside the lock.
     fn put_back<W>(self, outlet: &mut Outlet<W>, wrote: &Wrote) -> Option<Arc<Packet>> {
         outlet.pacer.note_taken(wrote.packets, wrote.bytes);
         match self {
@@ -174,13 +174,13 @@ impl Load {
 pub(crate) enum By<'a, 'b> {
     /// The connection's task.
     Task(&'a mut Context<'b>),
-    /// Anybody else.
+    /// Any other thread or task.
     Other,
 }
 
 /// What a locked section of [`drain`] decides.
 enum Next<W> {
-    /// Somebody else writes, or there is no stream.
+    /// Another writer writes, or there is no stream.
     Busy,
     Write(W, Load),
     End(Drained, End<W>),
@@ -188,14 +188,14 @@ enum Next<W> {
 
 /// What is to be done outside the lock when a drain has ended.
 struct End<W> {
-    /// The stream is over: its writing half is forgotten.
+    /// The writing half, if the stream is over.
     over: Option<W>,
     wake: Option<Waker>,
     ready: Vec<Waker>,
 }
 
-/// Writes what waits. Ready: everything has left. Pending: the stream takes no more, somebody else writes, or more is left
-/// to do; the connection's task is or will be woken for it. An error is for the task: others leave it to it.
+/// Writes what waits. Ready: everything has left. Pending: the stream takes no more, another writer writes, or more is left to
+/// do; the connection's task is or will be woken for it. Errors matter only to the connection's task, which meets them itself.
 pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds: &Bounds) -> Poll<io::Result<()>> {
     let by_task = matches!(by, By::Task(_));
     let begun = outlet.with(|outlet| {
@@ -213,7 +213,7 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
             None => Next::End(Drained::All, outlet.end(writer, Drained::All, &by, bounds)),
         }
     });
-    // The task's, once it is needed.
+    // The waker of the connection's task, once it is needed.
     let mut task = None;
     let (mut next, mut writes, mut error) = (begun, 0, None);
     loop {
@@ -221,9 +221,9 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
             Next::Busy => return Poll::Pending,
             Next::Write(writer, load) => (writer, load),
             Next::End(drained, end) => {
-                end.settle();
+                end.finish();
                 if let (Drained::Unfinished, None, By::Task(cx)) = (drained, &error, &by) {
-                    // The others of this thread first.
+                    // Other tasks of this thread run first.
                     cx.waker().wake_by_ref();
                 }
                 return match error {
@@ -236,7 +236,8 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
         let result = match &mut by {
             By::Task(cx) => load.write(Some(cx), &mut writer),
             By::Other => match load.write(None, &mut writer) {
-                // Whoever writes, it is the task that the stream is to wake. Without a waker it runs, or will, and looks itself.
+                // The stream has to wake the connection's task, and not this writer. Without a waker the task runs, or will,
+                // and checks the outbox itself.
                 Poll::Pending => {
                     let task = task.get_or_insert_with(|| outlet.with(|outlet| outlet.task.clone()));
                     let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
@@ -274,14 +275,14 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
 }
 
 impl<W> Outlet<W> {
-    /// The writer comes back.
+    /// Puts the writer back, and returns what is to be done outside the lock.
     fn end(&mut self, writer: W, drained: Drained, by: &By<'_, '_>, bounds: &Bounds) -> End<W> {
         let PutBack { over, wake } = self.lane.put_back(writer, drained);
         if over.is_some() {
             return End { over, wake: None, ready: Vec::new() };
         }
         if drained == Drained::Blocked {
-            // What waits now did not leave at once.
+            // What waits now could not leave at once.
             self.outbox.charge(&bounds.meter);
         }
         let wake = match by {
@@ -301,7 +302,7 @@ impl<W> Outlet<W> {
 }
 
 impl<W: Sink> End<W> {
-    fn settle(self) {
+    fn finish(self) {
         if let Some(writer) = self.over {
             writer.forget();
         }

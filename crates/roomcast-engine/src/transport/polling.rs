@@ -1,8 +1,8 @@
-//! Long-polling: GET takes packets, POST brings them, and a keeper task watches the session's time.
+//! Long-polling: a GET fetches packets, a POST brings them, and a keeper task keeps the session's time.
 
 use crate::connections::connection::{Connection, PanicGuard};
 use crate::http::body::{Body, empty};
-use crate::limits::BUSY_CLIENT_RETRY;
+use crate::limits::BUSY_HANDLER_RETRY;
 use crate::session::close_reason::CloseReason;
 use crate::session::outbox::cost;
 use crate::session::state::{PollReply, Step};
@@ -20,11 +20,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// The connection is to be ended without an answer, as Node does.
+/// The HTTP connection is to be ended without an answer, as Node does.
 #[derive(Debug)]
 pub(crate) struct EndConnection;
 
-/// Answers a GET: with what is queued, or with the first packet that comes.
+/// Answers a GET with what is queued, or with the first packet that comes.
 pub(crate) async fn get(connection: &Arc<Connection>, request: &Parts) -> Response<Body> {
     let begun = connection.shared().session.begin_poll();
     if begun.is_err() {
@@ -42,7 +42,7 @@ pub(crate) async fn get(connection: &Arc<Connection>, request: &Parts) -> Respon
     response
 }
 
-/// A held GET. If it is dropped before its answer, the client is gone, unless it has just moved to a WebSocket.
+/// A held GET. If it is dropped before it is answered, the client is gone, unless it has just moved to a WebSocket.
 struct Held<'a> {
     connection: &'a Arc<Connection>,
     answered: bool,
@@ -56,8 +56,8 @@ impl Drop for Held<'_> {
     }
 }
 
-/// What the held GET is answered. Once there is something the GET is held no more: a packet or an end that comes before the
-/// answer has left waits for the next one.
+/// The answer to the held GET. Once there is one, the GET is no longer held: a packet or an end that comes before the answer has
+/// left waits for the next GET.
 fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Bytes> {
     let mut batch: Vec<Arc<Packet>> = Vec::new();
     {
@@ -91,7 +91,7 @@ fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Byte
     Poll::Ready(Bytes::from_owner(answer))
 }
 
-/// The packets of an answer count as waiting until the server has written it, and with it drops this.
+/// The body of an answer. Its packets count as waiting until the server has written the answer, and drops this.
 struct Answer {
     payload: Vec<u8>,
     packets: usize,
@@ -130,7 +130,7 @@ where
         connection.fail_polling(CloseReason::TransportError, "data request overlap from client");
         return Ok(empty(StatusCode::BAD_REQUEST));
     }
-    let mut posting = Posting { connection, over: false };
+    let mut posting = Posting { connection, done: false };
     let config = &connection.sessions().config;
     let read =
         tokio::time::timeout(config.body_timeout, read_body(connection, request, body, config.max_payload)).await;
@@ -164,10 +164,10 @@ where
         return Err(EndConnection);
     }
     connection.shared().session.hold_post();
-    // The POST is under way until the client can take more: another one before that would get around its flow control.
+    // The POST is not answered until the handler can take more: another POST before that would get around its flow control.
     poll_fn(|cx| {
-        // Held over the look at the session: once an upgrade is complete its WebSocket alone asks the client.
-        let mut client = connection.handler();
+        // It is locked before the session is checked: once an upgrade is complete, only its WebSocket asks the handler.
+        let mut handler = connection.handler();
         {
             let mut shared = connection.shared();
             if shared.session.closed().is_some() || shared.session.transport() == Transport::WebSocket {
@@ -175,8 +175,8 @@ where
             }
             shared.polling().post = Some(cx.waker().clone());
         }
-        match &mut *client {
-            Some(client) => client.poll_ready(cx),
+        match &mut *handler {
+            Some(handler) => handler.poll_ready(cx),
             None => Poll::Ready(()),
         }
     })
@@ -190,15 +190,15 @@ where
     Ok(response)
 }
 
-/// A POST that is under way. If it is dropped before its end, the client is gone, as with a held GET.
+/// A POST that is being served. If it is dropped before its end, the client is gone, as with a held GET.
 struct Posting<'a> {
     connection: &'a Arc<Connection>,
-    over: bool,
+    done: bool,
 }
 
 impl Posting<'_> {
     fn end(&mut self) {
-        self.over = true;
+        self.done = true;
         let mut shared = self.connection.shared();
         if let Some(polling) = &mut shared.polling {
             polling.post = None;
@@ -209,7 +209,7 @@ impl Posting<'_> {
 
 impl Drop for Posting<'_> {
     fn drop(&mut self) {
-        if !self.over {
+        if !self.done {
             self.connection.fail_polling(CloseReason::TransportError, "data request connection closed prematurely");
         }
     }
@@ -217,9 +217,9 @@ impl Drop for Posting<'_> {
 
 enum BodyError {
     TooLarge,
-    /// The session has ended, or has moved to a WebSocket meanwhile.
+    /// The session has ended or moved to a WebSocket meanwhile.
     Ended,
-    /// The transfer coding is not what it should be, or the client is gone.
+    /// The transfer coding is malformed, or the client is gone.
     Broken,
 }
 
@@ -258,18 +258,18 @@ where
     }
 }
 
-/// An upgrade was completed before a POST was fed.
+/// An upgrade was completed before the packets of a POST were handled.
 struct Overtaken;
 
-/// Hands the packets of a payload to the client, in order, up to the first that is none. If an upgrade has overtaken the POST
-/// they are not heard, as in Node: they would stand behind what the WebSocket has brought.
+/// Passes the packets of a payload to the handler, in order, up to the first that is malformed. If an upgrade has overtaken the
+/// POST its packets are discarded, as in Node: they would come after what the WebSocket has brought.
 fn feed(connection: &Arc<Connection>, text: &str) -> Result<(), Overtaken> {
     let now = Instant::now();
     let timing = &connection.sessions().timing;
     let mut malformed = false;
     let guard = PanicGuard(connection);
     {
-        let mut client = connection.handler();
+        let mut handler = connection.handler();
         if connection.transport() == Transport::WebSocket {
             return Err(Overtaken);
         }
@@ -281,19 +281,19 @@ fn feed(connection: &Arc<Connection>, text: &str) -> Result<(), Overtaken> {
             let step = {
                 let mut shared = connection.shared();
                 let step = shared.session.receive(packet.kind, now, timing);
-                let woken = if step == Step::Closed { Some(shared.take_wakers()) } else { None };
+                let wakers = if step == Step::Closed { Some(shared.take_wakers()) } else { None };
                 drop(shared);
-                if let Some(woken) = woken {
-                    woken.wake();
+                if let Some(wakers) = wakers {
+                    wakers.wake();
                 }
                 step
             };
-            match (step, &mut *client) {
+            match (step, &mut *handler) {
                 (Step::Closed, _) | (_, None) => break,
                 (Step::Ignore, _) => {}
-                (Step::Deliver, Some(client)) => match &packet.data {
-                    EngineData::Text(text) => client.text(text),
-                    EngineData::Binary(bytes) => client.binary(bytes),
+                (Step::Deliver, Some(handler)) => match &packet.data {
+                    EngineData::Text(text) => handler.text(text),
+                    EngineData::Binary(bytes) => handler.binary(bytes),
                 },
             }
         }
@@ -302,7 +302,7 @@ fn feed(connection: &Arc<Connection>, text: &str) -> Result<(), Overtaken> {
     if malformed {
         connection.fail_polling(CloseReason::ParseError, "malformed payload");
     }
-    // The keeper may have an earlier deadline to keep now.
+    // The keeper may have an earlier deadline now.
     let keeper = connection.shared().polling.as_mut().and_then(|polling| polling.keeper.take());
     if let Some(keeper) = keeper {
         keeper.wake();
@@ -327,8 +327,8 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
             {
                 let mut shared = connection.shared();
                 if shared.session.is_post_held() && shared.outlet.outbox.is_drained() {
-                    // The client has taken the ping, and its pong can only come by the next POST.
-                    shared.session.excuse(now, &connection.sessions().timing);
+                    // The client has fetched the ping, and its pong can only come with the next POST.
+                    shared.session.excuse_pong(now, &connection.sessions().timing);
                 }
             }
             if connection.tick(now) {
@@ -350,25 +350,25 @@ pub(crate) async fn keep(connection: Arc<Connection>) {
     connection.finish_if_over();
 }
 
-/// Does what is due of the client, and tells when it wants to be asked next.
+/// Calls the handler if its deadline has passed, and returns its next deadline.
 fn tick_handler(connection: &Connection, now: Instant) -> Option<Instant> {
     let deadline = {
         let Some(mut slot) = connection.try_handler() else {
-            // A handler may run for long, so it is not waited for.
-            return Some(now + BUSY_CLIENT_RETRY);
+            // The handler may run for long, so there is no waiting for it.
+            return Some(now + BUSY_HANDLER_RETRY);
         };
-        let client = slot.as_mut()?;
-        if client.deadline().is_some_and(|deadline| deadline <= now) {
-            client.tick(now);
+        let handler = slot.as_mut()?;
+        if handler.deadline().is_some_and(|deadline| deadline <= now) {
+            handler.tick(now);
         }
-        client.deadline().map(|deadline| deadline.max(now + Duration::from_millis(1)))
+        handler.deadline().map(|deadline| deadline.max(now + Duration::from_millis(1)))
     };
-    // It may have ended its session.
+    // The handler may have ended its session.
     connection.finish_if_over();
     deadline
 }
 
-/// Headers of every good polling answer.
+/// Headers of every successful answer to a poll or POST.
 fn common_headers(request: &Parts, headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let agent = request.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_poll_that_has_its_answer_is_held_no_more() {
+    async fn a_poll_that_has_its_answer_is_no_longer_held() {
         let connection = open(&Engine::new(EngineConfig::default(), Nobody));
         let mut cx = Context::from_waker(Waker::noop());
         connection.shared().session.begin_poll().unwrap();
@@ -428,9 +428,9 @@ mod tests {
         }
     }
 
-    /// Whoever has the client while its deadline passes may not know that there is one.
+    /// The task that has the handler while its deadline passes may not know of the deadline.
     #[tokio::test(start_paused = true)]
-    async fn the_keeper_comes_back_to_a_client_that_was_busy() {
+    async fn the_keeper_comes_back_to_a_handler_that_was_busy() {
         let ticked = Arc::new(AtomicBool::new(false));
         let told = ticked.clone();
         let engine = Engine::new(EngineConfig::default(), move |_: &Arc<Connection>| -> Box<dyn SessionHandler> {
@@ -439,13 +439,13 @@ mod tests {
         let connection = open(&engine);
         let keeper = tokio::spawn(keep(connection.clone()));
         tokio::time::sleep(Duration::from_millis(500)).await;
-        // Another thread has the client while the deadline passes.
+        // Another thread has the handler while the deadline passes.
         let ((has, had), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
         let busy = std::thread::spawn(move || {
-            let client = connection.handler();
+            let handler = connection.handler();
             has.send(()).unwrap();
             let _ = gone.recv();
-            drop(client);
+            drop(handler);
         });
         had.recv().unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;

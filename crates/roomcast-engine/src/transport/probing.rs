@@ -4,10 +4,10 @@ use crate::transport::outlet::{Locked, Outlet};
 use crate::transport::writer::Writer;
 use std::cell::RefCell;
 
-/// A WebSocket that has not taken its session over yet has an outlet of its own, which nobody else touches.
+/// A WebSocket that is to take over a polling session. Until it does, it has an outlet of its own, which only its task touches.
 pub(crate) struct Probing {
     pub(crate) outlet: RefCell<Outlet<Writer>>,
-    /// The upgrade is this WebSocket's, and not given up.
+    /// The session's upgrade is still the one of this WebSocket.
     pub(crate) active: bool,
 }
 

@@ -3,7 +3,7 @@
 use crate::limits::READ_BUFFER;
 use std::cell::Cell;
 
-/// The thread's read buffer, borrowed. Should a handler make this thread poll another connection meanwhile, that one gets a
+/// The thread's read buffer, on loan. If a handler makes this thread poll another connection meanwhile, that connection gets a
 /// buffer of its own.
 pub(crate) struct ReadBuffer(pub(crate) Vec<u8>);
 

@@ -1,5 +1,5 @@
-//! [`Turn`]: while a thread handles what one client sent, or polls a handler, the packets that this makes for clients are
-//! gathered, and each client is written to once, at the end.
+//! [`Turn`]: while a thread handles what one client sent, or polls a handler, it gathers the clients that packets are sent to,
+//! and writes to each of them once, at the end.
 
 use crate::connections::connection::Connection;
 use crate::limits::{KEPT_CONNECTIONS, TURN_TIME, WRITES_PER_LOOK};
@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How far ahead a connection is fetched from memory while others are written to.
+/// How many connections ahead of the one being written to are fetched from memory.
 const AHEAD: usize = 2;
 
 thread_local! {
@@ -22,23 +22,23 @@ struct Gathered {
     connections: Vec<Arc<Connection>>,
 }
 
-/// Gathers what the code that runs while it is held sends, and writes it when it is dropped. For code of handlers that runs
-/// outside the reading of messages: there the engine does it.
+/// Gathers what the code that runs while it is held sends, and writes it when it is dropped. It is for handlers' code that runs
+/// outside the reading of messages; while it reads, the engine opens a turn itself.
 ///
-/// It writes for 5 ms at most ([`TURN_TIME`](crate::limits::TURN_TIME)) and leaves the rest to a task, so that no thread is
-/// held up by other people's writes. Turns do not cross an `.await`: hold one for a poll.
+/// It writes for at most 5 ms ([`TURN_TIME`](crate::limits::TURN_TIME)) and leaves the rest to a task, so that writes to others
+/// do not hold the thread up. A turn does not cross an `.await`: hold one for a single poll.
 #[derive(Debug)]
-#[must_use = "what is sent is gathered while it is held"]
+#[must_use = "packets are gathered only while it is held"]
 pub struct Turn {
     /// A turn within a turn ends with the outer one.
     outer: bool,
     time: Duration,
-    /// It is this thread's.
+    /// A turn belongs to its thread.
     _here: PhantomData<*const ()>,
 }
 
 impl Turn {
-    /// Begins a turn of this thread.
+    /// Begins a turn on this thread.
     pub fn begin() -> Self {
         let begin = |gathered: &RefCell<Gathered>| std::mem::replace(&mut gathered.borrow_mut().open, true);
         let outer = GATHERED.try_with(begin).unwrap_or(true);
@@ -54,24 +54,24 @@ impl Turn {
         code();
     }
 
-    /// Writes what this thread's turn has gathered so far; it stays open. For code that is about to block the thread until a
-    /// client has answered.
+    /// Writes what this thread's turn has gathered so far. The turn stays open. Call it before blocking the thread until a client
+    /// has answered.
     pub fn write_gathered() {
-        write_out(gathered(true), TURN_TIME);
+        write_out(take_gathered(true), TURN_TIME);
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.outer {
-            write_out(gathered(false), self.time);
+            write_out(take_gathered(false), self.time);
             watch::end();
         }
     }
 }
 
-/// Takes what was gathered; its turn is over.
-fn gathered(open: bool) -> Vec<Arc<Connection>> {
+/// Takes what was gathered, and ends its turn.
+fn take_gathered(open: bool) -> Vec<Arc<Connection>> {
     let taken = GATHERED.try_with(|gathered| {
         let mut gathered = gathered.borrow_mut();
         gathered.open &= open;
@@ -102,7 +102,7 @@ struct Rest {
 }
 
 impl Rest {
-    /// Writes for that long; `true`: to all of them.
+    /// Writes for this long. Returns whether all are written to.
     fn write(&mut self, time: Duration) -> bool {
         let mut begun = None;
         while let Some(connection) = self.connections.get(self.at) {
@@ -120,8 +120,8 @@ impl Rest {
         true
     }
 
-    /// What a turn had no time for is written as a task, a slice at a time. Between two slices the thread's other tasks run;
-    /// tokio's own way to yield also lets it look at the network.
+    /// Writes the rest as a task, a slice at a time. Between two slices the thread's other tasks run; tokio's `yield_now` also
+    /// lets it poll the network.
     async fn write_in_slices(mut self) {
         loop {
             tokio::task::yield_now().await;
@@ -152,7 +152,7 @@ impl Rest {
     }
 }
 
-/// What waits for this connection is written: at the end of this thread's turn, or now if it has none.
+/// Writes what waits for this connection: at the end of this thread's turn, or now if it has none.
 pub(crate) fn write(connection: Arc<Connection>) {
     let mut connection = Some(connection);
     let _ = GATHERED.try_with(|gathered| {
@@ -227,7 +227,7 @@ mod tests {
             self.connection.send(&Arc::new(Packet::control(vec![b'x'; bytes]))).wake();
         }
 
-        /// Bytes that came since the last call. What was written is there at once, over loopback.
+        /// Bytes that came since the last call. Over loopback, what was written is there at once.
         fn received(&self) -> usize {
             let (mut all, mut buffer) = (0, [0; 65_536]);
             while let Ok(count @ 1..) = (&self.client).read(&mut buffer) {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_another_turn_has_scheduled_is_written_by_who_comes() {
+    async fn what_another_turn_has_scheduled_is_written_by_the_next_sender() {
         let engine = Engine::new(EngineConfig::default(), Nobody);
         let idle = Idle::new(&engine).await;
         let turn = Turn::begin();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_packet_whose_sender_forgets_to_wake_leaves() {
+    async fn a_packet_leaves_even_if_its_sender_does_not_wake() {
         let engine = Engine::new(EngineConfig::default(), Nobody);
         let idle = Idle::new(&engine).await;
         let packet = Arc::new(Packet::control(vec![b'x'; 10]));
@@ -313,8 +313,8 @@ mod tests {
         idle.iter().for_each(|idle| idle.send(10));
         drop(turn);
         let written = |idle: &[Idle]| idle.iter().filter(|idle| idle.received() == 10).count();
-        assert_eq!(written(&idle), WRITES_PER_LOOK - 1, "the clock is looked at then");
-        // The rest comes after others have had their turn.
+        assert_eq!(written(&idle), WRITES_PER_LOOK - 1, "the clock is read then");
+        // The rest is written after other tasks have run.
         let mut rest = 0;
         for _ in 0..10 {
             tokio::task::yield_now().await;

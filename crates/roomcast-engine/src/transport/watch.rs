@@ -1,9 +1,9 @@
-//! Watches for turns that last: a handler that blocks its thread must not make a runtime deaf.
+//! Watches for turns that last, so that a handler that blocks its thread does not cut a runtime off from the network.
 //!
-//! Of the workers of a tokio runtime one waits for the network, the others for work. If what comes is a single task, the one
-//! that waited runs it and wakes nobody; should that task block its thread, nobody waits for the network until it returns, and
-//! all clients wait with it. So a thread of ours looks every 5 ms whether a turn has lasted that long, and then gives that
-//! runtime something to do: a worker wakes for it, and waits for the network in its place (decision 0017).
+//! One worker of a tokio runtime waits for the network, the others wait for work. If a single task becomes ready, the worker at
+//! the network runs it and wakes no other. If that task then blocks its thread, no worker waits for the network until it
+//! returns, and no client is served. So a thread of ours checks every 5 ms whether a turn has lasted that long, and if so
+//! spawns an empty task: a worker wakes for it, and waits for the network afterwards (decision 0017).
 
 use crate::limits::WATCH_INTERVAL;
 use parking_lot::Mutex;
@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread::{self, Thread};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// What a thread does: 0, or the watcher's time when its turn began.
+/// What a thread is doing: 0 outside turns, or the watcher's time when its turn began.
 type Slot = Arc<AtomicU64>;
 
 static WATCHER: LazyLock<Watcher> = LazyLock::new(Watcher::default);
@@ -25,9 +25,9 @@ thread_local! {
 #[derive(Default)]
 struct Watcher {
     state: Mutex<State>,
-    /// Counts intervals in which something happened; 1 is the first.
+    /// Counts the intervals in which the watcher was awake; 1 is the first.
     time: AtomicU64,
-    /// Nothing happens, so it sleeps until it is unparked.
+    /// No turn is open, so the watcher sleeps until it is unparked.
     sleeps: AtomicBool,
     /// There is a runtime to watch.
     works: AtomicBool,
@@ -40,7 +40,7 @@ struct State {
     slots: Vec<Slot>,
 }
 
-/// The runtime of this thread is watched from now on, if it has several workers.
+/// Watches the runtime of this thread from now on, if it has several workers.
 pub(crate) fn current_runtime() {
     let Ok(runtime) = Handle::try_current() else { return };
     if runtime.runtime_flavor() != RuntimeFlavor::MultiThread || runtime.metrics().num_workers() < 2 {
@@ -51,7 +51,7 @@ pub(crate) fn current_runtime() {
     if state.runtimes.iter().any(|known| known.id() == id) {
         return;
     }
-    // A runtime that is over takes no task, and tells so at once.
+    // A runtime that is over accepts no task: the handle is finished at once.
     state.runtimes.retain(|known| !known.spawn(async {}).is_finished());
     state.runtimes.push(runtime);
     if state.thread.is_none() {
@@ -59,7 +59,7 @@ pub(crate) fn current_runtime() {
             Ok(started) => state.thread = Some(started.thread().clone()),
             Err(error) => {
                 drop(state);
-                tracing::warn!(%error, "no thread watches for handlers that block: one that does may hold up other clients");
+                tracing::warn!(%error, "the thread that watches for blocking handlers cannot be started: a handler that blocks may hold up other clients");
                 return;
             }
         }
@@ -83,7 +83,7 @@ pub(crate) fn begin() {
     }
 }
 
-/// It has ended.
+/// The turn of this thread has ended.
 pub(crate) fn end() {
     let _ = SLOT.try_with(|slot| {
         if let Some(slot) = slot.get() {
@@ -95,14 +95,14 @@ pub(crate) fn end() {
 fn register() -> Slot {
     let slot = Slot::default();
     let mut state = WATCHER.state.lock();
-    // Those of threads that have ended are only ours.
+    // Only this list still refers to the slots of threads that have ended.
     state.slots.retain(|slot| Arc::strong_count(slot) > 1);
     state.slots.push(slot.clone());
     slot
 }
 
 fn watch() {
-    // Turns that a worker was woken for already, by when they began.
+    // When the latest turn began for which a worker was woken.
     let mut known = 0;
     loop {
         thread::sleep(WATCH_INTERVAL);
@@ -122,7 +122,7 @@ fn watch() {
             }
             _ if !any => {
                 WATCHER.sleeps.store(true, SeqCst);
-                // A turn may have begun in between, and not have seen that nobody watches.
+                // A turn may have begun in between, before it could see that the watcher sleeps.
                 let began = WATCHER.state.lock().slots.iter().any(|slot| slot.load(SeqCst) > 0);
                 if !began {
                     thread::park();
@@ -134,7 +134,7 @@ fn watch() {
     }
 }
 
-/// Whether a turn that began at `begun` has lasted for a whole interval at least.
+/// Whether a turn that began at `begun` has lasted for at least a whole interval.
 fn is_lasting(begun: u64, now: u64) -> bool {
     now.saturating_sub(begun) >= 2
 }

@@ -1,4 +1,5 @@
-//! The task of a WebSocket: frames in, frames out, heartbeat, upgrade and close, in one small future that owns no buffer.
+//! The task of a WebSocket: it reads and writes frames and keeps the heartbeat, the upgrade and the close, in one small future
+//! that owns no buffer.
 
 use crate::connections::connection::Connection;
 use crate::limits::{OUTBOX_LEAST, READS_PER_TURN};
@@ -23,10 +24,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-/// Serves a WebSocket until it is over. `probing`: it comes to take over a polling session. `received` came with the
+/// Serves a WebSocket until it is over. `probing`: it is to take over a polling session. `received` are bytes that came with the
 /// handshake.
 ///
-/// The driver is made before the future and captured by it: an `async fn` would store its arguments beside it.
+/// The driver is made before the future, which captures it: an `async fn` would store its arguments in addition.
 pub(crate) fn run<S>(
     connection: Arc<Connection>,
     (stream, writer): (S, Writer),
@@ -56,17 +57,17 @@ where
     };
     if !received.is_empty() {
         driver.feed(&mut Vec::from(received));
-    } else if let Some(client) = &*driver.connection.handler() {
-        driver.handler_deadline = client.deadline();
+    } else if let Some(handler) = &*driver.connection.handler() {
+        driver.handler_deadline = handler.deadline();
     }
     async move {
         let mut sleep = pin!(sleep_until(driver.deadline().unwrap_or_else(Instant::now)));
         poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
-        driver.leave();
+        driver.detach();
     }
 }
 
-/// Shortest time between two ticks of a client: the resolution of tokio's timer.
+/// Shortest time between two ticks of a handler: the resolution of tokio's timer.
 const MOMENT: Duration = Duration::from_millis(1);
 
 struct Driver<S: AsyncRead + Unpin> {
@@ -74,30 +75,30 @@ struct Driver<S: AsyncRead + Unpin> {
     stream: S,
     decoder: FrameDecoder,
     handler_deadline: Option<Instant>,
-    /// The client takes no messages for now, so nothing is read.
+    /// The handler takes no messages for now, so nothing is read.
     paused: bool,
     probe: Option<Box<Probing>>,
     ending: Option<Ending>,
 }
 
-/// A close frame is queued; what the client still sends is read and forgotten.
+/// A close frame is queued. What the client still sends is read and discarded.
 struct Ending {
     until: Instant,
-    peer: Peer,
+    handshake: CloseHandshake,
 }
 
-/// What is to be expected of the client once it is sent a close frame.
+/// What to expect of the client once it is sent a close frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Peer {
-    /// Its close frame.
-    Answers,
-    /// Its frames cannot be understood any more. The stream is shut behind our close frame, so that the client sees an end
-    /// although its answer will not be recognized.
-    Broken,
-    /// As `Broken`, and the stream is shut.
+enum CloseHandshake {
+    /// Its close frame is still to come.
+    Awaited,
+    /// Its frames cannot be understood any more. The stream is shut down behind our close frame, so that the client sees an end
+    /// although its answer will not be recognised.
+    Unreadable,
+    /// As `Unreadable`, and the stream is shut down.
     Shut,
-    /// Nothing: its close frame has come.
-    Closed,
+    /// Its close frame has come.
+    Done,
 }
 
 /// The stream is over: nothing more can be read or written.
@@ -105,7 +106,7 @@ struct Gone;
 
 impl<S: AsyncRead + Unpin> Driver<S> {
     fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
-        // What has arrived is read before the time is looked at: a pong that waits in the kernel counts.
+        // What has arrived is read before deadlines are checked: a pong that waits in the kernel counts.
         let turn = Turn::begin();
         if self.probe.is_none() {
             let mut shared = self.connection.shared();
@@ -120,18 +121,18 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         loop {
             let due = sleep.as_mut().poll(cx).is_ready();
             if due && self.ending.is_some() {
-                // Its time is looked at below, behind the last write.
+                // Its deadline is checked below, after the last write.
                 break;
             }
             if due {
                 let now = Instant::now();
-                // The pace is looked at below, behind the last write.
+                // The pace is checked below, after the last write.
                 self.connection.shared().outlet.pacer.clear_due_check(now);
                 self.tick(now);
             }
             let Some(deadline) = self.deadline() else { break };
             if !due && deadline >= sleep.deadline() {
-                // Woken early the sleep does no harm, so it is not moved for later deadlines.
+                // To wake early does no harm, so the sleep is not moved to a later deadline.
                 break;
             }
             sleep.as_mut().reset(deadline);
@@ -142,16 +143,16 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
             };
-            match self.ending.as_ref().map(|ending| (ending.until, ending.peer)) {
-                Some((_, Peer::Closed)) if flushed => return Poll::Ready(()),
+            match self.ending.as_ref().map(|ending| (ending.until, ending.handshake)) {
+                Some((_, CloseHandshake::Done)) if flushed => return Poll::Ready(()),
                 Some((until, _)) if until <= Instant::now() => return Poll::Ready(()),
-                Some((until, peer)) => {
+                Some((until, handshake)) => {
                     if flushed
-                        && peer == Peer::Broken
-                        && self.shut(cx).is_ready()
+                        && handshake == CloseHandshake::Unreadable
+                        && self.poll_shutdown(cx).is_ready()
                         && let Some(ending) = &mut self.ending
                     {
-                        ending.peer = Peer::Shut;
+                        ending.handshake = CloseHandshake::Shut;
                     }
                     if sleep.deadline() > until || sleep.is_elapsed() {
                         sleep.as_mut().reset(until);
@@ -170,25 +171,26 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 if closing && flushed {
                     shared.session.drained();
                 } else if closing && shared.session.deadline().is_some_and(|deadline| deadline < sleep.deadline()) {
-                    // Since the time was looked at: it is looked at again.
+                    // The session began to close after the deadlines were checked: check them again.
                     cx.waker().wake_by_ref();
                 }
                 (shared.session.closed().is_some(), closing && flushed, !flushed || !shared.outlet.pacer.is_idle())
             };
             if closing {
-                // The server ends it, and all that was queued has left.
-                self.end(close_frame(None, ""), Peer::Answers);
+                // The server ends the session, and all that was queued has left.
+                self.end(close_frame(None, ""), CloseHandshake::Awaited);
                 continue;
             }
             if closed {
-                // By others, or a slow consumer, whose stream cannot take a close frame in the middle of a packet.
+                // Another task closed it, or it is a slow consumer, whose stream cannot take a close frame in the middle of a
+                // packet.
                 return Poll::Ready(());
             }
             return if watched { self.keep_pace(cx, sleep) } else { Poll::Pending };
         }
     }
 
-    /// Looks at the pace, as something waits, and sets the time to look again.
+    /// Checks the pace, as something waits, and sets the time to check again.
     fn keep_pace(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
         if let Some(at) = self.connection.keep_pace(Instant::now()).filter(|at| *at < sleep.deadline()) {
             sleep.as_mut().reset(at);
@@ -209,7 +211,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
         for _ in 0..READS_PER_TURN {
             let ready = match &mut *self.connection.handler() {
-                Some(client) if self.probe.is_none() && self.ending.is_none() => client.poll_ready(cx).is_ready(),
+                Some(handler) if self.probe.is_none() && self.ending.is_none() => handler.poll_ready(cx).is_ready(),
                 _ => true,
             };
             self.paused = !ready;
@@ -222,14 +224,14 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
                 Poll::Ready(_) => {
-                    self.close(CloseReason::TransportClose);
+                    self.stream_broke(CloseReason::TransportClose);
                     return Err(Gone);
                 }
             }
             let received = read.filled().len();
             self.feed(buffer.0.get_mut(..received).unwrap_or_default());
         }
-        // More may be there; others get their turn first.
+        // More may be there, but other tasks run first.
         cx.waker().wake_by_ref();
         Ok(())
     }
@@ -238,22 +240,22 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         let now = Instant::now();
         while !input.is_empty() {
             let end = if self.ending.is_some() {
-                self.forget(&mut input)
+                self.feed_after_end(&mut input)
             } else if self.probe.is_some() {
                 self.feed_probe(&mut input, now)
             } else {
-                self.feed_client(&mut input, now)
+                self.feed_session(&mut input, now)
             };
-            if let Some((frame, peer)) = end {
-                self.end(frame, peer);
+            if let Some((frame, handshake)) = end {
+                self.end(frame, handshake);
             }
         }
         self.connection.finish_if_over();
     }
 
-    /// Hands messages to the client until the input is used up, or the WebSocket has to end: then what to say, and whether
-    /// the client has said it.
-    fn feed_client(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, Peer)> {
+    /// Passes messages to the handler until the input is used up, or until the WebSocket has to end. Then it returns the close
+    /// frame to send, and what to expect of the client.
+    fn feed_session(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, CloseHandshake)> {
         let connection = &self.connection;
         let timing = &connection.sessions().timing;
         let mut slot = connection.handler();
@@ -264,7 +266,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 Err(error) => {
                     tracing::debug!(%error, "WebSocket protocol error");
                     connection.shared().session.close(CloseReason::TransportError);
-                    break Some((close_frame(Some(error.close_code()), ""), Peer::Broken));
+                    break Some((close_frame(Some(error.close_code()), ""), CloseHandshake::Unreadable));
                 }
             };
             let packet = match message {
@@ -279,29 +281,29 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 Message::Pong(_) => continue,
                 Message::Close(code) => {
                     connection.shared().session.close(CloseReason::TransportClose);
-                    break Some((echo(code), Peer::Closed));
+                    break Some((echo(code), CloseHandshake::Done));
                 }
             };
             let Ok(packet) = packet else {
                 connection.shared().session.close(CloseReason::ParseError);
-                break Some((close_frame(None, ""), Peer::Answers));
+                break Some((close_frame(None, ""), CloseHandshake::Awaited));
             };
             let step = connection.shared().session.receive(packet.kind, now, timing);
             match (step, &mut *slot) {
-                (Step::Closed, _) => break Some((close_frame(None, ""), Peer::Answers)),
-                (Step::Deliver, Some(client)) => match &packet.data {
-                    EngineData::Text(text) => client.text(text),
-                    EngineData::Binary(bytes) => client.binary(bytes),
+                (Step::Closed, _) => break Some((close_frame(None, ""), CloseHandshake::Awaited)),
+                (Step::Deliver, Some(handler)) => match &packet.data {
+                    EngineData::Text(text) => handler.text(text),
+                    EngineData::Binary(bytes) => handler.binary(bytes),
                 },
                 _ => {}
             }
         };
-        self.handler_deadline = slot.as_ref().and_then(|client| client.deadline());
+        self.handler_deadline = slot.as_ref().and_then(|handler| handler.deadline());
         end
     }
 
-    /// One message of a WebSocket that wants to take a polling session over.
-    fn feed_probe(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, Peer)> {
+    /// Handles one message of a WebSocket that is to take over a polling session.
+    fn feed_probe(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, CloseHandshake)> {
         let Self { connection, decoder, probe, handler_deadline, .. } = self;
         let probing = probe.as_mut()?;
         let mut reply = connection.sessions().probe_pong.clone();
@@ -320,9 +322,9 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 reply = Arc::new(Packet::control(frame));
                 Probe::Reply
             }
-            // Either is the end of the upgrade at once, although this WebSocket may stay for its own end.
+            // A close frame or an error ends the upgrade at once, although this WebSocket may stay for its own close.
             Ok(Some(Message::Close(code))) => {
-                let end = (echo(code), Peer::Closed);
+                let end = (echo(code), CloseHandshake::Done);
                 connection.shared().session.abort_upgrade();
                 probing.active = false;
                 return Some(end);
@@ -330,20 +332,20 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             Err(error) => {
                 connection.shared().session.abort_upgrade();
                 probing.active = false;
-                return Some((close_frame(Some(error.close_code()), ""), Peer::Broken));
+                return Some((close_frame(Some(error.close_code()), ""), CloseHandshake::Unreadable));
             }
         };
         match step {
             Probe::Reply if probing.outlet.get_mut().outbox.push(&reply, OUTBOX_LEAST).is_ok() => None,
-            // A probe that does not read its answers is given up as well.
+            // A WebSocket that probes and does not read the answers is given up as well.
             Probe::Reply | Probe::Abort => {
                 connection.shared().session.abort_upgrade();
                 probing.active = false;
-                Some((close_frame(None, ""), Peer::Answers))
+                Some((close_frame(None, ""), CloseHandshake::Awaited))
             }
             Probe::Complete => {
                 let mut probed = probe.take()?.outlet.into_inner();
-                let woken = {
+                let wakers = {
                     let mut shared = connection.shared();
                     let (outbox, writer) = probed.hand_over();
                     shared.outlet.outbox.prepend(outbox);
@@ -353,31 +355,31 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                     shared.take_wakers()
                 };
                 connection.sessions().upgrade(connection);
-                *handler_deadline = connection.handler().as_ref().and_then(|client| client.deadline());
-                woken.wake();
+                *handler_deadline = connection.handler().as_ref().and_then(|handler| handler.deadline());
+                wakers.wake();
                 metrics::counter!("roomcast_upgrades_total").increment(1);
                 None
             }
         }
     }
 
-    /// After the end only the client's close frame is of interest.
-    fn forget(&mut self, input: &mut &mut [u8]) -> Option<(Vec<u8>, Peer)> {
-        let peer = match self.decoder.decode(input) {
-            Ok(Some(Message::Close(_))) => Peer::Closed,
+    /// After our close frame only the client's close frame matters.
+    fn feed_after_end(&mut self, input: &mut &mut [u8]) -> Option<(Vec<u8>, CloseHandshake)> {
+        let handshake = match self.decoder.decode(input) {
+            Ok(Some(Message::Close(_))) => CloseHandshake::Done,
             Ok(_) => return None,
-            Err(_) => Peer::Broken,
+            Err(_) => CloseHandshake::Unreadable,
         };
-        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.peer == Peer::Answers) {
-            ending.peer = peer;
+        if let Some(ending) = self.ending.as_mut().filter(|ending| ending.handshake == CloseHandshake::Awaited) {
+            ending.handshake = handshake;
         }
         None
     }
 
     // --- out ---
 
-    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes. The task is
-    /// woken either way.
+    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes; either way
+    /// the task is woken.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.probe.as_deref() {
             Some(probing) => drain(probing, By::Task(cx), &self.connection.sessions().bounds),
@@ -385,15 +387,15 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         }
     }
 
-    /// Shuts the stream behind all that was written.
-    fn shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shut = |outlet: &mut Outlet<Writer>| match outlet.lane.writer() {
+    /// Shuts the stream down behind all that was written.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut shutdown = |outlet: &mut Outlet<Writer>| match outlet.lane.writer() {
             Some(writer) => writer.poll_shutdown(cx),
             None => Poll::Pending,
         };
         match &mut self.probe {
-            Some(probing) => shut(probing.outlet.get_mut()),
-            None => shut(&mut self.connection.shared().outlet),
+            Some(probing) => shutdown(probing.outlet.get_mut()),
+            None => shutdown(&mut self.connection.shared().outlet),
         }
     }
 
@@ -404,46 +406,46 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             return;
         }
         if let Some(probing) = &mut self.probe {
-            let (live, woken) = {
+            let (live, poll) = {
                 let mut shared = self.connection.shared();
                 let drained = shared.outlet.outbox.is_drained();
                 let live = probing.active && shared.session.tick_upgrade(now, drained);
                 (live, shared.outlet.task.take())
             };
-            if let Some(reader) = woken {
-                reader.wake();
+            if let Some(poll) = poll {
+                poll.wake();
             }
             if !live {
                 probing.active = false;
-                self.end(close_frame(None, ""), Peer::Answers);
+                self.end(close_frame(None, ""), CloseHandshake::Awaited);
             }
             return;
         }
         if self.connection.shared().session.closed().is_some() {
-            // By others; a close frame is not for every stream, see `poll`.
+            // Another task closed it. Not every stream can take a close frame: see `poll`.
             return;
         }
         if self.handler_deadline.is_some_and(|deadline| deadline <= now) {
             let mut slot = self.connection.handler();
-            if let Some(client) = &mut *slot {
-                client.tick(now);
+            if let Some(handler) = &mut *slot {
+                handler.tick(now);
             }
-            let deadline = slot.as_ref().and_then(|client| client.deadline());
-            // A client that does not move its deadline must not make a busy loop.
+            let deadline = slot.as_ref().and_then(|handler| handler.deadline());
+            // A handler that does not move its deadline must not cause a busy loop.
             self.handler_deadline = deadline.map(|deadline| deadline.max(now + MOMENT));
             drop(slot);
-            // It may have ended its session.
+            // The handler may have ended its session.
             self.connection.finish_if_over();
         }
         if self.paused {
             let mut shared = self.connection.shared();
-            // A ping that cannot leave has no pong, read or not.
+            // Unless the ping has left, there is no pong that could wait unread.
             if shared.outlet.outbox.is_empty() {
-                shared.session.excuse(now, &self.connection.sessions().timing);
+                shared.session.excuse_pong(now, &self.connection.sessions().timing);
             }
         }
         if self.connection.tick(now) {
-            self.end(close_frame(None, ""), Peer::Answers);
+            self.end(close_frame(None, ""), CloseHandshake::Awaited);
         }
     }
 
@@ -452,7 +454,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             (Some(ending), _) => Some(ending.until),
             (None, Some(_)) => self.connection.shared().session.upgrade_deadline(),
             (None, None) => {
-                // Once the session is closed nothing is waited for.
+                // Once the session is closed there is no deadline.
                 let shared = self.connection.shared();
                 let session = shared.session.deadline()?;
                 [self.handler_deadline, shared.outlet.pacer.check_at()].into_iter().flatten().chain([session]).min()
@@ -462,8 +464,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
     // --- end ---
 
-    /// Queues a close frame behind everything else. The session, if it is this WebSocket's, is closed already.
-    fn end(&mut self, frame: Vec<u8>, peer: Peer) {
+    /// Queues a close frame behind everything else. A session that is on this WebSocket is closed already.
+    fn end(&mut self, frame: Vec<u8>, handshake: CloseHandshake) {
         if self.ending.is_some() {
             return;
         }
@@ -477,21 +479,21 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             let _ = outlet.outbox.push(&packet, usize::MAX);
         }
         let until = Instant::now() + self.connection.sessions().config.close_timeout;
-        self.ending = Some(Ending { until, peer });
+        self.ending = Some(Ending { until, handshake });
         if self.probe.is_none() {
             self.connection.finish_if_over();
         }
     }
 
-    /// The stream broke.
-    fn close(&mut self, reason: CloseReason) {
+    /// Closes a session that is on this WebSocket: its stream broke.
+    fn stream_broke(&mut self, reason: CloseReason) {
         if self.probe.is_none() {
             self.connection.shared().session.close(reason);
         }
     }
 
-    /// Nothing is left behind.
-    fn leave(&mut self) {
+    /// Detaches the stream from the session. A session that is on this WebSocket is over.
+    fn detach(&mut self) {
         match &self.probe {
             Some(probing) => {
                 if probing.active {
@@ -516,20 +518,20 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
 impl<S: AsyncRead + Unpin> Drop for Driver<S> {
     fn drop(&mut self) {
-        // The client's code has panicked: the session must not stay behind without a driver.
+        // The handler has panicked. The session must not stay without a driver.
         if std::thread::panicking() {
-            self.leave();
+            self.detach();
         }
     }
 }
 
-/// The answer to a close frame: code and reason as they came, as Node's `ws` does.
+/// The answer to a close frame, with its code and reason, as Node's `ws` sends it.
 fn echo(close: Option<(u16, &str)>) -> Vec<u8> {
     let (code, reason) = close.unzip();
     close_frame(code, reason.unwrap_or_default())
 }
 
-/// Says its last word on a WebSocket that never gets a session: `bytes` are written as they are.
+/// Ends a WebSocket that gets no session: writes `bytes` as they are, and closes the stream.
 pub(crate) async fn refuse<S>(mut stream: S, bytes: Vec<u8>, patience: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -537,7 +539,8 @@ where
     let goodbye = async {
         stream.write_all(&bytes).await?;
         stream.shutdown().await?;
-        // What the client still sends is read, or the kernel would reset the connection before the client has read ours.
+        // What the client still sends is read. Otherwise the kernel would reset the connection, perhaps before the client has
+        // read `bytes`.
         let mut buffer = [0; 512];
         while stream.read(&mut buffer).await? > 0 {}
         io::Result::Ok(())
@@ -555,7 +558,7 @@ mod tests {
     use crate::transport::writer::Stream as _;
     use tokio::net::{TcpListener, TcpStream};
 
-    /// What an idle WebSocket costs beside its session: `performance` is decided here, so a field too many shall be seen.
+    /// What an idle WebSocket costs in addition to its session. The bound makes a needless field visible.
     #[tokio::test]
     async fn the_task_of_a_websocket_is_small() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! [`Writer`]: the writing half of a WebSocket's stream, and how far it is in the packet that it writes.
+//! [`Writer`]: the writing half of a WebSocket's stream, and its position in the packet that it writes.
 
 use crate::limits::PACKETS_PER_WRITE;
 use crate::session::outbox::{cost, short};
@@ -41,13 +41,13 @@ impl Stream for TokioIo<Upgraded> {
     }
 }
 
-/// The writing half of a WebSocket's stream. Whoever holds it may write, so there is at most one writer; while nobody writes
-/// it lies in the connection's [`Lane`](crate::session::lane::Lane).
+/// The writing half of a WebSocket's stream. Its holder may write, so there is at most one writer. Between writes it is stored
+/// in the connection's [`Lane`](crate::session::lane::Lane).
 pub(crate) struct Writer {
     half: Half,
-    /// Bytes of the first packet that have left already. With base64 a packet has some 85 MiB at most.
+    /// Bytes of the first packet that have left already. With base64 a packet has at most some 85 MiB.
     written: u32,
-    /// The stream may still keep what was written.
+    /// The stream may not have passed on what was written.
     dirty: bool,
     /// Attachments go out as base64 text.
     base64: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Writer {
 
 enum Half {
     Tcp(OwnedWriteHalf),
-    /// TLS, and what else a server puts under a WebSocket.
+    /// TLS, and whatever else a server puts under a WebSocket.
     Other(Box<dyn AsyncWrite + Send + Unpin>),
 }
 
@@ -72,7 +72,7 @@ impl Writer {
         Self { base64, ..self }
     }
 
-    /// Shuts the stream: the client sees its end.
+    /// Shuts the stream down, so that the client sees its end.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.half {
             Half::Tcp(half) => Pin::new(half).poll_shutdown(cx),
@@ -152,7 +152,8 @@ impl Sink for Writer {
     }
 }
 
-/// Without a context only TCP is written to, past tokio's own note of what the stream takes, which lies elsewhere in memory.
+/// Without a context only TCP is written to, and tokio's own record of whether the stream takes more is bypassed, as it lies
+/// elsewhere in memory.
 impl Half {
     fn write(&mut self, cx: Option<&mut Context<'_>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match (self, cx) {
@@ -180,15 +181,15 @@ fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
     }
 }
 
-/// What a WebSocket wants of its TCP connection. [`serve`](crate::serve) and, where the stream can be found, the service do it
-/// themselves. An acceptor of your own that ends TLS should call it for each connection that it accepts.
+/// Sets what a WebSocket needs of its TCP connection. [`serve`](crate::serve) and, where it finds the TCP stream, the service
+/// do this themselves. An acceptor of your own that terminates TLS should call it for each connection that it accepts.
 ///
 /// - Small frames do not wait for the acknowledgement of earlier ones (`TCP_NODELAY`).
-/// - On Linux the kernel holds at most 128 KiB that it has not sent ([`UNSENT`](crate::limits::UNSENT)). By itself it takes up to
-///   4 MB for a client that does not read, and asks for more only when a third of that has left: a slow client looks like one
-///   that takes nothing, and may be cut as such.
+/// - On Linux the kernel holds at most 128 KiB unsent ([`UNSENT`](crate::limits::UNSENT)). By default it buffers up to 4 MB for
+///   a client that does not read, and accepts more only when a third of that has left: then a slow client looks as if it took
+///   nothing, and may be disconnected.
 ///
-/// What cannot be set is left as it is.
+/// Options that cannot be set are left as they are.
 pub fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     keep_little_unsent(stream);

@@ -1,17 +1,18 @@
-//! Tries the lane in every order: two emitters outside turns, one whose turn may stay open for ever, the connection's task, a
-//! stream that refuses, breaks or ends, at every point between two locked sections.
+//! Tries the lane in every order of steps: of emitters, one of which has a turn that may stay open for ever, of the connection's
+//! task, and of a stream that refuses, breaks or ends, at every point between two locked sections.
 //!
-//! A step of the search is one locked section of `outlet::drain`, `Outlet::offer` or the task, or one write. What is looked
-//! for are states in which nobody has anything to do and yet a packet waits that somebody owes.
+//! A step of the search is one locked section of `outlet::drain`, `Outlet::offer` or the task, or one write. The search looks
+//! for states in which no step is left and yet a packet waits that should have been written.
 
 use super::*;
 use std::collections::HashSet;
 
-/// Packets that wait, by who sent them: the first bit for an emitter in a turn that may stay open, the second for all others.
+/// The senders of the packets that wait.
 type Queue = Vec<Origin>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Origin {
+    /// The emitter with a turn that may stay open.
     OpenTurn,
     Other,
 }
@@ -20,13 +21,13 @@ enum Origin {
 struct World {
     lane: Lane<()>,
     queue: Queue,
-    /// The task's waker is in its place.
+    /// The outlet has the task's waker.
     registered: bool,
     task: Task,
     stream: Stream,
-    /// The first has the turn that may stay open; the last is the task itself.
+    /// The first has the turn that may stay open. The last is the task itself.
     emitters: [Emitter; 3],
-    /// How often the stream may still refuse, and whether it may still break.
+    /// How often the stream may still refuse; then whether it may still break, and whether the connection may still end.
     refusals: u8,
     may_break: bool,
     may_end: bool,
@@ -35,14 +36,14 @@ struct World {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Stream {
     refuses: bool,
-    /// It has the task's waker.
+    /// The stream has the task's waker.
     wakes: bool,
     broken: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Task {
-    /// Somebody woke it, or it has never run.
+    /// It was woken, or it has never run.
     woken: bool,
     at: TaskAt,
 }
@@ -50,9 +51,9 @@ struct Task {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum TaskAt {
     Asleep,
-    /// Its turn is open: its client's handler runs.
+    /// Its turn is open: the handler runs.
     Reading,
-    /// Its turn has gathered the connection itself.
+    /// Its turn has ended, and may have gathered the connection itself.
     TurnEnds,
     Draining(Drain),
     Over,
@@ -62,23 +63,23 @@ enum TaskAt {
 struct Emitter {
     turn: u32,
     packets: u8,
-    /// Drains that it owes at the end of its turn, or at once if it has none.
+    /// Drains that it has to do at the end of its turn, or at once without a turn.
     owes: u8,
     drain: Option<Drain>,
     /// Its turn has ended, if it has one.
     ended: bool,
 }
 
-/// Where somebody is in `outlet::drain`.
+/// A point in `outlet::drain`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Drain {
     Begins,
-    /// It holds the writer and these packets.
+    /// The writer and these packets are taken out.
     Writes {
         load: Queue,
         writes: u8,
     },
-    /// The stream refused; the task's waker was looked for, and may have been there.
+    /// The stream refused. The task's waker was looked up; `waker`: it was there.
     Registers {
         load: Queue,
         waker: bool,
@@ -95,23 +96,23 @@ enum Drain {
 /// As `WRITES_PER_DRAIN`.
 const WRITES: u8 = 2;
 
-/// What may be left out, to show that the search finds it.
+/// Faults that the search must find.
 #[derive(Debug, Clone, Copy, Default)]
 struct Faults {
-    /// Whoever finds a turn scheduled relies on it.
+    /// A sender that finds a turn scheduled relies on it.
     rely_on_turns: bool,
-    /// Whoever puts the writer back forgets the task that wanted it.
+    /// A writer that is put back does not wake the task that wanted it.
     forget_awaited: bool,
     /// A task that finds the writer taken does not register.
     unregistered: bool,
-    /// What is left after the last write of a drain is nobody's.
+    /// What is left after the last write of a drain counts as written.
     unfinished_is_all: bool,
-    /// A wake that was promised is dropped.
+    /// A sender does not wake the writer.
     drop_wake: bool,
 }
 
 impl World {
-    /// Emitters with so many packets.
+    /// A world whose emitters send this many packets each.
     fn start(packets: [u8; 3]) -> Self {
         let mut lane = Lane::Detached;
         lane.attach(());
@@ -217,7 +218,7 @@ impl World {
             TaskAt::Reading => {
                 let own = &self.emitters[2];
                 if own.drain.is_some() {
-                    // A handler that sends much writes at once.
+                    // A handler that sends much is written to at once.
                     self.own_drain(faults, next);
                     return;
                 }
@@ -283,7 +284,7 @@ impl World {
         self.may_end = false;
     }
 
-    /// Each step of `outlet::drain`, as it stands there.
+    /// The steps of `outlet::drain`, each as in its code.
     fn drain_steps(&self, drain: &Drain, by_task: bool, faults: Faults) -> Vec<(Self, Option<Drain>)> {
         let mut world = self.clone();
         match drain.clone() {
@@ -331,7 +332,7 @@ impl World {
                     }
                 }
                 if !world.stream.refuses {
-                    // All of it leaves, or one packet.
+                    // All packets leave, or one does.
                     next.push((world.clone(), Some(Drain::PutsBack { load: Vec::new(), stop: None, writes })));
                     next.push((world, Some(Drain::PutsBack { load: load[1..].to_vec(), stop: None, writes })));
                 }
@@ -377,11 +378,11 @@ impl World {
         }
     }
 
-    /// What nobody may rest in.
+    /// Whether a packet waits that no open turn accounts for.
     fn is_wrong(&self) -> bool {
         let over = matches!(self.lane, Lane::Detached);
         let kept = |owed: &Origin| match owed {
-            // Its own turn has not ended.
+            // The turn that will write it is still open.
             Origin::OpenTurn => !self.emitters[0].ended,
             Origin::Other => false,
         };
@@ -400,7 +401,7 @@ fn search(packets: [u8; 3], faults: Faults) -> Found {
     let mut open = vec![start];
     while let Some(world) = open.pop() {
         let steps = world.steps(faults);
-        // The turn may stay open for ever: whoever is in it takes no step. What others owe must not depend on it.
+        // The turn may stay open for ever, and takes no step then. Packets of other senders must not depend on it.
         let frozen = |next: &World| next.emitters[0].ended != world.emitters[0].ended;
         if steps.iter().all(frozen) && world.emitters[0].drain.is_none() && world.is_wrong() {
             return Found { states: seen.len(), wrong: Some(world) };
@@ -415,8 +416,8 @@ fn search(packets: [u8; 3], faults: Faults) -> Found {
 }
 
 #[test]
-fn in_every_order_nobody_waits_for_a_write_that_nobody_owes() {
-    // `cargo xtask long` sets it: some ten times as many states.
+fn in_every_order_a_waiting_packet_has_a_writer() {
+    // `cargo xtask long` sets the variable: some ten times as many states.
     let packets = if std::env::var_os("ROOMCAST_LONG").is_some() { [2, 2, 1] } else { [2, 1, 1] };
     let found = search(packets, Faults::default());
     println!("states of the lane that were searched: {}", found.states);
@@ -425,7 +426,7 @@ fn in_every_order_nobody_waits_for_a_write_that_nobody_owes() {
 }
 
 #[test]
-fn the_search_finds_what_is_left_out() {
+fn the_search_finds_each_fault() {
     let none = Faults::default();
     for faults in [
         Faults { rely_on_turns: true, ..none },

@@ -1,4 +1,4 @@
-//! The session machine under a clock that only the test moves.
+//! The session's state machine, with a clock that only the test moves.
 
 use super::*;
 
@@ -126,7 +126,7 @@ fn close_counts_by_polling_and_not_over_a_websocket() {
 }
 
 #[test]
-fn a_second_poll_ends_the_session_and_tells_the_first() {
+fn a_second_poll_ends_the_session_and_answers_the_first() {
     let mut bench = Bench::new(Transport::Polling);
     assert_eq!(bench.session.begin_poll(), Ok(()));
     assert_eq!(bench.reply(true), None);
@@ -205,7 +205,7 @@ fn an_upgrade_answers_the_held_poll_within_100_ms_and_completes() {
     assert!(bench.session.tick_upgrade(bench.now, true));
     assert_eq!(bench.reply(true), Some("6"));
     bench.session.end_poll();
-    // As often as needed.
+    // It is answered as often as needed.
     bench.session.begin_poll().unwrap();
     bench.after(NOOP_INTERVAL);
     assert!(bench.session.tick_upgrade(bench.now, true));
@@ -246,7 +246,7 @@ fn an_upgrade_that_is_never_finished_times_out_and_polling_goes_on() {
     assert!(!bench.session.tick_upgrade(bench.now, true));
     assert!(bench.session.is_open());
     assert_eq!(bench.session.transport(), Transport::Polling);
-    // Another try is allowed.
+    // Another attempt is allowed.
     assert!(bench.session.begin_upgrade(bench.now, &TIMING));
 }
 
@@ -284,12 +284,12 @@ fn nothing_counts_after_the_end() {
 }
 
 #[test]
-fn a_get_that_the_upgrade_overtakes_takes_nothing_and_is_no_overlap() {
+fn a_get_that_the_upgrade_overtakes_fetches_nothing_and_is_not_an_overlap() {
     let mut bench = Bench::new(Transport::Polling);
     bench.session.begin_poll().unwrap();
     assert!(bench.session.begin_upgrade(bench.now, &TIMING));
     assert_eq!(bench.session.probe(EngineKind::Upgrade, "", bench.now), Probe::Complete);
-    // Its request was looked at before the switch, and begins after it.
+    // The GET's session was found before the switch, and the GET begins after it.
     assert_eq!(bench.session.begin_poll(), Ok(()));
     assert_eq!(bench.reply(false), Some("6"));
     assert_eq!(bench.reply(false), Some("6"));
@@ -303,7 +303,7 @@ fn a_get_that_the_upgrade_overtakes_takes_nothing_and_is_no_overlap() {
 }
 
 #[test]
-fn a_server_that_stops_waits_for_no_poll_that_cannot_come() {
+fn a_server_that_stops_does_not_wait_for_a_poll_that_cannot_come() {
     let mut bench = Bench::new(Transport::Polling);
     bench.session.finish(CloseReason::ServerShutdown, true, bench.now, seconds(5));
     assert_eq!(bench.session.closed(), Some(CloseReason::ServerShutdown));

@@ -1,4 +1,5 @@
-//! Random walks of the session machine beside a model that remembers what happened and when, instead of what is due.
+//! Random walks of the session's state machine, compared with a model that remembers what happened and when, instead of what is
+//! due.
 
 use super::*;
 use proptest::prelude::*;
@@ -9,13 +10,13 @@ const TIMING: Timing = Timing {
     upgrade_timeout: Duration::from_secs(10),
 };
 
-/// Anything that anybody may do with a session, in any order.
+/// Everything that can be done with a session, in any order.
 #[derive(Debug, Clone)]
 enum Act {
     Wait(u64),
     Receive(EngineKind),
     Tick,
-    Excuse,
+    ExcusePong,
     BeginPoll,
     Answer { drained: bool },
     EndPoll,
@@ -32,7 +33,7 @@ enum Act {
     Finish { reason: CloseReason, drained: bool, seconds: u64 },
     Fault { waiting: CloseReason, drained: bool, seconds: u64 },
     Drained,
-    AwaitWord,
+    LetHandlerEstablish,
     Establish,
 }
 
@@ -51,14 +52,14 @@ fn reasons() -> impl Strategy<Value = CloseReason> {
 }
 
 fn steps() -> impl Strategy<Value = Act> {
-    // Moments, and waits about as long as the deadlines.
+    // Short waits, and waits about as long as the deadlines.
     let milliseconds =
         prop_oneof![0..150_u64, 900..1_100_u64, 4_900..5_100_u64, 9_900..10_100_u64, 18_000..26_000_u64, Just(60_000)];
     prop_oneof![
         60 => milliseconds.prop_map(Act::Wait),
         60 => Just(Act::Tick),
         40 => kinds().prop_map(Act::Receive),
-        10 => Just(Act::Excuse),
+        10 => Just(Act::ExcusePong),
         20 => Just(Act::BeginPoll),
         30 => any::<bool>().prop_map(|drained| Act::Answer { drained }),
         20 => Just(Act::EndPoll),
@@ -78,7 +79,7 @@ fn steps() -> impl Strategy<Value = Act> {
         1 => (reasons(), any::<bool>(), 0..8_u64)
             .prop_map(|(waiting, drained, seconds)| Act::Fault { waiting, drained, seconds }),
         3 => Just(Act::Drained),
-        1 => Just(Act::AwaitWord),
+        1 => Just(Act::LetHandlerEstablish),
         3 => Just(Act::Establish),
     ]
 }
@@ -87,24 +88,24 @@ fn steps() -> impl Strategy<Value = Act> {
 struct Model {
     now: Instant,
     websocket: bool,
-    /// How it ended.
+    /// Why it ended.
     ended: Option<CloseReason>,
-    /// The server wants the end, for this reason, and waits until then.
+    /// The server ends it, for this reason, and waits until this time.
     ending: Option<(CloseReason, Instant)>,
-    /// Whoever stands above was told of that end already.
-    told: bool,
-    /// The session has begun its work, and if not, whether a message will do.
+    /// The handler has learnt of that end already.
+    reported: bool,
+    /// Whether the session has begun its work, and if not, whether a message will do.
     established: bool,
     any_message: bool,
-    heard: bool,
-    /// When the heartbeat began to be quiet, and for how long it may be.
+    due: bool,
+    /// When the heartbeat began to be quiet, and how long it may be so.
     quiet: (Instant, Duration),
-    /// A ping was sent, and this is the time by which something must come; whether that time was moved once.
+    /// A ping was sent: the time by which something must come, and whether that time was moved once.
     pinged: Option<(Instant, bool)>,
     polling: bool,
     posting: bool,
     post_held: bool,
-    /// An upgrade began then; whether it was probed.
+    /// When an upgrade began, and whether it was probed.
     upgrading: Option<(Instant, bool)>,
 }
 
@@ -131,7 +132,7 @@ impl Model {
         }
         match kind {
             EngineKind::Message => {
-                self.heard |= !self.established && self.any_message;
+                self.due |= !self.established && self.any_message;
                 Step::Deliver
             }
             EngineKind::Ping => {
@@ -180,7 +181,7 @@ impl Model {
         if let Some((by, _)) = self.pinged
             && by <= self.now
         {
-            // The next ping is where it had been, had the pong come at once; or now.
+            // The next ping is due when it would be if the pong had come at once, or now.
             let next = (by + TIMING.ping_interval - TIMING.ping_timeout).max(self.now);
             (self.pinged, self.quiet) = (None, (self.now, next - self.now));
         }
@@ -201,10 +202,10 @@ impl Walk {
             websocket,
             ended: None,
             ending: None,
-            told: false,
+            reported: false,
             established: false,
             any_message: true,
-            heard: false,
+            due: false,
             quiet: (now, TIMING.ping_interval),
             pinged: None,
             polling: false,
@@ -222,8 +223,8 @@ impl Walk {
             Act::Wait(milliseconds) => model.now += Duration::from_millis(milliseconds),
             Act::Receive(kind) => assert_eq!(session.receive(kind, now, &TIMING), model.received(kind)),
             Act::Tick => assert_eq!(session.tick(now, &TIMING), model.ticked()),
-            Act::Excuse => {
-                session.excuse(now, &TIMING);
+            Act::ExcusePong => {
+                session.excuse_pong(now, &TIMING);
                 model.excused();
             }
             Act::BeginPoll => {
@@ -236,12 +237,12 @@ impl Walk {
             }
             Act::Answer { drained } => {
                 let reply = session.poll_reply(drained);
-                let told = matches!(reply, Some(PollReply::Close | PollReply::NoopAndClose));
+                let is_end = matches!(reply, Some(PollReply::Close | PollReply::NoopAndClose));
                 if let (Some((reason, _)), Some(PollReply::NoopAndClose)) = (model.ending, reply) {
                     assert!(drained, "what was queued is lost");
                     model.end(reason);
                 }
-                assert!(!told || model.ended.is_some(), "a client is told an end that is none");
+                assert!(!is_end || model.ended.is_some(), "a client is sent an end although the session is open");
                 let must = model.ended.is_some() || model.websocket || (model.ending.is_some() && drained);
                 assert!(reply.is_some() || !must, "a poll waits for what never comes");
                 assert!(session.poll_reply(drained).is_none() || must, "an answer is given twice");
@@ -322,10 +323,10 @@ impl Walk {
                 model.end(reason);
             }
             Act::Finish { reason, drained, seconds } => {
-                let nobody = model.polling && session.poll_is_writable() || reason == CloseReason::ServerShutdown;
+                let at_once = model.polling && session.poll_is_writable() || reason == CloseReason::ServerShutdown;
                 session.finish(reason, drained, now, Duration::from_secs(seconds));
                 if model.is_open() {
-                    if !model.websocket && drained && nobody {
+                    if !model.websocket && drained && at_once {
                         model.end(reason);
                     } else {
                         let patient = !model.websocket && reason != CloseReason::ServerShutdown;
@@ -335,25 +336,25 @@ impl Walk {
                 }
             }
             Act::Fault { waiting, drained, seconds } => {
-                let nobody = model.polling && session.poll_is_writable();
+                let at_once = model.polling && session.poll_is_writable();
                 session.fault(waiting, drained, now, Duration::from_secs(seconds));
                 if model.is_open() {
-                    if !model.websocket && drained && nobody {
+                    if !model.websocket && drained && at_once {
                         model.end(CloseReason::ForcedClose);
                     } else {
                         let reason = if model.websocket && drained { CloseReason::ForcedClose } else { waiting };
                         model.ending = Some((reason, now + Duration::from_secs(seconds)));
-                        model.told = true;
+                        model.reported = true;
                     }
                 }
             }
-            Act::AwaitWord => {
-                session.await_word();
-                (model.established, model.any_message, model.heard) = (false, false, false);
+            Act::LetHandlerEstablish => {
+                session.let_handler_establish();
+                (model.established, model.any_message, model.due) = (false, false, false);
             }
             Act::Establish => {
                 assert_eq!(session.establish(), !model.established);
-                (model.established, model.heard) = (true, false);
+                (model.established, model.due) = (true, false);
             }
             Act::Drained => {
                 session.drained();
@@ -365,7 +366,7 @@ impl Walk {
         self.compare();
     }
 
-    /// What anybody may ask at any time.
+    /// Compares what can be asked at any time.
     fn compare(&self) {
         let Self { session, model } = self;
         assert_eq!(session.closed(), model.ended);
@@ -373,15 +374,15 @@ impl Walk {
         assert_eq!(session.is_closing(), model.ended.is_none() && model.ending.is_some());
         assert_eq!(session.transport() == Transport::WebSocket, model.websocket);
         assert_eq!(session.is_post_held(), model.post_held);
-        let told = model.ending.filter(|_| model.told).map(|(reason, _)| reason);
+        let reported = model.ending.filter(|_| model.reported).map(|(reason, _)| reason);
         assert_eq!(
             session.over(),
-            model.ended.or(told),
-            "whoever stands above is told of the end when it is one, and of no other"
+            model.ended.or(reported),
+            "the handler learns of the end when there is one, and of no other"
         );
-        assert_eq!(session.is_to_be_established(), model.heard);
+        assert_eq!(session.is_to_be_established(), model.due);
         assert!(model.polling || !session.poll_is_writable());
-        // There is always a time at which to look again, until the end; so nothing can be forgotten.
+        // Until the end there is always a time at which to check again, so nothing can be forgotten.
         let due = match (model.ended, model.ending, model.pinged) {
             (Some(_), ..) => None,
             (None, Some((_, until)), _) => Some(until),
@@ -405,7 +406,7 @@ proptest! {
         for step in &steps {
             walk.step(step);
         }
-        // Left alone, with somebody who looks at the deadlines and a client that is silent, it ends.
+        // With a silent client, and if only the deadlines are kept, the session ends.
         for _ in 0..8 {
             if let Some(due) = walk.session.deadline() {
                 walk.model.now = walk.model.now.max(due);

@@ -1,5 +1,5 @@
-//! [`drain`] itself under loom's scheduler: its locked sections, and the wakers around them. The lane's decisions are searched in
-//! `lane/search.rs`.
+//! [`drain`] itself under loom's scheduler: its locked sections, and the wakers around them. `session/lane/search.rs` searches
+//! the lane's decisions.
 
 use super::*;
 use loom::future::{AtomicWaker, block_on};
@@ -13,10 +13,10 @@ use std::future::poll_fn;
 #[derive(Debug)]
 struct Stream {
     received: AtomicUsize,
-    /// Packets that it takes before it refuses once.
+    /// Packets that the stream takes before it refuses once.
     room: AtomicUsize,
     task: AtomicWaker,
-    /// Woken when the client has all that it is sent.
+    /// Woken when the client has received everything.
     done: AtomicWaker,
     all: usize,
 }
@@ -81,11 +81,11 @@ impl Locked<Half> for Station {
     }
 }
 
-/// `emitters` send a packet each, in turns of their own; the stream takes `room` packets, refuses, and takes more again. The
-/// test hangs, which loom tells, if the task sleeps while packets wait.
+/// Each of `emitters` sends a packet, in a turn of its own; the stream takes `room` packets, refuses, and takes more again. If
+/// the task sleeps while packets wait, the test hangs, which loom reports.
 fn every_schedule(emitters: usize, room: usize) {
     let mut model = loom::model::Builder::new();
-    // `cargo xtask long` sets it: minutes instead of seconds for two emitters.
+    // `cargo xtask long` sets the variable: minutes instead of seconds for two emitters.
     model.preemption_bound = Some(if emitters < 2 || std::env::var_os("ROOMCAST_LONG").is_some() { 3 } else { 2 });
     model.check(move || {
         let stream = LoomArc::new(Stream {
