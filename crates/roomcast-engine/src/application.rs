@@ -1,10 +1,10 @@
-//! [`Application`] and [`SessionHandler`]: what stands above an Engine.IO session.
+//! [`Application`]: what makes a handler for each session.
 
-use crate::connection::Connection;
-use crate::session::CloseReason;
+use crate::connections::connection::Connection;
+#[cfg(test)]
+use crate::session::close_reason::CloseReason;
+use crate::session::handler::SessionHandler;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use tokio::time::Instant;
 
 /// Makes the [`SessionHandler`] of each new session.
 pub trait Application: Send + Sync + 'static {
@@ -15,42 +15,6 @@ pub trait Application: Send + Sync + 'static {
 impl<F: Fn(&Arc<Connection>) -> Box<dyn SessionHandler> + Send + Sync + 'static> Application for F {
     fn connect(&self, connection: &Arc<Connection>) -> Box<dyn SessionHandler> {
         self(connection)
-    }
-}
-
-/// The receiving side of a session. Its methods are called one at a time, in the order of what the client sent, on the task
-/// that reads; they must not block. To send, or to end the session, use the [`Connection`].
-pub trait SessionHandler: Send + 'static {
-    /// A text message.
-    fn text(&mut self, text: &str);
-
-    /// A binary message.
-    fn binary(&mut self, bytes: &[u8]);
-
-    /// The session is over. Called exactly once, and last.
-    fn closed(&mut self, reason: CloseReason);
-
-    /// While this is pending no further messages are read: the transport's own flow control slows the client down. The
-    /// heartbeat goes on.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let _ = cx;
-        Poll::Ready(())
-    }
-
-    /// Whether the first message establishes the session ([`Connection::establish`]); asked once, at the beginning. A client
-    /// that says no calls it when it thinks so.
-    fn is_established_by_a_message(&self) -> bool {
-        true
-    }
-
-    /// When [`SessionHandler::tick`] is to be called; asked after each batch of messages and each tick.
-    fn deadline(&self) -> Option<Instant> {
-        None
-    }
-
-    /// The deadline has passed.
-    fn tick(&mut self, now: Instant) {
-        let _ = now;
     }
 }
 

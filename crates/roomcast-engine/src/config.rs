@@ -1,9 +1,11 @@
 //! [`EngineConfig`]: the options of an Engine.IO server.
 
-use crate::cors::Cors;
+use crate::http::cors::Cors;
+use crate::http::error::RequestError;
 use crate::limits;
-use crate::outlet::Bounds;
-use crate::session::{Timing, Transport};
+use crate::session::bounds::Bounds;
+use crate::session::state::Timing;
+use crate::session::transport::Transport;
 use http::header::HeaderMap;
 use http::request::Parts;
 use roomcast_protocol::limits::MAX_PAYLOAD;
@@ -14,62 +16,62 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Decides whether a handshake is accepted; the error's text is told to the client. Asked on every way in, but only at
-/// the handshake.
+/// Decides whether a handshake is accepted. The client is sent the error's text. Asked for every transport, but only at the
+/// handshake.
 pub type AllowRequest =
     Arc<dyn for<'a> Fn(&'a Parts) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> + Send + Sync>;
 
-/// May add headers to the answers to a client. `true`: it is the answer to a handshake.
+/// May add headers to the answers to a client. The flag is `true` if it is the answer to a handshake.
 pub type Headers = Arc<dyn Fn(&Parts, &mut HeaderMap, bool) + Send + Sync>;
 
 /// Makes the id of a new session.
 pub type GenerateId = Arc<dyn Fn(&Parts) -> Result<Sid, IdError> + Send + Sync>;
 
-/// Options of an Engine.IO server. The defaults are Node's where Node has the option.
+/// Options of an Engine.IO server. Defaults are Node's where Node has the option.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Path that requests begin with; `/engine.io/`. With a trailing slash only paths below it match; without one, the path
-    /// itself too.
+    /// Path that requests begin with. With a trailing slash, only paths below it match; without one, the path itself too.
+    /// Defaults to `/engine.io/`.
     pub path: String,
-    /// Time from a pong to the next ping; 25 s.
+    /// Time from a pong to the next ping. Defaults to 25 s.
     pub ping_interval: Duration,
-    /// Time that a client has for its pong; 20 s.
+    /// Time that a client has for its pong. Defaults to 20 s.
     pub ping_timeout: Duration,
-    /// Time that an upgrade may take; 10 s.
+    /// Time that an upgrade may take. Defaults to 10 s.
     pub upgrade_timeout: Duration,
-    /// Most bytes of one message over WebSocket, and of one POST body; 1,000,000.
+    /// Most bytes of one message over WebSocket, and of one POST body. Defaults to 1,000,000.
     pub max_payload: usize,
-    /// Transports that are offered; both.
+    /// Transports that are offered. Defaults to both.
     pub transports: Vec<Transport>,
-    /// Whether polling may be upgraded to a WebSocket; yes.
+    /// Whether polling may be upgraded to a WebSocket. Defaults to `true`.
     pub allow_upgrades: bool,
-    /// Cookie with the session's id on the answer to a polling handshake, for sticky load balancers; none.
+    /// Cookie with the session's id on the answer to a polling handshake, for sticky load balancers. Defaults to none.
     pub cookie: Option<Cookie>,
-    /// Cross-origin rules; none.
+    /// Cross-origin rules. Defaults to none.
     pub cors: Option<Cors>,
-    /// Decides on handshakes; all are accepted.
+    /// Decides on handshakes. By default all are accepted.
     pub allow_request: Option<AllowRequest>,
-    /// Adds headers to answers; none.
+    /// Adds headers to answers. Defaults to none.
     pub headers: Option<Headers>,
-    /// Makes session ids; 120 random bits.
+    /// Makes session ids. By default they are 120 random bits.
     pub generate_id: Option<GenerateId>,
     /// What may wait for clients that do not read.
     pub outbox: OutboxLimits,
-    /// Most sessions at once; 100,000. Beyond it a session that is not established ([`Connection::establish`]) makes room, the
-    /// oldest first; if there is none, the handshake is answered 503.
+    /// Most sessions at once. Beyond it the oldest session that is not established ([`Connection::establish`]) is closed to make
+    /// room; if there is none, the handshake is answered 503. Defaults to 100,000.
     ///
     /// [`Connection::establish`]: crate::Connection::establish
     pub max_sessions: usize,
-    /// Most sessions at once that are not established; 25,000. Beyond it the oldest of them makes room, so that a flood of
-    /// handshakes hurts nobody who works.
+    /// Most sessions at once that are not established. Beyond it the oldest of them is closed to make room, so that a flood of
+    /// handshakes hurts no established session. Defaults to 25,000.
     pub max_unjoined_sessions: usize,
-    /// Most sessions by polling at once; 25,000. Each may hold a request, which costs 18 KB more than a WebSocket. Beyond it one
-    /// that is not established makes room, or the handshake is answered 503.
+    /// Most sessions by polling at once. Each may hold a request, which costs 18 KB more than a WebSocket. Beyond it the oldest
+    /// of them that is not established is closed to make room, or the handshake is answered 503. Defaults to 25,000.
     pub max_polling_sessions: usize,
-    /// Time for the body of a POST; 30 s.
+    /// Time for the body of a POST. Defaults to 30 s.
     pub body_timeout: Duration,
-    /// Time that a closing WebSocket has for its last bytes; 5 s.
+    /// Time that a closing WebSocket has for its last bytes. Defaults to 5 s.
     pub close_timeout: Duration,
 }
 
@@ -98,7 +100,7 @@ impl Default for EngineConfig {
     }
 }
 
-/// What may wait for clients that do not read. A packet costs its bytes and 128
+/// What may wait for clients that do not read. A packet costs its bytes plus 128
 /// ([`PACKET_COST`](crate::limits::PACKET_COST)).
 ///
 /// A client is a slow consumer, and is disconnected, if
@@ -109,12 +111,12 @@ impl Default for EngineConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutboxLimits {
-    /// Bytes; 1 MiB.
+    /// The soft bound in bytes. Defaults to 1 MiB.
     pub soft: usize,
-    /// Bytes; 16 MiB. A packet that finds the outbox empty may have any size.
+    /// The hard bound in bytes. Defaults to 16 MiB. A packet for an empty outbox may have any size.
     pub hard: usize,
-    /// Bytes for all clients together; `None`, the default, is a quarter of the memory of the machine or of the process's
-    /// control group, but at least 64 MiB. A packet that waits for several clients counts once.
+    /// Bytes for all clients together. Defaults to `None`: a quarter of the memory of the machine or of the process's control
+    /// group, but at least 64 MiB. A packet that waits for several clients counts once.
     pub budget: Option<usize>,
 }
 
@@ -125,20 +127,20 @@ impl Default for OutboxLimits {
 }
 
 impl OutboxLimits {
-    /// A soft bound, and a hard one of sixteen times as much.
+    /// A soft bound, and a hard bound of sixteen times as much.
     pub fn soft(bytes: usize) -> Self {
         Self { soft: bytes, hard: bytes.saturating_mul(limits::OUTBOX_HARD / limits::OUTBOX_SOFT), budget: None }
     }
 
     pub(crate) fn bounds(&self, meter: &Arc<Meter>) -> Bounds {
-        // What crowds an outbox must be less than what it refuses, however small that was chosen.
+        // An outbox must be crowded before it is full, however small its bounds are.
         let crowded = limits::CROWDED.min(self.soft / 4).min(self.hard / 4);
         Bounds { soft: self.soft, hard: self.hard, crowded, meter: meter.clone() }
     }
 }
 
 impl EngineConfig {
-    /// Times beyond [`limits::LONGEST`] are cut to it, and told.
+    /// Cuts times beyond [`limits::LONGEST`] to it, with a warning.
     pub(crate) fn cut(mut self) -> Self {
         let times = [
             ("ping_interval", &mut self.ping_interval),
@@ -169,6 +171,21 @@ impl EngineConfig {
         }
     }
 
+    /// Asks [`EngineConfig::allow_request`].
+    pub(crate) async fn allow(&self, request: &Parts) -> Result<(), RequestError> {
+        match &self.allow_request {
+            Some(allow) => allow(request).await.map_err(RequestError::Forbidden),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds [`EngineConfig::headers`].
+    pub(crate) fn add_headers(&self, request: &Parts, headers: &mut HeaderMap, initial: bool) {
+        if let Some(add) = &self.headers {
+            add(request, headers, initial);
+        }
+    }
+
     pub(crate) fn offers(&self, transport: Transport) -> bool {
         self.transports.contains(&transport)
     }
@@ -179,10 +196,10 @@ impl EngineConfig {
     }
 }
 
-/// A time of the options, at most [`limits::LONGEST`]; if it is longer that is told.
+/// The time of an option, cut to [`limits::LONGEST`]. A time that is cut is logged as a warning.
 pub fn cut_time(name: &'static str, time: Duration) -> Duration {
     if time > limits::LONGEST {
-        tracing::warn!(name, "a time is longer than 12 days: it is cut to that");
+        tracing::warn!(name, "a time is longer than 12 days: it is cut to 12 days");
     }
     time.min(limits::LONGEST)
 }
@@ -202,19 +219,19 @@ impl fmt::Debug for EngineConfig {
 /// A cookie that carries the session's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cookie {
-    /// Its name; `io`.
+    /// Defaults to `io`.
     pub name: String,
-    /// Its path; `/`.
+    /// Defaults to `/`.
     pub path: String,
-    /// Its domain; none.
+    /// Defaults to none.
     pub domain: Option<String>,
-    /// Seconds that it lives; as long as the browser.
+    /// Its lifetime in seconds. By default it ends with the browser.
     pub max_age: Option<u64>,
-    /// Hidden from scripts; yes.
+    /// Whether it is hidden from scripts. Defaults to `true`.
     pub http_only: bool,
-    /// Only over TLS; no.
+    /// Whether it is sent over TLS only. Defaults to `false`.
     pub secure: bool,
-    /// `Lax`, `Strict` or `None`; `Lax`.
+    /// `Lax`, `Strict` or `None`. Defaults to `Lax`.
     pub same_site: &'static str,
 }
 
@@ -233,7 +250,7 @@ impl Default for Cookie {
 }
 
 impl Cookie {
-    /// The header's value, its attributes in the order of Node's `cookie` package.
+    /// The header's value, with its attributes in the order of Node's `cookie` package.
     pub(crate) fn header(&self, sid: &Sid) -> String {
         let mut text = format!("{}={sid}", self.name);
         if let Some(seconds) = self.max_age {

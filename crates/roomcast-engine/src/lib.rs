@@ -1,8 +1,8 @@
 //! Engine.IO v4 server: sessions over long-polling and WebSocket, upgrade, heartbeat, and a bounded outbox per client.
 //!
-//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`SessionHandler`] object, and
-//! never waits for a client that does not read. Deciding is apart from doing: the session is a state machine that takes
-//! packets and the time; the tasks around it only move bytes.
+//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`SessionHandler`], and
+//! never waits for a client that does not read. Deciding is separate from doing: the session is a state machine that takes
+//! packets and the time, and the tasks around it only move bytes.
 //!
 //! ```no_run
 //! use roomcast_engine::{SessionHandler, CloseReason, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
@@ -19,7 +19,7 @@
 //!     }
 //!     fn binary(&mut self, _bytes: &[u8]) {}
 //!     fn closed(&mut self, reason: CloseReason) {
-//!         println!("gone: {reason}");
+//!         println!("closed: {reason}");
 //!     }
 //! }
 //!
@@ -32,47 +32,31 @@
 //! # }
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// In addition to the workspace's lints, library code must justify each place that can panic. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod application;
-mod body;
-mod budget;
 mod config;
-mod connection;
-mod cors;
-mod deadlines;
+mod connections;
 mod engine;
-mod error;
-mod handshake;
-mod lane;
+mod http;
 pub mod limits;
-mod memory;
-mod origin;
-mod outbox;
-mod outlet;
-mod pace;
-mod polling;
-mod serve;
-mod server_stream;
-mod service;
 mod session;
-mod table;
-mod turn;
-mod watch;
-mod websocket;
-mod writer;
+mod transport;
 
-pub use application::{Application, SessionHandler};
-pub use body::Body;
+pub use application::Application;
 pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, OutboxLimits, cut_time};
-pub use connection::{Connection, Delivery, Outstanding, Sent};
-pub use cors::{Cors, CorsError};
+pub use connections::connection::{Connection, Outstanding};
+pub use connections::delivery::{Delivery, Sent};
 pub use engine::Engine;
-pub use error::RequestError;
-pub use handshake::{Handshake, PeerAddr, Secure};
-pub use serve::{ServeOptions, bind, serve};
-pub use service::{EndWithoutAnswer, EngineService, NotFound};
-pub use session::{CloseReason, Transport};
-pub use turn::Turn;
-pub use writer::prepare;
+pub use http::body::Body;
+pub use http::cors::{Cors, CorsError};
+pub use http::error::{EndWithoutAnswer, RequestError};
+pub use http::handshake::{Handshake, PeerAddr, Secure};
+pub use http::serve::{ServeOptions, bind, serve};
+pub use http::service::{EngineService, NotFound};
+pub use session::close_reason::CloseReason;
+pub use session::handler::SessionHandler;
+pub use session::transport::Transport;
+pub use transport::turn::Turn;
+pub use transport::writer::prepare;

@@ -24,7 +24,7 @@ async fn nothing_leaks_a_descriptor() {
     let _ = server.get("EIO=4&transport=foo").await;
     let baseline = descriptors();
 
-    // T06: upgrades of every kind, then a reset.
+    // Upgrades of every kind, then a reset.
     let targets = [
         "/engine.io/?EIO=4&transport=websocket",
         "/engine.io/?EIO=4&transport=polling",
@@ -51,7 +51,7 @@ async fn nothing_leaks_a_descriptor() {
     until("sessions are over", || server.engine.sessions() == 0).await;
     until("descriptors are back after resets", || descriptors() <= baseline).await;
 
-    // T13: octet streams on a hundred connections of one session.
+    // Octet streams on a hundred connections of one session.
     let sid = server.handshake().await;
     let mut wires = Vec::new();
     for _ in 0..100 {

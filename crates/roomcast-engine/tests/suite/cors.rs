@@ -83,9 +83,9 @@ async fn refusals_and_polls_have_cors_headers_too() {
     server.finish().await;
 }
 
-/// T02: nothing is reflected unless it is configured.
+/// Nothing is reflected unless it is configured.
 #[tokio::test]
-async fn t02_without_rules_there_is_no_cors_header() {
+async fn without_rules_there_is_no_cors_header() {
     let server = Server::start().await;
     for method in ["GET", "OPTIONS"] {
         let answer = server.ask(method, TARGET, &[("Origin", "https://evil.example")], "").await;

@@ -62,7 +62,7 @@ async fn a_missing_pong_ends_a_polling_session() {
     server.finish().await;
 }
 
-/// F11: a GET that never comes again.
+/// A GET that never comes again.
 async fn a_polling_session_without_polls_ends_too() {
     let server = Server::with(times(100, 150)).await;
     let begun = Instant::now();
@@ -121,8 +121,8 @@ async fn the_first_other_packet_buys_one_more_timeout() {
     server.finish().await;
 }
 
-/// #817 of socketioxide, and T42: pongs that nobody asked for.
-async fn t42_unasked_pongs_do_no_harm() {
+/// #817 of socketioxide: pongs that nobody asked for.
+async fn unasked_pongs_do_no_harm() {
     let server = Server::with(times(300, 2_000)).await;
     let mut wire = server.websocket().await;
     let flood = frame(TEXT, b"3").repeat(10_000);
@@ -224,7 +224,7 @@ over_streams! {
         current_thread: pings_come_at_the_interval_and_pongs_keep_the_session, a_missing_pong_ends_a_websocket,
             a_missing_pong_ends_a_polling_session, a_polling_session_without_polls_ends_too,
             a_post_that_is_being_read_at_the_timeout_ends_with_the_session, pongs_keep_a_polling_session,
-            the_first_other_packet_buys_one_more_timeout, t42_unasked_pongs_do_no_harm,
+            the_first_other_packet_buys_one_more_timeout, unasked_pongs_do_no_harm,
             a_client_whose_pong_was_not_read_is_excused, a_deadline_that_does_not_move_is_no_busy_loop;
     }
 }

@@ -13,7 +13,7 @@ const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
 // --- sessions and connections ---
 
-/// F28: past the limit a handshake is told when to come back, on both ways in.
+/// Past the limit a handshake is told when to come back, on both ways in.
 async fn sessions_at_the_limit_and_one_past_it() {
     let server = Server::with(|config| config.max_sessions = 2).await;
     let sid = server.handshake().await;
@@ -73,8 +73,8 @@ async fn connections_at_the_limit_and_one_past_it() {
 
 // --- slow and long requests ---
 
-/// F12: a head that does not come to its end.
-async fn f12_half_a_request_is_cut_at_the_header_deadline() {
+/// A head that does not come to its end.
+async fn half_a_request_is_cut_at_the_header_deadline() {
     let times = |options: &mut roomcast_engine::ServeOptions| {
         options.header_timeout = Duration::from_millis(150);
         options.idle_timeout = Duration::ZERO;
@@ -114,8 +114,8 @@ async fn f12_half_a_request_is_cut_at_the_header_deadline() {
     server.finish().await;
 }
 
-/// T27: a header that does not end, in small writes; and F22: a URL that does not end.
-async fn t27_endless_heads_are_refused() {
+/// A header that does not end, in small writes, and a URL that does not end.
+async fn endless_heads_are_refused() {
     let server = Server::start().await;
     let long = "x".repeat(1_000_000);
     for bytes in [
@@ -138,8 +138,8 @@ async fn t27_endless_heads_are_refused() {
     server.finish().await;
 }
 
-/// T28: a declared length sizes nothing.
-async fn t28_huge_declared_bodies_are_refused_at_once() {
+/// A declared length sizes nothing.
+async fn huge_declared_bodies_are_refused_at_once() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     for length in ["1000001", "9223372036854775807"] {
@@ -157,8 +157,8 @@ async fn t28_huge_declared_bodies_are_refused_at_once() {
     server.finish().await;
 }
 
-/// T44: bodies that nobody wants are not read.
-async fn t44_bodies_without_a_session_are_not_read() {
+/// Bodies that nobody wants are not read.
+async fn bodies_without_a_session_are_not_read() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     let unknown = polling("AAAAAAAAAAAAAAAAAAAA");
@@ -187,8 +187,8 @@ async fn t44_bodies_without_a_session_are_not_read() {
 
 // --- WebSocket frames ---
 
-/// T05: reserved bits, in three situations.
-async fn t05_reserved_bits_are_a_protocol_error() {
+/// Reserved bits, in three situations.
+async fn reserved_bits_are_a_protocol_error() {
     let server = Server::start().await;
     let bad = b"\xb1\x81\0\0\0\x002";
     let mut wire = server.websocket().await;
@@ -213,8 +213,8 @@ async fn t05_reserved_bits_are_a_protocol_error() {
     server.finish().await;
 }
 
-/// T21: lengths that are too long, or not in their shortest form.
-async fn t21_bad_lengths_end_at_their_header() {
+/// Lengths that are too long, or not in their shortest form.
+async fn bad_lengths_end_at_their_header() {
     let server = Server::start().await;
     let cases: [(&[u8], u16); 5] = [
         (b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0", 1009),
@@ -234,8 +234,8 @@ async fn t21_bad_lengths_end_at_their_header() {
 
 // --- queries ---
 
-/// T07: odd values of every parameter, by plain request and by upgrade.
-async fn t07_odd_queries_are_refused() {
+/// Odd values of every parameter, by plain request and by upgrade.
+async fn odd_queries_are_refused() {
     let server = Server::start().await;
     let long = "x".repeat(8_000);
     let nines = "9".repeat(8_000);
@@ -313,8 +313,8 @@ fn quick(config: &mut EngineConfig) {
     config.body_timeout = Duration::from_millis(200);
 }
 
-/// T15: the client goes away after every byte of what it sends; nothing is left behind, whatever it had begun.
-async fn t15_a_client_may_leave_at_every_byte() {
+/// The client goes away after every byte of what it sends; nothing is left behind, whatever it had begun.
+async fn a_client_may_leave_at_every_byte() {
     let server = Server::with(quick).await;
     let websocket = [upgrade(WEBSOCKET, &[]).as_bytes(), &frame(TEXT, b"4hello"), &frame(TEXT, b"9")].concat();
     let handshake = request("GET", "/engine.io/?EIO=4&transport=polling", &[], "").into_bytes();
@@ -452,10 +452,10 @@ over_streams! {
     [serve, awkward, tls]
     {
         current_thread: sessions_at_the_limit_and_one_past_it, connections_at_the_limit_and_one_past_it,
-            f12_half_a_request_is_cut_at_the_header_deadline, t27_endless_heads_are_refused,
-            t28_huge_declared_bodies_are_refused_at_once, t44_bodies_without_a_session_are_not_read,
-            t05_reserved_bits_are_a_protocol_error, t21_bad_lengths_end_at_their_header, t07_odd_queries_are_refused,
-            t15_a_client_may_leave_at_every_byte, a_client_that_leaves_before_it_is_allowed_has_no_session,
+            half_a_request_is_cut_at_the_header_deadline, endless_heads_are_refused,
+            huge_declared_bodies_are_refused_at_once, bodies_without_a_session_are_not_read,
+            reserved_bits_are_a_protocol_error, bad_lengths_end_at_their_header, odd_queries_are_refused,
+            a_client_may_leave_at_every_byte, a_client_that_leaves_before_it_is_allowed_has_no_session,
             the_longest_times_are_cut_and_all_works;
         paused: a_heartbeat_of_the_longest_times_does_not_panic;
     }

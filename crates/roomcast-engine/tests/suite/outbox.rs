@@ -290,9 +290,9 @@ async fn volatile_packets_are_dropped_where_a_websocket_is_not_writable() {
     server.finish().await;
 }
 
-/// F20: pings without end, from a client that does not take its pongs.
+/// Pings without end, from a client that does not take its pongs.
 #[tokio::test]
-async fn f20_pongs_that_are_not_taken_are_bounded() {
+async fn pongs_that_are_not_taken_are_bounded() {
     let server = Server::with(|config| config.outbox.hard = 1 << 20).await;
     let (mut wire, connection) = stalled(&server).await;
     let pings = frame(PING, &[7; 125]).repeat(100);

@@ -420,8 +420,8 @@ async fn a_megabyte_and_a_byte_is_answered_413_to_the_reader_of_it_all() {
     server.finish().await;
 }
 
-/// T03: packets per payload, at the limit and one past it; a payload of separators.
-async fn t03_packets_per_payload_are_limited() {
+/// Packets per payload, at the limit and one past it; a payload of separators.
+async fn packets_per_payload_are_limited() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     server.post(&sid, &vec!["4!"; MAX_PACKETS_PER_PAYLOAD].join("\u{1e}")).await.assert_ok();
@@ -596,7 +596,7 @@ over_streams! {
             octet_streams_are_refused, malformed_bodies_end_the_session_after_the_good_packets,
             a_body_that_is_not_utf8_is_refused, a_character_may_be_split_between_segments, a_body_has_a_deadline,
             a_client_that_takes_no_messages_holds_the_post_back, max_payload_counts_bytes_and_the_session_survives,
-            a_megabyte_and_a_byte_is_answered_413_to_the_reader_of_it_all, t03_packets_per_payload_are_limited,
+            a_megabyte_and_a_byte_is_answered_413_to_the_reader_of_it_all, packets_per_payload_are_limited,
             a_client_may_ask_before_it_sends_its_body, other_methods_are_answered_500_and_do_no_harm,
             every_refusal_has_its_code, jsonp_is_refused_in_words, an_offer_of_another_protocol_is_ignored,
             ids_that_cannot_be_made_refuse_the_handshake, an_id_that_is_taken_refuses_the_handshake,

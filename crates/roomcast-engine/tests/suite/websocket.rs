@@ -119,8 +119,8 @@ async fn refusals_are_bare_text_and_end_the_connection() {
     server.finish().await;
 }
 
-/// T40: browsers let a foreign page open a WebSocket with the user's cookies, so a list of origins must refuse it.
-async fn t40_a_list_of_origins_refuses_a_foreign_websocket() {
+/// Browsers let a foreign page open a WebSocket with the user's cookies, so a list of origins must refuse it.
+async fn a_list_of_origins_refuses_a_foreign_websocket() {
     let (ours, evil) = (("Origin", "https://app.example"), ("Origin", "https://evil.example"));
     let lists = [Cors::origins(["https://app.example"]), Cors::origins(["https://app.example", "https://b.example"])];
     for list in lists {
@@ -290,8 +290,8 @@ async fn what_is_no_packet_ends_the_session() {
 
 // --- control frames ---
 
-/// T20: pings of every length.
-async fn t20_a_ping_of_any_length_is_answered_by_the_same_bytes() {
+/// Pings of every length.
+async fn a_ping_of_any_length_is_answered_by_the_same_bytes() {
     let server = Server::start().await;
     let mut wire = server.websocket().await;
     let payload = |length: usize| (0..length).map(|byte| byte as u8 ^ 0xa5).collect::<Vec<_>>();
@@ -349,7 +349,6 @@ async fn broken_frames_end_with_the_code_of_the_rule() {
         (b"\x88\x81\0\0\0\0\x03", 1002),
         (b"\x88\x82\0\0\0\0\x03\xed", 1002),
         (b"\x88\x83\0\0\0\0\x03\xe8\xff", 1007),
-        // F17.
         (b"\x81\x82\0\0\0\0\xc3\x28", 1007),
     ];
     let server = Server::with(|config| config.close_timeout = Duration::from_secs(30)).await;
@@ -376,7 +375,7 @@ async fn a_message_may_be_as_long_as_max_payload_and_not_longer() {
     wire.say(&format!("{fits}a")).await;
     wire.assert_closed(Some(1009)).await;
     assert_eq!(server.closed(0).await, CloseReason::TransportError);
-    // F13: in fragments, and announced only.
+    // In fragments, and announced only.
     let fragments: Vec<u8> =
         std::iter::once(frame(0x02, &[0])).chain((0..100).map(|_| frame(0x00, &[0]))).flatten().collect();
     for bytes in [frame(BINARY, &[7; 101]), fragments, b"\x82\xfe\0\x80".to_vec()] {
@@ -485,8 +484,8 @@ async fn a_client_that_takes_no_messages_is_not_read() {
 
 // --- hostile handshakes ---
 
-/// T22: extensions are not looked at.
-async fn t22_extension_headers_are_ignored() {
+/// Extensions are not looked at.
+async fn extension_headers_are_ignored() {
     let server = Server::start().await;
     let long = "permessage-deflate;".repeat(700);
     let commas = ",".repeat(15_000);
@@ -501,8 +500,8 @@ async fn t22_extension_headers_are_ignored() {
     server.finish().await;
 }
 
-/// T23: a subprotocol header full of spaces.
-async fn t23_spaces_in_the_subprotocol_header() {
+/// A subprotocol header full of spaces.
+async fn spaces_in_the_subprotocol_header() {
     let server = Server::start().await;
     let mut wire = server.connect().await;
     wire.send(upgrade(TARGET, &[("Sec-WebSocket-Protocol", &format!("a{},b", " ".repeat(15_000)))])).await;
@@ -514,8 +513,8 @@ async fn t23_spaces_in_the_subprotocol_header() {
     server.finish().await;
 }
 
-/// T24: floods of headers, headers given twice, and a `Connection` header with several tokens.
-async fn t24_headers_of_the_handshake() {
+/// Floods of headers, headers given twice, and a `Connection` header with several tokens.
+async fn headers_of_the_handshake() {
     let server = Server::start().await;
     let flood: Vec<_> = (0..2_000).map(|number| (format!("X-{number}"), "x".to_owned())).collect();
     let flood: Vec<(&str, &str)> = flood.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -552,17 +551,17 @@ over_streams! {
         current_thread: the_answer_is_101_and_the_open_packet_comes_first,
             hooks_and_cors_reach_the_101_and_the_cookie_does_not, the_first_subprotocol_is_echoed,
             bad_handshakes_are_refused_as_by_ws, refusals_are_bare_text_and_end_the_connection,
-            t40_a_list_of_origins_refuses_a_foreign_websocket, an_upgrade_of_a_foreign_path_ends_without_an_answer,
+            a_list_of_origins_refuses_a_foreign_websocket, an_upgrade_of_a_foreign_path_ends_without_an_answer,
             without_the_websocket_transport_an_upgrade_is_a_plain_request,
             an_upgrade_to_polling_is_accepted_and_closed, another_protocol_is_refused, an_upgrade_by_http_1_0_is_one,
             text_and_binary_are_echoed_in_order, binary_is_base64_text_where_the_client_wants_it,
             a_record_separator_means_nothing, fragments_make_one_message, packets_without_a_meaning_are_ignored,
-            what_is_no_packet_ends_the_session, t20_a_ping_of_any_length_is_answered_by_the_same_bytes,
+            what_is_no_packet_ends_the_session, a_ping_of_any_length_is_answered_by_the_same_bytes,
             close_codes_and_reasons_are_echoed, a_connection_that_just_ends_is_a_transport_close,
             broken_frames_end_with_the_code_of_the_rule, a_message_may_be_as_long_as_max_payload_and_not_longer,
             a_client_that_does_not_answer_the_close_frame_is_dropped,
             frames_behind_the_handshake_in_one_segment_are_not_lost, frames_may_be_split_at_every_byte,
             what_waits_leaves_in_order_and_whole, a_client_that_takes_no_messages_is_not_read,
-            t22_extension_headers_are_ignored, t23_spaces_in_the_subprotocol_header, t24_headers_of_the_handshake;
+            extension_headers_are_ignored, spaces_in_the_subprotocol_header, headers_of_the_handshake;
     }
 }

@@ -1,10 +1,11 @@
 //! The state machine that turns a client's bytes into messages.
 
+use super::close_code::is_sendable_close_code;
+use super::error::FrameError;
+use super::limits::{FrameLimits, MAX_CONTROL_PAYLOAD};
+use super::message::Message;
+use super::opcode::{FIN, LENGTH_16, LENGTH_64, Opcode};
 use std::fmt;
-
-use super::{
-    FIN, FrameError, FrameLimits, LENGTH_16, LENGTH_64, MAX_CONTROL_PAYLOAD, Message, Opcode, is_sendable_close_code,
-};
 
 /// Bytes of the longest header a client sends: 2, a 64-bit length and the masking key.
 const MAX_CLIENT_HEADER: usize = 2 + 8 + 4;

@@ -1,6 +1,6 @@
 //! What a client can do wrong, and the close code that answers it.
 
-use super::MAX_CONTROL_PAYLOAD;
+use super::limits::MAX_CONTROL_PAYLOAD;
 
 /// A rule of RFC 6455 or a limit that the client broke. The connection is to be failed with
 /// [`close_code`](FrameError::close_code).

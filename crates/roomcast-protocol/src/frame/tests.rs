@@ -3,6 +3,7 @@
 
 use super::decoder::UNFINISHED_BYTES;
 use super::*;
+use crate::limits::MAX_PAYLOAD;
 
 mod rules;
 

@@ -1,6 +1,6 @@
 //! Dates as `Date.prototype.toJSON` writes them.
 
-use super::reader::Item;
+use super::item::Item;
 use std::io::Write as _;
 
 /// The farthest that JavaScript's `Date` reaches from 1970, in milliseconds.

@@ -1,11 +1,13 @@
 //! Arguments to MessagePack.
 
-use super::MsgpackError;
+use super::error::MsgpackError;
 use super::writer::Writer;
-use crate::Args;
-use crate::json::{JsonError, JsonKind, Scanner};
+use crate::arguments::args::Args;
+use crate::json::error::JsonError;
+use crate::json::kind::JsonKind;
+use crate::json::scanner::Scanner;
 use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
-use crate::placeholder;
+use crate::placeholder::finder;
 use bytes::Bytes;
 
 /// Whose bytes are written. Both take the shortest form of everything and write floats with 64 bits; for what JSON can say
@@ -291,7 +293,7 @@ impl Counting {
         match std::mem::replace(&mut open.member, Member::Other) {
             Member::Placeholder => open.placeholder = scalar == Some("true"),
             Member::Number => {
-                let number = scalar.and_then(|raw| placeholder::number(raw.as_bytes(), self.attachments));
+                let number = scalar.and_then(|raw| finder::number(raw.as_bytes(), self.attachments));
                 open.number = number.and_then(|number| u32::try_from(number).ok());
             }
             Member::Other => {}

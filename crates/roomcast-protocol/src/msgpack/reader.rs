@@ -1,7 +1,9 @@
 //! [`Reader`]: a cursor over MessagePack.
 
-use super::MsgpackError;
-use crate::number;
+use super::error::MsgpackError;
+use super::item::Item;
+use super::kind::Kind;
+use crate::arguments::number;
 use bytes::Bytes;
 use std::borrow::Cow;
 
@@ -15,67 +17,6 @@ pub struct Reader<'a> {
     bytes: &'a [u8],
     position: usize,
     shared: Option<&'a Bytes>,
-}
-
-/// What a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// nil, JavaScript's `null`.
-    Nil,
-    /// notepack's own form of `undefined` (`d4 00`): the parser's word for "absent".
-    Undefined,
-    /// A boolean.
-    Bool,
-    /// An integer, signed or not.
-    Int,
-    /// A float of 32 or 64 bits.
-    Float,
-    /// Text.
-    Str,
-    /// Bytes; notepack's ext 0 is among them.
-    Bin,
-    /// An array.
-    Array,
-    /// A map.
-    Map,
-    /// Any other extension, dates included.
-    Ext,
-}
-
-/// One value, or the header of an array or map: the values inside come next.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Item<'a> {
-    Nil,
-    Undefined,
-    Bool(bool),
-    Uint(u64),
-    /// A negative integer.
-    Int(i64),
-    Float(f64),
-    Str(&'a [u8]),
-    Bin(&'a [u8]),
-    Array(u32),
-    Map(u32),
-    /// notepack 2's Date: milliseconds.
-    Date(i64),
-    Ext(i8, &'a [u8]),
-}
-
-impl Item<'_> {
-    fn kind(self) -> Kind {
-        match self {
-            Self::Nil => Kind::Nil,
-            Self::Undefined => Kind::Undefined,
-            Self::Bool(_) => Kind::Bool,
-            Self::Uint(_) | Self::Int(_) => Kind::Int,
-            Self::Float(_) => Kind::Float,
-            Self::Str(_) => Kind::Str,
-            Self::Bin(_) => Kind::Bin,
-            Self::Array(_) => Kind::Array,
-            Self::Map(_) => Kind::Map,
-            Self::Date(_) | Self::Ext(..) => Kind::Ext,
-        }
-    }
 }
 
 impl<'a> Reader<'a> {

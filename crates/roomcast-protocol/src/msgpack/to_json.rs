@@ -1,11 +1,13 @@
 //! MessagePack to arguments.
 
-use super::MsgpackError;
 use super::date;
-use super::reader::{Item, Reader};
-use crate::byte_str::ByteStr;
+use super::error::MsgpackError;
+use super::item::Item;
+use super::reader::Reader;
+use crate::arguments::args::Args;
+use crate::arguments::byte_str::ByteStr;
+use crate::arguments::number;
 use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
-use crate::{Args, number};
 use bytes::Bytes;
 use serde_json::ser::{CompactFormatter, Formatter};
 

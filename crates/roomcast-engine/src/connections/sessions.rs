@@ -1,0 +1,84 @@
+//! [`Sessions`]: the sessions of a server, and what they share.
+
+use crate::config::EngineConfig;
+use crate::connections::table::{Identity, Refused, Table};
+use crate::session::bounds::Bounds;
+use crate::session::budget::Budget;
+use crate::session::state::Timing;
+use crate::session::transport::Transport;
+use parking_lot::Mutex;
+use roomcast_protocol::{EngineKind, Packet, Sid};
+use std::sync::Arc;
+
+/// The sessions of a server, each a `T`, and what they share. Each session refers to it in turn.
+pub(crate) struct Sessions<T> {
+    pub(crate) config: EngineConfig,
+    pub(crate) timing: Timing,
+    pub(crate) bounds: Bounds,
+    pub(crate) budget: Budget,
+    /// The ping that all sessions send.
+    pub(crate) ping: Arc<Packet>,
+    /// The answer to the probe of every upgrade.
+    pub(crate) probe_pong: Arc<Packet>,
+    table: Mutex<Table<T>>,
+}
+
+impl<T> Sessions<T> {
+    pub(crate) fn new(config: EngineConfig, identify: fn(&T) -> Identity) -> Self {
+        let engine = |kind, text| Packet::engine(kind, text).map(Arc::new);
+        #[expect(clippy::unreachable, reason = "packets of one and six bytes are never too large")]
+        let (Ok(ping), Ok(probe_pong)) = (engine(EngineKind::Ping, ""), engine(EngineKind::Pong, "probe")) else {
+            unreachable!("a packet of six bytes fits")
+        };
+        let config = config.cut();
+        let timing = config.timing();
+        let budget = Budget::new(config.outbox.budget);
+        let bounds = config.outbox.bounds(budget.meter());
+        Self { config, timing, bounds, budget, ping, probe_pong, table: Mutex::new(Table::new(identify)) }
+    }
+
+    /// Number of open sessions.
+    pub(crate) fn len(&self) -> usize {
+        self.table.lock().len()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<T>> {
+        self.table.lock().all()
+    }
+
+    /// Refuses all further sessions, and returns those that are open.
+    pub(crate) fn close(&self) -> Vec<Arc<T>> {
+        self.table.lock().close()
+    }
+
+    /// Whether no session can be accepted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.table.lock().is_full(&self.config)
+    }
+
+    pub(crate) fn find(&self, sid: Sid) -> Option<Arc<T>> {
+        self.table.lock().find(sid)
+    }
+
+    /// Inserts a session, and returns those that make room for it: see [`Table::insert`].
+    pub(crate) fn insert(&self, session: &Arc<T>, transport: Transport) -> Result<Vec<Arc<T>>, Refused> {
+        self.table.lock().insert(session, transport, &self.config)
+    }
+
+    pub(crate) fn remove(&self, sid: Sid) {
+        let removed = self.table.lock().remove(sid);
+        if removed.is_some() {
+            metrics::counter!("roomcast_sessions_closed_total").increment(1);
+        }
+    }
+
+    /// A session does not have to make room for others any more.
+    pub(crate) fn establish(&self, session: &T) {
+        self.table.lock().establish(session);
+    }
+
+    /// A session has moved to a WebSocket.
+    pub(crate) fn upgrade(&self, session: &T) {
+        self.table.lock().upgrade(session);
+    }
+}

@@ -1,0 +1,26 @@
+//! [`Probing`]: a WebSocket that is to take over a polling session.
+
+use crate::transport::outlet::{Locked, Outlet};
+use crate::transport::writer::Writer;
+use std::cell::RefCell;
+
+/// A WebSocket that is to take over a polling session. Until it does, it has an outlet of its own, which only its task touches.
+pub(crate) struct Probing {
+    pub(crate) outlet: RefCell<Outlet<Writer>>,
+    /// The session's upgrade is still the one of this WebSocket.
+    pub(crate) active: bool,
+}
+
+impl Probing {
+    pub(crate) fn new(writer: Writer) -> Self {
+        let mut outlet = Outlet::default();
+        outlet.lane.attach(writer);
+        Self { outlet: RefCell::new(outlet), active: true }
+    }
+}
+
+impl Locked<Writer> for Probing {
+    fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Writer>) -> R) -> R {
+        use_it(&mut self.outlet.borrow_mut())
+    }
+}

@@ -1,0 +1,58 @@
+//! [`Sink`]: the writing half of a stream as an outlet sees it.
+
+use roomcast_protocol::Packet;
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// The writing half of a stream.
+pub(crate) trait Sink {
+    /// Whether any thread may write to it. A stream that is not direct may need the runtime of the thread that polls it.
+    fn is_direct(&self) -> bool;
+
+    /// Writes once: this packet, or what is left of it. Without `cx` no task is woken when the stream takes more again.
+    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>>;
+
+    /// Writes once: all of `batch`. Packets that have left whole are taken out of it. `cx` is as in [`Sink::write_one`].
+    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>>;
+
+    /// Whether the stream may keep what was written until it is flushed.
+    fn is_dirty(&self) -> bool;
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Drops it without shutting the stream down.
+    fn forget(self);
+}
+
+/// What one write has taken.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wrote {
+    /// Packets that have left completely.
+    pub(crate) packets: usize,
+    /// Their cost in an outbox.
+    pub(crate) cost: usize,
+    /// Bytes that have left, including those of a packet that has left in part.
+    pub(crate) bytes: usize,
+}
+
+thread_local! {
+    static BATCH_STORAGE: Cell<Vec<Arc<Packet>>> = const { Cell::new(Vec::new()) };
+}
+
+/// The thread's list of packets that are being written, on loan.
+pub(crate) struct Batch(pub(crate) Vec<Arc<Packet>>);
+
+impl Batch {
+    pub(crate) fn take() -> Self {
+        Self(BATCH_STORAGE.take())
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.0.clear();
+        BATCH_STORAGE.set(std::mem::take(&mut self.0));
+    }
+}

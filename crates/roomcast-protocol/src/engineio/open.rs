@@ -1,0 +1,34 @@
+//! The handshake: the data of the server's `open` packet.
+
+use crate::engineio::id::Sid;
+use std::fmt;
+use std::time::Duration;
+
+/// What the server tells a new client. Displayed as the JSON of the `open` packet, its keys in Node's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    /// The session's secret id.
+    pub sid: Sid,
+    /// Whether the transport may be upgraded to a WebSocket.
+    pub upgrade: bool,
+    /// Time from a pong to the next ping; whole milliseconds count.
+    pub ping_interval: Duration,
+    /// Time the client has for its pong; whole milliseconds count.
+    pub ping_timeout: Duration,
+    /// Most bytes of a message or POST body.
+    pub max_payload: usize,
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let upgrades = if self.upgrade { r#"["websocket"]"# } else { "[]" };
+        write!(
+            f,
+            r#"{{"sid":"{}","upgrades":{upgrades},"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            self.sid,
+            self.ping_interval.as_millis(),
+            self.ping_timeout.as_millis(),
+            self.max_payload
+        )
+    }
+}

@@ -1,0 +1,11 @@
+//! JSON text: checked, and read into types, without a tree in between.
+
+pub(crate) mod error;
+pub(crate) mod from_str;
+pub(crate) mod kind;
+pub(crate) mod scanner;
+
+pub use error::JsonError;
+pub use from_str::from_str;
+pub use kind::JsonKind;
+pub use scanner::check;
