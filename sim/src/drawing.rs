@@ -1,14 +1,7 @@
 //! Plans from seeds: scenes that follow one another, each of which is a few things that happen close together.
 
-use crate::plan::{Aim, Change, Counting, Fault, Kind, Plan, Publish, Setup, Step, What};
+use crate::plan::{Aim, Change, Counting, Fault, Kind, Only, Plan, Publish, Setup, Step, What};
 use crate::random::Random;
-
-/// Which runs are drawn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Only {
-    /// Nothing goes wrong.
-    pub health: bool,
-}
 
 impl Plan {
     /// The run of a seed.

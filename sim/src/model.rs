@@ -2,8 +2,7 @@
 //! to a server and what the network hands to it, and knows nothing of the product.
 
 use crate::announced::Announced;
-use crate::random::mix;
-use crate::recipient::Double;
+use crate::got::Got;
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
 use roomcast_protocol::{Args, SocketId};
@@ -85,7 +84,7 @@ pub(crate) struct Sock {
     /// So many were compared.
     compared: usize,
     pub(crate) disconnects: usize,
-    pub(crate) double: Arc<Double>,
+    pub(crate) got: Arc<Got>,
     pub(crate) adapter: Weak<ClusterAdapter>,
 }
 
@@ -114,6 +113,18 @@ pub(crate) struct Reply {
     pub(crate) node: Node,
     pub(crate) sockets: Vec<String>,
     pub(crate) asked: Vec<usize>,
+}
+
+/// What is known of a question that was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) n: u64,
+    pub(crate) begin: u64,
+    pub(crate) done: u64,
+    /// Who was counted in the namespace when it was asked.
+    pub(crate) counted: Vec<Node>,
+    /// Who asked still had the namespace when it was answered.
+    pub(crate) stayed: bool,
 }
 
 /// The number that the simulator gave a thing.
@@ -189,7 +200,7 @@ impl Model {
         at: &At,
         id: SocketId,
         rooms: &[String],
-        double: Arc<Double>,
+        got: Arc<Got>,
         adapter: Weak<ClusterAdapter>,
         since: u64,
     ) {
@@ -198,7 +209,7 @@ impl Model {
         let sock = self.socks.len();
         let at = at.clone();
         self.place(&at).socks.insert(sock);
-        self.socks.push(Sock { id, at, rooms, since, left: None, expected, compared, disconnects: 0, double, adapter });
+        self.socks.push(Sock { id, at, rooms, since, left: None, expected, compared, disconnects: 0, got, adapter });
     }
 
     /// A socket leaves; its adapter is to be told.
@@ -344,8 +355,8 @@ impl Model {
     pub(crate) fn compare_socket(&mut self, number: usize) -> Result<(), String> {
         let Some(sock) = self.socks.get_mut(number) else { return Ok(()) };
         let from = sock.compared;
-        let got = sock.double.got_since(from);
-        let disconnects = sock.double.disconnects();
+        let got = sock.got.since(from);
+        let disconnects = sock.got.disconnects();
         if sock.expected.get(from..) != Some(&got[..]) || disconnects != sock.disconnects {
             return Err(format!(
                 "socket {number} must have got {:?} and {} disconnects, and got {:?} and {disconnects}",
@@ -425,30 +436,5 @@ impl Model {
             }
         }
         (least, most)
-    }
-}
-
-/// What a client does when it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Client {
-    Answers(u64),
-    Twice(u64),
-    Leaves(u64),
-    Silent,
-}
-
-impl Client {
-    /// Half of all questions are answered by all at once.
-    pub(crate) fn of(seed: u64, n: u64, sock: usize) -> Self {
-        let draw = mix(&[seed, n, sock as u64, 1]);
-        let soon = (draw >> 32) % 30;
-        match draw % 10 {
-            _ if mix(&[seed, n, 2]).is_multiple_of(2) => Self::Answers(soon),
-            0..=5 => Self::Answers(soon),
-            6 => Self::Answers(200 + (draw >> 32) % 1_300),
-            7 => Self::Silent,
-            8 => Self::Leaves((draw >> 32) % 100),
-            _ => Self::Twice(soon),
-        }
     }
 }

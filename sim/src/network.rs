@@ -1,7 +1,7 @@
 //! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
 
-use crate::broker::SimBroker;
-use crate::model::{At, Client, Model, Node, mark};
+use crate::habits::Client;
+use crate::model::{At, Model, Node, mark};
 use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
@@ -69,8 +69,8 @@ impl Sim {
     }
 
     /// A process joins the network.
-    pub(crate) fn node(self: &Arc<Self>, name: &str, place: usize, foreign: bool) -> (Node, Arc<SimBroker>) {
-        let node = self.with(|state, _| {
+    pub(crate) fn node(&self, name: &str, place: usize, foreign: bool) -> Node {
+        self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
             let exact = self.setup.exact && !foreign && (place % 2 == 1 || self.setup.roads > 1);
@@ -89,8 +89,7 @@ impl Sim {
                 count,
             });
             state.nodes.len() - 1
-        });
-        (node, Arc::new(SimBroker::new(self.clone(), node)))
+        })
     }
 
     /// A number up to `most`: the next one for that place, so that it is the same in whatever order places have their turns.

@@ -1,6 +1,11 @@
 //! [`Plan`]: what happens in a run, drawn up front from the seed, so that it can be replayed and cut down.
 
-pub use crate::drawing::Only;
+/// Which runs are drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Nothing goes wrong.
+    pub health: bool,
+}
 
 /// A run.
 #[derive(Debug, Clone)]

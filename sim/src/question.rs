@@ -1,10 +1,10 @@
 //! Questions, and what must be true of their answers.
 
-use crate::model::{At, Node};
+use crate::habits::answers;
+use crate::model::{Asked, At, Node};
 use crate::network::Sim;
 use crate::plan::{Kind, Setup};
 use crate::state::State;
-use crate::world::answers;
 use roomcast_adapter::cluster::ClusterAdapter;
 use roomcast_adapter::{Adapter, Emit, Missing, Target};
 use roomcast_protocol::Args;
@@ -34,18 +34,6 @@ pub(crate) struct Question {
     pub(crate) timeout: u64,
     /// The adapter that is meant.
     pub(crate) adapters: usize,
-}
-
-/// What is known of a question that was asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub(crate) n: u64,
-    pub(crate) begin: u64,
-    pub(crate) done: u64,
-    /// Who was counted in the namespace when it was asked.
-    pub(crate) counted: Vec<Node>,
-    /// Who asked still had the namespace when it was answered.
-    pub(crate) stayed: bool,
 }
 
 /// What was answered.

@@ -1,8 +1,7 @@
 //! [`State`]: all that the simulator knows, the model's part among it.
 
-use crate::model::{At, Model, Node, mark};
+use crate::model::{Asked, At, Model, Node, mark};
 use crate::plan::{Counting, Publish};
-use crate::question::Asked;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -1,8 +1,8 @@
 //! What others do to the servers: other software, and faults.
 
+use crate::model::Asked;
 use crate::network::Sim;
 use crate::plan::{Fault, Kind};
-use crate::question::Asked;
 use crate::state::NodeState;
 use crate::world::{World, name};
 use roomcast_adapter::Room;

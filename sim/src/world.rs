@@ -1,6 +1,8 @@
 //! [`World`]: does what a plan says, with servers of the product.
 
 use crate::broker::SimBroker;
+use crate::got::Got;
+use crate::habits::answers;
 use crate::model::{At, Node, Out};
 use crate::network::Sim;
 use crate::plan::{Aim, Change, Kind, What};
@@ -54,7 +56,7 @@ impl World {
         let mut world =
             Self { sim: sim.clone(), servers, ending, foreign: Vec::new(), number: 0, ended: Arc::default() };
         for f in 0..sim.setup.foreign {
-            let (node, _) = sim.node(&format!("f{f}"), sim.setup.servers + f, true);
+            let node = sim.node(&format!("f{f}"), sim.setup.servers + f, true);
             world.foreign.push(node);
             for n in 0..sim.setup.namespaces.min(2) {
                 sim.open_foreign(&(node, name(n)));
@@ -209,7 +211,8 @@ impl World {
         }
         self.log(|| format!("* Start {{ s: {s} }}"));
         let label = format!("s{s}");
-        let (node, broker): (Node, Arc<SimBroker>) = self.sim.node(&label, s, false);
+        let node = self.sim.node(&label, s, false);
+        let broker = Arc::new(SimBroker::new(self.sim.clone(), node));
         let mut options = ClusterOptions::default();
         options.max_queued_bytes = self.sim.setup.queue.unwrap_or(options.max_queued_bytes);
         let cluster = Cluster::with_id(ServerId::from(&*label), broker, options);
@@ -356,13 +359,14 @@ impl World {
             let id = format!("{:020x}", u128::from(mix(&[seed, sock as u64, 3]) >> 16) << 16 | sock as u128)
                 .parse::<SocketId>()
                 .ok();
-            let double = Double::new(&self.sim, seed, sock);
+            let got = Arc::<Got>::default();
+            let double = Double::new(&self.sim, seed, sock, got.clone());
             let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
             state.log(now, |state| {
                 format!("{} takes socket {sock} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
             });
             if let Some(id) = id {
-                state.model.insert(at, id, &rooms, double.clone(), Arc::downgrade(adapter), now);
+                state.model.insert(at, id, &rooms, got, Arc::downgrade(adapter), now);
             }
             (id, double)
         });
@@ -488,9 +492,4 @@ async fn hear_events(sim: Arc<Sim>, at: At, mut events: mpsc::Receiver<ServerEve
             });
         }
     }
-}
-
-/// Whether a server answers an event.
-pub(crate) fn answers(seed: u64, n: u64, node: Node) -> bool {
-    !mix(&[seed, n, 8]).is_multiple_of(5) || mix(&[seed, n, node as u64, 9]).is_multiple_of(2)
 }

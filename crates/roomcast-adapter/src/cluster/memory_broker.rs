@@ -1,9 +1,12 @@
 //! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
 
-use super::broker::{Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, SERVERS};
-use super::message::{Body, Message, ServerId};
-use super::trailer::{Arrival, Series};
-use crate::target::Room;
+use crate::cluster::seam::broker::{Broker, BrokerError, Count, Hears, Looked, Outcome, Outgoing, SERVERS};
+use crate::cluster::seam::ids::ServerId;
+use crate::cluster::seam::inbox::Arrival;
+use crate::cluster::seam::inbox::Inbox;
+use crate::cluster::seam::message::{Body, Message};
+use crate::cluster::seam::series::Series;
+use crate::seam::room::Room;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! Recipients that stand in for sockets: [`FakeRecipient`] remembers and answers, [`CountingRecipient`] only counts.
 
-use crate::adapter::Adapter;
-use crate::recipient::{Details, Recipient, Wakes};
+use crate::Adapter;
+use crate::{Details, Recipient, Wakes};
 use parking_lot::Mutex;
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received, SocketId};

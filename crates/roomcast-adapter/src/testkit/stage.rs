@@ -1,10 +1,11 @@
 //! [`Stage`]: what a rule's check plays on: the servers, and sockets in parts.
 
-use super::recipient::{FakeRecipient, Heard};
-use super::servers::{Server, Servers};
-use crate::adapter::{Action, Adapter, Emit};
-use crate::answer::Answer;
-use crate::target::{Room, Target};
+use crate::Answer;
+use crate::Room;
+use crate::Target;
+use crate::testkit::recipient::{FakeRecipient, Heard};
+use crate::testkit::servers::{Server, Servers};
+use crate::{Action, Adapter, Emit};
 use roomcast_protocol::{Args, SocketId};
 use std::future::Future;
 use std::sync::Arc;

@@ -1,10 +1,12 @@
 //! [`BrokerStage`]: what a rule's check plays on: brokers, and inboxes that remember.
 
-use super::{Brokers, Dialect};
-use crate::cluster::{
-    Arrival, Body, Broker, Inbox, Looked, Message, Outcome as Published, Outgoing, ServerId, Trailer,
-};
-use crate::target::{Room, Target};
+use crate::Room;
+use crate::Target;
+use crate::cluster::Broker;
+use crate::cluster::Trailer;
+use crate::cluster::{Arrival, Inbox, Looked, Outcome as Published, Outgoing, ServerId};
+use crate::cluster::{Body, Message};
+use crate::testkit::broker::brokers::{Brokers, Dialect};
 use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
 use parking_lot::Mutex;
 use std::fmt;

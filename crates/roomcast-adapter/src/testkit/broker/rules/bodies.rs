@@ -1,9 +1,11 @@
 //! One message of every kind, and what no dialect may lose of it.
 
-use crate::cluster::{Alive, Body, Message, RequestId, Series, Told};
-use crate::recipient::{Details, SocketDetails};
-use crate::target::Target;
+use crate::Target;
+use crate::cluster::RequestId;
+use crate::cluster::{Alive, Series, Told};
+use crate::cluster::{Body, Message};
 use crate::testkit::stage::{data, rooms, to};
+use crate::{Details, SocketDetails};
 use roomcast_protocol::Args;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,7 +1,11 @@
 //! Rules of who gets a message.
 
-use crate::cluster::{Body, Hears, Message, RequestId, Series, Trailer};
-use crate::target::{Room, Target};
+use crate::Room;
+use crate::Target;
+use crate::cluster::RequestId;
+use crate::cluster::Trailer;
+use crate::cluster::{Body, Message};
+use crate::cluster::{Hears, Series};
 use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
 

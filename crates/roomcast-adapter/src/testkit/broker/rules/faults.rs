@@ -1,6 +1,6 @@
 //! Rules of what goes wrong. They hold by themselves where the hooks to make it go wrong are missing.
 
-use crate::target::Target;
+use crate::Target;
 use crate::testkit::broker::stage::{BrokerStage, Heard, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually, must};
 

@@ -1,8 +1,11 @@
 //! Rules of what is in a message.
 
-use super::bodies::{all, canonical, essence, may_be_missing, servers};
-use crate::cluster::{Body, Message, SERVERS, Trailer};
-use crate::target::{Room, Target};
+use crate::Room;
+use crate::Target;
+use crate::cluster::SERVERS;
+use crate::cluster::Trailer;
+use crate::cluster::{Body, Message};
+use crate::testkit::broker::rules::bodies::{all, canonical, essence, may_be_missing, servers};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, Told};
 use crate::testkit::stage::{Outcome, data, eventually, must};
 use roomcast_protocol::Args;

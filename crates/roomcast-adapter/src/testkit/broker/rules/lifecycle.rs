@@ -1,7 +1,7 @@
 //! Rules of opening, closing and counting.
 
+use crate::Target;
 use crate::cluster::Count;
-use crate::target::Target;
 use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually_async, must, patient};
 

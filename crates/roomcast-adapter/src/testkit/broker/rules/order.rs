@@ -1,7 +1,8 @@
 //! Rules of order.
 
-use crate::cluster::{Body, Message, Series};
-use crate::target::Target;
+use crate::Target;
+use crate::cluster::Series;
+use crate::cluster::{Body, Message};
 use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE};
 use crate::testkit::stage::{Outcome, must, patient};
 use std::collections::HashMap;

@@ -1,7 +1,9 @@
 //! Rules of how messages go out: channels, and roads.
 
-use crate::cluster::{Body, Broker, BrokerError, Hears, Message, Outgoing, Route, Series};
-use crate::target::Target;
+use crate::Target;
+use crate::cluster::Broker;
+use crate::cluster::{Body, Message};
+use crate::cluster::{BrokerError, Hears, Outgoing, Route, Series};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE};
 use crate::testkit::stage::{Outcome, eventually, eventually_async, must, patient, rooms};
 use futures_util::future::join_all;

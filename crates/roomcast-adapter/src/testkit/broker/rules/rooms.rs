@@ -1,7 +1,7 @@
 //! Rules of rooms that are heard each by itself ([`Broker::look`](crate::cluster::Broker::look)). A broker that hears all rooms keeps
 //! them without doing anything.
 
-use crate::target::Target;
+use crate::Target;
 use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE};
 use crate::testkit::stage::{Outcome, eventually, must};
 
