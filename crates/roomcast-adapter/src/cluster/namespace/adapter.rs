@@ -122,7 +122,7 @@ impl Adapter for ClusterAdapter {
                 self.place.publish(Body::Leave { target: target_out, rooms: rooms.to_vec(), request: None });
             }
             Action::Disconnect { close } => {
-                self.place.publish(Body::Disconnect { target: target_out, close, request: None })
+                self.place.publish(Body::Disconnect { target: target_out, close, request: None });
             }
         }
         self.place.change(target, action);

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use roomcast_protocol::json::{self, JsonKind};
 use roomcast_protocol::limits::MAX_DEPTH_OPTION;
 use roomcast_protocol::{Args, ByteStr, Decoder, DecoderLimits};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,14 +69,14 @@ pub enum CodecError {
 
 /// A message as bytes.
 pub fn encode(message: &Message) -> Vec<u8> {
-    let (body, args) = WireBody::of(&message.body);
+    let args = args_of(&message.body);
     let attachments = args.map_or(&[][..], Args::attachments);
     let head = Head {
         sender: message.sender.clone().map(|id| id.as_str().into()),
         to: message.to.clone().map(|id| id.as_str().into()),
         args: args.map_or(0, |args| args.items_bytes().len() + 2),
         attachments: attachments.iter().map(Bytes::len).collect(),
-        body,
+        body: Written(&message.body),
     };
     // Text, numbers and lists of them always serialise; were it otherwise, an empty head would be refused by the reader.
     let head = serde_json::to_vec(&head).unwrap_or_default();
@@ -121,7 +121,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(CodecError::Length)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| CodecError::Length)?;
     let (head, rest) = rest.split_at_checked(length).ok_or(CodecError::Length)?;
-    let head: Head = serde_json::from_slice(head).map_err(|error| CodecError::Head(error.to_string()))?;
+    let head: Head<Read> = serde_json::from_slice(head).map_err(|error| CodecError::Head(error.to_string()))?;
     if head.attachments.len() > MAX_ATTACHMENTS {
         return Err(CodecError::Head(format!("{} attachments", head.attachments.len())));
     }
@@ -137,7 +137,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     }
     let args = if items.is_empty() && attachments.is_empty() { None } else { Some(args(items, attachments)?) };
     let id = |id: Arc<str>| ServerId::from(&*id);
-    let body = head.body.with(args)?;
+    let body = complete(head.body.0, args)?;
     Ok(Message { sender: head.sender.map(id), to: head.to.map(id), trailer: Trailer::from_bytes(trailer), body })
 }
 
@@ -162,8 +162,9 @@ fn args(array: &[u8], attachments: Vec<Bytes>) -> Result<Args, CodecError> {
     Ok(Args::from_parts(ByteStr::from(items), attachments))
 }
 
+/// The JSON in front of a message's arguments.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct Head<B> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,91 +175,128 @@ struct Head {
     /// Bytes of each attachment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     attachments: Vec<usize>,
-    body: WireBody,
+    body: B,
 }
 
-/// [`Body`] without arguments.
+/// A body in a head that is written.
+struct Written<'a>(&'a Body);
+
+/// A body in a head that is read: its arguments follow the head.
+struct Read(Body);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WireBody::serialize(self.0, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        WireBody::deserialize(deserializer).map(Self)
+    }
+}
+
+/// How serde writes a [`Body`]: the same variants and fields, without the arguments. The compiler compares them with `Body`'s.
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(remote = "Body", rename_all = "snake_case")]
 enum WireBody {
     Broadcast {
-        target: WireTarget,
+        #[serde(skip, default = "Args::none")]
+        data: Args,
+        #[serde(with = "WireTarget")]
+        target: Target,
         volatile: bool,
         compress: bool,
     },
     BroadcastWithAck {
-        request: Arc<str>,
-        target: WireTarget,
+        request: RequestId,
+        #[serde(skip, default = "Args::none")]
+        data: Args,
+        #[serde(with = "WireTarget")]
+        target: Target,
         timeout: Option<Duration>,
     },
     AskedClients {
-        request: Arc<str>,
+        request: RequestId,
         count: u64,
     },
     ClientAck {
-        request: Arc<str>,
+        request: RequestId,
+        #[serde(skip, default = "Args::none")]
+        args: Args,
     },
     Join {
-        target: WireTarget,
-        rooms: Vec<Arc<str>>,
-        request: Option<Arc<str>>,
+        #[serde(with = "WireTarget")]
+        target: Target,
+        rooms: Vec<Room>,
+        request: Option<RequestId>,
     },
     Leave {
-        target: WireTarget,
-        rooms: Vec<Arc<str>>,
-        request: Option<Arc<str>>,
+        #[serde(with = "WireTarget")]
+        target: Target,
+        rooms: Vec<Room>,
+        request: Option<RequestId>,
     },
     Disconnect {
-        target: WireTarget,
+        #[serde(with = "WireTarget")]
+        target: Target,
         close: bool,
-        request: Option<Arc<str>>,
+        request: Option<RequestId>,
     },
     Done {
-        request: Arc<str>,
+        request: RequestId,
     },
     FetchSockets {
-        request: Arc<str>,
-        target: WireTarget,
+        request: RequestId,
+        #[serde(with = "WireTarget")]
+        target: Target,
     },
     Count {
-        request: Arc<str>,
-        target: WireTarget,
+        request: RequestId,
+        #[serde(with = "WireTarget")]
+        target: Target,
     },
     Counted {
-        request: Arc<str>,
+        request: RequestId,
         count: u64,
     },
     Sockets {
-        request: Arc<str>,
-        sockets: Vec<WireSocket>,
+        request: RequestId,
+        #[serde(serialize_with = "write_sockets", deserialize_with = "read_sockets")]
+        sockets: Vec<SocketDetails>,
         #[serde(default = "one")]
         parts: u64,
     },
     FetchIds {
-        request: Arc<str>,
-        target: WireTarget,
+        request: RequestId,
+        #[serde(with = "WireTarget")]
+        target: Target,
     },
     Ids {
-        request: Arc<str>,
+        request: RequestId,
         ids: Vec<String>,
     },
     FetchRooms {
-        request: Arc<str>,
+        request: RequestId,
     },
     Rooms {
-        request: Arc<str>,
-        rooms: Vec<Arc<str>>,
+        request: RequestId,
+        rooms: Vec<Room>,
         #[serde(default = "one")]
         parts: u64,
     },
     Refused {
-        request: Arc<str>,
+        request: RequestId,
     },
     ServerSideEmit {
-        request: Option<Arc<str>>,
+        request: Option<RequestId>,
+        #[serde(skip, default = "Args::none")]
+        data: Args,
     },
     ServerAnswer {
-        request: Arc<str>,
+        request: RequestId,
+        #[serde(skip, default = "Args::none")]
+        args: Args,
     },
     Alive(Alive),
     Hello,
@@ -269,166 +307,76 @@ fn one() -> u64 {
     1
 }
 
+/// How serde writes a [`Target`]. `one` travels in the trailer.
 #[derive(Serialize, Deserialize)]
+#[serde(remote = "Target")]
 struct WireTarget {
-    rooms: Vec<Arc<str>>,
-    except: Vec<Arc<str>>,
+    rooms: Vec<Room>,
+    except: Vec<Room>,
     local: bool,
+    #[serde(skip)]
+    one: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireSocket {
-    id: String,
-    rooms: Vec<Arc<str>>,
-    handshake: String,
-    data: String,
+struct WireSocket<T> {
+    id: T,
+    rooms: Vec<Room>,
+    handshake: T,
+    data: T,
 }
 
-fn texts(rooms: &[Room]) -> Vec<Arc<str>> {
-    rooms.iter().map(|room| Arc::from(&**room)).collect()
+fn write_sockets<S: Serializer>(sockets: &[SocketDetails], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(sockets.iter().map(|SocketDetails { id, rooms, details }| WireSocket {
+        id,
+        rooms: rooms.clone(),
+        handshake: &details.handshake,
+        data: &details.data,
+    }))
 }
 
-fn rooms(texts: &[Arc<str>]) -> Vec<Room> {
-    texts.iter().map(|text| Room::from(&**text)).collect()
+fn read_sockets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketDetails>, D::Error> {
+    let sockets = Vec::<WireSocket<String>>::deserialize(deserializer)?.into_iter();
+    let socket = |WireSocket { id, rooms, handshake, data }| {
+        let details = Details { handshake, data };
+        SocketDetails { id, rooms, details }
+    };
+    Ok(sockets.map(socket).collect())
 }
 
-impl WireTarget {
-    fn of(target: &Target) -> Self {
-        Self { rooms: texts(&target.rooms), except: texts(&target.except), local: target.local }
+/// The arguments of a message, if its kind has any.
+fn args_of(body: &Body) -> Option<&Args> {
+    match body {
+        Body::Broadcast { data: args, .. }
+        | Body::BroadcastWithAck { data: args, .. }
+        | Body::ClientAck { args, .. }
+        | Body::ServerSideEmit { data: args, .. }
+        | Body::ServerAnswer { args, .. } => Some(args),
+        _ => None,
     }
-
-    fn target(self) -> Target {
-        Target { rooms: rooms(&self.rooms), except: rooms(&self.except), local: self.local, one: false }
-    }
 }
 
-impl WireSocket {
-    fn of(socket: &SocketDetails) -> Self {
-        let Details { handshake, data } = socket.details.clone();
-        Self { id: socket.id.clone(), rooms: texts(&socket.rooms), handshake, data }
-    }
-
-    fn socket(self) -> Result<SocketDetails, CodecError> {
-        for (name, text) in [("handshake", &self.handshake), ("data", &self.data)] {
-            json::check(text, MAX_DEPTH).map_err(|error| CodecError::Data(format!("{name}: {error}")))?;
+/// Puts the arguments into a body that was read without them, and checks the JSON of its sockets.
+fn complete(mut body: Body, args: Option<Args>) -> Result<Body, CodecError> {
+    let data = |what: &str| CodecError::Data(what.to_owned());
+    match (&mut body, args) {
+        (
+            Body::Broadcast { data: place, .. }
+            | Body::BroadcastWithAck { data: place, .. }
+            | Body::ClientAck { args: place, .. }
+            | Body::ServerSideEmit { data: place, .. }
+            | Body::ServerAnswer { args: place, .. },
+            args,
+        ) => *place = args.ok_or_else(|| data("the arguments are missing"))?,
+        (_, Some(_)) => return Err(data("a message without arguments has some")),
+        (Body::Sockets { sockets, .. }, None) => {
+            for Details { handshake, data } in sockets.iter().map(|socket| &socket.details) {
+                for (name, text) in [("handshake", handshake), ("data", data)] {
+                    json::check(text, MAX_DEPTH).map_err(|error| CodecError::Data(format!("{name}: {error}")))?;
+                }
+            }
         }
-        let details = Details { handshake: self.handshake, data: self.data };
-        Ok(SocketDetails { id: self.id, rooms: rooms(&self.rooms), details })
+        _ => {}
     }
-}
-
-impl WireBody {
-    fn of(body: &Body) -> (Self, Option<&Args>) {
-        let id = |request: &RequestId| request.0.clone();
-        let ids = |request: &Option<RequestId>| request.as_ref().map(id);
-        let mut args = None;
-        let wire = match body {
-            Body::Broadcast { data, target, volatile, compress } => {
-                args = Some(data);
-                Self::Broadcast { target: WireTarget::of(target), volatile: *volatile, compress: *compress }
-            }
-            Body::BroadcastWithAck { request, data, target, timeout } => {
-                args = Some(data);
-                Self::BroadcastWithAck { request: id(request), target: WireTarget::of(target), timeout: *timeout }
-            }
-            Body::AskedClients { request, count } => Self::AskedClients { request: id(request), count: *count },
-            Body::ClientAck { request, args: answer } => {
-                args = Some(answer);
-                Self::ClientAck { request: id(request) }
-            }
-            Body::Join { target, rooms, request } => {
-                Self::Join { target: WireTarget::of(target), rooms: texts(rooms), request: ids(request) }
-            }
-            Body::Leave { target, rooms, request } => {
-                Self::Leave { target: WireTarget::of(target), rooms: texts(rooms), request: ids(request) }
-            }
-            Body::Disconnect { target, close, request } => {
-                Self::Disconnect { target: WireTarget::of(target), close: *close, request: ids(request) }
-            }
-            Body::Done { request } => Self::Done { request: id(request) },
-            Body::Count { request, target } => Self::Count { request: id(request), target: WireTarget::of(target) },
-            Body::Counted { request, count } => Self::Counted { request: id(request), count: *count },
-            Body::FetchSockets { request, target } => {
-                Self::FetchSockets { request: id(request), target: WireTarget::of(target) }
-            }
-            Body::Sockets { request, sockets, parts } => {
-                let sockets = sockets.iter().map(WireSocket::of).collect();
-                Self::Sockets { request: id(request), sockets, parts: *parts }
-            }
-            Body::FetchIds { request, target } => {
-                Self::FetchIds { request: id(request), target: WireTarget::of(target) }
-            }
-            Body::Ids { request, ids } => Self::Ids { request: id(request), ids: ids.clone() },
-            Body::FetchRooms { request } => Self::FetchRooms { request: id(request) },
-            Body::Rooms { request, rooms, parts } => {
-                Self::Rooms { request: id(request), rooms: texts(rooms), parts: *parts }
-            }
-            Body::Refused { request } => Self::Refused { request: id(request) },
-            Body::ServerSideEmit { request, data } => {
-                args = Some(data);
-                Self::ServerSideEmit { request: ids(request) }
-            }
-            Body::ServerAnswer { request, args: answer } => {
-                args = Some(answer);
-                Self::ServerAnswer { request: id(request) }
-            }
-            Body::Alive(alive) => Self::Alive(alive.clone()),
-            Body::Hello => Self::Hello,
-            Body::Goodbye => Self::Goodbye,
-        };
-        (wire, args)
-    }
-
-    fn with(self, args: Option<Args>) -> Result<Body, CodecError> {
-        let mut args = args;
-        let mut data = || args.take().ok_or_else(|| CodecError::Data("the arguments are missing".to_owned()));
-        let body = match self {
-            Self::Broadcast { target, volatile, compress } => {
-                Body::Broadcast { data: data()?, target: target.target(), volatile, compress }
-            }
-            Self::BroadcastWithAck { request, target, timeout } => {
-                let request = RequestId(request);
-                Body::BroadcastWithAck { request, data: data()?, target: target.target(), timeout }
-            }
-            Self::AskedClients { request, count } => Body::AskedClients { request: RequestId(request), count },
-            Self::ClientAck { request } => Body::ClientAck { request: RequestId(request), args: data()? },
-            Self::Join { target, rooms: names, request } => {
-                Body::Join { target: target.target(), rooms: rooms(&names), request: request.map(RequestId) }
-            }
-            Self::Leave { target, rooms: names, request } => {
-                Body::Leave { target: target.target(), rooms: rooms(&names), request: request.map(RequestId) }
-            }
-            Self::Disconnect { target, close, request } => {
-                Body::Disconnect { target: target.target(), close, request: request.map(RequestId) }
-            }
-            Self::Done { request } => Body::Done { request: RequestId(request) },
-            Self::Count { request, target } => Body::Count { request: RequestId(request), target: target.target() },
-            Self::Counted { request, count } => Body::Counted { request: RequestId(request), count },
-            Self::FetchSockets { request, target } => {
-                Body::FetchSockets { request: RequestId(request), target: target.target() }
-            }
-            Self::Sockets { request, sockets, parts } => {
-                let sockets = sockets.into_iter().map(WireSocket::socket).collect::<Result<_, _>>()?;
-                Body::Sockets { request: RequestId(request), sockets, parts }
-            }
-            Self::FetchIds { request, target } => {
-                Body::FetchIds { request: RequestId(request), target: target.target() }
-            }
-            Self::Ids { request, ids } => Body::Ids { request: RequestId(request), ids },
-            Self::FetchRooms { request } => Body::FetchRooms { request: RequestId(request) },
-            Self::Rooms { request, rooms: names, parts } => {
-                Body::Rooms { request: RequestId(request), rooms: rooms(&names), parts }
-            }
-            Self::Refused { request } => Body::Refused { request: RequestId(request) },
-            Self::ServerSideEmit { request } => Body::ServerSideEmit { request: request.map(RequestId), data: data()? },
-            Self::ServerAnswer { request } => Body::ServerAnswer { request: RequestId(request), args: data()? },
-            Self::Alive(alive) => Body::Alive(alive),
-            Self::Hello => Body::Hello,
-            Self::Goodbye => Body::Goodbye,
-        };
-        if args.is_some() {
-            return Err(CodecError::Data("a message without arguments has some".to_owned()));
-        }
-        Ok(body)
-    }
+    Ok(body)
 }

@@ -1,5 +1,6 @@
 //! Names in messages: of servers ([`ServerId`]) and of questions ([`RequestId`]).
 
+use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl fmt::Debug for ServerId {
 }
 
 /// Names a question, so that its answers find it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub Arc<str>);
 
 impl Borrow<str> for RequestId {

@@ -37,7 +37,7 @@ fn room(broker: &dyn Broker, body: &Body) -> String {
         Body::Broadcast { target, .. }
             if Series::of(body) == Some(Series::Rooms) && broker.hears(Series::Rooms) == Hears::EachRoom =>
         {
-            target.rooms.first().map_or_else(String::new, |room| room.to_string())
+            target.rooms.first().map_or_else(String::new, ToString::to_string)
         }
         _ => String::new(),
     }
