@@ -13,8 +13,8 @@ pub(crate) enum Client {
 
 impl Client {
     /// Half of all questions are answered by all at once.
-    pub(crate) fn of(seed: u64, n: u64, sock: usize) -> Self {
-        let draw = mix(&[seed, n, sock as u64, 1]);
+    pub(crate) fn of(seed: u64, n: u64, socket: usize) -> Self {
+        let draw = mix(&[seed, n, socket as u64, 1]);
         let soon = (draw >> 32) % 30;
         match draw % 10 {
             _ if mix(&[seed, n, 2]).is_multiple_of(2) => Self::Answers(soon),
@@ -28,6 +28,6 @@ impl Client {
 }
 
 /// Whether a server answers an event.
-pub(crate) fn answers(seed: u64, n: u64, node: usize) -> bool {
-    !mix(&[seed, n, 8]).is_multiple_of(5) || mix(&[seed, n, node as u64, 9]).is_multiple_of(2)
+pub(crate) fn answers(seed: u64, n: u64, process: usize) -> bool {
+    !mix(&[seed, n, 8]).is_multiple_of(5) || mix(&[seed, n, process as u64, 9]).is_multiple_of(2)
 }

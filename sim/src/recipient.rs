@@ -12,17 +12,17 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Double {
     sim: Weak<Sim>,
     seed: u64,
-    sock: usize,
+    socket: usize,
     got: Arc<Got>,
 }
 
 impl Double {
-    pub(crate) fn new(sim: &Arc<Sim>, seed: u64, sock: usize, got: Arc<Got>) -> Arc<Self> {
-        Arc::new(Self { sim: Arc::downgrade(sim), seed, sock, got })
+    pub(crate) fn new(sim: &Arc<Sim>, seed: u64, socket: usize, got: Arc<Got>) -> Arc<Self> {
+        Arc::new(Self { sim: Arc::downgrade(sim), seed, socket, got })
     }
 }
 
-/// Number of the event, and the id to answer to.
+/// NumberedMessage of the event, and the id to answer to.
 fn read(packet: &Packet) -> Option<(u64, Option<u64>)> {
     let (head, event) = packet.text()?.split_once('[')?;
     let n = event.trim_end_matches(']').split(',').nth(1)?.parse().ok()?;
@@ -37,9 +37,9 @@ impl Recipient for Double {
         let (n, ack) = read(packet).unwrap_or((u64::MAX, None));
         self.got.event(n);
         let (Some(ack), Some(sim)) = (ack, self.sim.upgrade()) else { return };
-        let client = Client::of(self.seed, n, self.sock);
+        let client = Client::of(self.seed, n, self.socket);
         if client != Client::Silent {
-            tokio::spawn(sim.client(self.sock, ack, n, client));
+            tokio::spawn(sim.client(self.socket, ack, n, client));
         }
     }
 

@@ -19,7 +19,7 @@ pub use membership::losses::{Losses, Lost};
 pub use memory_broker::{MemoryBroker, MemoryNetwork};
 pub use namespace::adapter::ClusterAdapter;
 pub use options::ClusterOptions;
-pub use seam::alive::{Alive, Told};
+pub use seam::alive::{Alive, SeriesReport};
 pub use seam::broker::{Broker, BrokerError, Count, Hears, Looked, Outcome, Outgoing, Route, SERVERS, Speaks};
 pub use seam::codec;
 pub use seam::ids::{RequestId, ServerId};

@@ -4,7 +4,7 @@ use crate::cluster::membership::directory::Directory;
 use crate::cluster::seam::inbox::{Arrival, Inbox, malformed};
 use crate::cluster::seam::message::Body;
 use crate::cluster::seam::trailer::Trailer;
-use crate::cluster::sending::announcer::spread;
+use crate::cluster::sending::pace::spread;
 use crate::cluster::sending::queue::Queue;
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! [`Acks`]: the acknowledgements of one emit, and the emit that awaits them.
 
 use crate::rooms::local::{Local, State};
-use crate::rooms::pending_acks::Waiting;
+use crate::rooms::pending_acks::PendingEmit;
 use crate::seam::adapter::Emit;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::Wakes;
@@ -29,17 +29,17 @@ impl Acks {
     pub async fn next(&mut self) -> Option<(SocketId, Args)> {
         poll_fn(|cx| {
             // The waker of an earlier poll is dropped outside the lock, as its end may be somebody's code.
-            let (answer, _earlier) = self.local.with_waiting(self.id, |waiting| {
-                let Some(waiting) = waiting else {
+            let (answer, _earlier) = self.local.with_pending(self.id, |pending| {
+                let Some(pending) = pending else {
                     return (Poll::Ready(None), None);
                 };
-                if let Some(answer) = waiting.answers.pop_front() {
+                if let Some(answer) = pending.answers.pop_front() {
                     return (Poll::Ready(Some(answer)), None);
                 }
-                if waiting.silent.is_empty() {
+                if pending.unanswered.is_empty() {
                     return (Poll::Ready(None), None);
                 }
-                (Poll::Pending, waiting.waker.replace(cx.waker().clone()))
+                (Poll::Pending, pending.waker.replace(cx.waker().clone()))
             });
             answer
         })
@@ -76,22 +76,22 @@ impl Local {
         let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
         let asked = {
             let mut state = self.state.lock();
-            let State { index, awaited, .. } = &mut *state;
+            let State { index, pending, .. } = &mut *state;
             under_lock();
             let mut slots = Vec::new();
             index.walk(target, |slot, recipient| slots.push((slot, recipient.clone())));
-            let mut new = Waiting::default();
+            let mut new = PendingEmit::default();
             for (slot, recipient) in &slots {
                 let socket = index.id_of(*slot);
-                if !awaited.owes(socket, id) {
+                if !pending.expect(socket, id) {
                     refused += 1;
                     continue;
                 }
-                new.silent.insert(socket);
+                new.unanswered.insert(socket);
                 recipient.deliver(&packet, &mut wakes);
             }
             // Answers need this lock, so none can come before the entry is there.
-            awaited.begin(id, new);
+            pending.begin(id, new);
             slots.len()
         };
         wakes.wake();
@@ -99,7 +99,7 @@ impl Local {
             metrics::counter!("roomcast_acks_refused_total").increment(refused as u64);
             tracing::debug!(
                 sockets = refused,
-                "too many acknowledgements awaited from a socket; it was not asked again"
+                "too many acknowledgements pending from a socket; it was not asked again"
             );
         }
         #[expect(clippy::unreachable, reason = "`self` is borrowed from the very Arc that `this` points to")]
@@ -107,12 +107,12 @@ impl Local {
         Ok(Acks { local, id, asked })
     }
 
-    pub(crate) fn with_waiting<T>(&self, id: u64, read: impl FnOnce(Option<&mut Waiting>) -> T) -> T {
-        read(self.state.lock().awaited.get(id))
+    pub(crate) fn with_pending<T>(&self, id: u64, read: impl FnOnce(Option<&mut PendingEmit>) -> T) -> T {
+        read(self.state.lock().pending.get(id))
     }
 
     pub(crate) fn give_up(&self, id: u64) {
-        let ended = self.state.lock().awaited.end(id);
+        let ended = self.state.lock().pending.end(id);
         // Outside the lock: a waker's end may be somebody's code.
         drop(ended);
     }

@@ -36,7 +36,7 @@ impl Adapter for Local {
     fn remove(&self, id: SocketId) {
         let (recipient, wakers) = {
             let mut state = self.state.lock();
-            (state.index.remove(id), state.awaited.left(id))
+            (state.index.remove(id), state.pending.left(id))
         };
         // Outside the lock: the end of either may be somebody's code.
         drop(recipient);
@@ -67,7 +67,7 @@ impl Adapter for Local {
     }
 
     fn ack(&self, from: SocketId, id: u64, args: Args) {
-        let waker = self.state.lock().awaited.answered(from, id, args);
+        let waker = self.state.lock().pending.answered(from, id, args);
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -51,11 +51,11 @@ struct Hot {
 struct Cold {
     id: SocketId,
     /// Rooms of the socket, and where in the room's vector it stands. Up to two need no heap.
-    rooms: SmallVec<[Place; 2]>,
+    rooms: SmallVec<[Membership; 2]>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Membership {
     room: u32,
     position: u32,
 }
@@ -200,7 +200,7 @@ impl Index {
         if let ([room], []) = (&target.rooms[..], &target.except[..]) {
             let members = self.joined(target, room);
             for (at, &slot) in members.iter().enumerate() {
-                prefetch(members.get(at + AHEAD).and_then(|slot| self.hot.get(*slot as usize)));
+                prefetch(members.get(at + PREFETCH_DISTANCE).and_then(|slot| self.hot.get(*slot as usize)));
                 visit(slot, &self.hot[slot as usize]);
             }
             if let Some(slot) = self.by_room_of_id(room) {
@@ -218,7 +218,7 @@ impl Index {
         }
         if target.rooms.is_empty() {
             for (slot, hot) in self.hot.iter().enumerate().filter(|(_, hot)| hot.mark != walk) {
-                prefetch(self.hot.get(slot + AHEAD));
+                prefetch(self.hot.get(slot + PREFETCH_DISTANCE));
                 visit(slot as u32, hot);
             }
             return;
@@ -296,11 +296,11 @@ impl Index {
         let slots = &mut self.rooms[number as usize].slots;
         slots.push(slot);
         let position = slots.len() as u32 - 1;
-        self.cold[slot as usize].rooms.push(Place { room: number, position });
+        self.cold[slot as usize].rooms.push(Membership { room: number, position });
     }
 
     /// Takes a member out of a room: the last member takes its position. An empty room is forgotten.
-    fn remove_member(&mut self, place: Place) {
+    fn remove_member(&mut self, place: Membership) {
         let members = &mut self.rooms[place.room as usize];
         members.slots.swap_remove(place.position as usize);
         if let Some(&moved) = members.slots.get(place.position as usize) {
@@ -331,7 +331,7 @@ impl Index {
 }
 /// How far ahead of the one that gets a packet a recipient is fetched from memory. Nothing depends on what is read, so nothing
 /// waits for it.
-const AHEAD: usize = 6;
+const PREFETCH_DISTANCE: usize = 6;
 
 fn prefetch(hot: Option<&Hot>) {
     if let Some(Hot { recipient: Some(recipient), .. }) = hot {

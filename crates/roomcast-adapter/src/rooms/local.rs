@@ -1,7 +1,7 @@
 //! [`Local`]: the rooms of a namespace on this server.
 
 use crate::rooms::index::Index;
-use crate::rooms::pending_acks::Awaited;
+use crate::rooms::pending_acks::PendingAcks;
 use crate::seam::adapter::{Action, Emit};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
@@ -12,7 +12,7 @@ use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Weak};
 
-/// Rooms, the namespace's lock, the encoder, ack ids and the acknowledgements that are awaited.
+/// Rooms, the namespace's lock, the encoder, ack ids and the acknowledgements that are pending.
 ///
 /// One short lock covers an emit's push into every outbox, so that all recipients see one order. Walking a room costs about
 /// 25 ns a member under it: plan for rooms of up to 100 000 members a server. Wakes, writes and user code come after it.
@@ -27,7 +27,7 @@ pub struct Local {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) index: Index,
-    pub(super) awaited: Awaited,
+    pub(super) pending: PendingAcks,
     pub(super) next_ack: u64,
 }
 
@@ -118,7 +118,7 @@ impl Local {
     /// Numbers of sockets, joined rooms and emits that await acknowledgements: all zero when everybody has left.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
-        (state.index.len(), state.index.room_count(), state.awaited.len())
+        (state.index.len(), state.index.room_count(), state.pending.len())
     }
 
     /// Applies a change of membership, or disconnects, on this server.

@@ -3,7 +3,7 @@
 use crate::Answer;
 use crate::Room;
 use crate::Target;
-use crate::testkit::recipient::{FakeRecipient, Heard};
+use crate::testkit::recipient::{FakeRecipient, ReceivedEvent};
 use crate::testkit::servers::{Server, Servers};
 use crate::{Action, Adapter, Emit};
 use roomcast_protocol::{Args, SocketId};
@@ -212,7 +212,7 @@ impl Part {
 
 impl Actor {
     /// Events that are part of the check.
-    pub(crate) fn events(&self) -> Vec<Heard> {
+    pub(crate) fn events(&self) -> Vec<ReceivedEvent> {
         self.recipient.events().into_iter().filter(|event| !event.name.starts_with(OWN)).collect()
     }
 

@@ -8,9 +8,9 @@
 //! All is kept by process, not by name: a server that comes back under its old name is another process, whose numbers begin
 //! anew.
 
-use crate::cluster::membership::heard_series::Place;
+use crate::cluster::membership::heard_series::InSeries;
 use crate::cluster::membership::heard_series::SETTLE;
-use crate::cluster::membership::losses::{Lost, Untold};
+use crate::cluster::membership::losses::{Lost, UnreportedLosses};
 use crate::cluster::membership::process::FORGOTTEN;
 use crate::cluster::membership::process::Process;
 use crate::cluster::seam::alive::Alive;
@@ -43,7 +43,7 @@ pub(crate) struct Directory {
     /// What is heard here of the series of each [`Series`], in their order.
     hears: [Hears; 2],
     lost: u64,
-    untold: Untold,
+    unreported: UnreportedLosses,
     doubles: u64,
     interrupted: Duration,
     /// There was no room for a process, which is told once.
@@ -64,7 +64,7 @@ impl Directory {
             open,
             hears,
             lost: 0,
-            untold: Untold::default(),
+            unreported: UnreportedLosses::default(),
             doubles: 0,
             interrupted: Duration::ZERO,
             told_full: false,
@@ -96,7 +96,7 @@ impl Directory {
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
-        lane: Option<Series>,
+        series: Option<Series>,
         now: Instant,
     ) -> bool {
         let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
@@ -105,16 +105,16 @@ impl Directory {
         if !process.window.is_new(trailer.serial, trailer.again) {
             return self.is_double();
         }
-        let Some(lane) = lane.filter(|_| trailer.number > 0) else { return true };
-        let hears = hears(&self.hears, lane);
+        let Some(series) = series.filter(|_| trailer.number > 0) else { return true };
+        let hears = hears(&self.hears, series);
         if hears == Hears::EachRoom {
             // The order of numbers proves nothing, as rooms overtake one another.
             return true;
         }
         let Some(since) = self.open.get(namespace) else { return true };
-        match process.message(trailer, namespace, lane, *since) {
-            Some(Place::Late) => self.is_double(),
-            Some(Place::Next(missed)) => {
+        match process.message(trailer, namespace, series, *since) {
+            Some(InSeries::Late) => self.is_double(),
+            Some(InSeries::Next(missed)) => {
                 // Where not all is heard a gap proves nothing.
                 self.count_lost(trailer.process, if hears == Hears::All { missed } else { 0 });
                 true
@@ -138,13 +138,14 @@ impl Directory {
             process.name = Some(sender.clone());
         }
         let (open, all) = (&self.open, &self.hears);
-        let followed = |namespace: &str, lane| open.get(namespace).copied().filter(|_| hears(all, lane) == Hears::All);
-        let heeded = process.announced(alive, trailer.serial, followed, now);
-        self.count_lost(trailer.process, heeded.missed);
-        if heeded.moved {
+        let followed =
+            |namespace: &str, series| open.get(namespace).copied().filter(|_| hears(all, series) == Hears::All);
+        let effect = process.announced(alive, trailer.serial, followed, now);
+        self.count_lost(trailer.process, effect.missed);
+        if effect.moved {
             self.moved.send_replace(());
         }
-        heeded.ask
+        effect.ask
     }
 
     /// A server asks for all of this one. Tells whether it gets it: not over and over.
@@ -239,21 +240,21 @@ impl Directory {
 
     /// What was lost since this was asked last.
     pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
-        self.untold.take()
+        self.unreported.take()
     }
 
     fn count_lost(&mut self, process: u64, missed: u64) {
         if missed > 0 {
             self.lost = self.lost.saturating_add(missed);
-            self.untold.add(self.processes.get(&process).and_then(|process| process.name.as_ref()), missed);
+            self.unreported.add(self.processes.get(&process).and_then(|process| process.name.as_ref()), missed);
             metrics::counter!("roomcast_cluster_lost_total").increment(missed);
         }
     }
 }
 
-fn hears(all: &[Hears; 2], lane: Series) -> Hears {
+fn hears(all: &[Hears; 2], series: Series) -> Hears {
     let [main, rooms] = *all;
-    match lane {
+    match series {
         Series::Main => main,
         Series::Rooms => rooms,
     }
@@ -300,12 +301,12 @@ fn process<'a>(
 mod tests {
     use super::*;
     use crate::cluster::membership::process::{CLOSED_REMEMBERED, MAX_SERIES};
-    use crate::cluster::seam::alive::Told;
+    use crate::cluster::seam::alive::SeriesReport;
 
     struct Bench {
         directory: Directory,
         namespace: Arc<str>,
-        lane: Series,
+        series: Series,
         /// Serials are numbers and this.
         before: u64,
         /// The serial of the last announcement.
@@ -319,12 +320,12 @@ mod tests {
             let (mut directory, now) = (Directory::new([Hears::All; 2]), Instant::now());
             directory.open_namespace(&"/".into());
             directory.connected("/", now);
-            Self { directory, namespace: "/".into(), lane: Series::Main, before: 0, told: 10_000, now }
+            Self { directory, namespace: "/".into(), series: Series::Main, before: 0, told: 10_000, now }
         }
 
         fn hear(&mut self, number: u64) -> bool {
             let trailer = Trailer::new(&self.namespace, 7, self.before + number, number);
-            self.directory.heard(&trailer, &self.namespace, Some(self.lane), self.now)
+            self.directory.heard(&trailer, &self.namespace, Some(self.series), self.now)
         }
 
         fn told(&mut self, number: u64) {
@@ -339,8 +340,8 @@ mod tests {
         fn announce(&mut self, numbers: &[u64], change: impl FnOnce(&mut Alive)) -> bool {
             self.now += Duration::from_secs(1);
             self.told += 1;
-            let entry = |number: &u64| Told::new(self.namespace.clone(), self.lane, *number, self.before + 1);
-            let numbers: Vec<Told> = numbers.iter().map(entry).collect();
+            let entry = |number: &u64| SeriesReport::new(self.namespace.clone(), self.series, *number, self.before + 1);
+            let numbers: Vec<SeriesReport> = numbers.iter().map(entry).collect();
             let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
             change(&mut alive);
             alive.follows = alive.sequence.saturating_sub(1);
@@ -587,7 +588,7 @@ mod tests {
     #[test]
     fn where_not_all_is_heard_order_stays_and_gaps_are_no_losses() {
         let mut bench =
-            Bench { directory: Directory::new([Hears::All, Hears::Some]), lane: Series::Rooms, ..Bench::new() };
+            Bench { directory: Directory::new([Hears::All, Hears::Some]), series: Series::Rooms, ..Bench::new() };
         bench.directory.open_namespace(&"/".into());
         bench.directory.connected("/", bench.now);
         assert!(bench.hear(1) && bench.hear(9));

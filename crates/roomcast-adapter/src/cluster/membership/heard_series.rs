@@ -1,6 +1,6 @@
-//! [`SeriesState`]: what is known of one series of messages of another process, so that what did not come of it is counted.
+//! [`HeardSeries`]: what is known of one series of messages of another process, so that what did not come of it is counted.
 
-use crate::cluster::seam::alive::Told;
+use crate::cluster::seam::alive::SeriesReport;
 use crate::cluster::seam::trailer::Trailer;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -10,17 +10,17 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
 /// One series of one process.
 #[derive(Debug, Default)]
-pub(crate) struct SeriesState {
+pub(crate) struct HeardSeries {
     /// The number that was told last.
     number: u64,
     /// The serial of its first message, once that was told.
     since: u64,
     /// What came of it, if it is followed here.
-    heard: Option<Heard>,
+    heard: Option<Progress>,
 }
 
 #[derive(Debug)]
-struct Heard {
+struct Progress {
     /// Last number heard, or counted as lost.
     last: u64,
     /// The highest serial that was heard in it.
@@ -33,7 +33,7 @@ struct Heard {
     told: Option<(u64, Instant)>,
 }
 
-impl Heard {
+impl Progress {
     fn new(last: u64, unheard: bool) -> Self {
         Self { last, serial: 0, alive: 0, unheard, told: None }
     }
@@ -41,25 +41,26 @@ impl Heard {
 
 /// What a message is to its series.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum InSeries {
     /// It is the next one that comes, after so many that did not.
     Next(u64),
     /// It was counted as lost, and so that the count stays true it is.
     Late,
 }
 
-impl SeriesState {
+impl HeardSeries {
     /// A message has come. `known`: all that its process told of its series by now is known, and the namespace was heard before
     /// that.
-    pub(crate) fn heard(&mut self, trailer: &Trailer, known: bool) -> Place {
+    pub(crate) fn heard(&mut self, trailer: &Trailer, known: bool) -> InSeries {
         let number = trailer.number;
-        let heard = self.heard.get_or_insert_with(|| Heard::new(if known { self.number } else { number - 1 }, false));
+        let heard =
+            self.heard.get_or_insert_with(|| Progress::new(if known { self.number } else { number - 1 }, false));
         if heard.unheard && number <= heard.last {
             heard.last = number - 1;
         }
         let before = number <= heard.last;
         if trailer.serial < heard.serial || (before && trailer.serial < heard.alive) {
-            return Place::Late;
+            return InSeries::Late;
         }
         if before {
             // A later message with a lower number: the namespace was closed there and opened again.
@@ -69,12 +70,18 @@ impl SeriesState {
         heard.unheard = false;
         let missed = number - heard.last - 1;
         (heard.last, heard.serial) = (number, heard.serial.max(trailer.serial));
-        Place::Next(missed)
+        InSeries::Next(missed)
     }
 
     /// An announcement tells its last number. `followed`: its namespace is heard here, and whether all that was told before is known.
     /// Returns how many messages are lost, and whether some may be: they must be [settled](Self::settle) later.
-    pub(crate) fn told(&mut self, told: &Told, serial: u64, followed: Option<bool>, now: Instant) -> (u64, bool) {
+    pub(crate) fn told(
+        &mut self,
+        told: &SeriesReport,
+        serial: u64,
+        followed: Option<bool>,
+        now: Instant,
+    ) -> (u64, bool) {
         let (mut missed, mut open) = (0, false);
         if let Some(known) = followed {
             let begins_anew = self.begins_anew(told.since);
@@ -89,7 +96,7 @@ impl SeriesState {
                 none => {
                     let same = self.since == 0 || self.since == told.since;
                     let before = if same { self.number } else { 0 };
-                    none.insert(Heard::new(if known { before } else { told.number }, !known))
+                    none.insert(Progress::new(if known { before } else { told.number }, !known))
                 }
             };
             heard.alive = serial;
@@ -125,7 +132,7 @@ impl SeriesState {
     }
 }
 
-impl Heard {
+impl Progress {
     fn settle(&mut self, now: Instant) -> u64 {
         let Some((number, since)) = self.told else { return 0 };
         if number > self.last && now.duration_since(since) < SETTLE {

@@ -43,9 +43,9 @@ pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
 
 /// Losses that were not told yet, by sender.
 #[derive(Debug, Default)]
-pub(crate) struct Untold(BTreeMap<Option<ServerId>, u64>);
+pub(crate) struct UnreportedLosses(BTreeMap<Option<ServerId>, u64>);
 
-impl Untold {
+impl UnreportedLosses {
     pub(crate) fn add(&mut self, sender: Option<&ServerId>, messages: u64) {
         let known = self.0.entry(sender.cloned()).or_default();
         *known = known.saturating_add(messages);
@@ -59,7 +59,7 @@ impl Untold {
 /// Tells the log of losses, not too often.
 #[derive(Debug, Default)]
 pub(crate) struct LossLog {
-    untold: Untold,
+    unreported: UnreportedLosses,
     told: Option<Instant>,
 }
 
@@ -67,20 +67,20 @@ impl LossLog {
     /// These were lost. A line for the log, if it is time for one.
     pub(crate) fn lost(&mut self, lost: &[Lost], now: Instant) -> Option<String> {
         for lost in lost {
-            self.untold.add(lost.sender.as_ref(), lost.messages);
+            self.unreported.add(lost.sender.as_ref(), lost.messages);
         }
-        if self.untold.0.is_empty() || self.told.is_some_and(|told| now.duration_since(told) < LOG_INTERVAL) {
+        if self.unreported.0.is_empty() || self.told.is_some_and(|told| now.duration_since(told) < LOG_INTERVAL) {
             return None;
         }
         self.told = Some(now);
-        Some(Line(self.untold.take()).to_string())
+        Some(LossLine(self.unreported.take()).to_string())
     }
 }
 
 /// `3 of a, 1 of b and 7 of 2 others`.
-struct Line(Vec<Lost>);
+struct LossLine(Vec<Lost>);
 
-impl fmt::Display for Line {
+impl fmt::Display for LossLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (named, others) = self.0.split_at(MOST_NAMED.min(self.0.len()));
         for (n, lost) in named.iter().enumerate() {

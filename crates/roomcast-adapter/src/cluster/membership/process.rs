@@ -1,7 +1,7 @@
 //! [`Process`]: what is known of one other roomcast process.
 
 use crate::cluster::membership::heard_series::SETTLE;
-use crate::cluster::membership::heard_series::{Place, SeriesState};
+use crate::cluster::membership::heard_series::{HeardSeries, InSeries};
 use crate::cluster::seam::alive::Alive;
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::series::MAX_NUMBERED;
@@ -59,8 +59,8 @@ pub(crate) struct Process {
     silence: Duration,
     /// Its namespaces, each with the number of its opening.
     open: HashMap<Arc<str>, u64, RandomState>,
-    series: HashMap<(Arc<str>, Series), SeriesState, RandomState>,
-    /// SeriesState of which something was told that has not come.
+    series: HashMap<(Arc<str>, Series), HeardSeries, RandomState>,
+    /// HeardSeries of which something was told that has not come.
     unsettled: Vec<(Arc<str>, Series)>,
     /// Namespaces that it has closed, and when: their series are remembered for a while.
     closed: HashMap<Arc<str>, Instant, RandomState>,
@@ -68,7 +68,7 @@ pub(crate) struct Process {
 
 /// What an announcement came to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Heeded {
+pub(crate) struct AnnouncementEffect {
     /// Messages that are lost.
     pub(crate) missed: u64,
     /// Something is missing: it must be asked for all.
@@ -113,14 +113,14 @@ impl Process {
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
-        lane: Series,
+        series: Series,
         since: Option<Instant>,
-    ) -> Option<Place> {
+    ) -> Option<InSeries> {
         let known = self.knows(since);
         if let Some(closed) = self.closed.get_mut(namespace) {
             *closed = self.heard;
         }
-        Some(self.series(namespace, lane)?.heard(trailer, known))
+        Some(self.series(namespace, series)?.heard(trailer, known))
     }
 
     /// It announced itself. `followed`: since when a series is heard here, if it is followed.
@@ -130,18 +130,18 @@ impl Process {
         serial: u64,
         followed: impl Fn(&str, Series) -> Option<Option<Instant>>,
         now: Instant,
-    ) -> Heeded {
-        let mut heeded = Heeded { missed: self.settle(now), ..Heeded::default() };
+    ) -> AnnouncementEffect {
+        let mut effect = AnnouncementEffect { missed: self.settle(now), ..AnnouncementEffect::default() };
         if alive.sequence < self.sequence {
             // Overtaken by a later one: what it tells may be over.
-            heeded.ask = !self.whole && self.may_ask(now);
-            return heeded;
+            effect.ask = !self.whole && self.may_ask(now);
+            return effect;
         }
         let next = alive.follows <= self.sequence;
         if alive.whole {
             let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();
-            heeded.moved |= !gone.is_empty();
+            effect.moved |= !gone.is_empty();
             gone.into_iter().for_each(|name| self.close(name, now));
             (self.whole, self.parts) = (!alive.more, alive.more);
         } else if self.parts && alive.sequence == self.sequence {
@@ -154,22 +154,22 @@ impl Process {
             self.whole = true;
         }
         for told in &alive.numbers {
-            let since = followed(&told.namespace, told.lane);
+            let since = followed(&told.namespace, told.series);
             let known = since.map(|since| self.knows(since));
-            let Some(series) = self.series(&told.namespace, told.lane) else { continue };
-            let (missed, open) = series.told(told, serial, known, now);
-            heeded.missed += missed;
+            let Some(state) = self.series(&told.namespace, told.series) else { continue };
+            let (missed, open) = state.told(told, serial, known, now);
+            effect.missed += missed;
             if open {
-                self.unsettled.push((told.namespace.clone(), told.lane));
+                self.unsettled.push((told.namespace.clone(), told.series));
             }
         }
         for name in &alive.closed {
-            heeded.moved |= self.open.contains_key(name);
+            effect.moved |= self.open.contains_key(name);
             self.close(name.clone(), now);
         }
         for (name, opening) in &alive.opened {
             if self.open.len() < MAX_NUMBERED && self.open.get(name) != Some(opening) {
-                heeded.moved = true;
+                effect.moved = true;
                 self.open.insert(name.clone(), *opening);
                 self.closed.remove(name);
             }
@@ -179,8 +179,8 @@ impl Process {
         if self.whole {
             self.known = Some(now);
         }
-        heeded.ask = !self.whole && !self.parts && self.may_ask(now);
-        heeded
+        effect.ask = !self.whole && !self.parts && self.may_ask(now);
+        effect
     }
 
     /// Counts what was told and did not come.
@@ -200,20 +200,17 @@ impl Process {
         let Self { closed, series, .. } = self;
         let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
         over.map(|(name, _)| {
-            let lanes = [Series::Main, Series::Rooms].into_iter();
-            lanes
-                .filter_map(|lane| series.remove(&(name.clone(), lane)))
-                .map(|mut series| series.settle(now))
-                .sum::<u64>()
+            let both = [Series::Main, Series::Rooms].into_iter();
+            both.filter_map(|of| series.remove(&(name.clone(), of))).map(|mut state| state.settle(now)).sum::<u64>()
         })
         .sum()
     }
 
     /// A namespace is not heard here any more.
     pub(crate) fn unfollow(&mut self, namespace: &Arc<str>) {
-        for lane in [Series::Main, Series::Rooms] {
-            if let Some(series) = self.series.get_mut(&(namespace.clone(), lane)) {
-                series.unfollow();
+        for series in [Series::Main, Series::Rooms] {
+            if let Some(state) = self.series.get_mut(&(namespace.clone(), series)) {
+                state.unfollow();
             }
         }
     }
@@ -249,8 +246,8 @@ impl Process {
         }
     }
 
-    fn series(&mut self, namespace: &Arc<str>, lane: Series) -> Option<&mut SeriesState> {
-        let key = (namespace.clone(), lane);
+    fn series(&mut self, namespace: &Arc<str>, series: Series) -> Option<&mut HeardSeries> {
+        let key = (namespace.clone(), series);
         if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
             return None;
         }

@@ -1,10 +1,10 @@
 //! Questions of this server to the others: who is awaited, and until when.
 
 use crate::cluster::namespace::place::Place;
-use crate::cluster::questions::awaited::{Awaited, Counted, Wait};
-use crate::cluster::questions::collected::Collected;
-use crate::cluster::questions::parts::Come;
-use crate::cluster::questions::requests::{Answered, Request};
+use crate::cluster::questions::awaited::{Awaited, NextStep, ServerCount};
+use crate::cluster::questions::collected::CollectedAcks;
+use crate::cluster::questions::parts::PartsSeen;
+use crate::cluster::questions::requests::{ReceivedAnswer, Request};
 use crate::cluster::seam::broker::{BrokerError, Count, Speaks};
 use crate::cluster::seam::ids::{RequestId, ServerId};
 use crate::cluster::seam::message::Body;
@@ -22,7 +22,7 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All that the broker counts have answered, and others have not that are known by name: how long these may take still. Who has just
 /// closed the namespace tells that within it.
-const DOUBT: Duration = Duration::from_millis(250);
+const GRACE: Duration = Duration::from_millis(250);
 
 /// How long servers without a name are awaited until the broker counts them again; twice as long each time, up to the second.
 const RECOUNT_FIRST: Duration = Duration::from_millis(250);
@@ -31,7 +31,7 @@ const RECOUNT_LAST: Duration = Duration::from_secs(1);
 /// Where the broker counts nobody, a server that has just come knows all others by name after that time.
 const ACQUAINTED: Duration = Duration::from_millis(1_100);
 
-type Counting<'a> = Pin<Box<dyn Future<Output = Counted> + Send + 'a>>;
+type Counting<'a> = Pin<Box<dyn Future<Output = ServerCount> + Send + 'a>>;
 
 /// A question that was asked.
 struct Asking<'a> {
@@ -40,7 +40,7 @@ struct Asking<'a> {
     awaited: Awaited,
     moved: watch::Receiver<()>,
     counting: Option<Counting<'a>>,
-    doubt: Option<Instant>,
+    grace: Option<Instant>,
     /// When the broker counts again, if nothing happens, and after how long.
     recount: (Instant, Duration),
     over: bool,
@@ -49,26 +49,26 @@ struct Asking<'a> {
 impl<'a> Asking<'a> {
     fn new(place: &'a Place, request: Request, awaited: Awaited, moved: watch::Receiver<()>) -> Self {
         let recount = (Instant::now() + RECOUNT_FIRST, RECOUNT_FIRST);
-        Self { place, request, awaited, moved, counting: None, doubt: None, recount, over: false }
+        Self { place, request, awaited, moved, counting: None, grace: None, recount, over: false }
     }
 
     /// The next answer; `None` when no server is awaited any more. Cancel safe.
-    async fn next(&mut self) -> Option<Answered> {
+    async fn next(&mut self) -> Option<ReceivedAnswer> {
         while !self.over {
-            let wait = self.awaited.wait();
-            if wait == Wait::Recount {
+            let wait = self.awaited.next_step();
+            if wait == NextStep::Recount {
                 let place = self.place;
                 let counted = self.counting.get_or_insert_with(|| Box::pin(place.counted())).await;
                 self.counting = None;
                 self.awaited.recounted(counted, place.members());
                 continue;
             }
-            let doubt = match wait {
-                Wait::Doubt => Some(*self.doubt.get_or_insert(Instant::now() + DOUBT)),
+            let grace = match wait {
+                NextStep::Grace => Some(*self.grace.get_or_insert(Instant::now() + GRACE)),
                 _ => None,
             };
-            self.doubt = doubt;
-            self.over = wait == Wait::Over;
+            self.grace = grace;
+            self.over = wait == NextStep::Over;
             if self.over {
                 break;
             }
@@ -79,11 +79,11 @@ impl<'a> Asking<'a> {
                     return answer;
                 }
                 _ = self.moved.changed() => self.awaited.members(self.place.members()),
-                () = sleep_until(doubt.unwrap_or_else(Instant::now)), if doubt.is_some() => self.over = true,
-                () = sleep_until(self.recount.0), if self.awaited.is_for_others() => {
+                () = sleep_until(grace.unwrap_or_else(Instant::now)), if grace.is_some() => self.over = true,
+                () = sleep_until(self.recount.0), if self.awaited.awaits_only_unnamed() => {
                     let next = (2 * self.recount.1).min(RECOUNT_LAST);
                     self.recount = (Instant::now() + next, next);
-                    self.awaited.is_old();
+                    self.awaited.expire_count();
                 }
             }
         }
@@ -103,12 +103,12 @@ impl Place {
     }
 
     /// How many other servers there are.
-    async fn counted(&self) -> Counted {
+    async fn counted(&self) -> ServerCount {
         match timeout(COUNT_TIMEOUT, self.count_others()).await {
-            Ok(Ok(Some(Count { servers, complete: true }))) => Counted::All(servers),
-            Ok(Ok(Some(Count { servers, .. }))) => Counted::AtLeast(servers),
-            Ok(Ok(None)) => Counted::Nobody,
-            Ok(Err(_)) | Err(_) => Counted::Unknown,
+            Ok(Ok(Some(Count { servers, complete: true }))) => ServerCount::All(servers),
+            Ok(Ok(Some(Count { servers, .. }))) => ServerCount::AtLeast(servers),
+            Ok(Ok(None)) => ServerCount::NotCounted,
+            Ok(Err(_)) | Err(_) => ServerCount::Unknown,
         }
     }
 
@@ -134,8 +134,8 @@ impl Place {
         let moved = self.directory().moved();
         // In this order: who is known by name by now is counted, if the broker hears it.
         let mut named = self.members();
-        let counted = timeout_at(until, self.counted()).await.unwrap_or(Counted::Unknown);
-        if counted == Counted::Nobody {
+        let counted = timeout_at(until, self.counted()).await.unwrap_or(ServerCount::Unknown);
+        if counted == ServerCount::NotCounted {
             let mut connected = self.directory().connected_since();
             let acquainted = async {
                 let since = connected.wait_for(Option::is_some).await.ok().and_then(|since| *since);
@@ -145,8 +145,8 @@ impl Place {
             let _ = timeout_at(until, acquainted).await;
             named = self.members();
         }
-        let ours = self.broker().speaks(question) == Speaks::Ours;
-        (Awaited::new(named, counted, ours, self.subscription().is_mixed(false)), moved)
+        let roomcast_only = self.broker().speaks(question) == Speaks::Ours;
+        (Awaited::new(named, counted, roomcast_only, self.subscription().is_mixed(false)), moved)
     }
 
     /// Asks all other servers, and hands each one's answer to `take`, which says whether it is one, until all have answered or
@@ -166,12 +166,12 @@ impl Place {
         }
         self.queue().ask(self.namespace(), question, request.again.clone());
         let mut asking = Asking::new(self, request, awaited, moved);
-        let mut come = Come::default();
-        while let Ok(Some(Answered { sender, body })) = timeout_at(until, asking.next()).await {
+        let mut seen = PartsSeen::default();
+        while let Ok(Some(ReceivedAnswer { sender, body })) = timeout_at(until, asking.next()).await {
             let (sender, parts) = (sender.as_ref(), body.parts());
             if matches!(body, Body::Refused { .. }) {
                 asking.awaited.refused(sender);
-            } else if asking.awaited.is_new(sender) && take(body) && come.is_last(sender, parts) {
+            } else if asking.awaited.is_new(sender) && take(body) && seen.is_last(sender, parts) {
                 asking.awaited.answered(sender);
             }
         }
@@ -190,8 +190,8 @@ impl Place {
         until: Instant,
         mut acks: Acks,
         question: impl FnOnce(RequestId) -> Body,
-    ) -> (Collected, Missing) {
-        let mut collected = Collected::default();
+    ) -> (CollectedAcks, Missing) {
+        let mut collected = CollectedAcks::default();
         // The servers are counted before they are asked, as in Node; local clients do not wait for that.
         let begun = match self.requests().begin() {
             Some(request) => {
@@ -209,7 +209,7 @@ impl Place {
             other => {
                 let _ = timeout_at(until, async {
                     while let Some((_, args)) = acks.next().await {
-                        collected.here(args);
+                        collected.local(args);
                     }
                 })
                 .await;
@@ -221,24 +221,24 @@ impl Place {
         let mut asking = Asking::new(self, request, awaited, moved);
         // Local clients that left are not waited for; of remote ones that is not told.
         let mut here = true;
-        while here || !asking.over || collected.awaits() {
+        while here || !asking.over || collected.awaits_remote() {
             let clients = asking.over;
             let answer = async { if clients { asking.request.next().await } else { asking.next().await } };
             // What has come in time counts, however long the others were counted.
             tokio::select! {
                 biased;
                 answer = acks.next(), if here => match answer {
-                    Some((_, args)) => collected.here(args),
+                    Some((_, args)) => collected.local(args),
                     None => here = false,
                 },
-                answer = answer, if !clients || collected.awaits() => {
+                answer = answer, if !clients || collected.awaits_remote() => {
                     let Some(answer) = answer else { continue };
                     match answer.body {
                         Body::Refused { .. } => asking.awaited.refused(answer.sender.as_ref()),
                         Body::AskedClients { count, .. } if asking.awaited.answered(answer.sender.as_ref()) => {
                             collected.asked(count);
                         }
-                        _ => collected.there(answer),
+                        _ => collected.remote(answer),
                     }
                 }
                 () = sleep_until(until) => break,
@@ -250,7 +250,7 @@ impl Place {
 
     /// Whether there are no others that could ask.
     pub(crate) async fn is_alone(&self) -> bool {
-        self.counted().await == Counted::All(0)
+        self.counted().await == ServerCount::All(0)
     }
 
     /// How many servers there are.
@@ -259,9 +259,9 @@ impl Place {
         let awaited = Awaited::new(self.members(), counted, false, false);
         let value = 1 + awaited.servers();
         let missing = match counted {
-            Counted::All(_) | Counted::Nobody => Missing::default(),
-            Counted::AtLeast(_) => Missing { names: Vec::new(), others: 1 },
-            Counted::Unknown => awaited.missing(false),
+            ServerCount::All(_) | ServerCount::NotCounted => Missing::default(),
+            ServerCount::AtLeast(_) => Missing { names: Vec::new(), others: 1 },
+            ServerCount::Unknown => awaited.missing(false),
         };
         Answer { value, missing }
     }

@@ -3,7 +3,7 @@
 use crate::cluster::namespace::place::CurrentPlace;
 use crate::cluster::namespace::subscription::{LEAVER_DELAY, NEWCOMER_DELAY, Subscription};
 use crate::cluster::seam::inbox::{Arrival, Inbox, malformed};
-use crate::limits::TOGETHER_BYTES;
+use crate::limits::WAKE_AFTER_BYTES;
 use crate::seam::recipient::Wakes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Inbox for NamespaceInbox {
             };
             bytes += message.body.size();
             place.receive(message, delay, &mut wakes);
-            if bytes >= TOGETHER_BYTES {
+            if bytes >= WAKE_AFTER_BYTES {
                 std::mem::take(&mut wakes).wake();
                 bytes = 0;
             }

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What the broker counts, without this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Counted {
+pub(crate) enum ServerCount {
     /// It counts nobody: there are no others than those with a name.
-    Nobody,
+    NotCounted,
     /// All of them.
     All(usize),
     /// There may be more.
@@ -23,13 +23,13 @@ pub(crate) enum Counted {
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
+pub(crate) enum NextStep {
     /// More answers are awaited.
-    On,
+    Await,
     /// All seem to have answered: the broker [counts again](Awaited::recounted).
     Recount,
     /// All that the broker counts have answered, but for servers that are known by name: they may have left a moment ago, or have come.
-    Doubt,
+    Grace,
     /// It is over.
     Over,
 }
@@ -49,25 +49,25 @@ pub(crate) struct Awaited {
     refused: BTreeSet<ServerId>,
     /// Answers of servers without a name.
     unnamed: usize,
-    counted: Counted,
+    counted: ServerCount,
     /// What was counted when the question was asked.
     asked: usize,
     /// Servers without a name do not know the question.
-    ours: bool,
+    roomcast_only: bool,
     /// There are, or may be, servers without a name.
     mixed: bool,
     /// The broker has counted since the last answer, and since others had the namespace.
-    fresh: bool,
+    count_is_fresh: bool,
     /// Others have the namespace than when the broker counted.
-    moved: bool,
+    members_changed: bool,
     /// Among those with a name that were awaited: it may not have been counted, and another in what seemed its place.
     left: bool,
 }
 
 impl Awaited {
-    /// `silent` have the namespace, which was known before the broker counted. `ours`: servers without a name do not know the
+    /// `silent` have the namespace, which was known before the broker counted. `roomcast_only`: servers without a name do not know the
     /// question. `mixed`: such were there before.
-    pub(crate) fn new(silent: BTreeMap<ServerId, u64>, counted: Counted, ours: bool, mixed: bool) -> Self {
+    pub(crate) fn new(silent: BTreeMap<ServerId, u64>, counted: ServerCount, roomcast_only: bool, mixed: bool) -> Self {
         let (late, answered, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let named = silent.keys().cloned().collect();
         let mut awaited = Self {
@@ -79,20 +79,20 @@ impl Awaited {
             unnamed: 0,
             counted,
             asked: 0,
-            ours,
+            roomcast_only,
             mixed,
-            fresh: false,
-            moved: false,
+            count_is_fresh: false,
+            members_changed: false,
             left: false,
         };
         awaited.asked = awaited.servers();
-        awaited.mixed |= awaited.others() > 0;
+        awaited.mixed |= awaited.unnamed_count() > 0;
         awaited
     }
 
     /// Nobody is to be asked.
     pub(crate) fn is_nobody(&self) -> bool {
-        self.named.is_empty() && matches!(self.counted, Counted::Nobody | Counted::All(0))
+        self.named.is_empty() && matches!(self.counted, ServerCount::NotCounted | ServerCount::All(0))
     }
 
     /// Whether there are servers without a name, as far as is known.
@@ -107,7 +107,7 @@ impl Awaited {
 
     /// A server has answered. `false`: it had before.
     pub(crate) fn answered(&mut self, sender: Option<&ServerId>) -> bool {
-        self.fresh = false;
+        self.count_is_fresh = false;
         let Some(sender) = sender else {
             self.unnamed += 1;
             self.mixed = true;
@@ -127,7 +127,7 @@ impl Awaited {
 
     /// These have the namespace now. Who left has answered with nothing.
     pub(crate) fn members(&mut self, members: BTreeMap<ServerId, u64>) {
-        (self.fresh, self.moved) = (false, true);
+        (self.count_is_fresh, self.members_changed) = (false, true);
         let stays = |(name, opening): (&ServerId, &u64)| members.get(name) == Some(opening);
         let left: Vec<ServerId> =
             self.silent.iter().filter(|silent| !stays(*silent)).map(|(name, _)| name.clone()).collect();
@@ -144,59 +144,59 @@ impl Awaited {
     }
 
     /// Only servers without a name are awaited. They do not tell that they leave; nor may be counted still who has told it.
-    pub(crate) fn is_for_others(&self) -> bool {
-        self.silent.is_empty() && self.wait() == Wait::On
+    pub(crate) fn awaits_only_unnamed(&self) -> bool {
+        self.silent.is_empty() && self.next_step() == NextStep::Await
     }
 
     /// Time has passed: the count may be another one.
-    pub(crate) fn is_old(&mut self) {
-        (self.fresh, self.moved) = (false, true);
+    pub(crate) fn expire_count(&mut self) {
+        (self.count_is_fresh, self.members_changed) = (false, true);
     }
 
     /// What is to be done now.
-    pub(crate) fn wait(&self) -> Wait {
+    pub(crate) fn next_step(&self) -> NextStep {
         let count = match self.counted {
-            Counted::Nobody if self.silent.is_empty() => return Wait::Over,
+            ServerCount::NotCounted if self.silent.is_empty() => return NextStep::Over,
             // If nobody knows how many they are, until the time is over.
-            Counted::Nobody | Counted::Unknown => return Wait::On,
-            Counted::All(count) | Counted::AtLeast(count) => count,
+            ServerCount::NotCounted | ServerCount::Unknown => return NextStep::Await,
+            ServerCount::All(count) | ServerCount::AtLeast(count) => count,
         };
         if !self.silent.is_empty() {
-            return if self.answered.len() + self.unnamed >= count { Wait::Doubt } else { Wait::On };
+            return if self.answered.len() + self.unnamed >= count { NextStep::Grace } else { NextStep::Await };
         }
         let simple = !self.left && self.late.is_empty() && self.answered.is_subset(&self.named);
-        if simple && (self.ours || (!self.mixed && self.others() == 0)) {
-            return Wait::Over;
+        if simple && (self.roomcast_only || (!self.mixed && self.unnamed_count() == 0)) {
+            return NextStep::Over;
         }
-        if !self.ours && self.unnamed < self.others() && !self.moved {
-            return Wait::On;
+        if !self.roomcast_only && self.unnamed < self.unnamed_count() && !self.members_changed {
+            return NextStep::Await;
         }
         match self.late.is_subset(&self.answered) {
-            _ if !self.fresh => Wait::Recount,
-            true => Wait::Over,
+            _ if !self.count_is_fresh => NextStep::Recount,
+            true => NextStep::Over,
             // There are places left for them among those that were counted.
-            false if self.answered.len() + self.unnamed < self.asked => Wait::On,
-            false => Wait::Doubt,
+            false if self.answered.len() + self.unnamed < self.asked => NextStep::Await,
+            false => NextStep::Grace,
         }
     }
 
     /// The broker has counted again after the last answer; `members` have the namespace by then.
-    pub(crate) fn recounted(&mut self, counted: Counted, members: BTreeMap<ServerId, u64>) {
-        if counted != Counted::Unknown {
+    pub(crate) fn recounted(&mut self, counted: ServerCount, members: BTreeMap<ServerId, u64>) {
+        if counted != ServerCount::Unknown {
             self.counted = counted;
             // Who has left is not counted any more.
             let stays = |name: &ServerId| members.contains_key(name) && members.get(name) == self.silent.get(name);
             self.named.retain(|name| self.answered.contains(name) || stays(name));
-        } else if let (Counted::All(count), true) = (self.counted, self.left) {
-            self.counted = Counted::AtLeast(count);
+        } else if let (ServerCount::All(count), true) = (self.counted, self.left) {
+            self.counted = ServerCount::AtLeast(count);
         }
         self.members(members);
-        (self.fresh, self.moved, self.left) = (true, false, false);
+        (self.count_is_fresh, self.members_changed, self.left) = (true, false, false);
     }
 
     /// Servers without a name that are counted.
-    fn others(&self) -> usize {
-        let (Counted::All(count) | Counted::AtLeast(count)) = self.counted else { return 0 };
+    fn unnamed_count(&self) -> usize {
+        let (ServerCount::All(count) | ServerCount::AtLeast(count)) = self.counted else { return 0 };
         let named = self.named.iter().chain(&self.late).chain(&self.answered);
         count.saturating_sub(named.collect::<BTreeSet<_>>().len())
     }
@@ -205,8 +205,8 @@ impl Awaited {
     /// two.
     pub(crate) fn missing(&self, twice: bool) -> Missing {
         let mut names: Vec<String> = self.silent.keys().chain(&self.refused).map(ToString::to_string).collect();
-        let unnamed = if self.ours { 0 } else { self.unnamed };
-        let mut others = self.others().saturating_sub(unnamed);
+        let unnamed = if self.roomcast_only { 0 } else { self.unnamed };
+        let mut others = self.unnamed_count().saturating_sub(unnamed);
         // Of those who are known by name too late some were counted, and did not answer.
         let late: Vec<String> = self.late.difference(&self.answered).map(ToString::to_string).collect();
         let places = self.asked.saturating_sub(self.answered.len() + self.unnamed + self.silent.len());
@@ -216,9 +216,9 @@ impl Awaited {
             others = others.max(places);
         }
         let doubtful = match self.counted {
-            Counted::Unknown | Counted::AtLeast(_) => names.is_empty(),
-            Counted::All(_) => twice && unnamed > 0,
-            Counted::Nobody => false,
+            ServerCount::Unknown | ServerCount::AtLeast(_) => names.is_empty(),
+            ServerCount::All(_) => twice && unnamed > 0,
+            ServerCount::NotCounted => false,
         };
         Missing { names, others: others.max(usize::from(doubtful)) }
     }
@@ -226,8 +226,8 @@ impl Awaited {
     /// How many other servers there are: those that are counted, or those with a name.
     pub(crate) fn servers(&self) -> usize {
         match self.counted {
-            Counted::All(count) | Counted::AtLeast(count) => count,
-            Counted::Nobody | Counted::Unknown => self.named.len(),
+            ServerCount::All(count) | ServerCount::AtLeast(count) => count,
+            ServerCount::NotCounted | ServerCount::Unknown => self.named.len(),
         }
     }
 }
@@ -254,141 +254,141 @@ mod tests {
 
     #[test]
     fn servers_with_a_name_are_awaited_by_name() {
-        let mut awaited = Awaited::new(names(&["a", "b"]), Counted::All(2), false, false);
-        assert_eq!(awaited.wait(), Wait::On);
+        let mut awaited = Awaited::new(names(&["a", "b"]), ServerCount::All(2), false, false);
+        assert_eq!(awaited.next_step(), NextStep::Await);
         answer(&mut awaited, &["a", "a"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec!["b".to_owned()], 0)));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["b".to_owned()], 0)));
         answer(&mut awaited, &["b"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
         // Without counts as well.
-        let mut awaited = Awaited::new(names(&["a"]), Counted::Nobody, false, false);
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::NotCounted, false, false);
         answer(&mut awaited, &["new"]);
-        assert_eq!(awaited.wait(), Wait::On);
+        assert_eq!(awaited.next_step(), NextStep::Await);
         answer(&mut awaited, &["a"]);
-        assert_eq!(awaited.wait(), Wait::Over);
-        assert!(Awaited::new(names(&[]), Counted::Nobody, false, false).is_nobody());
-        assert!(Awaited::new(names(&[]), Counted::All(0), false, true).is_nobody());
+        assert_eq!(awaited.next_step(), NextStep::Over);
+        assert!(Awaited::new(names(&[]), ServerCount::NotCounted, false, false).is_nobody());
+        assert!(Awaited::new(names(&[]), ServerCount::All(0), false, true).is_nobody());
     }
 
     #[test]
     fn servers_without_a_name_are_counted_twice() {
-        let mut awaited = Awaited::new(names(&["a"]), Counted::All(2), false, false);
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(2), false, false);
         assert!(awaited.is_mixed());
         // A server that came after the count takes nobody's place.
         answer(&mut awaited, &["new", "a"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Recount, (vec![], 0)));
-        awaited.recounted(Counted::All(3), names(&["a", "new"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Recount, (vec![], 0)));
+        awaited.recounted(ServerCount::All(3), names(&["a", "new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
         answer(&mut awaited, &["node"]);
-        assert_eq!(awaited.wait(), Wait::Recount);
-        awaited.recounted(Counted::All(3), names(&["a", "new"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(3), names(&["a", "new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
         assert_eq!(awaited.missing(true).others, 1, "the one answer may be of two");
     }
 
     #[test]
     fn who_is_known_by_name_too_late_is_awaited_while_a_place_is_left_for_it() {
         // Who asks has just come, and knows nobody.
-        let mut awaited = Awaited::new(names(&[]), Counted::All(2), false, false);
+        let mut awaited = Awaited::new(names(&[]), ServerCount::All(2), false, false);
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a", "b"]));
-        awaited.recounted(Counted::All(2), names(&["a", "b"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec!["b".to_owned()], 0)));
+        awaited.recounted(ServerCount::All(2), names(&["a", "b"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["b".to_owned()], 0)));
         answer(&mut awaited, &["b"]);
-        awaited.recounted(Counted::All(2), names(&["a", "b"]));
-        assert_eq!(awaited.wait(), Wait::Over);
+        awaited.recounted(ServerCount::All(2), names(&["a", "b"]));
+        assert_eq!(awaited.next_step(), NextStep::Over);
         // The one that was counted has answered; another has come since.
-        let mut awaited = Awaited::new(names(&[]), Counted::All(1), false, false);
+        let mut awaited = Awaited::new(names(&[]), ServerCount::All(1), false, false);
         answer(&mut awaited, &["node"]);
-        awaited.recounted(Counted::All(2), names(&[]));
-        assert_eq!(awaited.wait(), Wait::On);
+        awaited.recounted(ServerCount::All(2), names(&[]));
+        assert_eq!(awaited.next_step(), NextStep::Await);
         awaited.members(names(&["new"]));
-        assert_eq!(awaited.wait(), Wait::Recount);
-        awaited.recounted(Counted::All(2), names(&["new"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Doubt, (vec![], 0)));
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(2), names(&["new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec![], 0)));
         // It leaves again.
         awaited.members(names(&[]));
-        assert_eq!(awaited.wait(), Wait::Recount);
-        awaited.recounted(Counted::All(1), names(&[]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(1), names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
     }
 
     #[test]
     fn who_left_has_answered_with_nothing() {
-        let mut awaited = Awaited::new(names(&["a", "b"]), Counted::All(2), false, false);
+        let mut awaited = Awaited::new(names(&["a", "b"]), ServerCount::All(2), false, false);
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a"]));
-        awaited.recounted(Counted::All(1), names(&["a"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        awaited.recounted(ServerCount::All(1), names(&["a"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
     }
 
     /// It was known by name still when the broker counted, and in what seemed its place was another.
     #[test]
     fn who_left_may_not_have_been_counted() {
         let asked = || {
-            let mut awaited = Awaited::new(names(&["a"]), Counted::All(1), false, false);
+            let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(1), false, false);
             awaited.members(names(&[]));
-            assert_eq!(awaited.wait(), Wait::Recount);
+            assert_eq!(awaited.next_step(), NextStep::Recount);
             awaited
         };
         let mut awaited = asked();
-        awaited.recounted(Counted::All(0), names(&[]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        awaited.recounted(ServerCount::All(0), names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
         let mut awaited = asked();
-        awaited.recounted(Counted::All(1), names(&[]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
+        awaited.recounted(ServerCount::All(1), names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
         answer(&mut awaited, &["new"]);
-        awaited.recounted(Counted::All(1), names(&["new"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        awaited.recounted(ServerCount::All(1), names(&["new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
         let mut awaited = asked();
-        awaited.recounted(Counted::Unknown, names(&[]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 1)), "nobody knows");
+        awaited.recounted(ServerCount::Unknown, names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 1)), "nobody knows");
     }
 
     #[test]
     fn who_leaves_without_a_word_is_not_awaited_for_ever() {
-        let mut awaited = Awaited::new(names(&["a"]), Counted::All(3), false, false);
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(3), false, false);
         answer(&mut awaited, &["node", "a"]);
-        assert!(awaited.is_for_others());
-        awaited.is_old();
-        assert_eq!(awaited.wait(), Wait::Recount);
-        awaited.recounted(Counted::All(3), names(&["a"]));
-        assert!(awaited.is_for_others());
-        awaited.is_old();
-        awaited.recounted(Counted::All(2), names(&["a"]));
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 0)));
+        assert!(awaited.awaits_only_unnamed());
+        awaited.expire_count();
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(3), names(&["a"]));
+        assert!(awaited.awaits_only_unnamed());
+        awaited.expire_count();
+        awaited.recounted(ServerCount::All(2), names(&["a"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
     }
 
     #[test]
     fn who_has_closed_and_opened_again_does_not_know_the_question() {
-        let mut awaited = Awaited::new(names(&["a"]), Counted::All(2), false, false);
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(2), false, false);
         answer(&mut awaited, &["node"]);
         let again = || BTreeMap::from([(ServerId::from("a"), 2)]);
         awaited.members(again());
-        assert_eq!(awaited.wait(), Wait::Recount);
-        awaited.recounted(Counted::All(2), again());
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Doubt, (vec![], 0)));
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(2), again());
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec![], 0)));
     }
 
     #[test]
     fn who_is_known_and_not_counted_is_missing_by_name() {
-        let mut awaited = Awaited::new(names(&["a", "dead"]), Counted::All(1), false, false);
-        assert_eq!(awaited.wait(), Wait::On);
+        let mut awaited = Awaited::new(names(&["a", "dead"]), ServerCount::All(1), false, false);
+        assert_eq!(awaited.next_step(), NextStep::Await);
         answer(&mut awaited, &["a"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Doubt, (vec!["dead".to_owned()], 0)));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec!["dead".to_owned()], 0)));
     }
 
     #[test]
     fn what_is_not_known_is_told_as_missing() {
-        let mut awaited = Awaited::new(names(&[]), Counted::Unknown, false, false);
+        let mut awaited = Awaited::new(names(&[]), ServerCount::Unknown, false, false);
         answer(&mut awaited, &["a", "node"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::On, (vec![], 1)));
-        let mut awaited = Awaited::new(names(&["a"]), Counted::AtLeast(1), false, false);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::AtLeast(1), false, false);
         answer(&mut awaited, &["a"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 1)));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 1)));
         // A question that others do not know: they are missing at once.
-        let mut awaited = Awaited::new(names(&["a"]), Counted::All(3), true, false);
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(3), true, false);
         answer(&mut awaited, &["a"]);
-        assert_eq!((awaited.wait(), missing(&awaited)), (Wait::Over, (vec![], 2)));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 2)));
     }
 }

@@ -1,12 +1,12 @@
-//! [`Collected`]: the acknowledgements of a broadcast, while they come.
+//! [`CollectedAcks`]: the acknowledgements of a broadcast, while they come.
 
-use crate::cluster::questions::requests::Answered;
+use crate::cluster::questions::requests::ReceivedAnswer;
 use crate::cluster::seam::message::Body;
 use roomcast_protocol::Args;
 
 /// The acknowledgements of a broadcast, from here and from the other servers.
 #[derive(Default)]
-pub(crate) struct Collected {
+pub(crate) struct CollectedAcks {
     pub(crate) answers: Vec<Args>,
     /// Clients that the other servers asked, as far as they have said.
     pub(crate) asked: u64,
@@ -14,9 +14,9 @@ pub(crate) struct Collected {
     answered: u64,
 }
 
-impl Collected {
+impl CollectedAcks {
     /// A local client has answered.
-    pub(crate) fn here(&mut self, args: Args) {
+    pub(crate) fn local(&mut self, args: Args) {
         self.answers.push(args);
     }
 
@@ -26,7 +26,7 @@ impl Collected {
     }
 
     /// A client of another server has answered.
-    pub(crate) fn there(&mut self, answer: Answered) {
+    pub(crate) fn remote(&mut self, answer: ReceivedAnswer) {
         if let Body::ClientAck { args, .. } = answer.body {
             self.answered += 1;
             self.answers.push(args);
@@ -34,7 +34,7 @@ impl Collected {
     }
 
     /// Whether clients of other servers are awaited still, as far as these have said.
-    pub(crate) fn awaits(&self) -> bool {
+    pub(crate) fn awaits_remote(&self) -> bool {
         self.answered < self.asked
     }
 }

@@ -63,9 +63,9 @@ fn parts<T>(all: Vec<T>, bytes_of: fn(&T) -> usize, most: usize, body: impl Fn(V
 
 /// How many parts of answers have come, by server.
 #[derive(Debug, Default)]
-pub(crate) struct Come(BTreeMap<ServerId, u64>);
+pub(crate) struct PartsSeen(BTreeMap<ServerId, u64>);
 
-impl Come {
+impl PartsSeen {
     /// One has come. Tells whether it was the last of its answer.
     pub(crate) fn is_last(&mut self, sender: Option<&ServerId>, parts: u64) -> bool {
         let Some(sender) = sender.filter(|_| parts > 1) else { return true };
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_there_when_its_last_part_is() {
-        let (mut come, a, b) = (Come::default(), ServerId::from("a"), ServerId::from("b"));
+        let (mut come, a, b) = (PartsSeen::default(), ServerId::from("a"), ServerId::from("b"));
         let came: Vec<bool> = [(&a, 3), (&b, 2), (&a, 3), (&b, 2), (&a, 3)]
             .into_iter()
             .map(|(sender, parts)| come.is_last(Some(sender), parts))

@@ -18,11 +18,11 @@ pub(crate) const MAX_ANSWERS: usize = 100_000;
 
 /// The questions of one namespace.
 #[derive(Debug, Default)]
-pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::Sender<Answered>, RandomState>>);
+pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::Sender<ReceivedAnswer>, RandomState>>);
 
 /// An answer, and who gave it where that is told.
 #[derive(Debug)]
-pub(crate) struct Answered {
+pub(crate) struct ReceivedAnswer {
     /// Who gave it, if that is a roomcast server.
     pub(crate) sender: Option<ServerId>,
     pub(crate) body: Body,
@@ -34,7 +34,7 @@ pub(crate) struct Request {
     pub(crate) id: RequestId,
     /// It may have gone out twice: who tells no name may have answered twice.
     pub(crate) again: Arc<AtomicBool>,
-    answers: mpsc::Receiver<Answered>,
+    answers: mpsc::Receiver<ReceivedAnswer>,
     requests: Arc<Requests>,
 }
 
@@ -62,7 +62,7 @@ impl Requests {
         let open = self.0.lock();
         let Some(sender) = open.get(request) else { return };
         let from = message.sender.filter(|_| message.trailer.is_some());
-        let answered = Answered { sender: from, body: message.body };
+        let answered = ReceivedAnswer { sender: from, body: message.body };
         if sender.try_send(answered).is_err() {
             metrics::counter!("roomcast_cluster_answers_dropped_total").increment(1);
         }
@@ -76,7 +76,7 @@ impl Requests {
 
 impl Request {
     /// The next answer. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<Answered> {
+    pub(crate) async fn next(&mut self) -> Option<ReceivedAnswer> {
         self.answers.recv().await
     }
 }

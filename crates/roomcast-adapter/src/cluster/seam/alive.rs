@@ -34,7 +34,7 @@ pub struct Alive {
     pub closed: Vec<Arc<str>>,
     /// The last numbers of series: of those in which something went out, or of all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub numbers: Vec<Told>,
+    pub numbers: Vec<SeriesReport>,
 }
 
 /// What an announcement tells of a series. As JSON it is a list: `["/", 1, 17, 3]`, where 1 is the series of single rooms, 0 the main
@@ -42,32 +42,32 @@ pub struct Alive {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(Arc<str>, u8, u64, u64)", into = "(Arc<str>, u8, u64, u64)")]
 #[non_exhaustive]
-pub struct Told {
+pub struct SeriesReport {
     /// The namespace.
     pub namespace: Arc<str>,
     /// Which of its series.
-    pub lane: Series,
+    pub series: Series,
     /// The last number that the others may miss: it went out, or never will.
     pub number: u64,
     /// The serial of the series' first message. A namespace that was closed and opened again begins a new series.
     pub since: u64,
 }
 
-impl Told {
+impl SeriesReport {
     /// What is told of a series.
-    pub fn new(namespace: Arc<str>, lane: Series, number: u64, since: u64) -> Self {
-        Self { namespace, lane, number, since }
+    pub fn new(namespace: Arc<str>, series: Series, number: u64, since: u64) -> Self {
+        Self { namespace, series, number, since }
     }
 }
 
-impl From<(Arc<str>, u8, u64, u64)> for Told {
-    fn from((namespace, lane, number, since): (Arc<str>, u8, u64, u64)) -> Self {
-        Self { namespace, lane: if lane == 0 { Series::Main } else { Series::Rooms }, number, since }
+impl From<(Arc<str>, u8, u64, u64)> for SeriesReport {
+    fn from((namespace, series, number, since): (Arc<str>, u8, u64, u64)) -> Self {
+        Self { namespace, series: if series == 0 { Series::Main } else { Series::Rooms }, number, since }
     }
 }
 
-impl From<Told> for (Arc<str>, u8, u64, u64) {
-    fn from(told: Told) -> Self {
-        (told.namespace, u8::from(told.lane == Series::Rooms), told.number, told.since)
+impl From<SeriesReport> for (Arc<str>, u8, u64, u64) {
+    fn from(told: SeriesReport) -> Self {
+        (told.namespace, u8::from(told.series == Series::Rooms), told.number, told.since)
     }
 }

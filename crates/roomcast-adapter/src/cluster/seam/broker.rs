@@ -87,8 +87,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// What this server hears of a series; all. Gaps are losses only there: a broker that hears the channels of rooms that have members
     /// here, and no others, does not hear all of [`Series::Rooms`]. It is asked when the server joins its cluster, and holds from then
     /// on.
-    fn hears(&self, lane: Series) -> Hears {
-        let _ = lane;
+    fn hears(&self, series: Series) -> Hears {
+        let _ = series;
         Hears::All
     }
 

@@ -285,12 +285,12 @@ mod tests {
 
     #[test]
     fn one_room_is_one_room_however_often_it_is_named() {
-        let lane = |rooms: &[&str]| {
+        let series = |rooms: &[&str]| {
             let rooms = rooms.iter().map(|room| Room::from(*room)).collect();
             let target = Target { rooms, ..Target::default() }.except("x");
             Series::of(&Body::Broadcast { data: Args::none(), target, volatile: false, compress: true })
         };
-        assert_eq!([lane(&["a"]), lane(&["a", "a"])], [Some(Series::Rooms); 2]);
-        assert_eq!([lane(&[]), lane(&["a", "b"])], [Some(Series::Main); 2]);
+        assert_eq!([series(&["a"]), series(&["a", "a"])], [Some(Series::Rooms); 2]);
+        assert_eq!([series(&[]), series(&["a", "b"])], [Some(Series::Main); 2]);
     }
 }

@@ -3,10 +3,10 @@
 use crate::cluster::seam::broker::{Outcome, Outgoing};
 use crate::cluster::seam::series::Series;
 use crate::cluster::seam::window::WINDOW;
-use crate::cluster::sending::announcer::Errands;
+use crate::cluster::sending::notices::Notices;
 use crate::cluster::sending::numbers::Numbers;
 use crate::cluster::sending::outage::Outage;
-use crate::cluster::sending::queued::Waiting;
+use crate::cluster::sending::queued::QueuedMessage;
 use crate::cluster::sending::road::{Pins, Road};
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
@@ -22,7 +22,7 @@ pub(crate) struct Backlog {
     /// Those on which something waits or has failed.
     pub(crate) roads: BTreeMap<u64, Road>,
     pins: Pins,
-    given: Given,
+    serials: HighestSerials,
     /// Bytes of answers, and of everything else: neither pushes the other out.
     pub(crate) bytes: [usize; 2],
     pub(crate) numbers: Numbers,
@@ -35,7 +35,7 @@ pub(crate) struct Backlog {
     /// It heard them until a moment ago: since when it does not, and how many others there were then.
     pub(crate) interrupted: Option<Outage>,
     /// What other servers are to be told beside announcements.
-    pub(crate) errands: Errands,
+    pub(crate) notices: Notices,
     /// It has said hello.
     pub(crate) introduced: bool,
     /// There is something that other servers should know soon.
@@ -48,12 +48,12 @@ pub(crate) const NOT_TRIED: &str = "the broker did not come to it";
 
 /// The highest serials that the broker was given by two roads: how far the others are ahead of one.
 #[derive(Debug, Default)]
-struct Given {
+struct HighestSerials {
     first: (u64, u64),
     second: u64,
 }
 
-impl Given {
+impl HighestSerials {
     /// A road gives the broker a message.
     fn add(&mut self, road: u64, serial: u64) {
         if road == self.first.0 {
@@ -102,7 +102,7 @@ impl Backlog {
     }
 
     /// A message joins the queue.
-    pub(crate) fn push(&mut self, mut waiting: Waiting) {
+    pub(crate) fn push(&mut self, mut waiting: QueuedMessage) {
         waiting.route = self.pins.add(waiting.route);
         if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
             *bytes = bytes.saturating_add(waiting.size);
@@ -111,14 +111,14 @@ impl Backlog {
     }
 
     /// A message leaves the queue, in one way or another.
-    pub(crate) fn settle(&mut self, waiting: &Waiting) {
+    pub(crate) fn settle(&mut self, waiting: &QueuedMessage) {
         if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
             *bytes = bytes.saturating_sub(waiting.size);
         }
         self.pins.remove(waiting.route);
         let Outgoing { namespace, message } = &waiting.outgoing;
-        if let (Some(lane), Some(trailer)) = (waiting.lane, &message.trailer) {
-            self.numbers.settle(namespace, lane, trailer.number);
+        if let (Some(series), Some(trailer)) = (waiting.series, &message.trailer) {
+            self.numbers.settle(namespace, series, trailer.number);
         }
     }
 
@@ -130,7 +130,7 @@ impl Backlog {
                 Some((it.waiting.get(place)?.serial(), *road, place))
             };
             let Some((serial, road, place)) = self.roads.iter().filter_map(oldest).min() else { return };
-            let newest = self.roads.values().filter_map(|road| road.waiting.back()).map(Waiting::serial).max();
+            let newest = self.roads.values().filter_map(|road| road.waiting.back()).map(QueuedMessage::serial).max();
             if newest == Some(serial) {
                 return;
             }
@@ -141,7 +141,7 @@ impl Backlog {
 
     /// The next batch of a road: it is with the broker from now on.
     pub(crate) fn next_batch(&mut self, road: u64, messages: usize, most: usize) -> Vec<Outgoing> {
-        let (mut batch, mut bytes, ahead) = (Vec::new(), 0, self.given.besides(road));
+        let (mut batch, mut bytes, ahead) = (Vec::new(), 0, self.serials.besides(road));
         let mut late = Vec::new();
         let Some(it) = self.roads.get_mut(&road) else { return batch };
         while let Some(waiting) = it.waiting.front() {
@@ -156,7 +156,7 @@ impl Backlog {
                 late.push(waiting);
                 continue;
             }
-            self.given.add(road, waiting.serial());
+            self.serials.add(road, waiting.serial());
             batch.push(waiting.outgoing.clone());
             it.in_flight.push(waiting);
         }
@@ -180,11 +180,11 @@ impl Backlog {
         let (mut failure, mut refused) = (None, (0_u64, String::new()));
         // From the last to the first: what stands behind a message of its channel and series in the batch and went out must not be
         // overtaken by it.
-        let mut both: Vec<(Waiting, Outcome)> = flown.into_iter().zip(outcomes).collect();
+        let mut both: Vec<(QueuedMessage, Outcome)> = flown.into_iter().zip(outcomes).collect();
         let mut sent: HashSet<(Arc<str>, Option<Series>, u64), RandomState> = HashSet::default();
         let mut waits = Vec::new();
         while let Some((mut waiting, outcome)) = both.pop() {
-            let series = (waiting.outgoing.namespace.clone(), waiting.lane, waiting.route.channel);
+            let series = (waiting.outgoing.namespace.clone(), waiting.series, waiting.route.channel);
             match outcome {
                 Outcome::Sent => {
                     self.settle(&waiting);
@@ -220,7 +220,7 @@ impl Backlog {
 
     /// Messages of a road that are older than they may be are lost.
     pub(crate) fn drop_old(&mut self, road: u64, now: Instant, most: Duration) {
-        let is_old = |waiting: &Waiting| now.duration_since(waiting.since) > most;
+        let is_old = |waiting: &QueuedMessage| now.duration_since(waiting.since) > most;
         while let Some(it) = self.roads.get_mut(&road)
             && it.waiting.front().is_some_and(is_old)
         {
@@ -235,10 +235,10 @@ impl Backlog {
         waiting.iter().flatten().for_each(|waiting| self.lose(waiting, why));
     }
 
-    pub(crate) fn lose(&mut self, waiting: &Waiting, why: &'static str) {
+    pub(crate) fn lose(&mut self, waiting: &QueuedMessage, why: &'static str) {
         self.settle(waiting);
         // An answer that is lost is told by its absence; only what is in a series is missed by others.
-        self.dropped += u64::from(waiting.lane.is_some());
+        self.dropped += u64::from(waiting.series.is_some());
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
         self.refused.extend(waiting.refusal());
     }
@@ -260,8 +260,16 @@ mod tests {
         (trailer.serial, trailer.again) = (serial, again);
         let message = Message { sender: None, to: None, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: "/".into(), message };
-        let (route, lane) = (Route { channel: road, road }, Some(Series::Main));
-        backlog.push(Waiting { outgoing, route, lane, since: Instant::now(), size: 1, again: None, ours: false });
+        let (route, series) = (Route { channel: road, road }, Some(Series::Main));
+        backlog.push(QueuedMessage {
+            outgoing,
+            route,
+            series,
+            since: Instant::now(),
+            size: 1,
+            again: None,
+            to_roomcast: false,
+        });
     }
 
     fn serials(batch: &[Outgoing]) -> Vec<u64> {
@@ -314,7 +322,7 @@ mod tests {
         let mut backlog = Backlog::default();
         [(1, 4), (2, 3), (1, 5), (3, 6)].into_iter().for_each(|(road, serial)| push(&mut backlog, road, serial, false));
         backlog.make_room(1, 2);
-        let left = |road: u64| backlog.roads[&road].waiting.iter().map(Waiting::serial).collect::<Vec<_>>();
+        let left = |road: u64| backlog.roads[&road].waiting.iter().map(QueuedMessage::serial).collect::<Vec<_>>();
         assert_eq!((left(1), left(2), left(3), backlog.dropped), (vec![5], vec![], vec![6], 2));
         backlog.make_room(1, 0);
         assert_eq!((backlog.len(), backlog.dropped), (1, 3), "the newest stays, however large");

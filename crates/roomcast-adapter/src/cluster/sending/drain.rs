@@ -2,8 +2,8 @@
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
-use crate::cluster::sending::announcer::Pace;
 use crate::cluster::sending::outage::PEERS_PATIENCE;
+use crate::cluster::sending::pace::Pace;
 use crate::cluster::sending::queue::Queue;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 /// Most messages that go to the broker at once on a road, and most bytes of them, though one larger message goes alone. As much as
 /// waits goes out in one round trip, so that the rate does not depend on how long that takes; a bound keeps what is sent again
 /// small.
-const BATCH: usize = 4_096;
-const BATCH_BYTES: usize = 1 << 20;
+const MAX_BATCH_MESSAGES: usize = 4_096;
+const MAX_BATCH_BYTES: usize = 1 << 20;
 
 /// Pause of a road after a failed publish; a broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
@@ -29,15 +29,15 @@ pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) const NO_ANSWER: &str = "the broker does not answer";
 
 /// Work of the task that has ended.
-enum Done {
+enum Finished {
     /// A round of a road.
     Round,
     /// What is told to the others.
-    Told,
+    Announcements,
 }
 
 /// What became of a round of a road.
-enum Round {
+enum RoundResult {
     /// There was nothing to publish.
     Idle,
     Sent,
@@ -49,16 +49,16 @@ impl Queue {
     /// Publishes and announces until the queue is closed and empty.
     pub(crate) async fn run(&self) {
         let (mut pace, mut log) = (Pace::new(Instant::now()), LossLog::default());
-        let mut work: FuturesUnordered<BoxFuture<'_, Done>> = FuturesUnordered::new();
+        let mut work: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
         let mut telling = false;
         loop {
             self.note_interruption();
             let now = Instant::now();
-            let (announces, runs_errands) = {
+            let (announces, has_notices) = {
                 let state = self.state.lock();
-                (pace.next(state.news) <= now, state.errands.next(now).is_some_and(|next| next <= now))
+                (pace.next(state.news) <= now, state.notices.next(now).is_some_and(|next| next <= now))
             };
-            if !telling && (announces || runs_errands) {
+            if !telling && (announces || has_notices) {
                 telling = true;
                 if announces {
                     self.tell_losses(&mut log);
@@ -68,14 +68,14 @@ impl Queue {
                     if announces {
                         self.announce().await;
                     }
-                    self.run_errands().await;
-                    Done::Told
+                    self.send_notices().await;
+                    Finished::Announcements
                 }));
             }
             for road in self.begin_rounds(now) {
                 work.push(Box::pin(async move {
                     self.round(road).await;
-                    Done::Round
+                    Finished::Round
                 }));
             }
             if work.is_empty() && self.state.lock().is_done() {
@@ -84,8 +84,8 @@ impl Queue {
             let next = self.next(if telling { None } else { Some(&pace) });
             tokio::select! {
                 () = self.filled.notified() => {}
-                () = self.connected.notified() => self.end_rests(),
-                Some(done) = work.next(), if !work.is_empty() => telling &= !matches!(done, Done::Told),
+                () = self.connected.notified() => self.end_pauses(),
+                Some(done) = work.next(), if !work.is_empty() => telling &= !matches!(done, Finished::Announcements),
                 () = sleep_until(next) => {}
             }
         }
@@ -94,13 +94,13 @@ impl Queue {
     /// When there is something to do, if nothing comes before.
     fn next(&self, pace: Option<&Pace>) -> Instant {
         /// Any time: something is under way, and wakes the task.
-        const LATER: Duration = Duration::from_secs(60);
+        const NO_DEADLINE: Duration = Duration::from_secs(60);
         let own = self.own_road();
         let (state, now) = (self.state.lock(), Instant::now());
         let told = pace.map(|pace| pace.next(state.news));
-        let errand = state.errands.next(now).filter(|_| pace.is_some());
+        let notice = state.notices.next(now).filter(|_| pace.is_some());
         let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == own)).min();
-        [told, errand, road].into_iter().flatten().min().unwrap_or(now + LATER)
+        [told, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
     }
 
     /// This server did not hear the others for a while: what is published may reach nobody until they hear again.
@@ -109,7 +109,7 @@ impl Queue {
         if let Some(interrupted) = interrupted {
             let road = self.own_road();
             let mut state = self.state.lock();
-            state.roads.entry(road).or_default().outage.get_or_insert(interrupted).stays();
+            state.roads.entry(road).or_default().outage.get_or_insert(interrupted).not_sent();
         }
     }
 
@@ -126,10 +126,10 @@ impl Queue {
         {
             let mut state = self.state.lock();
             match outage {
-                Some(outage) => state.roads.entry(road).or_default().outage.get_or_insert(outage).stays(),
+                Some(outage) => state.roads.entry(road).or_default().outage.get_or_insert(outage).not_sent(),
                 None => {
                     if let Some(outage) = state.roads.get_mut(&road).and_then(|road| road.outage.as_mut()) {
-                        outage.goes_out(Instant::now());
+                        outage.sent(Instant::now());
                     }
                 }
             }
@@ -147,7 +147,7 @@ impl Queue {
                 if road.next(now, *id == own).is_none_or(|next| next > now) {
                     continue;
                 }
-                over.extend(road.outage.take_if(|outage| outage.passes().is_some_and(|passes| passes <= now)));
+                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|passes| passes <= now)));
                 if !road.waiting.is_empty() || road.outage.is_some() {
                     road.busy = true;
                     due.push(*id);
@@ -160,14 +160,14 @@ impl Queue {
     }
 
     /// The broker can publish again.
-    fn end_rests(&self) {
-        self.state.lock().roads.values_mut().for_each(|road| road.rests = None);
+    fn end_pauses(&self) {
+        self.state.lock().roads.values_mut().for_each(|road| road.retry_at = None);
     }
 
     /// Publishes a batch on a road, or finds out that nothing goes out there.
     async fn round(&self, road: u64) {
-        let round = self.carry(road).await;
-        let outage = matches!(round, Round::Failed(_)).then(|| self.outage());
+        let round = self.publish_batch(road).await;
+        let outage = matches!(round, RoundResult::Failed(_)).then(|| self.outage());
         let mut over = None;
         {
             let mut state = self.state.lock();
@@ -175,12 +175,12 @@ impl Queue {
             let it = state.roads.entry(road).or_default();
             it.busy = false;
             match &round {
-                Round::Idle => {}
-                Round::Sent => over = it.outage.take(),
-                Round::Failed(reason) => {
+                RoundResult::Idle => {}
+                RoundResult::Sent => over = it.outage.take(),
+                RoundResult::Failed(reason) => {
                     it.outage = it.outage.take().or(outage);
-                    it.outage.iter_mut().for_each(|outage| outage.is_on(reason));
-                    it.rests = Some(Instant::now() + RETRY_PAUSE);
+                    it.outage.iter_mut().for_each(|outage| outage.continues(reason));
+                    it.retry_at = Some(Instant::now() + RETRY_PAUSE);
                     if closing {
                         // What does not go out now never does.
                         state.drop_all(road, "closed");
@@ -190,7 +190,7 @@ impl Queue {
         }
         self.refuse_answers();
         self.moved.notify_waiters();
-        let changed = over.is_some() || matches!(round, Round::Failed(_));
+        let changed = over.is_some() || matches!(round, RoundResult::Failed(_));
         if let Some(over) = over {
             over.end(Instant::now());
         }
@@ -199,13 +199,13 @@ impl Queue {
         }
     }
 
-    async fn carry(&self, road: u64) -> Round {
+    async fn publish_batch(&self, road: u64) -> RoundResult {
         if self.state.lock().roads.get(&road).is_some_and(|road| road.outage.is_some()) {
             // What is not worth keeping goes first, to learn whether anything goes out: only then can the others be waited for, and
-            // what is kept must not go out in the moment in which the broker is back and they are not.
+            // what is logged must not go out in the moment in which the broker is back and they are not.
             if let Err(reason) = self.is_back(road).await {
                 self.drop_old(road);
-                return Round::Failed(reason);
+                return RoundResult::Failed(reason);
             }
             let back = {
                 let mut state = self.state.lock();
@@ -213,8 +213,8 @@ impl Queue {
                     road.down = false;
                     let waits = !road.waiting.is_empty();
                     let outage = road.outage.as_mut()?;
-                    let until = outage.goes_out(Instant::now());
-                    waits.then_some((outage.others, until))
+                    let until = outage.sent(Instant::now());
+                    waits.then_some((outage.peers, until))
                 })
             };
             if let Some((others, until)) = back {
@@ -222,13 +222,13 @@ impl Queue {
             }
         }
         self.drop_old(road);
-        let batch = self.state.lock().next_batch(road, BATCH, BATCH_BYTES);
+        let batch = self.state.lock().next_batch(road, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES);
         if batch.is_empty() {
-            return Round::Idle;
+            return RoundResult::Idle;
         }
         let outcomes = timeout(PUBLISH_TIMEOUT, self.broker.publish(&batch)).await;
         let outcomes = outcomes.unwrap_or_else(|_| vec![Outcome::Again(NO_ANSWER.to_owned())]);
-        self.state.lock().published(road, outcomes).map_or(Round::Sent, Round::Failed)
+        self.state.lock().published(road, outcomes).map_or(RoundResult::Sent, RoundResult::Failed)
     }
 
     /// Whether something goes out on a road after an outage; or why not.

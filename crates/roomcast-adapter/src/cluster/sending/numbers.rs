@@ -1,6 +1,6 @@
 //! [`Numbers`]: the trailers that a process gives its messages, and what its announcements tell of them.
 
-use crate::cluster::seam::alive::{Alive, Told};
+use crate::cluster::seam::alive::{Alive, SeriesReport};
 use crate::cluster::seam::series::MAX_NUMBERED;
 use crate::cluster::seam::series::Series;
 use crate::cluster::seam::trailer::Trailer;
@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 /// Announcements for which a namespace is remembered when it is closed and all of it has gone out: its tail may have been lost, and
 /// who missed the announcement that told of it asks for all.
-const LAST_TOLD: u8 = 3;
+const ANNOUNCEMENTS_AFTER_CLOSE: u8 = 3;
 
 /// What an entry of an announcement takes beside the namespace's name, generously.
-const ENTRY: usize = 64;
+const ENTRY_BYTES: usize = 64;
 
 /// The last numbers of a process, and what of them was announced.
 #[derive(Debug, Default)]
@@ -61,8 +61,8 @@ impl OwnSeries {
 }
 
 impl Namespace {
-    fn series(&mut self, lane: Series) -> &mut Option<OwnSeries> {
-        match lane {
+    fn series(&mut self, series: Series) -> &mut Option<OwnSeries> {
+        match series {
             Series::Main => &mut self.main,
             Series::Rooms => &mut self.rooms,
         }
@@ -71,12 +71,12 @@ impl Namespace {
     fn both(&self) -> impl Iterator<Item = (Series, &OwnSeries)> {
         [(Series::Main, &self.main), (Series::Rooms, &self.rooms)]
             .into_iter()
-            .filter_map(|(lane, series)| series.as_ref().map(|series| (lane, series)))
+            .filter_map(|(series, own)| own.as_ref().map(|own| (series, own)))
     }
 
     fn is_over(&self) -> bool {
-        let settled = |series: &OwnSeries| series.waiting.is_empty() && series.told == series.last;
-        self.closed == Some(0) && self.told == Some(0) && self.both().all(|(_, series)| settled(series))
+        let settled = |own: &OwnSeries| own.waiting.is_empty() && own.told == own.last;
+        self.closed == Some(0) && self.told == Some(0) && self.both().all(|(_, own)| settled(own))
     }
 }
 
@@ -102,36 +102,36 @@ impl Numbers {
         }
     }
 
-    /// The trailer of the next message. One without a lane is in no series, nor is one of a namespace that is not open.
-    pub(crate) fn next(&mut self, process: u64, namespace: &str, lane: Option<Series>) -> Trailer {
+    /// The trailer of the next message. One without a series is in no series, nor is one of a namespace that is not open.
+    pub(crate) fn next(&mut self, process: u64, namespace: &str, series: Option<Series>) -> Trailer {
         self.serial += 1;
-        let number = lane.map_or(0, |lane| self.number(namespace, lane));
+        let number = series.map_or(0, |series| self.number(namespace, series));
         Trailer::new(namespace, process, self.serial, number)
     }
 
-    fn number(&mut self, namespace: &str, lane: Series) -> u64 {
+    fn number(&mut self, namespace: &str, series: Series) -> u64 {
         let Some(namespace) = self.namespaces.get_mut(namespace) else { return 0 };
         let new = || OwnSeries { since: self.serial, last: 0, waiting: VecDeque::new(), told: 0 };
-        let series = namespace.series(lane).get_or_insert_with(new);
-        series.last += 1;
-        series.waiting.push_back(series.last);
-        series.last
+        let own = namespace.series(series).get_or_insert_with(new);
+        own.last += 1;
+        own.waiting.push_back(own.last);
+        own.last
     }
 
     /// A message went out, or never will.
-    pub(crate) fn settle(&mut self, namespace: &str, lane: Series, number: u64) {
-        let series = self.namespaces.get_mut(namespace).and_then(|namespace| namespace.series(lane).as_mut());
-        let Some(series) = series else { return };
+    pub(crate) fn settle(&mut self, namespace: &str, series: Series, number: u64) {
+        let own = self.namespaces.get_mut(namespace).and_then(|namespace| namespace.series(series).as_mut());
+        let Some(own) = own else { return };
         // It is the first but for those that are with the broker.
-        if let Some(position) = series.waiting.iter().position(|waiting| *waiting == number) {
-            series.waiting.remove(position);
+        if let Some(position) = own.waiting.iter().position(|waiting| *waiting == number) {
+            own.waiting.remove(position);
         }
     }
 
     /// A namespace is closed. If it is opened again once its numbers are forgotten they begin anew.
     pub(crate) fn close(&mut self, namespace: &str) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
-            (namespace.heard, namespace.closed) = (0, Some(LAST_TOLD));
+            (namespace.heard, namespace.closed) = (0, Some(ANNOUNCEMENTS_AFTER_CLOSE));
         }
     }
 
@@ -143,7 +143,7 @@ impl Numbers {
         let mut alive = Alive { sequence: self.sequence, follows: self.announced, interval, ..Alive::default() };
         let mut left = most;
         let mut fits = |name: &str| {
-            let size = name.len() + ENTRY;
+            let size = name.len() + ENTRY_BYTES;
             // One entry is always told, however long the name is.
             let fits = size <= left || left == most;
             left = left.saturating_sub(size);
@@ -159,11 +159,11 @@ impl Numbers {
                     opening => alive.opened.push((name.clone(), opening)),
                 }
             }
-            for (lane, series) in namespace.both().filter(|(_, series)| series.settled() != series.told) {
+            for (series, own) in namespace.both().filter(|(_, own)| own.settled() != own.told) {
                 if !fits(name) {
                     return (alive, true);
                 }
-                alive.numbers.push(Told::new(name.clone(), lane, series.settled(), series.since));
+                alive.numbers.push(SeriesReport::new(name.clone(), series, own.settled(), own.since));
             }
         }
         // Of no order otherwise, and a run that is repeated must be the same.
@@ -192,9 +192,9 @@ impl Numbers {
         self.have_told(alive.closed.iter().map(|name| (name, Some(0))));
         for told in &alive.numbers {
             let namespace = self.namespaces.get_mut(&told.namespace);
-            let series = namespace.and_then(|namespace| namespace.series(told.lane).as_mut());
-            if let Some(series) = series.filter(|series| series.since == told.since) {
-                series.told = told.number;
+            let own = namespace.and_then(|namespace| namespace.series(told.series).as_mut());
+            if let Some(own) = own.filter(|own| own.since == told.since) {
+                own.told = told.number;
             }
         }
         if last {
@@ -214,12 +214,12 @@ impl Numbers {
         let mut parts = vec![Alive { whole: true, ..part() }];
         let mut left = most;
         for (name, namespace) in &self.namespaces {
-            let told: Vec<Told> = namespace
+            let told: Vec<SeriesReport> = namespace
                 .both()
-                .filter(|(_, series)| series.settled() > 0)
-                .map(|(lane, series)| Told::new(name.clone(), lane, series.settled(), series.since))
+                .filter(|(_, own)| own.settled() > 0)
+                .map(|(series, own)| SeriesReport::new(name.clone(), series, own.settled(), own.since))
                 .collect();
-            let size = (name.len() + ENTRY) * (told.len() + usize::from(namespace.heard > 0));
+            let size = (name.len() + ENTRY_BYTES) * (told.len() + usize::from(namespace.heard > 0));
             if size > left {
                 parts.push(part());
                 left = most;
@@ -244,7 +244,7 @@ impl Numbers {
 fn sort(alive: &mut Alive) {
     alive.opened.sort_unstable();
     alive.closed.sort_unstable();
-    alive.numbers.sort_unstable_by(|a, b| (&a.namespace, a.lane).cmp(&(&b.namespace, b.lane)));
+    alive.numbers.sort_unstable_by(|a, b| (&a.namespace, a.series).cmp(&(&b.namespace, b.series)));
 }
 
 #[cfg(test)]
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn answers_have_serials_and_no_numbers() {
         let (mut numbers, _) = numbers();
-        let trailers = [None, Some(Series::Rooms), None].map(|lane| numbers.next(7, "/", lane));
+        let trailers = [None, Some(Series::Rooms), None].map(|series| numbers.next(7, "/", series));
         assert_eq!(trailers.map(|trailer| (trailer.serial, trailer.number)), [(1, 0), (2, 1), (3, 0)]);
     }
 
@@ -359,7 +359,7 @@ mod tests {
             numbers.next(7, &name, Some(Series::Rooms));
             numbers.settle(&name, Series::Rooms, 1);
         }
-        let most = 10 * (3 + ENTRY);
+        let most = 10 * (3 + ENTRY_BYTES);
         let (mut announcements, mut opened, mut series) = (0, 0, 0);
         loop {
             let (alive, more) = numbers.announcement(1_000, most);

@@ -13,44 +13,44 @@ pub(crate) const PEERS_PATIENCE: Duration = Duration::from_millis(1_500);
 pub(crate) struct Outage {
     since: Instant,
     /// The other roomcast servers that there were.
-    pub(crate) others: usize,
+    pub(crate) peers: usize,
     /// Since when messages go out again.
     back: Option<Instant>,
     /// Messages did not go out, and the log says so.
-    kept: bool,
+    logged: bool,
 }
 
 impl Outage {
-    pub(crate) fn new(since: Instant, others: usize) -> Self {
-        Self { since, others, back: None, kept: false }
+    pub(crate) fn new(since: Instant, peers: usize) -> Self {
+        Self { since, peers, back: None, logged: false }
     }
 
     /// Messages do not go out.
-    pub(crate) fn is_on(&mut self, reason: &str) {
+    pub(crate) fn continues(&mut self, reason: &str) {
         self.back = None;
-        if !std::mem::replace(&mut self.kept, true) {
-            tracing::warn!(reason, "messages do not go out to the other servers; they are kept for a while");
+        if !std::mem::replace(&mut self.logged, true) {
+            tracing::warn!(reason, "messages do not go out to the other servers; they are logged for a while");
         }
     }
 
     /// Something went out: until when the others may take.
-    pub(crate) fn goes_out(&mut self, now: Instant) -> Instant {
+    pub(crate) fn sent(&mut self, now: Instant) -> Instant {
         *self.back.get_or_insert(now) + PEERS_PATIENCE
     }
 
     /// Nothing went out.
-    pub(crate) fn stays(&mut self) {
+    pub(crate) fn not_sent(&mut self) {
         self.back = None;
     }
 
     /// When the others have had their time, if something goes out.
-    pub(crate) fn passes(&self) -> Option<Instant> {
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
         self.back.map(|back| back + PEERS_PATIENCE)
     }
 
     /// Messages go out, and the others hear them as far as they will.
     pub(crate) fn end(self, now: Instant) {
-        if self.kept {
+        if self.logged {
             let seconds = now.duration_since(self.since).as_secs_f32();
             tracing::info!(seconds, "messages go out to the other servers again");
         }

@@ -11,7 +11,7 @@ use crate::cluster::seam::trailer::Trailer;
 use crate::cluster::sending::asker::Asker;
 use crate::cluster::sending::backlog::Backlog;
 use crate::cluster::sending::outage::Outage;
-use crate::cluster::sending::queued::Waiting;
+use crate::cluster::sending::queued::QueuedMessage;
 use crate::cluster::state::ClusterState;
 use parking_lot::Mutex;
 use std::fmt;
@@ -109,18 +109,18 @@ impl Queue {
         self.push_for(outgoing, again, false);
     }
 
-    /// `ours`: it is an answer to a roomcast server.
-    fn push_for(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, ours: bool) {
-        if self.enqueue(outgoing, again, ours) {
+    /// `to_roomcast`: it is an answer to a roomcast server.
+    fn push_for(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) {
+        if self.enqueue(outgoing, again, to_roomcast) {
             self.refuse_answers();
         }
         self.filled.notify_one();
     }
 
     /// Tells whether answers were dropped, whose askers are to be told.
-    fn enqueue(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, ours: bool) -> bool {
+    fn enqueue(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) -> bool {
         let body = &outgoing.message.body;
-        let (size, lane) = (body.size(), Series::of(body));
+        let (size, series) = (body.size(), Series::of(body));
         let volatile = matches!(body, Body::Broadcast { volatile: true, .. });
         let route = self.broker.route(&outgoing);
         {
@@ -134,9 +134,10 @@ impl Queue {
                 metrics::counter!("roomcast_cluster_dropped_total", "why" => "volatile").increment(1);
                 return false;
             }
-            let mut waiting = Waiting { outgoing, route, lane, since: Instant::now(), size, again, ours };
+            let mut waiting =
+                QueuedMessage { outgoing, route, series, since: Instant::now(), size, again, to_roomcast };
             let Outgoing { namespace, message } = &mut waiting.outgoing;
-            message.trailer = Some(state.numbers.next(self.process, namespace, lane));
+            message.trailer = Some(state.numbers.next(self.process, namespace, series));
             let class = waiting.class();
             state.push(waiting);
             state.make_room(class, self.options.max_queued_bytes);
@@ -180,13 +181,13 @@ impl Queue {
 
     /// Another server is asked for all that it has told so far; `None`: every one is.
     pub(crate) fn hello(&self, to: Option<ServerId>) {
-        self.state.lock().errands.hello(to);
+        self.state.lock().notices.hello(to);
         self.filled.notify_one();
     }
 
     /// Another server is told all that this one has announced so far, after a while: not all tell it at once.
     pub(crate) fn tell_all(&self, to: ServerId, after: Duration) {
-        self.state.lock().errands.tell_all(to, Instant::now() + after);
+        self.state.lock().notices.tell_all(to, Instant::now() + after);
         self.filled.notify_one();
     }
 
@@ -201,7 +202,7 @@ impl Queue {
             let mut state = self.state.lock();
             state.hears = true;
             if !std::mem::replace(&mut state.introduced, true) {
-                state.errands.hello(None);
+                state.notices.hello(None);
             }
         }
         self.watch();

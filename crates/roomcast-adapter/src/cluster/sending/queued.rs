@@ -1,4 +1,4 @@
-//! [`Waiting`]: a message in the queue.
+//! [`QueuedMessage`]: a message in the queue.
 
 use crate::cluster::seam::broker::{Outgoing, Route};
 use crate::cluster::seam::message::{Body, Message};
@@ -9,19 +9,19 @@ use tokio::time::Instant;
 
 /// A message in the queue.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct QueuedMessage {
     pub(crate) outgoing: Outgoing,
     pub(crate) route: Route,
-    pub(crate) lane: Option<Series>,
+    pub(crate) series: Option<Series>,
     pub(crate) since: Instant,
     pub(crate) size: usize,
     /// Set when it may have gone out twice.
     pub(crate) again: Option<Arc<AtomicBool>>,
     /// It is an answer to a roomcast server.
-    pub(crate) ours: bool,
+    pub(crate) to_roomcast: bool,
 }
 
-impl Waiting {
+impl QueuedMessage {
     /// Its number among all that this process publishes: the later, the higher.
     pub(crate) fn serial(&self) -> u64 {
         self.outgoing.message.trailer.map_or(0, |trailer| trailer.serial)
@@ -34,7 +34,7 @@ impl Waiting {
     /// What its asker is told if this answer is dropped.
     pub(crate) fn refusal(&self) -> Option<Outgoing> {
         let Outgoing { namespace, message: Message { sender, to, body, .. } } = &self.outgoing;
-        if !self.ours || matches!(body, Body::ClientAck { .. } | Body::Refused { .. }) {
+        if !self.to_roomcast || matches!(body, Body::ClientAck { .. } | Body::Refused { .. }) {
             return None;
         }
         let body = Body::Refused { request: body.answers()?.clone() };

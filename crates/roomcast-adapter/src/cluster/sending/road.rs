@@ -3,7 +3,7 @@
 
 use crate::cluster::seam::broker::Route;
 use crate::cluster::sending::outage::Outage;
-use crate::cluster::sending::queued::Waiting;
+use crate::cluster::sending::queued::QueuedMessage;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 /// The messages of one road, and whether they go out.
 #[derive(Debug, Default)]
 pub(crate) struct Road {
-    pub(crate) waiting: VecDeque<Waiting>,
+    pub(crate) waiting: VecDeque<QueuedMessage>,
     /// What is with the broker now, and is not dropped: it may have gone out.
-    pub(crate) in_flight: Vec<Waiting>,
+    pub(crate) in_flight: Vec<QueuedMessage>,
     pub(crate) outage: Option<Outage>,
     /// The last attempt to publish failed.
     pub(crate) down: bool,
     /// After a failure: not before then.
-    pub(crate) rests: Option<Instant>,
+    pub(crate) retry_at: Option<Instant>,
     /// Somebody is at work on it: there is one batch under way on each road.
     pub(crate) busy: bool,
 }
@@ -36,13 +36,13 @@ impl Road {
 
     /// When there is something to do on it, `now` or later; `None`: not before something comes. Whether an outage is over somebody finds
     /// out, though nothing waits; on their `own` road announcements do.
-    pub(crate) fn next(&self, now: Instant, own: bool) -> Option<Instant> {
+    pub(crate) fn next(&self, now: Instant, announcements: bool) -> Option<Instant> {
         if self.busy {
             return None;
         }
-        let passes = self.outage.as_ref().and_then(Outage::passes);
-        let is_probed = !own && self.outage.is_some() && passes.is_none();
-        if is_probed || !self.waiting.is_empty() { Some(self.rests.unwrap_or(now)) } else { passes }
+        let ends = self.outage.as_ref().and_then(Outage::ends_at);
+        let is_probed = !announcements && self.outage.is_some() && ends.is_none();
+        if is_probed || !self.waiting.is_empty() { Some(self.retry_at.unwrap_or(now)) } else { ends }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Target;
 use crate::cluster::RequestId;
-use crate::cluster::{Alive, Series, Told};
+use crate::cluster::{Alive, Series, SeriesReport};
 use crate::cluster::{Body, Message};
 use crate::testkit::stage::{data, rooms, to};
 use crate::{Details, SocketDetails};
@@ -62,8 +62,10 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
 
 /// Those for the servers themselves.
 pub(super) fn servers() -> Vec<Body> {
-    let numbers =
-        vec![Told::new("/".into(), Series::Main, 0, 1), Told::new("/a".into(), Series::Rooms, 70_000, 1 << 40)];
+    let numbers = vec![
+        SeriesReport::new("/".into(), Series::Main, 0, 1),
+        SeriesReport::new("/a".into(), Series::Rooms, 70_000, 1 << 40),
+    ];
     let mut alive = Alive { sequence: 7, follows: 5, interval: 1_000, numbers, ..Alive::default() };
     alive.opened = vec![("/".into(), 1), ("/\"ü".into(), u64::MAX)];
     let mut whole = Alive { sequence: u64::MAX, interval: 10_000, whole: true, ..Alive::default() };

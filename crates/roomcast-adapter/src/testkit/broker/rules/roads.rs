@@ -54,7 +54,7 @@ pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
         must!(
             route == first,
             "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though {:?} of its series is heard",
-            Series::of(body).map(|lane| broker.hears(lane))
+            Series::of(body).map(|series| broker.hears(series))
         );
     }
     Ok(())

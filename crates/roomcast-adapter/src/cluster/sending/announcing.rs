@@ -1,13 +1,14 @@
-//! What a server tells the others of itself, and its application of the others: announcements, errands and losses.
+//! What a server tells the others of itself, and its application of the others: announcements, notices and losses.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, Outgoing, SERVERS};
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::message::{Body, Message};
 use crate::cluster::seam::trailer::Trailer;
-use crate::cluster::sending::announcer::{ANNOUNCEMENT_BYTES, What, alive_interval};
 use crate::cluster::sending::backlog::NOT_TRIED;
 use crate::cluster::sending::drain::{NO_ANSWER, PUBLISH_TIMEOUT};
+use crate::cluster::sending::notices::NoticeKind;
+use crate::cluster::sending::pace::{ANNOUNCEMENT_BYTES, alive_interval};
 use crate::cluster::sending::queue::Queue;
 use crate::cluster::state::ClusterState;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,12 +94,12 @@ impl Queue {
     }
 
     /// Says hello, and tells others all. What does not go out is asked for again.
-    pub(crate) async fn run_errands(&self) {
-        let due = self.state.lock().errands.due(Instant::now());
-        for errand in due {
-            let bodies = match errand.what {
-                What::Hello => vec![Body::Hello],
-                What::All => {
+    pub(crate) async fn send_notices(&self) {
+        let due = self.state.lock().notices.due(Instant::now());
+        for notice in due {
+            let bodies = match notice.kind {
+                NoticeKind::Hello => vec![Body::Hello],
+                NoticeKind::Whole => {
                     let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
                     let parts = self.state.lock().numbers.whole(interval, self.most());
                     parts.into_iter().map(Body::Alive).collect()
@@ -106,7 +107,7 @@ impl Queue {
             };
             for body in bodies {
                 let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-                if self.tell(errand.to.clone(), body, trailer).await.is_err() {
+                if self.tell(notice.to.clone(), body, trailer).await.is_err() {
                     break;
                 }
             }
