@@ -1,8 +1,8 @@
 //! [`SimBroker`]: a server's end of the network.
 
-use crate::model::{Node, mark};
+use crate::model::{ProcessId, mark};
 use crate::network::Sim;
-use crate::plan::{Counting, Publish};
+use crate::plan::{CountFault, PublishFault};
 use crate::state::{Stage, tell};
 use roomcast_adapter::Room;
 use roomcast_adapter::async_trait;
@@ -20,12 +20,12 @@ const LINGERS: u64 = 250;
 #[derive(Debug)]
 pub(crate) struct SimBroker {
     sim: Arc<Sim>,
-    node: Node,
+    process: ProcessId,
 }
 
 impl SimBroker {
-    pub(crate) fn new(sim: Arc<Sim>, node: Node) -> Self {
-        Self { sim, node }
+    pub(crate) fn new(sim: Arc<Sim>, process: ProcessId) -> Self {
+        Self { sim, process }
     }
 
     /// Publishes, as far as it does, and tells what is told of it; `None`: nothing, ever.
@@ -33,28 +33,28 @@ impl SimBroker {
         let again = || Outcome::Again("simulated".to_owned());
         let routes: Vec<Route> = batch.iter().map(|outgoing| self.sim.route(outgoing, self.sim.now())).collect();
         self.sim.with(|state, now| {
-            let node = state.nodes.get_mut(self.node)?;
-            if node.mute || node.dead {
+            let process = state.processes.get_mut(self.process)?;
+            if process.mute || process.dead {
                 return Some(vec![again(); batch.len()]);
             }
-            let fault = node.publish.pop_front();
+            let fault = process.publish.pop_front();
             let mut refused = false;
             let mut outcomes = Vec::new();
-            let mute_road = node.mute_road;
+            let mute_road = process.mute_road;
             for (index, (outgoing, route)) in batch.iter().zip(routes).enumerate() {
                 let (out, outcome) = match fault {
                     _ if mute_road == Some(route.road) => (false, again()),
-                    Some(Publish::Hangs { out } | Publish::Again { out }) => (out, again()),
-                    Some(Publish::Every2nd { out }) if index % 2 == 0 => (out, again()),
-                    Some(Publish::Never) if !refused && Series::of(&outgoing.message.body).is_some() => {
+                    Some(PublishFault::Hangs { out } | PublishFault::Again { out }) => (out, again()),
+                    Some(PublishFault::Every2nd { out }) if index % 2 == 0 => (out, again()),
+                    Some(PublishFault::Never) if !refused && Series::of(&outgoing.message.body).is_some() => {
                         refused = true;
                         (false, Outcome::Never("simulated".to_owned()))
                     }
-                    Some(Publish::Half) if index > batch.len() / 2 => break,
+                    Some(PublishFault::Half) if index > batch.len() / 2 => break,
                     _ => (true, Outcome::Sent),
                 };
                 let result = state.model.published(
-                    (self.node, route.channel),
+                    (self.process, route.channel),
                     &outgoing.namespace,
                     &outgoing.message,
                     !self.sim.setup.faults,
@@ -66,7 +66,7 @@ impl SimBroker {
                     result.map_err(|why| {
                         format!(
                             "{} in {:?}: {why}: {}",
-                            state.label(self.node),
+                            state.label(self.process),
                             outgoing.namespace,
                             tell(&outgoing.message)
                         )
@@ -76,26 +76,26 @@ impl SimBroker {
                     state.log(now, |state| {
                         format!(
                             "{} is told {outcome:?} (out: {out}): {}",
-                            state.label(self.node),
+                            state.label(self.process),
                             tell(&outgoing.message)
                         )
                     });
                 }
                 if outcome == Outcome::Sent {
-                    state.model.sent(self.node, &outgoing.namespace, &outgoing.message, now);
+                    state.model.sent(self.process, &outgoing.namespace, &outgoing.message, now);
                 }
                 if out {
-                    self.sim.send(state, self.node, outgoing, now);
+                    self.sim.send(state, self.process, outgoing, now);
                 }
                 if let Some(sent) = mark(&outgoing.message.body)
-                    .and_then(|n| state.model.outs.get_mut(&n))
+                    .and_then(|n| state.model.own_messages.get_mut(&n))
                     .filter(|_| outcome == Outcome::Sent)
                 {
                     sent.sent = true;
                 }
                 outcomes.push(outcome);
             }
-            (!matches!(fault, Some(Publish::Hangs { .. }))).then_some(outcomes)
+            (!matches!(fault, Some(PublishFault::Hangs { .. }))).then_some(outcomes)
         })
     }
 }
@@ -112,19 +112,19 @@ fn numbered(outgoing: &Outgoing) -> Result<(), String> {
 #[async_trait]
 impl Broker for SimBroker {
     fn open(&self, namespace: &Arc<str>, _: &ServerId, inbox: Arc<dyn Inbox>) {
-        let dead = self.sim.with(|state, _| state.nodes.get(self.node).is_none_or(|it| it.dead));
+        let dead = self.sim.with(|state, _| state.processes.get(self.process).is_none_or(|it| it.dead));
         if !dead {
-            self.sim.open(&(self.node, namespace.clone()), Some(inbox));
+            self.sim.open(&(self.process, namespace.clone()), Some(inbox));
         }
     }
 
     async fn close(&self, namespace: &str) {
-        let at = (self.node, Arc::<str>::from(namespace));
+        let at = (self.process, Arc::<str>::from(namespace));
         self.sim.with(|state, now| {
-            state.log(now, |state| format!("{} closes {namespace:?} at the broker", state.label(self.node)));
+            state.log(now, |state| format!("{} closes {namespace:?} at the broker", state.label(self.process)));
             let place = state.model.place(&at);
             if !namespace.is_empty() && !place.closing && place.open {
-                let label = state.label(self.node);
+                let label = state.label(self.process);
                 state.fail(now, format!("{label} closes {namespace:?} at the broker, though an adapter is open"));
             }
             state.model.closed(&at, now);
@@ -132,7 +132,7 @@ impl Broker for SimBroker {
             state.changed(&at.1, now);
         });
         if self.sim.setup.late_close {
-            self.sim.latency(self.node, namespace).await;
+            self.sim.latency(self.process, namespace).await;
         }
         self.sim.with(|state, now| {
             state.changed(&at.1, now);
@@ -143,15 +143,15 @@ impl Broker for SimBroker {
                 subscription.stage = Stage::Lingering(now + LINGERS);
             }
         });
-        self.sim.latency(self.node, namespace).await;
+        self.sim.latency(self.process, namespace).await;
     }
 
     fn lingers(&self) -> Duration {
         Duration::from_millis(LINGERS)
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        match lane {
+    fn hears(&self, series: Series) -> Hears {
+        match series {
             Series::Rooms if self.sim.setup.roads > 1 => Hears::EachRoom,
             Series::Rooms if self.looks() => Hears::Some,
             _ => Hears::All,
@@ -163,20 +163,20 @@ impl Broker for SimBroker {
     }
 
     async fn ready(&self, road: u64) -> Result<(), BrokerError> {
-        self.sim.latency(self.node, "ready").await;
+        self.sim.latency(self.process, "ready").await;
         let mute = self.sim.with(|state, _| {
-            state.nodes.get(self.node).is_none_or(|it| it.mute || it.dead || it.mute_road == Some(road))
+            state.processes.get(self.process).is_none_or(|it| it.mute || it.dead || it.mute_road == Some(road))
         });
-        self.sim.latency(self.node, "ready").await;
+        self.sim.latency(self.process, "ready").await;
         if mute { Err(BrokerError("simulated".to_owned())) } else { Ok(()) }
     }
 
     fn looks(&self) -> bool {
-        self.sim.with(|state, _| state.nodes.get(self.node).is_some_and(|it| it.exact))
+        self.sim.with(|state, _| state.processes.get(self.process).is_some_and(|it| it.exact))
     }
 
     fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
-        let known = self.sim.look(&(self.node, namespace.into()), room)?;
+        let known = self.sim.look(&(self.process, namespace.into()), room)?;
         let at = self.sim.begin + Duration::from_millis(known);
         Some(Box::pin(async move {
             sleep_until(at).await;
@@ -185,28 +185,28 @@ impl Broker for SimBroker {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
-        self.sim.latency(self.node, "publish").await;
+        self.sim.latency(self.process, "publish").await;
         let Some(outcomes) = self.out(batch) else { return std::future::pending().await };
-        self.sim.latency(self.node, "publish").await;
+        self.sim.latency(self.process, "publish").await;
         outcomes
     }
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
-        self.sim.latency(self.node, namespace).await;
+        self.sim.latency(self.process, namespace).await;
         let (count, how) = self.sim.with(|state, now| {
-            let node = state.nodes.get(self.node);
-            let how = node.and_then(|it| it.count);
-            let fails = how == Some(Counting::Fails) || node.is_none_or(|it| it.dead);
-            let all = state.counted(namespace).len() + usize::from(how == Some(Counting::Ghost));
-            let hole = how == Some(Counting::Hole);
+            let process = state.processes.get(self.process);
+            let how = process.and_then(|it| it.count);
+            let fails = how == Some(CountFault::Fails) || process.is_none_or(|it| it.dead);
+            let all = state.counted(namespace).len() + usize::from(how == Some(CountFault::Ghost));
+            let hole = how == Some(CountFault::Hole);
             let count = Some(if hole { Count::at_least(all.saturating_sub(1).max(1)) } else { Count::of(all) });
-            state.log(now, |state| format!("{} counts {all} in {namespace:?}", state.label(self.node)));
+            state.log(now, |state| format!("{} counts {all} in {namespace:?}", state.label(self.process)));
             (if fails { Err(BrokerError("simulated".to_owned())) } else { Ok(count) }, how)
         });
-        if let Some(Counting::Slow(time)) = how {
+        if let Some(CountFault::Slow(time)) = how {
             sleep(Duration::from_millis(time)).await;
         }
-        self.sim.latency(self.node, namespace).await;
+        self.sim.latency(self.process, namespace).await;
         count
     }
 }

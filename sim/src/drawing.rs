@@ -1,14 +1,7 @@
 //! Plans from seeds: scenes that follow one another, each of which is a few things that happen close together.
 
-use crate::plan::{Aim, Change, Counting, Fault, Kind, Plan, Publish, Setup, Step, What};
+use crate::plan::{Aim, Change, CountFault, Fault, Only, Plan, PublishFault, QuestionKind, Setup, Step, StepKind};
 use crate::random::Random;
-
-/// Which runs are drawn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Only {
-    /// Nothing goes wrong.
-    pub health: bool,
-}
 
 impl Plan {
     /// The run of a seed.
@@ -53,13 +46,13 @@ impl Drawing {
     fn draw(&mut self) {
         for s in 0..self.setup.servers {
             let at = self.random.below(300);
-            self.push(at, What::Start { s });
+            self.push(at, StepKind::Start { s });
         }
         self.at = 400;
         for s in 0..self.setup.servers {
             for _ in 0..self.random.below(4) {
                 let (n, rooms) = (self.random.index(self.setup.namespaces.min(2)), self.rooms(3));
-                self.push(0, What::Insert { s, n, rooms });
+                self.push(0, StepKind::Insert { s, n, rooms });
             }
         }
         if self.random.chance(60) {
@@ -69,9 +62,9 @@ impl Drawing {
             // All of them, everywhere, with somebody in them.
             for n in 2..12 {
                 for s in 0..self.setup.servers {
-                    self.push(0, What::Open { s, n, close: 0 });
+                    self.push(0, StepKind::Open { s, n, close: 0 });
                     let rooms = self.rooms(2);
-                    self.push(1, What::Insert { s, n, rooms });
+                    self.push(1, StepKind::Insert { s, n, rooms });
                 }
             }
             self.at += 2_500;
@@ -88,7 +81,7 @@ impl Drawing {
         }
     }
 
-    fn push(&mut self, later: u64, what: What) {
+    fn push(&mut self, later: u64, what: StepKind) {
         self.steps.push(Step { at: self.at + later, what });
     }
 
@@ -119,30 +112,38 @@ impl Drawing {
         aim
     }
 
-    fn kind(&mut self) -> Kind {
-        let kinds =
-            [Kind::Sockets, Kind::Sockets, Kind::Ack, Kind::Ack, Kind::Rooms, Kind::Event, Kind::Count, Kind::Servers];
+    fn kind(&mut self) -> QuestionKind {
+        let kinds = [
+            QuestionKind::Sockets,
+            QuestionKind::Sockets,
+            QuestionKind::Ack,
+            QuestionKind::Ack,
+            QuestionKind::Rooms,
+            QuestionKind::Event,
+            QuestionKind::Count,
+            QuestionKind::Servers,
+        ];
         kinds[self.random.index(kinds.len())]
     }
 
     fn ask(&mut self, later: u64, n: usize) {
         let (s, aim, kind) = (self.server(), self.aim(), self.kind());
         let timeout = [300, 3_000, 5_000, 5_000][self.random.index(4)];
-        self.push(later, What::Ask { s, n, aim, kind, timeout });
+        self.push(later, StepKind::Ask { s, n, aim, kind, timeout });
     }
 
     fn foreign_ask(&mut self, later: u64, n: usize) {
         if self.setup.foreign > 0 {
             let f = self.random.index(self.setup.foreign);
-            let kind = [Kind::Sockets, Kind::Rooms, Kind::Ack][self.random.index(3)];
-            self.push(later, What::ForeignAsk { f, n, kind });
+            let kind = [QuestionKind::Sockets, QuestionKind::Rooms, QuestionKind::Ack][self.random.index(3)];
+            self.push(later, StepKind::ForeignAsk { f, n, kind });
         }
     }
 
     fn emit(&mut self, later: u64, s: usize, n: usize, times: u64) {
         let (aim, volatile) = (self.aim(), self.random.chance(10));
         let bytes = if self.random.chance(10) { self.random.index(30_000 / times.max(1) as usize) } else { 0 };
-        self.push(later, What::Emit { s, n, aim, volatile, times, bytes });
+        self.push(later, StepKind::Emit { s, n, aim, volatile, times, bytes });
     }
 
     fn scene(&mut self) {
@@ -159,37 +160,37 @@ impl Drawing {
                 let what = match self.random.below(4) {
                     0 | 1 => {
                         let rooms = self.rooms(3);
-                        What::Insert { s, n, rooms }
+                        StepKind::Insert { s, n, rooms }
                     }
-                    2 => What::Remove { s, n, pick: self.random.draw() },
+                    2 => StepKind::Remove { s, n, pick: self.random.draw() },
                     _ => {
                         let (pick, room) = (self.random.draw(), self.random.below(5));
-                        What::Leave { s, n, pick, room }
+                        StepKind::Leave { s, n, pick, room }
                     }
                 };
                 self.push(0, what);
             }
             45..=49 => {
                 let (pick, rooms) = (self.random.draw(), self.rooms(3));
-                self.push(0, What::Join { s, n, pick, rooms });
+                self.push(0, StepKind::Join { s, n, pick, rooms });
             }
             50..=57 => {
                 let change = [Change::Join, Change::Join, Change::Leave, Change::Disconnect][self.random.index(4)];
                 let (aim, rooms) = (self.aim(), self.rooms(3));
-                self.push(0, What::Change { s, n, aim, change, rooms });
+                self.push(0, StepKind::Change { s, n, aim, change, rooms });
                 self.emit(1, s, n, 1);
             }
             58..=69 => self.ask(0, n),
             70..=72 => {
                 let times = 1 + self.random.below(4);
-                self.push(0, What::Event { s, n, times });
+                self.push(0, StepKind::Event { s, n, times });
             }
             73..=77 => self.foreign_scene(n),
             78..=84 => self.around_a_close(s, n),
             85..=89 => {
                 // Again, while the first is open, and the old one is closed at some time.
                 let close = if self.random.chance(50) { 0 } else { self.random.below(200) };
-                self.push(0, What::Open { s, n, close });
+                self.push(0, StepKind::Open { s, n, close });
                 self.emit(60, s, n, 1);
                 let other = self.server();
                 self.emit(close + 100, other, n, 2);
@@ -220,11 +221,11 @@ impl Drawing {
         }
         let (f, aim) = (self.random.index(self.setup.foreign), self.aim());
         match self.random.below(3) {
-            0 => self.push(0, What::ForeignEmit { f, n, aim }),
+            0 => self.push(0, StepKind::ForeignEmit { f, n, aim }),
             1 => {
                 let change = [Change::Join, Change::Leave, Change::Disconnect][self.random.index(3)];
                 let rooms = self.rooms(3);
-                self.push(0, What::ForeignChange { f, n, aim, change, rooms });
+                self.push(0, StepKind::ForeignChange { f, n, aim, change, rooms });
             }
             _ => self.foreign_ask(0, n),
         }
@@ -238,22 +239,22 @@ impl Drawing {
             if self.random.chance(50) { self.foreign_ask(later, n) } else { self.ask(later, n) }
         }
         let what = match self.random.below(8) {
-            0 => What::Drop { s, n },
-            1 => What::Close { s, n, empty: false },
-            2 => What::Stop { s },
-            _ => What::Close { s, n, empty: true },
+            0 => StepKind::Drop { s, n },
+            1 => StepKind::Close { s, n, empty: false },
+            2 => StepKind::Stop { s },
+            _ => StepKind::Close { s, n, empty: true },
         };
-        let stop = matches!(what, What::Stop { .. });
+        let stop = matches!(what, StepKind::Stop { .. });
         self.push(at, what);
         let again = at + if self.random.chance(50) { self.random.below(40) } else { self.random.below(2_000) };
         if stop {
             let again = again + 1_000;
-            return self.push(again, What::Start { s });
+            return self.push(again, StepKind::Start { s });
         }
         if self.random.chance(80) {
-            self.push(again, What::Open { s, n, close: 0 });
+            self.push(again, StepKind::Open { s, n, close: 0 });
             let rooms = self.rooms(2);
-            self.push(again + self.random.clone().below(2), What::Insert { s, n, rooms });
+            self.push(again + self.random.clone().below(2), StepKind::Insert { s, n, rooms });
             for later in [again + 60, again + 2_500] {
                 let from = self.server();
                 self.emit(later, from, n, 2);
@@ -264,23 +265,23 @@ impl Drawing {
     /// Somebody comes between the count and the question, and may answer before those who were counted.
     fn newcomer(&mut self, s: usize, n: usize) {
         for other in 0..self.setup.servers {
-            self.push(0, What::Insert { s: other, n, rooms: Vec::new() });
+            self.push(0, StepKind::Insert { s: other, n, rooms: Vec::new() });
         }
-        self.push(1, What::Close { s, n, empty: true });
-        self.push(700, What::Open { s, n, close: 0 });
+        self.push(1, StepKind::Close { s, n, empty: true });
+        self.push(700, StepKind::Open { s, n, close: 0 });
         for _ in 0..4 {
             let (s, later) = (self.server(), 670 + self.random.below(40));
-            let (aim, kind, timeout) = (Aim::default(), Kind::Sockets, 5_000);
-            self.push(later, What::Ask { s, n, aim, kind, timeout });
+            let (aim, kind, timeout) = (Aim::default(), QuestionKind::Sockets, 5_000);
+            self.push(later, StepKind::Ask { s, n, aim, kind, timeout });
         }
     }
 
     /// A server leaves, or with faults dies, and comes back.
     fn restart(&mut self, s: usize) {
         let what = match self.random.below(4) {
-            0 => What::Forsake { s },
-            1 if self.setup.faults => What::Kill { s },
-            _ => What::Stop { s },
+            0 => StepKind::Forsake { s },
+            1 if self.setup.faults => StepKind::Kill { s },
+            _ => StepKind::Stop { s },
         };
         self.emit(0, s, 0, 2);
         let n = self.namespace();
@@ -291,9 +292,9 @@ impl Drawing {
         let again =
             1_200 + if self.random.chance(70) { self.random.below(3_000) } else { 9_000 + self.random.below(6_000) };
         if self.random.chance(90) {
-            self.push(again, What::Start { s });
+            self.push(again, StepKind::Start { s });
             let rooms = self.rooms(2);
-            self.push(again + 50, What::Insert { s, n: 0, rooms });
+            self.push(again + 50, StepKind::Insert { s, n: 0, rooms });
             self.emit(again + 100, s, 0, 3);
             self.emit(again + 3_000, s, 0, 3);
         }
@@ -313,26 +314,26 @@ impl Drawing {
             7 => Fault::Mute { s: from, time },
             8 | 9 => {
                 let how = match self.random.below(5) {
-                    0 => Publish::Hangs { out },
-                    1 => Publish::Again { out },
-                    2 => Publish::Every2nd { out },
-                    3 => Publish::Never,
-                    _ => Publish::Half,
+                    0 => PublishFault::Hangs { out },
+                    1 => PublishFault::Again { out },
+                    2 => PublishFault::Every2nd { out },
+                    3 => PublishFault::Never,
+                    _ => PublishFault::Half,
                 };
                 Fault::Publish { s: from, how, times }
             }
             _ => {
                 let how = match self.random.below(4) {
-                    0 => Counting::Fails,
-                    1 => Counting::Slow(self.random.below(1_500)),
-                    2 => Counting::Hole,
-                    _ => Counting::Ghost,
+                    0 => CountFault::Fails,
+                    1 => CountFault::Slow(self.random.below(1_500)),
+                    2 => CountFault::Hole,
+                    _ => CountFault::Ghost,
                 };
                 Fault::Count { s: from, how, time }
             }
         };
         let counting = matches!(fault, Fault::Count { .. });
-        self.push(0, What::Fault(fault));
+        self.push(0, StepKind::Fault(fault));
         let n = self.namespace();
         for _ in 0..1 + self.random.below(3) {
             let later = 1 + self.random.below(30);
@@ -341,7 +342,7 @@ impl Drawing {
         }
         if counting || self.random.chance(30) {
             let (aim, kind) = (self.aim(), self.kind());
-            self.push(10, What::Ask { s: from, n, aim, kind, timeout: 3_000 });
+            self.push(10, StepKind::Ask { s: from, n, aim, kind, timeout: 3_000 });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A run: the plan, a time in which everything must come right again, an exam, and the end.
 
 use crate::network::Sim;
-use crate::plan::{Aim, Kind, Plan, What};
+use crate::plan::{Aim, Plan, QuestionKind, StepKind};
 use crate::state::State;
 use crate::world::World;
 use roomcast_adapter::Room;
@@ -80,7 +80,7 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
         state.lose.clear();
         state.lose_alive.clear();
         state.double.clear();
-        state.nodes.iter_mut().for_each(|node| node.publish.clear());
+        state.processes.iter_mut().for_each(|process| process.publish.clear());
     });
     members(sim, world);
     let places: Vec<(usize, usize)> = (0..world.servers.len())
@@ -91,7 +91,7 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
     for (s, n) in &places {
         world.emit(*s, *n, &Aim::default(), (false, 1, 0));
         world.emit(*s, *n, &room, (false, 1, 0));
-        for kind in [Kind::Sockets, Kind::Ack, Kind::Servers] {
+        for kind in [QuestionKind::Sockets, QuestionKind::Ack, QuestionKind::Servers] {
             world.ask(*s, *n, &Aim::default(), kind, 5_000);
         }
     }
@@ -101,11 +101,11 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
     idle(sim, world, &places);
     for (index, (s, n)) in places.iter().enumerate() {
         if (sim.setup.seed + index as u64).is_multiple_of(3) {
-            world.act(&What::Close { s: *s, n: *n, empty: index % 2 == 0 }).await;
+            world.act(&StepKind::Close { s: *s, n: *n, empty: index % 2 == 0 }).await;
         }
     }
     for s in 0..world.servers.len() {
-        world.act(&What::Stop { s }).await;
+        world.act(&StepKind::Stop { s }).await;
     }
     sleep(Duration::from_secs(10)).await;
     ended(sim, world);
@@ -122,7 +122,7 @@ fn members(sim: &Sim, world: &World) {
         let mut known: Vec<String> = server.cluster.servers().iter().map(ToString::to_string).collect();
         known.sort();
         let mut others: Vec<String> =
-            lives().filter(|it| it.node != server.node).map(|it| it.cluster.id().to_string()).collect();
+            lives().filter(|it| it.process != server.process).map(|it| it.cluster.id().to_string()).collect();
         others.sort();
         if known != others {
             fail(sim, format!("{} knows {known:?}, and there are {others:?}", server.cluster.id()));
@@ -132,48 +132,50 @@ fn members(sim: &Sim, world: &World) {
 
 /// What was lost was counted, and nothing else; what was doubled too.
 fn lost(sim: &Sim, world: &World) {
-    let alive: BTreeSet<usize> = world.servers.iter().flatten().map(|server| server.node).collect();
+    let alive: BTreeSet<usize> = world.servers.iter().flatten().map(|server| server.process).collect();
     for server in world.servers.iter().flatten() {
         let losses = server.cluster.losses();
-        let node = server.node;
+        let process = server.process;
         let (least, most) = sim.with(|state, _| {
-            let exact = state.nodes.get(node).is_some_and(|it| it.exact);
-            state.model.lost((node, exact), SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
+            let exact = state.processes.get(process).is_some_and(|it| it.exact);
+            state.model.lost((process, exact), SETTLE, |it| alive.contains(&it), |it| dropped_by(state, world, it))
         });
-        let label = sim.with(|state, _| state.label(node));
+        let label = sim.with(|state, _| state.label(process));
         if losses.lost < least || losses.lost > most {
             fail(sim, format!("{label} counts {} as lost, and it is {least} at least and {most} at most", losses.lost));
         }
-        let doubles = sim.with(|state, _| state.model.doubles.get(&node).copied().unwrap_or_default());
-        let maybe = sim.with(|state, _| state.model.maybe_doubles.get(&node).copied().unwrap_or_default());
+        let doubles = sim.with(|state, _| state.model.doubles.get(&process).copied().unwrap_or_default());
+        let maybe = sim.with(|state, _| state.model.maybe_doubles.get(&process).copied().unwrap_or_default());
         if !(doubles..=doubles + maybe).contains(&losses.doubles) {
             fail(sim, format!("{label} counts {} doubles of {doubles}, and of {maybe} more", losses.doubles));
         }
-        dropped(sim, node, losses.dropped);
+        dropped(sim, process, losses.dropped);
     }
-    for (node, losses) in world.ended.lock().iter() {
-        dropped(sim, *node, losses.dropped);
+    for (process, losses) in world.ended.lock().iter() {
+        dropped(sim, *process, losses.dropped);
     }
 }
 
 /// What a process says that it dropped; of one that died nobody knows more than what it was told to send.
-fn dropped_by(state: &State, world: &World, node: usize) -> u64 {
-    let lives = world.servers.iter().flatten().find(|server| server.node == node).map(|server| server.cluster.losses());
-    let ended = world.ended.lock().iter().find(|(it, _)| *it == node).map(|(_, losses)| *losses);
+fn dropped_by(state: &State, world: &World, process: usize) -> u64 {
+    let lives =
+        world.servers.iter().flatten().find(|server| server.process == process).map(|server| server.cluster.losses());
+    let ended = world.ended.lock().iter().find(|(it, _)| *it == process).map(|(_, losses)| *losses);
     // Whether its questions went out is not known.
-    let asked = || state.asked.get(&node).copied().unwrap_or_default();
-    let unsent = || state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64 + asked();
+    let asked = || state.asked.get(&process).copied().unwrap_or_default();
+    let unsent =
+        || state.model.own_messages.values().filter(|out| out.process == process && !out.sent).count() as u64 + asked();
     lives.or(ended).map_or_else(unsent, |losses| losses.dropped)
 }
 
 /// What did not go out was counted.
-fn dropped(sim: &Sim, node: usize, dropped: u64) {
+fn dropped(sim: &Sim, process: usize, dropped: u64) {
     sim.with(|state, now| {
-        let unsent = state.model.outs.values().filter(|out| out.node == node && !out.sent).count() as u64;
+        let unsent = state.model.own_messages.values().filter(|out| out.process == process && !out.sent).count() as u64;
         // Questions are dropped too, and are not among them.
         let faults = !state.faults.is_empty() || sim.setup.queue.is_some();
         if dropped < unsent || (!faults && dropped > 0) {
-            let label = state.label(node);
+            let label = state.label(process);
             state.fail(now, format!("{label} counts {dropped} as dropped, and {unsent} did not go out"));
         }
     });
@@ -198,17 +200,18 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
             );
         }
         for adapter in server.adapters.values() {
-            rooms_heard(sim, server.node, adapter);
+            rooms_heard(sim, server.process, adapter);
             if adapter.open_requests() > 0 {
                 fail(sim, format!("{} questions of {} are open", adapter.open_requests(), server.cluster.id()));
             }
         }
     }
     sim.with(|state, now| {
-        let reached =
-            |n: &u64, node: &usize| state.model.answers.get(n).is_some_and(|all| all.iter().any(|it| it.node == *node));
+        let reached = |n: &u64, process: &usize| {
+            state.model.answers.get(n).is_some_and(|all| all.iter().any(|it| it.process == *process))
+        };
         let lacking = state.must_reach.iter().find(|(n, asked, namespace, all)| {
-            asked.must_reach(state, namespace) && !all.iter().all(|node| reached(n, node))
+            asked.must_reach(state, namespace) && !all.iter().all(|process| reached(n, process))
         });
         let lacking = lacking.map(|(n, _, _, all)| format!("question #{n} did not reach all of {all:?}"));
         let wrong = lacking.or_else(|| events(state));
@@ -219,14 +222,16 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
 }
 
 /// Where rooms are heard each by itself, those are heard that have members.
-fn rooms_heard(sim: &Sim, node: usize, adapter: &ClusterAdapter) {
+fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
     let namespace = adapter.local().namespace();
     let wanted: BTreeSet<Room> = adapter.local().rooms().into_iter().collect();
     sim.with(|state, now| {
-        let exact = state.nodes.get(node).is_some_and(|it| it.exact);
-        let Some(subscription) = state.subscriptions.get(&(node, namespace.into())).filter(|_| exact) else { return };
+        let exact = state.processes.get(process).is_some_and(|it| it.exact);
+        let Some(subscription) = state.subscriptions.get(&(process, namespace.into())).filter(|_| exact) else {
+            return;
+        };
         if subscription.rooms != wanted {
-            let why = format!("{} hears the rooms {:?}, and has {wanted:?}", state.label(node), subscription.rooms);
+            let why = format!("{} hears the rooms {:?}, and has {wanted:?}", state.label(process), subscription.rooms);
             state.fail(now, why);
         }
     });
@@ -235,7 +240,7 @@ fn rooms_heard(sim: &Sim, node: usize, adapter: &ClusterAdapter) {
 /// Server events came as they must have.
 fn events(state: &State) -> Option<String> {
     let places = state.model.places.iter();
-    places.filter(|(at, _)| state.nodes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
+    places.filter(|(at, _)| state.processes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
         let same = place.unsure || place.events == place.events_got;
         (!same).then(|| {
             format!(
@@ -254,12 +259,12 @@ fn ended(sim: &Sim, world: &World) {
     if failed(sim) {
         return;
     }
-    for (node, losses) in world.ended.lock().iter() {
-        dropped(sim, *node, losses.dropped);
+    for (process, losses) in world.ended.lock().iter() {
+        dropped(sim, *process, losses.dropped);
     }
     let left = sim.with(|state, _| {
         let ours = state.subscriptions.iter().filter(|(at, it)| {
-            !state.nodes.get(at.0).is_none_or(|it| it.foreign) && it.stage == crate::state::Stage::Active
+            !state.processes.get(at.0).is_none_or(|it| it.foreign) && it.stage == crate::state::Stage::Active
         });
         ours.map(|(at, _)| format!("{} in {:?}", state.label(at.0), at.1)).collect::<Vec<_>>()
     });

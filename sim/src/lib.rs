@@ -5,6 +5,8 @@ mod announced;
 mod broker;
 mod drawing;
 mod exam;
+mod got;
+mod habits;
 mod model;
 mod network;
 pub mod plan;

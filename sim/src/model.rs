@@ -2,8 +2,7 @@
 //! to a server and what the network hands to it, and knows nothing of the product.
 
 use crate::announced::Announced;
-use crate::random::mix;
-use crate::recipient::Double;
+use crate::got::Got;
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
 use roomcast_protocol::{Args, SocketId};
@@ -11,32 +10,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
 /// A process: its number among all that there were.
-pub(crate) type Node = usize;
+pub(crate) type ProcessId = usize;
 
 /// A namespace of a process.
-pub(crate) type At = (Node, Arc<str>);
+pub(crate) type PlaceId = (ProcessId, Arc<str>);
 
 /// All that is known.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     /// Messages to different rooms may overtake one another.
     pub(crate) each_room: bool,
-    pub(crate) places: BTreeMap<At, Place>,
-    pub(crate) socks: Vec<Sock>,
+    pub(crate) places: BTreeMap<PlaceId, Place>,
+    pub(crate) sockets: Vec<ModelSocket>,
     /// Serials that came: receiver, sender, serial.
-    pub(crate) seen: BTreeSet<(Node, Node, u64)>,
+    pub(crate) seen: BTreeSet<(ProcessId, ProcessId, u64)>,
     /// Of those, what was taken in its series.
-    pub(crate) taken: BTreeSet<(Node, Node, u64)>,
+    pub(crate) taken: BTreeSet<(ProcessId, ProcessId, u64)>,
     /// Copies that were refused, by receiver.
-    pub(crate) doubles: BTreeMap<Node, u64>,
+    pub(crate) doubles: BTreeMap<ProcessId, u64>,
     /// Copies that may have been: they came in the moment in which an adapter was dropped.
-    pub(crate) maybe_doubles: BTreeMap<Node, u64>,
+    pub(crate) maybe_doubles: BTreeMap<ProcessId, u64>,
     /// What went to the broker, by sender and series.
-    pub(crate) numbers: BTreeMap<(Node, Arc<str>, Series), Vec<Number>>,
+    pub(crate) numbers: BTreeMap<(ProcessId, Arc<str>, Series), Vec<NumberedMessage>>,
     /// What a process was told to send to others, and whether it went out.
-    pub(crate) outs: BTreeMap<u64, Out>,
+    pub(crate) own_messages: BTreeMap<u64, OwnMessage>,
     /// What was announced: receiver, sender.
-    pub(crate) alive: BTreeMap<(Node, Node), Announced>,
+    pub(crate) alive: BTreeMap<(ProcessId, ProcessId), Announced>,
     /// What was asked, who was asked it, and what they have to answer.
     pub(crate) answers: BTreeMap<u64, Vec<Reply>>,
     /// What clients answered: socket, time.
@@ -57,9 +56,9 @@ pub(crate) struct Place {
     /// It was dropped, and is no more once that is known.
     pub(crate) dropped: bool,
     /// Sockets that are there.
-    pub(crate) socks: BTreeSet<usize>,
+    pub(crate) sockets: BTreeSet<usize>,
     /// Highest serial of each series that was taken.
-    highest: BTreeMap<(Node, Series), u64>,
+    highest: BTreeMap<(ProcessId, Series), u64>,
     /// From when to when it was open, as asked for.
     pub(crate) periods: Vec<(u64, Option<u64>)>,
     /// Since when it hears without a break of its own making.
@@ -73,9 +72,9 @@ pub(crate) struct Place {
 
 /// A socket.
 #[derive(Debug)]
-pub(crate) struct Sock {
+pub(crate) struct ModelSocket {
     pub(crate) id: SocketId,
-    pub(crate) at: At,
+    pub(crate) at: PlaceId,
     pub(crate) rooms: BTreeSet<String>,
     pub(crate) since: u64,
     /// When it left.
@@ -85,13 +84,13 @@ pub(crate) struct Sock {
     /// So many were compared.
     compared: usize,
     pub(crate) disconnects: usize,
-    pub(crate) double: Arc<Double>,
+    pub(crate) got: Arc<Got>,
     pub(crate) adapter: Weak<ClusterAdapter>,
 }
 
 /// A message in a series.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Number {
+pub(crate) struct NumberedMessage {
     pub(crate) serial: u64,
     pub(crate) number: u64,
     channel: u64,
@@ -103,17 +102,29 @@ pub(crate) struct Number {
 
 /// Something for others.
 #[derive(Debug)]
-pub(crate) struct Out {
-    pub(crate) node: Node,
+pub(crate) struct OwnMessage {
+    pub(crate) process: ProcessId,
     pub(crate) sent: bool,
 }
 
 /// What a server has to answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
-    pub(crate) node: Node,
+    pub(crate) process: ProcessId,
     pub(crate) sockets: Vec<String>,
     pub(crate) asked: Vec<usize>,
+}
+
+/// What is known of a question that was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) n: u64,
+    pub(crate) begin: u64,
+    pub(crate) done: u64,
+    /// Who was counted in the namespace when it was asked.
+    pub(crate) counted: Vec<ProcessId>,
+    /// Who asked still had the namespace when it was answered.
+    pub(crate) stayed: bool,
 }
 
 /// The number that the simulator gave a thing.
@@ -137,91 +148,102 @@ pub(crate) fn mark_of(data: &Args) -> Option<u64> {
 }
 
 impl Model {
-    pub(crate) fn place(&mut self, at: &At) -> &mut Place {
+    pub(crate) fn place(&mut self, at: &PlaceId) -> &mut Place {
         self.places.entry(at.clone()).or_default()
     }
 
     /// The sockets of a place that a target means.
-    pub(crate) fn matching(&self, at: &At, target: &Target) -> Vec<usize> {
+    pub(crate) fn matching(&self, at: &PlaceId, target: &Target) -> Vec<usize> {
         let Some(place) = self.places.get(at) else { return Vec::new() };
-        let means = |sock: &Sock| {
-            let is_in = |room: &str| sock.rooms.contains(room) || sock.id.as_str() == room;
+        let means = |socket: &ModelSocket| {
+            let is_in = |room: &str| socket.rooms.contains(room) || socket.id.as_str() == room;
             let wanted = if target.one {
-                target.rooms.iter().any(|room| sock.id.as_str() == &**room)
+                target.rooms.iter().any(|room| socket.id.as_str() == &**room)
             } else {
                 target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room))
             };
             wanted && !target.except.iter().any(|room| is_in(room))
         };
-        place.socks.iter().copied().filter(|sock| self.socks.get(*sock).is_some_and(means)).collect()
+        place.sockets.iter().copied().filter(|socket| self.sockets.get(*socket).is_some_and(means)).collect()
     }
 
     /// Events for the sockets of a place.
-    pub(crate) fn emit(&mut self, at: &At, target: &Target, n: u64) -> Vec<usize> {
+    pub(crate) fn emit(&mut self, at: &PlaceId, target: &Target, n: u64) -> Vec<usize> {
         let found = self.matching(at, target);
-        for sock in &found {
-            if let Some(sock) = self.socks.get_mut(*sock) {
-                sock.expected.push(n);
+        for socket in &found {
+            if let Some(socket) = self.sockets.get_mut(*socket) {
+                socket.expected.push(n);
             }
         }
         found
     }
 
     /// A change for them.
-    pub(crate) fn change(&mut self, at: &At, body: &Body) {
+    pub(crate) fn change(&mut self, at: &PlaceId, body: &Body) {
         let (Body::Join { target, .. } | Body::Leave { target, .. } | Body::Disconnect { target, .. }) = body else {
             return;
         };
-        for sock in self.matching(at, target) {
-            let Some(sock) = self.socks.get_mut(sock) else { continue };
+        for socket in self.matching(at, target) {
+            let Some(socket) = self.sockets.get_mut(socket) else { continue };
             match body {
-                Body::Join { rooms, .. } => sock.rooms.extend(rooms.iter().map(ToString::to_string)),
+                Body::Join { rooms, .. } => socket.rooms.extend(rooms.iter().map(ToString::to_string)),
                 Body::Leave { rooms, .. } => rooms.iter().for_each(|room| {
-                    sock.rooms.remove(&**room);
+                    socket.rooms.remove(&**room);
                 }),
-                _ => sock.disconnects += 1,
+                _ => socket.disconnects += 1,
             }
         }
     }
 
     pub(crate) fn insert(
         &mut self,
-        at: &At,
+        at: &PlaceId,
         id: SocketId,
         rooms: &[String],
-        double: Arc<Double>,
+        got: Arc<Got>,
         adapter: Weak<ClusterAdapter>,
         since: u64,
     ) {
         let rooms = rooms.iter().cloned().collect();
         let (expected, compared) = (Vec::new(), 0);
-        let sock = self.socks.len();
+        let socket = self.sockets.len();
         let at = at.clone();
-        self.place(&at).socks.insert(sock);
-        self.socks.push(Sock { id, at, rooms, since, left: None, expected, compared, disconnects: 0, double, adapter });
+        self.place(&at).sockets.insert(socket);
+        self.sockets.push(ModelSocket {
+            id,
+            at,
+            rooms,
+            since,
+            left: None,
+            expected,
+            compared,
+            disconnects: 0,
+            got,
+            adapter,
+        });
     }
 
     /// A socket leaves; its adapter is to be told.
-    pub(crate) fn remove(&mut self, sock: usize, now: u64) -> Option<(Weak<ClusterAdapter>, SocketId)> {
-        let found = self.socks.get_mut(sock).filter(|sock| sock.left.is_none())?;
+    pub(crate) fn remove(&mut self, socket: usize, now: u64) -> Option<(Weak<ClusterAdapter>, SocketId)> {
+        let found = self.sockets.get_mut(socket).filter(|socket| socket.left.is_none())?;
         found.left = Some(now);
         let (at, adapter, id) = (found.at.clone(), found.adapter.clone(), found.id);
-        self.place(&at).socks.remove(&sock);
+        self.place(&at).sockets.remove(&socket);
         Some((adapter, id))
     }
 
     /// A message went to the broker by a channel for the first time, or again. `whole`: all that got a number did.
     pub(crate) fn published(
         &mut self,
-        (node, channel): (Node, u64),
+        (process, channel): (ProcessId, u64),
         namespace: &Arc<str>,
         message: &Message,
         whole: bool,
         now: u64,
     ) -> Result<(), String> {
-        let (Some(trailer), Some(lane)) = (message.trailer, Series::of(&message.body)) else { return Ok(()) };
-        let series = self.numbers.entry((node, namespace.clone(), lane)).or_default();
-        let earlier = series.iter().rev().filter(|known| known.channel == channel);
+        let (Some(trailer), Some(series)) = (message.trailer, Series::of(&message.body)) else { return Ok(()) };
+        let published = self.numbers.entry((process, namespace.clone(), series)).or_default();
+        let earlier = published.iter().rev().filter(|known| known.channel == channel);
         if let Some(later) = earlier.clone().find(|known| known.serial > trailer.serial && known.sent.is_some()) {
             return Err(format!("serial {} went out before", later.serial));
         }
@@ -234,58 +256,64 @@ impl Model {
                 };
             }
             // The first of a new series may never have come to the broker, or have taken another channel.
-            let first = trailer.number == 1 || (self.each_room && lane == Series::Rooms);
+            let first = trailer.number == 1 || (self.each_room && series == Series::Rooms);
             if whole && known.number > trailer.number && !first {
                 return Err(format!("number {} after {}", trailer.number, known.number));
             }
         }
-        series.push(Number { serial: trailer.serial, number: trailer.number, channel, at: now, sent: None });
+        published.push(NumberedMessage {
+            serial: trailer.serial,
+            number: trailer.number,
+            channel,
+            at: now,
+            sent: None,
+        });
         Ok(())
     }
 
     /// A message comes to a server. `passed`: as one that nobody there wants.
     pub(crate) fn arrive(
         &mut self,
-        at: &At,
+        at: &PlaceId,
         name: &str,
-        from: Node,
+        from: ProcessId,
         message: &Message,
         passed: bool,
         now: u64,
     ) -> Result<(), String> {
-        let (node, namespace) = at;
+        let (process, namespace) = at;
         if namespace.is_empty() {
             if let Body::Alive(alive) = &message.body
                 && message.to.as_ref().is_none_or(|to| to.as_str() == name)
             {
-                self.alive.entry((*node, from)).or_default().told(alive, now);
+                self.alive.entry((*process, from)).or_default().told(alive, now);
             }
             return Ok(());
         }
-        if from == *node || message.to.as_ref().is_some_and(|to| to.as_str() != name) {
+        if from == *process || message.to.as_ref().is_some_and(|to| to.as_str() != name) {
             return Ok(());
         }
         let Some(place) = self.places.get_mut(at).filter(|place| place.present) else { return Ok(()) };
-        let (open, lane) = (place.open, Series::of(&message.body));
+        let (open, series) = (place.open, Series::of(&message.body));
         if passed && !open {
             return Ok(());
         }
         if let Some(trailer) = message.trailer {
-            if !self.seen.insert((*node, from, trailer.serial)) {
+            if !self.seen.insert((*process, from, trailer.serial)) {
                 let refused = if place.dropped { &mut self.maybe_doubles } else { &mut self.doubles };
-                *refused.entry(*node).or_default() += 1;
+                *refused.entry(*process).or_default() += 1;
                 return Ok(());
             }
-            if let Some(lane) = lane.filter(|_| open) {
-                if !self.each_room || lane == Series::Main {
-                    let highest = place.highest.entry((from, lane)).or_default();
+            if let Some(series) = series.filter(|_| open) {
+                if !self.each_room || series == Series::Main {
+                    let highest = place.highest.entry((from, series)).or_default();
                     if trailer.serial < *highest {
-                        *self.doubles.entry(*node).or_default() += 1;
+                        *self.doubles.entry(*process).or_default() += 1;
                         return Ok(());
                     }
                     *highest = trailer.serial;
                 }
-                self.taken.insert((*node, from, trailer.serial));
+                self.taken.insert((*process, from, trailer.serial));
             }
         }
         // Who leaves answers those who may have counted it; roomcast servers await it by name, and are told.
@@ -299,7 +327,7 @@ impl Model {
                 _ => Err(format!("event {n} is for somebody here, and the server said that it wants nothing of it")),
             };
         }
-        let mut reply = Reply { node: *node, sockets: Vec::new(), asked: Vec::new() };
+        let mut reply = Reply { process: *process, sockets: Vec::new(), asked: Vec::new() };
         match &message.body {
             Body::Broadcast { target, .. } => drop(self.emit(at, target, n)),
             Body::BroadcastWithAck { target, .. } => {
@@ -308,8 +336,11 @@ impl Model {
             }
             Body::FetchSockets { target, .. } | Body::Count { target, .. } => {
                 let found = self.matching(at, target);
-                reply.sockets =
-                    found.iter().filter_map(|sock| self.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
+                reply.sockets = found
+                    .iter()
+                    .filter_map(|socket| self.sockets.get(*socket))
+                    .map(|socket| socket.id.to_string())
+                    .collect();
                 self.answers.entry(n).or_default().push(reply);
             }
             Body::ServerSideEmit { request, .. } => {
@@ -326,40 +357,40 @@ impl Model {
     }
 
     /// It went out.
-    pub(crate) fn sent(&mut self, node: Node, namespace: &Arc<str>, message: &Message, now: u64) {
-        let (Some(trailer), Some(lane)) = (message.trailer, Series::of(&message.body)) else { return };
-        let Some(series) = self.numbers.get_mut(&(node, namespace.clone(), lane)) else { return };
-        if let Some(it) = series.iter_mut().rev().find(|it| it.serial == trailer.serial) {
+    pub(crate) fn sent(&mut self, process: ProcessId, namespace: &Arc<str>, message: &Message, now: u64) {
+        let (Some(trailer), Some(series)) = (message.trailer, Series::of(&message.body)) else { return };
+        let Some(published) = self.numbers.get_mut(&(process, namespace.clone(), series)) else { return };
+        if let Some(it) = published.iter_mut().rev().find(|it| it.serial == trailer.serial) {
             it.sent = Some(now);
         }
     }
 
     /// Compares what the sockets of a place got with what they must have got.
-    pub(crate) fn compare(&mut self, at: &At) -> Result<(), String> {
+    pub(crate) fn compare(&mut self, at: &PlaceId) -> Result<(), String> {
         let Some(place) = self.places.get(at) else { return Ok(()) };
-        let socks: Vec<usize> = place.socks.iter().copied().collect();
-        socks.into_iter().try_for_each(|sock| self.compare_socket(sock))
+        let sockets: Vec<usize> = place.sockets.iter().copied().collect();
+        sockets.into_iter().try_for_each(|socket| self.compare_socket(socket))
     }
 
     pub(crate) fn compare_socket(&mut self, number: usize) -> Result<(), String> {
-        let Some(sock) = self.socks.get_mut(number) else { return Ok(()) };
-        let from = sock.compared;
-        let got = sock.double.got_since(from);
-        let disconnects = sock.double.disconnects();
-        if sock.expected.get(from..) != Some(&got[..]) || disconnects != sock.disconnects {
+        let Some(socket) = self.sockets.get_mut(number) else { return Ok(()) };
+        let from = socket.compared;
+        let got = socket.got.since(from);
+        let disconnects = socket.got.disconnects();
+        if socket.expected.get(from..) != Some(&got[..]) || disconnects != socket.disconnects {
             return Err(format!(
                 "socket {number} must have got {:?} and {} disconnects, and got {:?} and {disconnects}",
-                sock.expected.get(from..).unwrap_or_default(),
-                sock.disconnects,
+                socket.expected.get(from..).unwrap_or_default(),
+                socket.disconnects,
                 got
             ));
         }
-        sock.compared += got.len();
+        socket.compared += got.len();
         Ok(())
     }
 
     /// A place takes no part any more.
-    pub(crate) fn closed(&mut self, at: &At, now: u64) {
+    pub(crate) fn closed(&mut self, at: &PlaceId, now: u64) {
         let place = self.place(at);
         place.open = false;
         place.present &= !place.dropped;
@@ -374,29 +405,32 @@ impl Model {
     /// `exact`: it does not hear all rooms. `dropped`: what a process says that never went out, part of which never came to the broker.
     pub(crate) fn lost(
         &self,
-        (node, exact): (Node, bool),
+        (process, exact): (ProcessId, bool),
         settle: u64,
-        lives: impl Fn(Node) -> bool,
-        dropped_by: impl Fn(Node) -> u64,
+        lives: impl Fn(ProcessId) -> bool,
+        dropped_by: impl Fn(ProcessId) -> u64,
     ) -> (u64, u64) {
         let (mut least, mut most) = (0, 0);
         // Also those of whom nothing went out.
-        let senders: BTreeSet<Node> = self.places.keys().map(|(from, _)| *from).filter(|from| *from != node).collect();
+        let senders: BTreeSet<ProcessId> =
+            self.places.keys().map(|(from, _)| *from).filter(|from| *from != process).collect();
         most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
-        for ((from, namespace, lane), numbers) in &self.numbers {
-            if exact && *lane == Series::Rooms {
+        for ((from, namespace, series), numbers) in &self.numbers {
+            if exact && *series == Series::Rooms {
                 continue;
             }
-            let Some(place) = self.places.get(&(node, namespace.clone())).filter(|_| *from != node) else { continue };
+            let Some(place) = self.places.get(&(process, namespace.clone())).filter(|_| *from != process) else {
+                continue;
+            };
             let theirs = self.places.get(&(*from, namespace.clone()));
             let whole = lives(*from) && theirs.is_some_and(|place| place.periods.len() == 1 && place.open);
             let follows = place
                 .connected
                 .filter(|_| place.open && whole)
-                .and_then(|since| self.alive.get(&(node, *from))?.known_after(since + settle));
+                .and_then(|since| self.alive.get(&(process, *from))?.known_after(since + settle));
             let mut sorted = numbers.clone();
             sorted.sort_by_key(|number| number.serial);
-            let mut before: Option<Number> = None;
+            let mut before: Option<NumberedMessage> = None;
             for number in sorted {
                 // What has no number of its own was dropped before it came to the broker.
                 let last = before.filter(|before| before.number < number.number);
@@ -407,7 +441,7 @@ impl Model {
                     };
                     place.periods.iter().any(|(begin, end)| fits(*begin, *end))
                 };
-                let missed = u64::from(!self.taken.contains(&(node, *from, number.serial)));
+                let missed = u64::from(!self.taken.contains(&(process, *from, number.serial)));
                 // One copy came before the namespace was closed here and opened again, and another after.
                 let between =
                     |begin: u64| number.at <= begin + 100 && number.sent.is_none_or(|sent| sent + 100 >= begin);
@@ -425,30 +459,5 @@ impl Model {
             }
         }
         (least, most)
-    }
-}
-
-/// What a client does when it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Client {
-    Answers(u64),
-    Twice(u64),
-    Leaves(u64),
-    Silent,
-}
-
-impl Client {
-    /// Half of all questions are answered by all at once.
-    pub(crate) fn of(seed: u64, n: u64, sock: usize) -> Self {
-        let draw = mix(&[seed, n, sock as u64, 1]);
-        let soon = (draw >> 32) % 30;
-        match draw % 10 {
-            _ if mix(&[seed, n, 2]).is_multiple_of(2) => Self::Answers(soon),
-            0..=5 => Self::Answers(soon),
-            6 => Self::Answers(200 + (draw >> 32) % 1_300),
-            7 => Self::Silent,
-            8 => Self::Leaves((draw >> 32) % 100),
-            _ => Self::Twice(soon),
-        }
     }
 }

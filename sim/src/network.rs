@@ -1,10 +1,10 @@
 //! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
 
-use crate::broker::SimBroker;
-use crate::model::{At, Client, Model, Node, mark};
+use crate::habits::Client;
+use crate::model::{Model, PlaceId, ProcessId, mark};
 use crate::plan::Setup;
 use crate::random::{hash, mix};
-use crate::state::{Content, NodeState, Parcel, Stage, State, Subscription, take, tell};
+use crate::state::{Content, Parcel, Process, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Route, Series, ServerId};
 use roomcast_adapter::{Adapter, Room};
@@ -69,13 +69,13 @@ impl Sim {
     }
 
     /// A process joins the network.
-    pub(crate) fn node(self: &Arc<Self>, name: &str, place: usize, foreign: bool) -> (Node, Arc<SimBroker>) {
-        let node = self.with(|state, _| {
+    pub(crate) fn process(&self, name: &str, place: usize, foreign: bool) -> ProcessId {
+        self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
             let exact = self.setup.exact && !foreign && (place % 2 == 1 || self.setup.roads > 1);
             let (died, mute_road) = (None, None);
-            state.nodes.push(NodeState {
+            state.processes.push(Process {
                 name,
                 place,
                 exact,
@@ -88,22 +88,21 @@ impl Sim {
                 publish,
                 count,
             });
-            state.nodes.len() - 1
-        });
-        (node, Arc::new(SimBroker::new(self.clone(), node)))
+            state.processes.len() - 1
+        })
     }
 
     /// A number up to `most`: the next one for that place, so that it is the same in whatever order places have their turns.
-    pub(crate) fn drawn(&self, state: &mut State, (node, namespace): (Node, &str), most: u64) -> u64 {
-        let key = mix(&[node as u64, hash(namespace)]);
+    pub(crate) fn drawn(&self, state: &mut State, (process, namespace): (ProcessId, &str), most: u64) -> u64 {
+        let key = mix(&[process as u64, hash(namespace)]);
         let next = state.draws.entry(key).or_default();
         *next += 1;
         mix(&[self.setup.seed, key, *next]) % (most + 1)
     }
 
     /// Time to the broker, or back.
-    pub(crate) async fn latency(&self, node: Node, namespace: &str) {
-        let time = self.with(|state, _| self.drawn(state, (node, namespace), self.setup.latency));
+    pub(crate) async fn latency(&self, process: ProcessId, namespace: &str) {
+        let time = self.with(|state, _| self.drawn(state, (process, namespace), self.setup.latency));
         if time > 0 {
             sleep(Duration::from_millis(time)).await;
         }
@@ -111,11 +110,11 @@ impl Sim {
 
     fn put(&self, state: &mut State, when: u64, parcel: Parcel) {
         let next = state.next();
-        state.way.insert((when, parcel.at.clone(), next), parcel);
+        state.in_flight.insert((when, parcel.at.clone(), next), parcel);
         self.filled.notify_one();
     }
 
-    pub(crate) fn open(&self, at: &At, inbox: Option<Arc<dyn Inbox>>) {
+    pub(crate) fn open(&self, at: &PlaceId, inbox: Option<Arc<dyn Inbox>>) {
         self.with(|state, now| {
             let known = state.subscriptions.get(at).map(|it| it.stage);
             state.log(now, |state| format!("{} opens {:?}", state.label(at.0), at.1));
@@ -138,15 +137,15 @@ impl Sim {
             for (when, content) in [(active, Content::Active), (told, Content::Connected)] {
                 self.put(state, when, Parcel { at: at.clone(), epoch, content });
             }
-            for node in 0..state.nodes.len() {
-                let last = state.last.entry((node, at.clone(), 0)).or_default();
+            for process in 0..state.processes.len() {
+                let last = state.last.entry((process, at.clone(), 0)).or_default();
                 *last = (*last).max(told);
             }
         });
     }
 
     /// A room of a server may be wanted, or not any more. Tells when the broker knows.
-    pub(crate) fn look(&self, at: &At, room: &Room) -> Option<u64> {
+    pub(crate) fn look(&self, at: &PlaceId, room: &Room) -> Option<u64> {
         self.with(|state, now| {
             let subscription = state.subscriptions.get_mut(at)?;
             subscription.looked.insert(room.clone());
@@ -158,22 +157,22 @@ impl Sim {
     }
 
     /// A foreign server opens a namespace.
-    pub(crate) fn open_foreign(&self, at: &At) {
+    pub(crate) fn open_foreign(&self, at: &PlaceId) {
         self.open(at, None);
     }
 
     /// A server hears nothing from now on, or hears again.
-    pub(crate) fn deafen(&self, node: Node, deaf: bool) {
+    pub(crate) fn deafen(&self, process: ProcessId, deaf: bool) {
         let inboxes: Vec<Arc<dyn Inbox>> = self.with(|state, now| {
-            let Some(it) = state.nodes.get_mut(node) else { return Vec::new() };
+            let Some(it) = state.processes.get_mut(process) else { return Vec::new() };
             it.deaf = deaf;
             state.log(now, |state| {
-                format!("{} {}", state.label(node), if deaf { "hears nothing" } else { "hears again" })
+                format!("{} {}", state.label(process), if deaf { "hears nothing" } else { "hears again" })
             });
             let epoch = state.next();
             let mut inboxes = Vec::new();
             let (mut changed, mut looked) = (Vec::new(), Vec::new());
-            for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == node) {
+            for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == process) {
                 changed.push(at.1.clone());
                 // What is on its way does not come any more.
                 if subscription.stage == Stage::Active {
@@ -195,13 +194,13 @@ impl Sim {
     }
 
     /// A process is gone at once.
-    pub(crate) fn kill(&self, node: Node) {
+    pub(crate) fn kill(&self, process: ProcessId) {
         self.with(|state, now| {
-            state.log(now, |state| format!("{} dies", state.label(node)));
-            if let Some(it) = state.nodes.get_mut(node) {
+            state.log(now, |state| format!("{} dies", state.label(process)));
+            if let Some(it) = state.processes.get_mut(process) {
                 (it.dead, it.died) = (true, Some(now));
             }
-            let gone: Vec<At> = state.subscriptions.keys().filter(|at| at.0 == node).cloned().collect();
+            let gone: Vec<PlaceId> = state.subscriptions.keys().filter(|at| at.0 == process).cloned().collect();
             for at in gone {
                 state.subscriptions.remove(&at);
                 state.changed(&at.1, now);
@@ -210,31 +209,32 @@ impl Sim {
     }
 
     /// A message goes out to all who hear the namespace.
-    pub(crate) fn send(&self, state: &mut State, from: Node, outgoing: &Outgoing, now: u64) {
+    pub(crate) fn send(&self, state: &mut State, from: ProcessId, outgoing: &Outgoing, now: u64) {
         let Outgoing { namespace, message } = outgoing;
         if says_something(&message.body) {
             state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
         }
-        let heard = |it: &&At| it.1 == *namespace;
+        let heard = |it: &&PlaceId| it.1 == *namespace;
         let room = room_of(message);
         let channel = self.route(outgoing, now).channel;
-        let is_exact = |node: Node| state.nodes.get(node).is_some_and(|it| it.exact);
-        let hears = |at: &At, it: &Subscription| room.is_none_or(|room| !is_exact(at.0) || it.rooms.contains(room));
-        let to: Vec<(At, u64)> = state
+        let is_exact = |process: ProcessId| state.processes.get(process).is_some_and(|it| it.exact);
+        let hears =
+            |at: &PlaceId, it: &Subscription| room.is_none_or(|room| !is_exact(at.0) || it.rooms.contains(room));
+        let to: Vec<(PlaceId, u64)> = state
             .subscriptions
             .iter()
             .filter(|(at, it)| heard(at) && hears(at, it) && (it.stage != Stage::Pending || now <= it.lingers))
             .map(|(at, it)| (at.clone(), it.epoch))
             .collect();
-        let place = |state: &State, node: Node| state.nodes.get(node).map_or(usize::MAX, |it| it.place);
+        let place = |state: &State, process: ProcessId| state.processes.get(process).map_or(usize::MAX, |it| it.place);
         for (at, epoch) in to {
             if at.0 == from && !self.setup.echo {
                 continue;
             }
-            if state.nodes.get(at.0).is_none_or(|it| it.dead || it.deaf) {
+            if state.processes.get(at.0).is_none_or(|it| it.dead || it.deaf) {
                 continue;
             }
-            let other = |to: &ServerId| state.nodes.get(at.0).is_some_and(|it| *it.name != *to.as_str());
+            let other = |to: &ServerId| state.processes.get(at.0).is_some_and(|it| *it.name != *to.as_str());
             if namespace.is_empty() && message.to.as_ref().is_some_and(other) {
                 continue;
             }
@@ -269,7 +269,7 @@ impl Sim {
     /// Brings what is on its way; for ever.
     pub(crate) async fn bring(self: Arc<Self>) {
         loop {
-            let next = self.with(|state, _| state.way.first_key_value().map(|((when, ..), _)| *when));
+            let next = self.with(|state, _| state.in_flight.first_key_value().map(|((when, ..), _)| *when));
             let filled = self.filled.notified();
             match next {
                 Some(when) if when <= self.now() => {
@@ -293,7 +293,7 @@ impl Sim {
     /// The next parcel, and those for the same inbox that come in the same millisecond behind it.
     fn due(&self, state: &mut State, now: u64) -> Vec<Parcel> {
         let mut parcels: Vec<Parcel> = Vec::new();
-        while let Some(((when, ..), parcel)) = state.way.first_key_value() {
+        while let Some(((when, ..), parcel)) = state.in_flight.first_key_value() {
             let first = parcels.first();
             let fits = first.is_none_or(|first| {
                 self.setup.together
@@ -304,18 +304,18 @@ impl Sim {
             if *when > now || !fits {
                 break;
             }
-            parcels.extend(state.way.pop_first().map(|(_, parcel)| parcel));
+            parcels.extend(state.in_flight.pop_first().map(|(_, parcel)| parcel));
         }
         parcels
     }
 
     fn hand_over(self: &Arc<Self>, parcels: Vec<Parcel>) {
         let mut arrivals: Vec<Arrival> = Vec::new();
-        let mut target: Option<(At, Arc<dyn Inbox>)> = None;
+        let mut target: Option<(PlaceId, Arc<dyn Inbox>)> = None;
         for Parcel { at, epoch, content } in parcels {
             let found = self.with(|state, now| {
-                let node = state.nodes.get(at.0).filter(|it| !it.dead)?;
-                let deaf = node.deaf;
+                let process = state.processes.get(at.0).filter(|it| !it.dead)?;
+                let deaf = process.deaf;
                 let subscription = state.subscriptions.get_mut(&at).filter(|it| it.epoch == epoch)?;
                 let lingers = subscription.lingers;
                 match (&content, subscription.stage) {
@@ -374,7 +374,7 @@ impl Sim {
             }
             let passed = asks.is_some_and(|room| !inbox.wants(&room));
             self.with(|state, now| {
-                let name = state.nodes.get(at.0).map(|it| it.name.clone()).unwrap_or_default();
+                let name = state.processes.get(at.0).map(|it| it.name.clone()).unwrap_or_default();
                 if !at.1.is_empty() && from != at.0 {
                     let how = if passed { "passes over" } else { "gets" };
                     state.log(now, |state| {
@@ -382,7 +382,7 @@ impl Sim {
                     });
                 }
                 let answers = message.body.answers().and_then(|request| state.requests.get(&*request.0)).copied();
-                if let Some(n) = answers.filter(|_| state.nodes.get(from).is_some_and(|it| it.foreign)) {
+                if let Some(n) = answers.filter(|_| state.processes.get(from).is_some_and(|it| it.foreign)) {
                     state.foreign_answers.insert((n, at.0, from));
                 }
                 let result = state.model.arrive(&at, &name, from, &message, passed, now);
@@ -399,20 +399,20 @@ impl Sim {
         }
     }
 
-    fn give(self: &Arc<Self>, at: &At, inbox: &dyn Inbox, arrivals: Vec<Arrival>) {
+    fn give(self: &Arc<Self>, at: &PlaceId, inbox: &dyn Inbox, arrivals: Vec<Arrival>) {
         inbox.receive(arrivals);
         self.compare(at);
     }
 
     /// What the sockets have is what they must have; those that were disconnected leave.
-    pub(crate) fn compare(&self, at: &At) {
+    pub(crate) fn compare(&self, at: &PlaceId) {
         let gone = self.with(|state, now| {
             let result = state.model.compare(at);
             state.check(now, result.map_err(|why| format!("{} in {:?}: {why}", state.label(at.0), at.1)));
-            let socks: Vec<usize> = state.model.place(at).socks.iter().copied().collect();
-            let ended = |sock: &usize| state.model.socks.get(*sock).is_some_and(|sock| sock.disconnects > 0);
-            let ended: Vec<usize> = socks.into_iter().filter(ended).collect();
-            ended.into_iter().filter_map(|sock| state.model.remove(sock, now)).collect::<Vec<_>>()
+            let sockets: Vec<usize> = state.model.place(at).sockets.iter().copied().collect();
+            let ended = |socket: &usize| state.model.sockets.get(*socket).is_some_and(|socket| socket.disconnects > 0);
+            let ended: Vec<usize> = sockets.into_iter().filter(ended).collect();
+            ended.into_iter().filter_map(|socket| state.model.remove(socket, now)).collect::<Vec<_>>()
         });
         for (adapter, id) in gone {
             if let Some(adapter) = adapter.upgrade() {
@@ -422,11 +422,11 @@ impl Sim {
     }
 
     /// A client does what it does when it is asked.
-    pub(crate) async fn client(self: Arc<Self>, sock: usize, ack: u64, n: u64, client: Client) {
+    pub(crate) async fn client(self: Arc<Self>, socket: usize, ack: u64, n: u64, client: Client) {
         let (Client::Answers(after) | Client::Twice(after) | Client::Leaves(after)) = client else { return };
         sleep(Duration::from_millis(after)).await;
         if matches!(client, Client::Leaves(_)) {
-            if let Some((adapter, id)) = self.with(|state, now| state.model.remove(sock, now))
+            if let Some((adapter, id)) = self.with(|state, now| state.model.remove(socket, now))
                 && let Some(adapter) = adapter.upgrade()
             {
                 adapter.remove(id);
@@ -434,22 +434,22 @@ impl Sim {
             return;
         }
         let found = self.with(|state, now| {
-            let it = state.model.socks.get(sock).filter(|it| it.left.is_none())?;
+            let it = state.model.sockets.get(socket).filter(|it| it.left.is_none())?;
             let found = (it.adapter.upgrade()?, it.id);
-            state.model.acks.entry(n).or_default().push((sock, now));
+            state.model.acks.entry(n).or_default().push((socket, now));
             Some(found)
         });
         let Some((adapter, id)) = found else { return };
         let times = if matches!(client, Client::Twice(_)) { 2 } else { 1 };
         for _ in 0..times {
-            if let Ok(args) = Args::event("", &(sock as u64)).map(|args| args.skip(1)) {
+            if let Ok(args) = Args::event("", &(socket as u64)).map(|args| args.skip(1)) {
                 adapter.ack(id, ack, args);
             }
         }
     }
 
     /// A foreign server answers questions, and takes answers to its own.
-    fn foreign_hears(self: &Arc<Self>, at: &At, from: Node, message: Message) {
+    fn foreign_hears(self: &Arc<Self>, at: &PlaceId, from: ProcessId, message: Message) {
         if from == at.0 {
             return;
         }

@@ -1,6 +1,11 @@
 //! [`Plan`]: what happens in a run, drawn up front from the seed, so that it can be replayed and cut down.
 
-pub use crate::drawing::Only;
+/// Which runs are drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Nothing goes wrong.
+    pub health: bool,
+}
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -22,7 +27,7 @@ pub struct Setup {
     pub foreign: usize,
     /// Namespaces; the first two are opened by each server that starts.
     pub namespaces: usize,
-    /// Most milliseconds of a message on its way.
+    /// Most milliseconds of a message on its in_flight.
     pub hop: u64,
     /// Most milliseconds to the broker, and as many back.
     pub latency: u64,
@@ -48,7 +53,7 @@ pub struct Step {
     /// Milliseconds since the beginning.
     pub at: u64,
     /// What.
-    pub what: What,
+    pub what: StepKind,
 }
 
 /// Which sockets. Rooms are `r0`, `r1` ...
@@ -76,7 +81,7 @@ pub enum Change {
 /// A question to all servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum QuestionKind {
     Sockets,
     Count,
     Rooms,
@@ -88,7 +93,7 @@ pub enum Kind {
 /// What happens. `s` is a place of a server, `f` one of other software, `n` a namespace, `pick` a socket among those that are there.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
-pub enum What {
+pub enum StepKind {
     /// A server starts, when the one before it at this place has ended.
     Start {
         s: usize,
@@ -163,7 +168,7 @@ pub enum What {
         s: usize,
         n: usize,
         aim: Aim,
-        kind: Kind,
+        kind: QuestionKind,
         timeout: u64,
     },
     Event {
@@ -186,7 +191,7 @@ pub enum What {
     ForeignAsk {
         f: usize,
         n: usize,
-        kind: Kind,
+        kind: QuestionKind,
     },
     Fault(Fault),
 }
@@ -206,15 +211,15 @@ pub enum Fault {
     /// Nothing of a server goes out.
     Mute { s: usize, time: u64 },
     /// The next batches of a server.
-    Publish { s: usize, how: Publish, times: u32 },
-    /// Counting.
-    Count { s: usize, how: Counting, time: u64 },
+    Publish { s: usize, how: PublishFault, times: u32 },
+    /// CountFault.
+    Count { s: usize, how: CountFault, time: u64 },
 }
 
 /// What becomes of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Publish {
+pub enum PublishFault {
     /// The broker does not answer; the batch went out, or did not.
     Hangs { out: bool },
     /// `Again` for all of it.
@@ -230,7 +235,7 @@ pub enum Publish {
 /// What counting tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Counting {
+pub enum CountFault {
     Fails,
     Slow(u64),
     Hole,

@@ -1,10 +1,10 @@
 //! Questions, and what must be true of their answers.
 
-use crate::model::{At, Node};
+use crate::habits::answers;
+use crate::model::{Asked, PlaceId, ProcessId};
 use crate::network::Sim;
-use crate::plan::{Kind, Setup};
+use crate::plan::{QuestionKind, Setup};
 use crate::state::State;
-use crate::world::answers;
 use roomcast_adapter::cluster::ClusterAdapter;
 use roomcast_adapter::{Adapter, Emit, Missing, Target};
 use roomcast_protocol::Args;
@@ -28,24 +28,12 @@ const LATER: u64 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) n: u64,
-    pub(crate) at: At,
-    pub(crate) kind: Kind,
+    pub(crate) at: PlaceId,
+    pub(crate) kind: QuestionKind,
     pub(crate) target: Target,
     pub(crate) timeout: u64,
     /// The adapter that is meant.
     pub(crate) adapters: usize,
-}
-
-/// What is known of a question that was asked.
-#[derive(Debug, Clone)]
-pub(crate) struct Asked {
-    pub(crate) n: u64,
-    pub(crate) begin: u64,
-    pub(crate) done: u64,
-    /// Who was counted in the namespace when it was asked.
-    pub(crate) counted: Vec<Node>,
-    /// Who asked still had the namespace when it was answered.
-    pub(crate) stayed: bool,
 }
 
 /// What was answered.
@@ -68,45 +56,51 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         return;
     }
     let Ok(data) = Args::event("e", &n) else { return };
-    if kind == Kind::Rooms {
+    if kind == QuestionKind::Rooms {
         target.local = false;
     }
     let (begin, counted, local, asked) = sim.with(|state, now| {
         *state.asked.entry(at.0).or_default() += 1;
-        let found =
-            if kind == Kind::Ack { state.model.emit(&at, &target, n) } else { state.model.matching(&at, &target) };
-        let ids: Vec<String> =
-            found.iter().filter_map(|sock| state.model.socks.get(*sock)).map(|sock| sock.id.to_string()).collect();
+        let found = if kind == QuestionKind::Ack {
+            state.model.emit(&at, &target, n)
+        } else {
+            state.model.matching(&at, &target)
+        };
+        let ids: Vec<String> = found
+            .iter()
+            .filter_map(|socket| state.model.sockets.get(*socket))
+            .map(|socket| socket.id.to_string())
+            .collect();
         (now, state.counted(&at.1), ids, found)
     });
     let time = Duration::from_millis(timeout);
     let (value, mut missing) = match kind {
-        Kind::Sockets => {
+        QuestionKind::Sockets => {
             let answer = adapter.fetch_sockets(&target, time).await;
             let mut ids: Vec<String> = answer.value.into_iter().map(|socket| socket.id).collect();
             ids.sort();
             (Value::Sockets(ids), answer.missing)
         }
-        Kind::Count => {
+        QuestionKind::Count => {
             let answer = adapter.count(&target, time).await;
             (Value::Number(answer.value), answer.missing)
         }
-        Kind::Rooms => {
+        QuestionKind::Rooms => {
             let answer = adapter.all_rooms(time).await;
             (Value::Rooms(answer.value.iter().map(ToString::to_string).collect()), answer.missing)
         }
-        Kind::Ack => match adapter.emit_with_ack(&target, Emit::of(&data), time).await {
+        QuestionKind::Ack => match adapter.emit_with_ack(&target, Emit::of(&data), time).await {
             Ok(acked) => {
-                let socks = acked.answers.iter().map(|args| args.items().parse().unwrap_or(usize::MAX)).collect();
-                (Value::Acks(socks, acked.missing_sockets), acked.missing)
+                let sockets = acked.answers.iter().map(|args| args.items().parse().unwrap_or(usize::MAX)).collect();
+                (Value::Acks(sockets, acked.missing_sockets), acked.missing)
             }
             Err(error) => return sim.with(|state, now| state.fail(now, format!("emit with ack: {error}"))),
         },
-        Kind::Event => match adapter.server_side_emit_with_ack(&data, time).await {
+        QuestionKind::Event => match adapter.server_side_emit_with_ack(&data, time).await {
             Ok(answer) => (Value::Number(answer.value.len()), answer.missing),
             Err(error) => return sim.with(|state, now| state.fail(now, format!("server event: {error}"))),
         },
-        Kind::Servers => {
+        QuestionKind::Servers => {
             let answer = adapter.server_count().await;
             (Value::Number(answer.value), answer.missing)
         }
@@ -119,7 +113,7 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
         });
         // What was asked last may be older than this adapter's end.
         let known =
-            Known { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
+            Expected { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
         let place = state.model.place(&at);
         let stayed = place.open && !place.closing && place.adapters == adapters;
         let result = Asked { n, begin, done: now, counted, stayed }.check(state, &known, &value, &missing);
@@ -127,9 +121,9 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
     });
 }
 
-struct Known<'a> {
-    kind: Kind,
-    at: &'a At,
+struct Expected<'a> {
+    kind: QuestionKind,
+    at: &'a PlaceId,
     timeout: u64,
     local: &'a [String],
     asked: &'a [usize],
@@ -163,21 +157,21 @@ impl Asked {
         8 * setup.latency + 4 * setup.hop + if stable { 40 } else { 540 }
     }
 
-    fn check(&self, state: &mut State, known: &Known<'_>, value: &Value, missing: &Missing) -> Result<(), String> {
+    fn check(&self, state: &mut State, known: &Expected<'_>, value: &Value, missing: &Missing) -> Result<(), String> {
         let took = self.done - self.begin;
-        let Known { kind, at, timeout, local, remote, setup, .. } = *known;
+        let Expected { kind, at, timeout, local, remote, setup, .. } = *known;
         let (calm, stable) = (self.calm(state, false), self.stable(state, &at.1));
-        let timeout = if kind == Kind::Servers { 1_000 } else { timeout };
+        let timeout = if kind == QuestionKind::Servers { 1_000 } else { timeout };
         ensure(took <= timeout + 5, || format!("it took {took} ms of {timeout}"))?;
-        let own = state.nodes.get(at.0).map_or("", |it| it.name.as_str());
+        let own = state.processes.get(at.0).map_or("", |it| it.name.as_str());
         for name in &missing.names {
-            let known = state.nodes.iter().any(|it| it.name == *name && !it.foreign);
+            let known = state.processes.iter().any(|it| it.name == *name && !it.foreign);
             ensure(known && (name != own || !calm), || format!("{name} is named as missing"))?;
         }
         // Who died a moment ago is known by name still, and no more is counted: it is missing, and is not waited for.
         let ghost = |name: &String| {
-            let named = || state.nodes.iter().filter(|it| it.name == *name);
-            let counted = |node: &Node| state.nodes.get(*node).is_some_and(|it| it.name == *name);
+            let named = || state.processes.iter().filter(|it| it.name == *name);
+            let counted = |process: &ProcessId| state.processes.get(*process).is_some_and(|it| it.name == *name);
             !self.counted.iter().any(counted)
                 && named().any(|it| it.died.is_some_and(|died| died + FORGOTTEN >= self.begin))
         };
@@ -189,17 +183,22 @@ impl Asked {
         let missing = &missing;
         let none = Vec::new();
         let replies = &state.model.answers.get(&self.n).unwrap_or(&none).clone();
-        let others: Vec<Node> = self.counted.iter().copied().filter(|node| *node != at.0).collect();
-        let ours: Vec<Node> =
-            others.iter().copied().filter(|node| state.nodes.get(*node).is_some_and(|it| !it.foreign)).collect();
-        let reached = ours.iter().all(|node| replies.iter().any(|reply| reply.node == *node));
-        let marked = matches!(kind, Kind::Sockets | Kind::Count | Kind::Ack | Kind::Event) && remote;
+        let others: Vec<ProcessId> = self.counted.iter().copied().filter(|process| *process != at.0).collect();
+        let ours: Vec<ProcessId> = others
+            .iter()
+            .copied()
+            .filter(|process| state.processes.get(*process).is_some_and(|it| !it.foreign))
+            .collect();
+        let reached = ours.iter().all(|process| replies.iter().any(|reply| reply.process == *process));
+        let marked =
+            matches!(kind, QuestionKind::Sockets | QuestionKind::Count | QuestionKind::Ack | QuestionKind::Event)
+                && remote;
         if complete && stable && marked {
             ensure(reached, || "it looks complete, and did not reach all".to_owned())?;
             let silent = others
                 .iter()
                 .copied()
-                .find(|node| foreign(state, *node) && !state.foreign_answers.contains(&(self.n, at.0, *node)));
+                .find(|process| foreign(state, *process) && !state.foreign_answers.contains(&(self.n, at.0, *process)));
             ensure(silent.is_none(), || format!("it looks complete, and {silent:?} has not answered"))?;
         }
         if marked && stable && timeout >= 3_000 && self.calm(state, true) {
@@ -207,18 +206,22 @@ impl Asked {
             state.must_reach.push((self.n, later, at.1.clone(), ours.clone()));
         }
         let sound = calm && timeout >= 3_000;
-        let silent =
-            || others.iter().filter(|node| !foreign(state, **node) && !answers(setup.seed, self.n, **node)).count();
-        if sound && kind != Kind::Event && kind != Kind::Servers {
+        let silent = || {
+            others
+                .iter()
+                .filter(|process| !foreign(state, **process) && !answers(setup.seed, self.n, **process))
+                .count()
+        };
+        if sound && kind != QuestionKind::Event && kind != QuestionKind::Servers {
             ensure(missing.is_empty(), || format!("nothing was wrong, and it misses {missing:?}"))?;
         }
         let limit = self.limit(setup, stable) + doubt;
-        if sound && !matches!(kind, Kind::Ack | Kind::Event) && remote {
+        if sound && !matches!(kind, QuestionKind::Ack | QuestionKind::Event) && remote {
             ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
         }
         // Who was there all the while was counted, whoever came or went meanwhile.
-        let there = |node: Node| {
-            let place = state.model.places.get(&(node, at.1.clone()));
+        let there = |process: ProcessId| {
+            let place = state.model.places.get(&(process, at.1.clone()));
             place.is_some_and(|it| {
                 it.periods.iter().any(|(from, to)| *from <= self.begin && to.is_none_or(|to| to > self.done))
             })
@@ -232,9 +235,9 @@ impl Asked {
                 ensure(set.is_subset(&all), || "a socket is named that nobody has".to_owned())?;
                 ensure(local.iter().all(|id| set.contains(id.as_str())), || "sockets of here are missing".to_owned())?;
                 if complete && calm {
-                    let solid = ours.iter().filter(|node| there(**node));
-                    let lacking = solid.copied().find(|node| {
-                        let reply = replies.iter().find(|reply| reply.node == *node);
+                    let solid = ours.iter().filter(|process| there(**process));
+                    let lacking = solid.copied().find(|process| {
+                        let reply = replies.iter().find(|reply| reply.process == *process);
                         reply.is_none_or(|reply| !reply.sockets.iter().all(|id| set.contains(id.as_str()))) && remote
                     });
                     ensure(lacking.is_none(), || format!("it looks complete, and lacks the sockets of {lacking:?}"))?;
@@ -244,15 +247,15 @@ impl Asked {
                 }
             }
             Value::Number(number) => match kind {
-                Kind::Count if stable && complete => {
+                QuestionKind::Count if stable && complete => {
                     let all = local.len() + replies.iter().map(|reply| reply.sockets.len()).sum::<usize>();
                     ensure(*number == all, || format!("{number} of {all} sockets"))?;
                 }
-                Kind::Servers if stable && calm => {
+                QuestionKind::Servers if stable && calm => {
                     let all = self.counted.len();
                     ensure(complete && *number == all, || format!("{number} of {all} servers, missing {missing:?}"))?;
                 }
-                Kind::Event if stable && sound => {
+                QuestionKind::Event if stable && sound => {
                     let silent = silent();
                     let told = missing.names.len() + missing.others;
                     ensure(*number + silent == others.len() && told == silent, || {
@@ -262,18 +265,21 @@ impl Asked {
                 }
                 _ => {}
             },
-            Value::Acks(socks, silent) => self.check_acks(state, known, (socks, *silent), (stable, complete))?,
+            Value::Acks(sockets, silent) => self.check_acks(state, known, (sockets, *silent), (stable, complete))?,
             Value::Rooms(rooms) => {
                 let own = local.iter().all(|id| rooms.contains(id));
                 ensure(own, || "rooms of here are missing".to_owned())?;
                 if stable && complete {
-                    let there = |node: Node, id: &str| rooms.contains(id) || !others.contains(&node);
+                    let there = |process: ProcessId, id: &str| rooms.contains(id) || !others.contains(&process);
                     let stays = |left: Option<u64>| left.is_none();
-                    let socks = state.model.socks.iter().filter(|sock| sock.at.1 == at.1 && stays(sock.left));
+                    let sockets = state.model.sockets.iter().filter(|socket| socket.at.1 == at.1 && stays(socket.left));
                     // Who was there before and is there still.
-                    let lacking =
-                        socks.filter(|sock| sock.since < self.begin).find(|sock| !there(sock.at.0, sock.id.as_str()));
-                    ensure(lacking.is_none(), || format!("the room of {:?} is missing", lacking.map(|sock| sock.id)))?;
+                    let lacking = sockets
+                        .filter(|socket| socket.since < self.begin)
+                        .find(|socket| !there(socket.at.0, socket.id.as_str()));
+                    ensure(lacking.is_none(), || {
+                        format!("the room of {:?} is missing", lacking.map(|socket| socket.id))
+                    })?;
                 }
             }
         }
@@ -283,38 +289,38 @@ impl Asked {
     fn check_acks(
         &self,
         state: &State,
-        known: &Known<'_>,
-        (socks, silent): (&[usize], usize),
+        known: &Expected<'_>,
+        (sockets, silent): (&[usize], usize),
         (stable, complete): (bool, bool),
     ) -> Result<(), String> {
-        let Known { asked, timeout, remote, setup, .. } = *known;
+        let Expected { asked, timeout, remote, setup, .. } = *known;
         let calm = self.calm(state, false);
-        let set: BTreeSet<usize> = socks.iter().copied().collect();
-        ensure(set.len() == socks.len(), || "a client's answer counts twice".to_owned())?;
+        let set: BTreeSet<usize> = sockets.iter().copied().collect();
+        ensure(set.len() == sockets.len(), || "a client's answer counts twice".to_owned())?;
         let none = (Vec::new(), Vec::new());
         let acks = state.model.acks.get(&self.n).unwrap_or(&none.0);
         let replies = state.model.answers.get(&self.n).unwrap_or(&none.1);
         let all: BTreeSet<usize> = replies.iter().flat_map(|reply| reply.asked.iter()).chain(asked).copied().collect();
-        ensure(set.is_subset(&acks.iter().map(|(sock, _)| *sock).collect()), || {
+        ensure(set.is_subset(&acks.iter().map(|(socket, _)| *socket).collect()), || {
             "an answer that nobody gave".to_owned()
         })?;
         let way = 4 * setup.latency + 2 * setup.hop + 20;
-        for (sock, at) in acks.iter().filter(|(sock, _)| all.contains(sock)) {
-            let here = asked.contains(sock);
+        for (socket, at) in acks.iter().filter(|(socket, _)| all.contains(socket)) {
+            let here = asked.contains(socket);
             let counts = if here { at + 1 < self.done } else { calm && at + way < self.done && stable };
-            ensure(!counts || set.contains(sock), || format!("the answer of socket {sock} at {at} is missing"))?;
+            ensure(!counts || set.contains(socket), || format!("the answer of socket {socket} at {at} is missing"))?;
         }
         if !(calm && stable && complete && timeout >= 3_000) {
             return Ok(());
         }
-        ensure(silent + socks.len() == all.len(), || {
-            format!("{} answers and {silent} silent of {} asked", socks.len(), all.len())
+        ensure(silent + sockets.len() == all.len(), || {
+            format!("{} answers and {silent} silent of {} asked", sockets.len(), all.len())
         })?;
         // When the last could be waited for no longer.
         let end = self.begin + timeout;
-        let settled = |sock: &usize| {
-            let acked = acks.iter().find(|(it, _)| it == sock).map(|(_, at)| *at);
-            let left = state.model.socks.get(*sock).and_then(|it| it.left).filter(|_| asked.contains(sock));
+        let settled = |socket: &usize| {
+            let acked = acks.iter().find(|(it, _)| it == socket).map(|(_, at)| *at);
+            let left = state.model.sockets.get(*socket).and_then(|it| it.left).filter(|_| asked.contains(socket));
             acked.into_iter().chain(left).min().unwrap_or(end)
         };
         let last = all.iter().map(settled).max().unwrap_or(self.begin).max(self.begin);
@@ -329,7 +335,7 @@ impl Asked {
     pub(crate) fn check_foreign(&self, state: &mut State, setup: &Setup, expected: usize) {
         let none = Vec::new();
         let answers = state.foreign.get(&self.n).unwrap_or(&none).clone();
-        let from: BTreeSet<Node> = answers.iter().map(|(from, _)| *from).collect();
+        let from: BTreeSet<ProcessId> = answers.iter().map(|(from, _)| *from).collect();
         let limit = self.begin + self.limit(setup, false);
         let in_time = answers.iter().filter(|(_, at)| *at <= limit).count();
         let calm = self.calm(state, false);
@@ -349,8 +355,8 @@ impl Asked {
     }
 }
 
-fn foreign(state: &State, node: Node) -> bool {
-    state.nodes.get(node).is_some_and(|it| it.foreign)
+fn foreign(state: &State, process: ProcessId) -> bool {
+    state.processes.get(process).is_some_and(|it| it.foreign)
 }
 
 fn ensure(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! [`Double`]: stands in for a socket, notes what it gets, and answers as the seed says.
 
-use crate::model::Client;
+use crate::got::Got;
+use crate::habits::Client;
 use crate::network::Sim;
-use parking_lot::Mutex;
 use roomcast_adapter::{Details, Recipient, Wakes};
 use roomcast_protocol::Packet;
 use std::sync::{Arc, Weak};
@@ -12,28 +12,17 @@ use std::sync::{Arc, Weak};
 pub(crate) struct Double {
     sim: Weak<Sim>,
     seed: u64,
-    sock: usize,
-    got: Mutex<Vec<u64>>,
-    disconnects: Mutex<usize>,
+    socket: usize,
+    got: Arc<Got>,
 }
 
 impl Double {
-    pub(crate) fn new(sim: &Arc<Sim>, seed: u64, sock: usize) -> Arc<Self> {
-        let (got, disconnects) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { sim: Arc::downgrade(sim), seed, sock, got, disconnects })
-    }
-
-    /// What it got but for the first so many.
-    pub(crate) fn got_since(&self, from: usize) -> Vec<u64> {
-        self.got.lock().get(from..).unwrap_or_default().to_vec()
-    }
-
-    pub(crate) fn disconnects(&self) -> usize {
-        *self.disconnects.lock()
+    pub(crate) fn new(sim: &Arc<Sim>, seed: u64, socket: usize, got: Arc<Got>) -> Arc<Self> {
+        Arc::new(Self { sim: Arc::downgrade(sim), seed, socket, got })
     }
 }
 
-/// Number of the event, and the id to answer to.
+/// NumberedMessage of the event, and the id to answer to.
 fn read(packet: &Packet) -> Option<(u64, Option<u64>)> {
     let (head, event) = packet.text()?.split_once('[')?;
     let n = event.trim_end_matches(']').split(',').nth(1)?.parse().ok()?;
@@ -46,16 +35,16 @@ impl Recipient for Double {
     fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
         // What cannot be read is told apart from every number that is given.
         let (n, ack) = read(packet).unwrap_or((u64::MAX, None));
-        self.got.lock().push(n);
+        self.got.event(n);
         let (Some(ack), Some(sim)) = (ack, self.sim.upgrade()) else { return };
-        let client = Client::of(self.seed, n, self.sock);
+        let client = Client::of(self.seed, n, self.socket);
         if client != Client::Silent {
-            tokio::spawn(sim.client(self.sock, ack, n, client));
+            tokio::spawn(sim.client(self.socket, ack, n, client));
         }
     }
 
     fn disconnect(&self, _: bool) {
-        *self.disconnects.lock() += 1;
+        self.got.disconnect();
     }
 
     fn details(&self) -> Details {

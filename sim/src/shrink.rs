@@ -1,7 +1,7 @@
 //! Cuts a plan down to what makes it fail.
 
 use crate::exam::run;
-use crate::plan::{Plan, What};
+use crate::plan::{Plan, StepKind};
 
 /// The smallest plan found that fails still, in the same way as far as its first words tell.
 pub fn shrink(plan: &Plan, why: &str) -> Plan {
@@ -39,7 +39,9 @@ fn fewer_times(best: &mut Plan, kind: &str) {
     for index in 0..best.steps.len() {
         for fewer in [1, 2, 10] {
             let mut plan = best.clone();
-            let Some(What::Emit { times, .. }) = plan.steps.get_mut(index).map(|step| &mut step.what) else { break };
+            let Some(StepKind::Emit { times, .. }) = plan.steps.get_mut(index).map(|step| &mut step.what) else {
+                break;
+            };
             if *times <= fewer {
                 break;
             }

@@ -1,8 +1,7 @@
 //! [`State`]: all that the simulator knows, the model's part among it.
 
-use crate::model::{At, Model, Node, mark};
-use crate::plan::{Counting, Publish};
-use crate::question::Asked;
+use crate::model::{Asked, Model, PlaceId, ProcessId, mark};
+use crate::plan::{CountFault, PublishFault};
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -12,15 +11,15 @@ use std::sync::Arc;
 /// All that is known.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    pub(crate) nodes: Vec<NodeState>,
-    pub(crate) subscriptions: BTreeMap<At, Subscription>,
-    pub(crate) way: BTreeMap<(u64, At, u64), Parcel>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) subscriptions: BTreeMap<PlaceId, Subscription>,
+    pub(crate) in_flight: BTreeMap<(u64, PlaceId, u64), Parcel>,
     /// Things that have a number, for order and for draws.
     pub(crate) counter: u64,
     /// How often was drawn for what.
     pub(crate) draws: BTreeMap<u64, u64>,
     /// When the last message of a link comes, by channel; whatever the channel under 0.
-    pub(crate) last: BTreeMap<(Node, At, u64), u64>,
+    pub(crate) last: BTreeMap<(ProcessId, PlaceId, u64), u64>,
     pub(crate) model: Model,
     pub(crate) failure: Option<String>,
     pub(crate) lines: Option<Vec<String>>,
@@ -34,19 +33,19 @@ pub(crate) struct State {
     /// When subscriptions came and went.
     pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
     /// Questions that must come to these, if a little later than they are answered.
-    pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<Node>)>,
+    pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<ProcessId>)>,
     /// Questions that a process asked.
-    pub(crate) asked: BTreeMap<Node, u64>,
+    pub(crate) asked: BTreeMap<ProcessId, u64>,
     /// The numbers of questions, and to whose of them which servers of other software have answered.
     pub(crate) requests: BTreeMap<String, u64>,
-    pub(crate) foreign_answers: BTreeSet<(u64, Node, Node)>,
+    pub(crate) foreign_answers: BTreeSet<(u64, ProcessId, ProcessId)>,
     /// Answers to questions of other software.
-    pub(crate) foreign: BTreeMap<u64, Vec<(Node, u64)>>,
+    pub(crate) foreign: BTreeMap<u64, Vec<(ProcessId, u64)>>,
 }
 
 /// A process.
 #[derive(Debug)]
-pub(crate) struct NodeState {
+pub(crate) struct Process {
     /// Its name in the cluster.
     pub(crate) name: String,
     /// Its place.
@@ -61,8 +60,8 @@ pub(crate) struct NodeState {
     pub(crate) mute: bool,
     /// Nothing of it goes out on this road.
     pub(crate) mute_road: Option<u64>,
-    pub(crate) publish: VecDeque<Publish>,
-    pub(crate) count: Option<Counting>,
+    pub(crate) publish: VecDeque<PublishFault>,
+    pub(crate) count: Option<CountFault>,
 }
 
 /// A namespace that a process hears.
@@ -94,7 +93,7 @@ pub(crate) enum Stage {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Parcel {
-    pub(crate) at: At,
+    pub(crate) at: PlaceId,
     pub(crate) epoch: u64,
     pub(crate) content: Content,
 }
@@ -105,7 +104,7 @@ pub(crate) enum Content {
     Connected,
     /// A room may be wanted, or not any more.
     Look(Room),
-    Message(Node, Box<Message>),
+    Message(ProcessId, Box<Message>),
 }
 
 impl State {
@@ -129,8 +128,8 @@ impl State {
         }
     }
 
-    pub(crate) fn label(&self, node: Node) -> String {
-        self.nodes.get(node).map_or_else(String::new, |it| format!("{}/{node}", it.name))
+    pub(crate) fn label(&self, process: ProcessId) -> String {
+        self.processes.get(process).map_or_else(String::new, |it| format!("{}/{process}", it.name))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
@@ -138,14 +137,14 @@ impl State {
         self.counter
     }
 
-    pub(crate) fn is_counted(&self, at: &At) -> bool {
-        let node = self.nodes.get(at.0);
-        let hears = node.is_some_and(|node| !node.dead && !node.deaf);
+    pub(crate) fn is_counted(&self, at: &PlaceId) -> bool {
+        let process = self.processes.get(at.0);
+        let hears = process.is_some_and(|process| !process.dead && !process.deaf);
         hears && self.subscriptions.get(at).is_some_and(|it| it.stage == Stage::Active)
     }
 
     /// Those who are counted in a namespace.
-    pub(crate) fn counted(&self, namespace: &str) -> Vec<Node> {
+    pub(crate) fn counted(&self, namespace: &str) -> Vec<ProcessId> {
         let all = self.subscriptions.keys().filter(|at| *at.1 == *namespace && self.is_counted(at));
         all.map(|at| at.0).collect()
     }

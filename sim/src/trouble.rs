@@ -1,9 +1,9 @@
 //! What others do to the servers: other software, and faults.
 
+use crate::model::Asked;
 use crate::network::Sim;
-use crate::plan::{Fault, Kind};
-use crate::question::Asked;
-use crate::state::NodeState;
+use crate::plan::{Fault, QuestionKind};
+use crate::state::Process;
 use crate::world::{World, name};
 use roomcast_adapter::Room;
 use roomcast_adapter::Target;
@@ -14,17 +14,17 @@ use tokio::time::sleep;
 
 impl World {
     pub(crate) fn foreign_sends(&self, f: usize, n: usize, body: Body) {
-        let Some(node) = self.foreign.get(f).copied() else { return };
-        let sender = self.sim.with(|state, _| state.nodes.get(node).map(|it| ServerId::from(&*it.name)));
+        let Some(process) = self.foreign.get(f).copied() else { return };
+        let sender = self.sim.with(|state, _| state.processes.get(process).map(|it| ServerId::from(&*it.name)));
         let message = Message { sender, to: None, trailer: None, body };
-        self.sim.with(|state, now| self.sim.send(state, node, &Outgoing { namespace: name(n), message }, now));
+        self.sim.with(|state, now| self.sim.send(state, process, &Outgoing { namespace: name(n), message }, now));
     }
 
     /// Counts, asks, and awaits the answers of so many for five seconds.
-    pub(crate) fn foreign_asks(&mut self, f: usize, n: usize, kind: Kind) {
+    pub(crate) fn foreign_asks(&mut self, f: usize, n: usize, kind: QuestionKind) {
         let number = self.next();
-        let Some(node) = self.foreign.get(f).copied() else { return };
-        let (sim, at) = (self.sim.clone(), (node, name(n)));
+        let Some(process) = self.foreign.get(f).copied() else { return };
+        let (sim, at) = (self.sim.clone(), (process, name(n)));
         if n >= sim.setup.namespaces.min(2) {
             return;
         }
@@ -32,13 +32,15 @@ impl World {
             let asked_at = sim.now();
             let counted = sim.with(|state, _| state.counted(&at.1));
             sleep(Duration::from_millis(sim.setup.latency)).await;
-            let request = RequestId(format!("foreign-{node}-{number}").as_str().into());
+            let request = RequestId(format!("foreign-{process}-{number}").as_str().into());
             let mut target = Target::everyone();
             target.except.push(Room::from(format!("#{number}")));
             let Ok(data) = Args::event("e", &number) else { return };
             let body = match kind {
-                Kind::Rooms => Body::FetchRooms { request },
-                Kind::Ack => Body::BroadcastWithAck { request, data, target, timeout: Some(Duration::from_secs(5)) },
+                QuestionKind::Rooms => Body::FetchRooms { request },
+                QuestionKind::Ack => {
+                    Body::BroadcastWithAck { request, data, target, timeout: Some(Duration::from_secs(5)) }
+                }
                 _ => Body::FetchSockets { request, target },
             };
             let message = Message { sender: Some("foreign".into()), to: None, trailer: None, body };
@@ -57,7 +59,7 @@ impl World {
         let counting = matches!(fault, Fault::Count { .. });
         let time = fault.time();
         self.sim.with(|state, now| state.faults.push((now, now + time, counting)));
-        let node = |s: usize| self.servers.get(s).and_then(Option::as_ref).map(|server| server.node);
+        let process = |s: usize| self.servers.get(s).and_then(Option::as_ref).map(|server| server.process);
         let sim = self.sim.clone();
         let after = Duration::from_millis(time);
         match *fault {
@@ -72,24 +74,24 @@ impl World {
                 state.slow.insert((from, to), (more, now + time));
             }),
             Fault::Deaf { s, .. } => {
-                let Some(node) = node(s) else { return };
-                if sim.with(|state, _| state.nodes.get(node).is_none_or(|it| it.deaf)) {
+                let Some(process) = process(s) else { return };
+                if sim.with(|state, _| state.processes.get(process).is_none_or(|it| it.deaf)) {
                     return;
                 }
-                sim.deafen(node, true);
+                sim.deafen(process, true);
                 tokio::spawn(async move {
                     sleep(after).await;
-                    sim.deafen(node, false);
+                    sim.deafen(process, false);
                 });
             }
             Fault::Mute { s, time } => {
-                let Some(node) = node(s) else { return };
+                let Some(process) = process(s) else { return };
                 // On one road, or on all.
                 let roads = sim.setup.roads;
                 let road = Some(time % (roads + 1)).filter(|road| roads > 1 && *road < roads);
                 let mute = move |sim: &Sim, mute: bool| {
                     sim.with(|state, _| {
-                        let Some(it) = state.nodes.get_mut(node) else { return };
+                        let Some(it) = state.processes.get_mut(process) else { return };
                         if road.is_some() {
                             it.mute_road = road.filter(|_| mute);
                         } else {
@@ -104,15 +106,15 @@ impl World {
                 });
             }
             Fault::Publish { s, how, times } => {
-                let Some(node) = node(s) else { return };
+                let Some(process) = process(s) else { return };
                 // One such fault at a time: each batch may take seconds, and all must be over when that is said.
-                let add = |it: &mut NodeState| it.publish = std::iter::repeat_n(how, times as usize).collect();
-                sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(add));
+                let add = |it: &mut Process| it.publish = std::iter::repeat_n(how, times as usize).collect();
+                sim.with(|state, _| state.processes.get_mut(process).into_iter().for_each(add));
             }
             Fault::Count { s, how, .. } => {
-                let Some(node) = node(s) else { return };
+                let Some(process) = process(s) else { return };
                 let set = move |sim: &Sim, how| {
-                    sim.with(|state, _| state.nodes.get_mut(node).into_iter().for_each(|it| it.count = how));
+                    sim.with(|state, _| state.processes.get_mut(process).into_iter().for_each(|it| it.count = how));
                 };
                 set(&sim, Some(how));
                 tokio::spawn(async move {

@@ -1,9 +1,11 @@
 //! [`World`]: does what a plan says, with servers of the product.
 
 use crate::broker::SimBroker;
-use crate::model::{At, Node, Out};
+use crate::got::Got;
+use crate::habits::answers;
+use crate::model::{OwnMessage, PlaceId, ProcessId};
 use crate::network::Sim;
-use crate::plan::{Aim, Change, Kind, What};
+use crate::plan::{Aim, Change, QuestionKind, StepKind};
 use crate::question::Question;
 use crate::random::mix;
 use crate::recipient::Double;
@@ -23,16 +25,16 @@ pub(crate) struct World {
     pub(crate) sim: Arc<Sim>,
     pub(crate) servers: Vec<Option<Server>>,
     ending: Vec<Option<JoinHandle<()>>>,
-    pub(crate) foreign: Vec<Node>,
+    pub(crate) foreign: Vec<ProcessId>,
     number: u64,
     /// What they had lost when they ended well.
-    pub(crate) ended: Arc<parking_lot::Mutex<Vec<(Node, Losses)>>>,
+    pub(crate) ended: Arc<parking_lot::Mutex<Vec<(ProcessId, Losses)>>>,
 }
 
 /// A process of the product.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) node: Node,
+    pub(crate) process: ProcessId,
     pub(crate) cluster: Cluster,
     pub(crate) adapters: BTreeMap<usize, Arc<ClusterAdapter>>,
     asks: Vec<AbortHandle>,
@@ -54,10 +56,10 @@ impl World {
         let mut world =
             Self { sim: sim.clone(), servers, ending, foreign: Vec::new(), number: 0, ended: Arc::default() };
         for f in 0..sim.setup.foreign {
-            let (node, _) = sim.node(&format!("f{f}"), sim.setup.servers + f, true);
-            world.foreign.push(node);
+            let process = sim.process(&format!("f{f}"), sim.setup.servers + f, true);
+            world.foreign.push(process);
             for n in 0..sim.setup.namespaces.min(2) {
-                sim.open_foreign(&(node, name(n)));
+                sim.open_foreign(&(process, name(n)));
             }
         }
         world
@@ -69,10 +71,10 @@ impl World {
     }
 
     /// Whether the namespace is open on the server, and its end was not asked for.
-    pub(crate) fn place(&self, s: usize, n: usize) -> Option<(At, Arc<ClusterAdapter>)> {
+    pub(crate) fn place(&self, s: usize, n: usize) -> Option<(PlaceId, Arc<ClusterAdapter>)> {
         let server = self.servers.get(s)?.as_ref()?;
         let adapter = server.adapters.get(&n)?.clone();
-        let at = (server.node, name(n));
+        let at = (server.process, name(n));
         let open = self.sim.with(|state, _| {
             let place = state.model.place(&at);
             place.present && place.open && !place.closing
@@ -80,7 +82,7 @@ impl World {
         open.then_some((at, adapter))
     }
 
-    fn target(&self, at: Option<&At>, aim: &Aim, namespace: &str) -> Target {
+    fn target(&self, at: Option<&PlaceId>, aim: &Aim, namespace: &str) -> Target {
         let mut target = Target {
             rooms: names(&aim.rooms),
             except: names(&aim.except),
@@ -89,14 +91,14 @@ impl World {
         };
         if let Some((pick, one)) = aim.socket {
             let id = self.sim.with(|state, _| {
-                let socks: Vec<&str> = state
+                let sockets: Vec<&str> = state
                     .model
-                    .socks
+                    .sockets
                     .iter()
-                    .filter(|sock| *sock.at.1 == *namespace && sock.left.is_none())
-                    .map(|sock| sock.id.as_str())
+                    .filter(|socket| *socket.at.1 == *namespace && socket.left.is_none())
+                    .map(|socket| socket.id.as_str())
                     .collect();
-                socks.get(usize::try_from(pick).unwrap_or_default() % socks.len().max(1)).map(|id| (*id).to_owned())
+                sockets.get(usize::try_from(pick).unwrap_or_default() % sockets.len().max(1)).map(|id| (*id).to_owned())
             });
             target.rooms = vec![Room::from(id.unwrap_or_else(|| "nobody".to_owned()))];
             target.one = one;
@@ -104,10 +106,10 @@ impl World {
         target
     }
 
-    fn pick(&self, at: &At, pick: u64) -> Option<usize> {
+    fn pick(&self, at: &PlaceId, pick: u64) -> Option<usize> {
         self.sim.with(|state, _| {
-            let socks: Vec<usize> = state.model.place(at).socks.iter().copied().collect();
-            socks.get(usize::try_from(pick).unwrap_or_default() % socks.len().max(1)).copied()
+            let sockets: Vec<usize> = state.model.place(at).sockets.iter().copied().collect();
+            sockets.get(usize::try_from(pick).unwrap_or_default() % sockets.len().max(1)).copied()
         })
     }
 
@@ -115,11 +117,11 @@ impl World {
         self.sim.with(|state, now| state.log(now, |_| line()));
     }
 
-    pub(crate) async fn act(&mut self, what: &What) {
+    pub(crate) async fn act(&mut self, what: &StepKind) {
         match what {
-            What::Emit { s, n, aim, volatile, times, bytes } => self.emit(*s, *n, aim, (*volatile, *times, *bytes)),
-            What::Fault(fault) => self.fault(fault),
-            What::Start { s } => self.start(*s).await,
+            StepKind::Emit { s, n, aim, volatile, times, bytes } => self.emit(*s, *n, aim, (*volatile, *times, *bytes)),
+            StepKind::Fault(fault) => self.fault(fault),
+            StepKind::Start { s } => self.start(*s).await,
             what => {
                 self.log(|| format!("* {what:?}"));
                 self.small(what);
@@ -127,54 +129,54 @@ impl World {
         }
     }
 
-    fn small(&mut self, what: &What) {
+    fn small(&mut self, what: &StepKind) {
         match what {
-            What::Stop { s } => self.stop(*s),
-            What::Forsake { s } => self.forsake(*s, false),
-            What::Kill { s } => self.forsake(*s, true),
-            What::Open { s, n, close } => self.open(*s, *n, *close),
-            What::Close { s, n, empty } => self.close(*s, *n, *empty),
-            What::Drop { s, n } => self.drop(*s, *n),
-            What::Insert { s, n, rooms } => {
+            StepKind::Stop { s } => self.stop(*s),
+            StepKind::Forsake { s } => self.forsake(*s, false),
+            StepKind::Kill { s } => self.forsake(*s, true),
+            StepKind::Open { s, n, close } => self.open(*s, *n, *close),
+            StepKind::Close { s, n, empty } => self.close(*s, *n, *empty),
+            StepKind::Drop { s, n } => self.drop(*s, *n),
+            StepKind::Insert { s, n, rooms } => {
                 if let Some((at, adapter)) = self.place(*s, *n) {
                     self.insert(&at, &adapter, &names(rooms));
                 }
             }
-            What::Remove { s, n, pick } => {
+            StepKind::Remove { s, n, pick } => {
                 let Some((at, _)) = self.place(*s, *n) else { return };
-                if let Some(sock) = self.pick(&at, *pick) {
-                    self.remove(sock);
+                if let Some(socket) = self.pick(&at, *pick) {
+                    self.remove(socket);
                 }
             }
-            What::Join { s, n, pick, rooms } => {
+            StepKind::Join { s, n, pick, rooms } => {
                 let Some((at, adapter)) = self.place(*s, *n) else { return };
-                let Some(sock) = self.pick(&at, *pick) else { return };
+                let Some(socket) = self.pick(&at, *pick) else { return };
                 let rooms = names(rooms);
                 let id = self.sim.with(|state, _| {
-                    let sock = state.model.socks.get_mut(sock)?;
-                    sock.rooms.extend(rooms.iter().map(ToString::to_string));
-                    Some(sock.id)
+                    let socket = state.model.sockets.get_mut(socket)?;
+                    socket.rooms.extend(rooms.iter().map(ToString::to_string));
+                    Some(socket.id)
                 });
                 if let Some(id) = id {
                     let _ = adapter.join(id, &rooms);
                 }
             }
-            What::Leave { s, n, pick, room } => {
+            StepKind::Leave { s, n, pick, room } => {
                 let Some((at, adapter)) = self.place(*s, *n) else { return };
-                let Some(sock) = self.pick(&at, *pick) else { return };
+                let Some(socket) = self.pick(&at, *pick) else { return };
                 let room = format!("r{room}");
                 let id = self.sim.with(|state, _| {
-                    let sock = state.model.socks.get_mut(sock)?;
-                    sock.rooms.remove(&room);
-                    Some(sock.id)
+                    let socket = state.model.sockets.get_mut(socket)?;
+                    socket.rooms.remove(&room);
+                    Some(socket.id)
                 });
                 if let Some(id) = id {
                     adapter.leave(id, &room);
                 }
             }
-            What::Change { s, n, aim, change, rooms } => self.change(*s, *n, aim, *change, rooms),
-            What::Ask { s, n, aim, kind, timeout } => self.ask(*s, *n, aim, *kind, *timeout),
-            What::Event { s, n, times } => {
+            StepKind::Change { s, n, aim, change, rooms } => self.change(*s, *n, aim, *change, rooms),
+            StepKind::Ask { s, n, aim, kind, timeout } => self.ask(*s, *n, aim, *kind, *timeout),
+            StepKind::Event { s, n, times } => {
                 for _ in 0..*times {
                     let number = self.next();
                     let Some((at, adapter)) = self.place(*s, *n) else { return };
@@ -183,19 +185,19 @@ impl World {
                     let _ = adapter.server_side_emit(&data);
                 }
             }
-            What::ForeignEmit { f, n, aim } => {
+            StepKind::ForeignEmit { f, n, aim } => {
                 let (number, target) = (self.next(), self.target(None, aim, &name(*n)));
                 let Ok(data) = Args::event("e", &number) else { return };
                 self.foreign_sends(*f, *n, Body::Broadcast { data, target, volatile: false, compress: true });
             }
-            What::ForeignChange { f, n, aim, change, rooms } => {
+            StepKind::ForeignChange { f, n, aim, change, rooms } => {
                 let (number, mut target) = (self.next(), self.target(None, aim, &name(*n)));
                 target.except.push(Room::from(format!("#{number}")));
                 let body = body(*change, target, names(rooms));
                 self.foreign_sends(*f, *n, body);
             }
-            What::ForeignAsk { f, n, kind } => self.foreign_asks(*f, *n, *kind),
-            What::Start { .. } | What::Emit { .. } | What::Fault(_) => {}
+            StepKind::ForeignAsk { f, n, kind } => self.foreign_asks(*f, *n, *kind),
+            StepKind::Start { .. } | StepKind::Emit { .. } | StepKind::Fault(_) => {}
         }
     }
 
@@ -209,11 +211,12 @@ impl World {
         }
         self.log(|| format!("* Start {{ s: {s} }}"));
         let label = format!("s{s}");
-        let (node, broker): (Node, Arc<SimBroker>) = self.sim.node(&label, s, false);
+        let process = self.sim.process(&label, s, false);
+        let broker = Arc::new(SimBroker::new(self.sim.clone(), process));
         let mut options = ClusterOptions::default();
         options.max_queued_bytes = self.sim.setup.queue.unwrap_or(options.max_queued_bytes);
         let cluster = Cluster::with_id(ServerId::from(&*label), broker, options);
-        let server = Server { node, cluster, adapters: BTreeMap::new(), asks: Vec::new() };
+        let server = Server { process, cluster, adapters: BTreeMap::new(), asks: Vec::new() };
         if let Some(place) = self.servers.get_mut(s) {
             *place = Some(server);
         }
@@ -225,7 +228,7 @@ impl World {
     fn open(&mut self, s: usize, n: usize, close: u64) {
         let sim = self.sim.clone();
         let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) else { return };
-        let at = (server.node, name(n));
+        let at = (server.process, name(n));
         let (server_events, events) = mpsc::channel(1_024);
         // Before: what is handed over from now on is for it.
         let number = sim.with(|state, now| {
@@ -242,13 +245,14 @@ impl World {
         tokio::spawn(hear_events(sim.clone(), at.clone(), events));
         let old = server.adapters.insert(n, adapter.clone());
         let here: Vec<(usize, Vec<Room>)> = sim.with(|state, _| {
-            let socks: Vec<usize> = state.model.place(&at).socks.iter().copied().collect();
-            let rooms =
-                |sock: &usize| state.model.socks.get(*sock).map(|sock| sock.rooms.iter().map(Room::from).collect());
-            socks.iter().map(|sock| (*sock, rooms(sock).unwrap_or_default())).collect()
+            let sockets: Vec<usize> = state.model.place(&at).sockets.iter().copied().collect();
+            let rooms = |socket: &usize| {
+                state.model.sockets.get(*socket).map(|socket| socket.rooms.iter().map(Room::from).collect())
+            };
+            sockets.iter().map(|socket| (*socket, rooms(socket).unwrap_or_default())).collect()
         });
-        for (sock, rooms) in here {
-            self.remove(sock);
+        for (socket, rooms) in here {
+            self.remove(socket);
             self.insert(&at, &adapter, &rooms);
         }
         if let Some(old) = old {
@@ -275,9 +279,9 @@ impl World {
         tokio::spawn(end(self.sim.clone(), at, number, adapter));
     }
 
-    fn empty(&self, at: &At) {
-        let socks: Vec<usize> = self.sim.with(|state, _| state.model.place(at).socks.iter().copied().collect());
-        socks.into_iter().for_each(|sock| self.remove(sock));
+    fn empty(&self, at: &PlaceId) {
+        let sockets: Vec<usize> = self.sim.with(|state, _| state.model.place(at).sockets.iter().copied().collect());
+        sockets.into_iter().for_each(|socket| self.remove(socket));
     }
 
     fn drop(&mut self, s: usize, n: usize) {
@@ -297,26 +301,28 @@ impl World {
 
     fn stop(&mut self, s: usize) {
         let Some(server) = self.servers.get_mut(s).and_then(Option::take) else { return };
-        let Server { node, cluster, adapters, .. } = server;
+        let Server { process, cluster, adapters, .. } = server;
         self.sim.with(|state, _| {
-            let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
+            let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == process);
             places.for_each(|(_, place)| place.closing = true);
         });
         let (ended, sim) = (self.ended.clone(), self.sim.clone());
         let ending = tokio::spawn(async move {
             cluster.close().await;
-            ended.lock().push((node, cluster.losses()));
+            ended.lock().push((process, cluster.losses()));
             sim.with(|state, now| {
-                state.log(now, |state| format!("{} has ended", state.label(node)));
-                for ((_, namespace), subscription) in state.subscriptions.iter().filter(|(at, _)| at.0 == node) {
+                state.log(now, |state| format!("{} has ended", state.label(process)));
+                for ((_, namespace), subscription) in state.subscriptions.iter().filter(|(at, _)| at.0 == process) {
                     if subscription.stage == crate::state::Stage::Active {
-                        state.failure.get_or_insert(format!("node {node} has ended and hears {namespace:?} still"));
+                        state
+                            .failure
+                            .get_or_insert(format!("process {process} has ended and hears {namespace:?} still"));
                     }
                 }
                 if cluster.queued() > 0 {
                     state.fail(now, format!("{} messages wait after the end", cluster.queued()));
                 }
-                let here = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
+                let here = state.model.places.iter_mut().filter(|(at, _)| at.0 == process);
                 here.for_each(|(_, place)| place.present = false);
             });
             drop(adapters);
@@ -330,39 +336,40 @@ impl World {
     fn forsake(&mut self, s: usize, dead: bool) {
         let Some(server) = self.servers.get_mut(s).and_then(Option::take) else { return };
         server.asks.iter().for_each(AbortHandle::abort);
-        let node = server.node;
-        let socks: Vec<usize> = self.sim.with(|state, now| {
+        let process = server.process;
+        let sockets: Vec<usize> = self.sim.with(|state, now| {
             // What it had not answered yet it does not.
             state.faults.push((now, now + 1_000, false));
-            let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == node);
+            let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == process);
             places
                 .flat_map(|(_, place)| {
                     (place.closing, place.dropped) = (true, true);
-                    place.socks.iter().copied().collect::<Vec<_>>()
+                    place.sockets.iter().copied().collect::<Vec<_>>()
                 })
                 .collect()
         });
         if dead {
-            self.sim.kill(node);
+            self.sim.kill(process);
         }
-        socks.into_iter().for_each(|sock| self.remove(sock));
+        sockets.into_iter().for_each(|socket| self.remove(socket));
         drop(server);
     }
 
-    fn insert(&self, at: &At, adapter: &Arc<ClusterAdapter>, rooms: &[Room]) {
+    fn insert(&self, at: &PlaceId, adapter: &Arc<ClusterAdapter>, rooms: &[Room]) {
         let seed = self.sim.setup.seed;
         let (id, double) = self.sim.with(|state, now| {
-            let sock = state.model.socks.len();
-            let id = format!("{:020x}", u128::from(mix(&[seed, sock as u64, 3]) >> 16) << 16 | sock as u128)
+            let socket = state.model.sockets.len();
+            let id = format!("{:020x}", u128::from(mix(&[seed, socket as u64, 3]) >> 16) << 16 | socket as u128)
                 .parse::<SocketId>()
                 .ok();
-            let double = Double::new(&self.sim, seed, sock);
+            let got = Arc::<Got>::default();
+            let double = Double::new(&self.sim, seed, socket, got.clone());
             let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
             state.log(now, |state| {
-                format!("{} takes socket {sock} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
+                format!("{} takes socket {socket} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
             });
             if let Some(id) = id {
-                state.model.insert(at, id, &rooms, double.clone(), Arc::downgrade(adapter), now);
+                state.model.insert(at, id, &rooms, got, Arc::downgrade(adapter), now);
             }
             (id, double)
         });
@@ -372,11 +379,11 @@ impl World {
         }
     }
 
-    fn remove(&self, sock: usize) {
+    fn remove(&self, socket: usize) {
         let left = self.sim.with(|state, now| {
-            let result = state.model.compare_socket(sock);
+            let result = state.model.compare_socket(socket);
             state.check(now, result);
-            state.model.remove(sock, now)
+            state.model.remove(socket, now)
         });
         if let Some((adapter, id)) = left
             && let Some(adapter) = adapter.upgrade()
@@ -385,9 +392,9 @@ impl World {
         }
     }
 
-    fn goes_out(&self, at: &At, n: u64) {
+    fn goes_out(&self, at: &PlaceId, n: u64) {
         self.sim.with(|state, _| {
-            state.model.outs.insert(n, Out { node: at.0, sent: false });
+            state.model.own_messages.insert(n, OwnMessage { process: at.0, sent: false });
         });
     }
 
@@ -434,7 +441,7 @@ impl World {
         self.sim.compare(&at);
     }
 
-    pub(crate) fn ask(&mut self, s: usize, n: usize, aim: &Aim, kind: Kind, timeout: u64) {
+    pub(crate) fn ask(&mut self, s: usize, n: usize, aim: &Aim, kind: QuestionKind, timeout: u64) {
         let number = self.next();
         let Some((at, adapter)) = self.place(s, n) else { return };
         let mut target = self.target(Some(&at), aim, &at.1);
@@ -458,7 +465,7 @@ fn body(change: Change, target: Target, rooms: Vec<Room>) -> Body {
 }
 
 /// An adapter is closed, and kept for a while as servers do.
-async fn end(sim: Arc<Sim>, at: At, number: usize, adapter: Arc<ClusterAdapter>) {
+async fn end(sim: Arc<Sim>, at: PlaceId, number: usize, adapter: Arc<ClusterAdapter>) {
     adapter.close().await;
     if adapter.open_requests() > 0 {
         sleep(Duration::from_secs(6)).await;
@@ -477,7 +484,7 @@ async fn end(sim: Arc<Sim>, at: At, number: usize, adapter: Arc<ClusterAdapter>)
 }
 
 /// The namespace's handlers of server events.
-async fn hear_events(sim: Arc<Sim>, at: At, mut events: mpsc::Receiver<ServerEvent>) {
+async fn hear_events(sim: Arc<Sim>, at: PlaceId, mut events: mpsc::Receiver<ServerEvent>) {
     while let Some(ServerEvent { data, reply }) = events.recv().await {
         let n = crate::model::mark_of(&data).unwrap_or(u64::MAX);
         sim.with(|state, _| state.model.place(&at).events_got.push(n));
@@ -488,9 +495,4 @@ async fn hear_events(sim: Arc<Sim>, at: At, mut events: mpsc::Receiver<ServerEve
             });
         }
     }
-}
-
-/// Whether a server answers an event.
-pub(crate) fn answers(seed: u64, n: u64, node: Node) -> bool {
-    !mix(&[seed, n, 8]).is_multiple_of(5) || mix(&[seed, n, node as u64, 9]).is_multiple_of(2)
 }

@@ -57,8 +57,8 @@ impl Broker for Counting {
         self.inner.count(namespace).await
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        self.inner.hears(lane)
+    fn hears(&self, series: Series) -> Hears {
+        self.inner.hears(series)
     }
 
     fn looks(&self) -> bool {

@@ -33,26 +33,22 @@
 // Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
-mod acks;
-mod adapter;
-mod answer;
 pub mod cluster;
-mod index;
 pub mod limits;
-mod local;
-mod recipient;
-mod recovery;
-mod target;
+mod rooms;
+mod seam;
 #[cfg(feature = "testkit")]
 #[allow(clippy::indexing_slicing, clippy::expect_used, clippy::unreachable, reason = "a test kit reports by panicking")]
 pub mod testkit;
 
-pub use acks::Acks;
-pub use adapter::{Acked, Action, Adapter, AdapterContext, AdapterError, AdapterFactory, Emit, Joined, ServerEvent};
-pub use answer::{Answer, Missing};
 /// For whoever implements [`Adapter`] or [`Broker`](cluster::Broker), whose `async` methods it makes.
 pub use async_trait::async_trait;
-pub use local::Local;
-pub use recipient::{Details, Recipient, SocketDetails, Wakes};
-pub use recovery::{Found, Recovery, Saved};
-pub use target::{Room, Target};
+pub use rooms::acks::Acks;
+pub use rooms::local::Local;
+pub use seam::adapter::{Acked, Action, Adapter, AdapterContext, AdapterFactory, Emit, Joined, ServerEvent};
+pub use seam::answer::{Answer, Missing};
+pub use seam::error::AdapterError;
+pub use seam::recipient::{Details, Recipient, SocketDetails, Wakes};
+pub use seam::recovery::{Found, Recovery, Saved};
+pub use seam::room::Room;
+pub use seam::target::Target;

@@ -14,4 +14,4 @@ pub const MAX_SERVER_EVENTS: usize = 1_024;
 
 /// Bytes of messages from other servers that are put into outboxes before the writers are woken; then they are, and it goes on.
 /// With more, a client that reads would be taken for one that does not.
-pub const TOGETHER_BYTES: usize = 65_536;
+pub const WAKE_AFTER_BYTES: usize = 65_536;

@@ -103,7 +103,7 @@ fn subject(namespace: &str, kind: &str, name: Option<&str>) -> String {
 fn subject_of(namespace: &str, message: &Message) -> String {
     match (&message.to, &message.body) {
         (Some(to), _) => subject(namespace, "server", Some(to.as_str())),
-        // The rooms of this lane are one, told once or several times.
+        // The rooms of this series are one, told once or several times.
         (None, Body::Broadcast { target, .. }) if Series::of(&message.body) == Some(Series::Rooms) => {
             subject(namespace, "room", target.rooms.first().map(|room| &**room))
         }
@@ -207,8 +207,8 @@ impl Broker for NatsBroker {
         encoded.iter().map(outcome).collect()
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        if lane == Series::Main { Hears::All } else { Hears::Some }
+    fn hears(&self, series: Series) -> Hears {
+        if series == Series::Main { Hears::All } else { Hears::Some }
     }
 
     fn looks(&self) -> bool {

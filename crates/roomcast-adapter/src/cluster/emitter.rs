@@ -1,9 +1,11 @@
 //! [`Emitter`]: emits to the clients of a cluster from a program that is no server.
 
-use super::broker::{Broker, BrokerError, Outcome, Outgoing};
-use super::message::{Body, Message, ServerId};
-use super::trailer::Trailer;
-use crate::target::{Room, Target};
+use crate::cluster::seam::broker::{Broker, BrokerError, Outcome, Outgoing};
+use crate::cluster::seam::ids::ServerId;
+use crate::cluster::seam::message::{Body, Message};
+use crate::cluster::seam::trailer::Trailer;
+use crate::seam::room::Room;
+use crate::seam::target::Target;
 use roomcast_protocol::{Args, RESERVED_EVENTS, ToArgs, ToArgsError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

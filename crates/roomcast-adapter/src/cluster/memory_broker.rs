@@ -1,9 +1,12 @@
 //! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
 
-use super::broker::{Broker, BrokerError, Count, Hears, Inbox, Looked, Outcome, Outgoing, SERVERS};
-use super::message::{Body, Message, ServerId};
-use super::trailer::{Arrival, Series};
-use crate::target::Room;
+use crate::cluster::seam::broker::{Broker, BrokerError, Count, Hears, Looked, Outcome, Outgoing, SERVERS};
+use crate::cluster::seam::ids::ServerId;
+use crate::cluster::seam::inbox::Arrival;
+use crate::cluster::seam::inbox::Inbox;
+use crate::cluster::seam::message::{Body, Message};
+use crate::cluster::seam::series::Series;
+use crate::seam::room::Room;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
@@ -25,7 +28,7 @@ struct Network {
     /// Brokers that are cut off.
     cut_off: Vec<u64>,
     delay: Duration,
-    /// Messages that will be lost on their way, to everybody.
+    /// Messages that will be lost on their in_flight, to everybody.
     to_lose: usize,
     /// Messages that will come twice.
     to_double: usize,
@@ -37,11 +40,11 @@ struct Subscription {
     broker: u64,
     server: ServerId,
     inbox: Arc<dyn Inbox>,
-    /// Messages on their way, each with the time of its arrival.
-    way: mpsc::UnboundedSender<(Instant, Outgoing)>,
+    /// Messages on their in_flight, each with the time of its arrival.
+    in_flight: mpsc::UnboundedSender<(Instant, Outgoing)>,
     /// Rooms that are heard, if rooms are heard each by itself.
     rooms: HashSet<Room>,
-    /// Hands them over; ends with the subscription, so that what is on its way then does not come.
+    /// Hands them over; ends with the subscription, so that what is on its in_flight then does not come.
     arriving: AbortHandle,
 }
 
@@ -163,7 +166,7 @@ impl Broker for MemoryBroker {
             if subscriptions.iter().any(|subscription| subscription.broker == self.number) {
                 return;
             }
-            let (way, mut arriving) = mpsc::unbounded_channel::<(Instant, Outgoing)>();
+            let (in_flight, mut arriving) = mpsc::unbounded_channel::<(Instant, Outgoing)>();
             let receiver = inbox.clone();
             let task = tokio::spawn(async move {
                 while let Some((at, outgoing)) = arriving.recv().await {
@@ -178,7 +181,7 @@ impl Broker for MemoryBroker {
                 broker: self.number,
                 server: id.clone(),
                 inbox: inbox.clone(),
-                way,
+                in_flight,
                 rooms: HashSet::new(),
                 arriving,
             });
@@ -217,15 +220,15 @@ impl Broker for MemoryBroker {
             for subscription in subscriptions.iter().filter(|it| !network.cut_off.contains(&it.broker)).filter(hears) {
                 for _ in 0..times {
                     // A receiver that is gone has closed its namespace meanwhile.
-                    let _ = subscription.way.send((at, outgoing.clone()));
+                    let _ = subscription.in_flight.send((at, outgoing.clone()));
                 }
             }
         }
         vec![Outcome::Sent; batch.len()]
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        if lane == Series::Rooms && self.exact_rooms { Hears::Some } else { Hears::All }
+    fn hears(&self, series: Series) -> Hears {
+        if series == Series::Rooms && self.exact_rooms { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

@@ -22,12 +22,12 @@ pub struct ClusterState {
 }
 
 impl ClusterState {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { hears: false, publishes: false, since: now, peers: 0, queued: 0, queued_bytes: 0 }
     }
 
     /// As it is now. Tells whether somebody who watches should know at once.
-    pub(super) fn becomes(&mut self, next: Self) -> bool {
+    pub(crate) fn becomes(&mut self, next: Self) -> bool {
         let same = (self.hears, self.publishes) == (next.hears, next.publishes);
         let since = if same { self.since } else { next.since };
         let differs =

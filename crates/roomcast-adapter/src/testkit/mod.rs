@@ -32,7 +32,7 @@ mod stage;
 
 pub use broker::{BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules};
 pub use random::{Random, mix};
-pub use recipient::{CountingRecipient, FakeRecipient, Heard};
+pub use recipient::{CountingRecipient, FakeRecipient, ReceivedEvent};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
 pub use servers::{NAMESPACE, Server, Servers};
 pub use stage::{PATIENCE, eventually};

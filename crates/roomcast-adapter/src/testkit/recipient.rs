@@ -1,7 +1,7 @@
 //! Recipients that stand in for sockets: [`FakeRecipient`] remembers and answers, [`CountingRecipient`] only counts.
 
-use crate::adapter::Adapter;
-use crate::recipient::{Details, Recipient, Wakes};
+use crate::Adapter;
+use crate::{Details, Recipient, Wakes};
 use parking_lot::Mutex;
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received, SocketId};
@@ -35,7 +35,7 @@ struct Answering {
 
 /// An event as a client would read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct ReceivedEvent {
     /// The namespace that the packet names.
     pub namespace: String,
     /// The event's name.
@@ -75,8 +75,8 @@ impl FakeRecipient {
     }
 
     /// The events that were delivered, in order. What is no event is left out.
-    pub fn events(&self) -> Vec<Heard> {
-        self.packets().iter().filter_map(|packet| Heard::of(packet)).collect()
+    pub fn events(&self) -> Vec<ReceivedEvent> {
+        self.packets().iter().filter_map(|packet| ReceivedEvent::of(packet)).collect()
     }
 
     /// The disconnects that were told, in order, each with its `close`.
@@ -95,7 +95,7 @@ impl Recipient for FakeRecipient {
         let Some(Answering { adapter, id, answer, runtime }) = answering else {
             return;
         };
-        let Some(ack) = Heard::of(packet).and_then(|event| event.ack) else {
+        let Some(ack) = ReceivedEvent::of(packet).and_then(|event| event.ack) else {
             return;
         };
         let (begun, wait) = std::sync::mpsc::sync_channel(1);
@@ -119,7 +119,7 @@ impl Recipient for FakeRecipient {
     }
 }
 
-impl Heard {
+impl ReceivedEvent {
     /// Reads a packet as a client would; `None` if it is no event.
     pub fn of(packet: &Packet) -> Option<Self> {
         let limits =

@@ -11,8 +11,8 @@ mod order;
 mod questions;
 mod servers;
 
-use super::servers::Servers;
-use super::stage::{Outcome, Stage};
+use crate::testkit::servers::Servers;
+use crate::testkit::stage::{Outcome, Stage};
 use std::fmt;
 use std::pin::Pin;
 

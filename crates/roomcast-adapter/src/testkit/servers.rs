@@ -1,7 +1,7 @@
 //! [`Servers`]: the adapters under test.
 
-use crate::adapter::{Adapter, AdapterContext, ServerEvent};
 use crate::limits::MAX_SERVER_EVENTS;
+use crate::{Adapter, AdapterContext, ServerEvent};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 

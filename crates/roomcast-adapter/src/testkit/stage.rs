@@ -1,10 +1,11 @@
 //! [`Stage`]: what a rule's check plays on: the servers, and sockets in parts.
 
-use super::recipient::{FakeRecipient, Heard};
-use super::servers::{Server, Servers};
-use crate::adapter::{Action, Adapter, Emit};
-use crate::answer::Answer;
-use crate::target::{Room, Target};
+use crate::Answer;
+use crate::Room;
+use crate::Target;
+use crate::testkit::recipient::{FakeRecipient, ReceivedEvent};
+use crate::testkit::servers::{Server, Servers};
+use crate::{Action, Adapter, Emit};
 use roomcast_protocol::{Args, SocketId};
 use std::future::Future;
 use std::sync::Arc;
@@ -211,7 +212,7 @@ impl Part {
 
 impl Actor {
     /// Events that are part of the check.
-    pub(crate) fn events(&self) -> Vec<Heard> {
+    pub(crate) fn events(&self) -> Vec<ReceivedEvent> {
         self.recipient.events().into_iter().filter(|event| !event.name.starts_with(OWN)).collect()
     }
 

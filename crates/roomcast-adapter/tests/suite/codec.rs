@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use roomcast_adapter::cluster::codec::{CodecError, MAX_ATTACHMENTS, MAX_BYTES, MAX_DEPTH, decode, encode};
-use roomcast_adapter::cluster::{Alive, Body, Message, RequestId, Series, ServerId, Told, Trailer};
+use roomcast_adapter::cluster::{Alive, Body, Message, RequestId, Series, SeriesReport, ServerId, Trailer};
 use roomcast_adapter::{Details, Room, SocketDetails, Target};
 use roomcast_protocol::{Args, ByteStr};
 use std::sync::Arc;
@@ -86,7 +86,7 @@ fn body() -> impl Strategy<Value = Body> {
         (request(), args()).prop_map(|(request, args)| Body::ServerAnswer { request, args }),
         vec((text(), any::<bool>(), any::<u64>(), any::<u64>()), 0..4).prop_map(|numbers| {
             let told = |(name, rooms, number, since)| {
-                Told::new(name, if rooms { Series::Rooms } else { Series::Main }, number, since)
+                SeriesReport::new(name, if rooms { Series::Rooms } else { Series::Main }, number, since)
             };
             let mut alive = Alive::default();
             alive.numbers = numbers.into_iter().map(told).collect();

@@ -137,7 +137,7 @@ impl Stage {
 }
 
 /// As the client reads it: event and arguments, an acknowledgement's id left out as each server counts its own.
-fn event(packet: &roomcast_adapter::testkit::Heard) -> Value {
+fn event(packet: &roomcast_adapter::testkit::ReceivedEvent) -> Value {
     let mut event = vec![json!(packet.name)];
     event.extend(packet.args.as_ref().iter().map(|item| serde_json::from_str(item).unwrap()));
     json!({"event": event, "asks": packet.ack.is_some()})

@@ -9,8 +9,8 @@ mod order;
 mod roads;
 mod rooms;
 
-use super::Brokers;
-use super::stage::BrokerStage;
+use crate::testkit::broker::brokers::Brokers;
+use crate::testkit::broker::stage::BrokerStage;
 use crate::testkit::stage::Outcome;
 use std::fmt;
 use std::pin::Pin;
@@ -191,4 +191,32 @@ pub async fn broken_broker_rules(make: impl AsyncFn(usize) -> Brokers) -> Vec<Br
         broken.extend(rule.check(&make).await.err());
     }
     broken
+}
+
+/// Checks every [`BrokerRule`] on brokers of its own. `make` gets how many brokers are needed.
+///
+/// ```
+/// use roomcast_adapter::cluster::MemoryNetwork;
+/// use roomcast_adapter::testkit::{Brokers, broker_contract};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+/// # runtime.block_on(async {
+/// broker_contract(async |count| {
+///     let network = MemoryNetwork::new();
+///     Brokers::new((0..count).map(|_| network.broker()))
+/// })
+/// .await;
+/// # });
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Panics
+/// If a rule is broken: the message names each, says what must hold, and what was seen instead.
+#[allow(clippy::panic)] // A test library reports by panicking, as `assert!` does.
+pub async fn broker_contract(make: impl AsyncFn(usize) -> Brokers) {
+    let broken = broken_broker_rules(make).await;
+    if !broken.is_empty() {
+        let list: String = broken.iter().map(|rule| format!("\n{rule}")).collect();
+        panic!("the broker breaks {} of {} rules:{list}", broken.len(), broker_rules().len());
+    }
 }

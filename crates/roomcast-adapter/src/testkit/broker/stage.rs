@@ -1,10 +1,12 @@
 //! [`BrokerStage`]: what a rule's check plays on: brokers, and inboxes that remember.
 
-use super::{Brokers, Dialect};
-use crate::cluster::{
-    Arrival, Body, Broker, Inbox, Looked, Message, Outcome as Published, Outgoing, ServerId, Trailer,
-};
-use crate::target::{Room, Target};
+use crate::Room;
+use crate::Target;
+use crate::cluster::Broker;
+use crate::cluster::Trailer;
+use crate::cluster::{Arrival, Inbox, Looked, Outcome as Published, Outgoing, ServerId};
+use crate::cluster::{Body, Message};
+use crate::testkit::broker::brokers::{Brokers, Dialect};
 use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
 use parking_lot::Mutex;
 use std::fmt;
@@ -20,14 +22,14 @@ pub(crate) const NAMESPACE: &str = "/broker";
 const TOLD_CHARACTERS: usize = 300;
 
 /// An inbox that remembers, in order.
-pub(crate) struct Ear {
-    heard: Mutex<Vec<Heard>>,
+pub(crate) struct RecordingInbox {
+    heard: Mutex<Vec<InboxEvent>>,
     /// The rooms that somebody here is in; `None`: all.
     rooms: Mutex<Option<Vec<String>>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Heard {
+pub(crate) enum InboxEvent {
     Message(Message),
     PassedOver(Trailer),
     Malformed,
@@ -35,7 +37,7 @@ pub(crate) enum Heard {
     Lost,
 }
 
-impl Ear {
+impl RecordingInbox {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self { heard: Mutex::default(), rooms: Mutex::default() })
     }
@@ -57,11 +59,11 @@ impl Ear {
         self.rooms.lock().get_or_insert_default().retain(|it| it != room);
     }
 
-    pub(crate) fn heard(&self) -> Vec<Heard> {
+    pub(crate) fn heard(&self) -> Vec<InboxEvent> {
         self.heard.lock().clone()
     }
 
-    pub(crate) fn count(&self, what: &Heard) -> usize {
+    pub(crate) fn count(&self, what: &InboxEvent) -> usize {
         self.heard.lock().iter().filter(|heard| *heard == what).count()
     }
 
@@ -69,23 +71,24 @@ impl Ear {
     pub(crate) fn messages(&self) -> Vec<Message> {
         let heard = self.heard.lock();
         let messages = heard.iter().filter_map(|heard| match heard {
-            Heard::Message(message) if !is_fence(message) => Some(message.clone()),
+            InboxEvent::Message(message) if !is_fence(message) => Some(message.clone()),
             _ => None,
         });
         messages.collect()
     }
 
-    fn add(&self, heard: Heard) {
+    fn add(&self, heard: InboxEvent) {
         self.heard.lock().push(heard);
     }
 
     fn has_fence(&self, number: u64) -> bool {
-        let is_it = |heard: &Heard| matches!(heard, Heard::Message(message) if fence_number(message) == Some(number));
+        let is_it =
+            |heard: &InboxEvent| matches!(heard, InboxEvent::Message(message) if fence_number(message) == Some(number));
         self.heard.lock().iter().rev().any(is_it)
     }
 }
 
-impl Inbox for Ear {
+impl Inbox for RecordingInbox {
     fn wants(&self, room: &str) -> bool {
         self.rooms.lock().as_ref().is_none_or(|rooms| rooms.iter().any(|it| it == room))
     }
@@ -93,19 +96,19 @@ impl Inbox for Ear {
     fn receive(&self, arrivals: Vec<Arrival>) {
         for arrival in arrivals {
             self.add(match arrival {
-                Arrival::Message(message) => Heard::Message(message),
-                Arrival::PassedOver(trailer) => Heard::PassedOver(trailer),
-                Arrival::Malformed(_) => Heard::Malformed,
+                Arrival::Message(message) => InboxEvent::Message(message),
+                Arrival::PassedOver(trailer) => InboxEvent::PassedOver(trailer),
+                Arrival::Malformed(_) => InboxEvent::Malformed,
             });
         }
     }
 
     fn connected(&self) {
-        self.add(Heard::Connected);
+        self.add(InboxEvent::Connected);
     }
 
     fn lost(&self) {
-        self.add(Heard::Lost);
+        self.add(InboxEvent::Lost);
     }
 }
 
@@ -124,7 +127,7 @@ fn is_fence(message: &Message) -> bool {
 pub(crate) struct Open {
     pub(crate) broker: usize,
     pub(crate) namespace: Arc<str>,
-    pub(crate) ear: Arc<Ear>,
+    pub(crate) ear: Arc<RecordingInbox>,
 }
 
 /// The brokers, as servers that hear namespaces.
@@ -154,26 +157,26 @@ impl BrokerStage {
     }
 
     /// Opens a namespace at a broker, and waits until messages come.
-    pub(crate) async fn open(&mut self, broker: usize, namespace: &str) -> Result<Arc<Ear>, String> {
-        self.open_with(broker, namespace, Ear::new()).await
+    pub(crate) async fn open(&mut self, broker: usize, namespace: &str) -> Result<Arc<RecordingInbox>, String> {
+        self.open_with(broker, namespace, RecordingInbox::new()).await
     }
 
     pub(crate) async fn open_with(
         &mut self,
         broker: usize,
         namespace: &str,
-        ear: Arc<Ear>,
-    ) -> Result<Arc<Ear>, String> {
+        ear: Arc<RecordingInbox>,
+    ) -> Result<Arc<RecordingInbox>, String> {
         let namespace: Arc<str> = namespace.into();
         self.broker(broker).open(&namespace, &Self::id(broker), ear.clone());
-        let connected = eventually(|| ear.count(&Heard::Connected) > 0).await;
+        let connected = eventually(|| ear.count(&InboxEvent::Connected) > 0).await;
         must!(connected, "broker {broker} never told that messages of {namespace} come");
         self.open.push(Open { broker, namespace, ear: ear.clone() });
         Ok(ear)
     }
 
     /// Opens [`NAMESPACE`] at every broker.
-    pub(crate) async fn open_all(&mut self) -> Result<Vec<Arc<Ear>>, String> {
+    pub(crate) async fn open_all(&mut self) -> Result<Vec<Arc<RecordingInbox>>, String> {
         let mut ears = Vec::new();
         for broker in 0..self.brokers.brokers.len() {
             ears.push(self.open(broker, NAMESPACE).await?);
@@ -272,9 +275,9 @@ impl BrokerStage {
 }
 
 /// A message, not in full if it is long.
-pub(crate) struct Told<'a>(pub(crate) &'a [Message]);
+pub(crate) struct Messages<'a>(pub(crate) &'a [Message]);
 
-impl fmt::Display for Told<'_> {
+impl fmt::Display for Messages<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{:?}", self.0);
         let cut: String = text.chars().take(TOLD_CHARACTERS).collect();
@@ -284,15 +287,15 @@ impl fmt::Display for Told<'_> {
 }
 
 /// That an ear heard exactly these messages, in this order.
-pub(crate) fn heard_exactly(who: &str, ear: &Ear, expected: &[Message]) -> Outcome {
+pub(crate) fn heard_exactly(who: &str, ear: &RecordingInbox, expected: &[Message]) -> Outcome {
     let heard = ear.messages();
     must!(
         heard == expected,
         "{who} heard {} messages, {}, not {}, {}",
         heard.len(),
-        Told(&heard),
+        Messages(&heard),
         expected.len(),
-        Told(expected)
+        Messages(expected)
     );
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Rules of how many acknowledgements may be owed, and of what is left of those that will not come.
 
-use crate::adapter::{Acked, Adapter, AdapterError, Emit};
+use crate::AdapterError;
+use crate::Target;
 use crate::limits::MAX_PENDING_ACKS;
-use crate::target::Target;
 use crate::testkit::stage::{Actor, LONG, Outcome, Stage, data, eventually, must, patient};
+use crate::{Acked, Adapter, Emit};
 use roomcast_protocol::Args;
 use std::future::ready;
 use std::pin::Pin;

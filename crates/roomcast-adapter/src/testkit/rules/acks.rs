@@ -1,8 +1,9 @@
 //! Rules of acknowledgements.
 
-use crate::adapter::{Acked, Action, Emit};
-use crate::target::{Room, Target};
+use crate::Room;
+use crate::Target;
 use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, must, patient, to};
+use crate::{Acked, Action, Emit};
 use roomcast_protocol::Args;
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Rules of what is done to the sockets of a target, besides emits.
 
-use crate::adapter::Action;
-use crate::target::{Room, Target};
+use crate::Action;
+use crate::Room;
+use crate::Target;
 use crate::testkit::stage::{Actor, Outcome, Part, Stage, eventually, must, rooms, to};
 
 impl Stage {

@@ -1,9 +1,11 @@
 //! Rules of who gets an emit, and what arrives.
 
-use crate::adapter::{Action, AdapterError, Emit};
-use crate::target::{Room, Target};
+use crate::AdapterError;
+use crate::Room;
+use crate::Target;
 use crate::testkit::NAMESPACE;
 use crate::testkit::stage::{Outcome, Stage, data, must, to};
+use crate::{Action, Emit};
 use roomcast_protocol::Args;
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use serde::{Serialize, Serializer};

@@ -1,8 +1,10 @@
 //! Rules of the one step into a namespace.
 
-use crate::adapter::{Action, AdapterError};
+use crate::Action;
+use crate::AdapterError;
+use crate::Room;
+use crate::Target;
 use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
-use crate::target::{Room, Target};
 use crate::testkit::stage::{Outcome, Stage, data, must, rooms};
 use crate::testkit::{FakeRecipient, PATIENCE};
 use roomcast_protocol::{Packet, SocketId};

@@ -1,8 +1,9 @@
 //! Rules of rooms' limits.
 
-use crate::adapter::AdapterError;
+use crate::AdapterError;
+use crate::Room;
+use crate::Target;
 use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
-use crate::target::{Room, Target};
 use crate::testkit::stage::{Outcome, Stage, must, rooms};
 
 pub(super) async fn room_name(stage: &mut Stage) -> Outcome {

@@ -1,7 +1,9 @@
 //! Rules of who is in what.
 
-use crate::adapter::{Action, AdapterError};
-use crate::target::{Room, Target};
+use crate::Action;
+use crate::AdapterError;
+use crate::Room;
+use crate::Target;
 use crate::testkit::FakeRecipient;
 use crate::testkit::stage::{Outcome, Stage, data, must, rooms, to};
 use roomcast_protocol::{Args, SocketId};

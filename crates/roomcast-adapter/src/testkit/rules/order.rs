@@ -1,8 +1,8 @@
 //! Rules of the order of emits.
 
-use crate::adapter::{Action, Adapter};
-use crate::target::Target;
+use crate::Target;
 use crate::testkit::stage::{Outcome, Stage, data, must};
+use crate::{Action, Adapter};
 use std::sync::{Arc, Barrier};
 
 /// Emits of one caller.

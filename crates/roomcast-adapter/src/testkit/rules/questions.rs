@@ -1,7 +1,8 @@
 //! Rules of what may be asked of the whole cluster.
 
-use crate::recipient::Details;
-use crate::target::{Room, Target};
+use crate::Details;
+use crate::Room;
+use crate::Target;
 use crate::testkit::stage::{LONG, Outcome, Part, Stage, must, patient, to};
 use std::collections::BTreeSet;
 

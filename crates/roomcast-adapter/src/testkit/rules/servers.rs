@@ -1,6 +1,6 @@
 //! Rules of what servers are to each other.
 
-use crate::target::Target;
+use crate::Target;
 use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, eventually_async, must, patient};
 use roomcast_protocol::Args;
 

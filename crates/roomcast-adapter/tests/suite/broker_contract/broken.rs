@@ -375,8 +375,8 @@ impl Broker for Broken {
         outcomes
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        match self.inner.hears(lane) {
+    fn hears(&self, series: Series) -> Hears {
+        match self.inner.hears(series) {
             Hears::Some if self.is(Fault::SaysThatItHearsAll) => Hears::All,
             Hears::Some if self.fault.is_of_roads() => Hears::EachRoom,
             hears => hears,

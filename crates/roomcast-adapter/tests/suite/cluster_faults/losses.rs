@@ -3,7 +3,9 @@
 use super::gate::Gate;
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Alive, Body, ClusterState, Losses, Lost, MemoryNetwork, SERVERS, Series, Told};
+use roomcast_adapter::cluster::{
+    Alive, Body, ClusterState, Losses, Lost, MemoryNetwork, SERVERS, Series, SeriesReport,
+};
 use roomcast_adapter::testkit::{FakeRecipient, Random, eventually};
 use roomcast_adapter::{Action, Adapter, Target};
 use roomcast_protocol::{Args, SocketId};
@@ -266,7 +268,7 @@ async fn hostile_numbers_and_names_do_no_harm() {
         puppet.publish(NAMESPACE, Some(number), body()).await;
     }
     for number in [u64::MAX, 0] {
-        let told = |name: &str| Told::new(name.into(), Series::Main, number, number);
+        let told = |name: &str| SeriesReport::new(name.into(), Series::Main, number, number);
         let numbers = vec![told(NAMESPACE), told(""), told(NAMESPACE)];
         let mut alive = Alive::default();
         alive.numbers = numbers;

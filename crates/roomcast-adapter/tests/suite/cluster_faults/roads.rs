@@ -75,8 +75,8 @@ impl Broker for Fork {
         }
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        if lane == Series::Main { Hears::All } else { Hears::EachRoom }
+    fn hears(&self, series: Series) -> Hears {
+        if series == Series::Main { Hears::All } else { Hears::EachRoom }
     }
 
     fn route(&self, outgoing: &Outgoing) -> Route {

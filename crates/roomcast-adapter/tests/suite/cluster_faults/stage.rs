@@ -110,16 +110,16 @@ pub(crate) async fn pass(time: Duration) {
 pub(crate) struct Puppet {
     pub(crate) id: ServerId,
     broker: Arc<MemoryBroker>,
-    heard: Arc<Heard>,
+    heard: Arc<HeardMessages>,
     living: AbortHandle,
     process: u64,
     serial: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
-struct Heard(Mutex<Vec<Message>>);
+struct HeardMessages(Mutex<Vec<Message>>);
 
-impl Inbox for Heard {
+impl Inbox for HeardMessages {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -140,8 +140,8 @@ impl Inbox for Heard {
 impl Puppet {
     /// It is known by name, as it tells that it lives.
     pub(crate) async fn new(network: &MemoryNetwork, name: &str) -> Self {
-        let (id, broker, heard) = (ServerId::from(name), network.broker(), Arc::<Heard>::default());
-        broker.open(&SERVERS.into(), &id, Arc::new(Heard::default()));
+        let (id, broker, heard) = (ServerId::from(name), network.broker(), Arc::<HeardMessages>::default());
+        broker.open(&SERVERS.into(), &id, Arc::new(HeardMessages::default()));
         broker.open(&NAMESPACE.into(), &id, heard.clone());
         let (to, mut alive) = (broker.clone(), Alive::default());
         alive.opened = vec![(NAMESPACE.into(), 1)];

@@ -3,7 +3,7 @@
 use super::gate::Gate;
 use super::stage::NAMESPACE;
 use roomcast_adapter::cluster::{Arrival, Body, MemoryNetwork, Message, Trailer};
-use roomcast_adapter::limits::TOGETHER_BYTES;
+use roomcast_adapter::limits::WAKE_AFTER_BYTES;
 use roomcast_adapter::{Adapter, Details, Recipient, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Mutex};
@@ -67,7 +67,7 @@ async fn writers_are_woken_behind_the_last() {
 
 #[tokio::test]
 async fn bytes_at_the_limit_and_one_below_it() {
-    let half = TOGETHER_BYTES / 2;
+    let half = WAKE_AFTER_BYTES / 2;
     assert_eq!(noted(&[half, half, 1_000]).await, "ppwwpw");
     assert_eq!(noted(&[half, half - 1, 1_000]).await, "pppwww");
 }

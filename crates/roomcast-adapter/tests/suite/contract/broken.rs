@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::limits::{MAX_PENDING_ACKS, MAX_ROOM_BYTES};
-use roomcast_adapter::testkit::Heard;
+use roomcast_adapter::testkit::ReceivedEvent;
 use roomcast_adapter::{
     Acked, Action, Adapter, AdapterError, Answer, Details, Emit, Joined, Missing, Recipient, Room, ServerEvent,
     SocketDetails, Target, Wakes,
@@ -134,7 +134,7 @@ struct Tampered {
 impl Recipient for Tampered {
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes) {
         self.packets.fetch_add(1, Ordering::SeqCst);
-        let Some(heard) = Heard::of(packet) else {
+        let Some(heard) = ReceivedEvent::of(packet) else {
             return self.inner.deliver(packet, wakes);
         };
         let data = || Args::event(&heard.name, &heard.args).unwrap();

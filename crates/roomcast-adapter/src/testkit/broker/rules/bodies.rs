@@ -1,9 +1,11 @@
 //! One message of every kind, and what no dialect may lose of it.
 
-use crate::cluster::{Alive, Body, Message, RequestId, Series, Told};
-use crate::recipient::{Details, SocketDetails};
-use crate::target::Target;
+use crate::Target;
+use crate::cluster::RequestId;
+use crate::cluster::{Alive, Series, SeriesReport};
+use crate::cluster::{Body, Message};
 use crate::testkit::stage::{data, rooms, to};
+use crate::{Details, SocketDetails};
 use roomcast_protocol::Args;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -60,8 +62,10 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
 
 /// Those for the servers themselves.
 pub(super) fn servers() -> Vec<Body> {
-    let numbers =
-        vec![Told::new("/".into(), Series::Main, 0, 1), Told::new("/a".into(), Series::Rooms, 70_000, 1 << 40)];
+    let numbers = vec![
+        SeriesReport::new("/".into(), Series::Main, 0, 1),
+        SeriesReport::new("/a".into(), Series::Rooms, 70_000, 1 << 40),
+    ];
     let mut alive = Alive { sequence: 7, follows: 5, interval: 1_000, numbers, ..Alive::default() };
     alive.opened = vec![("/".into(), 1), ("/\"ü".into(), u64::MAX)];
     let mut whole = Alive { sequence: u64::MAX, interval: 10_000, whole: true, ..Alive::default() };

@@ -1,8 +1,12 @@
 //! Rules of who gets a message.
 
-use crate::cluster::{Body, Hears, Message, RequestId, Series, Trailer};
-use crate::target::{Room, Target};
-use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
+use crate::Room;
+use crate::Target;
+use crate::cluster::RequestId;
+use crate::cluster::Trailer;
+use crate::cluster::{Body, Message};
+use crate::cluster::{Hears, Series};
+use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox, heard_exactly};
 use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
 
 /// Names that a dialect which builds channels or patterns of them may confuse.
@@ -74,7 +78,7 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
 
 async fn rooms_named(stage: &mut BrokerStage, room: &str) -> Outcome {
     let namespace = "/rooms";
-    let ear = stage.open_with(1, namespace, Ear::wanting(room)).await?;
+    let ear = stage.open_with(1, namespace, RecordingInbox::wanting(room)).await?;
     stage.look(1, namespace, room).await?;
     let message = BrokerStage::message_to(0, 1, Target::room(room))?;
     stage.publish(0, namespace, std::slice::from_ref(&message)).await?;
@@ -91,7 +95,7 @@ pub(super) async fn rooms(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("nobody is in this room")).await?;
+    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("nobody is in this room")).await?;
     let several = Target { rooms: rooms_of(&["x", "y"]), ..Target::default() };
     let join = Body::Join { target: Target::room("x"), rooms: vec![Room::from("z")], request: None };
     let join = Message { sender: Some(BrokerStage::id(0)), to: None, trailer: None, body: join };
@@ -110,10 +114,10 @@ pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
 }
 
 /// The serials of what came, in order.
-fn serials(ear: &Ear) -> Vec<u64> {
-    let serial = |heard: Heard| match heard {
-        Heard::Message(message) => message.trailer.map(|trailer| trailer.serial),
-        Heard::PassedOver(trailer) => Some(trailer.serial),
+fn serials(ear: &RecordingInbox) -> Vec<u64> {
+    let serial = |heard: InboxEvent| match heard {
+        InboxEvent::Message(message) => message.trailer.map(|trailer| trailer.serial),
+        InboxEvent::PassedOver(trailer) => Some(trailer.serial),
         _ => None,
     };
     ear.heard().into_iter().filter_map(serial).collect()
@@ -121,7 +125,7 @@ fn serials(ear: &Ear) -> Vec<u64> {
 
 pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     const MESSAGES: u64 = 60;
-    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("here")).await?;
+    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("here")).await?;
     stage.look(1, NAMESPACE, "here").await?;
     // Who says that it does not hear all rooms need not bring what nobody wants; no gap counts as a loss there.
     let all = stage.broker(1).hears(Series::Rooms) == Hears::All;

@@ -1,7 +1,7 @@
 //! Rules of what goes wrong. They hold by themselves where the hooks to make it go wrong are missing.
 
-use crate::target::Target;
-use crate::testkit::broker::stage::{BrokerStage, Heard, NAMESPACE, heard_exactly};
+use crate::Target;
+use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually, must};
 
 /// Bytes that are no message of any dialect that we could think of.
@@ -20,8 +20,8 @@ pub(super) async fn malformed(stage: &mut BrokerStage) -> Outcome {
     for (told, bytes) in (1..).zip(GARBAGE) {
         let Some(inject) = &stage.brokers.inject else { return Ok(()) };
         inject(NAMESPACE.to_owned(), bytes.to_vec()).await;
-        let came = eventually(|| ear.count(&Heard::Malformed) == told).await;
-        let counted = ear.count(&Heard::Malformed);
+        let came = eventually(|| ear.count(&InboxEvent::Malformed) == told).await;
+        let counted = ear.count(&InboxEvent::Malformed);
         must!(came, "{told} times something came that was no message, last {bytes:?}, and {counted} times it was told");
     }
     let message = BrokerStage::message(0, 1)?;
@@ -65,13 +65,14 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         if !cut(stage, 1, true).await {
             return Ok(());
         }
-        let lost = eventually(|| ear.count(&Heard::Lost) == round && other.count(&Heard::Lost) == round).await;
+        let lost =
+            eventually(|| ear.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
         must!(lost, "a broker that was cut off did not tell each of its inboxes once that messages do not come");
         // They may be lost.
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 0)?]).await?;
         cut(stage, 1, false).await;
         let again = round + 1;
-        let connected = || ear.count(&Heard::Connected) == again && other.count(&Heard::Connected) == again;
+        let connected = || ear.count(&InboxEvent::Connected) == again && other.count(&InboxEvent::Connected) == again;
         must!(
             eventually(connected).await,
             "a broker that joined again did not tell each of its inboxes once that messages come"

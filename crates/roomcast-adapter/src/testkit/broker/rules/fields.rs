@@ -1,9 +1,12 @@
 //! Rules of what is in a message.
 
-use super::bodies::{all, canonical, essence, may_be_missing, servers};
-use crate::cluster::{Body, Message, SERVERS, Trailer};
-use crate::target::{Room, Target};
-use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, Told};
+use crate::Room;
+use crate::Target;
+use crate::cluster::SERVERS;
+use crate::cluster::Trailer;
+use crate::cluster::{Body, Message};
+use crate::testkit::broker::rules::bodies::{all, canonical, essence, may_be_missing, servers};
+use crate::testkit::broker::stage::{BrokerStage, Messages, NAMESPACE};
 use crate::testkit::stage::{Outcome, data, eventually, must};
 use roomcast_protocol::Args;
 use serde::{Serialize, Serializer};
@@ -20,7 +23,7 @@ async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message])
     for message in messages {
         let before = ear.messages().len();
         let said = (stage.dialect().arrives)(message.clone());
-        let given_up = || format!("the dialect gives up what none may: {}", Told(std::slice::from_ref(message)));
+        let given_up = || format!("the dialect gives up what none may: {}", Messages(std::slice::from_ref(message)));
         let Some(expected) = said else {
             must!(may_be_missing(&message.body), "{}", given_up());
             continue;
@@ -35,8 +38,8 @@ async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message])
         must!(
             heard.len() == 1 && heard.iter().all(same),
             "of {} came {}",
-            Told(std::slice::from_ref(&expected)),
-            Told(&heard)
+            Messages(std::slice::from_ref(&expected)),
+            Messages(&heard)
         );
     }
     // A broadcast is for sockets; among the servers themselves a broker need not carry one.

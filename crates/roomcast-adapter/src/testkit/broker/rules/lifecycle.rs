@@ -1,8 +1,8 @@
 //! Rules of opening, closing and counting.
 
+use crate::Target;
 use crate::cluster::Count;
-use crate::target::Target;
-use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE, heard_exactly};
+use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually_async, must, patient};
 
 pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
@@ -12,7 +12,7 @@ pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
         stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
         let first = ear.heard().into_iter().next();
-        must!(first == Some(Heard::Connected), "the first that an inbox was told is {first:?}");
+        must!(first == Some(InboxEvent::Connected), "the first that an inbox was told is {first:?}");
         heard_exactly("who was told that messages come", &ear, &[message])?;
         stage.close(1, NAMESPACE).await?;
     }
@@ -20,7 +20,7 @@ pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn open_twice(stage: &mut BrokerStage) -> Outcome {
-    let (first, second) = (stage.open(1, NAMESPACE).await?, Ear::new());
+    let (first, second) = (stage.open(1, NAMESPACE).await?, RecordingInbox::new());
     stage.broker(1).open(&NAMESPACE.into(), &BrokerStage::id(1), second.clone());
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
@@ -47,7 +47,7 @@ pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
     stage.close(1, "/never").await?;
     stage.settle().await?;
     let after = there.heard().split_off(before);
-    must!(after.iter().all(|heard| *heard == Heard::Lost), "after close came {after:?}");
+    must!(after.iter().all(|heard| *heard == InboxEvent::Lost), "after close came {after:?}");
     heard_exactly("who closed", &there, &messages[..1])?;
     heard_exactly("another namespace of who closed", &other, &messages[1..])?;
     if stage.dialect().echo {

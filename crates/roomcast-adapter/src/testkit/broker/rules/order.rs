@@ -1,8 +1,9 @@
 //! Rules of order.
 
-use crate::cluster::{Body, Message, Series};
-use crate::target::Target;
-use crate::testkit::broker::stage::{BrokerStage, Ear, NAMESPACE};
+use crate::Target;
+use crate::cluster::Series;
+use crate::cluster::{Body, Message};
+use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, RecordingInbox};
 use crate::testkit::stage::{Outcome, must, patient};
 use std::collections::HashMap;
 
@@ -68,7 +69,7 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
     Ok(())
 }
 
-fn in_order(ear: &Ear, publisher: usize) -> Outcome {
+fn in_order(ear: &RecordingInbox, publisher: usize) -> Outcome {
     let sender = Some(BrokerStage::id(publisher));
     let mut last: HashMap<Option<Series>, u64> = HashMap::new();
     let mut count = 0;

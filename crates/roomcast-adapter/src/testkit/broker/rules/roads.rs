@@ -1,7 +1,9 @@
 //! Rules of how messages go out: channels, and roads.
 
-use crate::cluster::{Body, Broker, BrokerError, Hears, Message, Outgoing, Route, Series};
-use crate::target::Target;
+use crate::Target;
+use crate::cluster::Broker;
+use crate::cluster::{Body, Message};
+use crate::cluster::{BrokerError, Hears, Outgoing, Route, Series};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE};
 use crate::testkit::stage::{Outcome, eventually, eventually_async, must, patient, rooms};
 use futures_util::future::join_all;
@@ -35,7 +37,7 @@ fn room(broker: &dyn Broker, body: &Body) -> String {
         Body::Broadcast { target, .. }
             if Series::of(body) == Some(Series::Rooms) && broker.hears(Series::Rooms) == Hears::EachRoom =>
         {
-            target.rooms.first().map_or_else(String::new, |room| room.to_string())
+            target.rooms.first().map_or_else(String::new, ToString::to_string)
         }
         _ => String::new(),
     }
@@ -52,7 +54,7 @@ pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
         must!(
             route == first,
             "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though {:?} of its series is heard",
-            Series::of(body).map(|lane| broker.hears(lane))
+            Series::of(body).map(|series| broker.hears(series))
         );
     }
     Ok(())

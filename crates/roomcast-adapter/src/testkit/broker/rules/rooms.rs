@@ -1,12 +1,12 @@
 //! Rules of rooms that are heard each by itself ([`Broker::look`](crate::cluster::Broker::look)). A broker that hears all rooms keeps
 //! them without doing anything.
 
-use crate::target::Target;
-use crate::testkit::broker::stage::{BrokerStage, Ear, Heard, NAMESPACE};
+use crate::Target;
+use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox};
 use crate::testkit::stage::{Outcome, eventually, must};
 
 /// Publishes a number to a room, and waits until it has come to broker 1, once.
-async fn comes(stage: &BrokerStage, ear: &Ear, room: &str, number: u64) -> Outcome {
+async fn comes(stage: &BrokerStage, ear: &RecordingInbox, room: &str, number: u64) -> Outcome {
     let message = BrokerStage::message_to(0, number, Target::room(room))?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
     let came = || ear.messages().iter().filter(|heard| **heard == message).count();
@@ -16,7 +16,7 @@ async fn comes(stage: &BrokerStage, ear: &Ear, room: &str, number: u64) -> Outco
 }
 
 pub(super) async fn looked(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("first")).await?;
+    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("first")).await?;
     for number in 0..20 {
         let room = format!("room {number}");
         ear.enter(&room);
@@ -30,7 +30,7 @@ pub(super) async fn looked(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn others_left(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("stays")).await?;
+    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("stays")).await?;
     stage.look(1, NAMESPACE, "stays").await?;
     for number in 0..5 {
         ear.enter("goes");
@@ -49,12 +49,12 @@ pub(super) async fn others_left(stage: &mut BrokerStage) -> Outcome {
 
 pub(super) async fn opened_again(stage: &mut BrokerStage) -> Outcome {
     for number in 0..3 {
-        let ear = stage.open_with(1, NAMESPACE, Ear::wanting("room")).await?;
+        let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("room")).await?;
         stage.look(1, NAMESPACE, "room").await?;
         comes(stage, &ear, "room", number).await?;
         stage.close(1, NAMESPACE).await?;
         stage.publish(0, NAMESPACE, &[BrokerStage::message_to(0, 100 + number, Target::room("room"))?]).await?;
-        stage.open_with(1, NAMESPACE, Ear::wanting("another room")).await?;
+        stage.open_with(1, NAMESPACE, RecordingInbox::wanting("another room")).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
         stage.close(1, NAMESPACE).await?;
         must!(ear.messages().len() == 1, "after close came {:?}", ear.messages());
@@ -63,7 +63,7 @@ pub(super) async fn opened_again(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn interrupted(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open_with(1, NAMESPACE, Ear::wanting("before")).await?;
+    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("before")).await?;
     stage.look(1, NAMESPACE, "before").await?;
     let Some(hook) = &stage.brokers.cut_off else { return Ok(()) };
     hook(1, true).await;
@@ -73,7 +73,7 @@ pub(super) async fn interrupted(stage: &mut BrokerStage) -> Outcome {
     drop(stage.hint(1, NAMESPACE, "meanwhile"));
     hook(1, false).await;
     must!(
-        eventually(|| ear.count(&Heard::Connected) == 2).await,
+        eventually(|| ear.count(&InboxEvent::Connected) == 2).await,
         "a broker that joined again did not tell that messages come"
     );
     comes(stage, &ear, "before", 1).await?;

@@ -1,0 +1,261 @@
+//! [`Process`]: what is known of one other roomcast process.
+
+use crate::cluster::membership::heard_series::SETTLE;
+use crate::cluster::membership::heard_series::{HeardSeries, InSeries};
+use crate::cluster::seam::alive::Alive;
+use crate::cluster::seam::ids::ServerId;
+use crate::cluster::seam::series::MAX_NUMBERED;
+use crate::cluster::seam::series::Series;
+use crate::cluster::seam::trailer::Trailer;
+use crate::cluster::seam::window::Window;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Most series that are known of a process: as many as a roomcast process numbers.
+pub(crate) const MAX_SERIES: usize = 2 * MAX_NUMBERED;
+
+/// Silence after which a server does not count as alive, or three of the intervals that it announced, if they are longer.
+pub(crate) const FORGOTTEN: Duration = Duration::from_secs(10);
+
+/// Longest silence that a server may announce for itself.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// How long the numbers of a namespace are remembered that was closed there. It may be open again and not told as such, while its
+/// server hears nothing.
+pub(crate) const CLOSED_REMEMBERED: Duration = Duration::from_secs(60);
+
+/// Who is asked for all again, at the earliest.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A roomcast process: a server, or an emitter.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Its server's name. An emitter has none, nor has a server that was not announced yet.
+    pub(crate) name: Option<ServerId>,
+    /// When anything of it came.
+    pub(crate) heard: Instant,
+    pub(crate) left: bool,
+    /// It did not live when that was looked at last.
+    pub(crate) silent: bool,
+    /// What came of it, for doubles.
+    pub(crate) window: Window,
+    /// When an announcement came last after which all was known that it had told. What comes of a series that was not among it
+    /// began later.
+    known: Option<Instant>,
+    /// The number of its last announcement.
+    sequence: u64,
+    /// No announcement is missing: its namespaces and numbers are known.
+    whole: bool,
+    /// The whole is coming in parts.
+    parts: bool,
+    /// When it was asked for the whole.
+    asked: Option<Instant>,
+    /// When it was told the whole of this server.
+    answered: Option<Instant>,
+    /// After that much silence it does not count as alive.
+    silence: Duration,
+    /// Its namespaces, each with the number of its opening.
+    open: HashMap<Arc<str>, u64, RandomState>,
+    series: HashMap<(Arc<str>, Series), HeardSeries, RandomState>,
+    /// HeardSeries of which something was told that has not come.
+    unsettled: Vec<(Arc<str>, Series)>,
+    /// Namespaces that it has closed, and when: their series are remembered for a while.
+    closed: HashMap<Arc<str>, Instant, RandomState>,
+}
+
+/// What an announcement came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnnouncementEffect {
+    /// Messages that are lost.
+    pub(crate) missed: u64,
+    /// Something is missing: it must be asked for all.
+    pub(crate) ask: bool,
+    /// It has other namespaces than before.
+    pub(crate) moved: bool,
+}
+
+impl Process {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            name: None,
+            heard: now,
+            left: false,
+            silent: false,
+            window: Window::default(),
+            known: None,
+            sequence: 0,
+            whole: false,
+            parts: false,
+            asked: None,
+            answered: None,
+            silence: FORGOTTEN,
+            open: HashMap::default(),
+            series: HashMap::default(),
+            unsettled: Vec::new(),
+            closed: HashMap::default(),
+        }
+    }
+
+    pub(crate) fn lives(&self, now: Instant) -> bool {
+        !self.left && now.duration_since(self.heard) < self.silence
+    }
+
+    /// Whether a namespace is open there: then the number of its opening.
+    pub(crate) fn has(&self, namespace: &str) -> Option<u64> {
+        self.open.get(namespace).copied()
+    }
+
+    /// A numbered message has come in a namespace that is heard here since then.
+    pub(crate) fn message(
+        &mut self,
+        trailer: &Trailer,
+        namespace: &Arc<str>,
+        series: Series,
+        since: Option<Instant>,
+    ) -> Option<InSeries> {
+        let known = self.knows(since);
+        if let Some(closed) = self.closed.get_mut(namespace) {
+            *closed = self.heard;
+        }
+        Some(self.series(namespace, series)?.heard(trailer, known))
+    }
+
+    /// It announced itself. `followed`: since when a series is heard here, if it is followed.
+    pub(crate) fn announced(
+        &mut self,
+        alive: &Alive,
+        serial: u64,
+        followed: impl Fn(&str, Series) -> Option<Option<Instant>>,
+        now: Instant,
+    ) -> AnnouncementEffect {
+        let mut effect = AnnouncementEffect { missed: self.settle(now), ..AnnouncementEffect::default() };
+        if alive.sequence < self.sequence {
+            // Overtaken by a later one: what it tells may be over.
+            effect.ask = !self.whole && self.may_ask(now);
+            return effect;
+        }
+        let next = alive.follows <= self.sequence;
+        if alive.whole {
+            let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().map(|(name, _)| name).collect();
+            let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();
+            effect.moved |= !gone.is_empty();
+            gone.into_iter().for_each(|name| self.close(name, now));
+            (self.whole, self.parts) = (!alive.more, alive.more);
+        } else if self.parts && alive.sequence == self.sequence {
+            (self.whole, self.parts) = (!alive.more, alive.more);
+        } else if !next {
+            self.whole = false;
+            self.parts = false;
+        } else if self.sequence == 0 {
+            // The very first one tells all.
+            self.whole = true;
+        }
+        for told in &alive.numbers {
+            let since = followed(&told.namespace, told.series);
+            let known = since.map(|since| self.knows(since));
+            let Some(state) = self.series(&told.namespace, told.series) else { continue };
+            let (missed, open) = state.told(told, serial, known, now);
+            effect.missed += missed;
+            if open {
+                self.unsettled.push((told.namespace.clone(), told.series));
+            }
+        }
+        for name in &alive.closed {
+            effect.moved |= self.open.contains_key(name);
+            self.close(name.clone(), now);
+        }
+        for (name, opening) in &alive.opened {
+            if self.open.len() < MAX_NUMBERED && self.open.get(name) != Some(opening) {
+                effect.moved = true;
+                self.open.insert(name.clone(), *opening);
+                self.closed.remove(name);
+            }
+        }
+        self.sequence = alive.sequence;
+        self.silence = Duration::from_millis(alive.interval).saturating_mul(3).clamp(FORGOTTEN, LONGEST_SILENCE);
+        if self.whole {
+            self.known = Some(now);
+        }
+        effect.ask = !self.whole && !self.parts && self.may_ask(now);
+        effect
+    }
+
+    /// Counts what was told and did not come.
+    pub(crate) fn settle(&mut self, now: Instant) -> u64 {
+        let Self { unsettled, series, .. } = self;
+        let mut missed = 0;
+        unsettled.retain(|key| {
+            let Some(series) = series.get_mut(key) else { return false };
+            missed += series.settle(now);
+            series.is_open()
+        });
+        missed
+    }
+
+    /// Forgets what it closed long ago. Returns what was lost of it.
+    pub(crate) fn forget(&mut self, now: Instant) -> u64 {
+        let Self { closed, series, .. } = self;
+        let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
+        over.map(|(name, _)| {
+            let both = [Series::Main, Series::Rooms].into_iter();
+            both.filter_map(|of| series.remove(&(name.clone(), of))).map(|mut state| state.settle(now)).sum::<u64>()
+        })
+        .sum()
+    }
+
+    /// A namespace is not heard here any more.
+    pub(crate) fn unfollow(&mut self, namespace: &Arc<str>) {
+        for series in [Series::Main, Series::Rooms] {
+            if let Some(state) = self.series.get_mut(&(namespace.clone(), series)) {
+                state.unfollow();
+            }
+        }
+    }
+
+    /// Whether it may be told the whole of this server now; not over and over.
+    pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
+        let may = self.answered.is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
+        if may {
+            self.answered = Some(now);
+        }
+        may
+    }
+
+    fn may_ask(&mut self, now: Instant) -> bool {
+        let may = self.asked.is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
+        if may {
+            self.asked = Some(now);
+        }
+        may
+    }
+
+    /// Whether all was known of a namespace at a time at which it was heard here: an announcement that was on its way before it was heard would
+    /// tell too little.
+    fn knows(&self, since: Option<Instant>) -> bool {
+        let (Some(since), Some(known)) = (since, self.known) else { return false };
+        known.saturating_duration_since(since) >= SETTLE
+    }
+
+    fn close(&mut self, name: Arc<str>, now: Instant) {
+        self.open.remove(&name);
+        if self.closed.len() < MAX_NUMBERED {
+            self.closed.insert(name, now);
+        }
+    }
+
+    fn series(&mut self, namespace: &Arc<str>, series: Series) -> Option<&mut HeardSeries> {
+        let key = (namespace.clone(), series);
+        if self.series.len() >= MAX_SERIES && !self.series.contains_key(&key) {
+            return None;
+        }
+        Some(self.series.entry(key).or_default())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn series_len(&self) -> usize {
+        self.series.len()
+    }
+}

@@ -1,0 +1,394 @@
+//! [`Awaited`]: whose answers to a question are awaited, and when that is over.
+//!
+//! Roomcast servers are known by name. Servers of other software are known by their number alone, where the broker counts: they
+//! are those that it counts and that have no name. A server that nobody knew when the question was asked may answer too: what it
+//! says counts, and it takes the place of no other.
+
+use crate::cluster::seam::ids::ServerId;
+use crate::seam::answer::Missing;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the broker counts, without this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerCount {
+    /// It counts nobody: there are no others than those with a name.
+    NotCounted,
+    /// All of them.
+    All(usize),
+    /// There may be more.
+    AtLeast(usize),
+    /// It cannot tell now.
+    Unknown,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NextStep {
+    /// More answers are awaited.
+    Await,
+    /// All seem to have answered: the broker [counts again](Awaited::recounted).
+    Recount,
+    /// All that the broker counts have answered, but for servers that are known by name: they may have left a moment ago, or have come.
+    Grace,
+    /// It is over.
+    Over,
+}
+
+/// The servers that are awaited.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    /// Who had the namespace when the question was asked.
+    named: BTreeSet<ServerId>,
+    /// Who of them has not answered; the number is another one if it closes the namespace and opens it again.
+    silent: BTreeMap<ServerId, u64>,
+    /// Who was not known by name then, and is now: it may have been asked, or have come too late for it.
+    late: BTreeSet<ServerId>,
+    /// Who has answered.
+    answered: BTreeSet<ServerId>,
+    /// Who of them said that it cannot.
+    refused: BTreeSet<ServerId>,
+    /// Answers of servers without a name.
+    unnamed: usize,
+    counted: ServerCount,
+    /// What was counted when the question was asked.
+    asked: usize,
+    /// Servers without a name do not know the question.
+    roomcast_only: bool,
+    /// There are, or may be, servers without a name.
+    mixed: bool,
+    /// The broker has counted since the last answer, and since others had the namespace.
+    count_is_fresh: bool,
+    /// Others have the namespace than when the broker counted.
+    members_changed: bool,
+    /// Among those with a name that were awaited: it may not have been counted, and another in what seemed its place.
+    left: bool,
+}
+
+impl Awaited {
+    /// `silent` have the namespace, which was known before the broker counted. `roomcast_only`: servers without a name do not know the
+    /// question. `mixed`: such were there before.
+    pub(crate) fn new(silent: BTreeMap<ServerId, u64>, counted: ServerCount, roomcast_only: bool, mixed: bool) -> Self {
+        let (late, answered, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let named = silent.keys().cloned().collect();
+        let mut awaited = Self {
+            named,
+            silent,
+            late,
+            answered,
+            refused,
+            unnamed: 0,
+            counted,
+            asked: 0,
+            roomcast_only,
+            mixed,
+            count_is_fresh: false,
+            members_changed: false,
+            left: false,
+        };
+        awaited.asked = awaited.servers();
+        awaited.mixed |= awaited.unnamed_count() > 0;
+        awaited
+    }
+
+    /// Nobody is to be asked.
+    pub(crate) fn is_nobody(&self) -> bool {
+        self.named.is_empty() && matches!(self.counted, ServerCount::NotCounted | ServerCount::All(0))
+    }
+
+    /// Whether there are servers without a name, as far as is known.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.mixed
+    }
+
+    /// Whether an answer would be the first of its server.
+    pub(crate) fn is_new(&self, sender: Option<&ServerId>) -> bool {
+        sender.is_none_or(|sender| !self.answered.contains(sender))
+    }
+
+    /// A server has answered. `false`: it had before.
+    pub(crate) fn answered(&mut self, sender: Option<&ServerId>) -> bool {
+        self.count_is_fresh = false;
+        let Some(sender) = sender else {
+            self.unnamed += 1;
+            self.mixed = true;
+            return true;
+        };
+        self.silent.remove(sender);
+        self.answered.insert(sender.clone())
+    }
+
+    /// A server says that it cannot answer: it is missing, and not awaited.
+    pub(crate) fn refused(&mut self, sender: Option<&ServerId>) {
+        let Some(sender) = sender else { return };
+        if self.answered(Some(sender)) {
+            self.refused.insert(sender.clone());
+        }
+    }
+
+    /// These have the namespace now. Who left has answered with nothing.
+    pub(crate) fn members(&mut self, members: BTreeMap<ServerId, u64>) {
+        (self.count_is_fresh, self.members_changed) = (false, true);
+        let stays = |(name, opening): (&ServerId, &u64)| members.get(name) == Some(opening);
+        let left: Vec<ServerId> =
+            self.silent.iter().filter(|silent| !stays(*silent)).map(|(name, _)| name.clone()).collect();
+        self.left |= !left.is_empty();
+        for name in left {
+            self.silent.remove(&name);
+            self.asked = self.asked.saturating_sub(1);
+            // Who has come again is another.
+            if members.contains_key(&name) {
+                self.named.remove(&name);
+            }
+        }
+        self.late = members.into_keys().filter(|name| !self.named.contains(name)).collect();
+    }
+
+    /// Only servers without a name are awaited. They do not tell that they leave; nor may be counted still who has told it.
+    pub(crate) fn awaits_only_unnamed(&self) -> bool {
+        self.silent.is_empty() && self.next_step() == NextStep::Await
+    }
+
+    /// Time has passed: the count may be another one.
+    pub(crate) fn expire_count(&mut self) {
+        (self.count_is_fresh, self.members_changed) = (false, true);
+    }
+
+    /// What is to be done now.
+    pub(crate) fn next_step(&self) -> NextStep {
+        let count = match self.counted {
+            ServerCount::NotCounted if self.silent.is_empty() => return NextStep::Over,
+            // If nobody knows how many they are, until the time is over.
+            ServerCount::NotCounted | ServerCount::Unknown => return NextStep::Await,
+            ServerCount::All(count) | ServerCount::AtLeast(count) => count,
+        };
+        if !self.silent.is_empty() {
+            return if self.answered.len() + self.unnamed >= count { NextStep::Grace } else { NextStep::Await };
+        }
+        let simple = !self.left && self.late.is_empty() && self.answered.is_subset(&self.named);
+        if simple && (self.roomcast_only || (!self.mixed && self.unnamed_count() == 0)) {
+            return NextStep::Over;
+        }
+        if !self.roomcast_only && self.unnamed < self.unnamed_count() && !self.members_changed {
+            return NextStep::Await;
+        }
+        match self.late.is_subset(&self.answered) {
+            _ if !self.count_is_fresh => NextStep::Recount,
+            true => NextStep::Over,
+            // There are places left for them among those that were counted.
+            false if self.answered.len() + self.unnamed < self.asked => NextStep::Await,
+            false => NextStep::Grace,
+        }
+    }
+
+    /// The broker has counted again after the last answer; `members` have the namespace by then.
+    pub(crate) fn recounted(&mut self, counted: ServerCount, members: BTreeMap<ServerId, u64>) {
+        if counted != ServerCount::Unknown {
+            self.counted = counted;
+            // Who has left is not counted any more.
+            let stays = |name: &ServerId| members.contains_key(name) && members.get(name) == self.silent.get(name);
+            self.named.retain(|name| self.answered.contains(name) || stays(name));
+        } else if let (ServerCount::All(count), true) = (self.counted, self.left) {
+            self.counted = ServerCount::AtLeast(count);
+        }
+        self.members(members);
+        (self.count_is_fresh, self.members_changed, self.left) = (true, false, false);
+    }
+
+    /// Servers without a name that are counted.
+    fn unnamed_count(&self) -> usize {
+        let (ServerCount::All(count) | ServerCount::AtLeast(count)) = self.counted else { return 0 };
+        let named = self.named.iter().chain(&self.late).chain(&self.answered);
+        count.saturating_sub(named.collect::<BTreeSet<_>>().len())
+    }
+
+    /// Who has not answered. `twice`: the question may have gone out twice, so that one server without a name may have answered for
+    /// two.
+    pub(crate) fn missing(&self, twice: bool) -> Missing {
+        let mut names: Vec<String> = self.silent.keys().chain(&self.refused).map(ToString::to_string).collect();
+        let unnamed = if self.roomcast_only { 0 } else { self.unnamed };
+        let mut others = self.unnamed_count().saturating_sub(unnamed);
+        // Of those who are known by name too late some were counted, and did not answer.
+        let late: Vec<String> = self.late.difference(&self.answered).map(ToString::to_string).collect();
+        let places = self.asked.saturating_sub(self.answered.len() + self.unnamed + self.silent.len());
+        if places >= late.len() {
+            names.extend(late);
+        } else {
+            others = others.max(places);
+        }
+        let doubtful = match self.counted {
+            ServerCount::Unknown | ServerCount::AtLeast(_) => names.is_empty(),
+            ServerCount::All(_) => twice && unnamed > 0,
+            ServerCount::NotCounted => false,
+        };
+        Missing { names, others: others.max(usize::from(doubtful)) }
+    }
+
+    /// How many other servers there are: those that are counted, or those with a name.
+    pub(crate) fn servers(&self) -> usize {
+        match self.counted {
+            ServerCount::All(count) | ServerCount::AtLeast(count) => count,
+            ServerCount::NotCounted | ServerCount::Unknown => self.named.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> BTreeMap<ServerId, u64> {
+        names.iter().map(|name| (ServerId::from(*name), 1)).collect()
+    }
+
+    fn answer(awaited: &mut Awaited, from: &[&str]) {
+        for name in from {
+            let sender = ServerId::from(*name);
+            awaited.answered((*name != "node").then_some(&sender));
+        }
+    }
+
+    fn missing(awaited: &Awaited) -> (Vec<String>, usize) {
+        let missing = awaited.missing(false);
+        (missing.names, missing.others)
+    }
+
+    #[test]
+    fn servers_with_a_name_are_awaited_by_name() {
+        let mut awaited = Awaited::new(names(&["a", "b"]), ServerCount::All(2), false, false);
+        assert_eq!(awaited.next_step(), NextStep::Await);
+        answer(&mut awaited, &["a", "a"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["b".to_owned()], 0)));
+        answer(&mut awaited, &["b"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+        // Without counts as well.
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::NotCounted, false, false);
+        answer(&mut awaited, &["new"]);
+        assert_eq!(awaited.next_step(), NextStep::Await);
+        answer(&mut awaited, &["a"]);
+        assert_eq!(awaited.next_step(), NextStep::Over);
+        assert!(Awaited::new(names(&[]), ServerCount::NotCounted, false, false).is_nobody());
+        assert!(Awaited::new(names(&[]), ServerCount::All(0), false, true).is_nobody());
+    }
+
+    #[test]
+    fn servers_without_a_name_are_counted_twice() {
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(2), false, false);
+        assert!(awaited.is_mixed());
+        // A server that came after the count takes nobody's place.
+        answer(&mut awaited, &["new", "a"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Recount, (vec![], 0)));
+        awaited.recounted(ServerCount::All(3), names(&["a", "new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
+        answer(&mut awaited, &["node"]);
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(3), names(&["a", "new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+        assert_eq!(awaited.missing(true).others, 1, "the one answer may be of two");
+    }
+
+    #[test]
+    fn who_is_known_by_name_too_late_is_awaited_while_a_place_is_left_for_it() {
+        // Who asks has just come, and knows nobody.
+        let mut awaited = Awaited::new(names(&[]), ServerCount::All(2), false, false);
+        answer(&mut awaited, &["a"]);
+        awaited.members(names(&["a", "b"]));
+        awaited.recounted(ServerCount::All(2), names(&["a", "b"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["b".to_owned()], 0)));
+        answer(&mut awaited, &["b"]);
+        awaited.recounted(ServerCount::All(2), names(&["a", "b"]));
+        assert_eq!(awaited.next_step(), NextStep::Over);
+        // The one that was counted has answered; another has come since.
+        let mut awaited = Awaited::new(names(&[]), ServerCount::All(1), false, false);
+        answer(&mut awaited, &["node"]);
+        awaited.recounted(ServerCount::All(2), names(&[]));
+        assert_eq!(awaited.next_step(), NextStep::Await);
+        awaited.members(names(&["new"]));
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(2), names(&["new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec![], 0)));
+        // It leaves again.
+        awaited.members(names(&[]));
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(1), names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_left_has_answered_with_nothing() {
+        let mut awaited = Awaited::new(names(&["a", "b"]), ServerCount::All(2), false, false);
+        answer(&mut awaited, &["a"]);
+        awaited.members(names(&["a"]));
+        awaited.recounted(ServerCount::All(1), names(&["a"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+    }
+
+    /// It was known by name still when the broker counted, and in what seemed its place was another.
+    #[test]
+    fn who_left_may_not_have_been_counted() {
+        let asked = || {
+            let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(1), false, false);
+            awaited.members(names(&[]));
+            assert_eq!(awaited.next_step(), NextStep::Recount);
+            awaited
+        };
+        let mut awaited = asked();
+        awaited.recounted(ServerCount::All(0), names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+        let mut awaited = asked();
+        awaited.recounted(ServerCount::All(1), names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
+        answer(&mut awaited, &["new"]);
+        awaited.recounted(ServerCount::All(1), names(&["new"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+        let mut awaited = asked();
+        awaited.recounted(ServerCount::Unknown, names(&[]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 1)), "nobody knows");
+    }
+
+    #[test]
+    fn who_leaves_without_a_word_is_not_awaited_for_ever() {
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(3), false, false);
+        answer(&mut awaited, &["node", "a"]);
+        assert!(awaited.awaits_only_unnamed());
+        awaited.expire_count();
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(3), names(&["a"]));
+        assert!(awaited.awaits_only_unnamed());
+        awaited.expire_count();
+        awaited.recounted(ServerCount::All(2), names(&["a"]));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_has_closed_and_opened_again_does_not_know_the_question() {
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(2), false, false);
+        answer(&mut awaited, &["node"]);
+        let again = || BTreeMap::from([(ServerId::from("a"), 2)]);
+        awaited.members(again());
+        assert_eq!(awaited.next_step(), NextStep::Recount);
+        awaited.recounted(ServerCount::All(2), again());
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec![], 0)));
+    }
+
+    #[test]
+    fn who_is_known_and_not_counted_is_missing_by_name() {
+        let mut awaited = Awaited::new(names(&["a", "dead"]), ServerCount::All(1), false, false);
+        assert_eq!(awaited.next_step(), NextStep::Await);
+        answer(&mut awaited, &["a"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec!["dead".to_owned()], 0)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_told_as_missing() {
+        let mut awaited = Awaited::new(names(&[]), ServerCount::Unknown, false, false);
+        answer(&mut awaited, &["a", "node"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::AtLeast(1), false, false);
+        answer(&mut awaited, &["a"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 1)));
+        // A question that others do not know: they are missing at once.
+        let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(3), true, false);
+        answer(&mut awaited, &["a"]);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 2)));
+    }
+}

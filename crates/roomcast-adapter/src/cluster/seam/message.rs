@@ -1,0 +1,296 @@
+//! [`Message`]: what servers of a cluster tell one another, free of any dialect.
+
+use crate::cluster::seam::alive::Alive;
+use crate::cluster::seam::ids::{RequestId, ServerId};
+use crate::cluster::seam::series::Series;
+use crate::cluster::seam::trailer::Trailer;
+use crate::seam::recipient::SocketDetails;
+use crate::seam::room::Room;
+use crate::seam::target::Target;
+use roomcast_protocol::Args;
+use std::time::Duration;
+
+/// A message between servers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Who sends it. Answers in the classic dialect of Node's servers, and some messages of emitters, do not tell.
+    pub sender: Option<ServerId>,
+    /// The server that it is for, as answers are; `None` is every server of the namespace.
+    pub to: Option<ServerId>,
+    /// Which process published it, and which of its messages it is. Only roomcast's have one.
+    pub trailer: Option<Trailer>,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// Send an event to clients.
+    Broadcast {
+        /// The event's name, then its arguments.
+        data: Args,
+        /// Which sockets.
+        target: Target,
+        /// Dropped for clients whose transport is not writable.
+        volatile: bool,
+        /// May be compressed.
+        compress: bool,
+    },
+    /// Send an event to clients, tell how many they are, and pass on what they answer.
+    BroadcastWithAck {
+        /// Names the question.
+        request: RequestId,
+        /// The event's name, then its arguments.
+        data: Args,
+        /// Which sockets.
+        target: Target,
+        /// How long the asker waits, if it says so.
+        timeout: Option<Duration>,
+    },
+    /// Answer to [`Body::BroadcastWithAck`]: how many clients were asked.
+    AskedClients {
+        /// Names the question.
+        request: RequestId,
+        /// How many.
+        count: u64,
+    },
+    /// Answer to [`Body::BroadcastWithAck`]: what one client answered.
+    ClientAck {
+        /// Names the question.
+        request: RequestId,
+        /// Its answer; only the first argument travels.
+        args: Args,
+    },
+    /// Put sockets into rooms.
+    Join {
+        /// Which sockets.
+        target: Target,
+        /// Rooms to join.
+        rooms: Vec<Room>,
+        /// Set by old servers: whoever has the socket answers [`Body::Done`].
+        request: Option<RequestId>,
+    },
+    /// Take sockets out of rooms.
+    Leave {
+        /// Which sockets.
+        target: Target,
+        /// Rooms to leave.
+        rooms: Vec<Room>,
+        /// As in [`Body::Join`].
+        request: Option<RequestId>,
+    },
+    /// Disconnect sockets.
+    Disconnect {
+        /// Which sockets.
+        target: Target,
+        /// Whether their whole connections end.
+        close: bool,
+        /// As in [`Body::Join`].
+        request: Option<RequestId>,
+    },
+    /// Answer to old servers: it is done.
+    Done {
+        /// Names the question.
+        request: RequestId,
+    },
+    /// Which sockets match?
+    FetchSockets {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// How many sockets match? Servers of other software may answer with the sockets ([`Body::Sockets`]).
+    Count {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// Answer to [`Body::Count`].
+    Counted {
+        /// Names the question.
+        request: RequestId,
+        /// Sockets of the server that answers.
+        count: u64,
+    },
+    /// Answer to [`Body::FetchSockets`].
+    Sockets {
+        /// Names the question.
+        request: RequestId,
+        /// The sockets of the server that answers.
+        sockets: Vec<SocketDetails>,
+        /// How many messages the answer has; 1, and more of roomcast servers to one another alone.
+        parts: u64,
+    },
+    /// The ids of matching sockets, as servers before socket.io 4 ask for them.
+    FetchIds {
+        /// Names the question.
+        request: RequestId,
+        /// Which sockets.
+        target: Target,
+    },
+    /// Answer to [`Body::FetchIds`].
+    Ids {
+        /// Names the question.
+        request: RequestId,
+        /// The ids.
+        ids: Vec<String>,
+    },
+    /// Which rooms have members?
+    FetchRooms {
+        /// Names the question.
+        request: RequestId,
+    },
+    /// Answer to [`Body::FetchRooms`].
+    Rooms {
+        /// Names the question.
+        request: RequestId,
+        /// The rooms of the server that answers.
+        rooms: Vec<Room>,
+        /// As in [`Body::Sockets`].
+        parts: u64,
+    },
+    /// An event for the servers themselves.
+    ServerSideEmit {
+        /// Set if an answer is wanted.
+        request: Option<RequestId>,
+        /// The event's name, then its arguments.
+        data: Args,
+    },
+    /// Answer to [`Body::ServerSideEmit`].
+    ServerAnswer {
+        /// Names the question.
+        request: RequestId,
+        /// The answer; one argument travels.
+        args: Args,
+    },
+    /// Answer of a roomcast server to another one: it cannot answer.
+    Refused {
+        /// Names the question.
+        request: RequestId,
+    },
+    /// A roomcast server lives.
+    Alive(Alive),
+    /// A roomcast server has come, or has missed something: whom it is for tells it all ([`Alive::whole`]).
+    Hello,
+    /// A roomcast server leaves.
+    Goodbye,
+}
+
+impl Body {
+    /// The question that this answers.
+    pub fn answers(&self) -> Option<&RequestId> {
+        match self {
+            Self::AskedClients { request, .. }
+            | Self::ClientAck { request, .. }
+            | Self::Done { request }
+            | Self::Sockets { request, .. }
+            | Self::Counted { request, .. }
+            | Self::Ids { request, .. }
+            | Self::Rooms { request, .. }
+            | Self::Refused { request }
+            | Self::ServerAnswer { request, .. } => Some(request),
+            _ => None,
+        }
+    }
+
+    /// How many messages the answer has that this is a part of.
+    pub(crate) fn parts(&self) -> u64 {
+        match self {
+            Self::Sockets { parts, .. } | Self::Rooms { parts, .. } => *parts,
+            _ => 1,
+        }
+    }
+
+    /// Whether who sent it counts the answers of other servers.
+    pub fn is_question(&self) -> bool {
+        matches!(
+            self,
+            Self::FetchSockets { .. }
+                | Self::Count { .. }
+                | Self::FetchIds { .. }
+                | Self::FetchRooms { .. }
+                | Self::BroadcastWithAck { .. }
+                | Self::ServerSideEmit { request: Some(_), .. }
+        )
+    }
+
+    /// Bytes that it counts for in a queue's bound.
+    pub fn size(&self) -> usize {
+        let args = |args: &Args| {
+            args.attachments().iter().fold(args.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
+        };
+        let rooms = |rooms: &[Room]| rooms.iter().map(room_bytes).fold(0, usize::saturating_add);
+        let target = |target: &Target| rooms(&target.rooms).saturating_add(rooms(&target.except));
+        let variable = match self {
+            Self::Broadcast { data, target: to, .. } | Self::BroadcastWithAck { data, target: to, .. } => {
+                args(data).saturating_add(target(to))
+            }
+            Self::ServerSideEmit { data, .. }
+            | Self::ClientAck { args: data, .. }
+            | Self::ServerAnswer { args: data, .. } => args(data),
+            Self::Join { target: to, rooms: names, .. } | Self::Leave { target: to, rooms: names, .. } => {
+                target(to).saturating_add(rooms(names))
+            }
+            Self::Disconnect { target: to, .. }
+            | Self::FetchSockets { target: to, .. }
+            | Self::Count { target: to, .. }
+            | Self::FetchIds { target: to, .. } => target(to),
+            Self::Sockets { sockets, .. } => sockets.iter().map(socket_bytes).fold(0, usize::saturating_add),
+            Self::Ids { ids, .. } => ids.iter().map(String::len).fold(0, usize::saturating_add),
+            Self::Rooms { rooms: names, .. } => rooms(names),
+            _ => 0,
+        };
+        variable.saturating_add(ENVELOPE)
+    }
+}
+
+/// Bytes of a message beside what grows, which is data and rooms: a few hundred at most.
+pub(crate) const ENVELOPE: usize = 256;
+
+/// Bytes of a room's name in a message.
+pub(crate) fn room_bytes(room: &Room) -> usize {
+    room.len() + 16
+}
+
+/// Bytes of a socket in an answer.
+pub(crate) fn socket_bytes(socket: &SocketDetails) -> usize {
+    /// The names of its fields.
+    const FIELDS: usize = 64;
+    let details = socket.details.handshake.len().saturating_add(socket.details.data.len());
+    socket.rooms.iter().map(room_bytes).fold(details + socket.id.len() + FIELDS, usize::saturating_add)
+}
+
+impl Series {
+    /// The series of a message; answers have none, as their absence is told by itself.
+    pub fn of(body: &Body) -> Option<Self> {
+        match body {
+            Body::Broadcast { target, .. } => {
+                let mut rooms = target.rooms.iter();
+                let first = rooms.next();
+                let one = first.is_some_and(|first| rooms.all(|room| room == first));
+                Some(if one { Self::Rooms } else { Self::Main })
+            }
+            Body::Alive(_) | Body::Hello | Body::Goodbye => None,
+            body => body.answers().is_none().then_some(Self::Main),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_room_is_one_room_however_often_it_is_named() {
+        let series = |rooms: &[&str]| {
+            let rooms = rooms.iter().map(|room| Room::from(*room)).collect();
+            let target = Target { rooms, ..Target::default() }.except("x");
+            Series::of(&Body::Broadcast { data: Args::none(), target, volatile: false, compress: true })
+        };
+        assert_eq!([series(&["a"]), series(&["a", "a"])], [Some(Series::Rooms); 2]);
+        assert_eq!([series(&[]), series(&["a", "b"])], [Some(Series::Main); 2]);
+    }
+}

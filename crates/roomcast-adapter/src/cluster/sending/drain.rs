@@ -1,0 +1,275 @@
+//! The task of a [`Queue`]: it announces this server, and publishes what waits, a batch at a time on each road.
+
+use crate::cluster::membership::losses::LossLog;
+use crate::cluster::seam::broker::{Outcome, SERVERS};
+use crate::cluster::sending::outage::PEERS_PATIENCE;
+use crate::cluster::sending::pace::Pace;
+use crate::cluster::sending::queue::Queue;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// Most messages that go to the broker at once on a road, and most bytes of them, though one larger message goes alone. As much as
+/// waits goes out in one round trip, so that the rate does not depend on how long that takes; a bound keeps what is sent again
+/// small.
+const MAX_BATCH_MESSAGES: usize = 4_096;
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// Pause of a road after a failed publish; a broker that reconnects ends it early.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Between two counts of the servers that hear again.
+const PEERS_POLL: Duration = Duration::from_millis(25);
+
+/// Time that one batch may take.
+pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The reason if it took longer.
+pub(crate) const NO_ANSWER: &str = "the broker does not answer";
+
+/// Work of the task that has ended.
+enum Finished {
+    /// A round of a road.
+    Round,
+    /// What is told to the others.
+    Announcements,
+}
+
+/// What became of a round of a road.
+enum RoundResult {
+    /// There was nothing to publish.
+    Idle,
+    Sent,
+    /// Something waits again, or still; why.
+    Failed(String),
+}
+
+impl Queue {
+    /// Publishes and announces until the queue is closed and empty.
+    pub(crate) async fn run(&self) {
+        let (mut pace, mut log) = (Pace::new(Instant::now()), LossLog::default());
+        let mut work: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
+        let mut telling = false;
+        loop {
+            self.note_interruption();
+            let now = Instant::now();
+            let (announces, has_notices) = {
+                let state = self.state.lock();
+                (pace.next(state.news) <= now, state.notices.next(now).is_some_and(|next| next <= now))
+            };
+            if !telling && (announces || has_notices) {
+                telling = true;
+                if announces {
+                    self.tell_losses(&mut log);
+                    pace.told(now, self.interval());
+                }
+                work.push(Box::pin(async move {
+                    if announces {
+                        self.announce().await;
+                    }
+                    self.send_notices().await;
+                    Finished::Announcements
+                }));
+            }
+            for road in self.begin_rounds(now) {
+                work.push(Box::pin(async move {
+                    self.round(road).await;
+                    Finished::Round
+                }));
+            }
+            if work.is_empty() && self.state.lock().is_done() {
+                break self.leave().await;
+            }
+            let next = self.next(if telling { None } else { Some(&pace) });
+            tokio::select! {
+                () = self.filled.notified() => {}
+                () = self.connected.notified() => self.end_pauses(),
+                Some(done) = work.next(), if !work.is_empty() => telling &= !matches!(done, Finished::Announcements),
+                () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// When there is something to do, if nothing comes before.
+    fn next(&self, pace: Option<&Pace>) -> Instant {
+        /// Any time: something is under way, and wakes the task.
+        const NO_DEADLINE: Duration = Duration::from_secs(60);
+        let own = self.own_road();
+        let (state, now) = (self.state.lock(), Instant::now());
+        let told = pace.map(|pace| pace.next(state.news));
+        let notice = state.notices.next(now).filter(|_| pace.is_some());
+        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == own)).min();
+        [told, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
+    }
+
+    /// This server did not hear the others for a while: what is published may reach nobody until they hear again.
+    fn note_interruption(&self) {
+        let interrupted = self.state.lock().interrupted.take();
+        if let Some(interrupted) = interrupted {
+            let road = self.own_road();
+            let mut state = self.state.lock();
+            state.roads.entry(road).or_default().outage.get_or_insert(interrupted).not_sent();
+        }
+    }
+
+    /// The road of announcements: only there this server can tell who else hears.
+    fn own_road(&self) -> u64 {
+        self.broker.route(&self.announcement).road
+    }
+
+    /// Tells the others that this server lives. Whether that goes out says whether anything does.
+    async fn announce(&self) {
+        let told = self.tell_alive().await;
+        let road = self.own_road();
+        let outage = told.is_err().then(|| self.outage());
+        {
+            let mut state = self.state.lock();
+            match outage {
+                Some(outage) => state.roads.entry(road).or_default().outage.get_or_insert(outage).not_sent(),
+                None => {
+                    if let Some(outage) = state.roads.get_mut(&road).and_then(|road| road.outage.as_mut()) {
+                        outage.sent(Instant::now());
+                    }
+                }
+            }
+        }
+        self.watch();
+    }
+
+    /// The roads on which something is to be done now; they are busy from then on. An outage that has passed is forgotten.
+    fn begin_rounds(&self, now: Instant) -> Vec<u64> {
+        let (mut due, mut over) = (Vec::new(), Vec::new());
+        {
+            let own = self.own_road();
+            let mut state = self.state.lock();
+            for (id, road) in &mut state.roads {
+                if road.next(now, *id == own).is_none_or(|next| next > now) {
+                    continue;
+                }
+                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|passes| passes <= now)));
+                if !road.waiting.is_empty() || road.outage.is_some() {
+                    road.busy = true;
+                    due.push(*id);
+                }
+            }
+            state.roads.retain(|_, road| !road.is_idle());
+        }
+        over.into_iter().for_each(|over| over.end(now));
+        due
+    }
+
+    /// The broker can publish again.
+    fn end_pauses(&self) {
+        self.state.lock().roads.values_mut().for_each(|road| road.retry_at = None);
+    }
+
+    /// Publishes a batch on a road, or finds out that nothing goes out there.
+    async fn round(&self, road: u64) {
+        let round = self.publish_batch(road).await;
+        let outage = matches!(round, RoundResult::Failed(_)).then(|| self.outage());
+        let mut over = None;
+        {
+            let mut state = self.state.lock();
+            let closing = state.closing;
+            let it = state.roads.entry(road).or_default();
+            it.busy = false;
+            match &round {
+                RoundResult::Idle => {}
+                RoundResult::Sent => over = it.outage.take(),
+                RoundResult::Failed(reason) => {
+                    it.outage = it.outage.take().or(outage);
+                    it.outage.iter_mut().for_each(|outage| outage.continues(reason));
+                    it.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                    if closing {
+                        // What does not go out now never does.
+                        state.drop_all(road, "closed");
+                    }
+                }
+            }
+        }
+        self.refuse_answers();
+        self.moved.notify_waiters();
+        let changed = over.is_some() || matches!(round, RoundResult::Failed(_));
+        if let Some(over) = over {
+            over.end(Instant::now());
+        }
+        if changed {
+            self.watch();
+        }
+    }
+
+    async fn publish_batch(&self, road: u64) -> RoundResult {
+        if self.state.lock().roads.get(&road).is_some_and(|road| road.outage.is_some()) {
+            // What is not worth keeping goes first, to learn whether anything goes out: only then can the others be waited for, and
+            // what is logged must not go out in the moment in which the broker is back and they are not.
+            if let Err(reason) = self.is_back(road).await {
+                self.drop_old(road);
+                return RoundResult::Failed(reason);
+            }
+            let back = {
+                let mut state = self.state.lock();
+                state.roads.get_mut(&road).and_then(|road| {
+                    road.down = false;
+                    let waits = !road.waiting.is_empty();
+                    let outage = road.outage.as_mut()?;
+                    let until = outage.sent(Instant::now());
+                    waits.then_some((outage.peers, until))
+                })
+            };
+            if let Some((others, until)) = back {
+                self.await_peers(road, others, until).await;
+            }
+        }
+        self.drop_old(road);
+        let batch = self.state.lock().next_batch(road, MAX_BATCH_MESSAGES, MAX_BATCH_BYTES);
+        if batch.is_empty() {
+            return RoundResult::Idle;
+        }
+        let outcomes = timeout(PUBLISH_TIMEOUT, self.broker.publish(&batch)).await;
+        let outcomes = outcomes.unwrap_or_else(|_| vec![Outcome::Again(NO_ANSWER.to_owned())]);
+        self.state.lock().published(road, outcomes).map_or(RoundResult::Sent, RoundResult::Failed)
+    }
+
+    /// Whether something goes out on a road after an outage; or why not.
+    async fn is_back(&self, road: u64) -> Result<(), String> {
+        if road == self.own_road() {
+            return self.tell_alive().await;
+        }
+        match timeout(PUBLISH_TIMEOUT, self.broker.ready(road)).await {
+            Ok(ready) => ready.map_err(|error| error.0),
+            Err(_) => Err(NO_ANSWER.to_owned()),
+        }
+    }
+
+    /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them. Those that
+    /// hear announcements can be counted; on other roads they have their time.
+    async fn await_peers(&self, road: u64, others: usize, until: Instant) {
+        if road != self.own_road() {
+            return sleep_until(if others > 0 { until } else { Instant::now() }).await;
+        }
+        while others > 0 && Instant::now() < until {
+            match timeout(PEERS_PATIENCE, self.broker.count(SERVERS)).await {
+                Ok(Ok(Some(count))) if count.servers < others + usize::from(self.state.lock().hears) => {
+                    sleep(PEERS_POLL).await;
+                }
+                // Enough, or the broker is down again, which the publish will tell.
+                _ => return,
+            }
+        }
+    }
+
+    fn drop_old(&self, road: u64) {
+        if !self.broker.keeps_history() {
+            self.state.lock().drop_old(road, Instant::now(), self.options.max_age);
+        }
+    }
+
+    /// Tells the others the last numbers, then that this server leaves.
+    async fn leave(&self) {
+        // If these do not go out, nothing does any more.
+        let _ = self.tell_alive().await;
+        let _ = self.tell_goodbye().await;
+        let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
+    }
+}

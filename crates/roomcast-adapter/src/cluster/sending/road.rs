@@ -1,0 +1,96 @@
+//! [`Road`]: what waits to go out by one of a broker's connections; and [`Pins`], which keep a channel's messages together when a
+//! broker moves the channel to another connection.
+
+use crate::cluster::seam::broker::Route;
+use crate::cluster::sending::outage::Outage;
+use crate::cluster::sending::queued::QueuedMessage;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use tokio::time::Instant;
+
+/// The messages of one road, and whether they go out.
+#[derive(Debug, Default)]
+pub(crate) struct Road {
+    pub(crate) waiting: VecDeque<QueuedMessage>,
+    /// What is with the broker now, and is not dropped: it may have gone out.
+    pub(crate) in_flight: Vec<QueuedMessage>,
+    pub(crate) outage: Option<Outage>,
+    /// The last attempt to publish failed.
+    pub(crate) down: bool,
+    /// After a failure: not before then.
+    pub(crate) retry_at: Option<Instant>,
+    /// Somebody is at work on it: there is one batch under way on each road.
+    pub(crate) busy: bool,
+}
+
+impl Road {
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len() + self.in_flight.len()
+    }
+
+    /// Whether nothing is to be remembered of it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.len() == 0 && self.outage.is_none() && !self.down && !self.busy
+    }
+
+    /// When there is something to do on it, `now` or later; `None`: not before something comes. Whether an outage is over somebody finds
+    /// out, though nothing waits; on their `own` road announcements do.
+    pub(crate) fn next(&self, now: Instant, announcements: bool) -> Option<Instant> {
+        if self.busy {
+            return None;
+        }
+        let ends = self.outage.as_ref().and_then(Outage::ends_at);
+        let is_probed = !announcements && self.outage.is_some() && ends.is_none();
+        if is_probed || !self.waiting.is_empty() { Some(self.retry_at.unwrap_or(now)) } else { ends }
+    }
+}
+
+/// Channels that have messages under way, each with the road that these take and their number. A broker may name another road for a
+/// channel at any time; its next message must not overtake those that wait on the old one.
+#[derive(Debug, Default)]
+pub(crate) struct Pins(HashMap<u64, (u64, usize), RandomState>);
+
+impl Pins {
+    /// A message joins the queue, for which the broker names a route. The route that it takes.
+    pub(crate) fn add(&mut self, named: Route) -> Route {
+        if named.channel == 0 {
+            return named;
+        }
+        let (road, messages) = self.0.entry(named.channel).or_insert((named.road, 0));
+        *messages += 1;
+        Route { road: *road, ..named }
+    }
+
+    /// A message leaves the queue.
+    pub(crate) fn remove(&mut self, route: Route) {
+        if let Some((_, messages)) = self.0.get_mut(&route.channel) {
+            *messages -= 1;
+            if *messages == 0 {
+                self.0.remove(&route.channel);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_changes_its_road_when_nothing_of_it_waits() {
+        let mut pins = Pins::default();
+        let named = |road| Route { channel: 7, road };
+        assert_eq!([pins.add(named(1)), pins.add(named(2))], [named(1), named(1)]);
+        pins.remove(named(1));
+        assert_eq!(pins.add(named(2)), named(1));
+        pins.remove(named(1));
+        pins.remove(named(1));
+        assert_eq!(pins.add(named(2)), named(2));
+        let one = Route { channel: 0, road: 5 };
+        assert_eq!((pins.add(one), pins.0.len()), (one, 1));
+        pins.remove(one);
+        pins.remove(named(2));
+        assert!(pins.0.is_empty());
+    }
+}

@@ -1,0 +1,64 @@
+//! [`ServersInbox`]: what roomcast servers tell one another of themselves.
+
+use crate::cluster::membership::directory::Directory;
+use crate::cluster::seam::inbox::{Arrival, Inbox, malformed};
+use crate::cluster::seam::message::Body;
+use crate::cluster::seam::trailer::Trailer;
+use crate::cluster::sending::pace::spread;
+use crate::cluster::sending::queue::Queue;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Hears the roomcast servers themselves.
+pub(crate) struct ServersInbox {
+    pub(crate) directory: Arc<Mutex<Directory>>,
+    pub(crate) queue: Arc<Queue>,
+}
+
+impl Inbox for ServersInbox {
+    fn wants(&self, _: &str) -> bool {
+        false
+    }
+
+    fn receive(&self, arrivals: Vec<Arrival>) {
+        let now = Instant::now();
+        let mut hellos = Vec::new();
+        let mut directory = self.directory.lock();
+        for arrival in arrivals {
+            let message = match arrival {
+                Arrival::Message(message) => message,
+                Arrival::Malformed(error) => {
+                    malformed(&error);
+                    continue;
+                }
+                Arrival::PassedOver(_) => continue,
+            };
+            let (Some(sender), Some(trailer)) = (message.sender, message.trailer) else { continue };
+            match message.body {
+                _ if trailer.process == self.queue.process() => {}
+                _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
+                Body::Alive(alive) if directory.told(&sender, &trailer, &alive, now) => hellos.push(Some(sender)),
+                Body::Hello if directory.hello(trailer.process, now) => {
+                    let within = spread(directory.about(now));
+                    // Each server has a time of its own for each that asks.
+                    let part = Trailer::hash(&format!("{}\n{sender}", self.queue.id()));
+                    self.queue.tell_all(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
+                }
+                Body::Goodbye => directory.left(trailer.process, now),
+                _ => {}
+            }
+        }
+        drop(directory);
+        hellos.into_iter().for_each(|to| self.queue.hello(to));
+    }
+
+    fn connected(&self) {
+        self.directory.lock().hears(Instant::now());
+        self.queue.hears();
+    }
+
+    fn lost(&self) {
+        self.queue.lost();
+    }
+}

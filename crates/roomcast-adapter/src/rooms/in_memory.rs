@@ -1,0 +1,120 @@
+//! [`Local`] as an [`Adapter`]: the in-memory adapter of a server that stands alone.
+
+use crate::rooms::local::Local;
+use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined};
+use crate::seam::answer::{Answer, Missing};
+use crate::seam::error::AdapterError;
+use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
+use crate::seam::room::Room;
+use crate::seam::target::Target;
+use async_trait::async_trait;
+use roomcast_protocol::{Args, Packet, SocketId};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[async_trait]
+impl Adapter for Local {
+    fn insert(
+        &self,
+        id: SocketId,
+        recipient: Arc<dyn Recipient>,
+        rooms: &[Room],
+        welcome: Option<&Arc<Packet>>,
+    ) -> Result<(), AdapterError> {
+        let mut wakes = Wakes::new();
+        {
+            let mut state = self.state.lock();
+            state.index.insert(id, recipient.clone(), rooms)?;
+            if let Some(welcome) = welcome {
+                recipient.deliver(welcome, &mut wakes);
+            }
+        }
+        wakes.wake();
+        Ok(())
+    }
+
+    fn remove(&self, id: SocketId) {
+        let (recipient, wakers) = {
+            let mut state = self.state.lock();
+            (state.index.remove(id), state.pending.left(id))
+        };
+        // Outside the lock: the end of either may be somebody's code.
+        drop(recipient);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+
+    fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
+        self.state.lock().index.join(id, rooms)?;
+        Ok(Joined::confirmed())
+    }
+
+    fn leave(&self, id: SocketId, room: &str) {
+        self.state.lock().index.leave(id, room);
+    }
+
+    fn rooms_of(&self, id: SocketId) -> Vec<Room> {
+        self.state.lock().index.rooms_of(id)
+    }
+
+    fn apply(&self, target: &Target, action: Action<'_>) -> Result<(), AdapterError> {
+        match action {
+            Action::Emit(emit) => self.emit(target, emit, || {}),
+            change => {
+                self.change(target, change);
+                Ok(())
+            }
+        }
+    }
+
+    fn ack(&self, from: SocketId, id: u64, args: Args) {
+        let waker = self.state.lock().pending.answered(from, id, args);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError> {
+        let mut acks = self.emit_for_acks(target, emit, || {})?;
+        let mut answers = Vec::new();
+        let collect = async {
+            while let Some((_, args)) = acks.next().await {
+                answers.push(args);
+            }
+        };
+        // Time out or not: what came in time is told.
+        let _ = tokio::time::timeout(timeout, collect).await;
+        let missing_sockets = acks.asked() - answers.len();
+        Ok(Acked { answers, missing_sockets, missing: Missing::default() })
+    }
+
+    async fn fetch_sockets(&self, target: &Target, _timeout: Duration) -> Answer<Vec<SocketDetails>> {
+        Answer::complete(self.sockets(target))
+    }
+
+    async fn count(&self, target: &Target, _timeout: Duration) -> Answer<usize> {
+        Answer::complete(self.count_sockets(target))
+    }
+
+    async fn all_rooms(&self, _timeout: Duration) -> Answer<Vec<Room>> {
+        Answer::complete(self.rooms())
+    }
+
+    async fn server_count(&self) -> Answer<usize> {
+        Answer::complete(1)
+    }
+
+    fn server_side_emit(&self, _data: &Args) -> Result<(), AdapterError> {
+        // There is no other server to hear it.
+        Ok(())
+    }
+
+    async fn server_side_emit_with_ack(
+        &self,
+        _data: &Args,
+        _timeout: Duration,
+    ) -> Result<Answer<Vec<Args>>, AdapterError> {
+        Ok(Answer::complete(Vec::new()))
+    }
+
+    async fn close(&self) {}
+}

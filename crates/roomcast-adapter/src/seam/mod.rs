@@ -1,0 +1,9 @@
+//! The [`Adapter`](adapter::Adapter) seam: what a namespace asks of its rooms, and the types that it is asked with.
+
+pub(crate) mod adapter;
+pub(crate) mod answer;
+pub(crate) mod error;
+pub(crate) mod recipient;
+pub(crate) mod recovery;
+pub(crate) mod room;
+pub(crate) mod target;
