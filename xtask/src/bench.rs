@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the criterion benches, or with `--peers` whole servers side by side. Not part of `test`: a time from a
-//! busy machine says nothing.
+//! `cargo xtask bench`: runs the criterion benches, or with `--peers` measures whole servers side by side. Not part of `test`, because
+//! times that were measured on a busy machine mean nothing.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::setup;
 
-/// A person watches it and may interrupt it; the limit only keeps a forgotten run from going on for ever.
+/// A person watches the run and can interrupt it. The limit only ends a run that was forgotten.
 const LIMIT: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// Where the results go.
+/// The folder of the results.
 const RESULTS: &str = "docs/plots";
 
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
@@ -25,16 +25,16 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     Log::Terminal.run(command, LIMIT)
 }
 
-/// Builds the peers and measures them. A whole run writes its results over those in the repository; one of a part does not.
+/// Builds the peers and measures them. A full run replaces the results in the repository; a run of some workloads or peers does not.
 fn peers(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     let log = &mut Log::Terminal;
     setup::javascript(repo, log)?;
     let server = Program { package: "roomcast", kind: "--example", name: "conformance" };
     release::build(repo, log, &[server])?;
     log.run(repo.cargo(&["build", "--release", "--package", "roomcast-benches", "--bins"]), LIMIT)?;
-    let other = ["--manifest-path", "benches/peers/Cargo.toml", "--target-dir", "benches/peers/target"];
+    let peers = ["--manifest-path", "benches/peers/Cargo.toml", "--target-dir", "benches/peers/target"];
     let mut build = repo.cargo(&["build", "--release", "--locked"]);
-    build.args(other);
+    build.args(peers);
     log.run(build, LIMIT)?;
     let mut command = repo.command(repo.release_program("peers"), &[]);
     if matches!(arguments, [] | [_, _] if arguments.first().is_none_or(|first| first == "--rounds")) {

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: a private Redis, two roomcast servers and one of Node.js, as one cluster to chat across.
+//! `cargo xtask cluster`: starts a private Redis, two roomcast servers and a Node.js server, which form one cluster, to try by hand.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -10,16 +10,16 @@ use crate::log::Log;
 use crate::repo::{BUILD_LIMIT, Repo};
 use crate::setup;
 
-/// Time that a server has to listen.
+/// How long a server may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
-/// How often it is looked whether all live.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether a server listens, and whether all programs still run.
+const POLL: Duration = Duration::from_millis(100);
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     let mut log = Log::file(&repo.log_file("cluster"))?;
     println!(
-        "building roomcast and looking for the npm packages; see {}",
+        "building roomcast and checking the npm packages; output in {}",
         repo.short(&repo.log_file("cluster")).display()
     );
     setup::javascript(repo, &mut log)?;
@@ -47,40 +47,42 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     servers.start("Node.js", &command, port, &mut log)?;
     println!("{:<12} http://127.0.0.1:{port}/", "Node.js");
     println!("{:<12} {url}", "Redis");
-    println!("\nOpen them in several tabs: people in the same room see each other on all three. Ctrl-C stops all.");
+    println!("\nOpen the pages in several tabs: people in the same room see each other on all three servers.");
+    println!("Ctrl-C stops everything.");
     let ended = servers.wait();
     Err(format!(
-        "{ended} has ended, so the others were stopped; see {}",
+        "{ended} has exited, so the others were stopped; see {}",
         repo.short(&repo.log_file("cluster")).display()
     ))
 }
 
-/// What was started. Ctrl-C reaches all of them through the terminal; should only xtask be ended, the kernel ends them.
+/// The programs that were started, by name. Ctrl-C reaches all of them through the terminal. If only xtask is killed, the kernel
+/// terminates them ([`bound_to_xtask`]).
 struct Servers(Vec<(String, Child)>);
 
 impl Servers {
     fn start(&mut self, name: &str, command: &Command, port: u16, log: &mut Log) -> Result<(), String> {
-        let mut command = tied(command);
+        let mut command = bound_to_xtask(command);
         command.stdin(Stdio::null()).stdout(log.stdio()?).stderr(log.stdio()?);
         let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
         self.0.push((name.to_owned(), child));
         let until = Instant::now() + START_LIMIT;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             if Instant::now() > until || self.ended().is_some() {
-                return Err(format!("{name} does not listen on port {port}"));
+                return Err(format!("{name} has exited, or does not listen on port {port}"));
             }
-            sleep(LOOK);
+            sleep(POLL);
         }
         Ok(())
     }
 
-    /// Waits until one of them has ended.
+    /// Waits until one of them has exited, and returns its name.
     fn wait(&mut self) -> String {
         loop {
             if let Some(name) = self.ended() {
                 return name;
             }
-            sleep(LOOK);
+            sleep(POLL);
         }
     }
 
@@ -101,27 +103,28 @@ impl Drop for Servers {
     }
 }
 
-/// The same command, ended by the kernel when xtask ends (setpriv is part of util-linux, which every Debian has).
-fn tied(command: &Command) -> Command {
+/// The same command, run by setpriv if it is installed, so that the kernel terminates the program when xtask exits. setpriv is part of
+/// util-linux, which every Debian has.
+fn bound_to_xtask(command: &Command) -> Command {
     let setpriv = "/usr/bin/setpriv";
-    let mut tied = if Path::new(setpriv).exists() {
-        let mut tied = Command::new(setpriv);
-        tied.args(["--pdeathsig", "TERM"]).arg(command.get_program());
-        tied
+    let mut bound = if Path::new(setpriv).exists() {
+        let mut bound = Command::new(setpriv);
+        bound.args(["--pdeathsig", "TERM"]).arg(command.get_program());
+        bound
     } else {
         Command::new(command.get_program())
     };
-    tied.args(command.get_args());
+    bound.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => tied.env(name, value),
-            None => tied.env_remove(name),
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
         };
     }
     if let Some(directory) = command.get_current_dir() {
-        tied.current_dir(directory);
+        bound.current_dir(directory);
     }
-    tied
+    bound
 }
 
 fn free_port() -> Result<u16, String> {

@@ -1,4 +1,4 @@
-//! `cargo xtask doc`: the documentation of every crate, a broken link or a missing page being an error.
+//! `cargo xtask doc`: builds the documentation of every crate. Warnings of rustdoc, such as a broken link, are errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     build(repo, &mut Log::Terminal)?;
-    println!("see {}/doc/roomcast_server/index.html", repo.short(&repo.target).display());
+    println!("open {}/doc/roomcast_server/index.html", repo.short(&repo.target).display());
     Ok(())
 }
 

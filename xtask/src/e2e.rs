@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: the real JavaScript client against the conformance server and Node's, by `e2e/run.mjs`.
+//! `cargo xtask e2e`: runs `e2e/run.mjs`, which tests the conformance server and Node's server with the official JavaScript client.
 
 use std::time::Duration;
 
@@ -8,22 +8,22 @@ use crate::repo::Repo;
 use crate::setup;
 use crate::step::Outcome;
 
-/// Both servers' suites take minutes; a client that never gets its answer must not use up CI's time.
+/// The suites of both servers take minutes. A client that never gets its answer must not use up CI's time.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// The example's name in the package `roomcast`; the scripts find its program by the environment variable.
+/// The conformance server: an example of the package `roomcast`. The scripts get its path in an environment variable.
 const CONFORMANCE: &str = "conformance";
 
 /// The example of the package `roomcast-redis` that emits from outside the cluster.
 const EMITTER: &str = "emitter";
 
-/// One server at a time, as a client sees it.
+/// Tests one server at a time.
 const SUITE: &str = "e2e/run.mjs";
 
-/// Several servers of both kinds.
+/// Tests clusters of roomcast and Node servers.
 const CLUSTERS: &str = "e2e/run-cluster.mjs";
 
-/// Two servers behind nginx and HAProxy, with the configurations of docs/examples/.
+/// Tests two servers behind nginx and HAProxy, with the configurations of docs/examples/.
 const PROXIES: &str = "e2e/run-proxies.mjs";
 
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
@@ -35,24 +35,25 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     run(repo, &mut Log::Terminal, SUITE, &arguments)
 }
 
-/// The step of `test`: the server has been built by a step before.
+/// The step `e2e` of `test`. An earlier step has built the server.
 pub(crate) fn both(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     run(repo, log, SUITE, &["--server", "both"])?;
     Ok(Outcome::Passed(last_count(log)))
 }
 
-/// The step of `test` for clusters of our servers and Node's on a Redis of the scripts' own.
+/// The step `clusters` of `test`: clusters of roomcast and Node servers on a Redis that the scripts start.
 pub(crate) fn clusters(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     run(repo, log, CLUSTERS, &[])?;
     Ok(Outcome::Passed(last_count(log)))
 }
 
-/// The step of `test` for the documented proxies.
+/// The step `proxies` of `test`: the proxies that the documentation has configurations for.
 pub(crate) fn proxies(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     run(repo, log, PROXIES, &[])?;
     Ok(Outcome::Passed(last_count(log)))
 }
 
+/// The last line `N passed, N failed` of the log.
 fn last_count(log: &Log) -> String {
     let text = log.text();
     let last = text.lines().rev().find(|line| line.contains(" passed") && line.contains(" failed"));
@@ -62,7 +63,7 @@ fn last_count(log: &Log) -> String {
 fn run(repo: &Repo, log: &mut Log, script: &str, arguments: &[&str]) -> Result<(), String> {
     let (server, emitter) = (repo.release_example(CONFORMANCE), repo.release_example(EMITTER));
     if !server.is_file() {
-        return Err(format!("{} is not built; cargo xtask e2e builds it", repo.short(&server).display()));
+        return Err(format!("{} is missing; cargo xtask e2e builds it", repo.short(&server).display()));
     }
     let mut command = repo.command("node", &[script]);
     command.args(arguments).env("ROOMCAST_CONFORMANCE", &server).env("ROOMCAST_EMITTER", &emitter);

@@ -1,6 +1,6 @@
-//! `cargo xtask instructions`: instructions per operation, counted by callgrind, against `benches/instructions.toml`.
+//! `cargo xtask instructions`: counts instructions per operation with callgrind and compares them with `benches/instructions.toml`.
 //!
-//! Times move by a third on a shared machine; instruction counts do not move with the load, so a test can compare them.
+//! On a shared machine times vary by a third. Instruction counts do not depend on the load, so a test can compare them.
 
 mod table;
 
@@ -14,8 +14,8 @@ use table::{Count, Table};
 
 const BASELINES: &str = "benches/instructions.toml";
 
-/// Each operation's repetitions. The rest of a division by them is less than one instruction; a broadcast to 1,000 so many
-/// times is some ten million instructions, less than a second under callgrind.
+/// How often each operation is repeated. The count is divided by it, so the rounding error is less than one instruction. Repeating a
+/// broadcast to 1,000 clients so often takes some ten million instructions, less than a second under callgrind.
 const TIMES: u64 = 1_000;
 
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
@@ -34,7 +34,7 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     let counted = Table { built_by: built_by(repo)?, counts: count(repo, &mut log)? };
     std::fs::write(repo.root.join(BASELINES), counted.to_string())
         .map_err(|error| format!("cannot write {BASELINES}: {error}"))?;
-    println!("wrote {BASELINES}; commit it, and say in the message why the counts change");
+    println!("wrote {BASELINES}; commit it, and say in the commit message why the counts have changed");
     Ok(())
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
 pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     setup::valgrind(repo, log)?;
     let text = std::fs::read_to_string(repo.root.join(BASELINES))
-        .map_err(|error| format!("cannot read {BASELINES}: {error}; cargo xtask instructions --accept makes it"))?;
+        .map_err(|error| format!("cannot read {BASELINES}: {error}; cargo xtask instructions --accept writes it"))?;
     let baseline = Table::parse(&text).map_err(|error| format!("{BASELINES}: {error}"))?;
     let built_by = built_by(repo)?;
     let counts = count(repo, log)?;
@@ -50,7 +50,7 @@ pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     log.say(&comparison.to_string());
     if built_by != baseline.built_by {
         let warning = format!(
-            "not compared: built by {built_by}, the baselines by {}; other code comes of that (--accept makes new ones)",
+            "not compared: built by {built_by}, but the baselines by {}, which generates different code; --accept writes new baselines",
             baseline.built_by
         );
         log.say(&format!("warning: {warning}"));
@@ -61,7 +61,7 @@ pub(crate) fn step(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 /// Builds the program and counts each of its workloads.
 fn count(repo: &Repo, log: &mut Log) -> Result<Vec<Count>, String> {
-    // The program alone, as another package in the same build could switch on features of shared dependencies.
+    // Only this program: another package in the same build could enable more features of shared dependencies.
     let build = repo.cargo(&["build", "--release", "--package", "roomcast-benches", "--bin", "instructions"]);
     log.run(build, BUILD_LIMIT)?;
     let program = repo.release_program("instructions").display().to_string();
@@ -71,31 +71,31 @@ fn count(repo: &Repo, log: &mut Log) -> Result<Vec<Count>, String> {
 
 fn count_one(repo: &Repo, program: &str, name: &str) -> Result<Count, String> {
     let times = TIMES.to_string();
-    let (_, said) = output(
+    let (_, report) = output(
         repo,
         "valgrind",
         &[
             "--tool=callgrind",
             "--callgrind-out-file=/dev/null",
-            // The name comes with the compiler's hash behind it.
+            // The compiler adds a hash to the name.
             "--toggle-collect=instructions::measured*",
             program,
             name,
             &times,
         ],
     )?;
-    let all = collected(&said).ok_or_else(|| format!("callgrind counted nothing for {name}:\n{said}"))?;
+    let all = collected(&report).ok_or_else(|| format!("callgrind counted nothing for {name}:\n{report}"))?;
     Ok(Count { name: name.to_owned(), instructions: all / TIMES })
 }
 
-/// Number of the line `==1234== Collected : 5678`; none if nothing was collected.
-fn collected(said: &str) -> Option<u64> {
-    let (_, number) = said.lines().find_map(|line| line.split_once("Collected :"))?;
+/// The number in the line `==1234== Collected : 5678`; `None` if nothing was collected.
+fn collected(report: &str) -> Option<u64> {
+    let (_, number) = report.lines().find_map(|line| line.split_once("Collected :"))?;
     number.trim().parse().ok().filter(|number| *number > 0)
 }
 
-/// All but the sources that decides how many instructions there are: the compiler, the processor's kind, and the C library,
-/// whose allocator and copying are counted too.
+/// Everything except the source code that the counts depend on: the compiler, the processor architecture, and the C library, whose
+/// allocator and copying are counted too.
 fn built_by(repo: &Repo) -> Result<String, String> {
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let (rustc, _) = output(repo, &rustc, &["--version"])?;
@@ -103,7 +103,7 @@ fn built_by(repo: &Repo) -> Result<String, String> {
     Ok(format!("{}, {}, {}", rustc.trim(), std::env::consts::ARCH, libc.trim()))
 }
 
-/// What a short program writes to standard output and to standard error.
+/// Runs a program and returns its standard output and standard error.
 fn output(repo: &Repo, program: &str, arguments: &[&str]) -> Result<(String, String), String> {
     let mut command = repo.command(program, arguments);
     let line = command_line(&command);
@@ -118,9 +118,9 @@ mod tests {
     use super::collected;
 
     #[test]
-    fn the_count_is_found_and_nothing_is_no_count() {
+    fn the_count_is_found_and_zero_is_not_a_count() {
         assert_eq!(collected("==7== Events    : Ir\n==7== Collected : 5678\n==7== \n"), Some(5_678));
-        assert_eq!(collected("==7== Collected : 0\n"), None, "the function's name was not found");
+        assert_eq!(collected("==7== Collected : 0\n"), None, "callgrind did not find the function");
         assert_eq!(collected("==7== Collected : \n"), None);
         assert_eq!(collected(""), None);
     }

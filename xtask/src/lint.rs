@@ -1,4 +1,4 @@
-//! `cargo xtask lint`: formatting, and clippy with every warning an error.
+//! `cargo xtask lint`: checks the formatting, and runs clippy with warnings as errors.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::log::Log;
 use crate::repo::Repo;
 use crate::step::Outcome;
 
-/// Checking every dependency from nothing takes about two minutes on two cores; the rest is margin for a busy machine.
+/// A first run, which checks every dependency, takes about two minutes on two cores. The rest is margin for a busy machine.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
@@ -17,7 +17,7 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 
 pub(crate) fn format(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     log.run(repo.cargo(&["fmt", "--all", "--check"]), LIMIT)
-        .map_err(|error| format!("{error}; `cargo fmt --all` formats the files"))?;
+        .map_err(|error| format!("{error}; run `cargo fmt --all`"))?;
     Ok(Outcome::Passed(String::new()))
 }
 

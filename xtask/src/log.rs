@@ -1,4 +1,4 @@
-//! Where a chore's words and its programs' output go: to the terminal, or to a step's log file.
+//! [`Log`]: where a command and the programs that it runs write: the terminal, or a log file.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often a running program is asked whether it has ended. Short against any step, long against the cost of asking.
+/// How often to check whether a running program has exited. Short compared with any step, long compared with the cost of a check.
 const POLL: Duration = Duration::from_millis(50);
 
 pub(crate) enum Log {
@@ -15,27 +15,28 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Starts an empty log file, making its folder.
+    /// Creates an empty log file, and its folder if there is none.
     pub(crate) fn file(path: &Path) -> Result<Log, String> {
-        let complaint = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
+        let cannot_write = |error: std::io::Error| format!("cannot write {}: {error}", path.display());
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(complaint)?;
+            std::fs::create_dir_all(folder).map_err(cannot_write)?;
         }
-        let file = File::options().create(true).append(true).open(path).map_err(complaint)?;
-        // Appending, so that what several programs write at once never overlaps; emptied, as the last run's is in it.
-        file.set_len(0).map_err(complaint)?;
+        // In append mode, so that programs that write at the same time do not overwrite one another.
+        let file = File::options().create(true).append(true).open(path).map_err(cannot_write)?;
+        // Removes the output of the previous run.
+        file.set_len(0).map_err(cannot_write)?;
         Ok(Log::File { file, path: path.to_path_buf() })
     }
 
     pub(crate) fn say(&mut self, line: &str) {
         match self {
             Log::Terminal => println!("{line}"),
-            // A log that cannot be written (disk full) must not hide the step's own result.
+            // An error here, such as a full disk, must not hide the result of the step.
             Log::File { file, .. } => drop(writeln!(file, "{line}")),
         }
     }
 
-    /// What has been logged so far; empty on a terminal.
+    /// The text of the log file so far. Empty for the terminal.
     pub(crate) fn text(&self) -> String {
         match self {
             Log::Terminal => String::new(),
@@ -43,7 +44,7 @@ impl Log {
         }
     }
 
-    /// Where a program's standard output or standard error belongs.
+    /// For a program's standard output or standard error.
     pub(crate) fn stdio(&self) -> Result<Stdio, String> {
         match self {
             Log::Terminal => Ok(Stdio::inherit()),
@@ -53,12 +54,13 @@ impl Log {
         }
     }
 
-    /// Runs `command` to its end, or ends it and everything it started after `limit`. An error tells how it failed.
+    /// Runs `command` until it exits. After `limit` it is killed together with all processes that it has started. The error says how it
+    /// failed.
     pub(crate) fn run(&mut self, mut command: Command, limit: Duration) -> Result<(), String> {
         let line = command_line(&command);
         self.say(&format!("$ {line}"));
         if matches!(self, Log::File { .. }) {
-            // rustfmt colours a file too unless the terminal is a dumb one.
+            // rustfmt writes colours even to a file, unless TERM is `dumb`.
             command.env("TERM", "dumb").env("NO_COLOR", "1").env("CARGO_TERM_COLOR", "never");
         }
         let mut child = command
@@ -73,8 +75,8 @@ impl Log {
                 Ok(Some(status)) if status.success() => return Ok(()),
                 Ok(Some(status)) => return Err(format!("`{line}` failed ({status})")),
                 Ok(None) if Instant::now() >= deadline => {
-                    end_with_descendants(&mut child);
-                    return Err(format!("`{line}` was ended: it ran longer than {} s", limit.as_secs()));
+                    kill_with_descendants(&mut child);
+                    return Err(format!("`{line}` was killed: it ran longer than {} s", limit.as_secs()));
                 }
                 Ok(None) => std::thread::sleep(POLL),
                 Err(error) => return Err(format!("cannot wait for `{line}`: {error}")),
@@ -86,7 +88,7 @@ impl Log {
 /// The command as a person would type it.
 pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    // Cargo calls itself by its full path; the name says as much.
+    // Without the folder: `CARGO`, for example, is a full path.
     let program = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy();
     std::iter::once(program).chain(command.get_args().map(|argument| argument.to_string_lossy())).fold(
         String::new(),
@@ -100,10 +102,10 @@ pub(crate) fn command_line(command: &Command) -> String {
     )
 }
 
-/// Ends `child` and the processes under it: Cargo leaves a test program running when it is ended itself, and that one
-/// would hold its ports and its Redis. All are stopped before any is ended: a process that runs on could start another
-/// behind our back. Where there is no `/proc`, only the child is ended.
-fn end_with_descendants(child: &mut Child) {
+/// Kills `child` and its descendants. Killing Cargo alone would leave a test program running, with its ports and its Redis. All are
+/// stopped before the first is killed, because a running process could start another one meanwhile. Without `/proc`, only the child is
+/// killed.
+fn kill_with_descendants(child: &mut Child) {
     let mut family: Vec<u32> = Vec::new();
     loop {
         let found = with_descendants(child.id());
@@ -115,13 +117,13 @@ fn end_with_descendants(child: &mut Child) {
         family.extend(new);
     }
     signal("KILL", &family);
-    // The child itself was in the list. Ended once more, so that the wait ends even where no shell could be started.
+    // The list includes the child. Killing it again makes `wait` return even if no shell could be started.
     drop(child.kill());
     drop(child.wait());
 }
 
-/// Sends a signal by the `kill` that is part of every shell: the program of that name comes in a package which minimal
-/// machines lack. What fails for one process reaches the others, and it can only fail for one that has ended.
+/// Sends a signal with the `kill` that is built into every shell. The program `kill` is in a package that minimal machines lack. A failure
+/// for one process does not keep the signal from the others; it can fail only for a process that has exited.
 fn signal(name: &str, pids: &[u32]) {
     let script = "name=$1; shift; for pid; do kill -s \"$name\" \"$pid\"; done";
     let mut shell = Command::new("sh");
@@ -129,7 +131,7 @@ fn signal(name: &str, pids: &[u32]) {
     drop(shell.stdin(Stdio::null()).stderr(Stdio::null()).status());
 }
 
-/// `ancestor` and all processes under it, as they are at this moment.
+/// `ancestor` and all its descendants at this moment.
 fn with_descendants(ancestor: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
         .into_iter()
@@ -149,8 +151,8 @@ fn with_descendants(ancestor: u32) -> Vec<u32> {
     family
 }
 
-/// The parent's id in a line of `/proc/PID/stat`: the second word after the name, which stands in parentheses and may
-/// contain both spaces and parentheses.
+/// The parent's id in a line of `/proc/PID/stat`: the second word after the process's name. The name is in parentheses, and may contain
+/// spaces and parentheses itself.
 fn parent_in_stat(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
@@ -161,7 +163,7 @@ mod tests {
     use std::process::{Command, Stdio};
     use std::time::{Duration, Instant};
 
-    use super::{Log, command_line, end_with_descendants, parent_in_stat};
+    use super::{Log, command_line, kill_with_descendants, parent_in_stat};
 
     fn log(name: &str) -> Log {
         Log::file(&std::env::temp_dir().join(format!("xtask-{}-{name}.log", std::process::id()))).unwrap()
@@ -184,15 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn a_program_past_its_limit_is_ended() {
+    fn a_program_that_exceeds_its_limit_is_killed() {
         let mut log = log("limit");
         let error = log.run(shell("sleep 1000"), Duration::ZERO).unwrap_err();
         assert!(error.contains("longer than 0 s"), "{error}");
     }
 
     #[test]
-    fn what_a_program_started_is_ended_with_it() {
-        // The inner shell tells its id, then outlives any test unless it is ended.
+    fn the_processes_that_a_program_started_are_killed_with_it() {
+        // The inner shell prints its id. It outlives the test unless it is killed.
         let mut child = shell("sh -c 'echo $$; sleep 1000; :'; :")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -203,8 +205,8 @@ mod tests {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         assert!(!state().is_empty());
-        end_with_descendants(&mut child);
-        // Ended and not yet collected by its new parent (state Z) counts as ended.
+        kill_with_descendants(&mut child);
+        // A zombie (state Z), which its new parent has not reaped yet, counts as killed.
         let deadline = Instant::now() + Duration::from_secs(60);
         while !(state().is_empty() || state().contains(") Z ")) {
             assert!(Instant::now() < deadline, "{}", state());
@@ -213,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_quotes_what_a_shell_would_read() {
+    fn the_command_line_quotes_words_that_a_shell_would_interpret() {
         let mut command = Command::new("/usr/bin/node");
         command.args(["run.mjs", "-x", "9.*", ""]);
         assert_eq!(command_line(&command), "node run.mjs -x '9.*' ''");
     }
 
     #[test]
-    fn the_parent_is_read_past_a_name_with_spaces_and_parentheses() {
+    fn the_parent_is_found_after_a_name_with_spaces_and_parentheses() {
         assert_eq!(parent_in_stat("42 (a (b) c) S 7 42 42 0"), Some(7));
         assert_eq!(parent_in_stat("42 (cut"), None);
     }

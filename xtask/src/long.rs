@@ -1,4 +1,4 @@
-//! `cargo xtask long`: what is worth hours and not minutes, as steps with logs and a table like the test run's.
+//! `cargo xtask long`: checks that take hours, as steps with logs and a table like those of `cargo xtask test`.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::repo::{BUILD_LIMIT, Repo};
 use crate::sim;
 use crate::step::{Outcome, Step, run_all};
 
-/// Two emitters under loom with three switches of threads took six minutes on two busy cores.
+/// loom with two emitters and three thread switches took six minutes on two busy cores.
 const LANE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// The longest of the tools takes as long as it is told, ten minutes if nobody does.
+/// The longest tool runs for the time of `--seconds`, by default for ten minutes.
 const TOOL_LIMIT: Duration = Duration::from_secs(10 * 60 * 60);
 
 fn steps() -> Vec<Step> {
@@ -57,7 +57,7 @@ fn steps() -> Vec<Step> {
     ]
 }
 
-/// The search of the write lane with more packets, and loom with more switches of threads.
+/// Searches the write lane's states with more packets, and runs loom with more thread switches.
 fn lane(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let mut command = repo.cargo(&["test", "--release", "--package", "roomcast-engine", "--lib", "--", "--nocapture"]);
     command.args(["lane::search", "outlet::schedules"]).env("ROOMCAST_LONG", "1");
@@ -70,7 +70,7 @@ fn lane(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     Ok(Outcome::Passed(format!("{} states", states.unwrap_or_default())))
 }
 
-/// Three servers over a Redis that is well, which may count no loss: ten minutes, or the time that is given.
+/// Three servers over a healthy Redis, which must not count a loss. Runs for the time of `--seconds`, by default for ten minutes.
 fn healthy(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let seconds = Options::of_process()?.time.map_or(600, |time| time.as_secs()).to_string();
     let mut cargo = repo.cargo(&["run", "--release", "--package", "roomcast-redis", "--example", "healthy", "--"]);
@@ -79,7 +79,7 @@ fn healthy(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     Ok(Outcome::Passed(String::new()))
 }
 
-/// A Redis that is 3 ms away, calm and with a cut.
+/// A Redis that is 3 ms away, first undisturbed, then with a reset of its connections.
 fn far(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     for how in [&[][..], &["60000", "10", "cut"]] {
         let mut cargo =
@@ -90,14 +90,14 @@ fn far(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     Ok(Outcome::Passed(String::new()))
 }
 
-/// Eight servers with members in 5 % of the rooms: what each reads of all that is published, by the way in which it hears.
+/// Eight servers with members in 5 % of the rooms: how much of all that is published each server receives, for each way to subscribe.
 fn rooms(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let example = ["run", "--release", "--package", "roomcast-redis", "--example", "exact_rooms"];
     log.run(repo.cargo(&example), TOOL_LIMIT)?;
     Ok(Outcome::Passed(String::new()))
 }
 
-/// The conformance server, and the tools that talk to it.
+/// Builds the conformance server and the tools that connect to it.
 fn programs(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let conformance = ["build", "--release", "--package", "roomcast", "--example", "conformance"];
     log.run(repo.cargo(&conformance), BUILD_LIMIT)?;
@@ -105,13 +105,13 @@ fn programs(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     Ok(Outcome::Passed(String::new()))
 }
 
-/// Clients that keep the pace, with random pauses: ten minutes, or the time that is given.
+/// Clients with random pauses that still read fast enough. Runs for the time of `--seconds`, by default for ten minutes.
 fn pace(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let seconds = Options::of_process()?.time.map_or(600, |time| time.as_secs()).to_string();
     tool(repo, log, &["readers", "pace", "roomcast", "100", &seconds])
 }
 
-/// A tool of the benches; its last line says `ok`.
+/// Runs a tool of the benches. It prints `ok` as its last line and exits with 0 if all went well.
 fn tool(repo: &Repo, log: &mut Log, command: &[&str]) -> Result<Outcome, String> {
     let mut cargo = repo.cargo(&["run", "--release", "--package", "roomcast-benches", "--bin"]);
     if let [name, arguments @ ..] = command {
@@ -126,12 +126,12 @@ pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     run_all(repo, &chosen)
 }
 
-/// The steps to run. A step is called by its name with or without `long-`, which its log has so that it does not
-/// overwrite that of the test run.
+/// The steps to run. `--only` takes a step's name with or without `long-`. The names have that prefix so that their logs do not overwrite
+/// those of `cargo xtask test`.
 fn chosen(steps: Vec<Step>, options: &Options) -> Result<Vec<Step>, String> {
     let Some(only) = &options.only else { return Ok(steps) };
     let names: Vec<&str> = steps.iter().map(|step| step.name.trim_start_matches("long-")).collect();
-    let missing = format!("there is no long step `{only}`; there are {}", names.join(", "));
+    let missing = format!("there is no step `{only}`; the steps are {}", names.join(", "));
     let found: Vec<Step> = steps
         .into_iter()
         .filter(|step| step.name.trim_start_matches("long-") == only.trim_start_matches("long-"))
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn one_step_is_chosen_by_its_name() {
+    fn a_step_is_chosen_by_its_name_with_or_without_prefix() {
         let only = |name: &str| Options { only: Some(name.into()), time: None, limit: LIMIT };
         for step in steps() {
             let short = step.name.trim_start_matches("long-");
@@ -170,6 +170,6 @@ mod tests {
             }
         }
         let error = chosen(steps(), &only("nothing")).err().unwrap();
-        assert!(error.contains("there are lane, fuzz"), "{error}");
+        assert!(error.contains("the steps are lane, fuzz"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A long step: how long it may take, and how a program that runs until then is started.
+//! The options of `cargo xtask long`, and how its steps run programs that can go on for any time.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use crate::log::Log;
 use crate::repo::{BUILD_LIMIT, Repo};
 use crate::step::Outcome;
 
-/// When nobody says how long: a night.
+/// The limit of a step without `--seconds`: a night.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10 * 60 * 60);
 
 /// The options of `cargo xtask long`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// The one step to run.
+    /// The only step to run. `None` runs all.
     pub(crate) only: Option<String>,
-    /// Time for each step; without it a step ends by itself.
+    /// How long each step runs that can go on for any time. `None` leaves it at the step's default.
     pub(crate) time: Option<Duration>,
-    /// A step is ended after it, whatever it does.
+    /// A step that takes longer is killed.
     pub(crate) limit: Duration,
 }
 
@@ -29,24 +29,24 @@ impl Options {
             match name.as_str() {
                 "--only" => options.only = Some(value.clone()),
                 "--seconds" => {
-                    let seconds = value.parse().map_err(|_| format!("--seconds: {value} is no number"))?;
+                    let seconds = value.parse().map_err(|_| format!("--seconds: `{value}` is not a whole number"))?;
                     options.time = Some(Duration::from_secs(seconds));
                 }
-                _ => return Err(format!("there is no option {name}; there are --only and --seconds")),
+                _ => return Err(format!("there is no option `{name}`; the options are --only and --seconds")),
             }
         }
         Ok(options)
     }
 
-    /// The options of this process, for a step, which is a plain function.
+    /// Reads the options from the arguments of this process. A step is a plain function, to which they cannot be passed.
     pub(crate) fn of_process() -> Result<Options, String> {
         let arguments: Vec<String> = std::env::args().skip(2).collect();
         Options::read(&arguments)
     }
 }
 
-/// Runs a program of the workspace that is built to run for long, until it is done or the step's time is up. The outcome is the last
-/// line that has `total` in it.
+/// Builds a program of the workspace with the profile `fuzz` and runs it until it is done or the step's time is up. The outcome is the last
+/// line of its output that contains `total`.
 pub(crate) fn program(
     repo: &Repo,
     log: &mut Log,
@@ -60,12 +60,12 @@ pub(crate) fn program(
     let mut limit = options.limit;
     if let Some(time) = options.time {
         command.args(["--seconds", &time.as_secs().to_string()]);
-        // What is under way when the time is up comes to its end, and a failure is cut down.
+        // When the time is up, the program still finishes what it has begun and shrinks a failure.
         limit = time + Duration::from_secs(15 * 60);
     }
     let result = log.run(command, limit);
     let text = log.text();
-    let total = text.lines().rfind(|line| line.contains(total)).unwrap_or("it did not come to an end");
+    let total = text.lines().rfind(|line| line.contains(total)).unwrap_or("the program did not finish");
     result.map_err(|error| format!("{total}: {error}"))?;
     Ok(Outcome::Passed(total.to_owned()))
 }

@@ -1,7 +1,7 @@
-//! The repository's chores: `cargo xtask <command>`.
+//! The repository's development commands: `cargo xtask <command>`.
 //!
-//! One file per command. No dependencies: a chore that needs a crate makes the first `cargo xtask` of a fresh clone
-//! slow, and everything here is files, processes and text.
+//! Each command has a file of its own. There are no dependencies: they would make the first `cargo xtask` in a fresh clone slow, and
+//! everything here is files, processes and text.
 
 mod bench;
 mod cluster;
@@ -28,32 +28,42 @@ use std::process::ExitCode;
 use repo::Repo;
 
 const HELP: &str = "\
-The repository's chores. Usage: cargo xtask <command> [arguments]
+The repository's development commands.
 
-  setup           check for Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind; install what is missing
-                  where that is possible
-  test            everything CI runs, in CI's order: setup, tidy, lint, tests, fuzz, sim, docs, release build, instructions,
-                  e2e, clusters with Node servers, the documented proxies, websocket
-  ci              test, and cargo-deny's check of licences, bans and sources when cargo-deny is installed
-  tidy            the repository's own rules: imports between crates, versions, module docs, file sizes, decision index, what a
-                  minimal machine lacks
-  lint            cargo fmt --check and clippy with warnings as errors
-  doc             build the documentation of every crate with warnings as errors
-  e2e [args]      build the conformance server and run e2e/run.mjs against it; args go to run.mjs (--server both)
-  instructions    instructions per operation, by callgrind, against benches/instructions.toml; fails on more than 5 %
-                  over it; --accept writes today's counts into it
-  websocket       the 247 Autobahn WebSocket cases against the engine's ws-echo example
-  sim [args]      simulated clusters beside a model; args go to sim/src/main.rs: --seeds N, or --seed S, which tells what
-                  happened
-  long            what takes hours: fuzz targets with 100 million executions, 100,000 simulated clusters; --only NAME runs one step, --seconds N gives
-                  each step so much time
-  cluster         a private Redis, two roomcast servers and one of Node.js to chat across, until Ctrl-C
-  bench [args]    criterion benches of roomcast-benches; args go to cargo bench
-  bench --peers [args]  roomcast, socketioxide and Node side by side on this machine; args go to benches/src/bin/peers.rs
-  help            this text
+Usage: cargo xtask <command> [arguments]
 
-`cargo xtask test` goes on after a failed step, ends with a table and a line `N passed, N failed`, and leaves each
-step's output in target/xtask-logs.";
+Before the first run
+  setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind are installed.
+                  Installs what is missing if run as root on Debian or Ubuntu; otherwise prints the commands to run.
+
+All checks
+  test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a
+                  table of the steps and a line `N passed, N failed`; each step's output is in target/xtask-logs.
+  ci              Run `test`, then check licences, bans and sources of dependencies, if cargo-deny is installed.
+
+Single checks
+  tidy            Check the repository's own rules: imports between crates and between files, versions, module docs,
+                  file sizes, limits, decision index, test suites, and what a minimal machine lacks.
+  lint            Check the formatting, and run clippy with warnings as errors.
+  doc             Build the documentation of every crate with warnings as errors.
+  instructions [--accept]
+                  Count the instructions of each operation with callgrind and compare them with
+                  benches/instructions.toml. Fails if one is more than 5 % above. --accept writes the new counts.
+  e2e [args]      Build the conformance server and test it with the official JavaScript client, side by side with
+                  Node's server. args go to e2e/run.mjs; the default is --server both.
+  websocket       Run the 247 Autobahn WebSocket cases against the engine's example ws-echo.
+  sim [args]      Run simulated clusters and compare them with a model. args go to sim/src/main.rs: --seeds N runs
+                  N seeds, --seed S runs one seed and prints what happened.
+  long [--only NAME] [--seconds N]
+                  Run what takes hours, such as fuzzing with 100 million executions and 100,000 simulated clusters.
+                  --only runs a single step, --seconds limits the time of each step that can run for any time.
+
+Other
+  cluster         Start a private Redis, two roomcast servers and a Node.js server, and chat across them until Ctrl-C.
+  bench [args]    Run the criterion benches. args go to cargo bench. Needs a quiet machine.
+  bench --peers [args]
+                  Measure roomcast, socketioxide and Node.js side by side. args go to benches/src/bin/peers.rs.
+  help            Print this text.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,7 +74,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !rest.is_empty() && !matches!(command, "e2e" | "bench" | "instructions" | "long" | "sim") {
-        return fail(&format!("`{command}` takes no arguments; see cargo xtask --help"));
+        return fail(&format!("`{command}` takes no arguments; see cargo xtask help"));
     }
     let repo = match Repo::find() {
         Ok(repo) => repo,
@@ -84,11 +94,11 @@ fn main() -> ExitCode {
         "websocket" => websocket::command(&repo),
         "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),
-        unknown => Err(format!("there is no command `{unknown}`; see cargo xtask --help")),
+        unknown => Err(format!("there is no command `{unknown}`; see cargo xtask help")),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        // `test` has said everything in its table, and its closing line stays the last one.
+        // `run_all` has printed a table. Its closing line must stay the last one.
         Err(error) if error.is_empty() => ExitCode::FAILURE,
         Err(error) => fail(&error),
     }

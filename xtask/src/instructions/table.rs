@@ -1,8 +1,8 @@
-//! [`Table`]: counts of instructions as they lie in a file, and how two of them compare.
+//! [`Table`]: the file of instruction counts, and the comparison of its counts with new ones.
 
 use std::fmt;
 
-/// More than this many per cent over the baseline fails; as much below it asks for a new baseline.
+/// A count that is more than this many per cent above its baseline fails. One that is as much below asks for a new baseline.
 const MARGIN: u64 = 5;
 
 const HEAD: &str = "\
@@ -17,7 +17,7 @@ pub(super) struct Table {
     pub(super) counts: Vec<Count>,
 }
 
-/// Instructions of one operation.
+/// The instructions of one operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Count {
     pub(super) name: String,
@@ -31,13 +31,13 @@ impl Table {
             if line.is_empty() || line.starts_with(['#', '[']) {
                 continue;
             }
-            let (name, value) = line.split_once('=').ok_or_else(|| format!("`{line}` is no line `name = value`"))?;
+            let (name, value) = line.split_once('=').ok_or_else(|| format!("`{line}` is not of the form `name = value`"))?;
             let (name, value) = (name.trim(), value.trim());
             if name == "built_by" {
                 table.built_by = value.trim_matches('"').to_owned();
                 continue;
             }
-            let instructions = value.replace('_', "").parse().map_err(|_| format!("`{value}` is no count"))?;
+            let instructions = value.replace('_', "").parse().map_err(|_| format!("`{value}` is not a count"))?;
             table.counts.push(Count { name: name.to_owned(), instructions });
         }
         Ok(table)
@@ -51,7 +51,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Each operation's baseline and count of today, in the order of today's; those that are gone last.
+/// The baseline and the new count of each operation, in the order of the new counts. Operations that no longer exist come last.
 #[derive(Debug)]
 pub(super) struct Comparison(Vec<Row>);
 
@@ -89,7 +89,7 @@ impl Row {
             (None, _) => return Change::New,
             (_, None) => return Change::Gone,
         };
-        // In whole numbers, so that exactly the margin is within it.
+        // In whole numbers, so that a difference of exactly the margin is allowed.
         let margin = baseline / 100 * u128::from(MARGIN);
         if now > baseline + margin {
             Change::Worse
@@ -102,20 +102,20 @@ impl Row {
 }
 
 impl Comparison {
-    /// A note for the table of steps, or what fails.
+    /// The note for the table of steps, or the error.
     pub(super) fn verdict(&self) -> Result<String, String> {
         let names = |wanted: &[Change]| {
             let rows = self.0.iter().filter(|row| wanted.contains(&row.change()));
             rows.map(|row| row.name.as_str()).collect::<Vec<_>>().join(", ")
         };
         let (worse, unknown) = (names(&[Change::Worse]), names(&[Change::New, Change::Gone]));
-        let accept = "if that is meant, cargo xtask instructions --accept";
+        let accept = "if this is intended, run cargo xtask instructions --accept";
         let mut wrong = Vec::new();
         if !worse.is_empty() {
-            wrong.push(format!("more than {MARGIN} % over the baseline: {worse}"));
+            wrong.push(format!("more than {MARGIN} % above the baseline: {worse}"));
         }
         if !unknown.is_empty() {
-            wrong.push(format!("only here or only among the baselines: {unknown}"));
+            wrong.push(format!("without a baseline, or only in the baselines: {unknown}"));
         }
         if !wrong.is_empty() {
             return Err(format!("{}; {accept}", wrong.join("; ")));
@@ -124,7 +124,7 @@ impl Comparison {
         if better.is_empty() {
             return Ok(format!("{} counts within {MARGIN} %", self.0.len()));
         }
-        Ok(format!("warning: more than {MARGIN} % better: {better}; {accept}, so that it stays so"))
+        Ok(format!("warning: more than {MARGIN} % better: {better}; {accept}, to keep the gain"))
     }
 }
 
@@ -181,13 +181,13 @@ mod tests {
         assert_eq!(verdict(&[("a", 105), ("b", 95)]).as_deref(), Ok("2 counts within 5 %"));
         assert!(verdict(&[("a", 100), ("b", 94)]).unwrap().starts_with("warning: more than 5 % better: b;"));
         let worse = verdict(&[("a", 106), ("b", 1)]).unwrap_err();
-        assert!(worse.starts_with("more than 5 % over the baseline: a;") && worse.ends_with("--accept"), "{worse}");
-        assert!(verdict(&[("a", 100)]).unwrap_err().contains("among the baselines: b;"));
-        assert!(verdict(&[("a", 100), ("b", 100), ("c", 1)]).unwrap_err().contains("among the baselines: c;"));
+        assert!(worse.starts_with("more than 5 % above the baseline: a;") && worse.ends_with("--accept"), "{worse}");
+        assert!(verdict(&[("a", 100)]).unwrap_err().contains("in the baselines: b;"));
+        assert!(verdict(&[("a", 100), ("b", 100), ("c", 1)]).unwrap_err().contains("in the baselines: c;"));
     }
 
     #[test]
-    fn the_comparison_is_a_table() {
+    fn the_comparison_is_printed_as_a_table() {
         let text = compare(&counts(&[("a", 200), ("old", 3)]), &counts(&[("a", 201), ("b", 7)])).to_string();
         let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
         let expected = [vec!["a", "201", "200", "+0.50", "%"], vec!["b", "7", "-", "-"], vec!["old", "-", "3", "-"]];
@@ -195,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_as_it_is_written() {
+    fn a_written_file_is_read_back() {
         let table = Table { built_by: "rustc 1.2.3 (a b), x86_64, glibc 2.36".into(), counts: counts(&[("a", 12)]) };
         assert_eq!(Table::parse(&table.to_string()), Ok(table));
-        assert!(Table::parse("a = b").unwrap_err().contains("`b` is no count"));
+        assert!(Table::parse("a = b").unwrap_err().contains("`b` is not a count"));
         assert!(Table::parse("a").is_err());
     }
 }
