@@ -33,6 +33,7 @@ impl Default for Builder {
             max_handlers: limits::HANDLERS_PER_CONNECTION,
             max_namespaces: limits::PATTERN_NAMESPACES,
             namespace_linger: limits::NAMESPACE_LINGER,
+            require_cluster: true,
             decoder: DecoderLimits::default(),
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
@@ -60,6 +61,15 @@ impl Builder {
     pub fn cluster(mut self, cluster: &Cluster) -> Self {
         self.adapter = cluster.factory();
         self.cluster = Some(cluster.clone());
+        self
+    }
+
+    /// Whether the server is ready ([`Health::is_ready`](crate::Health::is_ready)) only while it reaches the other servers of its cluster.
+    /// Defaults to true: clients are sent to servers that reach the others. If all servers lose the message system at the same time, no
+    /// server is ready, and a load balancer refuses all clients, although each server still serves its own. With `false` such clients
+    /// are served, but those of different servers do not see each other.
+    pub fn require_cluster(mut self, require: bool) -> Self {
+        self.config.require_cluster = require;
         self
     }
 

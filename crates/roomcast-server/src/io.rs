@@ -12,7 +12,7 @@ use crate::registry::IoInner;
 use crate::rooms::Rooms;
 use http::Request;
 use hyper::body::Incoming;
-use roomcast_adapter::cluster::Cluster;
+use roomcast_adapter::cluster::{Cluster, ClusterState};
 use roomcast_adapter::{Action, AdapterFactory, Target};
 use roomcast_engine::{Connection, Engine, EngineConfig, EngineService, ServeOptions, SessionHandler, bind, serve};
 use roomcast_protocol::ToArgs;
@@ -145,6 +145,19 @@ impl SocketIo {
     /// Chooses the sockets of a room or rooms of the main namespace.
     pub fn to(&self, rooms: impl Rooms) -> BroadcastOperator {
         self.of("/").to(rooms)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lifetime.is_closed()
+    }
+
+    /// How the server stands with the other servers, if it belongs to a cluster.
+    pub(crate) fn cluster_state(&self) -> Option<ClusterState> {
+        self.cluster.as_ref().map(|cluster| *cluster.state().borrow())
+    }
+
+    pub(crate) fn requires_cluster(&self) -> bool {
+        self.inner.config.require_cluster
     }
 
     // --- serving ---

@@ -66,7 +66,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         None => tracing::info!(adapter = "memory", %origins, "roomcast {version} is ready"),
     }
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
-    io.serve_with(listener, page::Page, shutdown::requested()).await?;
+    io.serve_with(listener, io.health_service(page::Page), shutdown::requested()).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -14,6 +14,7 @@ mod disconnects;
 mod ends;
 mod handlers;
 mod handshakes;
+mod health;
 mod namespaces;
 mod options;
 mod regressions;
