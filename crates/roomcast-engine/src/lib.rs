@@ -38,6 +38,7 @@
 mod application;
 mod config;
 mod connections;
+mod drain;
 mod engine;
 mod http;
 pub mod limits;

@@ -34,6 +34,8 @@ impl Default for Builder {
             max_namespaces: limits::PATTERN_NAMESPACES,
             namespace_linger: limits::NAMESPACE_LINGER,
             require_cluster: true,
+            drain_grace: Duration::ZERO,
+            drain_window: Duration::ZERO,
             decoder: DecoderLimits::default(),
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
@@ -70,6 +72,19 @@ impl Builder {
     /// are served, but those of different servers do not see each other.
     pub fn require_cluster(mut self, require: bool) -> Self {
         self.config.require_cluster = require;
+        self
+    }
+
+    /// How [`SocketIo::serve`] empties the server when its `shutdown` resolves, before it closes it. For `grace` the server goes on as
+    /// before, but is not ready ([`Health::is_ready`](crate::Health::is_ready)), so that load balancers stop sending clients to it. Then it
+    /// refuses handshakes (503 with `Retry-After`) and closes its clients' sessions evenly over `window`, so that not all clients reconnect
+    /// at the same moment. Both default to zero: the server closes at once.
+    ///
+    /// `grace` should be longer than a load balancer needs to notice: interval times failures of its health check. All in all, a
+    /// shutdown takes `grace`, `window`, and at most 8.5 s for the close.
+    pub fn drain(mut self, grace: Duration, window: Duration) -> Self {
+        (self.config.drain_grace, self.config.drain_window) =
+            (cut_time("drain grace", grace), cut_time("drain window", window));
         self
     }
 

@@ -13,5 +13,7 @@ pub(crate) struct Config {
     pub(crate) max_namespaces: usize,
     pub(crate) namespace_linger: Duration,
     pub(crate) require_cluster: bool,
+    pub(crate) drain_grace: Duration,
+    pub(crate) drain_window: Duration,
     pub(crate) decoder: DecoderLimits,
 }

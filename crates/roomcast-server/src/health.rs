@@ -11,7 +11,7 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// Whether the server accepts clients: it is not closed.
+    /// Whether the server accepts clients: it is neither draining nor closed.
     pub server: Check,
     /// Whether messages reach the other servers and theirs arrive here. `None` for a server that belongs to no cluster
     /// ([`Builder::cluster`](crate::Builder::cluster)).
@@ -56,9 +56,12 @@ impl SocketIo {
     /// those of other servers. Over Redis a server that is cut off notices it within 5 s. Clients of this server are served all the
     /// same, so a deployment may prefer such a server to none: see [`Builder::require_cluster`](crate::Builder::require_cluster).
     pub fn health(&self) -> Health {
-        let closed = self.is_closed();
-        let reason = if closed { "closed: accepts no clients" } else { "accepts clients" };
-        let server = Check { ok: !closed, required: true, reason: reason.to_owned() };
+        let (ok, reason) = match (self.is_closed(), self.is_draining()) {
+            (true, _) => (false, "closed: accepts no clients"),
+            (false, true) => (false, "draining: its clients are moved to other servers"),
+            (false, false) => (true, "accepts clients"),
+        };
+        let server = Check { ok, required: true, reason: reason.to_owned() };
         let cluster = self.cluster_state().map(|state| Check {
             ok: state.hears && state.publishes,
             required: self.requires_cluster(),

@@ -11,6 +11,7 @@ mod common;
 mod connect_order;
 mod connects;
 mod disconnects;
+mod drain;
 mod ends;
 mod handlers;
 mod handshakes;
