@@ -1,4 +1,4 @@
-//! [`ServersInbox`]: what roomcast servers tell one another of themselves.
+//! [`ServersInbox`]: takes what roomcast servers tell one another about themselves.
 
 use crate::cluster::membership::directory::Directory;
 use crate::cluster::seam::inbox::{Arrival, Inbox, malformed};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Hears the roomcast servers themselves.
+/// Takes the messages of the namespace [`SERVERS`](crate::cluster::SERVERS).
 pub(crate) struct ServersInbox {
     pub(crate) directory: Arc<Mutex<Directory>>,
     pub(crate) queue: Arc<Queue>,
@@ -41,7 +41,7 @@ impl Inbox for ServersInbox {
                 Body::Alive(alive) if directory.told(&sender, &trailer, &alive, now) => hellos.push(Some(sender)),
                 Body::Hello if directory.hello(trailer.process, now) => {
                     let within = spread(directory.about(now));
-                    // Each server has a time of its own for each that asks.
+                    // A delay that differs for each pair of servers, so that not all answer at once.
                     let part = Trailer::hash(&format!("{}\n{sender}", self.queue.id()));
                     self.queue.tell_all(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
                 }

@@ -1,35 +1,36 @@
-//! [`HeardSeries`]: what is known of one series of messages of another process, so that what did not come of it is counted.
+//! [`HeardSeries`]: what is known about one series of another process, so that messages that did not arrive are
+//! counted.
 
 use crate::cluster::seam::alive::SeriesReport;
 use crate::cluster::seam::trailer::Trailer;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How far an announcement may be ahead of the messages that it tells of.
+/// How far an announcement may be ahead of the messages that it is about.
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
-/// One series of one process.
+/// One series of another process.
 #[derive(Debug, Default)]
 pub(crate) struct HeardSeries {
-    /// The number that was told last.
+    /// The number that was announced last.
     number: u64,
-    /// The serial of its first message, once that was told.
+    /// The serial of its first message, once announced.
     since: u64,
-    /// What came of it, if it is followed here.
+    /// What has arrived of it, if it is followed here.
     heard: Option<Progress>,
 }
 
 #[derive(Debug)]
 struct Progress {
-    /// Last number heard, or counted as lost.
+    /// The last number that has arrived or was counted as lost.
     last: u64,
-    /// The highest serial that was heard in it.
+    /// The highest serial that has arrived.
     serial: u64,
-    /// The serial of the last announcement that told of it.
+    /// The serial of the last announcement about it.
     alive: u64,
-    /// Nothing was heard yet, and `last` was only told: a smaller number may still be on its way.
+    /// No message has arrived yet, and `last` was only announced: smaller numbers may still be in flight.
     unheard: bool,
-    /// A number that was told and not heard, and since when.
+    /// A number that was announced but has not arrived, and since when.
     told: Option<(u64, Instant)>,
 }
 
@@ -39,18 +40,18 @@ impl Progress {
     }
 }
 
-/// What a message is to its series.
+/// Where a message stands in its series.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InSeries {
-    /// It is the next one that comes, after so many that did not.
+    /// It is next, after this many messages that did not arrive.
     Next(u64),
-    /// It was counted as lost, and so that the count stays true it is.
+    /// It was already counted as lost. It is dropped, so that the count stays true.
     Late,
 }
 
 impl HeardSeries {
-    /// A message has come. `known`: all that its process told of its series by now is known, and the namespace was heard before
-    /// that.
+    /// Takes a message. `known`: everything that its process has announced about its series is known, and the namespace
+    /// was open here before that.
     pub(crate) fn heard(&mut self, trailer: &Trailer, known: bool) -> InSeries {
         let number = trailer.number;
         let heard =
@@ -63,7 +64,7 @@ impl HeardSeries {
             return InSeries::Late;
         }
         if before {
-            // A later message with a lower number: the namespace was closed there and opened again.
+            // A later message with a lower number: its server has closed the namespace and opened it again.
             heard.last = 0;
             heard.told = None;
         }
@@ -73,8 +74,9 @@ impl HeardSeries {
         InSeries::Next(missed)
     }
 
-    /// An announcement tells its last number. `followed`: its namespace is heard here, and whether all that was told before is known.
-    /// Returns how many messages are lost, and whether some may be: they must be [settled](Self::settle) later.
+    /// Takes an announcement of its last number. `followed` is `Some` if the series is followed here, and then says
+    /// whether everything announced before is known. Returns how many messages were lost, and whether more may have
+    /// been: [`settle`](Self::settle) decides these later.
     pub(crate) fn told(
         &mut self,
         told: &SeriesReport,
@@ -87,7 +89,7 @@ impl HeardSeries {
             let begins_anew = self.begins_anew(told.since);
             let heard = match &mut self.heard {
                 Some(heard) if begins_anew => {
-                    // What was told of the last one and did not come never will.
+                    // Announced messages of the old series that have not arrived never will.
                     missed = heard.settle(now + SETTLE);
                     (heard.last, heard.told, heard.unheard) = (0, None, false);
                     heard
@@ -109,24 +111,24 @@ impl HeardSeries {
         (missed, open)
     }
 
-    /// Whether a series whose first message has this serial is another than the one that was heard.
+    /// Whether the series whose first message has this serial is not the one followed so far.
     fn begins_anew(&self, since: u64) -> bool {
         let Some(heard) = &self.heard else { return false };
         let known = if self.since > 0 { since != self.since } else { heard.serial > 0 };
         known && since > heard.serial
     }
 
-    /// Number of messages that were told [`SETTLE`] ago and that did not come.
+    /// The number of messages that were announced [`SETTLE`] ago and have not arrived.
     pub(crate) fn settle(&mut self, now: Instant) -> u64 {
         self.heard.as_mut().map_or(0, |heard| heard.settle(now))
     }
 
-    /// Whether something was told that has not come.
+    /// Whether an announced message has not arrived.
     pub(crate) fn is_open(&self) -> bool {
         self.heard.as_ref().is_some_and(|heard| heard.told.is_some())
     }
 
-    /// Its namespace is not heard here any more: what is missed of it from now on is no loss.
+    /// Its namespace was closed here: messages that do not arrive from now on are not losses.
     pub(crate) fn unfollow(&mut self) {
         self.heard = None;
     }

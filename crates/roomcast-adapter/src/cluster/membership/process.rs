@@ -1,4 +1,4 @@
-//! [`Process`]: what is known of one other roomcast process.
+//! [`Process`]: what is known about one other roomcast process.
 
 use crate::cluster::membership::heard_series::SETTLE;
 use crate::cluster::membership::heard_series::{HeardSeries, InSeries};
@@ -17,63 +17,63 @@ use tokio::time::Instant;
 /// Most series that are known of a process: as many as a roomcast process numbers.
 pub(crate) const MAX_SERIES: usize = 2 * MAX_NUMBERED;
 
-/// Silence after which a server does not count as alive, or three of the intervals that it announced, if they are longer.
+/// Silence after which a server does not count as alive. It is longer if three of the server's announced intervals are.
 pub(crate) const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// Longest silence that a server may announce for itself.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
-/// How long the numbers of a namespace are remembered that was closed there. It may be open again and not told as such, while its
-/// server hears nothing.
+/// How long the numbers of a namespace are kept after its server has closed it. The server may have opened it again
+/// without announcing that, as it does so only once its messages arrive.
 pub(crate) const CLOSED_REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Who is asked for all again, at the earliest.
+/// Least time between two requests to the same server to say everything.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A roomcast process: a server, or an emitter.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// Its server's name. An emitter has none, nor has a server that was not announced yet.
+    /// Its server's name. Emitters have none, and neither do servers that were not announced yet.
     pub(crate) name: Option<ServerId>,
-    /// When anything of it came.
+    /// When anything arrived from it.
     pub(crate) heard: Instant,
     pub(crate) left: bool,
-    /// It did not live when that was looked at last.
+    /// Whether it was silent at the last check.
     pub(crate) silent: bool,
-    /// What came of it, for doubles.
+    /// Which of its messages have arrived, to recognize doubles.
     pub(crate) window: Window,
-    /// When an announcement came last after which all was known that it had told. What comes of a series that was not among it
-    /// began later.
+    /// When the last announcement arrived after which everything it had announced was known. A series that was not
+    /// known by then started later.
     known: Option<Instant>,
     /// The number of its last announcement.
     sequence: u64,
     /// No announcement is missing: its namespaces and numbers are known.
     whole: bool,
-    /// The whole is coming in parts.
+    /// It is saying everything, in parts.
     parts: bool,
-    /// When it was asked for the whole.
+    /// When it was asked to say everything.
     asked: Option<Instant>,
-    /// When it was told the whole of this server.
+    /// When this server told it everything.
     answered: Option<Instant>,
-    /// After that much silence it does not count as alive.
+    /// The silence after which it does not count as alive.
     silence: Duration,
-    /// Its namespaces, each with the number of its opening.
+    /// The namespaces that it has open, each with the number of its opening.
     open: HashMap<Arc<str>, u64, RandomState>,
     series: HashMap<(Arc<str>, Series), HeardSeries, RandomState>,
-    /// HeardSeries of which something was told that has not come.
+    /// The series in which an announced message has not arrived.
     unsettled: Vec<(Arc<str>, Series)>,
-    /// Namespaces that it has closed, and when: their series are remembered for a while.
+    /// The namespaces that it has closed, and when. Their series are kept for a while.
     closed: HashMap<Arc<str>, Instant, RandomState>,
 }
 
-/// What an announcement came to.
+/// The effect of an announcement.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct AnnouncementEffect {
-    /// Messages that are lost.
+    /// The number of messages that were lost.
     pub(crate) missed: u64,
-    /// Something is missing: it must be asked for all.
+    /// Something is missing: the process must be asked for everything.
     pub(crate) ask: bool,
-    /// It has other namespaces than before.
+    /// The process has other namespaces than before.
     pub(crate) moved: bool,
 }
 
@@ -103,12 +103,12 @@ impl Process {
         !self.left && now.duration_since(self.heard) < self.silence
     }
 
-    /// Whether a namespace is open there: then the number of its opening.
+    /// The number of a namespace's opening, if the process has it open.
     pub(crate) fn has(&self, namespace: &str) -> Option<u64> {
         self.open.get(namespace).copied()
     }
 
-    /// A numbered message has come in a namespace that is heard here since then.
+    /// Takes a numbered message, in a namespace whose messages arrive here since `since`.
     pub(crate) fn message(
         &mut self,
         trailer: &Trailer,
@@ -123,7 +123,7 @@ impl Process {
         Some(self.series(namespace, series)?.heard(trailer, known))
     }
 
-    /// It announced itself. `followed`: since when a series is heard here, if it is followed.
+    /// Takes an announcement. `followed` returns since when a series arrives here, if it is followed.
     pub(crate) fn announced(
         &mut self,
         alive: &Alive,
@@ -133,7 +133,7 @@ impl Process {
     ) -> AnnouncementEffect {
         let mut effect = AnnouncementEffect { missed: self.settle(now), ..AnnouncementEffect::default() };
         if alive.sequence < self.sequence {
-            // Overtaken by a later one: what it tells may be over.
+            // A later announcement has overtaken this one: what it says may be outdated.
             effect.ask = !self.whole && self.may_ask(now);
             return effect;
         }
@@ -150,7 +150,7 @@ impl Process {
             self.whole = false;
             self.parts = false;
         } else if self.sequence == 0 {
-            // The very first one tells all.
+            // The very first announcement says everything.
             self.whole = true;
         }
         for told in &alive.numbers {
@@ -183,7 +183,7 @@ impl Process {
         effect
     }
 
-    /// Counts what was told and did not come.
+    /// Counts the announced messages that did not arrive.
     pub(crate) fn settle(&mut self, now: Instant) -> u64 {
         let Self { unsettled, series, .. } = self;
         let mut missed = 0;
@@ -195,7 +195,7 @@ impl Process {
         missed
     }
 
-    /// Forgets what it closed long ago. Returns what was lost of it.
+    /// Removes the series of namespaces that were closed long ago. Returns the number of lost messages in them.
     pub(crate) fn forget(&mut self, now: Instant) -> u64 {
         let Self { closed, series, .. } = self;
         let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
@@ -206,7 +206,7 @@ impl Process {
         .sum()
     }
 
-    /// A namespace is not heard here any more.
+    /// A namespace was closed here.
     pub(crate) fn unfollow(&mut self, namespace: &Arc<str>) {
         for series in [Series::Main, Series::Rooms] {
             if let Some(state) = self.series.get_mut(&(namespace.clone(), series)) {
@@ -215,7 +215,7 @@ impl Process {
         }
     }
 
-    /// Whether it may be told the whole of this server now; not over and over.
+    /// Whether this server may tell it everything now, which limits repeated answers.
     pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
         let may = self.answered.is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
         if may {
@@ -232,8 +232,8 @@ impl Process {
         may
     }
 
-    /// Whether all was known of a namespace at a time at which it was heard here: an announcement that was on its way before it was heard would
-    /// tell too little.
+    /// Whether everything was known at a time when the namespace's messages had been arriving for long enough: an
+    /// announcement that was in flight before that would say too little.
     fn knows(&self, since: Option<Instant>) -> bool {
         let (Some(since), Some(known)) = (since, self.known) else { return false };
         known.saturating_duration_since(since) >= SETTLE

@@ -1,4 +1,4 @@
-//! [`Place`]: this server's part of a namespace of the cluster. `ClusterAdapter` asks the other servers through it, and
+//! [`Place`]: this server's part of a namespace of the cluster. `ClusterAdapter` asks other servers through it, and
 //! `NamespaceInbox` answers them through it.
 
 use crate::cluster::member::Member;
@@ -44,7 +44,8 @@ pub(crate) struct Place {
     closed: OnceCell<()>,
 }
 
-/// The place that takes a namespace's messages: the newest one. It is held weakly, as a broker must not keep a namespace alive.
+/// The newest place of a namespace, which takes its messages. It is held weakly, as a broker must not keep a namespace
+/// alive.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentPlace(Mutex<Weak<Place>>);
 
@@ -164,12 +165,12 @@ impl Place {
         self.queue().process()
     }
 
-    /// Leave to work on a question; `None` if [`MAX_SERVED`] are worked on.
+    /// A permit to work on a question; `None` if [`MAX_SERVED`] are being worked on.
     pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         self.served.clone().try_acquire_owned().ok()
     }
 
-    /// Resolves when no question is worked on. None can be started while what is returned lives.
+    /// Resolves when no question is being worked on. No work starts while the returned permit lives.
     pub(crate) async fn all_permits(&self) -> Option<SemaphorePermit<'_>> {
         self.served.acquire_many(u32::try_from(MAX_SERVED).unwrap_or(u32::MAX)).await.ok()
     }
@@ -183,7 +184,7 @@ impl Place {
         self.queue().answer(&self.namespace, asker, body);
     }
 
-    /// Does not answer a question, which is logged and counted, and tells the asker if it understands that.
+    /// Refuses a question, which is logged and counted, and tells the asker if it understands that.
     pub(crate) fn refuse(&self, asker: &Asker, request: RequestId, why: &str) {
         metrics::counter!("roomcast_cluster_answers_refused_total").increment(1);
         tracing::warn!(namespace = %self.namespace, asker = ?asker.id, why, "a question of another server is not answered");
@@ -226,7 +227,7 @@ impl Place {
         }
     }
 
-    /// Takes no further part in the namespace, and closes it at the broker unless it was opened again meanwhile.
+    /// Leaves the namespace, and closes it at the broker unless it was opened again meanwhile.
     pub(crate) async fn leave(&self) {
         self.open.store(false, Ordering::Release);
         let (member, current) = (self.member.clone(), self.current.clone());
@@ -255,7 +256,7 @@ async fn leave(member: Arc<Member>, namespace: Arc<str>, subscription: Arc<Subsc
     member.queue.forget(&namespace);
     subscription.closed();
     member.broker.close(&namespace).await;
-    // A place that was opened meanwhile found the namespace still open at the broker, and has got nothing since.
+    // A place that was opened meanwhile found the namespace still open at the broker, and has received nothing since.
     if let Some(place) = newer() {
         place.directory().open_namespace(&namespace);
         place.queue().number(&namespace);

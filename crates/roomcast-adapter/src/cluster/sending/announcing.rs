@@ -1,4 +1,5 @@
-//! What a server tells the others of itself, and its application of the others: announcements, notices and losses.
+//! What a [`Queue`] tells the other servers about this one (announcements and notices), and the application about
+//! losses.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, Outgoing, SERVERS};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 impl Queue {
-    /// Counts what did not come, and tells of it.
+    /// Counts messages that did not arrive, and reports them to the log and to the hooks.
     pub(crate) fn tell_losses(&self, log: &mut LossLog) {
         let now = Instant::now();
         let lost = {
@@ -33,15 +34,15 @@ impl Queue {
         if !lost.is_empty() {
             let hooks = self.on_lost.lock().clone();
             for (hook, lost) in hooks.iter().flat_map(|hook| lost.iter().map(move |lost| (hook, lost))) {
-                // This task is the one that publishes: it goes on.
+                // A panic must not end this task, which publishes.
                 if catch_unwind(AssertUnwindSafe(|| hook(lost))).is_err() {
-                    tracing::error!("a hook of Cluster::on_lost panicked");
+                    tracing::error!("a hook that was passed to Cluster::on_lost panicked");
                 }
             }
         }
     }
 
-    /// Whoever watches sees how it stands.
+    /// Updates the state that the application watches.
     pub(crate) fn watch(&self) {
         let (now, peers) = (Instant::now(), self.directory.lock().servers(Instant::now()).count());
         let next = {
@@ -53,7 +54,7 @@ impl Queue {
         self.watched.send_if_modified(|state| state.becomes(next));
     }
 
-    /// How often this server tells that it lives.
+    /// The time between two announcements of this server.
     pub(crate) fn interval(&self) -> Duration {
         alive_interval(1 + self.directory.lock().about(Instant::now()))
     }
@@ -63,7 +64,7 @@ impl Queue {
         self.broker.largest().min(ANNOUNCEMENT_BYTES)
     }
 
-    /// Announces this server: what has changed since the last announcement. The error is why that did not go out.
+    /// Announces what has changed on this server since the last announcement. The error says why that did not go out.
     pub(crate) async fn tell_alive(&self) -> Result<(), String> {
         let _one_at_a_time = self.telling.lock().await;
         let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
@@ -71,7 +72,7 @@ impl Queue {
         loop {
             let ((alive, more), trailer) = {
                 let mut state = self.state.lock();
-                // In this order: what is told was numbered before.
+                // In this order: a number that is announced was given before the announcement's serial.
                 (state.numbers.announcement(interval, self.most()), state.numbers.next(self.process, SERVERS, None))
             };
             let told = self.tell(None, Body::Alive(alive.clone()), trailer).await;
@@ -93,7 +94,8 @@ impl Queue {
         self.tell(None, Body::Goodbye, trailer).await
     }
 
-    /// Says hello, and tells others all. What does not go out is asked for again.
+    /// Sends the notices that are due: asks other servers to say everything, or tells one server everything. Whoever
+    /// misses a notice asks again.
     pub(crate) async fn send_notices(&self) {
         let due = self.state.lock().notices.due(Instant::now());
         for notice in due {
@@ -114,13 +116,14 @@ impl Queue {
         }
     }
 
-    /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
+    /// Publishes a message that is not worth queueing: if it does not go out, the next one will do.
     pub(crate) async fn tell(&self, to: Option<ServerId>, body: Body, trailer: Trailer) -> Result<(), String> {
         let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let road = self.broker.route(&outgoing).road;
         let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
-            // Others do not know this server by name then, and miss no tail of it; what it says goes out all the same.
+            // After `Never`, other servers do not know this one by name, and do not count lost tails of its series;
+            // what it emits goes out all the same.
             Ok([Outcome::Sent | Outcome::Never(_), ..]) => Ok(()),
             Ok([Outcome::Again(reason), ..]) => Err(reason.clone()),
             Ok(_) => Err(NOT_TRIED.to_owned()),

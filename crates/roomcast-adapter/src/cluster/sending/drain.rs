@@ -1,4 +1,4 @@
-//! The task of a [`Queue`]: it announces this server, and publishes what waits, a batch at a time on each road.
+//! The task of a [`Queue`]: it announces this server, and publishes what is queued, one batch at a time on each road.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
@@ -10,38 +10,38 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Most messages that go to the broker at once on a road, and most bytes of them, though one larger message goes alone. As much as
-/// waits goes out in one round trip, so that the rate does not depend on how long that takes; a bound keeps what is sent again
-/// small.
+/// Most messages of a batch, and most bytes of them; a single larger message goes alone. Everything that waits goes out
+/// in one round trip, so the rate does not depend on how long that takes; the limits keep small what must be sent again
+/// after a failure.
 const MAX_BATCH_MESSAGES: usize = 4_096;
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// Pause of a road after a failed publish; a broker that reconnects ends it early.
+/// Pause of a road after a failed publish. A broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two counts of the servers that hear again.
+/// Pause between two counts of the servers that have subscribed again.
 const PEERS_POLL: Duration = Duration::from_millis(25);
 
-/// Time that one batch may take.
+/// Most time that one batch may take.
 pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The reason if it took longer.
 pub(crate) const NO_ANSWER: &str = "the broker does not answer";
 
-/// Work of the task that has ended.
+/// What the task has finished.
 enum Finished {
-    /// A round of a road.
+    /// A round on a road.
     Round,
-    /// What is told to the others.
+    /// Announcements and notices.
     Announcements,
 }
 
-/// What became of a round of a road.
+/// The result of a round on a road.
 enum RoundResult {
     /// There was nothing to publish.
     Idle,
     Sent,
-    /// Something waits again, or still; why.
+    /// Messages are queued again, or still, with the reason.
     Failed(String),
 }
 
@@ -91,9 +91,9 @@ impl Queue {
         }
     }
 
-    /// When there is something to do, if nothing comes before.
+    /// When the task has to act at the latest, unless something happens before.
     fn next(&self, pace: Option<&Pace>) -> Instant {
-        /// Any time: something is under way, and wakes the task.
+        /// An arbitrary time: work is in progress, and wakes the task when it ends.
         const NO_DEADLINE: Duration = Duration::from_secs(60);
         let own = self.own_road();
         let (state, now) = (self.state.lock(), Instant::now());
@@ -103,7 +103,8 @@ impl Queue {
         [told, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
     }
 
-    /// This server did not hear the others for a while: what is published may reach nobody until they hear again.
+    /// After this server's subscription was interrupted, what is published may reach nobody until the other servers
+    /// have subscribed again, too.
     fn note_interruption(&self) {
         let interrupted = self.state.lock().interrupted.take();
         if let Some(interrupted) = interrupted {
@@ -113,12 +114,12 @@ impl Queue {
         }
     }
 
-    /// The road of announcements: only there this server can tell who else hears.
+    /// The road of announcements. Only on this road can other subscribers be counted.
     fn own_road(&self) -> u64 {
         self.broker.route(&self.announcement).road
     }
 
-    /// Tells the others that this server lives. Whether that goes out says whether anything does.
+    /// Announces that this server is alive. Whether this goes out shows whether anything does.
     async fn announce(&self) {
         let told = self.tell_alive().await;
         let road = self.own_road();
@@ -137,7 +138,7 @@ impl Queue {
         self.watch();
     }
 
-    /// The roads on which something is to be done now; they are busy from then on. An outage that has passed is forgotten.
+    /// The roads on which there is work now; they are busy from here on. An outage that has passed is removed.
     fn begin_rounds(&self, now: Instant) -> Vec<u64> {
         let (mut due, mut over) = (Vec::new(), Vec::new());
         {
@@ -182,7 +183,7 @@ impl Queue {
                     it.outage.iter_mut().for_each(|outage| outage.continues(reason));
                     it.retry_at = Some(Instant::now() + RETRY_PAUSE);
                     if closing {
-                        // What does not go out now never does.
+                        // What does not go out now never will.
                         state.drop_all(road, "closed");
                     }
                 }
@@ -201,8 +202,9 @@ impl Queue {
 
     async fn publish_batch(&self, road: u64) -> RoundResult {
         if self.state.lock().roads.get(&road).is_some_and(|road| road.outage.is_some()) {
-            // What is not worth keeping goes first, to learn whether anything goes out: only then can the others be waited for, and
-            // what is logged must not go out in the moment in which the broker is back and they are not.
+            // A message that is not worth queueing goes first, to find out whether anything goes out: only then can the
+            // other servers be waited for, and queued messages must not go out at the moment when the broker is back
+            // but the other servers are not.
             if let Err(reason) = self.is_back(road).await {
                 self.drop_old(road);
                 return RoundResult::Failed(reason);
@@ -231,7 +233,7 @@ impl Queue {
         self.state.lock().published(road, outcomes).map_or(RoundResult::Sent, RoundResult::Failed)
     }
 
-    /// Whether something goes out on a road after an outage; or why not.
+    /// Whether messages go out on a road again after an outage. The error says why not.
     async fn is_back(&self, road: u64) -> Result<(), String> {
         if road == self.own_road() {
             return self.tell_alive().await;
@@ -242,8 +244,8 @@ impl Queue {
         }
     }
 
-    /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them. Those that
-    /// hear announcements can be counted; on other roads they have their time.
+    /// After an outage the other servers must subscribe again, as this one had to; what goes out before is lost for
+    /// them. Servers that receive announcements can be counted; on other roads they are given a fixed time.
     async fn await_peers(&self, road: u64, others: usize, until: Instant) {
         if road != self.own_road() {
             return sleep_until(if others > 0 { until } else { Instant::now() }).await;
@@ -253,7 +255,7 @@ impl Queue {
                 Ok(Ok(Some(count))) if count.servers < others + usize::from(self.state.lock().hears) => {
                     sleep(PEERS_POLL).await;
                 }
-                // Enough, or the broker is down again, which the publish will tell.
+                // Enough servers are back, or the broker is down again, which publishing will show.
                 _ => return,
             }
         }
@@ -265,9 +267,9 @@ impl Queue {
         }
     }
 
-    /// Tells the others the last numbers, then that this server leaves.
+    /// Announces the last numbers, then that this server leaves.
     async fn leave(&self) {
-        // If these do not go out, nothing does any more.
+        // If these do not go out, nothing else would.
         let _ = self.tell_alive().await;
         let _ = self.tell_goodbye().await;
         let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
