@@ -38,12 +38,14 @@ impl Inbox for ServersInbox {
             match message.body {
                 _ if trailer.process == self.queue.process() => {}
                 _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
-                Body::Alive(alive) if directory.told(&sender, &trailer, &alive, now) => hellos.push(Some(sender)),
-                Body::Hello if directory.hello(trailer.process, now) => {
-                    let within = spread(directory.about(now));
+                Body::Alive(alive) if directory.announcement_arrived(&sender, &trailer, &alive, now) => {
+                    hellos.push(Some(sender))
+                }
+                Body::Hello if directory.asked_for_everything(trailer.process, now) => {
+                    let within = spread(directory.approximate_size(now));
                     // A delay that differs for each pair of servers, so that not all answer at once.
                     let part = Trailer::hash(&format!("{}\n{sender}", self.queue.id()));
-                    self.queue.tell_all(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
+                    self.queue.tell_everything(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
                 }
                 Body::Goodbye => directory.left(trailer.process, now),
                 _ => {}
@@ -54,11 +56,11 @@ impl Inbox for ServersInbox {
     }
 
     fn connected(&self) {
-        self.directory.lock().hears(Instant::now());
-        self.queue.hears();
+        self.directory.lock().servers_connected(Instant::now());
+        self.queue.servers_connected();
     }
 
     fn lost(&self) {
-        self.queue.lost();
+        self.queue.servers_lost();
     }
 }

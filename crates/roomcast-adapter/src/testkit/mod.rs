@@ -16,7 +16,7 @@
 //! ```
 //!
 //! With two servers or more the same rules are checked across them: each part is then played by one socket on every
-//! server. Nothing waits a fixed time; conditions are polled for [`PATIENCE`] in tokio's time, so an adapter that does no I/O
+//! server. Nothing waits a fixed time; conditions are polled for [`CONDITION_TIMEOUT`] in tokio's time, so an adapter that does no I/O
 //! may be tested under a paused clock.
 //!
 //! [`broker_contract`] does the same for brokers.
@@ -35,7 +35,7 @@ pub use random::{Random, mix};
 pub use recipient::{CountingRecipient, FakeRecipient, ReceivedEvent};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
 pub use servers::{NAMESPACE, Server, Servers};
-pub use stage::{PATIENCE, eventually};
+pub use stage::{CONDITION_TIMEOUT, eventually};
 
 /// Checks every [`Rule`] on a cluster of its own.
 ///

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// How long a condition is polled for before the rule counts as broken. A server may take 5 s to be given up by its peers, and a
 /// machine that has much else to do many times as long for all there is to do.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const CONDITION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition: short at first, as most hold soon, then twice as long each time.
 const FIRST_STEP: Duration = Duration::from_millis(1);
@@ -47,7 +47,7 @@ macro_rules! must {
 }
 pub(crate) use must;
 
-/// Polls `condition` until it holds, for [`PATIENCE`] of tokio's time; whether it held.
+/// Polls `condition` until it holds, for [`CONDITION_TIMEOUT`] of tokio's time; whether it held.
 pub async fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     eventually_async(async || condition()).await
 }
@@ -60,7 +60,7 @@ pub(crate) async fn eventually_async(mut condition: impl AsyncFnMut() -> bool) -
             return true;
         }
         let waited = since.elapsed();
-        if waited >= PATIENCE {
+        if waited >= CONDITION_TIMEOUT {
             return false;
         }
         tokio::time::sleep(step).await;
@@ -109,7 +109,7 @@ impl Stage {
 
     pub(crate) async fn close(self) -> Outcome {
         for server in &self.servers {
-            patient("close", server.adapter.close()).await?;
+            within_timeout("close", server.adapter.close()).await?;
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Part {
         for actor in &self.0 {
             let joined =
                 actor.adapter.join(actor.id, &rooms).map_err(|error| format!("a join was refused: {error}"))?;
-            patient("the confirmation of a join", joined).await?;
+            within_timeout("the confirmation of a join", joined).await?;
         }
         Ok(())
     }
@@ -258,7 +258,7 @@ pub(crate) fn to(rooms_: &[&str], except: &[&str]) -> Target {
 }
 
 /// Awaits something that must come without waiting for [`LONG`].
-pub(crate) async fn patient<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
-    let timed = tokio::time::timeout(PATIENCE, future).await;
-    timed.map_err(|_| format!("{what} did not come within {} s", PATIENCE.as_secs()))
+pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
+    let timed = tokio::time::timeout(CONDITION_TIMEOUT, future).await;
+    timed.map_err(|_| format!("{what} did not come within {} s", CONDITION_TIMEOUT.as_secs()))
 }

@@ -47,9 +47,9 @@ pub(crate) struct Directory {
     doubles: u64,
     interrupted: Duration,
     /// Whether it was logged that there was no room for a process.
-    told_full: bool,
+    logged_full: bool,
     /// A server has come, has left or was removed, or has opened or closed a namespace.
-    moved: watch::Sender<()>,
+    members_changed: watch::Sender<()>,
     /// Since when the other servers' announcements arrive.
     connected: watch::Sender<Option<Instant>>,
 }
@@ -58,7 +58,7 @@ impl Directory {
     /// `hears`: how much of [`Series::Main`] and of [`Series::Rooms`] is received here.
     pub(crate) fn new(hears: [Hears; 2]) -> Self {
         let (processes, open) = (HashMap::default(), HashMap::default());
-        let (moved, connected) = (watch::channel(()).0, watch::channel(None).0);
+        let (members_changed, connected) = (watch::channel(()).0, watch::channel(None).0);
         Self {
             processes,
             open,
@@ -67,8 +67,8 @@ impl Directory {
             unreported: UnreportedLosses::default(),
             doubles: 0,
             interrupted: Duration::ZERO,
-            told_full: false,
-            moved,
+            logged_full: false,
+            members_changed,
             connected,
         }
     }
@@ -92,28 +92,28 @@ impl Directory {
     }
 
     /// Notes that a message, or its trailer, has arrived. Returns `false` for a message that arrived before.
-    pub(crate) fn heard(
+    pub(crate) fn message_arrived(
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
         series: Option<Series>,
         now: Instant,
     ) -> bool {
-        let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
+        let Some(process) = process(&mut self.processes, &mut self.logged_full, trailer.process, now) else {
             return true;
         };
         if !process.window.is_new(trailer.serial, trailer.again) {
-            return self.is_double();
+            return self.count_double();
         }
         let Some(series) = series.filter(|_| trailer.number > 0) else { return true };
-        let hears = hears(&self.hears, series);
+        let hears = receives(&self.hears, series);
         if hears == Hears::EachRoom {
             // Rooms overtake one another, so the order of numbers proves nothing.
             return true;
         }
         let Some(since) = self.open.get(namespace) else { return true };
-        match process.message(trailer, namespace, series, *since) {
-            Some(InSeries::Late) => self.is_double(),
+        match process.message_arrived(trailer, namespace, series, *since) {
+            Some(InSeries::Late) => self.count_double(),
             Some(InSeries::Next(missed)) => {
                 // Where not everything is received, a gap proves nothing.
                 self.count_lost(trailer.process, if hears == Hears::All { missed } else { 0 });
@@ -123,7 +123,7 @@ impl Directory {
         }
     }
 
-    fn is_double(&mut self) -> bool {
+    fn count_double(&mut self) -> bool {
         self.doubles += 1;
         metrics::counter!("roomcast_cluster_doubles_total").increment(1);
         false
@@ -131,8 +131,14 @@ impl Directory {
 
     /// Takes a server's announcement. Returns whether something is missing, so that the server must be asked for
     /// everything.
-    pub(crate) fn told(&mut self, sender: &ServerId, trailer: &Trailer, alive: &Alive, now: Instant) -> bool {
-        let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
+    pub(crate) fn announcement_arrived(
+        &mut self,
+        sender: &ServerId,
+        trailer: &Trailer,
+        alive: &Alive,
+        now: Instant,
+    ) -> bool {
+        let Some(process) = process(&mut self.processes, &mut self.logged_full, trailer.process, now) else {
             return false;
         };
         if process.name.as_ref() != Some(sender) {
@@ -140,18 +146,18 @@ impl Directory {
         }
         let (open, all) = (&self.open, &self.hears);
         let followed =
-            |namespace: &str, series| open.get(namespace).copied().filter(|_| hears(all, series) == Hears::All);
-        let effect = process.announced(alive, trailer.serial, followed, now);
+            |namespace: &str, series| open.get(namespace).copied().filter(|_| receives(all, series) == Hears::All);
+        let effect = process.announcement_arrived(alive, trailer.serial, followed, now);
         self.count_lost(trailer.process, effect.missed);
-        if effect.moved {
-            self.moved.send_replace(());
+        if effect.members_changed {
+            self.members_changed.send_replace(());
         }
         effect.ask
     }
 
     /// A server asks this one for everything. Returns whether to answer, which limits repeated answers.
-    pub(crate) fn hello(&mut self, asker: u64, now: Instant) -> bool {
-        let process = process(&mut self.processes, &mut self.told_full, asker, now);
+    pub(crate) fn asked_for_everything(&mut self, asker: u64, now: Instant) -> bool {
+        let process = process(&mut self.processes, &mut self.logged_full, asker, now);
         process.is_some_and(|process| process.may_answer(now))
     }
 
@@ -159,9 +165,9 @@ impl Directory {
     pub(crate) fn left(&mut self, process: u64, now: Instant) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.left = true;
-            process.heard = now;
+            process.last_arrival = now;
         }
-        self.moved.send_replace(());
+        self.members_changed.send_replace(());
     }
 
     /// Counts the announced messages of silent servers that never arrived, and removes servers that have been silent
@@ -169,40 +175,41 @@ impl Directory {
     pub(crate) fn age(&mut self, now: Instant) {
         let (mut all, mut silent) = (Vec::new(), false);
         for (id, process) in &mut self.processes {
-            let mut missed = process.forget(now);
-            let lives = process.lives(now);
-            if !lives && now.duration_since(process.heard) >= SETTLE {
+            let mut missed = process.remove_closed(now);
+            let alive_now = process.is_alive(now);
+            if !alive_now && now.duration_since(process.last_arrival) >= SETTLE {
                 missed += process.settle(now);
             }
             // Questions in progress are told once.
-            silent |= !std::mem::replace(&mut process.silent, !lives) && !lives;
+            silent |= !std::mem::replace(&mut process.silent, !alive_now) && !alive_now;
             all.extend((missed > 0).then_some((*id, missed)));
         }
         all.into_iter().for_each(|(process, missed)| self.count_lost(process, missed));
-        self.processes
-            .retain(|_, process| now.duration_since(process.heard) < if process.left { FORGOTTEN } else { REMEMBERED });
+        self.processes.retain(|_, process| {
+            now.duration_since(process.last_arrival) < if process.left { FORGOTTEN } else { REMEMBERED }
+        });
         if silent {
-            self.moved.send_replace(());
+            self.members_changed.send_replace(());
         }
     }
 
     /// About how many roomcast servers are alive: a quick count, in which a server that has just come back may count
     /// twice.
-    pub(crate) fn about(&self, now: Instant) -> usize {
-        self.processes.values().filter(|process| process.name.is_some() && process.lives(now)).count()
+    pub(crate) fn approximate_size(&self, now: Instant) -> usize {
+        self.processes.values().filter(|process| process.name.is_some() && process.is_alive(now)).count()
     }
 
     /// The roomcast servers that are alive, each once.
     pub(crate) fn servers(&self, now: Instant) -> impl Iterator<Item = &ServerId> {
-        names(self.processes.values().filter(move |process| process.lives(now)))
+        names(self.processes.values().filter(move |process| process.is_alive(now)))
     }
 
     /// The roomcast servers that have a namespace, each with a number that changes when the server closes the
     /// namespace, even if it opens it again.
     pub(crate) fn members(&self, namespace: &str, now: Instant) -> BTreeMap<ServerId, u64> {
-        let lives = self.processes.iter().filter(|(_, process)| process.lives(now));
-        let open = lives.filter_map(|(id, process)| {
-            Some((process.heard, process.name.clone()?, id.wrapping_add(process.has(namespace)?)))
+        let alive_now = self.processes.iter().filter(|(_, process)| process.is_alive(now));
+        let open = alive_now.filter_map(|(id, process)| {
+            Some((process.last_arrival, process.name.clone()?, id.wrapping_add(process.opening_of(namespace)?)))
         });
         // If two processes have the same name, the one heard from last counts; the other has gone.
         let mut open: Vec<_> = open.collect();
@@ -211,7 +218,7 @@ impl Directory {
     }
 
     /// The other servers' announcements arrive from now on.
-    pub(crate) fn hears(&self, now: Instant) {
+    pub(crate) fn servers_connected(&self, now: Instant) {
         self.connected.send_if_modified(|since| since.is_none() && since.replace(now).is_none());
     }
 
@@ -221,8 +228,8 @@ impl Directory {
     }
 
     /// Notifies when the members of namespaces may have changed.
-    pub(crate) fn moved(&self) -> watch::Receiver<()> {
-        self.moved.subscribe()
+    pub(crate) fn members_changed(&self) -> watch::Receiver<()> {
+        self.members_changed.subscribe()
     }
 
     /// The numbers of messages of other roomcast processes that never arrived, and that arrived twice.
@@ -256,7 +263,7 @@ impl Directory {
     }
 }
 
-fn hears(all: &[Hears; 2], series: Series) -> Hears {
+fn receives(all: &[Hears; 2], series: Series) -> Hears {
     let [main, rooms] = *all;
     match series {
         Series::Main => main,
@@ -274,17 +281,17 @@ fn names<'a>(processes: impl Iterator<Item = &'a Process>) -> impl Iterator<Item
 /// The process with this id, from which something has arrived. A new process is added if there is room.
 fn process<'a>(
     processes: &'a mut HashMap<u64, Process, RandomState>,
-    told_full: &mut bool,
+    logged_full: &mut bool,
     id: u64,
     now: Instant,
 ) -> Option<&'a mut Process> {
     if !processes.contains_key(&id) {
         if processes.len() >= MAX_PROCESSES {
             // The process that has been silent for longest makes room, unless it is alive.
-            let silent = processes.iter().filter(|(_, process)| !process.lives(now));
-            let Some(oldest) = silent.min_by_key(|(_, process)| process.heard).map(|(id, _)| *id) else {
+            let silent = processes.iter().filter(|(_, process)| !process.is_alive(now));
+            let Some(oldest) = silent.min_by_key(|(_, process)| process.last_arrival).map(|(id, _)| *id) else {
                 metrics::counter!("roomcast_cluster_unknown_total").increment(1);
-                if !std::mem::replace(told_full, true) {
+                if !std::mem::replace(logged_full, true) {
                     tracing::warn!(
                         "more than {MAX_PROCESSES} servers and emitters are heard; what the others publish is delivered, and their losses are not counted"
                     );
@@ -297,7 +304,7 @@ fn process<'a>(
     }
     let process = processes.get_mut(&id)?;
     if !process.left {
-        process.heard = now;
+        process.last_arrival = now;
     }
     Some(process)
 }
@@ -330,7 +337,7 @@ mod tests {
 
         fn hear(&mut self, number: u64) -> bool {
             let trailer = Trailer::new(&self.namespace, 7, self.before + number, number);
-            self.directory.heard(&trailer, &self.namespace, Some(self.series), self.now)
+            self.directory.message_arrived(&trailer, &self.namespace, Some(self.series), self.now)
         }
 
         fn told(&mut self, number: u64) {
@@ -350,7 +357,7 @@ mod tests {
             let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
             change(&mut alive);
             alive.follows = alive.sequence.saturating_sub(1);
-            self.directory.told(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
+            self.directory.announcement_arrived(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
         }
 
         fn members(&self) -> usize {
@@ -466,8 +473,8 @@ mod tests {
         bench.told_of(&[]);
         assert!(bench.hear(1) && bench.hear(2));
         let reborn = Trailer::new("/", 8, 1, 1);
-        assert!(bench.directory.heard(&reborn, &"/".into(), Some(Series::Main), bench.now));
-        bench.directory.told(&"a".into(), &Trailer::new("", 8, 2, 0), &Alive::default(), bench.now);
+        assert!(bench.directory.message_arrived(&reborn, &"/".into(), Some(Series::Main), bench.now));
+        bench.directory.announcement_arrived(&"a".into(), &Trailer::new("", 8, 2, 0), &Alive::default(), bench.now);
         assert_eq!(bench.directory.losses(), (0, 0));
         assert_eq!(bench.directory.servers(bench.now).collect::<Vec<_>>(), [&ServerId::from("a")], "once");
     }
@@ -524,7 +531,7 @@ mod tests {
     #[test]
     fn announcements_of_changes_show_who_has_a_namespace() {
         let mut bench = Bench::new();
-        let mut moved = bench.directory.moved();
+        let mut moved = bench.directory.members_changed();
         assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
         assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, true));
         moved.mark_unchanged();
@@ -543,7 +550,10 @@ mod tests {
         assert!(bench.announce(&[], number(3)), "it is asked");
         let again = Alive { sequence: 5, follows: 4, ..Alive::default() };
         let trailer = Trailer::new("", 7, 20_000, 0);
-        assert!(!bench.directory.told(&"a".into(), &trailer, &again, bench.now), "it was asked a moment ago");
+        assert!(
+            !bench.directory.announcement_arrived(&"a".into(), &trailer, &again, bench.now),
+            "it was asked a moment ago"
+        );
         // The series was not there when everything was known, so it started later.
         assert!(bench.hear(9));
         assert_eq!(bench.directory.losses(), (8, 0));
@@ -567,7 +577,7 @@ mod tests {
     fn a_server_that_falls_silent_is_reported_once() {
         let mut bench = Bench::new();
         bench.told_of(&[]);
-        let mut moved = bench.directory.moved();
+        let mut moved = bench.directory.members_changed();
         moved.mark_unchanged();
         let mut told = 0;
         for _ in 0..30 {
@@ -576,7 +586,7 @@ mod tests {
             told += usize::from(moved.has_changed().unwrap());
             moved.mark_unchanged();
         }
-        assert_eq!((told, bench.directory.about(bench.now)), (1, 0));
+        assert_eq!((told, bench.directory.approximate_size(bench.now)), (1, 0));
     }
 
     #[test]
@@ -584,9 +594,9 @@ mod tests {
         for (interval, silence) in [(0, 10), (1_000, 10), (4_000, 12), (20_000, 60), (u64::MAX, 60)] {
             let mut bench = Bench::new();
             bench.announce(&[], |alive| alive.interval = interval);
-            let lives = |after: Duration| bench.directory.servers(bench.now + after).count();
+            let alive_now = |after: Duration| bench.directory.servers(bench.now + after).count();
             let silence = Duration::from_secs(silence);
-            assert_eq!((lives(silence - SETTLE), lives(silence)), (1, 0), "{interval}");
+            assert_eq!((alive_now(silence - SETTLE), alive_now(silence)), (1, 0), "{interval}");
         }
     }
 
@@ -607,10 +617,10 @@ mod tests {
     fn doubles_are_recognized_where_nothing_is_numbered() {
         let mut bench = Bench::new();
         let answer = Trailer::new("/", 7, 5, 0);
-        assert!(bench.directory.heard(&answer, &"/".into(), None, bench.now));
-        assert!(!bench.directory.heard(&answer, &"/".into(), None, bench.now));
+        assert!(bench.directory.message_arrived(&answer, &"/".into(), None, bench.now));
+        assert!(!bench.directory.message_arrived(&answer, &"/".into(), None, bench.now));
         let elsewhere = Trailer::new("/closed", 7, 6, 4);
-        assert!(bench.directory.heard(&elsewhere, &"/closed".into(), Some(Series::Main), bench.now));
+        assert!(bench.directory.message_arrived(&elsewhere, &"/closed".into(), Some(Series::Main), bench.now));
         assert_eq!(bench.directory.losses(), (0, 1));
     }
 
@@ -620,22 +630,22 @@ mod tests {
         let now = Instant::now();
         let told = |directory: &mut Directory, number: usize, now| {
             let name = ServerId::from(number.to_string().as_str());
-            directory.told(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
+            directory.announcement_arrived(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
         };
         for number in 0..=MAX_PROCESSES {
-            assert!(!directory.told_full, "at the limit");
+            assert!(!directory.logged_full, "at the limit");
             told(&mut directory, number, now);
         }
         assert_eq!(directory.servers(now).count(), MAX_PROCESSES);
         // One past the limit: its messages are delivered, the lack of room is logged, and the other processes are still
         // counted.
-        assert!(directory.told_full);
+        assert!(directory.logged_full);
         directory.open_namespace(&"/".into());
         directory.connected("/", now);
         for (process, is_known) in [(MAX_PROCESSES as u64, false), (0, true)] {
             let hear = |directory: &mut Directory, serial| {
                 let trailer = Trailer::new("/", process, serial, serial);
-                directory.heard(&trailer, &"/".into(), Some(Series::Main), now)
+                directory.message_arrived(&trailer, &"/".into(), Some(Series::Main), now)
             };
             assert!(hear(&mut directory, 7) && hear(&mut directory, 9));
             assert_eq!((!hear(&mut directory, 9), directory.losses().0), (is_known, u64::from(is_known)));

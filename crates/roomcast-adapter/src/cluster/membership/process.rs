@@ -36,7 +36,7 @@ pub(crate) struct Process {
     /// Its server's name. Emitters have none, and neither do servers that were not announced yet.
     pub(crate) name: Option<ServerId>,
     /// When anything arrived from it.
-    pub(crate) heard: Instant,
+    pub(crate) last_arrival: Instant,
     pub(crate) left: bool,
     /// Whether it was silent at the last check.
     pub(crate) silent: bool,
@@ -44,13 +44,13 @@ pub(crate) struct Process {
     pub(crate) window: Window,
     /// When the last announcement arrived after which everything it had announced was known. A series that was not
     /// known by then started later.
-    known: Option<Instant>,
+    complete_at: Option<Instant>,
     /// The number of its last announcement.
     sequence: u64,
     /// No announcement is missing: its namespaces and numbers are known.
-    whole: bool,
+    complete: bool,
     /// It is saying everything, in parts.
-    parts: bool,
+    in_parts: bool,
     /// When it was asked to say everything.
     asked: Option<Instant>,
     /// When this server told it everything.
@@ -74,21 +74,21 @@ pub(crate) struct AnnouncementEffect {
     /// Something is missing: the process must be asked for everything.
     pub(crate) ask: bool,
     /// The process has other namespaces than before.
-    pub(crate) moved: bool,
+    pub(crate) members_changed: bool,
 }
 
 impl Process {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             name: None,
-            heard: now,
+            last_arrival: now,
             left: false,
             silent: false,
             window: Window::default(),
-            known: None,
+            complete_at: None,
             sequence: 0,
-            whole: false,
-            parts: false,
+            complete: false,
+            in_parts: false,
             asked: None,
             answered: None,
             silence: FORGOTTEN,
@@ -99,17 +99,17 @@ impl Process {
         }
     }
 
-    pub(crate) fn lives(&self, now: Instant) -> bool {
-        !self.left && now.duration_since(self.heard) < self.silence
+    pub(crate) fn is_alive(&self, now: Instant) -> bool {
+        !self.left && now.duration_since(self.last_arrival) < self.silence
     }
 
     /// The number of a namespace's opening, if the process has it open.
-    pub(crate) fn has(&self, namespace: &str) -> Option<u64> {
+    pub(crate) fn opening_of(&self, namespace: &str) -> Option<u64> {
         self.open.get(namespace).copied()
     }
 
     /// Takes a numbered message, in a namespace whose messages arrive here since `since`.
-    pub(crate) fn message(
+    pub(crate) fn message_arrived(
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
@@ -118,13 +118,13 @@ impl Process {
     ) -> Option<InSeries> {
         let known = self.knows(since);
         if let Some(closed) = self.closed.get_mut(namespace) {
-            *closed = self.heard;
+            *closed = self.last_arrival;
         }
-        Some(self.series(namespace, series)?.heard(trailer, known))
+        Some(self.series(namespace, series)?.message_arrived(trailer, known))
     }
 
     /// Takes an announcement. `followed` returns since when a series arrives here, if it is followed.
-    pub(crate) fn announced(
+    pub(crate) fn announcement_arrived(
         &mut self,
         alive: &Alive,
         serial: u64,
@@ -134,52 +134,52 @@ impl Process {
         let mut effect = AnnouncementEffect { missed: self.settle(now), ..AnnouncementEffect::default() };
         if alive.sequence < self.sequence {
             // A later announcement has overtaken this one: what it says may be outdated.
-            effect.ask = !self.whole && self.may_ask(now);
+            effect.ask = !self.complete && self.may_ask(now);
             return effect;
         }
         let next = alive.follows <= self.sequence;
         if alive.whole {
             let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();
-            effect.moved |= !gone.is_empty();
+            effect.members_changed |= !gone.is_empty();
             gone.into_iter().for_each(|name| self.close(name, now));
-            (self.whole, self.parts) = (!alive.more, alive.more);
-        } else if self.parts && alive.sequence == self.sequence {
-            (self.whole, self.parts) = (!alive.more, alive.more);
+            (self.complete, self.in_parts) = (!alive.more, alive.more);
+        } else if self.in_parts && alive.sequence == self.sequence {
+            (self.complete, self.in_parts) = (!alive.more, alive.more);
         } else if !next {
-            self.whole = false;
-            self.parts = false;
+            self.complete = false;
+            self.in_parts = false;
         } else if self.sequence == 0 {
             // The very first announcement says everything.
-            self.whole = true;
+            self.complete = true;
         }
         for told in &alive.numbers {
             let since = followed(&told.namespace, told.series);
             let known = since.map(|since| self.knows(since));
             let Some(state) = self.series(&told.namespace, told.series) else { continue };
-            let (missed, open) = state.told(told, serial, known, now);
+            let (missed, open) = state.announced(told, serial, known, now);
             effect.missed += missed;
             if open {
                 self.unsettled.push((told.namespace.clone(), told.series));
             }
         }
         for name in &alive.closed {
-            effect.moved |= self.open.contains_key(name);
+            effect.members_changed |= self.open.contains_key(name);
             self.close(name.clone(), now);
         }
         for (name, opening) in &alive.opened {
             if self.open.len() < MAX_NUMBERED && self.open.get(name) != Some(opening) {
-                effect.moved = true;
+                effect.members_changed = true;
                 self.open.insert(name.clone(), *opening);
                 self.closed.remove(name);
             }
         }
         self.sequence = alive.sequence;
         self.silence = Duration::from_millis(alive.interval).saturating_mul(3).clamp(FORGOTTEN, LONGEST_SILENCE);
-        if self.whole {
-            self.known = Some(now);
+        if self.complete {
+            self.complete_at = Some(now);
         }
-        effect.ask = !self.whole && !self.parts && self.may_ask(now);
+        effect.ask = !self.complete && !self.in_parts && self.may_ask(now);
         effect
     }
 
@@ -196,7 +196,7 @@ impl Process {
     }
 
     /// Removes the series of namespaces that were closed long ago. Returns the number of lost messages in them.
-    pub(crate) fn forget(&mut self, now: Instant) -> u64 {
+    pub(crate) fn remove_closed(&mut self, now: Instant) -> u64 {
         let Self { closed, series, .. } = self;
         let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
         over.map(|(name, _)| {
@@ -235,7 +235,7 @@ impl Process {
     /// Whether everything was known at a time when the namespace's messages had been arriving for long enough: an
     /// announcement that was in flight before that would say too little.
     fn knows(&self, since: Option<Instant>) -> bool {
-        let (Some(since), Some(known)) = (since, self.known) else { return false };
+        let (Some(since), Some(known)) = (since, self.complete_at) else { return false };
         known.saturating_duration_since(since) >= SETTLE
     }
 

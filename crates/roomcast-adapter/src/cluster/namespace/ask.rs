@@ -132,7 +132,7 @@ impl Place {
 
     /// Who is awaited, and a channel that tells when the members of the namespace have changed since.
     async fn awaited(&self, question: &Body, until: Instant) -> (Awaited, watch::Receiver<()>) {
-        let moved = self.directory().moved();
+        let moved = self.directory().members_changed();
         // In this order: a server that is known by name now is counted, if the broker counts it.
         let mut named = self.members();
         let counted = timeout_at(until, self.counted()).await.unwrap_or(ServerCount::Unknown);

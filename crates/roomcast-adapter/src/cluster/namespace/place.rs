@@ -90,7 +90,7 @@ impl Place {
         });
         place.current.set(&place);
         place.directory().open_namespace(&place.namespace);
-        place.queue().number(&place.namespace);
+        place.queue().open_namespace(&place.namespace);
         if place.subscription.is_connected() {
             // The place before this one was not closed.
             place.connected();
@@ -152,13 +152,13 @@ impl Place {
     /// Messages arrive.
     pub(crate) fn connected(&self) {
         self.directory().connected(&self.namespace, Instant::now());
-        self.queue().heard(&self.namespace);
+        self.queue().namespace_connected(&self.namespace);
     }
 
     /// Notes that a message has arrived, or the trailer of a message that nobody here wants. Returns `false` for a message that
     /// arrived before.
-    pub(crate) fn heard(&self, trailer: &Trailer, series: Option<Series>) -> bool {
-        self.directory().heard(trailer, &self.namespace, series, Instant::now())
+    pub(crate) fn note_arrival(&self, trailer: &Trailer, series: Option<Series>) -> bool {
+        self.directory().message_arrived(trailer, &self.namespace, series, Instant::now())
     }
 
     pub(crate) fn process(&self) -> u64 {
@@ -253,13 +253,13 @@ async fn leave(member: Arc<Member>, namespace: Arc<str>, subscription: Arc<Subsc
         return;
     }
     member.directory.lock().close_namespace(&namespace);
-    member.queue.forget(&namespace);
+    member.queue.close_namespace(&namespace);
     subscription.closed();
     member.broker.close(&namespace).await;
     // A place that was opened meanwhile found the namespace still open at the broker, and has received nothing since.
     if let Some(place) = newer() {
         place.directory().open_namespace(&namespace);
-        place.queue().number(&namespace);
+        place.queue().open_namespace(&namespace);
         place.subscribe();
         drop(place.look(|| place.local.rooms()));
     }

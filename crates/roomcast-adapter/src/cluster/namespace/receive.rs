@@ -41,7 +41,7 @@ impl Place {
     /// Takes the trailer of a broadcast to a room that nobody here is in.
     pub(crate) fn passed_over(&self, trailer: &Trailer) {
         if trailer.process != self.process() && self.is_open() {
-            self.heard(trailer, Some(Series::Rooms));
+            self.note_arrival(trailer, Some(Series::Rooms));
         }
     }
 
@@ -55,7 +55,7 @@ impl Place {
         if own || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
-        if message.trailer.is_some_and(|trailer| !self.heard(&trailer, Series::of(&message.body))) {
+        if message.trailer.is_some_and(|trailer| !self.note_arrival(&trailer, Series::of(&message.body))) {
             return;
         }
         if !self.is_open() {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 
 impl Queue {
     /// Counts messages that did not arrive, and reports them to the log and to the hooks.
-    pub(crate) fn tell_losses(&self, log: &mut LossLog) {
+    pub(crate) fn report_losses(&self, log: &mut LossLog) {
         let now = Instant::now();
         let lost = {
             let mut directory = self.directory.lock();
@@ -43,43 +43,53 @@ impl Queue {
     }
 
     /// Updates the state that the application watches.
-    pub(crate) fn watch(&self) {
+    pub(crate) fn update_state(&self) {
         let (now, peers) = (Instant::now(), self.directory.lock().servers(Instant::now()).count());
         let next = {
             let state = self.state.lock();
             let queued = state.len();
             let queued_bytes = state.bytes.iter().sum();
-            ClusterState { hears: state.hears, publishes: state.publishes(), since: now, peers, queued, queued_bytes }
+            ClusterState {
+                hears: state.receives_announcements,
+                publishes: state.publishes(),
+                since: now,
+                peers,
+                queued,
+                queued_bytes,
+            }
         };
         self.watched.send_if_modified(|state| state.becomes(next));
     }
 
     /// The time between two announcements of this server.
-    pub(crate) fn interval(&self) -> Duration {
-        alive_interval(1 + self.directory.lock().about(Instant::now()))
+    pub(crate) fn announcement_interval(&self) -> Duration {
+        alive_interval(1 + self.directory.lock().approximate_size(Instant::now()))
     }
 
     /// Most bytes of an announcement.
-    pub(crate) fn most(&self) -> usize {
+    pub(crate) fn announcement_limit(&self) -> usize {
         self.broker.largest().min(ANNOUNCEMENT_BYTES)
     }
 
     /// Announces what has changed on this server since the last announcement. The error says why that did not go out.
-    pub(crate) async fn tell_alive(&self) -> Result<(), String> {
-        let _one_at_a_time = self.telling.lock().await;
-        let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-        let news = std::mem::take(&mut self.state.lock().news);
+    pub(crate) async fn announce_alive(&self) -> Result<(), String> {
+        let _one_at_a_time = self.announcing.lock().await;
+        let interval = u64::try_from(self.announcement_interval().as_millis()).unwrap_or(u64::MAX);
+        let news = std::mem::take(&mut self.state.lock().has_news);
         loop {
             let ((alive, more), trailer) = {
                 let mut state = self.state.lock();
                 // In this order: a number that is announced was given before the announcement's serial.
-                (state.numbers.announcement(interval, self.most()), state.numbers.next(self.process, SERVERS, None))
+                (
+                    state.numbers.announcement(interval, self.announcement_limit()),
+                    state.numbers.next(self.process, SERVERS, None),
+                )
             };
-            let told = self.tell(None, Body::Alive(alive.clone()), trailer).await;
+            let told = self.publish_unqueued(None, Body::Alive(alive.clone()), trailer).await;
             let mut state = self.state.lock();
             if let Err(reason) = told {
                 state.numbers.not_announced(&alive);
-                state.news |= news;
+                state.has_news |= news;
                 return Err(reason);
             }
             state.numbers.announced(&alive, !more);
@@ -89,9 +99,9 @@ impl Queue {
         }
     }
 
-    pub(crate) async fn tell_goodbye(&self) -> Result<(), String> {
+    pub(crate) async fn announce_goodbye(&self) -> Result<(), String> {
         let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-        self.tell(None, Body::Goodbye, trailer).await
+        self.publish_unqueued(None, Body::Goodbye, trailer).await
     }
 
     /// Sends the notices that are due: asks other servers to say everything, or tells one server everything. Whoever
@@ -102,14 +112,14 @@ impl Queue {
             let bodies = match notice.kind {
                 NoticeKind::Hello => vec![Body::Hello],
                 NoticeKind::Whole => {
-                    let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-                    let parts = self.state.lock().numbers.whole(interval, self.most());
+                    let interval = u64::try_from(self.announcement_interval().as_millis()).unwrap_or(u64::MAX);
+                    let parts = self.state.lock().numbers.whole(interval, self.announcement_limit());
                     parts.into_iter().map(Body::Alive).collect()
                 }
             };
             for body in bodies {
                 let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-                if self.tell(notice.to.clone(), body, trailer).await.is_err() {
+                if self.publish_unqueued(notice.to.clone(), body, trailer).await.is_err() {
                     break;
                 }
             }
@@ -117,7 +127,12 @@ impl Queue {
     }
 
     /// Publishes a message that is not worth queueing: if it does not go out, the next one will do.
-    pub(crate) async fn tell(&self, to: Option<ServerId>, body: Body, trailer: Trailer) -> Result<(), String> {
+    pub(crate) async fn publish_unqueued(
+        &self,
+        to: Option<ServerId>,
+        body: Body,
+        trailer: Trailer,
+    ) -> Result<(), String> {
         let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let road = self.broker.route(&outgoing).road;
@@ -129,7 +144,7 @@ impl Queue {
             Ok(_) => Err(NOT_TRIED.to_owned()),
             Err(_) => Err(NO_ANSWER.to_owned()),
         };
-        self.state.lock().told(road, told.is_ok());
+        self.state.lock().announcement_published(road, told.is_ok());
         told
     }
 }

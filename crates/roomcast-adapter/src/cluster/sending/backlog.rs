@@ -29,17 +29,17 @@ pub(crate) struct Backlog {
     /// The number of messages that never went out.
     pub(crate) dropped: u64,
     /// Refusals for askers whose answers were dropped.
-    pub(crate) refused: Vec<Outgoing>,
+    pub(crate) refusals: Vec<Outgoing>,
     /// This server receives other servers' announcements, so it is one of those that are counted.
-    pub(crate) hears: bool,
+    pub(crate) receives_announcements: bool,
     /// Set when that was interrupted a moment ago: since when, and how many other servers there were.
-    pub(crate) interrupted: Option<Outage>,
+    pub(crate) interruption: Option<Outage>,
     /// What single servers are to be told between announcements.
     pub(crate) notices: Notices,
     /// This server has asked the others to say everything.
-    pub(crate) introduced: bool,
+    pub(crate) said_hello: bool,
     /// Something has changed that other servers should know soon.
-    pub(crate) news: bool,
+    pub(crate) has_news: bool,
     pub(crate) closing: bool,
 }
 
@@ -85,7 +85,7 @@ impl Backlog {
 
     /// Whether this server's emits go out, as far as it knows.
     pub(crate) fn publishes(&self) -> bool {
-        self.introduced && self.roads.values().all(|road| !road.down)
+        self.said_hello && self.roads.values().all(|road| !road.down)
     }
 
     /// Whether messages on this road do not go out.
@@ -94,7 +94,7 @@ impl Backlog {
     }
 
     /// Notes whether an announcement went out.
-    pub(crate) fn told(&mut self, road: u64, went_out: bool) {
+    pub(crate) fn announcement_published(&mut self, road: u64, went_out: bool) {
         match self.roads.get_mut(&road) {
             Some(road) => road.down = !went_out,
             None if went_out => {}
@@ -137,7 +137,7 @@ impl Backlog {
                 return;
             }
             let dropped = self.roads.get_mut(&road).and_then(|road| road.waiting.remove(place));
-            dropped.into_iter().for_each(|dropped| self.lose(&dropped, "full"));
+            dropped.into_iter().for_each(|dropped| self.drop_message(&dropped, "full"));
         }
     }
 
@@ -162,7 +162,7 @@ impl Backlog {
             batch.push(waiting.outgoing.clone());
             it.in_flight.push(waiting);
         }
-        late.iter().for_each(|late| self.lose(late, "overtaken"));
+        late.iter().for_each(|late| self.drop_message(late, "overtaken"));
         batch
     }
 
@@ -194,9 +194,9 @@ impl Backlog {
                 }
                 Outcome::Never(reason) => {
                     refused = (refused.0 + 1, reason);
-                    self.lose(&waiting, "refused");
+                    self.drop_message(&waiting, "refused");
                 }
-                Outcome::Again(_) if sent.contains(&series) => self.lose(&waiting, "overtaken"),
+                Outcome::Again(_) if sent.contains(&series) => self.drop_message(&waiting, "overtaken"),
                 Outcome::Again(reason) => {
                     failure = Some(reason);
                     if let Some(again) = &waiting.again {
@@ -227,22 +227,22 @@ impl Backlog {
             && it.waiting.front().is_some_and(is_old)
         {
             let old = it.waiting.pop_front();
-            old.into_iter().for_each(|old| self.lose(&old, "old"));
+            old.into_iter().for_each(|old| self.drop_message(&old, "old"));
         }
     }
 
     /// Drops everything that waits on a road.
     pub(crate) fn drop_all(&mut self, road: u64, why: &'static str) {
         let waiting = self.roads.get_mut(&road).map(|road| std::mem::take(&mut road.waiting));
-        waiting.iter().flatten().for_each(|waiting| self.lose(waiting, why));
+        waiting.iter().flatten().for_each(|waiting| self.drop_message(waiting, why));
     }
 
-    pub(crate) fn lose(&mut self, waiting: &QueuedMessage, why: &'static str) {
+    pub(crate) fn drop_message(&mut self, waiting: &QueuedMessage, why: &'static str) {
         self.settle(waiting);
         // A lost answer is noticed as missing. Other servers miss only what is in a series.
         self.dropped += u64::from(waiting.series.is_some());
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
-        self.refused.extend(waiting.refusal());
+        self.refusals.extend(waiting.refusal());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
-use crate::cluster::sending::outage::PEERS_PATIENCE;
+use crate::cluster::sending::outage::PEERS_TIMEOUT;
 use crate::cluster::sending::pace::Pace;
 use crate::cluster::sending::queue::Queue;
 use futures_util::future::BoxFuture;
@@ -50,19 +50,19 @@ impl Queue {
     pub(crate) async fn run(&self) {
         let (mut pace, mut log) = (Pace::new(Instant::now()), LossLog::default());
         let mut work: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
-        let mut telling = false;
+        let mut announcing = false;
         loop {
             self.note_interruption();
             let now = Instant::now();
             let (announces, has_notices) = {
                 let state = self.state.lock();
-                (pace.next(state.news) <= now, state.notices.next(now).is_some_and(|next| next <= now))
+                (pace.next(state.has_news) <= now, state.notices.next(now).is_some_and(|next| next <= now))
             };
-            if !telling && (announces || has_notices) {
-                telling = true;
+            if !announcing && (announces || has_notices) {
+                announcing = true;
                 if announces {
-                    self.tell_losses(&mut log);
-                    pace.told(now, self.interval());
+                    self.report_losses(&mut log);
+                    pace.announced(now, self.announcement_interval());
                 }
                 work.push(Box::pin(async move {
                     if announces {
@@ -81,11 +81,11 @@ impl Queue {
             if work.is_empty() && self.state.lock().is_done() {
                 break self.leave().await;
             }
-            let next = self.next(if telling { None } else { Some(&pace) });
+            let next = self.next(if announcing { None } else { Some(&pace) });
             tokio::select! {
                 () = self.filled.notified() => {}
                 () = self.connected.notified() => self.end_pauses(),
-                Some(done) = work.next(), if !work.is_empty() => telling &= !matches!(done, Finished::Announcements),
+                Some(done) = work.next(), if !work.is_empty() => announcing &= !matches!(done, Finished::Announcements),
                 () = sleep_until(next) => {}
             }
         }
@@ -95,9 +95,9 @@ impl Queue {
     fn next(&self, pace: Option<&Pace>) -> Instant {
         /// An arbitrary time: work is in progress, and wakes the task when it ends.
         const NO_DEADLINE: Duration = Duration::from_secs(60);
-        let own = self.own_road();
+        let own = self.announcement_road();
         let (state, now) = (self.state.lock(), Instant::now());
-        let told = pace.map(|pace| pace.next(state.news));
+        let told = pace.map(|pace| pace.next(state.has_news));
         let notice = state.notices.next(now).filter(|_| pace.is_some());
         let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == own)).min();
         [told, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
@@ -106,23 +106,23 @@ impl Queue {
     /// After this server's subscription was interrupted, what is published may reach nobody until the other servers
     /// have subscribed again, too.
     fn note_interruption(&self) {
-        let interrupted = self.state.lock().interrupted.take();
+        let interrupted = self.state.lock().interruption.take();
         if let Some(interrupted) = interrupted {
-            let road = self.own_road();
+            let road = self.announcement_road();
             let mut state = self.state.lock();
             state.roads.entry(road).or_default().outage.get_or_insert(interrupted).not_sent();
         }
     }
 
     /// The road of announcements. Only on this road can other subscribers be counted.
-    fn own_road(&self) -> u64 {
+    fn announcement_road(&self) -> u64 {
         self.broker.route(&self.announcement).road
     }
 
     /// Announces that this server is alive. Whether this goes out shows whether anything does.
     async fn announce(&self) {
-        let told = self.tell_alive().await;
-        let road = self.own_road();
+        let told = self.announce_alive().await;
+        let road = self.announcement_road();
         let outage = told.is_err().then(|| self.outage());
         {
             let mut state = self.state.lock();
@@ -135,14 +135,14 @@ impl Queue {
                 }
             }
         }
-        self.watch();
+        self.update_state();
     }
 
     /// The roads on which there is work now; they are busy from here on. An outage that has passed is removed.
     fn begin_rounds(&self, now: Instant) -> Vec<u64> {
         let (mut due, mut over) = (Vec::new(), Vec::new());
         {
-            let own = self.own_road();
+            let own = self.announcement_road();
             let mut state = self.state.lock();
             for (id, road) in &mut state.roads {
                 if road.next(now, *id == own).is_none_or(|next| next > now) {
@@ -190,13 +190,13 @@ impl Queue {
             }
         }
         self.refuse_answers();
-        self.moved.notify_waiters();
+        self.shrunk.notify_waiters();
         let changed = over.is_some() || matches!(round, RoundResult::Failed(_));
         if let Some(over) = over {
             over.end(Instant::now());
         }
         if changed {
-            self.watch();
+            self.update_state();
         }
     }
 
@@ -235,8 +235,8 @@ impl Queue {
 
     /// Whether messages go out on a road again after an outage. The error says why not.
     async fn is_back(&self, road: u64) -> Result<(), String> {
-        if road == self.own_road() {
-            return self.tell_alive().await;
+        if road == self.announcement_road() {
+            return self.announce_alive().await;
         }
         match timeout(PUBLISH_TIMEOUT, self.broker.ready(road)).await {
             Ok(ready) => ready.map_err(|error| error.0),
@@ -247,12 +247,14 @@ impl Queue {
     /// After an outage the other servers must subscribe again, as this one had to; what goes out before is lost for
     /// them. Servers that receive announcements can be counted; on other roads they are given a fixed time.
     async fn await_peers(&self, road: u64, others: usize, until: Instant) {
-        if road != self.own_road() {
+        if road != self.announcement_road() {
             return sleep_until(if others > 0 { until } else { Instant::now() }).await;
         }
         while others > 0 && Instant::now() < until {
-            match timeout(PEERS_PATIENCE, self.broker.count(SERVERS)).await {
-                Ok(Ok(Some(count))) if count.servers < others + usize::from(self.state.lock().hears) => {
+            match timeout(PEERS_TIMEOUT, self.broker.count(SERVERS)).await {
+                Ok(Ok(Some(count)))
+                    if count.servers < others + usize::from(self.state.lock().receives_announcements) =>
+                {
                     sleep(PEERS_POLL).await;
                 }
                 // Enough servers are back, or the broker is down again, which publishing will show.
@@ -270,8 +272,8 @@ impl Queue {
     /// Announces the last numbers, then that this server leaves.
     async fn leave(&self) {
         // If these do not go out, nothing else would.
-        let _ = self.tell_alive().await;
-        let _ = self.tell_goodbye().await;
+        let _ = self.announce_alive().await;
+        let _ = self.announce_goodbye().await;
         let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
     }
 }

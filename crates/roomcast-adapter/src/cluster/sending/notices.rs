@@ -32,7 +32,7 @@ impl Notices {
     }
 
     /// Tells a server everything, at time `at`.
-    pub(crate) fn tell_all(&mut self, to: ServerId, at: Instant) {
+    pub(crate) fn tell_everything(&mut self, to: ServerId, at: Instant) {
         self.add(Notice { at: Some(at), to: Some(to), kind: NoticeKind::Whole });
     }
 
@@ -66,8 +66,8 @@ mod tests {
         let later = now + Duration::from_millis(5);
         notices.hello(None);
         notices.hello(None);
-        notices.tell_all("a".into(), later);
-        notices.tell_all("a".into(), now);
+        notices.tell_everything("a".into(), later);
+        notices.tell_everything("a".into(), now);
         assert_eq!(notices.due(now), [Notice { at: None, to: None, kind: NoticeKind::Hello }]);
         assert_eq!(notices.next(now), Some(later));
         assert_eq!((notices.due(later).len(), notices.next(now)), (1, None));

@@ -35,9 +35,9 @@ struct Namespace {
     main: Option<OwnSeries>,
     rooms: Option<OwnSeries>,
     /// The number of its opening once its messages arrive here, or 0.
-    heard: u64,
+    opening: u64,
     /// What other servers were told last about that. `None`: it is not known what reached them.
-    told: Option<u64>,
+    announced: Option<u64>,
     /// Set when it is closed: the number of announcements that it is still remembered for.
     closed: Option<u8>,
 }
@@ -50,7 +50,7 @@ struct OwnSeries {
     /// The numbers of messages that have not gone out, in rising order.
     waiting: VecDeque<u64>,
     /// The number that was announced last.
-    told: u64,
+    announced: u64,
 }
 
 impl OwnSeries {
@@ -76,8 +76,8 @@ impl Namespace {
     }
 
     fn is_over(&self) -> bool {
-        let settled = |own: &OwnSeries| own.waiting.is_empty() && own.told == own.last;
-        self.closed == Some(0) && self.told == Some(0) && self.both().all(|(_, own)| settled(own))
+        let settled = |own: &OwnSeries| own.waiting.is_empty() && own.announced == own.last;
+        self.closed == Some(0) && self.announced == Some(0) && self.both().all(|(_, own)| settled(own))
     }
 }
 
@@ -87,17 +87,17 @@ impl Numbers {
         if let Some(open) = self.namespaces.get_mut(namespace) {
             open.closed = None;
         } else if self.namespaces.len() < MAX_NUMBERED {
-            self.namespaces.insert(namespace.clone(), Namespace { told: Some(0), ..Namespace::default() });
+            self.namespaces.insert(namespace.clone(), Namespace { announced: Some(0), ..Namespace::default() });
         }
     }
 
     /// The messages of an open namespace arrive, so this server can be asked. Returns whether other servers should be
     /// told.
-    pub(crate) fn heard(&mut self, namespace: &str) -> bool {
+    pub(crate) fn messages_arrive(&mut self, namespace: &str) -> bool {
         match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
-            Some(namespace) if namespace.heard == 0 => {
+            Some(namespace) if namespace.opening == 0 => {
                 self.openings += 1;
-                namespace.heard = self.openings;
+                namespace.opening = self.openings;
                 true
             }
             _ => false,
@@ -113,7 +113,7 @@ impl Numbers {
 
     fn number(&mut self, namespace: &str, series: Series) -> u64 {
         let Some(namespace) = self.namespaces.get_mut(namespace) else { return 0 };
-        let new = || OwnSeries { since: self.serial, last: 0, waiting: VecDeque::new(), told: 0 };
+        let new = || OwnSeries { since: self.serial, last: 0, waiting: VecDeque::new(), announced: 0 };
         let own = namespace.series(series).get_or_insert_with(new);
         own.last += 1;
         own.waiting.push_back(own.last);
@@ -133,7 +133,7 @@ impl Numbers {
     /// Closes a namespace. If it is opened again after its numbers were removed, they start anew.
     pub(crate) fn close(&mut self, namespace: &str) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
-            (namespace.heard, namespace.closed) = (0, Some(ANNOUNCEMENTS_AFTER_CLOSE));
+            (namespace.opening, namespace.closed) = (0, Some(ANNOUNCEMENTS_AFTER_CLOSE));
         }
     }
 
@@ -152,16 +152,16 @@ impl Numbers {
             fits
         };
         for (name, namespace) in &self.namespaces {
-            if namespace.told != Some(namespace.heard) {
+            if namespace.announced != Some(namespace.opening) {
                 if !fits(name) {
                     return (alive, true);
                 }
-                match namespace.heard {
+                match namespace.opening {
                     0 => alive.closed.push(name.clone()),
                     opening => alive.opened.push((name.clone(), opening)),
                 }
             }
-            for (series, own) in namespace.both().filter(|(_, own)| own.settled() != own.told) {
+            for (series, own) in namespace.both().filter(|(_, own)| own.settled() != own.announced) {
                 if !fits(name) {
                     return (alive, true);
                 }
@@ -176,13 +176,13 @@ impl Numbers {
     /// Notes that an announcement may not have gone out. Its content is announced again, as it is by then.
     pub(crate) fn not_announced(&mut self, alive: &Alive) {
         let names = alive.opened.iter().map(|(name, _)| name).chain(&alive.closed);
-        self.have_told(names.map(|name| (name, None)));
+        self.set_announced(names.map(|name| (name, None)));
     }
 
-    fn have_told<'a>(&mut self, told: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
+    fn set_announced<'a>(&mut self, told: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
         for (name, told) in told {
             if let Some(namespace) = self.namespaces.get_mut(name) {
-                namespace.told = told;
+                namespace.announced = told;
             }
         }
     }
@@ -190,13 +190,13 @@ impl Numbers {
     /// Notes that an announcement has gone out. With `last`, nothing is left to announce.
     pub(crate) fn announced(&mut self, alive: &Alive, last: bool) {
         self.announced = alive.sequence;
-        self.have_told(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
-        self.have_told(alive.closed.iter().map(|name| (name, Some(0))));
+        self.set_announced(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
+        self.set_announced(alive.closed.iter().map(|name| (name, Some(0))));
         for told in &alive.numbers {
             let namespace = self.namespaces.get_mut(&told.namespace);
             let own = namespace.and_then(|namespace| namespace.series(told.series).as_mut());
             if let Some(own) = own.filter(|own| own.since == told.since) {
-                own.told = told.number;
+                own.announced = told.number;
             }
         }
         if last {
@@ -222,7 +222,7 @@ impl Numbers {
                 .filter(|(_, own)| own.settled() > 0)
                 .map(|(series, own)| SeriesReport::new(name.clone(), series, own.settled(), own.since))
                 .collect();
-            let size = (name.len() + ENTRY_BYTES) * (told.len() + usize::from(namespace.heard > 0));
+            let size = (name.len() + ENTRY_BYTES) * (told.len() + usize::from(namespace.opening > 0));
             if size > left {
                 parts.push(part());
                 left = most;
@@ -230,7 +230,7 @@ impl Numbers {
             left = left.saturating_sub(size);
             let Some(part) = parts.last_mut() else { continue };
             part.numbers.extend(told);
-            part.opened.extend((namespace.heard > 0).then(|| (name.clone(), namespace.heard)));
+            part.opened.extend((namespace.opening > 0).then(|| (name.clone(), namespace.opening)));
         }
         let last = parts.len() - 1;
         parts.iter_mut().take(last).for_each(|part| part.more = true);
@@ -298,12 +298,12 @@ mod tests {
     fn a_namespace_is_announced_when_its_messages_arrive_and_when_it_is_closed() {
         let (mut numbers, name) = numbers();
         assert_eq!(news(&mut numbers), (0, 0));
-        assert!(numbers.heard("/") && !numbers.heard("/") && !numbers.heard("/unknown"));
+        assert!(numbers.messages_arrive("/") && !numbers.messages_arrive("/") && !numbers.messages_arrive("/unknown"));
         assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)));
         numbers.close("/");
-        assert!(!numbers.heard("/"), "it is closed");
+        assert!(!numbers.messages_arrive("/"), "it is closed");
         numbers.open(&name);
-        assert!(numbers.heard("/"));
+        assert!(numbers.messages_arrive("/"));
         assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)), "who asked before gets no answer");
         numbers.close("/");
         assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
@@ -320,13 +320,13 @@ mod tests {
     #[test]
     fn what_may_have_been_announced_is_announced_again_as_it_is_then() {
         let (mut numbers, name) = numbers();
-        numbers.heard("/");
+        numbers.messages_arrive("/");
         assert_eq!(news(&mut numbers), (1, 0));
         numbers.close("/");
         let alive = numbers.announcement(1_000, ALL).0;
         numbers.not_announced(&alive);
         numbers.open(&name);
-        numbers.heard("/");
+        numbers.messages_arrive("/");
         assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 0), (0, 0)));
     }
 
@@ -358,7 +358,7 @@ mod tests {
         for n in 0..100 {
             let name = Arc::<str>::from(format!("/{n:02}"));
             numbers.open(&name);
-            numbers.heard(&name);
+            numbers.messages_arrive(&name);
             numbers.next(7, &name, Some(Series::Rooms));
             numbers.settle(&name, Series::Rooms, 1);
         }
@@ -395,7 +395,7 @@ mod tests {
         numbers.open(&past);
         let trailer = numbers.next(7, &past, Some(Series::Main));
         assert_eq!((trailer.number, trailer.serial), (0, MAX_NUMBERED as u64 + 1));
-        assert!(!numbers.heard(&past));
+        assert!(!numbers.messages_arrive(&past));
         assert_eq!(numbers.next(7, "/0", Some(Series::Main)).number, 2);
         assert_eq!(numbers.len(), MAX_NUMBERED);
     }
@@ -404,7 +404,7 @@ mod tests {
     #[test]
     fn a_failed_announcement_keeps_its_number() {
         let (mut numbers, name) = numbers();
-        numbers.heard(&name);
+        numbers.messages_arrive(&name);
         let (first, _) = numbers.announcement(1_000, ALL);
         numbers.not_announced(&first);
         numbers.close(&name);

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 /// How long after an outage the servers that were known before may take to subscribe again. A hanging attempt to
 /// connect is joined by a second attempt after one second, so two servers may find a new primary that far apart.
-pub(crate) const PEERS_PATIENCE: Duration = Duration::from_millis(1_500);
+pub(crate) const PEERS_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Nothing goes out, or what goes out may reach nobody: other servers that used the same connections lost theirs too,
 /// and receive nothing until each has subscribed again, in its own time.
@@ -15,19 +15,19 @@ pub(crate) struct Outage {
     /// The number of other roomcast servers when it began.
     pub(crate) peers: usize,
     /// Since when messages go out again.
-    back: Option<Instant>,
+    sending_since: Option<Instant>,
     /// Whether the log says that messages do not go out.
     logged: bool,
 }
 
 impl Outage {
     pub(crate) fn new(since: Instant, peers: usize) -> Self {
-        Self { since, peers, back: None, logged: false }
+        Self { since, peers, sending_since: None, logged: false }
     }
 
     /// Messages do not go out.
     pub(crate) fn continues(&mut self, reason: &str) {
-        self.back = None;
+        self.sending_since = None;
         if !std::mem::replace(&mut self.logged, true) {
             tracing::warn!(reason, "messages to other servers do not go out; they are queued for a while");
         }
@@ -35,17 +35,17 @@ impl Outage {
 
     /// A message went out. Returns until when to wait for the other servers.
     pub(crate) fn sent(&mut self, now: Instant) -> Instant {
-        *self.back.get_or_insert(now) + PEERS_PATIENCE
+        *self.sending_since.get_or_insert(now) + PEERS_TIMEOUT
     }
 
     /// Nothing went out.
     pub(crate) fn not_sent(&mut self) {
-        self.back = None;
+        self.sending_since = None;
     }
 
     /// When the other servers have had their time, if messages go out.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
-        self.back.map(|back| back + PEERS_PATIENCE)
+        self.sending_since.map(|since| since + PEERS_TIMEOUT)
     }
 
     /// Ends the outage: messages go out, and reach all servers that will receive them.

@@ -26,25 +26,25 @@ pub(crate) fn spread(servers: usize) -> Duration {
 /// When the next announcement is due.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    told: Option<Instant>,
+    last: Option<Instant>,
     interval: Duration,
     begin: Instant,
 }
 
 impl Pace {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { told: None, interval: MIN_INTERVAL, begin: now }
+        Self { last: None, interval: MIN_INTERVAL, begin: now }
     }
 
     /// With `news` it is due after a tenth of the interval: soon, but in a large cluster not at every change.
     pub(crate) fn next(&self, news: bool) -> Instant {
         let after = if news { self.interval / 10 } else { self.interval };
-        self.told.map_or(self.begin, |told| told + after)
+        self.last.map_or(self.begin, |last| last + after)
     }
 
     /// An announcement was made, whether or not it went out.
-    pub(crate) fn told(&mut self, now: Instant, interval: Duration) {
-        (self.told, self.interval) = (Some(now), interval);
+    pub(crate) fn announced(&mut self, now: Instant, interval: Duration) {
+        (self.last, self.interval) = (Some(now), interval);
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
         let begin = Instant::now();
         let mut pace = Pace::new(begin);
         assert_eq!((pace.next(false), pace.next(true)), (begin, begin));
-        pace.told(begin, Duration::from_secs(2));
+        pace.announced(begin, Duration::from_secs(2));
         let after = |millis| begin + Duration::from_millis(millis);
         assert_eq!((pace.next(false), pace.next(true)), (after(2_000), after(200)));
     }

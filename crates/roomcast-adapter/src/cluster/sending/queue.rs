@@ -35,9 +35,9 @@ pub(crate) struct Queue {
     /// The broker can publish again.
     pub(crate) connected: Notify,
     /// Messages have left the queue.
-    pub(crate) moved: Notify,
+    pub(crate) shrunk: Notify,
     /// At most one announcement is in flight.
-    pub(crate) telling: tokio::sync::Mutex<()>,
+    pub(crate) announcing: tokio::sync::Mutex<()>,
     /// Whether the task has ended.
     ended: watch::Sender<bool>,
     pub(crate) watched: watch::Sender<ClusterState>,
@@ -68,8 +68,8 @@ impl Queue {
             state: Mutex::default(),
             filled: Notify::new(),
             connected: Notify::new(),
-            moved: Notify::new(),
-            telling: tokio::sync::Mutex::default(),
+            shrunk: Notify::new(),
+            announcing: tokio::sync::Mutex::default(),
             ended: watch::channel(false).0,
             watched: watch::channel(ClusterState::new(Instant::now())).0,
             on_lost: Mutex::default(),
@@ -141,29 +141,29 @@ impl Queue {
             let class = waiting.class();
             state.push(waiting);
             state.make_room(class, self.options.max_queued_bytes);
-            !state.refused.is_empty()
+            !state.refusals.is_empty()
         }
     }
 
     /// Tells the askers of dropped answers that there will be no answer.
     pub(crate) fn refuse_answers(&self) {
-        let next = || self.state.lock().refused.pop();
+        let next = || self.state.lock().refusals.pop();
         while let Some(outgoing) = next() {
             self.enqueue(outgoing, None, false);
         }
     }
 
     /// Opens a namespace: messages in it are numbered.
-    pub(crate) fn number(&self, namespace: &Arc<str>) {
+    pub(crate) fn open_namespace(&self, namespace: &Arc<str>) {
         self.state.lock().numbers.open(namespace);
     }
 
     /// The messages of an open namespace arrive: other servers are told soon that this server has it.
-    pub(crate) fn heard(&self, namespace: &str) {
+    pub(crate) fn namespace_connected(&self, namespace: &str) {
         {
             let mut state = self.state.lock();
-            let news = state.numbers.heard(namespace);
-            state.news |= news;
+            let news = state.numbers.messages_arrive(namespace);
+            state.has_news |= news;
         }
         self.connected();
         self.filled.notify_one();
@@ -171,11 +171,11 @@ impl Queue {
 
     /// Closes a namespace: other servers are told soon, and its numbers are removed once all its messages have gone
     /// out.
-    pub(crate) fn forget(&self, namespace: &str) {
+    pub(crate) fn close_namespace(&self, namespace: &str) {
         {
             let mut state = self.state.lock();
             state.numbers.close(namespace);
-            state.news = true;
+            state.has_news = true;
         }
         self.filled.notify_one();
     }
@@ -187,8 +187,8 @@ impl Queue {
     }
 
     /// Tells another server everything about this one after a delay, so that not all servers answer it at once.
-    pub(crate) fn tell_all(&self, to: ServerId, after: Duration) {
-        self.state.lock().notices.tell_all(to, Instant::now() + after);
+    pub(crate) fn tell_everything(&self, to: ServerId, after: Duration) {
+        self.state.lock().notices.tell_everything(to, Instant::now() + after);
         self.filled.notify_one();
     }
 
@@ -198,28 +198,28 @@ impl Queue {
     }
 
     /// This server receives the other servers' announcements.
-    pub(crate) fn hears(&self) {
+    pub(crate) fn servers_connected(&self) {
         {
             let mut state = self.state.lock();
-            state.hears = true;
-            if !std::mem::replace(&mut state.introduced, true) {
+            state.receives_announcements = true;
+            if !std::mem::replace(&mut state.said_hello, true) {
                 state.notices.hello(None);
             }
         }
-        self.watch();
+        self.update_state();
         self.connected();
         self.filled.notify_one();
     }
 
     /// This server does not receive the other servers' announcements for now. They may not receive one another's
     /// either, and then what goes out before they have subscribed again is lost, even if publishing never failed.
-    pub(crate) fn lost(&self) {
+    pub(crate) fn servers_lost(&self) {
         let outage = self.outage();
         let mut state = self.state.lock();
-        state.hears = false;
-        state.interrupted = Some(outage);
+        state.receives_announcements = false;
+        state.interruption = Some(outage);
         drop(state);
-        self.watch();
+        self.update_state();
     }
 
     pub(crate) fn outage(&self) -> Outage {
@@ -245,14 +245,14 @@ impl Queue {
     /// Resolves when nothing waits: everything has gone out or was dropped.
     pub(crate) async fn empty(&self) {
         loop {
-            let moved = self.moved.notified();
-            tokio::pin!(moved);
+            let shrunk = self.shrunk.notified();
+            tokio::pin!(shrunk);
             // Before the check, so that no change after it is missed.
-            moved.as_mut().enable();
+            shrunk.as_mut().enable();
             if self.len() == 0 {
                 return;
             }
-            moved.await;
+            shrunk.await;
         }
     }
 

@@ -7,7 +7,7 @@ use crate::cluster::Trailer;
 use crate::cluster::{Arrival, Inbox, Looked, Outcome as Published, Outgoing, ServerId};
 use crate::cluster::{Body, Message};
 use crate::testkit::broker::brokers::{Brokers, Dialect};
-use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
+use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, within_timeout};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -187,7 +187,9 @@ impl BrokerStage {
     /// Tells a broker to look at a room, if it wants to be told, and waits until it is heard.
     pub(crate) async fn look(&self, broker: usize, namespace: &str, room: &str) -> Outcome {
         match self.hint(broker, namespace, room) {
-            Some(looked) => patient("look", looked).await?.map_err(|error| format!("{room:?} is not heard: {error}")),
+            Some(looked) => {
+                within_timeout("look", looked).await?.map_err(|error| format!("{room:?} is not heard: {error}"))
+            }
             None => Ok(()),
         }
     }
@@ -200,13 +202,13 @@ impl BrokerStage {
 
     pub(crate) async fn close(&mut self, broker: usize, namespace: &str) -> Outcome {
         self.open.retain(|open| open.broker != broker || *open.namespace != *namespace);
-        patient("close", self.broker(broker).close(namespace)).await
+        within_timeout("close", self.broker(broker).close(namespace)).await
     }
 
     pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
-        let outcomes = patient("publish", self.broker(broker).publish(&batch)).await?;
+        let outcomes = within_timeout("publish", self.broker(broker).publish(&batch)).await?;
         must!(outcomes.len() <= batch.len(), "of {} messages broker {broker} tells {outcomes:?}", batch.len());
         let all = outcomes.len() == batch.len() && outcomes.iter().all(|outcome| *outcome == Published::Sent);
         must!(all, "broker {broker} did not publish in {namespace}: {:?}", outcomes.last());
@@ -268,7 +270,7 @@ impl BrokerStage {
     /// Closes what is open.
     pub(crate) async fn end(mut self) -> Outcome {
         for Open { broker, namespace, .. } in std::mem::take(&mut self.open) {
-            patient("close", self.broker(broker).close(&namespace)).await?;
+            within_timeout("close", self.broker(broker).close(&namespace)).await?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::AdapterError;
 use crate::Target;
 use crate::limits::MAX_PENDING_ACKS;
-use crate::testkit::stage::{Actor, LONG, Outcome, Stage, data, eventually, must, patient};
+use crate::testkit::stage::{Actor, LONG, Outcome, Stage, data, eventually, must, within_timeout};
 use crate::{Acked, Adapter, Emit};
 use roomcast_protocol::Args;
 use std::future::ready;
@@ -48,7 +48,7 @@ async fn is_asked(actor: &Actor, target: &Target, sent: &Args) -> Outcome {
         actor.adapter.ack(actor.id, id, Args::none());
         Ok(())
     };
-    let asked = patient("the answer", actor.adapter.emit_with_ack(target, Emit::of(sent), LONG));
+    let asked = within_timeout("the answer", actor.adapter.emit_with_ack(target, Emit::of(sent), LONG));
     let (acked, answered) = tokio::join!(asked, answer);
     answered?;
     let acked = acked?.map_err(|error| error.to_string())?;
@@ -66,7 +66,8 @@ pub(super) async fn pending(stage: &mut Stage) -> Outcome {
     let asked = actor.events().len();
     must!(all_asked, "the socket was asked {asked} times of {MAX_PENDING_ACKS}");
     let over =
-        patient("the end of an emit that asks nobody", adapter.emit_with_ack(&target, Emit::of(&sent), LONG)).await?;
+        within_timeout("the end of an emit that asks nobody", adapter.emit_with_ack(&target, Emit::of(&sent), LONG))
+            .await?;
     let expected = Acked { missing_sockets: 1, ..Acked::default() };
     must!(over.as_ref() == Ok(&expected), "one more ended with {over:?}");
     must!(actor.events().len() == asked, "a socket that owes {asked} answers was asked for another");
@@ -87,7 +88,7 @@ pub(super) async fn timed_out(stage: &mut Stage) -> Outcome {
     let silent = Acked { missing_sockets: 1, ..Acked::default() };
     // A short timeout is over before most are waited for; each must be over for itself.
     for asking in ask_many(&*adapter, &target, &sent, Duration::from_millis(50)).await? {
-        let acked = patient("a timeout of 50 ms", asking).await?;
+        let acked = within_timeout("a timeout of 50 ms", asking).await?;
         must!(acked.as_ref() == Ok(&silent), "a socket that was silent makes {acked:?}");
     }
     let ids: Vec<Option<u64>> = actor.events().iter().map(|event| event.ack).collect();
@@ -106,7 +107,7 @@ pub(super) async fn timed_out(stage: &mut Stage) -> Outcome {
         actor.adapter.ack(actor.id, id, Args::none());
         Ok(())
     };
-    let asked = patient("the answer", adapter.emit_with_ack(&target, Emit::of(&sent), LONG));
+    let asked = within_timeout("the answer", adapter.emit_with_ack(&target, Emit::of(&sent), LONG));
     let (acked, answered) = tokio::join!(asked, answered);
     answered?;
     let right = Acked { answers: vec![Args::none()], ..Acked::default() };

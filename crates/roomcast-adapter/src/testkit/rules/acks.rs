@@ -2,7 +2,7 @@
 
 use crate::Room;
 use crate::Target;
-use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, must, patient, to};
+use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, must, to, within_timeout};
 use crate::{Acked, Action, Emit};
 use roomcast_protocol::Args;
 use std::time::Duration;
@@ -14,8 +14,10 @@ impl Stage {
     /// An emit with acknowledgement of the event `ask`, through the first server.
     async fn ask(&self, target: &Target, timeout: Duration) -> Result<Acked, String> {
         let (adapter, sent) = (self.first(), data("ask", &())?);
-        let asked =
-            patient("the end of an emit with acknowledgement", adapter.emit_with_ack(target, Emit::of(&sent), timeout));
+        let asked = within_timeout(
+            "the end of an emit with acknowledgement",
+            adapter.emit_with_ack(target, Emit::of(&sent), timeout),
+        );
         asked.await?.map_err(|error| format!("an emit with acknowledgement was refused: {error}"))
     }
 }
@@ -193,7 +195,7 @@ pub(super) async fn volatile(stage: &mut Stage) -> Outcome {
     for volatile in [true, false] {
         let emit = Emit { volatile, ..Emit::of(&sent) };
         let target = Target::room(actor.id).local();
-        let acked = patient("the answer", actor.adapter.emit_with_ack(&target, emit, LONG)).await?;
+        let acked = within_timeout("the answer", actor.adapter.emit_with_ack(&target, emit, LONG)).await?;
         must!(acked.is_ok(), "an emit with acknowledgement was refused: {acked:?}");
         let got = actor.events().pop().map(|event| event.volatile);
         must!(got == Some(volatile), "an event with volatile = {volatile} came with volatile = {got:?}");

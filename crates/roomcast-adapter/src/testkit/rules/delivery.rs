@@ -168,7 +168,8 @@ pub(super) async fn too_large(stage: &mut Stage) -> Outcome {
         let refused = stage.first().apply(&target, Action::emit(&sent));
         must!(is_too_large(&refused), "the emit to {whom} ended with {refused:?}");
     }
-    let asked = stage.first().emit_with_ack(&Target::everyone(), Emit::of(&sent), crate::testkit::PATIENCE).await;
+    let asked =
+        stage.first().emit_with_ack(&Target::everyone(), Emit::of(&sent), crate::testkit::CONDITION_TIMEOUT).await;
     must!(is_too_large(&asked), "the emit with acknowledgement ended with {asked:?}");
     let small = Args::event("small", &()).map_err(|error| error.to_string())?;
     stage.send(0, &Target::everyone(), Emit { data: &small, volatile: false, compress: true })?;

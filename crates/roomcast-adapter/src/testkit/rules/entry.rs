@@ -6,7 +6,7 @@ use crate::Room;
 use crate::Target;
 use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
 use crate::testkit::stage::{Outcome, Stage, data, must, rooms};
-use crate::testkit::{FakeRecipient, PATIENCE};
+use crate::testkit::{CONDITION_TIMEOUT, FakeRecipient};
 use roomcast_protocol::{Packet, SocketId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,7 +67,7 @@ pub(super) async fn welcome_first(stage: &mut Stage) -> Outcome {
     for number in 0..ENTRIES {
         let (before, id, recipient) = (emitted.load(Ordering::Acquire), new_id()?, FakeRecipient::new());
         // Without tokio's clock, which stands still, if it is paused, while the other thread works.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CONDITION_TIMEOUT;
         while emitted.load(Ordering::Acquire) == before {
             must!(Instant::now() < deadline, "an emit to everyone does not end");
             std::thread::yield_now();
@@ -108,7 +108,7 @@ pub(super) async fn all_or_nothing(stage: &mut Stage) -> Outcome {
     must!(inserted == Ok(()), "an insert into {MAX_ROOMS_PER_SOCKET} rooms ended with {inserted:?}");
     must!(recipient.packets().len() == 1, "it got {} packets, not the welcome", recipient.packets().len());
     adapter.remove(id);
-    let all = adapter.all_rooms(crate::testkit::PATIENCE).await.value;
+    let all = adapter.all_rooms(crate::testkit::CONDITION_TIMEOUT).await.value;
     must!(!all.contains(&Room::from("good")), "the room of a socket that was refused is left");
     Ok(())
 }

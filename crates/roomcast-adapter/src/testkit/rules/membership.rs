@@ -110,7 +110,7 @@ pub(super) async fn join_after_remove(stage: &mut Stage) -> Outcome {
     a.got(&[])?;
     b.got(&[])?;
     for server in &stage.servers {
-        let all = server.adapter.all_rooms(crate::testkit::PATIENCE).await;
+        let all = server.adapter.all_rooms(crate::testkit::CONDITION_TIMEOUT).await;
         must!(!all.value.contains(&Room::from("x")), "a room without members is left: {:?}", all.value);
     }
     Ok(())
@@ -161,7 +161,7 @@ pub(super) async fn unknown_ids(stage: &mut Stage) -> Outcome {
     stage.emit("x", &Target { except: vec![unknown.into()], ..Target::room("x") })?;
     stage.settle().await?;
     a.got(&["x"])?;
-    let count = stage.first().count(&Target::everyone(), crate::testkit::PATIENCE).await;
+    let count = stage.first().count(&Target::everyone(), crate::testkit::CONDITION_TIMEOUT).await;
     must!(count.value == a.0.len(), "{} sockets are in the namespace, and count says {count:?}", a.0.len());
     Ok(())
 }

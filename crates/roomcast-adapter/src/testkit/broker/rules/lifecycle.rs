@@ -3,7 +3,7 @@
 use crate::Target;
 use crate::cluster::Count;
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox, heard_exactly};
-use crate::testkit::stage::{Outcome, eventually_async, must, patient};
+use crate::testkit::stage::{Outcome, eventually_async, must, within_timeout};
 
 pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
     for number in 0..5 {
@@ -93,7 +93,7 @@ fn expected(stage: &BrokerStage, servers: usize) -> Result<Option<usize>, String
 
 /// Servers that a broker counts, `None` if it counts nobody; an incomplete count is none.
 async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<Option<usize>, String>, String> {
-    let counted = patient("count", stage.broker(broker).count(NAMESPACE)).await?;
+    let counted = within_timeout("count", stage.broker(broker).count(NAMESPACE)).await?;
     let all = |count: Option<Count>| match count {
         Some(Count { servers, complete: true }) => Ok(Some(servers)),
         None => Ok(None),

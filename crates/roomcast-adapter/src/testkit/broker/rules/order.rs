@@ -4,7 +4,7 @@ use crate::Target;
 use crate::cluster::Series;
 use crate::cluster::{Body, Message};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, RecordingInbox};
-use crate::testkit::stage::{Outcome, must, patient};
+use crate::testkit::stage::{Outcome, must, within_timeout};
 use std::collections::HashMap;
 
 /// Messages of one publisher.
@@ -53,7 +53,7 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
     let (one, two) = {
         let stage = &*stage;
         let both = async { tokio::join!(publish(stage, 0), publish(stage, 1)) };
-        patient("publishing 20,000 messages", both).await?
+        within_timeout("publishing 20,000 messages", both).await?
     };
     one.and(two)?;
     for broker in [0, 1] {

@@ -5,7 +5,7 @@ use crate::cluster::Broker;
 use crate::cluster::{Body, Message};
 use crate::cluster::{BrokerError, Hears, Outgoing, Route, Series};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE};
-use crate::testkit::stage::{Outcome, eventually, eventually_async, must, patient, rooms};
+use crate::testkit::stage::{Outcome, eventually, eventually_async, must, rooms, within_timeout};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 
@@ -92,7 +92,8 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
         }
         Ok(())
     });
-    let published: Outcome = patient("publishing on all roads", join_all(published)).await?.into_iter().collect();
+    let published: Outcome =
+        within_timeout("publishing on all roads", join_all(published)).await?.into_iter().collect();
     published?;
     let all = BATCHES * BATCH;
     let came = || ear.messages().len() as u64 >= all;
@@ -136,7 +137,7 @@ pub(super) async fn ready_again(stage: &mut BrokerStage) -> Outcome {
         hook(0, true).await;
         // Whoever asks gets an answer, whatever it is.
         for road in roads.keys() {
-            let _ready = patient("whether a road is ready", broker.ready(*road)).await?;
+            let _ready = within_timeout("whether a road is ready", broker.ready(*road)).await?;
         }
         hook(0, false).await;
     }
