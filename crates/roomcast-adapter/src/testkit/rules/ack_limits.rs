@@ -1,4 +1,4 @@
-//! Rules of how many acknowledgements may be owed, and of what is left of those that will not come.
+//! Rules about how many acknowledgements may be pending, and about those that never arrive.
 
 use crate::AdapterError;
 use crate::Target;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 type Asking<'a> = Pin<Box<dyn Future<Output = Result<Acked, AdapterError>> + Send + 'a>>;
 
-/// Emits that were sent, and now wait for one socket's answers.
+/// Emits that were sent and wait for one socket's acknowledgements.
 async fn ask_many<'a>(
     adapter: &'a dyn Adapter,
     target: &'a Target,
@@ -27,7 +27,7 @@ async fn ask_many<'a>(
         let mut future = adapter.emit_with_ack(target, Emit::of(sent), timeout);
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => asking.push(future),
-            // On a busy machine this thread was kept from going on for as long as the timeout.
+            // On a busy machine this thread may have been kept waiting for as long as the timeout.
             Poll::Ready(acked) if since.elapsed() >= timeout => asking.push(Box::pin(ready(acked))),
             Poll::Ready(acked) => {
                 return Err(format!("emit {number} was over at once with {acked:?}, though nobody had answered"));
@@ -37,7 +37,7 @@ async fn ask_many<'a>(
     Ok(asking)
 }
 
-/// That the socket is asked once more, and its answer is counted.
+/// Checks that the socket is asked once more, and that its answer counts.
 async fn is_asked(actor: &Actor, target: &Target, sent: &Args) -> Outcome {
     let before = actor.recipient.packets().len();
     let answer = async {
@@ -86,7 +86,7 @@ pub(super) async fn timed_out(stage: &mut Stage) -> Outcome {
     let target = Target::room(actor.id).local();
     let adapter = stage.first();
     let silent = Acked { missing_sockets: 1, ..Acked::default() };
-    // A short timeout is over before most are waited for; each must be over for itself.
+    // A short timeout ends before most of these are awaited; each must end by itself.
     for asking in ask_many(&*adapter, &target, &sent, Duration::from_millis(50)).await? {
         let acked = within_timeout("a timeout of 50 ms", asking).await?;
         must!(acked.as_ref() == Ok(&silent), "a socket that was silent makes {acked:?}");

@@ -1,4 +1,4 @@
-//! Rules of acknowledgements.
+//! Rules about acknowledgements.
 
 use crate::Room;
 use crate::Target;
@@ -7,11 +7,11 @@ use crate::{Acked, Action, Emit};
 use roomcast_protocol::Args;
 use std::time::Duration;
 
-/// Rounds of a race between an answer and the end of its emit.
+/// Rounds of a race between an acknowledgement and its emit.
 const ROUNDS: usize = 50;
 
 impl Stage {
-    /// An emit with acknowledgement of the event `ask`, through the first server.
+    /// Emits the event `ask` with acknowledgement through the first server.
     async fn ask(&self, target: &Target, timeout: Duration) -> Result<Acked, String> {
         let (adapter, sent) = (self.first(), data("ask", &())?);
         let asked = within_timeout(
@@ -130,7 +130,8 @@ pub(super) async fn removed(stage: &mut Stage) -> Outcome {
         gone.adapter.ack(gone.id, id, yes.clone());
         Ok(())
     };
-    // A server that asks for another need not tell of sockets that leave, so only this server's are asked.
+    // A server need not tell an asker on another server that a socket has left, so only this server's sockets are
+    // asked.
     let target = Target::everyone().local();
     let (acked, left) = tokio::join!(stage.ask(&target, LONG), leaves);
     left?;
@@ -158,7 +159,7 @@ pub(super) async fn ids(stage: &mut Stage) -> Outcome {
     stage.emit("plain", &Target::everyone())?;
     stage.ask(&Target::room(Room::from(a.0[0].id)), LONG).await?;
     stage.ask(&Target::everyone(), LONG).await?;
-    // Each server has a counter of its own, so what is known are the ids that the asking server's sockets get.
+    // Each server has a counter of its own, so only the ids on the asking server are known.
     let ids = |actor: &crate::testkit::stage::Actor| actor.events().iter().map(|event| event.ack).collect::<Vec<_>>();
     let (one, other) = (ids(&a.0[0]), ids(&b.0[0]));
     must!(one == [Some(0), None, Some(1), Some(2)], "the first socket got the ids {one:?}");
@@ -177,7 +178,7 @@ pub(super) async fn one(stage: &mut Stage) -> Outcome {
     expect(&acked, 1, &answer, 0)?;
     asked.is_told(&["ask"])?;
     watcher.is_told(&[])?;
-    // The same for what wants no answer, and with several ids.
+    // The same for an event without acknowledgement, and with several ids.
     let (target, sent) = (Target::socket(asked.id).local(), data("one", &())?);
     let twice = Target { rooms: vec![asked.id.into(), asked.id.into()], ..target.clone() };
     for target in [target, twice] {

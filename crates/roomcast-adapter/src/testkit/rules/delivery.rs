@@ -1,4 +1,4 @@
-//! Rules of who gets an emit, and what arrives.
+//! Rules about who gets an emit, and what arrives.
 
 use crate::AdapterError;
 use crate::Room;
@@ -90,7 +90,7 @@ pub(super) async fn own_room(stage: &mut Stage) -> Outcome {
 pub(super) async fn join_then_emit(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     for actor in &a.0 {
-        // The confirmation is not awaited: on this server the join has happened.
+        // The confirmation is not awaited: on this server the join has taken effect.
         let joined = actor.adapter.join(actor.id, &[Room::from("x")]);
         must!(joined.is_ok(), "the join was refused: {joined:?}");
         stage.emit_from(actor.server, "now", &Target::room("x").local())?;
@@ -113,7 +113,7 @@ pub(super) async fn local_flag(stage: &mut Stage) -> Outcome {
     Ok(())
 }
 
-/// Serialises as bytes do.
+/// Serializes as bytes.
 struct Blob(Vec<u8>);
 
 impl Serialize for Blob {
@@ -161,7 +161,7 @@ fn is_too_large<T>(result: &Result<T, AdapterError>) -> bool {
 
 pub(super) async fn too_large(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
-    // The data alone is as large as a packet may be, so the packet around it is too large.
+    // The data alone is as large as a packet may be, so the packet with it is too large.
     let spare = data("big", &Blob(Vec::new()))?.items().len();
     let sent = data("big", &Blob(vec![0; MAX_PACKET_BYTES - spare]))?;
     for (whom, target) in [("everyone", Target::everyone()), ("an empty room", Target::room("nobody"))] {

@@ -1,4 +1,4 @@
-//! Rules of who is in what.
+//! Rules about who is in which rooms.
 
 use crate::Action;
 use crate::AdapterError;
@@ -89,7 +89,7 @@ pub(super) async fn remove(stage: &mut Stage) -> Outcome {
     stage.settle().await?;
     a.got(&[])?;
     b.got(&["x", "rooms", "all"])?;
-    // Who takes the place of the removed one inherits nothing.
+    // A socket that takes over the place of a removed one inherits nothing.
     let c = stage.part().await?;
     stage.emit("y", &Target::room("y"))?;
     stage.settle().await?;
@@ -128,7 +128,7 @@ pub(super) async fn insert_twice(stage: &mut Stage) -> Outcome {
     stage.settle().await?;
     a.got(&["x"])?;
     must!(second.packets().is_empty(), "the refused recipient was sent {} packets", second.packets().len());
-    // Once it is gone the id is free.
+    // Once it is removed, the id is free.
     for actor in &a.0 {
         actor.adapter.remove(actor.id);
         let free = actor.adapter.insert(actor.id, second.clone(), &[], None);

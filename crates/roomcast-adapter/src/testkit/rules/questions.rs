@@ -1,4 +1,4 @@
-//! Rules of what may be asked of the whole cluster.
+//! Rules about questions to the whole cluster.
 
 use crate::Details;
 use crate::Room;
@@ -6,7 +6,7 @@ use crate::Target;
 use crate::testkit::stage::{LONG, Outcome, Part, Stage, must, to, within_timeout};
 use std::collections::BTreeSet;
 
-/// Two parts of which the target `x` names both, `y` the second, and a third part in no room.
+/// Two parts of which the target `x` selects both and `y` the second, and a third part without rooms.
 async fn cast(stage: &mut Stage) -> Result<[Part; 3], String> {
     let (a, b, c) = (stage.part().await?, stage.part().await?, stage.part().await?);
     a.join(&["x"]).await?;
@@ -14,7 +14,7 @@ async fn cast(stage: &mut Stage) -> Result<[Part; 3], String> {
     Ok([a, b, c])
 }
 
-/// Targets, and which of the parts each of them names.
+/// Targets, and which of the parts each of them selects.
 fn targets([a, b, c]: &[Part; 3]) -> Vec<(Target, Vec<&Part>)> {
     vec![
         (Target::everyone(), vec![a, b, c]),

@@ -1,4 +1,4 @@
-//! Rules of what servers are to each other.
+//! Rules about servers and one another.
 
 use crate::Target;
 use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, eventually_async, must, within_timeout};
@@ -27,7 +27,7 @@ pub(super) async fn server_side_emit(stage: &mut Stage) -> Outcome {
             must!(event.reply.is_none(), "an event for which no answer was wanted came with a place for one");
         }
     }
-    // What comes twice, or back to the sender, came before what is emitted to clients now.
+    // What arrives twice, or back at the sender, arrives before what is emitted to clients now.
     stage.settle().await?;
     for (number, server) in stage.servers.iter_mut().enumerate() {
         let more = server.events.try_recv();
