@@ -39,7 +39,7 @@ impl Inbox for ServersInbox {
                 _ if trailer.process == self.queue.process() => {}
                 _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
                 Body::Alive(alive) if directory.announcement_arrived(&sender, &trailer, &alive, now) => {
-                    hellos.push(Some(sender))
+                    hellos.push(Some(sender));
                 }
                 Body::Hello if directory.asked_for_everything(trailer.process, now) => {
                     let within = spread(directory.approximate_size(now));

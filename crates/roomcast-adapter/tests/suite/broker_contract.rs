@@ -154,7 +154,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the broker breaks 1 of 31 rules:\n- faults::hear_again: A broker that was cut off tells")]
+#[should_panic(expected = "the broker breaks 1 of 31 rules:\n- faults::hear_again: A broker that was cut off reports")]
 async fn a_broken_contract_panics_with_the_rule() {
     broker_contract(async |count| broken(count, Fault::NeverLost)).await;
 }

@@ -140,7 +140,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(
-    expected = "the adapter breaks 1 of 50 rules:\n- delivery::except_wins: Who is in a room of `except` gets nothing"
+    expected = "the adapter breaks 1 of 50 rules:\n- delivery::except_wins: A socket in a room of `except` gets nothing"
 )]
 async fn a_broken_contract_panics_with_the_rule() {
     adapter_contract(async || local(Fault::ExceptOnlyForEveryone)).await;
