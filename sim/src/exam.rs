@@ -1,4 +1,4 @@
-//! A run: the plan, a time in which everything must come right again, an exam, and the end.
+//! A run: the plan, a time in which everything must recover, the final checks, and the end.
 
 use crate::network::Sim;
 use crate::plan::{Aim, Plan, QuestionKind, StepKind};
@@ -12,23 +12,23 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{sleep, sleep_until};
 
-/// After the last fault everything is right again at the latest then: silent servers are forgotten after 10 s.
-const RIGHT: u64 = 12_000;
+/// Everything has recovered this long after the last fault: silent servers are removed after 10 s.
+const RECOVERY: u64 = 12_000;
 
-/// Two intervals longer than the last message; and longer than questions of other software wait.
-const SETTLES: u64 = 6_500;
+/// Two announcements longer than the last message takes, and longer than other software waits for answers.
+const SETTLING: u64 = 6_500;
 
-/// How long an announcement waits for messages that it overtook (`SETTLE` of the product).
+/// How long an announcement waits for messages that it overtook (the product's `SETTLE`).
 const SETTLE: u64 = 500;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Why it failed.
+    /// Why it failed, if it did.
     pub failure: Option<String>,
-    /// What happened, if that was to be kept.
+    /// What happened, if it was recorded.
     pub lines: Vec<String>,
-    /// Milliseconds of its time.
+    /// Its length in milliseconds of virtual time.
     pub time: u64,
 }
 
@@ -47,7 +47,7 @@ fn failed(sim: &Sim) -> bool {
 
 async fn play(plan: &Plan, record: bool) -> Report {
     let sim = Sim::new(plan.setup.clone(), record);
-    let bringing = tokio::spawn(sim.clone().bring());
+    let delivering = tokio::spawn(sim.clone().deliver());
     let mut world = World::new(&sim);
     for step in &plan.steps {
         sleep_until(sim.begin + Duration::from_millis(step.at)).await;
@@ -58,12 +58,13 @@ async fn play(plan: &Plan, record: bool) -> Report {
     }
     if !failed(&sim) {
         let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
-        // A server that was dropped may be held by its last answers for some seconds: that counts as a fault too.
-        let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RIGHT } else { 3_000 };
+        // A server that was dropped may be kept alive by its last answers for some seconds, which counts as a fault,
+        // too.
+        let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RECOVERY } else { 3_000 };
         sleep_until(sim.begin + Duration::from_millis(last + right)).await;
         finish(&sim, &mut world).await;
     }
-    bringing.abort();
+    delivering.abort();
     let report = sim.with(|state, now| Report {
         failure: state.failure.take(),
         lines: state.lines.take().unwrap_or_default(),
@@ -76,7 +77,7 @@ async fn play(plan: &Plan, record: bool) -> Report {
 async fn finish(sim: &Arc<Sim>, world: &mut World) {
     sim.with(|state, now| {
         state.log(now, |_| "everything must be right".to_owned());
-        // Messages that were to be lost and were not are not.
+        // Messages that were to be lost and are not sent yet will not be lost.
         state.lose.clear();
         state.lose_alive.clear();
         state.double.clear();
@@ -95,7 +96,7 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
             world.ask(*s, *n, &Aim::default(), kind, 5_000);
         }
     }
-    sleep(Duration::from_millis(SETTLES)).await;
+    sleep(Duration::from_millis(SETTLING)).await;
     members(sim, world);
     lost(sim, world);
     idle(sim, world, &places);
@@ -115,7 +116,7 @@ fn fail(sim: &Sim, why: String) {
     sim.with(|state, now| state.fail(now, why));
 }
 
-/// Each server knows the others, and no one else.
+/// Checks that each server knows exactly the others.
 fn members(sim: &Sim, world: &World) {
     let lives = || world.servers.iter().flatten();
     for server in lives() {
@@ -130,7 +131,7 @@ fn members(sim: &Sim, world: &World) {
     }
 }
 
-/// What was lost was counted, and nothing else; what was doubled too.
+/// Checks that exactly what was lost was counted, and what was doubled.
 fn lost(sim: &Sim, world: &World) {
     let alive: BTreeSet<usize> = world.servers.iter().flatten().map(|server| server.process).collect();
     for server in world.servers.iter().flatten() {
@@ -156,7 +157,7 @@ fn lost(sim: &Sim, world: &World) {
     }
 }
 
-/// What a process says that it dropped; of one that died nobody knows more than what it was told to send.
+/// What a process says that it dropped. Of a process that died, only what it was told to send is known.
 fn dropped_by(state: &State, world: &World, process: usize) -> u64 {
     let lives =
         world.servers.iter().flatten().find(|server| server.process == process).map(|server| server.cluster.losses());
@@ -168,11 +169,11 @@ fn dropped_by(state: &State, world: &World, process: usize) -> u64 {
     lives.or(ended).map_or_else(unsent, |losses| losses.dropped)
 }
 
-/// What did not go out was counted.
+/// Checks that what did not go out was counted.
 fn dropped(sim: &Sim, process: usize, dropped: u64) {
     sim.with(|state, now| {
         let unsent = state.model.own_messages.values().filter(|out| out.process == process && !out.sent).count() as u64;
-        // Questions are dropped too, and are not among them.
+        // Questions may be dropped too, but are not among these.
         let faults = !state.faults.is_empty() || sim.setup.queue.is_some();
         if dropped < unsent || (!faults && dropped > 0) {
             let label = state.label(process);
@@ -181,7 +182,7 @@ fn dropped(sim: &Sim, process: usize, dropped: u64) {
     });
 }
 
-/// Nothing waits.
+/// Checks that nothing waits.
 fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
     for (s, server) in world.servers.iter().enumerate() {
         let Some(server) = server else { continue };
@@ -221,7 +222,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
     });
 }
 
-/// Where rooms are heard each by itself, those are heard that have members.
+/// Checks that where rooms are subscribed one by one, exactly those with members are.
 fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
     let namespace = adapter.local().namespace();
     let wanted: BTreeSet<Room> = adapter.local().rooms().into_iter().collect();
@@ -237,7 +238,7 @@ fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
     });
 }
 
-/// Server events came as they must have.
+/// Checks that exactly the expected server events arrived.
 fn events(state: &State) -> Option<String> {
     let places = state.model.places.iter();
     places.filter(|(at, _)| state.processes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
@@ -254,7 +255,7 @@ fn events(state: &State) -> Option<String> {
     })
 }
 
-/// After the end of all servers.
+/// The checks after the end of all servers.
 fn ended(sim: &Sim, world: &World) {
     if failed(sim) {
         return;
@@ -271,7 +272,7 @@ fn ended(sim: &Sim, world: &World) {
     if !left.is_empty() {
         fail(sim, format!("still heard after the end: {left:?}"));
     }
-    // The one that brings messages.
+    // The task that delivers messages.
     let tasks = Handle::current().metrics().num_alive_tasks();
     if tasks > 1 {
         fail(sim, format!("{} tasks go on after the end", tasks - 1));

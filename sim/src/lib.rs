@@ -1,5 +1,6 @@
-//! Simulations of clusters: servers of the product over a network that misbehaves by a seed, in virtual time, beside a model that
-//! says what each socket must have got, what is counted as lost, and how questions end. `README.md` says which rule holds when.
+//! Simulates clusters: servers of the product over a network that fails as a seed says, in virtual time, beside a model
+//! that says what each socket must have got, what must be counted as lost, and how questions must end. `README.md`
+//! lists the rules and when each one holds.
 
 mod announced;
 mod broker;

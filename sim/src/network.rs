@@ -1,4 +1,5 @@
-//! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
+//! [`Sim`]: the network and everything that the simulator knows, under one lock that is never held while the product is
+//! called.
 
 use crate::habits::Client;
 use crate::model::{Model, PlaceId, ProcessId, mark};
@@ -24,7 +25,7 @@ pub(crate) struct Sim {
     filled: Notify,
 }
 
-/// The room of a broadcast to one room.
+/// The room, if the message is a broadcast to one room.
 fn room_of(message: &Message) -> Option<&Room> {
     match &message.body {
         Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
@@ -32,7 +33,7 @@ fn room_of(message: &Message) -> Option<&Room> {
     }
 }
 
-/// Most announcements do not.
+/// Whether a message is worth logging. Most announcements are not.
 fn says_something(body: &Body) -> bool {
     match body {
         Body::Alive(alive) => alive.whole || !alive.opened.is_empty() || !alive.closed.is_empty(),
@@ -47,7 +48,7 @@ impl Sim {
         Arc::new(Self { begin: Instant::now(), setup, state: Mutex::new(state), filled: Notify::new() })
     }
 
-    /// How a message goes out. Channels change their roads now and then.
+    /// The channel and road of a message. Channels change their roads now and then.
     pub(crate) fn route(&self, outgoing: &Outgoing, now: u64) -> Route {
         if self.setup.roads == 1 {
             return Route::default();
@@ -68,7 +69,7 @@ impl Sim {
         look(&mut self.state.lock(), self.now())
     }
 
-    /// A process joins the network.
+    /// Adds a process to the network.
     pub(crate) fn process(&self, name: &str, place: usize, foreign: bool) -> ProcessId {
         self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
@@ -92,7 +93,8 @@ impl Sim {
         })
     }
 
-    /// A number up to `most`: the next one for that place, so that it is the same in whatever order places have their turns.
+    /// A number up to `most`: the next one for this namespace of this process, so that it does not depend on the order
+    /// in which namespaces are run.
     pub(crate) fn drawn(&self, state: &mut State, (process, namespace): (ProcessId, &str), most: u64) -> u64 {
         let key = mix(&[process as u64, hash(namespace)]);
         let next = state.draws.entry(key).or_default();
@@ -100,7 +102,7 @@ impl Sim {
         mix(&[self.setup.seed, key, *next]) % (most + 1)
     }
 
-    /// Time to the broker, or back.
+    /// The time to the broker, or back.
     pub(crate) async fn latency(&self, process: ProcessId, namespace: &str) {
         let time = self.with(|state, _| self.drawn(state, (process, namespace), self.setup.latency));
         if time > 0 {
@@ -121,7 +123,7 @@ impl Sim {
             if matches!(known, Some(Stage::Pending | Stage::Active)) {
                 return;
             }
-            // Questions that are still on their way to one that was closed are for it.
+            // Questions in flight to a namespace that was closed arrive here.
             let closed = state.subscriptions.get(at).map(|it| (it.epoch, it.stage));
             let (epoch, lingers) = match closed {
                 Some((epoch, Stage::Lingering(until))) if until >= now => (epoch, until),
@@ -144,7 +146,7 @@ impl Sim {
         });
     }
 
-    /// A room of a server may be wanted, or not any more. Tells when the broker knows.
+    /// Notes that a room of a server may be wanted, or no longer. Returns when the broker knows.
     pub(crate) fn look(&self, at: &PlaceId, room: &Room) -> Option<u64> {
         self.with(|state, now| {
             let subscription = state.subscriptions.get_mut(at)?;
@@ -156,12 +158,12 @@ impl Sim {
         })
     }
 
-    /// A foreign server opens a namespace.
+    /// Opens a namespace on a server of other software.
     pub(crate) fn open_foreign(&self, at: &PlaceId) {
         self.open(at, None);
     }
 
-    /// A server hears nothing from now on, or hears again.
+    /// Ends what a server receives, or lets it receive again.
     pub(crate) fn deafen(&self, process: ProcessId, deaf: bool) {
         let inboxes: Vec<Arc<dyn Inbox>> = self.with(|state, now| {
             let Some(it) = state.processes.get_mut(process) else { return Vec::new() };
@@ -174,7 +176,7 @@ impl Sim {
             let (mut changed, mut looked) = (Vec::new(), Vec::new());
             for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == process) {
                 changed.push(at.1.clone());
-                // What is on its way does not come any more.
+                // What is in flight does not arrive any more.
                 if subscription.stage == Stage::Active {
                     subscription.epoch = epoch;
                     looked.extend(subscription.looked.iter().map(|room| (at.clone(), room.clone())));
@@ -182,7 +184,7 @@ impl Sim {
                 }
             }
             changed.iter().for_each(|namespace| state.changed(namespace, now));
-            // A new connection subscribes all that is wanted.
+            // A new connection subscribes to everything that is wanted.
             for (at, room) in looked {
                 self.put(state, now, Parcel { at, epoch, content: Content::Look(room) });
             }
@@ -193,7 +195,7 @@ impl Sim {
         }
     }
 
-    /// A process is gone at once.
+    /// Ends a process at once.
     pub(crate) fn kill(&self, process: ProcessId) {
         self.with(|state, now| {
             state.log(now, |state| format!("{} dies", state.label(process)));
@@ -208,7 +210,7 @@ impl Sim {
         });
     }
 
-    /// A message goes out to all who hear the namespace.
+    /// Sends a message to everybody who is subscribed to the namespace.
     pub(crate) fn send(&self, state: &mut State, from: ProcessId, outgoing: &Outgoing, now: u64) {
         let Outgoing { namespace, message } = outgoing;
         if says_something(&message.body) {
@@ -266,8 +268,8 @@ impl Sim {
         }
     }
 
-    /// Brings what is on its way; for ever.
-    pub(crate) async fn bring(self: Arc<Self>) {
+    /// Delivers what is in flight, for ever.
+    pub(crate) async fn deliver(self: Arc<Self>) {
         loop {
             let next = self.with(|state, _| state.in_flight.first_key_value().map(|((when, ..), _)| *when));
             let filled = self.filled.notified();
@@ -275,7 +277,7 @@ impl Sim {
                 Some(when) if when <= self.now() => {
                     let parcels = self.with(|state, now| self.due(state, now));
                     self.hand_over(parcels);
-                    // Nobody else would come to their turn at this time.
+                    // Otherwise no other task would get its turn at this time.
                     tokio::task::yield_now().await;
                 }
                 Some(when) => {
@@ -290,7 +292,7 @@ impl Sim {
         }
     }
 
-    /// The next parcel, and those for the same inbox that come in the same millisecond behind it.
+    /// The next parcel, with those for the same inbox that directly follow it in the same millisecond.
     fn due(&self, state: &mut State, now: u64) -> Vec<Parcel> {
         let mut parcels: Vec<Parcel> = Vec::new();
         while let Some(((when, ..), parcel)) = state.in_flight.first_key_value() {
@@ -367,7 +369,7 @@ impl Sim {
                 inbox.connected();
                 continue;
             };
-            // Whether it is wanted is told once all before it was applied.
+            // Whether it is wanted is asked after everything before it was applied.
             let asks = room_of(&message).filter(|_| message.trailer.is_some()).cloned();
             if asks.is_some() && !arrivals.is_empty() {
                 self.give(&at, &*inbox, std::mem::take(&mut arrivals));
@@ -404,7 +406,7 @@ impl Sim {
         self.compare(at);
     }
 
-    /// What the sockets have is what they must have; those that were disconnected leave.
+    /// Checks that sockets got what they must have got, and removes those that were disconnected.
     pub(crate) fn compare(&self, at: &PlaceId) {
         let gone = self.with(|state, now| {
             let result = state.model.compare(at);
@@ -421,7 +423,7 @@ impl Sim {
         }
     }
 
-    /// A client does what it does when it is asked.
+    /// A client reacts to a question.
     pub(crate) async fn client(self: Arc<Self>, socket: usize, ack: u64, n: u64, client: Client) {
         let (Client::Answers(after) | Client::Twice(after) | Client::Leaves(after)) = client else { return };
         sleep(Duration::from_millis(after)).await;
@@ -448,7 +450,7 @@ impl Sim {
         }
     }
 
-    /// A foreign server answers questions, and takes answers to its own.
+    /// A server of other software answers questions, and takes answers to its own.
     fn foreign_hears(self: &Arc<Self>, at: &PlaceId, from: ProcessId, message: Message) {
         if from == at.0 {
             return;

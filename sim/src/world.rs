@@ -1,4 +1,4 @@
-//! [`World`]: does what a plan says, with servers of the product.
+//! [`World`]: executes a plan, with servers of the product.
 
 use crate::broker::SimBroker;
 use crate::got::Got;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::sleep;
 
-/// The processes that there are.
+/// The processes of a run.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) sim: Arc<Sim>,
@@ -27,7 +27,7 @@ pub(crate) struct World {
     ending: Vec<Option<JoinHandle<()>>>,
     pub(crate) foreign: Vec<ProcessId>,
     number: u64,
-    /// What they had lost when they ended well.
+    /// What each process had lost when it ended properly.
     pub(crate) ended: Arc<parking_lot::Mutex<Vec<(ProcessId, Losses)>>>,
 }
 
@@ -70,7 +70,7 @@ impl World {
         self.number
     }
 
-    /// Whether the namespace is open on the server, and its end was not asked for.
+    /// The namespace on a server and its adapter, if it is open and closing it has not begun.
     pub(crate) fn place(&self, s: usize, n: usize) -> Option<(PlaceId, Arc<ClusterAdapter>)> {
         let server = self.servers.get(s)?.as_ref()?;
         let adapter = server.adapters.get(&n)?.clone();
@@ -205,7 +205,7 @@ impl World {
         if self.servers.get(s).is_none_or(Option::is_some) {
             return;
         }
-        // Two processes never have one name at the same time.
+        // No two processes have the same name at the same time.
         if let Some(ending) = self.ending.get_mut(s).and_then(Option::take) {
             let _ = ending.await;
         }
@@ -230,7 +230,7 @@ impl World {
         let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) else { return };
         let at = (server.process, name(n));
         let (server_events, events) = mpsc::channel(1_024);
-        // Before: what is handed over from now on is for it.
+        // Before the adapter is made: what is handed over from now on is for it.
         let number = sim.with(|state, now| {
             let place = state.model.place(&at);
             place.adapters += 1;
@@ -288,7 +288,7 @@ impl World {
         let Some((at, _)) = self.place(s, n) else { return };
         self.empty(&at);
         self.sim.with(|state, now| {
-            // Who counted it asks in vain.
+            // A server that has counted it asks in vain.
             state.faults.push((now, now + 1_000, false));
             let place = state.model.place(&at);
             (place.closing, place.dropped) = (true, true);
@@ -332,13 +332,13 @@ impl World {
         }
     }
 
-    /// Drops a server; `dead`: it is gone at once.
+    /// Drops a server. With `dead` it is gone at once.
     fn forsake(&mut self, s: usize, dead: bool) {
         let Some(server) = self.servers.get_mut(s).and_then(Option::take) else { return };
         server.asks.iter().for_each(AbortHandle::abort);
         let process = server.process;
         let sockets: Vec<usize> = self.sim.with(|state, now| {
-            // What it had not answered yet it does not.
+            // What it had not answered yet stays unanswered.
             state.faults.push((now, now + 1_000, false));
             let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == process);
             places
@@ -464,7 +464,7 @@ fn body(change: Change, target: Target, rooms: Vec<Room>) -> Body {
     }
 }
 
-/// An adapter is closed, and kept for a while as servers do.
+/// Closes an adapter, and keeps it for a while as servers do.
 async fn end(sim: Arc<Sim>, at: PlaceId, number: usize, adapter: Arc<ClusterAdapter>) {
     adapter.close().await;
     if adapter.open_requests() > 0 {

@@ -30,7 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// Stricter than the workspace's lints: every place in library code that could panic is reviewed. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 pub mod cluster;
@@ -41,7 +41,7 @@ mod seam;
 #[allow(clippy::indexing_slicing, clippy::expect_used, clippy::unreachable, reason = "a test kit reports by panicking")]
 pub mod testkit;
 
-/// For whoever implements [`Adapter`] or [`Broker`](cluster::Broker), whose `async` methods it makes.
+/// For implementations of [`Adapter`] and [`Broker`](cluster::Broker): it makes their `async` methods.
 pub use async_trait::async_trait;
 pub use rooms::acks::Acks;
 pub use rooms::local::Local;

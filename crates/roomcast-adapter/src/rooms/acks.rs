@@ -1,4 +1,4 @@
-//! [`Acks`]: the acknowledgements of one emit, and the emit that awaits them.
+//! [`Acks`]: the acknowledgements of one emit, and the emit that collects them.
 
 use crate::rooms::local::{Local, State};
 use crate::rooms::pending_acks::PendingEmit;
@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// The acknowledgements of one emit, as they come. Dropping it gives the rest up.
+/// The acknowledgements of one emit, as they arrive. Dropping it gives up those that are still pending.
 #[derive(Debug)]
 pub struct Acks {
     pub(crate) local: Arc<Local>,
@@ -20,15 +20,15 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// Number of sockets that were asked.
+    /// The number of sockets that were asked.
     pub fn asked(&self) -> usize {
         self.asked
     }
 
-    /// The next answer; `None` once no more can come. Cancel safe: no answer is lost.
+    /// The next answer; `None` once no more can arrive. Cancel safe: no answer is lost.
     pub async fn next(&mut self) -> Option<(SocketId, Args)> {
         poll_fn(|cx| {
-            // The waker of an earlier poll is dropped outside the lock, as its end may be somebody's code.
+            // The waker of an earlier poll is dropped outside the lock: dropping it may run foreign code.
             let (answer, _earlier) = self.local.with_pending(self.id, |pending| {
                 let Some(pending) = pending else {
                     return (Poll::Ready(None), None);
@@ -54,7 +54,8 @@ impl Drop for Acks {
 }
 
 impl Local {
-    /// Emits to the matching sockets of this server and awaits their acknowledgements. `under_lock` as in [`Local::emit`].
+    /// Emits to the selected sockets of this server and collects their acknowledgements. `under_lock` is as in
+    /// [`Local::emit`].
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent.
@@ -90,7 +91,7 @@ impl Local {
                 new.unanswered.insert(socket);
                 recipient.deliver(&packet, &mut wakes);
             }
-            // Answers need this lock, so none can come before the entry is there.
+            // Answers need this lock, so none can arrive before the entry exists.
             pending.begin(id, new);
             slots.len()
         };
@@ -113,7 +114,7 @@ impl Local {
 
     pub(crate) fn give_up(&self, id: u64) {
         let ended = self.state.lock().pending.end(id);
-        // Outside the lock: a waker's end may be somebody's code.
+        // Outside the lock: dropping a waker may run foreign code.
         drop(ended);
     }
 }

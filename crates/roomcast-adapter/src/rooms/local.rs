@@ -12,14 +12,16 @@ use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Weak};
 
-/// Rooms, the namespace's lock, the encoder, ack ids and the acknowledgements that are pending.
+/// The rooms of a namespace on this server: it encodes packets, delivers them to the members, and collects
+/// acknowledgements.
 ///
-/// One short lock covers an emit's push into every outbox, so that all recipients see one order. Walking a room costs about
-/// 25 ns a member under it: plan for rooms of up to 100 000 members a server. Wakes, writes and user code come after it.
+/// One short lock covers an emit's push into every outbox, so all recipients see the same order. Walking a room costs
+/// about 25 ns a member under that lock: plan for rooms of up to 100,000 members a server. Wakes, writes and user code
+/// run after it.
 #[derive(Debug)]
 pub struct Local {
     namespace: Arc<str>,
-    /// Itself, for what [`Acks`] must find again.
+    /// Itself, for [`Acks`](crate::Acks).
     pub(super) this: Weak<Self>,
     pub(super) state: Mutex<State>,
 }
@@ -32,7 +34,7 @@ pub(super) struct State {
 }
 
 impl Local {
-    /// An empty namespace of that name.
+    /// An empty namespace.
     pub fn new(namespace: impl Into<Arc<str>>) -> Arc<Self> {
         let namespace = namespace.into();
         Arc::new_cyclic(|this| Self { namespace, this: this.clone(), state: Mutex::default() })
@@ -43,8 +45,8 @@ impl Local {
         &self.namespace
     }
 
-    /// Emits to the matching sockets of this server. `under_lock` runs under the namespace's lock, before the first push:
-    /// what it puts into a queue has the order that the recipients see.
+    /// Emits to the selected sockets of this server. `under_lock` runs under the namespace's lock, before the first
+    /// push: what it puts into a queue has the same order that the recipients see.
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent, and `under_lock` did not run.
@@ -55,7 +57,7 @@ impl Local {
         emitted
     }
 
-    /// As [`Local::emit`], and leaves waking the writers to the caller.
+    /// As [`Local::emit`], but the caller wakes the writers.
     pub(crate) fn emit_into(
         &self,
         target: &Target,
@@ -64,8 +66,9 @@ impl Local {
         under_lock: impl FnOnce(),
     ) -> Result<(), AdapterError> {
         let anybody = self.state.lock().index.may_match(target);
-        // Encoding is outside the lock. Who joins meanwhile has no claim on this packet, and if nobody did there is none.
-        // What may be too large is encoded even for nobody: it is refused, whoever is there.
+        // Packets are encoded outside the lock. A socket that joins meanwhile may miss this packet; if nobody was there
+        // before, no packet is made. An event that may be too large is encoded even if nobody is there: it is refused
+        // in any case.
         let packet = if anybody || may_be_too_large(&self.namespace, emit.data) {
             Some(Arc::new(Packet::event(&self.namespace, None, emit.data)?.with_volatile(emit.volatile)))
         } else {
@@ -79,7 +82,7 @@ impl Local {
         Ok(())
     }
 
-    /// The sockets of this server that `target` names.
+    /// The sockets of this server that `target` selects.
     pub fn sockets(&self, target: &Target) -> Vec<SocketDetails> {
         let mut found = Vec::new();
         {
@@ -98,30 +101,31 @@ impl Local {
         found.into_iter().map(details).collect()
     }
 
-    /// Number of sockets of this server that `target` names.
+    /// The number of sockets of this server that `target` selects.
     pub fn count_sockets(&self, target: &Target) -> usize {
         let mut count = 0;
         self.state.lock().index.walk(target, |_, _| count += 1);
         count
     }
 
-    /// Whether this server has a room of that name, that of a socket's own id among them.
+    /// Whether a room of this name has members on this server. The rooms named after socket ids count.
     pub fn has_room(&self, room: &str) -> bool {
         self.state.lock().index.has_room(room)
     }
 
-    /// Names of this server's rooms that have members.
+    /// The names of the rooms that have members on this server.
     pub fn rooms(&self) -> Vec<Room> {
         self.state.lock().index.all_rooms()
     }
 
-    /// Numbers of sockets, joined rooms and emits that await acknowledgements: all zero when everybody has left.
+    /// The numbers of sockets, of joined rooms, and of emits that await acknowledgements. All are zero once every
+    /// socket has left.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
         (state.index.len(), state.index.room_count(), state.pending.len())
     }
 
-    /// Applies a change of membership, or disconnects, on this server.
+    /// Changes the rooms of sockets on this server, or disconnects them.
     pub fn change(&self, target: &Target, change: Action<'_>) {
         let (mut found, mut refused) = (Vec::new(), Vec::new());
         {
@@ -139,7 +143,7 @@ impl Local {
         }
         for (socket, error) in refused {
             metrics::counter!("roomcast_joins_refused_total").increment(1);
-            tracing::debug!(%socket, %error, "a join was refused");
+            tracing::debug!(%socket, %error, "a join by the server was refused");
         }
         if let Action::Disconnect { close } = change {
             for (_, recipient) in found {
@@ -149,9 +153,10 @@ impl Local {
     }
 }
 
-/// Whether encoding could end with [`AdapterError::TooLarge`]: a generous bound, so that small events for nobody cost nothing.
+/// Whether encoding could fail with [`AdapterError::TooLarge`]. The estimate is generous, so that small events that
+/// nobody gets are not encoded.
 fn may_be_too_large(namespace: &str, data: &Args) -> bool {
-    /// A frame's header and the numbers of a packet are far below this, for the text and for each attachment.
+    /// More than a frame's header and a packet's numbers need, for the text and for each attachment.
     const AROUND: usize = 256;
     let text = data.items_bytes().len().saturating_add(namespace.len()).saturating_add(AROUND);
     let size = |size: usize, bytes: usize| size.saturating_add(bytes).saturating_add(AROUND);

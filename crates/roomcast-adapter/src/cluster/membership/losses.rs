@@ -1,4 +1,4 @@
-//! What was lost between the roomcast servers of a cluster: [`Losses`] in numbers, and [`Lost`] by whose messages they were.
+//! Losses between the roomcast servers of a cluster: [`Losses`] in total, and [`Lost`] by sender.
 
 use crate::cluster::seam::ids::ServerId;
 use std::collections::BTreeMap;
@@ -7,41 +7,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the log tells of losses, at most.
+/// Least time between two log lines about losses.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Most senders that a line of the log names.
+/// Most senders that a log line names.
 const MOST_NAMED: usize = 5;
 
-/// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
+/// What was lost or doubled between the roomcast servers of a cluster, as far as this server knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Numbered messages of other roomcast processes that never came.
+    /// Numbered messages of other roomcast processes that never arrived here.
     pub lost: u64,
-    /// Numbered messages that came twice; the second was dropped.
+    /// Numbered messages that arrived twice. The second copy was dropped.
     pub doubles: u64,
-    /// Messages of this server that never went out: the queue was full, the outage too long, or the message volatile while
-    /// nothing went out (only that is not missed by the others).
+    /// Messages of this server that never went out, because the queue was full, the outage too long, or the message
+    /// volatile while nothing went out. Other servers count all but the volatile ones as lost.
     pub dropped: u64,
-    /// Time in which namespaces of this server were not heard, summed over them, once they are heard again. Where rooms have channels of
-    /// their own it is all that is known of the broadcasts to single rooms that did not come.
+    /// Total time in which messages of this server's namespaces did not arrive, counted when they arrive again. Where
+    /// rooms have channels of their own, nothing else shows which broadcasts to single rooms were lost.
     pub interrupted: Duration,
 }
 
-/// Messages of one server that never came to this one.
+/// Messages of one server that never arrived here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
-    /// Whose they were; `None` if it never told its name, as emitters do not.
+    /// The server. `None` if its name is unknown, as with emitters.
     pub sender: Option<ServerId>,
-    /// How many.
+    /// The number of messages.
     pub messages: u64,
 }
 
-/// What is to be done when messages were lost.
+/// A hook that is called when messages were lost.
 pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
 
-/// Losses that were not told yet, by sender.
+/// Losses that were not reported yet, by sender.
 #[derive(Debug, Default)]
 pub(crate) struct UnreportedLosses(BTreeMap<Option<ServerId>, u64>);
 
@@ -56,7 +56,7 @@ impl UnreportedLosses {
     }
 }
 
-/// Tells the log of losses, not too often.
+/// Writes log lines about losses, but not too often.
 #[derive(Debug, Default)]
 pub(crate) struct LossLog {
     unreported: UnreportedLosses,
@@ -64,7 +64,7 @@ pub(crate) struct LossLog {
 }
 
 impl LossLog {
-    /// These were lost. A line for the log, if it is time for one.
+    /// Adds losses. Returns a line for the log if it is time for one.
     pub(crate) fn lost(&mut self, lost: &[Lost], now: Instant) -> Option<String> {
         for lost in lost {
             self.unreported.add(lost.sender.as_ref(), lost.messages);
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_tells_whose_messages_were_lost_and_not_too_often() {
+    fn the_log_names_the_senders_of_lost_messages_but_not_too_often() {
         let (mut log, begin) = (LossLog::default(), Instant::now());
         let lost = |name: &str, messages| Lost { sender: Some(name.into()), messages };
         assert_eq!(log.lost(&[], begin), None);

@@ -1,4 +1,4 @@
-//! Questions of this server to the others: who is awaited, and until when.
+//! How a [`Place`] asks the other servers: who is awaited, and until when.
 
 use crate::cluster::namespace::place::Place;
 use crate::cluster::questions::awaited::{Awaited, NextStep, ServerCount};
@@ -17,18 +17,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-/// Time that the broker has to count the servers, in which it must have begun to hear the namespace.
+/// Most time for counting the servers, including the time until this server is subscribed to the namespace.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// All that the broker counts have answered, and others have not that are known by name: how long these may take still. Who has just
-/// closed the namespace tells that within it.
+/// How long servers that are known by name are still awaited once as many servers have answered as the broker counts. A
+/// server that has just closed the namespace announces that within this time.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How long servers without a name are awaited until the broker counts them again; twice as long each time, up to the second.
+/// How long servers without a name are awaited before the broker counts them again. It doubles each time, up to
+/// [`RECOUNT_LAST`].
 const RECOUNT_FIRST: Duration = Duration::from_millis(250);
 const RECOUNT_LAST: Duration = Duration::from_secs(1);
 
-/// Where the broker counts nobody, a server that has just come knows all others by name after that time.
+/// Where the broker does not count, the time in which a new server gets to know all others by name.
 const ACQUAINTED: Duration = Duration::from_millis(1_100);
 
 type Counting<'a> = Pin<Box<dyn Future<Output = ServerCount> + Send + 'a>>;
@@ -41,7 +42,7 @@ struct Asking<'a> {
     moved: watch::Receiver<()>,
     counting: Option<Counting<'a>>,
     grace: Option<Instant>,
-    /// When the broker counts again, if nothing happens, and after how long.
+    /// When the broker counts again if nothing else happens, and the time between these counts.
     recount: (Instant, Duration),
     over: bool,
 }
@@ -97,12 +98,12 @@ impl<'a> Asking<'a> {
 }
 
 impl Place {
-    /// Servers that have the namespace, as far as they are known by name.
+    /// The servers that have the namespace, as far as they are known by name.
     fn members(&self) -> BTreeMap<ServerId, u64> {
         self.directory().members(self.namespace(), Instant::now())
     }
 
-    /// How many other servers there are.
+    /// The number of other servers.
     async fn counted(&self) -> ServerCount {
         match timeout(COUNT_TIMEOUT, self.count_others()).await {
             Ok(Ok(Some(Count { servers, complete: true }))) => ServerCount::All(servers),
@@ -112,7 +113,7 @@ impl Place {
         }
     }
 
-    /// The servers that the broker counts, but for this one.
+    /// The servers that the broker counts, without this one.
     async fn count_others(&self) -> Result<Option<Count>, BrokerError> {
         loop {
             let before = self.subscription().since();
@@ -123,16 +124,16 @@ impl Place {
             if before.is_some() && before == self.subscription().since() {
                 return Ok(count.map(|count| Count { servers: count.servers.saturating_sub(1), ..count }));
             }
-            // Whether we are among them nobody can tell: our subscription is on its way, or an old one was not given up yet.
-            // Nor would we hear an answer before we hear at all.
+            // Nobody can tell whether the count includes this server: its subscription is still being made, or an old
+            // one has not ended yet. Besides, it would receive no answer before it is subscribed.
             self.subscription().until_connected().await;
         }
     }
 
-    /// Whom a question goes to, and what tells that others have the namespace than then.
+    /// Who is awaited, and a channel that tells when the members of the namespace have changed since.
     async fn awaited(&self, question: &Body, until: Instant) -> (Awaited, watch::Receiver<()>) {
-        let moved = self.directory().moved();
-        // In this order: who is known by name by now is counted, if the broker hears it.
+        let moved = self.directory().members_changed();
+        // In this order: a server that is known by name now is counted, if the broker counts it.
         let mut named = self.members();
         let counted = timeout_at(until, self.counted()).await.unwrap_or(ServerCount::Unknown);
         if counted == ServerCount::NotCounted {
@@ -141,7 +142,7 @@ impl Place {
                 let since = connected.wait_for(Option::is_some).await.ok().and_then(|since| *since);
                 sleep_until(since.unwrap_or_else(Instant::now) + ACQUAINTED).await;
             };
-            // What is not known by then is not asked.
+            // A server that is not known by then is not asked.
             let _ = timeout_at(until, acquainted).await;
             named = self.members();
         }
@@ -149,8 +150,8 @@ impl Place {
         (Awaited::new(named, counted, roomcast_only, self.subscription().is_mixed(false)), moved)
     }
 
-    /// Asks all other servers, and hands each one's answer to `take`, which says whether it is one, until all have answered or
-    /// `until`. If nobody knows how many they are, they are asked all the same, and awaited until then.
+    /// Asks all other servers and passes each answer to `take`, which returns whether it is a proper answer, until all
+    /// have answered or until `until`. If their number is unknown, they are asked all the same and awaited until then.
     pub(crate) async fn ask(
         &self,
         until: Instant,
@@ -160,7 +161,7 @@ impl Place {
         let Some(request) = self.requests().begin() else { return self.nobody_asked().await };
         let question = question(request.id.clone());
         let (awaited, moved) = self.awaited(&question, until).await;
-        // Closed while it counted, it would not hear an answer.
+        // If it was closed while counting, it would receive no answer.
         if awaited.is_nobody() || !self.is_open() || Instant::now() >= until {
             return awaited.missing(false);
         }
@@ -178,13 +179,13 @@ impl Place {
         asking.missing()
     }
 
-    /// Too many questions are open.
+    /// What is missing if too many questions are open.
     async fn nobody_asked(&self) -> Missing {
         let counted = self.counted().await;
         Awaited::new(self.members(), counted, false, false).missing(false)
     }
 
-    /// Asks the clients of all other servers for acknowledgements, and collects them with those of here.
+    /// Asks the clients of all other servers for acknowledgements, and collects these with those of local clients.
     pub(crate) async fn ask_clients(
         &self,
         until: Instant,
@@ -192,7 +193,7 @@ impl Place {
         question: impl FnOnce(RequestId) -> Body,
     ) -> (CollectedAcks, Missing) {
         let mut collected = CollectedAcks::default();
-        // The servers are counted before they are asked, as in Node; local clients do not wait for that.
+        // As in Node, the servers are counted before they are asked; local clients are asked before that.
         let begun = match self.requests().begin() {
             Some(request) => {
                 let question = question(request.id.clone());
@@ -219,12 +220,12 @@ impl Place {
         };
         self.queue().ask(self.namespace(), question, request.again.clone());
         let mut asking = Asking::new(self, request, awaited, moved);
-        // Local clients that left are not waited for; of remote ones that is not told.
+        // Local clients that left are not awaited. Other servers do not say when theirs leave.
         let mut here = true;
         while here || !asking.over || collected.awaits_remote() {
             let clients = asking.over;
             let answer = async { if clients { asking.request.next().await } else { asking.next().await } };
-            // What has come in time counts, however long the others were counted.
+            // Answers that have arrived in time count, however long the counting took.
             tokio::select! {
                 biased;
                 answer = acks.next(), if here => match answer {
@@ -248,12 +249,12 @@ impl Place {
         (collected, missing)
     }
 
-    /// Whether there are no others that could ask.
+    /// Whether no other server could ask this one.
     pub(crate) async fn is_alone(&self) -> bool {
         self.counted().await == ServerCount::All(0)
     }
 
-    /// How many servers there are.
+    /// The number of servers.
     pub(crate) async fn count_servers(&self) -> Answer<usize> {
         let counted = self.counted().await;
         let awaited = Awaited::new(self.members(), counted, false, false);

@@ -1,4 +1,4 @@
-//! What a [`Place`] does with a message of another server.
+//! What a [`Place`] does with the messages of other servers.
 
 use crate::cluster::namespace::place::Place;
 use crate::cluster::questions::parts::{MAX_FOREIGN_ANSWER_BYTES, divide};
@@ -17,17 +17,17 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// Why a question is not answered.
+/// The reason if a question is refused.
 const TOO_MANY: &str = "too many questions of other servers are worked on";
 
-/// How long another server's question is worked on, if it does not say how long it waits.
+/// How long a question of another server is worked on, unless it says how long its asker waits.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a broadcast was dropped whose clients would take it for a broken connection.
+/// The reason if a broadcast is dropped.
 const NO_NAME: &str =
     "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
 
-/// Whether clients may get this event. They end their connection at any other, and Node's servers send it.
+/// Whether clients accept this event. They close their connection at any other, and Node's servers do send such events.
 fn has_name(data: &Args) -> bool {
     let Some(name) = data.as_ref().iter().next() else { return false };
     match name.as_bytes().first() {
@@ -38,14 +38,15 @@ fn has_name(data: &Args) -> bool {
 }
 
 impl Place {
-    /// A broadcast to a room that nobody here is in.
+    /// Takes the trailer of a broadcast to a room that nobody here is in.
     pub(crate) fn passed_over(&self, trailer: &Trailer) {
         if trailer.process != self.process() && self.is_open() {
-            self.heard(trailer, Some(Series::Rooms));
+            self.note_arrival(trailer, Some(Series::Rooms));
         }
     }
 
-    /// `delay`: how much delayr than it could a question is answered, of somebody who may not have counted this server.
+    /// Takes a message. `delay` is how much later than possible a question is answered whose asker may not have counted
+    /// this server.
     pub(crate) fn receive(self: &Arc<Self>, message: Message, delay: Duration, wakes: &mut Wakes) {
         let own = match &message.trailer {
             Some(trailer) => trailer.process == self.process(),
@@ -54,13 +55,13 @@ impl Place {
         if own || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
-        if message.trailer.is_some_and(|trailer| !self.heard(&trailer, Series::of(&message.body))) {
+        if message.trailer.is_some_and(|trailer| !self.note_arrival(&trailer, Series::of(&message.body))) {
             return;
         }
         if !self.is_open() {
-            // Who asks may have counted this server before it left, and awaits an answer; but for roomcast servers, which are told that
-            // it leaves, and would take this answer for that of one who was counted. Once the close is over nobody here takes
-            // anything.
+            // The asker may have counted this server before it left, and then awaits its answer. This does not apply to
+            // roomcast servers, which are told that it leaves, and could take this answer for that of a server that was
+            // counted. Once closing has finished, nothing is taken any more.
             if !delay.is_zero() && !self.has_closed() {
                 self.serve(message, delay, wakes);
             }
@@ -73,7 +74,7 @@ impl Place {
         self.serve(message, delay, wakes);
     }
 
-    /// Gives the only answer to a question, in parts if it must be.
+    /// Gives the only answer to a question, in parts if it is large.
     fn reply(self: &Arc<Self>, asker: Asker, body: Body, delay: Duration) {
         let Some(request) = body.answers().cloned() else { return };
         let parts = if asker.is_roomcast {
@@ -171,7 +172,7 @@ impl Place {
                 });
             }
             Body::ServerSideEmit { request, data } => self.serve_event(asker, request, data, delay),
-            // Answers were taken out above; Alive and Goodbye concern no namespace.
+            // Answers were handled above, and `Alive` and `Goodbye` belong to no namespace.
             _ => {}
         }
     }
@@ -200,7 +201,7 @@ impl Place {
                     sleep_until(earliest).await;
                     place.answer(&asker, Body::ServerAnswer { request, args });
                 }
-                // No handler answers it.
+                // No handler answers.
                 Ok(Err(_)) => place.tell_refusal(&asker, request),
                 Err(_) => {}
             }

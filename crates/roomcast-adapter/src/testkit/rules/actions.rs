@@ -1,4 +1,4 @@
-//! Rules of what is done to the sockets of a target, besides emits.
+//! Rules about actions on the sockets of a target, other than emits.
 
 use crate::Action;
 use crate::Room;
@@ -12,7 +12,7 @@ impl Stage {
 }
 
 impl Part {
-    /// That every socket of the part is, soon, in these rooms and no others.
+    /// Checks that every socket of the part is in exactly these rooms, soon.
     async fn is_in(&self, expected: &[&str]) -> Outcome {
         let expected = rooms(expected);
         for actor in &self.0 {
@@ -23,8 +23,8 @@ impl Part {
     }
 }
 
-/// Three parts on each server, of which the target `x` without `y` names the first. As each server has all three, and takes
-/// an action in one step, the others' turn is over once the first has changed.
+/// Three parts on each server, of which the target `x` without `y` selects the first. Each server has all three and
+/// applies an action in one step, so once the first part has changed, the others would have changed too.
 async fn cast(stage: &mut Stage) -> Result<[Part; 3], String> {
     let (a, b, c) = (stage.part().await?, stage.part().await?, stage.part().await?);
     a.join(&["x"]).await?;
@@ -96,7 +96,7 @@ pub(super) async fn local_flag(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     stage.act(&Target::everyone().local(), Action::Join(&rooms(&["here"])))?;
     stage.act(&Target::everyone().local(), Action::Disconnect { close: false })?;
-    // The next action for everybody comes behind them.
+    // The next action is for everybody and is applied after these.
     stage.act(&Target::everyone(), Action::Join(&rooms(&["x"])))?;
     for actor in &a.0 {
         let expected = if actor.server == 0 { rooms(&["here", "x"]) } else { rooms(&["x"]) };

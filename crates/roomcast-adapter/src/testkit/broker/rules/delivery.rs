@@ -1,4 +1,4 @@
-//! Rules of who gets a message.
+//! Rules about who gets a message.
 
 use crate::Room;
 use crate::Target;
@@ -9,7 +9,7 @@ use crate::cluster::{Hears, Series};
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox, heard_exactly};
 use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
 
-/// Names that a dialect which builds channels or patterns of them may confuse.
+/// Names that a dialect may confuse if it builds channels or patterns from them.
 const NAMES: &[&str] = &["/", "/a", "/a#b", "/a#b#", "/a#", "/*", "/a*", "/[a-z]", "/a\\*", "/a?", "/ab", "/a/b", "/ä"];
 
 /// Room names that such a dialect may confuse.
@@ -37,7 +37,7 @@ pub(super) async fn other_namespaces(stage: &mut BrokerStage) -> Outcome {
     let there = stage.open(1, "/there").await?;
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, "/here", std::slice::from_ref(&message)).await?;
-    // And in one that nobody has open.
+    // And in a namespace that nobody has open.
     stage.publish(0, "/nowhere", &[BrokerStage::message(0, 2)?]).await?;
     stage.settle().await?;
     heard_exactly("/here", &here, &[message])?;
@@ -68,7 +68,7 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
     }
     stage.settle().await?;
     for ((number, name), ear) in (0..).zip(NAMES).zip(&ears) {
-        // Different channels have no common order.
+        // There is no common order of different channels.
         let (heard, expected) = (ear.messages(), kinds(number)?);
         let right = heard.len() == expected.len() && expected.iter().all(|message| heard.contains(message));
         must!(right, "four messages were published in {name}, and {heard:?} was heard there");
@@ -113,7 +113,7 @@ pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
     Ok(())
 }
 
-/// The serials of what came, in order.
+/// The serials of what arrived, in order.
 fn serials(ear: &RecordingInbox) -> Vec<u64> {
     let serial = |heard: InboxEvent| match heard {
         InboxEvent::Message(message) => message.trailer.map(|trailer| trailer.serial),
@@ -127,10 +127,12 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     const MESSAGES: u64 = 60;
     let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("here")).await?;
     stage.look(1, NAMESPACE, "here").await?;
-    // Who says that it does not hear all rooms need not bring what nobody wants; no gap counts as a loss there.
+    // A broker that states that it does not receive all rooms need not deliver what nobody wants: there, gaps are not
+    // losses.
     let all = stage.broker(1).hears(Series::Rooms) == Hears::All;
     let message = |serial: u64| -> Result<Message, String> {
-        // Some dialects have a channel for each room, so only within one room and for all is there order.
+        // Some dialects have a channel for each room, so there is order only within a room and among messages for
+        // everybody.
         let target = match serial % 3 {
             0 => Target::everyone(),
             1 => Target::room("here"),
@@ -171,7 +173,7 @@ pub(super) async fn one_server(stage: &mut BrokerStage) -> Outcome {
     let Some(expected) = (stage.dialect().arrives)(answer.clone()) else {
         return Err("the dialect has no answer to FetchRooms".to_owned());
     };
-    // A dialect may tell by its channel whom a message is for.
+    // The channel may tell whom a message is for.
     let heard: Vec<Message> = ears[2].messages();
     let same = |heard: &Message| Message { to: expected.to.clone(), ..heard.clone() } == expected;
     must!(heard.len() == 1 && heard.iter().all(same), "of {answer:?} came {heard:?}");

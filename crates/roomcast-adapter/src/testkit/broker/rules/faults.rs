@@ -1,10 +1,10 @@
-//! Rules of what goes wrong. They hold by themselves where the hooks to make it go wrong are missing.
+//! Rules about failures. They pass where the hooks that cause the failures are missing.
 
 use crate::Target;
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually, must};
 
-/// Bytes that are no message of any dialect that we could think of.
+/// Bytes that should not be a message in any dialect.
 const GARBAGE: &[&[u8]] = &[
     b"\xc1",
     b"not a message",
@@ -51,7 +51,7 @@ pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
     let message = BrokerStage::message(0, 2)?;
     stage.published_at_last(0, NAMESPACE, &message).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    // Trying may have sent it more than once; what was said to have failed for sure must not come.
+    // Retrying may have sent the message more than once, but a message that surely failed must not arrive.
     let heard = ear.messages();
     must!(heard.contains(&message), "what was published after joining again did not come");
     must!(heard.iter().all(|heard| *heard == message), "a message that was not published came all the same: {heard:?}");
@@ -68,7 +68,7 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         let lost =
             eventually(|| ear.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
         must!(lost, "a broker that was cut off did not tell each of its inboxes once that messages do not come");
-        // They may be lost.
+        // These may be lost.
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 0)?]).await?;
         cut(stage, 1, false).await;
         let again = round + 1;

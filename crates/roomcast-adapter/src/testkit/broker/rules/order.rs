@@ -1,16 +1,16 @@
-//! Rules of order.
+//! Rules about order.
 
 use crate::Target;
 use crate::cluster::Series;
 use crate::cluster::{Body, Message};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE, RecordingInbox};
-use crate::testkit::stage::{Outcome, must, patient};
+use crate::testkit::stage::{Outcome, must, within_timeout};
 use std::collections::HashMap;
 
 /// Messages of one publisher.
 const IN_A_ROW: u64 = 10_000;
 
-/// Messages that are published at once, as the cluster's queue does.
+/// Messages that are published in one batch, as the cluster's queue does.
 const BATCH: usize = 64;
 
 fn number(message: &Message) -> Option<u64> {
@@ -26,11 +26,11 @@ pub(super) async fn batch(stage: &mut BrokerStage) -> Outcome {
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
     let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
     must!(heard.iter().copied().eq(0..BATCH as u64), "a batch of 0 to 63 came as {heard:?}");
-    // An empty batch is no mistake.
+    // An empty batch is allowed.
     stage.publish(0, NAMESPACE, &[]).await
 }
 
-/// Every third message is for one room, which some dialects carry on a channel of its own.
+/// Every third message is for one room, for which some dialects have a channel.
 fn target(number: u64) -> Target {
     if number.is_multiple_of(3) { Target::room("room") } else { Target::everyone() }
 }
@@ -53,7 +53,7 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
     let (one, two) = {
         let stage = &*stage;
         let both = async { tokio::join!(publish(stage, 0), publish(stage, 1)) };
-        patient("publishing 20,000 messages", both).await?
+        within_timeout("publishing 20,000 messages", both).await?
     };
     one.and(two)?;
     for broker in [0, 1] {

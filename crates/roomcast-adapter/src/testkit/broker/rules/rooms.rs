@@ -1,11 +1,11 @@
-//! Rules of rooms that are heard each by itself ([`Broker::look`](crate::cluster::Broker::look)). A broker that hears all rooms keeps
-//! them without doing anything.
+//! Rules about rooms that are subscribed one by one ([`Broker::look`](crate::cluster::Broker::look)). A broker that
+//! receives all rooms keeps them without doing anything.
 
 use crate::Target;
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox};
 use crate::testkit::stage::{Outcome, eventually, must};
 
-/// Publishes a number to a room, and waits until it has come to broker 1, once.
+/// Publishes a number to a room, and waits until it has arrived at broker 1, once.
 async fn comes(stage: &BrokerStage, ear: &RecordingInbox, room: &str, number: u64) -> Outcome {
     let message = BrokerStage::message_to(0, number, Target::room(room))?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
@@ -38,11 +38,11 @@ pub(super) async fn others_left(stage: &mut BrokerStage) -> Outcome {
         comes(stage, &ear, "goes", number).await?;
         ear.leave("goes");
         stage.look(1, NAMESPACE, "goes").await?;
-        // It may come or not.
+        // It may arrive or not.
         stage.publish(0, NAMESPACE, &[BrokerStage::message_to(0, 100 + number, Target::room("goes"))?]).await?;
         comes(stage, &ear, "stays", 200 + number).await?;
     }
-    // A look in a namespace that is not open is for nothing, and does no harm.
+    // A look in a namespace that is not open does nothing, and no harm.
     stage.look(1, "/never", "stays").await?;
     comes(stage, &ear, "stays", 300).await
 }
@@ -67,9 +67,9 @@ pub(super) async fn interrupted(stage: &mut BrokerStage) -> Outcome {
     stage.look(1, NAMESPACE, "before").await?;
     let Some(hook) = &stage.brokers.cut_off else { return Ok(()) };
     hook(1, true).await;
-    // Whether it knows already or not.
+    // Whether or not it knows already.
     ear.enter("meanwhile");
-    // It cannot be heard now: whether it waits or fails is the broker's affair.
+    // The room cannot be subscribed now. The broker decides whether this waits or fails.
     drop(stage.hint(1, NAMESPACE, "meanwhile"));
     hook(1, false).await;
     must!(
