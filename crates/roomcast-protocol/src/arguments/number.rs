@@ -3,10 +3,10 @@
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::io;
 
-/// A finite number as JavaScript spells it: what a number is called when it names an event.
+/// A finite number as JavaScript spells it. An event whose name is a number is called by this.
 pub(crate) fn javascript(value: f64) -> String {
     let mut text = Vec::new();
-    // Writing to a vector fails for nobody, and what is written is ASCII.
+    // Writing to a vector cannot fail, and what is written is ASCII.
     let _ = write_f64(&mut text, value);
     String::from_utf8(text).unwrap_or_default()
 }
