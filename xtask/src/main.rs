@@ -56,7 +56,7 @@ Single checks
                   N seeds, --seed S runs one seed and prints what happened.
   long [--only NAME] [--seconds N]
                   Run what takes hours, such as fuzzing with 100 million executions and 100,000 simulated clusters.
-                  --only runs a single step, --seconds limits the time of each step that can run for any time.
+                  --only runs a single step; --seconds sets how long the open-ended steps run.
 
 Other
   cluster         Start a private Redis, two roomcast servers and a Node.js server, and chat across them until Ctrl-C.

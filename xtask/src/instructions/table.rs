@@ -31,7 +31,8 @@ impl Table {
             if line.is_empty() || line.starts_with(['#', '[']) {
                 continue;
             }
-            let (name, value) = line.split_once('=').ok_or_else(|| format!("`{line}` is not of the form `name = value`"))?;
+            let (name, value) =
+                line.split_once('=').ok_or_else(|| format!("`{line}` is not of the form `name = value`"))?;
             let (name, value) = (name.trim(), value.trim());
             if name == "built_by" {
                 table.built_by = value.trim_matches('"').to_owned();
