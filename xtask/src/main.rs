@@ -34,7 +34,8 @@ Usage: cargo xtask <command> [arguments]
 
 Before the first run
   setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind are installed.
-                  Installs what is missing if run as root on Debian or Ubuntu; otherwise prints the commands to run.
+                  Installs npm packages and kosoku itself, and Debian packages if run as root; otherwise prints the
+                  commands to run.
 
 All checks
   test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a
