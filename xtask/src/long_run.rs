@@ -1,4 +1,4 @@
-//! The options of `cargo xtask long`, and how its steps run programs that can go on for any time.
+//! The options of `cargo xtask long`, and how its steps run open-ended programs.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10 * 60 * 60);
 pub(crate) struct Options {
     /// The only step to run. `None` runs all.
     pub(crate) only: Option<String>,
-    /// How long each step runs that can go on for any time. `None` leaves it at the step's default.
+    /// How long each open-ended step runs. `None` leaves it at the step's default.
     pub(crate) time: Option<Duration>,
     /// A step that takes longer is killed.
     pub(crate) limit: Duration,

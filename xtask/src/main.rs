@@ -34,7 +34,8 @@ Usage: cargo xtask <command> [arguments]
 
 Before the first run
   setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind are installed.
-                  Installs what is missing if run as root on Debian or Ubuntu; otherwise prints the commands to run.
+                  Installs npm packages and kosoku itself, and Debian packages if run as root; otherwise prints the
+                  commands to run.
 
 All checks
   test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a
@@ -56,7 +57,7 @@ Single checks
                   N seeds, --seed S runs one seed and prints what happened.
   long [--only NAME] [--seconds N]
                   Run what takes hours, such as fuzzing with 100 million executions and 100,000 simulated clusters.
-                  --only runs a single step, --seconds limits the time of each step that can run for any time.
+                  --only runs a single step; --seconds sets how long the open-ended steps run.
 
 Other
   cluster         Start a private Redis, two roomcast servers and a Node.js server, and chat across them until Ctrl-C.

@@ -1,5 +1,5 @@
-//! Whether the simulator finds what is taken out of the cluster's logic: `sim/mutations.txt`, one after the other, each in a
-//! checkout of its own.
+//! Checks that the simulator finds faults in the cluster logic: each mutation of `sim/mutations.txt` is applied in a separate checkout,
+//! one at a time, and the simulator has to fail.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::log::Log;
 use crate::repo::{BUILD_LIMIT, Repo};
 use crate::step::Outcome;
 
-/// Most seeds that one may take to be found.
+/// How many seeds are tried for each mutation.
 const SEEDS: &str = "20000";
 
 /// 20,000 seeds take some five minutes on an idle core.
 const RUN_LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// A change of a file: what stands there, and what is to stand there.
+/// A change of a file: replaces the text `old` by `new`.
 #[derive(Debug, PartialEq, Eq)]
 struct Change {
     file: String,
@@ -29,7 +29,7 @@ struct Mutation {
     changes: Vec<Change>,
 }
 
-/// The step of `long`. It takes what is committed.
+/// The step of `long`. It tests the last commit, not the working tree.
 pub(crate) fn long(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let text = std::fs::read_to_string(repo.root.join("sim/mutations.txt")).map_err(|error| error.to_string())?;
     let mutations = read(&text)?;
@@ -41,7 +41,7 @@ pub(crate) fn long(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let (mut found, mut missed) = (Vec::new(), Vec::new());
     for mutation in &mutations {
         log.say(&format!("--- {}: {}", mutation.name, mutation.what));
-        let kept = apply(&checkout, &mutation.changes)?;
+        let originals = apply(&checkout, &mutation.changes)?;
         let mut build = repo.cargo(&["build", "--profile", "fuzz", "--quiet", "--package", "roomcast-sim"]);
         build.current_dir(&checkout).env("CARGO_TARGET_DIR", repo.target.join("mutated"));
         log.run(build, BUILD_LIMIT)?;
@@ -53,13 +53,13 @@ pub(crate) fn long(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
             (None, Ok(())) => missed.push(mutation.name.clone()),
             (None, Err(error)) => return Err(format!("{}: {error}", mutation.name)),
         }
-        for (file, text) in kept {
+        for (file, text) in originals {
             std::fs::write(&file, text).map_err(|error| format!("{file}: {error}"))?;
         }
     }
     log.run(repo.command("git", &["worktree", "remove", "--force", &at]), BUILD_LIMIT)?;
     if missed.is_empty() {
-        return Ok(Outcome::Passed(format!("found, by seed: {}", found.join(", "))));
+        return Ok(Outcome::Passed(format!("found, with the seed: {}", found.join(", "))));
     }
     Err(format!("not found in {SEEDS} seeds: {}", missed.join(", ")))
 }
@@ -70,25 +70,27 @@ fn failed_seed(output: &str) -> Option<&str> {
     line.split(' ').nth(1)
 }
 
-/// Writes the changes, and gives back the files as they were.
+/// Applies the changes, and returns the path and the previous text of each file.
 fn apply(checkout: &Path, changes: &[Change]) -> Result<Vec<(String, String)>, String> {
-    let mut kept = Vec::new();
+    let mut originals = Vec::new();
     for Change { file, old, new } in changes {
         let path = checkout.join(file).display().to_string();
         let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
         if text.matches(old.as_str()).count() != 1 {
-            return Err(format!("{file} has not once the text of sim/mutations.txt, which is to be renewed:\n{old}"));
+            return Err(format!(
+                "{file} must contain this text of sim/mutations.txt exactly once; update sim/mutations.txt:\n{old}"
+            ));
         }
         std::fs::write(&path, text.replacen(old.as_str(), new, 1)).map_err(|error| format!("{path}: {error}"))?;
-        kept.push((path, text));
+        originals.push((path, text));
     }
-    Ok(kept)
+    Ok(originals)
 }
 
 fn read(text: &str) -> Result<Vec<Mutation>, String> {
     let mut mutations: Vec<Mutation> = Vec::new();
     for line in text.lines() {
-        let wrong = || format!("sim/mutations.txt: what is this line? {line}");
+        let wrong = || format!("sim/mutations.txt: this line is not understood: {line}");
         let (Some(first), rest) = (line.chars().next(), line.get(1..).unwrap_or_default()) else { continue };
         match first {
             '=' => {
@@ -120,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn mutations_are_read() {
         let text = "Some words.\n\n= a: it is so\n@ x.rs\n-  old\n-\n-  too\n+  new\n\n@ y.rs\n-1\n+2\n";
         let change = |file: &str, old: &str, new: &str| Change { file: file.into(), old: old.into(), new: new.into() };
         let changes = vec![change("x.rs", "  old\n\n  too", "  new"), change("y.rs", "1", "2")];
@@ -130,9 +132,9 @@ mod tests {
         }
     }
 
-    /// Each stands in its file as it is now, so that they are renewed with what they change.
+    /// So that whoever changes the code updates the mutation too.
     #[test]
-    fn what_is_taken_out_is_there() {
+    fn every_mutation_matches_the_code_as_it_is_now() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let text = std::fs::read_to_string(root.join("sim/mutations.txt")).unwrap();
         let mutations = read(&text).unwrap();

@@ -1,16 +1,16 @@
-//! Programs that are built with the release profile, for the steps that run them.
+//! Builds programs with the release profile, for the steps that run them.
 
 use crate::log::Log;
 use crate::repo::{BUILD_LIMIT, Repo};
 
-/// A program of the workspace. `kind` is Cargo's option for it: `--bin` or `--example`.
+/// A program of the workspace. `kind` is Cargo's option that selects it: `--bin` or `--example`.
 pub(crate) struct Program {
     pub(crate) package: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) name: &'static str,
 }
 
-/// Builds with the release profile.
+/// Builds the programs with one call of Cargo.
 pub(crate) fn build(repo: &Repo, log: &mut Log, programs: &[Program]) -> Result<(), String> {
     let mut command = repo.cargo(&["build", "--release"]);
     for Program { package, kind, name } in programs {

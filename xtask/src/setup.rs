@@ -1,8 +1,7 @@
-//! `cargo xtask setup`: what the tests need besides Cargo. Installs what is missing where that is possible: Debian
-//! packages as root, npm packages and the Python tool always. Otherwise it prints the commands to run and fails.
+//! `cargo xtask setup`: checks for everything that the tests need besides Cargo, and installs what is missing: Debian packages if run as
+//! root, npm packages and kosoku always. If a Debian package is missing and cannot be installed, it prints the commands to run and fails.
 //!
-//! Tests start their own Redis, nginx and HAProxy on ports of their own. What Debian starts of them as a service is neither
-//! started nor used here.
+//! The tests start their own Redis, nginx and HAProxy on free ports. They neither start nor use the services that Debian sets up.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,38 +11,38 @@ use crate::log::{Log, command_line};
 use crate::repo::Repo;
 use crate::step::Outcome;
 
-/// A slow mirror is bearable; one that hangs is not.
+/// Long enough for a slow mirror, but a mirror that hangs must not block the run.
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
-/// A release later than the one the 247 cases were counted with may select others.
+/// The 247 cases were counted with this version. A later one may select other cases.
 const KOSOKU: &str = "kosoku==0.1.0";
 
-/// Something that must be there, and how to see it.
+/// Something that must be installed, and how to check that it is.
 struct Need {
     name: &'static str,
-    /// Ends well, printing a version, when it is there.
+    /// A command that succeeds and prints a version if it is installed.
     probe: &'static [&'static str],
+    /// The oldest major and minor version. `(0, 0)` accepts any.
     minimum: (u32, u32),
-    /// The Debian packages it comes in.
+    /// The Debian packages that contain it.
     packages: &'static [&'static str],
 }
 
-// Every minimum is what Debian 12 has: the oldest version that the whole test run is tried on. What is older may do, and
-// nobody knows.
+// Every minimum is the version of Debian 12, the oldest on which the whole test run is tried. Older versions may work, but are not tested.
 
 const JAVASCRIPT: &[Need] = &[
-    // ioredis asks for 20, and its tests here pass on 18.
+    // ioredis asks for Node.js 20, but the tests here pass on 18.
     Need { name: "Node.js", probe: &["node", "--version"], minimum: (18, 20), packages: &["nodejs"] },
     Need { name: "npm", probe: &["npm", "--version"], minimum: (0, 0), packages: &["npm"] },
-    // SSUBSCRIBE and SPUBLISH, which the sharded adapter speaks, came with Redis 7.0 too.
+    // SSUBSCRIBE and SPUBLISH, which the sharded adapter uses, need Redis 7.0 too.
     Need { name: "redis-server", probe: &["redis-server", "--version"], minimum: (7, 0), packages: &["redis-server"] },
-    // Makes the certificates of the tests with TLS.
+    // Creates the certificates for the tests with TLS.
     Need { name: "openssl", probe: &["openssl", "version"], minimum: (3, 0), packages: &["openssl"] },
 ];
 
 const PYTHON: &[Need] = &[
     Need { name: "Python", probe: &["python3", "--version"], minimum: (3, 11), packages: &["python3"] },
-    // Debian leaves ensurepip, which makes an environment useful, out of its python3.
+    // Debian's python3 lacks ensurepip, which installs pip into an environment.
     Need {
         name: "Python's venv",
         probe: &["python3", "-c", "import ensurepip, venv; print(0)"],
@@ -52,8 +51,8 @@ const PYTHON: &[Need] = &[
     },
 ];
 
-/// What docs/examples/ has configurations for. nginx tells its version on the standard error, and both are outside of an
-/// ordinary user's path.
+/// The proxies that docs/examples/ has configurations for. nginx prints its version to standard error, and both programs are in folders
+/// that an ordinary user's `PATH` does not contain.
 const PROXIES: &[Need] = &[
     Need {
         name: "nginx",
@@ -69,35 +68,36 @@ const PROXIES: &[Need] = &[
     },
 ];
 
-/// Counts instructions; 3.19 reads the debug information of today's compiler.
+/// Counts instructions. Version 3.19 reads the debug information of today's Rust compiler.
 const VALGRIND: &[Need] =
     &[Need { name: "valgrind", probe: &["valgrind", "--version"], minimum: (3, 19), packages: &["valgrind"] }];
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     everything(repo, &mut Log::Terminal)?;
-    println!("everything the tests need is there");
+    println!("everything that the tests need is installed");
     Ok(())
 }
 
-/// The step of `test`. One part's failure does not keep the others from being installed.
+/// The step of `test`. If one part fails, the others are installed all the same.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND));
-    let parts = [node_modules(repo, log), kosoku_environment(repo, log), found(repo, PROXIES), found(repo, VALGRIND)];
-    let (there, wrong): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
-    let wrong: Vec<String> = wrong.into_iter().filter_map(Result::err).collect();
-    if !wrong.is_empty() {
-        return Err(wrong.join("\n"));
+    let parts =
+        [node_modules(repo, log), kosoku_environment(repo, log), versions(repo, PROXIES), versions(repo, VALGRIND)];
+    let (installed, errors): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
+    let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
+    if !errors.is_empty() {
+        return Err(errors.join("\n"));
     }
-    Ok(Outcome::Passed(there.into_iter().flatten().collect::<Vec<_>>().join(", ")))
+    Ok(Outcome::Passed(installed.into_iter().flatten().collect::<Vec<_>>().join(", ")))
 }
 
-/// valgrind alone.
+/// valgrind only.
 pub(crate) fn valgrind(repo: &Repo, log: &mut Log) -> Result<String, String> {
     install_missing(repo, log, VALGRIND);
-    found(repo, VALGRIND)
+    versions(repo, VALGRIND)
 }
 
-/// Node.js, npm, redis-server, openssl, and `e2e/node_modules` in step with its lock file.
+/// Node.js, npm, redis-server, openssl, and `e2e/node_modules` as its lock file says.
 pub(crate) fn javascript(repo: &Repo, log: &mut Log) -> Result<String, String> {
     install_missing(repo, log, JAVASCRIPT);
     node_modules(repo, log)
@@ -110,22 +110,22 @@ pub(crate) fn python(repo: &Repo, log: &mut Log) -> Result<String, String> {
 }
 
 fn node_modules(repo: &Repo, log: &mut Log) -> Result<String, String> {
-    let found = found(repo, JAVASCRIPT)?;
+    let versions = versions(repo, JAVASCRIPT)?;
     let e2e = repo.root.join("e2e");
-    if !in_step(&e2e)? {
+    if !is_up_to_date(&e2e)? {
         let install = repo.command("npm", &["ci", "--prefix", "e2e", "--no-audit", "--no-fund"]);
-        log.run(install, INSTALL_LIMIT).map_err(|error| format!("{error}; e2e/node_modules is not complete"))?;
-        mark_in_step(&e2e)?;
+        log.run(install, INSTALL_LIMIT).map_err(|error| format!("{error}; e2e/node_modules is incomplete"))?;
+        mark_up_to_date(&e2e)?;
     }
-    Ok(found)
+    Ok(versions)
 }
 
 fn kosoku_environment(repo: &Repo, log: &mut Log) -> Result<String, String> {
-    let found = found(repo, PYTHON)?;
+    let versions = versions(repo, PYTHON)?;
     let environment = repo.target.join("kosoku-venv");
     let stamp = environment.join("installed");
     let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == KOSOKU);
-    // Started once, as an environment whose Python has been removed or upgraded still has its files.
+    // It is started once: an environment still has its files after its Python was removed or upgraded.
     let starts = installed && probe(&repo.command(kosoku(repo), &["--help"])).is_some();
     if !starts {
         let folder = environment.display().to_string();
@@ -134,17 +134,17 @@ fn kosoku_environment(repo: &Repo, log: &mut Log) -> Result<String, String> {
         log.run(repo.command(environment.join("bin/python"), &pip), INSTALL_LIMIT)?;
         std::fs::write(&stamp, KOSOKU).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     }
-    Ok(format!("{found}, {KOSOKU}"))
+    Ok(format!("{versions}, {KOSOKU}"))
 }
 
-/// The program that drives the WebSocket cases, there once `python` has passed.
+/// The path of kosoku, which runs the WebSocket cases. [`python`] installs it.
 pub(crate) fn kosoku(repo: &Repo) -> PathBuf {
     repo.target.join("kosoku-venv/bin/kosoku")
 }
 
-/// Installs the Debian packages of the needs that are not met, as root; otherwise prints the commands to run.
+/// Installs the Debian packages of the needs that are not met if run as root. Otherwise prints the commands to run.
 fn install_missing<'a>(repo: &Repo, log: &mut Log, needs: impl IntoIterator<Item = &'a Need>) {
-    let missing = needs.into_iter().filter(|need| look(repo, need).is_err());
+    let missing = needs.into_iter().filter(|need| check(repo, need).is_err());
     let packages: Vec<&str> = missing.flat_map(|need| need.packages).copied().collect();
     if packages.is_empty() {
         return;
@@ -155,21 +155,24 @@ fn install_missing<'a>(repo: &Repo, log: &mut Log, needs: impl IntoIterator<Item
     install.args(["install", "-y", "--no-install-recommends"]).args(&packages);
     if !is_root() || probe(Command::new("apt-get").arg("--version")).is_none() {
         let lines = [update, install].map(|command| format!("  sudo {}", command_line(&command)));
-        log.say(&format!("to install what is missing, on Debian or Ubuntu:\n{}", lines.join("\n")));
+        log.say(&format!(
+            "to install what is missing on Debian or Ubuntu, run:\n{}\nor run cargo xtask setup as root",
+            lines.join("\n")
+        ));
         return;
     }
     for mut command in [update, install] {
         command.env("DEBIAN_FRONTEND", "noninteractive");
-        // The look afterwards decides: an update may fail for one list that is not needed.
+        // Not fatal, because the update may fail for a package list that is not needed. The caller checks the needs again.
         if let Err(error) = log.run(command, INSTALL_LIMIT) {
             log.say(&error);
         }
     }
 }
 
-/// The versions of all that is needed, or everything that is wrong with it.
-fn found(repo: &Repo, needs: &[Need]) -> Result<String, String> {
-    let (met, unmet): (Vec<_>, Vec<_>) = needs.iter().map(|need| look(repo, need)).partition(Result::is_ok);
+/// The installed versions of all `needs`. The error lists every need that is not met.
+fn versions(repo: &Repo, needs: &[Need]) -> Result<String, String> {
+    let (met, unmet): (Vec<_>, Vec<_>) = needs.iter().map(|need| check(repo, need)).partition(Result::is_ok);
     let unmet: Vec<String> = unmet.into_iter().filter_map(Result::err).collect();
     if !unmet.is_empty() {
         return Err(unmet.join("; "));
@@ -177,28 +180,31 @@ fn found(repo: &Repo, needs: &[Need]) -> Result<String, String> {
     Ok(met.into_iter().flatten().filter(|version| !version.is_empty()).collect::<Vec<_>>().join(", "))
 }
 
-/// The name and version of what meets the need (nothing for a need without a version), or what is wrong.
-fn look(repo: &Repo, need: &Need) -> Result<String, String> {
+/// The name and the installed version of a need (an empty text if the need has no version). The error says why it is not met.
+fn check(repo: &Repo, need: &Need) -> Result<String, String> {
     let [program, arguments @ ..] = need.probe else {
         return Err(format!("{} has no probe", need.name));
     };
     let packages = need.packages.join(" ");
     let output = probe(&repo.command(program, arguments))
-        .ok_or_else(|| format!("{} is missing (Debian: {packages})", need.name))?;
+        .ok_or_else(|| format!("{} is missing; install it (Debian package: {packages})", need.name))?;
     meets(need, &output)
 }
 
 fn meets(need: &Need, output: &str) -> Result<String, String> {
     let (name, (major, minor)) = (need.name, need.minimum);
-    let found = version(output).ok_or_else(|| format!("{name} does not tell its version: {output}"))?;
+    let found = version(output).ok_or_else(|| format!("{name} did not print its version, but: {output}"))?;
     match found {
         (0, 0) => Ok(String::new()),
         found if found >= need.minimum => Ok(format!("{name} {}.{}", found.0, found.1)),
-        found => Err(format!("{name} {}.{} is older than {major}.{minor}: install a newer one", found.0, found.1)),
+        found => Err(format!(
+            "{name} {}.{} is older than {major}.{minor}; install {major}.{minor} or newer",
+            found.0, found.1
+        )),
     }
 }
 
-/// The first number in `text`, with the number after its dot if there is one.
+/// The first number in `text`, and the number after its dot, or 0.
 fn version(text: &str) -> Option<(u32, u32)> {
     let start = text.find(|character: char| character.is_ascii_digit())?;
     let mut numbers = text.get(start..)?.split(|character: char| !character.is_ascii_digit());
@@ -206,7 +212,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((major, numbers.next().and_then(|minor| minor.parse().ok()).unwrap_or(0)))
 }
 
-/// What a command prints when it ends well.
+/// The standard output of a command; `None` if it cannot be run or fails.
 fn probe(command: &Command) -> Option<String> {
     let mut again = Command::new(command.get_program());
     again.args(command.get_args()).stdin(Stdio::null());
@@ -218,17 +224,17 @@ fn is_root() -> bool {
     probe(Command::new("id").arg("-u")).is_some_and(|user| user == "0")
 }
 
-/// Whether `node_modules` was installed from the lock file as it is now. npm removes the folder, and the copy of the
-/// lock file in it, before it installs, so that an interrupted installation is seen too.
-fn in_step(e2e: &Path) -> Result<bool, String> {
+/// Whether `node_modules` was installed from the present lock file: it contains a copy of the lock file that it was installed from. npm
+/// removes the folder before it installs, so that an interrupted installation is noticed too.
+fn is_up_to_date(e2e: &Path) -> Result<bool, String> {
     let lock = read(&e2e.join("package-lock.json"))?;
     Ok(std::fs::read(stamp(e2e)).is_ok_and(|installed| installed == lock))
 }
 
-fn mark_in_step(e2e: &Path) -> Result<(), String> {
+fn mark_up_to_date(e2e: &Path) -> Result<(), String> {
     let lock = read(&e2e.join("package-lock.json"))?;
     let stamp = stamp(e2e);
-    // A lock file without packages leaves no folder behind.
+    // For a lock file without packages npm creates no folder.
     stamp.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(|error| error.to_string())?;
     std::fs::write(&stamp, lock).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
 }
@@ -245,7 +251,7 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use std::process::Command;
 
-    use super::{JAVASCRIPT, Need, PROXIES, PYTHON, VALGRIND, in_step, mark_in_step, meets, probe, version};
+    use super::{JAVASCRIPT, Need, PROXIES, PYTHON, VALGRIND, is_up_to_date, mark_up_to_date, meets, probe, version};
 
     #[test]
     fn versions_are_read_as_programs_print_them() {
@@ -266,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documents_claim_the_versions_that_are_asked_for() {
+    fn the_documents_name_the_versions_that_are_required() {
         let contributing = include_str!("../../CONTRIBUTING.md").split_whitespace().collect::<Vec<_>>().join(" ");
         for need in JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND) {
             let claim = match need.minimum {
@@ -291,17 +297,17 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_lock_file_puts_node_modules_out_of_step() {
+    fn after_a_change_of_the_lock_file_node_modules_is_out_of_date() {
         let folder = std::env::temp_dir().join(format!("xtask-setup-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        assert!(in_step(&folder).is_err(), "without a lock file there is nothing to install");
+        assert!(is_up_to_date(&folder).is_err(), "without a lock file there is nothing to install");
         let lock = folder.join("package-lock.json");
         std::fs::write(&lock, "{}").unwrap();
-        assert_eq!(in_step(&folder), Ok(false));
-        mark_in_step(&folder).unwrap();
-        assert_eq!(in_step(&folder), Ok(true));
+        assert_eq!(is_up_to_date(&folder), Ok(false));
+        mark_up_to_date(&folder).unwrap();
+        assert_eq!(is_up_to_date(&folder), Ok(true));
         std::fs::write(&lock, "{ }").unwrap();
-        assert_eq!(in_step(&folder), Ok(false));
+        assert_eq!(is_up_to_date(&folder), Ok(false));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Running named steps one after another: a line for each, its output in a log, a table and a closing line at the end.
+//! Runs named steps one after another. Prints a line for each, and a table and a closing line at the end; a step's output goes to a log.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -6,22 +6,21 @@ use std::time::{Duration, Instant};
 use crate::log::Log;
 use crate::repo::Repo;
 
-/// How many of a failed step's last lines are shown. A compiler error or a panic with its backtrace fits; the whole is
-/// in the log.
+/// How many of the last lines of a failed step's log are shown: enough for a compiler error or a panic with its backtrace.
 const TAIL_LINES: usize = 60;
 
-/// How many of a failed step's telling lines from before the tail are shown (`test x ... FAILED`, `error: ...`).
-const TELLING_LINES: usize = 20;
+/// How many lines about errors are shown from the part of the log above those (`test x ... FAILED`, `error: ...`).
+const ERROR_LINES: usize = 20;
 
 pub(crate) struct Step {
-    /// Also the log's file name.
+    /// Also the name of the log file.
     pub(crate) name: &'static str,
-    /// The step whose product this one uses: after its failure, running this one would test a stale product.
+    /// The step that builds what this one uses. If it has failed, this step is not run, because it would test an old build.
     pub(crate) needs: Option<&'static str>,
     pub(crate) run: fn(&Repo, &mut Log) -> Result<Outcome, String>,
 }
 
-/// How a step ended without failing; the text goes into the table.
+/// The result of a step that has not failed. The text goes into the table.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Passed(String),
@@ -35,17 +34,17 @@ struct Row {
     result: Result<Outcome, String>,
 }
 
-/// Runs every step, whatever fails before it. The last line printed is `N passed, N failed`, with `, N skipped` after it
-/// if any was. An `Err` is empty: all has been said.
+/// Runs every step, even after a failed one. The last line printed is `N passed, N failed`, with `, N skipped` if steps were skipped. The
+/// error is an empty text, because everything has been printed.
 pub(crate) fn run_all(repo: &Repo, steps: &[Step]) -> Result<(), String> {
     let started = Instant::now();
     let mut rows: Vec<Row> = Vec::new();
     for (index, step) in steps.iter().enumerate() {
         print!("[{:>2}/{}] {:<14}", index + 1, steps.len(), step.name);
-        // Progress only: a closed standard output fails the closing line too, which is the one that counts.
+        // An error is ignored, because this line only shows progress.
         drop(std::io::stdout().flush());
         let row = run_one(repo, step, &rows);
-        println!("{:<8}{:>7.1} s  {}", word(&row.result), row.time.as_secs_f64(), first_line(&row.result));
+        println!("{:<8}{:>7.1} s  {}", label(&row.result), row.time.as_secs_f64(), first_line(&row.result));
         if row.result.is_err() {
             show_failure(repo, &row);
         }
@@ -61,7 +60,7 @@ fn run_one(repo: &Repo, step: &Step, earlier: &[Row]) -> Row {
     let started = Instant::now();
     let missing = step.needs.filter(|needed| !earlier.iter().any(|row| row.name == *needed && row.result.is_ok()));
     let result = match missing {
-        Some(needed) => Err(format!("not run: it needs `{needed}`, which did not pass")),
+        Some(needed) => Err(format!("not run, because `{needed}` did not pass")),
         None => Log::file(&repo.log_file(step.name)).and_then(|mut log| {
             let result = (step.run)(repo, &mut log);
             if let Err(error) = &result {
@@ -73,14 +72,14 @@ fn run_one(repo: &Repo, step: &Step, earlier: &[Row]) -> Row {
     Row { name: step.name, time: started.elapsed(), result }
 }
 
-/// The log's telling lines and its end. A step that was not run has no log of this run, and its row says why.
+/// Prints an excerpt of the log. A step that was not run has no log of this run; its row says why it was not run.
 fn show_failure(repo: &Repo, row: &Row) {
     if row.result.as_ref().is_err_and(|error| error.starts_with("not run")) {
         return;
     }
     let path = repo.log_file(row.name);
     let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default()).into_owned();
-    println!("----- {} (whole log: {})", row.name, repo.short(&path).display());
+    println!("----- {} (full log: {})", row.name, repo.short(&path).display());
     println!("{}", excerpt(&text));
     println!("----- end of {}", row.name);
 }
@@ -88,8 +87,8 @@ fn show_failure(repo: &Repo, row: &Row) {
 fn excerpt(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     let (before, tail) = lines.split_at(lines.len().saturating_sub(TAIL_LINES));
-    let telling = before.iter().filter(|line| is_telling(line));
-    let mut shown: Vec<&str> = telling.take(TELLING_LINES).copied().collect();
+    let errors = before.iter().filter(|line| is_error(line));
+    let mut shown: Vec<&str> = errors.take(ERROR_LINES).copied().collect();
     if !before.is_empty() {
         shown.push("[...]");
     }
@@ -97,7 +96,7 @@ fn excerpt(log: &str) -> String {
     shown.join("\n")
 }
 
-fn is_telling(line: &str) -> bool {
+fn is_error(line: &str) -> bool {
     line.ends_with("... FAILED")
         || line.starts_with("error")
         || line.contains("panicked at")
@@ -111,7 +110,7 @@ fn table(rows: &[Row]) -> String {
         let line = format!(
             "\n{:<width$}  {:<8}{:>8.1}  {}",
             row.name,
-            word(&row.result),
+            label(&row.result),
             row.time.as_secs_f64(),
             first_line(&row.result)
         );
@@ -121,7 +120,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn closing_line(rows: &[Row]) -> String {
-    let count = |wanted| rows.iter().filter(|row| word(&row.result) == wanted).count();
+    let count = |wanted| rows.iter().filter(|row| label(&row.result) == wanted).count();
     let mut line = format!("{} passed, {} failed", count("ok"), count("FAILED"));
     if count("skipped") > 0 {
         line.push_str(&format!(", {} skipped", count("skipped")));
@@ -129,7 +128,7 @@ fn closing_line(rows: &[Row]) -> String {
     line
 }
 
-fn word(result: &Result<Outcome, String>) -> &'static str {
+fn label(result: &Result<Outcome, String>) -> &'static str {
     match result {
         Ok(Outcome::Passed(_)) => "ok",
         Ok(Outcome::Skipped(_)) => "skipped",
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_line_counts_steps_and_names_skips_only_when_there_are_any() {
+    fn the_closing_line_counts_steps_and_mentions_skipped_ones_only_if_there_are_any() {
         let passed = || row("a", Ok(Outcome::Passed(String::new())));
         let failed = row("b", Err("why".into()));
         let skipped = row("c", Ok(Outcome::Skipped("no tool".into())));
@@ -177,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_not_run_when_what_it_needs_failed_or_never_ran() {
+    fn a_step_is_not_run_if_the_step_it_needs_has_failed_or_did_not_run() {
         let step = Step { name: "use", needs: Some("build"), run: |_, _| Ok(Outcome::Passed("ran".into())) };
         let repo = repo("needs");
         assert!(run_one(&repo, &step, &[]).result.is_err());
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_fails_the_run_and_later_steps_still_run() {
+    fn a_failed_step_fails_the_run_but_later_steps_still_run() {
         let repo = repo("later");
         let failing = Step { name: "failing", needs: None, run: |_, _| Err("broken".into()) };
         let marking = Step {
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_excerpt_keeps_the_end_and_early_telling_lines() {
+    fn the_excerpt_has_the_end_of_the_log_and_earlier_lines_about_errors() {
         let log: String =
             (0..200).map(|n| if n == 3 { "test x ... FAILED\n".into() } else { format!("{n}\n") }).collect();
         let text = excerpt(&log);

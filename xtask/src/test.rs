@@ -1,4 +1,4 @@
-//! `cargo xtask test` and `cargo xtask ci`: everything CI runs, in CI's order, cheap steps first.
+//! `cargo xtask test` and `cargo xtask ci`: everything that CI runs, in the same order, quick steps first.
 
 use std::num::NonZero;
 use std::process::Command;
@@ -10,20 +10,20 @@ use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
 use crate::{doc, e2e, fuzz, instructions, lint, setup, sim, tidy, websocket};
 
-/// A cold debug build and every Rust test fit several times over; a test that hangs is ended in time for CI (90 minutes
-/// for the whole run) to print the table.
+/// Several times what a cold debug build and all Rust tests take. A test that hangs is killed early enough for CI, which allows 90 minutes
+/// for the whole run, to print the table.
 const TEST_LIMIT: Duration = Duration::from_secs(40 * 60);
 
-/// Tests of one program that run at once, on a machine with fewer cores: most of them wait for most of their time, for a timer,
-/// a server that starts, or a peer that is silent on purpose.
+/// The least number of tests of one program that run at the same time. It may exceed the number of cores, because most tests spend most of
+/// their time waiting for a timer, for a server that starts, or for a peer that is silent on purpose.
 const TEST_THREADS: usize = 6;
 
 const THREADS: &str = "RUST_TEST_THREADS";
 
 const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// What the e2e, clusters, proxies and websocket steps run. Built by one call, so that shared dependencies are built once
-/// with one set of features.
+/// The programs that the steps e2e, clusters, proxies and websocket run. They are built with one call, so that shared dependencies are
+/// built only once, with one set of features.
 const PROGRAMS: &[Program] = &[
     Program { package: "roomcast", kind: "--bin", name: "roomcast" },
     Program { package: "roomcast", kind: "--example", name: "conformance" },
@@ -48,13 +48,13 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "fmt", needs: None, run: lint::format },
         Step { name: "clippy", needs: None, run: lint::clippy },
         Step { name: "tests", needs: None, run: tests },
-        // After the tests, whose build it shares.
+        // After `tests`, whose build this and the next step share.
         Step { name: "fuzz", needs: None, run: fuzz::step },
         Step { name: "sim", needs: None, run: sim::step },
         Step { name: "doctests", needs: None, run: doctests },
         Step { name: "doc", needs: None, run: doc::build },
         Step { name: "release", needs: None, run: release },
-        // After the release build, whose dependencies it shares.
+        // After `release`, whose dependencies it shares.
         Step { name: "instructions", needs: None, run: instructions::step },
         Step { name: "e2e", needs: Some("release"), run: e2e::both },
         Step { name: "clusters", needs: Some("release"), run: e2e::clusters },
@@ -85,7 +85,7 @@ fn counted(log: &mut Log, command: Command) -> Result<Outcome, String> {
     let count = Count::read(&log.text());
     result.map_err(|error| if count.failed > 0 { format!("{count}: {error}") } else { error })?;
     if count.passed == 0 {
-        return Err("cargo test ran no test".into());
+        return Err("cargo test ran no tests".into());
     }
     Ok(Outcome::Passed(count.to_string()))
 }
@@ -97,13 +97,15 @@ fn release(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 fn deny(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     if log.run(repo.cargo(&["deny", "--version"]), DENY_LIMIT).is_err() {
-        return Ok(Outcome::Skipped("cargo-deny is not installed: cargo install cargo-deny --locked".into()));
+        return Ok(Outcome::Skipped(
+            "cargo-deny is not installed; install it with cargo install cargo-deny --locked".into(),
+        ));
     }
     log.run(repo.cargo(&["deny", "check", "bans", "licenses", "sources"]), DENY_LIMIT)?;
     Ok(Outcome::Passed(String::new()))
 }
 
-/// Tests counted over every `test result:` line of a cargo test run.
+/// The numbers of tests, summed over all `test result:` lines of a cargo test run.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Count {
     passed: u64,
@@ -152,7 +154,7 @@ mod tests {
     use super::{Count, Plan, steps};
 
     #[test]
-    fn results_of_all_test_programs_are_added() {
+    fn the_results_of_all_test_programs_are_summed() {
         let log = "\
 running 3 tests
 test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
@@ -166,7 +168,7 @@ test result: FAILED. 40 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out;
     }
 
     #[test]
-    fn what_a_step_needs_stands_before_it() {
+    fn a_step_comes_after_the_step_it_needs() {
         for plan in [Plan::Test, Plan::Ci] {
             let steps = steps(plan);
             for (index, step) in steps.iter().enumerate() {

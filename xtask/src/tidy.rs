@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: the repository's own rules, the ones no other tool knows. Each finding says what to do.
+//! `cargo xtask tidy`: checks the repository's own rules, which no other tool knows. Each finding says what to do.
 //!
-//! A rule is a function from text to findings, with tests that show it failing; this file lists the files and applies
-//! the rules. A remark that comes up in reviews again becomes a rule here.
+//! A rule is a function from text to findings, with tests in which it fails. This file lists the repository's files and applies the rules.
+//! A remark that comes up in reviews a second time becomes a rule here.
 
 mod decisions;
 mod finding;
@@ -33,11 +33,11 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let mut findings = Vec::new();
     let mut sources = Vec::new();
     for path in &files {
-        // A file listed by git and gone from the disk is a deletion not yet committed.
+        // A file that git lists and that cannot be read is a deletion that is not committed yet.
         let Ok(bytes) = std::fs::read(repo.root.join(path)) else {
             continue;
         };
-        // What is not UTF-8 is not text: an icon, a fuzz seed.
+        // Files that are not UTF-8 are not text, such as icons and fuzz seeds.
         let Ok(contents) = String::from_utf8(bytes) else {
             continue;
         };
@@ -58,7 +58,7 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
         findings.push(Finding::new(
             "Cargo.lock",
             0,
-            "is not tracked; commit it, as builds must be the same everywhere",
+            "is not tracked by git; commit it, because builds must be the same everywhere",
         ));
     }
     for finding in &findings {
@@ -67,16 +67,20 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let broken = findings.iter().filter(|finding| !finding.warning).count();
     let warnings = findings.len() - broken;
     let note = format!("{} files, {warnings} warnings", files.len());
-    if broken == 0 { Ok(Outcome::Passed(note)) } else { Err(format!("{broken} rules broken ({note})")) }
+    match broken {
+        0 => Ok(Outcome::Passed(note)),
+        1 => Err(format!("1 finding ({note})")),
+        _ => Err(format!("{broken} findings ({note})")),
+    }
 }
 
-/// Every file of the repository, tracked or about to be, by its path from the root.
+/// The paths of the repository's files from its root: those that git tracks, and new ones that it does not ignore.
 fn files(repo: &Repo) -> Result<BTreeSet<String>, String> {
     Ok(git(repo, &["ls-files", "--cached", "--others", "--exclude-standard"])?.into_iter().collect())
 }
 
 fn git(repo: &Repo, arguments: &[&str]) -> Result<Vec<String>, String> {
-    // Without -z, git quotes a path that has unusual characters.
+    // Without -z, git quotes paths with unusual characters.
     let output = repo
         .command("git", arguments)
         .arg("-z")
@@ -98,7 +102,7 @@ fn check_manifests(repo: &Repo) -> Result<Vec<Finding>, String> {
     let root = read("Cargo.toml")?;
     let mut members = Vec::new();
     for pattern in root.members() {
-        // The only pattern Cargo workspaces use in practice is a folder's every child.
+        // `folder/*` is the only kind of pattern that this workspace uses.
         let Some(folder) = pattern.strip_suffix("/*") else {
             members.push(read(&format!("{pattern}/Cargo.toml"))?);
             continue;

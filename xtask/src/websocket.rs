@@ -1,4 +1,4 @@
-//! `cargo xtask websocket`: the Autobahn WebSocket cases, driven by kosoku, against the engine's `ws-echo` example.
+//! `cargo xtask websocket`: runs the Autobahn WebSocket cases with kosoku against the engine's example `ws-echo`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -13,16 +13,16 @@ use crate::{release, setup};
 /// The example's name in the package `roomcast-engine`.
 const ECHO: &str = "ws-echo";
 
-/// 9.* are timings of large messages; 12.* and 13.* are compression, which the server does not offer.
+/// 9.* measure the time of large messages. 12.* and 13.* need compression, which the server does not offer.
 const EXCLUDED: &[&str] = &["9.*", "12.*", "13.*"];
 
-/// The cases that remain. A smaller number means that kosoku's selection changed, not that we conform.
+/// How many cases remain. If kosoku runs fewer, its selection has changed, and a run without failures does not prove conformance.
 const EXPECTED: usize = 247;
 
-/// Node's ws takes 3.5 to 11 s, some cases being waits of a second; a case that hangs has its own limit in kosoku.
+/// Node's ws takes 3.5 to 11 s, because some cases wait for a second. kosoku has a limit of its own for a case that hangs.
 const LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// From start to listening; milliseconds in truth.
+/// How long the example may take until it listens. It takes milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
@@ -44,7 +44,7 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     )
 }
 
-/// The step of `test`: the example has been built by a step before.
+/// The step of `test`. An earlier step has built the example.
 pub(crate) fn run(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let kosoku = setup::kosoku(repo);
     if !kosoku.is_file() {
@@ -58,7 +58,7 @@ pub(crate) fn run(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     judge(&log.text(), result)
 }
 
-/// Reads kosoku's own words: `N cases passed`, or `N of M cases failed:` with the cases below it.
+/// Reads the output of kosoku: `N cases passed`, or `N of M cases failed:` with the cases below it.
 fn judge(text: &str, result: Result<(), String>) -> Result<Outcome, String> {
     if let Some(line) = text.lines().find(|line| line.trim_end().ends_with("cases failed:")) {
         return Err(line.trim_end().trim_end_matches(':').to_owned());
@@ -68,18 +68,18 @@ fn judge(text: &str, result: Result<(), String>) -> Result<Outcome, String> {
     match passed {
         Some(EXPECTED) => Ok(Outcome::Passed(format!("{EXPECTED} of {EXPECTED} cases"))),
         Some(other) => Err(format!("kosoku ran {other} cases, not {EXPECTED}: its selection of cases has changed")),
-        None => Err("kosoku did not say how many cases passed".into()),
+        None => Err("kosoku did not print how many cases passed".into()),
     }
 }
 
-/// The running example; ended when dropped.
+/// The running example. It is killed when dropped.
 struct Server {
     child: Child,
     url: String,
 }
 
 impl Server {
-    /// Starts the example on a free loopback port and waits until it says where it listens.
+    /// Starts the example on a free loopback port and waits until it prints its URL.
     fn start(repo: &Repo, log: &mut Log) -> Result<Server, String> {
         let program = repo.release_example(ECHO);
         log.say(&format!("$ HOST=127.0.0.1 PORT=0 {}", repo.short(&program).display()));
@@ -95,17 +95,20 @@ impl Server {
         let output = child.stdout.take();
         let mut server = Server { child, url: String::new() };
         let (sender, receiver) = mpsc::channel();
-        // Reads to the end, so that a talkative server never waits for its reader.
+        // Reads until the end, so that the server never blocks because its output is not read.
         std::thread::spawn(move || {
             for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()).map_while(Result::ok) {
                 if let Some(url) = line.trim().strip_prefix("listening on ") {
-                    // Nobody listens any more after the first; reading goes on all the same.
+                    // Fails after the first URL, when the receiver is gone.
                     drop(sender.send(url.to_owned()));
                 }
             }
         });
         server.url = receiver.recv_timeout(START_LIMIT).map_err(|_| {
-            format!("{ECHO} ended, or did not print `listening on ws://HOST:PORT` within {} s", START_LIMIT.as_secs())
+            format!(
+                "{ECHO} has exited, or did not print `listening on ws://HOST:PORT` within {} s",
+                START_LIMIT.as_secs()
+            )
         })?;
         log.say(&format!("listening on {}", server.url));
         Ok(server)
@@ -114,7 +117,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended already.
+        // Both fail only if the process has already exited.
         drop(self.child.kill());
         drop(self.child.wait());
     }
@@ -136,12 +139,12 @@ mod tests {
         check("wrote reports for 247 cases to x/\n247 cases passed\n", Ok(()), Ok("247 of 247 cases"));
         let changed = "kosoku ran 246 cases, not 247: its selection of cases has changed";
         check("246 cases passed\n", Ok(()), Err(changed));
-        check("", Ok(()), Err("kosoku did not say how many cases passed"));
-        check("1247 cases passed maybe\n", Ok(()), Err("kosoku did not say how many cases passed"));
+        check("", Ok(()), Err("kosoku did not print how many cases passed"));
+        check("1247 cases passed maybe\n", Ok(()), Err("kosoku did not print how many cases passed"));
     }
 
     #[test]
-    fn failed_cases_are_counted_and_any_other_failure_is_told() {
+    fn failed_cases_are_counted_and_any_other_failure_is_passed_on() {
         let failed = "2 of 247 cases failed:\n  1.1.2: behavior=FAILED\nwrote reports for 247 cases to x/\n";
         check(failed, Err("`kosoku` failed"), Err("2 of 247 cases failed"));
         check("Traceback", Err("`kosoku` failed"), Err("`kosoku` failed"));

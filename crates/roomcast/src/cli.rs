@@ -1,4 +1,4 @@
-//! Flags and environment. A flag wins over its variable.
+//! [`Cli`]: the settings of the program, from flags and environment variables. A flag overrides its variable.
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use roomcast_redis::{RedisConfig, RedisTls, ShardedMode};
@@ -7,107 +7,109 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A Socket.IO server with rooms: clients join, leave and publish; GET / is a chat page.
+/// A Socket.IO server with rooms: clients join rooms, leave them and publish to them. GET / answers with a chat page.
 ///
-/// It listens until it gets SIGTERM or Ctrl-C, and then disconnects its clients and stops.
+/// The server runs until it receives SIGTERM or Ctrl-C. It then disconnects its clients and exits.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Address or name to listen on; 0.0.0.0 for all of the machine's addresses
+    /// Address or host name to listen on; 0.0.0.0 stands for all IPv4 addresses of the machine
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
 
-    /// Port to listen on; 0 for any free one
+    /// Port to listen on; 0 stands for any free port
     #[arg(long, env = "PORT", default_value_t = 3000)]
     pub(crate) port: u16,
 
-    /// Web origins that may use the server, separated by commas (such as `https://app.example.com`, or
-    /// `https://*.example.com` for all below it), or * for all. Without it pages of any origin can open WebSockets, and those
-    /// of the server's own can poll
+    /// Web origins whose pages may use the server, separated by commas: such as `https://app.example.com`, or
+    /// `https://*.example.com` for all subdomains, or * for all origins. If not set, pages of any origin can open
+    /// WebSockets, but only pages of the server's own origin can use HTTP long-polling
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
 
-    /// "production" switches the Redis adapter on, so that several servers are one
+    /// "production" enables the Redis adapter, with which several servers form one cluster
     #[arg(long, env = "NODE_ENV")]
     pub(crate) node_env: Option<String>,
 
-    /// Where Redis is: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or
-    /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be; rediss+… for TLS
+    /// URL of Redis: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or
+    /// redis+cluster://host:port,host:port. A user and password are written user:password@ after the slashes; rediss+…
+    /// uses TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
 
-    /// How it is spoken there: as createAdapter of @socket.io/redis-adapter does, or as createShardedAdapter, which needs Redis 7.
-    /// All servers and emitters of a cluster must have the same
+    /// Protocol over Redis: that of createAdapter of @socket.io/redis-adapter, or that of createShardedAdapter, which needs
+    /// Redis 7. Must be the same for all servers and emitters of a cluster
     #[arg(long, env = "REDIS_DIALECT", value_enum, default_value_t = Dialect::Classic)]
     pub(crate) redis_dialect: Dialect,
 
-    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. All servers must have the same
+    /// The subscriptionMode of the sharded dialect: which rooms have a channel of their own. Must be the same for all
+    /// servers of a cluster
     #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
     pub(crate) redis_sharded_mode: Mode,
 
-    /// File with the password of Redis, which is read at each connect; the user is that of REDIS_URL
+    /// File with the password of Redis, read for each new connection; the user is the one in REDIS_URL
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) redis_password_file: Option<PathBuf>,
 
-    /// File with the password of the Sentinels, if they have one; their user is that of REDIS_URL
+    /// File with the password of the Sentinels, if they have one; their user is the one in REDIS_URL
     #[arg(long, env = "REDIS_SENTINEL_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) redis_sentinel_password_file: Option<PathBuf>,
 
-    /// File with the certificates that Redis' own must be signed by; the system's roots unless given
+    /// File with the CA certificates that Redis's certificate is verified with; by default the system's root certificates
     #[arg(long, env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
     pub(crate) redis_tls_ca_file: Option<PathBuf>,
 
-    /// File with the certificate that this server shows Redis
+    /// File with the client certificate that this server presents to Redis
     #[arg(long, env = "REDIS_TLS_CERT_FILE", value_name = "FILE")]
     pub(crate) redis_tls_cert_file: Option<PathBuf>,
 
-    /// File with the key of that certificate
+    /// File with the private key of the client certificate
     #[arg(long, env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
     pub(crate) redis_tls_key_file: Option<PathBuf>,
 
-    /// How this server reaches others, whatever NODE_ENV says
+    /// How this server reaches other servers; overrides NODE_ENV
     #[arg(long, value_enum)]
     pub(crate) adapter: Option<Adapter>,
 
-    /// Most connections at once; the next one is answered 503
+    /// Maximum number of connections; a further client is answered with 503
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = limits::CONNECTIONS)]
     pub(crate) max_connections: usize,
 
-    /// Seconds that an idle HTTP connection is kept for its next request: longer than a proxy in front keeps its own
+    /// Seconds for which an idle HTTP connection is kept open; must be longer than a proxy in front keeps idle connections
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value_t = limits::IDLE_TIMEOUT.as_secs())]
     pub(crate) keep_alive_timeout: u64,
 
-    /// How log lines are written. What is written is chosen by RUST_LOG (such as "info" or "roomcast_engine=debug")
+    /// Format of the log. RUST_LOG selects what is logged (such as "info" or "roomcast_engine=debug")
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }
 
-/// How the servers of a cluster reach one another.
+/// How this server reaches the other servers of its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Adapter {
-    /// Not at all: this server is alone
+    /// No other servers: this server is on its own
     Memory,
-    /// Over Redis, together with Node's servers on @socket.io/redis-adapter
+    /// Over Redis, also together with Node servers that use @socket.io/redis-adapter
     Redis,
 }
 
-/// What is spoken over Redis.
+/// The protocol over Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dialect {
-    /// PUBLISH and SUBSCRIBE: every server hears all
+    /// PUBLISH and SUBSCRIBE: every server receives all messages
     Classic,
-    /// SPUBLISH and SSUBSCRIBE: in a Redis Cluster each channel is on one node
+    /// SPUBLISH and SSUBSCRIBE: in a Redis Cluster each channel belongs to one shard
     Sharded,
 }
 
-/// Which rooms have channels of their own.
+/// Which rooms have a channel of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// None
+    /// No rooms
     Static,
-    /// All but those of single sockets
+    /// All rooms except the private rooms of sockets
     Dynamic,
-    /// All
+    /// All rooms
     DynamicPrivate,
 }
 
@@ -122,7 +124,7 @@ impl From<Mode> for ShardedMode {
 }
 
 impl Cli {
-    /// Reads flags and environment; ends the program with advice if they are wrong, or asked for.
+    /// Reads the flags and environment variables. If one is wrong, or for `--help` and `--version`, prints a message and exits.
     pub(crate) fn read() -> Self {
         let is_empty =
             |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
@@ -130,7 +132,7 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// The web origins that may use the server; none is every one.
+    /// The web origins whose pages may use the server. Empty if none are configured.
     pub(crate) fn origins(&self) -> Vec<&str> {
         self.app_url.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty()).collect()
     }
@@ -139,7 +141,7 @@ impl Cli {
         Duration::from_secs(self.keep_alive_timeout)
     }
 
-    /// The Redis to use; `None` is the adapter in memory.
+    /// The configuration of Redis. `None` selects the in-memory adapter. The error says which setting to change.
     pub(crate) fn redis(&self) -> Result<Option<RedisConfig>, String> {
         let production = self.node_env.as_deref() == Some("production");
         let adapter = self.adapter.unwrap_or(if production { Adapter::Redis } else { Adapter::Memory });
@@ -150,16 +152,14 @@ impl Cli {
                 self.with_files(config).map(Some)
             }
             (Adapter::Redis, None) if self.adapter.is_none() => Err(
-                "NODE_ENV is production, and REDIS_URL is not set: say where Redis is (such as redis://127.0.0.1:6379), or give --adapter memory if this server is to be alone"
+                "NODE_ENV is production, but REDIS_URL is not set: set it (such as redis://127.0.0.1:6379), or pass --adapter memory to run a server on its own"
                     .to_owned(),
             ),
             (Adapter::Redis, None) => Err("--adapter redis needs REDIS_URL or --redis-url".to_owned()),
         }
     }
-}
 
-impl Cli {
-    /// The same with the files that were named, none of which must be left out in silence.
+    /// Adds the password and TLS files that were given. A file that `config` would not use is an error.
     fn with_files(&self, mut config: RedisConfig) -> Result<RedisConfig, String> {
         if let Some(file) = &self.redis_password_file {
             config = config.with_password_file(file);
@@ -167,7 +167,7 @@ impl Cli {
         if let Some(file) = &self.redis_sentinel_password_file {
             if !config.is_sentinel() {
                 return Err(
-                    "REDIS_SENTINEL_PASSWORD_FILE is set, and REDIS_URL names no Sentinels (redis+sentinel://…)"
+                    "REDIS_SENTINEL_PASSWORD_FILE is set, but REDIS_URL has no Sentinels: write redis+sentinel://…, or unset the variable"
                         .to_owned(),
                 );
             }
@@ -181,30 +181,30 @@ impl Cli {
             (Some(certificate), Some(key)) => tls = tls.client_files(certificate, key),
             (None, None) if self.redis_tls_ca_file.is_none() => return Ok(config),
             (None, None) => {}
-            _ => return Err("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE need one another".to_owned()),
+            _ => return Err("REDIS_TLS_CERT_FILE and REDIS_TLS_KEY_FILE must be set together".to_owned()),
         }
         if !config.is_tls() {
-            return Err("REDIS_TLS_… is set, and REDIS_URL is without TLS: write rediss:// (rediss+sentinel://, rediss+cluster://)".to_owned());
+            return Err("REDIS_TLS_… is set, but REDIS_URL does not use TLS: write rediss:// (or rediss+sentinel://, rediss+cluster://)".to_owned());
         }
         Ok(config.with_tls(tls))
     }
 }
 
-/// The command line. A variable that is empty counts as one that is not set: so compose files write one that has no value.
+/// The command line. An empty variable counts as not set, because `${NAME:-}` in a compose file gives an empty value.
 fn command(is_empty: impl Fn(&OsStr) -> bool) -> Command {
     Cli::command().mut_args(|argument| match argument.get_env() {
-        // A name that no variable has.
+        // No variable has an empty name, so none is read.
         Some(name) if is_empty(name) => argument.env("").hide_env(true),
         _ => argument,
     })
 }
 
-/// How log lines are written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// One JSON object a line, for programs
+    /// One JSON object per line
     Json,
 }
 
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound_and_origins_are_split() {
+    fn the_command_line_is_valid_and_origins_are_split() {
         command(|_| false).debug_assert();
         command(|_| true).debug_assert();
         let cli = Cli::parse_from(["roomcast", "--app-url", "https://a.example,https://b.example", "--port", "0"]);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn files_for_redis_that_would_not_be_used_are_refused() {
+    fn redis_files_that_would_not_be_used_are_refused() {
         let redis = |url: &str, arguments: &[&str]| {
             let cli = Cli::parse_from([&["roomcast", "--adapter", "redis", "--redis-url", url], arguments].concat());
             cli.redis().map(drop).map_err(|error| error.split(' ').next().unwrap_or_default().to_owned())
@@ -257,10 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn production_needs_redis_or_the_word_that_it_does_not() {
+    fn production_needs_redis_url_or_the_memory_adapter() {
         let redis = |arguments: &[&str]| {
             let mut cli = Cli::parse_from([&["roomcast"], arguments].concat());
-            // The environment of whoever runs the tests does not count.
+            // `parse_from` also reads the environment in which the tests run.
             if !arguments.contains(&"--redis-url") {
                 cli.redis_url = None;
             }

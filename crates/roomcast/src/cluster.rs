@@ -1,31 +1,32 @@
-//! Joining the cluster over Redis.
+//! Joins the cluster over Redis.
 
 use crate::cli::{Dialect, Mode};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, RedisError, ShardedBroker, ShardedOptions};
 
-/// Joins the cluster on that Redis. It need not be there yet: until it is, this server is alone, and says so.
+/// Joins the cluster on a Redis, which need not be reachable yet. A task checks it once and logs an error if it cannot be used. Until it
+/// can, this server works on its own.
 pub(crate) fn join(config: RedisConfig, dialect: Dialect, mode: Mode) -> Cluster {
     match dialect {
         Dialect::Classic => {
             let broker = ClassicBroker::new(config, ClassicOptions::default());
-            let first = broker.clone();
-            tokio::spawn(async move { tell(first.config(), first.check().await) });
+            let checked = broker.clone();
+            tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
             Cluster::new(broker, ClusterOptions::default())
         }
         Dialect::Sharded => {
             let mut options = ShardedOptions::default();
             options.mode = mode.into();
             let broker = ShardedBroker::new(config, options);
-            let first = broker.clone();
-            tokio::spawn(async move { tell(first.config(), first.check().await) });
+            let checked = broker.clone();
+            tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
             Cluster::new(broker, ClusterOptions::default())
         }
     }
 }
 
-fn tell(redis: &RedisConfig, checked: Result<(), RedisError>) {
-    if let Err(error) = checked {
+fn log_failure(redis: &RedisConfig, result: Result<(), RedisError>) {
+    if let Err(error) = result {
         tracing::error!(%redis, %error, "Redis cannot be used now: this server is alone until it can");
     }
 }

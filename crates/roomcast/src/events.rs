@@ -1,12 +1,12 @@
-//! What clients of the program can do: `join`, `leave` and `publish`, each with an acknowledgement.
+//! The events that clients can send: `join`, `leave` and `publish`, each with an acknowledgement.
 
 use roomcast_server::{Ack, Args, EmitError, Namespace, Socket};
 use serde_json::{Value, json};
 
-/// Rooms whose names have the length of a socket's id are private: nobody joins the room of another.
+/// The length of a socket's id in bytes. Each socket is in a private room that is named by its id, and no other socket may join it.
 const ID_LENGTH: usize = 20;
 
-/// Serves the program's events.
+/// Registers the handlers of the events.
 pub(crate) fn serve(namespace: &Namespace) {
     namespace
         .on("join", |socket: Socket, room: String, ack: Ack| async move {
@@ -36,10 +36,10 @@ pub(crate) fn serve(namespace: &Namespace) {
         });
 }
 
-/// `publish(room, event, ...args)`: emits the event with the arguments to the room, the sender too if it is in it.
+/// `publish(room, event, ...args)`: emits the event with its arguments to the room, including the sender if it is in the room.
 fn publish(socket: &Socket, args: &Args) -> Result<(), String> {
     let (room, event): (String, String) =
-        args.parse().map_err(|_| "publish takes a room, an event and its arguments".to_owned())?;
+        args.parse().map_err(|_| "publish needs a room, an event and its arguments".to_owned())?;
     check_room(&room)?;
     socket.namespace().to(room).emit(&event, &args.skip(2)).map_err(|error: EmitError| error.to_string())
 }
@@ -48,7 +48,7 @@ fn check_room(room: &str) -> Result<(), String> {
     match room.len() {
         0 => Err("a room needs a name".to_owned()),
         ID_LENGTH if room.parse::<roomcast_server::SocketId>().is_ok() => {
-            Err("names of 20 letters, digits, - and _ are the private rooms of sockets".to_owned())
+            Err("names of 20 letters, digits, - and _ are reserved for the private rooms of sockets".to_owned())
         }
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! The roomcast program: a Socket.IO server with rooms and a chat page.
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// In addition to the workspace's lints: code that can panic is allowed only place by place, except in tests.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod cli;
@@ -16,7 +16,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-/// A quiet connection's memory is small pieces; mimalloc packs them tighter than glibc (docs/decisions/0007-allocator.md).
+/// The memory of an idle connection consists of small pieces, which mimalloc packs tighter than glibc (docs/decisions/0007-allocator.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -55,11 +55,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         roomcast_server::engine::bind((&*cli.host, cli.port)).await.map_err(|error| cannot_listen(&address, &error))?;
     let local = listener.local_addr()?;
     if origins.is_empty() {
-        // Browsers keep pages of other origins from reading answers, but not from opening WebSockets.
+        // Browsers prevent pages of other origins from reading answers, but not from opening WebSockets.
         tracing::warn!("APP_URL is not set: web pages of any origin can open WebSockets to this server");
     }
     let origins =
-        if origins.is_empty() { "any by WebSocket, its own by polling".to_owned() } else { origins.join(", ") };
+        if origins.is_empty() { "any for WebSocket, its own for polling".to_owned() } else { origins.join(", ") };
     let version = env!("CARGO_PKG_VERSION");
     match &redis {
         Some(redis) => tracing::info!(adapter = "redis", %redis, %origins, "roomcast {version} is ready"),
@@ -73,10 +73,14 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 
 fn cannot_listen(address: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has the port: stop it, or choose another with --port or PORT",
-        io::ErrorKind::PermissionDenied => "ports under 1024 need privileges: choose a higher one with --port or PORT",
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: see --host or HOST",
-        _ => "see --host and --port",
+        io::ErrorKind::AddrInUse => {
+            "another program uses the port: stop it, or choose another port with --port or PORT"
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges: choose a higher port with --port or PORT",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: choose another with --host or HOST"
+        }
+        _ => "check --host and --port",
     };
     format!("cannot listen on {address}: {error}; {advice}")
 }

@@ -1,4 +1,4 @@
-//! The chat page at `/`, and 404 for everything else.
+//! [`Page`]: the chat page at `/`, and 404 for every other path.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -12,7 +12,7 @@ use tower_service::Service;
 
 static PAGE: &str = include_str!("chat.html");
 
-/// Answers what is not Socket.IO.
+/// The service that answers requests which are not for Socket.IO.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page;
 

@@ -1,5 +1,5 @@
-//! A thousand clients come, hear everything once and in order, and go; then nothing of them is left. Descriptors of the
-//! process are counted, so this file has one test and nothing runs beside it.
+//! A thousand clients connect, receive every message once and in order, and disconnect. Then the server must hold nothing of them. The test
+//! counts the descriptors of its process, so it is a program of its own, and nothing else runs in it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 #![cfg(target_os = "linux")]
 
@@ -19,26 +19,26 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Clients at once. Their ends and the server's are 2,000 descriptors.
+/// Clients at the same time. Each connection takes two descriptors, as the server is in the same process: 2,000 in all.
 const CLIENTS: usize = 1_000;
 
-/// Broadcasts that each of them gets.
+/// Broadcasts that each client receives.
 const BROADCASTS: usize = 100;
 
-/// Descriptors that the test asks for, where the soft limit of many systems is 1,024.
+/// Descriptors that the test needs. The soft limit of many systems is 1,024.
 const DESCRIPTORS: u64 = 4_096;
 
-/// Time for nothing to be left once all have gone.
+/// How long the server may take to free everything after the last client has gone.
 const LEFT_BEHIND: Duration = Duration::from_secs(5);
 
-/// Time for any other step, so that a fault ends the test; a busy machine needs a few seconds at most.
+/// Limit for every other step, so that the test ends if something is wrong. A busy machine needs a few seconds at most.
 const STEP: Duration = Duration::from_secs(60);
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// A server with the program's kind of handlers, on a runtime of its own so that its tasks can be counted.
+/// A server with handlers like the program's. It has its own runtime, so that its tasks can be counted.
 struct Server {
     runtime: Runtime,
     io: SocketIo,
@@ -92,20 +92,20 @@ impl Server {
     }
 }
 
-/// Does something with all clients at once, and gives those back that stay.
-async fn all<F, T>(clients: impl IntoIterator<Item = F>) -> Vec<T>
+/// Awaits all futures at the same time, and returns their results.
+async fn all<F, T>(futures: impl IntoIterator<Item = F>) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
     T: Send + 'static,
 {
     let mut set = JoinSet::new();
-    for client in clients {
-        set.spawn(client);
+    for future in futures {
+        set.spawn(future);
     }
     timeout(STEP, set.join_all()).await.unwrap()
 }
 
-type Hearing = Pin<Box<dyn Future<Output = Client> + Send>>;
+type Receiving = Pin<Box<dyn Future<Output = Client> + Send>>;
 
 async fn join(address: SocketAddr) -> Client {
     let mut client = Client::connect(address).await;
@@ -115,8 +115,8 @@ async fn join(address: SocketAddr) -> Client {
     client
 }
 
-/// Each broadcast once, in order, and nothing else before the last.
-async fn hear(mut client: Client) -> Client {
+/// Receives each broadcast once, in order, and nothing else before the last.
+async fn receive(mut client: Client) -> Client {
     for number in 0..BROADCASTS {
         assert_eq!(client.next().await.unwrap(), format!(r#"42["tick",{number}]"#));
     }
@@ -124,10 +124,10 @@ async fn hear(mut client: Client) -> Client {
     client
 }
 
-/// Goes in one of the ways there are.
+/// Disconnects in one of the four possible ways.
 async fn leave(mut client: Client, way: usize) {
     match way {
-        // The room, the namespace, the connection, one by one.
+        // Leaves the room, then the namespace, then closes the connection.
         0 => {
             client.send(r#"422["leave","crowd"]"#).await;
             assert_eq!(client.next().await.unwrap(), r#"432[{"ok":true}]"#);
@@ -139,7 +139,7 @@ async fn leave(mut client: Client, way: usize) {
             client.close().await;
         }
         2 => client.close().await,
-        // The TCP connection ends without a word.
+        // The TCP connection ends without a close frame.
         _ => drop(client),
     }
 }
@@ -150,20 +150,20 @@ async fn until(what: &str, condition: impl Fn() -> bool, state: impl Fn() -> Str
             sleep(Duration::from_millis(10)).await;
         }
     };
-    assert!(timeout(LEFT_BEHIND, polling).await.is_ok(), "{what} not within {LEFT_BEHIND:?}: {}", state());
+    assert!(timeout(LEFT_BEHIND, polling).await.is_ok(), "not within {LEFT_BEHIND:?}: {what}: {}", state());
 }
 
 #[test]
-fn a_crowd_hears_everything_once_and_leaves_nothing_behind() {
+fn a_crowd_receives_every_message_once_and_leaves_nothing_behind() {
     let most = rlimit::increase_nofile_limit(DESCRIPTORS).unwrap();
-    assert!(most >= DESCRIPTORS, "{most} descriptors are allowed, {DESCRIPTORS} are needed: raise the hard limit");
+    assert!(most >= DESCRIPTORS, "{DESCRIPTORS} descriptors are needed, but only {most} allowed: raise the hard limit");
     let server = Server::start();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // One visitor first: what the server makes once and keeps is there then.
+        // A first client, so that what the server creates once and keeps exists before the baseline is taken.
         join(server.address).await.close().await;
         until(
-            "the visitor is gone",
+            "the first client is gone",
             || server.io.connections() == 0 && server.tasks() <= 1,
             || format!("{} connections, {} tasks", server.io.connections(), server.tasks()),
         )
@@ -173,8 +173,8 @@ fn a_crowd_hears_everything_once_and_leaves_nothing_behind() {
         let clients = all((0..CLIENTS).map(|_| join(server.address))).await;
         assert_eq!(server.io.connections(), CLIENTS);
         assert_eq!(server.local.sizes(), (CLIENTS, 1, 0));
-        assert!(descriptors() >= open + 2 * CLIENTS, "a count that does not count");
-        assert!(server.tasks() >= tasks + CLIENTS, "a count that does not count");
+        assert!(descriptors() >= open + 2 * CLIENTS, "the count of descriptors is too low to be right");
+        assert!(server.tasks() >= tasks + CLIENTS, "the count of tasks is too low to be right");
 
         let mut clients = clients.into_iter();
         let mut publisher = clients.next().unwrap();
@@ -183,10 +183,10 @@ fn a_crowd_hears_everything_once_and_leaves_nothing_behind() {
                 publisher.send(format!(r#"42["publish","crowd","tick",{number}]"#)).await;
             }
             publisher.send(r#"42["publish","crowd","end"]"#).await;
-            hear(publisher).await
+            receive(publisher).await
         };
-        let hearing = clients.map(|client| Box::pin(hear(client)) as Hearing);
-        let clients = all(hearing.chain([Box::pin(publish) as Hearing])).await;
+        let receiving = clients.map(|client| Box::pin(receive(client)) as Receiving);
+        let clients = all(receiving.chain([Box::pin(publish) as Receiving])).await;
         assert_eq!(clients.len(), CLIENTS);
 
         all(clients.into_iter().enumerate().map(|(number, client)| leave(client, number % 4))).await;

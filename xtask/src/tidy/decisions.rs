@@ -1,4 +1,4 @@
-//! Decision records: each has its own number and a line in the index, and the index names no record that is gone.
+//! The rule for decision records: each has a number of its own and a line in the index, and the index links to no missing record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ const FOLDER: &str = "docs/decisions/";
 
 pub(super) const INDEX: &str = "docs/decisions/README.md";
 
-/// `files` are all the repository's; `index` is the text of the index, empty when there is none.
+/// `files` are the paths of all files of the repository. `index` is the text of the index, empty if there is none.
 pub(super) fn check<'a>(files: impl Iterator<Item = &'a str>, index: &str) -> Vec<Finding> {
     let records: BTreeSet<&str> =
         files.filter_map(|path| path.strip_prefix(FOLDER)).filter(|name| is_record(name)).collect();
@@ -17,16 +17,24 @@ pub(super) fn check<'a>(files: impl Iterator<Item = &'a str>, index: &str) -> Ve
     for record in &records {
         let path = format!("{FOLDER}{record}");
         if !index.contains(&format!("({record})")) {
-            findings.push(Finding::new(&path, 0, format!("has no line in {INDEX}; add one that links to ({record})")));
+            findings.push(Finding::new(
+                &path,
+                0,
+                format!("has no line in {INDEX}; add a line that links to ({record})"),
+            ));
         }
         if let Some(first) = numbers.insert(record.get(..4), record) {
-            findings.push(Finding::new(&path, 0, format!("has the number of {first}; give it the next free one")));
+            findings.push(Finding::new(
+                &path,
+                0,
+                format!("has the same number as {first}; give it the next free number"),
+            ));
         }
     }
     for (number, line) in index.lines().enumerate() {
         for target in line.split('(').skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             if is_record(target) && !records.contains(target) {
-                let message = format!("links to {target}, which is not there; correct or remove the line");
+                let message = format!("links to {target}, which does not exist; correct or remove the line");
                 findings.push(Finding::new(INDEX, number + 1, message));
             }
         }
@@ -34,7 +42,7 @@ pub(super) fn check<'a>(files: impl Iterator<Item = &'a str>, index: &str) -> Ve
     findings
 }
 
-/// `NNNN-words.md`
+/// Whether a file's name has the form `NNNN-words.md`.
 fn is_record(name: &str) -> bool {
     let number = name.split('-').next().unwrap_or_default();
     number.len() == 4
@@ -53,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn records_and_index_agree() {
+    fn an_index_with_all_records_has_no_finding() {
         let files =
             ["docs/decisions/README.md", "docs/decisions/0001-one.md", "docs/decisions/template.md", "0002-no.md"];
         assert_eq!(findings(&files, "- [One](0001-one.md): why\n"), [""; 0]);
@@ -68,9 +76,12 @@ mod tests {
     }
 
     #[test]
-    fn a_number_given_twice_is_found() {
+    fn a_number_that_is_used_twice_is_found() {
         let files = ["docs/decisions/0001-one.md", "docs/decisions/0001-two.md"];
         let found = findings(&files, "[](0001-one.md) [](0001-two.md)");
-        assert_eq!(found, ["docs/decisions/0001-two.md: has the number of 0001-one.md; give it the next free one"]);
+        assert_eq!(
+            found,
+            ["docs/decisions/0001-two.md: has the same number as 0001-one.md; give it the next free number"]
+        );
     }
 }

@@ -1,13 +1,14 @@
-//! [`Finding`]: a broken rule of the repository.
+//! [`Finding`]: a place that breaks a rule of the repository.
 
 use std::fmt;
 
-/// A broken rule, or with `warning` a hint that fails nothing.
+/// A place that breaks a rule, or a warning, which does not make the check fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) path: String,
-    /// From 1; 0 is the file as a whole.
+    /// Counted from 1. 0 stands for the file as a whole.
     pub(super) line: usize,
+    /// Continues the path as a sentence: `has a tab; use spaces`.
     pub(super) message: String,
     pub(super) warning: bool,
 }

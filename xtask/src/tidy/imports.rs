@@ -1,10 +1,10 @@
-//! Who may import whom, and where versions are written. The table is the one of `docs/architecture.md`; a new edge is a
-//! decision of its own (`docs/decisions/`), made before it is added here.
+//! Which package may import which, and where versions are written. The table matches `docs/architecture.md`. A new edge needs a decision
+//! record (`docs/decisions/`) before it is added here.
 
 use super::finding::Finding;
 use super::manifest::{Dependency, Kind, Manifest};
 
-/// The packages of the workspace, each with those it may have as normal dependencies. Tests may use more.
+/// The packages of the workspace, each with the packages that it may have as normal dependencies. Tests may use more.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("roomcast-protocol", &[]),
     ("roomcast-adapter", &["roomcast-protocol"]),
@@ -24,7 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The package that turns bytes into packets and knows no runtime, so that it can be tested and used without one.
+/// The package that turns bytes into packets. It does not depend on a runtime, so that it can be tested and used without one.
 const WITHOUT_TOKIO: &str = "roomcast-protocol";
 
 pub(super) fn check(root: &Manifest, members: &[Manifest]) -> Vec<Finding> {
@@ -38,7 +38,11 @@ fn check_member(root: &Manifest, names: &[&str], member: &Manifest) -> Vec<Findi
     let mut findings = Vec::new();
     let folder = path.trim_end_matches("/Cargo.toml");
     if folder.strip_prefix("crates/").is_some_and(|folder| folder != name) {
-        findings.push(Finding::new(path, 0, format!("package `{name}` must be in a folder of its name")));
+        findings.push(Finding::new(
+            path,
+            0,
+            format!("is not in a folder named like its package; move it to crates/{name}/"),
+        ));
     }
     let allowed = IMPORTS.iter().find(|(package, _)| *package == name).map(|(_, allowed)| *allowed);
     if allowed.is_none() {
@@ -46,10 +50,12 @@ fn check_member(root: &Manifest, names: &[&str], member: &Manifest) -> Vec<Findi
         findings.push(Finding::new(path, 0, message));
     }
     for Dependency { key, kind, inherits, line } in member.dependencies() {
-        // A crate turns its own features on for its tests by a path to itself; with a version it could not be published.
+        // For its tests a crate enables its own features through a path to itself. With a version it could not be published.
         let itself = kind == Kind::Dev && key == name;
         if !inherits && !itself {
-            let message = format!("write `{key}.workspace = true` here and the version in the root Cargo.toml");
+            let message = format!(
+                "has its own version of `{key}`; write `{key}.workspace = true` here and the version in the root Cargo.toml"
+            );
             findings.push(Finding::new(path, line, message));
         }
         if kind == Kind::Dev {
@@ -64,7 +70,8 @@ fn check_member(root: &Manifest, names: &[&str], member: &Manifest) -> Vec<Findi
             findings.push(Finding::new(path, line, message));
         }
         if name == WITHOUT_TOKIO && (package == "tokio" || package.starts_with("tokio-")) {
-            let message = format!("`{name}` has no runtime: remove `{package}`, or make it a dev-dependency");
+            let message =
+                format!("`{name}` must not depend on a runtime; remove `{package}`, or make it a dev-dependency");
             findings.push(Finding::new(path, line, message));
         }
     }
@@ -79,7 +86,7 @@ mod tests {
                         sneaky = { package = \"tokio-util\", version = \"1\" }\n\
                         hidden = { package = \"roomcast-redis\", path = \"y\" }\n";
 
-    /// Checks one member among packages with all the names of the table.
+    /// The findings for one member in a workspace that has all packages of the table.
     #[track_caller]
     fn findings(name: &str, dependencies: &str) -> Vec<String> {
         let manifest = |name: &str, rest: &str| {
@@ -118,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_dependency_counts_a_dev_dependency_does_not_and_a_new_name_hides_nothing() {
+    fn build_dependencies_and_renamed_ones_count_and_dev_dependencies_do_not() {
         assert_eq!(findings("roomcast-engine", "[build-dependencies]\nroomcast-server.workspace = true").len(), 1);
         assert_eq!(findings("roomcast-engine", "[dev-dependencies]\nroomcast-server.workspace = true"), [""; 0]);
         assert_eq!(findings("roomcast-engine", "[dependencies]\nhidden.workspace = true").len(), 1);
@@ -139,15 +146,15 @@ mod tests {
             assert_eq!(
                 found,
                 [
-                    "crates/roomcast-engine/Cargo.toml:4: write `bytes.workspace = true` here and the version in the root \
-                  Cargo.toml"
+                    "crates/roomcast-engine/Cargo.toml:4: has its own version of `bytes`; write `bytes.workspace = true` \
+                     here and the version in the root Cargo.toml"
                 ]
             );
         }
     }
 
     #[test]
-    fn only_tests_may_use_their_own_crate_by_path() {
+    fn only_a_dev_dependency_on_the_crate_itself_may_have_a_path() {
         let itself = "roomcast-engine = { path = \".\", features = [\"testkit\"] }";
         assert_eq!(findings("roomcast-engine", &format!("[dev-dependencies]\n{itself}")), [""; 0]);
         assert_eq!(findings("roomcast-engine", &format!("[dependencies]\n{itself}")).len(), 2);
@@ -155,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_outside_the_table_and_one_in_a_wrong_folder_fail() {
+    fn a_package_that_is_not_in_the_table_and_one_in_a_wrong_folder_fail() {
         assert!(findings("roomcast-nats", "").iter().any(|finding| finding.contains("no row in the import table")));
         let misplaced = Manifest::parse("crates/engine/Cargo.toml", "[package]\nname = \"roomcast-engine\"");
         let found = check(&Manifest::parse("Cargo.toml", ROOT), &[misplaced]);

@@ -1,35 +1,36 @@
-//! The files of a crate form a line: `docs/architecture.md` lists them from bottom to top, and a file imports only what stands before it.
+//! The rule for layers: `docs/architecture.md` lists the files of each package from bottom to top, and a file may import only from files
+//! that are listed before it. So files never import one another in a circle.
 //!
-//! The table is a fenced block that begins with "```layers". A line without indentation names a package; each line below it is a layer, a
-//! label and its files: `sending: queue cluster/{backlog road}`. So a circle between files is impossible, and an arrow up is a finding.
+//! The list is in fenced blocks that begin with "```layers". A line without indentation names a package. Each line below it is a layer: a
+//! label and files, such as `sending: queue cluster/{backlog road}`.
 //!
 //! An import is a `use` or a path such as `crate::rooms::Index`, outside of tests and comments. A path is followed through `pub use` to the
 //! file that defines the item. A file that only declares modules and re-exports (`lib.rs`, most `mod.rs`) is a map: it is not listed, and
-//! nothing may depend on it.
+//! no file may import anything that is defined in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::Finding;
 use super::source::{Item, Source};
 
-/// Where the table is.
+/// The document with the layers.
 pub(super) const DOCUMENT: &str = "docs/architecture.md";
 
 const FENCE: &str = "```layers";
 
-/// The source folders that are checked, each with its package's name in the table.
+/// The name of a source file's package in the list, and the file's path inside `src/`. `None` for files that are not checked.
 fn package(path: &str) -> Option<(String, &str)> {
     let (package, inside) = match path.strip_prefix("crates/") {
         Some(rest) => rest.split_once('/')?,
         None => path.split_once('/')?,
     };
     let inside = inside.strip_prefix("src/")?;
-    // Each of these is a program of its own, whose parts lie beside it.
+    // Each file in `bin/` is a program of its own.
     (!inside.starts_with("bin/")).then(|| (package.to_owned(), inside))
 }
 
-/// The module of a file: `cluster/queue.rs` is `["cluster", "queue"]`, `lib.rs` is the root, and a program's `main.rs` is `["main"]`, as a
-/// package may have both.
+/// The module of a file: `["cluster", "queue"]` for `cluster/queue.rs`, the root `[]` for `lib.rs`, and `["main"]` for a program's
+/// `main.rs`, because a package may have both.
 fn module(file: &str) -> Vec<String> {
     let mut parts: Vec<String> = file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if matches!(parts.last().map(String::as_str), Some("mod" | "lib")) {
@@ -40,7 +41,7 @@ fn module(file: &str) -> Vec<String> {
 
 type Path = Vec<String>;
 
-/// One package: its modules, and what each file imports.
+/// The modules of a package, with their sources and paths.
 struct Package {
     sources: BTreeMap<Path, Source>,
     files: BTreeMap<Path, String>,
@@ -59,7 +60,7 @@ impl Package {
         package
     }
 
-    /// Modules that are declared under `#[cfg(test)]`, and theirs.
+    /// Removes the modules that are declared under `#[cfg(test)]`, and the modules inside them.
     fn leave_out_tests(&mut self) {
         let mut tests: Vec<Path> = Vec::new();
         for (module, source) in &self.sources {
@@ -68,7 +69,7 @@ impl Package {
         self.sources.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
     }
 
-    /// The path from the root; `None` if it leads out of the package.
+    /// Makes a path in module `at` absolute. `None` if it leads out of the package.
     fn absolute(&self, at: &[String], path: &[String]) -> Option<Path> {
         let at = if at == ["main"] { &[] } else { at };
         let (first, rest) = path.split_first()?;
@@ -88,7 +89,7 @@ impl Package {
         }
     }
 
-    /// The file in which the item of a path is defined.
+    /// The module of the file that defines the item of an absolute path. Follows up to `depth` re-exports.
     fn file(&self, path: &[String], depth: usize) -> Path {
         let known = |length: &usize| path.get(..*length).is_some_and(|prefix| self.sources.contains_key(prefix));
         let length = (0..=path.len()).rev().find(known).unwrap_or(0);
@@ -103,8 +104,9 @@ impl Package {
         }
     }
 
-    /// The files that a file imports from.
+    /// The modules of the files from which a file imports.
     fn imports(&self, module: &Path) -> BTreeSet<Path> {
+        /// How many re-exports are followed; ends a circle of them.
         const RE_EXPORTS: usize = 8;
         let Some(source) = self.sources.get(module) else { return BTreeSet::new() };
         let paths = source.uses.iter().map(|used: &Item| &used.path).chain(&source.paths);
@@ -113,7 +115,7 @@ impl Package {
     }
 }
 
-/// The table's packages, each with its files in order, and the lines on which they stand.
+/// The packages of the document's layers, each with its files in order and the line of the document in which each is listed.
 fn table(document: &str) -> BTreeMap<String, Vec<(String, usize)>> {
     let mut table: BTreeMap<String, Vec<(String, usize)>> = BTreeMap::new();
     let (mut inside, mut package) = (false, String::new());
@@ -131,7 +133,7 @@ fn table(document: &str) -> BTreeMap<String, Vec<(String, usize)>> {
     table
 }
 
-/// `a b/{c d}` are `a`, `b/c` and `b/d`.
+/// Expands folders: `a b/{c d}` becomes `a`, `b/c` and `b/d`.
 fn expand(files: &str) -> Vec<String> {
     let (mut all, mut folder) = (Vec::new(), String::new());
     for word in files.split_whitespace() {
@@ -148,7 +150,7 @@ fn expand(files: &str) -> Vec<String> {
     all
 }
 
-/// `sources` are all files of Rust, with their text.
+/// `sources` are the paths and texts of all Rust files.
 pub(super) fn check<'a>(document: &str, sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Finding> {
     let table = table(document);
     let mut packages: BTreeMap<String, Vec<(&str, &str)>> = BTreeMap::new();
@@ -162,7 +164,8 @@ pub(super) fn check<'a>(document: &str, sources: impl Iterator<Item = (&'a str, 
         match table.get(name) {
             Some(order) => findings.extend(check_package(name, order, &Package::new(files))),
             None => {
-                let message = format!("has no layers for `{name}`; list its files from bottom to top");
+                let message =
+                    format!("has no layers for `{name}`; list its files from bottom to top in a block ```layers");
                 findings.push(Finding::new(DOCUMENT, 0, message));
             }
         }
@@ -176,16 +179,20 @@ fn check_package(name: &str, order: &[(String, usize)], package: &Package) -> Ve
     for (place, (file, line)) in order.iter().enumerate() {
         let module: Path = file.split('/').map(str::to_owned).collect();
         if !package.sources.contains_key(&module) {
-            findings.push(Finding::new(DOCUMENT, *line, format!("`{file}` of {name} is no file; remove it")));
+            findings.push(Finding::new(
+                DOCUMENT,
+                *line,
+                format!("lists `{file}` of {name}, which does not exist; remove it"),
+            ));
         } else if places.insert(module, place).is_some() {
-            findings.push(Finding::new(DOCUMENT, *line, format!("`{file}` of {name} is listed twice; keep one")));
+            findings.push(Finding::new(DOCUMENT, *line, format!("lists `{file}` of {name} twice; remove one")));
         }
     }
     for (module, source) in &package.sources {
         let path = &package.files[module];
         let Some(place) = places.get(module) else {
             if !source.is_map {
-                let message = format!("has no place among the layers of {name}; add it to the table in {DOCUMENT}");
+                let message = format!("is in no layer of {name}; add it to the layers in {DOCUMENT}");
                 findings.push(Finding::new(path, 0, message));
             }
             continue;
@@ -196,14 +203,14 @@ fn check_package(name: &str, order: &[(String, usize)], package: &Package) -> Ve
                 Some(below) if below < place => {}
                 Some(_) => {
                     let message = format!(
-                        "imports {what}, which stands above it or is part of a circle with it; move the code, pass it in, or \
-                         change the layers in {DOCUMENT}"
+                        "imports {what}, which is listed above it; move the code, pass a value in, or change the order in \
+                         {DOCUMENT}"
                     );
                     findings.push(Finding::new(path, 0, message));
                 }
                 None => {
                     let message =
-                        format!("imports {what}, which has no place among the layers; import from the file itself");
+                        format!("imports {what}, which is in no layer; import from the file that defines the item");
                     findings.push(Finding::new(path, 0, message));
                 }
             }
@@ -252,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_below_may_be_imported() {
+    fn imports_from_layers_below_are_allowed() {
         assert_eq!(findings(TABLE, &sources(&[])), [""; 0]);
     }
 
     #[test]
-    fn an_arrow_up_and_a_circle_are_found() {
+    fn an_import_from_above_is_found_and_so_is_a_circle() {
         for up in [
             "use crate::io::Io;",
             "use crate::{limits::MOST, Io};",
@@ -271,23 +278,21 @@ mod tests {
         // Through a re-export under another name.
         let found = findings(TABLE, &sources(&[("crates/a/src/limits.rs", "use crate::Worst;")]));
         assert!(found.len() == 1 && found[0].contains("imports `error`"), "{found:?}");
-        // Within a layer order counts too, so that there is no circle.
+        // The order within a layer counts too, so that there can be no circle.
         let circle = [("crates/a/src/rooms/index.rs", "use super::local::Local;")];
         assert_eq!(findings(TABLE, &sources(&circle)).len(), 1);
     }
 
     #[test]
-    fn a_file_without_a_place_is_found_and_so_is_a_place_without_a_file() {
+    fn a_file_in_no_layer_is_found_and_so_is_an_entry_without_a_file() {
         let found = findings(TABLE, &sources(&[("crates/a/src/new.rs", "struct New;")]));
-        assert_eq!(
-            found,
-            ["crates/a/src/new.rs: has no place among the layers of a; add it to the table in docs/architecture.md"]
-        );
+        assert_eq!(found, ["crates/a/src/new.rs: is in no layer of a; add it to the layers in docs/architecture.md"]);
         let table = TABLE.replace("words: limits", "words: limits limits gone");
         let found = findings(&table, &sources(&[]));
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
-            found[0].contains("`limits` of a is listed twice") && found[1].contains("`gone` of a is no file"),
+            found[0].contains("lists `limits` of a twice")
+                && found[1].contains("lists `gone` of a, which does not exist"),
             "{found:?}"
         );
         let found = findings("", &[("sim/src/main.rs", "fn main() {}")]);
@@ -295,17 +300,17 @@ mod tests {
     }
 
     #[test]
-    fn nothing_depends_on_a_map() {
+    fn an_import_from_a_map_is_found() {
         let found = findings(TABLE, &sources(&[("crates/a/src/error.rs", "use crate::rooms;")]));
-        assert!(found.len() == 1 && found[0].contains("`rooms`, which has no place"), "{found:?}");
-        // With code of its own it is a file like any other.
+        assert!(found.len() == 1 && found[0].contains("`rooms`, which is in no layer"), "{found:?}");
+        // A file with modules and code is not a map.
         let mut all = sources(&[]);
         all.push(("crates/a/src/other.rs", "mod part;\nfn f() {}"));
         assert_eq!(findings(TABLE, &all).len(), 1);
     }
 
     #[test]
-    fn folders_are_written_once() {
+    fn folders_are_expanded() {
         assert_eq!(expand(" a b/{c d} e/{f}"), ["a", "b/c", "b/d", "e/f"]);
     }
 }

@@ -1,13 +1,13 @@
-//! Every public constant of a crate's `limits.rs` has a row in `docs/limits.md`, and every number there is the constant's.
+//! The rule for limits: every public constant of a crate's `limits.rs` has a row in `docs/limits.md`, and each row has the constant's value.
 //!
-//! The document has a section for each crate, `## roomcast-engine`, with tables whose first two columns are the constant's
-//! name and its value. A row may also name a constant of another file of the crate, where a bound is private to its place.
+//! The document has a section for each crate, such as `## roomcast-engine`, with tables whose first two columns are the name and the value
+//! of a constant. A row may also name a constant of another file of the crate, for limits that are private to that file.
 
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
 
-/// The one table of limits.
+/// The document with all limits.
 pub(super) const DOCUMENT: &str = "docs/limits.md";
 
 /// A constant of a crate.
@@ -15,14 +15,14 @@ pub(super) const DOCUMENT: &str = "docs/limits.md";
 struct Constant {
     path: String,
     public: bool,
-    /// As written.
+    /// Its value as the source has it.
     expression: String,
 }
 
-/// The constants of a crate's sources, tests and test kits left out. Names that stand twice are private to their files.
+/// The constants of a crate by name, without those of tests and test kits. A name may be declared in several files.
 type Constants = BTreeMap<String, Vec<Constant>>;
 
-/// A number and what it counts: bytes, packets, or milliseconds.
+/// A value: a plain number, such as of bytes or packets, or a time in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     Number(u128),
@@ -33,13 +33,13 @@ enum Value {
 #[derive(Debug, PartialEq, Eq)]
 struct Row<'a> {
     line: usize,
-    /// The heading it stands under.
+    /// The heading above it.
     section: &'a str,
     name: &'a str,
     value: &'a str,
 }
 
-/// Checks `document`, given all Rust files of the repository by path and text.
+/// Checks `document`. `sources` are the paths and texts of all Rust files.
 pub(super) fn check<'a>(document: &str, sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Finding> {
     let crates = constants(sources);
     let rows = rows(document);
@@ -49,7 +49,7 @@ pub(super) fn check<'a>(document: &str, sources: impl Iterator<Item = (&'a str, 
         let known = crates.get(row.section).and_then(|constants| Some((constants, constants.get(row.name)?)));
         let Some((constants, found)) = known else {
             let Row { name, section, .. } = row;
-            say(format!("`{name}` is no constant of {section}: take the row out, or correct the name or the heading"));
+            say(format!("`{name}` is not a constant of {section}; remove the row, or correct the name or the heading"));
             continue;
         };
         let values: Vec<Option<Value>> =
@@ -57,12 +57,18 @@ pub(super) fn check<'a>(document: &str, sources: impl Iterator<Item = (&'a str, 
         let written = shown(row.value);
         if written.is_none() {
             let form = "1,000, 64 KiB, 2^53 - 1, 25 s or 100 ms";
-            say(format!("the value `{}` of `{}` is not read; write it as {form}", row.value, row.name));
+            say(format!(
+                "the value `{}` of `{}` cannot be read; write it in a form such as {form}",
+                row.value, row.name
+            ));
         } else if !values.contains(&written) {
             let is = found.first().map_or("", |constant| constant.expression.as_str());
             let path = found.first().map_or("", |constant| constant.path.as_str());
             let right = values.first().copied().flatten().map_or_else(|| is.to_owned(), |value| write(value, is));
-            say(format!("says {} for `{}`, and {path} says {right}", row.value, row.name));
+            say(format!(
+                "says {} for `{}`, but {path} says {right}; correct the one that is wrong",
+                row.value, row.name
+            ));
         }
     }
     for (package, constants) in &crates {
@@ -77,7 +83,7 @@ pub(super) fn check<'a>(document: &str, sources: impl Iterator<Item = (&'a str, 
                     DOCUMENT,
                     0,
                     format!(
-                        "`{name}` of {} has no row. Add under `## {package}`: \
+                        "has no row for `{name}` of {}; add under `## {package}`: \
                          | `{name}` | {value} | what is counted | option or – | what happens beyond it |",
                         constant.path
                     ),
@@ -92,7 +98,7 @@ fn is_limits(path: &str) -> bool {
     path.ends_with("/src/limits.rs")
 }
 
-/// The constants by package and name.
+/// All constants, by package and name.
 fn constants<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, Constants> {
     let mut crates: BTreeMap<String, Constants> = BTreeMap::new();
     for (path, text) in sources {
@@ -107,7 +113,7 @@ fn constants<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<
         while let Some(at) = rest.find("const ") {
             let (before, after) = rest.split_at(at);
             rest = after.get("const ".len()..).unwrap_or_default();
-            // A statement of its own, and no `const fn`, comment or generic parameter.
+            // The line must begin with `const` or `pub`, which leaves out comments and generic parameters.
             let start = before.rsplit('\n').next().unwrap_or_default().trim();
             if !(start.is_empty() || start.starts_with("pub")) || start.contains("//") {
                 continue;
@@ -126,7 +132,7 @@ fn constants<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<
     crates
 }
 
-/// The rows whose first cell is a constant's name.
+/// The rows of the document whose first cell is the name of a constant.
 fn rows(document: &str) -> Vec<Row<'_>> {
     let mut section = "";
     let mut rows = Vec::new();
@@ -146,7 +152,7 @@ fn rows(document: &str) -> Vec<Row<'_>> {
     rows
 }
 
-/// A value as the document has it: `1,000`, `64 KiB`, `2^53 - 1`, `25 s`.
+/// Reads a value of the document, such as `1,000`, `64 KiB`, `2^53 - 1` or `25 s`.
 fn shown(text: &str) -> Option<Value> {
     let plain = text.replace(',', "").replace('−', "-");
     let plain = plain.trim();
@@ -170,7 +176,8 @@ fn shown(text: &str) -> Option<Value> {
     }
 }
 
-/// As [`shown`] reads it. Bytes are in the largest unit that fits: an expression of theirs has 1024 in it.
+/// Writes a value in a form that [`shown`] reads. A number whose expression contains 1024 is taken for bytes, and written in KiB or MiB if
+/// it is a multiple.
 fn write(value: Value, expression: &str) -> String {
     let bytes = expression.contains("1024");
     match value {
@@ -186,7 +193,7 @@ fn write(value: Value, expression: &str) -> String {
     }
 }
 
-/// With a comma before each three digits.
+/// A number with commas between groups of three digits.
 fn grouped(number: u128) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -199,8 +206,8 @@ fn grouped(number: u128) -> String {
     text
 }
 
-/// The value of a constant's expression: whole numbers, other constants of the crate, `+ - * / <<`, brackets, and
-/// `Duration::from_…`. `None` if there is something else in it.
+/// Evaluates the expression of a constant. It may contain whole numbers, other constants of the crate, `+ - * / <<`, parentheses, and
+/// `Duration::from_…`. `None` if it contains anything else.
 fn evaluate(expression: &str, constants: &Constants) -> Option<Value> {
     for (function, milliseconds) in [("from_secs", 1_000), ("from_millis", 1), ("from_mins", 60_000)] {
         let called = expression.trim().strip_prefix("Duration::").and_then(|rest| rest.strip_prefix(function));
@@ -211,15 +218,15 @@ fn evaluate(expression: &str, constants: &Constants) -> Option<Value> {
     number(expression, constants, 0).map(Value::Number)
 }
 
-/// How deep constants may name one another: one that names itself must not hang the check.
-const MOST_NAMES: usize = 8;
+/// How many constants may refer to one another in a chain. A constant that refers to itself must not hang the check.
+const MAX_REFERENCES: usize = 8;
 
 fn number(expression: &str, constants: &Constants, depth: usize) -> Option<u128> {
     let text = expression.trim();
-    if depth > MOST_NAMES {
+    if depth > MAX_REFERENCES {
         return None;
     }
-    // The operator that binds least, from the right, outside brackets.
+    // Splits at the last operator of the lowest precedence outside parentheses.
     for operators in [&["<<"][..], &["+", "-"], &["*", "/"]] {
         let mut open = 0;
         let found = text.char_indices().rev().find_map(|(at, letter)| {
@@ -278,15 +285,15 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_agrees_has_no_finding() {
+    fn a_document_with_all_constants_has_no_finding() {
         assert_eq!(findings(GOOD), [""; 0]);
     }
 
     #[test]
-    fn a_constant_without_a_row_is_told_with_the_row_to_add() {
-        one(&GOOD.replace("| `PART` | 16,376 | b |\n", ""), "Add under `## roomcast-a`: | `PART` | 16,376 | what");
+    fn a_constant_without_a_row_is_found_and_the_finding_has_the_row_to_add() {
+        one(&GOOD.replace("| `PART` | 16,376 | b |\n", ""), "add under `## roomcast-a`: | `PART` | 16,376 | what");
         one(&GOOD.replace("| `WAIT` | 1,500 ms | b |\n", ""), "| `WAIT` | 1,500 ms |");
-        // Private ones may have a row and need none.
+        // Private constants may have a row, but need none.
         assert_eq!(findings(&GOOD.replace("| `BATCH` | 64 | b |\n", "")), [""; 0]);
     }
 
@@ -294,22 +301,22 @@ mod tests {
     fn a_row_with_another_number_or_unit_is_found() {
         one(
             &GOOD.replace("16,376", "16,377"),
-            "docs/limits.md:6: says 16,377 for `PART`, and crates/roomcast-a/src/limits.rs says 16,376",
+            "docs/limits.md:6: says 16,377 for `PART`, but crates/roomcast-a/src/limits.rs says 16,376",
         );
         one(&GOOD.replace("64 KiB", "64 MiB"), "says 64 MiB for `BYTES`");
         one(&GOOD.replace("1,500 ms", "1,500"), "says 1,500 for `WAIT`");
         one(&GOOD.replace("| 64 | b |", "| 65 | b |"), "crates/roomcast-a/src/b.rs says 64");
-        one(&GOOD.replace("| 64 | b |", "| some | b |"), "is not read");
+        one(&GOOD.replace("| 64 | b |", "| some | b |"), "cannot be read");
     }
 
     #[test]
-    fn a_row_for_nothing_is_found() {
-        one(&format!("{GOOD}| `GONE` | 1 | b |\n"), "`GONE` is no constant of roomcast-a");
+    fn a_row_without_a_constant_is_found() {
+        one(&format!("{GOOD}| `GONE` | 1 | b |\n"), "`GONE` is not a constant of roomcast-a");
         assert_eq!(findings(&GOOD.replace("## roomcast-a", "## roomcast-b")).len(), 4 + 3);
     }
 
     #[test]
-    fn values_are_read_as_they_are_written() {
+    fn written_values_are_read_back() {
         for text in ["7", "1,000", "16 KiB", "1 MiB", "16,385", "25 s", "100 ms", "600 s"] {
             assert_eq!(shown(text).map(|value| write(value, "1024")).as_deref(), Some(text));
         }

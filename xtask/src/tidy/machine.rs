@@ -1,35 +1,34 @@
-//! Rules on what a script or a test may ask of the machine: nothing that a minimal Debian 12 with gcc, git and Rust lacks
-//! after `cargo xtask setup`.
+//! Rules on what scripts and tests may use: nothing that a minimal Debian 12 with gcc, git and Rust lacks after `cargo xtask setup`.
 
 use super::finding::Finding;
 
-/// Programs of Debian's packages procps and psmisc, which minimal machines and containers do not have. Whoever calls one
-/// there sends no signal and waits for ever.
+/// Programs of Debian's packages procps and psmisc, which minimal machines and containers lack. A test that uses one to send a signal would
+/// wait forever there.
 const NOT_EVERYWHERE: &[&str] = &["kill", "killall", "pgrep", "pkill", "ps"];
 
-/// The oldest Node.js that e2e/ is tried on, by its major version: Debian 12's.
+/// The major version of the oldest Node.js that e2e/ is tried on: that of Debian 12.
 const OLDEST_NODE: u32 = 18;
 
-/// What newer versions of Node.js brought and what a script writes in its place. Not all of it: what is nearest at hand.
+/// What came with newer versions of Node.js, the version, and what to write instead. Not complete: only what scripts are likely to use.
 const NEWER: &[(&str, u32, &str)] = &[
     (".toSorted(", 20, "[...list].sort()"),
     (".toReversed(", 20, "[...list].reverse()"),
     (".toSpliced(", 20, "a copy and splice()"),
     (".with(", 20, "a copy and an assignment"),
-    ("AbortSignal.any(", 20, "one AbortController that both abort"),
+    ("AbortSignal.any(", 20, "an AbortController that both sources abort"),
     ("import.meta.dirname", 20, "dirname(fileURLToPath(import.meta.url))"),
     ("import.meta.filename", 20, "fileURLToPath(import.meta.url)"),
     ("Array.fromAsync(", 22, "a `for await` loop"),
     ("Object.groupBy(", 21, "a loop that fills a Map"),
     ("Map.groupBy(", 21, "a loop that fills a Map"),
     ("Promise.withResolvers(", 22, "new Promise((resolve, reject) => …)"),
-    ("Promise.try(", 23, "an async function that is called at once"),
+    ("Promise.try(", 23, "an async function that is called immediately"),
     (".keys().", 22, "[...map.keys()] before the array's method"),
     (".values().", 22, "[...map.values()] before the array's method"),
     (".entries().", 22, "[...map.entries()] before the array's method"),
     (".difference(", 22, "filter() with has()"),
     (".intersection(", 22, "filter() with has()"),
-    (".union(", 22, "new Set([...one, ...other])"),
+    (".union(", 22, "new Set([...a, ...b])"),
     (".isSubsetOf(", 22, "every() with has()"),
 ];
 
@@ -42,8 +41,8 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         if rust || script {
             for program in NOT_EVERYWHERE.iter().filter(|program| line.contains(&format!("(\"{program}\""))) {
                 add(format!(
-                    "runs the program `{program}`, which a minimal machine lacks; send signals by a system call (rustix), by \
-                     Node's kill() or by the one that is part of `sh`"
+                    "runs the program `{program}`, which a minimal machine lacks; send signals with a system call (rustix), \
+                     with Node's kill(), or with the kill that is built into `sh`"
                 ));
             }
         }
@@ -51,7 +50,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
             for (call, since, instead) in NEWER.iter().filter(|(call, ..)| line.contains(call)) {
                 let name = call.trim_matches(['.', '(']);
                 add(format!(
-                    "uses `{name}`, which Node.js {OLDEST_NODE} lacks (it came with {since}); write {instead}"
+                    "uses `{name}`, which Node.js {OLDEST_NODE} lacks (it came with {since}); write {instead} instead"
                 ));
             }
         }
@@ -70,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_not_every_machine_has_is_found() {
+    fn a_program_that_minimal_machines_lack_is_found() {
         for program in NOT_EVERYWHERE {
             one(
                 "a/tests/b.rs",
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_oldest_node_lacks_is_found_in_scripts_alone() {
+    fn calls_that_the_oldest_node_lacks_are_found_in_scripts_only() {
         for (call, since, _) in NEWER {
             assert!(*since > OLDEST_NODE, "{call}");
             one("e2e/suite/b.mjs", &format!("const a = b{call}c);"), &format!("it came with {since}"));

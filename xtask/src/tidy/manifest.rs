@@ -1,9 +1,9 @@
-//! Reads as much of a `Cargo.toml` as the rules need: every key with its full path, its value as written and its line.
+//! [`Manifest`]: as much of a `Cargo.toml` as the rules need: each key with its full path, its value as written, and its line.
 //!
-//! `a = { b = 1 }`, `a.b = 1` and `[a]` with `b = 1` come out the same, so a rule has one form to look for. Multi-line
-//! strings are not understood; no manifest here has one.
+//! `a = { b = 1 }`, `a.b = 1` and `[a]` with `b = 1` give the same entry, so that a rule has to know only one form. Multi-line strings are
+//! not supported; no manifest of this repository has one.
 
-/// One key with its value. `[dependencies.x]` `workspace = true` has the path `dependencies`, `x`, `workspace`.
+/// A key with its value. `workspace = true` under `[dependencies.x]` has the path `dependencies`, `x`, `workspace`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     path: Vec<String>,
@@ -19,17 +19,17 @@ pub(super) struct Manifest {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What a person who depends on the crate compiles too: normal and build dependencies, for any platform.
+    /// Normal and build dependencies for any platform: those that users of the crate compile too.
     Normal,
     Dev,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Dependency {
-    /// The key in the manifest. With `package = "..."` in the root manifest it is not the package's name.
+    /// The key in the manifest. It differs from the package's name if the root manifest has `package = "..."`.
     pub(super) key: String,
     pub(super) kind: Kind,
-    /// Whether the version is left to the root manifest (`workspace = true`).
+    /// Whether the version comes from the root manifest (`workspace = true`).
     pub(super) inherits: bool,
     pub(super) line: usize,
 }
@@ -57,7 +57,7 @@ impl Manifest {
         self.value(&["package", "name"])
     }
 
-    /// The root manifest's list of members, as written.
+    /// The members that the root manifest lists, as written.
     pub(super) fn members(&self) -> Vec<&str> {
         let list = self.value(&["workspace", "members"]).unwrap_or_default();
         list.trim_matches(['[', ']'])
@@ -67,7 +67,7 @@ impl Manifest {
             .collect()
     }
 
-    /// The package that the root manifest's `[workspace.dependencies]` means by `key`; `None` if it has no such key.
+    /// The package that `key` stands for in `[workspace.dependencies]` of the root manifest. `None` if the key is not there.
     pub(super) fn shared_package<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         let of_key = ["workspace", "dependencies", key];
         if let Some(renamed) = self.value(&["workspace", "dependencies", key, "package"]) {
@@ -76,7 +76,7 @@ impl Manifest {
         self.entries.iter().any(|entry| starts_with(&entry.path, &of_key)).then_some(key)
     }
 
-    /// The dependencies of a package, in the order of the file.
+    /// The dependencies of the package, in the order of the file.
     pub(super) fn dependencies(&self) -> Vec<Dependency> {
         let mut found: Vec<Dependency> = Vec::new();
         for entry in &self.entries {
@@ -108,7 +108,7 @@ fn starts_with(path: &[String], start: &[&str]) -> bool {
     path.get(..start.len()).is_some_and(|head| head == start)
 }
 
-/// Adds `path = value`, taking inline tables apart.
+/// Adds `path = value` to `entries`. An inline table becomes an entry for each field.
 fn flatten(path: Vec<String>, value: &str, line: usize, entries: &mut Vec<Entry>) {
     let fields = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     let Some(fields) = fields.filter(|fields| !fields.trim().is_empty()) else {
@@ -122,7 +122,7 @@ fn flatten(path: Vec<String>, value: &str, line: usize, entries: &mut Vec<Entry>
     }
 }
 
-/// The lines of the file without comments; a value in brackets that spans lines is joined into one. With line numbers.
+/// The lines of the file with their numbers, without comments. A value in brackets that spans several lines is joined into one.
 fn statements(text: &str) -> Vec<(usize, String)> {
     let mut statements: Vec<(usize, String)> = Vec::new();
     let mut open = false;
@@ -138,7 +138,7 @@ fn statements(text: &str) -> Vec<(usize, String)> {
     statements
 }
 
-/// How many brackets stand open at the end.
+/// How many brackets are open at the end of the text.
 fn depth(text: &str) -> usize {
     let mut depth = 0_usize;
     outside_strings(text, |_, character| match character {
@@ -149,12 +149,12 @@ fn depth(text: &str) -> usize {
     depth
 }
 
-/// Splits at `separator` outside strings and brackets, into `parts` parts at most.
+/// Splits at `separator`, outside strings and brackets, into at most `parts` parts.
 fn split(text: &str, separator: char, parts: usize) -> Vec<&str> {
     let mut cuts = Vec::new();
     let mut depth = 0_usize;
     outside_strings(text, |position, character| match character {
-        // A comment may begin inside a list that goes on in the next line.
+        // A comment may begin inside a list that continues in the next line.
         _ if character == separator && (depth == 0 || separator == '#') => cuts.push(position),
         '[' | '{' => depth += 1,
         ']' | '}' => depth = depth.saturating_sub(1),
@@ -176,7 +176,7 @@ fn outside_strings(text: &str, mut visit: impl FnMut(usize, char)) {
     let mut escaped = false;
     for (position, character) in text.char_indices() {
         match quote {
-            // Only basic strings ("...") have escapes; literal ones ('...') do not.
+            // Only basic strings ("...") have escapes. Literal strings ('...') have none.
             Some('"') if escaped => escaped = false,
             Some('"') if character == '\\' => escaped = true,
             Some(open) if character == open => quote = None,
@@ -187,7 +187,7 @@ fn outside_strings(text: &str, mut visit: impl FnMut(usize, char)) {
     }
 }
 
-/// `a."b.c".d` as its three parts.
+/// The parts of a dotted key: `a."b.c".d` has three.
 fn keys(dotted: &str) -> Vec<String> {
     split(dotted.trim(), '.', usize::MAX).into_iter().map(|key| unquoted(key.trim()).to_owned()).collect()
 }
@@ -223,13 +223,13 @@ mod tests {
     }
 
     #[test]
-    fn values_over_several_lines_are_one() {
+    fn a_value_that_spans_several_lines_is_joined() {
         let text = "[dependencies]\na = { workspace = true, features = [\n  \"x\", # why ]\n  \"y\",\n] }\nb.workspace = true\n";
         check(text, &[("a", Kind::Normal, true, 2), ("b", Kind::Normal, true, 6)]);
     }
 
     #[test]
-    fn other_tables_are_no_dependencies() {
+    fn other_tables_are_not_dependencies() {
         check(
             "[features]\ndependencies = [\"a\"]\n[package.metadata.x]\ndependencies = 1\n# [dependencies]\n# a = 1",
             &[],
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_tells_members_and_shared_packages() {
+    fn the_root_manifest_has_members_and_shared_packages() {
         let text = "[workspace]\nmembers = [\"crates/*\",\n  \"xtask\"]\n[workspace.dependencies]\na = \"1\"\n\
                     b = { package = \"real-b\", version = \"1\" }\n";
         let root = Manifest::parse("Cargo.toml", text);

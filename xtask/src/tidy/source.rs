@@ -1,24 +1,24 @@
-//! [`Source`]: what the rules need to know of a file of Rust: what it imports, and which modules it declares.
+//! [`Source`]: what the rules need to know about a Rust file: what it imports, and which modules it declares.
 //!
-//! Not a parser: comments, literals and tests are taken out, and what is left is read word by word. It is right for code that rustfmt has
+//! This is not a parser: it removes comments, literals and tests, and reads the rest word by word. That is enough for code that rustfmt has
 //! formatted, and needs no crate.
 
-/// A name that a `use` brings in, and the path that it stands for.
+/// A name that a `use` imports, and the path of what it imports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Item {
     pub(super) name: String,
     pub(super) path: Vec<String>,
 }
 
-/// One file.
+/// What is known about a file.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) uses: Vec<Item>,
-    /// Paths of two names or more that stand in the code.
+    /// Paths of two names or more in the code.
     pub(super) paths: Vec<Vec<String>>,
-    /// Modules that are there for tests alone.
+    /// Modules that are declared under `#[cfg(test)]`.
     pub(super) test_modules: Vec<String>,
-    /// Whether it only declares modules and re-exports.
+    /// Whether the file only declares modules and re-exports.
     pub(super) is_map: bool,
 }
 
@@ -51,7 +51,7 @@ impl Source {
         source
     }
 
-    /// Passes over an item that is there for tests alone; the rest behind it.
+    /// Skips an item under `#[cfg(test)]` and returns what follows.
     fn test<'a>(&mut self, item: &'a [String]) -> &'a [String] {
         let named = item.iter().position(|word| word == "mod").filter(|position| *position < 5);
         let semicolon = item.iter().position(|word| word == ";").unwrap_or(item.len());
@@ -73,7 +73,7 @@ impl Source {
         rest.get(end + 1..).unwrap_or_default()
     }
 
-    /// A tree of `use`: `a::{b, c as d}`.
+    /// Reads a `use` tree such as `a::{b, c as d}`, whose path begins with `before`.
     fn tree(&mut self, before: &[String], tree: &[String]) {
         let mut path = before.to_vec();
         let mut words = tree;
@@ -104,7 +104,7 @@ impl Source {
         }
     }
 
-    /// A word of code, or a path; the rest behind it.
+    /// Reads a word or a path of the code and returns what follows.
     fn code<'a>(&mut self, rest: &'a [String]) -> &'a [String] {
         let mut length = 1;
         while rest.get(length).is_some_and(|word| word == "::")
@@ -124,13 +124,13 @@ fn is_name(word: &str) -> bool {
     word.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// `mod name;` needs nothing more; `mod name { … }` is read as if its items stood here.
+/// Skips `mod name;`, and of `mod name { … }` only the beginning: its items are read as if they were items of the file.
 fn declared(rest: &[String]) -> &[String] {
     let end = rest.iter().position(|word| word == ";" || word == "{").unwrap_or(rest.len());
     rest.get(end + 1..).unwrap_or_default()
 }
 
-/// Number of words up to the bracket that closes the first one that opens, that one included.
+/// The number of words up to and including the bracket that closes the first one.
 fn closing(words: &[String], open: &str, close: &str) -> usize {
     let mut depth = 0_usize;
     for (position, word) in words.iter().enumerate() {
@@ -146,7 +146,7 @@ fn closing(words: &[String], open: &str, close: &str) -> usize {
     words.len()
 }
 
-/// The parts between commas, but for those inside braces.
+/// The parts between commas that are not inside braces.
 fn split(words: &[String]) -> Vec<&[String]> {
     let (mut parts, mut depth, mut begin) = (Vec::new(), 0_i32, 0);
     for (position, word) in words.iter().enumerate() {
@@ -165,7 +165,7 @@ fn split(words: &[String]) -> Vec<&[String]> {
     parts
 }
 
-/// Names, `::`, and single characters.
+/// The words of the text: names, `::`, and single characters.
 fn tokens(text: &str) -> Vec<String> {
     let mut tokens: Vec<String> = Vec::new();
     let mut rest = text;
@@ -186,7 +186,7 @@ fn tokens(text: &str) -> Vec<String> {
     tokens
 }
 
-/// The text without comments and without what is in literals.
+/// The text without comments, with a `0` in place of each literal.
 fn without_comments(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
@@ -200,7 +200,7 @@ fn without_comments(text: &str) -> String {
             length
         } else {
             code.push(first);
-            // A name may end in an `r`, which begins no raw string then.
+            // A name is taken as a whole: an `r` at its end does not begin a raw string.
             if first.is_alphanumeric() || first == '_' {
                 let length = rest.find(|other: char| !other.is_alphanumeric() && other != '_').unwrap_or(rest.len());
                 code.push_str(rest.get(first.len_utf8()..length).unwrap_or_default());
@@ -214,7 +214,7 @@ fn without_comments(text: &str) -> String {
     code
 }
 
-/// Bytes of the string that the text begins with.
+/// The length in bytes of the string literal at the beginning of the text.
 fn string(text: &str) -> Option<usize> {
     let inside = text.strip_prefix('"').or_else(|| text.strip_prefix("b\""))?;
     let mut escaped = false;
@@ -236,7 +236,7 @@ fn raw_string(text: &str) -> Option<usize> {
     Some(text.len() - body.len() + length)
 }
 
-/// Bytes of the character that the text begins with; a lifetime is none.
+/// The length in bytes of the character literal at the beginning of the text. `None` for a lifetime.
 fn character(text: &str) -> Option<usize> {
     let inside = text.strip_prefix('\'').or_else(|| text.strip_prefix("b'"))?;
     let mut characters = inside.char_indices();
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_of_tests_are_named() {
+    fn modules_for_tests_are_listed() {
         let source =
             Source::read("mod a;\n#[cfg(test)]\nmod b;\n#[cfg(all(test, not(loom)))]\nmod c;\n#[cfg(unix)]\nmod d;");
         assert_eq!(source.test_modules, ["b", "c"]);
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_declares_and_re_exports() {
+    fn a_map_only_declares_modules_and_re_exports() {
         assert!(Source::read("//! A.\nmod a;\npub mod b;\n#[doc(hidden)]\npub use a::{B, C};").is_map);
         assert!(!Source::read("mod a;\nfn f() {}").is_map);
     }

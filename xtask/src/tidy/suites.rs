@@ -1,12 +1,13 @@
-//! A crate's integration tests are one program, `tests/suite`: each further one is linked by itself, with everything below it,
-//! and is run after all others have ended. And a file there that no `mod` names is not compiled, so that its tests pass
-//! whatever happens.
+//! The rule for integration tests: those of a crate are one program, `tests/suite`, because every further program is linked separately with
+//! all its dependencies, and runs only after the others have ended. Each file of the suite is named by a `mod`: otherwise it is not
+//! compiled, and its tests never run.
 
 use std::collections::BTreeMap;
 
 use super::finding::Finding;
 
-/// Programs of their own, as each looks at something that a process has once: its descriptors, or who listens to its log.
+/// Tests that are programs of their own, because each observes something that a process has only once: its descriptors, or the subscriber
+/// of its log.
 const ALONE: &[&str] = &[
     "crates/roomcast-adapter/tests/told_after_the_lock.rs",
     "crates/roomcast-engine/tests/descriptors.rs",
@@ -17,7 +18,7 @@ const ALONE: &[&str] = &[
 
 const SUITE: &str = "suite/";
 
-/// `sources` are all files of Rust, with their text.
+/// `sources` are the paths and texts of all Rust files.
 pub(super) fn check<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<Finding> {
     let sources: BTreeMap<&str, &str> = sources.collect();
     let mut findings = Vec::new();
@@ -28,28 +29,27 @@ pub(super) fn check<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Ve
             if let Some((parent, module)) = parent.zip(module(name)) {
                 let text = sources.get(parent.as_str()).copied().unwrap_or_default();
                 if !names(text, module) {
-                    let message =
-                        format!("is not compiled, and its tests are not run; add `mod {module};` to {parent}");
+                    let message = format!("is not compiled, so its tests never run; add `mod {module};` to {parent}");
                     findings.push(Finding::new(path, 0, message));
                 }
             }
         } else if !name.contains('/') && !ALONE.contains(path) {
-            let message = "is a program of its own; move it to tests/suite/, or say in the list of this rule what a process \
-                           has once and it looks at";
+            let message = "is a program of its own; move it to tests/suite/, or, if it observes something that a process has \
+                           only once, add it to the list in xtask/src/tidy/suites.rs";
             findings.push(Finding::new(path, 0, message));
         }
     }
     findings
 }
 
-/// `crates/NAME/tests/` and what comes behind it.
+/// Splits a path into `crates/NAME/tests/` and the rest.
 fn in_tests(path: &str) -> Option<(&str, &str)> {
     let (_, inside) = path.strip_prefix("crates/")?.split_once('/')?;
     let name = inside.strip_prefix("tests/")?;
     Some((path.strip_suffix(name)?, name))
 }
 
-/// The file that has to name a file of the suite; none for the program's root.
+/// The file that has to declare a file of the suite as a module. `None` for `main.rs`.
 fn parent(name: &str) -> Option<String> {
     match name.rsplit_once('/') {
         Some((folder, _)) => Some(format!("{folder}.rs")),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_mod_names_is_compiled() {
+    fn files_that_are_declared_have_no_finding() {
         let sources = [
             ("crates/a/tests/suite/main.rs", "//! All.\n\n#[path = \"../common/mod.rs\"]\nmod common;\nmod rooms;\n"),
             ("crates/a/tests/suite/rooms.rs", "mod empty;\n"),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_mod_names_is_found() {
+    fn a_file_that_is_not_declared_is_found() {
         let sources = [
             ("crates/a/tests/suite/main.rs", "// mod rooms;\nmod rooms_model;\n"),
             ("crates/a/tests/suite/rooms.rs", ""),

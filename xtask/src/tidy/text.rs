@@ -1,26 +1,26 @@
-//! Rules on the text of single files.
+//! Rules on the text of a single file.
 
 use super::finding::Finding;
 
-/// A file this long has more than one noun in it.
+/// The most lines that a file may have. A longer one has more than one subject.
 const MOST_LINES: usize = 700;
 
-/// Most files here have 100 to 400 lines; past this a look is worth while.
+/// Most files here have 100 to 400 lines. A longer one gets a warning.
 const USUAL_LINES: usize = 400;
 
-/// Formats in which a tab or a trailing blank is noise. JSON and test vectors are data, written by other programs.
+/// The formats that people write, in which tabs and trailing white space are forbidden. JSON and test vectors are data that programs write.
 const WRITTEN_BY_HAND: &[&str] = &["rs", "md", "toml", "mjs", "js", "cjs", "html", "css", "sh", "yml", "yaml"];
 
-/// Macros of unfinished work. In pieces, as this file is checked too.
+/// Macros of unfinished code. In pieces, because this file is checked too.
 const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("dbg", "!(")];
 
-/// Folders that only one person's or one machine's disk has.
+/// Folders that exist only on one person's machine.
 const MACHINE_FOLDERS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ho", "me/")];
 
-/// A test that is not run. In pieces for the same reason.
+/// The attribute of a test that is not run. In pieces for the same reason.
 const IGNORED_TEST: &str = concat!("#[", "ignore");
 
-/// Every rule on one file, given its path from the root.
+/// Applies all rules of this file. `path` starts at the repository's root.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
     let rust = extension == "rs";
@@ -29,7 +29,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         findings.extend(module_docs(path, text));
         findings.extend(length(path, text));
     }
-    // Not `lines`, which takes a carriage return away.
+    // Not `lines`, which removes carriage returns.
     for (index, line) in text.split('\n').enumerate() {
         let mut add = |message: String| findings.push(Finding::new(path, index + 1, message));
         if WRITTEN_BY_HAND.contains(&extension) || path == ".ci/run" {
@@ -48,17 +48,17 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
                 ));
             }
             if line.contains(IGNORED_TEST) {
-                add("has a test that is not run; make it pass in the test command, or remove it".into());
+                add("has an ignored test; make it pass in cargo xtask test, or remove it".into());
             }
         }
         for folder in MACHINE_FOLDERS.iter().filter(|folder| names_folder(line, folder)) {
-            add(format!("names {folder}, a folder of one machine; write the path from the repository's root"));
+            add(format!("names {folder}, a folder of one machine; write a path relative to the repository's root"));
         }
     }
     findings
 }
 
-/// `crates/NAME/src/...`
+/// Whether a path is of the form `crates/NAME/src/...`.
 fn is_crate_source(path: &str) -> bool {
     let mut parts = path.split('/');
     parts.next() == Some("crates") && parts.nth(1) == Some("src")
@@ -66,7 +66,7 @@ fn is_crate_source(path: &str) -> bool {
 
 fn module_docs(path: &str, text: &str) -> Option<Finding> {
     let first = text.lines().next().unwrap_or_default();
-    // A crate's page may be its README.
+    // A crate's documentation may be its README.
     let documented = first.starts_with("//!") || first.starts_with("#![doc");
     let message = "does not begin with a `//!` comment; say in the first line what the file is for";
     (!documented).then(|| Finding::new(path, 1, message))
@@ -75,18 +75,21 @@ fn module_docs(path: &str, text: &str) -> Option<Finding> {
 fn length(path: &str, text: &str) -> Option<Finding> {
     let lines = text.lines().count();
     if lines > MOST_LINES {
-        let message = format!("has {lines} lines, more than {MOST_LINES}; move one of its nouns to a file of its own");
+        let message =
+            format!("has {lines} lines, more than {MOST_LINES}; move one of its subjects to a file of its own");
         return Some(Finding::new(path, 0, message));
     }
-    let message = format!("has {lines} lines, more than the usual {USUAL_LINES}; is there a second noun in it?");
+    let message = format!(
+        "has {lines} lines, more than the usual {USUAL_LINES}; if it has a second subject, move that to a file of its own"
+    );
     (lines > USUAL_LINES).then(|| Finding { warning: true, ..Finding::new(path, 0, message) })
 }
 
-/// Whether `folder` stands in `line` as the start of an absolute path, not inside a longer path or an address.
+/// Whether `line` contains `folder` as the start of an absolute path, not inside a longer path or a URL.
 fn names_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder).any(|(position, _)| {
         let before = line.get(..position).and_then(|before| before.chars().next_back());
-        // What ends in a name, `..`, `*`, `$HOME`, `{prefix}` or `host:port` is a path that goes on.
+        // After a name, `..`, `*`, `$HOME`, `{prefix}` or `host:port` it continues a longer path.
         !before.is_some_and(|before| before.is_alphanumeric() || "._-*~}])".contains(before))
     })
 }
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_s_source_begins_with_its_purpose() {
+    fn a_source_file_without_a_first_line_about_its_purpose_is_found() {
         one("crates/a/src/lib.rs", "use std::io;\n", "does not begin");
         one("crates/a/src/deep/b.rs", "// What it is.\n", "does not begin");
         one("crates/a/src/b.rs", "", "does not begin");
@@ -125,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_file_is_warned_about_and_a_very_long_one_fails() {
+    fn a_long_file_gets_a_warning_and_a_very_long_one_fails() {
         let file = |lines: usize| DOCUMENTED.to_owned() + &"\n".repeat(lines - 1);
         assert_eq!(findings("crates/a/src/b.rs", &file(400)), [""; 0]);
         one("crates/a/src/b.rs", &file(401), "warning: has 401 lines");
@@ -136,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_is_found_in_what_people_write() {
+    fn tabs_and_trailing_white_space_are_found_in_formats_that_people_write() {
         one("docs/a.md", "a\nb \n", "docs/a.md:2: ends with white space");
         one("a.mjs", "\ta\n", "has a tab");
         one(".ci/run", "a \n", "white space");
@@ -145,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_work_and_tests_not_run_are_found() {
+    fn unfinished_code_and_ignored_tests_are_found() {
         one("crates/a/tests/b.rs", concat!("    todo", "!(\"later\")\n"), "has `todo!`");
         one("xtask/src/b.rs", concat!("let a = dbg", "!(b);\n"), "has `dbg!`");
-        one("xtask/src/b.rs", concat!("    #[", "ignore = \"slow\"]\n"), "not run");
+        one("xtask/src/b.rs", concat!("    #[", "ignore = \"slow\"]\n"), "ignored test");
         assert_eq!(findings("docs/a.md", concat!("todo", "!()\n")), [""; 0]);
     }
 
     #[test]
-    fn a_folder_of_one_machine_is_found_but_not_inside_another_path() {
+    fn a_folder_of_one_machine_is_found_unless_it_is_part_of_a_longer_path() {
         let (work, home) = (concat!("/wo", "rk/"), concat!("/ho", "me/"));
         one("docs/a.md", &format!("see {work}main\n"), "names /");
         one("e2e/a.json", &format!("\"{home}me/a\"\n"), "names /");

@@ -1,4 +1,4 @@
-//! The events of the contract: given to a namespace, to all namespaces of a pattern, or to one socket alone.
+//! The handlers of the contract's events, which can be registered on a namespace, on all namespaces of a pattern, or on a single socket.
 
 use crate::{Outcome, call};
 use roomcast_server::{Ack, Args, EventHandler, Namespace, Namespaces, ServerAck, Socket};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// What handlers can be given to.
+/// What event handlers can be registered on.
 pub(crate) trait Events {
     fn on<M>(&self, event: &'static str, handler: impl EventHandler<Socket, M>);
 }
@@ -31,7 +31,7 @@ impl Events for Socket {
     }
 }
 
-/// Serves all events of the contract.
+/// Registers the handlers of all events of the contract.
 pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     target.on("message", |socket: Socket, args: Args| async move { socket.emit("message-back", &args) });
     target.on("message-with-ack", |_: Socket, args: Args, ack: Ack| async move { ack.send(&args) });
@@ -57,7 +57,7 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     });
     target.on("busy", |socket: Socket, ms: u64, ack: Ack| async move {
         socket.namespace().emit("busy", &())?;
-        // What no handler should do, and some do.
+        // Handlers should not block their thread, but some do.
         thread::sleep(Duration::from_millis(ms));
         Outcome::Ok(ack.send(&())?)
     });
@@ -86,13 +86,14 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     });
 }
 
-/// Another server's event: answered with this server's name, or passed on to this server's own sockets.
+/// Handles an event of another server: answers with this server's name if an answer is wanted, and otherwise emits the event to the sockets
+/// of this server.
 pub(crate) fn server_event(
     server: &Arc<str>,
 ) -> impl Fn(Namespace, Args, ServerAck) -> std::future::Ready<Outcome<()>> + Send + Sync + 'static {
     let server = server.clone();
     move |namespace, args, ack| {
-        let passed_on = || {
+        let handle = || {
             if ack.is_wanted() {
                 return Ok(ack.send(&*server)?);
             }
@@ -101,6 +102,6 @@ pub(crate) fn server_event(
             let args = Args::from_parts(items.into(), args.attachments().to_vec());
             Ok(namespace.local().emit("server-event", &args)?)
         };
-        std::future::ready(passed_on())
+        std::future::ready(handle())
     }
 }

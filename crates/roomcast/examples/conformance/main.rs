@@ -1,9 +1,9 @@
-//! The conformance server: one program through which a client in any language can drive everything the library can do. Its
-//! twin on the npm packages is `e2e/reference-server.mjs`; the same scripts run against both.
+//! The conformance server: a program through which a client in any language can use everything that the library offers. Its counterpart on
+//! the npm packages is `e2e/reference-server.mjs`; the same scripts run against both.
 //!
 //! Environment: `HOST`, `PORT`, `SERVER_NAME`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
 //! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`), `REDIS_URL`,
-//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`). What [`NOT_OFFERED_YET`] lists is refused at the start.
+//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`). The program refuses to start with another value for one of [`NOT_OFFERED_YET`].
 
 mod call;
 mod events;
@@ -24,8 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Settings of which only one value works so far. The others of recovery and of the streams adapter mean nothing
-/// without these.
+/// Settings that so far accept only one value. Further settings of recovery and of the streams adapter have no effect without these.
 const NOT_OFFERED_YET: [(&str, &str); 5] = [
     ("PARSER", "default"),
     ("RECOVERY_MS", "0"),
@@ -42,7 +41,7 @@ async fn main() -> Outcome<()> {
         Err(_) => SocketId::random()?.to_string().into(),
     };
 
-    // First: other servers ask as soon as the namespace is there, and wait for an answer.
+    // Comes first, because other servers send requests as soon as the namespace exists, and wait for the answers.
     for name in ["/", "/custom", "/guarded", "/late"] {
         io.of(name).on_any_server_event(server_event(&server));
     }
@@ -61,13 +60,13 @@ async fn main() -> Outcome<()> {
         serve(&io.of(name), &server);
     }
 
-    let elsewhere = another_thread()?;
+    let lookups = another_thread()?;
     io.of("/late").middleware(move |socket: Socket| {
-        let elsewhere = elsewhere.clone();
+        let lookups = lookups.clone();
         async move {
             let auth: Value = socket.auth().unwrap_or_default();
             let wait = Duration::from_millis(auth["wait"].as_u64().unwrap_or(20));
-            let looked_up = elsewhere.spawn(async move { tokio::time::sleep(wait).await }).await;
+            let looked_up = lookups.spawn(async move { tokio::time::sleep(wait).await }).await;
             looked_up.map_err(|error| ConnectError::new(error.to_string()))
         }
     });
@@ -90,7 +89,7 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// The options that the environment asks for.
+/// The builder with the options of the environment.
 fn builder() -> Outcome<Builder> {
     for (name, supported) in NOT_OFFERED_YET {
         let asked = setting(name, supported);
@@ -132,7 +131,7 @@ fn builder() -> Outcome<Builder> {
                 "static" => ShardedMode::Static,
                 "dynamic" => ShardedMode::Dynamic,
                 "dynamic-private" => ShardedMode::DynamicPrivate,
-                other => return Err(format!("SUBSCRIPTION_MODE={other} is no mode").into()),
+                other => return Err(format!("SUBSCRIPTION_MODE={other} is not a mode").into()),
             };
             let broker = ShardedBroker::new(url.parse()?, options);
             Ok(builder.cluster(&Cluster::new(broker, ClusterOptions::default())))
@@ -149,23 +148,23 @@ fn milliseconds(name: &str, default: u64) -> Outcome<Duration> {
     Ok(Duration::from_millis(var(name).map_or(Ok(default), |text| text.parse())?))
 }
 
-/// The auth payload, or an empty object.
+/// The auth payload, or an empty object if the client sent none.
 fn auth(socket: &Socket) -> Box<RawValue> {
     socket.auth().unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
-/// `auth.token`, or null.
+/// `auth.token`, or null if there is none.
 fn token(socket: &Socket) -> Value {
     let mut auth: Value = socket.auth().unwrap_or_default();
     auth.get_mut("token").map(Value::take).unwrap_or_default()
 }
 
-fn admit(may: bool) -> Result<(), ConnectError> {
-    if may { Ok(()) } else { Err(ConnectError::new("not authorized").with_data(&json!({"code": 401}))) }
+fn admit(allowed: bool) -> Result<(), ConnectError> {
+    if allowed { Ok(()) } else { Err(ConnectError::new("not authorized").with_data(&json!({"code": 401}))) }
 }
 
-/// A runtime on a thread of its own, as a database's client has one: whoever waits for what runs there is woken by that thread,
-/// at a moment when this program's own threads may be anywhere. A timer of the own runtime would wake its waiter where it runs.
+/// A runtime on a thread of its own, such as database clients have. That thread wakes a task that waits for a job there, whatever the main
+/// runtime's threads do at that moment. A timer of the main runtime would wake the task on one of those threads.
 fn another_thread() -> Outcome<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
     let handle = runtime.handle().clone();

@@ -1,6 +1,5 @@
-//! A broadcast to real WebSockets allocates for the packet, and nothing for a recipient: from the emit, over rooms, outboxes,
-//! wakes and tasks, to the last write. `allocation_counter` counts by thread, so the server has one thread, and the clients
-//! another.
+//! A broadcast to real WebSockets allocates memory for the packet, but not for each recipient: from the emit, through rooms, outboxes,
+//! wakes and tasks, to the last write. `allocation_counter` counts per thread, so the server has one thread and the clients another.
 
 use crate::client::Client;
 use roomcast_server::engine::limits::TURN_TIME;
@@ -14,31 +13,31 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Time for a step, so that a fault ends the test.
+/// Limit for a step, so that the test ends if something is wrong.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Broadcasts in a row before one that is counted: lists of the thread, such as that of the writers to wake, grow to their size in
-/// them.
+/// Broadcasts in a row before one is counted. During them lists of the thread, such as that of the writers to wake, grow to their final
+/// size.
 const WARM_UP: usize = 2;
 
 /// Broadcasts that are counted.
 const COUNTED: usize = 10;
 
-/// Of so many at most. A machine may take the thread away in the middle of an emit; if the turn is over then (`TURN_TIME`), what is
-/// left to write goes to a task, which is allocated and takes the lists with it. Such a broadcast is not counted, and more are made.
+/// The most broadcasts that are tried. The system may suspend the thread in the middle of an emit. If the turn is over then (`TURN_TIME`),
+/// the remaining writes go to a task, which is allocated and takes the lists with it. Such a broadcast is not counted, and another is tried.
 const MOST: usize = 500;
 
-/// The first message's number: all have as many digits.
+/// The number of the first message. All numbers have the same number of digits.
 const FIRST: usize = 100;
 
-/// Behind it the clients say goodbye.
+/// After this message the clients close their connections.
 const LAST: &str = r#"42["last"]"#;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Clients that tell when all of them have got a message, on a thread of their own.
+/// Connects clients, and notifies `all_have` each time all of them have connected or received the next message. Runs on its own thread.
 async fn audience(address: SocketAddr, clients: usize, all_have: Arc<Notify>) {
     let (got, mut counter) = mpsc::unbounded_channel();
     let mut set = JoinSet::new();
@@ -59,7 +58,7 @@ async fn audience(address: SocketAddr, clients: usize, all_have: Arc<Notify>) {
         });
     }
     drop(got);
-    // They have all connected, then they all have the first message, and so on.
+    // The first round is the connects, the second the first message, and so on.
     let mut messages = 0;
     while counter.recv().await.is_some() {
         messages += 1;
@@ -70,7 +69,7 @@ async fn audience(address: SocketAddr, clients: usize, all_have: Arc<Notify>) {
     set.join_all().await;
 }
 
-/// Allocations of each counted broadcast to that many clients.
+/// The number of allocations of each counted broadcast to `clients` clients.
 fn allocations(clients: usize) -> Vec<u64> {
     let server = runtime();
     let io = SocketIo::builder().ping_interval(STEP).build();
@@ -81,12 +80,12 @@ fn allocations(clients: usize) -> Vec<u64> {
     server.spawn(async move { serving.serve(listener, std::future::pending()).await });
 
     let all_have = Arc::new(Notify::new());
-    let there = all_have.clone();
-    let audience = thread::spawn(move || runtime().block_on(audience(address, clients, there)));
+    let notify = all_have.clone();
+    let audience = thread::spawn(move || runtime().block_on(audience(address, clients, notify)));
     let wait = || async { timeout(STEP, all_have.notified()).await.unwrap() };
     server.block_on(wait());
     let namespace = io.of("/");
-    // Tells whether the emit was done within a turn.
+    // Returns whether the emit was done within a turn.
     let broadcast = |number: usize| {
         server.block_on(async {
             let since = Instant::now();
@@ -102,12 +101,12 @@ fn allocations(clients: usize) -> Vec<u64> {
         (in_turn > WARM_UP).then_some(counted.count_total)
     };
     let counted: Vec<u64> = (FIRST..FIRST + MOST).filter_map(measure).take(COUNTED).collect();
-    assert_eq!(counted.len(), COUNTED, "of {MOST} broadcasts so few were done within a turn");
+    assert_eq!(counted.len(), COUNTED, "too few of {MOST} broadcasts were done within a turn");
     server.block_on(async {
         namespace.to("lobby").emit("last", &()).unwrap();
         wait().await;
     });
-    // The clients say goodbye, and the server has to answer.
+    // The clients send close frames, which the server has to answer.
     server.block_on(async {
         let gone = async {
             while io.connections() > 0 {
@@ -124,6 +123,6 @@ fn allocations(clients: usize) -> Vec<u64> {
 fn a_recipient_costs_no_allocation() {
     let (few, many) = (allocations(10), allocations(200));
     println!("allocations of each broadcast to 10 clients: {few:?}, to 200: {many:?}");
-    assert!(few.iter().all(|count| *count > 0), "the packet is on the heap, so 0 is a counter that does not count");
+    assert!(few.iter().all(|count| *count > 0), "the packet is on the heap, so the counter does not work if it is 0");
     assert_eq!(few, many);
 }

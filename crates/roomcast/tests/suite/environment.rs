@@ -1,9 +1,9 @@
-//! The program and what its environment says, as compose files and container platforms write it.
+//! The program's environment variables, as compose files and container platforms set them.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-/// The program, which ends with the test.
+/// The running program. It is killed at the end of the test.
 struct Program {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -19,24 +19,24 @@ impl Drop for Program {
 impl Program {
     fn start(environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
-        // Of the environment of whoever runs the tests nothing counts.
+        // Without the environment in which the tests run.
         command.env_clear().env("PORT", "0").envs(environment.iter().copied());
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self { child, log }
     }
 
-    /// What the log says up to the line that the program listens.
-    fn listens(mut self) -> String {
+    /// The log of a program that starts, up to the line that it listens.
+    fn log_until_listening(mut self) -> String {
         let mut log = String::new();
         while !log.contains("listening on http://") {
-            assert!(self.log.read_line(&mut log).unwrap() > 0, "the program has ended: {log}");
+            assert!(self.log.read_line(&mut log).unwrap() > 0, "the program has exited: {log}");
         }
         log
     }
 
-    /// What the log says of a program that does not start.
-    fn ends(mut self) -> String {
+    /// The whole log of a program that does not start.
+    fn log_of_failure(mut self) -> String {
         let mut log = String::new();
         self.log.read_to_string(&mut log).unwrap();
         assert!(!self.child.wait().unwrap().success(), "{log}");
@@ -44,9 +44,9 @@ impl Program {
     }
 }
 
-/// `${PORT:-}` in a compose file gives an empty value for one that is not set.
+/// `${PORT:-}` in a compose file gives an empty value if the variable is not set.
 #[test]
-fn what_is_empty_is_not_set() {
+fn an_empty_variable_counts_as_not_set() {
     let names = [
         "APP_URL",
         "HOST",
@@ -62,24 +62,24 @@ fn what_is_empty_is_not_set() {
         "KEEP_ALIVE_TIMEOUT",
     ];
     for empty in ["", " "] {
-        let log = Program::start(&names.map(|name| (name, empty))).listens();
+        let log = Program::start(&names.map(|name| (name, empty))).log_until_listening();
         assert!(log.contains("APP_URL is not set") && log.contains("http://127.0.0.1:"), "{log}");
     }
-    // PORT has its default then, which may be taken here.
-    let port = Program::start(&[("PORT", ""), ("HOST", "192.0.2.1")]).ends();
+    // An empty PORT means the default, which another program may use on this machine, so the address is one that cannot be listened on.
+    let port = Program::start(&[("PORT", ""), ("HOST", "192.0.2.1")]).log_of_failure();
     assert!(port.contains("cannot listen on 192.0.2.1:3000"), "{port}");
 }
 
-/// What no browser sends is refused at the start, with the right spelling; the rest is taken as people write it.
+/// White space, capitals and a final slash do not matter. An origin that no browser would send is refused at the start, with advice.
 #[test]
-fn origins_are_taken_as_people_write_them() {
+fn origins_are_accepted_as_people_write_them() {
     for (origins, shown) in [
         ("https://a.example,", "https://a.example"),
         (" https://a.example , , HTTPS://B.Example:443/", "https://a.example, HTTPS://B.Example:443/"),
         ("https://*.example.com,capacitor://localhost", "https://*.example.com, capacitor://localhost"),
         ("*", "*"),
     ] {
-        let log = Program::start(&[("APP_URL", origins)]).listens();
+        let log = Program::start(&[("APP_URL", origins)]).log_until_listening();
         assert!(log.contains(&format!("origins={shown}")) || log.contains(&format!("origins=\"{shown}\"")), "{log}");
     }
     for (origins, advice) in [
@@ -87,28 +87,28 @@ fn origins_are_taken_as_people_write_them() {
         ("app.example.com", r#"write "https://app.example.com""#),
         ("https://a.example,https://app.example/chat", r#"write "https://app.example""#),
     ] {
-        let log = Program::start(&[("APP_URL", origins)]).ends();
+        let log = Program::start(&[("APP_URL", origins)]).log_of_failure();
         assert!(log.contains("APP_URL: ") && log.contains(advice), "{log}");
     }
 }
 
-/// What is wrong with the way to Redis is told at the start, with what to do; a file that is not there is no reason not to start, as
-/// it may be written a moment later.
+/// A wrong setting for Redis is refused at the start, with advice. With a missing file the program starts all the same, because the file may
+/// be written later.
 #[test]
-fn the_way_to_redis() {
+fn wrong_settings_for_redis_are_refused_with_advice() {
     for (environment, advice) in [
         (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password stand before the host"),
         (&[("REDIS_URL", "redis://:p#secret@h")], "write %23"),
         (&[("REDIS_URL", "redis://h"), ("REDIS_TLS_CA_FILE", "/ca.crt")], "write rediss://"),
-        (&[("REDIS_URL", "rediss://h"), ("REDIS_TLS_KEY_FILE", "/key")], "need one another"),
+        (&[("REDIS_URL", "rediss://h"), ("REDIS_TLS_KEY_FILE", "/key")], "must be set together"),
     ] {
-        let log = Program::start(&[&[("NODE_ENV", "production")], environment].concat()).ends();
+        let log = Program::start(&[&[("NODE_ENV", "production")], environment].concat()).log_of_failure();
         assert!(log.contains(advice) && !log.contains("secret"), "{log}");
     }
     let redis = [("NODE_ENV", "production"), ("REDIS_URL", "redis://127.0.0.1:1"), ("REDIS_PASSWORD_FILE", "/nowhere")];
     let mut program = Program::start(&redis);
     let mut log = String::new();
     while !log.contains("there is no password for Redis: the password is that of the file /nowhere: No such file") {
-        assert!(program.log.read_line(&mut log).unwrap() > 0, "the program has ended: {log}");
+        assert!(program.log.read_line(&mut log).unwrap() > 0, "the program has exited: {log}");
     }
 }

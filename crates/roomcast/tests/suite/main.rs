@@ -1,5 +1,5 @@
-//! The program, and clients by a library. One program, as each one is linked by itself; only `crowd.rs` is another, as it counts
-//! the descriptors of the whole process.
+//! Tests of the program, and of servers with the clients of a library. They are one program, because each program is linked separately.
+//! Only `crowd.rs` is a program of its own, because it counts the descriptors of its process.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod allocations;

@@ -1,4 +1,4 @@
-//! What is queued for a client together leaves in one write: the stream between hyper and the kernel counts.
+//! Packets that are queued together for a client leave in one write. The stream between hyper and the kernel counts the writes.
 
 use crate::client::Client;
 use http::Request;
@@ -22,10 +22,10 @@ use tower_service::Service;
 /// Messages that are queued together.
 const MESSAGES: usize = 10;
 
-/// Time for a test, so that a fault ends it.
+/// Limit for a test, so that it ends if something is wrong.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Bytes of each write that succeeded.
+/// The number of bytes of each successful write.
 type Writes = Arc<Mutex<Vec<usize>>>;
 
 struct Counting {
@@ -97,44 +97,44 @@ async fn serve(io: &SocketIo) -> (SocketAddr, Writes) {
     (address, writes)
 }
 
-/// Hears the messages, and tells the bytes of their frames.
-async fn hear(client: &mut Client) -> usize {
+/// Receives the messages, and returns the size of their frames in bytes.
+async fn receive(client: &mut Client) -> usize {
     let mut bytes = 0;
     for number in 0..MESSAGES {
         let expected = format!(r#"42["news",{number}]"#);
         assert_eq!(client.next().await.unwrap(), expected);
-        // A server's frame of up to 125 bytes has a header of two.
+        // The header of a server's frame of up to 125 bytes has two bytes.
         bytes += expected.len() + 2;
     }
     bytes
 }
 
 #[tokio::test]
-async fn what_a_handler_emits_to_its_client_leaves_in_one_write() {
+async fn events_that_a_handler_emits_to_its_client_leave_in_one_write() {
     let io = SocketIo::builder().build();
     io.of("/")
         .on("go", |socket: Socket| async move { (0..MESSAGES).try_for_each(|number| socket.emit("news", &number)) });
-    going_leaves_in_one_write(&io).await;
+    check_go(&io).await;
 }
 
 #[tokio::test]
-async fn what_a_handler_emits_after_it_has_waited_leaves_in_one_write() {
+async fn events_that_a_handler_emits_after_an_await_leave_in_one_write() {
     let io = SocketIo::builder().build();
     io.of("/").on("go", |socket: Socket| async move {
         tokio::task::yield_now().await;
         (0..MESSAGES).try_for_each(|number| socket.emit("news", &number))
     });
-    going_leaves_in_one_write(&io).await;
+    check_go(&io).await;
 }
 
-/// What the handler of "go" makes for its client.
-async fn going_leaves_in_one_write(io: &SocketIo) {
+/// Checks that all events which the handler of "go" emits to its client leave in one write.
+async fn check_go(io: &SocketIo) {
     let (address, writes) = serve(io).await;
     let test = async {
         let mut client = Client::connect(address).await;
         writes.lock().unwrap().clear();
         client.send(r#"42["go"]"#).await;
-        let bytes = hear(&mut client).await;
+        let bytes = receive(&mut client).await;
         assert_eq!(*writes.lock().unwrap(), [bytes], "bytes of each write");
         client.close().await;
     };
@@ -142,7 +142,7 @@ async fn going_leaves_in_one_write(io: &SocketIo) {
 }
 
 #[tokio::test]
-async fn what_one_post_makes_for_a_client_leaves_in_one_write() {
+async fn events_for_a_client_that_one_post_causes_leave_in_one_write() {
     let io = SocketIo::builder().build();
     io.of("/").on("go", |socket: Socket, number: usize| async move { socket.broadcast().emit("news", &number) });
     let (address, writes) = serve(&io).await;
@@ -152,7 +152,7 @@ async fn what_one_post_makes_for_a_client_leaves_in_one_write() {
         let (poster, _) = serve(&io).await;
         let events: Vec<String> = (0..MESSAGES).map(|number| format!(r#"42["go",{number}]"#)).collect();
         post(poster, &events.join("\u{1e}")).await;
-        let bytes = hear(&mut client).await;
+        let bytes = receive(&mut client).await;
         assert_eq!(*writes.lock().unwrap(), [bytes], "bytes of each write");
         client.close().await;
     };
@@ -182,7 +182,7 @@ async fn ask(stream: &mut TcpStream, method: &str, query: &str, body: &str) -> S
 }
 
 #[tokio::test]
-async fn what_is_broadcast_in_one_turn_leaves_in_one_write_for_each_recipient() {
+async fn broadcasts_of_one_turn_leave_in_one_write_for_each_recipient() {
     let io = SocketIo::builder().build();
     let namespace = io.of("/");
     let mut clients = Vec::new();
@@ -192,14 +192,14 @@ async fn what_is_broadcast_in_one_turn_leaves_in_one_write_for_each_recipient() 
             clients.push((Client::connect(address).await, writes));
         }
         clients.iter().for_each(|(_, writes)| writes.lock().unwrap().clear());
-        // As in a handler. Outside a turn each emit leaves at once.
+        // As in a handler. Outside a turn each emit is written immediately.
         let turn = Turn::begin();
         for number in 0..MESSAGES {
             namespace.emit("news", &number).unwrap();
         }
         drop(turn);
         for (client, writes) in &mut clients {
-            let bytes = hear(client).await;
+            let bytes = receive(client).await;
             assert_eq!(*writes.lock().unwrap(), [bytes], "bytes of each write");
         }
     };
