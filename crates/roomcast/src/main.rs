@@ -6,12 +6,14 @@
 mod cli;
 mod cluster;
 mod events;
+mod health;
 mod log;
 mod page;
 mod shutdown;
 
-use cli::Cli;
+use cli::{Action, Cli};
 use roomcast_server::{Cors, SocketIo};
+use shutdown::{Requested, Signals};
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -23,6 +25,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::read();
+    if let Some(Action::Health { ready }) = cli.action {
+        return health::ask(&cli.host, cli.port, ready).await;
+    }
     log::start(cli.log_format);
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,7 +39,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    // Before the log says that the server is ready, as a supervisor may send a signal from then on.
+    let signals = Signals::handle();
+    let (grace, window) = cli.drain();
     let mut builder = SocketIo::builder()
+        .drain(grace, window)
+        .require_cluster(cli.health_require_redis)
         .max_connections(cli.max_connections)
         .serving(|options| options.idle_timeout = cli.keep_alive_timeout());
     let origins = cli.origins();
@@ -66,7 +76,14 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         None => tracing::info!(adapter = "memory", %origins, "roomcast {version} is ready"),
     }
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
-    io.serve_with(listener, io.health_service(page::Page), shutdown::requested()).await?;
+    let shutdown = async {
+        let Some(signals) = signals else { return std::future::pending().await };
+        // SIGTERM comes from a deployment, which moves the clients to other servers; Ctrl-C from a person, who does not want to wait.
+        if signals.requested().await == Requested::Now {
+            io.close().await;
+        }
+    };
+    io.serve_with(listener, io.health_service(page::Page), shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }

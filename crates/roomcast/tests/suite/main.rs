@@ -6,4 +6,6 @@ mod allocations;
 #[path = "../client/mod.rs"]
 mod client;
 mod environment;
+mod health;
+mod program;
 mod writes;
