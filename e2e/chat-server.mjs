@@ -1,5 +1,5 @@
-// The program's chat on the npm packages, for `cargo xtask cluster`: the same page and the same three events, on the same
-// Redis as the roomcast servers beside it. Environment: PORT, REDIS_URL.
+// The chat of the program roomcast on the npm packages, for `cargo xtask cluster`: the same page and the same three events, in one
+// cluster with roomcast servers on the same Redis. Environment: PORT, REDIS_URL.
 
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";

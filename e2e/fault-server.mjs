@@ -1,8 +1,8 @@
-// One Node server for the fault report: node fault-server.mjs REDIS_URL NAME [PLAN]. Its sockets, which are what the adapter
-// writes to and no more, note what they get: one, or those of the plan, which tells their rooms and whom the messages are for.
-// On the standard input it hears `talk` and `hush`; on the standard output it says `{"meets":2}` when it counts two servers,
-// or as many as the plan has, and then ten times a second what has happened:
-// `{"emitted":[[at, took]..],"received":[[publisher, number, at, socket]..]}`, all times in microseconds, `at` of the wall
+// A Node server for the fault report: node fault-server.mjs REDIS_URL NAME [PLAN]. Its sockets are only what the adapter writes to, and
+// record what they receive. There is one socket, or those of the plan, which has their rooms and the targets of the messages.
+// Standard input: `talk` starts emitting, `hush` stops it. Standard output: `{"meets":2}` as soon as the server counts two servers, or as
+// many as the plan has, and then ten times a second what has happened:
+// `{"emitted":[[at, took]..],"received":[[publisher, number, at, socket]..]}`. All times are in microseconds, `at` of the wall
 // clock. See crates/roomcast-redis/examples/fault_report/main.rs.
 
 import { writeSync } from "node:fs";
@@ -10,22 +10,22 @@ import { createInterface } from "node:readline";
 import { Server } from "socket.io";
 import { openAdapter } from "./lib/redis-adapters.mjs";
 
-/** Between two messages, in ms. */
+/** Time between two messages, in ms. */
 const TICK_MS = 10;
 
-/** Between two reports, in ms. */
+/** Time between two reports, in ms. */
 const REPORT_MS = 100;
 
-/** Emits before anything is measured: the first of a process run code that is not compiled yet. */
+/** Emits before the measurement: the first ones of a process run code that is not compiled yet. */
 const WARM_UP = 2_000;
 
-/** Two servers with a socket each, and everything is for everybody. */
+/** The default plan: two servers with a socket each, and every message is for all sockets. */
 const TWO = { servers: 2, sockets: [[]], targets: [{ rooms: [], except: [] }] };
 
 const [redisUrl, name, planned] = process.argv.slice(2);
 const plan = planned ? JSON.parse(planned) : TWO;
 const padding = planned ? ["x".repeat(plan.padding)] : [];
-// ioredis with the settings that it has by itself, and with "error" handlers.
+// ioredis has its default settings here, and "error" handlers.
 const { ADAPTER = "classic", SUBSCRIPTION_MODE } = process.env;
 const { adapter } = await openAdapter({ ADAPTER, SUBSCRIPTION_MODE, REDIS_URL: redisUrl });
 const io = new Server({ adapter });
@@ -36,7 +36,8 @@ let received = [];
 let number = 0;
 let next = Infinity;
 
-// Within the call that emits, as at a roomcast server: the way to a client's connection is no part of it.
+// A packet counts as received within the call that emits it, as with the roomcast server: the path to a client's connection is not
+// measured.
 const socket = (index) => ({
   client: {
     writeToEngine([packet]) {
@@ -67,7 +68,7 @@ function insert(into, id, rooms, index) {
   into.adapter.addAll(id, new Set([id, ...rooms]));
 }
 
-// Where no socket of the measurement is.
+// In a namespace of its own, which has none of the measured sockets.
 async function warmUp() {
   const elsewhere = io.of("/warm-up");
   insert(elsewhere, "recorder", [], 0);
@@ -75,13 +76,13 @@ async function warmUp() {
     elsewhere.emit(name, times);
     if (times % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  // The sharded adapter delivers here when Redis has answered.
+  // The sharded adapter delivers to this server's sockets only after Redis has answered.
   while (received.length < WARM_UP) await new Promise((resolve) => setTimeout(resolve, 1));
   await elsewhere.adapter.close();
   received = [];
 }
 
-// A tick that comes late is made good, as tokio's `interval` does.
+// After a late tick the missed messages are emitted at once, as with tokio's `interval`.
 function emitDue() {
   for (; performance.now() >= next; next += TICK_MS) {
     const at = now();
@@ -99,7 +100,7 @@ function report() {
 }
 
 function say(what) {
-  // Synchronous, so that the last words of a process that ends by an error come out.
+  // Synchronous, so that the last report is written even if the process ends because of an error.
   writeSync(1, `${JSON.stringify(what)}\n`);
 }
 

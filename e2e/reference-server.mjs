@@ -1,5 +1,5 @@
-// The conformance server on the real npm packages: what a script sees here is what roomcast has to show.
-// Every setting comes from the environment; README.md lists the names. MAX_OUTBOX_BYTES means nothing here: Node has no bound.
+// The conformance server on the real npm packages. roomcast must behave as this server does.
+// All settings come from the environment; README.md lists the names. MAX_OUTBOX_BYTES has no effect: Node has no bound.
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -13,14 +13,14 @@ const host = env.HOST ?? "127.0.0.1";
 const port = Number(env.PORT ?? 3000);
 const serverName = env.SERVER_NAME ?? randomUUID();
 
-/** How long the middleware of /late waits unless it is told, in ms. */
+/** Default for how long the middleware of /late waits, in ms. */
 const LOOK_UP_MS = 20;
 
 const cluster = await openAdapter(env);
 const http = createServer((_request, response) => response.writeHead(404).end());
 const io = new Server(http, serverOptions());
 
-io.on("new_namespace", hearOtherServers);
+io.on("new_namespace", answerOtherServers);
 io.of("/").on("connection", (socket) => {
   socket.emit("auth", socket.handshake.auth);
   serve(socket);
@@ -29,7 +29,7 @@ io.of("/custom").on("connection", (socket) => socket.emit("auth", socket.handsha
 io.of("/guarded").use(onlyIf(({ token }) => token === "secret")).on("connection", serve);
 io.of(/^\/dyn-\d+$/).use(onlyIf(({ token }) => token !== "no")).on("connection", serve);
 io.of("/late").use(afterLookingUp).on("connection", serve);
-for (const name of ["/", "/custom", "/guarded", "/late"]) hearOtherServers(io.of(name));
+for (const name of ["/", "/custom", "/guarded", "/late"]) answerOtherServers(io.of(name));
 
 http.listen(port, host, () => console.log(`listening on http://${host}:${http.address().port}`));
 process.on("SIGTERM", stop);
@@ -56,7 +56,7 @@ function serverOptions() {
   }
   options.perMessageDeflate = flag("PER_MESSAGE_DEFLATE");
   options.serveClient = flag("SERVE_CLIENT");
-  // `true` would compress answers of every size; without the option Node begins at 1,024 bytes.
+  // `true` would compress answers of every size; by default Node compresses from 1,024 bytes.
   if (!flag("HTTP_COMPRESSION")) options.httpCompression = false;
   if (cluster.adapter) options.adapter = cluster.adapter;
   switch (env.PARSER ?? "default") {
@@ -71,9 +71,9 @@ function serverOptions() {
   return options;
 }
 
-function onlyIf(may) {
+function onlyIf(allows) {
   return (socket, next) => {
-    if (may(socket.handshake.auth)) return next();
+    if (allows(socket.handshake.auth)) return next();
     next(Object.assign(new Error("not authorized"), { data: { code: 401 } }));
   };
 }
@@ -82,9 +82,9 @@ function afterLookingUp(socket, next) {
   setTimeout(next, socket.handshake.auth.wait ?? LOOK_UP_MS);
 }
 
-// A namespace has no listener for "any event of another server", so the one door through which all of them
-// come is replaced. An event that wants an answer carries its callback as the last argument.
-function hearOtherServers(namespace) {
+// Node has no listener for all events of other servers, so the method that receives them is replaced. If an event wants an answer, its
+// last argument is the callback.
+function answerOtherServers(namespace) {
   namespace._onServerSideEmit = ([event, ...args]) => {
     if (typeof args.at(-1) === "function") return args.at(-1)(serverName);
     namespace.local.emit("server-event", serverName, event, ...args);

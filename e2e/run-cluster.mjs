@@ -1,7 +1,8 @@
 // Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT[@cluster]:]roomcast,twin,twin]... [--only PATTERN] [--requests N]
-// [--restarts N] [--bail]. Servers of the kinds named share a Redis of this run's own; they speak the dialect classic, or
-// sharded-static, sharded-dynamic or sharded-dynamic-private; with @cluster it is a Redis Cluster. Exits with 0 only if all passed.
-// ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER name the built examples `conformance` and `emitter`; without them cargo builds.
+// [--restarts N] [--bail]. Each mix lists the kinds of its servers, which share a Redis that this run starts. DIALECT is classic (the
+// default), sharded-static, sharded-dynamic or sharded-dynamic-private; with @cluster it is spoken over a Redis Cluster. Exits with 0 only
+// if all scenarios have passed. ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER are the paths of the built examples `conformance` and `emitter`;
+// without them cargo builds the examples.
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -16,7 +17,8 @@ import { within } from "./lib/wait.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
-// Where rooms have channels of their own a Cluster keeps no order between a room's and others, which many scenarios are built on.
+// With @cluster only sharded-static: if rooms have channels of their own, a Redis Cluster keeps no order between different channels, and
+// many scenarios rely on that order.
 const DEFAULT_MIXES = [
   "roomcast,twin,twin",
   "roomcast,roomcast,twin",
@@ -46,7 +48,7 @@ const commands = {
   roomcast: `"${built("ROOMCAST_CONFORMANCE", "roomcast", "conformance")}"`,
 };
 
-// A promise that nobody waits for any more, such as one of several that failed together, is no reason to stop.
+// Unhandled rejections must not stop the run: for example, when several promises fail together, only the first is awaited.
 const strays = [];
 process.on("unhandledRejection", (error) => strays.push(error));
 
@@ -74,13 +76,13 @@ function built(variable, crate, example) {
   }
   const target = process.env.CARGO_TARGET_DIR ?? join(root, "target");
   const path = join(target, "release", "examples", example);
-  if (!existsSync(path)) throw new Error(`${path} is not there; ${variable} may name it`);
+  if (!existsSync(path)) throw new Error(`${path} does not exist; set ${variable} to its path`);
   return path;
 }
 
-// One that is not started yet.
+// A server that is not started yet.
 function server(kind, name, redisUrl, dialect) {
-  if (!commands[kind]) throw new Error(`${kind} is no kind of server: ${Object.keys(commands).join(", ")}`);
+  if (!commands[kind]) throw new Error(`${kind} is not a kind of server; the kinds are ${Object.keys(commands).join(", ")}`);
   const [adapter, ...mode] = dialect.split("-");
   const env = { ADAPTER: adapter, SUBSCRIPTION_MODE: mode.join("-"), REDIS_URL: redisUrl, SERVER_NAME: name };
   return Object.assign(new ServerProcess(commands[kind], env), { kind, name });
@@ -97,7 +99,7 @@ async function runMix(kinds, dialect, redis) {
     if (options.bail && counts.failed > 0) break;
   }
   for (const server of servers) {
-    const failure = await server.end().then(({ code }) => code !== 0 && new Error(`it ended with ${code}`), (error) => error);
+    const failure = await server.end().then(({ code }) => code !== 0 && new Error(`it exited with ${code}`), (error) => error);
     if (failure) report(`${name}: ${server.name} ends after SIGTERM`, failure);
   }
 }
@@ -108,7 +110,7 @@ async function runScenario(servers, { run, ms }, redis, dialect) {
   try {
     for (const server of servers) if (!server.alive) await server.start();
     await within(run(context), "the end of the scenario", ms);
-    for (const server of servers) if (!server.alive) throw new Error(`${server.name} died\n${server.log}`);
+    for (const server of servers) if (!server.alive) throw new Error(`${server.name} has exited\n${server.log}`);
     if (strays.length > 0) throw strays[0];
     return undefined;
   } catch (error) {

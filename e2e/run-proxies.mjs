@@ -1,7 +1,7 @@
-// Runs what docs/examples/ says to put in front of two servers: node run-proxies.mjs [--only nginx|haproxy]. Each proxy gets
-// two roomcast servers on a Redis of their own. Exits with 0 only if all checks passed.
-// ROOMCAST_PROGRAM names the built program `roomcast`; without it cargo builds it. It is the program and not the example
-// `conformance`, as HAProxy's health check asks for its page.
+// Tests the proxy configurations of docs/examples/: node run-proxies.mjs [--only nginx|haproxy]. Each proxy is in front of two roomcast
+// servers on a Redis of their own. Exits with 0 only if all checks have passed.
+// ROOMCAST_PROGRAM is the path of the built program `roomcast`; without it cargo builds the program. The example `conformance` would not
+// do, because HAProxy's health check requests the program's page.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -14,26 +14,26 @@ import { eventually, within } from "./lib/wait.mjs";
 import { Guest } from "./proxies/guest.mjs";
 import { startProxy } from "./proxies/proxy.mjs";
 
-/** Guests of each kind. All of 20 on one of two servers by chance: once in 500,000 runs. */
+/** Guests of each kind. All 20 are on the same one of two servers by chance only once in 500,000 runs. */
 const GUESTS = 20;
 
-/** Questions that a polling guest asks, each a request or two: by turns between two servers none would get through. */
+/** Questions that a polling guest asks. Each takes one or two requests; with requests alternating between two servers none would succeed. */
 const QUESTIONS = 5;
 
-/** Time that clients of a stopped server have to come back. HAProxy's three checks come every 2 s. */
+/** How long clients of a stopped server may take to reconnect. HAProxy needs three failed checks, one every 2 s. */
 const BACK_MS = 15_000;
 
 const POLLING = { transport: "polling" };
 const UPGRADE = { transport: "upgrade" };
 const WANDERING = { wanders: true };
 
-/** Sessions go on for so long beside a stopped server: nginx tries it again after 10 s, at the cost of whose request it is. */
+/** How long sessions continue while a server is stopped. nginx tries the stopped server again after 10 s, with a client's request. */
 const BESIDE_MS = 12_000;
 
-/** Between two questions of each of them, which leaves the machine time for others. */
+/** Pause between two questions of each guest, which leaves the machine time for other work. */
 const PACE_MS = 100;
 
-/** For each proxy: its guests, and the lines without which some of them must fail. */
+/** For each proxy: the kinds of guests, and configuration lines without which guests of a kind must fail. */
 const PROXIES = {
   nginx: {
     guests: [POLLING, UPGRADE, { transport: "websocket" }],
@@ -52,7 +52,7 @@ const { values: options } = parseArgs({ options: { only: { type: "string", defau
 const program = process.env.ROOMCAST_PROGRAM ?? build();
 let rounds = 0;
 const counts = { passed: 0, failed: 0 };
-// Both at once: most of the time is spent waiting for health checks.
+// Both proxies at the same time, because most of the time is spent waiting for health checks.
 await Promise.all(Object.keys(PROXIES).filter((kind) => kind.includes(options.only)).map(runProxy));
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
@@ -79,23 +79,23 @@ async function runProxy(kind) {
   await check(`${kind}: sessions stay on their server, and upgrade`, async () => {
     for (const each of kinds) for (let count = 0; count < GUESTS; count += 1) guests.push(new Guest(proxy.url, each));
     const lasting = guests.map((guest) => guest.lasts(QUESTIONS));
-    await within(Promise.all(lasting), "all guests to be answered or to break", BACK_MS);
+    await within(Promise.all(lasting), "answers for all guests, or breaks", BACK_MS);
     assert.deepEqual(guests.filter(({ breaks: count }) => count > 0).map(({ reason }) => reason), []);
     for (const { transport, manager } of guests) {
       assert.equal(manager.engine.transport.name, transport === "polling" ? "polling" : "websocket");
     }
   });
-  await check(`${kind}: a broadcast reaches all, once`, () => everybodyHears(guests));
-  await check(`${kind}: a stopped server is taken out, its clients come back, the others notice nothing`, async () => {
+  await check(`${kind}: a broadcast reaches all guests once`, () => reachesAll(guests));
+  await check(`${kind}: clients of a stopped server reconnect to the other, whose own clients are not disturbed`, async () => {
     assert.deepEqual(await servers[0].end(), { code: 0, signal: null });
-    // Exactly the stopped server's guests have lost their connection: so both servers had some.
+    // Only the guests of the stopped server lose their connection. Both servers must have had some.
     await eventually(() => guests.some(({ breaks: count }) => count > 0), "a break");
-    const left = () => guests.every(({ socket }) => socket.connected);
-    await eventually(left, "all guests to be connected", BACK_MS);
+    const connected = () => guests.every(({ socket }) => socket.connected);
+    await eventually(connected, "all guests to be connected", BACK_MS);
     const moved = guests.filter(({ breaks: count }) => count > 0);
-    assert.ok(moved.length < guests.length, "the servers shared the guests");
+    assert.ok(moved.length < guests.length, "all guests were on the stopped server");
     for (const guest of moved) await guest.ask("join", "everybody");
-    await everybodyHears(guests);
+    await reachesAll(guests);
     const before = guests.map(({ breaks: count }) => count);
     for (const end = Date.now() + BESIDE_MS; Date.now() < end; ) {
       await Promise.all(guests.map((guest) => guest.ask("join", "everybody")));
@@ -107,7 +107,7 @@ async function runProxy(kind) {
   });
   for (const guest of guests) guest.close();
   proxy.stop();
-  await check(`${kind}: the other server ends after SIGTERM`, async () => {
+  await check(`${kind}: the other server exits after SIGTERM`, async () => {
     assert.deepEqual(await servers[1].end(), { code: 0, signal: null });
   });
   redis.stop();
@@ -117,19 +117,19 @@ function serverOn(redis) {
   return new ServerProcess(`"${program}"`, { NODE_ENV: "production", REDIS_URL: redis.url, RUST_LOG: "info" });
 }
 
-/** How many of the guests do not last. */
+/** How many of 20 guests of a kind have a break. */
 async function breaks(proxy, kind) {
   const guests = Array.from({ length: GUESTS }, () => new Guest(proxy.url, { ...kind, reconnection: false }));
-  const lasted = await within(Promise.all(guests.map((guest) => guest.lasts(QUESTIONS))), "all guests to last or break");
+  const lasted = await within(Promise.all(guests.map((guest) => guest.lasts(QUESTIONS))), "all guests to be answered, or to break");
   for (const guest of guests) guest.close();
   return lasted.filter((each) => !each).length;
 }
 
-async function everybodyHears(guests) {
+async function reachesAll(guests) {
   const round = ++rounds;
   assert.deepEqual(await guests[0].ask("publish", "everybody", "round", round), { ok: true });
   for (const guest of guests) assert.deepEqual(await guest.next("round"), [round]);
-  // A second copy of the round would be unread, and came before this.
+  // A second copy of the first event would arrive before this one, and would be unread now.
   await guests[0].ask("publish", "everybody", "end", round);
   for (const guest of guests) assert.deepEqual(await guest.next("end"), [round]);
   for (const guest of guests) assert.deepEqual(guest.takeAll("round"), []);
@@ -146,7 +146,7 @@ function build() {
   const root = join(dirname(fileURLToPath(import.meta.url)), "..");
   const command = ["build", "--release", "--quiet", "-p", "roomcast", "--bin", "roomcast"];
   if (spawnSync("cargo", command, { cwd: root, stdio: ["ignore", 2, 2] }).status !== 0) {
-    throw new Error("the program roomcast does not build");
+    throw new Error("the program roomcast does not build; see cargo's output above");
   }
   return join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release", "roomcast");
 }

@@ -1,5 +1,5 @@
 // Runs the suite against a server: node run.mjs --server twin|roomcast|both|"command line" [--only PATTERN]
-// [--clients N] [--bail]. Exits with 0 only if every scenario that was chosen has passed.
+// [--clients N] [--bail]. Exits with 0 only if all selected scenarios have passed.
 
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
@@ -20,12 +20,12 @@ const { values: options } = parseArgs({
     bail: { type: "boolean", default: false },
   },
 });
-// What roomcast does not offer yet; docs/protocol.md says the same. A theme leaves this list with the feature.
+// What roomcast does not offer yet; docs/protocol.md says the same. A theme is removed from this list when its feature is there.
 const NOT_OFFERED_YET = /^(recovery|msgpack): /;
 
 const settings = { only: new RegExp(options.only, "i"), clients: Number(options.clients), bail: options.bail };
 
-// A promise that nobody waits for any more, such as one of several that failed together, is no reason to stop.
+// Unhandled rejections must not stop the run: for example, when several promises fail together, only the first is awaited.
 const strays = [];
 process.on("unhandledRejection", (error) => strays.push(error));
 
@@ -37,7 +37,7 @@ for (const name of names) {
 }
 process.exit(report() ? 0 : 1);
 
-// The command line of a server that was named, after building it if need be.
+// The command line that starts a server. Builds roomcast's conformance server if ROOMCAST_CONFORMANCE does not name one.
 function commandOf(name) {
   switch (name) {
     case "twin":
@@ -46,7 +46,7 @@ function commandOf(name) {
       if (process.env.ROOMCAST_CONFORMANCE) return `"${process.env.ROOMCAST_CONFORMANCE}"`;
       const example = `--release --quiet --manifest-path "${join(here, "..", "Cargo.toml")}" -p roomcast --example conformance`;
       const built = spawnSync(`cargo build ${example}`, { shell: true, stdio: ["ignore", 2, 2] });
-      if (built.status !== 0) throw new Error("the conformance server of roomcast does not build");
+      if (built.status !== 0) throw new Error("roomcast's conformance server does not build; see cargo's output above");
       return `cargo run ${example}`;
     }
     default:
@@ -54,7 +54,7 @@ function commandOf(name) {
   }
 }
 
-// Runs all chosen scenarios and resolves to a map from their titles to "passed", "skipped" or the error.
+// Runs all selected scenarios and resolves to a map from their titles to "passed", "skipped" or the error.
 async function runSuite(name, command) {
   const outcomes = new Map();
   for (const theme of themes) {
@@ -90,7 +90,7 @@ async function runScenario(server, { run, ms, adapters, differs, title }) {
   try {
     if (!server.alive) await server.start();
     await within(run(context), "the end of the scenario", ms);
-    if (!server.alive) throw new Error(`the server died\n${server.log}`);
+    if (!server.alive) throw new Error(`the server has exited\n${server.log}`);
     if (strays.length > 0) throw strays[0];
     return "passed";
   } catch (error) {
@@ -106,8 +106,8 @@ function print(title, outcome) {
   console.log((outcome.stack ?? outcome.message).replace(/^/gm, "     "));
 }
 
-// Prints the differences, if two servers were run, and the summary. A scenario has passed if it has passed on each server;
-// it counts as skipped if it was skipped on one of them.
+// Prints the differences between the servers, if there were two, and the summary. A scenario has passed if it has passed on each server.
+// If it was skipped on one of them, it counts as skipped.
 function report() {
   const titles = new Set([...results.values()].flatMap((outcomes) => [...outcomes.keys()]));
   const counts = { passed: 0, failed: 0, skipped: 0 };
@@ -115,7 +115,7 @@ function report() {
     const each = names.map((name) => results.get(name).get(title));
     const words = each.map((outcome) => (typeof outcome === "string" ? outcome : outcome ? "failed" : "not run"));
     const run = words.filter((word) => word !== "skipped");
-    // What is skipped on one server has to pass on the other all the same.
+    // A scenario that is skipped on one server still has to pass on the other.
     const passed = run.every((word) => word === "passed");
     counts[!passed ? "failed" : run.length < words.length ? "skipped" : "passed"] += 1;
     if (new Set(run).size > 1) console.log(`differs ${title}: ${names.map((name, i) => `${name} ${words[i]}`).join(", ")}`);

@@ -1,4 +1,4 @@
-// What a cluster scenario is given: the servers, clients on each of them, and names that nobody else uses.
+// The context that is passed to a cluster scenario: the servers, clients on each of them, and unique names.
 
 import { Client } from "../lib/client.mjs";
 import { eventually } from "../lib/wait.mjs";
@@ -8,19 +8,19 @@ let names = 0;
 export class ClusterContext {
   #open = [];
 
-  /** `servers` are running ServerProcesses, each with its `kind` and `name`; `settings` those of the run. */
+  /** `servers`: running ServerProcesses, each with its `kind` and `name`. `settings`: those of the run. */
   constructor(servers, redis, settings) {
     this.servers = servers;
     this.redis = redis;
     this.settings = settings;
   }
 
-  /** The kinds of the servers are `roomcast` and `twin`. */
+  /** The servers of a kind, `roomcast` or `twin`. */
   of(kind) {
     return this.servers.filter((server) => server.kind === kind);
   }
 
-  /** A connected client of one server. For the options see Client. */
+  /** A connected client of a server. For the options see Client. */
   async connect(server, options) {
     const client = new Client(server.url, options);
     this.#open.push(client);
@@ -29,7 +29,7 @@ export class ClusterContext {
     return client;
   }
 
-  /** One connected client on each server, once every server counts all the others in the namespace. */
+  /** A connected client on each server, as soon as every server counts all servers in the namespace. */
   async crowd(options = {}) {
     const { nsp = this.namespace(), ...rest } = options;
     const clients = [];
@@ -38,7 +38,7 @@ export class ClusterContext {
     return clients;
   }
 
-  /** Resolves when each client's server counts as many servers as there are. */
+  /** Resolves when the server of each client counts `servers` servers, by default all of the cluster. */
   async met(clients, servers = this.servers.length) {
     for (const client of clients) {
       const count = () => client.result("server-count");
@@ -59,23 +59,23 @@ export class ClusterContext {
   }
 }
 
-/** A scenario of the whole cluster, in the dialects that match; `onCluster`: on a Redis Cluster too. */
+/** A scenario of the whole cluster. `dialects`: the dialects that it is for. `onCluster`: it is for a Redis Cluster too. */
 export function scenario(name, run, { ms = 30_000, dialects = /./, onCluster = true } = {}) {
   return { name, ms, dialects, onCluster, run: () => [{ name, ms, run }] };
 }
 
-/** The same scenario once for each server, which begins what is done: `run(t, first)` with its position. */
+/** A scenario that runs once for each server, from which it acts: `run(t, first)` gets the position of that server. */
 export function fromEach(name, run, { ms = 30_000, dialects = /./, onCluster = true } = {}) {
   const one = (server, first) => ({ name: `${name}, from ${server.name}`, ms, run: (t) => run(t, first) });
   return { name, ms, dialects, onCluster, run: (servers) => servers.map(one) };
 }
 
-/** `clients` with the one at `first` taken out: `[it, the others]`. */
+/** Splits `clients` into the one at position `first` and the others: `[client, others]`. */
 export function split(clients, first) {
   return [clients[first], clients.filter((_, position) => position !== first)];
 }
 
-/** What each client has unread of an event, after a fence of `caller`, which published it. */
+/** The unread events of a name of each client, after a fence of `caller`, which has published them. */
 export async function heard(caller, clients, event) {
   await caller.fence(...clients);
   return clients.map((client) => client.takeAll(event));

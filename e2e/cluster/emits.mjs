@@ -1,4 +1,4 @@
-// Events to clients of all servers: everybody, rooms, exceptions, values of every kind.
+// Events to clients of all servers: to everybody, to rooms, with exceptions, with values of every kind.
 
 import assert from "node:assert/strict";
 import { fromEach, heard, split } from "./context.mjs";
@@ -15,19 +15,19 @@ export default [
     assert.deepEqual(await heard(clients[first], clients, "event é 😀"), clients.map(() => [VALUES]));
   }),
 
-  fromEach("emit without arguments, volatile, not compressed", async (t, first) => {
+  fromEach("emit without arguments, not compressed, volatile", async (t, first) => {
     const clients = await t.crowd();
     await clients[first].emitTo({}, "bare");
     await clients[first].emitTo({ compress: false }, "bare");
     for (const client of clients) assert.deepEqual([await client.next("bare"), await client.next("bare")], [[], []]);
-    // Volatile: it may be dropped, and comes at most once.
+    // A volatile event may be dropped, but arrives at most once.
     await clients[first].emitTo({ volatile: true }, "volatile", 1);
     for (const events of await heard(clients[first], clients, "volatile")) {
       assert.ok(events.length <= 1);
     }
   }),
 
-  fromEach("emit to one room, whatever its name", async (t, first) => {
+  fromEach("emit to a room with a name of any kind", async (t, first) => {
     const clients = await t.crowd();
     const [caller, others] = split(clients, first);
     for (const room of [t.room(), "x#", "a#b", "salle é 😀", "42", "*", "[a-z]", "\\"]) {
@@ -47,7 +47,7 @@ export default [
     }
   }),
 
-  fromEach("emit to several rooms, with exceptions: once each, and except wins", async (t, first) => {
+  fromEach("emit to several rooms with exceptions reaches each client once, and exceptions win", async (t, first) => {
     const clients = await t.crowd();
     const [caller, [one, two]] = split(clients, first);
     for (const client of clients) await client.join("both", "either");
@@ -59,7 +59,7 @@ export default [
     assert.deepEqual(await heard(caller, [caller, one, two], "event"), [[[1], [2]], [[1], [2], [3]], [[1]]]);
   }),
 
-  fromEach("broadcast leaves the sender out, local stays on the server", async (t, first) => {
+  fromEach("broadcast excludes the sender, local stays on the server", async (t, first) => {
     const clients = await t.crowd();
     const [caller, others] = split(clients, first);
     const neighbour = await t.connect(caller.server, { nsp: caller.socket.nsp });
@@ -69,14 +69,14 @@ export default [
     await caller.emitTo({ local: true, broadcast: true }, "event", "both");
     const [own, near, ...far] = await heard(caller, all, "event");
     assert.deepEqual(own, [["local"]]);
-    // Node's sharded adapter sends to its own clients when Redis has answered, and what is local at once.
+    // Node's sharded adapter sends to its own clients after Redis has answered, but local events immediately.
     const inOrder = t.settings.dialect === "classic" || caller.server.kind === "roomcast";
     const expected = [["broadcast"], ["local"], ["both"]];
     assert.deepEqual(inOrder ? near : near.sort(), inOrder ? expected : expected.sort());
     assert.deepEqual(far, far.map(() => [["broadcast"]]));
   }),
 
-  fromEach("namespaces are kept apart", async (t, first) => {
+  fromEach("an event stays in its namespace", async (t, first) => {
     const [here, there, root] = [await t.crowd(), await t.crowd(), await t.crowd({ nsp: "/" })];
     for (const client of [...here, ...there]) await client.join("same");
     await here[first].emitTo({ rooms: ["same"] }, "kept apart", "here");
@@ -88,7 +88,7 @@ export default [
     assert.deepEqual(await heard(root[first], root, "kept apart"), root.map(() => [["root"]]));
   }),
 
-  fromEach("a thousand events come in order", async (t, first) => {
+  fromEach("a thousand events arrive in order", async (t, first) => {
     const clients = await t.crowd();
     const room = t.room();
     for (const client of clients) await client.join(room);

@@ -1,4 +1,4 @@
-// Programs that are no servers: the official emitter of Node, and ours.
+// Emitters, which are not servers: Node's official one and roomcast's.
 
 import { spawn } from "node:child_process";
 import assert from "node:assert/strict";
@@ -7,7 +7,7 @@ import { Redis } from "ioredis";
 import { eventually, within } from "../lib/wait.mjs";
 import { scenario } from "./context.mjs";
 
-/** The official emitter, driven by the same requests as ours: see crates/roomcast-redis/examples/emitter.rs. */
+/** The official emitter. It takes the same requests as roomcast's: see crates/roomcast-redis/examples/emitter.rs. */
 async function official(t) {
   const redis = new Redis(t.redis.url);
   await redis.ping();
@@ -15,7 +15,7 @@ async function official(t) {
   return {
     send({ do: what, namespace = "/", rooms = [], except = [], volatile, compress, event, args = [], names, close }) {
       let target = root.of(namespace);
-      // Calls on a namespace keep no state; the first of these makes the operator that does.
+      // Calls on a namespace keep no state. `except` returns an operator, which does.
       target = target.except(except);
       for (const room of rooms) target = target.to(room);
       if (volatile) target = target.volatile;
@@ -38,7 +38,7 @@ async function official(t) {
   };
 }
 
-/** Ours: a program that reads one request a line. Bytes are `{"$bytes": [..]}` there. */
+/** roomcast's emitter: a program that reads a request per line. Bytes are written `{"$bytes": [..]}`. */
 async function ours(t) {
   const child = spawn(t.settings.emitter, [t.redis.url, t.settings.dialect], { stdio: ["pipe", "pipe", "inherit"] });
   const ready = new Promise((resolve, reject) => {
@@ -86,7 +86,7 @@ async function reachesAll(t, open) {
     const told = (client) => client.next("server-event");
     for (const client of clients) assert.deepEqual(await told(client), [client.server.name, "told", "é", { a: 1 }]);
 
-    assert.equal(await first.result("server-count"), clients.length, "an emitter is no server");
+    assert.equal(await first.result("server-count"), clients.length, "an emitter does not count as a server");
     send({ do: "disconnect-sockets", except: [first.id], close: true });
     for (const client of others) assert.equal(await client.disconnected(), "io server disconnect");
     assert.equal(await first.ask("echo", "still here"), "still here");
@@ -97,5 +97,5 @@ async function reachesAll(t, open) {
 
 export default [
   scenario("the official emitter reaches clients and servers of every kind", (t) => reachesAll(t, official), { dialects: /classic/ }),
-  scenario("our emitter reaches clients and servers of every kind", (t) => reachesAll(t, ours)),
+  scenario("roomcast's emitter reaches clients and servers of every kind", (t) => reachesAll(t, ours)),
 ];

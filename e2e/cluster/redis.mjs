@@ -1,4 +1,4 @@
-// A Redis of this run's own, alone or as a Cluster: child processes on free ports that keep nothing on disk.
+// A private Redis or Redis Cluster: child processes on free ports that store nothing on disk.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,13 +8,13 @@ import { join } from "node:path";
 import { Redis } from "ioredis";
 import { eventually } from "../lib/wait.mjs";
 
-/** How long it may take to answer, in ms. */
+/** How long Redis may take until it answers, in ms. */
 const START_MS = 20_000;
 
-/** The first slot of each of three primaries, and what is behind the last. */
+/** The first slot of each of three primaries, and the number of slots. */
 const SLOTS = [0, 5461, 10923, 16384];
 
-/** Starts a Cluster of three primaries and resolves to `{ url, stop }` when it is up. */
+/** Starts a Redis Cluster of three primaries and resolves to `{ url, stop }` when it is up. */
 export async function startRedisCluster() {
   const nodes = [];
   for (let number = 1; number < SLOTS.length; number += 1) {
@@ -40,7 +40,7 @@ export async function startRedisCluster() {
   };
 }
 
-/** Starts it and resolves to `{ url, port, stop }` when it answers. It does not outlive this process. */
+/** Starts a Redis and resolves to `{ url, port, stop }` when it answers. It is killed when this process exits. */
 export async function startRedis(more = []) {
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), "roomcast-e2e-redis-"));
@@ -48,7 +48,7 @@ export async function startRedis(more = []) {
   const child = spawn("redis-server", options.map(String), { stdio: "ignore" });
   let failure;
   child.once("error", (error) => (failure = error));
-  child.once("exit", (code, signal) => (failure ??= new Error(`redis-server has ended (${signal ?? code})`)));
+  child.once("exit", (code, signal) => (failure ??= new Error(`redis-server has exited (${signal ?? code})`)));
   const stop = () => {
     child.kill("SIGKILL");
     rmSync(directory, { recursive: true, force: true });

@@ -1,9 +1,10 @@
-// What servers tell and ask one another: events of their own, rooms, how many they are.
+// Requests between servers: server-side events, all rooms, the number of servers.
 
 import assert from "node:assert/strict";
 import { fromEach, heard, split } from "./context.mjs";
 
-// What JSON.stringify makes of a Buffer: the classic adapter's requests are JSON, the sharded one's with bytes are MessagePack.
+// The value as it arrives. Requests of the classic adapter are JSON, in which a Buffer becomes an object; requests of the sharded adapter
+// that contain bytes are MessagePack.
 const carried = (t, value) => (t.settings.dialect === "classic" ? JSON.parse(JSON.stringify(value)) : value);
 
 export default [
@@ -19,7 +20,7 @@ export default [
     assert.deepEqual((await heard(caller, clients, "told é")).flat(), []);
   }),
 
-  fromEach("server-side-emit is for one namespace", async (t, first) => {
+  fromEach("server-side-emit stays in its namespace", async (t, first) => {
     const [here, there] = [await t.crowd(), await t.crowd()];
     const [caller, others] = split(here, first);
     await caller.result("server-side-emit", { event: "told", args: [] });
@@ -27,7 +28,7 @@ export default [
     assert.deepEqual((await heard(there[first], there, "server-event")).flat(), []);
   }),
 
-  fromEach("server-side-emit-with-ack: the answer of every other server", async (t, first) => {
+  fromEach("server-side-emit-with-ack gets the answer of every other server", async (t, first) => {
     const clients = await t.crowd();
     const [caller, others] = split(clients, first);
     for (const args of [[], ["é 😀", { deep: [1] }]]) {
@@ -37,7 +38,7 @@ export default [
     assert.deepEqual((await heard(caller, clients, "server-event")).flat(), []);
   }),
 
-  fromEach("all-rooms are those of all servers", async (t, first) => {
+  fromEach("all-rooms returns the rooms of all servers", async (t, first) => {
     const clients = await t.crowd();
     const names = ["common", "é 😀", "x#", "42"];
     for (const client of clients) await client.join(...names, `of ${client.server.name}`);
@@ -45,7 +46,7 @@ export default [
     assert.deepEqual(await clients[first].result("all-rooms"), [...names, ...own].sort());
   }, { dialects: /classic/ }),
 
-  fromEach("server-count", async (t, first) => {
+  fromEach("server-count counts the servers that have the namespace", async (t, first) => {
     const clients = await t.crowd();
     assert.equal(await clients[first].result("server-count"), t.servers.length);
     const alone = await t.connect(t.servers[first], { nsp: t.namespace() });

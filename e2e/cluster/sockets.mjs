@@ -1,4 +1,4 @@
-// What one server does to the sockets of all, and asks of them.
+// Operations of one server on the sockets of all servers: rooms, disconnects, queries, acknowledgements.
 
 import assert from "node:assert/strict";
 import { RawSocket } from "../lib/raw.mjs";
@@ -7,7 +7,7 @@ import { fromEach, heard, scenario, split } from "./context.mjs";
 
 const byId = (one, other) => (one.id < other.id ? -1 : 1);
 
-// Applied by each server when it hears of it, so the effect is asked for until it is seen.
+// Each server applies a change when it receives it, so the rooms are queried until they are as expected.
 async function roomsBecome(client, ...rooms) {
   const expected = [client.id, ...rooms].sort().join();
   const joined = async () => (await client.ask("whoami")).rooms.sort().join() === expected;
@@ -15,7 +15,7 @@ async function roomsBecome(client, ...rooms) {
 }
 
 export default [
-  fromEach("sockets-join and sockets-leave, with targets", async (t, first) => {
+  fromEach("sockets-join and sockets-leave affect the sockets of their target", async (t, first) => {
     const clients = await t.crowd();
     const [caller, [one, two]] = split(clients, first);
     await one.join("x");
@@ -38,16 +38,16 @@ export default [
     await roomsBecome(one, "é 😀");
   }),
 
-  fromEach("what joins on the other servers is reached by what is emitted next", async (t, first) => {
+  fromEach("sockets that join on other servers receive the next emit", async (t, first) => {
     const clients = await t.crowd();
     const [caller, others] = split(clients, first);
     await caller.result("sockets-join", { rooms: ["new"] });
     await caller.emitTo({ rooms: ["new"] }, "event", 1);
     for (const client of others) assert.deepEqual(await client.next("event"), [1]);
-    // Where rooms have channels of their own, others subscribe after they have joined.
+    // In the other modes rooms have channels of their own, and a server subscribes to one only after a socket has joined.
   }, { dialects: /classic|static/ }),
 
-  fromEach("disconnect-sockets, of the namespace and of the whole connection", async (t, first) => {
+  fromEach("disconnect-sockets disconnects from the namespace, or closes the whole connection", async (t, first) => {
     const clients = await t.crowd();
     const [caller, [one, two]] = split(clients, first);
     const beside = await t.connect(two.server, { nsp: t.namespace(), over: two });
@@ -62,7 +62,7 @@ export default [
     await eventually(async () => (await caller.result("fetch-sockets")).length === 1, "the caller to be alone");
   }),
 
-  fromEach("fetch-sockets tells ids, rooms, data and auth", async (t, first) => {
+  fromEach("fetch-sockets returns ids, rooms, data and auth", async (t, first) => {
     const nsp = t.namespace();
     const clients = await t.crowd({ nsp, auth: { token: "é 😀", n: [1] } });
     const data = { name: "é 😀", list: [1.5, { deep: null }] };
@@ -87,7 +87,7 @@ export default [
     }
   }),
 
-  fromEach("emit-with-ack: every client's answer, binary too", async (t, first) => {
+  fromEach("emit-with-ack gets the answer of every client, binary ones too", async (t, first) => {
     const clients = await t.crowd();
     const [caller, [one, two]] = split(clients, first);
     const answer = (client) => ({ from: client.server.name, é: "😀", bytes: Buffer.from(client.id) });
@@ -111,7 +111,7 @@ export default [
     assert.deepEqual(asked.get(caller), [VALUES]);
   }),
 
-  fromEach("emit-with-ack that one client does not answer: an error with the other answers", async (t, first) => {
+  fromEach("emit-with-ack that a client does not answer is an error with the other answers", async (t, first) => {
     const clients = await t.crowd();
     const [caller, [one, two]] = split(clients, first);
     for (const client of [caller, one]) client.answers("question", () => client.server.name);
@@ -121,9 +121,9 @@ export default [
     assert.equal((await two.next("question")).length, 0);
   }),
 
-  // Node refuses the CONNECT as a second one, so this is asked of a roomcast server: its only socket of the namespace ends and
-  // comes to be again in one step.
-  scenario("who leaves a dynamic namespace and joins it again in one write hears the other servers", async (t) => {
+  // Only for a roomcast server, because Node refuses the CONNECT as a second one. The server's only socket of the namespace ends, and a new
+  // one connects in the same step.
+  scenario("a client that leaves a dynamic namespace and joins it again in one write receives events of other servers", async (t) => {
     const [server] = t.of("roomcast");
     const nsp = t.namespace();
     const others = t.servers.filter((other) => other !== server);

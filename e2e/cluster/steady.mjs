@@ -1,15 +1,15 @@
-// Many questions of Node's servers, calm, while a roomcast server is restarted, and after one did not hear any more: every
-// one is answered. But for one thing: nothing listens to sharded channels without being counted, so what was counted before a server
-// left and asked after fails.
+// Many requests of Node's servers: undisturbed, while a roomcast server is restarted, and after the subscriber of one became half-open. All
+// are answered, with one exception: on sharded channels a server counts the subscribers before it sends a request, and if a counted server
+// leaves in between, the request fails.
 
 import assert from "node:assert/strict";
 import { startFaultProxy } from "../lib/fault-proxy.mjs";
 import { scenario } from "./context.mjs";
 
-/** Questions under way at once, of each kind and server. */
+/** Unanswered requests at the same time, per kind and server. */
 const AT_ONCE = 4;
 
-/** From then on nothing of a half-open connection is to be seen, in ms. It is noticed after 6 s at most. */
+/** Time after which a half-open connection must have no effect any more, in ms. It is noticed after 6 s at most. */
 const HEALED_MS = 10_000;
 
 const QUESTIONS = {
@@ -18,9 +18,9 @@ const QUESTIONS = {
   "all-rooms": (answer, least) => answer.length >= least,
 };
 
-// Asks each question `count` times, then on until `enough`. Resolves to the number asked; a question that fails, or whose
-// answer lacks a server that was there all the time, ends it, but for `mayMiss()` of each who asks one after another. What
-// `unhealthy` says at the beginning of a question is no part of that: it may fail, and is not counted.
+// Sends each request `count` times, and further ones until `enough()`. Resolves to the number of answered requests. A request that fails,
+// or whose answer lacks a server that was there all the time, is an error; except that each sequence of requests may have `mayMiss()`
+// failures. A request that begins while `unhealthy()` may fail, and is not counted.
 async function askMany(t, clients, count, least, { enough = () => true, unhealthy = () => false, mayMiss = () => 0 } = {}) {
   let asked = 0;
   let failedBefore = 0;
@@ -45,24 +45,24 @@ async function askMany(t, clients, count, least, { enough = () => true, unhealth
       times += 1;
     }
   };
-  const lanes = clients.flatMap((client) =>
+  const sequences = clients.flatMap((client) =>
     Object.entries(QUESTIONS).filter(([question]) => t.settings.dialect === "classic" || question !== "all-rooms").flatMap(([question, complete]) =>
       Array.from({ length: AT_ONCE }, () => one(client, question, complete)),
     ),
   );
-  await Promise.all(lanes);
+  await Promise.all(sequences);
   return { asked, failedBefore, missed };
 }
 
 export default [
-  scenario("the questions of Node's servers are all answered", async (t) => {
+  scenario("requests of Node's servers are all answered", async (t) => {
     const clients = await t.crowd();
     const asking = clients.filter(({ server }) => server.kind === "twin");
     const { asked } = await askMany(t, asking, t.settings.requests, clients.length);
-    console.log(`     ${asked} questions, all answered by all servers`);
+    console.log(`     ${asked} requests, all answered by all servers`);
   }, { ms: 300_000 }),
 
-  scenario("the questions of Node's servers are all answered while a roomcast server is restarted", async (t) => {
+  scenario("requests of Node's servers are all answered while a roomcast server is restarted", async (t) => {
     const clients = await t.crowd();
     const asking = clients.filter(({ server }) => server.kind === "twin");
     const restarting = t.of("roomcast")[0];
@@ -72,7 +72,7 @@ export default [
       while (restarts < t.settings.restarts) {
         assert.deepEqual(await restarting.end("SIGTERM"), { code: 0, signal: null });
         await restarting.start();
-        // It takes part in this namespace again.
+        // A client makes the server take part in this namespace again.
         const again = await t.connect(restarting, { nsp: clients[0].socket.nsp });
         await t.met([again]);
         restarts += 1;
@@ -85,10 +85,10 @@ export default [
       }),
       restart(),
     ]);
-    console.log(`     ${asked} questions in ${restarts} restarts, ${missed} not answered`);
+    console.log(`     ${asked} requests during ${restarts} restarts, ${missed} not answered`);
   }, { ms: 300_000 }),
 
-  scenario("the questions of Node's servers are all answered after a half-open cut of a roomcast subscriber", async (t) => {
+  scenario("requests of Node's servers are all answered again after a roomcast subscriber became half-open", async (t) => {
     const proxy = await startFaultProxy(t.redis.url);
     const further = t.settings.server("roomcast", "behind-proxy", proxy.url, t.settings.dialect);
     try {
@@ -102,8 +102,8 @@ export default [
       const healed = performance.now() + HEALED_MS;
       const unhealthy = () => performance.now() < healed;
       const { asked, failedBefore } = await askMany(t, asking, t.settings.requests, clients.length, { unhealthy });
-      assert.ok(failedBefore > 0, "the cut was felt");
-      console.log(`     ${failedBefore} failed that began within ${HEALED_MS / 1_000} s; ${asked} after that, all answered by all`);
+      assert.ok(failedBefore > 0, "the half-open connection had no effect");
+      console.log(`     ${failedBefore} of the first ${HEALED_MS / 1_000} s failed; then ${asked} were answered by all servers`);
     } finally {
       await further.end();
       proxy.close();

@@ -1,9 +1,9 @@
-// The `call` event of the conformance server: one server-side operation, asked for by a client as
-// `{ do, target, ... }`, its outcome given back as `{ ok }` or `{ error, ...details }`.
+// The `call` event of the conformance server: runs a server-side operation that a client requests as `{ do, target, ... }`, and answers
+// with `{ ok }` or `{ error, ...details }`.
 
 /**
- * Runs one request of a socket. Resolves to the answer to acknowledge with, or to nothing when none is to be sent.
- * `inMemory` says that the server runs on Node's in-memory adapter, which lacks what only a cluster needs.
+ * Runs a request of a socket. Resolves to the answer for the acknowledgement, or to undefined if none is to be sent.
+ * `inMemory`: the server has Node's in-memory adapter, which lacks what only a cluster needs.
  */
 export async function runCall(socket, request, { inMemory }) {
   const call = CALLS[request.do];
@@ -18,7 +18,7 @@ export async function runCall(socket, request, { inMemory }) {
 
 const NO_ANSWER = Symbol("no answer");
 
-// Each takes the keys of the request, with `target` already turned into an operator.
+// Each takes the keys of the request, with a broadcast operator as `target`.
 const CALLS = {
   "emit": ({ target, event, args = [] }) => target.emit(event, ...args),
   "emit-with-ack": ({ target, event, args = [] }) => target.emitWithAck(event, ...args),
@@ -40,11 +40,11 @@ const CALLS = {
     return true;
   },
   "server-side-emit": ({ socket, inMemory, event, args = [] }) => {
-    // In memory there is no other server to tell; Node would print a warning.
+    // In memory there is no other server, and Node would print a warning.
     return inMemory || socket.nsp.serverSideEmit(event, ...args);
   },
   "server-side-emit-with-ack": ({ socket, inMemory, event, args = [] }) => {
-    // In memory Node never answers; a server without others has no answers to wait for.
+    // In memory Node never answers, although without other servers there are no answers to wait for.
     return inMemory ? [] : socket.nsp.serverSideEmitWithAck(event, ...args);
   },
   "all-rooms": async ({ socket, inMemory }) => {
@@ -60,7 +60,7 @@ const CALLS = {
   },
 };
 
-// From the socket, which leaves it out, or from its namespace.
+// With `broadcast`, the operator starts from the socket and excludes it; otherwise it starts from the namespace.
 function operator(socket, { rooms = [], except = [], local, volatile, compress, broadcast, timeout }) {
   let target = (broadcast ? socket.broadcast : socket.nsp.to([])).to(rooms).except(except);
   if (local) target = target.local;

@@ -1,9 +1,9 @@
-// The official client, with a bound on every wait and a memory of everything that it was told.
+// The official client, with a limit on every wait. It keeps all events until they are read.
 
 import { Manager } from "socket.io-client";
 import { Mailbox, WAIT_MS, within } from "./wait.mjs";
 
-/** The ways of connecting that a scenario can ask for by name. */
+/** The transports of the official client, by the name that scenarios use. */
 export const TRANSPORTS = {
   polling: ["polling"],
   websocket: ["websocket"],
@@ -17,9 +17,8 @@ export class Client {
   #life = new Mailbox();
 
   /**
-   * Starts to connect. `nsp` is the namespace; `auth` as the official client takes it; `transport` one of TRANSPORTS;
-   * `over` another Client whose connection is to be shared; the rest are options of the Manager. Reconnection is off
-   * unless asked for.
+   * Starts to connect. `nsp`: the namespace. `auth`: the auth payload, as the official client takes it. `transport`: one of TRANSPORTS.
+   * `over`: another Client, whose connection is shared. The rest are options of the Manager. It does not reconnect by default.
    */
   constructor(url, { nsp = "/", auth, transport = "websocket", over, ...options } = {}) {
     this.transport = transport;
@@ -38,7 +37,7 @@ export class Client {
     return this.socket.id;
   }
 
-  /** Resolves to this client when it is connected, and has upgraded if its transport says so. */
+  /** Resolves to this client when it is connected and, with the transport "upgrade", has upgraded. */
   async connected() {
     const refused = await this.#life.next("connect", `the connection to ${this.socket.nsp}`);
     if (refused) throw refused;
@@ -56,25 +55,25 @@ export class Client {
     return this.#life.next("disconnect", `the end of ${this.socket.nsp}`);
   }
 
-  /** Resolves when the official client came back by itself, however many attempts failed before. */
+  /** Resolves when the official client has reconnected by itself, after any number of failed attempts. */
   async reconnected() {
     while (await this.#life.next("connect", "the reconnection"));
     return this;
   }
 
-  /** Starts to connect again by hand. */
+  /** Connects again. */
   reconnect() {
     this.#life.takeAll("connect");
     this.socket.connect();
     return this.connected();
   }
 
-  /** Resolves to the arguments of the oldest unread event of that name. */
+  /** Resolves to the arguments of the oldest unread event of this name. */
   next(event) {
     return this.#events.next(event, `the event "${event}"`);
   }
 
-  /** Takes the arguments of all unread events of that name. */
+  /** Returns the arguments of all unread events of this name, which then count as read. */
   takeAll(event) {
     return this.#events.takeAll(event);
   }
@@ -94,12 +93,12 @@ export class Client {
     return (await this.askAll(event, ...args))[0];
   }
 
-  /** Runs one server-side call and resolves to its whole answer, `{ ok }` or `{ error, ... }`. */
+  /** Runs a server-side call and resolves to its whole answer, `{ ok }` or `{ error, ... }`. */
   call(name, request = {}) {
     return this.ask("call", { do: name, ...request });
   }
 
-  /** Runs one server-side call that has to succeed, and resolves to its result. */
+  /** Runs a server-side call that has to succeed, and resolves to its result. */
   async result(name, request = {}) {
     const answer = await this.call(name, request);
     if (!("ok" in answer)) throw new Error(`call ${name} answered ${JSON.stringify(answer)}`);
@@ -115,14 +114,14 @@ export class Client {
     for (const room of rooms) await this.ask("join", room);
   }
 
-  /** Acknowledges each event of that name with what `answer` makes of its arguments. */
+  /** Acknowledges each event of this name with the result of `answer` for its arguments. */
   answers(event, answer) {
     this.socket.on(event, (...args) => args.pop()(answer(...args)));
   }
 
   /**
-   * Resolves when every given client of this namespace has read all that the server sent to it before now: an event
-   * that was due by then and is not unread has not been sent.
+   * Resolves when every given client of this namespace has received everything that the server sent to it before this call. An event that
+   * is not among the unread ones then was not sent.
    */
   async fence(...clients) {
     const token = ++fences;
@@ -132,7 +131,7 @@ export class Client {
     }
   }
 
-  /** Cuts the transport, as a broken network would. */
+  /** Closes the transport without a disconnect, as a broken network would. */
   cut() {
     this.manager.engine.close();
   }

@@ -1,9 +1,9 @@
-// TCP between a server and Redis on which a connection can be made half-open. The Rust tests have a larger one:
+// A TCP proxy between a server and Redis that can make connections half-open. The Rust tests have one that can do more:
 // crates/roomcast-redis/tests/common/fault_proxy.rs.
 
 import { connect, createServer } from "node:net";
 
-/** Resolves to `{ url, halfOpenSubscribers, close }` when it accepts; it passes all on to the Redis of `redisUrl`. */
+/** Resolves to `{ url, halfOpenSubscribers, close }` when it accepts connections. It forwards them to the Redis of `redisUrl`. */
 export async function startFaultProxy(redisUrl) {
   const upstream = Number(new URL(redisUrl).port);
   const connections = new Set();
@@ -12,7 +12,10 @@ export async function startFaultProxy(redisUrl) {
   return {
     url: `redis://127.0.0.1:${proxy.address().port}`,
 
-    /** From now on these carry nothing, and neither end is told. Returns how many there were. New ones are passed on. */
+    /**
+     * From now on the connections of subscribers forward nothing, without either end noticing. Returns how many there are. New connections
+     * are forwarded.
+     */
     halfOpenSubscribers() {
       const chosen = [...connections].filter(({ subscribes, halfOpen }) => subscribes && !halfOpen);
       for (const connection of chosen) connection.halfOpen = true;
@@ -33,7 +36,7 @@ function carry(client, server, connections) {
     from.setNoDelay(true);
     from.on("data", (data) => {
       if (from === client && data.includes("SUBSCRIBE\r\n")) connection.subscribes = true;
-      // Read all the same, so that the sender's buffers do not tell it.
+      // The data is read in any case, so that the sender does not notice by full buffers.
       if (!connection.halfOpen) to.write(data);
     });
     from.on("error", () => {});

@@ -1,4 +1,4 @@
-// Engine.IO by hand, for what the official client would never send.
+// Engine.IO written by hand, for packets that the official client would never send.
 
 import { WebSocket } from "ws";
 import { Mailbox, WAIT_MS, within } from "./wait.mjs";
@@ -6,18 +6,18 @@ import { Mailbox, WAIT_MS, within } from "./wait.mjs";
 /** The separator of packets in a polling payload. */
 export const SEPARATOR = "\x1e";
 
-/** An HTTP request with a bound; resolves to `{ status, headers, body }`. */
+/** An HTTP request with a time limit. Resolves to `{ status, headers, body }`. */
 export async function request(url, options = {}) {
   const response = await fetch(url, { signal: AbortSignal.timeout(WAIT_MS), ...options });
   return { status: response.status, headers: response.headers, body: await response.text() };
 }
 
-/** The address of the Engine.IO endpoint with a query. */
+/** The URL of the Engine.IO endpoint with a query. */
 export function endpoint(url, query) {
   return `${url}/socket.io/?${new URLSearchParams({ EIO: "4", ...query })}`;
 }
 
-/** One polling session. */
+/** A polling session. */
 export class RawPolling {
   #unread = [];
 
@@ -37,7 +37,7 @@ export class RawPolling {
     return request(this.address, { method: "POST", body, headers });
   }
 
-  /** Resolves to the next packet, asking for more when all that came were read. */
+  /** Resolves to the next packet. Polls when all received packets have been read. */
   async next() {
     while (this.#unread.length === 0) {
       const { status, body } = await this.get();
@@ -47,25 +47,25 @@ export class RawPolling {
     return this.#unread.shift();
   }
 
-  /** Joins a namespace, `/` by default, and resolves to the server's answer. */
+  /** Joins a namespace (`/` by default) and resolves to the server's answer. */
   async connect(packet = "40") {
     await this.post(packet);
     return this.next();
   }
 }
 
-/** One WebSocket connection; text frames are strings, binary ones Buffers. */
+/** A WebSocket connection. Text frames are strings, binary frames are Buffers. */
 export class RawSocket {
   #mail = new Mailbox();
 
-  /** Resolves when the WebSocket is open. With a `sid` it is the second half of an upgrade. */
+  /** Resolves when the WebSocket is open. With `sid` it is the WebSocket of an upgrade. */
   static async open(url, query = {}) {
     const raw = new RawSocket(url, query);
     await within(new Promise((resolve, reject) => raw.ws.once("open", resolve).once("error", reject)), "a WebSocket");
     return raw;
   }
 
-  /** Resolves to `{ status, body }` of the answer that refuses the WebSocket. */
+  /** Resolves to the `{ status, body }` with which the server refuses the WebSocket. */
   static refused(url, query) {
     const { ws } = new RawSocket(url, query);
     const answer = new Promise((resolve, reject) => {
@@ -89,7 +89,7 @@ export class RawSocket {
     for (const frame of frames) this.ws.send(frame);
   }
 
-  /** As `send`, in one write: the server most likely reads them together. */
+  /** Like `send`, but in one write, so that the server most likely reads the frames together. */
   sendAtOnce(...frames) {
     const { _socket: stream } = this.ws;
     stream.cork();
@@ -110,7 +110,7 @@ export class RawSocket {
     return this.#mail.next("close", "the end of the WebSocket");
   }
 
-  /** Reads the open packet, joins a namespace, `/` by default, and resolves to the server's answer. */
+  /** Reads the open packet, joins a namespace (`/` by default), and resolves to the server's answer. */
   async connect(packet = "40") {
     await this.next();
     this.send(packet);

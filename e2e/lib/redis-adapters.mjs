@@ -1,12 +1,12 @@
-// The adapter of the reference server, made from ADAPTER, REDIS_URL, REDIS_KEY, SUBSCRIPTION_MODE and STREAM_COUNT.
+// The adapter of the reference server, as ADAPTER, REDIS_URL, REDIS_KEY, SUBSCRIPTION_MODE and STREAM_COUNT say.
 
 import { createAdapter as classic, createShardedAdapter as sharded } from "@socket.io/redis-adapter";
 import { createAdapter as streams } from "@socket.io/redis-streams-adapter";
 import { Cluster, Redis } from "ioredis";
 
 /**
- * Resolves, once Redis answers, to `{ inMemory, adapter, close }`; `adapter` is what the Server option of that name
- * takes, absent in memory.
+ * Resolves to `{ inMemory, adapter, close }` as soon as Redis answers. `adapter` is the value for the Server option of that name, and
+ * undefined for the in-memory adapter.
  */
 export async function openAdapter(env) {
   const { ADAPTER = "memory", REDIS_URL } = env;
@@ -29,14 +29,14 @@ export async function openAdapter(env) {
   };
 }
 
-/** What all three dialects call themselves on Redis by default. */
+/** The default key prefix or stream name of all three adapters. */
 const KEY = "socket.io";
 
 const ADAPTERS = {
   classic: (publisher, subscriber, { REDIS_KEY = KEY }) => classic(publisher, subscriber, { key: REDIS_KEY }),
   sharded: (publisher, subscriber, { REDIS_KEY = KEY, SUBSCRIPTION_MODE = "dynamic" }) =>
     sharded(publisher, subscriber, { channelPrefix: REDIS_KEY, subscriptionMode: SUBSCRIPTION_MODE }),
-  // This one makes its own readers and subscriber from the one client.
+  // This adapter creates its readers and its subscriber from the one client.
   streams: (publisher, _subscriber, { REDIS_KEY = KEY, STREAM_COUNT = "1" }) =>
     streams(publisher, { streamName: REDIS_KEY, streamCount: Number(STREAM_COUNT) }),
 };

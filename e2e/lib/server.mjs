@@ -1,19 +1,19 @@
-// The server under test: a child process that is started, stopped and killed by its own id.
+// The server under test, as a child process.
 
 import { spawn } from "node:child_process";
 import { createServer } from "node:net";
 import { within } from "./wait.mjs";
 
-/** How long a server may take to say that it listens, in ms. */
+/** How long a server may take until it listens, in ms. */
 const START_MS = 20_000;
 
-/** How long a server may take to end after SIGTERM, in ms. */
+/** How long a server may take to exit after SIGTERM, in ms. */
 const STOP_MS = 10_000;
 
-/** How much of the server's last output is kept, in characters. */
+/** How much of the end of the server's output is kept, in characters. */
 const LOG_LENGTH = 4_000;
 
-// No server outlives the run that has started it, however that run ends.
+// Servers are killed when this process exits, for whatever reason.
 const running = new Set();
 process.on("exit", () => running.forEach((server) => server.kill()));
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
@@ -22,14 +22,14 @@ export class ServerProcess {
   #child;
   #ended;
 
-  /** `command` is a shell command line; `settings` are added to the environment. */
+  /** `command`: a shell command line. `settings`: added to the environment. */
   constructor(command, settings) {
     this.command = command;
     this.settings = settings;
     this.log = "";
   }
 
-  /** Starts it and resolves when it accepts. A second start uses the port of the first. */
+  /** Starts the server and resolves when it accepts connections. A second start uses the same port as the first. */
   async start() {
     this.port ??= await freePort();
     const child = spawn(`exec ${this.command}`, {
@@ -41,7 +41,7 @@ export class ServerProcess {
     this.#ended = new Promise((resolve) => child.once("close", (code, signal) => resolve({ code, signal })));
     const listening = new Promise((resolve) => {
       let output = "";
-      // The program roomcast says it in its log, which goes to the standard error.
+      // The program roomcast writes it to its log, which goes to standard error.
       for (const stream of [child.stdout, child.stderr]) {
         stream.on("data", (data) => {
           output = (output + data).slice(-LOG_LENGTH);
@@ -54,7 +54,7 @@ export class ServerProcess {
       stream.on("data", (data) => (this.log = (this.log + data).slice(-LOG_LENGTH)));
     }
     const tooEarly = this.#ended.then(({ code, signal }) => {
-      throw new Error(`the server ended before it listened (${signal ?? code})\n${this.log}`);
+      throw new Error(`the server exited before it listened (${signal ?? code})\n${this.log}`);
     });
     tooEarly.catch(() => {});
     running.add(this);
@@ -65,7 +65,7 @@ export class ServerProcess {
     return this.#child?.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Sends it a signal and resolves to `{ code, signal }` of its end. */
+  /** Sends a signal to the server, waits until it has exited, and resolves to `{ code, signal }`. */
   async end(signal = "SIGTERM") {
     if (this.alive) this.#child.kill(signal);
     running.delete(this);
@@ -77,15 +77,15 @@ export class ServerProcess {
     }
   }
 
-  /** Kills it without waiting for its end. */
+  /** Kills the server and does not wait until it has exited. */
   kill() {
     if (this.alive) this.#child.kill("SIGKILL");
   }
 }
 
 /**
- * Ports are taken below the range from which the system gives ports to outgoing connections: while a server is down,
- * one of its reconnecting clients could be given the server's port otherwise, and would connect to itself.
+ * A free port below the range that the system uses for outgoing connections. Otherwise, while a server is down, one of its reconnecting
+ * clients could get the server's port, and would connect to itself.
  */
 export async function freePort() {
   for (;;) {

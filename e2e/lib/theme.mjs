@@ -1,19 +1,19 @@
-// What a suite file is made of: a theme, its scenarios, and the context that each scenario is given.
+// The parts of a suite file: a theme, its scenarios, and the context that is passed to each scenario.
 
 import { Client } from "./client.mjs";
 import { RawPolling, RawSocket } from "./raw.mjs";
 
-/** How long one whole scenario may take, in ms: several waits that each come close to their bound. */
+/** How long a scenario may take, in ms: enough for several waits that each come close to their limit. */
 const SCENARIO_MS = 30_000;
 
-/** Scenarios that share one server, started with the settings in `env`. */
+/** Scenarios that share a server. It is started with the settings in `env`. */
 export function theme(name, { env = {} }, scenarios) {
   return { name, env, scenarios };
 }
 
 /**
- * One scenario. `adapters` names the values of ADAPTER for which its result is promised, if not for all. `differs` says that
- * Node's server does otherwise: docs/protocol.md, section 4, has a row for it.
+ * A scenario. `adapters`: the values of ADAPTER for which its result is guaranteed, if not all. `differs`: Node's server behaves
+ * differently, for which docs/protocol.md, section 4, has a row.
  */
 export function scenario(name, run, { ms = SCENARIO_MS, adapters, differs = false } = {}) {
   return { name, run, ms, adapters, differs };
@@ -21,7 +21,7 @@ export function scenario(name, run, { ms = SCENARIO_MS, adapters, differs = fals
 
 let names = 0;
 
-/** Opens what a scenario needs and closes it afterwards. */
+/** Opens the connections of a scenario and closes them afterwards. */
 export class Context {
   #open = [];
 
@@ -34,7 +34,7 @@ export class Context {
     return this.server.url;
   }
 
-  /** A client that has only started to connect. For the options see Client. */
+  /** A client that has started to connect. For the options see Client. */
   client(options) {
     return this.#keep(new Client(this.url, options));
   }
@@ -57,12 +57,12 @@ export class Context {
     return RawPolling.open(this.url);
   }
 
-  /** A room that no other scenario uses. */
+  /** The name of a room that no other scenario uses. */
   room() {
     return `room-${++names}`;
   }
 
-  /** A dynamic namespace that no other scenario uses: exactly this scenario's sockets are in it. */
+  /** The name of a dynamic namespace that no other scenario uses, so that only sockets of this scenario are in it. */
   namespace() {
     return `/dyn-${++names}`;
   }

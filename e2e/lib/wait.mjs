@@ -1,14 +1,14 @@
-// Bounded waiting. Nothing in the suite waits without an end, so that a broken server fails a scenario and does not
-// hang it; nothing sleeps to let something settle.
+// Waiting with a limit. Every wait of the suite has a limit, so that a broken server makes a scenario fail instead of hang. No scenario
+// sleeps to let things settle.
 
-/** How long one thing may take, in ms. Only a failing scenario ever waits so long; a busy machine needs the room. */
+/** The default limit of a wait, in ms. Only a failing scenario waits that long; it is generous because machines may be busy. */
 export const WAIT_MS = 8_000;
 
-/** Resolves as `promise` does, or rejects after `ms` with a text that says what was waited for. */
+/** Resolves like `promise`, or rejects after `ms` with an error that says what was awaited. */
 export async function within(promise, what, ms = WAIT_MS) {
   let timer;
   const tooLate = new Promise((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${ms} ms in vain for ${what}`)), ms);
+    timer = setTimeout(() => reject(new Error(`waited ${ms} ms without success for ${what}`)), ms);
   });
   try {
     return await Promise.race([promise, tooLate]);
@@ -17,18 +17,18 @@ export async function within(promise, what, ms = WAIT_MS) {
   }
 }
 
-/** Asks `probe` again and again until it returns something true, and resolves to that. */
+/** Calls `probe` repeatedly until it returns a true value, and resolves to that value. */
 export async function eventually(probe, what, ms = WAIT_MS) {
   const end = Date.now() + ms;
   for (;;) {
     const seen = await probe();
     if (seen) return seen;
-    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain for ${what}`);
+    if (Date.now() > end) throw new Error(`waited ${ms} ms without success for ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
-/** Keeps what arrived, by name and in order, until somebody takes it; so nobody has to listen at the right moment. */
+/** Keeps values by name and in order until they are read, so that a reader need not be there when a value arrives. */
 export class Mailbox {
   #unread = new Map();
   #waiting = new Map();
@@ -39,7 +39,7 @@ export class Mailbox {
     this.#listOf(this.#unread, name).push(value);
   }
 
-  /** Takes the oldest unread value of that name, waiting for it if there is none. */
+  /** Resolves to the oldest unread value of this name. Waits if there is none. */
   next(name, what = `"${name}"`, ms = WAIT_MS) {
     const unread = this.#unread.get(name);
     if (unread?.length > 0) return Promise.resolve(unread.shift());
@@ -52,7 +52,7 @@ export class Mailbox {
     });
   }
 
-  /** Takes everything unread of that name. */
+  /** Returns all unread values of this name, which then count as read. */
   takeAll(name) {
     return this.#unread.get(name)?.splice(0) ?? [];
   }

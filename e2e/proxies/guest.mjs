@@ -1,4 +1,4 @@
-// A client behind a proxy: the official one, from an address of its own, that remembers each break of its connection.
+// A client behind a proxy: the official client, with an IP address of its own, which counts the breaks of its connection.
 
 import { Agent } from "node:http";
 import { connect } from "node:net";
@@ -6,13 +6,13 @@ import { Client } from "../lib/client.mjs";
 
 let addresses = 0;
 
-/** A loopback address that no guest has had, 127.1.0.1 first. Linux has them all without set-up. */
+/** A loopback address that no guest has used yet, from 127.1.0.1 on. On Linux they need no configuration. */
 function nextAddress() {
   const number = ++addresses;
   return `127.1.${number >> 8}.${number & 255}`;
 }
 
-/** A connection for each request, so that nothing but the proxy's rule leads two requests to the same server. */
+/** Opens a connection for each request, so that only the proxy's rules can lead two requests to the same server. */
 class FromAddress extends Agent {
   #address;
 
@@ -27,12 +27,12 @@ class FromAddress extends Agent {
 }
 
 export class Guest extends Client {
-  /** How often the connection was lost or could not be made. */
+  /** How often the connection was lost or could not be opened. */
   breaks = 0;
 
   /**
-   * `wanders`: each request comes from another address, and the guest keeps cookies, so that a cookie alone can lead it
-   * back. The rest are options of Client.
+   * `wanders`: each request comes from a different address, and the guest keeps cookies, so that only a cookie can lead it to its server.
+   * The rest are options of Client.
    */
   constructor(url, { wanders = false, ...options }) {
     const home = nextAddress();
@@ -48,7 +48,7 @@ export class Guest extends Client {
     this.manager.on("error", (error) => this.#broke(error.message));
   }
 
-  /** Resolves to true when it is connected and was answered `times` times, to false at the first break. */
+  /** Resolves to true when the guest has connected and received `times` answers, or to false at the first break. */
   lasts(times) {
     const broken = new Promise((resolve) => (this.onbreak = () => resolve(false)));
     const lasting = async () => {

@@ -1,5 +1,5 @@
-// nginx or HAProxy as a child process of this run, with a configuration of docs/examples/: the text is the documented one
-// but for ports, and for the folders that nginx writes to.
+// nginx or HAProxy as a child process, with a configuration of docs/examples/. Only the ports, and the folders that nginx writes to, differ
+// from the documented text.
 
 import { spawn } from "node:child_process";
 import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -12,16 +12,16 @@ import { eventually } from "../lib/wait.mjs";
 
 const EXAMPLES = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "docs", "examples");
 
-/** Debian keeps both outside of an ordinary user's path. */
+/** Debian installs both programs in folders that an ordinary user's path lacks. */
 const PATH = `${process.env.PATH}:/usr/local/sbin:/usr/sbin:/sbin`;
 
-/** The user `nobody`: root's proxies give up its rights, as those of anybody else have none. */
+/** The user `nobody`. If this process runs as root, the proxies run as this user, without root's privileges. */
 const NOBODY = 65_534;
 
-/** How much of the proxy's output is kept, in characters. */
+/** How much of the end of the proxy's output is kept, in characters. */
 const LOG_LENGTH = 4_000;
 
-/** What each proxy is given besides the documented text. `front` is the port that its example listens on. */
+/** How each proxy is started with its example. `front`: the port that the example listens on. */
 const KINDS = {
   nginx: {
     example: "nginx.conf",
@@ -41,8 +41,8 @@ const KINDS = {
 };
 
 /**
- * Starts a proxy before two servers and resolves to `{ url, stop }`. `without` is a list of patterns: a line of the example
- * that matches one is taken out, and each has to match.
+ * Starts a proxy in front of two servers and resolves to `{ url, stop }`. `without` is a list of patterns: lines of the example that match
+ * one are removed. Each pattern has to match a line.
  */
 export async function startProxy(kind, servers, { without = [] } = {}) {
   const { example, front, write, arguments: options } = KINDS[kind];
@@ -60,17 +60,17 @@ export async function startProxy(kind, servers, { without = [] } = {}) {
   const child = spawn(kind, options(file, folder).flat(), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PATH },
-    // Whoever gives up root's rights may not look into root's home: HAProxy wants to come back to where it was started.
+    // HAProxy changes back to the folder in which it was started, and the user nobody cannot enter root's home.
     cwd: folder,
     ...asNobody,
   });
   let log = "";
   let ended;
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (log = (log + data).slice(-LOG_LENGTH)));
-  child.once("error", (error) => (ended = `cannot be started (cargo xtask setup installs it): ${error.message}`));
-  child.once("exit", (code, signal) => (ended ??= `has ended (${signal ?? code})`));
+  child.once("error", (error) => (ended = `cannot be started; run cargo xtask setup, which installs it: ${error.message}`));
+  child.once("exit", (code, signal) => (ended ??= `has exited (${signal ?? code})`));
   const stop = () => {
-    // Both take SIGTERM as "stop now" and end their workers; nginx's would outlive a SIGKILL.
+    // At SIGTERM both stop immediately, together with their workers. nginx's workers would survive a SIGKILL.
     child.kill("SIGTERM");
     rmSync(folder, { recursive: true, force: true });
   };
@@ -82,16 +82,17 @@ export async function startProxy(kind, servers, { without = [] } = {}) {
   return { url: `http://127.0.0.1:${port}`, stop };
 }
 
-// An example that no longer has what is to be replaced must not pass unnoticed.
+// Replaces `pattern` in all lines that match it, or removes these lines if `to` is empty. It is an error if no line matches, because then
+// the example has changed.
 function changed(text, pattern, to, example) {
   const lines = text.split("\n");
   const found = lines.filter((line) => pattern.test(line) && !line.trim().startsWith("#"));
-  if (found.length === 0) throw new Error(`no line of ${example} has ${pattern}`);
+  if (found.length === 0) throw new Error(`no line of docs/examples/${example} matches ${pattern}; update run-proxies.mjs or proxy.mjs`);
   const all = lines.map((line) => (found.includes(line) ? (to ? line.replace(pattern, to) : null) : line));
   return all.filter((line) => line !== null).join("\n");
 }
 
-// Debian's nginx has been built with folders that only root can write to.
+// The default folders of Debian's nginx are writable only for root.
 function nginxFolders(folder) {
   const names = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
   return names.map((name) => `    ${name}_temp_path ${join(folder, name)};`).join("\n");
