@@ -1,4 +1,4 @@
-//! Flags and environment. A flag wins over its variable.
+//! Flags and environment variables. A flag overrides its variable.
 
 use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use roomcast_redis::{RedisConfig, RedisTls, ShardedMode};
@@ -9,11 +9,11 @@ use std::time::Duration;
 
 /// A Socket.IO server with rooms: clients join, leave and publish; GET / is a chat page.
 ///
-/// It listens until it gets SIGTERM or Ctrl-C, and then disconnects its clients and stops.
+/// It runs until SIGTERM or Ctrl-C, then disconnects its clients and stops.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Address or name to listen on; 0.0.0.0 for all of the machine's addresses
+    /// Address or name to listen on; 0.0.0.0 for all addresses of the machine
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
 
@@ -22,42 +22,42 @@ pub(crate) struct Cli {
     pub(crate) port: u16,
 
     /// Web origins that may use the server, separated by commas (such as `https://app.example.com`, or
-    /// `https://*.example.com` for all below it), or * for all. Without it pages of any origin can open WebSockets, and those
-    /// of the server's own can poll
+    /// `https://*.example.com` for all below it), or * for all. If not set, pages of any origin can open WebSockets, and only
+    /// pages of the server's own origin can poll
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
 
-    /// "production" switches the Redis adapter on, so that several servers are one
+    /// "production" enables the Redis adapter, so that several servers form a cluster
     #[arg(long, env = "NODE_ENV")]
     pub(crate) node_env: Option<String>,
 
-    /// Where Redis is: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or
-    /// redis+cluster://host:port,host:port, with user:password@ after the slashes if need be; rediss+… for TLS
+    /// URL of Redis: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or
+    /// redis+cluster://host:port,host:port, with user:password@ after the slashes if needed; rediss+… for TLS
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
 
-    /// How it is spoken there: as createAdapter of @socket.io/redis-adapter does, or as createShardedAdapter, which needs Redis 7.
-    /// All servers and emitters of a cluster must have the same
+    /// How servers communicate over Redis: as createAdapter of @socket.io/redis-adapter, or as createShardedAdapter, which needs
+    /// Redis 7. It must be the same for all servers and emitters of a cluster
     #[arg(long, env = "REDIS_DIALECT", value_enum, default_value_t = Dialect::Classic)]
     pub(crate) redis_dialect: Dialect,
 
-    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. All servers must have the same
+    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. It must be the same for all servers
     #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
     pub(crate) redis_sharded_mode: Mode,
 
-    /// File with the password of Redis, which is read at each connect; the user is that of REDIS_URL
+    /// File with the password for Redis, read at each connect; the user is that of REDIS_URL
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) redis_password_file: Option<PathBuf>,
 
-    /// File with the password of the Sentinels, if they have one; their user is that of REDIS_URL
+    /// File with the password for the Sentinels, if they have one; the user is that of REDIS_URL
     #[arg(long, env = "REDIS_SENTINEL_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) redis_sentinel_password_file: Option<PathBuf>,
 
-    /// File with the certificates that Redis' own must be signed by; the system's roots unless given
+    /// File with the CA certificates for the certificate of Redis; by default the system's roots
     #[arg(long, env = "REDIS_TLS_CA_FILE", value_name = "FILE")]
     pub(crate) redis_tls_ca_file: Option<PathBuf>,
 
-    /// File with the certificate that this server shows Redis
+    /// File with the client certificate of this server for Redis
     #[arg(long, env = "REDIS_TLS_CERT_FILE", value_name = "FILE")]
     pub(crate) redis_tls_cert_file: Option<PathBuf>,
 
@@ -65,7 +65,7 @@ pub(crate) struct Cli {
     #[arg(long, env = "REDIS_TLS_KEY_FILE", value_name = "FILE")]
     pub(crate) redis_tls_key_file: Option<PathBuf>,
 
-    /// How this server reaches others, whatever NODE_ENV says
+    /// How this server reaches other servers; overrides NODE_ENV
     #[arg(long, value_enum)]
     pub(crate) adapter: Option<Adapter>,
 
@@ -73,11 +73,11 @@ pub(crate) struct Cli {
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = limits::CONNECTIONS)]
     pub(crate) max_connections: usize,
 
-    /// Seconds that an idle HTTP connection is kept for its next request: longer than a proxy in front keeps its own
+    /// Seconds that an idle HTTP connection is kept for its next request: longer than a proxy in front keeps its connections
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value_t = limits::IDLE_TIMEOUT.as_secs())]
     pub(crate) keep_alive_timeout: u64,
 
-    /// How log lines are written. What is written is chosen by RUST_LOG (such as "info" or "roomcast_engine=debug")
+    /// Format of log lines. RUST_LOG selects what is logged (such as "info" or "roomcast_engine=debug")
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
 }
@@ -91,10 +91,10 @@ pub(crate) enum Adapter {
     Redis,
 }
 
-/// What is spoken over Redis.
+/// How servers communicate over Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Dialect {
-    /// PUBLISH and SUBSCRIBE: every server hears all
+    /// PUBLISH and SUBSCRIBE: every server receives everything
     Classic,
     /// SPUBLISH and SSUBSCRIBE: in a Redis Cluster each channel is on one node
     Sharded,
@@ -105,7 +105,7 @@ pub(crate) enum Dialect {
 pub(crate) enum Mode {
     /// None
     Static,
-    /// All but those of single sockets
+    /// All except those of single sockets
     Dynamic,
     /// All
     DynamicPrivate,
@@ -122,7 +122,7 @@ impl From<Mode> for ShardedMode {
 }
 
 impl Cli {
-    /// Reads flags and environment; ends the program with advice if they are wrong, or asked for.
+    /// Reads flags and environment. Ends the program with help if they are wrong, or if help is asked for.
     pub(crate) fn read() -> Self {
         let is_empty =
             |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
@@ -130,7 +130,7 @@ impl Cli {
         Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// The web origins that may use the server; none is every one.
+    /// The web origins that may use the server. If there are none, any may.
     pub(crate) fn origins(&self) -> Vec<&str> {
         self.app_url.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty()).collect()
     }
@@ -139,7 +139,7 @@ impl Cli {
         Duration::from_secs(self.keep_alive_timeout)
     }
 
-    /// The Redis to use; `None` is the adapter in memory.
+    /// The Redis to use, or `None` for the adapter in memory.
     pub(crate) fn redis(&self) -> Result<Option<RedisConfig>, String> {
         let production = self.node_env.as_deref() == Some("production");
         let adapter = self.adapter.unwrap_or(if production { Adapter::Redis } else { Adapter::Memory });
@@ -159,7 +159,7 @@ impl Cli {
 }
 
 impl Cli {
-    /// The same with the files that were named, none of which must be left out in silence.
+    /// Adds the files that were named. It is an error if one of them would not be used.
     fn with_files(&self, mut config: RedisConfig) -> Result<RedisConfig, String> {
         if let Some(file) = &self.redis_password_file {
             config = config.with_password_file(file);
@@ -190,7 +190,7 @@ impl Cli {
     }
 }
 
-/// The command line. A variable that is empty counts as one that is not set: so compose files write one that has no value.
+/// The command line. An empty variable counts as not set, as compose files write an empty one for one without a value.
 fn command(is_empty: impl Fn(&OsStr) -> bool) -> Command {
     Cli::command().mut_args(|argument| match argument.get_env() {
         // A name that no variable has.
@@ -204,7 +204,7 @@ fn command(is_empty: impl Fn(&OsStr) -> bool) -> Command {
 pub(crate) enum LogFormat {
     /// For people
     Text,
-    /// One JSON object a line, for programs
+    /// A JSON object per line, for programs
     Json,
 }
 
@@ -257,10 +257,10 @@ mod tests {
     }
 
     #[test]
-    fn production_needs_redis_or_the_word_that_it_does_not() {
+    fn production_needs_redis_or_an_explicit_memory_adapter() {
         let redis = |arguments: &[&str]| {
             let mut cli = Cli::parse_from([&["roomcast"], arguments].concat());
-            // The environment of whoever runs the tests does not count.
+            // The environment in which the tests run must not matter.
             if !arguments.contains(&"--redis-url") {
                 cli.redis_url = None;
             }

@@ -3,7 +3,7 @@
 use roomcast_server::{Ack, Args, EmitError, Namespace, Socket};
 use serde_json::{Value, json};
 
-/// Rooms whose names have the length of a socket's id are private: nobody joins the room of another.
+/// Rooms whose names have the length of a socket's id are private: a client cannot join the room of another.
 const ID_LENGTH: usize = 20;
 
 /// Serves the program's events.
@@ -36,7 +36,7 @@ pub(crate) fn serve(namespace: &Namespace) {
         });
 }
 
-/// `publish(room, event, ...args)`: emits the event with the arguments to the room, the sender too if it is in it.
+/// `publish(room, event, ...args)`: emits the event with the arguments to the room, including the sender if it is in it.
 fn publish(socket: &Socket, args: &Args) -> Result<(), String> {
     let (room, event): (String, String) =
         args.parse().map_err(|_| "publish takes a room, an event and its arguments".to_owned())?;

@@ -1,6 +1,6 @@
 //! The roomcast program: a Socket.IO server with rooms and a chat page.
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// In addition to the workspace's lints, code must justify each place that can panic. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod cli;
@@ -16,7 +16,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-/// A quiet connection's memory is small pieces; mimalloc packs them tighter than glibc (docs/decisions/0007-allocator.md).
+/// The memory of a quiet connection is in small pieces, which mimalloc packs tighter than glibc (docs/decisions/0007-allocator.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -73,7 +73,9 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
 
 fn cannot_listen(address: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has the port: stop it, or choose another with --port or PORT",
+        io::ErrorKind::AddrInUse => {
+            "another program uses the port: stop it, or choose another port with --port or PORT"
+        }
         io::ErrorKind::PermissionDenied => "ports under 1024 need privileges: choose a higher one with --port or PORT",
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address: see --host or HOST",
         _ => "see --host and --port",

@@ -12,7 +12,7 @@ use tower_service::Service;
 
 static PAGE: &str = include_str!("chat.html");
 
-/// Answers what is not Socket.IO.
+/// Answers requests that are not for Socket.IO.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Page;
 

@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(crate) async fn requested() {
     let (Some(mut terminate), Some(mut interrupt)) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()))
     else {
-        // Without handlers the signals end the process by themselves.
+        // Without signal handlers, a signal ends the process by itself.
         return std::future::pending().await;
     };
     let name = next(&mut terminate, &mut interrupt).await;

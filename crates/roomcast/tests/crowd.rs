@@ -1,5 +1,5 @@
-//! A thousand clients come, hear everything once and in order, and go; then nothing of them is left. Descriptors of the
-//! process are counted, so this file has one test and nothing runs beside it.
+//! A thousand clients connect, receive everything once and in order, and leave; then nothing of them is left. The test counts the
+//! descriptors of the process, so this file has one test and nothing runs beside it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 #![cfg(target_os = "linux")]
 
@@ -19,19 +19,19 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// Clients at once. Their ends and the server's are 2,000 descriptors.
+/// Clients at once. With the server's side of each connection they are 2,000 descriptors.
 const CLIENTS: usize = 1_000;
 
-/// Broadcasts that each of them gets.
+/// Broadcasts that each of them receives.
 const BROADCASTS: usize = 100;
 
-/// Descriptors that the test asks for, where the soft limit of many systems is 1,024.
+/// Descriptors that the test needs. The soft limit of many systems is 1,024.
 const DESCRIPTORS: u64 = 4_096;
 
-/// Time for nothing to be left once all have gone.
+/// Time until nothing is left, once all clients have left.
 const LEFT_BEHIND: Duration = Duration::from_secs(5);
 
-/// Time for any other step, so that a fault ends the test; a busy machine needs a few seconds at most.
+/// Time for any other step, so that a fault ends the test. A busy machine needs at most a few seconds.
 const STEP: Duration = Duration::from_secs(60);
 
 fn descriptors() -> usize {
@@ -92,7 +92,7 @@ impl Server {
     }
 }
 
-/// Does something with all clients at once, and gives those back that stay.
+/// Does something with all clients at once, and returns those that stay.
 async fn all<F, T>(clients: impl IntoIterator<Item = F>) -> Vec<T>
 where
     F: Future<Output = T> + Send + 'static,
@@ -115,7 +115,7 @@ async fn join(address: SocketAddr) -> Client {
     client
 }
 
-/// Each broadcast once, in order, and nothing else before the last.
+/// Expects each broadcast once, in order, and nothing else before the last.
 async fn hear(mut client: Client) -> Client {
     for number in 0..BROADCASTS {
         assert_eq!(client.next().await.unwrap(), format!(r#"42["tick",{number}]"#));
@@ -124,10 +124,10 @@ async fn hear(mut client: Client) -> Client {
     client
 }
 
-/// Goes in one of the ways there are.
+/// Leaves in one of the possible ways.
 async fn leave(mut client: Client, way: usize) {
     match way {
-        // The room, the namespace, the connection, one by one.
+        // It leaves the room, the namespace and the connection, one by one.
         0 => {
             client.send(r#"422["leave","crowd"]"#).await;
             assert_eq!(client.next().await.unwrap(), r#"432[{"ok":true}]"#);
@@ -139,7 +139,7 @@ async fn leave(mut client: Client, way: usize) {
             client.close().await;
         }
         2 => client.close().await,
-        // The TCP connection ends without a word.
+        // The TCP connection ends without a close frame.
         _ => drop(client),
     }
 }
@@ -154,13 +154,13 @@ async fn until(what: &str, condition: impl Fn() -> bool, state: impl Fn() -> Str
 }
 
 #[test]
-fn a_crowd_hears_everything_once_and_leaves_nothing_behind() {
+fn a_thousand_clients_receive_everything_once_and_leave_nothing_behind() {
     let most = rlimit::increase_nofile_limit(DESCRIPTORS).unwrap();
     assert!(most >= DESCRIPTORS, "{most} descriptors are allowed, {DESCRIPTORS} are needed: raise the hard limit");
     let server = Server::start();
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        // One visitor first: what the server makes once and keeps is there then.
+        // First a single client, so that what the server makes once and keeps is there.
         join(server.address).await.close().await;
         until(
             "the visitor is gone",

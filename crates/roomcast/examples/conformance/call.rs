@@ -1,4 +1,4 @@
-//! The `call` event: one server-side operation, as a client asks for it.
+//! The `call` event: one server-side operation, requested by a client.
 
 use crate::Outcome;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// One server-side call, as a client asks for it.
+/// One server-side call, requested by a client.
 #[derive(Deserialize)]
 struct Request {
     r#do: String,
@@ -54,7 +54,7 @@ impl TargetRequest {
     }
 }
 
-/// What a call comes to: JSON, with attachments that it refers to.
+/// The result of a call: JSON, and the attachments that it refers to.
 #[derive(Default)]
 struct Reply {
     json: String,
@@ -66,7 +66,7 @@ impl Reply {
         Ok(Self { json: serde_json::to_string(&json!({"ok": value}))?, attachments: Vec::new() })
     }
 
-    /// An answer that other servers had a part in; `missing` tells of those that were silent.
+    /// An answer to which other servers contributed. `missing` tells of those that did not answer.
     fn partial(value: impl Serialize, missing: &Missing) -> Outcome<Self> {
         if missing.is_empty() {
             return Self::ok(value);
@@ -75,7 +75,7 @@ impl Reply {
         Ok(Self { json: json!({"ok": value, "missing": missing}).to_string(), attachments: Vec::new() })
     }
 
-    /// The first arguments of acknowledgements as an array, their attachments numbered anew.
+    /// The first arguments of acknowledgements as an array, with their attachments renumbered.
     fn answers(answers: &[Args]) -> Outcome<Self> {
         let mut reply = Self::default();
         let mut values = Vec::new();
@@ -112,7 +112,7 @@ fn renumber(value: &mut Value, by: usize) {
     }
 }
 
-/// Runs one request; what it comes to is what the client is told, if it is told anything.
+/// Runs one request, and returns what the client is sent, if anything.
 pub(crate) async fn answer(socket: &Socket, request: &Args) -> Option<Args> {
     let reply = match run(socket, request).await {
         Ok(reply) => reply?,
@@ -214,7 +214,7 @@ async fn run(socket: &Socket, request: &Args) -> Outcome<Option<Reply>> {
     Ok(Some(reply))
 }
 
-/// As JavaScript sorts: by UTF-16 units.
+/// Sorts as JavaScript does: by UTF-16 units.
 fn sort(rooms: &mut [&str]) {
     rooms.sort_by_cached_key(|room| room.encode_utf16().collect::<Vec<_>>());
 }

@@ -1,4 +1,4 @@
-//! The events of the contract: given to a namespace, to all namespaces of a pattern, or to one socket alone.
+//! The events of the contract, for a namespace, for all namespaces of a pattern, or for a single socket.
 
 use crate::{Outcome, call};
 use roomcast_server::{Ack, Args, EventHandler, Namespace, Namespaces, ServerAck, Socket};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// What handlers can be given to.
+/// What handlers can be added to.
 pub(crate) trait Events {
     fn on<M>(&self, event: &'static str, handler: impl EventHandler<M>);
 }
@@ -57,7 +57,7 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     });
     target.on("busy", |socket: Socket, ms: u64, ack: Ack| async move {
         socket.namespace().emit("busy", &())?;
-        // What no handler should do, and some do.
+        // No handler should do this, but some do.
         thread::sleep(Duration::from_millis(ms));
         Outcome::Ok(ack.send(&())?)
     });
@@ -86,7 +86,7 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     });
 }
 
-/// Another server's event: answered with this server's name, or passed on to this server's own sockets.
+/// An event of another server: answered with this server's name, or passed on to this server's sockets.
 pub(crate) fn server_event(
     server: &Arc<str>,
 ) -> impl Fn(Namespace, Args, ServerAck) -> std::future::Ready<Outcome<()>> + Send + Sync + 'static {

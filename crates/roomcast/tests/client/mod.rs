@@ -1,4 +1,4 @@
-//! A Socket.IO client by WebSocket for tests that need many: frames by a library, packets by hand.
+//! A Socket.IO client over WebSocket for tests that need many: frames by a library, packets by hand.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-/// The library reads into 128 KiB unless told otherwise; a thousand clients are to fit into any machine.
+/// The library's default read buffer is 128 KiB, but a thousand clients must fit into any machine.
 const READ_BUFFER: usize = 4_096;
 
 /// One connection, in namespace `/`.
@@ -37,7 +37,7 @@ impl Client {
         self.stream.send(Message::text(packet.into())).await.unwrap();
     }
 
-    /// The next packet, pings answered and left out; `None` when the server has closed.
+    /// The next packet that is not a ping; pings are answered. `None` when the server has closed.
     pub(crate) async fn next(&mut self) -> Option<String> {
         loop {
             match self.stream.next().await? {
@@ -50,7 +50,7 @@ impl Client {
         }
     }
 
-    /// Says goodbye by a close frame and waits until the server has ended the connection.
+    /// Sends a close frame, and waits until the server has ended the connection.
     pub(crate) async fn close(mut self) {
         self.stream.close(None).await.unwrap();
         assert_eq!(self.next().await, None);

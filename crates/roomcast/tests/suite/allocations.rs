@@ -1,6 +1,6 @@
-//! A broadcast to real WebSockets allocates for the packet, and nothing for a recipient: from the emit, over rooms, outboxes,
+//! A broadcast to real WebSockets allocates for the packet, and nothing for each recipient: from the emit, over rooms, outboxes,
 //! wakes and tasks, to the last write. `allocation_counter` counts by thread, so the server has one thread, and the clients
-//! another.
+//! have another.
 
 use crate::client::Client;
 use roomcast_server::engine::limits::TURN_TIME;
@@ -17,28 +17,29 @@ use tokio::time::timeout;
 /// Time for a step, so that a fault ends the test.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Broadcasts in a row before one that is counted: lists of the thread, such as that of the writers to wake, grow to their size in
-/// them.
+/// Broadcasts in a row before one that is counted: in these, the thread's lists, such as that of the writers to wake, grow to their
+/// size.
 const WARM_UP: usize = 2;
 
 /// Broadcasts that are counted.
 const COUNTED: usize = 10;
 
-/// Of so many at most. A machine may take the thread away in the middle of an emit; if the turn is over then (`TURN_TIME`), what is
-/// left to write goes to a task, which is allocated and takes the lists with it. Such a broadcast is not counted, and more are made.
+/// Most broadcasts that are tried. A machine may suspend the thread in the middle of an emit; if the turn's time is over then
+/// (`TURN_TIME`), a task writes the rest, which is allocated and takes the lists with it. Such a broadcast is not counted, and
+/// another is tried.
 const MOST: usize = 500;
 
-/// The first message's number: all have as many digits.
+/// The number of the first message. All numbers have as many digits.
 const FIRST: usize = 100;
 
-/// Behind it the clients say goodbye.
+/// The message after which the clients leave.
 const LAST: &str = r#"42["last"]"#;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Clients that tell when all of them have got a message, on a thread of their own.
+/// Clients on a thread of their own, which reports when all of them have received a message.
 async fn audience(address: SocketAddr, clients: usize, all_have: Arc<Notify>) {
     let (got, mut counter) = mpsc::unbounded_channel();
     let mut set = JoinSet::new();
@@ -59,7 +60,7 @@ async fn audience(address: SocketAddr, clients: usize, all_have: Arc<Notify>) {
         });
     }
     drop(got);
-    // They have all connected, then they all have the first message, and so on.
+    // It reports when all have connected, when all have the first message, and so on.
     let mut messages = 0;
     while counter.recv().await.is_some() {
         messages += 1;
@@ -70,7 +71,7 @@ async fn audience(address: SocketAddr, clients: usize, all_have: Arc<Notify>) {
     set.join_all().await;
 }
 
-/// Allocations of each counted broadcast to that many clients.
+/// The allocations of each counted broadcast to this many clients.
 fn allocations(clients: usize) -> Vec<u64> {
     let server = runtime();
     let io = SocketIo::builder().ping_interval(STEP).build();
@@ -86,7 +87,7 @@ fn allocations(clients: usize) -> Vec<u64> {
     let wait = || async { timeout(STEP, all_have.notified()).await.unwrap() };
     server.block_on(wait());
     let namespace = io.of("/");
-    // Tells whether the emit was done within a turn.
+    // Whether the emit was done within a turn.
     let broadcast = |number: usize| {
         server.block_on(async {
             let since = Instant::now();
@@ -107,7 +108,7 @@ fn allocations(clients: usize) -> Vec<u64> {
         namespace.to("lobby").emit("last", &()).unwrap();
         wait().await;
     });
-    // The clients say goodbye, and the server has to answer.
+    // The clients leave, and the server has to answer their close frames.
     server.block_on(async {
         let gone = async {
             while io.connections() > 0 {

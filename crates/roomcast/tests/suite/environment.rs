@@ -1,9 +1,9 @@
-//! The program and what its environment says, as compose files and container platforms write it.
+//! The program and its environment variables, as compose files and container platforms write them.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-/// The program, which ends with the test.
+/// The program. It ends with the test.
 struct Program {
     child: Child,
     log: BufReader<ChildStderr>,
@@ -19,14 +19,14 @@ impl Drop for Program {
 impl Program {
     fn start(environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
-        // Of the environment of whoever runs the tests nothing counts.
+        // The environment in which the tests run must not matter.
         command.env_clear().env("PORT", "0").envs(environment.iter().copied());
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self { child, log }
     }
 
-    /// What the log says up to the line that the program listens.
+    /// The log, up to the line that says that the program listens.
     fn listens(mut self) -> String {
         let mut log = String::new();
         while !log.contains("listening on http://") {
@@ -35,7 +35,7 @@ impl Program {
         log
     }
 
-    /// What the log says of a program that does not start.
+    /// The log of a program that does not start.
     fn ends(mut self) -> String {
         let mut log = String::new();
         self.log.read_to_string(&mut log).unwrap();
@@ -44,9 +44,9 @@ impl Program {
     }
 }
 
-/// `${PORT:-}` in a compose file gives an empty value for one that is not set.
+/// `${PORT:-}` in a compose file yields an empty value for a variable that is not set.
 #[test]
-fn what_is_empty_is_not_set() {
+fn an_empty_variable_counts_as_not_set() {
     let names = [
         "APP_URL",
         "HOST",
@@ -65,14 +65,14 @@ fn what_is_empty_is_not_set() {
         let log = Program::start(&names.map(|name| (name, empty))).listens();
         assert!(log.contains("APP_URL is not set") && log.contains("http://127.0.0.1:"), "{log}");
     }
-    // PORT has its default then, which may be taken here.
+    // Then PORT has its default, which may be in use on this machine.
     let port = Program::start(&[("PORT", ""), ("HOST", "192.0.2.1")]).ends();
     assert!(port.contains("cannot listen on 192.0.2.1:3000"), "{port}");
 }
 
-/// What no browser sends is refused at the start, with the right spelling; the rest is taken as people write it.
+/// An origin that no browser sends is refused at the start, with the right spelling. Others are accepted as people write them.
 #[test]
-fn origins_are_taken_as_people_write_them() {
+fn origins_are_accepted_as_people_write_them() {
     for (origins, shown) in [
         ("https://a.example,", "https://a.example"),
         (" https://a.example , , HTTPS://B.Example:443/", "https://a.example, HTTPS://B.Example:443/"),
@@ -92,10 +92,10 @@ fn origins_are_taken_as_people_write_them() {
     }
 }
 
-/// What is wrong with the way to Redis is told at the start, with what to do; a file that is not there is no reason not to start, as
-/// it may be written a moment later.
+/// A wrong Redis configuration is an error at the start, which says what to do. A missing file is not an error, as it may be written
+/// a moment later.
 #[test]
-fn the_way_to_redis() {
+fn a_wrong_redis_configuration_is_an_error_with_advice() {
     for (environment, advice) in [
         (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password stand before the host"),
         (&[("REDIS_URL", "redis://:p#secret@h")], "write %23"),

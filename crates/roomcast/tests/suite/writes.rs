@@ -1,4 +1,4 @@
-//! What is queued for a client together leaves in one write: the stream between hyper and the kernel counts.
+//! Packets that are queued together for a client leave in one write. A stream between hyper and the kernel counts the writes.
 
 use crate::client::Client;
 use http::Request;
@@ -19,13 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tower_service::Service;
 
-/// Messages that are queued together.
+/// How many messages are queued together.
 const MESSAGES: usize = 10;
 
 /// Time for a test, so that a fault ends it.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Bytes of each write that succeeded.
+/// The bytes of each write that succeeded.
 type Writes = Arc<Mutex<Vec<usize>>>;
 
 struct Counting {
@@ -97,7 +97,7 @@ async fn serve(io: &SocketIo) -> (SocketAddr, Writes) {
     (address, writes)
 }
 
-/// Hears the messages, and tells the bytes of their frames.
+/// Reads the messages, and returns the bytes of their frames.
 async fn hear(client: &mut Client) -> usize {
     let mut bytes = 0;
     for number in 0..MESSAGES {
@@ -127,7 +127,7 @@ async fn what_a_handler_emits_after_it_has_waited_leaves_in_one_write() {
     going_leaves_in_one_write(&io).await;
 }
 
-/// What the handler of "go" makes for its client.
+/// What the handler of "go" sends to its client.
 async fn going_leaves_in_one_write(io: &SocketIo) {
     let (address, writes) = serve(io).await;
     let test = async {
@@ -192,7 +192,7 @@ async fn what_is_broadcast_in_one_turn_leaves_in_one_write_for_each_recipient() 
             clients.push((Client::connect(address).await, writes));
         }
         clients.iter().for_each(|(_, writes)| writes.lock().unwrap().clear());
-        // As in a handler. Outside a turn each emit leaves at once.
+        // A turn, as in a handler. Outside a turn each emit leaves at once.
         let turn = Turn::begin();
         for number in 0..MESSAGES {
             namespace.emit("news", &number).unwrap();
