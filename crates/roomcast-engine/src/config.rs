@@ -190,7 +190,7 @@ impl EngineConfig {
         self.transports.contains(&transport)
     }
 
-    /// Whether a session on that transport is told that it may upgrade.
+    /// Whether a session on this transport is offered an upgrade.
     pub(crate) fn offers_upgrade(&self, transport: Transport) -> bool {
         transport == Transport::Polling && self.allow_upgrades && self.offers(Transport::WebSocket)
     }

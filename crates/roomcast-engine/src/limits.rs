@@ -63,7 +63,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_millis(5);
 pub const WRITES_PER_LOOK: usize = 16;
 
 /// Largest list of connections that a thread keeps from one turn to the next: a thread that wrote to 100,000 clients once should
-/// not hold 0.8 MB for ever.
+/// not hold 0.8 MB forever.
 pub const KEPT_CONNECTIONS: usize = 16_384;
 
 /// Cost of what may wait for a client until the end of a turn, or a quarter of the soft bound if that is less. Beyond it, the

@@ -1,4 +1,4 @@
-//! [`Connection`]: one session, as everybody else sees it. Its outbox and session state are under one short lock; only the task
+//! [`Connection`]: one session, as the rest of the server sees it. Its outbox and session state are under one short lock; only the task
 //! that reads touches its handler.
 
 use crate::connections::sessions::Sessions;
@@ -19,7 +19,7 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 /// One Engine.IO session.
-// A broadcast to 5,000 clients is a walk through memory that no core's cache holds. So the fields that it touches stand first
+// A broadcast to 5,000 clients is a walk through memory that no core's cache holds. So the fields that it touches come first
 // and together, here and in `Shared`, in the order of their use (decision 0013).
 #[repr(C)]
 pub struct Connection {

@@ -1,4 +1,4 @@
-//! How what waits for a connection is written, and what is noted of it: `impl` blocks of [`Connection`].
+//! How a [`Connection`] writes what waits, and keeps account of it.
 
 use crate::connections::connection::Connection;
 use crate::connections::sessions::Sessions;

@@ -10,7 +10,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// The sessions by polling and those by WebSocket. They are kept apart so that they can be counted without a mark in each
-/// session. A session is a `T`, and `identify` tells its id and age: that spares a key beside it.
+/// session. A session is a `T`, and `identify` returns its id and age, which saves a key in the table.
 pub(crate) struct Table<T> {
     polling: Kind<T>,
     websocket: Kind<T>,

@@ -85,23 +85,23 @@ fn take_gathered(open: bool) -> Vec<Arc<Connection>> {
 }
 
 fn write_out(connections: Vec<Arc<Connection>>, time: Duration) {
-    let mut rest = Rest { connections, at: 0 };
-    if rest.write(time) {
-        return rest.keep_storage();
+    let mut pending = PendingWrites { connections, at: 0 };
+    if pending.write(time) {
+        return pending.keep_storage();
     }
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(rest.write_in_slices())),
-        Err(_) => rest.hand_to_tasks(),
+        Ok(runtime) => drop(runtime.spawn(pending.write_in_slices())),
+        Err(_) => pending.hand_to_tasks(),
     }
 }
 
 /// Connections that are to be written to.
-struct Rest {
+struct PendingWrites {
     connections: Vec<Arc<Connection>>,
     at: usize,
 }
 
-impl Rest {
+impl PendingWrites {
     /// Writes for this long. Returns whether all are written to.
     fn write(&mut self, time: Duration) -> bool {
         let mut begun = None;

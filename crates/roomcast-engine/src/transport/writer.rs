@@ -1,7 +1,7 @@
 //! [`Writer`]: the writing half of a WebSocket's stream, and its position in the packet that it writes.
 
 use crate::limits::PACKETS_PER_WRITE;
-use crate::session::outbox::{cost, short};
+use crate::session::outbox::{cost, to_u32};
 use crate::transport::sink::{Sink, Wrote};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -95,7 +95,7 @@ impl Sink for Writer {
         self.dirty = matches!(self.half, Half::Other(_));
         let written = self.written as usize + bytes;
         if written < frames.len() {
-            self.written = short(written);
+            self.written = to_u32(written);
             return Poll::Ready(Ok(Wrote { bytes, ..Wrote::default() }));
         }
         self.written = 0;
@@ -128,7 +128,7 @@ impl Sink for Writer {
             wrote.packets += 1;
             wrote.cost += cost(packet);
         }
-        self.written = short(left);
+        self.written = to_u32(left);
         batch.drain(..wrote.packets);
         Poll::Ready(Ok(wrote))
     }

@@ -1,12 +1,12 @@
 //! Arguments to MessagePack.
 
 use super::error::MsgpackError;
+use super::json_string::{pieces, spells};
+use super::json_walk::{Then, Token, inner, walk};
 use super::writer::Writer;
 use crate::arguments::args::Args;
-use crate::json::error::JsonError;
 use crate::json::kind::JsonKind;
-use crate::json::scanner::Scanner;
-use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
+use crate::limits::MAX_PACKET_BYTES;
 use crate::placeholder::finder;
 use bytes::Bytes;
 
@@ -28,7 +28,7 @@ pub enum Flavour {
 /// Writes JSON values with commas between them as MessagePack values one after another, and returns how many there were. The
 /// module's documentation says what becomes of placeholders and of what MessagePack cannot hold.
 ///
-/// The text is checked on the way and may nest at most [`MAX_DEPTH_OPTION`] levels. Everything written, including attachments,
+/// The text is checked on the way and may nest at most [`MAX_DEPTH_OPTION`](crate::limits::MAX_DEPTH_OPTION) levels. Everything written, including attachments,
 /// stays within [`MAX_PACKET_BYTES`], as placeholders may name one attachment many times. After an error nothing has been
 /// appended.
 ///
@@ -80,128 +80,6 @@ fn transcribe(
         return Err(error);
     }
     Ok(values)
-}
-
-/// What a walk over JSON text finds.
-#[derive(Clone, Copy)]
-enum Token<'a> {
-    /// An array, or an object if `true`.
-    Open(bool),
-    /// A member's name, without its quotes, with its escapes.
-    Key(&'a str),
-    Scalar(JsonKind, &'a str),
-    /// The array or object that was opened last.
-    Close,
-}
-
-#[derive(PartialEq)]
-enum Then {
-    GoOn,
-    /// Pass over the array or object that opens, without visiting what is in it.
-    Skip,
-}
-
-/// Walks over JSON values with commas between them.
-fn walk<'a>(text: &'a str, mut visit: impl FnMut(Token<'a>) -> Result<Then, MsgpackError>) -> Result<(), MsgpackError> {
-    let mut scanner = Scanner::new(text, MAX_DEPTH_OPTION);
-    let mut levels = Levels::default();
-    scanner.skip_white_space();
-    if scanner.peek().is_none() {
-        return Ok(());
-    }
-    loop {
-        scanner.skip_white_space();
-        match scanner.peek() {
-            Some(bracket @ (b'[' | b'{')) => {
-                let object = bracket == b'{';
-                if visit(Token::Open(object))? == Then::Skip {
-                    scanner.value(None)?;
-                } else {
-                    scanner.take(bracket);
-                    levels.push(object)?;
-                    scanner.skip_white_space();
-                    if scanner.peek() != Some(closing(object)) {
-                        if object {
-                            visit(Token::Key(key(text, &mut scanner)?))?;
-                        }
-                        continue;
-                    }
-                }
-            }
-            _ => {
-                let start = scanner.position();
-                let kind = scanner.value(None)?;
-                visit(Token::Scalar(kind, text.get(start..scanner.position()).unwrap_or_default()))?;
-            }
-        }
-        // A value has ended, or the array or object that was opened is empty.
-        loop {
-            scanner.skip_white_space();
-            let top = levels.top();
-            if scanner.take(b',') {
-                if top == Some(true) {
-                    visit(Token::Key(key(text, &mut scanner)?))?;
-                }
-                break;
-            }
-            let Some(object) = top else {
-                return Ok(scanner.end()?);
-            };
-            if !scanner.take(closing(object)) {
-                return Err(JsonError::Syntax.into());
-            }
-            levels.pop();
-            visit(Token::Close)?;
-        }
-    }
-}
-
-fn closing(object: bool) -> u8 {
-    if object { b'}' } else { b']' }
-}
-
-/// A member's name and the colon after it.
-fn key<'a>(text: &'a str, scanner: &mut Scanner<'a>) -> Result<&'a str, JsonError> {
-    scanner.skip_white_space();
-    let start = scanner.position();
-    if scanner.value(None)? != JsonKind::String {
-        return Err(JsonError::Syntax);
-    }
-    let key = inner(text.get(start..scanner.position()).unwrap_or_default());
-    scanner.skip_white_space();
-    if scanner.take(b':') { Ok(key) } else { Err(JsonError::Syntax) }
-}
-
-/// A string, without its quotes.
-fn inner(string: &str) -> &str {
-    string.get(1..string.len().saturating_sub(1)).unwrap_or_default()
-}
-
-/// What is open, with one bit for each level: 1 is an object, 0 an array.
-#[derive(Default)]
-struct Levels {
-    bits: [u64; MAX_DEPTH_OPTION / 64],
-    depth: usize,
-}
-
-impl Levels {
-    fn push(&mut self, object: bool) -> Result<(), JsonError> {
-        let word = self.bits.get_mut(self.depth / 64).ok_or(JsonError::Depth)?;
-        let bit = 1 << (self.depth % 64);
-        *word = if object { *word | bit } else { *word & !bit };
-        self.depth += 1;
-        Ok(())
-    }
-
-    fn pop(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    /// Whether the innermost is an object.
-    fn top(&self) -> Option<bool> {
-        let index = self.depth.checked_sub(1)?;
-        Some(self.bits.get(index / 64)? & (1 << (index % 64)) != 0)
-    }
 }
 
 /// How an array or object is written. There is one for each, in the order in which they open: eight bytes for at least two of
@@ -398,61 +276,11 @@ fn string(writer: &mut Writer<'_>, raw: &str) {
     }
 }
 
-/// Whether a JSON string, given without its quotes, spells `name`.
-fn spells(raw: &str, name: &str) -> bool {
-    if !raw.contains('\\') {
-        return raw == name;
-    }
-    let mut rest = Some(name);
-    pieces(raw, |piece| rest = rest.and_then(|rest| rest.strip_prefix(piece)));
-    rest == Some("")
-}
-
-/// Decodes the escapes of a JSON string, given without its quotes, and passes on the text in pieces.
-fn pieces(raw: &str, mut piece: impl FnMut(&str)) {
-    let mut rest = raw;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        piece(plain);
-        let (character, length) = unescaped(escape);
-        piece(character.encode_utf8(&mut [0; 4]));
-        rest = escape.get(length..).unwrap_or_default();
-    }
-    piece(rest);
-}
-
-/// The character of an escape, and the length of the escape after its backslash. A lone surrogate is U+FFFD, as text in Rust and
-/// in MessagePack cannot hold it.
-fn unescaped(escape: &str) -> (char, usize) {
-    let unit = |start: usize| {
-        let digits = escape.get(start..start + 4)?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    match escape.as_bytes().first() {
-        Some(b'n') => ('\n', 1),
-        Some(b'r') => ('\r', 1),
-        Some(b't') => ('\t', 1),
-        Some(b'b') => ('\u{8}', 1),
-        Some(b'f') => ('\u{c}', 1),
-        Some(b'u') => {
-            let first = unit(1).unwrap_or(0xfffd);
-            let second = if escape.get(5..7) == Some("\\u") { unit(7) } else { None };
-            match (first, second) {
-                (0xd800..=0xdbff, Some(second @ 0xdc00..=0xdfff)) => {
-                    let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-                    (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 11)
-                }
-                _ => (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 5),
-            }
-        }
-        Some(byte @ (b'"' | b'\\' | b'/')) => (char::from(*byte), 1),
-        // The scanner accepts nothing else.
-        _ => (char::REPLACEMENT_CHARACTER, 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::error::JsonError;
+    use crate::limits::MAX_DEPTH_OPTION;
 
     const BOTH: [Flavour; 2] = [Flavour::Notepack, Flavour::MsgpackJs];
 

@@ -55,6 +55,8 @@ mod date;
 mod error;
 mod from_json;
 mod item;
+mod json_string;
+mod json_walk;
 mod kind;
 mod reader;
 mod to_json;
