@@ -232,7 +232,11 @@ fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
             return;
         };
         if subscription.rooms != wanted {
-            let why = format!("{} hears the rooms {:?}, and has {wanted:?}", state.label(process), subscription.rooms);
+            let why = format!(
+                "{} is subscribed to the rooms {:?}, and has {wanted:?}",
+                state.label(process),
+                subscription.rooms
+            );
             state.fail(now, why);
         }
     });
@@ -270,7 +274,7 @@ fn ended(sim: &Sim, world: &World) {
         ours.map(|(at, _)| format!("{} in {:?}", state.label(at.0), at.1)).collect::<Vec<_>>()
     });
     if !left.is_empty() {
-        fail(sim, format!("still heard after the end: {left:?}"));
+        fail(sim, format!("still subscribed after the end: {left:?}"));
     }
     // The task that delivers messages.
     let tasks = Handle::current().metrics().num_alive_tasks();

@@ -258,7 +258,7 @@ impl Asked {
                     let silent = silent();
                     let told = missing.names.len() + missing.others;
                     ensure(*number + silent == others.len() && told == silent, || {
-                        format!("{number} answers, {silent} are silent and {told} told as missing, of {}", others.len())
+                        format!("{number} answers, {silent} silent and {told} reported missing, of {}", others.len())
                     })?;
                     ensure(silent > 0 || took <= limit + 60, || format!("all answered, and it took {took} ms"))?;
                 }

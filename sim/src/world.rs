@@ -314,9 +314,9 @@ impl World {
                 state.log(now, |state| format!("{} has ended", state.label(process)));
                 for ((_, namespace), subscription) in state.subscriptions.iter().filter(|(at, _)| at.0 == process) {
                     if subscription.stage == crate::state::Stage::Active {
-                        state
-                            .failure
-                            .get_or_insert(format!("process {process} has ended and hears {namespace:?} still"));
+                        state.failure.get_or_insert(format!(
+                            "process {process} has ended and is still subscribed to {namespace:?}"
+                        ));
                     }
                 }
                 if cluster.queued() > 0 {

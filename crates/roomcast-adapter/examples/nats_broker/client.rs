@@ -99,7 +99,7 @@ impl<T> Client<T> {
 
 impl<T> Sender<T> {
     fn send(&self, bytes: Vec<u8>) {
-        let _ = self.out.send(bytes); // If nobody writes any more, the reader tells the end.
+        let _ = self.out.send(bytes); // If the writer is gone, the reader reports the end.
     }
 
     fn ping(&self, then: Option<T>) {

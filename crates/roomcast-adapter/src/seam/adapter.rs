@@ -87,7 +87,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// The names of all rooms that have members, including the rooms named after socket ids.
     async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>>;
 
-    /// The number of servers, including this one even while the others do not hear it yet.
+    /// The number of servers, including this one even while it is not connected yet.
     async fn server_count(&self) -> Answer<usize>;
 
     /// Sends an event to the namespace on the other servers, never to clients.

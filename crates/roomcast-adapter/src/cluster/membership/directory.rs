@@ -180,7 +180,7 @@ impl Directory {
             if !alive_now && now.duration_since(process.last_arrival) >= SETTLE {
                 missed += process.settle(now);
             }
-            // Questions in progress are told once.
+            // Once for each silence: this ends questions that await the server.
             silent |= !std::mem::replace(&mut process.silent, !alive_now) && !alive_now;
             all.extend((missed > 0).then_some((*id, missed)));
         }
@@ -293,7 +293,7 @@ fn process<'a>(
                 metrics::counter!("roomcast_cluster_unknown_total").increment(1);
                 if !std::mem::replace(logged_full, true) {
                     tracing::warn!(
-                        "more than {MAX_PROCESSES} servers and emitters are heard; what the others publish is delivered, and their losses are not counted"
+                        "messages arrive from more than {MAX_PROCESSES} servers and emitters; those of the rest are delivered, but their losses are not counted"
                     );
                 }
                 return None;
@@ -322,7 +322,7 @@ mod tests {
         /// A message's serial is its number plus this.
         before: u64,
         /// The serial of the last announcement.
-        told: u64,
+        announcements: u64,
         now: Instant,
     }
 
@@ -332,7 +332,7 @@ mod tests {
             let (mut directory, now) = (Directory::new([Hears::All; 2]), Instant::now());
             directory.open_namespace(&"/".into());
             directory.connected("/", now);
-            Self { directory, namespace: "/".into(), series: Series::Main, before: 0, told: 10_000, now }
+            Self { directory, namespace: "/".into(), series: Series::Main, before: 0, announcements: 10_000, now }
         }
 
         fn hear(&mut self, number: u64) -> bool {
@@ -340,24 +340,30 @@ mod tests {
             self.directory.message_arrived(&trailer, &self.namespace, Some(self.series), self.now)
         }
 
-        fn told(&mut self, number: u64) {
-            self.told_of(&[number]);
+        fn announce_number(&mut self, number: u64) {
+            self.announce_numbers(&[number]);
         }
 
         /// An announcement, one second after the last.
-        fn told_of(&mut self, numbers: &[u64]) -> bool {
+        fn announce_numbers(&mut self, numbers: &[u64]) -> bool {
             self.announce(numbers, |_| {})
         }
 
         fn announce(&mut self, numbers: &[u64], change: impl FnOnce(&mut Alive)) -> bool {
             self.now += Duration::from_secs(1);
-            self.told += 1;
+            self.announcements += 1;
             let entry = |number: &u64| SeriesReport::new(self.namespace.clone(), self.series, *number, self.before + 1);
             let numbers: Vec<SeriesReport> = numbers.iter().map(entry).collect();
-            let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
+            let mut alive =
+                Alive { sequence: self.announcements - 10_000, interval: 1_000, numbers, ..Alive::default() };
             change(&mut alive);
             alive.follows = alive.sequence.saturating_sub(1);
-            self.directory.announcement_arrived(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
+            self.directory.announcement_arrived(
+                &"a".into(),
+                &Trailer::new("", 7, self.announcements, 0),
+                &alive,
+                self.now,
+            )
         }
 
         fn members(&self) -> usize {
@@ -380,12 +386,12 @@ mod tests {
     #[test]
     fn a_lost_tail_is_counted_at_the_second_announcement() {
         let mut bench = Bench::new();
-        bench.told(3);
+        bench.announce_number(3);
         assert!(bench.hear(4));
-        bench.told(4);
-        bench.told(7);
-        assert_eq!(bench.directory.losses(), (0, 0), "it may be on its way");
-        bench.told(7);
+        bench.announce_number(4);
+        bench.announce_number(7);
+        assert_eq!(bench.directory.losses(), (0, 0), "it may be in flight");
+        bench.announce_number(7);
         assert_eq!(bench.directory.losses(), (3, 0));
         // A message that was counted as lost and arrives after all is dropped, so that the count stays true.
         assert!(!bench.hear(7));
@@ -397,13 +403,13 @@ mod tests {
     fn an_announcement_may_overtake_messages() {
         let mut bench = Bench::new();
         assert!(bench.hear(1));
-        bench.told(3);
+        bench.announce_number(3);
         assert!(bench.hear(2) && bench.hear(3));
-        bench.told(3);
+        bench.announce_number(3);
         assert_eq!(bench.directory.losses(), (0, 0));
         // The same for the first announcement: counting starts at the first message that arrives.
         let mut bench = Bench::new();
-        bench.told(3);
+        bench.announce_number(3);
         assert!(bench.hear(2) && bench.hear(3) && !bench.hear(3));
         assert_eq!(bench.directory.losses(), (0, 1));
     }
@@ -411,29 +417,29 @@ mod tests {
     #[test]
     fn a_series_that_starts_while_we_listen_starts_at_1() {
         let mut bench = Bench::new();
-        bench.told_of(&[]);
+        bench.announce_numbers(&[]);
         assert!(bench.hear(3));
         assert_eq!(bench.directory.losses(), (2, 0));
         let mut bench = Bench::new();
-        bench.told_of(&[]);
-        bench.told(2);
-        bench.told(2);
+        bench.announce_numbers(&[]);
+        bench.announce_number(2);
+        bench.announce_number(2);
         assert_eq!(bench.directory.losses(), (2, 0));
     }
 
     #[test]
     fn nothing_is_missed_in_a_namespace_that_is_not_open() {
         let mut bench = Bench::new();
-        bench.told_of(&[]);
+        bench.announce_numbers(&[]);
         assert!(bench.hear(1));
         bench.directory.close_namespace("/");
-        bench.told(5);
-        bench.told(9);
+        bench.announce_number(5);
+        bench.announce_number(9);
         bench.directory.open_namespace(&"/".into());
-        bench.told(9);
+        bench.announce_number(9);
         assert!(bench.hear(12));
-        bench.told(12);
-        bench.told(12);
+        bench.announce_number(12);
+        bench.announce_number(12);
         // 10 and 11 were published after 9 was announced, when the namespace was open again.
         assert_eq!(bench.directory.losses(), (2, 0));
     }
@@ -446,7 +452,7 @@ mod tests {
         bench.directory.age(bench.now);
         assert_eq!(bench.directory.servers(bench.now).count(), 0);
         assert!(bench.hear(4));
-        bench.told(4);
+        bench.announce_number(4);
         assert_eq!(bench.directory.losses(), (2, 0));
         assert_eq!(bench.directory.servers(bench.now).count(), 1);
     }
@@ -455,7 +461,7 @@ mod tests {
     fn a_server_that_left_stays_away_and_its_lost_tail_is_counted() {
         let mut bench = Bench::new();
         assert!(bench.hear(1));
-        bench.told(3);
+        bench.announce_number(3);
         bench.directory.left(7, bench.now);
         assert!(bench.hear(2));
         assert_eq!(bench.directory.servers(bench.now).count(), 0);
@@ -470,7 +476,7 @@ mod tests {
     #[test]
     fn messages_of_a_server_that_comes_back_under_its_name_are_delivered() {
         let mut bench = Bench::new();
-        bench.told_of(&[]);
+        bench.announce_numbers(&[]);
         assert!(bench.hear(1) && bench.hear(2));
         let reborn = Trailer::new("/", 8, 1, 1);
         assert!(bench.directory.message_arrived(&reborn, &"/".into(), Some(Series::Main), bench.now));
@@ -484,11 +490,11 @@ mod tests {
     fn a_series_that_starts_anew_is_counted_from_its_start() {
         for announced in [false, true] {
             let mut bench = Bench::new();
-            bench.told_of(&[]);
+            bench.announce_numbers(&[]);
             (1..=5).for_each(|number| assert!(bench.hear(number)));
             if announced {
-                bench.told_of(&[]);
-                bench.told_of(&[]);
+                bench.announce_numbers(&[]);
+                bench.announce_numbers(&[]);
             }
             bench.before = 100;
             assert!(bench.hear(2) && bench.hear(3));
@@ -500,10 +506,10 @@ mod tests {
         for number in [2, 5, 7] {
             let mut bench = Bench::new();
             (1..=5).for_each(|number| assert!(bench.hear(number)));
-            bench.told(5);
+            bench.announce_number(5);
             bench.before = 100;
-            bench.told(number);
-            bench.told(number);
+            bench.announce_number(number);
+            bench.announce_number(number);
             assert_eq!(bench.directory.losses(), (number, 0));
         }
     }
@@ -513,8 +519,8 @@ mod tests {
         let mut bench = Bench::new();
         assert!(bench.hear(1));
         bench.announce(&[3], |alive| alive.closed.push("/".into()));
-        assert!(bench.hear(2), "it may still be on its way");
-        bench.told_of(&[]);
+        assert!(bench.hear(2), "it may still be in flight");
+        bench.announce_numbers(&[]);
         assert_eq!(bench.directory.losses(), (1, 0));
         assert_eq!(bench.directory.processes[&7].series_len(), 1);
         // A message keeps the series.
@@ -535,7 +541,7 @@ mod tests {
         assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
         assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, true));
         moved.mark_unchanged();
-        assert!(!bench.told_of(&[]));
+        assert!(!bench.announce_numbers(&[]));
         assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, false));
         assert!(!bench.announce(&[], |alive| alive.closed.push("/".into())));
         assert_eq!((bench.members(), moved.has_changed().unwrap()), (0, true));
@@ -576,17 +582,17 @@ mod tests {
     #[test]
     fn a_server_that_falls_silent_is_reported_once() {
         let mut bench = Bench::new();
-        bench.told_of(&[]);
+        bench.announce_numbers(&[]);
         let mut moved = bench.directory.members_changed();
         moved.mark_unchanged();
-        let mut told = 0;
+        let mut notified = 0;
         for _ in 0..30 {
             bench.now += Duration::from_secs(1);
             bench.directory.age(bench.now);
-            told += usize::from(moved.has_changed().unwrap());
+            notified += usize::from(moved.has_changed().unwrap());
             moved.mark_unchanged();
         }
-        assert_eq!((told, bench.directory.approximate_size(bench.now)), (1, 0));
+        assert_eq!((notified, bench.directory.approximate_size(bench.now)), (1, 0));
     }
 
     #[test]
@@ -607,9 +613,9 @@ mod tests {
         bench.directory.open_namespace(&"/".into());
         bench.directory.connected("/", bench.now);
         assert!(bench.hear(1) && bench.hear(9));
-        bench.told(20);
-        bench.told(20);
-        assert!(!bench.hear(5), "what was sent again comes behind what it stood before");
+        bench.announce_number(20);
+        bench.announce_number(20);
+        assert!(!bench.hear(5), "a message that is sent again arrives after its successor");
         assert_eq!(bench.directory.losses(), (0, 1));
     }
 
@@ -628,13 +634,13 @@ mod tests {
     fn processes_are_bounded_and_silent_ones_make_room() {
         let mut directory = Directory::new([Hears::All; 2]);
         let now = Instant::now();
-        let told = |directory: &mut Directory, number: usize, now| {
+        let announce = |directory: &mut Directory, number: usize, now| {
             let name = ServerId::from(number.to_string().as_str());
             directory.announcement_arrived(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
         };
         for number in 0..=MAX_PROCESSES {
             assert!(!directory.logged_full, "at the limit");
-            told(&mut directory, number, now);
+            announce(&mut directory, number, now);
         }
         assert_eq!(directory.servers(now).count(), MAX_PROCESSES);
         // One past the limit: its messages are delivered, the lack of room is logged, and the other processes are still
@@ -651,9 +657,9 @@ mod tests {
             assert_eq!((!hear(&mut directory, 9), directory.losses().0), (is_known, u64::from(is_known)));
         }
         let later = now + FORGOTTEN;
-        told(&mut directory, 1, later);
+        announce(&mut directory, 1, later);
         assert_eq!(directory.servers(later).collect::<Vec<_>>(), [&ServerId::from("1")]);
-        told(&mut directory, MAX_PROCESSES, later);
+        announce(&mut directory, MAX_PROCESSES, later);
         assert_eq!((directory.processes.len(), directory.servers(later).count()), (MAX_PROCESSES, 2));
         directory.age(now + REMEMBERED);
         assert_eq!(directory.processes.len(), 2);

@@ -79,14 +79,14 @@ impl HeardSeries {
     /// been: [`settle`](Self::settle) decides these later.
     pub(crate) fn announced(
         &mut self,
-        told: &SeriesReport,
+        report: &SeriesReport,
         serial: u64,
         followed: Option<bool>,
         now: Instant,
     ) -> (u64, bool) {
         let (mut missed, mut open) = (0, false);
         if let Some(known) = followed {
-            let begins_anew = self.begins_anew(told.since);
+            let begins_anew = self.begins_anew(report.since);
             let progress = match &mut self.progress {
                 Some(progress) if begins_anew => {
                     // Announced messages of the old series that have not arrived never will.
@@ -96,18 +96,18 @@ impl HeardSeries {
                 }
                 Some(progress) => progress,
                 none => {
-                    let same = self.since == 0 || self.since == told.since;
+                    let same = self.since == 0 || self.since == report.since;
                     let before = if same { self.announced } else { 0 };
-                    none.insert(Progress::new(if known { before } else { told.number }, !known))
+                    none.insert(Progress::new(if known { before } else { report.number }, !known))
                 }
             };
             progress.last_announcement = serial;
-            if progress.awaited.is_none() && told.number > progress.last {
-                progress.awaited = Some((told.number, now));
+            if progress.awaited.is_none() && report.number > progress.last {
+                progress.awaited = Some((report.number, now));
                 open = true;
             }
         }
-        (self.announced, self.since) = (told.number, told.since);
+        (self.announced, self.since) = (report.number, report.since);
         (missed, open)
     }
 

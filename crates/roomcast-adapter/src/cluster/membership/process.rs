@@ -153,14 +153,14 @@ impl Process {
             // The very first announcement says everything.
             self.complete = true;
         }
-        for told in &alive.numbers {
-            let since = followed(&told.namespace, told.series);
+        for report in &alive.numbers {
+            let since = followed(&report.namespace, report.series);
             let known = since.map(|since| self.knows(since));
-            let Some(state) = self.series(&told.namespace, told.series) else { continue };
-            let (missed, open) = state.announced(told, serial, known, now);
+            let Some(state) = self.series(&report.namespace, report.series) else { continue };
+            let (missed, open) = state.announced(report, serial, known, now);
             effect.missed += missed;
             if open {
-                self.unsettled.push((told.namespace.clone(), told.series));
+                self.unsettled.push((report.namespace.clone(), report.series));
             }
         }
         for name in &alive.closed {

@@ -69,7 +69,7 @@ impl From<(Arc<str>, u8, u64, u64)> for SeriesReport {
 }
 
 impl From<SeriesReport> for (Arc<str>, u8, u64, u64) {
-    fn from(told: SeriesReport) -> Self {
-        (told.namespace, u8::from(told.series == Series::Rooms), told.number, told.since)
+    fn from(report: SeriesReport) -> Self {
+        (report.namespace, u8::from(report.series == Series::Rooms), report.number, report.since)
     }
 }

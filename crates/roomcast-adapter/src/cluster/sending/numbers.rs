@@ -92,7 +92,7 @@ impl Numbers {
     }
 
     /// The messages of an open namespace arrive, so this server can be asked. Returns whether other servers should be
-    /// told.
+    /// report.
     pub(crate) fn messages_arrive(&mut self, namespace: &str) -> bool {
         match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
             Some(namespace) if namespace.opening == 0 => {
@@ -179,10 +179,10 @@ impl Numbers {
         self.set_announced(names.map(|name| (name, None)));
     }
 
-    fn set_announced<'a>(&mut self, told: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
-        for (name, told) in told {
+    fn set_announced<'a>(&mut self, announced: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
+        for (name, opening) in announced {
             if let Some(namespace) = self.namespaces.get_mut(name) {
-                namespace.announced = told;
+                namespace.announced = opening;
             }
         }
     }
@@ -192,11 +192,11 @@ impl Numbers {
         self.announced = alive.sequence;
         self.set_announced(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
         self.set_announced(alive.closed.iter().map(|name| (name, Some(0))));
-        for told in &alive.numbers {
-            let namespace = self.namespaces.get_mut(&told.namespace);
-            let own = namespace.and_then(|namespace| namespace.series(told.series).as_mut());
-            if let Some(own) = own.filter(|own| own.since == told.since) {
-                own.announced = told.number;
+        for report in &alive.numbers {
+            let namespace = self.namespaces.get_mut(&report.namespace);
+            let own = namespace.and_then(|namespace| namespace.series(report.series).as_mut());
+            if let Some(own) = own.filter(|own| own.since == report.since) {
+                own.announced = report.number;
             }
         }
         if last {
@@ -217,19 +217,19 @@ impl Numbers {
         let mut parts = vec![Alive { whole: true, ..part() }];
         let mut left = most;
         for (name, namespace) in &self.namespaces {
-            let told: Vec<SeriesReport> = namespace
+            let reports: Vec<SeriesReport> = namespace
                 .both()
                 .filter(|(_, own)| own.settled() > 0)
                 .map(|(series, own)| SeriesReport::new(name.clone(), series, own.settled(), own.since))
                 .collect();
-            let size = (name.len() + ENTRY_BYTES) * (told.len() + usize::from(namespace.opening > 0));
+            let size = (name.len() + ENTRY_BYTES) * (reports.len() + usize::from(namespace.opening > 0));
             if size > left {
                 parts.push(part());
                 left = most;
             }
             left = left.saturating_sub(size);
             let Some(part) = parts.last_mut() else { continue };
-            part.numbers.extend(told);
+            part.numbers.extend(reports);
             part.opened.extend((namespace.opening > 0).then(|| (name.clone(), namespace.opening)));
         }
         let last = parts.len() - 1;
@@ -263,28 +263,28 @@ mod tests {
     }
 
     /// Announces, and returns the numbers that were announced.
-    fn told(numbers: &mut Numbers) -> Vec<(u64, u64)> {
+    fn announce_numbers(numbers: &mut Numbers) -> Vec<(u64, u64)> {
         let (alive, more) = numbers.announcement(1_000, ALL);
         numbers.announced(&alive, !more);
-        let mut told: Vec<_> = alive.numbers.into_iter().map(|told| (told.number, told.since)).collect();
-        told.sort_unstable();
-        told
+        let mut reports: Vec<_> = alive.numbers.into_iter().map(|report| (report.number, report.since)).collect();
+        reports.sort_unstable();
+        reports
     }
 
     #[test]
     fn only_messages_that_have_gone_out_are_announced_and_only_once() {
         let (mut numbers, name) = numbers();
         let given: Vec<u64> = (0..3).map(|_| numbers.next(7, "/", Some(Series::Main)).number).collect();
-        assert_eq!((given, told(&mut numbers)), (vec![1, 2, 3], vec![]));
+        assert_eq!((given, announce_numbers(&mut numbers)), (vec![1, 2, 3], vec![]));
         numbers.settle(&name, Series::Main, 2);
-        assert_eq!(told(&mut numbers), [], "1 may be on its way");
+        assert_eq!(announce_numbers(&mut numbers), [], "1 may be in flight");
         numbers.settle(&name, Series::Main, 1);
         let lost = numbers.announcement(1_000, ALL).0;
         assert_eq!((lost.sequence, lost.numbers.len()), (3, 1));
-        assert_eq!(told(&mut numbers), [(2, 1)], "the one before did not go out");
-        assert_eq!(told(&mut numbers), []);
+        assert_eq!(announce_numbers(&mut numbers), [(2, 1)], "the one before did not go out");
+        assert_eq!(announce_numbers(&mut numbers), []);
         numbers.settle(&name, Series::Main, 3);
-        assert_eq!(told(&mut numbers), [(3, 1)]);
+        assert_eq!(announce_numbers(&mut numbers), [(3, 1)]);
     }
 
     #[test]
@@ -304,7 +304,7 @@ mod tests {
         assert!(!numbers.messages_arrive("/"), "it is closed");
         numbers.open(&name);
         assert!(numbers.messages_arrive("/"));
-        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)), "who asked before gets no answer");
+        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)), "a question from before gets no answer");
         numbers.close("/");
         assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
         assert!(numbers.namespaces.is_empty());
@@ -335,9 +335,9 @@ mod tests {
         let (mut numbers, name) = numbers();
         numbers.next(7, "/", Some(Series::Main));
         numbers.close("/");
-        (0..9).for_each(|_| assert_eq!(told(&mut numbers), [], "it waits"));
+        (0..9).for_each(|_| assert_eq!(announce_numbers(&mut numbers), [], "it waits"));
         numbers.settle(&name, Series::Main, 1);
-        assert_eq!((told(&mut numbers), numbers.len()), (vec![(1, 1)], 0));
+        assert_eq!((announce_numbers(&mut numbers), numbers.len()), (vec![(1, 1)], 0));
         assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 0, "it is closed");
         numbers.open(&name);
         assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 1);
@@ -347,9 +347,9 @@ mod tests {
         assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 2);
         numbers.settle(&name, Series::Main, 1);
         numbers.settle(&name, Series::Main, 2);
-        assert_eq!(told(&mut numbers), [(2, 3)], "a new series, told once");
+        assert_eq!(announce_numbers(&mut numbers), [(2, 3)], "a new series, announced once");
         numbers.close("/");
-        assert_eq!(numbers.whole(1_000, ALL)[0].numbers.len(), 1, "who missed it asks for all");
+        assert_eq!(numbers.whole(1_000, ALL)[0].numbers.len(), 1, "a server that missed it asks for everything");
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl BrokerStage {
         let namespace: Arc<str> = namespace.into();
         self.broker(broker).open(&namespace, &Self::id(broker), ear.clone());
         let connected = eventually(|| ear.count(&InboxEvent::Connected) > 0).await;
-        must!(connected, "broker {broker} never told that messages of {namespace} come");
+        must!(connected, "broker {broker} never called `connected` for {namespace}");
         self.open.push(Open { broker, namespace, ear: ear.clone() });
         Ok(ear)
     }
@@ -209,7 +209,11 @@ impl BrokerStage {
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
         let outcomes = within_timeout("publish", self.broker(broker).publish(&batch)).await?;
-        must!(outcomes.len() <= batch.len(), "of {} messages broker {broker} tells {outcomes:?}", batch.len());
+        must!(
+            outcomes.len() <= batch.len(),
+            "for {} messages broker {broker} returned the outcomes {outcomes:?}",
+            batch.len()
+        );
         let all = outcomes.len() == batch.len() && outcomes.iter().all(|outcome| *outcome == Published::Sent);
         must!(all, "broker {broker} did not publish in {namespace}: {:?}", outcomes.last());
         Ok(())
@@ -234,7 +238,7 @@ impl BrokerStage {
         self.publish(broker, namespace, &[fence]).await?;
         for open in self.open.iter().filter(|open| *open.namespace == *namespace && self.hears(broker, open.broker)) {
             let came = eventually(|| open.ear.has_fence(number)).await;
-            must!(came, "what broker {broker} published in {namespace} never came to broker {}", open.broker);
+            must!(came, "messages of broker {broker} in {namespace} never arrived at broker {}", open.broker);
         }
         Ok(())
     }
@@ -293,7 +297,7 @@ pub(crate) fn heard_exactly(who: &str, ear: &RecordingInbox, expected: &[Message
     let heard = ear.messages();
     must!(
         heard == expected,
-        "{who} heard {} messages, {}, not {}, {}",
+        "{who} got {} messages, {}, not {}, {}",
         heard.len(),
         Messages(&heard),
         expected.len(),

@@ -71,7 +71,7 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
         // There is no common order of different channels.
         let (heard, expected) = (ear.messages(), kinds(number)?);
         let right = heard.len() == expected.len() && expected.iter().all(|message| heard.contains(message));
-        must!(right, "four messages were published in {name}, and {heard:?} was heard there");
+        must!(right, "four messages were published in {name}, and {heard:?} arrived there");
     }
     Ok(())
 }
@@ -83,7 +83,7 @@ async fn rooms_named(stage: &mut BrokerStage, room: &str) -> Outcome {
     let message = BrokerStage::message_to(0, 1, Target::room(room))?;
     stage.publish(0, namespace, std::slice::from_ref(&message)).await?;
     stage.fence(0, namespace, Target::room(room)).await?;
-    heard_exactly(&format!("who is in the room {room:?}"), &ear, &[message])?;
+    heard_exactly(&format!("an inbox with members in the room {room:?}"), &ear, &[message])?;
     stage.close(1, namespace).await
 }
 
@@ -109,7 +109,7 @@ pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
         stage.publish(0, NAMESPACE, std::slice::from_ref(message)).await?;
     }
     let came = eventually(|| messages.iter().all(|message| ear.messages().contains(message))).await;
-    must!(came, "of {messages:?} came {:?}", ear.messages());
+    must!(came, "of {messages:?}, {:?} arrived", ear.messages());
     Ok(())
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     let least = if all { MESSAGES } else { MESSAGES / 3 * 2 };
     must!(
         eventually(|| serials(&ear).len() as u64 >= least).await,
-        "of 60 messages, of which nobody here wanted a third, came {:?}",
+        "of 60 messages, a third of which nobody here wanted, {:?} arrived",
         serials(&ear)
     );
     for rest in 0..3 {
@@ -157,7 +157,7 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
         let needed = all || rest != 2;
         let expected = (1..=MESSAGES).filter(|serial| serial % 3 == rest && (needed || came.contains(serial)));
         let expected: Vec<u64> = expected.collect();
-        must!(came == expected, "of {expected:?} came {came:?}");
+        must!(came == expected, "of {expected:?}, {came:?} arrived");
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ pub(super) async fn one_server(stage: &mut BrokerStage) -> Outcome {
     // The channel may tell whom a message is for.
     let heard: Vec<Message> = ears[2].messages();
     let same = |heard: &Message| Message { to: expected.to.clone(), ..heard.clone() } == expected;
-    must!(heard.len() == 1 && heard.iter().all(same), "of {answer:?} came {heard:?}");
+    must!(heard.len() == 1 && heard.iter().all(same), "of {answer:?}, {heard:?} arrived");
     Ok(())
 }
 

@@ -22,12 +22,15 @@ pub(super) async fn malformed(stage: &mut BrokerStage) -> Outcome {
         inject(NAMESPACE.to_owned(), bytes.to_vec()).await;
         let came = eventually(|| ear.count(&InboxEvent::Malformed) == told).await;
         let counted = ear.count(&InboxEvent::Malformed);
-        must!(came, "{told} times something came that was no message, last {bytes:?}, and {counted} times it was told");
+        must!(
+            came,
+            "input that is not a message was sent {told} times, last {bytes:?}, and was reported {counted} times"
+        );
     }
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    heard_exactly("who heard what was no message", &ear, &[message])
+    heard_exactly("an inbox that was sent input that is not a message", &ear, &[message])
 }
 
 async fn cut(stage: &BrokerStage, broker: usize, cut: bool) -> bool {
@@ -53,8 +56,11 @@ pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
     // Retrying may have sent the message more than once, but a message that surely failed must not arrive.
     let heard = ear.messages();
-    must!(heard.contains(&message), "what was published after joining again did not come");
-    must!(heard.iter().all(|heard| *heard == message), "a message that was not published came all the same: {heard:?}");
+    must!(heard.contains(&message), "a message that was published after reconnecting did not arrive");
+    must!(
+        heard.iter().all(|heard| *heard == message),
+        "a message that failed to be published arrived all the same: {heard:?}"
+    );
     Ok(())
 }
 
@@ -67,7 +73,7 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         }
         let lost =
             eventually(|| ear.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
-        must!(lost, "a broker that was cut off did not tell each of its inboxes once that messages do not come");
+        must!(lost, "a broker that was cut off did not call `lost` once on each of its inboxes");
         // These may be lost.
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 0)?]).await?;
         cut(stage, 1, false).await;
@@ -75,7 +81,7 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         let connected = || ear.count(&InboxEvent::Connected) == again && other.count(&InboxEvent::Connected) == again;
         must!(
             eventually(connected).await,
-            "a broker that joined again did not tell each of its inboxes once that messages come"
+            "a broker that was reconnected did not call `connected` once on each of its inboxes"
         );
         let before = other.messages().len();
         let message = BrokerStage::message(0, again as u64)?;
@@ -85,9 +91,9 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         stage.fence(0, "/other", Target::everyone()).await?;
         let heard = ear.messages();
         let times = heard.iter().filter(|heard| **heard == message).count();
-        must!(times == 1, "a message came {times} times after joining again");
+        must!(times == 1, "a message arrived {times} times after reconnecting");
         let heard = other.messages().split_off(before);
-        must!(heard == [message], "in another namespace came {heard:?} after joining again");
+        must!(heard == [message], "in another namespace {heard:?} arrived after reconnecting");
     }
     Ok(())
 }

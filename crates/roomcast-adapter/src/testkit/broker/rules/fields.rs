@@ -23,7 +23,9 @@ async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message])
     for message in messages {
         let before = ear.messages().len();
         let said = (stage.dialect().arrives)(message.clone());
-        let given_up = || format!("the dialect gives up what none may: {}", Messages(std::slice::from_ref(message)));
+        let given_up = || {
+            format!("the dialect states a loss that no dialect may have: {}", Messages(std::slice::from_ref(message)))
+        };
         let Some(expected) = said else {
             must!(may_be_missing(&message.body), "{}", given_up());
             continue;

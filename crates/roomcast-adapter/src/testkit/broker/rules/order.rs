@@ -25,7 +25,7 @@ pub(super) async fn batch(stage: &mut BrokerStage) -> Outcome {
     stage.publish(0, NAMESPACE, &messages).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
     let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
-    must!(heard.iter().copied().eq(0..BATCH as u64), "a batch of 0 to 63 came as {heard:?}");
+    must!(heard.iter().copied().eq(0..BATCH as u64), "a batch of 0 to 63 arrived as {heard:?}");
     // An empty batch is allowed.
     stage.publish(0, NAMESPACE, &[]).await
 }
@@ -63,7 +63,7 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
     }
     for (receiver, ear) in (1..).zip(&ears) {
         for publisher in [0, 1].into_iter().filter(|publisher| stage.hears(*publisher, receiver)) {
-            in_order(ear, publisher).map_err(|seen| format!("broker {receiver} heard {seen}"))?;
+            in_order(ear, publisher).map_err(|seen| format!("broker {receiver} got {seen}"))?;
         }
     }
     Ok(())

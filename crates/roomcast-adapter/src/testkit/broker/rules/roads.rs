@@ -53,7 +53,7 @@ pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
         let first = *routes.entry((Series::of(body), room(&*broker, body))).or_insert(route);
         must!(
             route == first,
-            "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though {:?} of its series is heard",
+            "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though `hears` says {:?} of its series",
             Series::of(body).map(|series| broker.hears(series))
         );
     }
@@ -97,10 +97,10 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
     published?;
     let all = BATCHES * BATCH;
     let came = || ear.messages().len() as u64 >= all;
-    must!(eventually(came).await, "{} of {all} messages came", ear.messages().len());
+    must!(eventually(came).await, "{} of {all} messages arrived", ear.messages().len());
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
     let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
-    must!(heard.len() as u64 == all, "{} messages came of {all}", heard.len());
+    must!(heard.len() as u64 == all, "{} messages arrived of {all}", heard.len());
     let mut last: HashMap<(u64, Option<Series>), u64> = HashMap::new();
     for number in heard {
         let Some(channel) = channels.get(&number) else { return Err(format!("{number} was not published")) };

@@ -10,8 +10,8 @@ async fn comes(stage: &BrokerStage, ear: &RecordingInbox, room: &str, number: u6
     let message = BrokerStage::message_to(0, number, Target::room(room))?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
     let came = || ear.messages().iter().filter(|heard| **heard == message).count();
-    must!(eventually(|| came() > 0).await, "number {number} of all, published to the room {room:?}, did not come");
-    must!(came() == 1, "number {number} of all, published to the room {room:?}, came {} times", came());
+    must!(eventually(|| came() > 0).await, "number {number} of all, published to the room {room:?}, did not arrive");
+    must!(came() == 1, "number {number} of all, published to the room {room:?}, arrived {} times", came());
     Ok(())
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn opened_again(stage: &mut BrokerStage) -> Outcome {
         stage.open_with(1, NAMESPACE, RecordingInbox::wanting("another room")).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
         stage.close(1, NAMESPACE).await?;
-        must!(ear.messages().len() == 1, "after close came {:?}", ear.messages());
+        must!(ear.messages().len() == 1, "after close {:?} arrived", ear.messages());
     }
     Ok(())
 }
@@ -74,7 +74,7 @@ pub(super) async fn interrupted(stage: &mut BrokerStage) -> Outcome {
     hook(1, false).await;
     must!(
         eventually(|| ear.count(&InboxEvent::Connected) == 2).await,
-        "a broker that joined again did not tell that messages come"
+        "a broker that was reconnected did not call `connected`"
     );
     comes(stage, &ear, "before", 1).await?;
     comes(stage, &ear, "meanwhile", 2).await
