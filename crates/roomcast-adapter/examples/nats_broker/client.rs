@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 /// After this much silence the server is pinged, and after as much again without an answer the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PING_AFTER: Duration = Duration::from_secs(2);
 
 /// Pause before the second attempt to connect. It doubles with each further attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -137,7 +137,7 @@ pub async fn run<T>(address: &str, mut tell: impl FnMut(Event<T>)) {
 }
 
 async fn one<T>(address: &str, tell: &mut impl FnMut(Event<T>), answered: &mut bool) -> io::Result<()> {
-    let (mut reader, client) = timeout(PATIENCE, connect(address)).await??;
+    let (mut reader, client) = timeout(PING_AFTER, connect(address)).await??;
     let sender = client.sender.clone();
     sender.ping(None);
     tell(Event::Connected(client));
@@ -155,7 +155,7 @@ async fn one<T>(address: &str, tell: &mut impl FnMut(Event<T>), answered: &mut b
             }
         }
         tell(Event::Together);
-        if let Ok(read) = timeout(PATIENCE, reader.stream.read_buf(&mut reader.buffer)).await {
+        if let Ok(read) = timeout(PING_AFTER, reader.stream.read_buf(&mut reader.buffer)).await {
             if read? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Most time that the hub has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const HUB_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
@@ -48,14 +48,14 @@ impl TcpBroker {
             stream.write_all(&all).await?;
             Frame::read(&mut stream).await
         };
-        let answer = timeout(PATIENCE, asking).await??;
+        let answer = timeout(HUB_TIMEOUT, asking).await??;
         *publisher = Some(stream);
         Ok(answer.body.try_into().map_or(0, u64::from_be_bytes) as usize)
     }
 }
 
 async fn connect(hub: SocketAddr) -> io::Result<TcpStream> {
-    let stream = timeout(PATIENCE, TcpStream::connect(hub)).await??;
+    let stream = timeout(HUB_TIMEOUT, TcpStream::connect(hub)).await??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -90,9 +90,9 @@ async fn the_example_does_what_it_says() {
 }
 
 /// An inbox that passes on every call, as text.
-struct Telling(mpsc::UnboundedSender<String>);
+struct ReportingInbox(mpsc::UnboundedSender<String>);
 
-impl Inbox for Telling {
+impl Inbox for ReportingInbox {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -110,9 +110,9 @@ impl Inbox for Telling {
     }
 }
 
-fn telling() -> (Arc<Telling>, mpsc::UnboundedReceiver<String>) {
+fn telling() -> (Arc<ReportingInbox>, mpsc::UnboundedReceiver<String>) {
     let (told, telling) = mpsc::unbounded_channel();
-    (Arc::new(Telling(told)), telling)
+    (Arc::new(ReportingInbox(told)), telling)
 }
 
 fn broadcast(namespace: &str, target: Target, text: &str) -> Outgoing {

@@ -16,12 +16,12 @@ const GARBAGE: &[&[u8]] = &[
 ];
 
 pub(super) async fn malformed(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     for (told, bytes) in (1..).zip(GARBAGE) {
         let Some(inject) = &stage.brokers.inject else { return Ok(()) };
         inject(NAMESPACE.to_owned(), bytes.to_vec()).await;
-        let came = eventually(|| ear.count(&InboxEvent::Malformed) == told).await;
-        let counted = ear.count(&InboxEvent::Malformed);
+        let came = eventually(|| inbox.count(&InboxEvent::Malformed) == told).await;
+        let counted = inbox.count(&InboxEvent::Malformed);
         must!(
             came,
             "input that is not a message was sent {told} times, last {bytes:?}, and was reported {counted} times"
@@ -30,7 +30,7 @@ pub(super) async fn malformed(stage: &mut BrokerStage) -> Outcome {
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    heard_exactly("an inbox that was sent input that is not a message", &ear, &[message])
+    heard_exactly("an inbox that was sent input that is not a message", &inbox, &[message])
 }
 
 async fn cut(stage: &BrokerStage, broker: usize, cut: bool) -> bool {
@@ -44,7 +44,7 @@ async fn cut(stage: &BrokerStage, broker: usize, cut: bool) -> bool {
 }
 
 pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     if !cut(stage, 0, true).await {
         return Ok(());
     }
@@ -55,7 +55,7 @@ pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
     stage.published_at_last(0, NAMESPACE, &message).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
     // Retrying may have sent the message more than once, but a message that surely failed must not arrive.
-    let heard = ear.messages();
+    let heard = inbox.messages();
     must!(heard.contains(&message), "a message that was published after reconnecting did not arrive");
     must!(
         heard.iter().all(|heard| *heard == message),
@@ -65,20 +65,20 @@ pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     let other = stage.open(1, "/other").await?;
     for round in 1..=3 {
         if !cut(stage, 1, true).await {
             return Ok(());
         }
         let lost =
-            eventually(|| ear.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
+            eventually(|| inbox.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
         must!(lost, "a broker that was cut off did not call `lost` once on each of its inboxes");
         // These may be lost.
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 0)?]).await?;
         cut(stage, 1, false).await;
         let again = round + 1;
-        let connected = || ear.count(&InboxEvent::Connected) == again && other.count(&InboxEvent::Connected) == again;
+        let connected = || inbox.count(&InboxEvent::Connected) == again && other.count(&InboxEvent::Connected) == again;
         must!(
             eventually(connected).await,
             "a broker that was reconnected did not call `connected` once on each of its inboxes"
@@ -89,7 +89,7 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         stage.publish(0, "/other", std::slice::from_ref(&message)).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
         stage.fence(0, "/other", Target::everyone()).await?;
-        let heard = ear.messages();
+        let heard = inbox.messages();
         let times = heard.iter().filter(|heard| **heard == message).count();
         must!(times == 1, "a message arrived {times} times after reconnecting");
         let heard = other.messages().split_off(before);

@@ -7,13 +7,13 @@ use crate::testkit::stage::{Outcome, eventually_async, must, within_timeout};
 
 pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
     for number in 0..5 {
-        let ear = stage.open(1, NAMESPACE).await?;
+        let inbox = stage.open(1, NAMESPACE).await?;
         let message = BrokerStage::message(0, number)?;
         stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
-        let first = ear.heard().into_iter().next();
+        let first = inbox.heard().into_iter().next();
         must!(first == Some(InboxEvent::Connected), "the first call to an inbox is {first:?}");
-        heard_exactly("an inbox that was told that messages arrive", &ear, &[message])?;
+        heard_exactly("an inbox that was told that messages arrive", &inbox, &[message])?;
         stage.close(1, NAMESPACE).await?;
     }
     Ok(())
@@ -57,15 +57,15 @@ pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn open_again(stage: &mut BrokerStage) -> Outcome {
-    let mut ears = Vec::new();
+    let mut inboxes = Vec::new();
     for number in 0..3 {
-        ears.push(stage.open(1, NAMESPACE).await?);
+        inboxes.push(stage.open(1, NAMESPACE).await?);
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, number)?]).await?;
         stage.settle().await?;
         stage.close(1, NAMESPACE).await?;
     }
-    for (number, ear) in (0..).zip(&ears) {
-        heard_exactly(&format!("inbox {number} of three in turn"), ear, &[BrokerStage::message(0, number)?])?;
+    for (number, inbox) in (0..).zip(&inboxes) {
+        heard_exactly(&format!("inbox {number} of three in turn"), inbox, &[BrokerStage::message(0, number)?])?;
     }
     Ok(())
 }

@@ -66,7 +66,7 @@ fn number(message: &Message) -> Option<u64> {
 }
 
 pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     for room in ROOMS {
         stage.look(1, NAMESPACE, room).await?;
     }
@@ -96,10 +96,10 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
         within_timeout("publishing on all roads", join_all(published)).await?.into_iter().collect();
     published?;
     let all = BATCHES * BATCH;
-    let came = || ear.messages().len() as u64 >= all;
-    must!(eventually(came).await, "{} of {all} messages arrived", ear.messages().len());
+    let came = || inbox.messages().len() as u64 >= all;
+    must!(eventually(came).await, "{} of {all} messages arrived", inbox.messages().len());
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
+    let heard: Vec<u64> = inbox.messages().iter().filter_map(number).collect();
     must!(heard.len() as u64 == all, "{} messages arrived of {all}", heard.len());
     let mut last: HashMap<(u64, Option<Series>), u64> = HashMap::new();
     for number in heard {
