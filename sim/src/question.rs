@@ -1,8 +1,9 @@
 //! Questions, and what must hold for their answers.
 
 use crate::habits::answers;
-use crate::model::{Asked, PlaceId, ProcessId};
+use crate::model::Asked;
 use crate::network::Sim;
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::{QuestionKind, Setup};
 use crate::state::State;
 use roomcast_adapter::cluster::ClusterAdapter;

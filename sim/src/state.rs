@@ -1,6 +1,8 @@
 //! [`State`]: everything that the simulator knows, including the model.
 
-use crate::model::{Asked, Model, PlaceId, ProcessId, mark};
+use crate::mark::mark;
+use crate::model::{Asked, Model};
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::{CountFault, PublishFault};
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
