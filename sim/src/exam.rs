@@ -58,8 +58,7 @@ async fn play(plan: &Plan, record: bool) -> Report {
     }
     if !failed(&sim) {
         let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
-        // A server that was dropped may be kept alive by its last answers for some seconds, which counts as a fault,
-        // too.
+        // A server that was dropped may be kept alive by its last answers for seconds, which counts as a fault, too.
         let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RECOVERY } else { 3_000 };
         sleep_until(sim.begin + Duration::from_millis(last + right)).await;
         finish(&sim, &mut world).await;

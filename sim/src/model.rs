@@ -162,8 +162,7 @@ impl Model {
         Some((adapter, id))
     }
 
-    /// Notes that a message was passed to the broker on a channel, for the first time or again. `whole`: every message
-    /// with a number was.
+    /// Notes that a message was passed to the broker, for the first time or again. `whole`: every numbered message was.
     pub(crate) fn published(
         &mut self,
         (process, channel): (ProcessId, u64),
@@ -247,8 +246,7 @@ impl Model {
                 self.taken.insert((*process, from, trailer.serial));
             }
         }
-        // A server that leaves answers askers that may have counted it. Roomcast servers await it by name, and are
-        // told.
+        // A server that leaves answers whoever may have counted it, but not roomcast servers, which are told.
         if !open && (!message.body.is_question() || message.trailer.is_some()) {
             return Ok(());
         }

@@ -1,5 +1,4 @@
-//! [`Sim`]: the network and everything that the simulator knows, under one lock that is never held while the product is
-//! called.
+//! [`Sim`]: the network and everything the simulator knows, under one lock that is never held during product calls.
 
 use crate::model::Model;
 use crate::place::{PlaceId, ProcessId};
@@ -92,8 +91,7 @@ impl Sim {
         })
     }
 
-    /// A number up to `most`: the next one for this namespace of this process, so that it does not depend on the order
-    /// in which namespaces are run.
+    /// A number up to `most`: the next one of this namespace of this process, whatever the order of namespaces.
     pub(crate) fn drawn(&self, state: &mut State, (process, namespace): (ProcessId, &str), most: u64) -> u64 {
         let key = mix(&[process as u64, hash(namespace)]);
         let next = state.draws.entry(key).or_default();

@@ -25,8 +25,7 @@ pub(crate) struct State {
     pub(crate) model: Model,
     pub(crate) failure: Option<String>,
     pub(crate) lines: Option<Vec<String>>,
-    /// By the places of sender and receiver: messages to lose, announcements to lose, messages to double, and extra
-    /// delay until a time.
+    /// By the places of sender and receiver: messages and announcements to lose, messages to double, extra delay.
     pub(crate) lose: BTreeMap<(usize, usize), u32>,
     pub(crate) lose_alive: BTreeMap<(usize, usize), u32>,
     pub(crate) double: BTreeMap<(usize, usize), u32>,

@@ -34,8 +34,7 @@ impl TcpBroker {
         Arc::new(Self { hub, open: Mutex::default(), publisher: tokio::sync::Mutex::default() })
     }
 
-    /// Sends frames, then asks how many servers have the namespace open: the answer shows that the hub has taken the
-    /// frames, too.
+    /// Sends frames, then asks how many have the namespace open: the answer shows that the hub has the frames, too.
     async fn send(&self, frames: Vec<u8>, namespace: &str) -> io::Result<usize> {
         let mut publisher = self.publisher.lock().await;
         // Taken out, so that a connection that failed, or whose call was dropped halfway, is not used again.

@@ -1,4 +1,4 @@
-//! The contract of the `Broker` seam: the memory broker keeps it, and each way of breaking it that we could think of is caught.
+//! The contract of the `Broker` seam: the memory broker keeps it, and each fault that we could think of is caught.
 
 mod broken;
 

@@ -227,8 +227,7 @@ async fn all_reached(servers: &[Server], round: &str) {
     for from in servers {
         for to in servers {
             let event = format!("{round}: {} to the room {}", from.cluster.id(), to.cluster.id());
-            // After an interruption a first event may be lost, as nobody knows whether all other servers have
-            // subscribed again.
+            // After an interruption a first event may be lost, until all other servers have subscribed again.
             let came = async {
                 while to.got(&event) == 0 {
                     from.emit(&Target::room(to.cluster.id().as_str()), &event);

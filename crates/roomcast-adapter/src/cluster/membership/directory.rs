@@ -129,8 +129,7 @@ impl Directory {
         false
     }
 
-    /// Takes a server's announcement. Returns whether something is missing, so that the server must be asked for
-    /// everything.
+    /// Takes a server's announcement. Returns whether something is missing: then the server is asked for everything.
     pub(crate) fn announcement_arrived(
         &mut self,
         sender: &ServerId,
@@ -170,8 +169,7 @@ impl Directory {
         self.members_changed.send_replace(());
     }
 
-    /// Counts the announced messages of silent servers that never arrived, and removes servers that have been silent
-    /// for long.
+    /// Counts the announced messages of silent servers that never arrived, and removes long silent servers.
     pub(crate) fn age(&mut self, now: Instant) {
         let (mut all, mut silent) = (Vec::new(), false);
         for (id, process) in &mut self.processes {
@@ -193,8 +191,7 @@ impl Directory {
         }
     }
 
-    /// About how many roomcast servers are alive: a quick count, in which a server that has just come back may count
-    /// twice.
+    /// About how many roomcast servers are alive. A server that has just come back may count twice.
     pub(crate) fn approximate_size(&self, now: Instant) -> usize {
         self.processes.values().filter(|process| process.name.is_some() && process.is_alive(now)).count()
     }
@@ -204,8 +201,7 @@ impl Directory {
         names(self.processes.values().filter(move |process| process.is_alive(now)))
     }
 
-    /// The roomcast servers that have a namespace, each with a number that changes when the server closes the
-    /// namespace, even if it opens it again.
+    /// The roomcast servers that have a namespace, each with a number that changes if the server reopens the namespace.
     pub(crate) fn members(&self, namespace: &str, now: Instant) -> BTreeMap<ServerId, u64> {
         let alive_now = self.processes.iter().filter(|(_, process)| process.is_alive(now));
         let open = alive_now.filter_map(|(id, process)| {
@@ -271,8 +267,7 @@ fn receives(all: &[Hears; 2], series: Series) -> Hears {
     }
 }
 
-/// The names of processes, each once: a server that has just come back under its name may be two processes for some
-/// seconds.
+/// The names of processes, each once: a server that has just come back may be two processes for some seconds.
 fn names<'a>(processes: impl Iterator<Item = &'a Process>) -> impl Iterator<Item = &'a ServerId> {
     let names: HashSet<&ServerId, RandomState> = processes.filter_map(|process| process.name.as_ref()).collect();
     names.into_iter()

@@ -1,5 +1,4 @@
-//! [`HeardSeries`]: what is known about one series of another process, so that messages that did not arrive are
-//! counted.
+//! [`HeardSeries`]: one series of another process, of which messages that did not arrive are counted.
 
 use crate::cluster::seam::alive::SeriesReport;
 use crate::cluster::seam::trailer::Trailer;
@@ -50,8 +49,8 @@ pub(crate) enum InSeries {
 }
 
 impl HeardSeries {
-    /// Takes a message. `known`: everything that its process has announced about its series is known, and the namespace
-    /// was open here before that.
+    /// Takes a message. `known`: everything announced about its process's series was known while the namespace was
+    /// open.
     pub(crate) fn message_arrived(&mut self, trailer: &Trailer, known: bool) -> InSeries {
         let number = trailer.number;
         let progress =

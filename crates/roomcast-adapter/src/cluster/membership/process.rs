@@ -42,8 +42,7 @@ pub(crate) struct Process {
     pub(crate) silent: bool,
     /// Which of its messages have arrived, to recognize doubles.
     pub(crate) window: Window,
-    /// When the last announcement arrived after which everything it had announced was known. A series that was not
-    /// known by then started later.
+    /// When an announcement last arrived after which nothing was missing. A series not known by then started later.
     complete_at: Option<Instant>,
     /// The number of its last announcement.
     sequence: u64,

@@ -24,8 +24,7 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// server that has just closed the namespace announces that within this time.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How long servers without a name are awaited before the broker counts them again. It doubles each time, up to
-/// [`RECOUNT_LAST`].
+/// How long servers without a name are awaited before a new count. It doubles each time, up to [`RECOUNT_LAST`].
 const RECOUNT_FIRST: Duration = Duration::from_millis(250);
 const RECOUNT_LAST: Duration = Duration::from_secs(1);
 

@@ -45,8 +45,7 @@ impl Place {
         }
     }
 
-    /// Takes a message. `delay` is how much later than possible a question is answered whose asker may not have counted
-    /// this server.
+    /// Takes a message. `delay` is for the answer to a question whose asker may not have counted this server.
     pub(crate) fn receive(self: &Arc<Self>, message: Message, delay: Duration, wakes: &mut Wakes) {
         let own = match &message.trailer {
             Some(trailer) => trailer.process == self.process(),
@@ -60,7 +59,7 @@ impl Place {
         }
         if !self.is_open() {
             // The asker may have counted this server before it left, and then awaits its answer. This does not apply to
-            // roomcast servers, which are announced that it leaves, and could take this answer for that of a server that was
+            // roomcast servers, which are told that it leaves, and could take this answer for that of a server that was
             // counted. Once closing has finished, nothing is taken any more.
             if !delay.is_zero() && !self.has_closed() {
                 self.serve(message, delay, wakes);

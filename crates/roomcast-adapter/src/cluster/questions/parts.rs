@@ -1,5 +1,4 @@
-//! Answers in parts: a broker limits the size of a message, so roomcast servers split large answers and put them
-//! together again.
+//! Answers in parts: brokers limit the size of a message, so roomcast servers split large answers.
 
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::message::{Body, ENVELOPE, room_bytes, socket_bytes};

@@ -1,5 +1,4 @@
-//! What a [`Queue`] tells the other servers about this one (announcements and notices), and the application about
-//! losses.
+//! What a [`Queue`] announces to other servers about this one, and reports to the application about losses.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, Outgoing, SERVERS};
@@ -104,8 +103,7 @@ impl Queue {
         self.publish_unqueued(None, Body::Goodbye, trailer).await
     }
 
-    /// Sends the notices that are due: asks other servers to say everything, or tells one server everything. Whoever
-    /// misses a notice asks again.
+    /// Sends the notices that are due. Whoever misses one asks again.
     pub(crate) async fn send_notices(&self) {
         let due = self.state.lock().notices.due(Instant::now());
         for notice in due {
@@ -137,8 +135,8 @@ impl Queue {
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let road = self.broker.route(&outgoing).road;
         let published = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
-            // After `Never`, other servers do not know this one by name, and do not count lost tails of its series;
-            // what it emits goes out all the same.
+            // After `Never`, other servers do not know this one's name and count no lost tails; its emits go out all
+            // the same.
             Ok([Outcome::Sent | Outcome::Never(_), ..]) => Ok(()),
             Ok([Outcome::Again(reason), ..]) => Err(reason.clone()),
             Ok(_) => Err(NOT_TRIED.to_owned()),

@@ -123,8 +123,7 @@ impl Backlog {
         }
     }
 
-    /// Drops the oldest messages of a class until the rest fits. The newest message stays: alone, it may be larger than
-    /// the limit.
+    /// Drops the oldest messages of a class until the rest fits. The newest stays: alone, it may be over the limit.
     pub(crate) fn make_room(&mut self, class: usize, bound: usize) {
         while self.bytes.get(class).is_some_and(|bytes| *bytes > bound) {
             let oldest = |(id, road): (&u64, &Road)| {
@@ -180,8 +179,7 @@ impl Backlog {
         let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
         let (mut failure, mut refused) = (None, (0_u64, String::new()));
-        // From last to first: a message must not be sent again once a later one of its channel and series has gone out
-        // in the same batch.
+        // From last to first: a message is not sent again if a later one of its channel and series has gone out.
         let mut results: Vec<(QueuedMessage, Outcome)> = in_flight.into_iter().zip(outcomes).collect();
         let mut sent: HashSet<(Arc<str>, Option<Series>, u64), RandomState> = HashSet::default();
         let mut retried = Vec::new();

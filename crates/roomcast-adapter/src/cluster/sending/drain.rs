@@ -10,9 +10,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Most messages of a batch, and most bytes of them; a single larger message goes alone. Everything that waits goes out
-/// in one round trip, so the rate does not depend on how long that takes; the limits keep small what must be sent again
-/// after a failure.
+/// Most messages and bytes of a batch; a larger message goes alone. Everything that waits goes out in one round trip,
+/// so the rate does not depend on how long that takes; the limits keep small what must be sent again after a failure.
 const MAX_BATCH_MESSAGES: usize = 4_096;
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
@@ -103,8 +102,7 @@ impl Queue {
         [announcement, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
     }
 
-    /// After this server's subscription was interrupted, what is published may reach nobody until the other servers
-    /// have subscribed again, too.
+    /// After an interruption, what is published may reach nobody until the other servers have subscribed again, too.
     fn note_interruption(&self) {
         let interruption = self.state.lock().interruption.take();
         if let Some(interruption) = interruption {
@@ -202,9 +200,8 @@ impl Queue {
 
     async fn publish_batch(&self, road: u64) -> RoundResult {
         if self.state.lock().roads.get(&road).is_some_and(|road| road.outage.is_some()) {
-            // A message that is not worth queueing goes first, to find out whether anything goes out: only then can the
-            // other servers be waited for, and queued messages must not go out at the moment when the broker is back
-            // but the other servers are not.
+            // A message that is not worth queueing goes first, to find out whether anything goes out. Queued messages
+            // must not go out at the moment when the broker is back but the other servers are not.
             if let Err(reason) = self.is_back(road).await {
                 self.drop_old(road);
                 return RoundResult::Failed(reason);

@@ -54,8 +54,7 @@ struct OwnSeries {
 }
 
 impl OwnSeries {
-    /// The last number up to which every message has gone out or was dropped: what receivers lack of these, they have
-    /// missed.
+    /// The last number up to which every message has gone out or was dropped: receivers that lack it have missed it.
     fn settled(&self) -> u64 {
         self.waiting.front().map_or(self.last, |first| first - 1)
     }
@@ -91,8 +90,7 @@ impl Numbers {
         }
     }
 
-    /// The messages of an open namespace arrive, so this server can be asked. Returns whether other servers should be
-    /// report.
+    /// The messages of an open namespace arrive, so this server can be asked. Returns whether that is news.
     pub(crate) fn messages_arrive(&mut self, namespace: &str) -> bool {
         match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
             Some(namespace) if namespace.opening == 0 => {
@@ -137,8 +135,8 @@ impl Numbers {
         }
     }
 
-    /// The next announcement: what has changed since the last one that went out, as far as `most` bytes allow; and
-    /// whether there is more.
+    /// The next announcement: what has changed since the last one that went out, up to `most` bytes; and whether there
+    /// is more.
     pub(crate) fn announcement(&mut self, interval: u64, most: usize) -> (Alive, bool) {
         // A failed announcement may have reached some servers, so its number is not used for other content.
         self.sequence += 1;
@@ -210,8 +208,8 @@ impl Numbers {
     }
 
     /// Everything there is to announce, for a server that knows nothing about this one, in parts of at most `most`
-    /// bytes. The first part says that everything known before is void. What the last announcement did not contain will
-    /// be in the next one, too.
+    /// bytes. The first part voids everything known before. What was not announced yet will be in the next
+    /// announcement, too.
     pub(crate) fn whole(&self, interval: u64, most: usize) -> Vec<Alive> {
         let part = || Alive { sequence: self.sequence, interval, ..Alive::default() };
         let mut parts = vec![Alive { whole: true, ..part() }];

@@ -165,8 +165,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Closes a namespace: other servers are told soon, and its numbers are removed once all its messages have gone
-    /// out.
+    /// Closes a namespace: other servers are told soon, and its numbers are removed once its messages have gone out.
     pub(crate) fn close_namespace(&self, namespace: &str) {
         {
             let mut state = self.state.lock();

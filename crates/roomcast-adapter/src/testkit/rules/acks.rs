@@ -130,8 +130,7 @@ pub(super) async fn removed(stage: &mut Stage) -> Outcome {
         gone.adapter.ack(gone.id, id, yes.clone());
         Ok(())
     };
-    // A server need not tell an asker on another server that a socket has left, so only this server's sockets are
-    // asked.
+    // Servers need not tell askers on other servers that sockets left, so only this server's sockets are asked.
     let target = Target::everyone().local();
     let (acked, left) = tokio::join!(stage.ask(&target, LONG), leaves);
     left?;

@@ -123,8 +123,7 @@ async fn a_road_that_is_down_holds_up_only_its_own_messages() {
         let (fork, a, b) = two(&network).await;
         fork.fails(1, Some(how));
         for _ in 0..3 {
-            // Numbers 1, 2, 3 and so on: on the road that is down, on one that is not, and on the road of what is for
-            // everybody.
+            // Numbers 1, 2, 3 and so on: on the road that is down, on another one, and on the road to everybody.
             ["1", "2"].into_iter().for_each(|room| a.emit_to(room));
             a.emit();
         }

@@ -326,8 +326,7 @@ fn processes_are_bounded_and_silent_ones_make_room() {
         announce(&mut directory, number, now);
     }
     assert_eq!(directory.servers(now).count(), MAX_PROCESSES);
-    // One past the limit: its messages are delivered, the lack of room is logged, and the other processes are still
-    // counted.
+    // One past the limit: messages are delivered, the lack of room is logged, the other processes are still counted.
     assert!(directory.logged_full);
     directory.open_namespace(&"/".into());
     directory.connected("/", now);

@@ -127,12 +127,10 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     const MESSAGES: u64 = 60;
     let inbox = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("here")).await?;
     stage.look(1, NAMESPACE, "here").await?;
-    // A broker that states that it does not receive all rooms need not deliver what nobody wants: there, gaps are not
-    // losses.
+    // A broker that does not receive all rooms need not deliver what nobody wants: there, gaps are not losses.
     let all = stage.broker(1).hears(Series::Rooms) == Hears::All;
     let message = |serial: u64| -> Result<Message, String> {
-        // Some dialects have a channel for each room, so there is order only within a room and among messages for
-        // everybody.
+        // Some dialects have a channel for each room: order holds within a room, and among messages for everybody.
         let target = match serial % 3 {
             0 => Target::everyone(),
             1 => Target::room("here"),
