@@ -1,5 +1,4 @@
-//! [`Announced`]: when a server knows everything that another one has announced, and so must count what it misses from
-//! then on.
+//! [`Announced`]: when a server knows everything that another one has announced, and must count what it misses.
 
 use roomcast_adapter::cluster::Alive;
 

@@ -1,7 +1,8 @@
 //! [`SimBroker`]: a server's connection to the simulated network.
 
-use crate::model::{ProcessId, mark};
+use crate::mark::mark;
 use crate::network::Sim;
+use crate::place::ProcessId;
 use crate::plan::{CountFault, PublishFault};
 use crate::state::{Stage, tell};
 use roomcast_adapter::Room;

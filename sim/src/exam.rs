@@ -58,8 +58,7 @@ async fn play(plan: &Plan, record: bool) -> Report {
     }
     if !failed(&sim) {
         let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
-        // A server that was dropped may be kept alive by its last answers for some seconds, which counts as a fault,
-        // too.
+        // A server that was dropped may be kept alive by its last answers for seconds, which counts as a fault, too.
         let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RECOVERY } else { 3_000 };
         sleep_until(sim.begin + Duration::from_millis(last + right)).await;
         finish(&sim, &mut world).await;
@@ -232,7 +231,11 @@ fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
             return;
         };
         if subscription.rooms != wanted {
-            let why = format!("{} hears the rooms {:?}, and has {wanted:?}", state.label(process), subscription.rooms);
+            let why = format!(
+                "{} is subscribed to the rooms {:?}, and has {wanted:?}",
+                state.label(process),
+                subscription.rooms
+            );
             state.fail(now, why);
         }
     });
@@ -270,7 +273,7 @@ fn ended(sim: &Sim, world: &World) {
         ours.map(|(at, _)| format!("{} in {:?}", state.label(at.0), at.1)).collect::<Vec<_>>()
     });
     if !left.is_empty() {
-        fail(sim, format!("still heard after the end: {left:?}"));
+        fail(sim, format!("still subscribed after the end: {left:?}"));
     }
     // The task that delivers messages.
     let tasks = Handle::current().metrics().num_alive_tasks();

@@ -2,15 +2,21 @@
 //! that says what each socket must have got, what must be counted as lost, and how questions must end. `README.md`
 //! lists the rules and when each one holds.
 
+mod act;
 mod announced;
 mod broker;
+mod delivery;
 mod drawing;
 mod exam;
 mod got;
 mod habits;
+mod lifecycle;
+mod mark;
 mod model;
 mod network;
+mod place;
 pub mod plan;
+mod puppets;
 mod question;
 pub mod random;
 mod recipient;

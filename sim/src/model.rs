@@ -3,17 +3,13 @@
 
 use crate::announced::Announced;
 use crate::got::Got;
+use crate::mark::mark;
+use crate::place::{ModelSocket, Place, PlaceId, ProcessId};
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
-use roomcast_protocol::{Args, SocketId};
+use roomcast_protocol::SocketId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
-
-/// A process: its index among all processes of the run.
-pub(crate) type ProcessId = usize;
-
-/// A namespace of a process.
-pub(crate) type PlaceId = (ProcessId, Arc<str>);
 
 /// Everything that the model knows.
 #[derive(Debug, Default)]
@@ -40,52 +36,6 @@ pub(crate) struct Model {
     pub(crate) answers: BTreeMap<u64, Vec<Reply>>,
     /// What clients answered: socket, time.
     pub(crate) acks: BTreeMap<u64, Vec<(usize, u64)>>,
-}
-
-/// A namespace of a process as it must be.
-#[derive(Debug, Default)]
-pub(crate) struct Place {
-    /// The number of adapters that it has had.
-    pub(crate) adapters: usize,
-    /// The newest adapter exists.
-    pub(crate) present: bool,
-    /// It takes part in the cluster.
-    pub(crate) open: bool,
-    /// Closing it has begun.
-    pub(crate) closing: bool,
-    /// It was dropped, and ends once that is noticed.
-    pub(crate) dropped: bool,
-    /// The sockets in it.
-    pub(crate) sockets: BTreeSet<usize>,
-    /// The highest serial that was accepted in each series.
-    highest: BTreeMap<(ProcessId, Series), u64>,
-    /// The times in which it was open, counted from the calls.
-    pub(crate) periods: Vec<(u64, Option<u64>)>,
-    /// Since when its messages have arrived without an interruption that it caused.
-    pub(crate) connected: Option<u64>,
-    /// The server events that must arrive, and those that did.
-    pub(crate) events: Vec<u64>,
-    /// An event arrived when the adapter was just being dropped.
-    pub(crate) unsure: bool,
-    pub(crate) events_got: Vec<u64>,
-}
-
-/// A socket.
-#[derive(Debug)]
-pub(crate) struct ModelSocket {
-    pub(crate) id: SocketId,
-    pub(crate) at: PlaceId,
-    pub(crate) rooms: BTreeSet<String>,
-    pub(crate) since: u64,
-    /// When it left.
-    pub(crate) left: Option<u64>,
-    /// The events that it must have got.
-    pub(crate) expected: Vec<u64>,
-    /// The number of events that were compared.
-    compared: usize,
-    pub(crate) disconnects: usize,
-    pub(crate) got: Arc<Got>,
-    pub(crate) adapter: Weak<ClusterAdapter>,
 }
 
 /// A message in a series.
@@ -125,26 +75,6 @@ pub(crate) struct Asked {
     pub(crate) counted: Vec<ProcessId>,
     /// The asker still had the namespace when it was answered.
     pub(crate) stayed: bool,
-}
-
-/// The number that the simulator gave a message.
-pub(crate) fn mark(body: &Body) -> Option<u64> {
-    match body {
-        Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } => {
-            mark_of(data)
-        }
-        Body::Join { target, .. }
-        | Body::Leave { target, .. }
-        | Body::Disconnect { target, .. }
-        | Body::FetchSockets { target, .. }
-        | Body::Count { target, .. } => target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok()),
-        _ => None,
-    }
-}
-
-/// The number in an event's arguments.
-pub(crate) fn mark_of(data: &Args) -> Option<u64> {
-    data.items().split(',').nth(1)?.parse().ok()
 }
 
 impl Model {
@@ -232,8 +162,7 @@ impl Model {
         Some((adapter, id))
     }
 
-    /// Notes that a message was passed to the broker on a channel, for the first time or again. `whole`: every message
-    /// with a number was.
+    /// Notes that a message was passed to the broker, for the first time or again. `whole`: every numbered message was.
     pub(crate) fn published(
         &mut self,
         (process, channel): (ProcessId, u64),
@@ -317,8 +246,7 @@ impl Model {
                 self.taken.insert((*process, from, trailer.serial));
             }
         }
-        // A server that leaves answers askers that may have counted it. Roomcast servers await it by name, and are
-        // told.
+        // A server that leaves answers whoever may have counted it, but not roomcast servers, which are told.
         if !open && (!message.body.is_question() || message.trailer.is_some()) {
             return Ok(());
         }

@@ -1,20 +1,18 @@
-//! [`Sim`]: the network and everything that the simulator knows, under one lock that is never held while the product is
-//! called.
+//! [`Sim`]: the network and everything the simulator knows, under one lock that is never held during product calls.
 
-use crate::habits::Client;
-use crate::model::{Model, PlaceId, ProcessId, mark};
+use crate::model::Model;
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, Parcel, Process, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Route, Series, ServerId};
-use roomcast_adapter::{Adapter, Room};
-use roomcast_protocol::Args;
+use roomcast_adapter::Room;
+use roomcast_adapter::cluster::{Body, Inbox, Message, Outgoing, Route, Series, ServerId};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 /// The simulation.
 #[derive(Debug)]
@@ -22,11 +20,11 @@ pub(crate) struct Sim {
     pub(crate) begin: Instant,
     pub(crate) setup: Setup,
     state: Mutex<State>,
-    filled: Notify,
+    pub(crate) filled: Notify,
 }
 
 /// The room, if the message is a broadcast to one room.
-fn room_of(message: &Message) -> Option<&Room> {
+pub(crate) fn room_of(message: &Message) -> Option<&Room> {
     match &message.body {
         Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
         _ => None,
@@ -93,8 +91,7 @@ impl Sim {
         })
     }
 
-    /// A number up to `most`: the next one for this namespace of this process, so that it does not depend on the order
-    /// in which namespaces are run.
+    /// A number up to `most`: the next one of this namespace of this process, whatever the order of namespaces.
     pub(crate) fn drawn(&self, state: &mut State, (process, namespace): (ProcessId, &str), most: u64) -> u64 {
         let key = mix(&[process as u64, hash(namespace)]);
         let next = state.draws.entry(key).or_default();
@@ -266,221 +263,5 @@ impl Sim {
             }
             self.put(state, when, parcel);
         }
-    }
-
-    /// Delivers what is in flight, for ever.
-    pub(crate) async fn deliver(self: Arc<Self>) {
-        loop {
-            let next = self.with(|state, _| state.in_flight.first_key_value().map(|((when, ..), _)| *when));
-            let filled = self.filled.notified();
-            match next {
-                Some(when) if when <= self.now() => {
-                    let parcels = self.with(|state, now| self.due(state, now));
-                    self.hand_over(parcels);
-                    // Otherwise no other task would get its turn at this time.
-                    tokio::task::yield_now().await;
-                }
-                Some(when) => {
-                    tokio::select! {
-                        biased;
-                        () = filled => {}
-                        () = sleep_until(self.begin + Duration::from_millis(when)) => {}
-                    }
-                }
-                None => filled.await,
-            }
-        }
-    }
-
-    /// The next parcel, with those for the same inbox that directly follow it in the same millisecond.
-    fn due(&self, state: &mut State, now: u64) -> Vec<Parcel> {
-        let mut parcels: Vec<Parcel> = Vec::new();
-        while let Some(((when, ..), parcel)) = state.in_flight.first_key_value() {
-            let first = parcels.first();
-            let fits = first.is_none_or(|first| {
-                self.setup.together
-                    && first.at == parcel.at
-                    && matches!(first.content, Content::Message(..))
-                    && matches!(parcel.content, Content::Message(..))
-            });
-            if *when > now || !fits {
-                break;
-            }
-            parcels.extend(state.in_flight.pop_first().map(|(_, parcel)| parcel));
-        }
-        parcels
-    }
-
-    fn hand_over(self: &Arc<Self>, parcels: Vec<Parcel>) {
-        let mut arrivals: Vec<Arrival> = Vec::new();
-        let mut target: Option<(PlaceId, Arc<dyn Inbox>)> = None;
-        for Parcel { at, epoch, content } in parcels {
-            let found = self.with(|state, now| {
-                let process = state.processes.get(at.0).filter(|it| !it.dead)?;
-                let deaf = process.deaf;
-                let subscription = state.subscriptions.get_mut(&at).filter(|it| it.epoch == epoch)?;
-                let lingers = subscription.lingers;
-                match (&content, subscription.stage) {
-                    (Content::Message(_, message), Stage::Pending) if now > lingers || !message.body.is_question() => {
-                        return None;
-                    }
-                    (Content::Active, stage) if stage != Stage::Pending => return None,
-                    (Content::Active, _) => {
-                        subscription.stage = Stage::Active;
-                        state.changed(&at.1, now);
-                        return None;
-                    }
-                    (Content::Message(_, message), Stage::Lingering(until))
-                        if now > until || !message.body.is_question() =>
-                    {
-                        return None;
-                    }
-                    (Content::Message(..) | Content::Connected, _) if deaf => return None,
-                    (Content::Connected, Stage::Lingering(_)) => return None,
-                    _ => {}
-                }
-                Some(subscription.inbox.clone())
-            });
-            let Some(inbox) = found else { continue };
-            let Some(inbox) = inbox else {
-                if let Content::Message(from, message) = content {
-                    self.foreign_hears(&at, from, *message);
-                }
-                continue;
-            };
-            if let Content::Look(room) = content {
-                let wants = inbox.wants(&room);
-                self.with(|state, _| {
-                    let Some(subscription) = state.subscriptions.get_mut(&at) else { return };
-                    if wants {
-                        subscription.rooms.insert(room)
-                    } else {
-                        subscription.rooms.remove(&room)
-                    };
-                });
-                continue;
-            }
-            let Content::Message(from, message) = content else {
-                self.with(|state, now| {
-                    state.log(now, |state| format!("{} hears {:?}", state.label(at.0), at.1));
-                    let place = state.model.place(&at);
-                    place.connected = place.connected.or(Some(now));
-                });
-                inbox.connected();
-                continue;
-            };
-            // Whether it is wanted is asked after everything before it was applied.
-            let asks = room_of(&message).filter(|_| message.trailer.is_some()).cloned();
-            if asks.is_some() && !arrivals.is_empty() {
-                self.give(&at, &*inbox, std::mem::take(&mut arrivals));
-            }
-            let passed = asks.is_some_and(|room| !inbox.wants(&room));
-            self.with(|state, now| {
-                let name = state.processes.get(at.0).map(|it| it.name.clone()).unwrap_or_default();
-                if !at.1.is_empty() && from != at.0 {
-                    let how = if passed { "passes over" } else { "gets" };
-                    state.log(now, |state| {
-                        format!("{} {how} from {}: {}", state.label(at.0), state.label(from), tell(&message))
-                    });
-                }
-                let answers = message.body.answers().and_then(|request| state.requests.get(&*request.0)).copied();
-                if let Some(n) = answers.filter(|_| state.processes.get(from).is_some_and(|it| it.foreign)) {
-                    state.foreign_answers.insert((n, at.0, from));
-                }
-                let result = state.model.arrive(&at, &name, from, &message, passed, now);
-                state.check(now, result);
-            });
-            arrivals.push(match message.trailer.filter(|_| passed) {
-                Some(trailer) => Arrival::PassedOver(trailer),
-                None => Arrival::Message(*message),
-            });
-            target = Some((at, inbox));
-        }
-        if let Some((at, inbox)) = target {
-            self.give(&at, &*inbox, arrivals);
-        }
-    }
-
-    fn give(self: &Arc<Self>, at: &PlaceId, inbox: &dyn Inbox, arrivals: Vec<Arrival>) {
-        inbox.receive(arrivals);
-        self.compare(at);
-    }
-
-    /// Checks that sockets got what they must have got, and removes those that were disconnected.
-    pub(crate) fn compare(&self, at: &PlaceId) {
-        let gone = self.with(|state, now| {
-            let result = state.model.compare(at);
-            state.check(now, result.map_err(|why| format!("{} in {:?}: {why}", state.label(at.0), at.1)));
-            let sockets: Vec<usize> = state.model.place(at).sockets.iter().copied().collect();
-            let ended = |socket: &usize| state.model.sockets.get(*socket).is_some_and(|socket| socket.disconnects > 0);
-            let ended: Vec<usize> = sockets.into_iter().filter(ended).collect();
-            ended.into_iter().filter_map(|socket| state.model.remove(socket, now)).collect::<Vec<_>>()
-        });
-        for (adapter, id) in gone {
-            if let Some(adapter) = adapter.upgrade() {
-                adapter.remove(id);
-            }
-        }
-    }
-
-    /// A client reacts to a question.
-    pub(crate) async fn client(self: Arc<Self>, socket: usize, ack: u64, n: u64, client: Client) {
-        let (Client::Answers(after) | Client::Twice(after) | Client::Leaves(after)) = client else { return };
-        sleep(Duration::from_millis(after)).await;
-        if matches!(client, Client::Leaves(_)) {
-            if let Some((adapter, id)) = self.with(|state, now| state.model.remove(socket, now))
-                && let Some(adapter) = adapter.upgrade()
-            {
-                adapter.remove(id);
-            }
-            return;
-        }
-        let found = self.with(|state, now| {
-            let it = state.model.sockets.get(socket).filter(|it| it.left.is_none())?;
-            let found = (it.adapter.upgrade()?, it.id);
-            state.model.acks.entry(n).or_default().push((socket, now));
-            Some(found)
-        });
-        let Some((adapter, id)) = found else { return };
-        let times = if matches!(client, Client::Twice(_)) { 2 } else { 1 };
-        for _ in 0..times {
-            if let Ok(args) = Args::event("", &(socket as u64)).map(|args| args.skip(1)) {
-                adapter.ack(id, ack, args);
-            }
-        }
-    }
-
-    /// A server of other software answers questions, and takes answers to its own.
-    fn foreign_hears(self: &Arc<Self>, at: &PlaceId, from: ProcessId, message: Message) {
-        if from == at.0 {
-            return;
-        }
-        let n = mark(&message.body);
-        let body = match message.body {
-            Body::FetchSockets { request, .. } | Body::Count { request, .. } => {
-                Body::Sockets { request, sockets: Vec::new(), parts: 1 }
-            }
-            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new(), parts: 1 },
-            Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
-            Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },
-            Body::Sockets { request, .. } | Body::Rooms { request, .. } | Body::AskedClients { request, .. } => {
-                let n = request.0.strip_prefix(&format!("foreign-{}-", at.0)).and_then(|n| n.parse().ok());
-                return self.with(|state, now| {
-                    if let Some(n) = n {
-                        state.foreign.entry(n).or_default().push((from, now));
-                    }
-                });
-            }
-            _ => return,
-        };
-        let (sim, at) = (self.clone(), at.clone());
-        tokio::spawn(async move {
-            sim.latency(at.0, &at.1).await;
-            if let (Some(n), Some(request)) = (n, body.answers()) {
-                sim.with(|state, _| state.requests.insert(request.0.to_string(), n));
-            }
-            let message = Message { sender: None, to: None, trailer: None, body };
-            sim.with(|state, now| sim.send(state, at.0, &Outgoing { namespace: at.1.clone(), message }, now));
-        });
     }
 }

@@ -39,8 +39,7 @@ pub struct Setup {
     pub together: bool,
     /// Every second server subscribes to rooms one by one, and only to those that have members there.
     pub exact: bool,
-    /// The number of roads. With more than one, all servers subscribe to rooms one by one, and rooms overtake one
-    /// another.
+    /// The number of roads. With several, all servers subscribe to rooms one by one, and rooms overtake one another.
     pub roads: u64,
     /// The limit of a queue in bytes.
     pub queue: Option<usize>,
@@ -112,8 +111,7 @@ pub enum StepKind {
     Kill {
         s: usize,
     },
-    /// A namespace gets an adapter. If it has one, the sockets move to the new one, and the old one is closed after
-    /// `close` milliseconds.
+    /// A namespace gets an adapter. If it has one, that one's sockets move over, and it is closed after `close` ms.
     Open {
         s: usize,
         n: usize,

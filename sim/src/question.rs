@@ -1,8 +1,9 @@
 //! Questions, and what must hold for their answers.
 
 use crate::habits::answers;
-use crate::model::{Asked, PlaceId, ProcessId};
+use crate::model::Asked;
 use crate::network::Sim;
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::{QuestionKind, Setup};
 use crate::state::State;
 use roomcast_adapter::cluster::ClusterAdapter;
@@ -258,7 +259,7 @@ impl Asked {
                     let silent = silent();
                     let told = missing.names.len() + missing.others;
                     ensure(*number + silent == others.len() && told == silent, || {
-                        format!("{number} answers, {silent} are silent and {told} told as missing, of {}", others.len())
+                        format!("{number} answers, {silent} silent and {told} reported missing, of {}", others.len())
                     })?;
                     ensure(silent > 0 || took <= limit + 60, || format!("all answered, and it took {took} ms"))?;
                 }

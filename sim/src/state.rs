@@ -1,6 +1,8 @@
 //! [`State`]: everything that the simulator knows, including the model.
 
-use crate::model::{Asked, Model, PlaceId, ProcessId, mark};
+use crate::mark::mark;
+use crate::model::{Asked, Model};
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::{CountFault, PublishFault};
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
@@ -23,8 +25,7 @@ pub(crate) struct State {
     pub(crate) model: Model,
     pub(crate) failure: Option<String>,
     pub(crate) lines: Option<Vec<String>>,
-    /// By the places of sender and receiver: messages to lose, announcements to lose, messages to double, and extra
-    /// delay until a time.
+    /// By the places of sender and receiver: messages and announcements to lose, messages to double, extra delay.
     pub(crate) lose: BTreeMap<(usize, usize), u32>,
     pub(crate) lose_alive: BTreeMap<(usize, usize), u32>,
     pub(crate) double: BTreeMap<(usize, usize), u32>,

@@ -107,8 +107,7 @@ impl World {
             }
             Fault::Publish { s, how, times } => {
                 let Some(process) = process(s) else { return };
-                // One such fault at a time: each batch may take seconds, and all must be over when the fault is said to
-                // end.
+                // One such fault at a time: each batch may take seconds, and all must be over when the fault ends.
                 let add = |it: &mut Process| it.publish = std::iter::repeat_n(how, times as usize).collect();
                 sim.with(|state, _| state.processes.get_mut(process).into_iter().for_each(add));
             }

@@ -1,6 +1,5 @@
 //! Runs some hundred seeds, always the same, or as many as fit into the seconds of `ROOMCAST_SIM_SECONDS` (the step
-//! `sim` of `cargo xtask test`). New seeds are for `cargo xtask sim` and `cargo xtask long`: a test must not fail by
-//! chance.
+//! `sim` of `cargo xtask test`). New seeds are for `cargo xtask sim` and `long`: a test must not fail by chance.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use roomcast_sim::plan::{Only, Plan};

@@ -1,8 +1,8 @@
-//! Who gets what: the rooms of a Socket.IO namespace, and the seam behind which its servers may be one or many.
+//! The rooms of a Socket.IO namespace, and the seams behind which it may span one server or many.
 //!
-//! This crate knows no sockets and no connections. An [`Adapter`] holds a [`Recipient`] per socket id, and delivers packets
-//! to the recipients that a [`Target`] names. [`Local`] is this server's part of a namespace, and by itself the in-memory
-//! adapter.
+//! This crate knows no sockets and no connections. An [`Adapter`] holds a [`Recipient`] for each socket id, and
+//! delivers packets to the recipients that a [`Target`] selects. [`Local`] holds the rooms of a namespace on one
+//! server, and is the in-memory adapter by itself.
 //!
 //! ```
 //! use roomcast_adapter::{Action, Adapter, Details, Local, Recipient, Room, Target, Wakes};

@@ -3,8 +3,7 @@
 /// Most bytes of a room's name. Names are often chosen by clients, and each name is stored once per server.
 pub const MAX_ROOM_BYTES: usize = 1_024;
 
-/// Most rooms of one socket, not counting the room of its id. 10,000 take 80 KB, and are far more than a person can
-/// follow.
+/// Most rooms of one socket, not counting the room of its id. They take 80 KB, and are more than a person can follow.
 pub const MAX_ROOMS_PER_SOCKET: usize = 10_000;
 
 /// Most acknowledgements awaited from one socket, so that a client that never answers cannot fill the table.

@@ -1,5 +1,4 @@
-//! Log lines about an emit or a change are written after the namespace's lock is free, as a log may be emitted to a
-//! room of the same namespace.
+//! Log lines about an emit or a change are written outside the namespace's lock: logs may be emitted to its rooms.
 #![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
 
 use parking_lot::Mutex;

@@ -80,8 +80,7 @@ impl State {
         }
     }
 
-    /// Resolves when the server has processed everything sent before, or with an error if there is no connection or it
-    /// ends before that.
+    /// Resolves when the server has processed everything sent before. Fails if there is no connection, or it ends.
     fn flushed(&self) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         self.flush(Box::new(|_| done.send(()).map_or(None, |()| None)));
@@ -155,8 +154,7 @@ fn follow(state: &Mutex<State>, together: &mut Vec<(Arc<dyn Inbox>, Vec<Arrival>
 }
 
 impl NatsBroker {
-    /// A broker that connects to the NATS server at `address`, such as `127.0.0.1:4222`, and reconnects whenever the
-    /// connection ends.
+    /// A broker that connects to the NATS server at `address` (`127.0.0.1:4222`, say), and reconnects when it must.
     ///
     /// # Panics
     /// Outside a tokio runtime.

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 /// After this much silence the server is pinged, and after as much again without an answer the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PING_AFTER: Duration = Duration::from_secs(2);
 
 /// Pause before the second attempt to connect. It doubles with each further attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -29,8 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of the longest line. A server's INFO names all servers of its cluster.
 const MAX_LINE: usize = 65_536;
 
-/// The longest subject. A server ends the connection at a line of more than 4,096 bytes, including the command and its
-/// numbers.
+/// The longest subject: a server ends the connection at a line of more than 4,096 bytes, with command and numbers.
 pub const MAX_SUBJECT: usize = 4_000;
 
 /// An event on a connection.
@@ -40,8 +39,7 @@ pub enum Event<T> {
     Connected(Client<T>),
     /// A message of the subscription with this number.
     Message(u64, Vec<u8>),
-    /// The server has processed everything sent before [`Client::flush`], and everything it had to send before that has
-    /// come as events.
+    /// The server has processed everything sent before [`Client::flush`], and all its events from before have come.
     Flushed(T),
     /// All events that arrived together have been passed on.
     Together,
@@ -73,8 +71,7 @@ impl<T> Client<T> {
         self.sender.send([head.as_bytes(), payload, b"\r\n"].concat());
     }
 
-    /// Subscribes to a subject. Returns the number of the subscription, which is unique. A subject that is too long is
-    /// not subscribed.
+    /// Subscribes to a subject, unless it is too long. Returns the number of the subscription, which is unique.
     pub fn subscribe(&self, subject: &str) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -99,7 +96,7 @@ impl<T> Client<T> {
 
 impl<T> Sender<T> {
     fn send(&self, bytes: Vec<u8>) {
-        let _ = self.out.send(bytes); // If nobody writes any more, the reader tells the end.
+        let _ = self.out.send(bytes); // If the writer is gone, the reader reports the end.
     }
 
     fn ping(&self, then: Option<T>) {
@@ -137,7 +134,7 @@ pub async fn run<T>(address: &str, mut tell: impl FnMut(Event<T>)) {
 }
 
 async fn one<T>(address: &str, tell: &mut impl FnMut(Event<T>), answered: &mut bool) -> io::Result<()> {
-    let (mut reader, client) = timeout(PATIENCE, connect(address)).await??;
+    let (mut reader, client) = timeout(PING_AFTER, connect(address)).await??;
     let sender = client.sender.clone();
     sender.ping(None);
     tell(Event::Connected(client));
@@ -155,7 +152,7 @@ async fn one<T>(address: &str, tell: &mut impl FnMut(Event<T>), answered: &mut b
             }
         }
         tell(Event::Together);
-        if let Ok(read) = timeout(PATIENCE, reader.stream.read_buf(&mut reader.buffer)).await {
+        if let Ok(read) = timeout(PING_AFTER, reader.stream.read_buf(&mut reader.buffer)).await {
             if read? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// Most time that the hub has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const HUB_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
@@ -34,8 +34,7 @@ impl TcpBroker {
         Arc::new(Self { hub, open: Mutex::default(), publisher: tokio::sync::Mutex::default() })
     }
 
-    /// Sends frames, then asks how many servers have the namespace open: the answer shows that the hub has taken the
-    /// frames, too.
+    /// Sends frames, then asks how many have the namespace open: the answer shows that the hub has the frames, too.
     async fn send(&self, frames: Vec<u8>, namespace: &str) -> io::Result<usize> {
         let mut publisher = self.publisher.lock().await;
         // Taken out, so that a connection that failed, or whose call was dropped halfway, is not used again.
@@ -48,14 +47,14 @@ impl TcpBroker {
             stream.write_all(&all).await?;
             Frame::read(&mut stream).await
         };
-        let answer = timeout(PATIENCE, asking).await??;
+        let answer = timeout(HUB_TIMEOUT, asking).await??;
         *publisher = Some(stream);
         Ok(answer.body.try_into().map_or(0, u64::from_be_bytes) as usize)
     }
 }
 
 async fn connect(hub: SocketAddr) -> io::Result<TcpStream> {
-    let stream = timeout(PATIENCE, TcpStream::connect(hub)).await??;
+    let stream = timeout(HUB_TIMEOUT, TcpStream::connect(hub)).await??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }

@@ -9,16 +9,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Most frames that wait for one connection. A connection that does not read them is closed, and its broker connects
-/// again.
+/// Most frames that wait for one connection. A connection that does not read them is closed; its broker reconnects.
 const MAX_WAITING: usize = 100_000;
 
 /// From now on the connection gets the frames that are published in the namespace. The same frame confirms it.
 pub(crate) const SUBSCRIBE: u8 = 1;
 /// Goes to every connection that has the namespace open.
 pub(crate) const PUBLISH: u8 = 2;
-/// Answered with the number of connections that have the namespace open, in eight bytes, once everything before it is
-/// done.
+/// Answered with the number of connections that have the namespace open, in eight bytes, after all before it.
 pub(crate) const COUNT: u8 = 3;
 
 /// On the wire: length, kind, length of the namespace, namespace, body.

@@ -140,7 +140,7 @@ impl Emitter {
         match self.broker.publish(&batch).await.pop() {
             Some(Outcome::Sent) => Ok(()),
             Some(Outcome::Again(reason) | Outcome::Never(reason)) => Err(BrokerError(reason).into()),
-            None => Err(BrokerError("the broker did not come to it".to_owned()).into()),
+            None => Err(BrokerError("the broker did not try to publish it".to_owned()).into()),
         }
     }
 }

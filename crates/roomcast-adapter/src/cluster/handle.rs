@@ -21,8 +21,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The cluster as one server sees it: the server's id and queue, the adapters of its namespaces, and the other servers.
-/// Cloning it is cheap.
+/// A server's view of the cluster: its id, its queue, its namespaces' adapters, and the other servers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cluster(Arc<ClusterInner>);
 

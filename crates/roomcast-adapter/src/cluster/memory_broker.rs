@@ -117,8 +117,7 @@ impl MemoryNetwork {
 }
 
 impl MemoryNetwork {
-    /// Ends a subscription. It is returned so that it is dropped outside the lock: dropping an inbox may run foreign
-    /// code.
+    /// Ends a subscription, and returns it to be dropped outside the lock: dropping an inbox may run foreign code.
     fn unsubscribe(&self, broker: u64, namespace: &str) -> Option<Subscription> {
         let mut network = self.0.lock();
         let subscriptions = network.subscriptions.get_mut(namespace)?;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// Limits of what waits for other servers. The defaults bridge a restart of Redis and are small beside a server's
-/// memory.
+/// Limits of what waits for other servers. The defaults bridge a restart of Redis with little of a server's memory.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClusterOptions {

@@ -54,8 +54,7 @@ impl Drop for Acks {
 }
 
 impl Local {
-    /// Emits to the selected sockets of this server and collects their acknowledgements. `under_lock` is as in
-    /// [`Local::emit`].
+    /// Emits to sockets of this server and collects their acknowledgements. `under_lock` is as in [`Local::emit`].
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent.

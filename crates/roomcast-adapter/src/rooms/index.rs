@@ -105,8 +105,7 @@ impl Index {
         self.by_id.find(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id).copied()
     }
 
-    /// Removes a socket and returns its recipient, which the caller must drop outside the lock: dropping it may run
-    /// foreign code that calls the adapter.
+    /// Removes a socket. Drop the returned recipient outside the lock: that may run foreign code.
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Arc<dyn Recipient>> {
         let found = self.by_id.find_entry(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id);
         let slot = found.ok()?.remove().0;
@@ -329,8 +328,7 @@ impl Index {
         self.walk
     }
 }
-/// How many recipients ahead of the current one are prefetched. No later instruction depends on the prefetched value,
-/// so nothing waits for it.
+/// How many recipients ahead of the current one are prefetched. Nothing depends on the value, so nothing waits for it.
 const PREFETCH_DISTANCE: usize = 6;
 
 fn prefetch(hot: Option<&Hot>) {

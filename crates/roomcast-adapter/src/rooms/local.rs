@@ -12,12 +12,11 @@ use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Weak};
 
-/// The rooms of a namespace on this server: it encodes packets, delivers them to the members, and collects
-/// acknowledgements.
+/// The rooms of a namespace on this server: encodes and delivers packets to members, and collects acknowledgements.
 ///
 /// One short lock covers an emit's push into every outbox, so all recipients see the same order. Walking a room costs
-/// about 25 ns a member under that lock: plan for rooms of up to 100,000 members a server. Wakes, writes and user code
-/// run after it.
+/// about 25 ns a member under it: plan for rooms of up to 100,000 members a server. Wakes, writes and user code run
+/// later.
 #[derive(Debug)]
 pub struct Local {
     namespace: Arc<str>,
@@ -67,8 +66,8 @@ impl Local {
     ) -> Result<(), AdapterError> {
         let anybody = self.state.lock().index.may_match(target);
         // Packets are encoded outside the lock. A socket that joins meanwhile may miss this packet; if nobody was there
-        // before, no packet is made. An event that may be too large is encoded even if nobody is there: it is refused
-        // in any case.
+        // before, no packet is made. An event that may be too large is encoded in any case, as it is refused even if
+        // nobody is there.
         let packet = if anybody || may_be_too_large(&self.namespace, emit.data) {
             Some(Arc::new(Packet::event(&self.namespace, None, emit.data)?.with_volatile(emit.volatile)))
         } else {
@@ -118,8 +117,7 @@ impl Local {
         self.state.lock().index.all_rooms()
     }
 
-    /// The numbers of sockets, of joined rooms, and of emits that await acknowledgements. All are zero once every
-    /// socket has left.
+    /// The numbers of sockets, joined rooms, and emits that await acknowledgements: zero once every socket has left.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
         (state.index.len(), state.index.room_count(), state.pending.len())

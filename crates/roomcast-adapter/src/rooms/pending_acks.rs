@@ -90,8 +90,7 @@ impl PendingAcks {
     }
 }
 
-/// An emit that awaits answers. It is in the namespace's table until every socket has answered or [`Acks`](crate::Acks)
-/// is dropped.
+/// An emit that awaits answers, until every socket has answered or its [`Acks`](crate::Acks) are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct PendingEmit {
     /// Sockets that were asked, have not answered, and have not left.

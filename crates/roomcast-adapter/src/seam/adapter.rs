@@ -15,8 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// The rooms of one namespace, and delivery to their members. Each namespace has an adapter of its own, made by an
-/// [`AdapterFactory`].
+/// The rooms of one namespace, and delivery to their members. An [`AdapterFactory`] makes one for each namespace.
 ///
 /// The contract, which `testkit` checks for every adapter:
 /// - each matching socket gets a packet once, however many of the rooms it is in; `except` wins over `rooms`;
@@ -44,8 +43,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
         welcome: Option<&Arc<Packet>>,
     ) -> Result<(), AdapterError>;
 
-    /// Removes a socket from the namespace and all its rooms. Its pending acknowledgements are given up. Unknown ids
-    /// are ignored.
+    /// Removes a socket and gives up its pending acknowledgements. Unknown ids are ignored.
     fn remove(&self, id: SocketId);
 
     /// Puts a socket into rooms. This takes effect on this server at once; await the returned future for confirmation
@@ -71,8 +69,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     fn ack(&self, from: SocketId, id: u64, args: Args);
 
     /// Emits an event and collects the acknowledgements until all have arrived or `timeout` has passed. Dropping the
-    /// future stops collecting. As in Node, a socket for which a volatile event was dropped counts as one that did not
-    /// answer.
+    /// future stops collecting. As in Node, a socket for which a volatile event was dropped counts as silent.
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent to anybody.
@@ -87,7 +84,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     /// The names of all rooms that have members, including the rooms named after socket ids.
     async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>>;
 
-    /// The number of servers, including this one even while the others do not hear it yet.
+    /// The number of servers, including this one even while it is not connected yet.
     async fn server_count(&self) -> Answer<usize>;
 
     /// Sends an event to the namespace on the other servers, never to clients.

@@ -18,8 +18,7 @@ pub enum AdapterError {
     /// The packet is too large.
     #[error(transparent)]
     TooLarge(#[from] PacketTooLarge),
-    /// The event is larger than the message system between the servers can carry. Emit it to this server's clients
-    /// only, or in pieces.
+    /// The event is too large for the message system between the servers. Emit it to this server only, or in pieces.
     #[error("an event of {bytes} bytes: the other servers can be sent at most {most}")]
     TooLargeForServers {
         /// Bytes of the event's JSON and its attachments.

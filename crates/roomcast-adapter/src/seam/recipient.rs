@@ -15,12 +15,11 @@ pub trait Recipient: Debug + Send + Sync + 'static {
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes);
 
     /// Announces that a broadcast is about to reach this recipient: reads a little of what [`Recipient::deliver`] will
-    /// touch, so that it is being fetched from memory meanwhile. This is called under the namespace's lock, and changes
+    /// touch, so that it is fetched from memory meanwhile. This is called under the namespace's lock, and changes
     /// nothing.
     fn prefetch(&self) {}
 
-    /// Takes the socket out of the namespace, or with `close` ends its whole connection. This is called outside the
-    /// lock.
+    /// Takes the socket out of the namespace, or with `close` ends its whole connection. Called outside the lock.
     fn disconnect(&self, close: bool);
 
     /// What `fetch_sockets` says about the socket. This is called outside the lock.

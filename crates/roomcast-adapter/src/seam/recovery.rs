@@ -15,8 +15,7 @@ use std::time::Duration;
 /// Keeps sessions, and what their clients miss meanwhile.
 #[async_trait]
 pub trait Recovery: Send + Sync + 'static {
-    /// Keeps a session for at most `keep`. It may be given up earlier, as number, bytes and age of what is kept are
-    /// bounded.
+    /// Keeps a session for at most `keep`. It may be given up earlier: number, bytes and age of sessions are bounded.
     fn save(&self, session: Saved, keep: Duration);
 
     /// Finds a session by its private id, with everything that its client missed after `offset`, the last offset that
@@ -69,8 +68,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// A found session, what its client missed, in order, and the function that returns the session if it is not
-    /// continued.
+    /// A found session, what its client missed, in order, and what returns the session if it is not continued.
     pub fn new(session: Saved, missed: Vec<Arc<Packet>>, give_back: impl FnOnce(Saved) + Send + 'static) -> Self {
         Self { session: Some(session), missed, give_back: Some(Box::new(give_back)) }
     }

@@ -40,8 +40,7 @@ fn finish(state: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-/// A number that depends on these parts and nothing else: what is drawn with it does not change when something else is
-/// left out of a run.
+/// A number that depends on these parts only: leaving something else out of a run does not change it.
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(0, |state, part| finish(state.wrapping_add(STEP) ^ finish(part.wrapping_add(STEP))))
 }

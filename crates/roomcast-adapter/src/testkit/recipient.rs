@@ -106,8 +106,7 @@ impl Recipient for FakeRecipient {
                 adapter.ack(id, ack, answer);
             }
         });
-        // A recipient must not block. This one waits for the other thread's first step, so that the race happens each
-        // time.
+        // A recipient must not block. This one waits for the other thread's first step, so that there always is a race.
         let _ = wait.recv_timeout(Duration::from_secs(1));
     }
 

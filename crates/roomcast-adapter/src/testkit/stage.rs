@@ -260,5 +260,5 @@ pub(crate) fn to(rooms_: &[&str], except: &[&str]) -> Target {
 /// Awaits something that must end without waiting for [`LONG`].
 pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
     let timed = tokio::time::timeout(CONDITION_TIMEOUT, future).await;
-    timed.map_err(|_| format!("{what} did not come within {} s", CONDITION_TIMEOUT.as_secs()))
+    timed.map_err(|_| format!("{what} did not end within {} s", CONDITION_TIMEOUT.as_secs()))
 }

@@ -1,5 +1,4 @@
-//! A broadcast allocates for the packet, but not for its recipients. `allocation_counter` counts by thread, and
-//! includes reallocations.
+//! A broadcast allocates for the packet, not for its recipients. `allocation_counter` counts reallocations, too.
 
 use roomcast_adapter::{Action, Adapter, Details, Local, Recipient, Room, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};

@@ -1,4 +1,4 @@
-//! The contract of the `Broker` seam: the memory broker keeps it, and each way of breaking it that we could think of is caught.
+//! The contract of the `Broker` seam: the memory broker keeps it, and each fault that we could think of is caught.
 
 mod broken;
 
@@ -182,5 +182,5 @@ async fn a_dialect_cannot_give_up_what_matters() {
     let nothing = Dialect { arrives: |_| None, ..Dialect::default() };
     let rule = broker_rules().iter().find(|rule| rule.name == "fields::bodies").unwrap();
     let caught = rule.check(async |count| memory(count, Duration::ZERO).dialect(nothing)).await.unwrap_err();
-    assert!(caught.seen.starts_with("the dialect gives up what none may"), "{caught}");
+    assert!(caught.seen.starts_with("the dialect states a loss that no dialect may have"), "{caught}");
 }

@@ -90,9 +90,9 @@ async fn the_example_does_what_it_says() {
 }
 
 /// An inbox that passes on every call, as text.
-struct Telling(mpsc::UnboundedSender<String>);
+struct ReportingInbox(mpsc::UnboundedSender<String>);
 
-impl Inbox for Telling {
+impl Inbox for ReportingInbox {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -110,9 +110,9 @@ impl Inbox for Telling {
     }
 }
 
-fn telling() -> (Arc<Telling>, mpsc::UnboundedReceiver<String>) {
+fn telling() -> (Arc<ReportingInbox>, mpsc::UnboundedReceiver<String>) {
     let (told, telling) = mpsc::unbounded_channel();
-    (Arc::new(Telling(told)), telling)
+    (Arc::new(ReportingInbox(told)), telling)
 }
 
 fn broadcast(namespace: &str, target: Target, text: &str) -> Outgoing {
@@ -227,8 +227,7 @@ async fn all_reached(servers: &[Server], round: &str) {
     for from in servers {
         for to in servers {
             let event = format!("{round}: {} to the room {}", from.cluster.id(), to.cluster.id());
-            // After an interruption a first event may be lost, as nobody knows whether all other servers have
-            // subscribed again.
+            // After an interruption a first event may be lost, until all other servers have subscribed again.
             let came = async {
                 while to.got(&event) == 0 {
                     from.emit(&Target::room(to.cluster.id().as_str()), &event);

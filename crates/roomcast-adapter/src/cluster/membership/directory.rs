@@ -129,8 +129,7 @@ impl Directory {
         false
     }
 
-    /// Takes a server's announcement. Returns whether something is missing, so that the server must be asked for
-    /// everything.
+    /// Takes a server's announcement. Returns whether something is missing: then the server is asked for everything.
     pub(crate) fn announcement_arrived(
         &mut self,
         sender: &ServerId,
@@ -170,8 +169,7 @@ impl Directory {
         self.members_changed.send_replace(());
     }
 
-    /// Counts the announced messages of silent servers that never arrived, and removes servers that have been silent
-    /// for long.
+    /// Counts the announced messages of silent servers that never arrived, and removes long silent servers.
     pub(crate) fn age(&mut self, now: Instant) {
         let (mut all, mut silent) = (Vec::new(), false);
         for (id, process) in &mut self.processes {
@@ -180,7 +178,7 @@ impl Directory {
             if !alive_now && now.duration_since(process.last_arrival) >= SETTLE {
                 missed += process.settle(now);
             }
-            // Questions in progress are told once.
+            // Once for each silence: this ends questions that await the server.
             silent |= !std::mem::replace(&mut process.silent, !alive_now) && !alive_now;
             all.extend((missed > 0).then_some((*id, missed)));
         }
@@ -193,8 +191,7 @@ impl Directory {
         }
     }
 
-    /// About how many roomcast servers are alive: a quick count, in which a server that has just come back may count
-    /// twice.
+    /// About how many roomcast servers are alive. A server that has just come back may count twice.
     pub(crate) fn approximate_size(&self, now: Instant) -> usize {
         self.processes.values().filter(|process| process.name.is_some() && process.is_alive(now)).count()
     }
@@ -204,8 +201,7 @@ impl Directory {
         names(self.processes.values().filter(move |process| process.is_alive(now)))
     }
 
-    /// The roomcast servers that have a namespace, each with a number that changes when the server closes the
-    /// namespace, even if it opens it again.
+    /// The roomcast servers that have a namespace, each with a number that changes if the server reopens the namespace.
     pub(crate) fn members(&self, namespace: &str, now: Instant) -> BTreeMap<ServerId, u64> {
         let alive_now = self.processes.iter().filter(|(_, process)| process.is_alive(now));
         let open = alive_now.filter_map(|(id, process)| {
@@ -271,8 +267,7 @@ fn receives(all: &[Hears; 2], series: Series) -> Hears {
     }
 }
 
-/// The names of processes, each once: a server that has just come back under its name may be two processes for some
-/// seconds.
+/// The names of processes, each once: a server that has just come back may be two processes for some seconds.
 fn names<'a>(processes: impl Iterator<Item = &'a Process>) -> impl Iterator<Item = &'a ServerId> {
     let names: HashSet<&ServerId, RandomState> = processes.filter_map(|process| process.name.as_ref()).collect();
     names.into_iter()
@@ -293,7 +288,7 @@ fn process<'a>(
                 metrics::counter!("roomcast_cluster_unknown_total").increment(1);
                 if !std::mem::replace(logged_full, true) {
                     tracing::warn!(
-                        "more than {MAX_PROCESSES} servers and emitters are heard; what the others publish is delivered, and their losses are not counted"
+                        "messages arrive from more than {MAX_PROCESSES} servers and emitters; those of the rest are delivered, but their losses are not counted"
                     );
                 }
                 return None;
@@ -310,367 +305,4 @@ fn process<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::membership::process::{CLOSED_REMEMBERED, MAX_SERIES};
-    use crate::cluster::seam::alive::SeriesReport;
-
-    struct Bench {
-        directory: Directory,
-        namespace: Arc<str>,
-        series: Series,
-        /// A message's serial is its number plus this.
-        before: u64,
-        /// The serial of the last announcement.
-        told: u64,
-        now: Instant,
-    }
-
-    impl Bench {
-        /// The namespace is open, and its messages arrive.
-        fn new() -> Self {
-            let (mut directory, now) = (Directory::new([Hears::All; 2]), Instant::now());
-            directory.open_namespace(&"/".into());
-            directory.connected("/", now);
-            Self { directory, namespace: "/".into(), series: Series::Main, before: 0, told: 10_000, now }
-        }
-
-        fn hear(&mut self, number: u64) -> bool {
-            let trailer = Trailer::new(&self.namespace, 7, self.before + number, number);
-            self.directory.message_arrived(&trailer, &self.namespace, Some(self.series), self.now)
-        }
-
-        fn told(&mut self, number: u64) {
-            self.told_of(&[number]);
-        }
-
-        /// An announcement, one second after the last.
-        fn told_of(&mut self, numbers: &[u64]) -> bool {
-            self.announce(numbers, |_| {})
-        }
-
-        fn announce(&mut self, numbers: &[u64], change: impl FnOnce(&mut Alive)) -> bool {
-            self.now += Duration::from_secs(1);
-            self.told += 1;
-            let entry = |number: &u64| SeriesReport::new(self.namespace.clone(), self.series, *number, self.before + 1);
-            let numbers: Vec<SeriesReport> = numbers.iter().map(entry).collect();
-            let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
-            change(&mut alive);
-            alive.follows = alive.sequence.saturating_sub(1);
-            self.directory.announcement_arrived(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
-        }
-
-        fn members(&self) -> usize {
-            self.directory.members("/", self.now).len()
-        }
-    }
-
-    #[test]
-    fn gaps_are_counted_and_doubles_dropped() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(5) && bench.hear(6));
-        assert_eq!(bench.directory.losses(), (0, 0));
-        assert!(bench.hear(9));
-        assert_eq!(bench.directory.losses(), (2, 0));
-        assert!(!bench.hear(9) && !bench.hear(7));
-        assert_eq!(bench.directory.losses(), (2, 2));
-        assert!(bench.hear(10));
-    }
-
-    #[test]
-    fn a_lost_tail_is_counted_at_the_second_announcement() {
-        let mut bench = Bench::new();
-        bench.told(3);
-        assert!(bench.hear(4));
-        bench.told(4);
-        bench.told(7);
-        assert_eq!(bench.directory.losses(), (0, 0), "it may be on its way");
-        bench.told(7);
-        assert_eq!(bench.directory.losses(), (3, 0));
-        // A message that was counted as lost and arrives after all is dropped, so that the count stays true.
-        assert!(!bench.hear(7));
-        assert!(bench.hear(8));
-        assert_eq!(bench.directory.losses(), (3, 1));
-    }
-
-    #[test]
-    fn an_announcement_may_overtake_messages() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.told(3);
-        assert!(bench.hear(2) && bench.hear(3));
-        bench.told(3);
-        assert_eq!(bench.directory.losses(), (0, 0));
-        // The same for the first announcement: counting starts at the first message that arrives.
-        let mut bench = Bench::new();
-        bench.told(3);
-        assert!(bench.hear(2) && bench.hear(3) && !bench.hear(3));
-        assert_eq!(bench.directory.losses(), (0, 1));
-    }
-
-    #[test]
-    fn a_series_that_starts_while_we_listen_starts_at_1() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        assert!(bench.hear(3));
-        assert_eq!(bench.directory.losses(), (2, 0));
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        bench.told(2);
-        bench.told(2);
-        assert_eq!(bench.directory.losses(), (2, 0));
-    }
-
-    #[test]
-    fn nothing_is_missed_in_a_namespace_that_is_not_open() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        assert!(bench.hear(1));
-        bench.directory.close_namespace("/");
-        bench.told(5);
-        bench.told(9);
-        bench.directory.open_namespace(&"/".into());
-        bench.told(9);
-        assert!(bench.hear(12));
-        bench.told(12);
-        bench.told(12);
-        // 10 and 11 were published after 9 was announced, when the namespace was open again.
-        assert_eq!(bench.directory.losses(), (2, 0));
-    }
-
-    #[test]
-    fn a_process_that_was_cut_off_for_long_is_still_counted() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.now += FORGOTTEN * 3;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.servers(bench.now).count(), 0);
-        assert!(bench.hear(4));
-        bench.told(4);
-        assert_eq!(bench.directory.losses(), (2, 0));
-        assert_eq!(bench.directory.servers(bench.now).count(), 1);
-    }
-
-    #[test]
-    fn a_server_that_left_stays_away_and_its_lost_tail_is_counted() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.told(3);
-        bench.directory.left(7, bench.now);
-        assert!(bench.hear(2));
-        assert_eq!(bench.directory.servers(bench.now).count(), 0);
-        bench.now += SETTLE;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.losses(), (1, 0));
-        bench.now += FORGOTTEN;
-        bench.directory.age(bench.now);
-        assert!(bench.directory.processes.is_empty());
-    }
-
-    #[test]
-    fn messages_of_a_server_that_comes_back_under_its_name_are_delivered() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        assert!(bench.hear(1) && bench.hear(2));
-        let reborn = Trailer::new("/", 8, 1, 1);
-        assert!(bench.directory.message_arrived(&reborn, &"/".into(), Some(Series::Main), bench.now));
-        bench.directory.announcement_arrived(&"a".into(), &Trailer::new("", 8, 2, 0), &Alive::default(), bench.now);
-        assert_eq!(bench.directory.losses(), (0, 0));
-        assert_eq!(bench.directory.servers(bench.now).collect::<Vec<_>>(), [&ServerId::from("a")], "once");
-    }
-
-    /// The sender closes the namespace and opens it again: its numbers start anew.
-    #[test]
-    fn a_series_that_starts_anew_is_counted_from_its_start() {
-        for announced in [false, true] {
-            let mut bench = Bench::new();
-            bench.told_of(&[]);
-            (1..=5).for_each(|number| assert!(bench.hear(number)));
-            if announced {
-                bench.told_of(&[]);
-                bench.told_of(&[]);
-            }
-            bench.before = 100;
-            assert!(bench.hear(2) && bench.hear(3));
-            assert_eq!(bench.directory.losses(), (1, 0), "announced: {announced}");
-            bench.before = 0;
-            assert!(!bench.hear(4), "of the series before");
-        }
-        // Only the announcement of the new series arrives. Its number may have reached that of the old series.
-        for number in [2, 5, 7] {
-            let mut bench = Bench::new();
-            (1..=5).for_each(|number| assert!(bench.hear(number)));
-            bench.told(5);
-            bench.before = 100;
-            bench.told(number);
-            bench.told(number);
-            assert_eq!(bench.directory.losses(), (number, 0));
-        }
-    }
-
-    #[test]
-    fn series_of_a_closed_namespace_are_removed_and_their_lost_tails_counted() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.announce(&[3], |alive| alive.closed.push("/".into()));
-        assert!(bench.hear(2), "it may still be on its way");
-        bench.told_of(&[]);
-        assert_eq!(bench.directory.losses(), (1, 0));
-        assert_eq!(bench.directory.processes[&7].series_len(), 1);
-        // A message keeps the series.
-        bench.now += CLOSED_REMEMBERED / 2;
-        assert!(bench.hear(4));
-        bench.now += CLOSED_REMEMBERED / 2;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.processes[&7].series_len(), 1);
-        bench.now += CLOSED_REMEMBERED / 2;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.processes[&7].series_len(), 0);
-    }
-
-    #[test]
-    fn announcements_of_changes_show_who_has_a_namespace() {
-        let mut bench = Bench::new();
-        let mut moved = bench.directory.members_changed();
-        assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
-        assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, true));
-        moved.mark_unchanged();
-        assert!(!bench.told_of(&[]));
-        assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, false));
-        assert!(!bench.announce(&[], |alive| alive.closed.push("/".into())));
-        assert_eq!((bench.members(), moved.has_changed().unwrap()), (0, true));
-    }
-
-    #[test]
-    fn a_missed_announcement_leads_to_one_request_for_everything() {
-        let mut bench = Bench::new();
-        let number = |n: u64| move |alive: &mut Alive| alive.sequence = n;
-        assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
-        // The second announcement is lost.
-        assert!(bench.announce(&[], number(3)), "it is asked");
-        let again = Alive { sequence: 5, follows: 4, ..Alive::default() };
-        let trailer = Trailer::new("", 7, 20_000, 0);
-        assert!(
-            !bench.directory.announcement_arrived(&"a".into(), &trailer, &again, bench.now),
-            "it was asked a moment ago"
-        );
-        // The series was not there when everything was known, so it started later.
-        assert!(bench.hear(9));
-        assert_eq!(bench.directory.losses(), (8, 0));
-        // Everything comes in two parts, and is complete after the second.
-        let whole = |alive: &mut Alive| {
-            (alive.sequence, alive.whole, alive.more) = (5, true, true);
-            alive.opened.push(("/c".into(), 1));
-        };
-        assert!(!bench.announce(&[], whole));
-        assert_eq!(bench.members(), 0);
-        assert!(!bench.announce(&[9], number(5)));
-        assert!(!bench.announce(&[12], number(6)));
-        assert!(!bench.announce(&[], number(7)));
-        assert_eq!(bench.directory.losses(), (11, 0));
-        // A part that was overtaken is of no use.
-        assert!(!bench.announce(&[], |alive| (alive.sequence, alive.whole) = (6, true)));
-        assert_eq!(bench.directory.members("/c", bench.now).len(), 1);
-    }
-
-    #[test]
-    fn a_server_that_falls_silent_is_reported_once() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        let mut moved = bench.directory.members_changed();
-        moved.mark_unchanged();
-        let mut told = 0;
-        for _ in 0..30 {
-            bench.now += Duration::from_secs(1);
-            bench.directory.age(bench.now);
-            told += usize::from(moved.has_changed().unwrap());
-            moved.mark_unchanged();
-        }
-        assert_eq!((told, bench.directory.approximate_size(bench.now)), (1, 0));
-    }
-
-    #[test]
-    fn a_server_that_announces_rarely_stays_alive_for_longer() {
-        for (interval, silence) in [(0, 10), (1_000, 10), (4_000, 12), (20_000, 60), (u64::MAX, 60)] {
-            let mut bench = Bench::new();
-            bench.announce(&[], |alive| alive.interval = interval);
-            let alive_now = |after: Duration| bench.directory.servers(bench.now + after).count();
-            let silence = Duration::from_secs(silence);
-            assert_eq!((alive_now(silence - SETTLE), alive_now(silence)), (1, 0), "{interval}");
-        }
-    }
-
-    #[test]
-    fn where_not_everything_is_received_gaps_are_not_losses() {
-        let mut bench =
-            Bench { directory: Directory::new([Hears::All, Hears::Some]), series: Series::Rooms, ..Bench::new() };
-        bench.directory.open_namespace(&"/".into());
-        bench.directory.connected("/", bench.now);
-        assert!(bench.hear(1) && bench.hear(9));
-        bench.told(20);
-        bench.told(20);
-        assert!(!bench.hear(5), "what was sent again comes behind what it stood before");
-        assert_eq!(bench.directory.losses(), (0, 1));
-    }
-
-    #[test]
-    fn doubles_are_recognized_where_nothing_is_numbered() {
-        let mut bench = Bench::new();
-        let answer = Trailer::new("/", 7, 5, 0);
-        assert!(bench.directory.message_arrived(&answer, &"/".into(), None, bench.now));
-        assert!(!bench.directory.message_arrived(&answer, &"/".into(), None, bench.now));
-        let elsewhere = Trailer::new("/closed", 7, 6, 4);
-        assert!(bench.directory.message_arrived(&elsewhere, &"/closed".into(), Some(Series::Main), bench.now));
-        assert_eq!(bench.directory.losses(), (0, 1));
-    }
-
-    #[test]
-    fn processes_are_bounded_and_silent_ones_make_room() {
-        let mut directory = Directory::new([Hears::All; 2]);
-        let now = Instant::now();
-        let told = |directory: &mut Directory, number: usize, now| {
-            let name = ServerId::from(number.to_string().as_str());
-            directory.announcement_arrived(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
-        };
-        for number in 0..=MAX_PROCESSES {
-            assert!(!directory.logged_full, "at the limit");
-            told(&mut directory, number, now);
-        }
-        assert_eq!(directory.servers(now).count(), MAX_PROCESSES);
-        // One past the limit: its messages are delivered, the lack of room is logged, and the other processes are still
-        // counted.
-        assert!(directory.logged_full);
-        directory.open_namespace(&"/".into());
-        directory.connected("/", now);
-        for (process, is_known) in [(MAX_PROCESSES as u64, false), (0, true)] {
-            let hear = |directory: &mut Directory, serial| {
-                let trailer = Trailer::new("/", process, serial, serial);
-                directory.message_arrived(&trailer, &"/".into(), Some(Series::Main), now)
-            };
-            assert!(hear(&mut directory, 7) && hear(&mut directory, 9));
-            assert_eq!((!hear(&mut directory, 9), directory.losses().0), (is_known, u64::from(is_known)));
-        }
-        let later = now + FORGOTTEN;
-        told(&mut directory, 1, later);
-        assert_eq!(directory.servers(later).collect::<Vec<_>>(), [&ServerId::from("1")]);
-        told(&mut directory, MAX_PROCESSES, later);
-        assert_eq!((directory.processes.len(), directory.servers(later).count()), (MAX_PROCESSES, 2));
-        directory.age(now + REMEMBERED);
-        assert_eq!(directory.processes.len(), 2);
-    }
-
-    #[test]
-    fn series_are_bounded() {
-        let mut bench = Bench::new();
-        let hear = |bench: &mut Bench, number: usize, last: u64| {
-            bench.namespace = format!("/{number}").into();
-            bench.directory.open_namespace(&bench.namespace);
-            bench.before += 100;
-            bench.hear(last)
-        };
-        (0..MAX_SERIES).for_each(|number| assert!(hear(&mut bench, number, 1)));
-        // One past the limit, messages are delivered but not followed.
-        assert!(hear(&mut bench, MAX_SERIES, 1) && hear(&mut bench, MAX_SERIES, 9));
-        assert_eq!((bench.directory.losses(), bench.directory.processes[&7].series_len()), ((0, 0), MAX_SERIES));
-    }
-}
+mod tests;

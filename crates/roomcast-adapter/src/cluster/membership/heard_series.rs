@@ -1,5 +1,4 @@
-//! [`HeardSeries`]: what is known about one series of another process, so that messages that did not arrive are
-//! counted.
+//! [`HeardSeries`]: one series of another process, of which messages that did not arrive are counted.
 
 use crate::cluster::seam::alive::SeriesReport;
 use crate::cluster::seam::trailer::Trailer;
@@ -50,8 +49,8 @@ pub(crate) enum InSeries {
 }
 
 impl HeardSeries {
-    /// Takes a message. `known`: everything that its process has announced about its series is known, and the namespace
-    /// was open here before that.
+    /// Takes a message. `known`: everything announced about its process's series was known while the namespace was
+    /// open.
     pub(crate) fn message_arrived(&mut self, trailer: &Trailer, known: bool) -> InSeries {
         let number = trailer.number;
         let progress =
@@ -79,14 +78,14 @@ impl HeardSeries {
     /// been: [`settle`](Self::settle) decides these later.
     pub(crate) fn announced(
         &mut self,
-        told: &SeriesReport,
+        report: &SeriesReport,
         serial: u64,
         followed: Option<bool>,
         now: Instant,
     ) -> (u64, bool) {
         let (mut missed, mut open) = (0, false);
         if let Some(known) = followed {
-            let begins_anew = self.begins_anew(told.since);
+            let begins_anew = self.begins_anew(report.since);
             let progress = match &mut self.progress {
                 Some(progress) if begins_anew => {
                     // Announced messages of the old series that have not arrived never will.
@@ -96,18 +95,18 @@ impl HeardSeries {
                 }
                 Some(progress) => progress,
                 none => {
-                    let same = self.since == 0 || self.since == told.since;
+                    let same = self.since == 0 || self.since == report.since;
                     let before = if same { self.announced } else { 0 };
-                    none.insert(Progress::new(if known { before } else { told.number }, !known))
+                    none.insert(Progress::new(if known { before } else { report.number }, !known))
                 }
             };
             progress.last_announcement = serial;
-            if progress.awaited.is_none() && told.number > progress.last {
-                progress.awaited = Some((told.number, now));
+            if progress.awaited.is_none() && report.number > progress.last {
+                progress.awaited = Some((report.number, now));
                 open = true;
             }
         }
-        (self.announced, self.since) = (told.number, told.since);
+        (self.announced, self.since) = (report.number, report.since);
         (missed, open)
     }
 

@@ -60,7 +60,7 @@ impl UnreportedLosses {
 #[derive(Debug, Default)]
 pub(crate) struct LossLog {
     unreported: UnreportedLosses,
-    told: Option<Instant>,
+    last_line: Option<Instant>,
 }
 
 impl LossLog {
@@ -69,10 +69,10 @@ impl LossLog {
         for lost in lost {
             self.unreported.add(lost.sender.as_ref(), lost.messages);
         }
-        if self.unreported.0.is_empty() || self.told.is_some_and(|told| now.duration_since(told) < LOG_INTERVAL) {
+        if self.unreported.0.is_empty() || self.last_line.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
             return None;
         }
-        self.told = Some(now);
+        self.last_line = Some(now);
         Some(LossLine(self.unreported.take()).to_string())
     }
 }
@@ -87,7 +87,7 @@ impl fmt::Display for LossLine {
             let comma = if n == 0 { "" } else { ", " };
             match &lost.sender {
                 Some(sender) => write!(f, "{comma}{} of {sender}", lost.messages)?,
-                None => write!(f, "{comma}{} of emitters or servers that told no name", lost.messages)?,
+                None => write!(f, "{comma}{} of emitters or servers whose names are unknown", lost.messages)?,
             }
         }
         if !others.is_empty() {
@@ -110,13 +110,13 @@ mod tests {
         let later = begin + LOG_INTERVAL;
         assert_eq!(log.lost(&[lost("a", 1)], later - Duration::from_millis(1)), None);
         let many: Vec<Lost> = (0..7).map(|n| lost(&format!("c{n}"), 2)).collect();
-        let told = log.lost(&many, later).unwrap();
-        assert_eq!(told, "1 of a, 2 of c0, 2 of c1, 2 of c2, 2 of c3 and 6 of 3 others");
+        let line = log.lost(&many, later).unwrap();
+        assert_eq!(line, "1 of a, 2 of c0, 2 of c1, 2 of c2, 2 of c3 and 6 of 3 others");
         assert_eq!(log.lost(&[], later + LOG_INTERVAL), None);
         let nobody = Lost { sender: None, messages: 4 };
         assert_eq!(
             log.lost(&[nobody], later + LOG_INTERVAL),
-            Some("4 of emitters or servers that told no name".to_owned())
+            Some("4 of emitters or servers whose names are unknown".to_owned())
         );
     }
 }

@@ -42,8 +42,7 @@ pub(crate) struct Process {
     pub(crate) silent: bool,
     /// Which of its messages have arrived, to recognize doubles.
     pub(crate) window: Window,
-    /// When the last announcement arrived after which everything it had announced was known. A series that was not
-    /// known by then started later.
+    /// When an announcement last arrived after which nothing was missing. A series not known by then started later.
     complete_at: Option<Instant>,
     /// The number of its last announcement.
     sequence: u64,
@@ -153,14 +152,14 @@ impl Process {
             // The very first announcement says everything.
             self.complete = true;
         }
-        for told in &alive.numbers {
-            let since = followed(&told.namespace, told.series);
+        for report in &alive.numbers {
+            let since = followed(&report.namespace, report.series);
             let known = since.map(|since| self.knows(since));
-            let Some(state) = self.series(&told.namespace, told.series) else { continue };
-            let (missed, open) = state.announced(told, serial, known, now);
+            let Some(state) = self.series(&report.namespace, report.series) else { continue };
+            let (missed, open) = state.announced(report, serial, known, now);
             effect.missed += missed;
             if open {
-                self.unsettled.push((told.namespace.clone(), told.series));
+                self.unsettled.push((report.namespace.clone(), report.series));
             }
         }
         for name in &alive.closed {

@@ -37,8 +37,7 @@ impl ClusterAdapter {
         self.place.requests().len()
     }
 
-    /// Refuses an event that would not fit a packet even if no client gets it, and one that is too large for the other
-    /// servers.
+    /// Refuses an event that is too large for a packet, even if no client gets it, or for the other servers.
     fn check_size(&self, data: &Args) -> Result<(), AdapterError> {
         if bytes_of(data) > roomcast_protocol::limits::MAX_PACKET_BYTES / 2 {
             drop(Packet::event(self.place.namespace(), None, data)?);
@@ -252,8 +251,7 @@ fn bytes_of(data: &Args) -> usize {
     data.attachments().iter().fold(data.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
 }
 
-/// The deadline of a timeout that starts now. A timeout that is too long to be added, such as `Duration::MAX`, ends in
-/// 30 years.
+/// The deadline of a timeout that starts now. One that is too long to be added, such as `Duration::MAX`, is 30 years.
 fn far(timeout: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
     Instant::now() + timeout.min(NEVER)

@@ -24,8 +24,7 @@ const COUNT_TIMEOUT: Duration = Duration::from_secs(1);
 /// server that has just closed the namespace announces that within this time.
 const GRACE: Duration = Duration::from_millis(250);
 
-/// How long servers without a name are awaited before the broker counts them again. It doubles each time, up to
-/// [`RECOUNT_LAST`].
+/// How long servers without a name are awaited before a new count. It doubles each time, up to [`RECOUNT_LAST`].
 const RECOUNT_FIRST: Duration = Duration::from_millis(250);
 const RECOUNT_LAST: Duration = Duration::from_secs(1);
 
@@ -39,7 +38,7 @@ struct Asking<'a> {
     place: &'a Place,
     request: Request,
     awaited: Awaited,
-    moved: watch::Receiver<()>,
+    members_changed: watch::Receiver<()>,
     counting: Option<Counting<'a>>,
     grace: Option<Instant>,
     /// When the broker counts again if nothing else happens, and the time between these counts.
@@ -48,28 +47,28 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(place: &'a Place, request: Request, awaited: Awaited, moved: watch::Receiver<()>) -> Self {
+    fn new(place: &'a Place, request: Request, awaited: Awaited, members_changed: watch::Receiver<()>) -> Self {
         let recount = (Instant::now() + RECOUNT_FIRST, RECOUNT_FIRST);
-        Self { place, request, awaited, moved, counting: None, grace: None, recount, over: false }
+        Self { place, request, awaited, members_changed, counting: None, grace: None, recount, over: false }
     }
 
     /// The next answer; `None` when no server is awaited any more. Cancel safe.
     async fn next(&mut self) -> Option<ReceivedAnswer> {
         while !self.over {
-            let wait = self.awaited.next_step();
-            if wait == NextStep::Recount {
+            let step = self.awaited.next_step();
+            if step == NextStep::Recount {
                 let place = self.place;
                 let counted = self.counting.get_or_insert_with(|| Box::pin(place.counted())).await;
                 self.counting = None;
                 self.awaited.recounted(counted, place.members());
                 continue;
             }
-            let grace = match wait {
+            let grace = match step {
                 NextStep::Grace => Some(*self.grace.get_or_insert(Instant::now() + GRACE)),
                 _ => None,
             };
             self.grace = grace;
-            self.over = wait == NextStep::Over;
+            self.over = step == NextStep::Over;
             if self.over {
                 break;
             }
@@ -79,7 +78,7 @@ impl<'a> Asking<'a> {
                     self.over = answer.is_none();
                     return answer;
                 }
-                _ = self.moved.changed() => self.awaited.members(self.place.members()),
+                _ = self.members_changed.changed() => self.awaited.members(self.place.members()),
                 () = sleep_until(grace.unwrap_or_else(Instant::now)), if grace.is_some() => self.over = true,
                 () = sleep_until(self.recount.0), if self.awaited.awaits_only_unnamed() => {
                     let next = (2 * self.recount.1).min(RECOUNT_LAST);
@@ -132,7 +131,7 @@ impl Place {
 
     /// Who is awaited, and a channel that tells when the members of the namespace have changed since.
     async fn awaited(&self, question: &Body, until: Instant) -> (Awaited, watch::Receiver<()>) {
-        let moved = self.directory().members_changed();
+        let members_changed = self.directory().members_changed();
         // In this order: a server that is known by name now is counted, if the broker counts it.
         let mut named = self.members();
         let counted = timeout_at(until, self.counted()).await.unwrap_or(ServerCount::Unknown);
@@ -147,7 +146,7 @@ impl Place {
             named = self.members();
         }
         let roomcast_only = self.broker().speaks(question) == Speaks::Ours;
-        (Awaited::new(named, counted, roomcast_only, self.subscription().is_mixed(false)), moved)
+        (Awaited::new(named, counted, roomcast_only, self.subscription().is_mixed(false)), members_changed)
     }
 
     /// Asks all other servers and passes each answer to `take`, which returns whether it is a proper answer, until all
@@ -160,13 +159,13 @@ impl Place {
     ) -> Missing {
         let Some(request) = self.requests().begin() else { return self.nobody_asked().await };
         let question = question(request.id.clone());
-        let (awaited, moved) = self.awaited(&question, until).await;
+        let (awaited, members_changed) = self.awaited(&question, until).await;
         // If it was closed while counting, it would receive no answer.
         if awaited.is_nobody() || !self.is_open() || Instant::now() >= until {
             return awaited.missing(false);
         }
         self.queue().ask(self.namespace(), question, request.again.clone());
-        let mut asking = Asking::new(self, request, awaited, moved);
+        let mut asking = Asking::new(self, request, awaited, members_changed);
         let mut seen = PartsSeen::default();
         while let Ok(Some(ReceivedAnswer { sender, body })) = timeout_at(until, asking.next()).await {
             let (sender, parts) = (sender.as_ref(), body.parts());
@@ -201,11 +200,11 @@ impl Place {
             }
             None => Err(self.nobody_asked().await),
         };
-        let (request, (awaited, moved), question) = match begun {
-            Ok((request, (awaited, moved), question))
+        let (request, (awaited, members_changed), question) = match begun {
+            Ok((request, (awaited, members_changed), question))
                 if !awaited.is_nobody() && self.is_open() && Instant::now() < until =>
             {
-                (request, (awaited, moved), question)
+                (request, (awaited, members_changed), question)
             }
             other => {
                 let _ = timeout_at(until, async {
@@ -219,20 +218,20 @@ impl Place {
             }
         };
         self.queue().ask(self.namespace(), question, request.again.clone());
-        let mut asking = Asking::new(self, request, awaited, moved);
+        let mut asking = Asking::new(self, request, awaited, members_changed);
         // Local clients that left are not awaited. Other servers do not say when theirs leave.
-        let mut here = true;
-        while here || !asking.over || collected.awaits_remote() {
-            let clients = asking.over;
-            let answer = async { if clients { asking.request.next().await } else { asking.next().await } };
+        let mut local_pending = true;
+        while local_pending || !asking.over || collected.awaits_remote() {
+            let only_clients = asking.over;
+            let answer = async { if only_clients { asking.request.next().await } else { asking.next().await } };
             // Answers that have arrived in time count, however long the counting took.
             tokio::select! {
                 biased;
-                answer = acks.next(), if here => match answer {
+                answer = acks.next(), if local_pending => match answer {
                     Some((_, args)) => collected.local(args),
-                    None => here = false,
+                    None => local_pending = false,
                 },
-                answer = answer, if !clients || collected.awaits_remote() => {
+                answer = answer, if !only_clients || collected.awaits_remote() => {
                     let Some(answer) = answer else { continue };
                     match answer.body {
                         Body::Refused { .. } => asking.awaited.refused(answer.sender.as_ref()),

@@ -44,8 +44,7 @@ pub(crate) struct Place {
     closed: OnceCell<()>,
 }
 
-/// The newest place of a namespace, which takes its messages. It is held weakly, as a broker must not keep a namespace
-/// alive.
+/// The newest place of a namespace, which takes its messages. Weak, as a broker must not keep a namespace alive.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentPlace(Mutex<Weak<Place>>);
 
@@ -155,8 +154,7 @@ impl Place {
         self.queue().namespace_connected(&self.namespace);
     }
 
-    /// Notes that a message has arrived, or the trailer of a message that nobody here wants. Returns `false` for a message that
-    /// arrived before.
+    /// Notes that a message, or only its trailer, has arrived. Returns `false` for a message that arrived before.
     pub(crate) fn note_arrival(&self, trailer: &Trailer, series: Option<Series>) -> bool {
         self.directory().message_arrived(trailer, &self.namespace, series, Instant::now())
     }
@@ -210,8 +208,7 @@ impl Place {
         self.is_open() && self.broker().looks()
     }
 
-    /// Tells the broker of rooms that may have got their first member or lost their last one. The futures resolve when the rooms
-    /// are subscribed.
+    /// Tells the broker of rooms that may have got their first member or lost their last one.
     pub(crate) fn look<I: IntoIterator<Item = Room>>(&self, rooms: impl FnOnce() -> I) -> Vec<Looked> {
         if !self.looks() {
             return Vec::new();

@@ -24,11 +24,11 @@ const TOO_MANY: &str = "too many questions of other servers are worked on";
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The reason if a broadcast is dropped.
-const NO_NAME: &str =
-    "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
+const UNACCEPTABLE_NAME: &str =
+    "an event whose name clients do not accept: null, true, a list, an object, or a reserved name";
 
 /// Whether clients accept this event. They close their connection at any other, and Node's servers do send such events.
-fn has_name(data: &Args) -> bool {
+fn clients_accept(data: &Args) -> bool {
     let Some(name) = data.as_ref().iter().next() else { return false };
     match name.as_bytes().first() {
         Some(b'"') => serde_json::from_str::<String>(name).map_or(true, |name| !RESERVED_EVENTS.contains(&&*name)),
@@ -45,8 +45,7 @@ impl Place {
         }
     }
 
-    /// Takes a message. `delay` is how much later than possible a question is answered whose asker may not have counted
-    /// this server.
+    /// Takes a message. `delay` is for the answer to a question whose asker may not have counted this server.
     pub(crate) fn receive(self: &Arc<Self>, message: Message, delay: Duration, wakes: &mut Wakes) {
         let own = match &message.trailer {
             Some(trailer) => trailer.process == self.process(),
@@ -102,10 +101,11 @@ impl Place {
         });
     }
 
+    /// Does what a message asks for.
     fn serve(self: &Arc<Self>, message: Message, delay: Duration, wakes: &mut Wakes) {
         let asker = Asker { id: message.sender, is_roomcast: message.trailer.is_some() };
         match message.body {
-            Body::Broadcast { data, .. } if !has_name(&data) => malformed(NO_NAME),
+            Body::Broadcast { data, .. } if !clients_accept(&data) => malformed(UNACCEPTABLE_NAME),
             Body::Broadcast { data, target, volatile, compress } => {
                 let emit = Emit { data: &data, volatile, compress };
                 if let Err(error) = self.local().emit_into(&target, emit, wakes, || {}) {
@@ -137,8 +137,8 @@ impl Place {
                 let rooms = self.local().rooms();
                 self.reply(asker, Body::Rooms { request, rooms, parts: 1 }, delay);
             }
-            Body::BroadcastWithAck { request, data, .. } if !has_name(&data) => {
-                malformed(NO_NAME);
+            Body::BroadcastWithAck { request, data, .. } if !clients_accept(&data) => {
+                malformed(UNACCEPTABLE_NAME);
                 self.reply(asker, Body::AskedClients { request, count: 0 }, delay);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
@@ -150,7 +150,7 @@ impl Place {
                 let Some(permit) = permit else { return self.refuse(&asker, request, TOO_MANY) };
                 let count = acks.asked() as u64;
                 let asked = Body::AskedClients { request: request.clone(), count };
-                let delayr = if delay.is_zero() {
+                let delayed = if delay.is_zero() {
                     self.answer(&asker, asked);
                     None
                 } else {
@@ -159,7 +159,7 @@ impl Place {
                 let place = self.clone();
                 let until = Instant::now() + timeout.unwrap_or(QUESTION_TIMEOUT).min(QUESTION_TIMEOUT);
                 tokio::spawn(async move {
-                    if let Some(asked) = delayr {
+                    if let Some(asked) = delayed {
                         sleep(delay).await;
                         place.answer(&asker, asked);
                     }
@@ -177,6 +177,7 @@ impl Place {
         }
     }
 
+    /// Changes sockets of this server. An old server that asks for it is told whether there were any.
     fn change_for(&self, target: &Target, action: Action<'_>, asker: &Asker, request: Option<RequestId>) {
         let here = request.is_some() && self.local().count_sockets(target) > 0;
         self.change(target, action);

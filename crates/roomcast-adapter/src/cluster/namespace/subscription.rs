@@ -17,8 +17,7 @@ pub(crate) const NEWCOMER_DELAY: Duration = Duration::from_millis(150);
 /// How much later a server answers that has left: later than newcomers, which may have been counted after all.
 pub(crate) const LEAVER_DELAY: Duration = NEWCOMER_DELAY.saturating_mul(2);
 
-/// This server's subscription to a namespace. It outlives adapters: an adapter that is made for a namespace after another one
-/// takes over the subscription.
+/// This server's subscription to a namespace. It outlives adapters: the next adapter takes it over.
 #[derive(Debug, Default)]
 pub(crate) struct Subscription {
     /// Since when messages arrive, and the broker counts this server.
@@ -67,7 +66,7 @@ impl Subscription {
         self.since().is_none_or(|since| since.elapsed() < NEWCOMER_AGE)
     }
 
-    /// Whether servers of other software had the namespace before this call; with `seen` they are remembered from now on.
+    /// Whether servers of other software had the namespace before this call. With `seen` they are remembered.
     pub(crate) fn is_mixed(&self, seen: bool) -> bool {
         if seen { self.mixed.fetch_or(true, Ordering::Relaxed) } else { self.mixed.load(Ordering::Relaxed) }
     }

@@ -40,8 +40,7 @@ pub(crate) enum NextStep {
 pub(crate) struct Awaited {
     /// The servers that had the namespace when the question was asked.
     named: BTreeSet<ServerId>,
-    /// Those of them that have not answered, each with a number that changes if the server closes the namespace and
-    /// opens it again.
+    /// Those of them that have not answered, each with a number that changes if the server reopens the namespace.
     silent: BTreeMap<ServerId, u64>,
     /// Servers that became known by name since: they may have got the question, or have come too late for it.
     late: BTreeSet<ServerId>,
@@ -145,8 +144,8 @@ impl Awaited {
         self.late = members.into_keys().filter(|name| !self.named.contains(name)).collect();
     }
 
-    /// Whether only servers without a name are awaited. These do not say when they leave; and a server with a name that
-    /// has said so may still be counted.
+    /// Whether only servers without a name are awaited. These leave silently, and others may be counted though they
+    /// left.
     pub(crate) fn awaits_only_unnamed(&self) -> bool {
         self.silent.is_empty() && self.next_step() == NextStep::Await
     }
@@ -204,8 +203,7 @@ impl Awaited {
         count.saturating_sub(named.collect::<BTreeSet<_>>().len())
     }
 
-    /// The servers that have not answered. `twice`: the question may have gone out twice, so two answers may be from
-    /// one server without a name.
+    /// The servers that have not answered. `twice`: the question may have gone out twice, and been answered twice.
     pub(crate) fn missing(&self, twice: bool) -> Missing {
         let mut names: Vec<String> = self.silent.keys().chain(&self.refused).map(ToString::to_string).collect();
         let unnamed = if self.roomcast_only { 0 } else { self.unnamed };

@@ -1,5 +1,4 @@
-//! Answers in parts: a broker limits the size of a message, so roomcast servers split large answers and put them
-//! together again.
+//! Answers in parts: brokers limit the size of a message, so roomcast servers split large answers.
 
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::message::{Body, ENVELOPE, room_bytes, socket_bytes};
@@ -44,17 +43,17 @@ pub(crate) fn divide(answer: Body, largest: usize) -> Result<Vec<Body>, usize> {
 fn parts<T>(all: Vec<T>, bytes_of: fn(&T) -> usize, most: usize, body: impl Fn(Vec<T>, u64) -> Body) -> Vec<Body> {
     let mut parts: Vec<Vec<T>> = Vec::new();
     let mut left = 0;
-    for it in all {
-        let bytes = bytes_of(&it);
+    for item in all {
+        let bytes = bytes_of(&item);
         match parts.last_mut().filter(|_| bytes <= left) {
             Some(part) => {
                 left -= bytes;
-                part.push(it);
+                part.push(item);
             }
             // An item that is larger than a part has a part of its own.
             None => {
                 left = most.saturating_sub(ENVELOPE + bytes);
-                parts.push(vec![it]);
+                parts.push(vec![item]);
             }
         }
     }
@@ -70,9 +69,9 @@ impl PartsSeen {
     /// Notes a part. Returns whether it completes the answer.
     pub(crate) fn is_last(&mut self, sender: Option<&ServerId>, parts: u64) -> bool {
         let Some(sender) = sender.filter(|_| parts > 1) else { return true };
-        let come = self.0.entry(sender.clone()).or_default();
-        *come += 1;
-        *come >= parts
+        let seen = self.0.entry(sender.clone()).or_default();
+        *seen += 1;
+        *seen >= parts
     }
 }
 
@@ -141,13 +140,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_complete_with_its_last_part() {
-        let (mut come, a, b) = (PartsSeen::default(), ServerId::from("a"), ServerId::from("b"));
-        let came: Vec<bool> = [(&a, 3), (&b, 2), (&a, 3), (&b, 2), (&a, 3)]
+        let (mut seen, a, b) = (PartsSeen::default(), ServerId::from("a"), ServerId::from("b"));
+        let last: Vec<bool> = [(&a, 3), (&b, 2), (&a, 3), (&b, 2), (&a, 3)]
             .into_iter()
-            .map(|(sender, parts)| come.is_last(Some(sender), parts))
+            .map(|(sender, parts)| seen.is_last(Some(sender), parts))
             .collect();
-        assert_eq!(came, [false, false, false, true, true]);
+        assert_eq!(last, [false, false, false, true, true]);
         // A server without a name answers in one message. So does one that says so, or that says 0.
-        assert!(come.is_last(None, 5) && come.is_last(Some(&a), 1) && come.is_last(Some(&a), 0));
+        assert!(seen.is_last(None, 5) && seen.is_last(Some(&a), 1) && seen.is_last(Some(&a), 0));
     }
 }

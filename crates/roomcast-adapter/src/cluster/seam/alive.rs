@@ -8,8 +8,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alive {
-    /// Its number among this process's announcements: 1, 2, 3 …. An announcement that may not have gone out keeps its
-    /// number.
+    /// Its number among this process's announcements: 1, 2, 3 …. It is not reused, even if this one did not go out.
     #[serde(rename = "n")]
     pub sequence: u64,
     /// It says what has changed since the announcement with this number, the last one that is known to have gone out; 0
@@ -20,8 +19,8 @@ pub struct Alive {
     /// Most milliseconds until the next announcement.
     #[serde(rename = "ms")]
     pub interval: u64,
-    /// It says everything, as of the announcement with this number, and goes to one server that asked. Otherwise it
-    /// says what changed.
+    /// It says everything, as of the announcement with this number, to one server that asked. Otherwise it says what
+    /// changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
     /// A further part of everything follows, with the same number.
@@ -39,8 +38,8 @@ pub struct Alive {
     pub numbers: Vec<SeriesReport>,
 }
 
-/// What an announcement says about a series. As JSON it is a list: `["/", 1, 17, 3]`, where 1 is the series of single
-/// rooms and 0 the main series.
+/// What an announcement says about a series. In JSON: `["/", 1, 17, 3]`, where 1 means single rooms and 0 the main
+/// series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(Arc<str>, u8, u64, u64)", into = "(Arc<str>, u8, u64, u64)")]
 #[non_exhaustive]
@@ -69,7 +68,7 @@ impl From<(Arc<str>, u8, u64, u64)> for SeriesReport {
 }
 
 impl From<SeriesReport> for (Arc<str>, u8, u64, u64) {
-    fn from(told: SeriesReport) -> Self {
-        (told.namespace, u8::from(told.series == Series::Rooms), told.number, told.since)
+    fn from(report: SeriesReport) -> Self {
+        (report.namespace, u8::from(report.series == Series::Rooms), report.number, report.since)
     }
 }

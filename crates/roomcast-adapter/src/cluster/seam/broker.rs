@@ -14,13 +14,11 @@ use std::time::Duration;
 /// The namespace of messages between servers that belong to no namespace: [`Body::Alive`], [`Body::Hello`] and
 /// [`Body::Goodbye`]. Only roomcast servers open it. A message [`to`](Message::to) one server should reach only that
 /// server here, as every other server has something to tell a new one. (In other namespaces it may reach all servers;
-/// those that it is not for ignore it.) This name is empty, so a broker that derives channel names from namespaces must
-/// allow for that.
+/// those that it is not for ignore it.) This name is empty, which names of channels must allow for.
 pub const SERVERS: &str = "";
 
-/// Carries messages between servers. Implement it to connect servers over a message system that roomcast does not
-/// support yet. The cluster's logic (who is asked what, retries, the outage window, numbering, loss counts) is not the
-/// broker's business.
+/// Carries messages between servers. Implement it to use a message system that roomcast does not support yet. The
+/// cluster's logic (whom to ask what, retries, the outage window, numbering, loss counts) is not the broker's business.
 ///
 /// Start from one of two brokers in this crate's `examples/`: `tcp_broker`, the shortest, or `nats_broker`, which has a
 /// subject for each room. [`codec`](crate::cluster::codec) encodes messages as bytes.
@@ -53,16 +51,14 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn close(&self, namespace: &str);
 
     /// How long after `close` the inbox may still be given questions. Defaults to zero. A server that counted this one
-    /// before it closed, and asks afterwards, waits for its answer too. A broker whose servers know whom they ask does
-    /// not need this.
+    /// before it closed, and asks afterwards, waits for its answer too, unless the broker's servers know whom they ask.
     fn lingers(&self) -> Duration {
         Duration::ZERO
     }
 
     /// Publishes messages in order, and returns the outcome of each, in the same order. Messages without an outcome at
-    /// the end of the batch were not tried. It works without an open namespace too, as an emitter needs. A server has
-    /// at most one batch in flight on each [road](Broker::route), of up to 4,096 messages; beside these it publishes
-    /// its own announcements.
+    /// the end of the batch were not tried. No namespace needs to be open, as in an emitter. A server has at most one
+    /// batch in flight on each [road](Broker::route), of up to 4,096 messages, and beside these its own announcements.
     ///
     /// Where rooms have channels of their own, a message [`to`](Message::to) a server goes to that server, a broadcast
     /// in [`Series::Rooms`] (see [`Series::of`]) goes to the channel of `target.rooms.first()`, whatever `except` and
@@ -175,8 +171,7 @@ pub enum Hears {
 /// The way that a message takes through the message system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Route {
-    /// Messages of a series on the same channel arrive in the order published. 0 means that all messages take the same
-    /// road.
+    /// Messages of a series on the same channel arrive in the order published. 0: all messages take the same road.
     pub channel: u64,
     /// Messages on the same road wait for one another; a road is a connection, for example. Each road has its own batch
     /// in flight and its own outages, while other roads go on. There should be few roads, and a server of the message
@@ -219,8 +214,8 @@ impl Count {
 /// A message that is to be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
-    /// The namespace, or [`SERVERS`]. The message does not contain it, so the broker must carry it, for example in a
-    /// channel's name.
+    /// The namespace, or [`SERVERS`]. It is not part of the message: the broker carries it, in a channel's name for
+    /// example.
     pub namespace: Arc<str>,
     /// The message.
     pub message: Message,

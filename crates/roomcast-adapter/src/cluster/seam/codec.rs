@@ -1,5 +1,4 @@
-//! A codec for brokers that need not speak an existing dialect: [`encode`] and [`decode`] carry every field of a
-//! [`Message`].
+//! A codec for brokers without a dialect of their own: [`encode`] and [`decode`] carry every field of a [`Message`].
 //!
 //! A broker that talks to servers of other software speaks their dialect; a broker for another message system can use
 //! this codec. The namespace is not part of the bytes: the channel's name tells it, or the broker writes it beside
@@ -41,8 +40,7 @@ pub const MAX_BYTES: usize = 8_000_000;
 /// Deepest nesting of a message's arguments: as deep as an emit may be. Checking it needs no stack.
 pub const MAX_DEPTH: usize = MAX_DEPTH_OPTION;
 
-/// Most attachments of a message. An empty one takes only two bytes on the wire but 32 in memory, so their number has a
-/// limit of its own.
+/// Most attachments of a message. An empty one takes two bytes on the wire but 32 in memory.
 pub const MAX_ATTACHMENTS: usize = 65_536;
 
 const VERSION: u8 = 2;
@@ -200,8 +198,7 @@ impl<'de> Deserialize<'de> for Read {
     }
 }
 
-/// How serde writes a [`Body`]: the same variants and fields, without the arguments. The compiler checks that they
-/// match `Body`.
+/// How serde writes a [`Body`]: the same variants and fields (which the compiler checks), without the arguments.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Body", rename_all = "snake_case")]
 enum WireBody {

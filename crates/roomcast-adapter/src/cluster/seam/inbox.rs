@@ -17,8 +17,7 @@ pub trait Inbox: Send + Sync + 'static {
         true
     }
 
-    /// Takes messages, in order of arrival. Hand over together what arrives together: all that it makes for one client
-    /// then leaves in one write.
+    /// Takes messages, in order of arrival. What is handed over together leaves for each client in one write.
     fn receive(&self, arrivals: Vec<Arrival>);
 
     /// Messages arrive from now on: those for all servers, those for this server, and those for rooms that are wanted.
@@ -35,8 +34,7 @@ pub trait Inbox: Send + Sync + 'static {
 pub enum Arrival {
     /// A message.
     Message(Message),
-    /// The trailer of a broadcast to one room that nobody here is in: it was not decoded. It counts as received, not as
-    /// lost.
+    /// The trailer of a broadcast to one room that nobody here is in, which was not decoded. It does not count as lost.
     PassedOver(Trailer),
     /// Input that is not a message, with the reason. This is never fatal: it is counted.
     Malformed(String),

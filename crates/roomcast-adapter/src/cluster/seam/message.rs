@@ -173,8 +173,7 @@ pub enum Body {
     },
     /// A roomcast server is alive.
     Alive(Alive),
-    /// A roomcast server is new, or has missed something. The servers that this is for answer with everything about
-    /// themselves ([`Alive::whole`]).
+    /// A roomcast server is new, or has missed something, and asks for everything ([`Alive::whole`]).
     Hello,
     /// A roomcast server leaves.
     Goodbye,

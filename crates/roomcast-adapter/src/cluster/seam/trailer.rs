@@ -2,8 +2,7 @@
 
 use roomcast_protocol::SocketId;
 
-/// What a roomcast process writes behind each message: which process published it, and which of its messages it is.
-/// Other software ignores it.
+/// Which process published a message, and which of its messages it is. Other software ignores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trailer {
@@ -11,16 +10,13 @@ pub struct Trailer {
     pub again: bool,
     /// The message is for the one recipient with that id, not for the room of that name.
     pub one: bool,
-    /// [`Trailer::hash`] of the namespace. A channel's name can be ambiguous: room `b` of `/a`, and the namespace
-    /// `/a#b`.
+    /// [`Trailer::hash`] of the namespace, as a channel's name is ambiguous: room `b` of `/a`, or namespace `/a#b`.
     pub namespace: u32,
-    /// The process that published the message. It is random at each start, so a server that comes back under its old
-    /// name is another process.
+    /// The process that published the message: random at each start, so a server that comes back is another process.
     pub process: u64,
     /// The message's number among all that the process publishes, from 1. It shows doubles.
     pub serial: u64,
-    /// The message's number in its [`Series`](crate::cluster::Series), from 1. It shows gaps. 0 if the message is in no
-    /// series.
+    /// The message's number in its [`Series`](crate::cluster::Series), from 1. It shows gaps. 0 if it is in no series.
     pub number: u64,
 }
 

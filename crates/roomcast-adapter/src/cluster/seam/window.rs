@@ -13,7 +13,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Whether a message with this serial is new. A message that is too old to tell counts as new, unless it was sent
+    /// Whether a message with this serial is new. One that is too old to tell counts as new, unless it was sent
     /// `again`.
     pub(crate) fn is_new(&mut self, serial: u64, again: bool) -> bool {
         if serial.saturating_add(WINDOW) <= self.highest {

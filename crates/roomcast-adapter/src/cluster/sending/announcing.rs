@@ -1,5 +1,4 @@
-//! What a [`Queue`] tells the other servers about this one (announcements and notices), and the application about
-//! losses.
+//! What a [`Queue`] announces to other servers about this one, and reports to the application about losses.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, Outgoing, SERVERS};
@@ -28,7 +27,7 @@ impl Queue {
         if let Some(messages) = log.lost(&lost, now) {
             tracing::warn!(
                 messages,
-                "messages of other servers did not come to this one, and its clients have missed them"
+                "messages of other servers did not arrive here, and clients of this server have missed them"
             );
         }
         if !lost.is_empty() {
@@ -85,9 +84,9 @@ impl Queue {
                     state.numbers.next(self.process, SERVERS, None),
                 )
             };
-            let told = self.publish_unqueued(None, Body::Alive(alive.clone()), trailer).await;
+            let published = self.publish_unqueued(None, Body::Alive(alive.clone()), trailer).await;
             let mut state = self.state.lock();
-            if let Err(reason) = told {
+            if let Err(reason) = published {
                 state.numbers.not_announced(&alive);
                 state.has_news |= news;
                 return Err(reason);
@@ -104,8 +103,7 @@ impl Queue {
         self.publish_unqueued(None, Body::Goodbye, trailer).await
     }
 
-    /// Sends the notices that are due: asks other servers to say everything, or tells one server everything. Whoever
-    /// misses a notice asks again.
+    /// Sends the notices that are due. Whoever misses one asks again.
     pub(crate) async fn send_notices(&self) {
         let due = self.state.lock().notices.due(Instant::now());
         for notice in due {
@@ -136,15 +134,15 @@ impl Queue {
         let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let road = self.broker.route(&outgoing).road;
-        let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
-            // After `Never`, other servers do not know this one by name, and do not count lost tails of its series;
-            // what it emits goes out all the same.
+        let published = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
+            // After `Never`, other servers do not know this one's name and count no lost tails; its emits go out all
+            // the same.
             Ok([Outcome::Sent | Outcome::Never(_), ..]) => Ok(()),
             Ok([Outcome::Again(reason), ..]) => Err(reason.clone()),
             Ok(_) => Err(NOT_TRIED.to_owned()),
             Err(_) => Err(NO_ANSWER.to_owned()),
         };
-        self.state.lock().announcement_published(road, told.is_ok());
-        told
+        self.state.lock().announcement_published(road, published.is_ok());
+        published
     }
 }

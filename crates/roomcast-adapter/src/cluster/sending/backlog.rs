@@ -123,13 +123,12 @@ impl Backlog {
         }
     }
 
-    /// Drops the oldest messages of a class until the rest fits. The newest message stays: alone, it may be larger than
-    /// the limit.
+    /// Drops the oldest messages of a class until the rest fits. The newest stays: alone, it may be over the limit.
     pub(crate) fn make_room(&mut self, class: usize, bound: usize) {
         while self.bytes.get(class).is_some_and(|bytes| *bytes > bound) {
-            let oldest = |(road, it): (&u64, &Road)| {
-                let place = it.waiting.iter().position(|waiting| waiting.class() == class)?;
-                Some((it.waiting.get(place)?.serial(), *road, place))
+            let oldest = |(id, road): (&u64, &Road)| {
+                let place = road.waiting.iter().position(|waiting| waiting.class() == class)?;
+                Some((road.waiting.get(place)?.serial(), *id, place))
             };
             let Some((serial, road, place)) = self.roads.iter().filter_map(oldest).min() else { return };
             let newest = self.roads.values().filter_map(|road| road.waiting.back()).map(QueuedMessage::serial).max();
@@ -144,7 +143,7 @@ impl Backlog {
     /// The next batch of a road. From here on it is in flight.
     pub(crate) fn next_batch(&mut self, road: u64, messages: usize, most: usize) -> Vec<Outgoing> {
         let (mut batch, mut bytes, ahead) = (Vec::new(), 0, self.serials.besides(road));
-        let mut late = Vec::new();
+        let mut overtaken = Vec::new();
         let Some(it) = self.roads.get_mut(&road) else { return batch };
         while let Some(waiting) = it.waiting.front() {
             bytes += waiting.size;
@@ -155,14 +154,14 @@ impl Backlog {
             // The message may have gone out before, and the other roads have sent so many messages since that receivers
             // no longer know whether it arrived: they would drop it as a double.
             if waiting.may_have_gone_out() && waiting.serial() + WINDOW / 2 <= ahead {
-                late.push(waiting);
+                overtaken.push(waiting);
                 continue;
             }
             self.serials.add(road, waiting.serial());
             batch.push(waiting.outgoing.clone());
             it.in_flight.push(waiting);
         }
-        late.iter().for_each(|late| self.drop_message(late, "overtaken"));
+        overtaken.iter().for_each(|waiting| self.drop_message(waiting, "overtaken"));
         batch
     }
 
@@ -170,22 +169,21 @@ impl Backlog {
     /// tried. Messages that may go out later are queued again, in front. Returns the reason if there are such messages.
     pub(crate) fn published(&mut self, road: u64, outcomes: Vec<Outcome>) -> Option<String> {
         let it = self.roads.get_mut(&road)?;
-        let flown = std::mem::take(&mut it.in_flight);
-        if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
+        let in_flight = std::mem::take(&mut it.in_flight);
+        if outcomes.len() >= in_flight.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
             // The usual case.
             it.down = false;
-            flown.iter().for_each(|waiting| self.settle(waiting));
+            in_flight.iter().for_each(|waiting| self.settle(waiting));
             return None;
         }
         let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
         let (mut failure, mut refused) = (None, (0_u64, String::new()));
-        // From last to first: a message must not be sent again once a later one of its channel and series has gone out
-        // in the same batch.
-        let mut both: Vec<(QueuedMessage, Outcome)> = flown.into_iter().zip(outcomes).collect();
+        // From last to first: a message is not sent again if a later one of its channel and series has gone out.
+        let mut results: Vec<(QueuedMessage, Outcome)> = in_flight.into_iter().zip(outcomes).collect();
         let mut sent: HashSet<(Arc<str>, Option<Series>, u64), RandomState> = HashSet::default();
-        let mut waits = Vec::new();
-        while let Some((mut waiting, outcome)) = both.pop() {
+        let mut retried = Vec::new();
+        while let Some((mut waiting, outcome)) = results.pop() {
             let series = (waiting.outgoing.namespace.clone(), waiting.series, waiting.route.channel);
             match outcome {
                 Outcome::Sent => {
@@ -206,12 +204,12 @@ impl Backlog {
                         // It may have gone out.
                         trailer.again = true;
                     }
-                    waits.push(waiting);
+                    retried.push(waiting);
                 }
             }
         }
         if let Some(it) = self.roads.get_mut(&road) {
-            waits.into_iter().for_each(|waiting| it.waiting.push_front(waiting));
+            retried.into_iter().for_each(|waiting| it.waiting.push_front(waiting));
             it.down = failure.is_some();
         }
         if let (messages @ 1.., reason) = refused {
@@ -231,7 +229,7 @@ impl Backlog {
         }
     }
 
-    /// Drops everything that waits on a road.
+    /// Drops everything that retried on a road.
     pub(crate) fn drop_all(&mut self, road: u64, why: &'static str) {
         let waiting = self.roads.get_mut(&road).map(|road| std::mem::take(&mut road.waiting));
         waiting.iter().flatten().for_each(|waiting| self.drop_message(waiting, why));
@@ -316,7 +314,7 @@ mod tests {
         push(&mut backlog, 1, 3, false);
         assert_eq!(serials(&backlog.next_batch(1, 10, 10)), [1, 3]);
         assert_eq!(backlog.published(1, vec![again(), Outcome::Sent]), None);
-        assert_eq!((backlog.len(), backlog.dropped), (0, 1), "that would come behind what stood after it");
+        assert_eq!((backlog.len(), backlog.dropped), (0, 1), "it would arrive after its successor");
     }
 
     #[test]

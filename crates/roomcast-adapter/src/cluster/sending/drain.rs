@@ -10,9 +10,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Most messages of a batch, and most bytes of them; a single larger message goes alone. Everything that waits goes out
-/// in one round trip, so the rate does not depend on how long that takes; the limits keep small what must be sent again
-/// after a failure.
+/// Most messages and bytes of a batch; a larger message goes alone. Everything that waits goes out in one round trip,
+/// so the rate does not depend on how long that takes; the limits keep small what must be sent again after a failure.
 const MAX_BATCH_MESSAGES: usize = 4_096;
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
@@ -95,22 +94,21 @@ impl Queue {
     fn next(&self, pace: Option<&Pace>) -> Instant {
         /// An arbitrary time: work is in progress, and wakes the task when it ends.
         const NO_DEADLINE: Duration = Duration::from_secs(60);
-        let own = self.announcement_road();
+        let announcements = self.announcement_road();
         let (state, now) = (self.state.lock(), Instant::now());
-        let told = pace.map(|pace| pace.next(state.has_news));
+        let announcement = pace.map(|pace| pace.next(state.has_news));
         let notice = state.notices.next(now).filter(|_| pace.is_some());
-        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == own)).min();
-        [told, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
+        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == announcements)).min();
+        [announcement, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
     }
 
-    /// After this server's subscription was interrupted, what is published may reach nobody until the other servers
-    /// have subscribed again, too.
+    /// After an interruption, what is published may reach nobody until the other servers have subscribed again, too.
     fn note_interruption(&self) {
-        let interrupted = self.state.lock().interruption.take();
-        if let Some(interrupted) = interrupted {
+        let interruption = self.state.lock().interruption.take();
+        if let Some(interruption) = interruption {
             let road = self.announcement_road();
             let mut state = self.state.lock();
-            state.roads.entry(road).or_default().outage.get_or_insert(interrupted).not_sent();
+            state.roads.entry(road).or_default().outage.get_or_insert(interruption).not_sent();
         }
     }
 
@@ -121,9 +119,9 @@ impl Queue {
 
     /// Announces that this server is alive. Whether this goes out shows whether anything does.
     async fn announce(&self) {
-        let told = self.announce_alive().await;
+        let announced = self.announce_alive().await;
         let road = self.announcement_road();
-        let outage = told.is_err().then(|| self.outage());
+        let outage = announced.is_err().then(|| self.outage());
         {
             let mut state = self.state.lock();
             match outage {
@@ -142,13 +140,13 @@ impl Queue {
     fn begin_rounds(&self, now: Instant) -> Vec<u64> {
         let (mut due, mut over) = (Vec::new(), Vec::new());
         {
-            let own = self.announcement_road();
+            let announcements = self.announcement_road();
             let mut state = self.state.lock();
             for (id, road) in &mut state.roads {
-                if road.next(now, *id == own).is_none_or(|next| next > now) {
+                if road.next(now, *id == announcements).is_none_or(|next| next > now) {
                     continue;
                 }
-                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|passes| passes <= now)));
+                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|end| end <= now)));
                 if !road.waiting.is_empty() || road.outage.is_some() {
                     road.busy = true;
                     due.push(*id);
@@ -173,15 +171,15 @@ impl Queue {
         {
             let mut state = self.state.lock();
             let closing = state.closing;
-            let it = state.roads.entry(road).or_default();
-            it.busy = false;
+            let road_state = state.roads.entry(road).or_default();
+            road_state.busy = false;
             match &round {
                 RoundResult::Idle => {}
-                RoundResult::Sent => over = it.outage.take(),
+                RoundResult::Sent => over = road_state.outage.take(),
                 RoundResult::Failed(reason) => {
-                    it.outage = it.outage.take().or(outage);
-                    it.outage.iter_mut().for_each(|outage| outage.continues(reason));
-                    it.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                    road_state.outage = road_state.outage.take().or(outage);
+                    road_state.outage.iter_mut().for_each(|outage| outage.continues(reason));
+                    road_state.retry_at = Some(Instant::now() + RETRY_PAUSE);
                     if closing {
                         // What does not go out now never will.
                         state.drop_all(road, "closed");
@@ -202,9 +200,8 @@ impl Queue {
 
     async fn publish_batch(&self, road: u64) -> RoundResult {
         if self.state.lock().roads.get(&road).is_some_and(|road| road.outage.is_some()) {
-            // A message that is not worth queueing goes first, to find out whether anything goes out: only then can the
-            // other servers be waited for, and queued messages must not go out at the moment when the broker is back
-            // but the other servers are not.
+            // A message that is not worth queueing goes first, to find out whether anything goes out. Queued messages
+            // must not go out at the moment when the broker is back but the other servers are not.
             if let Err(reason) = self.is_back(road).await {
                 self.drop_old(road);
                 return RoundResult::Failed(reason);
@@ -219,8 +216,8 @@ impl Queue {
                     waits.then_some((outage.peers, until))
                 })
             };
-            if let Some((others, until)) = back {
-                self.await_peers(road, others, until).await;
+            if let Some((peers, until)) = back {
+                self.await_peers(road, peers, until).await;
             }
         }
         self.drop_old(road);
@@ -246,14 +243,14 @@ impl Queue {
 
     /// After an outage the other servers must subscribe again, as this one had to; what goes out before is lost for
     /// them. Servers that receive announcements can be counted; on other roads they are given a fixed time.
-    async fn await_peers(&self, road: u64, others: usize, until: Instant) {
+    async fn await_peers(&self, road: u64, peers: usize, until: Instant) {
         if road != self.announcement_road() {
-            return sleep_until(if others > 0 { until } else { Instant::now() }).await;
+            return sleep_until(if peers > 0 { until } else { Instant::now() }).await;
         }
-        while others > 0 && Instant::now() < until {
+        while peers > 0 && Instant::now() < until {
             match timeout(PEERS_TIMEOUT, self.broker.count(SERVERS)).await {
                 Ok(Ok(Some(count)))
-                    if count.servers < others + usize::from(self.state.lock().receives_announcements) =>
+                    if count.servers < peers + usize::from(self.state.lock().receives_announcements) =>
                 {
                     sleep(PEERS_POLL).await;
                 }

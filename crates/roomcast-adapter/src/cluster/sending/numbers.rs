@@ -54,8 +54,7 @@ struct OwnSeries {
 }
 
 impl OwnSeries {
-    /// The last number up to which every message has gone out or was dropped: what receivers lack of these, they have
-    /// missed.
+    /// The last number up to which every message has gone out or was dropped: receivers that lack it have missed it.
     fn settled(&self) -> u64 {
         self.waiting.front().map_or(self.last, |first| first - 1)
     }
@@ -91,8 +90,7 @@ impl Numbers {
         }
     }
 
-    /// The messages of an open namespace arrive, so this server can be asked. Returns whether other servers should be
-    /// told.
+    /// The messages of an open namespace arrive, so this server can be asked. Returns whether that is news.
     pub(crate) fn messages_arrive(&mut self, namespace: &str) -> bool {
         match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
             Some(namespace) if namespace.opening == 0 => {
@@ -137,8 +135,8 @@ impl Numbers {
         }
     }
 
-    /// The next announcement: what has changed since the last one that went out, as far as `most` bytes allow; and
-    /// whether there is more.
+    /// The next announcement: what has changed since the last one that went out, up to `most` bytes; and whether there
+    /// is more.
     pub(crate) fn announcement(&mut self, interval: u64, most: usize) -> (Alive, bool) {
         // A failed announcement may have reached some servers, so its number is not used for other content.
         self.sequence += 1;
@@ -179,10 +177,10 @@ impl Numbers {
         self.set_announced(names.map(|name| (name, None)));
     }
 
-    fn set_announced<'a>(&mut self, told: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
-        for (name, told) in told {
+    fn set_announced<'a>(&mut self, announced: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
+        for (name, opening) in announced {
             if let Some(namespace) = self.namespaces.get_mut(name) {
-                namespace.announced = told;
+                namespace.announced = opening;
             }
         }
     }
@@ -192,11 +190,11 @@ impl Numbers {
         self.announced = alive.sequence;
         self.set_announced(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
         self.set_announced(alive.closed.iter().map(|name| (name, Some(0))));
-        for told in &alive.numbers {
-            let namespace = self.namespaces.get_mut(&told.namespace);
-            let own = namespace.and_then(|namespace| namespace.series(told.series).as_mut());
-            if let Some(own) = own.filter(|own| own.since == told.since) {
-                own.announced = told.number;
+        for report in &alive.numbers {
+            let namespace = self.namespaces.get_mut(&report.namespace);
+            let own = namespace.and_then(|namespace| namespace.series(report.series).as_mut());
+            if let Some(own) = own.filter(|own| own.since == report.since) {
+                own.announced = report.number;
             }
         }
         if last {
@@ -210,26 +208,26 @@ impl Numbers {
     }
 
     /// Everything there is to announce, for a server that knows nothing about this one, in parts of at most `most`
-    /// bytes. The first part says that everything known before is void. What the last announcement did not contain will
-    /// be in the next one, too.
+    /// bytes. The first part voids everything known before. What was not announced yet will be in the next
+    /// announcement, too.
     pub(crate) fn whole(&self, interval: u64, most: usize) -> Vec<Alive> {
         let part = || Alive { sequence: self.sequence, interval, ..Alive::default() };
         let mut parts = vec![Alive { whole: true, ..part() }];
         let mut left = most;
         for (name, namespace) in &self.namespaces {
-            let told: Vec<SeriesReport> = namespace
+            let reports: Vec<SeriesReport> = namespace
                 .both()
                 .filter(|(_, own)| own.settled() > 0)
                 .map(|(series, own)| SeriesReport::new(name.clone(), series, own.settled(), own.since))
                 .collect();
-            let size = (name.len() + ENTRY_BYTES) * (told.len() + usize::from(namespace.opening > 0));
+            let size = (name.len() + ENTRY_BYTES) * (reports.len() + usize::from(namespace.opening > 0));
             if size > left {
                 parts.push(part());
                 left = most;
             }
             left = left.saturating_sub(size);
             let Some(part) = parts.last_mut() else { continue };
-            part.numbers.extend(told);
+            part.numbers.extend(reports);
             part.opened.extend((namespace.opening > 0).then(|| (name.clone(), namespace.opening)));
         }
         let last = parts.len() - 1;
@@ -251,168 +249,4 @@ fn sort(alive: &mut Alive) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: usize = usize::MAX;
-
-    fn numbers() -> (Numbers, Arc<str>) {
-        let (mut numbers, name) = (Numbers::default(), Arc::<str>::from("/"));
-        numbers.open(&name);
-        (numbers, name)
-    }
-
-    /// Announces, and returns the numbers that were announced.
-    fn told(numbers: &mut Numbers) -> Vec<(u64, u64)> {
-        let (alive, more) = numbers.announcement(1_000, ALL);
-        numbers.announced(&alive, !more);
-        let mut told: Vec<_> = alive.numbers.into_iter().map(|told| (told.number, told.since)).collect();
-        told.sort_unstable();
-        told
-    }
-
-    #[test]
-    fn only_messages_that_have_gone_out_are_announced_and_only_once() {
-        let (mut numbers, name) = numbers();
-        let given: Vec<u64> = (0..3).map(|_| numbers.next(7, "/", Some(Series::Main)).number).collect();
-        assert_eq!((given, told(&mut numbers)), (vec![1, 2, 3], vec![]));
-        numbers.settle(&name, Series::Main, 2);
-        assert_eq!(told(&mut numbers), [], "1 may be on its way");
-        numbers.settle(&name, Series::Main, 1);
-        let lost = numbers.announcement(1_000, ALL).0;
-        assert_eq!((lost.sequence, lost.numbers.len()), (3, 1));
-        assert_eq!(told(&mut numbers), [(2, 1)], "the one before did not go out");
-        assert_eq!(told(&mut numbers), []);
-        numbers.settle(&name, Series::Main, 3);
-        assert_eq!(told(&mut numbers), [(3, 1)]);
-    }
-
-    #[test]
-    fn answers_have_serials_and_no_numbers() {
-        let (mut numbers, _) = numbers();
-        let trailers = [None, Some(Series::Rooms), None].map(|series| numbers.next(7, "/", series));
-        assert_eq!(trailers.map(|trailer| (trailer.serial, trailer.number)), [(1, 0), (2, 1), (3, 0)]);
-    }
-
-    #[test]
-    fn a_namespace_is_announced_when_its_messages_arrive_and_when_it_is_closed() {
-        let (mut numbers, name) = numbers();
-        assert_eq!(news(&mut numbers), (0, 0));
-        assert!(numbers.messages_arrive("/") && !numbers.messages_arrive("/") && !numbers.messages_arrive("/unknown"));
-        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)));
-        numbers.close("/");
-        assert!(!numbers.messages_arrive("/"), "it is closed");
-        numbers.open(&name);
-        assert!(numbers.messages_arrive("/"));
-        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)), "who asked before gets no answer");
-        numbers.close("/");
-        assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
-        assert!(numbers.namespaces.is_empty());
-    }
-
-    /// Announces, and returns how many namespaces were announced as opened and as closed.
-    fn news(numbers: &mut Numbers) -> (usize, usize) {
-        let (alive, more) = numbers.announcement(1_000, ALL);
-        numbers.announced(&alive, !more);
-        (alive.opened.len(), alive.closed.len())
-    }
-
-    #[test]
-    fn what_may_have_been_announced_is_announced_again_as_it_is_then() {
-        let (mut numbers, name) = numbers();
-        numbers.messages_arrive("/");
-        assert_eq!(news(&mut numbers), (1, 0));
-        numbers.close("/");
-        let alive = numbers.announcement(1_000, ALL).0;
-        numbers.not_announced(&alive);
-        numbers.open(&name);
-        numbers.messages_arrive("/");
-        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 0), (0, 0)));
-    }
-
-    #[test]
-    fn a_closed_namespace_is_removed_when_all_its_messages_have_gone_out() {
-        let (mut numbers, name) = numbers();
-        numbers.next(7, "/", Some(Series::Main));
-        numbers.close("/");
-        (0..9).for_each(|_| assert_eq!(told(&mut numbers), [], "it waits"));
-        numbers.settle(&name, Series::Main, 1);
-        assert_eq!((told(&mut numbers), numbers.len()), (vec![(1, 1)], 0));
-        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 0, "it is closed");
-        numbers.open(&name);
-        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 1);
-        // If it is opened again before it was removed, the numbers go on.
-        numbers.close("/");
-        numbers.open(&name);
-        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 2);
-        numbers.settle(&name, Series::Main, 1);
-        numbers.settle(&name, Series::Main, 2);
-        assert_eq!(told(&mut numbers), [(2, 3)], "a new series, told once");
-        numbers.close("/");
-        assert_eq!(numbers.whole(1_000, ALL)[0].numbers.len(), 1, "who missed it asks for all");
-    }
-
-    #[test]
-    fn parts_keep_to_the_limit_and_together_they_are_everything() {
-        let mut numbers = Numbers::default();
-        for n in 0..100 {
-            let name = Arc::<str>::from(format!("/{n:02}"));
-            numbers.open(&name);
-            numbers.messages_arrive(&name);
-            numbers.next(7, &name, Some(Series::Rooms));
-            numbers.settle(&name, Series::Rooms, 1);
-        }
-        let most = 10 * (3 + ENTRY_BYTES);
-        let (mut announcements, mut opened, mut series) = (0, 0, 0);
-        loop {
-            let (alive, more) = numbers.announcement(1_000, most);
-            assert!(alive.opened.len() + alive.numbers.len() <= 10);
-            numbers.announced(&alive, !more);
-            announcements += 1;
-            opened += alive.opened.len();
-            series += alive.numbers.len();
-            assert_eq!(alive.sequence, announcements);
-            if !more {
-                break;
-            }
-        }
-        assert_eq!((announcements, opened, series), (20, 100, 100));
-        let parts = numbers.whole(1_000, most);
-        assert_eq!(parts.len(), 20);
-        assert!(parts.iter().enumerate().all(|(n, part)| (part.whole, part.more) == (n == 0, n < 19)));
-        assert!(parts.iter().all(|part| part.sequence == 20 && part.opened.len() + part.numbers.len() == 10));
-    }
-
-    #[test]
-    fn namespaces_at_the_limit_and_one_past_it() {
-        let mut numbers = Numbers::default();
-        let name = |number: usize| Arc::<str>::from(format!("/{number}"));
-        for number in 0..MAX_NUMBERED {
-            numbers.open(&name(number));
-            assert_eq!(numbers.next(7, &name(number), Some(Series::Main)).number, 1);
-        }
-        let past = name(MAX_NUMBERED);
-        numbers.open(&past);
-        let trailer = numbers.next(7, &past, Some(Series::Main));
-        assert_eq!((trailer.number, trailer.serial), (0, MAX_NUMBERED as u64 + 1));
-        assert!(!numbers.messages_arrive(&past));
-        assert_eq!(numbers.next(7, "/0", Some(Series::Main)).number, 2);
-        assert_eq!(numbers.len(), MAX_NUMBERED);
-    }
-
-    /// A failed announcement may have reached some servers: nothing else is announced under its number.
-    #[test]
-    fn a_failed_announcement_keeps_its_number() {
-        let (mut numbers, name) = numbers();
-        numbers.messages_arrive(&name);
-        let (first, _) = numbers.announcement(1_000, ALL);
-        numbers.not_announced(&first);
-        numbers.close(&name);
-        let (second, _) = numbers.announcement(1_000, ALL);
-        numbers.announced(&second, true);
-        let (third, _) = numbers.announcement(1_000, ALL);
-        let numbered = [&first, &second, &third].map(|alive| (alive.sequence, alive.follows));
-        assert_eq!(numbered, [(1, 0), (2, 0), (3, 2)]);
-        assert_eq!((first.opened.len(), second.closed), (1, vec![name]));
-    }
-}
+mod tests;

@@ -3,9 +3,8 @@
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time between two announcements of a server, for each server of the cluster. Announcements go to all servers: the
-/// more servers there are, the less often each announces, so that their total does not grow with the square of the
-/// number of servers.
+/// Time between two announcements of a server, for each server of the cluster: announcements go to all servers, and
+/// must not grow with the square of their number.
 const INTERVAL_PER_SERVER: Duration = Duration::from_millis(10);
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(10);

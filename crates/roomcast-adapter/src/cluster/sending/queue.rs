@@ -90,27 +90,23 @@ impl Queue {
     /// volatile message is dropped at once while nothing goes out.
     pub(crate) fn publish(&self, namespace: &Arc<str>, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message }, None);
+        self.push(Outgoing { namespace: namespace.clone(), message }, None, false);
     }
 
     /// As [`Queue::publish`], for a question. `again` is set if it may have gone out twice.
     pub(crate) fn ask(&self, namespace: &Arc<str>, body: Body, again: Arc<AtomicBool>) {
         let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message }, Some(again));
+        self.push(Outgoing { namespace: namespace.clone(), message }, Some(again), false);
     }
 
     /// As [`Queue::publish`], for an answer. If it cannot go out, a roomcast server that asked is told so.
     pub(crate) fn answer(&self, namespace: &Arc<str>, asker: &Asker, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to: asker.id.clone(), trailer: None, body };
-        self.push_for(Outgoing { namespace: namespace.clone(), message }, None, asker.is_roomcast);
-    }
-
-    fn push(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>) {
-        self.push_for(outgoing, again, false);
+        self.push(Outgoing { namespace: namespace.clone(), message }, None, asker.is_roomcast);
     }
 
     /// `to_roomcast`: it is an answer to a roomcast server.
-    fn push_for(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) {
+    fn push(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) {
         if self.enqueue(outgoing, again, to_roomcast) {
             self.refuse_answers();
         }
@@ -169,8 +165,7 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Closes a namespace: other servers are told soon, and its numbers are removed once all its messages have gone
-    /// out.
+    /// Closes a namespace: other servers are told soon, and its numbers are removed once its messages have gone out.
     pub(crate) fn close_namespace(&self, namespace: &str) {
         {
             let mut state = self.state.lock();

@@ -47,8 +47,7 @@ impl Road {
 }
 
 /// Channels with messages that are queued or in flight, each with the road of these messages and their number. A broker
-/// may name another road for a channel at any time; the channel's next message must not overtake those that wait on the
-/// old road.
+/// may name another road for a channel at any time; later messages must not overtake those on the old road.
 #[derive(Debug, Default)]
 pub(crate) struct Pins(HashMap<u64, (u64, usize), RandomState>);
 

@@ -192,8 +192,7 @@ impl BrokerRule {
     }
 }
 
-/// Checks every rule, each on brokers of its own. Returns the broken rules, with which
-/// [`broker_contract`](super::broker_contract) panics.
+/// Checks every rule, each on brokers of its own. Returns the broken rules; [`broker_contract`] panics with them.
 pub async fn broken_broker_rules(make: impl AsyncFn(usize) -> Brokers) -> Vec<BrokenBrokerRule> {
     let mut broken = Vec::new();
     for rule in RULES {

@@ -44,9 +44,9 @@ impl RecordingInbox {
 
     /// An inbox that wants only this room.
     pub(crate) fn wanting(room: &str) -> Arc<Self> {
-        let ear = Self::new();
-        ear.enter(room);
-        ear
+        let inbox = Self::new();
+        inbox.enter(room);
+        inbox
     }
 
     /// From now on this room has members.
@@ -127,7 +127,7 @@ fn is_fence(message: &Message) -> bool {
 pub(crate) struct Open {
     pub(crate) broker: usize,
     pub(crate) namespace: Arc<str>,
-    pub(crate) ear: Arc<RecordingInbox>,
+    pub(crate) inbox: Arc<RecordingInbox>,
 }
 
 /// The brokers, each as the broker of a server.
@@ -165,23 +165,23 @@ impl BrokerStage {
         &mut self,
         broker: usize,
         namespace: &str,
-        ear: Arc<RecordingInbox>,
+        inbox: Arc<RecordingInbox>,
     ) -> Result<Arc<RecordingInbox>, String> {
         let namespace: Arc<str> = namespace.into();
-        self.broker(broker).open(&namespace, &Self::id(broker), ear.clone());
-        let connected = eventually(|| ear.count(&InboxEvent::Connected) > 0).await;
-        must!(connected, "broker {broker} never told that messages of {namespace} come");
-        self.open.push(Open { broker, namespace, ear: ear.clone() });
-        Ok(ear)
+        self.broker(broker).open(&namespace, &Self::id(broker), inbox.clone());
+        let connected = eventually(|| inbox.count(&InboxEvent::Connected) > 0).await;
+        must!(connected, "broker {broker} never called `connected` for {namespace}");
+        self.open.push(Open { broker, namespace, inbox: inbox.clone() });
+        Ok(inbox)
     }
 
     /// Opens [`NAMESPACE`] at every broker.
     pub(crate) async fn open_all(&mut self) -> Result<Vec<Arc<RecordingInbox>>, String> {
-        let mut ears = Vec::new();
+        let mut inboxes = Vec::new();
         for broker in 0..self.brokers.brokers.len() {
-            ears.push(self.open(broker, NAMESPACE).await?);
+            inboxes.push(self.open(broker, NAMESPACE).await?);
         }
-        Ok(ears)
+        Ok(inboxes)
     }
 
     /// Tells a broker to look at a room, if it wants to be told, and waits until the room is subscribed.
@@ -209,7 +209,11 @@ impl BrokerStage {
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
         let outcomes = within_timeout("publish", self.broker(broker).publish(&batch)).await?;
-        must!(outcomes.len() <= batch.len(), "of {} messages broker {broker} tells {outcomes:?}", batch.len());
+        must!(
+            outcomes.len() <= batch.len(),
+            "for {} messages broker {broker} returned the outcomes {outcomes:?}",
+            batch.len()
+        );
         let all = outcomes.len() == batch.len() && outcomes.iter().all(|outcome| *outcome == Published::Sent);
         must!(all, "broker {broker} did not publish in {namespace}: {:?}", outcomes.last());
         Ok(())
@@ -233,8 +237,8 @@ impl BrokerStage {
         let fence = Message { sender: Some(Self::id(broker)), to: None, trailer: None, body };
         self.publish(broker, namespace, &[fence]).await?;
         for open in self.open.iter().filter(|open| *open.namespace == *namespace && self.hears(broker, open.broker)) {
-            let came = eventually(|| open.ear.has_fence(number)).await;
-            must!(came, "what broker {broker} published in {namespace} never came to broker {}", open.broker);
+            let came = eventually(|| open.inbox.has_fence(number)).await;
+            must!(came, "messages of broker {broker} in {namespace} never arrived at broker {}", open.broker);
         }
         Ok(())
     }
@@ -289,11 +293,11 @@ impl fmt::Display for Messages<'_> {
 }
 
 /// Checks that an inbox got exactly these messages, in this order.
-pub(crate) fn heard_exactly(who: &str, ear: &RecordingInbox, expected: &[Message]) -> Outcome {
-    let heard = ear.messages();
+pub(crate) fn heard_exactly(who: &str, inbox: &RecordingInbox, expected: &[Message]) -> Outcome {
+    let heard = inbox.messages();
     must!(
         heard == expected,
-        "{who} heard {} messages, {}, not {}, {}",
+        "{who} got {} messages, {}, not {}, {}",
         heard.len(),
         Messages(&heard),
         expected.len(),

@@ -23,11 +23,11 @@ impl Stage {
 }
 
 fn expect(acked: &Acked, answers: usize, answer: &Args, missing: usize) -> Outcome {
-    must!(acked.answers.len() == answers, "{} answers came, not {answers}", acked.answers.len());
+    must!(acked.answers.len() == answers, "{} answers arrived, not {answers}", acked.answers.len());
     let right = acked.answers.iter().all(|got| got == answer);
     must!(
         right,
-        "the answer {} came as {:?}",
+        "the answer {} arrived as {:?}",
         answer.items(),
         acked.answers.iter().map(Args::items).collect::<Vec<_>>()
     );
@@ -130,8 +130,7 @@ pub(super) async fn removed(stage: &mut Stage) -> Outcome {
         gone.adapter.ack(gone.id, id, yes.clone());
         Ok(())
     };
-    // A server need not tell an asker on another server that a socket has left, so only this server's sockets are
-    // asked.
+    // Servers need not tell askers on other servers that sockets left, so only this server's sockets are asked.
     let target = Target::everyone().local();
     let (acked, left) = tokio::join!(stage.ask(&target, LONG), leaves);
     left?;
@@ -199,7 +198,7 @@ pub(super) async fn volatile(stage: &mut Stage) -> Outcome {
         let acked = within_timeout("the answer", actor.adapter.emit_with_ack(&target, emit, LONG)).await?;
         must!(acked.is_ok(), "an emit with acknowledgement was refused: {acked:?}");
         let got = actor.events().pop().map(|event| event.volatile);
-        must!(got == Some(volatile), "an event with volatile = {volatile} came with volatile = {got:?}");
+        must!(got == Some(volatile), "an event with volatile = {volatile} arrived with volatile = {got:?}");
     }
     Ok(())
 }

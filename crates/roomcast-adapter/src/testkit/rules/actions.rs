@@ -46,7 +46,12 @@ pub(super) async fn join(stage: &mut Stage) -> Outcome {
     b.is_in(&["all", "x", "y"]).await?;
     c.is_in(&["all"]).await?;
     let got = (a.0[0].events().len(), c.0[0].events().len());
-    must!(got == (1, 0), "an emit to the new room came {} times to a member, {} times to another", got.0, got.1);
+    must!(
+        got == (1, 0),
+        "an emit to the new room arrived {} times at a member, {} times at another socket",
+        got.0,
+        got.1
+    );
     Ok(())
 }
 
@@ -68,7 +73,7 @@ pub(super) async fn disconnect(stage: &mut Stage) -> Outcome {
     a.join(&["z"]).await?;
     stage.act(&to(&["x", "z"], &["y"]), Action::Disconnect { close: false })?;
     let here = a.0[0].recipient.disconnects();
-    must!(here == [false], "right after the call, a recipient of the caller's own server was told {here:?}");
+    must!(here == [false], "right after the call, a recipient of the caller's own server got the disconnects {here:?}");
     told(&a, &[false]).await?;
     told(&b, &[]).await?;
     told(&c, &[]).await?;
@@ -87,7 +92,7 @@ async fn told(part: &Part, expected: &[bool]) -> Outcome {
     for actor in &part.0 {
         let told = |actor: &Actor| actor.recipient.disconnects();
         let came = eventually(|| told(actor) == expected).await;
-        must!(came, "{actor} was told disconnects with close {:?}, not {expected:?}", told(actor));
+        must!(came, "{actor} got disconnects with close {:?}, not {expected:?}", told(actor));
     }
     Ok(())
 }
@@ -103,7 +108,7 @@ pub(super) async fn local_flag(stage: &mut Stage) -> Outcome {
         let came = eventually(|| actor.joined() == expected).await;
         must!(came, "{actor} is in {:?}, not in {expected:?}", actor.joined());
         let (told, expected) = (actor.recipient.disconnects().len(), usize::from(actor.server == 0));
-        must!(told == expected, "{actor} was told {told} disconnects, not {expected}");
+        must!(told == expected, "{actor} got {told} disconnects, not {expected}");
     }
     Ok(())
 }

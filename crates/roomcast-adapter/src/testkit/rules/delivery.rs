@@ -150,7 +150,7 @@ pub(super) async fn volatile(stage: &mut Stage) -> Outcome {
     stage.settle().await?;
     for actor in &a.0 {
         let flags: Vec<bool> = actor.events().iter().map(|event| event.volatile).collect();
-        must!(flags == [true, false], "a volatile emit and one that is not came to {actor} as {flags:?}");
+        must!(flags == [true, false], "a volatile emit and another one arrived at {actor} as {flags:?}");
     }
     Ok(())
 }

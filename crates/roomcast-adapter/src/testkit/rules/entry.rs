@@ -77,7 +77,7 @@ pub(super) async fn welcome_first(stage: &mut Stage) -> Outcome {
         must!(inserted == Ok(()), "an insert ended with {inserted:?}");
         let packets = recipient.packets();
         let at: Vec<usize> = (0..packets.len()).filter(|at| Arc::ptr_eq(&packets[*at], &welcome)).collect();
-        must!(at == [0], "the welcome came to socket {number} at {at:?} of {} packets", packets.len());
+        must!(at == [0], "the welcome is at {at:?} of the {} packets of socket {number}", packets.len());
     }
     drop(emitting);
     thread.await.map_err(|error| error.to_string())

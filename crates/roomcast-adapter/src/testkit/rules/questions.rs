@@ -48,9 +48,13 @@ pub(super) async fn fetch_sockets(stage: &mut Stage) -> Outcome {
                 };
                 let rooms: BTreeSet<Room> = socket.rooms.iter().cloned().collect();
                 let expected: BTreeSet<Room> = actor.adapter.rooms_of(actor.id).into_iter().collect();
-                must!(rooms == expected && rooms.len() == socket.rooms.len(), "{actor} is told in {:?}", socket.rooms);
+                must!(
+                    rooms == expected && rooms.len() == socket.rooms.len(),
+                    "{actor} is reported in {:?}",
+                    socket.rooms
+                );
                 let details = crate::Recipient::details(&*actor.recipient);
-                must!(socket.details == details, "{actor} is told with {:?}, not {details:?}", socket.details);
+                must!(socket.details == details, "{actor} is reported with {:?}, not {details:?}", socket.details);
             }
         }
     }

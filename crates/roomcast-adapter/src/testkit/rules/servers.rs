@@ -23,8 +23,8 @@ pub(super) async fn server_side_emit(stage: &mut Stage) -> Outcome {
         for (number, server) in stage.servers.iter_mut().enumerate().filter(|(number, _)| *number != sender) {
             let event = within_timeout("a server-side event", server.events.recv()).await?;
             let event = event.ok_or_else(|| format!("server {number} closed its channel of events"))?;
-            must!(event.data == sent, "{} came to server {number} as {}", sent.items(), event.data.items());
-            must!(event.reply.is_none(), "an event for which no answer was wanted came with a place for one");
+            must!(event.data == sent, "{} arrived at server {number} as {}", sent.items(), event.data.items());
+            must!(event.reply.is_none(), "an event without acknowledgement arrived with a place for the answer");
         }
     }
     // What arrives twice, or back at the sender, arrives before what is emitted to clients now.
@@ -47,8 +47,10 @@ pub(super) async fn server_side_answers(stage: &mut Stage) -> Outcome {
         for (number, server) in servers.enumerate() {
             let event = within_timeout("a server-side event", server.events.recv()).await?;
             let event = event.ok_or_else(|| "a server closed its channel of events".to_owned())?;
-            must!(event.data == sent, "{} came as {}", sent.items(), event.data.items());
-            let reply = event.reply.ok_or_else(|| "a question came with no place for the answer".to_owned())?;
+            must!(event.data == sent, "{} arrived as {}", sent.items(), event.data.items());
+            let reply = event
+                .reply
+                .ok_or_else(|| "an event with acknowledgement arrived without a place for the answer".to_owned())?;
             let answer = Args::of(&number).map_err(|error| error.to_string())?;
             must!(reply.send(answer).is_ok(), "nobody waits for the answer");
         }
@@ -86,7 +88,7 @@ pub(super) async fn close(stage: &mut Stage) -> Outcome {
     let emitted = closed.apply(&target, crate::Action::emit(&sent));
     must!(emitted.is_ok(), "after close an emit was refused: {emitted:?}");
     let own = part.0[0].events().len();
-    must!(own == 1, "after close an emit came {own} times to this server's own socket");
+    must!(own == 1, "after close an emit arrived {own} times at this server's own socket");
     for (number, server) in stage.servers.iter().enumerate().skip(1) {
         let adapter = &server.adapter;
         let expected = stage.servers.len() - 1;

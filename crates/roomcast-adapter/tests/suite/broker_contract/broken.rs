@@ -94,7 +94,7 @@ pub(crate) struct Broken {
 
 #[derive(Debug, Default)]
 struct State {
-    open: HashMap<Arc<str>, Arc<RecordingInbox>>,
+    open: HashMap<Arc<str>, Arc<BrokenInbox>>,
     closed: HashSet<String>,
     failed: Vec<Outgoing>,
     /// A namespace was opened just now.
@@ -128,26 +128,26 @@ impl Broken {
 
     /// Pretends that no room has members any more.
     fn forget_rooms(&self) {
-        let (ears, rooms) = {
+        let (broken, rooms) = {
             let state = self.state.lock();
             (state.open.clone(), state.looked.clone())
         };
-        ears.values().for_each(|ear| ear.nobody.store(true, Ordering::Relaxed));
+        broken.values().for_each(|broken| broken.nobody.store(true, Ordering::Relaxed));
         for (namespace, room) in rooms {
             drop(self.inner.look(&namespace, &room));
         }
-        ears.values().for_each(|ear| ear.nobody.store(false, Ordering::Relaxed));
+        broken.values().for_each(|broken| broken.nobody.store(false, Ordering::Relaxed));
     }
 
     /// Bytes have arrived that are not a message.
     pub(crate) fn garbage(&self, namespace: &str) {
-        let ear = self.state.lock().open.get(namespace).cloned();
-        let Some(ear) = ear else { return };
+        let broken = self.state.lock().open.get(namespace).cloned();
+        let Some(broken) = broken else { return };
         if self.fault == Fault::DeafAfterGarbage {
-            ear.deaf.store(true, Ordering::Relaxed);
+            broken.deaf.store(true, Ordering::Relaxed);
         }
         if self.fault != Fault::SilentAboutGarbage {
-            ear.inner.lock().receive(vec![Arrival::Malformed("garbage".to_owned())]);
+            broken.inner.lock().receive(vec![Arrival::Malformed("garbage".to_owned())]);
         }
     }
 
@@ -191,7 +191,7 @@ impl Broken {
 }
 
 /// The inbox that the memory broker sees.
-struct RecordingInbox {
+struct BrokenInbox {
     inner: Mutex<Arc<dyn Inbox>>,
     id: ServerId,
     fault: Fault,
@@ -201,13 +201,13 @@ struct RecordingInbox {
     was_connected: AtomicBool,
 }
 
-impl std::fmt::Debug for RecordingInbox {
+impl std::fmt::Debug for BrokenInbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RecordingInbox")
+        f.write_str("BrokenInbox")
     }
 }
 
-impl RecordingInbox {
+impl BrokenInbox {
     fn is(&self, fault: Fault) -> bool {
         self.fault == fault
     }
@@ -217,7 +217,7 @@ impl RecordingInbox {
     }
 }
 
-impl Inbox for RecordingInbox {
+impl Inbox for BrokenInbox {
     fn wants(&self, room: &str) -> bool {
         !self.nobody.load(Ordering::Relaxed) && self.inbox().wants(room)
     }
@@ -257,7 +257,7 @@ impl Inbox for RecordingInbox {
     }
 }
 
-impl RecordingInbox {
+impl BrokenInbox {
     fn receive_one(&self, message: Message) {
         if self.deaf.load(Ordering::Relaxed)
             || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id))
@@ -288,27 +288,27 @@ impl RecordingInbox {
 #[async_trait]
 impl Broker for Broken {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        let ear = {
+        let broken = {
             let mut state = self.state.lock();
             if self.is(Fault::ClosesForGood) && state.closed.contains(&**namespace) {
                 drop(state);
                 return inbox.connected();
             }
-            if let Some(ear) = state.open.get(namespace) {
+            if let Some(broken) = state.open.get(namespace) {
                 if self.is(Fault::LastInboxHears) {
-                    *ear.inner.lock() = inbox;
+                    *broken.inner.lock() = inbox;
                 }
                 return;
             }
             let (inner, deaf, was_connected) = (Mutex::new(inbox), AtomicBool::new(false), AtomicBool::new(false));
             let nobody = AtomicBool::new(false);
-            let ear =
-                Arc::new(RecordingInbox { inner, id: id.clone(), fault: self.fault, deaf, nobody, was_connected });
-            state.open.insert(namespace.clone(), ear.clone());
+            let broken =
+                Arc::new(BrokenInbox { inner, id: id.clone(), fault: self.fault, deaf, nobody, was_connected });
+            state.open.insert(namespace.clone(), broken.clone());
             state.new = true;
-            ear
+            broken
         };
-        self.inner.open(namespace, id, ear);
+        self.inner.open(namespace, id, broken);
     }
 
     async fn close(&self, namespace: &str) {
@@ -434,7 +434,7 @@ impl Broker for Broken {
             if state.cut && self.is(Fault::DeafToLooksWhenCutOff) {
                 return None;
             }
-            let wanted = state.open.get(namespace).is_some_and(|ear| ear.wants(room));
+            let wanted = state.open.get(namespace).is_some_and(|broken| broken.wants(room));
             let asked = (namespace.to_owned(), room.clone());
             if !wanted && self.is(Fault::RemembersRoomsClosed) {
                 state.looked.remove(&asked);

@@ -135,7 +135,7 @@ impl Gate {
 impl Broker for Gate {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
         self.opened.lock().push(Opened { namespace: namespace.clone(), id: id.clone(), inbox: inbox.clone() });
-        self.inner.open(namespace, id, if self.late { Arc::new(Untold(inbox)) } else { inbox });
+        self.inner.open(namespace, id, if self.late { Arc::new(SilentInbox(inbox)) } else { inbox });
     }
 
     async fn close(&self, namespace: &str) {
@@ -222,9 +222,9 @@ impl Broker for Gate {
 }
 
 /// An inbox that is not told that messages arrive.
-struct Untold(Arc<dyn Inbox>);
+struct SilentInbox(Arc<dyn Inbox>);
 
-impl Inbox for Untold {
+impl Inbox for SilentInbox {
     fn wants(&self, room: &str) -> bool {
         self.0.wants(room)
     }

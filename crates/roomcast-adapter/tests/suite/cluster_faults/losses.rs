@@ -282,8 +282,7 @@ async fn hostile_numbers_and_names_do_no_harm() {
     assert!(eventually(|| puppet.heard().len() == 6).await, "{}", puppet.heard().len());
 }
 
-/// A broadcast to a room that has no members here does not arrive, and is not a loss. A broadcast that is lost in
-/// flight is.
+/// A broadcast to a room without members here does not arrive, and is not a loss. One that is lost in flight is.
 #[tokio::test(start_paused = true)]
 async fn broadcasts_to_rooms_without_members_here_are_not_losses() {
     let network = MemoryNetwork::new();
@@ -352,8 +351,7 @@ async fn an_application_is_told_of_losses_and_of_outages() {
     (0..5).for_each(|_| a.emit());
     pass(COUNTED).await;
     assert_eq!(*told.lock(), [(Some("a".to_owned()), 3)]);
-    // A server that is cut off knows at once that it receives nothing, and once it has tried to publish, that nothing
-    // goes out.
+    // A server that is cut off knows at once that it receives nothing, and after an attempt, that nothing goes out.
     network.cut_off(&b.broker, true);
     assert!(!state.borrow_and_update().hears);
     b.emit();

@@ -73,8 +73,7 @@ async fn a_closed_cluster_sends_nothing_more() {
     assert!(names(&b).is_empty());
 }
 
-/// A namespace that ends and is opened again at once has two adapters for a while. Closing the old one must not cut off
-/// the new one.
+/// A namespace that is closed and opened again has two adapters for a while. Closing the old one spares the new one.
 #[tokio::test(start_paused = true)]
 async fn an_adapter_that_is_made_while_another_is_open_is_new_and_gets_messages() {
     let network = MemoryNetwork::new();

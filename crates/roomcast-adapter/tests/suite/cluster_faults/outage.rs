@@ -11,7 +11,7 @@ use std::time::Duration;
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// The longest wait for other servers.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+const LONGEST_WAIT: Duration = Duration::from_millis(1_500);
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -73,7 +73,7 @@ async fn a_server_that_does_not_come_back_is_not_waited_for_for_long() {
     cut(&network, &[&a, &c], false);
     a.emit();
     a.emit();
-    pass(PATIENCE - AT_ONCE).await;
+    pass(LONGEST_WAIT - AT_ONCE).await;
     assert!(c.heard(&a).is_empty());
     pass(AT_ONCE * 30).await;
     assert_eq!(c.heard(&a), [1, 2]);

@@ -1,5 +1,4 @@
-//! Questions to other servers: partial answers name silent servers, late and double answers are ignored, and nothing is
-//! left behind.
+//! Questions to other servers: partial answers name silent servers, late and double answers are ignored.
 
 use super::gate::Gate;
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
@@ -320,8 +319,7 @@ async fn the_last_answers_have_gone_out_when_the_adapter_has_closed() {
     assert!(eventually(|| puppet.heard().iter().any(answered)).await, "the question was not answered");
 }
 
-/// If nobody knows how many servers there are, they are asked all the same; a server that is known and has answered is
-/// not missing.
+/// Servers are asked even if nobody knows how many there are; one that is known and has answered is not missing.
 #[tokio::test(start_paused = true)]
 async fn servers_that_cannot_be_counted_are_asked_all_the_same() {
     let network = MemoryNetwork::new();
@@ -391,8 +389,7 @@ async fn the_longest_timeout_does_not_panic() {
     assert_eq!(a.adapter.all_rooms(Duration::MAX).await.value.len(), 2);
 }
 
-/// A count transfers numbers, not sockets. A server that does not know this question answers it like a question for
-/// sockets.
+/// A count transfers numbers, not sockets. A server that does not know this question answers with sockets.
 #[tokio::test(start_paused = true)]
 async fn a_count_transfers_numbers_only() {
     let network = MemoryNetwork::new();
@@ -450,8 +447,7 @@ async fn events_with_names_that_clients_do_not_accept_are_dropped() {
     assert_eq!(told, names.map(|name| (name.to_owned(), u64::from(matches!(name, r#""fine""# | "5" | "-1.5")))));
 }
 
-/// Counting may take as long as the whole question: the answers of local clients until then count, and nobody else is
-/// asked.
+/// Counting may take as long as the whole question: local answers until then count, and nobody else is asked.
 #[tokio::test(start_paused = true)]
 async fn answers_of_local_clients_count_however_long_counting_takes() {
     for _ in 0..20 {

@@ -18,7 +18,7 @@ use std::time::Duration;
 const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// The time that other servers have to subscribe again, and two attempts.
-const PATIENCE: Duration = Duration::from_millis(1_500 + 200);
+const LONGEST_WAIT: Duration = Duration::from_millis(1_500 + 200);
 
 /// What becomes of messages on a road.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,7 @@ async fn a_road_that_is_down_holds_up_only_its_own_messages() {
         let (fork, a, b) = two(&network).await;
         fork.fails(1, Some(how));
         for _ in 0..3 {
-            // Numbers 1, 2, 3 and so on: on the road that is down, on one that is not, and on the road of what is for
-            // everybody.
+            // Numbers 1, 2, 3 and so on: on the road that is down, on another one, and on the road to everybody.
             ["1", "2"].into_iter().for_each(|room| a.emit_to(room));
             a.emit();
         }
@@ -142,7 +141,7 @@ async fn a_road_that_is_down_holds_up_only_its_own_messages() {
         pass(Duration::from_millis(200)).await;
         assert_eq!(b.heard(&a).len(), 7, "the others have time to hear again");
         a.emit_to("2");
-        pass(PATIENCE).await;
+        pass(LONGEST_WAIT).await;
         assert_eq!(b.heard(&a), [3, 6, 9, 2, 5, 8, 0, 10, 1, 4, 7], "{how:?}");
         assert_eq!((b.lost(), a.cluster.losses().dropped, a.cluster.queued()), (0, 1, 0));
         // A message waited there and has gone out, so the road is as good as the others.
@@ -165,7 +164,7 @@ async fn old_messages_are_dropped_and_a_road_that_is_back_is_noticed_though_noth
     volatile(&a, "1");
     assert_eq!(a.cluster.losses().dropped, 2, "it is down still");
     fork.fails(1, None);
-    pass(PATIENCE).await;
+    pass(LONGEST_WAIT).await;
     volatile(&a, "1");
     pass(AT_ONCE).await;
     assert_eq!((b.heard(&a), a.cluster.losses().dropped), (vec![0], 2));

@@ -17,8 +17,7 @@ use tokio::task::AbortHandle;
 /// The namespace of these tests.
 pub(crate) const NAMESPACE: &str = "/faults";
 
-/// The time in which servers find each other and start to follow each other's numbers. It ends between two
-/// announcements.
+/// The time in which servers find and start to follow each other. It ends between two announcements.
 pub(crate) const ACQUAINTED: Duration = Duration::from_millis(2_100);
 
 /// A server with one socket.

@@ -19,19 +19,21 @@ const LARGEST: u64 = (1 << 53) - 1;
 
 /// Publishes messages at broker 0, and compares what arrives at broker 1 with what the dialect states.
 async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message]) -> Outcome {
-    let ear = stage.open(1, namespace).await?;
+    let inbox = stage.open(1, namespace).await?;
     for message in messages {
-        let before = ear.messages().len();
+        let before = inbox.messages().len();
         let said = (stage.dialect().arrives)(message.clone());
-        let given_up = || format!("the dialect gives up what none may: {}", Messages(std::slice::from_ref(message)));
+        let given_up = || {
+            format!("the dialect states a loss that no dialect may have: {}", Messages(std::slice::from_ref(message)))
+        };
         let Some(expected) = said else {
             must!(may_be_missing(&message.body), "{}", given_up());
             continue;
         };
         must!(essence(&expected.body) == essence(&message.body), "{}", given_up());
         stage.publish(0, namespace, std::slice::from_ref(message)).await?;
-        eventually(|| ear.messages().len() > before).await;
-        let heard = ear.messages().split_off(before);
+        eventually(|| inbox.messages().len() > before).await;
+        let heard = inbox.messages().split_off(before);
         // The channel that a message arrives on may tell whom it is for.
         let expected = canonical(&expected);
         let same = |heard: &Message| Message { to: expected.to.clone(), ..canonical(heard) } == expected;

@@ -7,13 +7,13 @@ use crate::testkit::stage::{Outcome, eventually_async, must, within_timeout};
 
 pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
     for number in 0..5 {
-        let ear = stage.open(1, NAMESPACE).await?;
+        let inbox = stage.open(1, NAMESPACE).await?;
         let message = BrokerStage::message(0, number)?;
         stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
-        let first = ear.heard().into_iter().next();
-        must!(first == Some(InboxEvent::Connected), "the first that an inbox was told is {first:?}");
-        heard_exactly("who was told that messages come", &ear, &[message])?;
+        let first = inbox.heard().into_iter().next();
+        must!(first == Some(InboxEvent::Connected), "the first call to an inbox is {first:?}");
+        heard_exactly("an inbox that was told that messages arrive", &inbox, &[message])?;
         stage.close(1, NAMESPACE).await?;
     }
     Ok(())
@@ -47,9 +47,9 @@ pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
     stage.close(1, "/never").await?;
     stage.settle().await?;
     let after = there.heard().split_off(before);
-    must!(after.iter().all(|heard| *heard == InboxEvent::Lost), "after close came {after:?}");
+    must!(after.iter().all(|heard| *heard == InboxEvent::Lost), "after close {after:?} arrived");
     heard_exactly("who closed", &there, &messages[..1])?;
-    heard_exactly("another namespace of who closed", &other, &messages[1..])?;
+    heard_exactly("another namespace of the server that closed one", &other, &messages[1..])?;
     if stage.dialect().echo {
         heard_exactly("who did not close", &here, &messages)?;
     }
@@ -57,15 +57,15 @@ pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn open_again(stage: &mut BrokerStage) -> Outcome {
-    let mut ears = Vec::new();
+    let mut inboxes = Vec::new();
     for number in 0..3 {
-        ears.push(stage.open(1, NAMESPACE).await?);
+        inboxes.push(stage.open(1, NAMESPACE).await?);
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, number)?]).await?;
         stage.settle().await?;
         stage.close(1, NAMESPACE).await?;
     }
-    for (number, ear) in (0..).zip(&ears) {
-        heard_exactly(&format!("inbox {number} of three in turn"), ear, &[BrokerStage::message(0, number)?])?;
+    for (number, inbox) in (0..).zip(&inboxes) {
+        heard_exactly(&format!("inbox {number} of three in turn"), inbox, &[BrokerStage::message(0, number)?])?;
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(super) async fn counted_first(stage: &mut BrokerStage) -> Outcome {
         for broker in 0..2 {
             let peers = count(stage, broker).await?;
             let right = peers == expected(stage, 1);
-            must!(right, "a broker was told that messages come, and broker {broker} counts {peers:?} servers");
+            must!(right, "an inbox was told that messages arrive, and broker {broker} counts {peers:?} servers");
         }
         stage.close(1, NAMESPACE).await?;
         // It may take a while until its end is known.

@@ -19,13 +19,13 @@ fn number(message: &Message) -> Option<u64> {
 }
 
 pub(super) async fn batch(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     let messages: Vec<Message> =
         (0..BATCH as u64).map(|number| BrokerStage::message(0, number)).collect::<Result<_, _>>()?;
     stage.publish(0, NAMESPACE, &messages).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
-    must!(heard.iter().copied().eq(0..BATCH as u64), "a batch of 0 to 63 came as {heard:?}");
+    let heard: Vec<u64> = inbox.messages().iter().filter_map(number).collect();
+    must!(heard.iter().copied().eq(0..BATCH as u64), "a batch of 0 to 63 arrived as {heard:?}");
     // An empty batch is allowed.
     stage.publish(0, NAMESPACE, &[]).await
 }
@@ -46,7 +46,7 @@ async fn publish(stage: &BrokerStage, broker: usize) -> Outcome {
 }
 
 pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
-    let ears = [stage.open(1, NAMESPACE).await?, stage.open(2, NAMESPACE).await?];
+    let inboxes = [stage.open(1, NAMESPACE).await?, stage.open(2, NAMESPACE).await?];
     for broker in [1, 2] {
         stage.look(broker, NAMESPACE, "room").await?;
     }
@@ -61,19 +61,19 @@ pub(super) async fn publishers(stage: &mut BrokerStage) -> Outcome {
             stage.fence(broker, NAMESPACE, target).await?;
         }
     }
-    for (receiver, ear) in (1..).zip(&ears) {
+    for (receiver, inbox) in (1..).zip(&inboxes) {
         for publisher in [0, 1].into_iter().filter(|publisher| stage.hears(*publisher, receiver)) {
-            in_order(ear, publisher).map_err(|seen| format!("broker {receiver} heard {seen}"))?;
+            in_order(inbox, publisher).map_err(|seen| format!("broker {receiver} got {seen}"))?;
         }
     }
     Ok(())
 }
 
-fn in_order(ear: &RecordingInbox, publisher: usize) -> Outcome {
+fn in_order(inbox: &RecordingInbox, publisher: usize) -> Outcome {
     let sender = Some(BrokerStage::id(publisher));
     let mut last: HashMap<Option<Series>, u64> = HashMap::new();
     let mut count = 0;
-    for message in ear.messages().into_iter().filter(|message| message.sender == sender) {
+    for message in inbox.messages().into_iter().filter(|message| message.sender == sender) {
         let Some(number) = number(&message) else { continue };
         count += 1;
         if let Some(before) = last.insert(Series::of(&message.body), number) {

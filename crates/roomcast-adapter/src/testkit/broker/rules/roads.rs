@@ -53,7 +53,7 @@ pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
         let first = *routes.entry((Series::of(body), room(&*broker, body))).or_insert(route);
         must!(
             route == first,
-            "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though {:?} of its series is heard",
+            "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though `hears` says {:?} of its series",
             Series::of(body).map(|series| broker.hears(series))
         );
     }
@@ -66,7 +66,7 @@ fn number(message: &Message) -> Option<u64> {
 }
 
 pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     for room in ROOMS {
         stage.look(1, NAMESPACE, room).await?;
     }
@@ -96,11 +96,11 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
         within_timeout("publishing on all roads", join_all(published)).await?.into_iter().collect();
     published?;
     let all = BATCHES * BATCH;
-    let came = || ear.messages().len() as u64 >= all;
-    must!(eventually(came).await, "{} of {all} messages came", ear.messages().len());
+    let came = || inbox.messages().len() as u64 >= all;
+    must!(eventually(came).await, "{} of {all} messages arrived", inbox.messages().len());
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
-    must!(heard.len() as u64 == all, "{} messages came of {all}", heard.len());
+    let heard: Vec<u64> = inbox.messages().iter().filter_map(number).collect();
+    must!(heard.len() as u64 == all, "{} messages arrived of {all}", heard.len());
     let mut last: HashMap<(u64, Option<Series>), u64> = HashMap::new();
     for number in heard {
         let Some(channel) = channels.get(&number) else { return Err(format!("{number} was not published")) };
