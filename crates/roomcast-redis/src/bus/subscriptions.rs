@@ -184,7 +184,7 @@ impl Subscriptions {
             let ((_, number), key) = first.remove_entry();
             self.pending.insert(number, key);
         }
-        let mut step = Step { changes: self.to_unsubscribe(), ..Step::default() };
+        let mut step = Step { changes: self.unsubscribe(), ..Step::default() };
         self.subscribe(&mut step.changes);
         if self.is_settled() {
             for key in std::mem::take(&mut self.complete).into_values() {
@@ -200,7 +200,7 @@ impl Subscriptions {
     }
 
     /// Names to unsubscribe, the counted ones first.
-    fn to_unsubscribe(&mut self) -> Vec<Change> {
+    fn unsubscribe(&mut self) -> Vec<Change> {
         let counted = self.unwanted.iter().filter(|name| name.is_counted);
         let names = counted.chain(self.unwanted.iter().filter(|name| !name.is_counted)).take(NAMES_PER_STEP);
         let changes: Vec<_> = names.map(|name| Change { name: name.clone(), wanted_by: None }).collect();

@@ -17,6 +17,7 @@ mod slots;
 mod stream;
 mod subscriber;
 mod subscribers;
+mod subscription;
 mod subscriptions;
 #[cfg(test)]
 mod tests;

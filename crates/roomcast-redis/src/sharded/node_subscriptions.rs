@@ -1,6 +1,7 @@
 //! [`NodeSubscriptions`]: what is subscribed on one node, and what is to be done there.
 
 use super::node::Node;
+use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -68,7 +69,7 @@ impl NodeSubscriptions {
 
     /// Takes out a refused channel whose time has come.
     pub(super) fn take_retry(&mut self, now: Instant) -> Option<Arc<str>> {
-        self.refused.first_entry().filter(|first| first.key().0 <= now).map(|first| first.remove())
+        self.refused.first_entry().filter(|first| first.key().0 <= now).map(OccupiedEntry::remove)
     }
 
     pub(super) fn next_retry(&self) -> Option<Instant> {

@@ -1,7 +1,8 @@
 //! [`Shared`]: the state that the connections to all nodes have in common.
 
 use super::slot_cache::SlotCache;
-use super::subscriptions::{Notice, Subscriptions};
+use super::subscription::Notice;
+use super::subscriptions::Subscriptions;
 use crate::delivery::denied::{DeniedLog, Forbidden};
 use crate::delivery::{Echo, Mark};
 use crate::error::RedisError;

@@ -15,12 +15,10 @@ use crate::delivery::denied::Forbidden;
 use crate::delivery::run::Run;
 use crate::delivery::{Delivery, Listener, Mark};
 use crate::error::RedisError;
-use crate::topology::backoff::pause;
 use crate::topology::client_entry::ClientEntry;
 use bytes::BytesMut;
 use redis::ConnectionInfo;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::Notify;
@@ -35,58 +33,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// A larger buffer, as a large message leaves it behind, is freed when it is empty.
 const MAX_IDLE_BYTES: usize = 1024 * 1024;
 
-/// A connection that ends sooner does not show that the node can be used.
-const SHORT_LIFE: Duration = Duration::from_secs(1);
-
-/// How often the log says that a node cannot be used.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Keeps a node's channels subscribed, and reconnects, until nothing is to be subscribed there. `changed`: the node's
-/// subscriptions have changed.
-pub(super) async fn keep_subscribed(shared: Arc<Shared>, node: Arc<Node>, changed: Arc<Notify>) {
-    let (mut failures, mut logged, mut predecessor) = (0_u32, None::<Instant>, None);
-    loop {
-        if shared.subscriptions.lock().is_idle(&node.address) {
-            return;
-        }
-        let connected = Subscriber::connect(&shared, &node, &mut predecessor).await;
-        let began = Instant::now();
-        let ended = match connected {
-            Ok(mut subscriber) => {
-                metrics::counter!("roomcast_redis_connects_total").increment(1);
-                shared.subscriptions.lock().connection_made(&node.address);
-                let ended = subscriber.serve(&changed).await;
-                drop(subscriber);
-                let rooms = shared.subscriptions.lock().connection_ended(&node.address);
-                shared.notify_listeners();
-                metrics::counter!("roomcast_redis_rooms_interrupted_total").increment(rooms as u64);
-                ended
-            }
-            Err(error) => Err(error),
-        };
-        let Err(error) = ended else { return };
-        shared.slots.topology.suspect(&error);
-        shared.slots.suspect();
-        if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-            logged = Some(Instant::now());
-            tracing::warn!(
-                redis = %shared.slots.topology.config(), node = %node.address, %error,
-                "the subscriber is not connected to a Redis node: no messages of the other servers arrive from it; reconnecting"
-            );
-        }
-        failures = if began.elapsed() >= SHORT_LIFE { 0 } else { failures.saturating_add(1) };
-        let until = Instant::now() + if failures == 0 { Duration::ZERO } else { pause(&error, failures) };
-        loop {
-            tokio::select! {
-                () = sleep_until(until) => break,
-                // Another node may have taken its place.
-                () = changed.notified() => if shared.subscriptions.lock().is_idle(&node.address) { return },
-            }
-        }
-    }
-}
-
-struct Subscriber<'a> {
+pub(super) struct Subscriber<'a> {
     shared: &'a Shared,
     node: &'a Node,
     input: ReadHalf<Box<dyn Stream>>,
@@ -106,7 +53,7 @@ enum Sent {
 
 impl<'a> Subscriber<'a> {
     /// `predecessor`: the connection before this one, which Redis may still hold open; afterwards this one.
-    async fn connect(
+    pub(super) async fn connect(
         shared: &'a Shared,
         node: &'a Node,
         predecessor: &mut Option<ClientEntry>,
@@ -189,7 +136,7 @@ impl<'a> Subscriber<'a> {
 
     /// Changes subscriptions and passes on messages, until the connection ends. `Ok` when nothing is to be subscribed
     /// here any more.
-    async fn serve(&mut self, changed: &Notify) -> Result<(), RedisError> {
+    pub(super) async fn serve(&mut self, changed: &Notify) -> Result<(), RedisError> {
         let mut ping = interval(PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();

@@ -3,14 +3,22 @@
 use super::node::Node;
 use super::shared::Shared;
 use super::slot_cache::{REFRESH, SlotCache};
-use super::subscriber::keep_subscribed;
+use super::subscriber::Subscriber;
 use crate::delivery::{Echo, Listener, Waiter};
+use crate::topology::backoff::pause;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
+
+/// A connection that ends sooner does not show that the node can be used.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// How often the log says that a node cannot be used.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// All subscriptions of a broker. Its tasks end when it is dropped.
 pub(super) struct Subscribers {
@@ -100,6 +108,51 @@ async fn attend(state: Arc<State>, node: Arc<Node>, changed: Arc<Notify>) {
     state.nodes.lock().remove(&node.address);
     // Something may be wanted there by now.
     state.changed.notify_one();
+}
+
+/// Keeps a node's channels subscribed, and reconnects, until nothing is to be subscribed there. `changed`: the node's
+/// subscriptions have changed.
+async fn keep_subscribed(shared: Arc<Shared>, node: Arc<Node>, changed: Arc<Notify>) {
+    let (mut failures, mut logged, mut predecessor) = (0_u32, None::<Instant>, None);
+    loop {
+        if shared.subscriptions.lock().is_idle(&node.address) {
+            return;
+        }
+        let connected = Subscriber::connect(&shared, &node, &mut predecessor).await;
+        let began = Instant::now();
+        let ended = match connected {
+            Ok(mut subscriber) => {
+                metrics::counter!("roomcast_redis_connects_total").increment(1);
+                shared.subscriptions.lock().connection_made(&node.address);
+                let ended = subscriber.serve(&changed).await;
+                drop(subscriber);
+                let rooms = shared.subscriptions.lock().connection_ended(&node.address);
+                shared.notify_listeners();
+                metrics::counter!("roomcast_redis_rooms_interrupted_total").increment(rooms as u64);
+                ended
+            }
+            Err(error) => Err(error),
+        };
+        let Err(error) = ended else { return };
+        shared.slots.topology.suspect(&error);
+        shared.slots.suspect();
+        if logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            logged = Some(Instant::now());
+            tracing::warn!(
+                redis = %shared.slots.topology.config(), node = %node.address, %error,
+                "the subscriber is not connected to a Redis node: no messages of the other servers arrive from it; reconnecting"
+            );
+        }
+        failures = if began.elapsed() >= SHORT_LIFE { 0 } else { failures.saturating_add(1) };
+        let until = Instant::now() + if failures == 0 { Duration::ZERO } else { pause(&error, failures) };
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => break,
+                // Another node may have taken its place.
+                () = changed.notified() => if shared.subscriptions.lock().is_idle(&node.address) { return },
+            }
+        }
+    }
 }
 
 /// Follows the subscriptions, and the nodes of their slots.

@@ -7,6 +7,7 @@
 use super::node::Node;
 use super::node_subscriptions::{Change, NodeSubscriptions};
 use super::slots::{Slots, slot};
+use super::subscription::{Notice, Subscription};
 use crate::delivery::denied::DENIED_PAUSE;
 use crate::delivery::{Listener, Waiter};
 use std::collections::{HashMap, VecDeque};
@@ -32,30 +33,6 @@ pub(super) struct Subscriptions {
     notices: VecDeque<Notice>,
 }
 
-/// The channels of one namespace or room.
-struct Subscription {
-    channels: Vec<Arc<str>>,
-    /// How many of them are not subscribed.
-    missing: usize,
-    listener: Arc<dyn Listener>,
-    /// Whether the listener is told `connected` and `lost`. A namespace's is; for a room only waiters are told.
-    notifies: bool,
-    /// The listener was told `connected`.
-    is_connected: bool,
-    /// One of the channels is forbidden, or was when it was tried last.
-    denied: bool,
-    waiters: Vec<Waiter>,
-    removal: Option<Removal>,
-}
-
-/// A subscription that is no longer wanted. Until Redis has unsubscribed its channels, their messages still arrive.
-struct Removal {
-    /// Channels that are not unsubscribed yet.
-    subscribed: usize,
-    /// Dropped when all are.
-    _done: oneshot::Sender<()>,
-}
-
 struct Channel {
     slot: u16,
     /// The address of the node that has the slot.
@@ -70,27 +47,12 @@ struct Channel {
     is_room: bool,
 }
 
-pub(super) enum Notice {
-    Connected(Arc<dyn Listener>),
-    Lost(Arc<dyn Listener>),
-}
-
 impl Subscriptions {
     pub(super) fn add(&mut self, channels: Vec<String>, listener: Arc<dyn Listener>, notifies: bool) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
         let channels: Vec<Arc<str>> = channels.into_iter().map(Arc::from).collect();
-        let subscription = Subscription {
-            channels: channels.clone(),
-            missing: channels.len(),
-            listener,
-            notifies,
-            is_connected: false,
-            denied: false,
-            waiters: Vec::new(),
-            removal: None,
-        };
-        self.by_id.insert(id, subscription);
+        self.by_id.insert(id, Subscription::new(channels.clone(), listener, notifies));
         for name in channels {
             let slot = slot(&name);
             let channel = self.channels.entry(name.clone()).or_insert_with(|| Channel {
@@ -120,14 +82,8 @@ impl Subscriptions {
     }
 
     pub(super) fn wait(&mut self, id: u64, waiter: Waiter) {
-        let Some(subscription) = self.by_id.get_mut(&id) else { return };
-        if subscription.missing == 0 {
-            let _ = waiter.send(Ok(()));
-        } else if subscription.denied {
-            let _ = waiter.send(Err("Redis forbids its channel; retrying every 10 s".to_owned()));
-        } else {
-            subscription.waiters.retain(|waiter| !waiter.is_closed());
-            subscription.waiters.push(waiter);
+        if let Some(subscription) = self.by_id.get_mut(&id) {
+            subscription.wait(waiter);
         }
     }
 
@@ -136,10 +92,8 @@ impl Subscriptions {
     pub(super) fn remove(&mut self, id: u64) -> oneshot::Receiver<()> {
         let (sender, done) = oneshot::channel();
         let Some(subscription) = self.by_id.get_mut(&id).filter(|it| it.removal.is_none()) else { return done };
-        subscription.waiters.clear();
-        subscription.is_connected = false;
+        subscription.begin_removal(sender);
         let channels = subscription.channels.clone();
-        subscription.removal = Some(Removal { subscribed: 0, _done: sender });
         let mut subscribed = 0;
         for name in channels {
             let Some(channel) = self.channels.get_mut(&name) else { continue };
@@ -297,11 +251,9 @@ impl Subscriptions {
         let (Some(why), Some(channel)) = (denied, self.channels.get(name)) else { return Vec::new() };
         let mut newly = Vec::new();
         for id in channel.wanted_by.clone() {
-            let Some(subscription) = self.by_id.get_mut(&id) else { continue };
-            for waiter in subscription.waiters.drain(..) {
-                let _ = waiter.send(Err(why.to_owned()));
-            }
-            if !std::mem::replace(&mut subscription.denied, true) {
+            if let Some(subscription) = self.by_id.get_mut(&id)
+                && subscription.deny(why)
+            {
                 newly.push(subscription.listener.clone());
             }
         }
@@ -340,18 +292,8 @@ impl Subscriptions {
     /// A channel of a subscription is subscribed. Returns whether the subscription is complete now and was forbidden
     /// before.
     fn channel_subscribed(&mut self, id: u64) -> bool {
-        let Some(subscription) = self.by_id.get_mut(&id) else { return false };
-        subscription.missing = subscription.missing.saturating_sub(1);
-        if subscription.missing > 0 {
-            return false;
-        }
-        for waiter in subscription.waiters.drain(..) {
-            let _ = waiter.send(Ok(()));
-        }
-        if subscription.notifies && !std::mem::replace(&mut subscription.is_connected, true) {
-            self.notices.push_back(Notice::Connected(subscription.listener.clone()));
-        }
-        std::mem::take(&mut subscription.denied)
+        let notices = &mut self.notices;
+        self.by_id.get_mut(&id).is_some_and(|subscription| subscription.channel_subscribed(notices))
     }
 
     /// A channel that was confirmed on a node is not any more. Returns whether it was subscribed there for rooms alone.
@@ -364,10 +306,8 @@ impl Subscriptions {
             self.channel_removed(id);
         }
         for id in &wanted_by {
-            let Some(subscription) = self.by_id.get_mut(id) else { continue };
-            subscription.missing += 1;
-            if std::mem::take(&mut subscription.is_connected) {
-                self.notices.push_back(Notice::Lost(subscription.listener.clone()));
+            if let Some(subscription) = self.by_id.get_mut(id) {
+                subscription.channel_lost(&mut self.notices);
             }
         }
         self.forget_unused(name);
