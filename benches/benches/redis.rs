@@ -95,10 +95,10 @@ fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
         *room = target;
         let (channel, payload) = broker.encoded(&outgoing).expect("it is small");
         let before = recipient.count();
-        broker.hear("/", &channel, payload.clone());
+        broker.receive("/", &channel, payload.clone());
         assert_eq!(recipient.count() - before, u64::from(reaches), "{name}");
         group.throughput(Throughput::Elements(1));
-        group.bench_function(name, |bencher| bencher.iter(|| broker.hear("/", &channel, payload.clone())));
+        group.bench_function(name, |bencher| bencher.iter(|| broker.receive("/", &channel, payload.clone())));
     }
 }
 

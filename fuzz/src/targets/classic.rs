@@ -5,7 +5,7 @@ use crate::input::Input;
 use crate::novelty::{seen, size};
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, Message, Outgoing, SERVERS};
-use roomcast_redis::fuzzing::{Channel, decode, encode};
+use roomcast_redis::fuzzing::classic::{Channel, decode, encode};
 
 const NAMESPACE: &str = "/";
 

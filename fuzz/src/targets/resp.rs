@@ -5,7 +5,7 @@ use crate::heap;
 use crate::input::Input;
 use crate::mutator::Random;
 use crate::novelty::{seen, size};
-use roomcast_redis::resp::{Item, Limits, Reader, Reply};
+use roomcast_redis::fuzzing::resp::{Item, Limits, Reader, Reply};
 
 /// What a reader holds in addition to strings and elements, with some margin.
 const BOOKKEEPING: usize = 2_048;

@@ -1,5 +1,5 @@
-//! What the dialects read alike: JSON or MessagePack, rooms, options, sockets. Everything that Redis carries is untrusted: strict,
-//! bounded, never fatal.
+//! What both dialects read alike: JSON or MessagePack, rooms, options, sockets. Everything that comes from Redis is
+//! untrusted: reading is strict, bounded, and never fatal.
 
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, RequestId, Trailer};
@@ -13,16 +13,16 @@ use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 
-/// Most bytes of one message. It is the same bound that the queue has for all that waits.
 pub(crate) const MAX_MESSAGE: usize = 8_000_000;
 
-/// Most rooms that one message may name, among its targets or otherwise. A room takes some 50 bytes here and 2 in the message.
+/// Most rooms that one message may name, as targets or otherwise. A room takes some 50 bytes in memory, and as few as 2
+/// in the message.
 pub(crate) const MAX_ROOMS: usize = 65_536;
 
-/// Why what came is no message.
+/// Why a payload is not a message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error("a message of {0} bytes, {MAX_MESSAGE} are allowed")]
+    #[error("a message of {0} bytes; {MAX_MESSAGE} are allowed")]
     TooLarge(usize),
     #[error("MessagePack: {0}")]
     Msgpack(#[from] MsgpackError),
@@ -36,18 +36,20 @@ pub(crate) enum Malformed {
     Field(&'static str),
     #[error("more than {MAX_ROOMS} rooms")]
     Rooms,
-    #[error("an unknown type of message: {0}")]
+    #[error("unknown message type {0}")]
     Type(u64),
 }
 
-/// The rooms of a target. No rooms are everybody: so where only such were named as nobody is in, the message is for nobody.
+/// The rooms of a target. No rooms mean everybody, so a target that names only rooms which cannot have members here is
+/// for nobody.
 pub(crate) fn chosen(rooms: Vec<Option<Room>>) -> Vec<Room> {
     let named = !rooms.is_empty();
     let rooms: Vec<Room> = rooms.into_iter().flatten().collect();
     if named && rooms.is_empty() { vec![Room::nobody()] } else { rooms }
 }
 
-/// JSON, or MessagePack written as JSON with its bytes beside it: either form is allowed for any request and answer.
+/// JSON text, or MessagePack converted to JSON with its byte strings as attachments. Requests and answers may have
+/// either form.
 pub(crate) struct Text {
     pub(crate) json: String,
     attachments: Vec<Bytes>,
@@ -72,7 +74,6 @@ impl Text {
         Args::from_parts(raw.into(), self.attachments.clone())
     }
 
-    /// The elements of an array.
     pub(crate) fn array(&self, raw: &RawValue) -> Result<Args, Malformed> {
         let text = raw.get().trim();
         let items = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).ok_or(Malformed::Field("data"))?;
@@ -80,7 +81,7 @@ impl Text {
     }
 }
 
-/// A name that may be a number. Whatever else stands there is none: see [`rooms`].
+/// A room name, which may be a number. Node allows any value to be a room; other values never have members here.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Name {
@@ -99,7 +100,6 @@ impl Name {
     }
 }
 
-/// A list of names, of bounded length.
 #[derive(Default)]
 pub(crate) struct Names(pub(crate) Vec<Name>);
 
@@ -174,7 +174,7 @@ pub(crate) fn sockets_or_ids(request: RequestId, raw: &RawValue, parts: Option<u
     Ok(Body::Sockets { request, sockets: sockets?, parts: parts.unwrap_or(1) })
 }
 
-/// Whatever else stands there is no trailer of ours.
+/// Reads a trailer in hexadecimal digits. `None` for any other value.
 pub(crate) fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
     Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
 }

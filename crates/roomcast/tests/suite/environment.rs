@@ -59,7 +59,7 @@ fn origins_are_accepted_as_people_write_them() {
 #[test]
 fn wrong_settings_for_redis_are_refused_with_advice() {
     for (environment, advice) in [
-        (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password stand before the host"),
+        (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password go before the host"),
         (&[("REDIS_URL", "redis://:p#secret@h")], "write %23"),
         (&[("REDIS_URL", "redis://h"), ("REDIS_TLS_CA_FILE", "/ca.crt")], "write rediss://"),
         (&[("REDIS_URL", "rediss://h"), ("REDIS_TLS_KEY_FILE", "/key")], "must be set together"),
@@ -70,7 +70,7 @@ fn wrong_settings_for_redis_are_refused_with_advice() {
     let redis = [("NODE_ENV", "production"), ("REDIS_URL", "redis://127.0.0.1:1"), ("REDIS_PASSWORD_FILE", "/nowhere")];
     let mut program = Program::start(&redis);
     let mut log = String::new();
-    while !log.contains("there is no password for Redis: the password is that of the file /nowhere: No such file") {
+    while !log.contains("cannot get the password for Redis: the password file /nowhere: No such file") {
         assert!(program.log.read_line(&mut log).unwrap() > 0, "the program has exited: {log}");
     }
 }
