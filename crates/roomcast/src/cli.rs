@@ -22,8 +22,8 @@ pub(crate) struct Cli {
     pub(crate) port: u16,
 
     /// Web origins that may use the server, separated by commas (such as `https://app.example.com`, or
-    /// `https://*.example.com` for all below it), or * for all. If not set, pages of any origin can open WebSockets, and only
-    /// pages of the server's own origin can poll
+    /// `https://*.example.com` for all below it), or * for all. If not set, pages of any origin can open WebSockets,
+    /// and only pages of the server's own origin can poll
     #[arg(long, env = "APP_URL", value_delimiter = ',')]
     pub(crate) app_url: Vec<String>,
 
@@ -36,12 +36,13 @@ pub(crate) struct Cli {
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: Option<String>,
 
-    /// How servers communicate over Redis: as createAdapter of @socket.io/redis-adapter, or as createShardedAdapter, which needs
-    /// Redis 7. It must be the same for all servers and emitters of a cluster
+    /// How servers communicate over Redis: as createAdapter of @socket.io/redis-adapter, or as createShardedAdapter,
+    /// which needs Redis 7. It must be the same for all servers and emitters of a cluster
     #[arg(long, env = "REDIS_DIALECT", value_enum, default_value_t = Dialect::Classic)]
     pub(crate) redis_dialect: Dialect,
 
-    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. It must be the same for all servers
+    /// The subscriptionMode of the sharded dialect: which rooms have channels of their own. It must be the same for all
+    /// servers
     #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
     pub(crate) redis_sharded_mode: Mode,
 
@@ -73,7 +74,8 @@ pub(crate) struct Cli {
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = limits::CONNECTIONS)]
     pub(crate) max_connections: usize,
 
-    /// Seconds that an idle HTTP connection is kept for its next request: longer than a proxy in front keeps its connections
+    /// Seconds that an idle HTTP connection is kept for its next request: longer than a proxy in front keeps its
+    /// connections
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value_t = limits::IDLE_TIMEOUT.as_secs())]
     pub(crate) keep_alive_timeout: u64,
 

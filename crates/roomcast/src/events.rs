@@ -36,7 +36,8 @@ pub(crate) fn serve(namespace: &Namespace) {
         });
 }
 
-/// `publish(room, event, ...args)`: emits the event with the arguments to the room, including the sender if it is in it.
+/// `publish(room, event, ...args)`: emits the event with the arguments to the room, including the sender if it is in
+/// it.
 fn publish(socket: &Socket, args: &Args) -> Result<(), String> {
     let (room, event): (String, String) =
         args.parse().map_err(|_| "publish takes a room, an event and its arguments".to_owned())?;

@@ -16,7 +16,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-/// The memory of a quiet connection is in small pieces, which mimalloc packs tighter than glibc (docs/decisions/0007-allocator.md).
+/// The memory of a quiet connection is in small pieces, which mimalloc packs tighter than glibc
+/// (docs/decisions/0007-allocator.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

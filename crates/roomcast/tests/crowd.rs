@@ -1,5 +1,5 @@
-//! A thousand clients connect, receive everything once and in order, and leave; then nothing of them is left. The test counts the
-//! descriptors of the process, so this file has one test and nothing runs beside it.
+//! A thousand clients connect, receive everything once and in order, and leave; then nothing of them is left. The test
+//! counts the descriptors of the process, so this file has one test and nothing runs beside it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 #![cfg(target_os = "linux")]
 

@@ -1,9 +1,10 @@
-//! The conformance server: a program through which a client in any language can use everything that the library can do. Its
-//! counterpart on the npm packages is `e2e/reference-server.mjs`. The same scripts run against both.
+//! The conformance server: a program through which a client in any language can use everything that the library can do.
+//! Its counterpart on the npm packages is `e2e/reference-server.mjs`. The same scripts run against both.
 //!
 //! Environment: `HOST`, `PORT`, `SERVER_NAME`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
-//! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`), `REDIS_URL`,
-//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`). What [`NOT_OFFERED_YET`] lists is refused at the start.
+//! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`),
+//! `REDIS_URL`, `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`). What [`NOT_OFFERED_YET`]
+//! lists is refused at the start.
 
 mod call;
 mod events;
@@ -24,8 +25,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Settings of which only one value works so far. The other settings of recovery and of the streams adapter mean nothing without
-/// these.
+/// Settings of which only one value works so far. The other settings of recovery and of the streams adapter mean
+/// nothing without these.
 const NOT_OFFERED_YET: [(&str, &str); 5] = [
     ("PARSER", "default"),
     ("RECOVERY_MS", "0"),
@@ -164,8 +165,9 @@ fn admit(may: bool) -> Result<(), ConnectError> {
     if may { Ok(()) } else { Err(ConnectError::new("not authorized").with_data(&json!({"code": 401}))) }
 }
 
-/// A runtime on a thread of its own, as the client of a database has. A task that waits for it is woken by that thread, at a moment
-/// when this program's own threads may be doing anything. A timer of this program's runtime would wake the task on its own thread.
+/// A runtime on a thread of its own, as the client of a database has. A task that waits for it is woken by that thread,
+/// at a moment when this program's own threads may be doing anything. A timer of this program's runtime would wake the
+/// task on its own thread.
 fn another_thread() -> Outcome<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
     let handle = runtime.handle().clone();

@@ -1,6 +1,6 @@
-//! A broadcast to real WebSockets allocates for the packet, and nothing for each recipient: from the emit, over rooms, outboxes,
-//! wakes and tasks, to the last write. `allocation_counter` counts by thread, so the server has one thread, and the clients
-//! have another.
+//! A broadcast to real WebSockets allocates for the packet, and nothing for each recipient: from the emit, over rooms,
+//! outboxes, wakes and tasks, to the last write. `allocation_counter` counts by thread, so the server has one thread,
+//! and the clients have another.
 
 use crate::client::Client;
 use roomcast_server::engine::limits::TURN_TIME;
@@ -17,16 +17,16 @@ use tokio::time::timeout;
 /// Time for a step, so that a fault ends the test.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Broadcasts in a row before one that is counted: in these, the thread's lists, such as that of the writers to wake, grow to their
-/// size.
+/// Broadcasts in a row before one that is counted: in these, the thread's lists, such as that of the writers to wake,
+/// grow to their size.
 const WARM_UP: usize = 2;
 
 /// Broadcasts that are counted.
 const COUNTED: usize = 10;
 
-/// Most broadcasts that are tried. A machine may suspend the thread in the middle of an emit; if the turn's time is over then
-/// (`TURN_TIME`), a task writes the rest, which is allocated and takes the lists with it. Such a broadcast is not counted, and
-/// another is tried.
+/// Most broadcasts that are tried. A machine may suspend the thread in the middle of an emit; if the turn's time is
+/// over then (`TURN_TIME`), a task writes the rest, which is allocated and takes the lists with it. Such a broadcast is
+/// not counted, and another is tried.
 const MOST: usize = 500;
 
 /// The number of the first message. All numbers have as many digits.

@@ -70,7 +70,8 @@ fn an_empty_variable_counts_as_not_set() {
     assert!(port.contains("cannot listen on 192.0.2.1:3000"), "{port}");
 }
 
-/// An origin that no browser sends is refused at the start, with the right spelling. Others are accepted as people write them.
+/// An origin that no browser sends is refused at the start, with the right spelling. Others are accepted as people
+/// write them.
 #[test]
 fn origins_are_accepted_as_people_write_them() {
     for (origins, shown) in [
@@ -92,8 +93,8 @@ fn origins_are_accepted_as_people_write_them() {
     }
 }
 
-/// A wrong Redis configuration is an error at the start, which says what to do. A missing file is not an error, as it may be written
-/// a moment later.
+/// A wrong Redis configuration is an error at the start, which says what to do. A missing file is not an error, as it
+/// may be written a moment later.
 #[test]
 fn a_wrong_redis_configuration_is_an_error_with_advice() {
     for (environment, advice) in [

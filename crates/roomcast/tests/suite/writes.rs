@@ -1,4 +1,5 @@
-//! Packets that are queued together for a client leave in one write. A stream between hyper and the kernel counts the writes.
+//! Packets that are queued together for a client leave in one write. A stream between hyper and the kernel counts the
+//! writes.
 
 use crate::client::Client;
 use http::Request;
