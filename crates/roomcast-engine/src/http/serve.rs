@@ -43,8 +43,8 @@ pub struct ServeOptions {
     /// should be longer than that of a proxy in front, usually 60 s: if both end an idle connection at the same time, a
     /// request is lost. Defaults to 75 s.
     pub idle_timeout: Duration,
-    /// Time in which an eighth of a waiting answer must leave. A client that reads less is disconnected. Defaults to 20
-    /// s.
+    /// Time in which an eighth of a waiting answer must leave. A client that reads less is disconnected. Defaults to
+    /// 20 s.
     pub write_timeout: Duration,
     /// Time that connections have to end when the server stops. Defaults to 5 s.
     pub stop_timeout: Duration,
