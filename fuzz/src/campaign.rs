@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An execution that takes longer counts as hanging: the slowest take some milliseconds, and in a debug build on a busy machine
-/// a hundred times that.
+/// An execution that takes longer counts as hanging: the slowest take some milliseconds, and in a debug build on a busy
+/// machine a hundred times that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often the threads are checked.
@@ -33,8 +33,8 @@ pub struct Plan {
     pub seed: u64,
     /// Number of threads.
     pub threads: usize,
-    /// Each input is written here before it is run, into a file for each thread. This is for inputs that end the process, for
-    /// instance by a stack overflow.
+    /// Each input is written here before it is run, into a file for each thread. This is for inputs that end the
+    /// process, for instance by a stack overflow.
     pub journal: Option<PathBuf>,
 }
 

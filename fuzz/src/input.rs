@@ -24,7 +24,8 @@ impl<'a> Input<'a> {
         choices[usize::from(self.byte()) % choices.len()]
     }
 
-    /// Bytes after their length, which is a byte, or 255 and two bytes. If the length is too large, all bytes that are left.
+    /// Bytes after their length, which is a byte, or 255 and two bytes. If the length is too large, all bytes that are
+    /// left.
     pub(crate) fn piece(&mut self) -> &'a [u8] {
         let length = match self.byte() {
             255 => usize::from(self.byte()) << 8 | usize::from(self.byte()),

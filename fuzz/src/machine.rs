@@ -1,5 +1,5 @@
-//! A server without sockets: connections are pipes in memory, time moves only when all tasks wait, and after each execution
-//! nothing may be left.
+//! A server without sockets: connections are pipes in memory, time moves only when all tasks wait, and after each
+//! execution nothing may be left.
 
 use crate::input::Input;
 use crate::novelty::{seen, size};
@@ -249,7 +249,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Checks what a client was sent: after an upgrade, complete frames as a server may send them, and nothing after a close frame.
+/// Checks what a client was sent: after an upgrade, complete frames as a server may send them, and nothing after a
+/// close frame.
 fn check_answers(received: &[u8]) {
     let text = String::from_utf8_lossy(received);
     for status in text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")) {

@@ -1,4 +1,5 @@
-//! What the targets have seen so far on this thread: a simple substitute for coverage, which the stable compiler does not count.
+//! What the targets have seen so far on this thread: a simple substitute for coverage, which the stable compiler does
+//! not count.
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,8 +16,8 @@ thread_local! {
     static MAP: RefCell<Map> = RefCell::new(Map { bits: vec![0; BITS / 64], new: false });
 }
 
-/// Notes that the target does what `what` names. An input for which a target notes something for the first time is kept and
-/// mutated further.
+/// Notes that the target does what `what` names. An input for which a target notes something for the first time is kept
+/// and mutated further.
 pub(crate) fn seen(what: impl Hash) {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);

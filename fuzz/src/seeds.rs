@@ -1,5 +1,5 @@
-//! Inputs with which mutation begins: what Node's packages sent and received (`vectors/`), and attacks known from advisories, each
-//! in the form that its target reads.
+//! Inputs with which mutation begins: what Node's packages sent and received (`vectors/`), and attacks known from
+//! advisories, each in the form that its target reads.
 
 use crate::input::piece;
 use serde_json::Value;

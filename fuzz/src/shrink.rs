@@ -3,8 +3,8 @@
 /// Most attempts. Each costs an execution.
 const MOST_ATTEMPTS: usize = 20_000;
 
-/// The shortest input found that still `fails`: parts are left out, from halves down to single bytes, and then bytes are set to
-/// zero.
+/// The shortest input found that still `fails`: parts are left out, from halves down to single bytes, and then bytes
+/// are set to zero.
 pub(crate) fn shrink(input: &[u8], mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
     let mut best = input.to_vec();
     let mut attempts = 0;

@@ -1,4 +1,5 @@
-//! The targets: one for each decoder of a peer's bytes, and two for the whole way from a connection's bytes to a handler.
+//! The targets: one for each decoder of a peer's bytes, and two for the whole way from a connection's bytes to a
+//! handler.
 
 mod arguments;
 mod classic;

@@ -1,5 +1,5 @@
-//! Every target on its seeds and its corpus, and for a while on mutations of them: briefly, or for `ROOMCAST_FUZZ_SECONDS`
-//! seconds in total (the step `fuzz` of `cargo xtask test`).
+//! Every target on its seeds and its corpus, and for a while on mutations of them: briefly, or for
+//! `ROOMCAST_FUZZ_SECONDS` seconds in total (the step `fuzz` of `cargo xtask test`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use roomcast_fuzz::campaign::{Plan, campaign, hex};

@@ -1,4 +1,5 @@
-//! What is logged of an origin that is refused. It is a program of its own, as tracing's cache of interest is for all threads.
+//! What is logged of an origin that is refused. It is a program of its own, as tracing's cache of interest is for all
+//! threads.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod common;

@@ -1,8 +1,9 @@
 //! Socket.IO v5, Engine.IO v4 and the server's side of WebSocket framing: bytes in, packets out.
 //!
 //! This crate does no I/O, reads no clock and knows no runtime. It turns what a client sent into [`Received`] packets
-//! ([`Decoder`]), and what a server sends into a [`Packet`] that is encoded once, down to its WebSocket frames, and shared by all
-//! its recipients. Arguments stay raw JSON text with attachments ([`Args`]) until they are read into a type.
+//! ([`Decoder`]), and what a server sends into a [`Packet`] that is encoded once, down to its WebSocket frames, and
+//! shared by all its recipients. Arguments stay raw JSON text with attachments ([`Args`]) until they are read into a
+//! type.
 //!
 //! ```
 //! use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received};

@@ -1,5 +1,5 @@
-//! WebSocket frames: how the bytes are cut into reads must not matter, and the result is that of a straightforward reading of
-//! RFC 6455.
+//! WebSocket frames: how the bytes are cut into reads must not matter, and the result is that of a straightforward
+//! reading of RFC 6455.
 
 use crate::input::Input;
 use crate::mutator::Random;

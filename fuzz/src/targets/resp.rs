@@ -1,5 +1,5 @@
-//! What Redis sends on a connection that subscribes to sharded channels: how the bytes are cut into reads must not matter, and the
-//! result is that of a straightforward reading of RESP3, and can be written again.
+//! What Redis sends on a connection that subscribes to sharded channels: how the bytes are cut into reads must not
+//! matter, and the result is that of a straightforward reading of RESP3, and can be written again.
 
 use crate::heap;
 use crate::input::Input;
@@ -73,7 +73,8 @@ struct Heard {
 
 /// Everything that is read if each read brings as many of the bytes left as `piece` returns.
 fn read(limits: Limits, mut bytes: &[u8], mut piece: impl FnMut(usize) -> usize) -> Heard {
-    // A string that has not come completely has its memory already. What is read is kept here too, and a reply may have three bytes.
+    // A string that has not come completely has its memory already. What is read is kept here too, and a reply may have
+    // three bytes.
     let most = BOOKKEEPING + 120 * bytes.len() + 2 * limits.string.min(limits.longest_string);
     let (mut reader, mut heard) = (Reader::new(limits), Heard { replies: Vec::new(), broken: false });
     heap::within(most, || {

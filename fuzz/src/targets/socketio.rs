@@ -1,4 +1,5 @@
-//! Sequences of Socket.IO messages, text and binary: the heap is bounded, and packets are the same when they are sent on.
+//! Sequences of Socket.IO messages, text and binary: the heap is bounded, and packets are the same when they are sent
+//! on.
 
 use crate::heap;
 use crate::input::Input;

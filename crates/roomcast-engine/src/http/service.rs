@@ -1,4 +1,5 @@
-//! [`EngineService`]: the engine as a tower service for HTTP requests, to be used with hyper, axum or [`serve`](crate::serve).
+//! [`EngineService`]: the engine as a tower service for HTTP requests, to be used with hyper, axum or
+//! [`serve`](crate::serve).
 
 use crate::engine::Engine;
 use crate::http::body::{Body, empty};
@@ -92,8 +93,9 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// Whether the request asks for an upgrade to a WebSocket. A poll that offers another protocol (`h2c`, by curl and Java) is
-/// served as a poll, as RFC 9110, 7.8 says; with `transport=websocket` such a request is refused as an upgrade.
+/// Whether the request asks for an upgrade to a WebSocket. A poll that offers another protocol (`h2c`, by curl and
+/// Java) is served as a poll, as RFC 9110, 7.8 says; with `transport=websocket` such a request is refused as an
+/// upgrade.
 fn is_upgrade(request: &Parts, query: &Query<'_>) -> bool {
     let headers = &request.headers;
     asks_for_upgrade(headers) && (names_websocket(headers) || query.transport.as_deref() == Some("websocket"))

@@ -5,8 +5,8 @@ use roomcast_protocol::{Meter, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A small queue. It stores its first packet inline, so that a quiet connection needs no heap for it; the storage of a longer
-/// queue is released at a heartbeat. Packets that are being written still count.
+/// A small queue. It stores its first packet inline, so that a quiet connection needs no heap for it; the storage of a
+/// longer queue is released at a heartbeat. Packets that are being written still count.
 ///
 /// A packet costs its bytes plus [`PACKET_COST`].
 #[derive(Debug, Default)]

@@ -17,8 +17,8 @@ pub(super) struct Ending {
 pub(super) enum CloseHandshake {
     /// Its close frame is still to come.
     Awaited,
-    /// Its frames cannot be understood any more. The stream is shut down behind our close frame, so that the client sees an end
-    /// although its answer will not be recognised.
+    /// Its frames cannot be understood any more. The stream is shut down behind our close frame, so that the client
+    /// sees an end although its answer will not be recognised.
     Unreadable,
     /// As `Unreadable`, and the stream is shut down.
     Shut,
@@ -40,8 +40,8 @@ where
     let goodbye = async {
         stream.write_all(&bytes).await?;
         stream.shutdown().await?;
-        // What the client still sends is read. Otherwise the kernel would reset the connection, perhaps before the client has
-        // read `bytes`.
+        // What the client still sends is read. Otherwise the kernel would reset the connection, perhaps before the
+        // client has read `bytes`.
         let mut buffer = [0; 512];
         while stream.read(&mut buffer).await? > 0 {}
         io::Result::Ok(())

@@ -1,5 +1,5 @@
-//! The task of a WebSocket: it reads and writes frames and keeps the heartbeat, the upgrade and the close, in one small future
-//! that owns no buffer.
+//! The task of a WebSocket: it reads and writes frames and keeps the heartbeat, the upgrade and the close, in one small
+//! future that owns no buffer.
 
 use crate::connections::connection::Connection;
 use crate::limits::{OUTBOX_LEAST, READS_PER_TURN};
@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Serves a WebSocket until it is over. `probing`: it is to take over a polling session. `received` are bytes that came with the
-/// handshake.
+/// Serves a WebSocket until it is over. `probing`: it is to take over a polling session. `received` are bytes that came
+/// with the handshake.
 ///
 /// The driver is made before the future, which captures it: an `async fn` would store its arguments in addition.
 pub(crate) fn run<S>(
@@ -163,8 +163,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 continue;
             }
             if closed {
-                // Another task closed it, or it is a slow consumer, whose stream cannot take a close frame in the middle of a
-                // packet.
+                // Another task closed it, or it is a slow consumer, whose stream cannot take a close frame in the
+                // middle of a packet.
                 return Poll::Ready(());
             }
             return if watched { self.keep_pace(cx, sleep) } else { Poll::Pending };
@@ -234,8 +234,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         self.connection.finish_if_over();
     }
 
-    /// Passes messages to the handler until the input is used up, or until the WebSocket has to end. Then it returns the close
-    /// frame to send, and what to expect of the client.
+    /// Passes messages to the handler until the input is used up, or until the WebSocket has to end. Then it returns
+    /// the close frame to send, and what to expect of the client.
     fn feed_session(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, CloseHandshake)> {
         let connection = &self.connection;
         let timing = &connection.sessions().timing;
@@ -359,8 +359,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
     // --- out ---
 
-    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes; either way
-    /// the task is woken.
+    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes;
+    /// either way the task is woken.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.probe.as_deref() {
             Some(probing) => drain(probing, By::Task(cx), &self.connection.sessions().bounds),

@@ -41,8 +41,8 @@ impl Stream for TokioIo<Upgraded> {
     }
 }
 
-/// The writing half of a WebSocket's stream. Its holder may write, so there is at most one writer. Between writes it is stored
-/// in the connection's [`Lane`](crate::session::lane::Lane).
+/// The writing half of a WebSocket's stream. Its holder may write, so there is at most one writer. Between writes it is
+/// stored in the connection's [`Lane`](crate::session::lane::Lane).
 pub(crate) struct Writer {
     half: Half,
     /// Bytes of the first packet that have left already. With base64 a packet has at most some 85 MiB.
@@ -152,8 +152,8 @@ impl Sink for Writer {
     }
 }
 
-/// Without a context only TCP is written to, and tokio's own record of whether the stream takes more is bypassed, as it lies
-/// elsewhere in memory.
+/// Without a context only TCP is written to, and tokio's own record of whether the stream takes more is bypassed, as it
+/// lies elsewhere in memory.
 impl Half {
     fn write(&mut self, cx: Option<&mut Context<'_>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match (self, cx) {
@@ -181,13 +181,14 @@ fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
     }
 }
 
-/// Sets what a WebSocket needs of its TCP connection. [`serve`](crate::serve) and, where it finds the TCP stream, the service
-/// do this themselves. An acceptor of your own that terminates TLS should call it for each connection that it accepts.
+/// Sets what a WebSocket needs of its TCP connection. [`serve`](crate::serve) and, where it finds the TCP stream, the
+/// service do this themselves. An acceptor of your own that terminates TLS should call it for each connection that it
+/// accepts.
 ///
 /// - Small frames do not wait for the acknowledgement of earlier ones (`TCP_NODELAY`).
-/// - On Linux the kernel holds at most 128 KiB unsent ([`UNSENT`](crate::limits::UNSENT)). By default it buffers up to 4 MB for
-///   a client that does not read, and accepts more only when a third of that has left: then a slow client looks as if it took
-///   nothing, and may be disconnected.
+/// - On Linux the kernel holds at most 128 KiB unsent ([`UNSENT`](crate::limits::UNSENT)). By default it buffers up to
+///   4 MB for a client that does not read, and accepts more only when a third of that has left: then a slow client
+///   looks as if it took nothing, and may be disconnected.
 ///
 /// Options that cannot be set are left as they are.
 pub fn prepare(stream: &TcpStream) {

@@ -1,7 +1,7 @@
 //! What the socket tests share: a server that echoes and keeps a log, and a client that writes its bytes by hand.
 //!
-//! The test runtime has one thread, so the server runs only while a test waits. No test sleeps to let things settle: it waits
-//! for a condition or for bytes, each wait with a bound ([`PATIENCE`]).
+//! The test runtime has one thread, so the server runs only while a test waits. No test sleeps to let things settle: it
+//! waits for a condition or for bytes, each wait with a bound ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
 pub mod over;
@@ -49,8 +49,8 @@ pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Waits until what waits for a client stays the same for a hundred turns of the runtime, as its stream takes no more. A stream
-/// that takes a little at a time lags for a while although its kernel is not full.
+/// Waits until what waits for a client stays the same for a hundred turns of the runtime, as its stream takes no more.
+/// A stream that takes a little at a time lags for a while although its kernel is not full.
 pub async fn stuck(connection: &Connection) {
     let (mut before, mut turns) = (connection.outstanding(), 0);
     while turns < 100 {
@@ -170,8 +170,8 @@ pub fn message(text: &str) -> Packet {
     Packet::engine(EngineKind::Message, text).unwrap()
 }
 
-/// Counts the requests on which work has begun: the count moves when a request's future was polled once, so that a GET is
-/// held and a POST is being read by then.
+/// Counts the requests on which work has begun: the count moves when a request's future was polled once, so that a GET
+/// is held and a POST is being read by then.
 #[derive(Clone)]
 pub struct Counted<S> {
     inner: S,
@@ -271,7 +271,8 @@ impl Server {
         Self::launch(over, listener, config, options)
     }
 
-    /// Separate from the generic function, as hyper, axum and rustls would be compiled again for each closure that changes options.
+    /// Separate from the generic function, as hyper, axum and rustls would be compiled again for each closure that
+    /// changes options.
     fn launch(over: Over, listener: TcpListener, config: EngineConfig, options: ServeOptions) -> Self {
         let log = Arc::new(Log::default());
         let engine = engine(config, &log);
@@ -415,7 +416,8 @@ impl Server {
         wire.assert_ended().await;
     }
 
-    /// The request is refused because its head is over the bounds of [`serve`](roomcast_engine::serve). axum has other bounds.
+    /// The request is refused because its head is over the bounds of [`serve`](roomcast_engine::serve). axum has other
+    /// bounds.
     pub async fn assert_too_large(&self, bytes: impl AsRef<[u8]>) {
         if matches!(self.over, Over::Axum | Over::AxumAwkward(_)) {
             return;

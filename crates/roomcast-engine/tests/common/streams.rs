@@ -13,7 +13,8 @@ thread_local! {
 }
 
 pub const SERVE: Over = Over::Serve;
-/// Streams that keep what is written until they are flushed, read and write a few bytes at a time, and return `Pending` at will.
+/// Streams that keep what is written until they are flushed, read and write a few bytes at a time, and return `Pending`
+/// at will.
 pub const AWKWARD: Over = Over::Awkward(Plan::all(1));
 pub const TLS: Over = Over::Tls;
 pub const AXUM: Over = Over::Axum;
@@ -23,8 +24,8 @@ pub fn over() -> Over {
     OVER.get()
 }
 
-/// Makes a test of each function for each of the streams: `serve::name`, `awkward::name` and so on. `current_thread` and
-/// `multi_thread` are the runtimes of `#[tokio::test]`; `paused` is `current_thread` with tokio's paused clock.
+/// Makes a test of each function for each of the streams: `serve::name`, `awkward::name` and so on. `current_thread`
+/// and `multi_thread` are the runtimes of `#[tokio::test]`; `paused` is `current_thread` with tokio's paused clock.
 #[allow(unused_macros, reason = "not every program uses it")]
 macro_rules! over_streams {
     ([$($stream:ident),+] $tests:tt) => {

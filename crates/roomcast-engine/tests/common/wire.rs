@@ -1,4 +1,5 @@
-//! A client that writes HTTP and WebSocket frames by hand. Frames are masked with `00000000`, so their bytes are readable.
+//! A client that writes HTTP and WebSocket frames by hand. Frames are masked with `00000000`, so their bytes are
+//! readable.
 
 use super::PATIENCE;
 use super::over::{ClientStream, Over};
@@ -131,8 +132,8 @@ impl Wire {
         self.stream.flush().await
     }
 
-    /// Sends these bytes repeatedly, until enough have left or the server takes no more, and returns how many have. Server and
-    /// test share one thread, so a server that reads has read once the test has yielded often enough.
+    /// Sends these bytes repeatedly, until enough have left or the server takes no more, and returns how many have.
+    /// Server and test share one thread, so a server that reads has read once the test has yielded often enough.
     pub async fn flood(&mut self, bytes: &[u8], most: usize) -> usize {
         let (mut sent, mut turns) = (0, 0);
         while sent < most && turns < 1_000 {

@@ -135,7 +135,8 @@ async fn what_serve_does_not_answer_is_answered_here() {
     until("the session is over", || server.log.closed(0) == Some(CloseReason::TransportError)).await;
 }
 
-/// HTTP/1.0 has no upgrade, and only `serve` supports one all the same. Elsewhere it is refused with a text, and never with 101.
+/// HTTP/1.0 has no upgrade, and only `serve` supports one all the same. Elsewhere it is refused with a text, and never
+/// with 101.
 #[tokio::test]
 async fn an_upgrade_by_http_1_0_is_refused() {
     let server = Mounted::start(below).await;

@@ -85,8 +85,8 @@ async fn the_next_get_takes_the_end() {
     server.finish().await;
 }
 
-/// A client that broke a rule of the protocol above: its handler learns of the end without waiting for a poll, and the session does
-/// not stay for the 30 s of others. The reasons are Node's.
+/// A client that broke a rule of the protocol above: its handler learns of the end without waiting for a poll, and the
+/// session does not stay for the 30 s of others. The reasons are Node's.
 async fn a_client_at_fault_is_over_at_once() {
     let waiting = CloseReason::ForcedServerClose;
     // By polling, without a GET: with something queued, and without.
@@ -175,8 +175,8 @@ async fn a_websocket_that_does_not_read_has_the_close_timeout() {
     server.finish().await;
 }
 
-/// With a GET held, without, by WebSocket, and while one is probing: all clients see the end, all handlers get the reason, and
-/// `serve` returns.
+/// With a GET held, without, by WebSocket, and while one is probing: all clients see the end, all handlers get the
+/// reason, and `serve` returns.
 async fn a_server_that_stops_closes_everything() {
     let mut server = Server::start().await;
     let mut websocket = server.websocket().await;

@@ -1,5 +1,5 @@
-//! Pings, pongs and the time between them, over real sockets. Intervals are small, and the tests only measure what must not happen
-//! earlier, or not at all.
+//! Pings, pongs and the time between them, over real sockets. Intervals are small, and the tests only measure what must
+//! not happen earlier, or not at all.
 
 use crate::common::streams::over_streams;
 use crate::common::wire::{TEXT, frame};
@@ -15,8 +15,8 @@ fn times(interval: u64, timeout: u64) -> impl FnOnce(&mut EngineConfig) {
     }
 }
 
-/// The first ping may come a quarter early, to spread the pings of clients that reconnected at once. tokio's clock counts whole
-/// milliseconds.
+/// The first ping may come a quarter early, to spread the pings of clients that reconnected at once. tokio's clock
+/// counts whole milliseconds.
 fn assert_between(time: Duration, least: u64) {
     assert!(time >= Duration::from_millis(least - 1), "{time:?} is less than {least} ms");
 }
@@ -116,7 +116,8 @@ async fn the_first_other_packet_buys_one_more_timeout() {
     }
     assert_eq!(server.closed(0).await, CloseReason::PingTimeout);
     assert!(said >= 2, "{said}");
-    // The end comes 300 ms after the first message, which came at 100 ms. Without it, it would come 300 ms after the ping.
+    // The end comes 300 ms after the first message, which came at 100 ms. Without it, it would come 300 ms after the
+    // ping.
     assert_between(pinged.elapsed(), 400);
     server.finish().await;
 }
@@ -137,8 +138,8 @@ async fn unsolicited_pongs_do_no_harm() {
     server.finish().await;
 }
 
-/// A server that takes no messages for a while has not read the pong either, which is not the client's fault. The pings go on, as
-/// clients give up without them.
+/// A server that takes no messages for a while has not read the pong either, which is not the client's fault. The pings
+/// go on, as clients give up without them.
 async fn a_client_whose_pong_was_not_read_is_excused() {
     let server = Server::with(times(100, 100)).await;
     let mut wire = server.websocket().await;
@@ -164,8 +165,8 @@ async fn a_client_whose_pong_was_not_read_is_excused() {
     server.finish().await;
 }
 
-/// A handler whose deadline has always passed already: it is called, and other tasks run too. (A loop that never ended would be
-/// stopped by the panic.)
+/// A handler whose deadline has always passed already: it is called, and other tasks run too. (A loop that never ended
+/// would be stopped by the panic.)
 async fn a_deadline_that_does_not_move_causes_no_busy_loop() {
     use crate::common::wire::{Wire, request, upgrade};
     use roomcast_engine::{Connection, Engine, SessionHandler};

@@ -81,7 +81,8 @@ async fn has_room(server: &Server) -> bool {
     wire.rest().await.starts_with(b"HTTP/1.1 404 ")
 }
 
-/// If an answer is not read, its session ends by the heartbeat, but the answer would stay for ever with everything that waited.
+/// If an answer is not read, its session ends by the heartbeat, but the answer would stay for ever with everything that
+/// waited.
 #[tokio::test]
 async fn an_answer_that_is_not_read_has_a_deadline() {
     let server = Server::serving(

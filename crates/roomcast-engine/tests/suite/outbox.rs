@@ -118,7 +118,8 @@ async fn one_packet_larger_than_the_outbox_is_sent() {
     server.finish().await;
 }
 
-/// Much more than the soft bound, by WebSocket and by polling, for clients that read it: everything arrives, in packets of any size.
+/// Much more than the soft bound, by WebSocket and by polling, for clients that read it: everything arrives, in packets
+/// of any size.
 #[tokio::test]
 async fn a_client_that_reads_is_not_disconnected_by_a_burst() {
     let server = Server::start().await;
@@ -143,7 +144,8 @@ async fn a_client_that_reads_is_not_disconnected_by_a_burst() {
     server.finish().await;
 }
 
-/// Over the soft bound, if not a byte is taken, the client is disconnected when the grace period is over, without another packet.
+/// Over the soft bound, if not a byte is taken, the client is disconnected when the grace period is over, without
+/// another packet.
 #[tokio::test]
 async fn over_the_soft_bound_the_transport_must_keep_a_pace() {
     let server = Server::with(|config| config.ping_timeout = Duration::from_millis(200)).await;
@@ -221,7 +223,8 @@ async fn ready_resolves_below_half_of_the_soft_bound() {
     server.finish().await;
 }
 
-/// All outboxes together: over the budget, the largest that are over the soft bound are disconnected, until nine tenths are left.
+/// All outboxes together: over the budget, the largest that are over the soft bound are disconnected, until nine tenths
+/// are left.
 #[tokio::test]
 async fn the_budget_of_all_outboxes_and_one_past_it() {
     let large = 100_000;

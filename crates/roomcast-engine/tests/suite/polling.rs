@@ -365,7 +365,8 @@ async fn a_handler_that_takes_no_messages_holds_the_post_back() {
     let sid = server.handshake().await;
     server.log.pause();
     let mut post = server.begin(request("POST", &polling(&sid), &[], "4x")).await;
-    // The first POST is still being served, so a second one is an overlap. Otherwise it would get around the flow control.
+    // The first POST is still being served, so a second one is an overlap. Otherwise it would get around the flow
+    // control.
     server.post(&sid, "4y").await.assert_empty(400);
     post.answer().await.assert_ok();
     assert_eq!(server.closed(0).await, CloseReason::TransportError);

@@ -24,8 +24,8 @@ fn narrow_listener() -> TcpListener {
 /// A stream that keeps as much as tokio's `BufStream` does: 8 KiB.
 const KEEPING: Plan = Plan::only_keeps(8 * 1024);
 
-/// rustls keeps up to 64 KiB for a socket that takes no more, and reports them as written. The sizes are around that bound and its
-/// multiples, so that the client's pause begins everywhere between the packet's first byte and its last.
+/// rustls keeps up to 64 KiB for a socket that takes no more, and reports them as written. The sizes are around that
+/// bound and its multiples, so that the client's pause begins everywhere between the packet's first byte and its last.
 #[tokio::test]
 async fn messages_of_every_size_arrive_over_tls_although_the_client_pauses() {
     let server = Server::over(Over::Tls, narrow_listener(), without_pings, |_| {}).await;

@@ -97,7 +97,8 @@ async fn polling_sessions_at_the_limit_and_one_past_it() {
     probing.assert_alive("x").await;
     let third = server.handshake().await;
     assert_works(&server, &second).await;
-    // A polling session that is not established makes room. A WebSocket that is not established would make none, and stays.
+    // A polling session that is not established makes room. A WebSocket that is not established would make none, and
+    // stays.
     let fourth = working(&server).await;
     server.assert_unknown(&third).await;
     assert_eq!(server.log.closed(1), None);

@@ -245,8 +245,8 @@ async fn posts_are_taken_during_the_probe() {
     server.finish().await;
 }
 
-/// A POST that is still being read when the session moves: its connection ends, as in Node, and its packets are discarded, as they
-/// would come after what the WebSocket has brought. If it fails, that does not affect the session.
+/// A POST that is still being read when the session moves: its connection ends, as in Node, and its packets are
+/// discarded, as they would come after what the WebSocket has brought. If it fails, that does not affect the session.
 async fn a_post_that_the_upgrade_overtakes_is_discarded() {
     for dropped in [false, true] {
         let server = Server::start().await;
@@ -268,8 +268,8 @@ async fn a_post_that_the_upgrade_overtakes_is_discarded() {
     }
 }
 
-/// A POST whose packets were handled, and whose answer is held back until the handler takes more, is answered when the session
-/// moves: from then on only the WebSocket asks the handler.
+/// A POST whose packets were handled, and whose answer is held back until the handler takes more, is answered when the
+/// session moves: from then on only the WebSocket asks the handler.
 async fn a_post_that_is_held_back_is_answered_by_the_upgrade() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -365,8 +365,8 @@ async fn a_session_that_ends_takes_its_probing_websocket_with_it() {
     server.finish().await;
 }
 
-/// Nothing is lost, doubled or reordered while the server sends without a pause and the client moves as the official one does: it
-/// pauses its polling after `3probe`, then sends `5`.
+/// Nothing is lost, doubled or reordered while the server sends without a pause and the client moves as the official
+/// one does: it pauses its polling after `3probe`, then sends `5`.
 async fn a_counted_stream_survives_the_upgrade() {
     for round in 0..20 {
         let server = Server::start().await;

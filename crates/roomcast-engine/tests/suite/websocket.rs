@@ -386,7 +386,8 @@ async fn a_message_may_be_as_long_as_max_payload_and_not_longer() {
     server.finish().await;
 }
 
-/// The server's close frame comes after everything that was queued, and is followed by the end even if the client is silent.
+/// The server's close frame comes after everything that was queued, and is followed by the end even if the client is
+/// silent.
 async fn a_client_that_does_not_answer_the_close_frame_is_dropped() {
     let server = Server::start().await;
     let mut wire = server.websocket().await;
@@ -443,7 +444,8 @@ async fn frames_may_be_split_at_every_byte() {
     server.finish().await;
 }
 
-/// More than one vectored write takes, and far more than the kernel takes at once, so that some writes end inside a packet.
+/// More than one vectored write takes, and far more than the kernel takes at once, so that some writes end inside a
+/// packet.
 async fn what_waits_leaves_in_order_and_whole() {
     let server = Server::with(|config| config.outbox = OutboxLimits::soft(64_000_000)).await;
     let mut wire = server.narrow_websocket().await;

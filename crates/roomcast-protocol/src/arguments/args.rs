@@ -21,8 +21,8 @@ impl Args {
         Self { items: ByteStr::from_static(""), attachments: Vec::new() }
     }
 
-    /// Arguments from their parts. `items` must be JSON values with commas between them, as [`Event`](crate::Event) and the
-    /// adapters' decoders return them. That is not checked.
+    /// Arguments from their parts. `items` must be JSON values with commas between them, as [`Event`](crate::Event) and
+    /// the adapters' decoders return them. That is not checked.
     pub fn from_parts(items: ByteStr, attachments: Vec<Bytes>) -> Self {
         Self { items, attachments }
     }

@@ -14,9 +14,9 @@ pub(crate) const NAME: &str = "roomcast::Attachment";
 /// Most elements for which memory is reserved because an array declares them.
 const PREALLOCATED: usize = 4_096;
 
-/// Bytes that travel beside a packet's text. Read from arguments, an attachment shares the bytes that came, and emitted, it
-/// shares them again: nothing is copied, however often the client names them. `bytes::Bytes` and `serde_bytes::ByteBuf` can
-/// be read too, but serde makes them copy, so one read copies at most what
+/// Bytes that travel beside a packet's text. Read from arguments, an attachment shares the bytes that came, and
+/// emitted, it shares them again: nothing is copied, however often the client names them. `bytes::Bytes` and
+/// `serde_bytes::ByteBuf` can be read too, but serde makes them copy, so one read copies at most what
 /// [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) allows.
 ///
 /// ```
@@ -129,8 +129,8 @@ impl<'de> Visitor<'de> for AnyBytes {
 }
 
 thread_local! {
-    /// Bytes that [`lent`] may share, by address and length. serde passes slices only, so code that passes the slice of an
-    /// attachment records the attachment here.
+    /// Bytes that [`lent`] may share, by address and length. serde passes slices only, so code that passes the slice of
+    /// an attachment records the attachment here.
     static LENT: RefCell<BTreeMap<(usize, usize), Bytes>> = const { RefCell::new(BTreeMap::new()) };
 }
 

@@ -25,7 +25,8 @@ impl ByteStr {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        // All constructors ensure UTF-8, so the default is never taken. `forbid(unsafe_code)` rules out the unchecked form.
+        // All constructors ensure UTF-8, so the default is never taken. `forbid(unsafe_code)` rules out the unchecked
+        // form.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 

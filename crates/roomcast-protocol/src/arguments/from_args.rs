@@ -18,12 +18,13 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visi
 
 /// What a handler can ask for: every type that can be deserialised, and [`Args`] (everything, unparsed).
 ///
-/// A tuple takes several arguments, `()` none, and anything else the first: a fixed array or a tuple struct is one argument, an
-/// array. [`Checked`] takes what its type takes, and shows the handler the error if the arguments do not fit.
+/// A tuple takes several arguments, `()` none, and anything else the first: a fixed array or a tuple struct is one
+/// argument, an array. [`Checked`] takes what its type takes, and shows the handler the error if the arguments do not
+/// fit.
 ///
 /// # Bytes
-/// A placeholder is read as its attachment wherever the type asks for bytes, at any depth and inside tagged, untagged and
-/// flattened types:
+/// A placeholder is read as its attachment wherever the type asks for bytes, at any depth and inside tagged, untagged
+/// and flattened types:
 ///
 /// | type | gets |
 /// |---|---|
@@ -35,9 +36,9 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visi
 ///
 /// In an untagged type, put variants of bytes before `String`: serde gives bytes that are UTF-8 to a `String` too.
 ///
-/// All copies of one read together take at most [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) times the
-/// bytes that came; beyond that, reading is an error. So is a placeholder where the type asks for something other than bytes:
-/// its object is never read as data.
+/// All copies of one read together take at most [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) times
+/// the bytes that came; beyond that, reading is an error. So is a placeholder where the type asks for something other
+/// than bytes: its object is never read as data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from an event's arguments",
     label = "implement `serde::Deserialize` for it (without borrowing), or take `Args`"
@@ -57,8 +58,8 @@ impl<T: DeserializeOwned> FromArgs for T {
 }
 
 impl Args {
-    /// Reads the arguments into a type: a tuple takes several, `()` takes none, anything else takes the first. Arguments
-    /// that are left over are ignored, as in JavaScript; missing ones read as `null`.
+    /// Reads the arguments into a type: a tuple takes several, `()` takes none, anything else takes the first.
+    /// Arguments that are left over are ignored, as in JavaScript; missing ones read as `null`.
     ///
     /// # Errors
     /// [`FromArgsError`] when an argument is not what the type asks for.
@@ -101,7 +102,8 @@ struct TopLevel<'de> {
     share: Share,
     /// The argument that was read last, from 1.
     number: usize,
-    /// How many arguments a tuple still takes. Missing ones read as `null`, so without this count there would be no end.
+    /// How many arguments a tuple still takes. Missing ones read as `null`, so without this count there would be no
+    /// end.
     wanted: usize,
 }
 
@@ -112,7 +114,8 @@ impl<'de> TopLevel<'de> {
     }
 }
 
-/// Whether the text is an array or object: only these have members, or placeholders. It must not begin with white space.
+/// Whether the text is an array or object: only these have members, or placeholders. It must not begin with white
+/// space.
 fn is_nested(text: &str) -> bool {
     text.starts_with(['[', '{'])
 }

@@ -19,8 +19,8 @@ pub(crate) fn write_f32<W: ?Sized + io::Write>(writer: &mut W, value: f32) -> io
     write_number(writer, f64::from(value), |json| CompactFormatter.write_f32(json, value))
 }
 
-/// Writes a finite float as JavaScript spells it: `3.0` as `3`, `-0.0` as `0`, `1e21` as `1e+21`, and decimals from 1e-7
-/// up to 1e21.
+/// Writes a finite float as JavaScript spells it: `3.0` as `3`, `-0.0` as `0`, `1e21` as `1e+21`, and decimals from
+/// 1e-7 up to 1e21.
 fn write_number<W: ?Sized + io::Write>(
     writer: &mut W,
     value: f64,

@@ -16,13 +16,14 @@ use std::ops::Range;
 
 /// What can be emitted: every [`Serialize`] type, and [`Args`] themselves (relayed as they are).
 ///
-/// A tuple is several arguments, `()` is none, and anything else is one argument, including a fixed array, a tuple struct, `null`
-/// and `None`. A type that is several arguments without being a tuple implements this trait, with [`ArgsWriter::push_value`].
+/// A tuple is several arguments, `()` is none, and anything else is one argument, including a fixed array, a tuple
+/// struct, `null` and `None`. A type that is several arguments without being a tuple implements this trait, with
+/// [`ArgsWriter::push_value`].
 ///
 /// Bytes (everything that serialises through `serialize_bytes`: [`Attachment`](crate::Attachment), [`bytes::Bytes`],
 /// `serde_bytes`) become attachments, at any depth. An `Attachment` is shared, everything else is copied. If there are
-/// attachments, an object of the value's own that looks like a placeholder gets `null` in place of its `true`, so that it
-/// cannot stand for bytes.
+/// attachments, an object of the value's own that looks like a placeholder gets `null` in place of its `true`, so that
+/// it cannot stand for bytes.
 #[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
 pub trait ToArgs {
     /// Writes the arguments.
@@ -161,8 +162,8 @@ impl Formatter for Extracting<'_> {
     }
 }
 
-/// Spreads a tuple into several arguments. For anything else it writes nothing and returns [`Shape::One`], so that serde_json
-/// then writes the value as one argument.
+/// Spreads a tuple into several arguments. For anything else it writes nothing and returns [`Shape::One`], so that
+/// serde_json then writes the value as one argument.
 struct Spread<'a>(&'a mut ArgsWriter);
 
 #[derive(Debug, thiserror::Error)]

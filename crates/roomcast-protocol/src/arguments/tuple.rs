@@ -4,9 +4,9 @@ use std::any::type_name;
 
 /// Whether `T` is a tuple, `()`, or a reference to one.
 ///
-/// serde has one shape for tuples, fixed arrays, and the vectors of three floats of some libraries; the compiler's name of a type
-/// distinguishes them. The test below fails if a compiler ever spells tuples differently; then they would be one argument, an
-/// array.
+/// serde has one shape for tuples, fixed arrays, and the vectors of three floats of some libraries; the compiler's name
+/// of a type distinguishes them. The test below fails if a compiler ever spells tuples differently; then they would be
+/// one argument, an array.
 pub(crate) fn is_tuple<T: ?Sized>() -> bool {
     let mut name = type_name::<T>();
     while let Some(referenced) = name.strip_prefix('&') {

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
-/// Characters of an id. Node's sharded adapter distinguishes private rooms from public ones by this length (in its dynamic mode),
-/// so it is fixed.
+/// Characters of an id. Node's sharded adapter distinguishes private rooms from public ones by this length (in its
+/// dynamic mode), so it is fixed.
 pub const ID_LEN: usize = 20;
 
 /// Random bytes in an id: 15 bytes are 20 base64 characters without padding, and 120 bits.
@@ -79,12 +79,14 @@ macro_rules! id {
 }
 
 id! {
-    /// The id of an Engine.IO session. It is a secret between client and server: with it, anyone can send in the client's name.
+    /// The id of an Engine.IO session. It is a secret between client and server: with it, anyone can send in the
+    /// client's name.
     Sid
 }
 
 id! {
-    /// The id of a socket: a client in one namespace. It is public, names the socket's own room, and is never the [`Sid`].
+    /// The id of a socket: a client in one namespace. It is public, names the socket's own room, and is never the
+    /// [`Sid`].
     SocketId
 }
 

@@ -4,7 +4,8 @@ use crate::engineio::id::Sid;
 use std::fmt;
 use std::time::Duration;
 
-/// What the server sends to a new client. Its `Display` is the JSON of the `open` packet, with the keys in Node's order.
+/// What the server sends to a new client. Its `Display` is the JSON of the `open` packet, with the keys in Node's
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
     /// The session's secret id.

@@ -85,8 +85,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Base64 as Node's `Buffer` reads it: both alphabets are accepted, padding is optional, illegal characters are skipped, and what
-/// follows the padding is ignored. It never fails.
+/// Base64 as Node's `Buffer` reads it: both alphabets are accepted, padding is optional, illegal characters are
+/// skipped, and what follows the padding is ignored. It never fails.
 fn decode_base64(text: &[u8]) -> Vec<u8> {
     if let Ok(bytes) = LENIENT.decode(text) {
         return bytes;

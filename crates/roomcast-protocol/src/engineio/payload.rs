@@ -18,8 +18,8 @@ pub enum PayloadError {
     TooManyPackets,
 }
 
-/// The packets of a payload, in order. The first error is the last item: packets before it count, those after it do not (as in
-/// engine.io-parser).
+/// The packets of a payload, in order. The first error is the last item: packets before it count, those after it do not
+/// (as in engine.io-parser).
 #[derive(Debug, Clone)]
 pub struct Payload<'a> {
     parts: std::str::Split<'a, char>,

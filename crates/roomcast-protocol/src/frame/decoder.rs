@@ -17,9 +17,9 @@ const SHORT_LENGTH: u8 = 0x7f;
 
 /// Decodes what one client sends.
 ///
-/// It holds only what an unfinished frame or message needs. That memory grows with the bytes that arrive, never by a declared
-/// length: at most twice the received bytes, and never more than [`FrameLimits::max_payload`] (plus a constant of about 100
-/// bytes and a control frame).
+/// It holds only what an unfinished frame or message needs. That memory grows with the bytes that arrive, never by a
+/// declared length: at most twice the received bytes, and never more than [`FrameLimits::max_payload`] (plus a constant
+/// of about 100 bytes and a control frame).
 pub struct FrameDecoder {
     limits: FrameLimits,
     state: State,
@@ -91,16 +91,16 @@ impl FrameDecoder {
         Self { limits, state: State::BETWEEN_FRAMES, unfinished: None }
     }
 
-    /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that more
-    /// bytes are needed; `input` is then empty. Call it until it returns `None`: only then is the memory of a message that
-    /// came in parts released.
+    /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that
+    /// more bytes are needed; `input` is then empty. Call it until it returns `None`: only then is the memory of a
+    /// message that came in parts released.
     ///
     /// After [`Message::Close`] all further bytes are discarded, and the result is `None`.
     ///
     /// # Errors
     ///
-    /// The rule or limit that the client broke, as soon as the bytes show it (text is checked while it arrives). What follows
-    /// cannot be understood: every further call discards its input and returns the same error.
+    /// The rule or limit that the client broke, as soon as the bytes show it (text is checked while it arrives). What
+    /// follows cannot be understood: every further call discards its input and returns the same error.
     pub fn decode<'a, 'i: 'a>(&'a mut self, input: &mut &'i mut [u8]) -> Result<Option<Message<'a>>, FrameError> {
         self.release();
         let Complete { opcode, payload } = match self.advance(input) {
@@ -185,7 +185,8 @@ impl FrameDecoder {
 
             let chunk = take_front(input, frame.remaining);
             if chunk.is_empty() && frame.remaining > 0 {
-                // Only the header has come. Nothing is stored yet, so the payload can still be lent if it comes in one piece.
+                // Only the header has come. Nothing is stored yet, so the payload can still be lent if it comes in one
+                // piece.
                 self.state = State::Payload(frame);
                 return Ok(None);
             }
@@ -242,8 +243,8 @@ impl FrameDecoder {
         Ok(None)
     }
 
-    /// The header at the front of `bytes` and its length, or `None` if it is incomplete. Each rule is checked as soon as the byte
-    /// that can break it has come.
+    /// The header at the front of `bytes` and its length, or `None` if it is incomplete. Each rule is checked as soon
+    /// as the byte that can break it has come.
     fn parse_header(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, FrameError> {
         let Some((&first, after_first)) = bytes.split_first() else {
             return Ok(None);
@@ -354,8 +355,8 @@ impl FrameDecoder {
         let end = if frame.fin { message.bytes.len() + frame.remaining } else { max_payload };
         append(&mut message.bytes, chunk, end);
         if chunk.len() == frame.remaining {
-            // Each frame is counted at its end, which it reaches once. 1,024 of them cannot overflow, and `parse_header` has
-            // compared the count with the limit.
+            // Each frame is counted at its end, which it reaches once. 1,024 of them cannot overflow, and
+            // `parse_header` has compared the count with the limit.
             message.fragments = message.fragments.saturating_add(1);
         }
         if message.opcode == Opcode::Text {
@@ -364,8 +365,8 @@ impl FrameDecoder {
         Ok(message.opcode)
     }
 
-    /// The checks that need all of a stored payload. A lent payload is checked when it is returned. After an error here, the
-    /// memory can still be released.
+    /// The checks that need all of a stored payload. A lent payload is checked when it is returned. After an error
+    /// here, the memory can still be released.
     fn check_stored(&self, opcode: Opcode) -> Result<(), FrameError> {
         let Some(unfinished) = self.unfinished.as_deref() else {
             return Ok(());
@@ -396,7 +397,8 @@ impl Unfinished {
 }
 
 impl OpenMessage {
-    /// Fails as soon as no continuation can make the text valid. An unfinished character at the end is not an error yet.
+    /// Fails as soon as no continuation can make the text valid. An unfinished character at the end is not an error
+    /// yet.
     fn check_text(&mut self) -> Result<(), FrameError> {
         match str::from_utf8(self.bytes.get(self.checked..).unwrap_or_default()) {
             Ok(_) => self.checked = self.bytes.len(),
@@ -415,8 +417,8 @@ fn take_front<'i>(input: &mut &'i mut [u8], len: usize) -> &'i mut [u8] {
     front
 }
 
-/// Appends, doubling the capacity so that many small chunks cost linear time, but never beyond `end`, the length that `bytes` may
-/// reach.
+/// Appends, doubling the capacity so that many small chunks cost linear time, but never beyond `end`, the length that
+/// `bytes` may reach.
 fn append(bytes: &mut Vec<u8>, chunk: &[u8], end: usize) {
     let needed = bytes.len() + chunk.len();
     if needed > bytes.capacity() {

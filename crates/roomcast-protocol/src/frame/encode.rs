@@ -47,8 +47,8 @@ pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
     FrameHeader { bytes, len: header_len }
 }
 
-/// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payload of a
-/// received ping or pong always fits.
+/// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payload
+/// of a received ping or pong always fits.
 pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let cut = if opcode.is_control() { payload.get(..MAX_CONTROL_PAYLOAD) } else { None };
     let payload = cut.unwrap_or(payload);
@@ -60,8 +60,8 @@ pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 
 /// A close frame with `code` and as much of `reason` as fits [`MAX_CLOSE_REASON`] bytes without cutting a character.
 ///
-/// A reason cannot be sent without a code: with `None`, or with a code that may not be sent (such as 1005 or 1006), the frame is
-/// empty, and a browser reports 1005.
+/// A reason cannot be sent without a code: with `None`, or with a code that may not be sent (such as 1005 or 1006), the
+/// frame is empty, and a browser reports 1005.
 pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     let mut payload = Vec::with_capacity(MAX_CONTROL_PAYLOAD);
     if let Some(code) = code.filter(|&code| is_sendable_close_code(code)) {

@@ -46,18 +46,19 @@ pub enum FrameError {
     /// The reason of a close frame is not UTF-8. Code 1007.
     #[error("the close reason is not valid UTF-8")]
     InvalidCloseReason,
-    /// The message is longer than [`max_payload`](super::FrameLimits::max_payload). The header shows that, before any of the
-    /// frame's payload is kept. Code 1009.
+    /// The message is longer than [`max_payload`](super::FrameLimits::max_payload). The header shows that, before any
+    /// of the frame's payload is kept. Code 1009.
     #[error("the message is longer than max_payload")]
     MessageTooLong,
-    /// The message has more frames than [`max_fragments`](super::FrameLimits::max_fragments). That breaks no rule of the protocol,
-    /// but is too much for this server, hence code 1009.
+    /// The message has more frames than [`max_fragments`](super::FrameLimits::max_fragments). That breaks no rule of
+    /// the protocol, but is too much for this server, hence code 1009.
     #[error("the message has too many fragments")]
     TooManyFragments,
 }
 
 impl FrameError {
-    /// The code of the close frame that fails the connection: 1002 (protocol error), 1007 (invalid data) or 1009 (too big).
+    /// The code of the close frame that fails the connection: 1002 (protocol error), 1007 (invalid data) or 1009 (too
+    /// big).
     pub fn close_code(&self) -> u16 {
         match self {
             Self::ReservedBits

@@ -1,5 +1,5 @@
-//! Valid streams, written by hand: what is lent, what is kept, and for how long. The rules are in `rules`; what holds for all
-//! inputs is in `tests/suite/frames.rs` of the crate.
+//! Valid streams, written by hand: what is lent, what is kept, and for how long. The rules are in `rules`; what holds
+//! for all inputs is in `tests/suite/frames.rs` of the crate.
 
 use super::decoder::UNFINISHED_BYTES;
 use super::*;

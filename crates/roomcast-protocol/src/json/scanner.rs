@@ -1,15 +1,15 @@
 //! [`Scanner`]: checks JSON text, bounds its nesting and finds its parts, without a tree and without recursion.
 //!
-//! It accepts what JavaScript's `JSON.parse` accepts, including lone surrogate escapes and numbers beyond a double, so that text
-//! that a JavaScript client may send passes through unchanged.
+//! It accepts what JavaScript's `JSON.parse` accepts, including lone surrogate escapes and numbers beyond a double, so
+//! that text that a JavaScript client may send passes through unchanged.
 
 use crate::json::error::JsonError;
 use crate::json::kind::JsonKind;
 use crate::limits::MAX_DEPTH_OPTION;
 use crate::placeholder::finder::PlaceholderFinder;
 
-/// Checks that `text` is one JSON value, apart from white space around it, with at most `max_depth` levels of nesting (capped
-/// at [`MAX_DEPTH_OPTION`]), and returns its kind.
+/// Checks that `text` is one JSON value, apart from white space around it, with at most `max_depth` levels of nesting
+/// (capped at [`MAX_DEPTH_OPTION`]), and returns its kind.
 ///
 /// # Errors
 /// [`JsonError`] if it is not.

@@ -8,8 +8,8 @@ const MAX_MILLISECONDS: f64 = 8.64e15;
 
 const DAY: i64 = 86_400_000;
 
-/// The milliseconds of a timestamp, or `None` if the value is not a date. The arithmetic is JavaScript's: in doubles, and then
-/// truncated.
+/// The milliseconds of a timestamp, or `None` if the value is not a date. The arithmetic is JavaScript's: in doubles,
+/// and then truncated.
 pub(super) fn milliseconds(item: Item<'_>) -> Option<f64> {
     match item {
         Item::Date(milliseconds) => Some(milliseconds as f64),

@@ -10,27 +10,28 @@ use crate::limits::MAX_PACKET_BYTES;
 use crate::placeholder::finder;
 use bytes::Bytes;
 
-/// Which library's bytes are written. Both libraries use the shortest form of everything and write floats with 64 bits. For what
-/// JSON can express they differ only in large integers.
+/// Which library's bytes are written. Both libraries use the shortest form of everything and write floats with 64 bits.
+/// For what JSON can express they differ only in large integers.
 ///
-/// An integer of up to 64 bits that a double would round (beyond 2^53) is still written exactly: JavaScript reads the rounded
-/// number from it, Rust every digit.
+/// An integer of up to 64 bits that a double would round (beyond 2^53) is still written exactly: JavaScript reads the
+/// rounded number from it, Rust every digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
-    /// notepack.io (2 and 3): the classic and the sharded adapter, the emitter, socket.io-msgpack-parser. Whole numbers are
-    /// integers from -2^63 up to 2^64. Beyond that they are floats here, where notepack writes wrong numbers by mistake.
+    /// notepack.io (2 and 3): the classic and the sharded adapter, the emitter, socket.io-msgpack-parser. Whole numbers
+    /// are integers from -2^63 up to 2^64. Beyond that they are floats here, where notepack writes wrong numbers by
+    /// mistake.
     Notepack,
-    /// @msgpack/msgpack 2.8: the streams adapter and its emitter. Whole numbers are integers up to ±(2^53 - 1) and floats
-    /// beyond.
+    /// @msgpack/msgpack 2.8: the streams adapter and its emitter. Whole numbers are integers up to ±(2^53 - 1) and
+    /// floats beyond.
     MsgpackJs,
 }
 
-/// Writes JSON values with commas between them as MessagePack values one after another, and returns how many there were. The
-/// module's documentation says what becomes of placeholders and of what MessagePack cannot hold.
+/// Writes JSON values with commas between them as MessagePack values one after another, and returns how many there
+/// were. The module's documentation says what becomes of placeholders and of what MessagePack cannot hold.
 ///
-/// The text is checked on the way and may nest at most [`MAX_DEPTH_OPTION`](crate::limits::MAX_DEPTH_OPTION) levels. Everything written, including attachments,
-/// stays within [`MAX_PACKET_BYTES`], as placeholders may name one attachment many times. After an error nothing has been
-/// appended.
+/// The text is checked on the way and may nest at most [`MAX_DEPTH_OPTION`](crate::limits::MAX_DEPTH_OPTION) levels.
+/// Everything written, including attachments, stays within [`MAX_PACKET_BYTES`], as placeholders may name one
+/// attachment many times. After an error nothing has been appended.
 ///
 /// # Errors
 /// [`MsgpackError::Json`] or [`MsgpackError::TooLarge`].
@@ -82,8 +83,8 @@ fn transcribe(
     Ok(values)
 }
 
-/// How an array or object is written. There is one for each, in the order in which they open: eight bytes for at least two of
-/// text.
+/// How an array or object is written. There is one for each, in the order in which they open: eight bytes for at least
+/// two of text.
 #[derive(Clone, Copy)]
 enum Shape {
     /// With this many elements or members.

@@ -22,8 +22,8 @@ pub(super) fn pieces(raw: &str, mut piece: impl FnMut(&str)) {
     piece(rest);
 }
 
-/// The character of an escape, and the length of the escape after its backslash. A lone surrogate is U+FFFD, as text in Rust and
-/// in MessagePack cannot hold it.
+/// The character of an escape, and the length of the escape after its backslash. A lone surrogate is U+FFFD, as text in
+/// Rust and in MessagePack cannot hold it.
 fn unescaped(escape: &str) -> (char, usize) {
     let unit = |start: usize| {
         let digits = escape.get(start..start + 4)?;

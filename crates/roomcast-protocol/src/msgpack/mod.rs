@@ -1,7 +1,8 @@
 //! MessagePack between servers: arguments from JSON text and back, and the envelopes around them.
 //!
-//! Node's adapters publish MessagePack; [`Args`](crate::Args) are JSON text with attachments. This module converts one to the
-//! other by walking over slices: without a tree, without recursion, and without allocating a length that is only declared.
+//! Node's adapters publish MessagePack; [`Args`](crate::Args) are JSON text with attachments. This module converts one
+//! to the other by walking over slices: without a tree, without recursion, and without allocating a length that is only
+//! declared.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -46,10 +47,10 @@
 //! | `1e400` | float64 Infinity, which is what `JSON.parse` makes of it |
 //! | a lone surrogate escape | U+FFFD |
 //!
-//! An object that looks like a placeholder is one only where there are attachments, as everywhere in Socket.IO. A map from
-//! another server may look like one too: if there are attachments beside it, its `"_placeholder":true` becomes
-//! `"_placeholder":null`, so that it cannot stand for bytes that its author never sent (in Node it does, or breaks every client
-//! that receives it). Without attachments it passes through unchanged.
+//! An object that looks like a placeholder is one only where there are attachments, as everywhere in Socket.IO. A map
+//! from another server may look like one too: if there are attachments beside it, its `"_placeholder":true` becomes
+//! `"_placeholder":null`, so that it cannot stand for bytes that its author never sent (in Node it does, or breaks
+//! every client that receives it). Without attachments it passes through unchanged.
 
 mod date;
 mod error;

@@ -9,9 +9,9 @@ use std::borrow::Cow;
 
 /// Reads MessagePack, one value after another.
 ///
-/// Lengths are checked against the bytes that are there before they are used, so `dd ffffffff` is [`MsgpackError::Truncated`] at
-/// once. After [`MsgpackError::Type`] the reader is still before the value; after any other error its position is
-/// unspecified.
+/// Lengths are checked against the bytes that are there before they are used, so `dd ffffffff` is
+/// [`MsgpackError::Truncated`] at once. After [`MsgpackError::Type`] the reader is still before the value; after any
+/// other error its position is unspecified.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -25,8 +25,8 @@ impl<'a> Reader<'a> {
         Self { bytes, position: 0, shared: None }
     }
 
-    /// A reader whose attachments share the storage of `bytes`: nothing is copied, and the whole message stays in memory as long
-    /// as one of them does.
+    /// A reader whose attachments share the storage of `bytes`: nothing is copied, and the whole message stays in
+    /// memory as long as one of them does.
     pub fn shared(bytes: &'a Bytes) -> Self {
         Self { bytes, position: 0, shared: Some(bytes) }
     }
@@ -60,8 +60,8 @@ impl<'a> Reader<'a> {
     /// The number of elements of the array that comes next. It is never more than the number of bytes left.
     ///
     /// # Errors
-    /// As all the following: [`MsgpackError::Type`] if the next value is of another kind, [`MsgpackError::Truncated`] if it is
-    /// cut off, or [`MsgpackError::Reserved`].
+    /// As all the following: [`MsgpackError::Type`] if the next value is of another kind, [`MsgpackError::Truncated`]
+    /// if it is cut off, or [`MsgpackError::Reserved`].
     pub fn array_len(&mut self) -> Result<usize, MsgpackError> {
         self.expect(Kind::Array, |item| match item {
             Item::Array(count) => Some(count as usize),
@@ -69,8 +69,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The number of members of the map that comes next; each is a key and a value. It is never more than half the number of bytes
-    /// left.
+    /// The number of members of the map that comes next; each is a key and a value. It is never more than half the
+    /// number of bytes left.
     ///
     /// # Errors
     /// As [`Reader::array_len`].
@@ -108,8 +108,8 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.str_bytes()?).map_err(|_| MsgpackError::Utf8)
     }
 
-    /// Text, with U+FFFD for what is not UTF-8: @msgpack/msgpack writes a lone surrogate in three bytes. (In notepack a lone
-    /// surrogate swallows the next character, which makes valid UTF-8 that cannot be recognised.)
+    /// Text, with U+FFFD for what is not UTF-8: @msgpack/msgpack writes a lone surrogate in three bytes. (In notepack a
+    /// lone surrogate swallows the next character, which makes valid UTF-8 that cannot be recognised.)
     ///
     /// # Errors
     /// As [`Reader::array_len`].
@@ -128,7 +128,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An integer of at least 0. A float without a fraction counts as one, up to 2^53 - 1, as JavaScript has one type of number.
+    /// An integer of at least 0. A float without a fraction counts as one, up to 2^53 - 1, as JavaScript has one type
+    /// of number.
     ///
     /// # Errors
     /// As [`Reader::array_len`]. For a number that does not fit it is [`MsgpackError::Type`].

@@ -11,8 +11,8 @@ use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
 use bytes::Bytes;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-/// Reads the next array as arguments: `[event, ...args]`, or the arguments of an answer. The array itself is one level of
-/// nesting, as in a client's packet.
+/// Reads the next array as arguments: `[event, ...args]`, or the arguments of an answer. The array itself is one level
+/// of nesting, as in a client's packet.
 ///
 /// # Errors
 /// [`MsgpackError`]; the reader's position means nothing then.
@@ -38,15 +38,15 @@ fn read(reader: &mut Reader<'_>, count: usize, max_depth: usize) -> Result<Args,
     Ok(Args::from_parts(items, attachments))
 }
 
-/// Appends the next value to `json`, spelled as by `JSON.stringify` (except that integers keep all their digits), and its bytes to
-/// `attachments`; placeholders are numbered from the attachments that are already there. The module's documentation says what
-/// becomes of other values that JSON cannot hold.
+/// Appends the next value to `json`, spelled as by `JSON.stringify` (except that integers keep all their digits), and
+/// its bytes to `attachments`; placeholders are numbered from the attachments that are already there. The module's
+/// documentation says what becomes of other values that JSON cannot hold.
 ///
-/// The text nests at most `max_depth` levels (capped at [`MAX_DEPTH_OPTION`]); a placeholder counts as a level. Text and
-/// attachments of one value together stay within [`MAX_PACKET_BYTES`]. After an error nothing has been appended.
+/// The text nests at most `max_depth` levels (capped at [`MAX_DEPTH_OPTION`]); a placeholder counts as a level. Text
+/// and attachments of one value together stay within [`MAX_PACKET_BYTES`]. After an error nothing has been appended.
 ///
-/// Maps that look like placeholders are disarmed only if there are attachments, in this value or before it. So for several
-/// values in one text use [`read_args`], which knows all attachments.
+/// Maps that look like placeholders are disarmed only if there are attachments, in this value or before it. So for
+/// several values in one text use [`read_args`], which knows all attachments.
 ///
 /// # Errors
 /// [`MsgpackError`]; the reader's position means nothing then.
@@ -99,7 +99,8 @@ struct Transcript<'o> {
     text_start: usize,
     /// Bytes of the attachments of this call.
     attached: usize,
-    /// Where the text has `true` as the value of `"_placeholder"` in a map from the other server. Each takes 14 bytes of input.
+    /// Where the text has `true` as the value of `"_placeholder"` in a map from the other server. Each takes 14 bytes
+    /// of input.
     lookalikes: Vec<usize>,
     /// Arrays and maps that are open.
     levels: Vec<Level>,
@@ -171,7 +172,8 @@ impl Transcript<'_> {
         if self.levels.len() + levels > self.max_depth { Err(MsgpackError::Depth) } else { Ok(()) }
     }
 
-    /// After a value: closes what is complete, and writes what comes before the next value. Returns `false` if there is none.
+    /// After a value: closes what is complete, and writes what comes before the next value. Returns `false` if there is
+    /// none.
     fn next(&mut self, reader: &mut Reader<'_>) -> Result<bool, MsgpackError> {
         while let Some(level) = self.levels.last_mut() {
             let map = level.map;

@@ -98,7 +98,8 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// notepack's `undefined`: what socket.io-msgpack-parser writes for "absent", and the only thing that it reads as such.
+    /// notepack's `undefined`: what socket.io-msgpack-parser writes for "absent", and the only thing that it reads as
+    /// such.
     pub fn undefined(&mut self) -> &mut Self {
         self.head(0xd4, &[0, 0]);
         self

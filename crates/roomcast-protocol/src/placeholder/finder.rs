@@ -14,7 +14,8 @@ pub(crate) struct Placeholder {
 }
 
 impl Placeholder {
-    /// The whole text, if it is a placeholder as encoders write it. That is what an argument that is an attachment usually is.
+    /// The whole text, if it is a placeholder as encoders write it. That is what an argument that is an attachment
+    /// usually is.
     pub(super) fn alone(text: &str, count: usize) -> Option<Self> {
         const FLAG: usize = r#"{"_placeholder":"#.len();
         let number = text.strip_prefix(r#"{"_placeholder":true,"num":"#)?.strip_suffix('}')?;
@@ -25,8 +26,8 @@ impl Placeholder {
     }
 }
 
-/// Finds placeholders while the scanner passes them. As in socket.io-parser, what is inside a placeholder does not count, as it
-/// is replaced as a whole.
+/// Finds placeholders while the scanner passes them. As in socket.io-parser, what is inside a placeholder does not
+/// count, as it is replaced as a whole.
 pub(crate) struct PlaceholderFinder {
     /// How many attachments there are.
     count: usize,
@@ -77,8 +78,8 @@ impl PlaceholderFinder {
         self.illegal
     }
 
-    // This function and the three below stay out of the scanner's loop, which most texts pass without them: inlined, they would
-    // cost an event without attachments 60 instructions more.
+    // This function and the three below stay out of the scanner's loop, which most texts pass without them: inlined,
+    // they would cost an event without attachments 60 instructions more.
     #[inline(never)]
     pub(crate) fn open(&mut self, start: usize) {
         let found = self.found.as_ref().map_or(0, Vec::len);
@@ -99,8 +100,8 @@ impl PlaceholderFinder {
         }
     }
 
-    /// A value that began at `start` has ended. `raw` is its text, and empty for an array or object. The last of several equal
-    /// keys counts, as in JavaScript.
+    /// A value that began at `start` has ended. `raw` is its text, and empty for an array or object. The last of
+    /// several equal keys counts, as in JavaScript.
     #[inline(never)]
     pub(crate) fn value(&mut self, start: usize, raw: &[u8]) {
         let count = self.count;
@@ -127,15 +128,15 @@ impl PlaceholderFinder {
     }
 }
 
-/// The attachment that a `num` names, from the JSON text of its value: any spelling of a whole number from 0 up to the count. A
-/// string is never a number, as its text includes the quotes.
+/// The attachment that a `num` names, from the JSON text of its value: any spelling of a whole number from 0 up to the
+/// count. A string is never a number, as its text includes the quotes.
 pub(crate) fn number(raw: &[u8], count: usize) -> Option<usize> {
     let number = std::str::from_utf8(raw).ok()?.parse::<f64>().ok()?;
     (number.fract() == 0.0 && (0.0..count as f64).contains(&number)).then_some(number as usize)
 }
 
-/// Whether the raw string (without its quotes) spells `name` once its escapes are decoded. Only `\uXXXX` escapes can spell
-/// letters, digits and `_`.
+/// Whether the raw string (without its quotes) spells `name` once its escapes are decoded. Only `\uXXXX` escapes can
+/// spell letters, digits and `_`.
 fn is_key(raw: &[u8], name: &[u8]) -> bool {
     if !raw.contains(&b'\\') {
         return raw == name;

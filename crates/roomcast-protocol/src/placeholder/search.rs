@@ -4,8 +4,8 @@ use crate::json::scanner::Scanner;
 use crate::limits::MAX_DEPTH_OPTION;
 use crate::placeholder::finder::{Placeholder, PlaceholderFinder};
 
-/// The placeholders in `items`, which are values with commas between them, among `count` attachments. Text that is not JSON
-/// ends the search.
+/// The placeholders in `items`, which are values with commas between them, among `count` attachments. Text that is not
+/// JSON ends the search.
 pub(crate) fn find(items: &str, count: usize) -> Vec<Placeholder> {
     if let Some(alone) = Placeholder::alone(items, count) {
         return vec![alone];

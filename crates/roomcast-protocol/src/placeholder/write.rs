@@ -30,10 +30,10 @@ pub(crate) fn renumber(items: &str, count: usize, before: usize, out: &mut Vec<u
     out.extend_from_slice(items.as_bytes().get(rest..).unwrap_or_default());
 }
 
-/// Removes the marks from a text with attachments. Everything else in it that looks like a placeholder is data: it must not
-/// stand for an attachment, nor for a missing one, which would end the connection of every client that reads it. So its `true`
-/// becomes `null`, as in what comes from other servers. `relayed` is the part of the text whose placeholders came with their
-/// attachments.
+/// Removes the marks from a text with attachments. Everything else in it that looks like a placeholder is data: it must
+/// not stand for an attachment, nor for a missing one, which would end the connection of every client that reads it. So
+/// its `true` becomes `null`, as in what comes from other servers. `relayed` is the part of the text whose placeholders
+/// came with their attachments.
 pub(crate) fn remove_marks(marked: Vec<u8>, relayed: &Range<usize>) -> Vec<u8> {
     let (mut json, mut own) = (marked, Vec::new());
     if json.contains(&MARK) {
@@ -53,7 +53,8 @@ pub(crate) fn remove_marks(marked: Vec<u8>, relayed: &Range<usize>) -> Vec<u8> {
     json
 }
 
-/// The positions of the `true` in objects that only look like placeholders: not in those that begin at `own` or are `relayed`.
+/// The positions of the `true` in objects that only look like placeholders: not in those that begin at `own` or are
+/// `relayed`.
 fn lookalikes(json: &[u8], own: &[usize], relayed: &Range<usize>) -> Vec<usize> {
     let Ok(text) = std::str::from_utf8(json) else { return Vec::new() };
     // For most texts a count of the word shows that there are none.

@@ -19,8 +19,8 @@ pub struct DecoderLimits {
     pub max_attachments: usize,
     /// Most bytes of a packet's attachments together. Defaults to [`MAX_PAYLOAD`].
     pub max_bytes: usize,
-    /// Deepest nesting of JSON. Defaults to [`MAX_DEPTH`]. More is of use only for arguments that stay [`Args`](crate::Args):
-    /// typed ones nest at most [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH) levels.
+    /// Deepest nesting of JSON. Defaults to [`MAX_DEPTH`]. More is of use only for arguments that stay
+    /// [`Args`](crate::Args): typed ones nest at most [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH) levels.
     pub max_depth: usize,
 }
 
@@ -45,8 +45,8 @@ pub struct Decoder {
 #[derive(Debug, Default)]
 struct Awaiting {
     packet: Assembled,
-    /// Attachments that are still to come. After an error there are none: then the packet is empty, and only keeps the decoder
-    /// from accepting another one, as in Node.
+    /// Attachments that are still to come. After an error there are none: then the packet is empty, and only keeps the
+    /// decoder from accepting another one, as in Node.
     missing: usize,
     bytes: usize,
     /// A placeholder names no attachment. As in Node, that is an error only once the last attachment has come.

@@ -31,8 +31,8 @@ pub(crate) struct Header<'a> {
     pub(crate) json: &'a str,
 }
 
-/// Reads the header of a packet. It is stricter than Node where the decoder table of docs/protocol.md says so: counts and ids are
-/// plain digits, and each field has a bound that is checked before anything is copied.
+/// Reads the header of a packet. It is stricter than Node where the decoder table of docs/protocol.md says so: counts
+/// and ids are plain digits, and each field has a bound that is checked before anything is copied.
 pub(crate) fn header(input: &str) -> Result<Header<'_>, DecodeError> {
     let (rest, kind) = kind(input).map_err(|_| DecodeError::UnknownType(input.chars().next()))?;
     let (rest, attachments) = match kind {
@@ -78,8 +78,8 @@ fn attachments(input: &str) -> IResult<&str, usize> {
     terminated(count, char('-')).parse(input)
 }
 
-/// `/chat,`: up to the comma, or to the end of the text. A query is part of the name. One character more than a name may have
-/// bytes suffices to see that it is too long.
+/// `/chat,`: up to the comma, or to the end of the text. A query is part of the name. One character more than a name
+/// may have bytes suffices to see that it is too long.
 fn namespace(input: &str) -> IResult<&str, &str> {
     let name = take_while_m_n(0, MAX_NAMESPACE_BYTES + 1, |c| c != ',');
     terminated(recognize(preceded(peek(char('/')), name)), opt(char(','))).parse(input)

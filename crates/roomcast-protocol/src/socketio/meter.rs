@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts bytes. A packet that is charged to a meter counts until it is dropped, and only once, however many clients wait for it.
+/// Counts bytes. A packet that is charged to a meter counts until it is dropped, and only once, however many clients
+/// wait for it.
 #[derive(Debug, Default)]
 pub struct Meter(AtomicUsize);
 

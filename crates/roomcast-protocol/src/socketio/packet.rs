@@ -12,8 +12,8 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// An encoded packet. Its WebSocket frames are in one buffer, ready to be sent: first text, then the attachments. The form for
-/// polling is made when it is first needed, and shared too. Packets are passed as `Arc<Packet>`.
+/// An encoded packet. Its WebSocket frames are in one buffer, ready to be sent: first text, then the attachments. The
+/// form for polling is made when it is first needed, and shared too. Packets are passed as `Arc<Packet>`.
 #[derive(Debug)]
 pub struct Packet {
     frames: Vec<u8>,
@@ -41,8 +41,8 @@ struct Part {
 pub struct PacketTooLarge;
 
 impl Packet {
-    /// An event in the namespace. An `id` asks the client for an acknowledgement. The first value of `data` is the event's name
-    /// ([`Args::event`]).
+    /// An event in the namespace. An `id` asks the client for an acknowledgement. The first value of `data` is the
+    /// event's name ([`Args::event`]).
     ///
     /// # Errors
     /// [`PacketTooLarge`], as every constructor here that takes data of any size.
@@ -122,8 +122,8 @@ impl Packet {
         self.volatile
     }
 
-    /// The WebSocket frames: text, then attachments. With `base64`, attachments are text frames `b…`, for clients with `b64` in
-    /// their URL.
+    /// The WebSocket frames: text, then attachments. With `base64`, attachments are text frames `b…`, for clients with
+    /// `b64` in their URL.
     pub fn frames(&self, base64: bool) -> &[u8] {
         if base64 && self.has_binary() {
             self.base64_frames.get_or_init(|| self.encode_base64_frames())

@@ -1,5 +1,5 @@
-//! [`Js`]: a value as in JavaScript. Strings are UTF-16, numbers are doubles, members may be `undefined`, and bytes are values.
-//! Rust strings and `serde_json` cannot hold half of what the vectors record (lone surrogates, `1e400`).
+//! [`Js`]: a value as in JavaScript. Strings are UTF-16, numbers are doubles, members may be `undefined`, and bytes are
+//! values. Rust strings and `serde_json` cannot hold half of what the vectors record (lone surrogates, `1e400`).
 
 use roomcast_protocol::{ArgsWriter, ToArgs, ToArgsError};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq, Serializer};

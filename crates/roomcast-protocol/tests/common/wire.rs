@@ -12,7 +12,8 @@ pub(crate) enum Frame {
     Binary(Vec<u8>),
 }
 
-/// A decoded packet. The decoder keeps no data of packets that only a server sends, and drops ids of kinds that have none.
+/// A decoded packet. The decoder keeps no data of packets that only a server sends, and drops ids of kinds that have
+/// none.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Decoded {
     /// 0 CONNECT, 1 DISCONNECT, 2 EVENT, 3 ACK, 4 CONNECT_ERROR.

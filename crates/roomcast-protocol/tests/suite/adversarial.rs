@@ -150,8 +150,8 @@ fn peers_811_text_while_attachments_are_awaited() {
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
 }
 
-/// Data that a client sent, passed on beside bytes: in Node it stands for those bytes, or ends the connection of every client that
-/// reads it.
+/// Data that a client sent, passed on beside bytes: in Node it stands for those bytes, or ends the connection of every
+/// client that reads it.
 #[test]
 fn data_that_looks_like_a_placeholder_ends_no_connection() {
     for number in [0, 9] {
@@ -197,7 +197,8 @@ fn nesting_at_the_limit_and_one_past_it() {
     std::thread::Builder::new().stack_size(128 * 1024).spawn(check).unwrap().join().unwrap();
 }
 
-/// What socket.io-parser 4.2.7 does with odd packets, and where we differ on purpose (section 4.1 of `docs/protocol.md`).
+/// What socket.io-parser 4.2.7 does with odd packets, and where we differ on purpose (section 4.1 of
+/// `docs/protocol.md`).
 #[test]
 fn what_socket_io_parser_does_with_odd_packets() {
     const ONE: &str = r#"["a",{"_placeholder":true,"num":0}]"#;

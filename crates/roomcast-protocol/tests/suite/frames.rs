@@ -140,7 +140,8 @@ fn feed(decoder: &mut FrameDecoder, read: &[u8], received: usize, messages: &mut
         let message = decoder.decode(&mut input)?.map(Owned::from);
         assert!(decoder.heap_bytes() <= 2 * received + 256, "{} B", decoder.heap_bytes());
         let Some(message) = message else { break };
-        // Two bytes of header and the mask are the least that a frame takes, but a frame may have begun in an earlier read.
+        // Two bytes of header and the mask are the least that a frame takes, but a frame may have begun in an earlier
+        // read.
         assert!(input.len() < left, "a message came from nothing");
         messages.push(message);
     }

@@ -140,8 +140,9 @@ fn after_an_error_the_decoder_holds_no_bytes() {
     }
 }
 
-/// The deepest text that is read, on the stack of one of tokio's threads, in a build without optimisation. Text within text that
-/// serde_json would parse by itself, each time with a new count of levels, is refused: it would end the process.
+/// The deepest text that is read, on the stack of one of tokio's threads, in a build without optimisation. Text within
+/// text that serde_json would parse by itself, each time with a new count of levels, is refused: it would end the
+/// process.
 #[test]
 fn no_text_overflows_the_stack() {
     fn nested(inner: &str) -> String {

@@ -40,7 +40,8 @@ fn value() -> impl Strategy<Value = Js> {
     })
 }
 
-/// Any namespace that is distinguishable from what follows it. A record separator in a name breaks polling, in Node as here.
+/// Any namespace that is distinguishable from what follows it. A record separator in a name breaks polling, in Node as
+/// here.
 fn namespace() -> impl Strategy<Value = String> {
     prop_oneof![Just("/".to_owned()), "/[^,\u{1e}]{0,40}"]
 }
@@ -172,8 +173,8 @@ proptest! {
         }
     }
 
-    /// Beside an attachment, arrays and objects are read by a reader of our own. It must read the same as serde_json reads from
-    /// text that contains the bytes as numbers.
+    /// Beside an attachment, arrays and objects are read by a reader of our own. It must read the same as serde_json
+    /// reads from text that contains the bytes as numbers.
     #[test]
     fn what_is_beside_an_attachment_is_what_serde_json_reads(value in value()) {
         let beside = Args::of(&Arguments(&[Js::Array(vec![Js::Binary(vec![1, 2]), value.clone()])])).unwrap();

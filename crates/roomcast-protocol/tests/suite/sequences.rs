@@ -1,5 +1,5 @@
-//! Sequences of text and binary messages in any order, compared with a model of the decoder that is as simple as possible. What
-//! the decoder holds is measured at every step.
+//! Sequences of text and binary messages in any order, compared with a model of the decoder that is as simple as
+//! possible. What the decoder holds is measured at every step.
 
 use allocation_counter::measure;
 use bytes::Bytes;
@@ -11,7 +11,8 @@ use roomcast_protocol::{Assembled, DecodeError, Decoder, DecoderLimits, Received
 
 const LIMITS: DecoderLimits = DecoderLimits { max_attachments: 4, max_bytes: 1_000, max_depth: 8 };
 
-/// What an awaited packet takes in addition to its text and bytes: the decoder's record, and a `Bytes` for each attachment.
+/// What an awaited packet takes in addition to its text and bytes: the decoder's record, and a `Bytes` for each
+/// attachment.
 const OWN: usize = 1_024;
 
 /// What is left after an error.

@@ -1,15 +1,15 @@
 //! Replays what engine.io-parser 5.2.3 and socket.io-parser 4.2.7 wrote and read, byte for byte.
 //!
-//! A vector with a different result must be in [`DEVIATIONS`], with the reason. One that is listed and has the same result fails
-//! too, so the table is always true.
+//! A vector with a different result must be in [`DEVIATIONS`], with the reason. One that is listed and has the same
+//! result fails too, so the table is always true.
 
 use crate::common::js::{self, Arguments, Js};
 use crate::common::wire::{Decoded, Frame, Ways, decode};
 use base64::Engine as _;
 use roomcast_protocol::{Args, Decoder, DecoderLimits, EngineData, EngineKind, EnginePacket, Packet, Payload};
 
-/// Where we are stricter than socket.io-parser on purpose (the decoder table of `docs/protocol.md`): the vector, our result, and
-/// why.
+/// Where we are stricter than socket.io-parser on purpose (the decoder table of `docs/protocol.md`): the vector, our
+/// result, and why.
 const DEVIATIONS: [(&str, Refused, &str); 15] = [
     ("attachments written 1.0", ILLEGAL_COUNT, COUNT),
     ("attachments written \" 1\"", ILLEGAL_COUNT, COUNT),
@@ -207,8 +207,8 @@ fn payloads_decode_to_the_recorded_packets() {
 
 // Socket.IO.
 
-/// The text of the data of a CONNECT or CONNECT_ERROR. Callers write it with serde_json, and nothing is extracted from it: bytes
-/// are spelled out, as by Node's `Buffer.prototype.toJSON`.
+/// The text of the data of a CONNECT or CONNECT_ERROR. Callers write it with serde_json, and nothing is extracted from
+/// it: bytes are spelled out, as by Node's `Buffer.prototype.toJSON`.
 fn json(data: &Js) -> String {
     fn spelled_out(value: &Js) -> Js {
         match value {
@@ -262,8 +262,8 @@ fn event_args(data: &[Js]) -> Args {
     spelled
 }
 
-/// A recorded packet, reduced to what our decoder keeps: a numeric name becomes its text; the data of packets that only a server
-/// sends, and the ids of kinds that have none, are dropped; no data means no arguments.
+/// A recorded packet, reduced to what our decoder keeps: a numeric name becomes its text; the data of packets that only
+/// a server sends, and the ids of kinds that have none, are dropped; no data means no arguments.
 fn recorded_packet(packet: &Js) -> Decoded {
     let kind = member(packet, "type").double().unwrap() as u8;
     let data = member(packet, "data").denoted();

@@ -46,8 +46,8 @@ impl Drop for Held<'_> {
     }
 }
 
-/// The answer to the held GET. Once there is one, the GET is no longer held: a packet or an end that comes before the answer has
-/// left waits for the next GET.
+/// The answer to the held GET. Once there is one, the GET is no longer held: a packet or an end that comes before the
+/// answer has left waits for the next GET.
 fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Bytes> {
     let mut batch: Vec<Arc<Packet>> = Vec::new();
     {

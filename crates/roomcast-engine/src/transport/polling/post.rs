@@ -74,7 +74,8 @@ where
         return Err(EndConnection);
     }
     connection.shared().session.hold_post();
-    // The POST is not answered until the handler can take more: another POST before that would get around its flow control.
+    // The POST is not answered until the handler can take more: another POST before that would get around its flow
+    // control.
     poll_fn(|cx| {
         // It is locked before the session is checked: once an upgrade is complete, only its WebSocket asks the handler.
         let mut handler = connection.handler();
@@ -171,8 +172,8 @@ where
 /// An upgrade was completed before the packets of a POST were handled.
 struct Overtaken;
 
-/// Passes the packets of a payload to the handler, in order, up to the first that is malformed. If an upgrade has overtaken the
-/// POST its packets are discarded, as in Node: they would come after what the WebSocket has brought.
+/// Passes the packets of a payload to the handler, in order, up to the first that is malformed. If an upgrade has
+/// overtaken the POST its packets are discarded, as in Node: they would come after what the WebSocket has brought.
 fn feed(connection: &Arc<Connection>, text: &str) -> Result<(), Overtaken> {
     let now = Instant::now();
     let timing = &connection.sessions().timing;

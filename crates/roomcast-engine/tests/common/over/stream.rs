@@ -1,7 +1,7 @@
 //! [`Awkward`]: a stream that does everything that a stream may do but a TCP stream hardly ever does.
 //!
-//! It keeps what is written until it is flushed, reads and writes a few bytes at a time, and returns `Pending` although it could
-//! go on. All of it follows from a seed, so a connection behaves the same in every run.
+//! It keeps what is written until it is flushed, reads and writes a few bytes at a time, and returns `Pending` although
+//! it could go on. All of it follows from a seed, so a connection behaves the same in every run.
 
 use bytes::{Buf, BytesMut};
 use std::io::{self, IoSlice};

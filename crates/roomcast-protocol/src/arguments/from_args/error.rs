@@ -7,8 +7,8 @@ use std::fmt::{self, Write as _};
 
 /// An argument is not what the handler's type asks for.
 ///
-/// Its text names the argument's position and what was expected, and omits what the client sent, so that it can be logged.
-/// [`std::error::Error::source`] has serde's own text.
+/// Its text names the argument's position and what was expected, and omits what the client sent, so that it can be
+/// logged. [`std::error::Error::source`] has serde's own text.
 #[derive(Debug)]
 pub struct FromArgsError {
     pub(super) argument: Option<usize>,
@@ -49,8 +49,8 @@ impl fmt::Display for FromArgsError {
     }
 }
 
-/// Omits the value from serde's `invalid type: string "…", expected u8`. It is in quotes of either kind, and what was expected
-/// comes last.
+/// Omits the value from serde's `invalid type: string "…", expected u8`. It is in quotes of either kind, and what was
+/// expected comes last.
 fn without_value(text: &str) -> (&str, Option<&str>) {
     let value = text.find(['"', '`']);
     let expected = text.rfind(", expected ");

@@ -25,8 +25,8 @@ pub(super) struct Key<'de>(&'de str);
 
 impl<'de> Key<'de> {
     /// # Errors
-    /// If it is not a string, or if it is a name that serde_json's types treat as serde_json's own. [`serde_json::Value`] would
-    /// parse again what follows such a name, each time with a new count of levels
+    /// If it is not a string, or if it is a name that serde_json's types treat as serde_json's own.
+    /// [`serde_json::Value`] would parse again what follows such a name, each time with a new count of levels
     /// ([`json::from_str`](fn@crate::json::from_str)).
     pub(super) fn new(raw: &'de str) -> Result<Self, JsonError> {
         if !raw.starts_with('"') {

@@ -1,8 +1,9 @@
 //! [`Reader`]: an argument that names attachments, for serde.
 //!
-//! It walks over arrays and objects itself, so that it knows whether an object is a placeholder before serde sees any part of
-//! it, and leaves everything else to serde_json. Where the type asks for bytes, or for anything, a placeholder is read as its
-//! attachment, lent for the whole read, so that serde's own buffers (of tagged, untagged and flattened types) hold no copy.
+//! It walks over arrays and objects itself, so that it knows whether an object is a placeholder before serde sees any
+//! part of it, and leaves everything else to serde_json. Where the type asks for bytes, or for anything, a placeholder
+//! is read as its attachment, lent for the whole read, so that serde's own buffers (of tagged, untagged and flattened
+//! types) hold no copy.
 
 use super::key::{Key, SERDE_JSON};
 use crate::arguments::attachment::{self, Lending};

@@ -179,8 +179,8 @@ fn continuations_need_a_message_and_a_message_needs_its_end() {
 
 #[test]
 fn text_fails_at_the_first_byte_that_cannot_become_valid() {
-    // (A valid prefix, the byte that makes it invalid): overlong forms, surrogates, beyond U+10FFFF, a lone continuation byte, a
-    // character cut short by the next.
+    // (A valid prefix, the byte that makes it invalid): overlong forms, surrogates, beyond U+10FFFF, a lone
+    // continuation byte, a character cut short by the next.
     let cases: [(&[u8], u8); 13] = [
         (b"", 0x80),
         (b"", 0xc0),
