@@ -6,7 +6,6 @@ use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::message::{Body, Message};
 use crate::cluster::seam::trailer::Trailer;
 use crate::cluster::sending::backlog::NOT_TRIED;
-use crate::cluster::sending::drain::{NO_ANSWER, PUBLISH_TIMEOUT};
 use crate::cluster::sending::notices::NoticeKind;
 use crate::cluster::sending::pace::{ANNOUNCEMENT_BYTES, alive_interval};
 use crate::cluster::sending::queue::Queue;
@@ -14,6 +13,12 @@ use crate::cluster::state::ClusterState;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
+
+/// Most time that one batch may take.
+pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The reason if it took longer.
+pub(crate) const NO_ANSWER: &str = "the broker does not answer";
 
 impl Queue {
     /// Counts messages that did not arrive, and reports them to the log and to the hooks.

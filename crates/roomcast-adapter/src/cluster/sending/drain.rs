@@ -2,6 +2,7 @@
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
+use crate::cluster::sending::announcing::{NO_ANSWER, PUBLISH_TIMEOUT};
 use crate::cluster::sending::outage::PEERS_TIMEOUT;
 use crate::cluster::sending::pace::Pace;
 use crate::cluster::sending::queue::Queue;
@@ -20,12 +21,6 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pause between two counts of the servers that have subscribed again.
 const PEERS_POLL: Duration = Duration::from_millis(25);
-
-/// Most time that one batch may take.
-pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The reason if it took longer.
-pub(crate) const NO_ANSWER: &str = "the broker does not answer";
 
 /// What the task has finished.
 enum Finished {
