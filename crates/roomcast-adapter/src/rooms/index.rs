@@ -189,6 +189,8 @@ impl Index {
     }
 
     /// Calls `visit` once for each matching socket.
+    // A function of its own: where it is inlined, the compiler may read the vectors' addresses again for each recipient.
+    #[inline(never)]
     pub(crate) fn walk(&mut self, target: &Target, mut visit: impl FnMut(u32, &Arc<dyn Recipient>)) {
         let mut visit = |slot: u32, hot: &Hot| {
             if let Some(recipient) = &hot.recipient {
