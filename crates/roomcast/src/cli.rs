@@ -51,6 +51,11 @@ pub(crate) struct Cli {
     #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
     pub(crate) redis_sharded_mode: Mode,
 
+    /// Prefix of all channels on Redis: the option `key` of createAdapter, or `channelPrefix` of createShardedAdapter. Must be the
+    /// same for all servers and emitters of a cluster, and must differ from that of another cluster on the same Redis
+    #[arg(long, env = "REDIS_KEY", default_value = "socket.io")]
+    pub(crate) redis_key: String,
+
     /// File with the password of Redis, read for each new connection; the user is the one in REDIS_URL
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) redis_password_file: Option<PathBuf>,
@@ -74,6 +79,17 @@ pub(crate) struct Cli {
     /// How this server reaches other servers; overrides NODE_ENV
     #[arg(long, value_enum)]
     pub(crate) adapter: Option<Adapter>,
+
+    /// The events that clients may send, separated by commas. Any client may join any room and publish to it; with `none` only
+    /// other servers and emitters publish
+    #[arg(
+        long,
+        env = "ROOMCAST_CLIENT_EVENTS",
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [ClientEvent::Join, ClientEvent::Leave, ClientEvent::Publish]
+    )]
+    pub(crate) client_events: Vec<ClientEvent>,
 
     /// Maximum number of connections; a further client is answered with 503
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = limits::CONNECTIONS)]
@@ -122,6 +138,19 @@ pub(crate) enum Adapter {
     Memory,
     /// Over Redis, also together with Node servers that use @socket.io/redis-adapter
     Redis,
+}
+
+/// What clients may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientEvent {
+    /// Join rooms
+    Join,
+    /// Leave rooms
+    Leave,
+    /// Emit events to rooms
+    Publish,
+    /// Nothing
+    None,
 }
 
 /// The protocol over Redis.
@@ -276,6 +305,10 @@ mod tests {
         assert_eq!(seconds(&["--drain-grace", "7", "--drain-window", "0"]), (7, 0));
         let action = |arguments: &[&str]| Cli::parse_from([&["roomcast"], arguments].concat()).action;
         assert_eq!(action(&[]), None);
+        let events = |arguments: &[&str]| Cli::parse_from([&["roomcast"], arguments].concat()).client_events;
+        assert_eq!(events(&["--client-events", "join,leave"]), [ClientEvent::Join, ClientEvent::Leave]);
+        assert_eq!(events(&["--client-events", "none"]), [ClientEvent::None]);
+        assert_eq!(events(&[]).len(), 3);
         assert_eq!(action(&["--port", "1", "health", "--ready"]), Some(Action::Health { ready: true }));
         let cli =
             Cli::parse_from(["roomcast", "--redis-dialect", "sharded", "--redis-sharded-mode", "dynamic-private"]);

@@ -11,7 +11,7 @@ mod log;
 mod page;
 mod shutdown;
 
-use cli::{Action, Cli};
+use cli::{Action, Cli, ClientEvent};
 use roomcast_server::{Cors, SocketIo};
 use shutdown::{Requested, Signals};
 use std::error::Error;
@@ -53,12 +53,16 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         builder = builder.cors(cors.credentials(!origins.contains(&"*")));
     }
     let redis = cli.redis()?;
-    let cluster = redis.clone().map(|redis| cluster::join(redis, cli.redis_dialect, cli.redis_sharded_mode));
+    let cluster =
+        redis.clone().map(|redis| cluster::join(redis, cli.redis_dialect, cli.redis_sharded_mode, &cli.redis_key));
     if let Some(cluster) = &cluster {
         builder = builder.cluster(cluster);
     }
     let io = builder.build();
-    events::serve(&io.of("/"));
+    events::serve(&io.of("/"), &cli.client_events);
+    if cli.client_events.contains(&ClientEvent::Publish) {
+        tracing::info!("any client may join rooms and publish to them; set ROOMCAST_CLIENT_EVENTS to allow less");
+    }
 
     let address = format!("{}:{}", cli.host, cli.port);
     let listener =

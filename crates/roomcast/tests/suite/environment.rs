@@ -19,6 +19,8 @@ fn an_empty_variable_counts_as_not_set() {
         "MAX_CONNECTIONS",
         "LOG_FORMAT",
         "KEEP_ALIVE_TIMEOUT",
+        "REDIS_KEY",
+        "ROOMCAST_CLIENT_EVENTS",
         "ROOMCAST_DRAIN_GRACE",
         "ROOMCAST_DRAIN_WINDOW",
         "ROOMCAST_HEALTH_REQUIRE_REDIS",

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) log: BufReader<ChildStderr>,
+    port: Option<String>,
 }
 
 impl Drop for Program {
@@ -23,7 +24,7 @@ impl Program {
         command.env_clear().env("PORT", "0").envs(environment.iter().copied());
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        Self { child, log }
+        Self { child, log, port: None }
     }
 
     /// The log of a program that starts, up to the line that it listens.
@@ -33,9 +34,14 @@ impl Program {
 
     /// Waits until the program listens; the port.
     pub(crate) fn port(&mut self) -> String {
+        if let Some(port) = &self.port {
+            return port.clone();
+        }
         let log = self.read_until_listening();
         let (_, address) = log.rsplit_once("listening on http://").unwrap();
-        address.split([' ', '\n']).next().unwrap().rsplit(':').next().unwrap().to_owned()
+        let port = address.split([' ', '\n']).next().unwrap().rsplit(':').next().unwrap().to_owned();
+        self.port = Some(port.clone());
+        port
     }
 
     /// Sends a signal, by the shell's own `kill`.
