@@ -5,6 +5,7 @@
 
 mod cli;
 mod cluster;
+mod descriptors;
 mod events;
 mod health;
 mod log;
@@ -41,6 +42,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Before the log says that the server is ready, as a supervisor may send a signal from then on.
     let signals = Signals::handle();
+    descriptors::raise_limit(cli.max_connections);
     let (grace, window) = cli.drain();
     let mut builder = SocketIo::builder()
         .drain(grace, window)

@@ -18,8 +18,7 @@ const MAX_WAITING: usize = 4_096;
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// The connection's task puts messages in, and another task takes them out: by the time it runs, everything that one
-/// read has brought is there. What a client gets of it then leaves in one write, where there would be one for each
-/// message.
+/// read has brought is there. Its messages to one client then leave in one write, instead of one write each.
 #[derive(Default)]
 pub(crate) struct Arrivals {
     waiting: Mutex<Waiting>,

@@ -196,7 +196,8 @@ impl Shared {
         }
     }
 
-    /// A connection on which every subscription is confirmed or forbidden. `entry` is set as soon as Redis has reported it.
+    /// A connection on which every subscription is confirmed or forbidden. `entry` is set as soon as Redis has reported
+    /// it.
     async fn connect(&self, entry: &mut Option<ClientEntry>) -> Result<SubscriberConnection, RedisError> {
         let mut connection = SubscriberConnection::connect(&self.topology, &self.routes).await?;
         *entry = connection.client_entry().await?;

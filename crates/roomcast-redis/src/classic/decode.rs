@@ -2,7 +2,8 @@
 //! bounded, and never fatal.
 
 use crate::wire::read::{
-    JsonOptions, MAX_ROOMS, Malformed, Name, Names, Text, check_size, chosen, hex, names, sockets_or_ids,
+    JsonOptions, MAX_ROOMS, Malformed, Name, Names, Text, check_size, read_trailer, room_names, sockets_or_ids,
+    target_rooms,
 };
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId, Trailer};
@@ -104,7 +105,7 @@ impl Options {
         let mut options = Self { target: Target::default(), volatile: false, compress: true, timeout: None };
         for _ in 0..reader.map_len()? {
             match &*reader.key()? {
-                "rooms" => options.target.rooms = chosen(rooms(reader)?),
+                "rooms" => options.target.rooms = target_rooms(rooms(reader)?),
                 "except" => options.target.except = rooms(reader)?.into_iter().flatten().collect(),
                 "flags" if reader.peek()? == Kind::Map => {
                     for _ in 0..reader.map_len()? {
@@ -206,14 +207,14 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
     let body = match request.r#type {
         0 => {
             let rooms = request.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
-            let target = Target { rooms: chosen(rooms), ..Target::default() };
+            let target = Target { rooms: target_rooms(rooms), ..Target::default() };
             Body::FetchIds { request: asked()?, target }
         }
         1 => Body::FetchRooms { request: asked()? },
         kind @ (2 | 3) => {
             let (target, rooms, request) = match (legacy, request.room.and_then(Name::room)) {
                 (Some(target), Some(room)) if request.rooms.is_none() => (target, vec![room], id),
-                _ => (options(request.opts)?.target(), names(request.rooms), None),
+                _ => (options(request.opts)?.target(), room_names(request.rooms), None),
             };
             if kind == 2 { Body::Join { target, rooms, request } } else { Body::Leave { target, rooms, request } }
         }
@@ -259,7 +260,7 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
         Some(Name::Text(uid)) => Some(ServerId::from(&*uid)),
         _ => None,
     };
-    let trailer = hex(request.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
+    let trailer = read_trailer(request.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
     Ok(Some(Message { sender, to: None, trailer, body }))
 }
 
@@ -301,11 +302,11 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
         (Some(9), ..) => Body::ClientAck { request, args: first(response.packet) },
         (_, Some(sockets), _) => sockets_or_ids(request, sockets, response.parts)?,
         (_, None, Some(rooms)) => {
-            Body::Rooms { request, rooms: names(Some(rooms)), parts: response.parts.unwrap_or(1) }
+            Body::Rooms { request, rooms: room_names(Some(rooms)), parts: response.parts.unwrap_or(1) }
         }
         _ if response.refused == Some(true) => Body::Refused { request },
         _ => Body::Done { request },
     };
     let sender = response.uid.as_deref().map(ServerId::from);
-    Ok(Message { sender, to: None, trailer: hex(response.rc), body })
+    Ok(Message { sender, to: None, trailer: read_trailer(response.rc), body })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Whom a subscription is for.
+/// The receiver of a subscription's messages.
 pub(crate) trait Listener: Send + Sync {
     /// Messages have arrived, in this order.
     fn receive(&self, messages: Vec<Delivery>);

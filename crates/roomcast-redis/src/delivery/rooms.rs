@@ -1,8 +1,8 @@
 //! [`Rooms`]: subscribes the channels of the rooms that have members here.
 //!
 //! A hint says that a room may have got its first member or lost its last. A task then asks whether the room has
-//! members, so what came and went in between costs nothing, and hints never wait for Redis. What is kept is bounded by
-//! the rooms that have members.
+//! members, so members that came and went in between cost nothing, and hints never wait for Redis. The state is bounded
+//! by the rooms that have members.
 
 use super::listener::{Listener, Waiter};
 use parking_lot::Mutex;

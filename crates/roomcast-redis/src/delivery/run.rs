@@ -3,7 +3,7 @@
 use super::listener::{Delivery, Listener};
 use std::sync::Arc;
 
-/// What a client gets of a run leaves in one write, where there would be one for each message.
+/// The messages of a run to one client leave in one write, instead of one write each.
 pub(crate) struct Run<L: Listener + ?Sized>(Option<(Arc<L>, Vec<Delivery>)>);
 
 impl<L: Listener + ?Sized> Default for Run<L> {

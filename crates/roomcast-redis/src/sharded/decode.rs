@@ -1,7 +1,7 @@
 //! [`decode`]: bytes of the sharded dialect into messages. Every type may be JSON or MessagePack.
 
 use super::encode::{FETCH_ROOMS, REFUSED, ROOMS};
-use crate::wire::read::{JsonOptions, Malformed, Name, Names, Text, hex, names, sockets_or_ids};
+use crate::wire::read::{JsonOptions, Malformed, Name, Names, Text, read_trailer, room_names, sockets_or_ids};
 use crate::wire::write::TRAILER;
 use bytes::Bytes;
 use roomcast_adapter::Target;
@@ -88,7 +88,7 @@ pub(crate) fn decode(payload: &Bytes, namespace: &str, own: &ServerId) -> Result
             FETCH_ROOMS => Body::FetchRooms { request: data()?.asked()? },
             ROOMS => {
                 let data = data()?;
-                let rooms = names(Some(data.rooms.ok_or(Malformed::Field("rooms"))?));
+                let rooms = room_names(Some(data.rooms.ok_or(Malformed::Field("rooms"))?));
                 let request = RequestId(data.request_id.ok_or(Malformed::Field("requestId"))?.into());
                 Body::Rooms { request, rooms, parts: data.parts.unwrap_or(1) }
             }
@@ -96,7 +96,7 @@ pub(crate) fn decode(payload: &Bytes, namespace: &str, own: &ServerId) -> Result
             _ => return Err(Malformed::Field("type")),
         },
     };
-    let trailer = hex(wire.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
+    let trailer = read_trailer(wire.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
     Ok(Some(Message { sender, to: None, trailer, body }))
 }
 
@@ -128,7 +128,7 @@ fn body<'a>(kind: u64, data: impl FnOnce() -> Result<Data<'a>, Malformed>, text:
             }
         }
         4 | 5 => {
-            let (target, rooms) = (data.target()?, names(data.rooms.take()));
+            let (target, rooms) = (data.target()?, room_names(data.rooms.take()));
             match kind {
                 4 => Body::Join { target, rooms, request: None },
                 _ => Body::Leave { target, rooms, request: None },

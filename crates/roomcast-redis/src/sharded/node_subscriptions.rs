@@ -52,7 +52,7 @@ impl NodeSubscriptions {
 
     /// A channel is to be checked.
     pub(super) fn set_due(&mut self, is_room: bool, channel: Arc<str>) {
-        // It may be due in the other class.
+        // It may be due as a channel of the other kind.
         let other = (!is_room, channel);
         self.due.remove(&other);
         self.due.insert((is_room, other.1));

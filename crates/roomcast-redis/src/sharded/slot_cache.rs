@@ -34,7 +34,7 @@ struct State {
     /// Nothing suggests that the slots have changed since the last answer.
     trusted: bool,
     failures: u32,
-    until: Option<Instant>,
+    not_before: Option<Instant>,
 }
 
 impl SlotCache {
@@ -58,7 +58,7 @@ impl SlotCache {
     }
 
     pub(super) fn not_before(&self) -> Option<Instant> {
-        self.state.lock().until
+        self.state.lock().not_before
     }
 
     /// The slots as they are known, and their version.
@@ -97,7 +97,7 @@ impl SlotCache {
     /// # Errors
     /// No slots are known, and Redis cannot be asked.
     pub(super) async fn current(&self) -> Result<(u64, Slots), RedisError> {
-        let is_due = |state: &State| !state.trusted && state.until.is_none_or(|until| Instant::now() >= until);
+        let is_due = |state: &State| !state.trusted && state.not_before.is_none_or(|until| Instant::now() >= until);
         let mut failed = None;
         if is_due(&self.state.lock()) {
             let _asking = self.asking.lock().await;
@@ -129,12 +129,12 @@ impl SlotCache {
                 }
                 // A failed node may still be listed for a while, and is then suspected again: Redis is not asked again
                 // at once.
-                state.until = Some(Instant::now() + pause(&RedisError::Timeout, 1));
+                state.not_before = Some(Instant::now() + pause(&RedisError::Timeout, 1));
                 (state.trusted, state.failures) = (true, 0);
             }
             Err(error) => {
                 state.failures = state.failures.saturating_add(1);
-                state.until = Some(Instant::now() + pause(error, state.failures));
+                state.not_before = Some(Instant::now() + pause(error, state.failures));
                 tracing::debug!(redis = %self.topology.config(), %error, "cannot learn which node has which channel");
             }
         }

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 
+/// Most bytes of one message, as in the contract of brokers (`roomcast_adapter::cluster::codec::MAX_BYTES`).
 pub(crate) const MAX_MESSAGE: usize = 8_000_000;
 
 /// Most rooms that one message may name, as targets or otherwise. A room takes some 50 bytes in memory, and as few as 2
@@ -40,9 +41,9 @@ pub(crate) enum Malformed {
     Type(u64),
 }
 
-/// The rooms of a target. No rooms mean everybody, so a target that names only rooms which cannot have members here is
-/// for nobody.
-pub(crate) fn chosen(rooms: Vec<Option<Room>>) -> Vec<Room> {
+/// The rooms of a target, where `None` is a value that cannot have members here. No rooms mean everybody, so a target
+/// that names only such values is for nobody.
+pub(crate) fn target_rooms(rooms: Vec<Option<Room>>) -> Vec<Room> {
     let named = !rooms.is_empty();
     let rooms: Vec<Room> = rooms.into_iter().flatten().collect();
     if named && rooms.is_empty() { vec![Room::nobody()] } else { rooms }
@@ -130,7 +131,7 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-pub(crate) fn names(names: Option<Names>) -> Vec<Room> {
+pub(crate) fn room_names(names: Option<Names>) -> Vec<Room> {
     names.unwrap_or_default().0.into_iter().filter_map(Name::room).collect()
 }
 
@@ -145,7 +146,7 @@ pub(crate) struct JsonOptions {
 impl JsonOptions {
     pub(crate) fn target(self) -> Target {
         let rooms = self.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
-        Target { rooms: chosen(rooms), except: names(self.except), local: false, one: false }
+        Target { rooms: target_rooms(rooms), except: room_names(self.except), local: false, one: false }
     }
 }
 
@@ -168,14 +169,14 @@ pub(crate) fn sockets_or_ids(request: RequestId, raw: &RawValue, parts: Option<u
         let socket: Socket<'_> = serde_json::from_str(raw.get())?;
         let object = |raw: Option<&RawValue>| raw.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
         let details = Details { handshake: object(socket.handshake), data: object(socket.data) };
-        Ok(SocketDetails { id: socket.id, rooms: names(socket.rooms), details })
+        Ok(SocketDetails { id: socket.id, rooms: room_names(socket.rooms), details })
     };
     let sockets: Result<Vec<SocketDetails>, Malformed> = elements.into_iter().map(socket).collect();
     Ok(Body::Sockets { request, sockets: sockets?, parts: parts.unwrap_or(1) })
 }
 
 /// Reads a trailer in hexadecimal digits. `None` for any other value.
-pub(crate) fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
+pub(crate) fn read_trailer(raw: Option<&RawValue>) -> Option<Trailer> {
     Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
 }
 

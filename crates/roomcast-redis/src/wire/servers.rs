@@ -1,7 +1,7 @@
 //! Announcements of roomcast servers to each other, the same in both dialects: JSON on channels that Node neither
 //! subscribes nor counts.
 
-use super::read::{Malformed, check_size, hex};
+use super::read::{Malformed, check_size, read_trailer};
 use super::write::{TRAILER, object, quoted};
 use crate::delivery::{Delivery, Echo, Listener, Mark};
 use bytes::Bytes;
@@ -54,7 +54,7 @@ pub(crate) fn read(payload: &Bytes) -> Result<Message, Malformed> {
         None => Body::Goodbye,
     };
     let to = read.to.map(|to| ServerId::from(&*to));
-    Ok(Message { sender: Some(ServerId::from(&*read.uid)), to, trailer: hex(read.rc), body })
+    Ok(Message { sender: Some(ServerId::from(&*read.uid)), to, trailer: read_trailer(read.rc), body })
 }
 
 /// The number of an announcement to all servers, which its publisher receives too.
