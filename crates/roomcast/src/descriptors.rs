@@ -18,7 +18,7 @@ pub(crate) fn raise_limit(max_connections: usize) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of open files; as many clients can connect as it allows")
+            tracing::warn!(%error, "cannot raise the limit of open files; as many clients can connect as it allows");
         }
     }
 }

@@ -88,14 +88,17 @@ impl Rooms {
             complete &= count.is_complete();
             members.push(count.value);
         }
-        let mut answer = match (self.single, &self.names[..], &members[..]) {
+        let answer = match (self.single, &self.names[..], &members[..]) {
             (true, [room], [members]) => json!({"ok": true, "room": room, "members": members}),
             _ => json!({"ok": true, "rooms": self.names, "members": members}),
         };
-        if !complete {
-            answer["partial"] = true.into();
+        match answer {
+            Value::Object(mut fields) if !complete => {
+                fields.insert("partial".to_owned(), true.into());
+                fields.into()
+            }
+            answer => answer,
         }
-        answer
     }
 }
 
