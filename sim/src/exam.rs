@@ -59,8 +59,9 @@ async fn play(plan: &Plan, record: bool) -> Report {
     if !failed(&sim) {
         let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
         // A server that was dropped may be kept alive by its last answers for seconds, which counts as a fault, too.
-        let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RECOVERY } else { 3_000 };
-        sleep_until(sim.begin + Duration::from_millis(last + right)).await;
+        let recovery =
+            if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RECOVERY } else { 3_000 };
+        sleep_until(sim.begin + Duration::from_millis(last + recovery)).await;
         finish(&sim, &mut world).await;
     }
     delivering.abort();
@@ -82,7 +83,7 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
         state.double.clear();
         state.processes.iter_mut().for_each(|process| process.publish.clear());
     });
-    members(sim, world);
+    check_members(sim, world);
     let places: Vec<(usize, usize)> = (0..world.servers.len())
         .flat_map(|s| (0..sim.setup.namespaces).map(move |n| (s, n)))
         .filter(|(s, n)| world.place(*s, *n).is_some())
@@ -96,9 +97,9 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
         }
     }
     sleep(Duration::from_millis(SETTLING)).await;
-    members(sim, world);
-    lost(sim, world);
-    idle(sim, world, &places);
+    check_members(sim, world);
+    check_losses(sim, world);
+    check_idle(sim, world, &places);
     for (index, (s, n)) in places.iter().enumerate() {
         if (sim.setup.seed + index as u64).is_multiple_of(3) {
             world.act(&StepKind::Close { s: *s, n: *n, empty: index % 2 == 0 }).await;
@@ -108,7 +109,7 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
         world.act(&StepKind::Stop { s }).await;
     }
     sleep(Duration::from_secs(10)).await;
-    ended(sim, world);
+    check_end(sim, world);
 }
 
 fn fail(sim: &Sim, why: String) {
@@ -116,7 +117,7 @@ fn fail(sim: &Sim, why: String) {
 }
 
 /// Checks that each server knows exactly the others.
-fn members(sim: &Sim, world: &World) {
+fn check_members(sim: &Sim, world: &World) {
     let lives = || world.servers.iter().flatten();
     for server in lives() {
         let mut known: Vec<String> = server.cluster.servers().iter().map(ToString::to_string).collect();
@@ -131,7 +132,7 @@ fn members(sim: &Sim, world: &World) {
 }
 
 /// Checks that exactly what was lost was counted, and what was doubled.
-fn lost(sim: &Sim, world: &World) {
+fn check_losses(sim: &Sim, world: &World) {
     let alive: BTreeSet<usize> = world.servers.iter().flatten().map(|server| server.process).collect();
     for server in world.servers.iter().flatten() {
         let losses = server.cluster.losses();
@@ -149,10 +150,10 @@ fn lost(sim: &Sim, world: &World) {
         if !(doubles..=doubles + maybe).contains(&losses.doubles) {
             fail(sim, format!("{label} counts {} doubles of {doubles}, and of {maybe} more", losses.doubles));
         }
-        dropped(sim, process, losses.dropped);
+        check_dropped(sim, process, losses.dropped);
     }
     for (process, losses) in world.ended.lock().iter() {
-        dropped(sim, *process, losses.dropped);
+        check_dropped(sim, *process, losses.dropped);
     }
 }
 
@@ -169,7 +170,7 @@ fn dropped_by(state: &State, world: &World, process: usize) -> u64 {
 }
 
 /// Checks that what did not go out was counted.
-fn dropped(sim: &Sim, process: usize, dropped: u64) {
+fn check_dropped(sim: &Sim, process: usize, dropped: u64) {
     sim.with(|state, now| {
         let unsent = state.model.own_messages.values().filter(|out| out.process == process && !out.sent).count() as u64;
         // Questions may be dropped too, but are not among these.
@@ -182,7 +183,7 @@ fn dropped(sim: &Sim, process: usize, dropped: u64) {
 }
 
 /// Checks that nothing waits.
-fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
+fn check_idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
     for (s, server) in world.servers.iter().enumerate() {
         let Some(server) = server else { continue };
         if server.cluster.queued() > 0 {
@@ -200,7 +201,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
             );
         }
         for adapter in server.adapters.values() {
-            rooms_heard(sim, server.process, adapter);
+            check_rooms(sim, server.process, adapter);
             if adapter.open_requests() > 0 {
                 fail(sim, format!("{} questions of {} are open", adapter.open_requests(), server.cluster.id()));
             }
@@ -214,7 +215,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
             asked.must_reach(state, namespace) && !all.iter().all(|process| reached(n, process))
         });
         let lacking = lacking.map(|(n, _, _, all)| format!("question #{n} did not reach all of {all:?}"));
-        let wrong = lacking.or_else(|| events(state));
+        let wrong = lacking.or_else(|| wrong_events(state));
         if let Some(wrong) = wrong {
             state.fail(now, wrong);
         }
@@ -222,7 +223,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
 }
 
 /// Checks that where rooms are subscribed one by one, exactly those with members are.
-fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
+fn check_rooms(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
     let namespace = adapter.local().namespace();
     let wanted: BTreeSet<Room> = adapter.local().rooms().into_iter().collect();
     sim.with(|state, now| {
@@ -242,7 +243,7 @@ fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
 }
 
 /// Checks that exactly the expected server events arrived.
-fn events(state: &State) -> Option<String> {
+fn wrong_events(state: &State) -> Option<String> {
     let places = state.model.places.iter();
     places.filter(|(at, _)| state.processes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
         let same = place.unsure || place.events == place.events_got;
@@ -259,12 +260,12 @@ fn events(state: &State) -> Option<String> {
 }
 
 /// The checks after the end of all servers.
-fn ended(sim: &Sim, world: &World) {
+fn check_end(sim: &Sim, world: &World) {
     if failed(sim) {
         return;
     }
     for (process, losses) in world.ended.lock().iter() {
-        dropped(sim, *process, losses.dropped);
+        check_dropped(sim, *process, losses.dropped);
     }
     let left = sim.with(|state, _| {
         let ours = state.subscriptions.iter().filter(|(at, it)| {

@@ -28,7 +28,7 @@ impl World {
         }
         self.log(|| format!("* Start {{ s: {s} }}"));
         let label = format!("s{s}");
-        let process = self.sim.process(&label, s, false);
+        let process = self.sim.join(&label, s, false);
         let broker = Arc::new(SimBroker::new(self.sim.clone(), process));
         let mut options = ClusterOptions::default();
         options.max_queued_bytes = self.sim.setup.queue.unwrap_or(options.max_queued_bytes);

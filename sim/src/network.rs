@@ -68,7 +68,7 @@ impl Sim {
     }
 
     /// Adds a process to the network.
-    pub(crate) fn process(&self, name: &str, place: usize, foreign: bool) -> ProcessId {
+    pub(crate) fn join(&self, name: &str, place: usize, foreign: bool) -> ProcessId {
         self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);

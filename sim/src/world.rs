@@ -52,7 +52,7 @@ impl World {
         let mut world =
             Self { sim: sim.clone(), servers, ending, foreign: Vec::new(), number: 0, ended: Arc::default() };
         for f in 0..sim.setup.foreign {
-            let process = sim.process(&format!("f{f}"), sim.setup.servers + f, true);
+            let process = sim.join(&format!("f{f}"), sim.setup.servers + f, true);
             world.foreign.push(process);
             for n in 0..sim.setup.namespaces.min(2) {
                 sim.open_foreign(&(process, name(n)));

@@ -1,7 +1,7 @@
 //! [`Local`]: the rooms of a namespace on this server.
 
 use crate::rooms::index::Index;
-use crate::rooms::pending_acks::PendingAcks;
+use crate::rooms::pending_acks::{PendingAcks, PendingEmit};
 use crate::seam::adapter::{Action, Emit};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
@@ -21,7 +21,7 @@ use std::sync::{Arc, Weak};
 pub struct Local {
     namespace: Arc<str>,
     /// Itself, for [`Acks`](crate::Acks).
-    pub(super) this: Weak<Self>,
+    this: Weak<Self>,
     pub(super) state: Mutex<State>,
 }
 
@@ -29,7 +29,7 @@ pub struct Local {
 pub(super) struct State {
     pub(super) index: Index,
     pub(super) pending: PendingAcks,
-    pub(super) next_ack: u64,
+    next_ack: u64,
 }
 
 impl Local {
@@ -79,6 +79,54 @@ impl Local {
             state.index.walk(target, |_, recipient| recipient.deliver(packet, wakes));
         }
         Ok(())
+    }
+
+    /// Emits to sockets of this server, whose acknowledgements are pending from then on under the returned id. Also
+    /// returns the number of sockets that were asked.
+    pub(super) fn emit_awaiting(
+        &self,
+        target: &Target,
+        emit: Emit<'_>,
+        under_lock: impl FnOnce(),
+    ) -> Result<(Arc<Self>, u64, usize), AdapterError> {
+        let id = {
+            let mut state = self.state.lock();
+            let id = state.next_ack;
+            // 2^53 ids last for centuries at a million a second.
+            state.next_ack += 1;
+            id
+        };
+        let packet = Packet::event(&self.namespace, Some(id), emit.data)?.with_volatile(emit.volatile);
+        let packet = Arc::new(packet);
+        let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
+        let asked = {
+            let mut state = self.state.lock();
+            let State { index, pending, .. } = &mut *state;
+            under_lock();
+            let mut slots = Vec::new();
+            index.walk(target, |slot, recipient| slots.push((slot, recipient.clone())));
+            let mut new = PendingEmit::default();
+            for (slot, recipient) in &slots {
+                let socket = index.id_of(*slot);
+                if !pending.expect(socket, id) {
+                    refused += 1;
+                    continue;
+                }
+                new.unanswered.insert(socket);
+                recipient.deliver(&packet, &mut wakes);
+            }
+            // Answers need this lock, so none can arrive before the entry exists.
+            pending.begin(id, new);
+            slots.len()
+        };
+        wakes.wake();
+        if refused > 0 {
+            metrics::counter!("roomcast_acks_refused_total").increment(refused as u64);
+            tracing::debug!(sockets = refused, "sockets with too many pending acknowledgements were not asked again");
+        }
+        #[expect(clippy::unreachable, reason = "`self` is borrowed from the very Arc that `this` points to")]
+        let Some(local) = self.this.upgrade() else { unreachable!("borrowed from its own Arc") };
+        Ok((local, id, asked))
     }
 
     /// The sockets of this server that `target` selects.
@@ -148,6 +196,16 @@ impl Local {
                 recipient.disconnect(close);
             }
         }
+    }
+
+    pub(super) fn with_pending<T>(&self, id: u64, read: impl FnOnce(Option<&mut PendingEmit>) -> T) -> T {
+        read(self.state.lock().pending.get(id))
+    }
+
+    pub(super) fn give_up(&self, id: u64) {
+        let ended = self.state.lock().pending.end(id);
+        // Outside the lock: dropping a waker may run foreign code.
+        drop(ended);
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 /// - the welcome packet given to [`Adapter::insert`] is the first thing that the recipient gets;
 /// - a socket is always in the room named after its id;
 /// - membership changes at once: after a join, an emit by the same caller reaches the socket on this server;
-/// - emits through one adapter arrive at every recipient in the order in which they were made;
+/// - emits through one adapter arrive in order at every recipient, and in the same order at all of them;
 /// - only the `async` questions wait for other servers; delivery to this server's sockets never waits;
 /// - a partial answer says that it is partial.
 ///
@@ -43,7 +43,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
         welcome: Option<&Arc<Packet>>,
     ) -> Result<(), AdapterError>;
 
-    /// Removes a socket and gives up its pending acknowledgements. Unknown ids are ignored.
+    /// Removes a socket from all rooms, and gives up its pending acknowledgements. Unknown ids are ignored.
     fn remove(&self, id: SocketId);
 
     /// Puts a socket into rooms. This takes effect on this server at once; await the returned future for confirmation

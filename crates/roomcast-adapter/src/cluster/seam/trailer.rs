@@ -2,7 +2,7 @@
 
 use roomcast_protocol::SocketId;
 
-/// Which process published a message, and which of its messages it is. Other software ignores it.
+/// Ends a message: which process published it, and which of its messages it is. Other software ignores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trailer {
