@@ -1,4 +1,4 @@
-// Acknowledgements in both directions, complete, partial and too late.
+// Acknowledgements in both directions: complete, partial and late ones.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -12,27 +12,27 @@ const TIMED_OUT = "operation has timed out";
 const unordered = (answers) => [...answers].sort();
 
 export default theme("acks", {}, [
-  scenario("the server answers each of many questions once", async (t) => {
+  scenario("the server answers each of many requests once", async (t) => {
     const client = await t.connect();
     const numbers = Array.from({ length: 200 }, (_, i) => i);
     assert.deepEqual(await Promise.all(numbers.map((i) => client.ask("echo", i))), numbers);
   }),
 
-  scenario("one client answers", async (t) => {
+  scenario("a client answers the server", async (t) => {
     const client = await t.connect();
     client.answers("question", (a, b) => ({ sum: a + b }));
     const request = { event: "question", args: [2, 3], timeout: ENOUGH };
     assert.deepEqual(await client.call("socket-emit-with-ack", request), { ok: { sum: 5 } });
   }),
 
-  scenario("one client is silent", async (t) => {
+  scenario("a client does not answer the server", async (t) => {
     const client = await t.connect();
     const request = { event: "question", args: [1], timeout: SHORT };
     assert.deepEqual(await client.call("socket-emit-with-ack", request), { error: TIMED_OUT });
     assert.deepEqual(await client.next("question"), [1]);
   }),
 
-  scenario("an answer that comes too late is ignored", async (t) => {
+  scenario("an answer that arrives too late is ignored", async (t) => {
     const client = await t.connect();
     let answer;
     client.socket.on("question", (ack) => (answer = ack));
@@ -45,7 +45,7 @@ export default theme("acks", {}, [
     assert.equal(await client.result("socket-emit-with-ack", { event: "other", timeout: ENOUGH }), "in time");
   }),
 
-  scenario("a broadcast that everyone answers", async (t) => {
+  scenario("a broadcast that every client answers", async (t) => {
     const room = t.room();
     const clients = await t.connectMany(5);
     for (const [i, client] of clients.entries()) {
@@ -57,7 +57,7 @@ export default theme("acks", {}, [
     assert.deepEqual(unordered(answers), ["n0", "n1", "n2", "n3", "n4"]);
   }),
 
-  scenario("a broadcast that one does not answer", async (t) => {
+  scenario("a broadcast that one client does not answer", async (t) => {
     const room = t.room();
     const clients = await t.connectMany(3);
     for (const client of clients) await client.join(room);
@@ -71,13 +71,13 @@ export default theme("acks", {}, [
     assert.deepEqual(await clients[2].next("question"), []);
   }),
 
-  scenario("a broadcast that reaches nobody is complete at once", async (t) => {
+  scenario("a broadcast that reaches nobody is complete immediately", async (t) => {
     const client = await t.connect();
     const request = { target: { rooms: [t.room()], timeout: ENOUGH }, event: "question" };
     assert.deepEqual(await client.call("emit-with-ack", request), { ok: [] });
   }),
 
-  scenario("a broadcast from a socket does not ask the socket itself", async (t) => {
+  scenario("a broadcast from a socket excludes the socket itself", async (t) => {
     const room = t.room();
     const [asker, other] = await t.connectMany(2);
     for (const client of [asker, other]) {
@@ -103,7 +103,7 @@ export default theme("acks", {}, [
     assert.deepEqual(await clients[0].result("emit-with-ack", request), [answer, answer]);
   }),
 
-  scenario("a second acknowledgement of one event is ignored", async (t) => {
+  scenario("a second acknowledgement of the same event is ignored", async (t) => {
     const client = await t.rawSocket();
     await client.connect();
     await client.next(); // "auth"

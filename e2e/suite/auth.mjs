@@ -7,26 +7,26 @@ import { scenario, theme } from "../lib/theme.mjs";
 const REFUSED = [undefined, {}, { token: "wrong" }, { token: "Secret" }, { token: ["secret"] }, { token: null }];
 
 export default theme("auth", {}, [
-  scenario("the payload arrives as it was given", async (t) => {
+  scenario("the payload arrives as the client gave it", async (t) => {
     for (const auth of [{}, { token: "t" }, { a: { b: [1, null, "é 😀"] }, "": true }, { big: "x".repeat(10_000) }]) {
       const client = await t.connect({ auth });
       assert.deepEqual(await client.next("auth"), [auth]);
     }
   }),
 
-  scenario("no payload is an empty object", async (t) => {
+  scenario("without a payload the server has an empty object", async (t) => {
     const client = await t.connect();
     assert.deepEqual(await client.next("auth"), [{}]);
   }),
 
-  scenario("each namespace of a connection has its own", async (t) => {
+  scenario("each namespace of a connection has a payload of its own", async (t) => {
     const root = await t.connect({ auth: { for: "/" } });
     const custom = await t.connect({ nsp: "/custom", over: root, auth: { for: "/custom" } });
     assert.deepEqual(await root.next("auth"), [{ for: "/" }]);
     assert.deepEqual(await custom.next("auth"), [{ for: "/custom" }]);
   }),
 
-  scenario("a payload made by a function is made anew at each connection", async (t) => {
+  scenario("a function for the payload is called for each connection", async (t) => {
     let count = 0;
     const client = await t.connect({ auth: (give) => give({ count: ++count }) });
     assert.deepEqual(await client.next("auth"), [{ count: 1 }]);
@@ -36,7 +36,7 @@ export default theme("auth", {}, [
   }),
 
   ...Object.keys(TRANSPORTS).map((transport) =>
-    scenario(`${transport}: the middleware refuses with data, then lets the right token in`, async (t) => {
+    scenario(`${transport}: the middleware refuses with data, then accepts the right token`, async (t) => {
       const client = t.client({ nsp: "/guarded", transport, auth: { token: "wrong" } });
       const error = await client.refused();
       assert.equal(error.message, "not authorized");
@@ -47,14 +47,14 @@ export default theme("auth", {}, [
     }),
   ),
 
-  scenario("the middleware refuses everything but the token", async (t) => {
+  scenario("the middleware refuses everything except the right token", async (t) => {
     for (const auth of REFUSED) {
       const error = await t.client({ nsp: "/guarded", auth }).refused();
       assert.deepEqual([error.message, error.data], ["not authorized", { code: 401 }], JSON.stringify(auth));
     }
   }),
 
-  scenario("the middleware of a dynamic namespace refuses one token, also where others are inside", async (t) => {
+  scenario("the middleware of a dynamic namespace refuses a token, even if the namespace has other sockets", async (t) => {
     const nsp = t.namespace();
     for (const inside of [undefined, await t.connect({ nsp, auth: { token: "yes" } })]) {
       const error = await t.client({ nsp, auth: { token: "no" } }).refused();
@@ -63,7 +63,7 @@ export default theme("auth", {}, [
     }
   }),
 
-  scenario("who was refused is in no room and on no list", async (t) => {
+  scenario("a refused client is in no room and not listed", async (t) => {
     const inside = await t.connect({ nsp: "/guarded", auth: { token: "secret" } });
     const outside = t.client({ nsp: "/guarded", auth: { token: "wrong" } });
     await outside.refused();

@@ -1,23 +1,23 @@
-// `burst`: many events of one synchronous step. All arrive, in order and before the answer to the client that reads.
+// `burst`: many events emitted in one synchronous step. A client that reads receives all of them, in order and before the answer.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 
-/** Numbers of events and their characters: large ones, few very large ones, many small ones. */
+/** Pairs of a number of events and their size in characters: large events, few very large ones, many small ones. */
 const BURSTS = [
   [100, 20_000],
   [3, 600_000],
   [3_000, 10],
 ];
 
-/** Bursts of each kind during upgrades, so that they meet different moments of them. */
+/** Bursts of each kind during upgrades, so that they fall into different moments of the upgrade. */
 const UPGRADES = 5;
 
-/** What a connection handler may well send: each message of a chat's history. */
+/** The number of events that a connection handler may well send, such as the messages of a chat's history. */
 const HISTORY = 1_100;
 
-/** Clients that get their bursts at the same time. */
+/** Clients that receive bursts at the same time. */
 const READERS = 10;
 
 async function burst(client, count, bytes) {
@@ -25,7 +25,7 @@ async function burst(client, count, bytes) {
   check(client.takeAll("burst"), count, bytes);
 }
 
-// The answer came after all of them, so by now they are here.
+// The answer comes after all events, so they have arrived by now.
 function check(events, count, bytes) {
   assert.deepEqual(
     events.map(([number]) => number),
@@ -44,14 +44,14 @@ export default theme("bursts", {}, [
       }),
     ),
 
-    scenario(`${transport}: ${HISTORY} events as the first that a new socket gets`, async (t) => {
+    scenario(`${transport}: ${HISTORY} events as the first of a new socket`, async (t) => {
       for (const nsp of ["/", "/late"]) {
         const client = t.client({ nsp, transport });
         await burst(client, HISTORY, 100);
       }
     }),
 
-    scenario(`${transport}: bursts of several handlers of one connection under way`, async (t) => {
+    scenario(`${transport}: bursts of several handlers of one connection at the same time`, async (t) => {
       const client = await t.connect({ transport });
       const counts = BURSTS.map(([count]) => count);
       assert.deepEqual(await Promise.all(BURSTS.map(([count, bytes]) => client.ask("burst", count, bytes))), counts);
@@ -62,10 +62,10 @@ export default theme("bursts", {}, [
   ]),
 
   ...BURSTS.map(([count, bytes]) =>
-    scenario(`while an upgrade goes on: ${count} events of ${bytes} characters`, async (t) => {
+    scenario(`during an upgrade: ${count} events of ${bytes} characters`, async (t) => {
       for (let round = 0; round < UPGRADES; round += 1) {
         const client = t.client({ transport: "upgrade" });
-        // The first leaves with the polls before the upgrade, the second as the client begins to move.
+        // The first burst leaves with the polls before the upgrade, the second when the client begins the upgrade.
         const asked = [client.ask("burst", count, bytes)];
         client.manager.engine.once("upgrading", () => asked.push(client.ask("burst", count, bytes)));
         await client.connected();
@@ -84,7 +84,7 @@ export default theme("bursts", {}, [
       const session = await t.rawPolling();
       await session.connect();
       await session.next(); // "auth"
-      // No GET is held while they are made.
+      // There is no pending GET while the events are emitted.
       await session.post(`421["burst",${count},${bytes}]`);
       const text = "x".repeat(bytes);
       for (let number = 0; number < count; number += 1) {
@@ -102,7 +102,7 @@ export default theme("bursts", {}, [
     for (const [count, bytes] of BURSTS) await Promise.all(clients.map((client) => burst(client, count, bytes)));
   }),
 
-  scenario("what others are sent meanwhile arrives as well", async (t) => {
+  scenario("events for other clients arrive meanwhile", async (t) => {
     const room = t.room();
     const [speaker, reader] = await t.connectMany(2);
     await reader.join(room);

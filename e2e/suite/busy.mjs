@@ -1,4 +1,4 @@
-// `busy`: a handler that blocks its thread. It holds up its own client; on Node, which has one thread, everybody.
+// `busy`: a handler that blocks its thread. It delays only its own client; on Node, which has one thread, all clients.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
@@ -7,15 +7,15 @@ import { scenario, theme } from "../lib/theme.mjs";
 /** How long a handler blocks, in ms. */
 const SHORT_MS = 200;
 
-/** So long that what is asked in the middle is answered before the end, on a machine with other work to do as well. */
+/** So long that requests in the middle of it are answered before its end, even on a busy machine. */
 const LONG_MS = 3_000;
 
-/** Questions of each client meanwhile, one after the other. */
+/** Requests that each other client sends meanwhile, one after another. */
 const QUESTIONS = 20;
 
-// One handler blocks one worker.
+// With two workers, of which the handler blocks one.
 export default theme("busy", { env: { TOKIO_WORKER_THREADS: "2" } }, [
-  scenario("everyone hears it once, and nothing of anybody is lost or reordered", async (t) => {
+  scenario("every client receives its event once, and no events are lost or reordered", async (t) => {
     const nsp = t.namespace();
     const [blocker, ...others] = await t.connectMany(10, { nsp });
     const numbers = Array.from({ length: 100 }, (_, i) => i);
@@ -29,7 +29,7 @@ export default theme("busy", { env: { TOKIO_WORKER_THREADS: "2" } }, [
     for (const client of [blocker, ...others]) assert.deepEqual(client.takeAll("busy"), [[]]);
   }),
 
-  scenario("what others emit to its client meanwhile comes in order", async (t) => {
+  scenario("events that others emit to its client meanwhile arrive in order", async (t) => {
     const nsp = t.namespace();
     const [blocker, speaker] = await t.connectMany(2, { nsp });
     const room = t.room();
@@ -47,7 +47,7 @@ export default theme("busy", { env: { TOKIO_WORKER_THREADS: "2" } }, [
       const others = await t.connectMany(3, { nsp, transport });
       const begun = Date.now();
       const blocked = blocker.ask("busy", LONG_MS);
-      // In the middle of it, when nothing else has happened since: what the blocked thread did for others is left undone.
+      // Continues in the middle of it, without other traffic before: what the blocked thread has begun for other clients is still unfinished.
       await new Promise((resolve) => setTimeout(resolve, LONG_MS / 6));
       await Promise.all(
         others.map(async (client) => {
@@ -58,8 +58,8 @@ export default theme("busy", { env: { TOKIO_WORKER_THREADS: "2" } }, [
           assert.deepEqual(await client.next("from another"), []);
         }),
       );
-      // Whoever waits for its end waits until this at least.
-      assert.ok(Date.now() < begun + LONG_MS, "nobody waits for its end");
+      // Clients that had to wait for its end would be answered later than this.
+      assert.ok(Date.now() < begun + LONG_MS, "other clients had to wait for its end");
       await blocked;
     }, { differs: true }),
   ),

@@ -1,4 +1,5 @@
-// The server-side operations of one server: who is there, moving sockets, throwing them out, and the cluster of one.
+// The server-side operations on a single server: listing sockets, moving and disconnecting them, and requests to the other servers, of
+// which there are none.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -7,7 +8,7 @@ import { eventually } from "../lib/wait.mjs";
 const idsOf = (sockets) => sockets.map(({ id }) => id);
 const sortedIds = (...clients) => clients.map(({ id }) => id).sort();
 
-// On a cluster the calls that move sockets come back to this server over Redis, so their effect may follow the answer.
+// In a cluster, calls that move sockets come back to this server over Redis, so they may take effect after their answer.
 async function roomsBecome(client, ...rooms) {
   const expected = [client.id, ...rooms].sort().join();
   await eventually(
@@ -17,14 +18,14 @@ async function roomsBecome(client, ...rooms) {
 }
 
 export default theme("calls", { env: { SERVER_NAME: "server é 😀" } }, [
-  scenario("whoami tells the name of the server", async (t) => {
+  scenario("whoami returns the name of the server", async (t) => {
     const client = await t.connect();
     const { rooms, ...rest } = await client.ask("whoami");
     assert.deepEqual(rooms, [client.id]);
     assert.deepEqual(rest, { server: "server é 😀", id: client.id, recovered: false, transport: "websocket" });
   }),
 
-  scenario("set-data and fetch-sockets", async (t) => {
+  scenario("fetch-sockets returns data that set-data has set", async (t) => {
     const nsp = t.namespace();
     const a = await t.connect({ nsp, auth: { user: "a" } });
     const b = await t.connect({ nsp, transport: "polling" });
@@ -86,7 +87,7 @@ export default theme("calls", { env: { SERVER_NAME: "server é 😀" } }, [
     assert.deepEqual([...a.takeAll("for z"), ...c.takeAll("for z")], []);
   }),
 
-  scenario("sockets-join comes before the emit that follows it", async (t) => {
+  scenario("sockets-join takes effect before the emit that follows it", async (t) => {
     const nsp = t.namespace();
     const clients = await t.connectMany(3, { nsp });
     await clients[0].result("sockets-join", { rooms: ["all"] });
@@ -108,7 +109,7 @@ export default theme("calls", { env: { SERVER_NAME: "server é 😀" } }, [
     assert.equal(await stays.ask("echo", "still here"), "still here");
   }),
 
-  scenario("server-side-emit alone: nobody hears it", async (t) => {
+  scenario("server-side-emit without other servers reaches nobody", async (t) => {
     const client = await t.connect();
     assert.equal(await client.result("server-side-emit", { event: "hello", args: [1, "é 😀"] }), true);
     assert.deepEqual(await client.result("server-side-emit-with-ack", { event: "hello", args: [] }), []);
@@ -124,7 +125,7 @@ export default theme("calls", { env: { SERVER_NAME: "server é 😀" } }, [
     assert.equal(await elsewhere.result("server-count"), 1);
   }),
 
-  scenario("all-rooms are sorted, and gone with their last socket", async (t) => {
+  scenario("all-rooms are sorted, and a room ends with its last socket", async (t) => {
     const nsp = t.namespace();
     const [a, b] = await t.connectMany(2, { nsp });
     await a.join("z", "é", "A", "a", "10", "9");

@@ -1,4 +1,4 @@
-// CORS_ORIGIN: the headers that browsers ask for, and none without the setting (see raw-http.mjs).
+// CORS_ORIGIN: the headers that browsers need. Without the setting there are none (see raw-http.mjs).
 
 import assert from "node:assert/strict";
 import { endpoint, request } from "../lib/raw.mjs";
@@ -10,7 +10,7 @@ const ask = (t, origin, options = {}, query = { transport: "polling" }) =>
   request(endpoint(t.url, query), { ...options, headers: { origin, ...options.headers } });
 
 export default theme("cors", { env: { CORS_ORIGIN: ALLOWED.join(",") } }, [
-  scenario("an allowed origin is reflected, on errors too", async (t) => {
+  scenario("an allowed origin is reflected, also in errors", async (t) => {
     for (const origin of ALLOWED) {
       for (const query of [{ transport: "polling" }, { transport: "nope" }]) {
         const { headers } = await ask(t, origin, {}, query);
@@ -20,7 +20,7 @@ export default theme("cors", { env: { CORS_ORIGIN: ALLOWED.join(",") } }, [
     }
   }),
 
-  scenario("another origin is not", async (t) => {
+  scenario("another origin is not reflected", async (t) => {
     for (const origin of ["http://evil.example", "http://a.example.evil", "http://a.example:81", "null"]) {
       const { status, headers } = await ask(t, origin);
       assert.equal(status, 200);

@@ -1,4 +1,4 @@
-// Many clients in one room: each hears each broadcast exactly once and in order. `--clients N` says how many.
+// Many clients in a room: each receives every broadcast exactly once and in order. `--clients N` sets how many clients.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -6,16 +6,16 @@ import { eventually } from "../lib/wait.mjs";
 
 const BROADCASTS = 100;
 
-/** Connections that are opened at the same time; more would only queue up in the backlog of the listener. */
+/** Connections that are opened at the same time. More would only wait in the backlog of the listener. */
 const BATCH = 50;
 
-/** Time for the whole scenario, in ms: 1,000 clients take a few seconds on two quiet cores. */
+/** Limit for the scenario, in ms. 1,000 clients take a few seconds on two quiet cores. */
 const CROWD_MS = 180_000;
 
 const sequence = Array.from({ length: BROADCASTS }, (_, seq) => seq);
 
 export default theme("crowd", {}, [
-  scenario("a crowd joins a room, hears everything once and in order, and leaves", async (t) => {
+  scenario("a crowd joins a room, receives everything once and in order, and leaves", async (t) => {
     const nsp = t.namespace();
     const speaker = await t.connect({ nsp });
     const crowd = [];
@@ -36,7 +36,7 @@ export default theme("crowd", {}, [
     await Promise.all(crowd.map((client) => client.ask("leave", "crowd")));
     assert.deepEqual(await speaker.result("fetch-sockets", { target: { rooms: ["crowd"] } }), []);
     await speaker.emitTo({ rooms: ["crowd"] }, "msg", "to an empty room");
-    // This reaches everyone after all that was sent before, so that a doubled message would be unread by now.
+    // This event arrives after everything that was sent before it, so a duplicate message would be unread by now.
     await speaker.emitTo({}, "farewell");
     await Promise.all(crowd.map((client) => client.next("farewell")));
     for (const client of crowd) assert.deepEqual(client.takeAll("msg"), []);

@@ -1,4 +1,4 @@
-// The other two deadlines: for the first namespace of a connection, and for an upgrade that was begun.
+// Two timeouts: for the first namespace of a connection, and for an upgrade that was begun. heartbeat.mjs has the third.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -16,18 +16,18 @@ export default theme("deadlines", { env: { CONNECT_TIMEOUT_MS: "700", UPGRADE_TI
     assert.equal((await session.get()).body, '{"code":1,"message":"Session ID unknown"}');
   }),
 
-  scenario("a connection that was only refused is closed", async (t) => {
+  scenario("a connection whose only namespace refused it is closed", async (t) => {
     const socket = await t.rawSocket();
     assert.equal(await socket.connect("40/nope,"), '44/nope,{"message":"Invalid namespace"}');
     assert.equal(await socket.closed(), 1005);
   }),
 
-  scenario("a connection that joined one is not", async (t) => {
+  scenario("a connection that has joined a namespace is not closed", async (t) => {
     const [joined, empty] = [await t.rawSocket(), await t.rawSocket()];
     await joined.connect();
     await joined.next(); // "auth"
-    // Both were opened at the same time: when the empty one is closed, the deadline of the other has passed as well,
-    // or will within the time that this answer takes.
+    // Both were opened at the same time. When the one without a namespace is closed, the timeout of the other has passed too, or passes
+    // within the time that this answer takes.
     await empty.closed();
     joined.send('421["echo","still here"]');
     assert.equal(await joined.next(), '431["still here"]');
@@ -37,7 +37,7 @@ export default theme("deadlines", { env: { CONNECT_TIMEOUT_MS: "700", UPGRADE_TI
     assert.equal(await joined.next(), '432["still here"]');
   }),
 
-  scenario("an upgrade that stays half done is given up; the polling session goes on", async (t) => {
+  scenario("an upgrade that is not completed is given up, and the polling session continues", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"

@@ -1,10 +1,10 @@
-// What is off unless the server is told: compression of either transport, and the client's script.
+// What is off by default: compression of both transports, and serving the client's script.
 
 import assert from "node:assert/strict";
 import { endpoint, request } from "../lib/raw.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 
-/** Longer than what Node compresses when it does. */
+/** Longer than the size from which Node compresses. */
 const LONG = "x".repeat(10_000);
 
 export default theme("defaults", {}, [
@@ -19,7 +19,7 @@ export default theme("defaults", {}, [
     await session.post("41");
   }),
 
-  scenario("a WebSocket that offers compression gets none", async (t) => {
+  scenario("compression that a WebSocket client offers is not used", async (t) => {
     const socket = await t.rawSocket();
     assert.equal(socket.ws.extensions, "");
     await socket.connect();

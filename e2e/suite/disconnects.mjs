@@ -1,4 +1,4 @@
-// How connections end, and what the client is told about it.
+// How connections end, and which reason the client gets.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
@@ -17,7 +17,7 @@ const perTransport = Object.keys(TRANSPORTS).flatMap((transport) => [
     assert.equal(await client.ask("echo", "back"), "back");
   }),
 
-  scenario(`${transport}: disconnect-self with close ends all namespaces of the connection`, async (t) => {
+  scenario(`${transport}: disconnect-self with close closes all namespaces of the connection`, async (t) => {
     const client = await t.connect({ transport });
     const other = await t.connect({ nsp: t.namespace(), over: client });
     other.send("call", { do: "disconnect-self", close: true });
@@ -26,7 +26,7 @@ const perTransport = Object.keys(TRANSPORTS).flatMap((transport) => [
     await eventually(() => client.manager.engine.readyState === "closed", "the end of the connection");
   }),
 
-  scenario(`${transport}: what was sent before disconnect-self still arrives`, async (t) => {
+  scenario(`${transport}: events that were sent before disconnect-self still arrive`, async (t) => {
     const client = await t.connect({ transport });
     for (let i = 0; i < 20; i += 1) client.send("message", i);
     client.send("call", { do: "disconnect-self", close: true });
@@ -62,13 +62,13 @@ const perTransport = Object.keys(TRANSPORTS).flatMap((transport) => [
 
 // Waits until the witness is alone in its namespace.
 function gone(witness) {
-  return eventually(async () => (await witness.result("fetch-sockets")).length === 1, "the server to notice it");
+  return eventually(async () => (await witness.result("fetch-sockets")).length === 1, "the witness to be alone");
 }
 
 export default theme("disconnects", {}, [
   ...perTransport,
 
-  scenario("a question under way when the connection ends is told so", async (t) => {
+  scenario("a request to a client that disconnects times out", async (t) => {
     const nsp = t.namespace();
     const [asker, victim] = await t.connectMany(2, { nsp });
     const request = { target: { rooms: [victim.id], timeout: 300 }, event: "question" };
@@ -78,7 +78,7 @@ export default theme("disconnects", {}, [
     assert.deepEqual(await answer, { error: "operation has timed out", answers: [] });
   }),
 
-  scenario("a socket that was thrown out does not come back by itself", async (t) => {
+  scenario("a client that the server disconnected does not reconnect by itself", async (t) => {
     const nsp = t.namespace();
     const witness = await t.connect({ nsp });
     const client = await t.connect({ nsp, reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 10 });
@@ -88,7 +88,7 @@ export default theme("disconnects", {}, [
     assert.equal(client.socket.active, false);
   }),
 
-  scenario("fifty connections that open and close at once leave nobody behind", async (t) => {
+  scenario("fifty connections that open and close immediately leave no sockets behind", async (t) => {
     const nsp = t.namespace();
     const witness = await t.connect({ nsp });
     const clients = Array.from({ length: 50 }, (_, i) => {

@@ -1,4 +1,4 @@
-// Pings at a small interval: who answers stays, who is silent goes.
+// Pings at a small interval: a client that answers stays connected, a silent one is disconnected.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
@@ -8,12 +8,12 @@ import { eventually } from "../lib/wait.mjs";
 const INTERVAL = 50;
 const TIMEOUT = 1_000;
 
-/** Pings after which a connection that was never answered would have been closed. */
+/** The number of pings after which a connection that answers none would have been closed. */
 const ENOUGH_PINGS = Math.ceil(TIMEOUT / INTERVAL) + 5;
 
 export default theme("heartbeat", { env: { PING_INTERVAL_MS: `${INTERVAL}`, PING_TIMEOUT_MS: `${TIMEOUT}` } }, [
   ...Object.keys(TRANSPORTS).map((transport) =>
-    scenario(`${transport}: the official client stays`, async (t) => {
+    scenario(`${transport}: the official client stays connected`, async (t) => {
       const client = await t.connect({ transport });
       let pings = 0;
       client.manager.on("ping", () => (pings += 1));
@@ -23,12 +23,12 @@ export default theme("heartbeat", { env: { PING_INTERVAL_MS: `${INTERVAL}`, PING
     }),
   ),
 
-  scenario("the handshake tells interval and timeout", async (t) => {
+  scenario("the handshake contains interval and timeout", async (t) => {
     const { open } = await t.rawPolling();
     assert.deepEqual([open.pingInterval, open.pingTimeout], [INTERVAL, TIMEOUT]);
   }),
 
-  scenario("websocket: a client that answers by hand stays, and is closed when it stops", async (t) => {
+  scenario("websocket: a connection stays open while pings are answered, and is closed when they are not", async (t) => {
     const socket = await t.rawSocket();
     await socket.next();
     for (let i = 0; i < ENOUGH_PINGS; i += 1) {
@@ -39,7 +39,7 @@ export default theme("heartbeat", { env: { PING_INTERVAL_MS: `${INTERVAL}`, PING
     assert.deepEqual(socket.takeAll(), ["2"]);
   }),
 
-  scenario("polling: a client that never answers is closed", async (t) => {
+  scenario("polling: a session that never answers is closed", async (t) => {
     const session = await t.rawPolling();
     assert.equal(await session.next(), "2");
     assert.equal(await session.next(), "1");
@@ -56,7 +56,7 @@ export default theme("heartbeat", { env: { PING_INTERVAL_MS: `${INTERVAL}`, PING
     await eventually(async () => (await witness.result("fetch-sockets")).length === 1, "the silent socket to go");
   }),
 
-  scenario("pongs that nobody asked for do no harm", async (t) => {
+  scenario("unsolicited pongs are ignored", async (t) => {
     const socket = await t.rawSocket();
     await socket.connect();
     assert.equal(await socket.next(), '42["auth",{}]');

@@ -1,32 +1,32 @@
-// /late: a middleware waits, as a login does, and only the connection handler registers what the socket hears. A client that
-// emits at once on connecting is heard all the same, and is told nothing before it is told that it is in.
+// /late: a middleware waits, as a login does, and only the connection handler registers the socket's event handlers. Events that a client
+// emits immediately after connecting are handled all the same, and the client receives nothing before the answer to its CONNECT.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 import { eventually } from "../lib/wait.mjs";
 
-/** Clients of each transport, all in all. */
+/** Clients of each transport in total. */
 const CLIENTS = 1_000;
 
-/** Of them so many at the same time: descriptors suffice, and the server is busy enough for its threads to meet. */
+/** Clients at the same time: few enough for the limit of descriptors, and enough to keep several threads of the server busy. */
 const BATCH = 50;
 
-/** The middleware waits for less than this, each client's for another time, in ms. */
+/** The middleware waits for less than this, in ms, with a different time for each client. */
 const WAITS = 40;
 
-/** Raw connections that come while somebody else emits to everyone. */
+/** Raw connections that are opened while another client emits to all sockets. */
 const NEWCOMERS = 1_000;
 
-/** Emits of that somebody under way. */
+/** Unanswered emits of that client at the same time. */
 const EMITS = 50;
 
-/** Time for a scenario with so many clients, in ms: some seconds on two quiet cores. */
+/** Limit for a scenario with so many clients, in ms. It takes some seconds on two quiet cores. */
 const CROWD_MS = 180_000;
 
 const inLate = (number) => ({ nsp: "/late", auth: { wait: (number * 7) % WAITS } });
 
-// Runs `step` for the numbers below `count`, a batch at a time.
+// Runs `step` for all numbers below `count`, in batches.
 async function inBatches(count, step) {
   for (let first = 0; first < count; first += BATCH) {
     const numbers = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => first + i);
@@ -38,10 +38,10 @@ async function inBatches(count, step) {
 
 export default theme("late", {}, [
   ...Object.keys(TRANSPORTS).map((transport) =>
-    scenario(`${transport}: whoever emits at once on connecting is answered`, async (t) => {
+    scenario(`${transport}: events that a client emits immediately after connecting are answered`, async (t) => {
       await inBatches(CLIENTS, async (number) => {
         const client = t.client({ ...inLate(number), transport });
-        // The official client keeps these until it is told that it is connected, and then sends them at once.
+        // The official client queues these until it is connected, and then sends them all.
         const answers = [client.ask("echo", number), client.ask("echo", `${number}`), client.ask("whoami")];
         client.send("message", "first");
         client.send("message", "second");
@@ -53,8 +53,8 @@ export default theme("late", {}, [
     }, { ms: CROWD_MS }),
   ),
 
-  // On Node a DISCONNECT takes effect before the events in front of it that were read with it.
-  scenario("whoever leaves right after its first events was heard", async (t) => {
+  // On Node a DISCONNECT takes effect before events that precede it and were read together with it.
+  scenario("the first events of a client that leaves right after them are handled", async (t) => {
     const room = t.room();
     const witness = await t.connect(inLate(0));
     await witness.join(room);
@@ -68,7 +68,7 @@ export default theme("late", {}, [
     while (heard.size < CLIENTS / 10) heard.add((await witness.next("msg"))[0]);
   }, { differs: true }),
 
-  scenario("a namespace under way does not hold up the others of its connection", async (t) => {
+  scenario("a namespace that is still connecting does not delay the others of its connection", async (t) => {
     const root = await t.connect();
     const late = t.client({ nsp: "/late", over: root, auth: { wait: 500 } });
     const answered = late.ask("echo", "late");
@@ -77,7 +77,7 @@ export default theme("late", {}, [
     assert.equal(await answered, "late");
   }),
 
-  scenario("a client that goes while the middleware waits leaves nobody behind", async (t) => {
+  scenario("a client that disconnects while the middleware waits leaves no socket behind", async (t) => {
     const witness = await t.connect(inLate(0));
     await inBatches(BATCH, async (number) => {
       const socket = await t.rawSocket();
@@ -86,16 +86,16 @@ export default theme("late", {}, [
       socket.close();
     });
     const alone = async () => (await witness.result("fetch-sockets")).length === 1;
-    // Those whose middleware still waits are let in for a moment at most.
-    await witness.ask("echo", "they are gone or on their way");
+    // Clients whose middleware still waits are connected for a moment at most.
+    await witness.ask("echo", "they are gone or still waiting");
     await eventually(alone, "the witness to be alone");
   }),
 
-  scenario("nothing of the namespace comes before the answer to the CONNECT", async (t) => {
+  scenario("no events of the namespace arrive before the answer to the CONNECT", async (t) => {
     const speaker = await t.connect(inLate(0));
     let over = false;
     const speaking = (async () => {
-      // One emit to everyone each, as fast as they are answered.
+      // Each request emits to all sockets. The next ones follow as soon as these are answered.
       while (!over) await Promise.all(Array.from({ length: EMITS }, () => speaker.ask("busy", 0)));
     })();
     try {

@@ -1,4 +1,4 @@
-// MAX_PAYLOAD: up to it everything passes, one byte more does not.
+// MAX_PAYLOAD: a payload of exactly this size is accepted, one byte more is not.
 
 import assert from "node:assert/strict";
 import { SEPARATOR } from "../lib/raw.mjs";
@@ -6,14 +6,14 @@ import { scenario, theme } from "../lib/theme.mjs";
 
 const MAX = 20_000;
 
-// An echo request that takes exactly `size` bytes as one Engine.IO message.
+// An echo request whose Engine.IO message has exactly `size` bytes.
 function messageOf(size, filler = "a") {
   const around = '421["echo",""]';
   return `421["echo","${filler.repeat((size - around.length) / Buffer.byteLength(filler))}"]`;
 }
 
 export default theme("limits", { env: { MAX_PAYLOAD: String(MAX) } }, [
-  scenario("websocket: the client is told the limit and keeps below it", async (t) => {
+  scenario("websocket: text below the limit and bytes of exactly the limit are accepted", async (t) => {
     const client = await t.connect();
     const text = "a".repeat(MAX - 100);
     assert.equal(await client.ask("echo", text), text);
@@ -21,7 +21,7 @@ export default theme("limits", { env: { MAX_PAYLOAD: String(MAX) } }, [
     assert.ok(bytes.equals(await client.ask("echo", bytes)));
   }),
 
-  scenario("websocket: a message over the limit ends the connection", async (t) => {
+  scenario("websocket: a message above the limit closes the connection", async (t) => {
     for (const payload of ["a".repeat(MAX), Buffer.alloc(MAX + 1)]) {
       const client = await t.connect();
       client.send("message", payload);
@@ -30,7 +30,7 @@ export default theme("limits", { env: { MAX_PAYLOAD: String(MAX) } }, [
     }
   }),
 
-  scenario("websocket: exactly the limit passes, one byte more closes with 1009", async (t) => {
+  scenario("websocket: a message of exactly the limit is accepted, one byte more closes with 1009", async (t) => {
     for (const filler of ["a", "é"]) {
       const socket = await t.rawSocket();
       await socket.connect();
@@ -42,20 +42,20 @@ export default theme("limits", { env: { MAX_PAYLOAD: String(MAX) } }, [
     }
   }),
 
-  scenario("polling: the client splits what it sends by the limit", async (t) => {
+  scenario("polling: the client splits its packets into payloads below the limit", async (t) => {
     const client = await t.connect({ transport: "polling" });
     assert.equal(client.manager.engine._maxPayload, MAX);
     const texts = Array.from({ length: 20 }, (_, i) => `${i}`.padEnd(MAX / 4, "."));
     assert.deepEqual(await Promise.all(texts.map((text) => client.ask("echo", text))), texts);
   }),
 
-  scenario("polling: a packet over the limit ends the connection", async (t) => {
+  scenario("polling: a packet above the limit closes the connection", async (t) => {
     const client = await t.connect({ transport: "polling" });
     client.send("message", "a".repeat(MAX));
     assert.equal(await client.disconnected(), "transport error");
   }),
 
-  scenario("polling: exactly the limit passes, one byte more is 413 and the session lives", async (t) => {
+  scenario("polling: a payload of exactly the limit is accepted, one byte more is answered with 413 and the session continues", async (t) => {
     for (const filler of ["a", "é"]) {
       const session = await t.rawPolling();
       await session.connect();
@@ -69,7 +69,7 @@ export default theme("limits", { env: { MAX_PAYLOAD: String(MAX) } }, [
     }
   }),
 
-  scenario("polling: the whole payload counts, not the single packet", async (t) => {
+  scenario("polling: the limit applies to the whole payload, not to each packet", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     const half = messageOf(MAX / 2);
@@ -77,7 +77,7 @@ export default theme("limits", { env: { MAX_PAYLOAD: String(MAX) } }, [
     assert.equal((await session.post([half, half.slice(0, -3) + '"]'].join(SEPARATOR))).status, 200);
   }),
 
-  scenario("what the server sends is not limited", async (t) => {
+  scenario("the limit does not apply to what the server sends", async (t) => {
     for (const transport of ["websocket", "polling"]) {
       const client = await t.connect({ transport });
       const parts = Array.from({ length: 10 }, () => "a".repeat(MAX / 20));

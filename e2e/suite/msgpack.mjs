@@ -1,4 +1,4 @@
-// The MessagePack parser instead of the default one, on both sides.
+// The MessagePack parser instead of the default parser, on both sides.
 
 import assert from "node:assert/strict";
 import parser from "socket.io-msgpack-parser";
@@ -26,7 +26,7 @@ const perTransport = Object.keys(TRANSPORTS).map((transport) =>
 export default theme("msgpack", { env: { PARSER: "msgpack" } }, [
   ...perTransport,
 
-  scenario("no auth payload is an empty object", async (t) => {
+  scenario("without an auth payload the server has an empty object", async (t) => {
     const client = await t.connect({ parser });
     assert.deepEqual(await client.next("auth"), [{}]);
   }),
@@ -39,13 +39,13 @@ export default theme("msgpack", { env: { PARSER: "msgpack" } }, [
     assert.deepEqual([message, data], ["not authorized", { code: 401 }]);
   }),
 
-  scenario("more than ten attachments are no matter here", async (t) => {
+  scenario("more than ten binary values are accepted", async (t) => {
     const client = await t.connect({ parser });
     const many = Array.from({ length: 30 }, (_, i) => Buffer.from([i]));
     assert.deepEqual(await client.ask("echo", many), many);
   }),
 
-  scenario("rubbish ends the connection", async (t) => {
+  scenario("malformed input closes the connection", async (t) => {
     for (const rubbish of ["c1", "83", "81a47479706509", "80", ""]) {
       const socket = await t.rawSocket();
       await socket.next();

@@ -1,4 +1,4 @@
-// Fixed, guarded, dynamic and unknown namespaces, and several over one connection.
+// Fixed, guarded, dynamic and unknown namespaces, and several namespaces over one connection.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -10,7 +10,7 @@ export default theme("namespaces", {}, [
     assert.deepEqual(await client.next("auth"), [{ user: "é 😀" }]);
   }),
 
-  scenario("dynamic namespaces are apart from each other", async (t) => {
+  scenario("dynamic namespaces are separate from each other", async (t) => {
     const [one, two] = [t.namespace(), t.namespace()];
     const [a, b] = [await t.connect({ nsp: one }), await t.connect({ nsp: two })];
     for (const client of [a, b]) await client.join("same name");
@@ -43,7 +43,7 @@ export default theme("namespaces", {}, [
     }
   }),
 
-  scenario("a refusal leaves the other namespaces of the connection alone", async (t) => {
+  scenario("a refusal does not affect the other namespaces of the connection", async (t) => {
     const root = await t.connect();
     const refused = t.client({ nsp: "/nope", over: root });
     assert.equal((await refused.refused()).message, "Invalid namespace");
@@ -52,7 +52,7 @@ export default theme("namespaces", {}, [
     assert.equal(await root.ask("echo", "still here"), "still here");
   }),
 
-  scenario("leaving one namespace keeps the others; joining again gives a new id", async (t) => {
+  scenario("leaving a namespace keeps the others, and joining it again gives a new id", async (t) => {
     const root = await t.connect();
     const other = await t.connect({ nsp: t.namespace(), over: root });
     const before = other.id;
@@ -65,7 +65,7 @@ export default theme("namespaces", {}, [
     assert.deepEqual((await other.ask("whoami")).rooms, [other.id]);
   }),
 
-  scenario("a client that leaves is gone from its namespace", async (t) => {
+  scenario("a client that leaves is no longer in its namespace", async (t) => {
     const nsp = t.namespace();
     const [stays, goes] = await t.connectMany(2, { nsp });
     goes.close();

@@ -1,4 +1,4 @@
-// Packets that come in one write of the client, so that the server reads them together.
+// Packets that a client sends in one write, so that the server reads them together.
 
 import assert from "node:assert/strict";
 import { SEPARATOR } from "../lib/raw.mjs";
@@ -30,15 +30,15 @@ const perConnection = Object.entries(CONNECTIONS).flatMap(([name, open]) => [
     await write(`42${nsp},1["join","room"]`);
     assert.equal(await next(), `43${nsp},1[]`);
     await write(`42${nsp},2["leave","room"]`, `42${nsp},3["join","room"]`, `42${nsp},["pub","room",1,"own"]`);
-    // A handler that waited answers when the others have begun.
+    // A handler that has to wait answers after the other handlers have begun.
     const answers = [await next(), await next(), await next()].sort();
     assert.deepEqual(answers, [`42${nsp},["msg",1,"own"]`, `43${nsp},2[]`, `43${nsp},3[]`]);
     speaker.send("pub", "room", 2, "of another");
     assert.equal(await next(), `42${nsp},["msg",2,"of another"]`);
   }),
 
-  // On Node the DISCONNECT takes effect before the events in front of it.
-  scenario(`${name}: events and the DISCONNECT behind them`, async (t) => {
+  // On Node the DISCONNECT takes effect before the events that precede it.
+  scenario(`${name}: events followed by a DISCONNECT are handled`, async (t) => {
     const nsp = t.namespace();
     const witness = await t.connect({ nsp });
     await witness.join("room");
@@ -51,14 +51,14 @@ const perConnection = Object.entries(CONNECTIONS).flatMap(([name, open]) => [
     await eventually(alone, "the witness to be alone");
   }, { differs: true }),
 
-  // Node carries a DISCONNECT out a moment after it was read, and so refuses the CONNECT right behind it as a second one.
+  // Node executes a DISCONNECT a moment after it was read, and so refuses a CONNECT right after it as a second one.
   scenario(`${name}: leaving a namespace and joining it again gives a new socket`, async (t) => {
     const nsp = t.namespace();
     const { write, next } = await open(t);
     await write(`40${nsp},`);
     const before = await next();
     assert.match(before, CONNECTED);
-    // The only socket of the namespace, so that it ends and comes to be again.
+    // It is the only socket of the namespace, so that the namespace ends and is created again.
     await write(`41${nsp},`, `40${nsp},`, `42${nsp},1["join","room"]`);
     const after = await next();
     assert.match(after, CONNECTED);

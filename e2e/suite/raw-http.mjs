@@ -1,4 +1,4 @@
-// Engine.IO over HTTP by hand: the handshake, the refusals, and the life of a polling session.
+// Engine.IO over HTTP, written by hand: the handshake, refusals, and a polling session from beginning to end.
 
 import assert from "node:assert/strict";
 import { endpoint, request, SEPARATOR } from "../lib/raw.mjs";
@@ -20,14 +20,14 @@ const REFUSALS = [
   ["protocol 5", { EIO: "5", transport: "polling" }, {}, '{"code":5,"message":"Unsupported protocol version"}'],
 ];
 
-// Asserts that the session is no more.
+// Asserts that the session no longer exists.
 async function assertClosed(session) {
   const { status, body } = await session.get();
   assert.deepEqual([status, body], [400, UNKNOWN_SESSION]);
 }
 
 export default theme("raw http", {}, [
-  scenario("the handshake has its fields, in order, and its headers", async (t) => {
+  scenario("the handshake has the right fields, in order, and the right headers", async (t) => {
     const { answer, open } = await t.rawPolling();
     assert.equal(answer.status, 200);
     assert.match(answer.headers.get("content-type"), /^text\/plain; charset=utf-8$/i);
@@ -64,14 +64,14 @@ export default theme("raw http", {}, [
     }),
   ),
 
-  scenario("other paths are not ours", async (t) => {
+  scenario("other paths are not served", async (t) => {
     for (const path of ["/", "/socket.io?EIO=4&transport=polling", "/socket.io-admin/?EIO=4&transport=polling"]) {
       assert.equal((await request(t.url + path)).status, 404, path);
     }
     assert.equal((await request(`${t.url}/socket.io/deeper?EIO=4&transport=polling`)).status, 200);
   }),
 
-  scenario("a POST is answered with ok, a GET with what waits", async (t) => {
+  scenario("a POST is answered with ok, a GET with the queued packets", async (t) => {
     const session = await t.rawPolling();
     const posted = await session.post("40");
     assert.deepEqual([posted.status, posted.body], [200, "ok"]);
@@ -81,7 +81,7 @@ export default theme("raw http", {}, [
     assert.equal(await session.next(), '42["auth",{}]');
   }),
 
-  scenario("several packets in one payload, in order", async (t) => {
+  scenario("several packets in one payload are handled in order", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"
@@ -92,7 +92,7 @@ export default theme("raw http", {}, [
     );
   }),
 
-  scenario("binary travels as base64 in both directions", async (t) => {
+  scenario("binary data is sent as base64 in both directions", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"
@@ -104,7 +104,7 @@ export default theme("raw http", {}, [
   }),
 
   ...["", "x", SEPARATOR, "9", "é"].map((body) =>
-    scenario(`a malformed payload is answered with ok and closes: ${JSON.stringify(body)}`, async (t) => {
+    scenario(`a malformed payload is answered with ok and closes the session: ${JSON.stringify(body)}`, async (t) => {
       const session = await t.rawPolling();
       await session.connect();
       const answer = await session.post(body);
@@ -113,7 +113,7 @@ export default theme("raw http", {}, [
     }),
   ),
 
-  scenario("octet-stream is refused and closes", async (t) => {
+  scenario("octet-stream is refused and closes the session", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     const answer = await session.post("40", { "content-type": "application/octet-stream" });
@@ -121,7 +121,7 @@ export default theme("raw http", {}, [
     await assertClosed(session);
   }),
 
-  scenario("other methods are 500 and do no harm", async (t) => {
+  scenario("other methods are answered with 500 and do not affect the session", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"
@@ -133,7 +133,7 @@ export default theme("raw http", {}, [
     assert.equal(await session.next(), '431["still here"]');
   }),
 
-  scenario("two polls at once: one is 400, the other is told to close", async (t) => {
+  scenario("of two polls at the same time one is answered with 400, the other with a close", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"
@@ -143,13 +143,13 @@ export default theme("raw http", {}, [
     await assertClosed(session);
   }),
 
-  scenario("another protocol version on a session is refused", async (t) => {
+  scenario("a request of a session with another protocol version is refused", async (t) => {
     const session = await t.rawPolling();
     const { status, body } = await request(session.address.replace("EIO=4", "EIO=3"));
     assert.deepEqual([status, body], [400, '{"code":3,"message":"Bad request"}']);
   }),
 
-  scenario("close by the client", async (t) => {
+  scenario("a close packet of the client closes the session", async (t) => {
     const nsp = t.namespace();
     const session = await t.rawPolling();
     await session.connect(`40${nsp},`);
@@ -157,7 +157,7 @@ export default theme("raw http", {}, [
     await assertClosed(session);
   }),
 
-  scenario("close by the server comes as a DISCONNECT, then with the next poll", async (t) => {
+  scenario("a close by the server arrives as a DISCONNECT, then as a close with the next poll", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"
@@ -167,14 +167,14 @@ export default theme("raw http", {}, [
     await assertClosed(session);
   }),
 
-  scenario("a ping from the client closes", async (t) => {
+  scenario("a ping of the client closes the session", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     assert.equal((await session.post("2")).body, "ok");
     await assertClosed(session);
   }),
 
-  scenario("open, upgrade, noop and pong from the client are ignored", async (t) => {
+  scenario("open, upgrade, noop and pong packets of the client are ignored", async (t) => {
     const session = await t.rawPolling();
     await session.connect();
     await session.next(); // "auth"

@@ -1,4 +1,4 @@
-// Socket.IO packets by hand: what is answered, what is ignored, and what ends the connection.
+// Socket.IO packets written by hand: what is answered, what is ignored, and what closes the connection.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -6,7 +6,7 @@ import { eventually } from "../lib/wait.mjs";
 
 const CONNECTED = /^40\{"sid":"[\w-]{20}"\}$/;
 
-// A connection that has joined "/" and read its "auth".
+// A connection that has joined "/" and read the event "auth".
 async function joined(t) {
   const socket = await t.rawSocket();
   assert.match(await socket.connect(), CONNECTED);
@@ -14,8 +14,8 @@ async function joined(t) {
   return socket;
 }
 
-// A connection that has joined a namespace and left it again, which a witness has seen: Node carries a DISCONNECT out
-// a moment after it was read, so that a packet right behind it would still find the namespace joined.
+// A connection that has joined a namespace and left it again. A witness has seen that it left: Node executes a DISCONNECT a moment after
+// it was read, so a packet right after it would still find the namespace joined.
 async function left(t) {
   const nsp = t.namespace();
   const witness = await t.connect({ nsp });
@@ -31,7 +31,7 @@ async function assertOpen(socket) {
   assert.equal(await socket.next(), '4399["still here"]');
 }
 
-/** Frames that end a connection which has joined no namespace. */
+/** Frames that close a connection which has joined no namespace. */
 const CLOSES_BEFORE = {
   "an EVENT": ['42["hi"]'],
   "an ACK": ["431[]"],
@@ -42,7 +42,7 @@ const CLOSES_BEFORE = {
   "a binary frame": [Buffer.from([1])],
 };
 
-/** Frames that end a connection which has joined "/". */
+/** Frames that close a connection which has joined "/". */
 const CLOSES_AFTER = {
   "a second CONNECT": ["40"],
   "an EVENT for a namespace not joined": ['42/custom,["hi"]'],
@@ -56,23 +56,23 @@ const CLOSES_AFTER = {
   "a name that is an object": ["42[{}]"],
   "the type 7": ['47["hi"]'],
   "a letter as type": ["4x"],
-  "no number of attachments": ['45-["hi"]'],
-  "no attachments": ['450-["hi"]'],
+  "a missing number of attachments": ['45-["hi"]'],
+  "zero attachments": ['450-["hi"]'],
   "eleven attachments": ['4511-["hi"]'],
   "a DISCONNECT with a payload": ["41{}"],
   "an ACK with an object": ["431{}"],
-  "a text while an attachment is due": ['451-["hi",{"_placeholder":true,"num":0}]', '42["hi"]'],
-  "an attachment that nobody announced": [Buffer.from([1])],
-  "a placeholder without attachment": ['451-["hi",{"_placeholder":true,"num":4}]', Buffer.from([1])],
+  "a text while an attachment is expected": ['451-["hi",{"_placeholder":true,"num":0}]', '42["hi"]'],
+  "an unannounced attachment": [Buffer.from([1])],
+  "a placeholder without an attachment": ['451-["hi",{"_placeholder":true,"num":4}]', Buffer.from([1])],
 };
 
-/** Frames after which the connection goes on as if nothing had happened. */
+/** Frames that have no effect. */
 const IGNORED = {
   "an EVENT with a number for a name": ['42[7,"x"]'],
   'an EVENT named "error"': ['42["error","boom"]'],
   'an EVENT named "connection"': ['42["connection"]'],
-  "an ACK that nobody waits for": ['4399["a"]'],
-  "an ACK without payload": ["4399"],
+  "an ACK for an unknown id": ['4399["a"]'],
+  "an ACK without a payload": ["4399"],
 };
 
 const closes = (when, cases, open) =>
@@ -101,7 +101,7 @@ export default theme("raw packets", {}, [
     }),
   ),
 
-  scenario("an unknown namespace is answered, and the connection goes on", async (t) => {
+  scenario("a CONNECT to an unknown namespace is refused, and the connection stays open", async (t) => {
     const socket = await t.rawSocket();
     assert.equal(await socket.connect("40/nope,"), '44/nope,{"message":"Invalid namespace"}');
     socket.send("40/custom?token=1,");
@@ -112,7 +112,7 @@ export default theme("raw packets", {}, [
     await assertOpen(socket);
   }),
 
-  scenario("a refusal by the middleware, with its data", async (t) => {
+  scenario("a refusal by the middleware contains its data", async (t) => {
     const socket = await t.rawSocket();
     const refusal = '44/guarded,{"message":"not authorized","data":{"code":401}}';
     assert.equal(await socket.connect("40/guarded,"), refusal);
@@ -122,7 +122,7 @@ export default theme("raw packets", {}, [
     assert.equal(await socket.next(), '43/guarded,7["inside"]');
   }),
 
-  scenario("a namespace alone, with and without its comma", async (t) => {
+  scenario("a namespace without a payload may have a comma or not", async (t) => {
     for (const connect of ["40/custom,", "40/custom"]) {
       const socket = await t.rawSocket();
       assert.match(await socket.connect(connect), /^40\/custom,\{"sid":"[\w-]{20}"\}$/);
@@ -130,7 +130,7 @@ export default theme("raw packets", {}, [
     }
   }),
 
-  scenario("DISCONNECT is not answered; CONNECT may follow, with a new id", async (t) => {
+  scenario("a DISCONNECT is not answered, and a CONNECT after it gets a new id", async (t) => {
     const { socket, nsp, before } = await left(t);
     socket.send(`40${nsp},`);
     const after = await socket.next();
@@ -140,14 +140,14 @@ export default theme("raw packets", {}, [
     assert.equal(await socket.next(), `43${nsp},1["back"]`);
   }),
 
-  scenario("an EVENT after DISCONNECT closes", async (t) => {
+  scenario("an EVENT after a DISCONNECT closes the connection", async (t) => {
     const { socket, nsp } = await left(t);
     socket.send(`42${nsp},["hi"]`);
     assert.equal(await socket.closed(), 1005);
     assert.deepEqual(socket.takeAll(), []);
   }),
 
-  scenario("DISCONNECT by the server, with and without the end of the connection", async (t) => {
+  scenario("a DISCONNECT of the server, with and without closing the connection", async (t) => {
     const socket = await joined(t);
     socket.send("40/custom,");
     await socket.next();
@@ -162,7 +162,7 @@ export default theme("raw packets", {}, [
     assert.equal(await socket.closed(), 1005);
   }),
 
-  scenario("acknowledgement ids come back as they were given", async (t) => {
+  scenario("acknowledgements have the ids of their events", async (t) => {
     const socket = await joined(t);
     for (const id of ["0", "7", "123456789", "4294967296", "9007199254740991"]) {
       socket.send(`42${id}["echo","x"]`);
@@ -172,19 +172,19 @@ export default theme("raw packets", {}, [
     assert.equal(await socket.next(), '437["x"]');
   }),
 
-  scenario("white space and escapes in JSON are read as JSON", async (t) => {
+  scenario("white space and escapes in JSON are accepted", async (t) => {
     const socket = await joined(t);
     socket.send('421[ "ec\\u0068o" , {"a" : [1 , 2]} ]');
     assert.deepEqual(JSON.parse((await socket.next()).slice(3)), [{ a: [1, 2] }]);
   }),
 
-  scenario("two attachments find their places, whatever their order", async (t) => {
+  scenario("two attachments replace their placeholders, in whatever order", async (t) => {
     const socket = await joined(t);
     socket.send('452-1["echo",[{"_placeholder":true,"num":1},{"num":0,"_placeholder":true}]]');
     socket.send(Buffer.from("first"), Buffer.from("second"));
     const [, json] = /^462-1(.*)$/.exec(await socket.next());
     const attachments = [await socket.next(), await socket.next()];
-    // How a server numbers them is its own affair, as long as each stands where it belongs.
+    // Servers may number attachments as they like, as long as each placeholder has the right one.
     const value = JSON.parse(json, (_key, each) => (each?._placeholder ? attachments[each.num].toString() : each));
     assert.deepEqual(value, [["second", "first"]]);
   }),

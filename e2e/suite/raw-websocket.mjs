@@ -1,10 +1,10 @@
-// Engine.IO over WebSocket by hand: the handshake, refusals, and the steps of an upgrade.
+// Engine.IO over WebSocket, written by hand: the handshake, refusals, and the steps of an upgrade.
 
 import assert from "node:assert/strict";
 import { RawSocket } from "../lib/raw.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 
-// A polling session that has joined "/" and read everything, and the WebSocket that is to take it over.
+// A polling session that has joined "/" and read everything, and the WebSocket for its upgrade.
 async function halfway(t) {
   const session = await t.rawPolling();
   await session.connect();
@@ -13,7 +13,7 @@ async function halfway(t) {
   return { session, socket };
 }
 
-// Asserts that the polling session serves events, whatever noops are still on their way.
+// Asserts that the polling session still handles events. Noops that arrive before the answer are skipped.
 async function assertPolls(session) {
   await session.post('429["echo","still polling"]');
   let packet;
@@ -22,7 +22,7 @@ async function assertPolls(session) {
 }
 
 export default theme("raw websocket", {}, [
-  scenario("the handshake has its fields, in order", async (t) => {
+  scenario("the handshake has the right fields, in order", async (t) => {
     const socket = await t.rawSocket();
     const frame = await socket.next();
     assert.equal(frame[0], "0");
@@ -32,7 +32,7 @@ export default theme("raw websocket", {}, [
     assert.equal(open.maxPayload, 1_000_000);
   }),
 
-  scenario("refused: unknown transport, unknown session", async (t) => {
+  scenario("an unknown transport and an unknown session are refused", async (t) => {
     const unknown = { status: 400, body: "Session ID unknown" };
     assert.deepEqual(await RawSocket.refused(t.url, { sid: "A".repeat(20) }), unknown);
     assert.deepEqual(await RawSocket.refused(t.url, { sid: "__proto__" }), unknown);
@@ -57,7 +57,7 @@ export default theme("raw websocket", {}, [
     assert.equal((await pong).toString(), "payload");
   }),
 
-  scenario("close and noop from the client are ignored", async (t) => {
+  scenario("close and noop packets of the client are ignored", async (t) => {
     const socket = await t.rawSocket();
     await socket.connect();
     await socket.next(); // "auth"
@@ -86,7 +86,7 @@ export default theme("raw websocket", {}, [
     assert.deepEqual([status, body], [400, '{"code":3,"message":"Bad request"}']);
   }),
 
-  scenario("a poll that is held when the upgrade begins is released with a noop", async (t) => {
+  scenario("a poll that is pending when the upgrade begins is answered with a noop", async (t) => {
     const { session, socket } = await halfway(t);
     const held = session.get();
     socket.send("2probe");
@@ -96,7 +96,7 @@ export default theme("raw websocket", {}, [
     assert.equal(await socket.next(), '431["after"]');
   }),
 
-  scenario("what waits at the upgrade leaves over the WebSocket", async (t) => {
+  scenario("packets that are queued at the upgrade leave over the WebSocket", async (t) => {
     const { session, socket } = await halfway(t);
     await session.post('421["echo","before"]');
     socket.send("2probe");
@@ -106,7 +106,7 @@ export default theme("raw websocket", {}, [
   }),
 
   ...["3probe", "2", "42[]", '40', "rubbish", Buffer.from([1])].map((frame) =>
-    scenario(`a probe that is none closes only itself: ${JSON.stringify(frame)}`, async (t) => {
+    scenario(`an invalid probe closes only the WebSocket: ${JSON.stringify(frame)}`, async (t) => {
       const { session, socket } = await halfway(t);
       socket.send(frame);
       assert.equal(await socket.closed(), 1005);
@@ -114,7 +114,7 @@ export default theme("raw websocket", {}, [
     }),
   ),
 
-  scenario("a probe that goes away leaves the session polling", async (t) => {
+  scenario("the session keeps polling if the probe disconnects", async (t) => {
     const { session, socket } = await halfway(t);
     socket.send("2probe");
     assert.equal(await socket.next(), "3probe");
@@ -122,7 +122,7 @@ export default theme("raw websocket", {}, [
     await assertPolls(session);
   }),
 
-  scenario("a second WebSocket for a session is closed", async (t) => {
+  scenario("a second WebSocket of a session is closed", async (t) => {
     const { session, socket } = await halfway(t);
     socket.send("2probe");
     assert.equal(await socket.next(), "3probe");

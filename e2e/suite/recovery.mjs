@@ -1,11 +1,11 @@
-// Connection state recovery: a client that comes back soon is who it was and has missed nothing.
+// Connection state recovery: a client that reconnects in time keeps its state and receives the events that it missed.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 import { eventually } from "../lib/wait.mjs";
 
-/** Sharded and classic brokers of Node keep no history. */
+/** Node's classic and sharded adapters keep no history. */
 const RECOVERING = { adapters: ["memory", "streams"] };
 
 // Cuts the client's transport and waits until the server has noticed it.
@@ -15,7 +15,7 @@ async function cutOff(client, witness) {
   await eventually(async () => (await witness.result("fetch-sockets")).length === 1, "the server to notice it");
 }
 
-// A client and a witness, alone in a namespace; the client has heard an event, and so has an offset.
+// A client and a witness, the only ones in a namespace. The client has received an event, so it has an offset.
 async function pair(t, transport) {
   const nsp = t.namespace();
   const witness = await t.connect({ nsp });
@@ -28,7 +28,7 @@ async function pair(t, transport) {
   return { client, witness };
 }
 
-// The offset is appended to what an event carries; a script that wants the arguments alone takes the first ones.
+// Node appends the offset to an event's arguments, so only the first arguments are compared.
 const numbersOf = (events) => events.map(([number]) => number);
 
 export default theme("recovery", { env: { RECOVERY_MS: "60000" } }, [
@@ -55,7 +55,7 @@ export default theme("recovery", { env: { RECOVERY_MS: "60000" } }, [
     }, RECOVERING),
   ),
 
-  scenario("it works again and again", async (t) => {
+  scenario("a client can recover repeatedly", async (t) => {
     const { client, witness } = await pair(t, "websocket");
     const { id } = client;
     for (let i = 1; i <= 5; i += 1) {
@@ -67,7 +67,7 @@ export default theme("recovery", { env: { RECOVERY_MS: "60000" } }, [
     }
   }, RECOVERING),
 
-  scenario("who leaves on purpose starts anew", async (t) => {
+  scenario("a client that disconnects on purpose does not recover", async (t) => {
     const { client, witness } = await pair(t, "websocket");
     const { id } = client;
     client.socket.disconnect();
@@ -79,7 +79,7 @@ export default theme("recovery", { env: { RECOVERY_MS: "60000" } }, [
     assert.deepEqual((await client.ask("whoami")).rooms, [client.id]);
   }, RECOVERING),
 
-  scenario("an unknown session starts anew", async (t) => {
+  scenario("a client with an unknown session does not recover", async (t) => {
     const socket = await t.rawSocket();
     const answer = await socket.connect('40{"pid":"AAAAAAAAAAAAAAAAAAAA","offset":"nonsense"}');
     const { sid, pid } = JSON.parse(answer.slice(2));

@@ -1,4 +1,4 @@
-// The server goes away and comes back on the same port; clients return by themselves.
+// The server exits and starts again on the same port; clients reconnect by themselves.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
@@ -9,7 +9,7 @@ const PERSISTENT = { reconnection: true, reconnectionDelay: 50, reconnectionDela
 export default theme("restart", {}, [
   ...["SIGKILL", "SIGTERM"].flatMap((signal) =>
     Object.keys(TRANSPORTS).map((transport) =>
-      scenario(`${transport}: the client comes back after ${signal}`, async (t) => {
+      scenario(`${transport}: the client reconnects after ${signal}`, async (t) => {
         const client = await t.connect({ transport, ...PERSISTENT });
         const { id } = client;
         await client.join("room");
@@ -29,14 +29,14 @@ export default theme("restart", {}, [
     ),
   ),
 
-  scenario("SIGTERM ends it cleanly, with clients on every transport", async (t) => {
+  scenario("the server exits cleanly after SIGTERM, with clients on every transport", async (t) => {
     const clients = await Promise.all(Object.keys(TRANSPORTS).map((transport) => t.connect({ transport })));
     assert.deepEqual(await t.server.end("SIGTERM"), { code: 0, signal: null });
     for (const client of clients) assert.match(await client.disconnected(), /^transport (close|error)$/);
     await t.server.start();
   }),
 
-  scenario("fifty clients come back", async (t) => {
+  scenario("fifty clients reconnect", async (t) => {
     const nsp = t.namespace();
     const clients = await t.connectMany(50, { nsp, ...PERSISTENT });
     await t.server.end("SIGKILL");

@@ -1,9 +1,9 @@
-// Who hears what: rooms, exceptions, broadcasts from a socket, and the flags of an emit.
+// Which clients receive an event: rooms, exceptions, broadcasts from a socket, and the flags of an emit.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
 
-// Emits to each target in turn, then tells for each client which of the emits it heard.
+// Emits to each target in turn, and returns for each client which of the emits it has received.
 async function heard(clients, targets, caller = clients[0]) {
   for (const [i, target] of targets.entries()) await caller.emitTo(target, "heard", i);
   await caller.fence(...clients);
@@ -23,7 +23,7 @@ export default theme("rooms", {}, [
     assert.deepEqual(await heard([client], [{ rooms: [a] }, { rooms: [b] }, { rooms: [client.id] }]), [[1, 2]]);
   }),
 
-  scenario("several rooms: a socket in more than one hears it once", async (t) => {
+  scenario("a socket in several of the rooms receives an event once", async (t) => {
     const [a, b, c] = [t.room(), t.room(), t.room()];
     const [inA, inB, inBoth, inC] = await t.connectMany(4);
     await inA.join(a);
@@ -39,7 +39,7 @@ export default theme("rooms", {}, [
     ]);
   }),
 
-  scenario("except wins over rooms, and names rooms or sockets", async (t) => {
+  scenario("except wins over rooms, and takes rooms or socket ids", async (t) => {
     const [a, b] = [t.room(), t.room()];
     const [inA, inB, inBoth] = await t.connectMany(3);
     await inA.join(a);
@@ -55,7 +55,7 @@ export default theme("rooms", {}, [
     assert.deepEqual(await heard([inA, inB, inBoth], targets), [[0, 4], [1, 2, 4], [2, 4]]);
   }),
 
-  scenario("no rooms: everyone of the namespace, and nobody else", async (t) => {
+  scenario("an emit without rooms reaches all sockets of the namespace, and no others", async (t) => {
     const nsp = t.namespace();
     const inside = await t.connectMany(3, { nsp });
     const outside = await t.connect({ nsp: t.namespace() });
@@ -70,7 +70,7 @@ export default theme("rooms", {}, [
     assert.deepEqual(outside.takeAll("heard"), []);
   }),
 
-  scenario("broadcast: true leaves the caller out, in rooms too", async (t) => {
+  scenario("broadcast: true excludes the caller, in rooms too", async (t) => {
     const room = t.room();
     const [caller, other, elsewhere] = await t.connectMany(3);
     await caller.join(room);
@@ -98,7 +98,7 @@ export default theme("rooms", {}, [
     assert.deepEqual(guest.takeAll("msg"), []);
   }),
 
-  scenario("everyone sees one order", async (t) => {
+  scenario("all clients receive events in the same order", async (t) => {
     const room = t.room();
     const clients = await t.connectMany(5);
     await Promise.all(clients.map((client) => client.join(room)));
@@ -134,12 +134,12 @@ export default theme("rooms", {}, [
     }
   }),
 
-  scenario("volatile: an idle client over WebSocket hears it", async (t) => {
+  scenario("volatile: an idle client over WebSocket receives the event", async (t) => {
     const [speaker, idle] = await t.connectMany(2);
     assert.deepEqual(await heard([idle], [{ rooms: [idle.id], volatile: true }], speaker), [[0]]);
   }),
 
-  scenario("volatile: a polling client that holds no request misses it", async (t) => {
+  scenario("volatile: a polling client without a pending poll misses the event", async (t) => {
     const room = t.room();
     const speaker = await t.connect();
     const session = await t.rawPolling();
@@ -150,11 +150,11 @@ export default theme("rooms", {}, [
     await speaker.emitTo({ rooms: [room], volatile: true }, "volatile");
     await speaker.emitTo({ rooms: [room, speaker.id] }, "reliable");
     await speaker.next("reliable");
-    // Only now, when both have been sent or dropped, is there a request again.
+    // The next poll comes only now, after both events have been queued or dropped.
     assert.equal(await session.next(), '42["reliable"]');
   }),
 
-  scenario("a socket that has left or is gone hears nothing, and its room ends", async (t) => {
+  scenario("a socket that has left or disconnected receives nothing, and its room ends", async (t) => {
     const nsp = t.namespace();
     const [stays, leaves, goes] = await t.connectMany(3, { nsp });
     for (const client of [stays, leaves, goes]) await client.join("a");

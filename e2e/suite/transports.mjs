@@ -1,11 +1,11 @@
-// The same conversation over polling, over WebSocket, and across an upgrade.
+// The same exchange over polling, over WebSocket, and with an upgrade.
 
 import assert from "node:assert/strict";
 import { TRANSPORTS } from "../lib/client.mjs";
 import { scenario, theme } from "../lib/theme.mjs";
 
 const conversations = Object.keys(TRANSPORTS).flatMap((transport) => [
-  scenario(`${transport}: connects and says over what`, async (t) => {
+  scenario(`${transport}: connects and reports its transport`, async (t) => {
     const client = await t.connect({ transport });
     const { id, transport: seen, rooms, recovered } = await client.ask("whoami");
     assert.equal(seen, transport === "polling" ? "polling" : "websocket");
@@ -32,7 +32,7 @@ const conversations = Object.keys(TRANSPORTS).flatMap((transport) => [
     const client = await t.connect({ transport });
     const text = "0123456789abcdef".repeat(900_000 / 16);
     assert.equal(await client.ask("echo", text), text);
-    // Over polling bytes travel as base64, so that three of them take four characters of the limit.
+    // Polling encodes bytes as base64, so three bytes take four characters of the limit.
     const bytes = Buffer.alloc(transport === "polling" ? 670_000 : 900_000, "raw bytes ");
     assert.ok(bytes.equals(await client.ask("echo", bytes)));
   }),
@@ -49,12 +49,12 @@ const conversations = Object.keys(TRANSPORTS).flatMap((transport) => [
 export default theme("transports", {}, [
   ...conversations,
 
-  scenario("upgrade: nothing is lost, doubled or reordered while it happens", async (t) => {
+  scenario("upgrade: no events are lost, duplicated or reordered during it", async (t) => {
     for (let round = 0; round < 10; round += 1) {
       const client = t.client({ transport: "upgrade" });
       const numbers = Array.from({ length: 100 }, (_, i) => i);
-      // What is sent before the connection is there goes out at once over polling; more follows with every answer,
-      // so that events are under way in both directions at every moment of the upgrade.
+      // Events from before the connection leave immediately over polling, and each answer is followed by another event, so that there are
+      // events in flight in both directions at every moment of the upgrade.
       const chained = numbers.map(async (i) => [await client.ask("echo", i), await client.ask("echo", `${i}`)]);
       const answers = await Promise.all(chained);
       assert.deepEqual(answers, numbers.map((i) => [i, `${i}`]));
@@ -64,7 +64,7 @@ export default theme("transports", {}, [
     }
   }),
 
-  scenario("upgrade: a broadcast while it happens reaches the client once", async (t) => {
+  scenario("upgrade: a broadcast during it reaches the client once", async (t) => {
     const speaker = await t.connect();
     const room = t.room();
     for (let round = 0; round < 10; round += 1) {
@@ -79,7 +79,7 @@ export default theme("transports", {}, [
     }
   }),
 
-  scenario("one server serves all three at once", async (t) => {
+  scenario("a server serves all three at the same time", async (t) => {
     const room = t.room();
     const clients = await Promise.all(Object.keys(TRANSPORTS).map((transport) => t.connect({ transport })));
     await Promise.all(clients.map((client) => client.join(room)));

@@ -1,4 +1,4 @@
-// What JSON, binary attachments and names may hold, and comes back as it was sent.
+// Values of every kind in JSON, binary attachments and names arrive as they were sent.
 
 import assert from "node:assert/strict";
 import { scenario, theme } from "../lib/theme.mjs";
@@ -9,7 +9,7 @@ const TEXTS = {
   "control characters and separators": "\0\x01\x1e\x1f\x7f\u2028\u2029\ufeff",
   "quotes and backslashes": `"\\"/\\u0041\\n\n\t'`,
   "a lone surrogate": "\ud800 and \udfff",
-  "what looks like packets": '42["x"]\x1e451-[{"_placeholder":true,"num":0}]',
+  "text that looks like packets": '42["x"]\x1e451-[{"_placeholder":true,"num":0}]',
   nothing: "",
 };
 
@@ -56,7 +56,7 @@ export default theme("values", {}, [
     assert.deepEqual(await client.askAll("message-with-ack"), []);
   }),
 
-  scenario("what JSON has no word for becomes null or disappears", async (t) => {
+  scenario("values that JSON cannot express become null or are left out", async (t) => {
     const client = await t.connect();
     assert.deepEqual(await client.askAll("message-with-ack", undefined, NaN, { gone: undefined }, [undefined]), [
       null,
@@ -72,7 +72,7 @@ export default theme("values", {}, [
     assert.deepEqual(await client.askAll("message-with-ack", ...args), args);
   }),
 
-  scenario("binary: both ways, in events and acknowledgements", async (t) => {
+  scenario("binary: in both directions, in events and acknowledgements", async (t) => {
     const client = await t.connect();
     const all = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
     assert.deepEqual(await client.ask("echo", all), all);
@@ -87,7 +87,7 @@ export default theme("values", {}, [
     );
   }),
 
-  scenario("binary: nested among other values, in their places", async (t) => {
+  scenario("binary: nested among other values", async (t) => {
     const client = await t.connect();
     const value = {
       first: bytes(1),
@@ -99,7 +99,7 @@ export default theme("values", {}, [
     assert.deepEqual(await client.askAll("message-with-ack", bytes(9), value, bytes(8)), [bytes(9), value, bytes(8)]);
   }),
 
-  scenario("binary: empty, doubled, and typed arrays", async (t) => {
+  scenario("binary: empty, repeated, and typed arrays", async (t) => {
     const client = await t.connect();
     const twice = bytes(1, 2);
     assert.deepEqual(await client.ask("echo", [twice, twice]), [twice, twice]);
@@ -109,7 +109,7 @@ export default theme("values", {}, [
     assert.deepEqual(await client.ask("echo", Uint8Array.of(7, 8).buffer), bytes(7, 8));
   }),
 
-  scenario("binary: ten attachments are accepted, eleven end the connection", async (t) => {
+  scenario("binary: ten attachments are accepted, eleven close the connection", async (t) => {
     const ten = Array.from({ length: 10 }, (_, i) => bytes(i));
     const client = await t.connect();
     assert.deepEqual(await client.ask("echo", ten), ten);
@@ -126,7 +126,7 @@ export default theme("values", {}, [
     }
   }),
 
-  scenario("an event that nobody serves is ignored", async (t) => {
+  scenario("an event without a handler is ignored", async (t) => {
     const client = await t.connect();
     client.send("nobody serves this", 1, bytes(1));
     assert.equal(await client.ask("echo", "still here"), "still here");

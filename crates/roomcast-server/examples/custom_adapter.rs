@@ -1,13 +1,13 @@
-//! An adapter of one's own in a server: one that counts what is emitted to each room, around the one in memory.
+//! A server with a custom adapter, which counts the events that are emitted to each room and wraps the in-memory adapter.
 //!
-//! An adapter decides who gets what. Most methods are handed on here; [`Adapter::apply`] looks at them first. The same wrapper
-//! goes around the adapter of a cluster, or may refuse, delay, record or reroute what passes it.
+//! An adapter decides which sockets receive an event. Here [`Adapter::apply`] and [`Adapter::emit_with_ack`] count, and all methods call the
+//! wrapped adapter. The same wrapper can be used around the adapter of a cluster, and could also refuse, delay, record or reroute events.
 //!
 //! ```text
 //! cargo run -p roomcast-server --example custom_adapter
 //! ```
 //!
-//! Then connect Socket.IO clients to port 3000, let them emit `say` with a text, and ask with `counts`.
+//! Then connect Socket.IO clients to port 3000, let them emit `say` with a text, and emit `counts` with an acknowledgement.
 
 use roomcast_adapter::{
     Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Room, SocketDetails, Target,
@@ -19,13 +19,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How many events were emitted, by room; those to everybody under `""`.
+/// The number of emitted events by room, with events to all sockets under `""`.
 #[derive(Debug, Default)]
 struct Counts(Mutex<BTreeMap<String, u64>>);
 
 impl Counts {
     fn count(&self, target: &Target) {
-        // What is counted is a number, so a thread that panicked has left nothing half done.
+        // A poisoned lock can be used: a thread that panicked cannot have left a number half written.
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if target.rooms.is_empty() {
             *counts.entry(String::new()).or_default() += 1;
@@ -40,7 +40,7 @@ impl Counts {
     }
 }
 
-/// Counts, and hands on.
+/// An adapter that counts events and calls `inner`.
 #[derive(Debug)]
 struct Counting {
     inner: Arc<dyn Adapter>,
@@ -61,7 +61,7 @@ impl Adapter for Counting {
         self.inner.emit_with_ack(target, emit, timeout).await
     }
 
-    // From here on everything is handed on as it is. A method that is forgotten does not compile.
+    // The other methods only call `inner`. The compiler reports a method that is missing here.
 
     fn insert(
         &self,
@@ -126,7 +126,7 @@ impl Adapter for Counting {
     }
 }
 
-/// The server: its adapters count into `counts`.
+/// A server whose adapters count into `counts`.
 fn server(counts: &Arc<Counts>) -> SocketIo {
     let shared = counts.clone();
     let io = SocketIo::builder()

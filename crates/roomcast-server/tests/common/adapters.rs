@@ -1,4 +1,4 @@
-//! Adapters that are counted as they are made and closed.
+//! [`Adapters`]: counts the adapters that a server creates and closes.
 
 use roomcast_adapter::{
     Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Room, SocketDetails, Target,
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-/// Adapters that were made and closed.
+/// The numbers of adapters that were created and closed.
 #[derive(Clone, Default)]
 pub struct Adapters {
     made: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ impl Adapters {
     }
 }
 
-/// One of them.
+/// An adapter that counts its close.
 #[derive(Debug)]
 struct Closing(Arc<Local>, Arc<AtomicUsize>);
 

@@ -1,4 +1,4 @@
-//! Sessions by polling, without sockets of the system.
+//! Polling sessions that call the service directly, without TCP.
 
 use roomcast_server::engine::EngineService;
 use tower_service::Service;

@@ -1,7 +1,7 @@
-//! What the tests over TCP share: a server that keeps a log, and a client that writes its bytes by hand.
+//! What the tests over TCP share: a server, a log of what its handlers see, and a client that writes its bytes by hand.
 //!
-//! On a test's current-thread runtime the server works only while the test waits; [`runtime`] has another one. Nothing sleeps
-//! to let things settle: a test waits for bytes or for a condition, each with a bound ([`PATIENCE`]).
+//! On a current-thread runtime the server runs only while the test awaits something; [`runtime`] has a second kind of runtime. No test
+//! sleeps to let things settle: it waits for bytes or for a condition, each with a limit ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
 pub mod adapters;
@@ -27,28 +27,28 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wire::{Answer, Wire, request, upgrade};
 
-/// The longest that anything is waited for.
+/// The limit of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for a condition that needs no more than the server's own work to come true. Works while the clock is frozen.
+/// Waits for a condition that the server brings about by itself. Works while the clock is frozen.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "waited without success: {what}");
         std::thread::sleep(Duration::from_micros(100));
         tokio::task::yield_now().await;
     }
 }
 
 thread_local! {
-    /// Whether a [`Frozen`] is there.
+    /// Whether a [`Frozen`] exists.
     static IS_FROZEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Waits for a future, at most [`PATIENCE`]. Works while the clock is frozen.
+/// Awaits a future for at most [`PATIENCE`]. Works while the clock is frozen.
 pub async fn patient<T>(what: &str, wait: impl Future<Output = T>) -> T {
     if !IS_FROZEN.get() {
-        let Ok(result) = tokio::time::timeout(PATIENCE, wait).await else { panic!("waited in vain: {what}") };
+        let Ok(result) = tokio::time::timeout(PATIENCE, wait).await else { panic!("waited without success: {what}") };
         return result;
     }
     let mut wait = pin!(wait);
@@ -57,21 +57,20 @@ pub async fn patient<T>(what: &str, wait: impl Future<Output = T>) -> T {
         if let Poll::Ready(result) = poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx))).await {
             return result;
         }
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "waited without success: {what}");
         std::thread::sleep(Duration::from_micros(100));
         tokio::task::yield_now().await;
     }
 }
 
-/// tokio's clock stands still and moves by [`Frozen::advance`] alone, until this is dropped.
+/// Until this is dropped, tokio's clock stands still and moves only by [`Frozen::advance`].
 pub struct Frozen(Option<std::sync::mpsc::Sender<()>>);
 
 impl Frozen {
     pub fn new() -> Self {
         tokio::time::pause();
         IS_FROZEN.set(true);
-        // A paused clock runs ahead when the runtime is idle, even if bytes are on their way. While there is blocking work
-        // it does not.
+        // tokio advances a paused clock when the runtime is idle, even if bytes are in flight. It does not while a blocking task runs.
         let (sender, receiver) = std::sync::mpsc::channel::<()>();
         drop(tokio::task::spawn_blocking(move || receiver.recv()));
         Self(Some(sender))
@@ -90,7 +89,7 @@ impl Drop for Frozen {
     }
 }
 
-/// A log that handlers write to.
+/// A log to which handlers write.
 #[derive(Debug, Default, Clone)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -103,7 +102,7 @@ impl Log {
         self.0.lock().clone()
     }
 
-    /// Waits for these lines, and no others, in this order.
+    /// Waits until the log consists of exactly these lines.
     pub async fn expect(&self, lines: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
         while self.lines() != lines && Instant::now() < deadline {
@@ -113,7 +112,7 @@ impl Log {
         assert_eq!(self.lines(), lines);
     }
 
-    /// Writes down connects and disconnects of a namespace's sockets.
+    /// Logs connects and disconnects of a namespace's sockets.
     pub fn watch(&self, namespace: &Namespace) {
         let log = self.clone();
         namespace.on_connection(move |socket: Socket| {
@@ -128,14 +127,14 @@ impl Log {
     }
 }
 
-/// A server on a port of its own, by [`SocketIo::serve`].
+/// A server on a free port.
 pub struct Server {
     pub io: SocketIo,
     pub address: SocketAddr,
-    /// The path that requests begin with.
+    /// The path of the server's requests.
     pub path: String,
     over: Over,
-    /// Ends what is not ended by the closing of the server.
+    /// Stops a server other than [`SocketIo::serve`], which [`SocketIo::close`] does not stop.
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
@@ -150,7 +149,7 @@ impl Server {
         Self::over(Over::Serve, change, app).await
     }
 
-    /// A server over something that the test chooses. Its session ids are `eio1----------------`, `eio2----------------` and so on.
+    /// A server that is served in the way `over`. Its session ids are `eio1----------------`, `eio2----------------` and so on.
     pub async fn over(over: Over, change: impl FnOnce(Builder) -> Builder, app: impl FnOnce(&SocketIo)) -> Self {
         let count = AtomicU32::new(0);
         let mut path = String::new();
@@ -165,7 +164,7 @@ impl Server {
         Self::launch(over, io, path).await
     }
 
-    /// Apart from what is generic, as hyper, axum and rustls would be compiled again for each closure that builds a server.
+    /// Not generic, because otherwise hyper, axum and rustls would be compiled again for each closure that builds a server.
     async fn launch(over: Over, io: SocketIo, path: String) -> Self {
         let listener = engine::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -181,7 +180,7 @@ impl Server {
         Self { io, address, path, over, stop: Some(stop), task }
     }
 
-    /// Closes the server; `serve` must return and no connection be left.
+    /// Closes the server. `serve` must return, and no connection may be left.
     pub async fn finish(mut self) {
         self.io.close().await;
         drop(self.stop.take());
@@ -193,12 +192,12 @@ impl Server {
         Wire::over(self.over, self.address).await
     }
 
-    /// The target of a request with that query.
+    /// The target of a request with this query.
     pub fn target(&self, query: &str) -> String {
         format!("{}?{query}", self.path)
     }
 
-    /// One request on a connection of its own.
+    /// Sends a request on a connection of its own.
     pub async fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut wire = self.connect().await;
         wire.send(request(method, target, headers, body)).await;
@@ -209,7 +208,7 @@ impl Server {
         self.ask("GET", &self.target(query), &[], "").await
     }
 
-    /// Opens a polling session.
+    /// Opens a polling session and returns its id.
     pub async fn handshake(&self) -> String {
         let answer = self.get("EIO=4&transport=polling").await;
         let body = answer.text();
@@ -228,7 +227,7 @@ impl Server {
         self.ask("POST", &self.polling(sid), &[], body).await
     }
 
-    /// Opens a polling session and joins `/`.
+    /// Opens a polling session, joins `/`, and returns the session's id.
     pub async fn join_by_polling(&self) -> String {
         let sid = self.handshake().await;
         assert_eq!(self.post(&sid, "40").await.text(), "ok");
@@ -236,8 +235,8 @@ impl Server {
         sid
     }
 
-    /// Sends the beginning of a request, or all of it; the server works on it when this returns. It comes behind a request
-    /// that is refused at once, in the same segment: with the refusal's answer the server has seen what follows.
+    /// Sends a request, or only its beginning. When this returns, the server has read it: it is sent in the same segment as another request
+    /// before it, which is refused immediately, and whose answer is awaited.
     pub async fn begin(&self, bytes: &str) -> Wire {
         let mut wire = self.connect().await;
         let refused = request("GET", &self.target("transport=none"), &[], "");
@@ -246,12 +245,12 @@ impl Server {
         wire
     }
 
-    /// A GET that is held when this returns.
+    /// Sends a GET of a session. When this returns, the GET is pending at the server.
     pub async fn hold(&self, sid: &str) -> Wire {
         self.begin(&request("GET", &self.polling(sid), &[], "")).await
     }
 
-    /// An upgrade that is accepted.
+    /// Opens a WebSocket, which the server must accept.
     pub async fn upgrade(&self, query: &str) -> Wire {
         let mut wire = self.connect().await;
         wire.send(upgrade(&self.target(query), "13", &[])).await;
@@ -260,7 +259,7 @@ impl Server {
         wire
     }
 
-    /// Opens a WebSocket session; its `open` packet was read.
+    /// Opens a WebSocket session and reads its `open` packet.
     pub async fn websocket(&self) -> Wire {
         let mut wire = self.upgrade("EIO=4&transport=websocket").await;
         let open = wire.text().await;
@@ -268,14 +267,14 @@ impl Server {
         wire
     }
 
-    /// A WebSocket session in `/`.
+    /// Opens a WebSocket session and joins `/`.
     pub async fn joined(&self) -> Wire {
         let mut wire = self.websocket().await;
         self.join(&mut wire, "/").await;
         wire
     }
 
-    /// Joins a namespace; the socket's id.
+    /// Joins a namespace and returns the socket's id.
     pub async fn join(&self, wire: &mut Wire, namespace: &str) -> String {
         let prefix = if namespace == "/" { "40".to_owned() } else { format!("40{namespace},") };
         wire.say(&prefix).await;

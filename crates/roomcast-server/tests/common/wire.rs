@@ -1,4 +1,4 @@
-//! A client that writes HTTP and WebSocket frames by hand, so that every byte is the test's. Frames are masked with
+//! A client that writes HTTP requests and WebSocket frames by hand, so that the test controls every byte. Frames are masked with
 //! `00000000`, which leaves their bytes readable.
 
 use super::over::{ClientStream, Over};
@@ -7,14 +7,14 @@ use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// The key of RFC 6455; the recorded answers are those to it.
+/// The example key of RFC 6455, with which the answers in `vectors/` were recorded.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// One connection.
+/// A connection.
 #[derive(Debug)]
 pub struct Wire {
     stream: ClientStream,
-    /// What was read and not used yet.
+    /// Bytes that were read and not used yet.
     buffer: Vec<u8>,
 }
 
@@ -24,17 +24,17 @@ pub struct Answer {
     pub status_line: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// It said `Connection: close`, and the connection did end.
+    /// Whether the answer said `Connection: close`; the connection has ended then.
     pub ended: bool,
 }
 
-/// A WebSocket message of the server.
+/// A WebSocket frame of the server.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub enum Frame {
     Text(String),
     Binary(Vec<u8>),
     Pong(Vec<u8>),
-    /// Code, if any, and reason.
+    /// The code, if there is one, and the reason.
     Close(Option<u16>, String),
 }
 
@@ -57,7 +57,7 @@ impl Wire {
         Self::over(Over::Serve, address).await
     }
 
-    /// A connection to a server of that kind.
+    /// Connects to a server that is served in the way `over`.
     pub async fn over(over: Over, address: SocketAddr) -> Self {
         let stream = patient("a connection", over.connect(address, false)).await;
         stream.tcp().set_nodelay(true).unwrap();
@@ -65,7 +65,7 @@ impl Wire {
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        patient("the server takes our bytes", self.write(bytes.as_ref())).await.unwrap();
+        patient("the server accepts the bytes", self.write(bytes.as_ref())).await.unwrap();
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -73,15 +73,15 @@ impl Wire {
         self.stream.flush().await
     }
 
-    /// Sends as far as the server takes it.
+    /// Like [`Wire::send`], but the server may have closed the connection.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
-        // The server may have ended the connection already, which is what the caller looks for next.
-        let _ = patient("the server takes our bytes", self.write(bytes.as_ref())).await;
+        // The caller checks next whether the connection is closed.
+        let _ = patient("the server accepts the bytes", self.write(bytes.as_ref())).await;
     }
 
-    /// Reads more; `false` at the end.
+    /// Reads more bytes. `false` at the end of the connection.
     async fn more(&mut self) -> bool {
-        patient("bytes of the server", self.stream.read_buf(&mut self.buffer)).await.unwrap_or(0) > 0
+        patient("bytes from the server", self.stream.read_buf(&mut self.buffer)).await.unwrap_or(0) > 0
     }
 
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
@@ -91,7 +91,7 @@ impl Wire {
         self.buffer.drain(..count).collect()
     }
 
-    /// Everything up to the end of the connection.
+    /// All bytes up to the end of the connection.
     pub async fn rest(&mut self) -> Vec<u8> {
         while self.more().await {}
         std::mem::take(&mut self.buffer)
@@ -107,7 +107,7 @@ impl Wire {
         }
     }
 
-    /// The answer to a request with that method.
+    /// Reads the answer to a request with this method.
     pub async fn answer(&mut self, method: &str) -> Answer {
         let status_line = self.line().await;
         let mut answer = Answer { status_line, headers: Vec::new(), body: Vec::new(), ended: false };
@@ -144,7 +144,7 @@ impl Wire {
         answer
     }
 
-    /// The bytes of the next frame. A server's frames are final, unmasked, and of the shortest form.
+    /// The bytes of the next frame. Frames of the server must be final, unmasked, and of the shortest form.
     pub async fn raw_frame(&mut self) -> Vec<u8> {
         let mut frame = self.exactly(2).await;
         assert!(frame[0] & 0xf0 == 0x80 && frame[1] & 0x80 == 0, "{frame:x?}");
@@ -189,7 +189,7 @@ impl Wire {
     pub async fn text(&mut self) -> String {
         match self.frame().await {
             Frame::Text(text) => text,
-            frame => panic!("no text: {frame:?}"),
+            frame => panic!("not text: {frame:?}"),
         }
     }
 
@@ -198,7 +198,7 @@ impl Wire {
         self.send(frame(1, text.as_bytes())).await;
     }
 
-    /// Sends a text message, unless the server has ended the connection.
+    /// Like [`Wire::say`], but the server may have closed the connection.
     pub async fn try_say(&mut self, text: &str) {
         self.try_send(frame(1, text.as_bytes())).await;
     }
@@ -208,8 +208,8 @@ impl Wire {
         self.send(frame(2, bytes)).await;
     }
 
-    /// What the server has sent, and sends for what was sent to it before: all frames up to the answer to a control ping, or
-    /// up to and including a close frame, which is answered.
+    /// All frames that the server has sent, including those that it sends because of what was sent to it before. Reads up to the answer to
+    /// a control ping, or up to and including a close frame, which it answers.
     pub async fn sync(&mut self) -> Vec<Frame> {
         self.try_send(frame(9, b"sync")).await;
         let mut frames = Vec::new();
@@ -226,16 +226,16 @@ impl Wire {
         }
     }
 
-    /// As [`Wire::sync`], where all frames are text.
+    /// Like [`Wire::sync`], where all frames must be text.
     pub async fn texts(&mut self) -> Vec<String> {
         let text = |frame| match frame {
             Frame::Text(text) => text,
-            frame => panic!("no text: {frame:?}"),
+            frame => panic!("not text: {frame:?}"),
         };
         self.sync().await.into_iter().map(text).collect()
     }
 
-    /// The next frame is a close frame without a code, and then the connection ends.
+    /// Asserts that the next frame is a close frame without a code, after which the connection ends.
     pub async fn assert_closed(&mut self) {
         let close = self.frame().await;
         assert_eq!(close, Frame::Close(None, String::new()));
@@ -251,7 +251,7 @@ impl Wire {
     }
 }
 
-/// An HTTP request with a body of known length.
+/// An HTTP request with a `Content-Length`.
 pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> String {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let length =
@@ -259,7 +259,7 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str)
     format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}{length}\r\n{body}")
 }
 
-/// A WebSocket handshake.
+/// The HTTP request of a WebSocket handshake.
 pub fn upgrade(target: &str, version: &str, headers: &[(&str, &str)]) -> String {
     let mut all = vec![
         ("Connection", "Upgrade"),
@@ -271,7 +271,7 @@ pub fn upgrade(target: &str, version: &str, headers: &[(&str, &str)]) -> String 
     request("GET", target, &all, "")
 }
 
-/// A client's frame.
+/// A final, masked frame of a client.
 pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![0x80 | opcode];
     match payload.len() {

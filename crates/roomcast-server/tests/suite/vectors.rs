@@ -1,9 +1,9 @@
 //! Replays, over TCP, every exchange that was recorded from socket.io 4.8.4 and engine.io 6.6.12 (`vectors/*.json` of the
-//! repository). The vectors hold the answers; the requests to them are in [`http`], [`websocket`] and [`socketio`].
+//! repository). The vectors contain the answers; the requests are in [`http`], [`websocket`] and [`socketio`].
 //!
-//! Compared are status line, body, headers and frames, and what the application saw (`event`, `connection`,
-//! `disconnecting`, `disconnect`, `ack received`). Not compared are the headers in [`NOT_COMPARED`], the order and spelling of
-//! header names, and what only Node's engine tells (`engine packet`, `engine close`, `connection_error`, `socket error`).
+//! The tests compare status line, body, headers and frames, and what the application saw (`event`, `connection`, `disconnecting`,
+//! `disconnect`, `ack received`). They do not compare the headers in [`NOT_COMPARED`], the order and case of header names, and what only
+//! Node's engine reports (`engine packet`, `engine close`, `connection_error`, `socket error`).
 
 mod app;
 mod http;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// Vectors that are not replayed.
+/// The vectors that are not replayed: name and reason.
 const EXCLUDED: &[(&str, &str)] = &[
     ("static client file", "not yet: the client's files under the path"),
     ("static client file, If-None-Match", "not yet: the client's files under the path"),
@@ -33,45 +33,45 @@ const EXCLUDED: &[(&str, &str)] = &[
 const NO_EIO3: &str = "the protocol of socket.io-client 1 and 2 is not offered";
 const NO_JSONP: &str = "JSONP is not offered";
 
-/// Lists of the files that are not replayed: name and reason.
+/// The lists in the files that are not replayed: name and reason.
 const EXCLUDED_LISTS: &[(&str, &str)] = &[("msgpack", "MessagePack as the clients' parser is not offered")];
 
-/// Where the outcome is another on purpose (`docs/protocol.md`, section 4): vector, which part of it, the part here, and why.
-/// A row that is not true any more fails the test.
+/// The intentional deviations from Node (`docs/protocol.md`, section 4): vector, part of the outcome, the part here, and the reason. The
+/// test fails if a row no longer applies.
 const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
     (
         "two packets in one POST, two in one GET",
         "result",
         r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["cache-control: no-store", "content-type: text/plain; charset=UTF-8"],
             "body": "40{\"sid\":\"sock1---------------\"}\u001e44/nope,{\"message\":\"Invalid namespace\"}"}"#,
-        "answers come in the order of the requests; in Node a CONNECT that is accepted waits for the next turn of the loop",
+        "answers come in the order of the requests; in Node an accepted CONNECT is answered in the next turn of the event loop",
     ),
     (
         "binary poll with b64=1 in the query (EIO=4: no difference)",
         "result",
         r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["cache-control: no-store", "content-type: text/plain; charset=UTF-8"],
             "body": "451-[\"back\",{\"_placeholder\":true,\"num\":0}]\u001ebAQI="}"#,
-        "attachments leave with their text; Node answers a held GET with the text alone",
+        "attachments leave together with their text; Node answers a pending GET with the text only",
     ),
     (
         "POST with a bad packet after a good one, GET pending",
         "log",
         r#"[["disconnect", "sock1---------------", "parse error"]]"#,
-        "a CONNECT is worked on at once, so there is a socket when the bad packet comes",
+        "a CONNECT is handled immediately, so the socket exists when the bad packet arrives",
     ),
     (
         "cors list, not matching",
         "result",
         r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["access-control-allow-origin: http://a.example", "cache-control: no-store",
             "content-type: text/plain; charset=UTF-8", "vary: Origin"], "body": "0{\"sid\":\"eio1----------------\",\"upgrades\":[\"websocket\"],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}"}"#,
-        "a list of one origin is that origin; a browser refuses either answer",
+        "a list with one origin is treated like that origin; browsers refuse both answers",
     ),
     (
         "EIO=3 (raw): 101, then an HTTP error text on the upgraded socket",
         "result",
         r#"{"status_line": "HTTP/1.1 400 Bad Request", "headers": ["content-type: text/html"],
             "body": "Unsupported protocol version", "connection_ended_by_server": true}"#,
-        "a client shows the status of a refusal, and understands nothing of what is written into a WebSocket",
+        "clients show the status of a refusal, but cannot read an HTTP answer inside a WebSocket",
     ),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "server_sends", "[]", BLANK),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "closed", "1005", BLANK),
@@ -85,19 +85,19 @@ const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
         NO_NAME,
     ),
 ];
-const BLANK: &str = "a packet's type is a digit; JavaScript reads a blank as 0";
-const NO_NAME: &str = "an event has a name";
+const BLANK: &str = "the type of a packet must be a digit; JavaScript converts a blank to 0";
+const NO_NAME: &str = "an event must have a name";
 
 /// Headers that depend on the HTTP library or the time.
 const NOT_COMPARED: [&str; 5] = ["connection", "keep-alive", "transfer-encoding", "content-length", "date"];
 
-/// What became of a vector.
+/// The outcome of replaying a vector.
 struct Outcome {
-    /// Named parts of the outcome: `result` or `frames`, and `log`.
+    /// The parts by name: `result`, or `server_sends` and `closed`; and `log`.
     parts: Vec<(&'static str, Value)>,
 }
 
-/// Replays a list of a file, each vector at a server of its own. `replay` tells what Node did, and what was done here.
+/// Replays a list of a file, each vector on a server of its own. `replay` returns the outcomes of Node and of this server.
 async fn replay_all(file: usize, list: &str, replay: impl AsyncFn(&str, &Value, &Server, &Seen) -> [Outcome; 2]) {
     let all = self::file(FILES[file].0);
     let vectors = all[list].as_array().unwrap();
@@ -119,14 +119,14 @@ async fn replay_all(file: usize, list: &str, replay: impl AsyncFn(&str, &Value, 
 #[derive(Default)]
 struct Report {
     replayed: usize,
-    /// Rows of [`DEVIATIONS`] that were held against an outcome: vector and part.
+    /// The rows of [`DEVIATIONS`] that were compared with an outcome: vector and part.
     deviating: BTreeSet<(&'static str, &'static str)>,
     excluded: BTreeSet<&'static str>,
     failures: Vec<String>,
 }
 
 impl Report {
-    /// The reason why a vector is not replayed.
+    /// Whether a vector is in [`EXCLUDED`].
     fn exclude(&mut self, name: &str) -> bool {
         match EXCLUDED.iter().find(|(excluded, _)| *excluded == name) {
             Some((excluded, _)) => self.excluded.insert(excluded),
@@ -134,19 +134,19 @@ impl Report {
         }
     }
 
-    /// Holds what Node did against what was done here.
+    /// Compares the outcomes of Node and of this server.
     fn compare(&mut self, name: &str, node: Outcome, ours: Outcome) {
         self.replayed += 1;
         for ((part, node), (_, ours)) in node.parts.into_iter().zip(ours.parts) {
             let deviation = DEVIATIONS.iter().find(|(vector, deviating, ..)| *vector == name && *deviating == part);
-            let complaint = match deviation {
+            let failure = match deviation {
                 None if ours == node => continue,
                 None => format!("{name}: {part}\n  Node: {node}\n  ours: {ours}"),
                 Some((vector, part, listed, _)) => {
                     self.deviating.insert((vector, part));
                     let listed: Value = serde_json::from_str(listed).unwrap();
                     if ours == node {
-                        format!("{name}: {part} is listed as a deviation and is as in Node")
+                        format!("{name}: {part} is the same as in Node; remove its row from DEVIATIONS")
                     } else if ours != listed {
                         format!("{name}: {part}\n  Node:   {node}\n  listed: {listed}\n  ours:   {ours}")
                     } else {
@@ -154,7 +154,7 @@ impl Report {
                     }
                 }
             };
-            self.failures.push(complaint);
+            self.failures.push(failure);
         }
     }
 
@@ -163,11 +163,14 @@ impl Report {
         assert_eq!(self.replayed + self.excluded.len(), vectors.len());
         for (vector, part, ..) in DEVIATIONS {
             let here = vectors.iter().any(|other| other["name"] == *vector);
-            assert!(!here || self.deviating.contains(&(*vector, *part)), "{vector} has no part {part}");
+            assert!(
+                !here || self.deviating.contains(&(*vector, *part)),
+                "{vector} has no part {part}: correct DEVIATIONS"
+            );
         }
         let deviating: BTreeSet<&str> = self.deviating.iter().map(|(vector, _)| *vector).collect();
         println!(
-            "{file}: {} vectors, {} replayed, {} of them deviating as listed, {} excluded",
+            "{file}: {} vectors, {} replayed, of which {} deviate as listed, {} excluded",
             vectors.len(),
             self.replayed,
             deviating.len(),
@@ -186,19 +189,21 @@ const FILES: [(&str, &str); 3] = [
     (include_str!("../../../../vectors/socketio-server.json"), "tests"),
 ];
 
-/// Every row of the tables names a vector, and every list of the files is replayed or excluded.
 #[test]
-fn the_tables_name_vectors() {
+fn every_row_of_the_tables_names_a_vector_and_every_list_is_replayed_or_excluded() {
     let mut names = BTreeSet::new();
     for (text, list) in FILES {
         for (key, value) in file(text).as_object().unwrap() {
             if key == list {
                 for vector in value.as_array().unwrap() {
                     let name = vector["name"].as_str().unwrap().to_owned();
-                    assert!(names.insert(name.clone()), "{name} is there twice");
+                    assert!(names.insert(name.clone()), "two vectors are called {name}");
                 }
             } else if key != "about" && key != "versions" {
-                assert!(EXCLUDED_LISTS.iter().any(|(excluded, _)| excluded == key), "nobody replays {key}");
+                assert!(
+                    EXCLUDED_LISTS.iter().any(|(excluded, _)| excluded == key),
+                    "the list {key} is neither replayed nor excluded"
+                );
             }
         }
     }
@@ -208,7 +213,7 @@ fn the_tables_name_vectors() {
     }
 }
 
-/// An answer as the vectors write it, without what is not compared.
+/// An answer in the form of the vectors, without what is not compared.
 fn answer(answer: &Answer) -> Value {
     let headers: Vec<String> = answer.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
     let mut value = json!({"status_line": answer.status_line, "headers": headers, "body": answer.text()});
@@ -218,18 +223,18 @@ fn answer(answer: &Answer) -> Value {
     comparable(value)
 }
 
-/// No answer came.
+/// The value for a request that is not answered.
 fn silence(ended: bool) -> Value {
     json!({"raw": "", "connection_ended_by_server": ended})
 }
 
-/// Takes out of a value what is not compared; and ids that are random here or there get one label.
+/// Removes from a value what is not compared, and replaces random ids by labels.
 fn comparable(mut value: Value) -> Value {
     match &mut value {
         Value::Object(members) => {
             members.remove("chunked");
             if let Some(Value::Array(end)) = members.get_mut("closed_reason_and_ms") {
-                // Node was late by 3 ms.
+                // Node's timer was 3 ms late, so the time is rounded down to 10 ms.
                 end[1] = json!(end[1].as_u64().unwrap() / 10 * 10);
             }
             if members.contains_key("raw") && members["raw"] != json!("") {
@@ -255,7 +260,7 @@ fn comparable(mut value: Value) -> Value {
     value
 }
 
-/// A Socket.IO id in an answer to CONNECT, and Node's labels for one (`auto7`), become `sock1`: there is one socket.
+/// Replaces a Socket.IO id in an answer to CONNECT, and Node's label for one (`auto7`), by `sock1`: there is only one socket.
 fn labelled(text: &str) -> String {
     const BEFORE: &str = "40{\"sid\":\"";
     let mut text = match text.find(BEFORE) {
@@ -271,13 +276,13 @@ fn labelled(text: &str) -> String {
     text
 }
 
-/// The entries of Node's log that the application sees here too, as `[kind, …]`.
+/// The entries of Node's log that an application sees here too, as `[kind, …]`.
 fn node_log(vector: &Value) -> Value {
     const KINDS: [&str; 5] = ["connection", "event", "disconnecting", "disconnect", "ack received"];
     let log = vector["server_log"].as_array().unwrap().iter();
     let mut kept: Vec<Value> = log.filter(|entry| KINDS.contains(&entry[0].as_str().unwrap())).cloned().collect();
     for entry in &mut kept {
-        // An event's name may be a number in JavaScript, and an event without a name is possible.
+        // In JavaScript the name of an event may be a number, or missing.
         if let (true, Some(Value::Number(name))) = (entry[0] == "event", entry.get(2)) {
             entry[2] = json!(name.to_string());
         }
@@ -285,7 +290,7 @@ fn node_log(vector: &Value) -> Value {
     comparable(Value::Array(kept))
 }
 
-/// Waits until the application has seen what Node's has, or something else is certain.
+/// The log of the application. Waits until it is `wanted`, or until the limit has passed.
 async fn our_log(seen: &Seen, write: fn(&Value) -> Option<Value>, wanted: &Value) -> Value {
     let deadline = Instant::now() + crate::common::PATIENCE;
     loop {
@@ -298,7 +303,7 @@ async fn our_log(seen: &Seen, write: fn(&Value) -> Option<Value>, wanted: &Value
     }
 }
 
-/// What the log has to become, by the tables.
+/// What the log has to be: that of [`DEVIATIONS`], or else Node's.
 fn wanted_log(name: &str, node: &Value) -> Value {
     match DEVIATIONS.iter().find(|(vector, part, ..)| *vector == name && *part == "log") {
         Some((_, _, listed, _)) => serde_json::from_str(listed).unwrap(),
@@ -306,7 +311,7 @@ fn wanted_log(name: &str, node: &Value) -> Value {
     }
 }
 
-/// Entries as the Engine.IO vectors have them: without namespaces, connects and rooms.
+/// An entry as in the Engine.IO vectors: without the namespace. `None` for kinds that these vectors do not contain.
 fn without_namespace(entry: &Value) -> Option<Value> {
     let entry = entry.as_array().unwrap();
     match entry[0].as_str().unwrap() {
@@ -317,7 +322,7 @@ fn without_namespace(entry: &Value) -> Option<Value> {
     }
 }
 
-/// Entries as the Socket.IO vectors have them: ends without the id.
+/// An entry as in the Socket.IO vectors: for a disconnect without the id.
 fn with_namespace(entry: &Value) -> Option<Value> {
     let mut entry = entry.as_array().unwrap().clone();
     if entry[0] == "disconnect" || entry[0] == "disconnecting" {

@@ -1,4 +1,4 @@
-//! The application of the recorded servers, and what it saw.
+//! The application of the recorded servers, and the log of what it sees.
 
 use crate::common::Server;
 use bytes::Bytes;
@@ -13,23 +13,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What happened on the server, as `[kind, namespace, …]`, ids as `sock1---------------` and so on.
+/// What happened on the server, as `[kind, namespace, …]`, with ids replaced by `sock1---------------` and so on.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct Seen(Arc<Mutex<Sights>>);
+pub(crate) struct Seen(Arc<Mutex<Entries>>);
 
 #[derive(Debug, Default)]
-struct Sights {
+struct Entries {
     ids: Vec<String>,
     log: Vec<Value>,
 }
 
 impl Seen {
     fn push(&self, entry: Value) {
-        let mut sights = self.0.lock();
+        let mut entries = self.0.lock();
         if entry[0] == "connection" {
-            sights.ids.push(entry[2].as_str().unwrap().to_owned());
+            entries.ids.push(entry[2].as_str().unwrap().to_owned());
         }
-        sights.log.push(entry);
+        entries.log.push(entry);
     }
 
     pub(crate) fn log(&self) -> Vec<Value> {
@@ -37,7 +37,7 @@ impl Seen {
         log.into_iter().map(|entry| self.labelled(&entry)).collect()
     }
 
-    /// With labels for socket ids.
+    /// The value with socket ids replaced by labels.
     pub(crate) fn labelled(&self, value: &Value) -> Value {
         let mut text = value.to_string();
         for (index, id) in self.0.lock().ids.iter().enumerate() {
@@ -51,7 +51,7 @@ pub(crate) fn label(number: usize) -> String {
     format!("{:-<20}", format!("sock{number}"))
 }
 
-/// A server with the options and the application that a vector was recorded with.
+/// A server with the options and the application with which a vector was recorded.
 pub(crate) async fn server(name: &str, options: &Value, seen: &Seen) -> Server {
     Server::with(|builder| configured(builder, name, options), |io| app(io, seen)).await
 }
@@ -73,7 +73,7 @@ fn configured(mut builder: Builder, name: &str, options: &Value) -> Builder {
             "cookie" => builder.cookie(cookie(value)),
             "cors" => builder.cors(cors(value)),
             "allowRequest" => allow_request(builder, name),
-            // There is no compression to switch off.
+            // There is no compression that could be switched off.
             "httpCompression" if *value == json!(false) => builder,
             _ => panic!("unknown option {option}"),
         };
@@ -146,9 +146,9 @@ fn allow_request(builder: Builder, name: &str) -> Builder {
 fn app(io: &SocketIo, seen: &Seen) {
     macro_rules! serve {
         ($namespace:expr) => {{
-            let (namespace, connected, heard) = ($namespace, seen.clone(), seen.clone());
-            namespace.on_connection(move |socket: Socket| std::future::ready(connect(&socket, &connected)));
-            namespace.on_any(move |socket: Socket, args: Args, ack: Ack| event(socket, args, ack, heard.clone()));
+            let (namespace, connects, events) = ($namespace, seen.clone(), seen.clone());
+            namespace.on_connection(move |socket: Socket| std::future::ready(connect(&socket, &connects)));
+            namespace.on_any(move |socket: Socket, args: Args, ack: Ack| event(socket, args, ack, events.clone()));
         }};
     }
     serve!(io.of("/"));
@@ -157,7 +157,7 @@ fn app(io: &SocketIo, seen: &Seen) {
         name.strip_prefix("/dyn-").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
     }));
     io.of("/deny").middleware(|_| async {
-        // As text, since a JSON object would sort its keys.
+        // As text, because a `Value` would sort the keys.
         let data: &RawValue = serde_json::from_str(r#"{"code":7,"bin":{"type":"Buffer","data":[1]}}"#).unwrap();
         Err(ConnectError::new("not authorized").with_data(&data))
     });
@@ -214,7 +214,7 @@ async fn event(socket: Socket, args: Args, ack: Ack, seen: Seen) {
     }
 }
 
-/// The arguments, with bytes in place of their placeholders.
+/// The arguments, with placeholders replaced by their bytes.
 fn rendered(args: &Args) -> Vec<Value> {
     fn fill(value: &mut Value, attachments: &[Bytes]) {
         match value {
@@ -231,12 +231,12 @@ fn rendered(args: &Args) -> Vec<Value> {
     values
 }
 
-/// Bytes as the vectors write them.
+/// Bytes in the form of the vectors.
 pub(crate) fn bin(bytes: &[u8]) -> Value {
     json!({"$bin": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()})
 }
 
-/// The bytes of such a value.
+/// The bytes of a value that [`bin`] has written.
 pub(crate) fn unbin(value: &Value) -> Option<Vec<u8>> {
     let hex = value.get("$bin")?.as_str()?;
     Some((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect())

@@ -1,4 +1,4 @@
-//! `engineio-http.json`: polling.
+//! Replays `engineio-http.json`: polling.
 
 use super::app::Seen;
 use super::{Outcome, answer, comparable, node_log, our_log, replay_all, silence, wanted_log, without_namespace};
@@ -6,14 +6,14 @@ use crate::common::wire::request;
 use crate::common::{Frozen, Server, until};
 use serde_json::{Value, json};
 
-/// Query of a handshake.
+/// The query of a handshake.
 const OPEN: &str = "EIO=4&transport=polling";
 const BIN: &str = "451-[\"bin\",{\"_placeholder\":true,\"num\":0}]\u{1e}bAQIDBA==";
 
 #[tokio::test]
-async fn exchanges_by_polling() {
+async fn recorded_exchanges_over_polling() {
     replay_all(0, "http", async |name, vector, server, seen| {
-        let Some(result) = replay(name, server, seen).await else { panic!("nobody replays {name:?}") };
+        let Some(result) = replay(name, server, seen).await else { panic!("{name:?} is not replayed") };
         let (node, log) = (comparable(vector["result"].clone()), node_log(vector));
         let our_log = our_log(seen, without_namespace, &wanted_log(name, &log)).await;
         let result = cut_as(comparable(result), &node);
@@ -25,7 +25,7 @@ async fn exchanges_by_polling() {
     .await;
 }
 
-/// Long bodies were recorded as their beginning and `... (1110 bytes)`.
+/// Truncates a body like Node's: long bodies were recorded as their beginning and `... (1110 bytes)`.
 fn cut_as(mut ours: Value, node: &Value) -> Value {
     let Some((beginning, size)) = node["body"].as_str().and_then(|body| body.split_once("... (")) else { return ours };
     let body = ours["body"].as_str().unwrap();
@@ -35,7 +35,7 @@ fn cut_as(mut ours: Value, node: &Value) -> Value {
     ours
 }
 
-/// Sends the requests of a vector, and tells what came of them in the vector's own form.
+/// Sends the requests of a vector, and returns the result in the form of the vector. `None` if the vector is unknown.
 async fn replay(name: &str, server: &Server, seen: &Seen) -> Option<Value> {
     let get = async |query: &str| answer(&server.get(query).await);
     let plain = async |method: &str, query: &str, headers: &[(&str, &str)]| {
@@ -237,7 +237,7 @@ async fn replay(name: &str, server: &Server, seen: &Seen) -> Option<Value> {
     Some(result)
 }
 
-/// A GET is held while something is posted.
+/// Posts `body` while a GET is pending.
 async fn pending(server: &Server, sid: &str, body: &str) -> Value {
     let mut held = server.hold(sid).await;
     let post = answer(&server.post(sid, body).await);
@@ -248,8 +248,7 @@ async fn pending(server: &Server, sid: &str, body: &str) -> Value {
     })
 }
 
-/// A GET that is not answered, and the end of its connection. That it is held is seen by giving it something to answer: it
-/// brings that and nothing else.
+/// Checks that a GET is not answered, and closes its connection. The check causes an answer to the GET, which must contain nothing else.
 pub(crate) async fn abandoned(server: &Server, sid: &str) -> Value {
     let mut held = server.hold(sid).await;
     assert_eq!(server.post(sid, "40/nobody,").await.text(), "ok");
@@ -262,8 +261,8 @@ pub(crate) async fn abandoned(server: &Server, sid: &str) -> Value {
 const HEARTBEAT: &str = "heartbeat: pingInterval 200, pingTimeout 300; a message at about 350 ms (while the pong is awaited) \
                          refreshes the timeout, a second one at 550 ms does not";
 
-/// The vector's times, on a clock that is moved by hand: open at 648 ms, and closed at 651 at the latest, as timers end at
-/// whole milliseconds.
+/// The times of the vector, on a clock that the test advances: the session is open at 648 ms, and closed at 651 ms at the latest, because
+/// timers end at whole milliseconds.
 async fn heartbeat(server: &Server, seen: &Seen) -> Value {
     let clock = Frozen::new();
     let sid = server.handshake().await;

@@ -1,4 +1,4 @@
-//! `engineio-websocket.json`: WebSocket, and the upgrade to it.
+//! Replays `engineio-websocket.json`: WebSocket, and the upgrade to it.
 
 use super::app::bin;
 use super::http::abandoned;
@@ -12,7 +12,7 @@ const OPEN: &str = "EIO=4&transport=websocket";
 const HEADER: &str = "451-[\"b\",{\"_placeholder\":true,\"num\":0}]";
 
 #[tokio::test]
-async fn exchanges_by_websocket() {
+async fn recorded_exchanges_over_websocket() {
     replay_all(1, "websocket", async |name, vector, server, seen| {
         let result = match raw(name, server).await {
             None => match framed(name, server).await {
@@ -21,7 +21,7 @@ async fn exchanges_by_websocket() {
             },
             result => result,
         };
-        let Some(result) = result else { panic!("nobody replays {name:?}") };
+        let Some(result) = result else { panic!("{name:?} is not replayed") };
         let (node, log) = (comparable(vector["result"].clone()), node_log(vector));
         let our_log = our_log(seen, without_namespace, &wanted_log(name, &log)).await;
         [
@@ -32,7 +32,7 @@ async fn exchanges_by_websocket() {
     .await;
 }
 
-/// Vectors that hold the bytes of the answer.
+/// Replays vectors that contain the bytes of the answer.
 async fn raw(name: &str, server: &Server) -> Option<Value> {
     if !name.ends_with("(raw)") && !name.contains("(raw):") {
         return None;
@@ -70,7 +70,7 @@ async fn raw(name: &str, server: &Server) -> Option<Value> {
     Some(answer(&answered))
 }
 
-/// Frames of a server as the vectors write them.
+/// Frames of the server in the form of the vectors.
 #[derive(Default)]
 struct Frames {
     list: Vec<Value>,
@@ -83,7 +83,7 @@ impl Frames {
             Frame::Text(text) => json!(text),
             Frame::Binary(bytes) => bin(bytes),
             Frame::Pong(_) => json!({"control": "pong"}),
-            // A close frame without a code is code 1005 to the client.
+            // Clients report a close frame without a code as code 1005.
             Frame::Close(code, reason) => {
                 self.closed = true;
                 json!({"closed": code.unwrap_or(1005), "reason": reason})
@@ -99,14 +99,14 @@ impl Frames {
         }
     }
 
-    /// All that the server has to say now.
+    /// Reads all frames that the server has to send now.
     async fn sync(&mut self, wire: &mut Wire) {
         if !self.closed {
             wire.sync().await.iter().for_each(|frame| self.push(frame));
         }
     }
 
-    /// The client ends the connection without a close frame.
+    /// Closes the connection without a close frame.
     fn cut(&mut self, wire: Wire) {
         drop(wire);
         self.list.push(json!({"closed": 1006, "reason": ""}));
@@ -117,9 +117,9 @@ impl Frames {
     }
 }
 
-/// Vectors that hold the frames of a session that begins as a WebSocket.
+/// Replays vectors that contain the frames of a session that begins with a WebSocket.
 async fn framed(name: &str, server: &Server) -> Option<Value> {
-    /// What a client sends.
+    /// A message of the client.
     enum Say {
         Text(String),
         Bytes(Vec<u8>),
@@ -155,7 +155,7 @@ fn ended(frames: &Frames) -> Value {
     json!({"opened": true, "frames": frames.list, "ready_state_at_end": frames.ready_state()})
 }
 
-/// A session with its `open` packet, and `/` joined if wanted.
+/// Opens a session, reads its `open` packet, and joins `/` if `join` is set.
 async fn begin(server: &Server, query: &str, join: bool) -> (Wire, Frames) {
     let mut wire = server.upgrade(query).await;
     let mut frames = Frames::default();
@@ -167,7 +167,7 @@ async fn begin(server: &Server, query: &str, join: bool) -> (Wire, Frames) {
     (wire, frames)
 }
 
-/// Vectors whose steps are more than messages.
+/// Replays vectors that consist of more than messages of the client.
 async fn listed(name: &str, server: &Server) -> Option<Value> {
     let query = if name.ends_with("b64=1") { "EIO=4&transport=websocket&b64=1" } else { OPEN };
     let join = !matches!(name, "websocket control ping" | "heartbeat answered");
@@ -224,7 +224,7 @@ async fn listed(name: &str, server: &Server) -> Option<Value> {
     Some(json!(frames.list))
 }
 
-/// Vectors of the upgrade from polling.
+/// Replays vectors with an upgrade from polling.
 async fn upgraded(name: &str, server: &Server) -> Option<Value> {
     let sid = server.join_by_polling().await;
     let query = format!("{OPEN}&sid={sid}");
@@ -242,7 +242,7 @@ async fn upgraded(name: &str, server: &Server) -> Option<Value> {
     if let Some(mut held) = held {
         result["pending_get"] = answer(&held.answer("GET").await);
     }
-    // Whether the session is still by polling at the end.
+    // Whether the session still uses polling at the end.
     let mut polling = false;
     match name {
         "upgrade: probe, upgrade" => {
