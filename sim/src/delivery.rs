@@ -1,6 +1,6 @@
 //! Delivers what is in flight, and compares what sockets got with the model.
 
-use crate::network::{Sim, room_of};
+use crate::network::Sim;
 use crate::place::PlaceId;
 use crate::state::{Content, Parcel, Stage, State, tell};
 use roomcast_adapter::Adapter;
@@ -112,7 +112,7 @@ impl Sim {
                 continue;
             };
             // Whether it is wanted is asked after everything before it was applied.
-            let asks = room_of(&message).filter(|_| message.trailer.is_some()).cloned();
+            let asks = message.body.room().filter(|_| message.trailer.is_some()).cloned();
             if asks.is_some() && !arrivals.is_empty() {
                 self.give(&at, &*inbox, std::mem::take(&mut arrivals));
             }

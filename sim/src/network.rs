@@ -7,7 +7,7 @@ use crate::random::{hash, mix};
 use crate::state::{Content, Parcel, Process, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
-use roomcast_adapter::cluster::{Body, Inbox, Message, Outgoing, Route, Series, ServerId};
+use roomcast_adapter::cluster::{Body, Inbox, Outgoing, Route, ServerId};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,6 @@ pub(crate) struct Sim {
     pub(crate) setup: Setup,
     state: Mutex<State>,
     pub(crate) filled: Notify,
-}
-
-/// The room, if the message is a broadcast to one room.
-pub(crate) fn room_of(message: &Message) -> Option<&Room> {
-    match &message.body {
-        Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
-        _ => None,
-    }
 }
 
 /// Whether a message is worth logging. Most announcements are not.
@@ -51,7 +43,7 @@ impl Sim {
         if self.setup.roads == 1 {
             return Route::default();
         }
-        let room = room_of(&outgoing.message).map_or("", |room| room);
+        let room = outgoing.message.body.room().map_or("", |room| room);
         let channel = 1 + hash(&format!("{}#{room}", outgoing.namespace)) % 1_000;
         let moved = if outgoing.namespace.is_empty() { 0 } else { now / 7_000 };
         let mut route = Route::default();
@@ -214,7 +206,7 @@ impl Sim {
             state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
         }
         let heard = |it: &&PlaceId| it.1 == *namespace;
-        let room = room_of(message);
+        let room = message.body.room();
         let channel = self.route(outgoing, now).channel;
         let is_exact = |process: ProcessId| state.processes.get(process).is_some_and(|it| it.exact);
         let hears =

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Hears, Inbox, Looked, Message, Outcome, Outgoing, Series, ServerId, codec,
+    Arrival, Broker, BrokerError, Hears, Inbox, Looked, Message, Outcome, Outgoing, Series, ServerId, codec,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,13 +102,10 @@ fn subject(namespace: &str, kind: &str, name: Option<&str>) -> String {
 }
 
 fn subject_of(namespace: &str, message: &Message) -> String {
-    match (&message.to, &message.body) {
+    match (&message.to, message.body.room()) {
         (Some(to), _) => subject(namespace, "server", Some(to.as_str())),
-        // A broadcast of this series names one room, perhaps several times.
-        (None, Body::Broadcast { target, .. }) if Series::of(&message.body) == Some(Series::Rooms) => {
-            subject(namespace, "room", target.rooms.first().map(|room| &**room))
-        }
-        _ => subject(namespace, "all", None),
+        (None, Some(room)) => subject(namespace, "room", Some(room)),
+        (None, None) => subject(namespace, "all", None),
     }
 }
 

@@ -4,7 +4,6 @@ use crate::cluster::seam::broker::{Broker, BrokerError, Count, Hears, Looked, Ou
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::inbox::Arrival;
 use crate::cluster::seam::inbox::Inbox;
-use crate::cluster::seam::message::{Body, Message};
 use crate::cluster::seam::series::Series;
 use crate::seam::room::Room;
 use async_trait::async_trait;
@@ -130,18 +129,10 @@ impl MemoryNetwork {
     }
 }
 
-/// The room, if the message is a broadcast to one room.
-fn room_of(message: &Message) -> Option<&Room> {
-    match &message.body {
-        Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
-        _ => None,
-    }
-}
-
 /// As brokers do whose channels tell the room of a broadcast: a message that nobody here wants is not decoded.
 fn arrival(inbox: &dyn Inbox, outgoing: Outgoing) -> Arrival {
     let message = outgoing.message;
-    match message.trailer.filter(|_| room_of(&message).is_some_and(|room| !inbox.wants(room))) {
+    match message.trailer.filter(|_| message.body.room().is_some_and(|room| !inbox.wants(room))) {
         Some(trailer) => Arrival::PassedOver(trailer),
         None => Arrival::Message(message),
     }
@@ -211,7 +202,7 @@ impl Broker for MemoryBroker {
             let times = 1 + usize::from(network.to_double > 0);
             network.to_double = network.to_double.saturating_sub(1);
             let subscriptions = network.subscriptions.get(&outgoing.namespace).map_or(&[][..], Vec::as_slice);
-            let room = room_of(&outgoing.message).filter(|_| network.exact_rooms);
+            let room = outgoing.message.body.room().filter(|_| network.exact_rooms);
             // A message between servers that is for one server has a channel of its own.
             let to = outgoing.message.to.as_ref().filter(|_| &*outgoing.namespace == SERVERS);
             let hears = |it: &&Subscription| {

@@ -61,8 +61,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// batch in flight on each [road](Broker::route), of up to 4,096 messages, and beside these its own announcements.
     ///
     /// Where rooms have channels of their own, a message [`to`](Message::to) a server goes to that server, a broadcast
-    /// in [`Series::Rooms`] (see [`Series::of`]) goes to the channel of `target.rooms.first()`, whatever `except` and
-    /// `one` are, and everything else goes to every server of the namespace. The name of a room that sockets can join
+    /// to one room ([`Body::room`]) to that room's channel, whatever `except` and `one` are, and everything else to every
+    /// server of the namespace. The name of a room that sockets can join
     /// has at most 1,024 bytes, but an emitter may use any name: if no channel can have such a name, the outcome is
     /// [`Outcome::Never`].
     ///

@@ -180,6 +180,15 @@ pub enum Body {
 }
 
 impl Body {
+    /// The room of a broadcast to a single room, perhaps named several times: the messages of [`Series::Rooms`], and no others, have one.
+    /// Where rooms have channels of their own, such a message goes to the channel of this room.
+    pub fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Broadcast { target, .. } if Series::of(self) == Some(Series::Rooms) => target.rooms.first(),
+            _ => None,
+        }
+    }
+
     /// The question that this answers; `None` if it is not an answer.
     pub fn answers(&self) -> Option<&RequestId> {
         match self {

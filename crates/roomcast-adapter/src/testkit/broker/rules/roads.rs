@@ -33,14 +33,8 @@ fn outgoing(number: u64) -> Result<Outgoing, String> {
 
 /// The room of a broadcast to one room, where order holds within each room only.
 fn room(broker: &dyn Broker, body: &Body) -> String {
-    match body {
-        Body::Broadcast { target, .. }
-            if Series::of(body) == Some(Series::Rooms) && broker.hears(Series::Rooms) == Hears::EachRoom =>
-        {
-            target.rooms.first().map_or_else(String::new, ToString::to_string)
-        }
-        _ => String::new(),
-    }
+    let room = body.room().filter(|_| broker.hears(Series::Rooms) == Hears::EachRoom);
+    room.map_or_else(String::new, ToString::to_string)
 }
 
 pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
