@@ -114,6 +114,11 @@ pub(crate) struct Cli {
     #[arg(long, env = "ROOMCAST_HEALTH_REQUIRE_REDIS", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub(crate) health_require_redis: bool,
 
+    /// Address and port for /metrics (Prometheus), /healthz and /readyz, such as 127.0.0.1:9090. Keep it from the public. By default
+    /// there is none
+    #[arg(long, env = "ROOMCAST_INTERNAL_LISTEN", value_name = "HOST:PORT")]
+    pub(crate) internal_listen: Option<String>,
+
     /// Format of the log. RUST_LOG selects what is logged (such as "info" or "roomcast_engine=debug")
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,

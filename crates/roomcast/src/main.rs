@@ -7,21 +7,30 @@ mod cli;
 mod cluster;
 mod descriptors;
 mod events;
+mod exporter;
 mod health;
 mod log;
+mod metrics_service;
 mod page;
 mod shutdown;
 
 use cli::{Action, Cli, ClientEvent};
+use exporter::Exporter;
+use metrics_service::MetricsService;
+use roomcast_server::engine::{ServeOptions, bind, serve};
 use roomcast_server::{Cors, SocketIo};
 use shutdown::{Requested, Signals};
 use std::error::Error;
+use std::future::Future;
 use std::io;
 use std::process::ExitCode;
 
 /// The memory of an idle connection consists of small pieces, which mimalloc packs tighter than glibc (docs/decisions/0007-allocator.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The most connections to the internal listener.
+const INTERNAL_CONNECTIONS: usize = 64;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -44,6 +53,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     let signals = Signals::handle();
     descriptors::raise_limit(cli.max_connections);
     let (grace, window) = cli.drain();
+    // First, so that nothing goes uncounted.
+    let metrics = cli.internal_listen.is_some().then(Exporter::install).transpose()?;
     let mut builder = SocketIo::builder()
         .drain(grace, window)
         .require_cluster(cli.health_require_redis)
@@ -66,9 +77,16 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         tracing::info!("any client may join rooms and publish to them; set ROOMCAST_CLIENT_EVENTS to allow less");
     }
 
+    let internal = match (&cli.internal_listen, metrics) {
+        (Some(address), Some(metrics)) => {
+            let exporter = Exporter::new(metrics, io.clone(), cluster.clone());
+            Some(tokio::spawn(internal(address, exporter, &io).await?))
+        }
+        _ => None,
+    };
+
     let address = format!("{}:{}", cli.host, cli.port);
-    let listener =
-        roomcast_server::engine::bind((&*cli.host, cli.port)).await.map_err(|error| cannot_listen(&address, &error))?;
+    let listener = bind((&*cli.host, cli.port)).await.map_err(|error| cannot_listen(&address, &error))?;
     let local = listener.local_addr()?;
     if origins.is_empty() {
         // Browsers prevent pages of other origins from reading answers, but not from opening WebSockets.
@@ -90,8 +108,34 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
     };
     io.serve_with(listener, io.health_service(page::Page), shutdown).await?;
+    if let Some(internal) = internal {
+        internal.abort();
+    }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Listens for scrapes and health checks. What is returned serves them; it does not end by itself.
+async fn internal(
+    address: &str,
+    exporter: Exporter,
+    io: &SocketIo,
+) -> Result<impl Future<Output = ()> + Send + 'static, String> {
+    let listener = bind(address).await.map_err(|error| {
+        format!(
+            "ROOMCAST_INTERNAL_LISTEN: cannot listen on {address}: {error}; write HOST:PORT, such as 127.0.0.1:9090"
+        )
+    })?;
+    let local = listener.local_addr().map_err(|error| error.to_string())?;
+    tracing::info!("metrics and health checks on http://{local}/metrics, /healthz and /readyz");
+    let service = io.health_service(MetricsService(exporter.clone()));
+    let mut options = ServeOptions::default();
+    // Scrapers and orchestrators are few.
+    options.max_connections = INTERNAL_CONNECTIONS;
+    Ok(async move {
+        let served = serve(listener, service, options, std::future::pending());
+        let (_, ()) = tokio::join!(served, exporter.keep());
+    })
 }
 
 fn cannot_listen(address: &str, error: &io::Error) -> String {

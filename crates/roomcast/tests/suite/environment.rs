@@ -24,6 +24,7 @@ fn an_empty_variable_counts_as_not_set() {
         "ROOMCAST_DRAIN_GRACE",
         "ROOMCAST_DRAIN_WINDOW",
         "ROOMCAST_HEALTH_REQUIRE_REDIS",
+        "ROOMCAST_INTERNAL_LISTEN",
     ];
     for empty in ["", " "] {
         let log = Program::start(&names.map(|name| (name, empty))).log_until_listening();

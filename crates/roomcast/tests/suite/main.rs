@@ -8,5 +8,6 @@ mod client;
 mod environment;
 mod events;
 mod health;
+mod metrics;
 mod program;
 mod writes;
