@@ -1,4 +1,4 @@
-//! [`campaign`]: a target on several threads, until enough was executed or something is wrong.
+//! [`campaign`]: runs a target on several threads, until there are enough executions or something is wrong.
 
 use crate::corpus;
 use crate::mutator::{Mutator, Random};
@@ -12,63 +12,63 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An execution that takes longer hangs: the slowest take some milliseconds, and a debug build on a busy machine a
-/// hundred times that.
+/// An execution that takes longer counts as hanging: the slowest take some milliseconds, and in a debug build on a busy
+/// machine a hundred times that.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often the threads are looked after.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the threads are checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Inputs kept for mutation by one thread; beyond it a new one takes the place of an old one.
+/// Most inputs that one thread keeps for mutation. Beyond it, a new input replaces an old one.
 const MOST_KEPT: usize = 4_096;
 
-/// How long to go on, and from where.
+/// How long to run, and from which seed.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Executions of all threads together, seeds included.
+    /// Executions of all threads together, including seeds.
     pub executions: u64,
-    /// Ends it before.
+    /// The campaign ends after this time at the latest.
     pub time: Duration,
-    /// Where randomness begins. One seed and number of threads makes the same inputs, if nothing ends early.
+    /// The seed of all randomness. The same seed and number of threads make the same inputs, unless the run ends early.
     pub seed: u64,
-    /// Threads.
+    /// Number of threads.
     pub threads: usize,
-    /// Each input is written here before it is run, one file for each thread: for what ends the process, such as a stack
-    /// that is full.
+    /// Each input is written here before it is run, into a file for each thread. This is for inputs that end the
+    /// process, for instance by a stack overflow.
     pub journal: Option<PathBuf>,
 }
 
-/// What came of a target.
+/// The result of a campaign.
 #[derive(Debug)]
 pub struct Report {
-    /// Executions.
+    /// Number of executions.
     pub executions: u64,
-    /// How long it took.
+    /// How long they took.
     pub time: Duration,
-    /// The execution that took longest, and its input: a hint, as a busy machine makes any of them slow.
+    /// The execution that took longest, and its input. This is only a hint, as a busy machine makes any execution slow.
     pub slowest: (Duration, Vec<u8>),
-    /// Inputs that did something new, seeds and corpus not counted.
+    /// Inputs that did something new, without seeds and corpus.
     pub kept: Vec<Vec<u8>>,
-    /// What went wrong first.
+    /// The first failure.
     pub failure: Option<Failure>,
 }
 
-/// An input that a target does not stand.
+/// An input for which a target fails.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// What it did.
     pub fault: Fault,
-    /// Which execution of its thread it was.
+    /// The number of the execution in its thread.
     pub execution: u64,
-    /// Which thread.
+    /// The number of the thread.
     pub thread: usize,
-    /// The input as it was made.
+    /// The input as it was generated.
     pub input: Vec<u8>,
-    /// The input as far as it could be made shorter.
+    /// The input, made as short as possible.
     pub shrunk: Vec<u8>,
 }
 
-/// What a thread and who looks after it both see.
+/// What a thread shares with the supervisor.
 #[derive(Default)]
 struct Worker {
     executions: AtomicU64,
@@ -99,7 +99,7 @@ pub fn campaign(target: &Target, plan: &Plan) -> std::io::Result<Report> {
                 })
             })
             .collect();
-        look_after(target, plan, &workers, started, &stop);
+        supervise(target, plan, &workers, started, &stop);
         let results: Vec<_> = threads.into_iter().map(thread::ScopedJoinHandle::join).collect();
         results
     });
@@ -116,11 +116,11 @@ pub fn campaign(target: &Target, plan: &Plan) -> std::io::Result<Report> {
     Ok(report)
 }
 
-/// Stops the threads in time; a thread that hangs ends the process, as nothing else ends it.
-fn look_after(target: &Target, plan: &Plan, workers: &[Worker], started: Instant, stop: &AtomicBool) {
+/// Stops the threads in time. If a thread hangs, this ends the process, as a thread cannot be ended.
+fn supervise(target: &Target, plan: &Plan, workers: &[Worker], started: Instant, stop: &AtomicBool) {
     let mut last: Vec<(u64, Instant)> = workers.iter().map(|_| (0, started)).collect();
     while !workers.iter().all(|worker| worker.done.load(Relaxed)) {
-        thread::sleep(LOOK.min(plan.time));
+        thread::sleep(CHECK_INTERVAL.min(plan.time));
         if started.elapsed() >= plan.time {
             stop.store(true, Relaxed);
         }
@@ -212,7 +212,7 @@ fn work(
     Ok(work)
 }
 
-/// Of `inputs`, those that do something that none before them did, short ones first.
+/// The `inputs` that do something that no shorter one does, the shortest first.
 pub fn distil(target: &Target, mut inputs: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     inputs.sort_by_key(Vec::len);
     novelty::forget();
@@ -221,12 +221,12 @@ pub fn distil(target: &Target, mut inputs: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// Bytes as text.
+/// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Text as bytes.
+/// Bytes from hexadecimal digits.
 pub fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u32>> = text.chars().map(|digit| digit.to_digit(16)).collect();
     let digits = digits.filter(|digits| digits.len() % 2 == 0)?;
@@ -254,7 +254,7 @@ mod tests {
     };
 
     #[test]
-    fn a_fault_is_found_and_made_short() {
+    fn a_fault_is_found_and_its_input_shortened() {
         let report = campaign(&WORDS, &plan(1_000_000)).unwrap();
         let failure = report.failure.unwrap();
         assert_eq!((failure.fault.message.as_str(), failure.shrunk.as_slice()), ("found", &b"!?"[..]));

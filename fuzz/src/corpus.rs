@@ -1,4 +1,4 @@
-//! The committed inputs: a folder for each target, a file for each input, named by what is in it.
+//! The committed inputs: a folder for each target, and in it a file for each input, named by a hash of the input.
 
 use crate::targets::Target;
 use std::hash::{DefaultHasher, Hasher};
@@ -10,7 +10,7 @@ pub fn folder(target: &Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name)
 }
 
-/// A target's inputs in the order of their names; none if it has no folder.
+/// A target's inputs, in the order of their names. Empty if it has no folder.
 ///
 /// # Errors
 /// A file that cannot be read.
@@ -25,10 +25,10 @@ pub fn load(target: &Target) -> io::Result<Vec<Vec<u8>>> {
     paths.iter().map(std::fs::read).collect()
 }
 
-/// Writes an input into `folder` under the name of its contents.
+/// Writes an input into `folder`, named by its hash.
 ///
 /// # Errors
-/// What the disk says.
+/// The folder or the file cannot be written.
 pub fn save(folder: &Path, input: &[u8]) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
     let mut hasher = DefaultHasher::new();

@@ -1,6 +1,6 @@
 //! [`Input`]: the bytes of one execution, taken from the front.
 
-/// What is left of an input. At its end every number is 0 and every piece empty, so that a shorter input is a simpler one.
+/// What is left of an input. At its end every number is 0 and every piece is empty, so that a shorter input is simpler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Input<'a>(&'a [u8]);
 
@@ -24,7 +24,8 @@ impl<'a> Input<'a> {
         choices[usize::from(self.byte()) % choices.len()]
     }
 
-    /// Bytes with their length in front: a byte, or 255 and two bytes. Of a length that is too large, what there is.
+    /// Bytes after their length, which is a byte, or 255 and two bytes. If the length is too large, all bytes that are
+    /// left.
     pub(crate) fn piece(&mut self) -> &'a [u8] {
         let length = match self.byte() {
             255 => usize::from(self.byte()) << 8 | usize::from(self.byte()),
@@ -40,7 +41,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A piece as [`Input::piece`] reads it.
+/// The bytes as [`Input::piece`] reads them.
 pub(crate) fn piece(bytes: &[u8]) -> Vec<u8> {
     let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
     let mut piece = match u8::try_from(bytes.len()) {

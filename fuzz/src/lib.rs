@@ -1,8 +1,8 @@
 //! Fuzz targets for everything in roomcast that reads a peer's bytes.
 //!
-//! A target is a function of bytes that panics when something is wrong. [`campaign`] runs them with a stable compiler: it
-//! replays seeds and the committed corpus, mutates them, and keeps what behaves in a new way. The package in
-//! `fuzz/libfuzzer` gives the same functions to libFuzzer where there is a nightly compiler. `README.md` says how.
+//! A target is a function of bytes that panics when something is wrong. [`campaign`] runs targets with a stable
+//! compiler: it replays seeds and the committed corpus, mutates them, and keeps inputs that cause new behaviour. With a
+//! nightly compiler, the package in `fuzz/libfuzzer` runs the same functions under libFuzzer. `README.md` says how.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a target fails by panicking")]
 
 pub mod campaign;

@@ -1,4 +1,4 @@
-//! A server without sockets: connections are pipes in memory, time moves only when everybody waits, and after each
+//! A server without sockets: connections are pipes in memory, time moves only when all tasks wait, and after each
 //! execution nothing may be left.
 
 use crate::input::Input;
@@ -22,11 +22,11 @@ use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 thread_local! {
-    /// Kept from one execution to the next, as making one costs more than most executions.
+    /// Kept from one execution to the next, as making a runtime costs more than most executions.
     static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` to its end on a clock that jumps. Then no task may be left.
+/// Runs `work` to its end, with tokio's paused clock. Then no task may be left.
 pub(crate) fn run(work: impl Future<Output = ()>) {
     let runtime = RUNTIME
         .take()
@@ -34,23 +34,23 @@ pub(crate) fn run(work: impl Future<Output = ()>) {
     runtime.block_on(work);
     let left = runtime.metrics().num_alive_tasks();
     assert_eq!(left, 0, "{left} tasks are left");
-    // After a panic it is not put back: what the execution left in it would be taken for the next one's.
+    // After a panic it is not put back: what the execution left in it would count against the next one.
     RUNTIME.set(Some(runtime));
 }
 
-/// Longer than every deadline of a server: after it, whatever nobody holds must have ended.
+/// Longer than every deadline of a server. After it, everything without a client must have ended.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(600);
 
-/// Time for everybody to do what is to be done now.
+/// Time for all tasks to do what they have to do now.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// Connections at once.
+/// Most connections at once.
 const MOST_PEERS: usize = 4;
 
-/// Bytes kept of what a peer is sent.
+/// Most bytes that are kept of what a peer is sent.
 const MOST_RECEIVED: usize = 256 * 1024;
 
-/// What connections are served by.
+/// A service for the connections.
 pub(crate) trait Served:
     Service<Request<Incoming>, Response = Response<Either<Body, Body>>, Error = Infallible, Future: Send>
     + Clone
@@ -72,7 +72,7 @@ pub(crate) struct Machine<S> {
     service: S,
     path: &'static str,
     peers: Vec<Peer>,
-    /// Whose turn it is.
+    /// The index of the current peer.
     at: usize,
     /// The id of the session that was opened last.
     sid: String,
@@ -88,7 +88,7 @@ impl<S: Served> Machine<S> {
         Self { service, path, peers: Vec::new(), at: 0, sid: "none".to_owned() }
     }
 
-    /// Does what the input says until its end, with `act` for what the server does by itself. Then all clients go.
+    /// Performs the steps of the input, with `act` for what the server does by itself. Then all clients leave.
     pub(crate) async fn run(mut self, mut input: Input<'_>, mut act: impl FnMut(u8)) {
         while !input.is_empty() {
             let step = input.byte() % 16;
@@ -149,12 +149,12 @@ impl<S: Served> Machine<S> {
             }
             12 => self.at = usize::from(input.byte()) % self.peers.len().max(1),
             13 => act(input.byte()),
-            // A message, the commonest of frames.
+            // A message, the most common frame.
             14 => {
                 let frame = frame(0x81, &[b"4", input.piece()].concat());
                 self.write(&frame).await;
             }
-            // Everything until here byte by byte.
+            // A piece, written byte by byte.
             _ => {
                 for byte in input.piece() {
                     self.write(std::slice::from_ref(byte)).await;
@@ -169,7 +169,7 @@ impl<S: Served> Machine<S> {
         }
         let (stream, theirs) = tokio::io::duplex(room);
         let service = self.service.clone();
-        // As `serve` does it.
+        // As in `serve`.
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -237,7 +237,7 @@ fn session(received: &[u8]) -> Option<String> {
     Some(std::str::from_utf8(sid).ok()?.to_owned())
 }
 
-/// A whole frame of a client, under a mask that leaves the payload readable.
+/// A complete frame of a client, with a mask that leaves the payload readable.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -249,7 +249,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a client was sent: after an upgrade, whole frames as a server may send them, and nothing after a close frame.
+/// Checks what a client was sent: after an upgrade, complete frames as a server may send them, and nothing after a
+/// close frame.
 fn check_answers(received: &[u8]) {
     let text = String::from_utf8_lossy(received);
     for status in text.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")) {
@@ -259,7 +260,7 @@ fn check_answers(received: &[u8]) {
     let Some(at) = received.windows(upgraded.len()).position(|part| part == upgraded) else { return };
     let Some(end) = received[at..].windows(4).position(|part| part == b"\r\n\r\n") else { return };
     let mut frames = &received[at + end + 4..];
-    // Node completes an upgrade to another protocol revision, and then says no in HTTP.
+    // Node completes an upgrade for another protocol revision, and then refuses it in HTTP.
     if frames.starts_with(b"HTTP/1.1 400") {
         return;
     }

@@ -10,17 +10,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const HELP: &str = "\
 Runs the fuzz targets: seeds and corpus first, then what a seeded mutator makes of them.
 
-  --target NAME     this one alone; it may be given more than once
-  --executions N    of all targets together, shared out by what they cost (default 1000000; suffixes k, m)
-  --seconds N       of all targets together; ends a target before its executions
-  --seed N          where randomness begins; told at the start, by default the time
+  --target NAME     run only this target; may be given more than once
+  --executions N    of all targets together, divided by their cost (default 1000000; suffixes k, m)
+  --seconds N       for all targets together; may end a target before its executions
+  --seed N          seed of all randomness; printed at the start (default: the time)
   --threads N       default: as many as the machine has
-  --journal FOLDER  write each input there before it is run: for what ends the process
-  --keep            add to fuzz/corpus what did something new, as far as it does more than what is there
-  --input HEX       run one target on this input alone
-  --file PATH       the same, from a file";
+  --journal FOLDER  write each input there before it is run, to find what ends the process
+  --keep            add inputs to fuzz/corpus that do something that no seed or input there does
+  --input HEX       run one target on this input only
+  --file PATH       the same, with the input from a file";
 
-/// An execution that took longer is shown, for a look at what it does.
+/// An execution that took longer is shown, so that it can be examined.
 const SLOW: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
@@ -67,7 +67,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
             continue;
         }
         let value = arguments.next().ok_or_else(|| format!("{name} needs a value; see --help"))?;
-        let number = || parse(&value).ok_or_else(|| format!("{name}: {value} is no number"));
+        let number = || parse(&value).ok_or_else(|| format!("{name}: {value} is not a number"));
         match name.as_str() {
             "--target" => {
                 let target = targets::named(&value);
@@ -79,7 +79,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
             "--seed" => options.seed = Some(number()?),
             "--threads" => options.threads = Some(number()? as usize),
             "--journal" => options.journal = Some(value.into()),
-            "--input" => options.input = Some(unhex(&value).ok_or("--input wants hexadecimal digits")?),
+            "--input" => options.input = Some(unhex(&value).ok_or("--input needs hexadecimal digits")?),
             "--file" => options.input = Some(std::fs::read(&value).map_err(|error| format!("{value}: {error}"))?),
             _ => return Err(format!("there is no option {name}; see --help")),
         }
@@ -98,12 +98,12 @@ fn parse(text: &str) -> Option<u64> {
 
 fn run_one(targets: &[&'static Target], input: &[u8]) -> ExitCode {
     let [target] = targets else {
-        println!("--input and --file want one --target");
+        println!("--input and --file need exactly one --target");
         return ExitCode::FAILURE;
     };
     match watch::run(target.run, input) {
         Ok(()) => {
-            println!("{}: nothing is wrong with it", target.name);
+            println!("{}: no failure", target.name);
             ExitCode::SUCCESS
         }
         Err(fault) => {
@@ -113,7 +113,7 @@ fn run_one(targets: &[&'static Target], input: &[u8]) -> ExitCode {
     }
 }
 
-/// Whether all targets stood it.
+/// Returns whether no target failed.
 fn run_all(options: &Options) -> std::io::Result<bool> {
     let chosen: Vec<&Target> = match &options.targets[..] {
         [] => targets::ALL.iter().collect(),
@@ -130,7 +130,7 @@ fn run_all(options: &Options) -> std::io::Result<bool> {
     let started = Instant::now();
     let (mut total, mut failed) = (0, 0);
     for (at, target) in chosen.iter().enumerate() {
-        // What is left of the time, in equal parts.
+        // The time that is left, in equal parts.
         let left = options
             .seconds
             .map_or(Duration::MAX, |seconds| Duration::from_secs(seconds).saturating_sub(started.elapsed()));
@@ -166,7 +166,7 @@ fn run_all(options: &Options) -> std::io::Result<bool> {
     Ok(failed == 0)
 }
 
-/// Adds to the corpus what does something that neither seeds nor corpus do.
+/// Adds to the corpus the inputs that do something that no seed and no input of the corpus does.
 fn keep(target: &Target, kept: Vec<Vec<u8>>) -> std::io::Result<()> {
     let known = [(target.seeds)(), roomcast_fuzz::load(target)?].concat();
     let mut inputs = distil(target, [known.clone(), kept].concat());

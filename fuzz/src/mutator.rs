@@ -1,13 +1,13 @@
-//! [`Mutator`]: new inputs out of known ones, from a seed.
+//! [`Mutator`]: new inputs from known ones, by a seed.
 
-/// Bytes at which decoders change their mind: ends of ranges, WebSocket's and MessagePack's length markers.
+/// Bytes at which decoders change their behaviour: ends of ranges, and the length markers of WebSocket and MessagePack.
 const TELLING: [u8; 20] =
     [0, 1, 2, 0x1e, 0x1f, b'"', b'0', b'9', 0x7d, 0x7e, 0x7f, 0x80, 0x88, 0x8a, 0xc1, 0xc7, 0xdd, 0xfd, 0xfe, 0xff];
 
 /// Most bytes that one step inserts or repeats.
 const MOST_INSERTED: usize = 64;
 
-/// Sebastiano Vigna's splitmix64: a word of state, and any seed is a good one.
+/// Sebastiano Vigna's splitmix64: a word of state, and any seed is good.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -46,7 +46,7 @@ impl Mutator<'_> {
     /// Fills `out` with a changed input of the corpus.
     pub(crate) fn make(&mut self, corpus: &[Vec<u8>], out: &mut Vec<u8>) {
         out.clear();
-        // Half of the time one of those that came last: they are the least tried.
+        // Half of the time it is one of the latest inputs, which have been mutated least.
         let recent = corpus.len().saturating_sub(8);
         let start = if self.random.below(2) == 0 { recent } else { 0 };
         if let Some(base) = corpus.get(start + self.random.below(corpus.len() - start)) {
@@ -65,7 +65,7 @@ impl Mutator<'_> {
             (0, Some(byte)) => out[at] = byte ^ (1 << self.random.below(8)),
             (1, Some(_)) => out[at] = self.random.next() as u8,
             (2, Some(_)) => out[at] = TELLING[self.random.below(TELLING.len())],
-            // A length that is nearly right.
+            // A number that is a little off, which matters if it is a length.
             (3, Some(byte)) => out[at] = byte.wrapping_add(self.random.below(9) as u8).wrapping_sub(4),
             (4, Some(_)) => {
                 let number = self.number();
@@ -113,12 +113,12 @@ impl Mutator<'_> {
         }
     }
 
-    /// Where a part that begins at `at` ends.
+    /// The end of a part that begins at `at`.
     fn end(&mut self, at: usize, bytes: &[u8]) -> usize {
         bytes.len().min(at + 1 + self.random.below(MOST_INSERTED))
     }
 
-    /// A number as lengths are written: 16, 32 or 64 bits, most significant first.
+    /// A number as lengths are written: 16, 32 or 64 bits, big-endian.
     fn number(&mut self) -> Vec<u8> {
         let shift = self.random.below(64);
         let number = (self.random.next() >> shift).wrapping_sub(self.random.below(3) as u64);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_tells_the_inputs_and_they_differ_and_are_bounded() {
+    fn a_seed_determines_the_inputs_and_they_differ_and_are_bounded() {
         let made = inputs(1);
         assert_eq!(made, inputs(1));
         assert_ne!(made, inputs(2));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_corpus_is_no_obstacle() {
+    fn an_empty_corpus_is_enough() {
         let mut mutator = Mutator { random: Random::new(3), dictionary: &[], longest: 10 };
         for _ in 0..1_000 {
             let mut out = Vec::new();

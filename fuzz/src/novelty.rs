@@ -1,9 +1,10 @@
-//! What the targets have seen so far on this thread: a poor man's coverage, for a compiler that counts none.
+//! What the targets have seen so far on this thread: a simple substitute for coverage, which the stable compiler does
+//! not count.
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Bits of the map. Behaviours that fall on one bit are taken for one, which costs an input that is not kept.
+/// Bits of the map. Behaviours that share a bit count as the same, so an input may not be kept.
 const BITS: usize = 1 << 16;
 
 struct Map {
@@ -15,7 +16,7 @@ thread_local! {
     static MAP: RefCell<Map> = RefCell::new(Map { bits: vec![0; BITS / 64], new: false });
 }
 
-/// The target does something that `what` names. An input that makes a target name something for the first time is kept
+/// Notes that the target does what `what` names. An input for which a target notes something for the first time is kept
 /// and mutated further.
 pub(crate) fn seen(what: impl Hash) {
     let mut hasher = DefaultHasher::new();
@@ -29,17 +30,17 @@ pub(crate) fn seen(what: impl Hash) {
     });
 }
 
-/// A size, as far as it is worth telling apart.
+/// The magnitude of a size, as finer distinctions are not worth an input.
 pub(crate) fn size(number: usize) -> u32 {
     number.checked_ilog2().map_or(0, |log| log + 1)
 }
 
-/// Whether anything new was seen since this was last asked.
+/// Whether anything new was seen since the last call.
 pub(crate) fn take_new() -> bool {
     MAP.with_borrow_mut(|map| std::mem::take(&mut map.new))
 }
 
-/// Forgets all, for the next target.
+/// Forgets everything, for the next target.
 pub(crate) fn forget() {
     MAP.with_borrow_mut(|map| {
         map.bits.fill(0);

@@ -1,10 +1,10 @@
-//! Inputs that mutation begins with: what Node's packages said and were told (`vectors/`), and attacks known by their
+//! Inputs with which mutation begins: what Node's packages sent and received (`vectors/`), and attacks known from
 //! advisories, each in the form that its target reads.
 
 use crate::input::piece;
 use serde_json::Value;
 
-/// Seeds beyond this say nothing new and make every round slower.
+/// Most bytes of a seed. Longer ones would add nothing new and slow down every run.
 const LONGEST: usize = 1_500;
 
 const VECTORS: [&str; 5] = [
@@ -18,7 +18,7 @@ const SOCKETIO: usize = 0;
 const ENGINEIO: usize = 1;
 const MSGPACK: usize = 2;
 
-/// All values under a key that `wanted` accepts, arrays taken apart.
+/// All values under a key that `wanted` accepts. Of arrays, their elements.
 fn harvest(value: &Value, wanted: &dyn Fn(&str) -> bool, found: &mut Vec<Value>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| harvest(value, wanted, found)),
@@ -40,7 +40,7 @@ fn values(file: usize, wanted: &dyn Fn(&str) -> bool) -> Vec<Value> {
     found
 }
 
-/// JavaScript's strings may hold half of a pair, Rust's may not: it becomes U+FFFD.
+/// A JavaScript string may hold a lone surrogate, a Rust string may not: it becomes U+FFFD.
 fn without_lone_surrogates(json: &str) -> String {
     let mut parts = json.split("\\ud");
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -48,7 +48,7 @@ fn without_lone_surrogates(json: &str) -> String {
     let halves: Vec<&str> = parts.collect();
     for (at, half) in halves.iter().enumerate() {
         let is_high = half.starts_with(['8', '9', 'a', 'b']);
-        // Six characters of escape, of which three stand here, and then at once the other half.
+        // The escape has six characters, of which three are here. The other half must follow at once.
         let paired =
             is_high && half.len() == 3 && halves.get(at + 1).is_some_and(|next| next.starts_with(['c', 'd', 'e', 'f']));
         let kept =
@@ -115,7 +115,7 @@ pub(crate) fn json() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// Messages of one client as the target reads them.
+/// Messages of one client, as the target reads them.
 fn messages(messages: &[(bool, &[u8])]) -> Vec<u8> {
     messages.iter().flat_map(|(binary, bytes)| [vec![u8::from(*binary)], piece(bytes)].concat()).collect()
 }
@@ -236,7 +236,7 @@ pub(crate) fn resp() -> Vec<Vec<u8>> {
         b"*3\r\n$9\r\n123456789\r\n!9\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\r\n$2\r\nab\r\n",
     ];
     let usual = with(&[0; 6], said.map(<[u8]>::to_vec));
-    // With small limits, the last of which each of them meets.
+    // With small limits, of which each input meets the last.
     let small = with(&[0, 1, 0, 1, 1, 7], said.map(<[u8]>::to_vec));
     let least = with(&[1, 2, 1, 2, 2, 9], said.map(<[u8]>::to_vec));
     [usual, small, least, with(&[0; 6], [said.concat()])].concat()
@@ -256,7 +256,7 @@ pub(crate) fn handshakes() -> Vec<Vec<u8>> {
     seeds.collect()
 }
 
-/// A request as the target reads it: its method, query, headers and pieces of a body.
+/// A request, as the target reads it: its method, query, headers and pieces of a body.
 fn request(method: u8, query: &str, headers: &[(&str, &str)], body: &[&[u8]]) -> Vec<u8> {
     let mut seed = vec![method];
     seed.extend(piece(query.as_bytes()));
@@ -313,12 +313,12 @@ pub(crate) fn origins() -> Vec<Vec<u8>> {
     ]
 }
 
-/// Steps of a machine: each is its number and what it reads.
+/// Steps of a machine: each is its number and the input that it reads.
 fn steps(steps: &[(u8, &[u8])]) -> Vec<u8> {
     steps.iter().flat_map(|(step, rest)| [&[*step], *rest].concat()).collect()
 }
 
-/// Words that both machines say, and what the application of each understands.
+/// Steps for both machines, with messages that the application of each understands.
 fn machine_seeds(first: &[&[u8]], words: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     let say = |word: &[u8]| [&[14][..], &piece(word)].concat();
@@ -340,12 +340,12 @@ fn machine_seeds(first: &[&[u8]], words: &[&[u8]]) -> Vec<Vec<u8>> {
         said,
     ];
     seeds.push(upgrade.concat());
-    // Ends of every kind: half closed, dropped, the server's, a close frame.
+    // Ends of every kind: half closed, dropped, by the server, by a close frame.
     seeds.push([&[0, 0, 3][..], &opened, &[11, 8, 0]].concat());
     seeds.push([&[0, 0, 3][..], &opened, &[10, 8, 0]].concat());
     seeds.push([&[0, 0, 3][..], &opened, &[13, 0, 8, 5]].concat());
     seeds.push([&[0, 0, 3, 2, 0x88][..], &piece(b"\x03\xe8"), &[8, 5]].concat());
-    // Raw heads, whole and byte by byte, and what is no HTTP.
+    // Raw heads, whole and byte by byte, and bytes that are not HTTP.
     for raw in [
         &b"GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n\r\n"[..],
         b"POST /engine.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n4abcd\r\n0\r\n\r\n",

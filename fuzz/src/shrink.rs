@@ -1,10 +1,10 @@
-//! Makes a failing input shorter and plainer.
+//! Makes a failing input shorter and simpler.
 
-/// Attempts at most: each costs an execution.
+/// Most attempts. Each costs an execution.
 const MOST_ATTEMPTS: usize = 20_000;
 
-/// The shortest input that was found for which `fails` still holds: parts are left out, from halves to single bytes, then
-/// bytes are made zeros.
+/// The shortest input found that still `fails`: parts are left out, from halves down to single bytes, and then bytes
+/// are set to zero.
 pub(crate) fn shrink(input: &[u8], mut fails: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
     let mut best = input.to_vec();
     let mut attempts = 0;

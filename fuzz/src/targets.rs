@@ -1,4 +1,5 @@
-//! The targets: one for each decoder of peer bytes, and two for the whole way from a connection's bytes to a handler.
+//! The targets: one for each decoder of a peer's bytes, and two for the whole way from a connection's bytes to a
+//! handler.
 
 mod arguments;
 mod classic;
@@ -17,17 +18,17 @@ use crate::{seeds, watch};
 /// Something to be fuzzed.
 #[derive(Debug, Clone, Copy)]
 pub struct Target {
-    /// Its name, and that of its folder in `fuzz/corpus`.
+    /// Its name, also of its folder in `fuzz/corpus`.
     pub name: &'static str,
-    /// Panics if the input makes something go wrong.
+    /// Panics if something goes wrong with the input.
     pub run: fn(&[u8]),
-    /// Where mutation begins, besides the committed corpus.
+    /// The inputs with which mutation begins, in addition to the committed corpus.
     pub seeds: fn() -> Vec<Vec<u8>>,
-    /// Words that random bytes would seldom make.
+    /// Words that random bytes would rarely make.
     pub dictionary: &'static [&'static [u8]],
-    /// Its part of all executions, in thousandths: cheap targets carry most.
+    /// Its share of all executions, in thousandths. Cheap targets have most.
     pub share: u64,
-    /// Most bytes of a mutated input: short ones are quick, and say most.
+    /// Most bytes of a mutated input. Short inputs are quick, and find most.
     pub longest: usize,
 }
 
@@ -362,10 +363,10 @@ pub const ALL: &[Target] = &[
     },
 ];
 
-/// Runs a target on one input, for libFuzzer. A panic that something on the way caught is one all the same.
+/// Runs a target on one input, for libFuzzer. A panic that was caught on the way counts too.
 ///
 /// # Panics
-/// When the target finds something, or there is no target of that name.
+/// If the target fails, or there is no target of that name.
 pub fn run(name: &str, input: &[u8]) {
     let target = named(name).expect("a target of that name");
     if let Err(fault) = watch::run(target.run, input) {
@@ -373,7 +374,7 @@ pub fn run(name: &str, input: &[u8]) {
     }
 }
 
-/// The target of that name.
+/// The target with this name.
 pub fn named(name: &str) -> Option<&'static Target> {
     ALL.iter().find(|target| target.name == name)
 }

@@ -1,10 +1,10 @@
-//! What goes wrong in an execution: a panic, on whatever task, with its place.
+//! What goes wrong in an execution: a panic in any task, with its place.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
-/// The message of a panic that a target provokes in an application's place, and that is no failure.
+/// The message of a panic that a target causes on purpose, as an application might. It is not a failure.
 pub const ON_PURPOSE: &str = "on purpose";
 
 /// A panic.
@@ -12,7 +12,7 @@ pub const ON_PURPOSE: &str = "on purpose";
 pub struct Fault {
     /// File and line.
     pub place: String,
-    /// What it said.
+    /// The panic's message.
     pub message: String,
 }
 
@@ -21,7 +21,7 @@ thread_local! {
     static FAULT: RefCell<Option<Fault>> = const { RefCell::new(None) };
 }
 
-/// Runs `target` on `input`. A panic that something caught on the way, as a runtime does, is a fault too.
+/// Runs `target` on `input`. A panic that was caught on the way, for instance by a runtime, is a fault too.
 ///
 /// # Errors
 /// The first panic.
@@ -37,7 +37,7 @@ pub fn run(target: fn(&[u8]), input: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Panics of a watched thread are kept instead of printed; others are printed as ever.
+/// Panics of a watched thread are kept instead of printed. Others are printed as usual.
 fn install() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_told_even_if_something_caught_it() {
+    fn a_panic_is_reported_even_if_it_was_caught() {
         assert_eq!(run(target, b"fine"), Ok(()));
         assert_eq!(run(target, b"purpose"), Ok(()));
         let fault = run(target, b"caught").unwrap_err();

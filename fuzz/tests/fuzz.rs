@@ -1,5 +1,5 @@
-//! Every target on its seeds and its corpus, and for a while on what mutation makes of them: briefly, or for as many
-//! seconds in all as `ROOMCAST_FUZZ_SECONDS` says (the step `fuzz` of `cargo xtask test`).
+//! Every target on its seeds and its corpus, and for a while on mutations of them: briefly, or for
+//! `ROOMCAST_FUZZ_SECONDS` seconds in total (the step `fuzz` of `cargo xtask test`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use roomcast_fuzz::campaign::{Plan, campaign, hex};
@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const FEW: u64 = 400;
 
 #[test]
-fn every_target_stands_its_corpus_and_what_is_made_of_it() {
+fn no_target_fails_on_its_corpus_or_mutations_of_it() {
     let seconds = std::env::var("ROOMCAST_FUZZ_SECONDS").ok().map(|seconds| seconds.parse::<u32>().unwrap());
-    // Another beginning each time, and told: a seed that fails can be run again.
+    // A different seed each time. It is printed, so that a failure can be reproduced.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (seed, executions) = seconds.map_or((1, FEW), |_| (now, u64::MAX));
     let time = Duration::from_secs(60) * ALL.len() as u32;

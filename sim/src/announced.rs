@@ -1,15 +1,15 @@
-//! [`Announced`]: when a server knows all that another has announced, so that it must count what it then misses.
+//! [`Announced`]: when a server knows everything that another one has announced, and must count what it misses.
 
 use roomcast_adapter::cluster::Alive;
 
-/// The announcements of one server that came to another.
+/// The announcements of one server that arrived at another.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
     /// The number of the last one.
     sequence: u64,
-    /// None is missing.
+    /// No announcement is missing.
     whole: bool,
-    /// When one came after which none was missing.
+    /// The times at which an announcement arrived and none was missing.
     known: Vec<u64>,
 }
 
@@ -29,7 +29,7 @@ impl Announced {
         }
     }
 
-    /// The first time after `since` at which all was known.
+    /// The first time after `since` at which everything was known.
     pub(crate) fn known_after(&self, since: u64) -> Option<u64> {
         self.known.iter().copied().find(|at| *at > since)
     }

@@ -1,7 +1,8 @@
-//! [`SimBroker`]: a server's end of the network.
+//! [`SimBroker`]: a server's connection to the simulated network.
 
-use crate::model::{ProcessId, mark};
+use crate::mark::mark;
 use crate::network::Sim;
+use crate::place::ProcessId;
 use crate::plan::{CountFault, PublishFault};
 use crate::state::{Stage, tell};
 use roomcast_adapter::Room;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, sleep_until};
 
-/// How long questions are handed over after a namespace was closed, as over Redis.
+/// How long questions still arrive after a namespace was closed, as over Redis.
 const LINGERS: u64 = 250;
 
-/// A server's end of the network.
+/// A server's connection to the simulated network.
 #[derive(Debug)]
 pub(crate) struct SimBroker {
     sim: Arc<Sim>,
@@ -28,7 +29,7 @@ impl SimBroker {
         Self { sim, process }
     }
 
-    /// Publishes, as far as it does, and tells what is told of it; `None`: nothing, ever.
+    /// Publishes as far as the faults allow, and returns the outcomes; `None` if there will never be any.
     fn out(&self, batch: &[Outgoing]) -> Option<Vec<Outcome>> {
         let again = || Outcome::Again("simulated".to_owned());
         let routes: Vec<Route> = batch.iter().map(|outgoing| self.sim.route(outgoing, self.sim.now())).collect();
@@ -100,7 +101,7 @@ impl SimBroker {
     }
 }
 
-/// All has a trailer, and what is in a series a number.
+/// Every message has a trailer, and every message in a series has a number.
 fn numbered(outgoing: &Outgoing) -> Result<(), String> {
     let Some(trailer) = outgoing.message.trailer else { return Err("a message without a trailer".to_owned()) };
     if Series::of(&outgoing.message.body).is_some() && trailer.number == 0 {
@@ -128,7 +129,7 @@ impl Broker for SimBroker {
                 state.fail(now, format!("{label} closes {namespace:?} at the broker, though an adapter is open"));
             }
             state.model.closed(&at, now);
-            // The others may hear of it by its announcement before the broker has closed.
+            // Other servers may learn of it by its announcement before the broker has closed.
             state.changed(&at.1, now);
         });
         if self.sim.setup.late_close {

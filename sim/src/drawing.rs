@@ -1,10 +1,10 @@
-//! Plans from seeds: scenes that follow one another, each of which is a few things that happen close together.
+//! Draws plans from seeds: scenes that follow one another, each a few steps that happen close together.
 
 use crate::plan::{Aim, Change, CountFault, Fault, Only, Plan, PublishFault, QuestionKind, Setup, Step, StepKind};
 use crate::random::Random;
 
 impl Plan {
-    /// The run of a seed.
+    /// The plan of a seed.
     pub fn new(seed: u64, only: Only) -> Self {
         let mut random = Random::new(seed);
         let random = &mut random;
@@ -27,7 +27,7 @@ impl Plan {
         drawing.draw();
         let Drawing { mut setup, mut steps, mut random, .. } = drawing;
         if setup.faults && random.chance(30) {
-            // All that many servers ask one another at the end must fit.
+            // Everything that many servers ask one another at the end must fit.
             setup.queue = Some((2_000 * setup.servers * setup.namespaces).max(100_000));
         }
         steps.sort_by_key(|step| step.at);
@@ -59,7 +59,7 @@ impl Drawing {
             self.at += 2_500;
         }
         if self.setup.namespaces == 12 {
-            // All of them, everywhere, with somebody in them.
+            // All of them, on every server, with sockets in them.
             for n in 2..12 {
                 for s in 0..self.setup.servers {
                     self.push(0, StepKind::Open { s, n, close: 0 });
@@ -188,7 +188,7 @@ impl Drawing {
             73..=77 => self.foreign_scene(n),
             78..=84 => self.around_a_close(s, n),
             85..=89 => {
-                // Again, while the first is open, and the old one is closed at some time.
+                // A second adapter while the first is open, which is closed some time later.
                 let close = if self.random.chance(50) { 0 } else { self.random.below(200) };
                 self.push(0, StepKind::Open { s, n, close });
                 self.emit(60, s, n, 1);
@@ -203,7 +203,7 @@ impl Drawing {
                 self.emit(0, s, n, times);
             }
             _ => {
-                // Much at once.
+                // A burst.
                 for _ in 0..3 + self.random.below(6) {
                     let s = self.server();
                     let times = 1 + self.random.below(20);
@@ -231,7 +231,7 @@ impl Drawing {
         }
     }
 
-    /// A namespace ends, and is asked in just then.
+    /// A namespace is closed while questions are asked in it.
     fn around_a_close(&mut self, s: usize, n: usize) {
         let at = 20 + self.random.below(60);
         for _ in 0..1 + self.random.below(3) {
@@ -262,7 +262,7 @@ impl Drawing {
         }
     }
 
-    /// Somebody comes between the count and the question, and may answer before those who were counted.
+    /// A server comes between the count and the question, and may answer before those that were counted.
     fn newcomer(&mut self, s: usize, n: usize) {
         for other in 0..self.setup.servers {
             self.push(0, StepKind::Insert { s: other, n, rooms: Vec::new() });
@@ -276,7 +276,7 @@ impl Drawing {
         }
     }
 
-    /// A server leaves, or with faults dies, and comes back.
+    /// A server leaves, or in a run with faults dies, and comes back.
     fn restart(&mut self, s: usize) {
         let what = match self.random.below(4) {
             0 => StepKind::Forsake { s },

@@ -1,4 +1,4 @@
-//! A run: the plan, a time in which everything must come right again, an exam, and the end.
+//! A run: the plan, a time in which everything must recover, the final checks, and the end.
 
 use crate::network::Sim;
 use crate::plan::{Aim, Plan, QuestionKind, StepKind};
@@ -12,23 +12,23 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::time::{sleep, sleep_until};
 
-/// After the last fault everything is right again at the latest then: silent servers are forgotten after 10 s.
-const RIGHT: u64 = 12_000;
+/// Everything has recovered this long after the last fault: silent servers are removed after 10 s.
+const RECOVERY: u64 = 12_000;
 
-/// Two intervals longer than the last message; and longer than questions of other software wait.
-const SETTLES: u64 = 6_500;
+/// Two announcements longer than the last message takes, and longer than other software waits for answers.
+const SETTLING: u64 = 6_500;
 
-/// How long an announcement waits for messages that it overtook (`SETTLE` of the product).
+/// How long an announcement waits for messages that it overtook (the product's `SETTLE`).
 const SETTLE: u64 = 500;
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Why it failed.
+    /// Why it failed, if it did.
     pub failure: Option<String>,
-    /// What happened, if that was to be kept.
+    /// What happened, if it was recorded.
     pub lines: Vec<String>,
-    /// Milliseconds of its time.
+    /// Its length in milliseconds of virtual time.
     pub time: u64,
 }
 
@@ -47,7 +47,7 @@ fn failed(sim: &Sim) -> bool {
 
 async fn play(plan: &Plan, record: bool) -> Report {
     let sim = Sim::new(plan.setup.clone(), record);
-    let bringing = tokio::spawn(sim.clone().bring());
+    let delivering = tokio::spawn(sim.clone().deliver());
     let mut world = World::new(&sim);
     for step in &plan.steps {
         sleep_until(sim.begin + Duration::from_millis(step.at)).await;
@@ -58,12 +58,13 @@ async fn play(plan: &Plan, record: bool) -> Report {
     }
     if !failed(&sim) {
         let last = sim.with(|state, now| state.faults.iter().map(|(_, until, _)| *until).max().unwrap_or(0).max(now));
-        // A server that was dropped may be held by its last answers for some seconds: that counts as a fault too.
-        let right = if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RIGHT } else { 3_000 };
-        sleep_until(sim.begin + Duration::from_millis(last + right)).await;
+        // A server that was dropped may be kept alive by its last answers for seconds, which counts as a fault, too.
+        let recovery =
+            if sim.with(|state, _| plan.setup.faults || !state.faults.is_empty()) { RECOVERY } else { 3_000 };
+        sleep_until(sim.begin + Duration::from_millis(last + recovery)).await;
         finish(&sim, &mut world).await;
     }
-    bringing.abort();
+    delivering.abort();
     let report = sim.with(|state, now| Report {
         failure: state.failure.take(),
         lines: state.lines.take().unwrap_or_default(),
@@ -76,13 +77,13 @@ async fn play(plan: &Plan, record: bool) -> Report {
 async fn finish(sim: &Arc<Sim>, world: &mut World) {
     sim.with(|state, now| {
         state.log(now, |_| "everything must be right".to_owned());
-        // Messages that were to be lost and were not are not.
+        // Messages that were to be lost and are not sent yet will not be lost.
         state.lose.clear();
         state.lose_alive.clear();
         state.double.clear();
         state.processes.iter_mut().for_each(|process| process.publish.clear());
     });
-    members(sim, world);
+    check_members(sim, world);
     let places: Vec<(usize, usize)> = (0..world.servers.len())
         .flat_map(|s| (0..sim.setup.namespaces).map(move |n| (s, n)))
         .filter(|(s, n)| world.place(*s, *n).is_some())
@@ -95,10 +96,10 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
             world.ask(*s, *n, &Aim::default(), kind, 5_000);
         }
     }
-    sleep(Duration::from_millis(SETTLES)).await;
-    members(sim, world);
-    lost(sim, world);
-    idle(sim, world, &places);
+    sleep(Duration::from_millis(SETTLING)).await;
+    check_members(sim, world);
+    check_losses(sim, world);
+    check_idle(sim, world, &places);
     for (index, (s, n)) in places.iter().enumerate() {
         if (sim.setup.seed + index as u64).is_multiple_of(3) {
             world.act(&StepKind::Close { s: *s, n: *n, empty: index % 2 == 0 }).await;
@@ -108,15 +109,15 @@ async fn finish(sim: &Arc<Sim>, world: &mut World) {
         world.act(&StepKind::Stop { s }).await;
     }
     sleep(Duration::from_secs(10)).await;
-    ended(sim, world);
+    check_end(sim, world);
 }
 
 fn fail(sim: &Sim, why: String) {
     sim.with(|state, now| state.fail(now, why));
 }
 
-/// Each server knows the others, and no one else.
-fn members(sim: &Sim, world: &World) {
+/// Checks that each server knows exactly the others.
+fn check_members(sim: &Sim, world: &World) {
     let lives = || world.servers.iter().flatten();
     for server in lives() {
         let mut known: Vec<String> = server.cluster.servers().iter().map(ToString::to_string).collect();
@@ -130,8 +131,8 @@ fn members(sim: &Sim, world: &World) {
     }
 }
 
-/// What was lost was counted, and nothing else; what was doubled too.
-fn lost(sim: &Sim, world: &World) {
+/// Checks that exactly what was lost was counted, and what was doubled.
+fn check_losses(sim: &Sim, world: &World) {
     let alive: BTreeSet<usize> = world.servers.iter().flatten().map(|server| server.process).collect();
     for server in world.servers.iter().flatten() {
         let losses = server.cluster.losses();
@@ -149,14 +150,14 @@ fn lost(sim: &Sim, world: &World) {
         if !(doubles..=doubles + maybe).contains(&losses.doubles) {
             fail(sim, format!("{label} counts {} doubles of {doubles}, and of {maybe} more", losses.doubles));
         }
-        dropped(sim, process, losses.dropped);
+        check_dropped(sim, process, losses.dropped);
     }
     for (process, losses) in world.ended.lock().iter() {
-        dropped(sim, *process, losses.dropped);
+        check_dropped(sim, *process, losses.dropped);
     }
 }
 
-/// What a process says that it dropped; of one that died nobody knows more than what it was told to send.
+/// What a process says that it dropped. Of a process that died, only what it was told to send is known.
 fn dropped_by(state: &State, world: &World, process: usize) -> u64 {
     let lives =
         world.servers.iter().flatten().find(|server| server.process == process).map(|server| server.cluster.losses());
@@ -168,11 +169,11 @@ fn dropped_by(state: &State, world: &World, process: usize) -> u64 {
     lives.or(ended).map_or_else(unsent, |losses| losses.dropped)
 }
 
-/// What did not go out was counted.
-fn dropped(sim: &Sim, process: usize, dropped: u64) {
+/// Checks that what did not go out was counted.
+fn check_dropped(sim: &Sim, process: usize, dropped: u64) {
     sim.with(|state, now| {
         let unsent = state.model.own_messages.values().filter(|out| out.process == process && !out.sent).count() as u64;
-        // Questions are dropped too, and are not among them.
+        // Questions may be dropped too, but are not among these.
         let faults = !state.faults.is_empty() || sim.setup.queue.is_some();
         if dropped < unsent || (!faults && dropped > 0) {
             let label = state.label(process);
@@ -181,8 +182,8 @@ fn dropped(sim: &Sim, process: usize, dropped: u64) {
     });
 }
 
-/// Nothing waits.
-fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
+/// Checks that nothing waits.
+fn check_idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
     for (s, server) in world.servers.iter().enumerate() {
         let Some(server) = server else { continue };
         if server.cluster.queued() > 0 {
@@ -200,7 +201,7 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
             );
         }
         for adapter in server.adapters.values() {
-            rooms_heard(sim, server.process, adapter);
+            check_rooms(sim, server.process, adapter);
             if adapter.open_requests() > 0 {
                 fail(sim, format!("{} questions of {} are open", adapter.open_requests(), server.cluster.id()));
             }
@@ -214,15 +215,15 @@ fn idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
             asked.must_reach(state, namespace) && !all.iter().all(|process| reached(n, process))
         });
         let lacking = lacking.map(|(n, _, _, all)| format!("question #{n} did not reach all of {all:?}"));
-        let wrong = lacking.or_else(|| events(state));
+        let wrong = lacking.or_else(|| wrong_events(state));
         if let Some(wrong) = wrong {
             state.fail(now, wrong);
         }
     });
 }
 
-/// Where rooms are heard each by itself, those are heard that have members.
-fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
+/// Checks that where rooms are subscribed one by one, exactly those with members are.
+fn check_rooms(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
     let namespace = adapter.local().namespace();
     let wanted: BTreeSet<Room> = adapter.local().rooms().into_iter().collect();
     sim.with(|state, now| {
@@ -231,14 +232,18 @@ fn rooms_heard(sim: &Sim, process: usize, adapter: &ClusterAdapter) {
             return;
         };
         if subscription.rooms != wanted {
-            let why = format!("{} hears the rooms {:?}, and has {wanted:?}", state.label(process), subscription.rooms);
+            let why = format!(
+                "{} is subscribed to the rooms {:?}, and has {wanted:?}",
+                state.label(process),
+                subscription.rooms
+            );
             state.fail(now, why);
         }
     });
 }
 
-/// Server events came as they must have.
-fn events(state: &State) -> Option<String> {
+/// Checks that exactly the expected server events arrived.
+fn wrong_events(state: &State) -> Option<String> {
     let places = state.model.places.iter();
     places.filter(|(at, _)| state.processes.get(at.0).is_some_and(|it| !it.dead)).find_map(|(at, place)| {
         let same = place.unsure || place.events == place.events_got;
@@ -254,13 +259,13 @@ fn events(state: &State) -> Option<String> {
     })
 }
 
-/// After the end of all servers.
-fn ended(sim: &Sim, world: &World) {
+/// The checks after the end of all servers.
+fn check_end(sim: &Sim, world: &World) {
     if failed(sim) {
         return;
     }
     for (process, losses) in world.ended.lock().iter() {
-        dropped(sim, *process, losses.dropped);
+        check_dropped(sim, *process, losses.dropped);
     }
     let left = sim.with(|state, _| {
         let ours = state.subscriptions.iter().filter(|(at, it)| {
@@ -269,9 +274,9 @@ fn ended(sim: &Sim, world: &World) {
         ours.map(|(at, _)| format!("{} in {:?}", state.label(at.0), at.1)).collect::<Vec<_>>()
     });
     if !left.is_empty() {
-        fail(sim, format!("still heard after the end: {left:?}"));
+        fail(sim, format!("still subscribed after the end: {left:?}"));
     }
-    // The one that brings messages.
+    // The task that delivers messages.
     let tasks = Handle::current().metrics().num_alive_tasks();
     if tasks > 1 {
         fail(sim, format!("{} tasks go on after the end", tasks - 1));

@@ -1,8 +1,8 @@
-//! What clients and servers do when they are asked: drawn from the seed, by whoever asks and is asked.
+//! How clients and servers react to questions: drawn from the seed, the question and who is asked.
 
 use crate::random::mix;
 
-/// What a client does when it is asked.
+/// How a client reacts to a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Client {
     Answers(u64),
@@ -12,7 +12,7 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    /// Half of all questions are answered by all at once.
+    /// Half of all questions are answered soon by every client.
     pub(crate) fn of(seed: u64, n: u64, socket: usize) -> Self {
         let draw = mix(&[seed, n, socket as u64, 1]);
         let soon = (draw >> 32) % 30;

@@ -1,15 +1,22 @@
-//! Simulations of clusters: servers of the product over a network that misbehaves by a seed, in virtual time, beside a model that
-//! says what each socket must have got, what is counted as lost, and how questions end. `README.md` says which rule holds when.
+//! Simulates clusters: servers of the product over a network that fails as a seed says, in virtual time, beside a model
+//! that says what each socket must have got, what must be counted as lost, and how questions must end. `README.md`
+//! lists the rules and when each one holds.
 
+mod act;
 mod announced;
 mod broker;
+mod delivery;
 mod drawing;
 mod exam;
 mod got;
 mod habits;
+mod lifecycle;
+mod mark;
 mod model;
 mod network;
+mod place;
 pub mod plan;
+mod puppets;
 mod question;
 pub mod random;
 mod recipient;

@@ -1,5 +1,5 @@
-//! `cargo run -p roomcast-sim -- [--seeds N] [--seconds N] [--from S] [--seed S] [--health] [--whole]`: runs seeds, and for one that fails tells
-//! what happened in the smallest run that fails still.
+//! `cargo run -p roomcast-sim -- [--seeds N] [--seconds N] [--from S] [--seed S] [--health] [--whole]`: runs seeds. For
+//! a seed that fails, it prints the history of the smallest run found that still fails.
 
 use roomcast_sim::plan::{Only, Plan};
 use roomcast_sim::{run, shrink::shrink};

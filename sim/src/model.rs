@@ -1,91 +1,41 @@
-//! [`Model`]: what each server must have done with what came to it, by sets and lists alone. It is told what the simulator does
-//! to a server and what the network hands to it, and knows nothing of the product.
+//! [`Model`]: what each server must have done with what arrived, computed with sets and lists only. It is told what the
+//! simulator does to a server and what the network delivers to it, and does not use the product.
 
 use crate::announced::Announced;
 use crate::got::Got;
+use crate::mark::mark;
+use crate::place::{ModelSocket, Place, PlaceId, ProcessId};
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
-use roomcast_protocol::{Args, SocketId};
+use roomcast_protocol::SocketId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 
-/// A process: its number among all that there were.
-pub(crate) type ProcessId = usize;
-
-/// A namespace of a process.
-pub(crate) type PlaceId = (ProcessId, Arc<str>);
-
-/// All that is known.
+/// Everything that the model knows.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     /// Messages to different rooms may overtake one another.
     pub(crate) each_room: bool,
     pub(crate) places: BTreeMap<PlaceId, Place>,
     pub(crate) sockets: Vec<ModelSocket>,
-    /// Serials that came: receiver, sender, serial.
+    /// Serials that arrived: receiver, sender, serial.
     pub(crate) seen: BTreeSet<(ProcessId, ProcessId, u64)>,
-    /// Of those, what was taken in its series.
+    /// Those of them that were accepted in their series.
     pub(crate) taken: BTreeSet<(ProcessId, ProcessId, u64)>,
-    /// Copies that were refused, by receiver.
+    /// The number of copies that were refused, by receiver.
     pub(crate) doubles: BTreeMap<ProcessId, u64>,
-    /// Copies that may have been: they came in the moment in which an adapter was dropped.
+    /// The number of copies that may have been refused: they arrived when an adapter was just being dropped.
     pub(crate) maybe_doubles: BTreeMap<ProcessId, u64>,
-    /// What went to the broker, by sender and series.
+    /// What was passed to the broker, by sender and series.
     pub(crate) numbers: BTreeMap<(ProcessId, Arc<str>, Series), Vec<NumberedMessage>>,
     /// What a process was told to send to others, and whether it went out.
     pub(crate) own_messages: BTreeMap<u64, OwnMessage>,
     /// What was announced: receiver, sender.
     pub(crate) alive: BTreeMap<(ProcessId, ProcessId), Announced>,
-    /// What was asked, who was asked it, and what they have to answer.
+    /// What the servers that a question reached have to answer, by question.
     pub(crate) answers: BTreeMap<u64, Vec<Reply>>,
     /// What clients answered: socket, time.
     pub(crate) acks: BTreeMap<u64, Vec<(usize, u64)>>,
-}
-
-/// A namespace of a process as it must be.
-#[derive(Debug, Default)]
-pub(crate) struct Place {
-    /// How many adapters it had.
-    pub(crate) adapters: usize,
-    /// The newest of them exists.
-    pub(crate) present: bool,
-    /// It takes part.
-    pub(crate) open: bool,
-    /// Its end was asked for.
-    pub(crate) closing: bool,
-    /// It was dropped, and is no more once that is known.
-    pub(crate) dropped: bool,
-    /// Sockets that are there.
-    pub(crate) sockets: BTreeSet<usize>,
-    /// Highest serial of each series that was taken.
-    highest: BTreeMap<(ProcessId, Series), u64>,
-    /// From when to when it was open, as asked for.
-    pub(crate) periods: Vec<(u64, Option<u64>)>,
-    /// Since when it hears without a break of its own making.
-    pub(crate) connected: Option<u64>,
-    /// Server events that must come, and those that came.
-    pub(crate) events: Vec<u64>,
-    /// One came in the moment in which the adapter was dropped.
-    pub(crate) unsure: bool,
-    pub(crate) events_got: Vec<u64>,
-}
-
-/// A socket.
-#[derive(Debug)]
-pub(crate) struct ModelSocket {
-    pub(crate) id: SocketId,
-    pub(crate) at: PlaceId,
-    pub(crate) rooms: BTreeSet<String>,
-    pub(crate) since: u64,
-    /// When it left.
-    pub(crate) left: Option<u64>,
-    /// Events that it must have got.
-    pub(crate) expected: Vec<u64>,
-    /// So many were compared.
-    compared: usize,
-    pub(crate) disconnects: usize,
-    pub(crate) got: Arc<Got>,
-    pub(crate) adapter: Weak<ClusterAdapter>,
 }
 
 /// A message in a series.
@@ -94,20 +44,20 @@ pub(crate) struct NumberedMessage {
     pub(crate) serial: u64,
     pub(crate) number: u64,
     channel: u64,
-    /// The first time that it went to the broker.
+    /// When it was first passed to the broker.
     pub(crate) at: u64,
-    /// When it was known to have gone out, if it ever was.
+    /// When it was confirmed that it went out, if it was.
     pub(crate) sent: Option<u64>,
 }
 
-/// Something for others.
+/// A message to other servers.
 #[derive(Debug)]
 pub(crate) struct OwnMessage {
     pub(crate) process: ProcessId,
     pub(crate) sent: bool,
 }
 
-/// What a server has to answer.
+/// What a server has to answer to a question.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) process: ProcessId,
@@ -115,36 +65,16 @@ pub(crate) struct Reply {
     pub(crate) asked: Vec<usize>,
 }
 
-/// What is known of a question that was asked.
+/// What is known about a question that was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) n: u64,
     pub(crate) begin: u64,
     pub(crate) done: u64,
-    /// Who was counted in the namespace when it was asked.
+    /// The servers that were counted in the namespace when it was asked.
     pub(crate) counted: Vec<ProcessId>,
-    /// Who asked still had the namespace when it was answered.
+    /// The asker still had the namespace when it was answered.
     pub(crate) stayed: bool,
-}
-
-/// The number that the simulator gave a thing.
-pub(crate) fn mark(body: &Body) -> Option<u64> {
-    match body {
-        Body::Broadcast { data, .. } | Body::BroadcastWithAck { data, .. } | Body::ServerSideEmit { data, .. } => {
-            mark_of(data)
-        }
-        Body::Join { target, .. }
-        | Body::Leave { target, .. }
-        | Body::Disconnect { target, .. }
-        | Body::FetchSockets { target, .. }
-        | Body::Count { target, .. } => target.except.iter().find_map(|room| room.strip_prefix('#')?.parse().ok()),
-        _ => None,
-    }
-}
-
-/// The number in an event's arguments.
-pub(crate) fn mark_of(data: &Args) -> Option<u64> {
-    data.items().split(',').nth(1)?.parse().ok()
 }
 
 impl Model {
@@ -152,7 +82,7 @@ impl Model {
         self.places.entry(at.clone()).or_default()
     }
 
-    /// The sockets of a place that a target means.
+    /// The sockets of a namespace that a target selects.
     pub(crate) fn matching(&self, at: &PlaceId, target: &Target) -> Vec<usize> {
         let Some(place) = self.places.get(at) else { return Vec::new() };
         let means = |socket: &ModelSocket| {
@@ -167,7 +97,7 @@ impl Model {
         place.sockets.iter().copied().filter(|socket| self.sockets.get(*socket).is_some_and(means)).collect()
     }
 
-    /// Events for the sockets of a place.
+    /// Notes an event for sockets of a namespace.
     pub(crate) fn emit(&mut self, at: &PlaceId, target: &Target, n: u64) -> Vec<usize> {
         let found = self.matching(at, target);
         for socket in &found {
@@ -178,7 +108,7 @@ impl Model {
         found
     }
 
-    /// A change for them.
+    /// Applies a change to sockets of a namespace.
     pub(crate) fn change(&mut self, at: &PlaceId, body: &Body) {
         let (Body::Join { target, .. } | Body::Leave { target, .. } | Body::Disconnect { target, .. }) = body else {
             return;
@@ -223,7 +153,7 @@ impl Model {
         });
     }
 
-    /// A socket leaves; its adapter is to be told.
+    /// Removes a socket. Its adapter must be told.
     pub(crate) fn remove(&mut self, socket: usize, now: u64) -> Option<(Weak<ClusterAdapter>, SocketId)> {
         let found = self.sockets.get_mut(socket).filter(|socket| socket.left.is_none())?;
         found.left = Some(now);
@@ -232,7 +162,7 @@ impl Model {
         Some((adapter, id))
     }
 
-    /// A message went to the broker by a channel for the first time, or again. `whole`: all that got a number did.
+    /// Notes that a message was passed to the broker, for the first time or again. `whole`: every numbered message was.
     pub(crate) fn published(
         &mut self,
         (process, channel): (ProcessId, u64),
@@ -255,7 +185,7 @@ impl Model {
                     Err("published again under another number".to_owned())
                 };
             }
-            // The first of a new series may never have come to the broker, or have taken another channel.
+            // The first message of a new series may never have reached the broker, or may have taken another channel.
             let first = trailer.number == 1 || (self.each_room && series == Series::Rooms);
             if whole && known.number > trailer.number && !first {
                 return Err(format!("number {} after {}", trailer.number, known.number));
@@ -271,7 +201,7 @@ impl Model {
         Ok(())
     }
 
-    /// A message comes to a server. `passed`: as one that nobody there wants.
+    /// Notes that a message arrives at a server. `passed`: as one that nobody there wants.
     pub(crate) fn arrive(
         &mut self,
         at: &PlaceId,
@@ -316,7 +246,7 @@ impl Model {
                 self.taken.insert((*process, from, trailer.serial));
             }
         }
-        // Who leaves answers those who may have counted it; roomcast servers await it by name, and are told.
+        // A server that leaves answers whoever may have counted it, but not roomcast servers, which are told.
         if !open && (!message.body.is_question() || message.trailer.is_some()) {
             return Ok(());
         }
@@ -356,7 +286,7 @@ impl Model {
         Ok(())
     }
 
-    /// It went out.
+    /// Notes that a message went out.
     pub(crate) fn sent(&mut self, process: ProcessId, namespace: &Arc<str>, message: &Message, now: u64) {
         let (Some(trailer), Some(series)) = (message.trailer, Series::of(&message.body)) else { return };
         let Some(published) = self.numbers.get_mut(&(process, namespace.clone(), series)) else { return };
@@ -365,7 +295,7 @@ impl Model {
         }
     }
 
-    /// Compares what the sockets of a place got with what they must have got.
+    /// Compares what the sockets of a namespace got with what they must have got.
     pub(crate) fn compare(&mut self, at: &PlaceId) -> Result<(), String> {
         let Some(place) = self.places.get(at) else { return Ok(()) };
         let sockets: Vec<usize> = place.sockets.iter().copied().collect();
@@ -389,7 +319,7 @@ impl Model {
         Ok(())
     }
 
-    /// A place takes no part any more.
+    /// Notes that a namespace no longer takes part.
     pub(crate) fn closed(&mut self, at: &PlaceId, now: u64) {
         let place = self.place(at);
         place.open = false;
@@ -401,8 +331,9 @@ impl Model {
         }
     }
 
-    /// What is counted as lost at a server: at least, and at most. `lives`: those that lived on until now.
-    /// `exact`: it does not hear all rooms. `dropped`: what a process says that never went out, part of which never came to the broker.
+    /// The least and the most that a server may count as lost. `lives`: whether a process has lived until now. `exact`:
+    /// the server does not receive all rooms. `dropped_by`: what a process says never went out, part of which never
+    /// reached the broker.
     pub(crate) fn lost(
         &self,
         (process, exact): (ProcessId, bool),
@@ -411,7 +342,7 @@ impl Model {
         dropped_by: impl Fn(ProcessId) -> u64,
     ) -> (u64, u64) {
         let (mut least, mut most) = (0, 0);
-        // Also those of whom nothing went out.
+        // Including those of which nothing went out.
         let senders: BTreeSet<ProcessId> =
             self.places.keys().map(|(from, _)| *from).filter(|from| *from != process).collect();
         most += senders.iter().map(|from| dropped_by(*from)).sum::<u64>();
@@ -432,7 +363,7 @@ impl Model {
             sorted.sort_by_key(|number| number.serial);
             let mut before: Option<NumberedMessage> = None;
             for number in sorted {
-                // What has no number of its own was dropped before it came to the broker.
+                // Numbers that are skipped here were dropped before they reached the broker.
                 let last = before.filter(|before| before.number < number.number);
                 let dropped = number.number.saturating_sub(last.map_or(0, |last| last.number) + 1);
                 let heard = |from: u64, sent: Option<u64>| {
@@ -442,7 +373,7 @@ impl Model {
                     place.periods.iter().any(|(begin, end)| fits(*begin, *end))
                 };
                 let missed = u64::from(!self.taken.contains(&(process, *from, number.serial)));
-                // One copy came before the namespace was closed here and opened again, and another after.
+                // One copy arrived before the namespace was closed here and opened again, and another one after that.
                 let between =
                     |begin: u64| number.at <= begin + 100 && number.sent.is_none_or(|sent| sent + 100 >= begin);
                 let straddles = place.periods.iter().skip(1).any(|(begin, _)| between(*begin));

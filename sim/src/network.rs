@@ -1,19 +1,18 @@
-//! [`Sim`]: the network and all that the simulator knows, under one lock that is never held while the product is called.
+//! [`Sim`]: the network and everything the simulator knows, under one lock that is never held during product calls.
 
-use crate::habits::Client;
-use crate::model::{Model, PlaceId, ProcessId, mark};
+use crate::model::Model;
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::Setup;
 use crate::random::{hash, mix};
 use crate::state::{Content, Parcel, Process, Stage, State, Subscription, take, tell};
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Arrival, Body, Inbox, Message, Outgoing, Route, Series, ServerId};
-use roomcast_adapter::{Adapter, Room};
-use roomcast_protocol::Args;
+use roomcast_adapter::Room;
+use roomcast_adapter::cluster::{Body, Inbox, Outgoing, Route, ServerId};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 /// The simulation.
 #[derive(Debug)]
@@ -21,18 +20,10 @@ pub(crate) struct Sim {
     pub(crate) begin: Instant,
     pub(crate) setup: Setup,
     state: Mutex<State>,
-    filled: Notify,
+    pub(crate) filled: Notify,
 }
 
-/// The room of a broadcast to one room.
-fn room_of(message: &Message) -> Option<&Room> {
-    match &message.body {
-        Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
-        _ => None,
-    }
-}
-
-/// Most announcements do not.
+/// Whether a message is worth logging. Most announcements are not.
 fn says_something(body: &Body) -> bool {
     match body {
         Body::Alive(alive) => alive.whole || !alive.opened.is_empty() || !alive.closed.is_empty(),
@@ -47,12 +38,12 @@ impl Sim {
         Arc::new(Self { begin: Instant::now(), setup, state: Mutex::new(state), filled: Notify::new() })
     }
 
-    /// How a message goes out. Channels change their roads now and then.
+    /// The channel and road of a message. Channels change their roads now and then.
     pub(crate) fn route(&self, outgoing: &Outgoing, now: u64) -> Route {
         if self.setup.roads == 1 {
             return Route::default();
         }
-        let room = room_of(&outgoing.message).map_or("", |room| room);
+        let room = outgoing.message.body.room().map_or("", |room| room);
         let channel = 1 + hash(&format!("{}#{room}", outgoing.namespace)) % 1_000;
         let moved = if outgoing.namespace.is_empty() { 0 } else { now / 7_000 };
         let mut route = Route::default();
@@ -68,8 +59,8 @@ impl Sim {
         look(&mut self.state.lock(), self.now())
     }
 
-    /// A process joins the network.
-    pub(crate) fn process(&self, name: &str, place: usize, foreign: bool) -> ProcessId {
+    /// Adds a process to the network.
+    pub(crate) fn join(&self, name: &str, place: usize, foreign: bool) -> ProcessId {
         self.with(|state, _| {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
@@ -92,7 +83,7 @@ impl Sim {
         })
     }
 
-    /// A number up to `most`: the next one for that place, so that it is the same in whatever order places have their turns.
+    /// A number up to `most`: the next one of this namespace of this process, whatever the order of namespaces.
     pub(crate) fn drawn(&self, state: &mut State, (process, namespace): (ProcessId, &str), most: u64) -> u64 {
         let key = mix(&[process as u64, hash(namespace)]);
         let next = state.draws.entry(key).or_default();
@@ -100,7 +91,7 @@ impl Sim {
         mix(&[self.setup.seed, key, *next]) % (most + 1)
     }
 
-    /// Time to the broker, or back.
+    /// The time to the broker, or back.
     pub(crate) async fn latency(&self, process: ProcessId, namespace: &str) {
         let time = self.with(|state, _| self.drawn(state, (process, namespace), self.setup.latency));
         if time > 0 {
@@ -121,7 +112,7 @@ impl Sim {
             if matches!(known, Some(Stage::Pending | Stage::Active)) {
                 return;
             }
-            // Questions that are still on their way to one that was closed are for it.
+            // Questions in flight to a namespace that was closed arrive here.
             let closed = state.subscriptions.get(at).map(|it| (it.epoch, it.stage));
             let (epoch, lingers) = match closed {
                 Some((epoch, Stage::Lingering(until))) if until >= now => (epoch, until),
@@ -144,7 +135,7 @@ impl Sim {
         });
     }
 
-    /// A room of a server may be wanted, or not any more. Tells when the broker knows.
+    /// Notes that a room of a server may be wanted, or no longer. Returns when the broker knows.
     pub(crate) fn look(&self, at: &PlaceId, room: &Room) -> Option<u64> {
         self.with(|state, now| {
             let subscription = state.subscriptions.get_mut(at)?;
@@ -156,12 +147,12 @@ impl Sim {
         })
     }
 
-    /// A foreign server opens a namespace.
+    /// Opens a namespace on a server of other software.
     pub(crate) fn open_foreign(&self, at: &PlaceId) {
         self.open(at, None);
     }
 
-    /// A server hears nothing from now on, or hears again.
+    /// Ends what a server receives, or lets it receive again.
     pub(crate) fn deafen(&self, process: ProcessId, deaf: bool) {
         let inboxes: Vec<Arc<dyn Inbox>> = self.with(|state, now| {
             let Some(it) = state.processes.get_mut(process) else { return Vec::new() };
@@ -174,7 +165,7 @@ impl Sim {
             let (mut changed, mut looked) = (Vec::new(), Vec::new());
             for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == process) {
                 changed.push(at.1.clone());
-                // What is on its way does not come any more.
+                // What is in flight does not arrive any more.
                 if subscription.stage == Stage::Active {
                     subscription.epoch = epoch;
                     looked.extend(subscription.looked.iter().map(|room| (at.clone(), room.clone())));
@@ -182,7 +173,7 @@ impl Sim {
                 }
             }
             changed.iter().for_each(|namespace| state.changed(namespace, now));
-            // A new connection subscribes all that is wanted.
+            // A new connection subscribes to everything that is wanted.
             for (at, room) in looked {
                 self.put(state, now, Parcel { at, epoch, content: Content::Look(room) });
             }
@@ -193,7 +184,7 @@ impl Sim {
         }
     }
 
-    /// A process is gone at once.
+    /// Ends a process at once.
     pub(crate) fn kill(&self, process: ProcessId) {
         self.with(|state, now| {
             state.log(now, |state| format!("{} dies", state.label(process)));
@@ -208,14 +199,14 @@ impl Sim {
         });
     }
 
-    /// A message goes out to all who hear the namespace.
+    /// Sends a message to everybody who is subscribed to the namespace.
     pub(crate) fn send(&self, state: &mut State, from: ProcessId, outgoing: &Outgoing, now: u64) {
         let Outgoing { namespace, message } = outgoing;
         if says_something(&message.body) {
             state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
         }
         let heard = |it: &&PlaceId| it.1 == *namespace;
-        let room = room_of(message);
+        let room = message.body.room();
         let channel = self.route(outgoing, now).channel;
         let is_exact = |process: ProcessId| state.processes.get(process).is_some_and(|it| it.exact);
         let hears =
@@ -264,221 +255,5 @@ impl Sim {
             }
             self.put(state, when, parcel);
         }
-    }
-
-    /// Brings what is on its way; for ever.
-    pub(crate) async fn bring(self: Arc<Self>) {
-        loop {
-            let next = self.with(|state, _| state.in_flight.first_key_value().map(|((when, ..), _)| *when));
-            let filled = self.filled.notified();
-            match next {
-                Some(when) if when <= self.now() => {
-                    let parcels = self.with(|state, now| self.due(state, now));
-                    self.hand_over(parcels);
-                    // Nobody else would come to their turn at this time.
-                    tokio::task::yield_now().await;
-                }
-                Some(when) => {
-                    tokio::select! {
-                        biased;
-                        () = filled => {}
-                        () = sleep_until(self.begin + Duration::from_millis(when)) => {}
-                    }
-                }
-                None => filled.await,
-            }
-        }
-    }
-
-    /// The next parcel, and those for the same inbox that come in the same millisecond behind it.
-    fn due(&self, state: &mut State, now: u64) -> Vec<Parcel> {
-        let mut parcels: Vec<Parcel> = Vec::new();
-        while let Some(((when, ..), parcel)) = state.in_flight.first_key_value() {
-            let first = parcels.first();
-            let fits = first.is_none_or(|first| {
-                self.setup.together
-                    && first.at == parcel.at
-                    && matches!(first.content, Content::Message(..))
-                    && matches!(parcel.content, Content::Message(..))
-            });
-            if *when > now || !fits {
-                break;
-            }
-            parcels.extend(state.in_flight.pop_first().map(|(_, parcel)| parcel));
-        }
-        parcels
-    }
-
-    fn hand_over(self: &Arc<Self>, parcels: Vec<Parcel>) {
-        let mut arrivals: Vec<Arrival> = Vec::new();
-        let mut target: Option<(PlaceId, Arc<dyn Inbox>)> = None;
-        for Parcel { at, epoch, content } in parcels {
-            let found = self.with(|state, now| {
-                let process = state.processes.get(at.0).filter(|it| !it.dead)?;
-                let deaf = process.deaf;
-                let subscription = state.subscriptions.get_mut(&at).filter(|it| it.epoch == epoch)?;
-                let lingers = subscription.lingers;
-                match (&content, subscription.stage) {
-                    (Content::Message(_, message), Stage::Pending) if now > lingers || !message.body.is_question() => {
-                        return None;
-                    }
-                    (Content::Active, stage) if stage != Stage::Pending => return None,
-                    (Content::Active, _) => {
-                        subscription.stage = Stage::Active;
-                        state.changed(&at.1, now);
-                        return None;
-                    }
-                    (Content::Message(_, message), Stage::Lingering(until))
-                        if now > until || !message.body.is_question() =>
-                    {
-                        return None;
-                    }
-                    (Content::Message(..) | Content::Connected, _) if deaf => return None,
-                    (Content::Connected, Stage::Lingering(_)) => return None,
-                    _ => {}
-                }
-                Some(subscription.inbox.clone())
-            });
-            let Some(inbox) = found else { continue };
-            let Some(inbox) = inbox else {
-                if let Content::Message(from, message) = content {
-                    self.foreign_hears(&at, from, *message);
-                }
-                continue;
-            };
-            if let Content::Look(room) = content {
-                let wants = inbox.wants(&room);
-                self.with(|state, _| {
-                    let Some(subscription) = state.subscriptions.get_mut(&at) else { return };
-                    if wants {
-                        subscription.rooms.insert(room)
-                    } else {
-                        subscription.rooms.remove(&room)
-                    };
-                });
-                continue;
-            }
-            let Content::Message(from, message) = content else {
-                self.with(|state, now| {
-                    state.log(now, |state| format!("{} hears {:?}", state.label(at.0), at.1));
-                    let place = state.model.place(&at);
-                    place.connected = place.connected.or(Some(now));
-                });
-                inbox.connected();
-                continue;
-            };
-            // Whether it is wanted is told once all before it was applied.
-            let asks = room_of(&message).filter(|_| message.trailer.is_some()).cloned();
-            if asks.is_some() && !arrivals.is_empty() {
-                self.give(&at, &*inbox, std::mem::take(&mut arrivals));
-            }
-            let passed = asks.is_some_and(|room| !inbox.wants(&room));
-            self.with(|state, now| {
-                let name = state.processes.get(at.0).map(|it| it.name.clone()).unwrap_or_default();
-                if !at.1.is_empty() && from != at.0 {
-                    let how = if passed { "passes over" } else { "gets" };
-                    state.log(now, |state| {
-                        format!("{} {how} from {}: {}", state.label(at.0), state.label(from), tell(&message))
-                    });
-                }
-                let answers = message.body.answers().and_then(|request| state.requests.get(&*request.0)).copied();
-                if let Some(n) = answers.filter(|_| state.processes.get(from).is_some_and(|it| it.foreign)) {
-                    state.foreign_answers.insert((n, at.0, from));
-                }
-                let result = state.model.arrive(&at, &name, from, &message, passed, now);
-                state.check(now, result);
-            });
-            arrivals.push(match message.trailer.filter(|_| passed) {
-                Some(trailer) => Arrival::PassedOver(trailer),
-                None => Arrival::Message(*message),
-            });
-            target = Some((at, inbox));
-        }
-        if let Some((at, inbox)) = target {
-            self.give(&at, &*inbox, arrivals);
-        }
-    }
-
-    fn give(self: &Arc<Self>, at: &PlaceId, inbox: &dyn Inbox, arrivals: Vec<Arrival>) {
-        inbox.receive(arrivals);
-        self.compare(at);
-    }
-
-    /// What the sockets have is what they must have; those that were disconnected leave.
-    pub(crate) fn compare(&self, at: &PlaceId) {
-        let gone = self.with(|state, now| {
-            let result = state.model.compare(at);
-            state.check(now, result.map_err(|why| format!("{} in {:?}: {why}", state.label(at.0), at.1)));
-            let sockets: Vec<usize> = state.model.place(at).sockets.iter().copied().collect();
-            let ended = |socket: &usize| state.model.sockets.get(*socket).is_some_and(|socket| socket.disconnects > 0);
-            let ended: Vec<usize> = sockets.into_iter().filter(ended).collect();
-            ended.into_iter().filter_map(|socket| state.model.remove(socket, now)).collect::<Vec<_>>()
-        });
-        for (adapter, id) in gone {
-            if let Some(adapter) = adapter.upgrade() {
-                adapter.remove(id);
-            }
-        }
-    }
-
-    /// A client does what it does when it is asked.
-    pub(crate) async fn client(self: Arc<Self>, socket: usize, ack: u64, n: u64, client: Client) {
-        let (Client::Answers(after) | Client::Twice(after) | Client::Leaves(after)) = client else { return };
-        sleep(Duration::from_millis(after)).await;
-        if matches!(client, Client::Leaves(_)) {
-            if let Some((adapter, id)) = self.with(|state, now| state.model.remove(socket, now))
-                && let Some(adapter) = adapter.upgrade()
-            {
-                adapter.remove(id);
-            }
-            return;
-        }
-        let found = self.with(|state, now| {
-            let it = state.model.sockets.get(socket).filter(|it| it.left.is_none())?;
-            let found = (it.adapter.upgrade()?, it.id);
-            state.model.acks.entry(n).or_default().push((socket, now));
-            Some(found)
-        });
-        let Some((adapter, id)) = found else { return };
-        let times = if matches!(client, Client::Twice(_)) { 2 } else { 1 };
-        for _ in 0..times {
-            if let Ok(args) = Args::event("", &(socket as u64)).map(|args| args.skip(1)) {
-                adapter.ack(id, ack, args);
-            }
-        }
-    }
-
-    /// A foreign server answers questions, and takes answers to its own.
-    fn foreign_hears(self: &Arc<Self>, at: &PlaceId, from: ProcessId, message: Message) {
-        if from == at.0 {
-            return;
-        }
-        let n = mark(&message.body);
-        let body = match message.body {
-            Body::FetchSockets { request, .. } | Body::Count { request, .. } => {
-                Body::Sockets { request, sockets: Vec::new(), parts: 1 }
-            }
-            Body::FetchRooms { request } => Body::Rooms { request, rooms: Vec::new(), parts: 1 },
-            Body::BroadcastWithAck { request, .. } => Body::AskedClients { request, count: 0 },
-            Body::ServerSideEmit { request: Some(request), .. } => Body::ServerAnswer { request, args: Args::none() },
-            Body::Sockets { request, .. } | Body::Rooms { request, .. } | Body::AskedClients { request, .. } => {
-                let n = request.0.strip_prefix(&format!("foreign-{}-", at.0)).and_then(|n| n.parse().ok());
-                return self.with(|state, now| {
-                    if let Some(n) = n {
-                        state.foreign.entry(n).or_default().push((from, now));
-                    }
-                });
-            }
-            _ => return,
-        };
-        let (sim, at) = (self.clone(), at.clone());
-        tokio::spawn(async move {
-            sim.latency(at.0, &at.1).await;
-            if let (Some(n), Some(request)) = (n, body.answers()) {
-                sim.with(|state, _| state.requests.insert(request.0.to_string(), n));
-            }
-            let message = Message { sender: None, to: None, trailer: None, body };
-            sim.with(|state, now| sim.send(state, at.0, &Outgoing { namespace: at.1.clone(), message }, now));
-        });
     }
 }

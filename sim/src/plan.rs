@@ -1,18 +1,18 @@
-//! [`Plan`]: what happens in a run, drawn up front from the seed, so that it can be replayed and cut down.
+//! [`Plan`]: what happens in a run. It is drawn from the seed before the run, so that it can be replayed and cut down.
 
-/// Which runs are drawn.
+/// Which kinds of runs are drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Only {
-    /// Nothing goes wrong.
+    /// Only runs without faults.
     pub health: bool,
 }
 
-/// A run.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// What stays the same during it.
     pub setup: Setup,
-    /// What happens, by time.
+    /// What happens, in order of time.
     pub steps: Vec<Step>,
 }
 
@@ -21,49 +21,49 @@ pub struct Plan {
 pub struct Setup {
     /// The seed.
     pub seed: u64,
-    /// Servers of roomcast, by place; a place may be taken by one process after another.
+    /// The number of roomcast servers that run at the same time. One process may replace another in its place.
     pub servers: usize,
-    /// Servers of other software.
+    /// The number of servers of other software.
     pub foreign: usize,
-    /// Namespaces; the first two are opened by each server that starts.
+    /// The number of namespaces. Each server opens the first two when it starts.
     pub namespaces: usize,
-    /// Most milliseconds of a message on its in_flight.
+    /// Most milliseconds that a message is in flight.
     pub hop: u64,
-    /// Most milliseconds to the broker, and as many back.
+    /// Most milliseconds to the broker, and the same for the way back.
     pub latency: u64,
-    /// A server's own messages come back to it.
+    /// A server's own messages are delivered to it.
     pub echo: bool,
-    /// A subscription ends when its end is confirmed, not when it is asked for.
+    /// A subscription ends when its end is confirmed, not when it is requested.
     pub late_close: bool,
-    /// Messages that come in the same millisecond are handed over together.
+    /// Messages that arrive in the same millisecond are handed over together.
     pub together: bool,
-    /// Every second server hears the channels of rooms that have members there, and of no others.
+    /// Every second server subscribes to rooms one by one, and only to those that have members there.
     pub exact: bool,
-    /// Roads by which messages go out; with more than one all servers hear rooms each by itself, which overtake one another.
+    /// The number of roads. With several, all servers subscribe to rooms one by one, and rooms overtake one another.
     pub roads: u64,
-    /// Bytes of a queue.
+    /// The limit of a queue in bytes.
     pub queue: Option<usize>,
-    /// Something may go wrong in it.
+    /// Whether there may be faults.
     pub faults: bool,
 }
 
-/// Something that happens.
+/// A step of a run.
 #[derive(Debug, Clone)]
 pub struct Step {
-    /// Milliseconds since the beginning.
+    /// Milliseconds since the start.
     pub at: u64,
-    /// What.
+    /// What happens.
     pub what: StepKind,
 }
 
-/// Which sockets. Rooms are `r0`, `r1` ...
+/// Selects sockets. Rooms are named `r0`, `r1` ….
 #[derive(Debug, Clone, Default)]
 pub struct Aim {
-    /// Rooms.
+    /// Rooms whose members are selected.
     pub rooms: Vec<u64>,
-    /// Rooms left out.
+    /// Rooms whose members are left out.
     pub except: Vec<u64>,
-    /// One socket of the namespace by its id: that one alone (`true`), or its room.
+    /// One socket of the namespace by its id: only that socket (`true`), or the room named after it.
     pub socket: Option<(u64, bool)>,
     /// On this server only.
     pub local: bool,
@@ -90,11 +90,12 @@ pub enum QuestionKind {
     Servers,
 }
 
-/// What happens. `s` is a place of a server, `f` one of other software, `n` a namespace, `pick` a socket among those that are there.
+/// What happens in a step. `s` is the place of a server, `f` a server of other software, `n` a namespace, `pick`
+/// chooses among the sockets that are there.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum StepKind {
-    /// A server starts, when the one before it at this place has ended.
+    /// A server starts, once the one before it at this place has ended.
     Start {
         s: usize,
     },
@@ -102,7 +103,7 @@ pub enum StepKind {
     Stop {
         s: usize,
     },
-    /// A server is dropped without being closed; it says goodbye by itself.
+    /// A server is dropped without being closed. It announces by itself that it leaves.
     Forsake {
         s: usize,
     },
@@ -110,13 +111,13 @@ pub enum StepKind {
     Kill {
         s: usize,
     },
-    /// An adapter for a namespace. If there is one, the sockets move to the new one and the old is closed so much later.
+    /// A namespace gets an adapter. If it has one, that one's sockets move over, and it is closed after `close` ms.
     Open {
         s: usize,
         n: usize,
         close: u64,
     },
-    /// The adapter is closed; `empty`: its sockets are removed first.
+    /// The adapter is closed. With `empty` its sockets are removed first.
     Close {
         s: usize,
         n: usize,
@@ -196,43 +197,43 @@ pub enum StepKind {
     Fault(Fault),
 }
 
-/// What goes wrong.
+/// A fault.
 #[derive(Debug, Clone)]
 #[allow(missing_docs)]
 pub enum Fault {
-    /// The next messages from one server to another do not come; announcements or the others.
+    /// The next messages from one server to another are lost: announcements, or other messages.
     Lose { from: usize, to: usize, times: u32, alive: bool },
-    /// They come twice.
+    /// They arrive twice.
     Double { from: usize, to: usize, times: u32 },
-    /// All from one to the other takes so much longer.
+    /// Every message from one server to another takes longer.
     Slow { from: usize, to: usize, more: u64, time: u64 },
-    /// A server hears nothing.
+    /// A server receives nothing.
     Deaf { s: usize, time: u64 },
     /// Nothing of a server goes out.
     Mute { s: usize, time: u64 },
-    /// The next batches of a server.
+    /// Publishing a server's next batches fails.
     Publish { s: usize, how: PublishFault, times: u32 },
-    /// CountFault.
+    /// Counting fails.
     Count { s: usize, how: CountFault, time: u64 },
 }
 
-/// What becomes of a batch.
+/// How publishing a batch fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum PublishFault {
-    /// The broker does not answer; the batch went out, or did not.
+    /// The broker does not answer. The batch went out, or did not.
     Hangs { out: bool },
-    /// `Again` for all of it.
+    /// The outcome is `Again` for all of it.
     Again { out: bool },
-    /// `Again` for every second message.
+    /// The outcome is `Again` for every second message.
     Every2nd { out: bool },
-    /// `Never` for the first message that is no announcement.
+    /// The outcome is `Never` for the first message in a series.
     Never,
-    /// Only the first half is told of, and went out.
+    /// Only the first half has outcomes, and went out.
     Half,
 }
 
-/// What counting tells.
+/// How counting fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum CountFault {
@@ -243,15 +244,15 @@ pub enum CountFault {
 }
 
 impl Fault {
-    /// How long it goes on.
+    /// How long it lasts, in milliseconds.
     pub fn time(&self) -> u64 {
         match self {
             Self::Slow { time, .. } | Self::Deaf { time, .. } | Self::Mute { time, .. } | Self::Count { time, .. } => {
                 *time
             }
-            // Each batch may take three seconds, and the next comes with the next announcement.
+            // Each batch may take three seconds, and the next one comes with the next announcement.
             Self::Publish { times, .. } => u64::from(*times) * 4_000,
-            // They are for messages, and end with the run at the latest.
+            // These last until so many messages were sent, and at the latest until the final checks.
             Self::Lose { .. } | Self::Double { .. } => 3_000,
         }
     }

@@ -1,8 +1,9 @@
-//! Questions, and what must be true of their answers.
+//! Questions, and what must hold for their answers.
 
 use crate::habits::answers;
-use crate::model::{Asked, PlaceId, ProcessId};
+use crate::model::Asked;
 use crate::network::Sim;
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::{QuestionKind, Setup};
 use crate::state::State;
 use roomcast_adapter::cluster::ClusterAdapter;
@@ -12,19 +13,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// After a fault: how long it may work on.
-const AFTER: u64 = 5_000;
+/// How long a fault may have effects after it has ended.
+const AFTERMATH: u64 = 5_000;
 
-/// A server that died is known by name for so long (`FORGOTTEN` of the product, and an interval).
+/// How long a server that died is known by name (the product's `FORGOTTEN`, and an interval).
 const FORGOTTEN: u64 = 11_500;
 
-/// So long it is waited for (`DOUBT` of the product).
-const DOUBT: u64 = 260;
+/// How long it is awaited (the product's `GRACE`).
+const GRACE: u64 = 260;
 
-/// A question may be answered before it has come to all that were not counted.
-const LATER: u64 = 1_000;
+/// A question may be answered before it has reached all servers that were not counted.
+const REACH_SLACK: u64 = 1_000;
 
-/// A question that a server will ask.
+/// A question that a server is going to ask.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) n: u64,
@@ -32,11 +33,11 @@ pub(crate) struct Question {
     pub(crate) kind: QuestionKind,
     pub(crate) target: Target,
     pub(crate) timeout: u64,
-    /// The adapter that is meant.
+    /// The number of the adapter that is to ask.
     pub(crate) adapters: usize,
 }
 
-/// What was answered.
+/// The value of an answer.
 #[derive(Debug)]
 enum Value {
     Sockets(Vec<String>),
@@ -45,7 +46,7 @@ enum Value {
     Rooms(BTreeSet<String>),
 }
 
-/// Asks, and checks the answer.
+/// Asks a question, and checks its answer.
 pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Question) {
     let Question { n, at, kind, mut target, timeout, adapters } = question;
     let ready = sim.with(|state, _| {
@@ -105,13 +106,13 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
             (Value::Number(answer.value), answer.missing)
         }
     };
-    // Of no order.
+    // They have no order.
     missing.names.sort();
     sim.with(|state, now| {
         state.log(now, |state| {
             format!("{} has its answer to {kind:?} #{n} of {begin}: {value:?}, missing {missing:?}", state.label(at.0))
         });
-        // What was asked last may be older than this adapter's end.
+        // A question that was asked last may outlive this adapter.
         let known =
             Expected { kind, at: &at, timeout, local: &local, asked: &asked, remote: !target.local, setup: &sim.setup };
         let place = state.model.place(&at);
@@ -132,27 +133,26 @@ struct Expected<'a> {
 }
 
 impl Asked {
-    /// Whether it must have come to all that were there by now.
+    /// Whether it must have reached all servers that were there by now.
     pub(crate) fn must_reach(&self, state: &State, namespace: &str) -> bool {
         self.calm(state, true) && self.stable(state, namespace)
     }
 
-    /// No fault worked on it; but for those of counting if they do not matter.
+    /// Whether no fault had effects on it. With `counting`, faults in counting do not matter.
     fn calm(&self, state: &State, counting: bool) -> bool {
         self.stayed
-            && !state
-                .faults
-                .iter()
-                .any(|(from, until, only)| *from <= self.done && *until + AFTER >= self.begin && !(counting && *only))
+            && !state.faults.iter().any(|(from, until, only)| {
+                *from <= self.done && *until + AFTERMATH >= self.begin && !(counting && *only)
+            })
     }
 
-    /// Nobody came or went.
+    /// Whether no server came or went.
     fn stable(&self, state: &State, namespace: &str) -> bool {
         let changes = state.changes.get(namespace).map_or(&[][..], Vec::as_slice);
         !changes.iter().any(|at| *at + 1_500 >= self.begin && *at <= self.done)
     }
 
-    /// How long an answer takes in health.
+    /// How long an answer takes without faults.
     fn limit(&self, setup: &Setup, stable: bool) -> u64 {
         8 * setup.latency + 4 * setup.hop + if stable { 40 } else { 540 }
     }
@@ -168,7 +168,7 @@ impl Asked {
             let known = state.processes.iter().any(|it| it.name == *name && !it.foreign);
             ensure(known && (name != own || !calm), || format!("{name} is named as missing"))?;
         }
-        // Who died a moment ago is known by name still, and no more is counted: it is missing, and is not waited for.
+        // A server that died a moment ago is known by name, but no longer counted: it is missing, and not awaited.
         let ghost = |name: &String| {
             let named = || state.processes.iter().filter(|it| it.name == *name);
             let counted = |process: &ProcessId| state.processes.get(*process).is_some_and(|it| it.name == *name);
@@ -179,7 +179,7 @@ impl Asked {
         let mut missing = missing.clone();
         let all = missing.names.len();
         missing.names.retain(|name| !ghost(name));
-        let doubt = if missing.names.len() < all { DOUBT } else { 0 };
+        let grace = if missing.names.len() < all { GRACE } else { 0 };
         let missing = &missing;
         let none = Vec::new();
         let replies = &state.model.answers.get(&self.n).unwrap_or(&none).clone();
@@ -202,7 +202,7 @@ impl Asked {
             ensure(silent.is_none(), || format!("it looks complete, and {silent:?} has not answered"))?;
         }
         if marked && stable && timeout >= 3_000 && self.calm(state, true) {
-            let later = Self { done: self.done + LATER, ..self.clone() };
+            let later = Self { done: self.done + REACH_SLACK, ..self.clone() };
             state.must_reach.push((self.n, later, at.1.clone(), ours.clone()));
         }
         let sound = calm && timeout >= 3_000;
@@ -215,11 +215,11 @@ impl Asked {
         if sound && kind != QuestionKind::Event && kind != QuestionKind::Servers {
             ensure(missing.is_empty(), || format!("nothing was wrong, and it misses {missing:?}"))?;
         }
-        let limit = self.limit(setup, stable) + doubt;
+        let limit = self.limit(setup, stable) + grace;
         if sound && !matches!(kind, QuestionKind::Ack | QuestionKind::Event) && remote {
             ensure(took <= limit, || format!("nothing was wrong, and it took {took} ms"))?;
         }
-        // Who was there all the while was counted, whoever came or went meanwhile.
+        // A server that was there all the time was counted, whoever came or went meanwhile.
         let there = |process: ProcessId| {
             let place = state.model.places.get(&(process, at.1.clone()));
             place.is_some_and(|it| {
@@ -259,7 +259,7 @@ impl Asked {
                     let silent = silent();
                     let told = missing.names.len() + missing.others;
                     ensure(*number + silent == others.len() && told == silent, || {
-                        format!("{number} answers, {silent} are silent and {told} told as missing, of {}", others.len())
+                        format!("{number} answers, {silent} silent and {told} reported missing, of {}", others.len())
                     })?;
                     ensure(silent > 0 || took <= limit + 60, || format!("all answered, and it took {took} ms"))?;
                 }
@@ -273,7 +273,7 @@ impl Asked {
                     let there = |process: ProcessId, id: &str| rooms.contains(id) || !others.contains(&process);
                     let stays = |left: Option<u64>| left.is_none();
                     let sockets = state.model.sockets.iter().filter(|socket| socket.at.1 == at.1 && stays(socket.left));
-                    // Who was there before and is there still.
+                    // Sockets that were there before and still are.
                     let lacking = sockets
                         .filter(|socket| socket.since < self.begin)
                         .find(|socket| !there(socket.at.0, socket.id.as_str()));
@@ -316,7 +316,7 @@ impl Asked {
         ensure(silent + sockets.len() == all.len(), || {
             format!("{} answers and {silent} silent of {} asked", sockets.len(), all.len())
         })?;
-        // When the last could be waited for no longer.
+        // The time by which the last answer had come, or could not come any more.
         let end = self.begin + timeout;
         let settled = |socket: &usize| {
             let acked = acks.iter().find(|(it, _)| it == socket).map(|(_, at)| *at);
@@ -331,7 +331,7 @@ impl Asked {
         })
     }
 
-    /// Node's question: it has an answer of each that it counted.
+    /// Checks a question of other software: it gets an answer from each server that it counted.
     pub(crate) fn check_foreign(&self, state: &mut State, setup: &Setup, expected: usize) {
         let none = Vec::new();
         let answers = state.foreign.get(&self.n).unwrap_or(&none).clone();

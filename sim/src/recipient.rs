@@ -1,4 +1,4 @@
-//! [`Double`]: stands in for a socket, notes what it gets, and answers as the seed says.
+//! [`Double`]: stands in for a socket, records what it gets, and answers as the seed says.
 
 use crate::got::Got;
 use crate::habits::Client;
@@ -22,7 +22,7 @@ impl Double {
     }
 }
 
-/// NumberedMessage of the event, and the id to answer to.
+/// The number of the event, and the id to answer to.
 fn read(packet: &Packet) -> Option<(u64, Option<u64>)> {
     let (head, event) = packet.text()?.split_once('[')?;
     let n = event.trim_end_matches(']').split(',').nth(1)?.parse().ok()?;
@@ -33,7 +33,7 @@ fn read(packet: &Packet) -> Option<(u64, Option<u64>)> {
 
 impl Recipient for Double {
     fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
-        // What cannot be read is told apart from every number that is given.
+        // A packet that cannot be read gets a number that no event has.
         let (n, ack) = read(packet).unwrap_or((u64::MAX, None));
         self.got.event(n);
         let (Some(ack), Some(sim)) = (ack, self.sim.upgrade()) else { return };

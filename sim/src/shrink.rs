@@ -1,9 +1,9 @@
-//! Cuts a plan down to what makes it fail.
+//! Cuts a plan down to the steps that make it fail.
 
 use crate::exam::run;
 use crate::plan::{Plan, StepKind};
 
-/// The smallest plan found that fails still, in the same way as far as its first words tell.
+/// The smallest plan found that still fails in the same way, judged by the first words of the failure.
 pub fn shrink(plan: &Plan, why: &str) -> Plan {
     let mut best = plan.clone();
     let kind = kind(why);
@@ -54,7 +54,7 @@ fn fewer_times(best: &mut Plan, kind: &str) {
     }
 }
 
-/// What is told, without its numbers.
+/// The failure without its numbers.
 fn kind(why: &str) -> String {
     let what = why.rsplit_once(": ").map_or(why, |(_, what)| what);
     what.chars().filter(|it| !it.is_ascii_digit()).take(30).collect()

@@ -1,6 +1,8 @@
-//! [`State`]: all that the simulator knows, the model's part among it.
+//! [`State`]: everything that the simulator knows, including the model.
 
-use crate::model::{Asked, Model, PlaceId, ProcessId, mark};
+use crate::mark::mark;
+use crate::model::{Asked, Model};
+use crate::place::{PlaceId, ProcessId};
 use crate::plan::{CountFault, PublishFault};
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{Body, Inbox, Message};
@@ -8,35 +10,35 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-/// All that is known.
+/// Everything that the simulator knows.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) processes: Vec<Process>,
     pub(crate) subscriptions: BTreeMap<PlaceId, Subscription>,
     pub(crate) in_flight: BTreeMap<(u64, PlaceId, u64), Parcel>,
-    /// Things that have a number, for order and for draws.
+    /// Counts everything that needs a number, for order and for draws.
     pub(crate) counter: u64,
-    /// How often was drawn for what.
+    /// The number of draws for each purpose.
     pub(crate) draws: BTreeMap<u64, u64>,
-    /// When the last message of a link comes, by channel; whatever the channel under 0.
+    /// When the last message of a link arrives, by channel; under 0 whatever the channel.
     pub(crate) last: BTreeMap<(ProcessId, PlaceId, u64), u64>,
     pub(crate) model: Model,
     pub(crate) failure: Option<String>,
     pub(crate) lines: Option<Vec<String>>,
-    /// By sender's and receiver's place: messages to lose, announcements to lose, messages to double, and more time until.
+    /// By the places of sender and receiver: messages and announcements to lose, messages to double, extra delay.
     pub(crate) lose: BTreeMap<(usize, usize), u32>,
     pub(crate) lose_alive: BTreeMap<(usize, usize), u32>,
     pub(crate) double: BTreeMap<(usize, usize), u32>,
     pub(crate) slow: BTreeMap<(usize, usize), (u64, u64)>,
-    /// Times in which something was wrong, and whether it was only with counting.
+    /// The times of faults, and whether each was only a fault in counting.
     pub(crate) faults: Vec<(u64, u64, bool)>,
     /// When subscriptions came and went.
     pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
-    /// Questions that must come to these, if a little later than they are answered.
+    /// Questions that must reach these servers, perhaps a little later than they are answered.
     pub(crate) must_reach: Vec<(u64, Asked, Arc<str>, Vec<ProcessId>)>,
-    /// Questions that a process asked.
+    /// The number of questions that each process asked.
     pub(crate) asked: BTreeMap<ProcessId, u64>,
-    /// The numbers of questions, and to whose of them which servers of other software have answered.
+    /// The numbers of questions, and which servers of other software have answered whose questions.
     pub(crate) requests: BTreeMap<String, u64>,
     pub(crate) foreign_answers: BTreeSet<(u64, ProcessId, ProcessId)>,
     /// Answers to questions of other software.
@@ -48,9 +50,9 @@ pub(crate) struct State {
 pub(crate) struct Process {
     /// Its name in the cluster.
     pub(crate) name: String,
-    /// Its place.
+    /// Its place: one process may replace another there.
     pub(crate) place: usize,
-    /// It hears rooms each by itself.
+    /// It subscribes to rooms one by one.
     pub(crate) exact: bool,
     pub(crate) foreign: bool,
     pub(crate) dead: bool,
@@ -64,16 +66,16 @@ pub(crate) struct Process {
     pub(crate) count: Option<CountFault>,
 }
 
-/// A namespace that a process hears.
+/// A namespace to which a process is subscribed.
 pub(crate) struct Subscription {
     pub(crate) epoch: u64,
     pub(crate) stage: Stage,
-    /// Opened again after a close: until when questions for the one before it come.
+    /// If it was opened again after a close: until when questions to the closed one may arrive.
     pub(crate) lingers: u64,
     pub(crate) inbox: Option<Arc<dyn Inbox>>,
-    /// Rooms that were looked at.
+    /// The rooms that were looked at.
     pub(crate) looked: BTreeSet<Room>,
-    /// Rooms that it hears, where rooms are heard each by itself.
+    /// The rooms that are subscribed, where rooms are subscribed one by one.
     pub(crate) rooms: BTreeSet<Room>,
 }
 
@@ -87,7 +89,7 @@ impl fmt::Debug for Subscription {
 pub(crate) enum Stage {
     Pending,
     Active,
-    /// Closed; questions come until then.
+    /// It was closed. Questions may arrive until this time.
     Lingering(u64),
 }
 
@@ -102,7 +104,7 @@ pub(crate) struct Parcel {
 pub(crate) enum Content {
     Active,
     Connected,
-    /// A room may be wanted, or not any more.
+    /// A room may be wanted, or no longer.
     Look(Room),
     Message(ProcessId, Box<Message>),
 }
@@ -143,7 +145,7 @@ impl State {
         hears && self.subscriptions.get(at).is_some_and(|it| it.stage == Stage::Active)
     }
 
-    /// Those who are counted in a namespace.
+    /// The processes that are counted in a namespace.
     pub(crate) fn counted(&self, namespace: &str) -> Vec<ProcessId> {
         let all = self.subscriptions.keys().filter(|at| *at.1 == *namespace && self.is_counted(at));
         all.map(|at| at.0).collect()
@@ -160,7 +162,7 @@ pub(crate) fn take(table: &mut BTreeMap<(usize, usize), u32>, key: (usize, usize
     true
 }
 
-/// A message in a few words.
+/// Describes a message in a few words.
 pub(crate) fn tell(message: &Message) -> String {
     let mark = mark(&message.body).map_or_else(String::new, |n| format!(" #{n}"));
     let what = match &message.body {

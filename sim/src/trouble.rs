@@ -1,4 +1,4 @@
-//! What others do to the servers: other software, and faults.
+//! What happens to the servers from outside: messages of other software, and faults.
 
 use crate::model::Asked;
 use crate::network::Sim;
@@ -20,7 +20,7 @@ impl World {
         self.sim.with(|state, now| self.sim.send(state, process, &Outgoing { namespace: name(n), message }, now));
     }
 
-    /// Counts, asks, and awaits the answers of so many for five seconds.
+    /// A server of other software counts, asks, and awaits as many answers for five seconds.
     pub(crate) fn foreign_asks(&mut self, f: usize, n: usize, kind: QuestionKind) {
         let number = self.next();
         let Some(process) = self.foreign.get(f).copied() else { return };
@@ -86,7 +86,7 @@ impl World {
             }
             Fault::Mute { s, time } => {
                 let Some(process) = process(s) else { return };
-                // On one road, or on all.
+                // On one road, or on all roads.
                 let roads = sim.setup.roads;
                 let road = Some(time % (roads + 1)).filter(|road| roads > 1 && *road < roads);
                 let mute = move |sim: &Sim, mute: bool| {
@@ -107,7 +107,7 @@ impl World {
             }
             Fault::Publish { s, how, times } => {
                 let Some(process) = process(s) else { return };
-                // One such fault at a time: each batch may take seconds, and all must be over when that is said.
+                // One such fault at a time: each batch may take seconds, and all must be over when the fault ends.
                 let add = |it: &mut Process| it.publish = std::iter::repeat_n(how, times as usize).collect();
                 sim.with(|state, _| state.processes.get_mut(process).into_iter().for_each(add));
             }

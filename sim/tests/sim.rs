@@ -1,12 +1,12 @@
-//! Some hundred seeds, the same each time, or as many as the seconds of `ROOMCAST_SIM_SECONDS` suffice for (the step `sim` of `cargo
-//! xtask test`). New ones are for `cargo xtask sim` and `cargo xtask long`: a run for everybody must not fail by luck.
+//! Runs some hundred seeds, always the same, or as many as fit into the seconds of `ROOMCAST_SIM_SECONDS` (the step
+//! `sim` of `cargo xtask test`). New seeds are for `cargo xtask sim` and `long`: a test must not fail by chance.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use roomcast_sim::plan::{Only, Plan};
 use roomcast_sim::run;
 use std::time::{Duration, Instant};
 
-/// Seeds when no time is given.
+/// The number of seeds when no time is given.
 const SEEDS: u64 = 150;
 
 #[test]
@@ -26,13 +26,13 @@ fn clusters_do_what_the_model_says() {
     println!("{} seeds from {from}, {} hours of their time", seed - from, virtual_time / 3_600_000);
 }
 
-/// The same seed is the same run: nothing is drawn but from it. What the product draws itself (names of questions and processes)
-/// is not told in a history.
+/// The same seed is the same run: nothing is drawn from any other source. What the product draws itself (names of
+/// questions and processes) does not appear in a history.
 #[test]
 fn a_seed_is_one_run() {
     for seed in [1, 2, 3, 40] {
         let plan = Plan::new(seed, Only::default());
-        // In one millisecond the product may take things in any order: it closes what is in a hash map.
+        // Within a millisecond the product may do things in any order: for example, it closes what is in a hash map.
         let sorted = || {
             let mut lines = run(&plan, true).lines;
             lines.sort();

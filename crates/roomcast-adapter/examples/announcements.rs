@@ -1,7 +1,7 @@
-//! What it costs that servers announce themselves: messages and bytes that are delivered in a second, by number of servers, in
-//! virtual time. `cargo run --release -p roomcast-adapter --example announcements -- [servers…, 10 100 1000] [rooms]`. With `rooms` each
-//! server has members in a thousand of its own, on a network that carries each room by itself, and emits to one of another server
-//! every second. A thousand servers take some minutes, and 1 GB.
+//! Measures what announcements cost: messages and bytes delivered in a second, by number of servers, in virtual time.
+//! `cargo run --release -p roomcast-adapter --example announcements -- [servers…, 10 100 1000] [rooms]`. With `rooms`
+//! each server has members in a thousand rooms of its own, on a network that carries each room separately, and emits to
+//! a room of another server every second. A thousand servers take some minutes, and 1 GB.
 
 #![allow(clippy::unwrap_used)] // It is a measurement.
 
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-/// Counts what goes out to servers.
+/// Counts what is published to servers.
 #[derive(Debug)]
 struct Counting {
     inner: Arc<MemoryBroker>,
@@ -45,7 +45,7 @@ impl Broker for Counting {
                 Body::Alive(alive) => serde_json::to_string(alive).unwrap().len(),
                 _ => 4,
             };
-            // `{"alive":…,"uid":"0123456789abcdef","rc":"<60 digits>"}`, and what Redis writes around it.
+            // `{"alive":…,"uid":"0123456789abcdef","rc":"<60 digits>"}`, and what Redis adds around it.
             let size = alive as u64 + 106 + 60;
             self.messages.fetch_add(receivers, Ordering::Relaxed);
             self.bytes.fetch_add(receivers * size, Ordering::Relaxed);
@@ -70,10 +70,10 @@ impl Broker for Counting {
     }
 }
 
-/// A server's part of a namespace.
+/// A server's adapter for a namespace.
 type Place = (Arc<ClusterAdapter>, mpsc::Receiver<ServerEvent>);
 
-/// Rooms of a server, each with one member.
+/// The number of rooms of a server, each with one member.
 const ROOMS: u64 = 1_000;
 
 fn room(server: u64, number: u64) -> Room {
@@ -111,7 +111,7 @@ async fn main() {
                 main.0.insert(id, member.clone(), &rooms, None).unwrap();
             }
             all.push((cluster, main, other));
-            // They do not start at once.
+            // The servers do not all start at once.
             sleep(Duration::from_millis(7)).await;
         }
         let event = Args::event("e", &()).unwrap();

@@ -1,8 +1,8 @@
-//! Who gets what: the rooms of a Socket.IO namespace, and the seam behind which its servers may be one or many.
+//! The rooms of a Socket.IO namespace, and the seams behind which it may span one server or many.
 //!
-//! This crate knows no sockets and no connections. An [`Adapter`] holds a [`Recipient`] per socket id, and delivers packets
-//! to the recipients that a [`Target`] names. [`Local`] is this server's part of a namespace, and by itself the in-memory
-//! adapter.
+//! This crate knows no sockets and no connections. An [`Adapter`] holds a [`Recipient`] for each socket id, and
+//! delivers packets to the recipients that a [`Target`] selects. [`Local`] holds the rooms of a namespace on one
+//! server, and is the in-memory adapter by itself.
 //!
 //! ```
 //! use roomcast_adapter::{Action, Adapter, Details, Local, Recipient, Room, Target, Wakes};
@@ -30,7 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// Stricter than the workspace's lints: every place in library code that could panic is reviewed. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 pub mod cluster;
@@ -41,7 +41,7 @@ mod seam;
 #[allow(clippy::indexing_slicing, clippy::expect_used, clippy::unreachable, reason = "a test kit reports by panicking")]
 pub mod testkit;
 
-/// For whoever implements [`Adapter`] or [`Broker`](cluster::Broker), whose `async` methods it makes.
+/// For implementations of [`Adapter`] and [`Broker`](cluster::Broker): it makes their `async` methods.
 pub use async_trait::async_trait;
 pub use rooms::acks::Acks;
 pub use rooms::local::Local;

@@ -1,5 +1,4 @@
-//! What is told of an emit or a change is told after the namespace's lock is free, as a log may go to a room of the same
-//! namespace.
+//! Log lines about an emit or a change are written outside the namespace's lock: logs may be emitted to its rooms.
 #![allow(clippy::unwrap_used)] // Helpers of tests, where a failure is a panic.
 
 use parking_lot::Mutex;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Asks the namespace something at each log line, from another thread, so that a lock which is held shows as silence.
+/// Calls the namespace from another thread at each log line, so that a held lock shows as a missing answer.
 #[derive(Clone)]
 struct Curious(Arc<Local>, Arc<Mutex<Vec<bool>>>);
 
@@ -41,7 +40,7 @@ impl Subscriber for Curious {
 }
 
 #[test]
-fn a_log_layer_may_ask_the_namespace_that_is_told_of() {
+fn a_log_layer_may_call_the_namespace_that_the_line_is_about() {
     let (local, id) = (Local::new("/"), SocketId::random().unwrap());
     local.insert(id, FakeRecipient::new(), &[], None).unwrap();
     let curious = Curious(local.clone(), Arc::default());

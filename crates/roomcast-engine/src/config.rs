@@ -16,8 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Decides whether a handshake is accepted. The client is sent the error's text. Asked for every transport, but only at the
-/// handshake.
+/// Decides whether a handshake is accepted. The client is sent the error's text. Asked for every transport, but only at
+/// the handshake.
 pub type AllowRequest =
     Arc<dyn for<'a> Fn(&'a Parts) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> + Send + Sync>;
 
@@ -31,8 +31,8 @@ pub type GenerateId = Arc<dyn Fn(&Parts) -> Result<Sid, IdError> + Send + Sync>;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
-    /// Path that requests begin with. With a trailing slash, only paths below it match; without one, the path itself too.
-    /// Defaults to `/engine.io/`.
+    /// Path that requests begin with. With a trailing slash, only paths below it match; without one, the path itself
+    /// too. Defaults to `/engine.io/`.
     pub path: String,
     /// Time from a pong to the next ping. Defaults to 25 s.
     pub ping_interval: Duration,
@@ -58,16 +58,17 @@ pub struct EngineConfig {
     pub generate_id: Option<GenerateId>,
     /// What may wait for clients that do not read.
     pub outbox: OutboxLimits,
-    /// Most sessions at once. Beyond it the oldest session that is not established ([`Connection::establish`]) is closed to make
-    /// room; if there is none, the handshake is answered 503. Defaults to 100,000.
+    /// Most sessions at once. Beyond it the oldest session that is not established ([`Connection::establish`]) is
+    /// closed to make room; if there is none, the handshake is answered 503. Defaults to 100,000.
     ///
     /// [`Connection::establish`]: crate::Connection::establish
     pub max_sessions: usize,
-    /// Most sessions at once that are not established. Beyond it the oldest of them is closed to make room, so that a flood of
-    /// handshakes hurts no established session. Defaults to 25,000.
+    /// Most sessions at once that are not established. Beyond it the oldest of them is closed to make room, so that a
+    /// flood of handshakes hurts no established session. Defaults to 25,000.
     pub max_unjoined_sessions: usize,
-    /// Most sessions by polling at once. Each may hold a request, which costs 18 KB more than a WebSocket. Beyond it the oldest
-    /// of them that is not established is closed to make room, or the handshake is answered 503. Defaults to 25,000.
+    /// Most sessions by polling at once. Each may hold a request, which costs 18 KB more than a WebSocket. Beyond it
+    /// the oldest of them that is not established is closed to make room, or the handshake is answered 503. Defaults to
+    /// 25,000.
     pub max_polling_sessions: usize,
     /// Time for the body of a POST. Defaults to 30 s.
     pub body_timeout: Duration,
@@ -105,8 +106,8 @@ impl Default for EngineConfig {
 ///
 /// A client is a slow consumer, and is disconnected, if
 /// - more than `hard` waits behind the packet that is being written to it, or
-/// - more than `soft` waits, and its transport does not take an eighth of it in each [`ping_timeout`](EngineConfig::ping_timeout)
-///   (5 s while all outboxes hold more than half of `budget`), or
+/// - more than `soft` waits, and its transport does not take an eighth of it in each
+///   [`ping_timeout`](EngineConfig::ping_timeout) (5 s while all outboxes hold more than half of `budget`), or
 /// - all outboxes hold more than `budget`, and its own is one of the largest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -115,8 +116,8 @@ pub struct OutboxLimits {
     pub soft: usize,
     /// The hard bound in bytes. Defaults to 16 MiB. A packet for an empty outbox may have any size.
     pub hard: usize,
-    /// Bytes for all clients together. Defaults to `None`: a quarter of the memory of the machine or of the process's control
-    /// group, but at least 64 MiB. A packet that waits for several clients counts once.
+    /// Bytes for all clients together. Defaults to `None`: a quarter of the memory of the machine or of the process's
+    /// control group, but at least 64 MiB. A packet that waits for several clients counts once.
     pub budget: Option<usize>,
 }
 
@@ -190,7 +191,7 @@ impl EngineConfig {
         self.transports.contains(&transport)
     }
 
-    /// Whether a session on that transport is told that it may upgrade.
+    /// Whether a session on this transport is offered an upgrade.
     pub(crate) fn offers_upgrade(&self, transport: Transport) -> bool {
         transport == Transport::Polling && self.allow_upgrades && self.offers(Transport::WebSocket)
     }

@@ -1,8 +1,8 @@
 //! Engine.IO v4 server: sessions over long-polling and WebSocket, upgrade, heartbeat, and a bounded outbox per client.
 //!
-//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a [`SessionHandler`], and
-//! never waits for a client that does not read. Deciding is separate from doing: the session is a state machine that takes
-//! packets and the time, and the tasks around it only move bytes.
+//! This crate knows nothing of namespaces, rooms or events: it carries messages between a client and a
+//! [`SessionHandler`], and never waits for a client that does not read. Deciding is separate from doing: the session is
+//! a state machine that takes packets and the time, and the tasks around it only move bytes.
 //!
 //! ```no_run
 //! use roomcast_engine::{SessionHandler, CloseReason, Connection, Engine, EngineConfig, ServeOptions, bind, serve};
@@ -38,6 +38,7 @@
 mod application;
 mod config;
 mod connections;
+mod drain;
 mod engine;
 mod http;
 pub mod limits;

@@ -12,25 +12,27 @@ pub const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Default time that an upgrade may take from its probe on, as in Node.
 pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// During an upgrade, how often the server checks for a held poll to answer with a noop, as in Node. The upgrade of a session
-/// that has ended is given up within the same time.
+/// During an upgrade, how often the server checks for a held poll to answer with a noop, as in Node. The upgrade of a
+/// session that has ended is given up within the same time.
 pub const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What a packet costs in an outbox in addition to its bytes: about its place in the queue and its share of the bookkeeping.
+/// What a packet costs in an outbox in addition to its bytes: about its place in the queue and its share of the
+/// bookkeeping.
 pub const PACKET_COST: usize = 128;
 
-/// Default cost of what may wait for one client before its transport must keep a pace: the soft bound. It is some seconds of
-/// video thumbnails, one a frame, or 7,000 chat messages.
+/// Default cost of what may wait for one client before its transport must keep a pace: the soft bound. It is some
+/// seconds of video thumbnails, one a frame, or 7,000 chat messages.
 pub const OUTBOX_SOFT: usize = 1024 * 1024;
 
-/// Default cost of what may wait for one client behind the packet that is being written: the hard bound. An empty outbox
-/// accepts any packet, so that a large one can always be sent.
+/// Default cost of what may wait for one client behind the packet that is being written: the hard bound. An empty
+/// outbox accepts any packet, so that a large one can always be sent.
 pub const OUTBOX_HARD: usize = 16 * OUTBOX_SOFT;
 
 /// Over the soft bound, the share of what waits that the transport must take in each grace period: an eighth.
 pub const PACE_SHARE: usize = 8;
 
-/// The grace period while the outboxes of all clients hold more than half of their budget. Otherwise it is the ping timeout.
+/// The grace period while the outboxes of all clients hold more than half of their budget. Otherwise it is the ping
+/// timeout.
 pub const TIGHT_GRACE: Duration = Duration::from_secs(5);
 
 /// Default share of the memory, of the machine or of its control group, that all outboxes together may hold: a quarter.
@@ -49,25 +51,26 @@ pub const UNSENT: u32 = 128 * 1024;
 /// Packets that leave in one vectored write. Linux takes up to 1,024 slices, but beyond some dozens nothing is gained.
 pub const PACKETS_PER_WRITE: usize = 64;
 
-/// Writes to one client in a row while other threads keep adding packets to its outbox. After that its own task takes over.
+/// Writes to one client in a row while other threads keep adding packets to its outbox. After that its own task takes
+/// over.
 pub const WRITES_PER_DRAIN: usize = 16;
 
 /// Time for which a turn writes to clients before the other tasks of its thread run. A task writes the rest.
 pub const TURN_TIME: Duration = Duration::from_millis(5);
 
-/// How often the watcher checks for turns that last, as long as turns begin at all. So a handler that blocks its thread holds
-/// up the input of other clients for at most twice this time.
+/// How often the watcher checks for turns that last, as long as turns begin at all. So a handler that blocks its thread
+/// holds up the input of other clients for at most twice this time.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Writes in a turn between two reads of the clock.
 pub const WRITES_PER_LOOK: usize = 16;
 
-/// Largest list of connections that a thread keeps from one turn to the next: a thread that wrote to 100,000 clients once should
-/// not hold 0.8 MB for ever.
+/// Largest list of connections that a thread keeps from one turn to the next: a thread that wrote to 100,000 clients
+/// once should not hold 0.8 MB forever.
 pub const KEPT_CONNECTIONS: usize = 16_384;
 
-/// Cost of what may wait for a client until the end of a turn, or a quarter of the soft bound if that is less. Beyond it, the
-/// outbox is written at once: what one turn makes must not overflow the outbox of a client that would read it.
+/// Cost of what may wait for a client until the end of a turn, or a quarter of the soft bound if that is less. Beyond
+/// it, the outbox is written at once: what one turn makes must not overflow the outbox of a client that would read it.
 pub const CROWDED: usize = OUTBOX_SOFT / 4;
 
 /// Most bytes of one read. The buffer belongs to the thread, so its size costs nothing per connection.
@@ -88,8 +91,8 @@ pub const FOREIGN_UPGRADE_TIMEOUT: Duration = Duration::from_secs(1);
 /// If the server notices a deadline this much too late, the server was late and not the client.
 pub const LATE: Duration = Duration::from_secs(1);
 
-/// Divisor of the ping interval: the first ping may come a quarter of it early, so that clients that reconnected all at once
-/// are not pinged all at once.
+/// Divisor of the ping interval: the first ping may come a quarter of it early, so that clients that reconnected all at
+/// once are not pinged all at once.
 pub const FIRST_PING_SPREAD: u32 = 4;
 
 /// Default time for the head of a request, from its first byte on.
@@ -98,8 +101,8 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Default time for the body of a POST.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most bytes of a request's head; hyper answers 431 beyond it. It is also the size of hyper's buffer for each connection that
-/// speaks HTTP.
+/// Most bytes of a request's head; hyper answers 431 beyond it. It is also the size of hyper's buffer for each
+/// connection that speaks HTTP.
 pub const HEAD_BYTES: usize = 16 * 1024;
 
 /// Most headers of a request; hyper answers 431 beyond it.
@@ -125,23 +128,24 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// When the handler of a polling session was busy at its deadline, the time until it is tried again.
 pub const BUSY_HANDLER_RETRY: Duration = Duration::from_millis(10);
 
-/// Default time that a connection is kept for its next request. Proxies and load balancers usually end their idle connections
-/// to a server after 60 s (AWS, nginx). They must be first, or a request is sent while its connection ends.
+/// Default time that a connection is kept for its next request. Proxies and load balancers usually end their idle
+/// connections to a server after 60 s (AWS, nginx). They must be first, or a request is sent while its connection ends.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// How much longer than announced a connection is kept for its next request, which may be on its way when the time is over.
-/// As Node's `keepAliveTimeoutBuffer`.
+/// How much longer than announced a connection is kept for its next request, which may be on its way when the time is
+/// over. As Node's `keepAliveTimeoutBuffer`.
 pub const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-/// Default time in which a part of a waiting answer must leave ([`WRITE_SHARE`]). It is enough for a train to pass a tunnel.
+/// Default time in which a part of a waiting answer must leave ([`WRITE_SHARE`]). It is enough for a train to pass a
+/// tunnel.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The part of an answer that must leave in [`WRITE_TIMEOUT`]: an eighth. If a single byte were enough, a client could hold a
-/// large answer for as long as it likes by taking a little now and then.
+/// The part of an answer that must leave in [`WRITE_TIMEOUT`]: an eighth. If a single byte were enough, a client could
+/// hold a large answer for as long as it likes by taking a little now and then.
 pub const WRITE_SHARE: usize = 8;
 
-/// Silence after which the kernel probes whether a client is still there. Sessions have a heartbeat; this is for other requests,
-/// and for a client that vanishes while the server expects nothing of it.
+/// Silence after which the kernel probes whether a client is still there. Sessions have a heartbeat; this is for other
+/// requests, and for a client that vanishes while the server expects nothing of it.
 pub const TCP_KEEP_ALIVE_IDLE: Duration = Duration::from_secs(60);
 
 /// Time between two such probes.
@@ -150,27 +154,29 @@ pub const TCP_KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Probes without an answer after which the connection is over: two minutes after its last sign of life.
 pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 
-/// Most connections at once that are given [`REFUSAL_TIMEOUT`] to read their 503. Further ones are closed at once behind it.
+/// Most connections at once that are given [`REFUSAL_TIMEOUT`] to read their 503. Further ones are closed at once
+/// behind it.
 pub const REFUSALS: usize = 256;
 
 /// Time that a refused connection has to read its 503.
 pub const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Longest time that an option may have; longer ones are cut to it: 2^30 - 1 ms, 12 days. A client waits for its ping for
-/// interval and timeout together, and JavaScript's timers take at most 2^31 - 1 ms: beyond that they fire at once.
+/// Longest time that an option may have; longer ones are cut to it: 2^30 - 1 ms, 12 days. A client waits for its ping
+/// for interval and timeout together, and JavaScript's timers take at most 2^31 - 1 ms: beyond that they fire at once.
 pub const LONGEST: Duration = Duration::from_millis((1 << 30) - 1);
 
-/// Most refused origins that are logged within [`REFUSED_ORIGINS_TIME`], each once: invented origins must not fill the log.
+/// Most refused origins that are logged within [`REFUSED_ORIGINS_TIME`], each once: invented origins must not fill the
+/// log.
 pub const REFUSED_ORIGINS: usize = 64;
 
 /// Time after which a refused origin is logged again, as the configuration is still wrong.
 pub const REFUSED_ORIGINS_TIME: Duration = Duration::from_secs(600);
 
-/// Default for the most sessions at once that are not established. A client that works joins a namespace within a few round
-/// trips; in a flood of 2,000 handshakes a second it still has 12 s for that.
+/// Default for the most sessions at once that are not established. A client that works joins a namespace within a few
+/// round trips; in a flood of 2,000 handshakes a second it still has 12 s for that.
 pub const UNJOINED_SESSIONS: usize = 25_000;
 
-/// Default for the most sessions by polling at once. Each may hold a GET, for which hyper keeps 18 KB: 450 MB. Beyond it the new
-/// session is refused, and not the GET of an open one: that would lose what waits for it, and with an empty answer its client
-/// would ask again at once.
+/// Default for the most sessions by polling at once. Each may hold a GET, for which hyper keeps 18 KB: 450 MB. Beyond
+/// it the new session is refused, and not the GET of an open one: that would lose what waits for it, and with an empty
+/// answer its client would ask again at once.
 pub const POLLING_SESSIONS: usize = 25_000;

@@ -36,7 +36,7 @@ async fn nothing_leaks_a_descriptor() {
         for round in 0..100 {
             let mut wire = server.connect().await;
             wire.send(upgrade(target, &[])).await;
-            // Before and after the answer; a foreign path has none.
+            // Before and after the answer. An unknown path has none.
             if round % 2 == 0 && target.starts_with("/engine.io/") {
                 wire.answer().await;
             }

@@ -1,4 +1,5 @@
-//! What the operator is told of an origin that is refused. It stands alone: tracing keeps for all threads whether somebody listens.
+//! What is logged of an origin that is refused. It is a program of its own, as tracing's cache of interest is for all
+//! threads.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod common;
@@ -16,7 +17,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
 async fn open(server: &Server, headers: &[(&str, &str)]) -> Answer {
-    // The usual Host goes.
+    // Without the usual Host.
     let bytes = upgrade(WEBSOCKET, headers).replacen("Host: localhost\r\n", "", 1);
     let mut wire = server.connect().await;
     wire.send(bytes).await;
@@ -53,9 +54,9 @@ impl Subscriber for Warnings {
     fn exit(&self, _: &Id) {}
 }
 
-/// Neither of the two sees why a client cannot connect, but for this line.
+/// Without this line, neither the user nor the operator sees why a client cannot connect.
 #[tokio::test]
-async fn the_operator_is_told_of_a_refusal_once_with_origin_host_and_remedy() {
+async fn a_refusal_is_logged_once_with_origin_host_and_remedy() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let server = Server::with(|config| config.cors = Some(Cors::origins(["https://app.example"]).unwrap())).await;
@@ -66,7 +67,7 @@ async fn the_operator_is_told_of_a_refusal_once_with_origin_host_and_remedy() {
         assert_eq!(answer.header("access-control-allow-origin"), None);
         open(&server, &[("Origin", &long), ("Host", "backend")]).await.assert_refused("Forbidden");
     }
-    // A page's polls are kept from it by its browser.
+    // A browser does not let the page read its polls.
     let headers = [("Origin", "https://other.example")];
     let mut wire = server.connect().await;
     wire.send(request("GET", "/engine.io/?EIO=4&transport=polling", &headers, "")).await;

@@ -1,8 +1,9 @@
 //! Socket.IO v5, Engine.IO v4 and the server's side of WebSocket framing: bytes in, packets out.
 //!
 //! This crate does no I/O, reads no clock and knows no runtime. It turns what a client sent into [`Received`] packets
-//! ([`Decoder`]), and what a server wants to send into a [`Packet`] that is encoded once, down to its WebSocket frames, and
-//! shared by everybody who gets it. Arguments stay raw JSON text with attachments ([`Args`]) until somebody asks for a type.
+//! ([`Decoder`]), and what a server sends into a [`Packet`] that is encoded once, down to its WebSocket frames, and
+//! shared by all its recipients. Arguments stay raw JSON text with attachments ([`Args`]) until they are read into a
+//! type.
 //!
 //! ```
 //! use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received};
@@ -17,7 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// In addition to the workspace's lints, library code must justify each place that can panic. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod arguments;

@@ -1,4 +1,5 @@
-//! What the WebSocket opening handshake (RFC 6455, section 4) needs beyond HTTP: the key, its answer and the subprotocol.
+//! What the WebSocket opening handshake (RFC 6455, section 4) needs beyond HTTP: the key, its answer and the
+//! subprotocol.
 
 use std::collections::HashSet;
 
@@ -27,8 +28,8 @@ pub fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(hash.digest().bytes())
 }
 
-/// Whether `key` can be a `Sec-WebSocket-Key`: 22 characters of base64 and `==`. As Node's `ws`, it does not ask that
-/// the four bits which the last character has too many be zero.
+/// Whether `key` can be a `Sec-WebSocket-Key`: 22 characters of base64 and `==`. As in Node's `ws`, the four surplus
+/// bits of the last character need not be zero.
 pub fn is_valid_key(key: &[u8]) -> bool {
     key.len() == KEY_LEN
         && key
@@ -38,8 +39,8 @@ pub fn is_valid_key(key: &[u8]) -> bool {
 
 /// The first subprotocol of a `Sec-WebSocket-Protocol` header, which is the one that a Node server answers with.
 ///
-/// `None` if the header is not a comma-separated list of distinct tokens; such a request is to be refused with 400. It takes
-/// time linear in the length of the header, whatever the spaces in it.
+/// `None` if the header is not a comma-separated list of distinct tokens. Such a request is to be refused with 400. The
+/// time taken is linear in the length of the header, whatever spaces it contains.
 ///
 /// ```
 /// use roomcast_protocol::websocket::first_subprotocol;

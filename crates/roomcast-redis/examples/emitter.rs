@@ -1,4 +1,5 @@
-//! Emits to the clients of a cluster from a program that is no server: one request a line on standard input, as JSON.
+//! Emits to the clients of a cluster from a program that is not a server. It reads one request per line from standard
+//! input, as JSON.
 //!
 //! ```text
 //! echo '{"do": "emit", "namespace": "/", "rooms": ["lobby"], "event": "news", "args": ["hello", {"$bytes": [1, 2]}]}' |
@@ -6,9 +7,9 @@
 //! ```
 //!
 //! `do` is `emit`, `sockets-join` or `sockets-leave` (with `names`), `disconnect-sockets` (with `close`) or
-//! `server-side-emit`; `rooms`, `except`, `volatile` and `compress` choose the sockets and how they are told. It says `ready`
-//! when Redis answers. A second argument, `sharded-static`, `sharded-dynamic` or `sharded-dynamic-private`, chooses the sharded
-//! dialect in that mode.
+//! `server-side-emit`; `rooms`, `except`, `volatile` and `compress` choose the sockets and the flags. It prints `ready`
+//! when Redis answers. A second argument, `sharded-static`, `sharded-dynamic` or `sharded-dynamic-private`, chooses the
+//! sharded dialect in that mode.
 
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::Emitter;
@@ -56,7 +57,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 "sharded-static" => ShardedMode::Static,
                 "sharded-dynamic" => ShardedMode::Dynamic,
                 "sharded-dynamic-private" => ShardedMode::DynamicPrivate,
-                other => return Err(format!("{other} is no dialect").into()),
+                other => return Err(format!("unknown dialect {other}").into()),
             };
             let broker = ShardedBroker::new(url.parse()?, options);
             broker.check().await?;
@@ -95,7 +96,7 @@ async fn send(emitter: &Emitter, request: Request) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// Several arguments, as many as there are.
+/// The arguments of an event.
 struct Several<'a>(&'a [Value]);
 
 impl ToArgs for Several<'_> {
@@ -104,7 +105,7 @@ impl ToArgs for Several<'_> {
     }
 }
 
-/// A value in which `{"$bytes": [..]}` are bytes.
+/// A value in which `{"$bytes": [..]}` stands for bytes.
 struct Argument<'a>(&'a Value);
 
 impl Serialize for Argument<'_> {

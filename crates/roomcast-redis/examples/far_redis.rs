@@ -1,6 +1,7 @@
-//! Two servers whose Redis is 3 ms away in each direction: one emits at a steady rate, the other delivers.
-//! `cargo run --release -p roomcast-redis --example far_redis -- [messages a second, 60000] [seconds, 10] [cut]`. With `cut` the connections
-//! of both are reset in the middle. It needs `redis-server`; `cargo xtask long` runs both.
+//! Two servers whose Redis is 3 ms away in each direction: one emits at a steady rate, the other delivers. `cargo run
+//! --release -p roomcast-redis --example far_redis -- [messages a second, 60000] [seconds, 10] [cut]`. With `cut` the
+//! connections of both servers are reset halfway. It needs `redis-server`; `cargo xtask long` runs it with and without
+//! `cut`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test that takes long.
 
@@ -23,14 +24,14 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep};
 
-/// To Redis, and as long back.
-const AWAY: Duration = Duration::from_millis(3);
+/// The delay to Redis, and the same back.
+const ONE_WAY: Duration = Duration::from_millis(3);
 
-/// Notes when each event came.
+/// Records when each event arrives.
 #[derive(Debug, Default)]
-struct Watch(Mutex<Vec<(u64, Instant)>>);
+struct Recorder(Mutex<Vec<(u64, Instant)>>);
 
-impl Recipient for Watch {
+impl Recipient for Recorder {
     fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
         // `42["e",17,"xxx…"]`: the number is the first argument.
         let number = packet
@@ -60,7 +61,7 @@ struct Server {
 impl Server {
     async fn new(name: &str, redis: &RedisProcess) -> Self {
         let proxy = FaultProxy::start(redis.port).await;
-        proxy.delay(AWAY);
+        proxy.delay(ONE_WAY);
         let broker = ClassicBroker::new(proxy.url().parse().unwrap(), ClassicOptions::default());
         let cluster = Cluster::with_id(name.into(), broker, ClusterOptions::default());
         let (server_events, events) = mpsc::channel(64);
@@ -77,8 +78,8 @@ async fn main() {
     let cut = arguments.next().is_some_and(|word| word == "cut");
     let redis = RedisProcess::start().await;
     let (from, to) = (Server::new("from", &redis).await, Server::new("to", &redis).await);
-    let watch = Arc::<Watch>::default();
-    to.adapter.insert(SocketId::random().unwrap(), watch.clone(), &[], None).unwrap();
+    let recorder = Arc::<Recorder>::default();
+    to.adapter.insert(SocketId::random().unwrap(), recorder.clone(), &[], None).unwrap();
     while from.adapter.server_count().await.value < 2 || from.cluster.servers().is_empty() {
         sleep(Duration::from_millis(50)).await;
     }
@@ -101,30 +102,30 @@ async fn main() {
     while from.cluster.queued() > 0 {
         sleep(Duration::from_millis(10)).await;
     }
-    // A lost tail is told by the second announcement after it.
+    // Lost messages at the end are known at the second announcement after them.
     sleep(Duration::from_secs(4)).await;
 
-    let came = watch.0.lock().clone();
-    let in_order = came.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    let mut took: Vec<Duration> = came.iter().map(|(number, at)| *at - sent[*number as usize]).collect();
+    let arrived = recorder.0.lock().clone();
+    let in_order = arrived.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    let mut took: Vec<Duration> = arrived.iter().map(|(number, at)| *at - sent[*number as usize]).collect();
     took.sort_unstable();
     let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
     let (losses, dropped) = (to.cluster.losses(), from.cluster.losses().dropped);
     let real = ended - sent[0];
     println!(
-        "{all} messages in {real:?} ({:.0} a second), {AWAY:?} to Redis and as long back",
+        "{all} messages in {real:?} ({:.0} a second), {ONE_WAY:?} to Redis and the same back",
         all as f64 / real.as_secs_f64()
     );
     println!(
-        "{} came, in order and none twice: {in_order}; lost by count {}, dropped {dropped}",
-        came.len(),
+        "{} arrived, in order and none twice: {in_order}; {} counted as lost, {dropped} dropped",
+        arrived.len(),
         losses.lost
     );
     println!("p50 {:?}, p99 {:?}, longest {:?}", at(0.5), at(0.99), at(1.0));
-    assert!(in_order, "order, and none twice");
-    assert_eq!(losses.lost, all - came.len() as u64, "what is counted as lost is what did not come");
+    assert!(in_order, "out of order, or twice");
+    assert_eq!(losses.lost, all - arrived.len() as u64, "the count of losses differs from the missing messages");
     if !cut {
-        assert_eq!((came.len() as u64, dropped), (all, 0), "all came");
-        assert!(at(0.99) <= 2 * AWAY + Duration::from_millis(30), "p99 is the round trip and 30 ms at most");
+        assert_eq!((arrived.len() as u64, dropped), (all, 0), "messages are missing");
+        assert!(at(0.99) <= 2 * ONE_WAY + Duration::from_millis(30), "p99 exceeds the round trip by more than 30 ms");
     }
 }

@@ -1,5 +1,5 @@
-//! Mixed traffic of three servers over a Redis that is well: no loss may be counted, as there is none.
-//! `cargo run --release -p roomcast-redis --example healthy -- [seconds, 600]`. It needs `redis-server`; `cargo xtask long` runs it.
+//! Mixed traffic of three servers over a healthy Redis: no loss may be counted, as there is none. `cargo run --release
+//! -p roomcast-redis --example healthy -- [seconds, 600]`. It needs `redis-server`; `cargo xtask long` runs it.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test that takes long.
 
@@ -48,7 +48,6 @@ impl Server {
         Self { cluster, adapter, sockets, _events: events }
     }
 
-    /// What an application does, now and then.
     async fn act(&self, random: &mut Random, event: &Args) {
         let socket = self.sockets[random.index(SOCKETS)].0;
         let emit = |target: Target| self.adapter.apply(&target, Action::emit(event)).unwrap();

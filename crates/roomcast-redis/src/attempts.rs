@@ -1,17 +1,16 @@
-//! Several attempts at one connection, one beside the other.
+//! [`first`]: several attempts at one connection, side by side.
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// An attempt that has not come through for so long has another one beside it: where packets were swallowed when it began it never
-/// will, and where the way is long it does soon.
+/// When an attempt has taken this long, another one starts beside it. If its packets were swallowed when it began, it
+/// never finishes; if the server is merely far away, it soon does.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// Attempts at once.
 const MOST: usize = 5;
 
-/// The first attempt that comes through, or fails.
+/// The result of the first attempt that ends, be it a failure.
 pub(crate) async fn first<T, E, A>(attempt: impl Fn() -> A) -> Result<T, E>
 where
     A: Future<Output = Result<T, E>>,
@@ -20,7 +19,7 @@ where
     attempts.push(attempt());
     loop {
         tokio::select! {
-            // There is always one.
+            // There is always an attempt.
             Some(ended) = attempts.next() => return ended,
             () = sleep(HEAD_START), if attempts.len() < MOST => attempts.push(attempt()),
         }
@@ -33,7 +32,8 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use tokio::time::Instant;
 
-    /// Each attempt takes the seconds that are told, the next the next ones; what came when, and how many were begun.
+    /// The attempts take these seconds in turn, and fail if they are negative. `expected`: the result, when it came,
+    /// and how many attempts were started.
     async fn check(seconds: &[f64], expected: (Result<u64, u64>, f64, u64)) {
         let (began, count) = (Instant::now(), AtomicU64::new(0));
         let attempt = || async {
@@ -51,14 +51,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_that_comes_through() {
+    async fn the_first_attempt_that_ends_decides() {
         check(&[0.4], (Ok(0), 0.0, 1)).await;
         check(&[-0.4], (Err(0), 0.0, 1)).await;
         check(&[1.6, 1.6], (Ok(0), 2.0, 2)).await;
-        // Swallowed; at the third second the way is free.
+        // Packets are swallowed until the third second.
         check(&[1_000.0, 1_000.0, 1_000.0, 0.1], (Ok(3), 3.0, 4)).await;
         check(&[1_000.0, -0.1], (Err(1), 1.0, 2)).await;
-        // No more than so many.
+        // Not more than the limit.
         check(&[20.0], (Ok(0), 20.0, MOST as u64)).await;
     }
 }

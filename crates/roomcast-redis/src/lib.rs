@@ -1,8 +1,8 @@
 //! Redis as the broker of a roomcast cluster, byte-compatible with Node's servers on the same Redis.
 //!
 //! [`ClassicBroker`] speaks the dialect of `createAdapter` in `@socket.io/redis-adapter`, and [`ShardedBroker`] that of
-//! `createShardedAdapter`, in which the channels of a Redis Cluster are each on one node. Give either to a
-//! [`Cluster`](roomcast_adapter::cluster::Cluster), and its factory to the server:
+//! `createShardedAdapter`, in which each channel is on one node of a Redis Cluster. Give either to a
+//! [`Cluster`](roomcast_adapter::cluster::Cluster), and the cluster's factory to the server:
 //!
 //! ```no_run
 //! use roomcast_adapter::cluster::{Cluster, ClusterOptions};
@@ -17,36 +17,26 @@
 //! # }
 //! ```
 
-// Beyond the lints of the workspace: what can panic in library code is looked at, place by place. Tests may.
+// Beyond the lints of the workspace: each place in library code that could panic must be justified. Tests may panic.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
-mod advice;
 mod attempts;
 mod bus;
 mod classic;
 mod config;
-mod credentials;
+mod delivery;
 mod error;
-mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 #[allow(dead_code)] // Shared with the protocol crate's tests, which use more of it.
 #[path = "../../roomcast-protocol/tests/common/js.rs"]
 mod js;
-mod layout;
 mod sharded;
-mod timeouts;
-mod tls;
-mod url;
+mod topology;
 mod wire;
 
-#[doc(hidden)]
-pub use classic::fuzzing;
 pub use classic::{ClassicBroker, ClassicOptions};
-pub use config::RedisConfig;
-pub use credentials::Credentials;
+pub use config::{Credentials, RedisConfig, RedisTimeouts, RedisTls};
 pub use error::RedisError;
-#[doc(hidden)]
-pub use sharded::fuzzing as resp;
 pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};
-pub use timeouts::RedisTimeouts;
-pub use tls::RedisTls;

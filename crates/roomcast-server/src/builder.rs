@@ -33,6 +33,9 @@ impl Default for Builder {
             max_handlers: limits::HANDLERS_PER_CONNECTION,
             max_namespaces: limits::PATTERN_NAMESPACES,
             namespace_linger: limits::NAMESPACE_LINGER,
+            require_cluster: true,
+            drain_grace: Duration::ZERO,
+            drain_window: Duration::ZERO,
             decoder: DecoderLimits::default(),
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
@@ -60,6 +63,28 @@ impl Builder {
     pub fn cluster(mut self, cluster: &Cluster) -> Self {
         self.adapter = cluster.factory();
         self.cluster = Some(cluster.clone());
+        self
+    }
+
+    /// Whether the server is ready ([`Health::is_ready`](crate::Health::is_ready)) only while it reaches the other servers of its cluster.
+    /// Defaults to true: clients are sent to servers that reach the others. If all servers lose the message system at the same time, no
+    /// server is ready, and a load balancer refuses all clients, although each server still serves its own. With `false` such clients
+    /// are served, but those of different servers do not see each other.
+    pub fn require_cluster(mut self, require: bool) -> Self {
+        self.config.require_cluster = require;
+        self
+    }
+
+    /// How [`SocketIo::serve`] empties the server when its `shutdown` resolves, before it closes it. For `grace` the server goes on as
+    /// before, but is not ready ([`Health::is_ready`](crate::Health::is_ready)), so that load balancers stop sending clients to it. Then it
+    /// refuses handshakes (503 with `Retry-After`) and closes its clients' sessions evenly over `window`, so that not all clients reconnect
+    /// at the same moment. Both default to zero: the server closes at once.
+    ///
+    /// `grace` should be longer than a load balancer needs to notice: interval times failures of its health check. All in all, a
+    /// shutdown takes `grace`, `window`, and at most 8.5 s for the close.
+    pub fn drain(mut self, grace: Duration, window: Duration) -> Self {
+        (self.config.drain_grace, self.config.drain_window) =
+            (cut_time("drain grace", grace), cut_time("drain window", window));
         self
     }
 

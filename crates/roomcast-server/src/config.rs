@@ -12,5 +12,8 @@ pub(crate) struct Config {
     pub(crate) max_handlers: usize,
     pub(crate) max_namespaces: usize,
     pub(crate) namespace_linger: Duration,
+    pub(crate) require_cluster: bool,
+    pub(crate) drain_grace: Duration,
+    pub(crate) drain_window: Duration,
     pub(crate) decoder: DecoderLimits,
 }

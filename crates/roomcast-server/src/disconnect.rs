@@ -44,7 +44,7 @@ impl Socket {
             Phase::Disconnected(_) => {}
             Phase::Connected => self.end_connected(state, reason, by),
             Phase::Connecting(connecting) if connecting.stage != Stage::Middlewares => {
-                connecting.stage = Stage::Evicted
+                connecting.stage = Stage::Evicted;
             }
             Phase::Connecting(_) => {
                 drop(state);

@@ -17,8 +17,8 @@ pub trait HandlerContext: Clone + Send + 'static {
     type Ack: Send + 'static;
 }
 
-/// A handler of an event: an async function of the socket, optionally the arguments as any
-/// [`FromArgs`] type, and optionally an [`Ack`](crate::Ack).
+/// A handler of an event: a closure or function that returns a future. It takes the socket, optionally the arguments as any [`FromArgs`]
+/// type, and optionally an [`Ack`](crate::Ack).
 ///
 /// ```
 /// # use roomcast_server::{Ack, Socket, SocketIo};
@@ -40,7 +40,7 @@ pub trait HandlerContext: Clone + Send + 'static {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler of events for `{C}`",
-    label = "an async closure of `({C})`, `({C}, T)` or `({C}, T, Ack)` is needed, T deserialisable"
+    label = "write a closure of `({C})`, `({C}, T)` or `({C}, T, Ack)` that returns a future; T must be deserializable"
 )]
 pub trait EventHandler<C: HandlerContext, M>: Send + Sync + 'static {
     /// Reads the arguments and starts the handler.

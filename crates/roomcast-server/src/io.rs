@@ -12,7 +12,7 @@ use crate::registry::IoInner;
 use crate::rooms::Rooms;
 use http::Request;
 use hyper::body::Incoming;
-use roomcast_adapter::cluster::Cluster;
+use roomcast_adapter::cluster::{Cluster, ClusterState};
 use roomcast_adapter::{Action, AdapterFactory, Target};
 use roomcast_engine::{Connection, Engine, EngineConfig, EngineService, ServeOptions, SessionHandler, bind, serve};
 use roomcast_protocol::ToArgs;
@@ -147,6 +147,43 @@ impl SocketIo {
         self.of("/").to(rooms)
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lifetime.is_closed()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.lifetime.is_draining()
+    }
+
+    /// Sends the clients elsewhere, as [`Builder::drain`](crate::Builder::drain) says. It goes on to accept connections: clients that use
+    /// polling need them until their sessions are closed.
+    async fn drain(&self) {
+        let Config { drain_grace, drain_window, .. } = *self.inner.config;
+        if drain_grace.is_zero() && drain_window.is_zero() {
+            return;
+        }
+        self.inner.lifetime.begin_drain();
+        tracing::info!(
+            clients = self.connections(),
+            grace_seconds = drain_grace.as_secs_f64(),
+            window_seconds = drain_window.as_secs_f64(),
+            "draining: not ready from now on; after the grace clients are refused and disconnected over the window"
+        );
+        tokio::time::sleep(drain_grace).await;
+        if !drain_window.is_zero() {
+            self.engine.drain(drain_window).await;
+        }
+    }
+
+    /// How the server stands with the other servers, if it belongs to a cluster.
+    pub(crate) fn cluster_state(&self) -> Option<ClusterState> {
+        self.cluster.as_ref().map(|cluster| *cluster.state().borrow())
+    }
+
+    pub(crate) fn requires_cluster(&self) -> bool {
+        self.inner.config.require_cluster
+    }
+
     // --- serving ---
 
     /// Serves on an address until [`SocketIo::close`] is called.
@@ -157,7 +194,8 @@ impl SocketIo {
         self.serve(bind(address).await?, std::future::pending()).await
     }
 
-    /// Serves on a listener until `shutdown` resolves or [`SocketIo::close`] is called. Then it stops accepting, closes the server, and
+    /// Serves on a listener until `shutdown` resolves or [`SocketIo::close`] is called. At `shutdown` it first drains the server, if
+    /// [`Builder::drain`](crate::Builder::drain) was called. Then it stops accepting, closes the server, and
     /// waits at most 5 s for open connections. Together with the close, which runs at the same time, this takes at most 8.5 s.
     ///
     /// # Errors
@@ -185,11 +223,16 @@ impl SocketIo {
         self.inner.serving_begins();
         let (stop, stopped) = oneshot::channel::<()>();
         let close = async {
+            let closed = self.inner.lifetime.closed();
+            let drained = async {
+                shutdown.await;
+                self.drain().await;
+            };
             tokio::select! {
-                () = shutdown => {}
-                () = self.inner.lifetime.closed() => {}
+                () = drained => {}
+                () = closed => {}
             }
-            // Accepting stops first, so that load balancers send clients elsewhere.
+            // Accepting stops before the close, so that load balancers send clients elsewhere.
             drop(stop);
             self.close().await;
         };

@@ -1,12 +1,13 @@
-//! [`Lifetime`]: whether the server is closed, and which handlers its close has to wait for.
+//! [`Lifetime`]: whether the server is draining or closed, and which handlers its close has to wait for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, watch};
 
 /// Shared by the server, its namespaces and their sockets.
 pub(crate) struct Lifetime {
     closed: watch::Sender<bool>,
+    draining: AtomicBool,
     /// Handlers of disconnects that have not ended.
     handlers: AtomicUsize,
     no_handlers: Notify,
@@ -25,7 +26,12 @@ impl Drop for DisconnectHandlerGuard {
 
 impl Lifetime {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { closed: watch::channel(false).0, handlers: AtomicUsize::new(0), no_handlers: Notify::new() })
+        Arc::new(Self {
+            closed: watch::channel(false).0,
+            draining: AtomicBool::new(false),
+            handlers: AtomicUsize::new(0),
+            no_handlers: Notify::new(),
+        })
     }
 
     /// The server is closed from now on.
@@ -35,6 +41,15 @@ impl Lifetime {
 
     pub(crate) fn is_closed(&self) -> bool {
         *self.closed.borrow()
+    }
+
+    /// The server is about to be closed: it is not ready for clients any more.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Resolves when the server is closed.

@@ -1,6 +1,6 @@
 //! [`Cli`]: the settings of the program, from flags and environment variables. A flag overrides its variable.
 
-use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use roomcast_redis::{RedisConfig, RedisTls, ShardedMode};
 use roomcast_server::engine::limits;
 use std::ffi::OsStr;
@@ -9,10 +9,14 @@ use std::time::Duration;
 
 /// A Socket.IO server with rooms: clients join rooms, leave them and publish to them. GET / answers with a chat page.
 ///
-/// The server runs until it receives SIGTERM or Ctrl-C. It then disconnects its clients and exits.
+/// The server runs until it receives SIGTERM or Ctrl-C. At SIGTERM it first drains: see --drain-grace and --drain-window. A
+/// second signal ends it at once.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) action: Option<Action>,
+
     /// Address or host name to listen on; 0.0.0.0 stands for all IPv4 addresses of the machine
     #[arg(long, env = "HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -47,6 +51,11 @@ pub(crate) struct Cli {
     #[arg(long, env = "REDIS_SHARDED_MODE", value_enum, default_value_t = Mode::Dynamic)]
     pub(crate) redis_sharded_mode: Mode,
 
+    /// Prefix of all channels on Redis: the option `key` of createAdapter, or `channelPrefix` of createShardedAdapter. Must be the
+    /// same for all servers and emitters of a cluster, and must differ from that of another cluster on the same Redis
+    #[arg(long, env = "REDIS_KEY", default_value = "socket.io")]
+    pub(crate) redis_key: String,
+
     /// File with the password of Redis, read for each new connection; the user is the one in REDIS_URL
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "FILE")]
     pub(crate) redis_password_file: Option<PathBuf>,
@@ -71,6 +80,17 @@ pub(crate) struct Cli {
     #[arg(long, value_enum)]
     pub(crate) adapter: Option<Adapter>,
 
+    /// The events that clients may send, separated by commas. Any client may join any room and publish to it; with `none` only
+    /// other servers and emitters publish
+    #[arg(
+        long,
+        env = "ROOMCAST_CLIENT_EVENTS",
+        value_enum,
+        value_delimiter = ',',
+        default_values_t = [ClientEvent::Join, ClientEvent::Leave, ClientEvent::Publish]
+    )]
+    pub(crate) client_events: Vec<ClientEvent>,
+
     /// Maximum number of connections; a further client is answered with 503
     #[arg(long, env = "MAX_CONNECTIONS", default_value_t = limits::CONNECTIONS)]
     pub(crate) max_connections: usize,
@@ -79,9 +99,36 @@ pub(crate) struct Cli {
     #[arg(long, env = "KEEP_ALIVE_TIMEOUT", value_name = "SECONDS", default_value_t = limits::IDLE_TIMEOUT.as_secs())]
     pub(crate) keep_alive_timeout: u64,
 
+    /// Seconds after SIGTERM in which the server goes on as before, except that /readyz answers 503, so that load balancers stop
+    /// sending clients to it. By default 5 if NODE_ENV is production, else 0
+    #[arg(long, env = "ROOMCAST_DRAIN_GRACE", value_name = "SECONDS")]
+    pub(crate) drain_grace: Option<u64>,
+
+    /// Seconds over which clients are then disconnected evenly, so that not all reconnect at the same moment. By default 10 if
+    /// NODE_ENV is production, else 0
+    #[arg(long, env = "ROOMCAST_DRAIN_WINDOW", value_name = "SECONDS")]
+    pub(crate) drain_window: Option<u64>,
+
+    /// Whether /readyz answers 503 while this server does not reach the other servers. If all servers lose Redis at once, none
+    /// is ready then, although each still serves its own clients
+    #[arg(long, env = "ROOMCAST_HEALTH_REQUIRE_REDIS", value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
+    pub(crate) health_require_redis: bool,
+
     /// Format of the log. RUST_LOG selects what is logged (such as "info" or "roomcast_engine=debug")
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(crate) log_format: LogFormat,
+}
+
+/// What to do in place of running a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum Action {
+    /// Ask a running server for its health, by HOST and PORT; exits with 0 if it is healthy, else with 1. For containers, whose
+    /// images have no shell
+    Health {
+        /// Ask whether the server is ready for clients (/readyz), and not only whether it answers (/healthz)
+        #[arg(long)]
+        ready: bool,
+    },
 }
 
 /// How this server reaches the other servers of its cluster.
@@ -91,6 +138,19 @@ pub(crate) enum Adapter {
     Memory,
     /// Over Redis, also together with Node servers that use @socket.io/redis-adapter
     Redis,
+}
+
+/// What clients may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ClientEvent {
+    /// Join rooms
+    Join,
+    /// Leave rooms
+    Leave,
+    /// Emit events to rooms
+    Publish,
+    /// Nothing
+    None,
 }
 
 /// The protocol over Redis.
@@ -137,14 +197,26 @@ impl Cli {
         self.app_url.iter().map(|origin| origin.trim()).filter(|origin| !origin.is_empty()).collect()
     }
 
+    /// How long a drain's grace and window are.
+    pub(crate) fn drain(&self) -> (Duration, Duration) {
+        let [grace, window] = if self.is_production() { [5, 10] } else { [0, 0] };
+        (
+            Duration::from_secs(self.drain_grace.unwrap_or(grace)),
+            Duration::from_secs(self.drain_window.unwrap_or(window)),
+        )
+    }
+
+    fn is_production(&self) -> bool {
+        self.node_env.as_deref() == Some("production")
+    }
+
     pub(crate) fn keep_alive_timeout(&self) -> Duration {
         Duration::from_secs(self.keep_alive_timeout)
     }
 
     /// The configuration of Redis. `None` selects the in-memory adapter. The error says which setting to change.
     pub(crate) fn redis(&self) -> Result<Option<RedisConfig>, String> {
-        let production = self.node_env.as_deref() == Some("production");
-        let adapter = self.adapter.unwrap_or(if production { Adapter::Redis } else { Adapter::Memory });
+        let adapter = self.adapter.unwrap_or(if self.is_production() { Adapter::Redis } else { Adapter::Memory });
         match (adapter, self.redis_url.as_deref().filter(|url| !url.trim().is_empty())) {
             (Adapter::Memory, _) => Ok(None),
             (Adapter::Redis, Some(url)) => {
@@ -224,6 +296,20 @@ mod tests {
         );
         assert!(Cli::parse_from(["roomcast", "--app-url", ""]).origins().is_empty());
         assert_eq!(cli.port, 0);
+        let seconds = |arguments: &[&str]| {
+            let (grace, window) = Cli::parse_from([&["roomcast"], arguments].concat()).drain();
+            (grace.as_secs(), window.as_secs())
+        };
+        assert_eq!(seconds(&["--node-env", "production"]), (5, 10));
+        assert_eq!(seconds(&["--node-env", "test"]), (0, 0));
+        assert_eq!(seconds(&["--drain-grace", "7", "--drain-window", "0"]), (7, 0));
+        let action = |arguments: &[&str]| Cli::parse_from([&["roomcast"], arguments].concat()).action;
+        assert_eq!(action(&[]), None);
+        let events = |arguments: &[&str]| Cli::parse_from([&["roomcast"], arguments].concat()).client_events;
+        assert_eq!(events(&["--client-events", "join,leave"]), [ClientEvent::Join, ClientEvent::Leave]);
+        assert_eq!(events(&["--client-events", "none"]), [ClientEvent::None]);
+        assert_eq!(events(&[]).len(), 3);
+        assert_eq!(action(&["--port", "1", "health", "--ready"]), Some(Action::Health { ready: true }));
         let cli =
             Cli::parse_from(["roomcast", "--redis-dialect", "sharded", "--redis-sharded-mode", "dynamic-private"]);
         assert_eq!((cli.redis_dialect, cli.redis_sharded_mode), (Dialect::Sharded, Mode::DynamicPrivate));

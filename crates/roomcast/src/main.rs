@@ -5,13 +5,16 @@
 
 mod cli;
 mod cluster;
+mod descriptors;
 mod events;
+mod health;
 mod log;
 mod page;
 mod shutdown;
 
-use cli::Cli;
+use cli::{Action, Cli, ClientEvent};
 use roomcast_server::{Cors, SocketIo};
+use shutdown::{Requested, Signals};
 use std::error::Error;
 use std::io;
 use std::process::ExitCode;
@@ -23,6 +26,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::read();
+    if let Some(Action::Health { ready }) = cli.action {
+        return health::ask(&cli.host, cli.port, ready).await;
+    }
     log::start(cli.log_format);
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,7 +40,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    // Before the log says that the server is ready, as a supervisor may send a signal from then on.
+    let signals = Signals::handle();
+    descriptors::raise_limit(cli.max_connections);
+    let (grace, window) = cli.drain();
     let mut builder = SocketIo::builder()
+        .drain(grace, window)
+        .require_cluster(cli.health_require_redis)
         .max_connections(cli.max_connections)
         .serving(|options| options.idle_timeout = cli.keep_alive_timeout());
     let origins = cli.origins();
@@ -43,12 +55,16 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         builder = builder.cors(cors.credentials(!origins.contains(&"*")));
     }
     let redis = cli.redis()?;
-    let cluster = redis.clone().map(|redis| cluster::join(redis, cli.redis_dialect, cli.redis_sharded_mode));
+    let cluster =
+        redis.clone().map(|redis| cluster::join(redis, cli.redis_dialect, cli.redis_sharded_mode, &cli.redis_key));
     if let Some(cluster) = &cluster {
         builder = builder.cluster(cluster);
     }
     let io = builder.build();
-    events::serve(&io.of("/"));
+    events::serve(&io.of("/"), &cli.client_events);
+    if cli.client_events.contains(&ClientEvent::Publish) {
+        tracing::info!("any client may join rooms and publish to them; set ROOMCAST_CLIENT_EVENTS to allow less");
+    }
 
     let address = format!("{}:{}", cli.host, cli.port);
     let listener =
@@ -66,7 +82,14 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         None => tracing::info!(adapter = "memory", %origins, "roomcast {version} is ready"),
     }
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
-    io.serve_with(listener, page::Page, shutdown::requested()).await?;
+    let shutdown = async {
+        let Some(signals) = signals else { return std::future::pending().await };
+        // SIGTERM comes from a deployment, which moves the clients to other servers; Ctrl-C from a person, who does not want to wait.
+        if signals.requested().await == Requested::Now {
+            io.close().await;
+        }
+    };
+    io.serve_with(listener, io.health_service(page::Page), shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }

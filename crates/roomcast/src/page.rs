@@ -1,7 +1,7 @@
 //! [`Page`]: the chat page at `/`, and 404 for every other path.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use roomcast_server::engine::{Body, NotFound};
 use std::convert::Infallible;
@@ -29,17 +29,22 @@ impl<B> Service<Request<B>> for Page {
         if request.uri().path() != "/" {
             return NotFound.call(request);
         }
-        let mut response = if matches!(*request.method(), Method::GET | Method::HEAD) {
-            Response::new(Body::from(Bytes::from_static(PAGE.as_bytes())))
-        } else {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-            response
+        let (status, body) = match *request.method() {
+            Method::GET | Method::HEAD => (StatusCode::OK, Body::from(Bytes::from_static(PAGE.as_bytes()))),
+            // HAProxy's default health check is `OPTIONS /`.
+            Method::OPTIONS => (StatusCode::NO_CONTENT, Body::empty()),
+            _ => (StatusCode::METHOD_NOT_ALLOWED, Body::empty()),
         };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if status == StatusCode::OK {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        } else {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+        }
         Box::pin(ready(Ok(response)))
     }
 }

@@ -1,4 +1,4 @@
-//! Arguments into handlers' types: hostile text and attachments, and types that ask for much.
+//! Arguments into handlers' types: hostile text and attachments, and types that take much memory.
 
 use crate::heap;
 use crate::input::Input;
@@ -67,7 +67,7 @@ struct Tree {
     list: Vec<Tree>,
 }
 
-/// Bytes of heap that a byte of text may become: a tree of small objects in maps that double their room.
+/// Bytes of heap that a byte of text may become: a tree of small objects, in maps that double their capacity.
 const SPREAD: usize = 512;
 
 pub(super) fn run(data: &[u8]) {
@@ -75,7 +75,7 @@ pub(super) fn run(data: &[u8]) {
     let depth = input.choice(&[128, 1_024]);
     let attachments: Vec<Bytes> = (0..input.byte() % 4).map(|_| Bytes::copy_from_slice(input.piece())).collect();
     let Ok(items) = std::str::from_utf8(input.rest()) else { return };
-    // The decoder lets nothing else through.
+    // The decoder accepts nothing else.
     let array = format!("[{items}]");
     if json::check(&array, depth).is_err() {
         return;
@@ -107,7 +107,7 @@ pub(super) fn run(data: &[u8]) {
     if args.attachments().is_empty()
         && let Some(first) = args.as_ref().iter().next()
     {
-        // Without attachments nothing stands for anything else.
+        // Without attachments there are no placeholders.
         let plain = serde_json::from_str::<Value>(first);
         match (args.parse::<Value>(), plain) {
             (Ok(read), Ok(plain)) => assert_eq!(read, plain),

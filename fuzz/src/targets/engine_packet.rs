@@ -1,4 +1,4 @@
-//! Engine.IO packets as text, and polling payloads made of them.
+//! Engine.IO packets as text, and polling payloads of them.
 
 use crate::heap;
 use crate::novelty::{seen, size};
@@ -25,7 +25,7 @@ pub(super) fn run(data: &[u8]) {
             }
             EngineData::Binary(bytes) => {
                 assert!(bytes.len() * 4 <= part.len() * 3, "more bytes than base64 has room for");
-                // As this server would send them.
+                // As our server would send them.
                 let mut sent = Vec::new();
                 Packet::binary(bytes).unwrap().push_polling(&mut sent);
                 let sent = String::from_utf8(sent).unwrap();

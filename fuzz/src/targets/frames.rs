@@ -1,5 +1,5 @@
-//! WebSocket frames: how the bytes are cut into reads must not matter, and what comes out is what a plain reading of
-//! RFC 6455 gives.
+//! WebSocket frames: how the bytes are cut into reads must not matter, and the result is that of a straightforward
+//! reading of RFC 6455.
 
 use crate::input::Input;
 use crate::mutator::Random;
@@ -28,7 +28,7 @@ impl From<Message<'_>> for Outcome {
     }
 }
 
-/// What a decoder owns besides the payload: its bookkeeping and a control frame, with room to spare.
+/// What a decoder owns in addition to the payload: its bookkeeping and a control frame, with some margin.
 const BOOKKEEPING: usize = 512;
 
 pub(super) fn run(data: &[u8]) {
@@ -69,7 +69,7 @@ pub(super) fn run(data: &[u8]) {
     }
 }
 
-/// Everything that comes out when each read brings as many bytes as `read` says of those left.
+/// Everything that is decoded if each read brings as many of the bytes left as `read` returns.
 fn decode(limits: FrameLimits, bytes: &[u8], mut read: impl FnMut(usize) -> usize) -> Vec<Outcome> {
     let mut decoder = FrameDecoder::new(limits);
     let mut bytes = bytes.to_vec();
@@ -107,7 +107,7 @@ struct Plain {
     broken: bool,
 }
 
-/// RFC 6455 read for clarity: all the bytes at once, everything copied.
+/// RFC 6455, implemented for clarity: all the bytes at once, and everything copied.
 fn read_plainly(limits: FrameLimits, mut bytes: &[u8]) -> Plain {
     let mut messages = Vec::new();
     let mut open: Option<(u8, Vec<u8>, u32)> = None;
@@ -166,7 +166,7 @@ fn read_plainly(limits: FrameLimits, mut bytes: &[u8]) -> Plain {
             let (kind, message, fragments) = open.get_or_insert((opcode, Vec::new(), 0));
             message.extend(unmasked);
             *fragments += 1;
-            // What can no longer become text is refused at once.
+            // Bytes that can no longer become text are refused at once.
             let text = std::str::from_utf8(message);
             let hopeless = text.as_ref().is_err_and(|error| error.error_len().is_some() || (complete && fin));
             if *kind == 1 && hopeless {
@@ -187,7 +187,7 @@ fn read_plainly(limits: FrameLimits, mut bytes: &[u8]) -> Plain {
     }
 }
 
-/// Code and reason of a close frame's payload.
+/// The code and reason in a close frame's payload.
 fn close(payload: &[u8]) -> Option<Option<(u16, String)>> {
     let [high, low, reason @ ..] = payload else { return payload.is_empty().then_some(None) };
     let code = u16::from_be_bytes([*high, *low]);

@@ -1,4 +1,4 @@
-//! What is kept of a handshake: its URL and headers as they came. And the headers of a WebSocket handshake.
+//! What is kept of a handshake, namely its URL and headers as they came; and the headers of a WebSocket handshake.
 
 use crate::input::Input;
 use crate::novelty::{seen, size};

@@ -1,4 +1,4 @@
-//! The scanner that checks JSON without recursion, against serde_json.
+//! The scanner that checks JSON without recursion, compared with serde_json.
 
 use crate::heap;
 use crate::input::Input;
@@ -10,7 +10,7 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let depth = input.choice(&[1_024, 128, 3, 1, 0]);
     let Ok(text) = std::str::from_utf8(input.rest()) else { return };
-    // The scanner is for all that comes in, so it must not cost memory.
+    // Everything that is received is scanned, so the scanner must not allocate.
     let checked = heap::within(0, || check(text, depth));
     let valid = serde_json::from_str::<&RawValue>(text);
     seen((checked.is_ok(), valid.is_ok(), depth));

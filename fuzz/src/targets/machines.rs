@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
-/// Small, so that a small input can pass it.
+/// Small, so that a small input can exceed it.
 const MAX_PAYLOAD: usize = 1_500;
 
 #[derive(Default)]
@@ -114,7 +114,7 @@ pub(super) fn run_engine(data: &[u8]) {
     });
 }
 
-/// The server of the target, and how many sockets came and went.
+/// The server of the target, and how many sockets have connected and disconnected.
 fn server(come: &Arc<AtomicUsize>, gone: &Arc<AtomicUsize>) -> SocketIo {
     let io = SocketIo::builder().max_payload(MAX_PAYLOAD).build();
     for name in ["/", "/admin", "/late"] {

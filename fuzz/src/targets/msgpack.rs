@@ -1,5 +1,4 @@
-//! MessagePack into JSON and back: nothing is allocated because somebody declared it, and the second way round changes
-//! nothing.
+//! MessagePack to JSON and back: a declared length allocates nothing, and the second round trip changes nothing.
 
 use crate::heap;
 use crate::input::Input;
@@ -14,7 +13,7 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let depth = input.choice(&[128, 1_024, 3, 1, 0]);
     let payload = Bytes::copy_from_slice(input.rest());
-    // Each getter at the front, on whatever stands there.
+    // Each getter at the front, on whatever is there.
     let mut reader = Reader::new(&payload);
     let kind = reader.peek();
     let asked = [
@@ -57,12 +56,12 @@ pub(super) fn run(data: &[u8]) {
     }
 }
 
-/// JSON values to MessagePack in one flavour and back; how many there were.
+/// JSON values to MessagePack in one flavour and back. Returns how many there were.
 fn round_trip(items: &str, attachments: &[Bytes], flavour: Flavour) -> usize {
     let mut packed = Vec::new();
     let count = from_json(items, attachments, &mut packed, flavour).unwrap_or_else(|error| panic!("{items}: {error}"));
     let (again, theirs) = unpack(packed, count);
-    // What JSON cannot say is gone after the first time (surrogates, numbers beyond a double); then it stays the same.
+    // The first round trip may lose something (lone surrogates, numbers beyond a double). After that nothing changes.
     let mut packed = Vec::new();
     assert_eq!(from_json(&again, &theirs, &mut packed, flavour), Ok(count), "{again}");
     assert_eq!((again, theirs), unpack(packed, count));

@@ -51,7 +51,7 @@ impl http_body::Body for Pieces {
 
 type Answer = JoinHandle<Response<Bytes>>;
 
-/// Begins a request; it may be held.
+/// Begins a request, which may be held.
 fn ask(service: &EngineService, request: Request<Pieces>) -> Answer {
     let answer = service.clone().call(request);
     tokio::spawn(async move {
@@ -173,14 +173,13 @@ pub(super) fn run_origins(data: &[u8]) {
     });
 }
 
-/// A listed origin as a browser writes it: in small letters, without the slash at its end and without a port that goes
-/// without saying.
+/// A listed origin as a browser writes it: in lower case, without a slash at its end, and without the default port.
 fn written(listed: &str) -> String {
     let listed = listed.trim().trim_end_matches('/').to_ascii_lowercase();
     let usual = match listed.split_once("://") {
         Some(("https" | "wss", _)) => ":443",
         Some(("http" | "ws", _)) => ":80",
-        // An app's own scheme has no usual port.
+        // An app's own scheme has no default port.
         _ => return listed,
     };
     listed.strip_suffix(usual).map_or(listed.clone(), str::to_owned)
@@ -197,7 +196,7 @@ impl Case {
         Some(String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
     }
 
-    /// Whether the host of the origin is named anywhere: without it nothing may be allowed.
+    /// Whether the host of the origin is named anywhere. If not, nothing may be allowed.
     fn is_named(&self, origin: &str) -> bool {
         let authority = origin.split_once("://").map_or(origin, |(_, authority)| authority);
         let host = authority.split(['/', ':']).next().unwrap_or_default();

@@ -1,13 +1,13 @@
-//! What Redis says on a connection that hears sharded channels: how the bytes are cut into reads must not matter, what comes out is
-//! what a plain reading of RESP3 gives, and can be said again.
+//! What Redis sends on a connection that subscribes to sharded channels: how the bytes are cut into reads must not
+//! matter, and the result is that of a straightforward reading of RESP3, and can be written again.
 
 use crate::heap;
 use crate::input::Input;
 use crate::mutator::Random;
 use crate::novelty::{seen, size};
-use roomcast_redis::resp::{Item, Limits, Reader, Reply};
+use roomcast_redis::fuzzing::resp::{Item, Limits, Reader, Reply};
 
-/// What a reader holds besides strings and elements, with room to spare.
+/// What a reader holds in addition to strings and elements, with some margin.
 const BOOKKEEPING: usize = 2_048;
 
 pub(super) fn run(data: &[u8]) {
@@ -51,7 +51,7 @@ pub(super) fn run(data: &[u8]) {
         say(&mut said, reply);
     }
     seen((whole.broken, whole.replies.len().min(4)));
-    // The same said plainly takes longer lines than some limits allow.
+    // Written again, a reply may need longer lines than some limits allow.
     let limits = Limits { line: usual.line, longest_string: usual.longest_string, ..limits };
     let short = |item: &Item| match item {
         Item::TooLarge(length) => *length < 1_000,
@@ -71,9 +71,10 @@ struct Heard {
     broken: bool,
 }
 
-/// Everything that comes out when each read brings as many bytes as `piece` says of those left.
+/// Everything that is read if each read brings as many of the bytes left as `piece` returns.
 fn read(limits: Limits, mut bytes: &[u8], mut piece: impl FnMut(usize) -> usize) -> Heard {
-    // A string that has not come whole has room already. What is read is kept here too, and three bytes are enough for a reply.
+    // A string that has not come completely has its memory already. What is read is kept here too, and a reply may have
+    // three bytes.
     let most = BOOKKEEPING + 120 * bytes.len() + 2 * limits.string.min(limits.longest_string);
     let (mut reader, mut heard) = (Reader::new(limits), Heard { replies: Vec::new(), broken: false });
     heap::within(most, || {
@@ -90,10 +91,10 @@ fn read(limits: Limits, mut bytes: &[u8], mut piece: impl FnMut(usize) -> usize)
     })
 }
 
-/// Says a reply in the plainest way.
+/// Writes a reply in the simplest form.
 fn say(out: &mut Vec<u8>, reply: &Reply) {
     let head = if reply.is_push { '>' } else { '*' };
-    // An answer of one element may have been no list; it is read alike.
+    // An answer of one element may not have been a list. It is read the same.
     out.extend(format!("{head}{}\r\n", reply.items.len()).bytes());
     for item in &reply.items {
         let (kind, text) = match item {
@@ -115,13 +116,13 @@ fn say(out: &mut Vec<u8>, reply: &Reply) {
     }
 }
 
-/// Why a reading ends.
+/// Why reading ends.
 enum End {
     Unfinished,
     Broken,
 }
 
-/// RESP3 read for clarity: all the bytes at once.
+/// RESP3, implemented for clarity: all the bytes at once.
 fn read_plainly(limits: Limits, mut bytes: &[u8]) -> Heard {
     let mut replies = Vec::new();
     loop {
@@ -132,7 +133,7 @@ fn read_plainly(limits: Limits, mut bytes: &[u8]) -> Heard {
     }
 }
 
-/// The first reply, taken off the front.
+/// Takes the first reply off the front.
 fn reply(limits: Limits, bytes: &mut &[u8]) -> Result<Reply, End> {
     let mut reply = Reply { is_push: false, items: Vec::new() };
     let (mut expected, mut texts, mut is_first) = (1_usize, 0, true);

@@ -1,4 +1,5 @@
-//! Sequences of Socket.IO messages, text and binary: a bounded heap, and packets that say the same when they are sent on.
+//! Sequences of Socket.IO messages, text and binary: the heap is bounded, and packets are the same when they are sent
+//! on.
 
 use crate::heap;
 use crate::input::Input;
@@ -8,7 +9,7 @@ use roomcast_protocol::{
     Args, ArgsRef, Assembled, ByteStr, DecodeError, Decoder, DecoderLimits, Packet, RESERVED_EVENTS, Received,
 };
 
-/// A packet without its lifetime, written in the `Debug` form of what it says.
+/// A packet without its lifetime, in the `Debug` form of its contents.
 fn told(received: &Received<'_>) -> String {
     format!("{received:?}")
 }
@@ -18,7 +19,7 @@ pub(super) fn run(data: &[u8]) {
     let limits = DecoderLimits {
         max_attachments: input.choice(&[10, 2, 1, 0, 1_000]),
         max_bytes: input.choice(&[1_000_000, 100, 3, 0]),
-        // At 0 not even an empty list of arguments may be written out.
+        // Not 0: an acknowledgement without arguments is written with an empty list, which could not be read again.
         max_depth: input.choice(&[128, 4, 2, 1, 1_024]),
     };
     let mut messages = Vec::new();
@@ -101,7 +102,7 @@ fn check(limits: DecoderLimits, received: &Received<'_>) {
         }
         Received::Ack { id: None, args, .. } => return check_args(*args),
     };
-    // Sent on, it is the same packet for whoever gets it.
+    // Sent on, it is the same packet for all its recipients.
     let packet = packet.unwrap();
     let text = packet.text().unwrap();
     let mut decoder = Decoder::new(limits);

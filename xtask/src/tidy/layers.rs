@@ -64,7 +64,9 @@ impl Package {
     fn leave_out_tests(&mut self) {
         let mut tests: Vec<Path> = Vec::new();
         for (module, source) in &self.sources {
-            tests.extend(source.test_modules.iter().map(|name| [module.as_slice(), &[name.clone()]].concat()));
+            tests.extend(
+                source.test_modules.iter().map(|name| [module.as_slice(), std::slice::from_ref(name)].concat()),
+            );
         }
         self.sources.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
     }

@@ -1,22 +1,22 @@
-//! [`NatsBroker`]: the servers of a cluster over NATS, with a subject for each room.
+//! [`NatsBroker`]: connects the servers of a cluster over NATS, with a subject for each room.
 
 use super::client::{self, Client, Event, MAX_SUBJECT};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
 use roomcast_adapter::cluster::{
-    Arrival, Body, Broker, BrokerError, Hears, Inbox, Looked, Message, Outcome, Outgoing, Series, ServerId, codec,
+    Arrival, Broker, BrokerError, Hears, Inbox, Looked, Message, Outcome, Outgoing, Series, ServerId, codec,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-/// The broker of one server, with one connection. Its subjects are `roomcast.NAMESPACE.all`, `roomcast.NAMESPACE.room.ROOM` and
-/// `roomcast.NAMESPACE.server.ID`, with the names as [`token`] spells them.
+/// The broker of one server, with one connection. Its subjects are `roomcast.NAMESPACE.all`,
+/// `roomcast.NAMESPACE.room.ROOM` and `roomcast.NAMESPACE.server.ID`, with names as [`token`] encodes them.
 pub struct NatsBroker {
     state: Arc<Mutex<State>>,
-    /// Follows the connection, and ends with this.
+    /// The task that follows the connection. It ends when this is dropped.
     _following: JoinSet<()>,
 }
 
@@ -25,20 +25,20 @@ struct State {
     /// `None` while there is no connection.
     client: Option<Client<Then>>,
     open: HashMap<Arc<str>, Open>,
-    /// Whose a subscription is.
+    /// The namespace of each subscription.
     subscriptions: HashMap<u64, Arc<str>>,
 }
 
-/// What is done when the server has taken what was sent before; the inbox to which `connected` is told then.
+/// What to do once the server has processed everything sent before. Returns the inbox to call `connected` on.
 type Then = Box<dyn FnOnce(&mut State) -> Option<Arc<dyn Inbox>> + Send>;
 
 struct Open {
     inbox: Arc<dyn Inbox>,
     id: ServerId,
     connected: bool,
-    /// Subscriptions for all and for this server.
+    /// The subscriptions for all servers and for this one.
     own: [u64; 2],
-    /// Rooms' subscriptions.
+    /// The subscriptions for rooms.
     rooms: HashMap<Room, u64>,
 }
 
@@ -56,7 +56,7 @@ impl State {
         }
     }
 
-    /// Subscribes all of a namespace.
+    /// Subscribes to a namespace and its rooms.
     fn hear(&mut self, namespace: &Arc<str>) {
         let Some(mut open) = self.open.remove(namespace) else { return };
         let own = [self.subscribe(namespace, "all", None), self.subscribe(namespace, "server", Some(open.id.as_str()))];
@@ -80,7 +80,7 @@ impl State {
         }
     }
 
-    /// Resolves when the server has taken what was sent before; an error if there is no connection, or it ends first.
+    /// Resolves when the server has processed everything sent before. Fails if there is no connection, or it ends.
     fn flushed(&self) -> oneshot::Receiver<()> {
         let (done, receiver) = oneshot::channel();
         self.flush(Box::new(|_| done.send(()).map_or(None, |()| None)));
@@ -88,7 +88,8 @@ impl State {
     }
 }
 
-/// A name as a token of a subject: all but letters, digits, `-` and `_` as `=` and two digits; nothing as `=`.
+/// A name as a token of a subject: every byte except letters, digits, `-` and `_` becomes `=` and two digits, and the
+/// empty name becomes `=`.
 fn token(name: &str) -> String {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     let spelled = |byte| if safe(byte) { char::from(byte).to_string() } else { format!("={byte:02X}") };
@@ -101,22 +102,19 @@ fn subject(namespace: &str, kind: &str, name: Option<&str>) -> String {
 }
 
 fn subject_of(namespace: &str, message: &Message) -> String {
-    match (&message.to, &message.body) {
+    match (&message.to, message.body.room()) {
         (Some(to), _) => subject(namespace, "server", Some(to.as_str())),
-        // The rooms of this series are one, told once or several times.
-        (None, Body::Broadcast { target, .. }) if Series::of(&message.body) == Some(Series::Rooms) => {
-            subject(namespace, "room", target.rooms.first().map(|room| &**room))
-        }
-        _ => subject(namespace, "all", None),
+        (None, Some(room)) => subject(namespace, "room", Some(room)),
+        (None, None) => subject(namespace, "all", None),
     }
 }
 
-/// Follows the connection. Inboxes are told outside the lock: what they are told may make them look at rooms.
+/// Follows the connection. Inboxes are called outside the lock, as they may call `look`.
 fn follow(state: &Mutex<State>, together: &mut Vec<(Arc<dyn Inbox>, Vec<Arrival>)>, event: Event<Then>) {
     if let Event::Message(number, payload) = event {
         let state = state.lock();
         let open = state.subscriptions.get(&number).and_then(|namespace| state.open.get(namespace));
-        // What comes before `connected` is told is not for it.
+        // Messages that arrive before `connected` was called are not for this inbox.
         let Some(inbox) = open.filter(|open| open.connected).map(|open| open.inbox.clone()) else { return };
         drop(state);
         let decoded = codec::decode(&payload).map(Arrival::Message);
@@ -153,7 +151,7 @@ fn follow(state: &Mutex<State>, together: &mut Vec<(Arc<dyn Inbox>, Vec<Arrival>
 }
 
 impl NatsBroker {
-    /// A broker that connects to the NATS server at `address`, such as `127.0.0.1:4222`, and again whenever the connection ends.
+    /// A broker that connects to the NATS server at `address` (`127.0.0.1:4222`, say), and reconnects when it must.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -183,7 +181,7 @@ impl Broker for NatsBroker {
             open.own.into_iter().chain(open.rooms.into_values()).for_each(|number| state.unsubscribe(number));
             state.flushed()
         };
-        // A message may be on its way to the inbox. Without a connection none is.
+        // A message may be in flight to the inbox. Without a connection there is none.
         let _ = flushed.await;
     }
 
@@ -218,7 +216,7 @@ impl Broker for NatsBroker {
     fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
         let mut state = self.state.lock();
         let (namespace, open) = state.open.get_key_value(namespace)?;
-        // Under the lock, so that of two looks at the same time the later one decides.
+        // Under the lock, so that of two concurrent looks the later one decides.
         let (wants, heard, namespace) = (open.inbox.wants(room), open.rooms.get(room).copied(), namespace.clone());
         if !wants {
             state.unsubscribe(heard?);
@@ -229,13 +227,14 @@ impl Broker for NatsBroker {
             let number = state.subscribe(&namespace, "room", Some(&**room));
             state.open.get_mut(&namespace)?.rooms.insert(room.clone(), number);
         }
-        // Heard already, it costs a round trip. Without a connection it is heard when `connected` is told.
+        // If the room is subscribed already, this costs only a round trip. Without a connection, the room is subscribed
+        // by the time `connected` is called.
         let flushed = state.flushed();
         Some(Box::pin(async { flushed.await.map_err(|_| BrokerError("no connection to NATS".to_owned())) }))
     }
 
     fn largest(&self) -> usize {
-        // What NATS allows is known while there is a connection: 1 MiB, unless it is told otherwise.
+        // NATS states its limit when a connection opens: 1 MiB, unless it is configured otherwise.
         self.state.lock().client.as_ref().map_or(codec::MAX_BYTES, |client| client.max_payload.min(codec::MAX_BYTES))
     }
 }

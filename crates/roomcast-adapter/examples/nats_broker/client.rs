@@ -1,5 +1,6 @@
-//! [`Client`]: the little of NATS' protocol that the broker needs: plain text over TCP, without TLS, logins, headers and JetStream.
-//! A crate such as `async-nats` stands here in a program of yours; this repository builds without a network, and has none.
+//! [`Client`]: the small part of NATS' protocol that the broker needs: plain text over TCP, without TLS, logins,
+//! headers and JetStream. In your program, use a crate such as `async-nats` instead; this repository builds without a
+//! network, so it has no such crate.
 
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
@@ -16,10 +17,10 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
-/// Silence after which the server is asked for a sign of life, and after which it is given up if it gives none.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After this much silence the server is pinged, and after as much again without an answer the connection is given up.
+const PING_AFTER: Duration = Duration::from_secs(2);
 
-/// Pause before the second attempt to connect; it doubles with each further one.
+/// Pause before the second attempt to connect. It doubles with each further attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest pause.
@@ -28,29 +29,29 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Bytes of the longest line. A server's INFO names all servers of its cluster.
 const MAX_LINE: usize = 65_536;
 
-/// The longest subject: a server ends the connection over a line of more than 4,096 bytes, with the command and the numbers in it.
+/// The longest subject: a server ends the connection at a line of more than 4,096 bytes, with command and numbers.
 pub const MAX_SUBJECT: usize = 4_000;
 
-/// What happens to a connection.
+/// An event on a connection.
 #[derive(Debug)]
 pub enum Event<T> {
-    /// There is one.
+    /// It was opened.
     Connected(Client<T>),
-    /// A message of the subscription of that number.
+    /// A message of the subscription with this number.
     Message(u64, Vec<u8>),
-    /// The server has taken all that was sent before [`Client::flush`], and what it had to send before came as an event.
+    /// The server has processed everything sent before [`Client::flush`], and all its events from before have come.
     Flushed(T),
-    /// What has come together is told.
+    /// All events that arrived together have been passed on.
     Together,
     /// It has ended. What waits to be flushed is dropped with the client.
     Disconnected,
 }
 
-/// A connection. Its methods return at once; what they send leaves in their order. What waits has no bound here: the broker has one
-/// batch under way at a time, and subscribes what the server's sockets are in.
+/// A connection. Its methods return at once, and what they send leaves in order. The bytes that wait have no limit
+/// here: the broker has one batch in flight at a time, and subscribes only to the rooms of its server's sockets.
 #[derive(Debug)]
 pub struct Client<T> {
-    /// Most bytes of a payload, as the server has told.
+    /// Most bytes of a payload, as the server has stated.
     pub max_payload: usize,
     sender: Sender<T>,
     writing: AbortHandle,
@@ -59,7 +60,7 @@ pub struct Client<T> {
 #[derive(Debug)]
 struct Sender<T> {
     out: mpsc::UnboundedSender<Vec<u8>>,
-    /// What the PINGs under way are for; `None` is a sign of life.
+    /// What each PING in flight is for. `None` checks whether the server is alive.
     pings: Arc<Mutex<VecDeque<Option<T>>>>,
 }
 
@@ -70,24 +71,24 @@ impl<T> Client<T> {
         self.sender.send([head.as_bytes(), payload, b"\r\n"].concat());
     }
 
-    /// Hears a subject; the subscription's number, which no other has. A subject that is too long is not heard.
+    /// Subscribes to a subject, unless it is too long. Returns the number of the subscription, which is unique.
     pub fn subscribe(&self, subject: &str) -> u64 {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         if subject.len() > MAX_SUBJECT {
-            tracing::error!("a name of {} bytes is too long for a subject: it is not heard", subject.len());
+            tracing::error!("a name of {} bytes is too long for a subject: it is not subscribed", subject.len());
         } else {
             self.sender.send(format!("SUB {subject} {number}\r\n").into_bytes());
         }
         number
     }
 
-    /// Hears it no more.
+    /// Ends a subscription.
     pub fn unsubscribe(&self, number: u64) {
         self.sender.send(format!("UNSUB {number}\r\n").into_bytes());
     }
 
-    /// Tells [`Event::Flushed`] when the server has taken what was sent before.
+    /// Emits [`Event::Flushed`] once the server has processed everything sent before.
     pub fn flush(&self, then: T) {
         self.sender.ping(Some(then));
     }
@@ -95,7 +96,7 @@ impl<T> Client<T> {
 
 impl<T> Sender<T> {
     fn send(&self, bytes: Vec<u8>) {
-        let _ = self.out.send(bytes); // If nobody writes any more, the reader tells the end.
+        let _ = self.out.send(bytes); // If the writer is gone, the reader reports the end.
     }
 
     fn ping(&self, then: Option<T>) {
@@ -119,7 +120,7 @@ impl<T> Drop for Client<T> {
     }
 }
 
-/// Keeps a connection to the server at `address`, for ever, and tells what happens to it, one after the other.
+/// Keeps a connection to the server at `address` open for ever, and passes each event to `tell`.
 pub async fn run<T>(address: &str, mut tell: impl FnMut(Event<T>)) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -127,13 +128,13 @@ pub async fn run<T>(address: &str, mut tell: impl FnMut(Event<T>)) {
         let ended = one(address, &mut tell, &mut answered).await;
         tell(Event::Disconnected);
         pause = if answered { FIRST_PAUSE } else { LONGEST_PAUSE.min(pause * 2) };
-        tracing::warn!(address, error = ?ended.err(), ?pause, "no connection to NATS; it is tried again after the pause");
+        tracing::warn!(address, error = ?ended.err(), ?pause, "no connection to NATS; trying again after the pause");
         sleep(pause).await;
     }
 }
 
 async fn one<T>(address: &str, tell: &mut impl FnMut(Event<T>), answered: &mut bool) -> io::Result<()> {
-    let (mut reader, client) = timeout(PATIENCE, connect(address)).await??;
+    let (mut reader, client) = timeout(PING_AFTER, connect(address)).await??;
     let sender = client.sender.clone();
     sender.ping(None);
     tell(Event::Connected(client));
@@ -151,7 +152,7 @@ async fn one<T>(address: &str, tell: &mut impl FnMut(Event<T>), answered: &mut b
             }
         }
         tell(Event::Together);
-        if let Ok(read) = timeout(PATIENCE, reader.stream.read_buf(&mut reader.buffer)).await {
+        if let Ok(read) = timeout(PING_AFTER, reader.stream.read_buf(&mut reader.buffer)).await {
             if read? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -168,7 +169,7 @@ struct Reader {
     buffer: BytesMut,
 }
 
-/// Connects, and says CONNECT. With `echo: false` the server keeps from a connection what it publishes itself.
+/// Connects, and sends CONNECT. With `echo: false` the server does not send a connection what it published itself.
 async fn connect<T>(address: &str) -> io::Result<(Reader, Client<T>)> {
     #[derive(Deserialize)]
     struct Info {
@@ -204,7 +205,7 @@ async fn connect<T>(address: &str) -> io::Result<(Reader, Client<T>)> {
     Ok((Reader { stream, buffer }, client))
 }
 
-/// What the server says.
+/// A message from the server.
 #[derive(Debug, PartialEq)]
 enum Line {
     Message(u64, Vec<u8>),
@@ -217,7 +218,7 @@ fn malformed(line: &str) -> io::Error {
     io::Error::other(format!("not NATS: {:?}", line.chars().take(40).collect::<String>()))
 }
 
-/// Where the first line ends, if it is whole.
+/// Where the first line ends, if it is complete.
 fn line_end(buffer: &[u8]) -> io::Result<Option<usize>> {
     let end = buffer.windows(2).take(MAX_LINE).position(|pair| pair == b"\r\n");
     if end.is_none() && buffer.len() > MAX_LINE {
@@ -226,7 +227,7 @@ fn line_end(buffer: &[u8]) -> io::Result<Option<usize>> {
     Ok(end)
 }
 
-/// Takes the first line, with its payload, out of what has come; `None` if it is not whole yet.
+/// Takes the first line, with its payload, out of the buffer; `None` if it is not complete yet.
 fn parse(buffer: &mut BytesMut) -> io::Result<Option<Line>> {
     let Some(end) = line_end(buffer)? else { return Ok(None) };
     let line = String::from_utf8_lossy(buffer.get(..end).unwrap_or_default()).into_owned();
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_nats_ends_the_connection() {
+    fn input_that_is_not_nats_ends_the_connection() {
         let long = [b"INFO ".to_vec(), vec![b'x'; MAX_LINE]].concat();
         let bad: [&[u8]; 6] =
             [b"HTTP/1.1 200\r\n", b"\r\n", b"MSG a\r\n", b"MSG a b 1\r\n", b"-ERR 'Slow Consumer'\r\n", &long];

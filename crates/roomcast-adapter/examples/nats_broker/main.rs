@@ -1,11 +1,13 @@
-//! A broker over NATS, written from the documentation alone: what it takes to bring a message system that roomcast does not know.
+//! A broker over NATS, written from the documentation alone: what it takes to connect a message system that roomcast
+//! does not know.
 //!
-//! - `broker.rs` is what you write: the methods of [`Broker`](roomcast_adapter::cluster::Broker). Each room has a subject, so that
-//!   NATS brings a server only what its sockets are in.
-//! - `client.rs` stands for a NATS crate; it has what the broker needs and no more.
+//! - `broker.rs` is what you write: the methods of [`Broker`](roomcast_adapter::cluster::Broker). Each room has a
+//!   subject, so that NATS sends a server only what its sockets need.
+//! - `client.rs` stands in for a NATS crate. It has what the broker needs and no more.
 //!
-//! NATS counts nobody, so all servers of the cluster are roomcast's. `tests/suite/nats_broker.rs` checks it with the suite that our own
-//! brokers run, and through restarts of NATS. (`tcp_broker` is the shorter example: it has neither rooms nor a real message system.)
+//! NATS does not count subscribers, so all servers of the cluster must be roomcast servers.
+//! `tests/suite/nats_broker.rs` checks this broker with the suite that our own brokers run, and through restarts of
+//! NATS. (`tcp_broker` is the shorter example: it has neither rooms nor a real message system.)
 //!
 //! ```text
 //! nats-server -a 127.0.0.1 -p 4222 &
@@ -40,7 +42,8 @@ impl Recipient for Printer {
     }
 }
 
-/// Two servers, a socket on each; the second's joins the room "news", and the first server emits to it. What the socket got.
+/// Starts two servers with a socket on each. The second server's socket joins the room "news", and the first server
+/// emits to it. Returns what the socket got.
 pub async fn two_servers(nats: &str) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let (got, mut lines) = mpsc::unbounded_channel();
     let mut servers = Vec::new();
@@ -56,7 +59,7 @@ pub async fn two_servers(nats: &str) -> Result<Vec<String>, Box<dyn std::error::
     while servers[0].0.server_count().await.value < 2 {
         sleep(Duration::from_millis(10)).await;
     }
-    // Resolves when NATS knows: what is emitted from now on comes.
+    // Resolves when NATS knows of the subscription: what is emitted from now on arrives.
     servers[1].0.join(servers[1].1, &[Room::from("news")])?.await;
     servers[0].0.apply(&Target::room("news"), Action::emit(&Args::event("hello", "news")?))?;
     servers[0].0.apply(&Target::everyone(), Action::emit(&Args::event("hello", "world")?))?;

@@ -1,4 +1,4 @@
-//! [`TcpBroker`]: what you write to bring a message system of your own.
+//! [`TcpBroker`]: what you write to connect a message system of your own.
 
 use super::hub::{COUNT, Frame, PUBLISH, SUBSCRIBE};
 use async_trait::async_trait;
@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Time that the hub has to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Most time that the hub has to answer.
+const HUB_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// The broker of one server: a connection for each open namespace, and one that publishes and counts.
+/// The broker of one server: a connection for each open namespace, and one for publishing and counting.
 #[derive(Debug)]
 pub struct TcpBroker {
     hub: SocketAddr,
@@ -34,10 +34,10 @@ impl TcpBroker {
         Arc::new(Self { hub, open: Mutex::default(), publisher: tokio::sync::Mutex::default() })
     }
 
-    /// Sends frames, then asks how many have the namespace open: the answer says that the hub has taken the frames too.
+    /// Sends frames, then asks how many have the namespace open: the answer shows that the hub has the frames, too.
     async fn send(&self, frames: Vec<u8>, namespace: &str) -> io::Result<usize> {
         let mut publisher = self.publisher.lock().await;
-        // Taken out, so that a connection that failed, or was given up in the middle, is not used again.
+        // Taken out, so that a connection that failed, or whose call was dropped halfway, is not used again.
         let mut stream = match publisher.take() {
             Some(stream) => stream,
             None => connect(self.hub).await?,
@@ -47,19 +47,20 @@ impl TcpBroker {
             stream.write_all(&all).await?;
             Frame::read(&mut stream).await
         };
-        let answer = timeout(PATIENCE, asking).await??;
+        let answer = timeout(HUB_TIMEOUT, asking).await??;
         *publisher = Some(stream);
         Ok(answer.body.try_into().map_or(0, u64::from_be_bytes) as usize)
     }
 }
 
 async fn connect(hub: SocketAddr) -> io::Result<TcpStream> {
-    let stream = timeout(PATIENCE, TcpStream::connect(hub)).await??;
+    let stream = timeout(HUB_TIMEOUT, TcpStream::connect(hub)).await??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-/// Hears a namespace until the connection ends. (If the network fails in silence that is late: a real one asks for signs of life.)
+/// Receives a namespace's messages until the connection ends. (If the network fails silently, that is noticed late: a
+/// real broker would ping.)
 async fn hear(hub: SocketAddr, namespace: &str, inbox: &dyn Inbox, connected: &mut bool) -> io::Result<()> {
     let mut stream = BufReader::new(connect(hub).await?);
     stream.write_all(&Frame::bytes(SUBSCRIBE, namespace, b"")).await?;

@@ -1,4 +1,4 @@
-//! [`Hub`]: the message system, which stands for yours. It passes frames on to whoever has their namespace open.
+//! [`Hub`]: stands in for your message system. It passes frames on to whoever has their namespace open.
 
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::codec;
@@ -9,14 +9,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-/// Frames that wait for one connection. Who does not read them is cut off, and connects again.
+/// Most frames that wait for one connection. A connection that does not read them is closed; its broker reconnects.
 const MAX_WAITING: usize = 100_000;
 
-/// From now on the connection gets the frames that are published in the namespace; the same frame confirms it.
+/// From now on the connection gets the frames that are published in the namespace. The same frame confirms it.
 pub(crate) const SUBSCRIBE: u8 = 1;
-/// Goes to all that have the namespace open.
+/// Goes to every connection that has the namespace open.
 pub(crate) const PUBLISH: u8 = 2;
-/// Answered by how many have the namespace open, in eight bytes, once all before it is done.
+/// Answered with the number of connections that have the namespace open, in eight bytes, after all before it.
 pub(crate) const COUNT: u8 = 3;
 
 /// On the wire: length, kind, length of the namespace, namespace, body.
@@ -60,7 +60,7 @@ struct Connection {
 }
 
 impl Hub {
-    /// Serves brokers, until the future is dropped.
+    /// Serves brokers until the future is dropped.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) -> io::Result<()> {
         let mut connections = tokio::task::JoinSet::new();
         for number in 0.. {
@@ -82,7 +82,7 @@ impl Hub {
             }
         };
         let writing = async {
-            // It ends when the connection was cut off, as the queue's other end is dropped.
+            // It ends when the connection was closed, which drops the queue's other end.
             while let Some(frame) = frames.recv().await {
                 if writer.write_all(&frame).await.is_err() {
                     return;

@@ -1,11 +1,12 @@
-//! A broker of one's own, over plain TCP: how to bring a message system that roomcast does not know.
+//! A broker of your own, over plain TCP: how to connect a message system that roomcast does not know.
 //!
-//! - `broker.rs` is what you write: a connection for each namespace that is made again when it ends, and the methods of
+//! - `broker.rs` is what you write: a connection for each namespace, which is reopened when it ends, and the methods of
 //!   [`Broker`](roomcast_adapter::cluster::Broker).
 //! - `hub.rs` is the message system; put NATS, Kafka or Postgres in its place.
 //!
-//! Everything else is done already: the messages' bytes by [`codec`](roomcast_adapter::cluster::codec), retries, order, numbers,
-//! losses and questions by [`Cluster`]. `tests/suite/tcp_broker.rs` checks it with the suite that our own brokers run.
+//! Everything else exists already: [`codec`](roomcast_adapter::cluster::codec) encodes messages, and [`Cluster`] does
+//! retries, order, numbering, loss counts and questions. `tests/suite/tcp_broker.rs` checks this broker with the suite
+//! that our own brokers run.
 //!
 //! ```text
 //! cargo run -p roomcast-adapter --example tcp_broker
@@ -41,7 +42,7 @@ impl Recipient for Printer {
     }
 }
 
-/// Two servers, a socket on each; the first emits to everybody. What the sockets got.
+/// Starts two servers with a socket on each, of which the first emits to everybody. Returns what the sockets got.
 pub async fn two_servers() -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let hub = listener.local_addr()?;

@@ -1,4 +1,4 @@
-//! [`Emitter`]: emits to the clients of a cluster from a program that is no server.
+//! [`Emitter`]: emits to the clients of a cluster from a program that is not a server.
 
 use crate::cluster::seam::broker::{Broker, BrokerError, Outcome, Outgoing};
 use crate::cluster::seam::ids::ServerId;
@@ -10,11 +10,11 @@ use roomcast_protocol::{Args, RESERVED_EVENTS, ToArgs, ToArgsError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The sender that receivers know emitters by.
+/// The sender's name in messages of emitters.
 const SENDER: &str = "emitter";
 
-/// Emits to clients and servers of a cluster over a broker, without being a server: it hears nothing and is counted by
-/// nobody. Each method returns a changed emitter; nothing is sent before the last one.
+/// Emits to clients and servers of a cluster over a broker, without being a server: it receives nothing and is not
+/// counted. Each method returns a changed emitter; nothing is sent before the last call.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is sent before `emit` or another action"]
 pub struct Emitter {
@@ -23,7 +23,7 @@ pub struct Emitter {
     target: Target,
     volatile: bool,
     compress: bool,
-    /// It and its clones are one process to the receivers.
+    /// Receivers see this emitter and its clones as one process.
     process: u64,
     serial: Arc<AtomicU64>,
 }
@@ -38,7 +38,7 @@ pub enum EmitterError {
     /// The value cannot be written as arguments, or is too large.
     #[error(transparent)]
     Value(#[from] ToArgsError),
-    /// The broker could not publish it. It may be tried again.
+    /// The broker could not publish it. Trying again may help.
     #[error(transparent)]
     Publish(#[from] BrokerError),
 }
@@ -51,26 +51,26 @@ impl Emitter {
         Self { broker, namespace, target, volatile: false, compress: true, process, serial }
     }
 
-    /// The same for another namespace; its slash may be left out.
+    /// The same emitter for another namespace. The slash may be omitted.
     pub fn of(mut self, namespace: &str) -> Self {
         self.namespace =
             if namespace.starts_with('/') { namespace.into() } else { format!("/{namespace}").as_str().into() };
         self
     }
 
-    /// Only sockets in this room; called again it adds a room.
+    /// Emits only to sockets in this room. Each further call adds a room.
     pub fn to(mut self, room: impl Into<Room>) -> Self {
         self.target.rooms.push(room.into());
         self
     }
 
-    /// Not those in this room.
+    /// Leaves out sockets in this room.
     pub fn except(mut self, room: impl Into<Room>) -> Self {
         self.target.except.push(room.into());
         self
     }
 
-    /// Drop the event for clients whose transport is not writable at once.
+    /// Drops the event for clients whose transport cannot be written to at once.
     pub fn volatile(mut self) -> Self {
         self.volatile = true;
         self
@@ -82,7 +82,7 @@ impl Emitter {
         self
     }
 
-    /// Emits an event to the clients; resolves when the broker has it.
+    /// Emits an event to the clients. Resolves when the broker has taken it.
     ///
     /// # Errors
     /// [`EmitterError`].
@@ -119,7 +119,7 @@ impl Emitter {
         self.publish(false, Body::Disconnect { target: self.target.clone(), close, request: None }).await
     }
 
-    /// Sends an event to the servers themselves. Answers are not to be had: an emitter hears nothing.
+    /// Sends an event to the servers themselves. There is no variant with answers, as an emitter receives nothing.
     ///
     /// # Errors
     /// [`EmitterError`].
@@ -130,7 +130,7 @@ impl Emitter {
         self.publish(true, Body::ServerSideEmit { request: None, data: Args::event(event, data)? }).await
     }
 
-    /// As the JavaScript emitter, only events tell that an emitter sent them.
+    /// As with the JavaScript emitter, only events are marked as coming from an emitter.
     async fn publish(&self, signed: bool, body: Body) -> Result<(), EmitterError> {
         let sender = signed.then(|| ServerId::from(SENDER));
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
@@ -140,7 +140,7 @@ impl Emitter {
         match self.broker.publish(&batch).await.pop() {
             Some(Outcome::Sent) => Ok(()),
             Some(Outcome::Again(reason) | Outcome::Never(reason)) => Err(BrokerError(reason).into()),
-            None => Err(BrokerError("the broker did not come to it".to_owned()).into()),
+            None => Err(BrokerError("the broker did not try to publish it".to_owned()).into()),
         }
     }
 }

@@ -21,25 +21,25 @@ use std::sync::{Arc, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// One server's place in a cluster: its id, its queue, and the adapters of its namespaces. Cloning it is cheap.
+/// A server's view of the cluster: its id, its queue, its namespaces' adapters, and the other servers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Cluster(Arc<ClusterInner>);
 
 #[derive(Debug)]
 struct ClusterInner {
     member: Arc<Member>,
-    /// One inbox per namespace that has an adapter here or had one.
+    /// One inbox for each namespace that has or had an adapter here.
     inboxes: Mutex<HashMap<Arc<str>, Weak<NamespaceInbox>>>,
 }
 
 impl Cluster {
-    /// Joins a cluster: announces this server and drains the queue on a task of the current runtime.
+    /// Joins a cluster: announces this server, and publishes what is queued on a task of the current runtime.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn new(broker: Arc<dyn Broker>, options: ClusterOptions) -> Self {
-        // 16 hexadecimal digits, the form of the youngest of Node's dialects. Without random numbers the process's id must
-        // do; sockets cannot be made then anyway.
+        // 16 hexadecimal digits, as in the newest of Node's dialects. Without a random source, the process id is used;
+        // sockets cannot be created then anyway.
         let id = SocketId::random().map_or_else(
             |_| format!("{:016x}", std::process::id()),
             |id| id.as_str().bytes().take(8).map(|byte| format!("{byte:02x}")).collect(),
@@ -47,8 +47,8 @@ impl Cluster {
         Self::with_id(ServerId::from(id.as_str()), broker, options)
     }
 
-    /// As [`Cluster::new`], with a name of the caller's, a host's say. No other server of the cluster may have it at the same time; a
-    /// server that comes back under its old name is known as another one.
+    /// As [`Cluster::new`], with an id of the caller's choice, such as a host name. No two servers of the cluster may
+    /// have the same id at the same time. A server that comes back under its old id counts as a new one.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -68,14 +68,14 @@ impl Cluster {
         &self.0.member.id
     }
 
-    /// Makes the adapters of a server's namespaces.
+    /// A factory for the adapters of the server's namespaces.
     pub fn factory(&self) -> AdapterFactory {
         let cluster = self.clone();
         Arc::new(move |context| cluster.adapter(context) as Arc<dyn Adapter>)
     }
 
-    /// A new adapter of a namespace. From now on what other servers send to the namespace goes to this one; an earlier one,
-    /// which a server may still be closing, takes nothing from it.
+    /// A new adapter of a namespace. From now on it takes what other servers send to the namespace; an earlier adapter,
+    /// which the server may still be closing, gets nothing more.
     pub fn adapter(&self, context: AdapterContext) -> Arc<ClusterAdapter> {
         let inbox = self.inbox(&context.namespace);
         let (subscription, current) = (inbox.subscription.clone(), inbox.current.clone());
@@ -94,24 +94,25 @@ impl Cluster {
         inbox
     }
 
-    /// The other roomcast servers that live.
+    /// The other roomcast servers that are alive.
     pub fn servers(&self) -> Vec<ServerId> {
         self.0.member.directory.lock().servers(Instant::now()).cloned().collect()
     }
 
-    /// Those of them that have a namespace, and so are asked when somebody asks in it.
+    /// The other roomcast servers that have a namespace, and so are asked its questions.
     pub fn members(&self, namespace: &str) -> Vec<ServerId> {
         self.0.member.directory.lock().members(namespace, Instant::now()).into_keys().collect()
     }
 
-    /// How this server stands with the others, now and whenever that changes; peers and what waits are looked at once in an interval
-    /// of announcements (a second with up to 100 servers).
+    /// This server's connection to the cluster, now and whenever it changes. The numbers of peers and queued messages
+    /// are updated once in each interval of announcements (a second with up to 100 servers).
     pub fn state(&self) -> watch::Receiver<ClusterState> {
         self.0.member.queue.watched()
     }
 
-    /// Calls `hook` when messages of other servers did not come: whose, and how many. It is called on a task of this cluster, once in
-    /// an interval of announcements at most for each sender, and should return soon. If it panics that is logged, and all goes on.
+    /// Calls `hook` when messages of another server were lost, with that server and the number of messages. It is
+    /// called on a task of this cluster, for each sender at most once in each interval of announcements, and should
+    /// return soon. A panic in it is logged and changes nothing else.
     pub fn on_lost(&self, hook: impl Fn(&Lost) + Send + Sync + 'static) {
         self.0.member.queue.on_lost(Arc::new(hook));
     }
@@ -125,25 +126,25 @@ impl Cluster {
         Losses { lost, doubles, dropped: self.0.member.queue.dropped(), interrupted }
     }
 
-    /// Series of messages that have numbers: two for each namespace that is open here and was published in.
+    /// The number of series whose messages are numbered: two for each namespace that is open here and was published in.
     pub fn numbered(&self) -> usize {
         self.0.member.queue.numbered()
     }
 
-    /// Messages that wait to go out.
+    /// The number of messages that wait to be published.
     pub fn queued(&self) -> usize {
         self.0.member.queue.len()
     }
 
-    /// Leaves the cluster: adapters that are open leave their namespaces first, as others would wait for their answers; then
-    /// what waits goes out, if it can, and the others are told. Resolves when nothing is on its way any more. Without it the
-    /// others are told when the last clone and the last adapter are dropped.
+    /// Leaves the cluster. Open adapters leave their namespaces first, as other servers would wait for their answers;
+    /// then what is queued goes out, if possible, and the other servers are told. Resolves when nothing is in flight
+    /// any more. Without this call, the other servers are told when the last clone and the last adapter are dropped.
     pub async fn close(&self) {
         let inboxes: BTreeMap<_, _> = {
             let inboxes = self.0.inboxes.lock();
             inboxes.iter().filter_map(|(name, inbox)| Some((name.clone(), inbox.upgrade()?))).collect()
         };
-        // All at once: each may wait a moment.
+        // Concurrently: each may wait for a moment.
         let close = |place: Arc<Place>| tokio::spawn(async move { place.close().await });
         let closing: Vec<_> = inboxes.values().filter_map(|inbox| inbox.current.get()).map(close).collect();
         for closed in closing {

@@ -7,7 +7,7 @@ use crate::cluster::sending::queue::Queue;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-/// What all namespaces of this server share: its id, its broker, its queue, and what it knows of the other servers.
+/// What all namespaces of this server share: its id, its broker, its queue, and what it knows about the other servers.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) id: ServerId,

@@ -1,10 +1,9 @@
-//! [`MemoryBroker`]: the servers of one process, for tests and as the example to copy. Its network misbehaves on command.
+//! [`MemoryBroker`]: connects servers within one process, for tests and as an example. Its network fails on command.
 
 use crate::cluster::seam::broker::{Broker, BrokerError, Count, Hears, Looked, Outcome, Outgoing, SERVERS};
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::inbox::Arrival;
 use crate::cluster::seam::inbox::Inbox;
-use crate::cluster::seam::message::{Body, Message};
 use crate::cluster::seam::series::Series;
 use crate::seam::room::Room;
 use async_trait::async_trait;
@@ -28,11 +27,11 @@ struct Network {
     /// Brokers that are cut off.
     cut_off: Vec<u64>,
     delay: Duration,
-    /// Messages that will be lost on their in_flight, to everybody.
+    /// The number of messages that will be lost for all receivers.
     to_lose: usize,
-    /// Messages that will come twice.
+    /// The number of messages that will arrive twice.
     to_double: usize,
-    /// Broadcasts to one room come only to those who hear it.
+    /// Broadcasts to one room reach only servers that are subscribed to the room.
     exact_rooms: bool,
 }
 
@@ -40,11 +39,11 @@ struct Subscription {
     broker: u64,
     server: ServerId,
     inbox: Arc<dyn Inbox>,
-    /// Messages on their in_flight, each with the time of its arrival.
+    /// Messages in flight, each with the time of its arrival.
     in_flight: mpsc::UnboundedSender<(Instant, Outgoing)>,
-    /// Rooms that are heard, if rooms are heard each by itself.
+    /// Rooms that are subscribed, if rooms are subscribed one by one.
     rooms: HashSet<Room>,
-    /// Hands them over; ends with the subscription, so that what is on its in_flight then does not come.
+    /// The task that hands messages over. It ends with the subscription, so what is in flight then does not arrive.
     arriving: AbortHandle,
 }
 
@@ -78,7 +77,7 @@ impl MemoryNetwork {
         })
     }
 
-    /// From now on messages take that long; their order stays.
+    /// From now on messages take this long. Their order stays.
     pub fn delay(&self, delay: Duration) {
         self.0.lock().delay = delay;
     }
@@ -88,18 +87,18 @@ impl MemoryNetwork {
         self.0.lock().to_lose = count;
     }
 
-    /// The next `count` messages come twice.
+    /// The next `count` messages arrive twice.
     pub fn double(&self, count: usize) {
         self.0.lock().to_double = count;
     }
 
-    /// As brokers do that have a channel for each room: of broadcasts to one room come only those to rooms that a server hears. To be
-    /// told before any broker is made.
+    /// Behaves like brokers that have a channel for each room: of broadcasts to one room, a server receives only those
+    /// to rooms that it subscribes to. Call it before making any broker.
     pub fn exact_rooms(&self) {
         self.0.lock().exact_rooms = true;
     }
 
-    /// Cuts a broker off from the network, or joins it again.
+    /// Cuts a broker off from the network, or reconnects it.
     pub fn cut_off(&self, broker: &MemoryBroker, cut: bool) {
         let told: Vec<Arc<dyn Inbox>> = {
             let mut network = self.0.lock();
@@ -117,7 +116,7 @@ impl MemoryNetwork {
 }
 
 impl MemoryNetwork {
-    /// Ends a subscription. It is given back so that it is dropped outside the lock: an inbox's end may be somebody's code.
+    /// Ends a subscription, and returns it to be dropped outside the lock: dropping an inbox may run foreign code.
     fn unsubscribe(&self, broker: u64, namespace: &str) -> Option<Subscription> {
         let mut network = self.0.lock();
         let subscriptions = network.subscriptions.get_mut(namespace)?;
@@ -130,18 +129,10 @@ impl MemoryNetwork {
     }
 }
 
-/// The room of a broadcast to one room.
-fn room_of(message: &Message) -> Option<&Room> {
-    match &message.body {
-        Body::Broadcast { target, .. } if Series::of(&message.body) == Some(Series::Rooms) => target.rooms.first(),
-        _ => None,
-    }
-}
-
-/// As brokers do that tell by the channel which room a broadcast is for: what nobody here wants is not decoded.
+/// As brokers do whose channels tell the room of a broadcast: a message that nobody here wants is not decoded.
 fn arrival(inbox: &dyn Inbox, outgoing: Outgoing) -> Arrival {
     let message = outgoing.message;
-    match message.trailer.filter(|_| room_of(&message).is_some_and(|room| !inbox.wants(room))) {
+    match message.trailer.filter(|_| message.body.room().is_some_and(|room| !inbox.wants(room))) {
         Some(trailer) => Arrival::PassedOver(trailer),
         None => Arrival::Message(message),
     }
@@ -211,15 +202,15 @@ impl Broker for MemoryBroker {
             let times = 1 + usize::from(network.to_double > 0);
             network.to_double = network.to_double.saturating_sub(1);
             let subscriptions = network.subscriptions.get(&outgoing.namespace).map_or(&[][..], Vec::as_slice);
-            let room = room_of(&outgoing.message).filter(|_| network.exact_rooms);
-            // What is for one server among those that tell of themselves has a channel of its own.
+            let room = outgoing.message.body.room().filter(|_| network.exact_rooms);
+            // A message between servers that is for one server has a channel of its own.
             let to = outgoing.message.to.as_ref().filter(|_| &*outgoing.namespace == SERVERS);
             let hears = |it: &&Subscription| {
                 room.is_none_or(|room| it.rooms.contains(room)) && to.is_none_or(|to| *to == it.server)
             };
             for subscription in subscriptions.iter().filter(|it| !network.cut_off.contains(&it.broker)).filter(hears) {
                 for _ in 0..times {
-                    // A receiver that is gone has closed its namespace meanwhile.
+                    // If the receiver is gone, it has closed its namespace meanwhile.
                     let _ = subscription.in_flight.send((at, outgoing.clone()));
                 }
             }
@@ -241,7 +232,7 @@ impl Broker for MemoryBroker {
             let mut all = network.subscriptions.get(namespace)?.iter();
             all.find(|subscription| subscription.broker == self.number)?.inbox.clone()
         };
-        // One at a time, so that what is asked last is written last.
+        // One call at a time, so that the latest answer is the one that is stored.
         let _looking = self.looking.lock();
         let wants = inbox.wants(room);
         let mut network = self.network.0.lock();

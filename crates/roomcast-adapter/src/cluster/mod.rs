@@ -1,4 +1,4 @@
-//! The cluster layer: namespaces of several servers that reach one another over a [`Broker`].
+//! Several servers as one cluster: namespaces that reach the other servers over a [`Broker`].
 
 mod emitter;
 mod handle;

@@ -1,15 +1,15 @@
-//! [`ClusterOptions`]: the bounds of the cluster layer.
+//! [`ClusterOptions`]: the limits of the queue.
 
 use std::time::Duration;
 
-/// Bounds of what waits for other servers. The defaults bridge a restart of Redis and are small beside a server's memory.
+/// Limits of what waits for other servers. The defaults bridge a restart of Redis with little of a server's memory.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClusterOptions {
-    /// Most bytes that wait, some 250,000 small messages; 64,000,000. Answers to other servers have as many for themselves. One
-    /// message may be larger, if it waits alone.
+    /// Most bytes that wait. Defaults to 64,000,000, some 250,000 small messages. Answers to other servers have a limit
+    /// of their own, of the same size. A single message may be larger if nothing else waits.
     pub max_queued_bytes: usize,
-    /// Age at which a message that waits is dropped; 5 s. It does not hold for brokers that keep history.
+    /// Age at which a waiting message is dropped. Defaults to 5 s. It does not apply to brokers that keep history.
     pub max_age: Duration,
 }
 

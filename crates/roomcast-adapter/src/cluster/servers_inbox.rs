@@ -1,4 +1,4 @@
-//! [`ServersInbox`]: what roomcast servers tell one another of themselves.
+//! [`ServersInbox`]: takes what roomcast servers tell one another about themselves.
 
 use crate::cluster::membership::directory::Directory;
 use crate::cluster::seam::inbox::{Arrival, Inbox, malformed};
@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Hears the roomcast servers themselves.
+/// Takes the messages of the namespace [`SERVERS`](crate::cluster::SERVERS).
 pub(crate) struct ServersInbox {
     pub(crate) directory: Arc<Mutex<Directory>>,
     pub(crate) queue: Arc<Queue>,
@@ -38,12 +38,14 @@ impl Inbox for ServersInbox {
             match message.body {
                 _ if trailer.process == self.queue.process() => {}
                 _ if message.to.as_ref().is_some_and(|to| to != self.queue.id()) => {}
-                Body::Alive(alive) if directory.told(&sender, &trailer, &alive, now) => hellos.push(Some(sender)),
-                Body::Hello if directory.hello(trailer.process, now) => {
-                    let within = spread(directory.about(now));
-                    // Each server has a time of its own for each that asks.
+                Body::Alive(alive) if directory.announcement_arrived(&sender, &trailer, &alive, now) => {
+                    hellos.push(Some(sender));
+                }
+                Body::Hello if directory.asked_for_everything(trailer.process, now) => {
+                    let within = spread(directory.approximate_size(now));
+                    // A delay that differs for each pair of servers, so that not all answer at once.
                     let part = Trailer::hash(&format!("{}\n{sender}", self.queue.id()));
-                    self.queue.tell_all(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
+                    self.queue.tell_everything(sender, within.mul_f64(f64::from(part) / f64::from(u32::MAX)));
                 }
                 Body::Goodbye => directory.left(trailer.process, now),
                 _ => {}
@@ -54,11 +56,11 @@ impl Inbox for ServersInbox {
     }
 
     fn connected(&self) {
-        self.directory.lock().hears(Instant::now());
-        self.queue.hears();
+        self.directory.lock().servers_connected(Instant::now());
+        self.queue.servers_connected();
     }
 
     fn lost(&self) {
-        self.queue.lost();
+        self.queue.servers_lost();
     }
 }

@@ -1,23 +1,23 @@
-//! [`ClusterState`]: how a server stands with the others, as its application may watch it.
+//! [`ClusterState`]: a server's connection to the cluster, for the application to watch.
 
 use tokio::time::Instant;
 
-/// How this server stands with the other servers. What is emitted here reaches this server's clients whatever it says.
+/// This server's connection to the other servers. Whatever it says, emits on this server reach this server's clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterState {
-    /// What the other servers publish comes.
+    /// What the other servers publish arrives here.
     pub hears: bool,
-    /// What this server publishes goes out. If not, it waits in the queue for as long as
-    /// [`ClusterOptions::max_age`](super::ClusterOptions::max_age) says.
+    /// What this server publishes goes out. If not, messages wait in the queue for at most
+    /// [`ClusterOptions::max_age`](super::ClusterOptions::max_age).
     pub publishes: bool,
-    /// Since when these two are as they are.
+    /// Since when these two have been as they are.
     pub since: Instant,
-    /// Other roomcast servers that live. Servers of other software are not among them.
+    /// The number of other roomcast servers that are alive. Servers of other software are not included.
     pub peers: usize,
-    /// Messages that wait to go out, and their bytes.
+    /// The number of messages that wait to be published.
     pub queued: usize,
-    /// Bytes of what waits.
+    /// Their bytes.
     pub queued_bytes: usize,
 }
 
@@ -26,7 +26,7 @@ impl ClusterState {
         Self { hears: false, publishes: false, since: now, peers: 0, queued: 0, queued_bytes: 0 }
     }
 
-    /// As it is now. Tells whether somebody who watches should know at once.
+    /// Takes the state as it is now. Returns whether watchers should be notified.
     pub(crate) fn becomes(&mut self, next: Self) -> bool {
         let same = (self.hears, self.publishes) == (next.hears, next.publishes);
         let since = if same { self.since } else { next.since };

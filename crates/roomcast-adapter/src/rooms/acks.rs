@@ -1,17 +1,15 @@
-//! [`Acks`]: the acknowledgements of one emit, and the emit that awaits them.
+//! [`Acks`]: the acknowledgements of one emit, and the emit that collects them.
 
-use crate::rooms::local::{Local, State};
-use crate::rooms::pending_acks::PendingEmit;
+use crate::rooms::local::Local;
 use crate::seam::adapter::Emit;
 use crate::seam::error::AdapterError;
-use crate::seam::recipient::Wakes;
 use crate::seam::target::Target;
-use roomcast_protocol::{Args, Packet, SocketId};
+use roomcast_protocol::{Args, SocketId};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// The acknowledgements of one emit, as they come. Dropping it gives the rest up.
+/// The acknowledgements of one emit, as they arrive. Dropping it gives up those that are still pending.
 #[derive(Debug)]
 pub struct Acks {
     pub(crate) local: Arc<Local>,
@@ -20,15 +18,15 @@ pub struct Acks {
 }
 
 impl Acks {
-    /// Number of sockets that were asked.
+    /// The number of sockets that were asked.
     pub fn asked(&self) -> usize {
         self.asked
     }
 
-    /// The next answer; `None` once no more can come. Cancel safe: no answer is lost.
+    /// The next answer; `None` once no more can arrive. Cancel safe: no answer is lost.
     pub async fn next(&mut self) -> Option<(SocketId, Args)> {
         poll_fn(|cx| {
-            // The waker of an earlier poll is dropped outside the lock, as its end may be somebody's code.
+            // The waker of an earlier poll is dropped outside the lock: dropping it may run foreign code.
             let (answer, _earlier) = self.local.with_pending(self.id, |pending| {
                 let Some(pending) = pending else {
                     return (Poll::Ready(None), None);
@@ -54,7 +52,7 @@ impl Drop for Acks {
 }
 
 impl Local {
-    /// Emits to the matching sockets of this server and awaits their acknowledgements. `under_lock` as in [`Local::emit`].
+    /// Emits to sockets of this server and collects their acknowledgements. `under_lock` is as in [`Local::emit`].
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent.
@@ -64,56 +62,7 @@ impl Local {
         emit: Emit<'_>,
         under_lock: impl FnOnce(),
     ) -> Result<Acks, AdapterError> {
-        let id = {
-            let mut state = self.state.lock();
-            let id = state.next_ack;
-            // 2^53 ids last for centuries at a million a second.
-            state.next_ack += 1;
-            id
-        };
-        let packet = Packet::event(self.namespace(), Some(id), emit.data)?.with_volatile(emit.volatile);
-        let packet = Arc::new(packet);
-        let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
-        let asked = {
-            let mut state = self.state.lock();
-            let State { index, pending, .. } = &mut *state;
-            under_lock();
-            let mut slots = Vec::new();
-            index.walk(target, |slot, recipient| slots.push((slot, recipient.clone())));
-            let mut new = PendingEmit::default();
-            for (slot, recipient) in &slots {
-                let socket = index.id_of(*slot);
-                if !pending.expect(socket, id) {
-                    refused += 1;
-                    continue;
-                }
-                new.unanswered.insert(socket);
-                recipient.deliver(&packet, &mut wakes);
-            }
-            // Answers need this lock, so none can come before the entry is there.
-            pending.begin(id, new);
-            slots.len()
-        };
-        wakes.wake();
-        if refused > 0 {
-            metrics::counter!("roomcast_acks_refused_total").increment(refused as u64);
-            tracing::debug!(
-                sockets = refused,
-                "too many acknowledgements pending from a socket; it was not asked again"
-            );
-        }
-        #[expect(clippy::unreachable, reason = "`self` is borrowed from the very Arc that `this` points to")]
-        let Some(local) = self.this.upgrade() else { unreachable!("borrowed from its own Arc") };
+        let (local, id, asked) = self.emit_awaiting(target, emit, under_lock)?;
         Ok(Acks { local, id, asked })
-    }
-
-    pub(crate) fn with_pending<T>(&self, id: u64, read: impl FnOnce(Option<&mut PendingEmit>) -> T) -> T {
-        read(self.state.lock().pending.get(id))
-    }
-
-    pub(crate) fn give_up(&self, id: u64) {
-        let ended = self.state.lock().pending.end(id);
-        // Outside the lock: a waker's end may be somebody's code.
-        drop(ended);
     }
 }

@@ -1,4 +1,4 @@
-//! [`Local`] as an [`Adapter`]: the in-memory adapter of a server that stands alone.
+//! [`Local`] as an [`Adapter`]: the in-memory adapter of a single server.
 
 use crate::rooms::local::Local;
 use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined};
@@ -38,7 +38,7 @@ impl Adapter for Local {
             let mut state = self.state.lock();
             (state.index.remove(id), state.pending.left(id))
         };
-        // Outside the lock: the end of either may be somebody's code.
+        // Outside the lock: dropping either may run foreign code.
         drop(recipient);
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
@@ -81,7 +81,7 @@ impl Adapter for Local {
                 answers.push(args);
             }
         };
-        // Time out or not: what came in time is told.
+        // After a timeout, the answers that arrived in time are returned.
         let _ = tokio::time::timeout(timeout, collect).await;
         let missing_sockets = acks.asked() - answers.len();
         Ok(Acked { answers, missing_sockets, missing: Missing::default() })
@@ -104,7 +104,7 @@ impl Adapter for Local {
     }
 
     fn server_side_emit(&self, _data: &Args) -> Result<(), AdapterError> {
-        // There is no other server to hear it.
+        // There are no other servers.
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Sockets and rooms of one server: who is in what, as dense small numbers.
+//! [`Index`]: the sockets and rooms of a namespace on one server, stored under small dense numbers.
 #![expect(
     clippy::indexing_slicing,
     reason = "slots and rooms are numbers that this file itself gives out, and `hot`, `cold` and `rooms` never shrink while \
@@ -19,10 +19,10 @@ use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// The membership of a namespace on this server.
+/// Which sockets are in which rooms, for a namespace on this server.
 ///
 /// A socket has a small number, its slot; a room is a vector of slots. A broadcast walks that vector and touches one
-/// 24-byte entry of `hot` per member. The room of a socket's own id has no entry: it is found through `by_id`.
+/// 24-byte entry of `hot` per member. The room named after a socket's id has no vector: it is found through `by_id`.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// What a broadcast touches, by slot.
@@ -30,14 +30,14 @@ pub(crate) struct Index {
     /// What only a change of membership touches, by slot.
     cold: Vec<Cold>,
     free_slots: Vec<u32>,
-    /// Slots by the id in `cold`.
+    /// Slots, by the id in `cold`.
     by_id: HashTable<u32>,
     hasher: RandomState,
     rooms: Vec<Members>,
     free_rooms: Vec<u32>,
-    /// Clients choose room names: foldhash's seed is random per process.
+    /// Clients choose room names, so the hasher is seeded: foldhash's seed is random per process.
     by_name: HashMap<Room, u32, RandomState>,
-    /// Number of the current walk; a slot marked with it was met or is left out.
+    /// The number of the current walk. A slot that carries this mark was visited already or is left out.
     walk: u32,
 }
 
@@ -50,7 +50,7 @@ struct Hot {
 #[derive(Debug)]
 struct Cold {
     id: SocketId,
-    /// Rooms of the socket, and where in the room's vector it stands. Up to two need no heap.
+    /// The socket's rooms, and its position in each room's vector. Up to two need no heap memory.
     rooms: SmallVec<[Membership; 2]>,
 }
 
@@ -67,8 +67,8 @@ struct Members {
 }
 
 impl Index {
-    /// Takes a socket in, in all of `rooms`, or refuses it. Refused, the recipient is dropped: the caller keeps one of its own,
-    /// as its end may be somebody's code.
+    /// Adds a socket to all of `rooms`, or refuses it. A refused recipient is dropped here, under the lock; the caller
+    /// keeps a clone, as dropping the last one may run foreign code.
     pub(crate) fn insert(
         &mut self,
         id: SocketId,
@@ -105,8 +105,7 @@ impl Index {
         self.by_id.find(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id).copied()
     }
 
-    /// Takes a socket out; returns its recipient, which is the caller's to drop, outside the lock: its end may be somebody's
-    /// code that asks the adapter something.
+    /// Removes a socket. Drop the returned recipient outside the lock: that may run foreign code.
     pub(crate) fn remove(&mut self, id: SocketId) -> Option<Arc<dyn Recipient>> {
         let found = self.by_id.find_entry(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id);
         let slot = found.ok()?.remove().0;
@@ -115,7 +114,7 @@ impl Index {
         }
         let recipient = self.hot[slot as usize].recipient.take();
         if self.by_id.is_empty() {
-            // After the last socket nothing stays behind: a burst's storage is given back.
+            // When the last socket has left, the storage of a burst is released.
             *self = Self { walk: self.walk, ..Self::default() };
         } else {
             self.free_slots.push(slot);
@@ -123,7 +122,7 @@ impl Index {
         recipient
     }
 
-    /// Puts a socket into all of `rooms` or into none. Unknown ids are ignored.
+    /// Puts a socket into all of `rooms`, or into none. Unknown ids are ignored.
     pub(crate) fn join(&mut self, id: SocketId, rooms: &[Room]) -> Result<(), AdapterError> {
         if let Some(room) = rooms.iter().find(|room| room.len() > MAX_ROOM_BYTES) {
             return Err(AdapterError::RoomName(room.len()));
@@ -132,7 +131,7 @@ impl Index {
             return Ok(());
         };
         if self.cold[slot as usize].rooms.len().saturating_add(rooms.len()) > MAX_ROOMS_PER_SOCKET {
-            // Near the limit it counts which of the rooms are new: neither its own, nor joined, nor named twice.
+            // Near the limit, count only the new rooms: not the socket's own, not joined yet, and each name once.
             let is_new = |room: &&Room| room[..] != *id.as_str() && !self.is_member(slot, room);
             let new: HashSet<&Room, RandomState> = rooms.iter().filter(is_new).collect();
             if self.cold[slot as usize].rooms.len().saturating_add(new.len()) > MAX_ROOMS_PER_SOCKET {
@@ -165,14 +164,14 @@ impl Index {
         }
     }
 
-    /// Names of rooms with members, those of socket ids among them.
+    /// The names of rooms with members, including the rooms named after socket ids.
     pub(crate) fn all_rooms(&self) -> Vec<Room> {
         let own =
             self.by_id.iter().map(|slot| Room::from(self.id_of(*slot))).filter(|room| !self.by_name.contains_key(room));
         own.chain(self.by_name.keys().cloned()).collect()
     }
 
-    /// Whether anybody may match, without looking at `except`. False for most broadcasts of other servers.
+    /// Whether any socket may match, ignoring `except`. `false` for most broadcasts of other servers.
     pub(crate) fn may_match(&self, target: &Target) -> bool {
         if target.rooms.is_empty() {
             return !self.by_id.is_empty();
@@ -190,13 +189,15 @@ impl Index {
     }
 
     /// Calls `visit` once for each matching socket.
+    // A function of its own: where it is inlined, the compiler may read the vectors' addresses again for each recipient.
+    #[inline(never)]
     pub(crate) fn walk(&mut self, target: &Target, mut visit: impl FnMut(u32, &Arc<dyn Recipient>)) {
         let mut visit = |slot: u32, hot: &Hot| {
             if let Some(recipient) = &hot.recipient {
                 visit(slot, recipient);
             }
         };
-        // One room and nobody left out: no marks are needed, as a room holds each socket once.
+        // One room and no exceptions need no marks: a room holds each socket once.
         if let ([room], []) = (&target.rooms[..], &target.except[..]) {
             let members = self.joined(target, room);
             for (at, &slot) in members.iter().enumerate() {
@@ -252,12 +253,12 @@ impl Index {
         self.by_id.len()
     }
 
-    /// Number of rooms that somebody joined.
+    /// The number of rooms that sockets have joined.
     pub(crate) fn room_count(&self) -> usize {
         self.by_name.len()
     }
 
-    /// The sockets that joined a room, as far as the target means them.
+    /// The sockets that joined a room, unless the target means socket ids.
     fn joined(&self, target: &Target, room: &str) -> &[u32] {
         let room = if target.one { None } else { self.by_name.get(room) };
         room.map(|room| &self.rooms[*room as usize].slots[..]).unwrap_or_default()
@@ -271,7 +272,7 @@ impl Index {
         let Some(&number) = self.by_name.get(room) else {
             return false;
         };
-        // Look where fewer are: a socket's rooms, or the room's sockets.
+        // Search the shorter list: the socket's rooms, or the room's sockets.
         let (places, slots) = (&self.cold[slot as usize].rooms, &self.rooms[number as usize].slots);
         if places.len() <= slots.len() {
             places.iter().any(|place| place.room == number)
@@ -299,7 +300,7 @@ impl Index {
         self.cold[slot as usize].rooms.push(Membership { room: number, position });
     }
 
-    /// Takes a member out of a room: the last member takes its position. An empty room is forgotten.
+    /// Removes a member from a room. The room's last member takes over its position; a room without members is removed.
     fn remove_member(&mut self, place: Membership) {
         let members = &mut self.rooms[place.room as usize];
         members.slots.swap_remove(place.position as usize);
@@ -317,7 +318,7 @@ impl Index {
         }
     }
 
-    /// Marks of earlier walks must not count; after 2^32 walks they are wiped.
+    /// The mark of the next walk. After 2^32 walks all marks are reset, so that marks of earlier walks never count.
     fn next_walk(&mut self) -> u32 {
         self.walk = self.walk.wrapping_add(1);
         if self.walk == 0 {
@@ -329,8 +330,7 @@ impl Index {
         self.walk
     }
 }
-/// How far ahead of the one that gets a packet a recipient is fetched from memory. Nothing depends on what is read, so nothing
-/// waits for it.
+/// How many recipients ahead of the current one are prefetched. Nothing depends on the value, so nothing waits for it.
 const PREFETCH_DISTANCE: usize = 6;
 
 fn prefetch(hot: Option<&Hot>) {
@@ -339,7 +339,8 @@ fn prefetch(hot: Option<&Hot>) {
     }
 }
 
-/// Adds to a list with an entry per socket: doubled, it would have room for as many sockets again, which may never come.
+/// Pushes without doubling the capacity: the list has an entry per socket, and doubling would reserve room for as many
+/// sockets again, which may never come.
 fn push_tightly<T>(list: &mut Vec<T>, value: T) {
     if list.len() == list.capacity() {
         list.reserve_exact((list.len() / 8).max(4));

@@ -1,7 +1,7 @@
 //! [`Local`]: the rooms of a namespace on this server.
 
 use crate::rooms::index::Index;
-use crate::rooms::pending_acks::PendingAcks;
+use crate::rooms::pending_acks::{PendingAcks, PendingEmit};
 use crate::seam::adapter::{Action, Emit};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
@@ -12,15 +12,16 @@ use roomcast_protocol::limits::MAX_PACKET_BYTES;
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Weak};
 
-/// Rooms, the namespace's lock, the encoder, ack ids and the acknowledgements that are pending.
+/// The rooms of a namespace on this server: encodes and delivers packets to members, and collects acknowledgements.
 ///
-/// One short lock covers an emit's push into every outbox, so that all recipients see one order. Walking a room costs about
-/// 25 ns a member under it: plan for rooms of up to 100 000 members a server. Wakes, writes and user code come after it.
+/// One short lock covers an emit's push into every outbox, so all recipients see the same order. Walking a room costs
+/// about 25 ns a member under it: plan for rooms of up to 100,000 members a server. Wakes, writes and user code run
+/// later.
 #[derive(Debug)]
 pub struct Local {
     namespace: Arc<str>,
-    /// Itself, for what [`Acks`] must find again.
-    pub(super) this: Weak<Self>,
+    /// Itself, for [`Acks`](crate::Acks).
+    this: Weak<Self>,
     pub(super) state: Mutex<State>,
 }
 
@@ -28,11 +29,11 @@ pub struct Local {
 pub(super) struct State {
     pub(super) index: Index,
     pub(super) pending: PendingAcks,
-    pub(super) next_ack: u64,
+    next_ack: u64,
 }
 
 impl Local {
-    /// An empty namespace of that name.
+    /// An empty namespace.
     pub fn new(namespace: impl Into<Arc<str>>) -> Arc<Self> {
         let namespace = namespace.into();
         Arc::new_cyclic(|this| Self { namespace, this: this.clone(), state: Mutex::default() })
@@ -43,8 +44,8 @@ impl Local {
         &self.namespace
     }
 
-    /// Emits to the matching sockets of this server. `under_lock` runs under the namespace's lock, before the first push:
-    /// what it puts into a queue has the order that the recipients see.
+    /// Emits to the selected sockets of this server. `under_lock` runs under the namespace's lock, before the first
+    /// push: what it puts into a queue has the same order that the recipients see.
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`]: nothing was sent, and `under_lock` did not run.
@@ -55,7 +56,7 @@ impl Local {
         emitted
     }
 
-    /// As [`Local::emit`], and leaves waking the writers to the caller.
+    /// As [`Local::emit`], but the caller wakes the writers.
     pub(crate) fn emit_into(
         &self,
         target: &Target,
@@ -64,8 +65,9 @@ impl Local {
         under_lock: impl FnOnce(),
     ) -> Result<(), AdapterError> {
         let anybody = self.state.lock().index.may_match(target);
-        // Encoding is outside the lock. Who joins meanwhile has no claim on this packet, and if nobody did there is none.
-        // What may be too large is encoded even for nobody: it is refused, whoever is there.
+        // Packets are encoded outside the lock. A socket that joins meanwhile may miss this packet; if nobody was there
+        // before, no packet is made. An event that may be too large is encoded in any case, as it is refused even if
+        // nobody is there.
         let packet = if anybody || may_be_too_large(&self.namespace, emit.data) {
             Some(Arc::new(Packet::event(&self.namespace, None, emit.data)?.with_volatile(emit.volatile)))
         } else {
@@ -79,7 +81,55 @@ impl Local {
         Ok(())
     }
 
-    /// The sockets of this server that `target` names.
+    /// Emits to sockets of this server, whose acknowledgements are pending from then on under the returned id. Also
+    /// returns the number of sockets that were asked.
+    pub(super) fn emit_awaiting(
+        &self,
+        target: &Target,
+        emit: Emit<'_>,
+        under_lock: impl FnOnce(),
+    ) -> Result<(Arc<Self>, u64, usize), AdapterError> {
+        let id = {
+            let mut state = self.state.lock();
+            let id = state.next_ack;
+            // 2^53 ids last for centuries at a million a second.
+            state.next_ack += 1;
+            id
+        };
+        let packet = Packet::event(&self.namespace, Some(id), emit.data)?.with_volatile(emit.volatile);
+        let packet = Arc::new(packet);
+        let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
+        let asked = {
+            let mut state = self.state.lock();
+            let State { index, pending, .. } = &mut *state;
+            under_lock();
+            let mut slots = Vec::new();
+            index.walk(target, |slot, recipient| slots.push((slot, recipient.clone())));
+            let mut new = PendingEmit::default();
+            for (slot, recipient) in &slots {
+                let socket = index.id_of(*slot);
+                if !pending.expect(socket, id) {
+                    refused += 1;
+                    continue;
+                }
+                new.unanswered.insert(socket);
+                recipient.deliver(&packet, &mut wakes);
+            }
+            // Answers need this lock, so none can arrive before the entry exists.
+            pending.begin(id, new);
+            slots.len()
+        };
+        wakes.wake();
+        if refused > 0 {
+            metrics::counter!("roomcast_acks_refused_total").increment(refused as u64);
+            tracing::debug!(sockets = refused, "sockets with too many pending acknowledgements were not asked again");
+        }
+        #[expect(clippy::unreachable, reason = "`self` is borrowed from the very Arc that `this` points to")]
+        let Some(local) = self.this.upgrade() else { unreachable!("borrowed from its own Arc") };
+        Ok((local, id, asked))
+    }
+
+    /// The sockets of this server that `target` selects.
     pub fn sockets(&self, target: &Target) -> Vec<SocketDetails> {
         let mut found = Vec::new();
         {
@@ -98,30 +148,30 @@ impl Local {
         found.into_iter().map(details).collect()
     }
 
-    /// Number of sockets of this server that `target` names.
+    /// The number of sockets of this server that `target` selects.
     pub fn count_sockets(&self, target: &Target) -> usize {
         let mut count = 0;
         self.state.lock().index.walk(target, |_, _| count += 1);
         count
     }
 
-    /// Whether this server has a room of that name, that of a socket's own id among them.
+    /// Whether a room of this name has members on this server. The rooms named after socket ids count.
     pub fn has_room(&self, room: &str) -> bool {
         self.state.lock().index.has_room(room)
     }
 
-    /// Names of this server's rooms that have members.
+    /// The names of the rooms that have members on this server.
     pub fn rooms(&self) -> Vec<Room> {
         self.state.lock().index.all_rooms()
     }
 
-    /// Numbers of sockets, joined rooms and emits that await acknowledgements: all zero when everybody has left.
+    /// The numbers of sockets, joined rooms, and emits that await acknowledgements: zero once every socket has left.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let state = self.state.lock();
         (state.index.len(), state.index.room_count(), state.pending.len())
     }
 
-    /// Applies a change of membership, or disconnects, on this server.
+    /// Changes the rooms of sockets on this server, or disconnects them.
     pub fn change(&self, target: &Target, change: Action<'_>) {
         let (mut found, mut refused) = (Vec::new(), Vec::new());
         {
@@ -139,7 +189,7 @@ impl Local {
         }
         for (socket, error) in refused {
             metrics::counter!("roomcast_joins_refused_total").increment(1);
-            tracing::debug!(%socket, %error, "a join was refused");
+            tracing::debug!(%socket, %error, "a join by the server was refused");
         }
         if let Action::Disconnect { close } = change {
             for (_, recipient) in found {
@@ -147,11 +197,22 @@ impl Local {
             }
         }
     }
+
+    pub(super) fn with_pending<T>(&self, id: u64, read: impl FnOnce(Option<&mut PendingEmit>) -> T) -> T {
+        read(self.state.lock().pending.get(id))
+    }
+
+    pub(super) fn give_up(&self, id: u64) {
+        let ended = self.state.lock().pending.end(id);
+        // Outside the lock: dropping a waker may run foreign code.
+        drop(ended);
+    }
 }
 
-/// Whether encoding could end with [`AdapterError::TooLarge`]: a generous bound, so that small events for nobody cost nothing.
+/// Whether encoding could fail with [`AdapterError::TooLarge`]. The estimate is generous, so that small events that
+/// nobody gets are not encoded.
 fn may_be_too_large(namespace: &str, data: &Args) -> bool {
-    /// A frame's header and the numbers of a packet are far below this, for the text and for each attachment.
+    /// More than a frame's header and a packet's numbers need, for the text and for each attachment.
     const AROUND: usize = 256;
     let text = data.items_bytes().len().saturating_add(namespace.len()).saturating_add(AROUND);
     let size = |size: usize, bytes: usize| size.saturating_add(bytes).saturating_add(AROUND);

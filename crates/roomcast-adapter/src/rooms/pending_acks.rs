@@ -1,4 +1,4 @@
-//! Acknowledgements that are awaited from this server's sockets.
+//! [`PendingAcks`]: acknowledgements that are awaited from this server's sockets.
 
 use crate::limits::MAX_PENDING_ACKS;
 use foldhash::fast::RandomState;
@@ -8,25 +8,25 @@ use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// All that is awaited in a namespace: by emit, and by the socket that expect the answer. A socket that leaves is looked up in
-/// the emits that wait for it, and in no others.
+/// All acknowledgements that are awaited in a namespace: by emit, and by the socket that has to answer. When a socket
+/// leaves, only the emits that wait for it are visited.
 #[derive(Debug, Default)]
 pub(crate) struct PendingAcks {
     emits: HashMap<u64, PendingEmit, RandomState>,
-    /// Ids of the emits whose answers a socket expect, [`MAX_PENDING_ACKS`] at most.
+    /// The emits that a socket has to answer, [`MAX_PENDING_ACKS`] at most.
     owed: HashMap<SocketId, EmitIds, RandomState>,
 }
 
-/// Most sockets owe one answer.
+/// Most sockets have one emit to answer.
 type EmitIds = SmallVec<[u64; 2]>;
 
 impl PendingAcks {
-    /// Number of emits that wait.
+    /// The number of emits that await answers.
     pub(crate) fn len(&self) -> usize {
         self.emits.len()
     }
 
-    /// Notes that `socket` expect the answer to an emit; `false` if it expect too many, and is not to be asked.
+    /// Notes that `socket` has to answer an emit. Returns `false` if it has too many to answer, and must not be asked.
     pub(crate) fn expect(&mut self, socket: SocketId, emit: u64) -> bool {
         let owed = self.owed.entry(socket).or_default();
         let asked = owed.len() < MAX_PENDING_ACKS as usize;
@@ -36,7 +36,7 @@ impl PendingAcks {
         asked
     }
 
-    /// An emit begins to wait.
+    /// Adds an emit that awaits answers.
     pub(crate) fn begin(&mut self, emit: u64, pending: PendingEmit) {
         self.emits.insert(emit, pending);
     }
@@ -45,7 +45,7 @@ impl PendingAcks {
         self.emits.get_mut(&emit)
     }
 
-    /// Takes an answer; the one to wake, if it was awaited.
+    /// Takes an answer. Returns the waker to wake if the answer was awaited.
     pub(crate) fn answered(&mut self, from: SocketId, emit: u64, args: Args) -> Option<Waker> {
         let pending = self.emits.get_mut(&emit)?;
         if !pending.unanswered.remove(&from) {
@@ -57,7 +57,7 @@ impl PendingAcks {
         waker
     }
 
-    /// An emit waits no longer. What it holds is the caller's to drop, outside the lock.
+    /// Removes an emit. The caller must drop what is returned outside the lock.
     pub(crate) fn end(&mut self, emit: u64) -> Option<PendingEmit> {
         let pending = self.emits.remove(&emit)?;
         for socket in &pending.unanswered {
@@ -66,7 +66,7 @@ impl PendingAcks {
         Some(pending)
     }
 
-    /// A socket has left: those who waited for it are to be woken.
+    /// Removes a socket that has left. Returns the wakers of the emits that waited for it.
     pub(crate) fn left(&mut self, socket: SocketId) -> SmallVec<[Waker; 2]> {
         let mut wakers = SmallVec::new();
         for emit in self.owed.remove(&socket).unwrap_or_default() {
@@ -78,7 +78,7 @@ impl PendingAcks {
         wakers
     }
 
-    /// The answer to an emit is not owed any more.
+    /// `socket` no longer has to answer `emit`.
     fn settled(&mut self, socket: SocketId, emit: u64) {
         let Some(owed) = self.owed.get_mut(&socket) else { return };
         if let Some(at) = owed.iter().position(|id| *id == emit) {
@@ -90,10 +90,10 @@ impl PendingAcks {
     }
 }
 
-/// What one emit waits for. It lives in the namespace's table until all have answered or [`Acks`] is dropped.
+/// An emit that awaits answers, until every socket has answered or its [`Acks`](crate::Acks) are dropped.
 #[derive(Debug, Default)]
 pub(crate) struct PendingEmit {
-    /// Sockets that were asked, have not left and have not answered.
+    /// Sockets that were asked, have not answered, and have not left.
     pub(crate) unanswered: HashSet<SocketId, RandomState>,
     pub(crate) answers: VecDeque<(SocketId, Args)>,
     pub(crate) waker: Option<Waker>,
@@ -103,9 +103,9 @@ pub(crate) struct PendingEmit {
 mod tests {
     use super::*;
 
-    /// Thousands of clients, each asked by an emit of its own, leave: each is looked up in one emit.
+    /// Thousands of clients leave, each of which has to answer an emit of its own: each leads to one emit only.
     #[test]
-    fn who_leaves_is_looked_up_in_the_emits_that_wait_for_it() {
+    fn a_socket_that_leaves_is_looked_up_only_in_the_emits_that_wait_for_it() {
         for sockets in [1_000, 4_000] {
             let mut awaited = PendingAcks::default();
             let ids: Vec<SocketId> = (0..sockets).filter_map(|_| SocketId::random().ok()).collect();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_answered_or_given_up_is_owed_no_more() {
+    fn an_answered_or_abandoned_emit_is_no_longer_pending() {
         let mut awaited = PendingAcks::default();
         let Ok(id) = SocketId::random() else { return };
         for emit in 0..3 {

@@ -1,4 +1,4 @@
-//! The [`Adapter`] seam: everything a namespace asks of its rooms, here and on other servers.
+//! The [`Adapter`] seam: everything that a namespace asks of its rooms, on this server and on others.
 
 use crate::seam::answer::Answer;
 use crate::seam::error::AdapterError;
@@ -15,26 +15,26 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// One namespace's rooms and deliveries. There is one adapter per namespace, made by an [`AdapterFactory`].
+/// The rooms of one namespace, and delivery to their members. An [`AdapterFactory`] makes one for each namespace.
 ///
 /// The contract, which `testkit` checks for every adapter:
-/// - each matching socket gets a packet once, whatever rooms it is in; `except` wins over `rooms`;
-/// - what [`Adapter::insert`] is given as the welcome comes before anything else that the recipient gets;
-/// - a socket is always in the room named by its id;
-/// - membership changes at once: a join, then an emit by the same caller reaches the joiner on this server;
-/// - emits through one adapter arrive in order at every recipient, and at every recipient in the same order;
-/// - nothing here waits for another server but the `async` questions, and delivery to this server's sockets never waits;
-/// - a partial answer says so.
+/// - each matching socket gets a packet once, however many of the rooms it is in; `except` wins over `rooms`;
+/// - the welcome packet given to [`Adapter::insert`] is the first thing that the recipient gets;
+/// - a socket is always in the room named after its id;
+/// - membership changes at once: after a join, an emit by the same caller reaches the socket on this server;
+/// - emits through one adapter arrive in order at every recipient, and in the same order at all of them;
+/// - only the `async` questions wait for other servers; delivery to this server's sockets never waits;
+/// - a partial answer says that it is partial.
 ///
-/// There are no default bodies: an adapter that forgets a method must not compile.
+/// Only [`Adapter::recovery`] has a default: an adapter that forgets another method must not compile.
 #[async_trait]
 pub trait Adapter: Debug + Send + Sync + 'static {
-    /// Takes in a socket, puts it into `rooms` and delivers `welcome` to it, all in one step: no broadcast comes before the
-    /// welcome, none after it is missed, and if it is refused nothing of it was done.
+    /// Adds a socket, puts it into `rooms` and delivers `welcome` to it, all in one step: no broadcast arrives before
+    /// the welcome, and no later one is missed. If the socket is refused, nothing has happened.
     ///
     /// # Errors
-    /// [`AdapterError::Duplicate`] if the id is taken; [`AdapterError::RoomName`] and [`AdapterError::TooManyRooms`] as in
-    /// [`Adapter::join`].
+    /// [`AdapterError::Duplicate`] if the id is taken; [`AdapterError::RoomName`] and [`AdapterError::TooManyRooms`] as
+    /// in [`Adapter::join`].
     fn insert(
         &self,
         id: SocketId,
@@ -43,57 +43,57 @@ pub trait Adapter: Debug + Send + Sync + 'static {
         welcome: Option<&Arc<Packet>>,
     ) -> Result<(), AdapterError>;
 
-    /// Takes a socket out, and out of all its rooms. Acknowledgements awaited from it are given up. Unknown ids are ignored.
+    /// Removes a socket from all rooms, and gives up its pending acknowledgements. Unknown ids are ignored.
     fn remove(&self, id: SocketId);
 
-    /// Puts a socket into rooms. It applies on this server at once; what is returned may be awaited for the cluster's
-    /// confirmation. Joining again, or after [`Adapter::remove`], does nothing.
+    /// Puts a socket into rooms. This takes effect on this server at once; await the returned future for confirmation
+    /// by the cluster. Nothing happens for rooms that the socket is in already, nor after [`Adapter::remove`].
     ///
     /// # Errors
     /// [`AdapterError::RoomName`], [`AdapterError::TooManyRooms`]: then no room was joined.
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError>;
 
-    /// Takes a socket out of a room. Nobody leaves the room of their own id.
+    /// Takes a socket out of a room. No socket leaves the room named after its id.
     fn leave(&self, id: SocketId, room: &str);
 
-    /// The rooms of a socket of this server, its own among them; empty if the id is unknown.
+    /// The rooms of a socket of this server, including the room named after its id. Empty if the id is unknown.
     fn rooms_of(&self, id: SocketId) -> Vec<Room>;
 
-    /// Does something to the sockets that `target` names, here and on other servers.
+    /// Applies an action to the sockets that `target` selects, on this server and on others.
     ///
     /// # Errors
-    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent, to nobody.
+    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent to anybody.
     fn apply(&self, target: &Target, action: Action<'_>) -> Result<(), AdapterError>;
 
-    /// Takes a client's acknowledgement. Answers to unknown ids, and second answers, are ignored.
+    /// Takes a client's acknowledgement. Unknown ids and second answers are ignored.
     fn ack(&self, from: SocketId, id: u64, args: Args);
 
-    /// Emits and collects the acknowledgements until all are in or `timeout` has passed. Dropping the future gives up. A
-    /// socket for which a volatile event was dropped counts as one that does not answer, as in Node.
+    /// Emits an event and collects the acknowledgements until all have arrived or `timeout` has passed. Dropping the
+    /// future stops collecting. As in Node, a socket for which a volatile event was dropped counts as silent.
     ///
     /// # Errors
-    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent, to nobody.
+    /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`]: nothing was sent to anybody.
     async fn emit_with_ack(&self, target: &Target, emit: Emit<'_>, timeout: Duration) -> Result<Acked, AdapterError>;
 
-    /// The sockets that `target` names.
+    /// The sockets that `target` selects.
     async fn fetch_sockets(&self, target: &Target, timeout: Duration) -> Answer<Vec<SocketDetails>>;
 
-    /// Number of sockets that `target` names; asks for less than [`Adapter::fetch_sockets`].
+    /// The number of sockets that `target` selects. Cheaper than [`Adapter::fetch_sockets`].
     async fn count(&self, target: &Target, timeout: Duration) -> Answer<usize>;
 
-    /// Names of all rooms that have members, those of socket ids among them.
+    /// The names of all rooms that have members, including the rooms named after socket ids.
     async fn all_rooms(&self, timeout: Duration) -> Answer<Vec<Room>>;
 
-    /// Number of servers, this one among them, as itself: also if the others do not hear it yet.
+    /// The number of servers, including this one even while it is not connected yet.
     async fn server_count(&self) -> Answer<usize>;
 
-    /// Sends an event to the other servers' namespace (never to clients).
+    /// Sends an event to the namespace on the other servers, never to clients.
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`].
     fn server_side_emit(&self, data: &Args) -> Result<(), AdapterError>;
 
-    /// Sends an event to the other servers' namespace and collects one answer from each.
+    /// Sends an event to the namespace on the other servers, and collects one answer from each.
     ///
     /// # Errors
     /// [`AdapterError::TooLarge`], [`AdapterError::TooLargeForServers`].
@@ -103,26 +103,26 @@ pub trait Adapter: Debug + Send + Sync + 'static {
         timeout: Duration,
     ) -> Result<Answer<Vec<Args>>, AdapterError>;
 
-    /// Leaves the cluster. Sockets of this server go on as in memory.
+    /// Leaves the cluster. This server's sockets go on as with an in-memory adapter.
     async fn close(&self);
 
-    /// Where sessions are kept for clients that come back; `None`, the default, of an adapter that keeps none.
+    /// Where sessions are kept for clients that come back. `None`, the default, if this adapter keeps none.
     fn recovery(&self) -> Option<&dyn Recovery> {
         None
     }
 }
 
-/// Makes the adapter of a namespace. It is called once for each time that a namespace comes to be; the adapter of an earlier
-/// namespace of that name may still be closing then.
+/// Makes the adapter of a namespace. It is called each time that a namespace is created; the adapter of an earlier
+/// namespace of the same name may still be closing.
 pub type AdapterFactory = Arc<dyn Fn(AdapterContext) -> Arc<dyn Adapter> + Send + Sync>;
 
 /// What a new adapter is given.
 #[derive(Debug)]
 pub struct AdapterContext {
-    /// The namespace's name, its slash included.
+    /// The namespace's name, including its slash.
     pub namespace: Arc<str>,
-    /// Where events from other servers go. It holds [`MAX_SERVER_EVENTS`](crate::limits::MAX_SERVER_EVENTS); when it is
-    /// full, the event is refused and counted by the adapter.
+    /// Where events from other servers go. It holds [`MAX_SERVER_EVENTS`](crate::limits::MAX_SERVER_EVENTS) events; the
+    /// adapter refuses and counts further ones.
     pub server_events: mpsc::Sender<ServerEvent>,
 }
 
@@ -131,28 +131,28 @@ pub struct AdapterContext {
 pub struct ServerEvent {
     /// The event's name, then its arguments.
     pub data: Args,
-    /// Where the answer goes, if one is wanted.
+    /// Where the answer goes, if an answer is wanted.
     pub reply: Option<oneshot::Sender<Args>>,
 }
 
-/// What to do to the sockets of a target.
+/// What to do with the sockets of a target.
 #[derive(Debug, Clone, Copy)]
 pub enum Action<'a> {
     /// Send them an event.
     Emit(Emit<'a>),
-    /// Put them into rooms. A socket at its limit of rooms stays out, which is counted.
+    /// Put them into rooms. A socket that has reached its limit of rooms does not join, which is counted.
     Join(&'a [Room]),
     /// Take them out of rooms.
     Leave(&'a [Room]),
     /// Disconnect them from the namespace, or with `close` from the server.
     Disconnect {
-        /// Whether the whole connection ends.
+        /// Whether to close the whole connection.
         close: bool,
     },
 }
 
 impl<'a> Action<'a> {
-    /// An ordinary event.
+    /// An event that is neither volatile nor exempt from compression.
     pub fn emit(data: &'a Args) -> Self {
         Self::Emit(Emit::of(data))
     }
@@ -163,31 +163,31 @@ impl<'a> Action<'a> {
 pub struct Emit<'a> {
     /// The event's name, then its arguments ([`Args::event`]).
     pub data: &'a Args,
-    /// Dropped for a client whose transport is not writable at once.
+    /// Drop it for clients whose transport cannot be written to at once.
     pub volatile: bool,
-    /// May be compressed, where compression is on.
+    /// Whether it may be compressed, where compression is on.
     pub compress: bool,
 }
 
 impl<'a> Emit<'a> {
-    /// An ordinary event.
+    /// An event that is neither volatile nor exempt from compression.
     pub fn of(data: &'a Args) -> Self {
         Self { data, volatile: false, compress: true }
     }
 }
 
-/// Acknowledgements that were collected.
+/// The acknowledgements of an emit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Acked {
-    /// The answers, in the order they came. From sockets of other servers only the first argument is known.
+    /// The answers, in order of arrival. From sockets of other servers, only the first argument is known.
     pub answers: Vec<Args>,
     /// Sockets that were asked and did not answer.
     pub missing_sockets: usize,
-    /// Servers that did not say whom they asked.
+    /// Servers that did not say how many sockets they asked.
     pub missing: crate::Missing,
 }
 
-/// Resolves when a join is known to the cluster; dropping it changes nothing. In memory it is resolved from the start.
+/// Resolves when the cluster has confirmed a join. Dropping it changes nothing. In memory it is ready from the start.
 pub struct Joined(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Joined {
@@ -196,7 +196,7 @@ impl Joined {
         Self(None)
     }
 
-    /// A join that is confirmed when `future` resolves.
+    /// A join that is confirmed once `future` resolves.
     pub fn when(future: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(Some(Box::pin(future)))
     }

@@ -1,20 +1,20 @@
-//! [`Answer`]: a question's answer, complete or partial, never a partial one that looks complete.
+//! [`Answer`]: the answer to a question. A partial answer always says so.
 
-/// An answer put together from several servers.
+/// An answer that is put together from the answers of several servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<T> {
-    /// What the servers that answered said.
+    /// What the servers that answered said, combined.
     pub value: T,
-    /// The servers that did not answer in time. Empty: the answer is complete.
+    /// The servers that did not answer in time. If there are none, the answer is complete.
     pub missing: Missing,
 }
 
 /// Servers that did not answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Missing {
-    /// Those that are known by name (server ids).
+    /// The ids of those that are known by name.
     pub names: Vec<String>,
-    /// How many more there are, where the cluster's dialect tells no names.
+    /// The number of further ones, where the cluster's dialect does not name servers.
     pub others: usize,
 }
 

@@ -1,15 +1,15 @@
-//! [`AdapterError`]: why an adapter refused.
+//! [`AdapterError`]: why an adapter refuses a call.
 
 use roomcast_protocol::{PacketTooLarge, SocketId};
 
-/// Why an adapter refused.
+/// Why an adapter refused a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdapterError {
-    /// The socket's id is taken in this namespace: a mistake of the caller.
+    /// A socket with this id is already in the namespace: a mistake of the caller.
     #[error("socket id {0} is already in the namespace")]
     Duplicate(SocketId),
-    /// A room name over [`MAX_ROOM_BYTES`](crate::limits::MAX_ROOM_BYTES).
+    /// The room's name is longer than [`MAX_ROOM_BYTES`](crate::limits::MAX_ROOM_BYTES).
     #[error("room name of {0} bytes: at most {max} are allowed", max = crate::limits::MAX_ROOM_BYTES)]
     RoomName(usize),
     /// The socket would be in more than [`MAX_ROOMS_PER_SOCKET`](crate::limits::MAX_ROOMS_PER_SOCKET) rooms.
@@ -18,12 +18,12 @@ pub enum AdapterError {
     /// The packet is too large.
     #[error(transparent)]
     TooLarge(#[from] PacketTooLarge),
-    /// The event is larger than the system that connects the servers carries. Emit it to this server's clients alone, or in pieces.
-    #[error("an event of {bytes} bytes: at most {most} reach the other servers")]
+    /// The event is too large for the message system between the servers. Emit it to this server only, or in pieces.
+    #[error("an event of {bytes} bytes: the other servers can be sent at most {most}")]
     TooLargeForServers {
         /// Bytes of the event's JSON and its attachments.
         bytes: usize,
-        /// Most of them.
+        /// The largest size that can be carried.
         most: usize,
     },
 }

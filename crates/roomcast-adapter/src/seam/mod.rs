@@ -1,4 +1,4 @@
-//! The [`Adapter`](adapter::Adapter) seam: what a namespace asks of its rooms, and the types that it is asked with.
+//! The [`Adapter`](adapter::Adapter) seam: what a namespace asks of its rooms, and the types that it uses for this.
 
 pub(crate) mod adapter;
 pub(crate) mod answer;

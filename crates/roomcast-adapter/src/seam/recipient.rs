@@ -1,4 +1,4 @@
-//! [`Recipient`]: what an adapter knows of a socket.
+//! [`Recipient`]: a socket as an adapter sees it.
 
 use crate::seam::room::Room;
 use roomcast_protocol::Packet;
@@ -7,30 +7,31 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::task::Waker;
 
-/// The receiving end of a socket. An adapter holds recipients and never sees a socket, so that a fake one can test and
-/// measure any adapter, and any transport can stand behind one.
+/// The receiving end of a socket. An adapter holds recipients and never sees a socket, so any adapter can be tested and
+/// measured with fake recipients, and any transport can stand behind a recipient.
 pub trait Recipient: Debug + Send + Sync + 'static {
-    /// Takes a packet into the outbox. It is called under the namespace's lock: it must not block, must not call the
+    /// Puts a packet into the outbox. This is called under the namespace's lock: it must not block, must not call the
     /// adapter, and must leave waking the writer to `wakes`. A recipient whose outbox is full disconnects itself.
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes);
 
-    /// A broadcast will soon come to this recipient: reads a little of what [`Recipient::deliver`] will touch, so that it is on
-    /// its way from memory meanwhile. It is called under the namespace's lock, and changes nothing.
+    /// Announces that a broadcast is about to reach this recipient: reads a little of what [`Recipient::deliver`] will
+    /// touch, so that it is fetched from memory meanwhile. This is called under the namespace's lock, and changes
+    /// nothing.
     fn prefetch(&self) {}
 
     /// Takes the socket out of the namespace, or with `close` ends its whole connection. Called outside the lock.
     fn disconnect(&self, close: bool);
 
-    /// What `fetch_sockets` tells of the socket. Called outside the lock.
+    /// What `fetch_sockets` says about the socket. This is called outside the lock.
     fn details(&self) -> Details;
 }
 
-/// What a recipient knows of its socket; the adapter adds id and rooms.
+/// What a recipient knows about its socket. The adapter adds the id and the rooms.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Details {
-    /// The handshake as a JSON object, as Node's `socket.handshake`.
+    /// The handshake as a JSON object, like Node's `socket.handshake`.
     pub handshake: String,
-    /// The socket's data as JSON, an object unless the application chose otherwise.
+    /// The socket's data as JSON: an object unless the application decided otherwise.
     pub data: String,
 }
 
@@ -40,29 +41,29 @@ impl Default for Details {
     }
 }
 
-/// A socket of some server of the cluster, as `fetch_sockets` tells it.
+/// A socket on any server of the cluster, as `fetch_sockets` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketDetails {
-    /// The socket's id. Another server may have ids of another form than ours, so it is text.
+    /// The socket's id. It is text, as other servers' ids may have another form than ours.
     pub id: String,
-    /// Its rooms, the one of its own id among them.
+    /// Its rooms, including the room named after its id.
     pub rooms: Vec<Room>,
     /// Handshake and data.
     pub details: Details,
 }
 
-/// Writers to wake once the namespace's lock is free again: when this is dropped, at the latest. Its storage is kept per
-/// thread, so that a broadcast allocates nothing per recipient.
+/// Writers that are woken once the namespace's lock is free again, and at the latest when this is dropped. Its storage
+/// is reused per thread, so a broadcast allocates nothing per recipient.
 #[derive(Debug, Default)]
 pub struct Wakes {
     wakers: Vec<Waker>,
     around: Option<Around>,
 }
 
-/// What a transport wants to do around the waking of its writers: it calls the argument once.
+/// What a transport does around the waking of its writers. It calls its argument once.
 type Around = fn(&mut dyn FnMut());
 
-/// Most wakers for which storage is kept: a thread that once served 100 000 recipients should not hold 1.6 MB for ever.
+/// Most wakers for which storage is kept: a thread that served 100,000 recipients once should not hold 1.6 MB for ever.
 const KEPT_WAKERS: usize = 16_384;
 
 thread_local! {
@@ -80,8 +81,8 @@ impl Wakes {
         self.wakers.push(waker);
     }
 
-    /// Adds a writer of a transport that wants `around` to be called with the waking of all of them, once for the list:
-    /// so it can gather what it has to write.
+    /// Adds a writer of a transport that gathers its writes: `around` is called once for the whole list and wakes all
+    /// of it, so that the transport can write everything together.
     pub fn push_within(&mut self, waker: Waker, around: fn(&mut dyn FnMut())) {
         self.around = Some(around);
         self.wakers.push(waker);
@@ -92,7 +93,7 @@ impl Wakes {
         self.wakers.len()
     }
 
-    /// Whether there is nobody to wake.
+    /// Whether there are no writers to wake.
     pub fn is_empty(&self) -> bool {
         self.wakers.is_empty()
     }
@@ -110,7 +111,7 @@ impl Drop for Wakes {
         let Self { wakers, around } = self;
         match around {
             _ if wakers.is_empty() => {}
-            // One is written at once, or with what else the thread gathers.
+            // A single one is written at once, or with whatever else the thread gathers.
             Some(around) if wakers.len() > 1 => around(&mut || Self::wake_all(wakers)),
             _ => Self::wake_all(wakers),
         }
@@ -145,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_dropped_wakes_too_and_goes_around_once() {
+    fn dropping_a_list_wakes_its_writers_and_calls_around_once() {
         let count = Arc::new(Count::default());
         let mut wakes = Wakes::new();
         for _ in 0..3 {

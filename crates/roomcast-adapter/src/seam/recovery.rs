@@ -1,6 +1,7 @@
-//! [`Recovery`]: sessions that are kept for a while, so that a client whose connection was lost goes on where it was.
+//! [`Recovery`]: keeps sessions for a while, so that a client whose connection was lost can continue where it was.
 //!
-//! It is a trait of its own as most adapters offer none; the server asks [`Adapter::recovery`](crate::Adapter::recovery).
+//! It is a trait of its own because most adapters do not offer it. The server asks
+//! [`Adapter::recovery`](crate::Adapter::recovery).
 
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::Recipient;
@@ -14,18 +15,19 @@ use std::time::Duration;
 /// Keeps sessions, and what their clients miss meanwhile.
 #[async_trait]
 pub trait Recovery: Send + Sync + 'static {
-    /// Keeps a session for at most that long. It may be given up earlier, as what is kept is bounded by number, bytes and age.
+    /// Keeps a session for at most `keep`. It may be given up earlier: number, bytes and age of sessions are bounded.
     fn save(&self, session: Saved, keep: Duration);
 
-    /// Finds a session by its private id, and what its client missed after `offset`, the last one that it told; `None` if either is
-    /// not to be had any more, as a session comes back whole or not at all. Cancel safe: the session stays where it is until it is
-    /// found.
+    /// Finds a session by its private id, with everything that its client missed after `offset`, the last offset that
+    /// the client reports. `None` if either is no longer available: a session is recovered completely or not at all.
+    /// Cancel safe: the session stays where it is until it has been found.
     async fn find(&self, pid: &str, offset: &str) -> Option<Found>;
 
-    /// Takes a found session in as `recipient`: its rooms, then what it missed, then `welcome`, and from then on it is live, in one step.
+    /// Adds a found session as `recipient`, all in one step: it joins its rooms, gets what it missed, then `welcome`,
+    /// and is live from then on.
     ///
     /// # Errors
-    /// [`AdapterError::Duplicate`] if a socket of that id is there: nothing was done.
+    /// [`AdapterError::Duplicate`] if there is a socket with this id: then nothing was done.
     async fn enter(
         &self,
         found: Found,
@@ -34,7 +36,7 @@ pub trait Recovery: Send + Sync + 'static {
     ) -> Result<(), AdapterError>;
 }
 
-/// A session that may be continued.
+/// A session that may be continued later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Saved {
@@ -55,10 +57,10 @@ impl Saved {
     }
 }
 
-/// Gives a session back that was found and is not continued.
+/// Returns a session that was found but not continued.
 type GiveBack = Box<dyn FnOnce(Saved) + Send>;
 
-/// A session that was found. Dropped, it is kept again, as if nobody had asked for it.
+/// A session that was found. If this is dropped, the session is kept again as if nobody had asked for it.
 pub struct Found {
     session: Option<Saved>,
     missed: Vec<Arc<Packet>>,
@@ -66,7 +68,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// A session, what its client missed in order, and what gives it back if it is not continued.
+    /// A found session, what its client missed, in order, and what returns the session if it is not continued.
     pub fn new(session: Saved, missed: Vec<Arc<Packet>>, give_back: impl FnOnce(Saved) + Send + 'static) -> Self {
         Self { session: Some(session), missed, give_back: Some(Box::new(give_back)) }
     }
@@ -76,7 +78,7 @@ impl Found {
         self.session.as_ref()
     }
 
-    /// The session and what its client missed: it is continued, and not given back.
+    /// The session and what its client missed. From here on it counts as continued, and is not returned.
     pub fn take(mut self) -> Option<(Saved, Vec<Arc<Packet>>)> {
         self.give_back = None;
         Some((self.session.take()?, std::mem::take(&mut self.missed)))
@@ -106,7 +108,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn what_is_found_and_not_continued_is_given_back() {
+    fn a_session_that_is_found_but_not_continued_is_returned() {
         let back = Arc::<AtomicUsize>::default();
         let found = || {
             let back = back.clone();

@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 pub struct Room(Arc<str>);
 
 impl Room {
-    /// A room that nobody is in, ever: its name is one byte longer than those that can be joined.
+    /// A room that is always empty: its name is one byte too long to be joined.
     pub fn nobody() -> Self {
         static NOBODY: LazyLock<Room> = LazyLock::new(|| Room::from("-".repeat(MAX_ROOM_BYTES + 1)));
         NOBODY.clone()
@@ -45,7 +45,7 @@ impl From<&Room> for Room {
 }
 
 impl From<SocketId> for Room {
-    /// The room that a socket is always in.
+    /// The room named after the socket's id, which the socket is always in.
     fn from(id: SocketId) -> Self {
         Self(id.as_str().into())
     }

@@ -1,24 +1,24 @@
-//! [`Target`]: which sockets are meant.
+//! [`Target`]: selects sockets of a namespace.
 
 use crate::seam::room::Room;
 
-/// Which sockets of a namespace are meant: those in any of `rooms` (everybody if there are none) that are in none of
-/// `except`. Each matching socket is meant once, however many of the rooms it is in.
+/// Selects the sockets of a namespace that are in any of `rooms` (all sockets if `rooms` is empty) and in none of
+/// `except`. Each matching socket is selected once, however many of the rooms it is in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Rooms, or nothing for everybody.
+    /// Rooms whose members are selected; empty for all sockets.
     pub rooms: Vec<Room>,
     /// Rooms whose members are left out. This wins over `rooms`.
     pub except: Vec<Room>,
     /// Only sockets of this server.
     pub local: bool,
-    /// `rooms` are ids: only the sockets of those ids are meant, and not who else joined the rooms of these names. Servers
-    /// whose dialect cannot say so take it for the rooms.
+    /// `rooms` are socket ids: only the sockets with these ids are selected, and not others that joined the rooms of
+    /// these names. Servers whose dialect cannot express this treat them as rooms.
     pub one: bool,
 }
 
 impl Target {
-    /// Everybody in the namespace.
+    /// All sockets of the namespace.
     pub fn everyone() -> Self {
         Self::default()
     }
@@ -28,7 +28,7 @@ impl Target {
         Self { rooms: vec![room.into()], ..Self::default() }
     }
 
-    /// The socket of that id, whoever else joined the room of its name.
+    /// The socket with this id, and no other member of the room of that name.
     pub fn socket(id: impl Into<Room>) -> Self {
         Self { one: true, ..Self::room(id) }
     }
@@ -40,7 +40,7 @@ impl Target {
         self
     }
 
-    /// The same target on this server only.
+    /// The same target, on this server only.
     #[must_use]
     pub fn local(mut self) -> Self {
         self.local = true;

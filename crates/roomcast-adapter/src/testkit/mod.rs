@@ -1,8 +1,8 @@
-//! The contracts of the two seams, [`Adapter`](crate::Adapter) and [`Broker`](crate::cluster::Broker), as suites that every
-//! adapter and every broker runs, and recipients that stand in for sockets.
+//! The contracts of the two seams, [`Adapter`](crate::Adapter) and [`Broker`](crate::cluster::Broker), as suites that
+//! every adapter and every broker runs, and recipients that stand in for sockets.
 //!
-//! Give [`adapter_contract`] a function that makes a cluster of your adapters; it calls it once for each [`Rule`] and panics
-//! with the rules that were broken. One server is a cluster too:
+//! Give [`adapter_contract`] a function that makes a cluster of your adapters. It calls the function once for each
+//! [`Rule`] and panics with the rules that were broken. One server is a cluster, too:
 //!
 //! ```
 //! use roomcast_adapter::Local;
@@ -15,13 +15,13 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! With two servers or more the same rules are checked across them: each part is then played by one socket on every
-//! server. Nothing waits a fixed time; conditions are polled for [`PATIENCE`] in tokio's time, so an adapter that does no I/O
-//! may be tested under a paused clock.
+//! With two or more servers the same rules are checked across them: each part is then played by one socket on every
+//! server. Nothing waits for a fixed time: conditions are polled for [`CONDITION_TIMEOUT`] in tokio's time, so an
+//! adapter without I/O can be tested under a paused clock.
 //!
 //! [`broker_contract`] does the same for brokers.
 //!
-//! What an adapter keeps for [`Recovery`](crate::Recovery) is left out: it may offer none.
+//! [`Recovery`](crate::Recovery) is not checked, as adapters need not offer it.
 
 mod broker;
 mod random;
@@ -35,12 +35,12 @@ pub use random::{Random, mix};
 pub use recipient::{CountingRecipient, FakeRecipient, ReceivedEvent};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
 pub use servers::{NAMESPACE, Server, Servers};
-pub use stage::{PATIENCE, eventually};
+pub use stage::{CONDITION_TIMEOUT, eventually};
 
-/// Checks every [`Rule`] on a cluster of its own.
+/// Checks every [`Rule`], each on a cluster of its own.
 ///
 /// # Panics
-/// If a rule is broken: the message names each, says what must hold, and what was seen instead.
+/// If a rule is broken. The message names each broken rule, says what must hold, and what was seen instead.
 #[allow(clippy::panic)] // A test library reports by panicking, as `assert!` does.
 pub async fn adapter_contract(make: impl AsyncFn() -> Servers) {
     let broken = broken_rules(make).await;

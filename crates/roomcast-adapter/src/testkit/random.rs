@@ -1,32 +1,32 @@
-//! [`Random`]: random numbers of a seed, so that a seed means the same run everywhere.
+//! [`Random`]: random numbers from a seed, so that a seed means the same run everywhere.
 
-/// SplitMix64.
+/// A SplitMix64 generator.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of this seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(mix(&[seed]))
     }
 
-    /// The next one.
+    /// The next number.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         finish(self.0)
     }
 
-    /// A number below `bound`; 0 if that is 0.
+    /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.draw() % bound.max(1)
     }
 
-    /// An index of something with that many parts.
+    /// An index into something with that many parts.
     pub fn index(&mut self, parts: usize) -> usize {
         usize::try_from(self.below(parts as u64)).unwrap_or_default()
     }
 
-    /// True that often in a hundred.
+    /// `true` in so many of a hundred cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -40,8 +40,7 @@ fn finish(state: u64) -> u64 {
     state ^ (state >> 31)
 }
 
-/// A number that belongs to these, and to nothing else: what is drawn with it does not change when something else is left out
-/// of a run.
+/// A number that depends on these parts only: leaving something else out of a run does not change it.
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(0, |state, part| finish(state.wrapping_add(STEP) ^ finish(part.wrapping_add(STEP))))
 }

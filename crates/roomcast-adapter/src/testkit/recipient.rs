@@ -1,4 +1,4 @@
-//! Recipients that stand in for sockets: [`FakeRecipient`] remembers and answers, [`CountingRecipient`] only counts.
+//! Recipients that stand in for sockets: [`FakeRecipient`] records and answers, [`CountingRecipient`] only counts.
 
 use crate::Adapter;
 use crate::{Details, Recipient, Wakes};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Remembers what it was sent, and may answer as a client would.
+/// Records what it was sent, and may answer as a client would.
 #[derive(Debug, Default)]
 pub struct FakeRecipient {
     state: Mutex<State>,
@@ -24,7 +24,7 @@ struct State {
     answering: Option<Answering>,
 }
 
-/// How to answer: through which adapter (weak, as it holds the recipient), as which socket, with what.
+/// How to answer: through which adapter (weak, as the adapter holds the recipient), as which socket, and with what.
 #[derive(Debug, Clone)]
 struct Answering {
     adapter: Weak<dyn Adapter>,
@@ -42,25 +42,25 @@ pub struct ReceivedEvent {
     pub name: String,
     /// The arguments after the name.
     pub args: Args,
-    /// The id to answer to, if an answer is wanted.
+    /// The id to answer to, if an acknowledgement is wanted.
     pub ack: Option<u64>,
-    /// Whether the packet is to be dropped where the transport is not writable.
+    /// Whether the packet may be dropped if the transport cannot be written to at once.
     pub volatile: bool,
 }
 
 impl FakeRecipient {
-    /// One that remembers and answers nothing.
+    /// A recipient that records and does not answer.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// From now on [`Recipient::details`] tells these.
+    /// From now on [`Recipient::details`] returns these.
     pub fn set_details(&self, details: Details) {
         self.state.lock().details = details;
     }
 
-    /// From now on each event that wants an answer gets this one, as socket `id`, through `adapter`. The answer runs ahead of
-    /// the emit: another thread has begun to give it before `deliver` returns.
+    /// From now on each event that wants an acknowledgement is answered with `answer`, as socket `id`, through
+    /// `adapter`. The answer races the emit: another thread has begun to give it before `deliver` returns.
     ///
     /// # Panics
     /// Outside a tokio runtime, whose blocking threads give the answers.
@@ -74,12 +74,12 @@ impl FakeRecipient {
         self.state.lock().packets.clone()
     }
 
-    /// The events that were delivered, in order. What is no event is left out.
+    /// The events that were delivered, in order. Packets that are not events are left out.
     pub fn events(&self) -> Vec<ReceivedEvent> {
         self.packets().iter().filter_map(|packet| ReceivedEvent::of(packet)).collect()
     }
 
-    /// The disconnects that were told, in order, each with its `close`.
+    /// The disconnects, in order, each with its `close`.
     pub fn disconnects(&self) -> Vec<bool> {
         self.state.lock().disconnects.clone()
     }
@@ -99,14 +99,14 @@ impl Recipient for FakeRecipient {
             return;
         };
         let (begun, wait) = std::sync::mpsc::sync_channel(1);
-        // tokio's paused clock does not run on while one of its blocking threads is busy.
+        // tokio's paused clock does not advance while one of its blocking threads is busy.
         runtime.spawn_blocking(move || {
             let _ = begun.send(());
             if let Some(adapter) = adapter.upgrade() {
                 adapter.ack(id, ack, answer);
             }
         });
-        // A recipient must not block. This one waits for the other thread's first step, so that the race is run each time.
+        // A recipient must not block. This one waits for the other thread's first step, so that there always is a race.
         let _ = wait.recv_timeout(Duration::from_secs(1));
     }
 
@@ -120,7 +120,7 @@ impl Recipient for FakeRecipient {
 }
 
 impl ReceivedEvent {
-    /// Reads a packet as a client would; `None` if it is no event.
+    /// Reads a packet as a client would; `None` if it is not an event.
     pub fn of(packet: &Packet) -> Option<Self> {
         let limits =
             DecoderLimits { max_attachments: usize::MAX, max_bytes: MAX_PACKET_BYTES, ..DecoderLimits::default() };
@@ -151,19 +151,19 @@ impl ReceivedEvent {
     }
 }
 
-/// Only counts what it is sent: no lock and no allocation, so that a bench measures the adapter.
+/// Only counts what it was sent, with neither lock nor allocation, so that a benchmark measures the adapter.
 #[derive(Debug, Default)]
 pub struct CountingRecipient {
     packets: AtomicU64,
 }
 
 impl CountingRecipient {
-    /// One that was sent nothing yet.
+    /// A recipient that was sent nothing yet.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Number of packets that were delivered.
+    /// The number of packets that were delivered.
     pub fn count(&self) -> u64 {
         self.packets.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! [`Rule`]: one sentence of the contract, and its check.
+//! [`Rule`]: one sentence of the adapters' contract, and its check.
 
 mod ack_limits;
 mod acks;
@@ -16,10 +16,10 @@ use crate::testkit::stage::{Outcome, Stage};
 use std::fmt;
 use std::pin::Pin;
 
-/// One sentence of the contract.
+/// One sentence of the adapters' contract.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    /// Its short name: a group, `::`, and the name in it.
+    /// Its short name: a group, `::`, and a name in that group.
     pub name: &'static str,
     /// What must hold.
     pub says: &'static str,
@@ -61,38 +61,38 @@ const RULES: &[Rule] = &[
     ),
     rule!(delivery::room, "An emit to a room reaches its members and nobody else."),
     rule!(delivery::once, "A socket that is in several of the target's rooms gets a packet once."),
-    rule!(delivery::except_wins, "Who is in a room of `except` gets nothing, whatever other rooms they are in."),
-    rule!(delivery::own_room, "A socket is always in the room named by its id, and may be left out by it."),
+    rule!(delivery::except_wins, "A socket in a room of `except` gets nothing, whatever other rooms it is in."),
+    rule!(delivery::own_room, "A socket is always in the room named after its id, and can be excluded by that room."),
     rule!(
         delivery::join_then_emit,
-        "A join, then an emit by the same caller reaches the joiner on this server at once."
+        "After a join, an emit by the same caller reaches the socket on this server at once."
     ),
-    rule!(delivery::local_flag, "An emit with `local` reaches this server's sockets only."),
+    rule!(delivery::local_flag, "An emit with `local` reaches only this server's sockets."),
     rule!(delivery::attachments, "Binary attachments arrive unharmed and in order."),
-    rule!(delivery::volatile, "A volatile emit is delivered as a volatile packet, any other as one that is not."),
-    rule!(delivery::too_large, "An event too large for a packet is refused as too large, and nothing of it is sent."),
+    rule!(delivery::volatile, "A volatile emit is delivered as a volatile packet, and any other emit is not."),
+    rule!(delivery::too_large, "An event that is too large for a packet is refused as too large, and nothing is sent."),
     rule!(
         membership::rooms_of,
-        "rooms_of tells exactly the rooms that were joined and not left, and the socket's own."
+        "rooms_of returns exactly the rooms that were joined and not left, and the socket's own."
     ),
     rule!(membership::join_again, "Joining a room again changes nothing: one leave is enough."),
-    rule!(membership::leave, "Who leaves a room gets nothing that is emitted to it afterwards."),
-    rule!(membership::own_room_stays, "Nobody leaves the room of their own id."),
-    rule!(membership::remove, "A removed socket is in no room and is delivered nothing more."),
+    rule!(membership::leave, "A socket that has left a room gets nothing that is emitted to it afterwards."),
+    rule!(membership::own_room_stays, "A socket cannot leave the room named after its id."),
+    rule!(membership::remove, "A removed socket is in no room, and nothing more is delivered to it."),
     rule!(membership::join_after_remove, "A join after remove does nothing."),
+    rule!(membership::insert_twice, "An id that is taken is refused with Duplicate, and its first recipient stays."),
+    rule!(membership::unknown_ids, "Unknown socket ids and ack ids are ignored in every call."),
     rule!(
-        membership::insert_twice,
-        "An id that is in the namespace is refused with Duplicate, and its first recipient stays."
+        entry::in_rooms,
+        "A socket that is inserted with rooms is in each of them once, and gets what is emitted to them."
     ),
-    rule!(membership::unknown_ids, "Unknown socket ids and ack ids are ignored, whatever is asked of them."),
-    rule!(entry::in_rooms, "Who is inserted with rooms is in them, each once, and gets what is emitted to them."),
     rule!(
         entry::welcome_first,
-        "The welcome that insert is given comes once, and before any broadcast, however many are under way."
+        "The welcome given to insert arrives once and before any broadcast, however many are in progress."
     ),
     rule!(
         entry::all_or_nothing,
-        "An insert that is refused for its rooms leaves nothing: no room, no delivery, and the id is free."
+        "An insert that is refused for its rooms leaves nothing behind: no room, no delivery, and the id is free."
     ),
     rule!(
         limits::room_name,
@@ -102,59 +102,59 @@ const RULES: &[Rule] = &[
         limits::rooms_per_socket,
         "MAX_ROOMS_PER_SOCKET rooms are allowed besides the socket's own; one more is refused with TooManyRooms and nothing is joined."
     ),
-    rule!(actions::join, "Action::Join puts the sockets that the target names into the rooms, and no others."),
-    rule!(actions::leave, "Action::Leave takes the sockets that the target names out of the rooms, and no others."),
+    rule!(actions::join, "Action::Join puts the sockets that the target selects into the rooms, and no others."),
+    rule!(actions::leave, "Action::Leave takes the sockets that the target selects out of the rooms, and no others."),
     rule!(
         actions::disconnect,
-        "Action::Disconnect is told once, with its `close`, to the recipients that the target names, and to no others."
+        "Action::Disconnect calls the recipients that the target selects once, with its `close`, and no others."
     ),
-    rule!(actions::local_flag, "An action with `local` changes this server's sockets only."),
+    rule!(actions::local_flag, "An action with `local` changes only this server's sockets."),
     rule!(order::one_caller, "Emits of one caller arrive in order at every recipient, whatever their targets."),
     rule!(order::same_for_all, "All recipients get the emits of concurrent callers of one adapter in the same order."),
     rule!(
         acks::complete,
         "Acknowledgements are complete once every asked socket has answered, without waiting for the timeout."
     ),
-    rule!(acks::nobody, "Where nobody is asked, acknowledgements are complete at once."),
+    rule!(acks::nobody, "If nobody is asked, acknowledgements are complete at once."),
     rule!(
         acks::silent,
         "Sockets that do not answer until the timeout are counted, and the answers of the others are kept."
     ),
     rule!(acks::second_answers, "A socket's second answer is ignored."),
     rule!(acks::strangers, "Answers of sockets that were not asked are ignored."),
-    rule!(acks::removed, "A socket of this server that is removed is not waited for any more, and counts as missing."),
-    rule!(acks::at_once, "An answer that is given while the event is still being delivered is not lost."),
+    rule!(acks::removed, "A socket of this server that is removed is no longer awaited, and counts as missing."),
+    rule!(acks::at_once, "An answer given while the event is still being delivered is not lost."),
     rule!(
         acks::one,
-        "A question to one socket is put to that socket alone, whoever else joined the room of its id, on its own server."
+        "An emit with acknowledgement to one socket asks only that socket, whoever else has joined the room of its id, on its own server."
     ),
     rule!(
         acks::volatile,
-        "A volatile emit with acknowledgement is delivered as a volatile packet, any other as one that is not."
+        "A volatile emit with acknowledgement is delivered as a volatile packet, and any other emit is not."
     ),
     rule!(acks::ids, "Ack ids count up from 0, one for each emit that wants acknowledgements."),
     rule!(
         ack_limits::pending,
-        "A socket that owes MAX_PENDING_ACKS answers is not asked for another, which counts as missing at once; an answer makes room."
+        "A socket that has MAX_PENDING_ACKS answers to give is not asked for another one, which counts as missing at once; an answer makes room."
     ),
     rule!(
         ack_limits::timed_out,
-        "Nothing is left of acknowledgements that timed out: they do not count as owed, and late answers are ignored."
+        "Acknowledgements that timed out leave nothing behind: they are no longer pending, and late answers are ignored."
     ),
     rule!(
         ack_limits::dropped,
-        "Nothing is left of acknowledgements that the caller dropped: they do not count as owed."
+        "Acknowledgements that the caller dropped leave nothing behind: they are no longer pending."
     ),
     rule!(
         questions::fetch_sockets,
-        "fetch_sockets tells id, rooms and details of exactly the sockets that the target names."
+        "fetch_sockets returns id, rooms and details of exactly the sockets that the target selects."
     ),
-    rule!(questions::count, "count agrees with the number of sockets that the target names."),
+    rule!(questions::count, "count returns the number of sockets that the target selects."),
     rule!(
         questions::all_rooms,
-        "all_rooms tells each room with members once, those of socket ids among them, and no room that was left."
+        "all_rooms returns each room with members once, including those of socket ids, and no room that everybody has left."
     ),
-    rule!(servers::server_count, "server_count is the number of servers, on each of them."),
+    rule!(servers::server_count, "server_count returns the number of servers, on each of them."),
     rule!(
         servers::server_side_emit,
         "server_side_emit reaches every other server once, not the sender, and no client."
@@ -165,15 +165,15 @@ const RULES: &[Rule] = &[
     ),
     rule!(
         servers::server_side_silence,
-        "A server that does not answer in time makes the answer a partial one that says so."
+        "A server that does not answer in time makes the answer a partial one, which says so."
     ),
     rule!(
         servers::close,
-        "After close a server's own sockets go on as in memory, the others go on without it, and closing again is harmless."
+        "After close a server's own sockets go on as in memory, the other servers go on without it, and closing again is harmless."
     ),
 ];
 
-/// The contract's rules.
+/// The rules of the contract.
 pub fn adapter_rules() -> &'static [Rule] {
     RULES
 }
@@ -195,7 +195,8 @@ impl Rule {
     }
 }
 
-/// Checks every rule on a cluster of its own; what [`adapter_contract`](super::adapter_contract) panics with.
+/// Checks every rule, each on a cluster of its own. Returns the broken rules, with which
+/// [`adapter_contract`](super::adapter_contract) panics.
 pub async fn broken_rules(make: impl AsyncFn() -> Servers) -> Vec<BrokenRule> {
     let mut broken = Vec::new();
     for rule in RULES {

@@ -5,10 +5,10 @@ use crate::{Adapter, AdapterContext, ServerEvent};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// The namespace that the adapters under test are for. It is not `/`, so that its name must be in the packets.
+/// The namespace of the adapters under test. It is not `/`, so that packets must contain its name.
 pub const NAMESPACE: &str = "/contract";
 
-/// Servers that see each other and nobody else.
+/// Servers that are connected to each other and to nobody else.
 #[derive(Debug)]
 pub struct Servers {
     pub(crate) servers: Vec<Server>,
@@ -22,8 +22,8 @@ pub struct Server {
 }
 
 impl Servers {
-    /// A cluster of `servers` adapters. `make` gets the server's number from 0 and what an adapter factory gets. The adapters
-    /// need not have found each other yet; the suite waits for that.
+    /// A cluster of `servers` adapters. `make` gets the server's number, from 0, and an adapter factory's argument. The
+    /// adapters need not have found each other yet; the suite waits for that.
     pub fn new<A: Adapter>(servers: usize, mut make: impl FnMut(usize, AdapterContext) -> Arc<A>) -> Self {
         let server = |number| {
             let (server_events, events) = mpsc::channel(MAX_SERVER_EVENTS);
@@ -33,14 +33,14 @@ impl Servers {
         Self { servers: (0..servers).map(server).collect() }
     }
 
-    /// A cluster of adapters that were made otherwise, for [`NAMESPACE`].
+    /// A cluster of adapters for [`NAMESPACE`] that were made in another way.
     pub fn of(servers: Vec<Server>) -> Self {
         Self { servers }
     }
 }
 
 impl Server {
-    /// A server's adapter and the receiving end of the channel that it was given.
+    /// A server's adapter, and the receiving end of the channel that the adapter was given.
     pub fn new(adapter: Arc<dyn Adapter>, events: mpsc::Receiver<ServerEvent>) -> Self {
         Self { adapter, events }
     }

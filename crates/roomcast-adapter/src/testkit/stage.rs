@@ -1,4 +1,4 @@
-//! [`Stage`]: what a rule's check plays on: the servers, and sockets in parts.
+//! [`Stage`]: what the check of a rule works with: the servers, and sockets in parts.
 
 use crate::Answer;
 use crate::Room;
@@ -12,29 +12,29 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a condition is polled for before the rule counts as broken. A server may take 5 s to be given up by its peers, and a
-/// machine that has much else to do many times as long for all there is to do.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a condition is polled for before the rule counts as broken. It may take 5 s until its peers give up a
+/// server, and on a busy machine everything may take many times as long.
+pub const CONDITION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Between two looks at a condition: short at first, as most hold soon, then twice as long each time.
+/// Time between two polls: short at first, as most conditions hold soon, then doubling.
 const FIRST_STEP: Duration = Duration::from_millis(1);
 const LONG_STEP: Duration = Duration::from_millis(64);
 
-/// What has not come for long is looked for less often: after so many parts of the time that it was waited for.
+/// A condition that has not held for long is polled less often: again after this fraction of the time waited so far.
 const PARTS: u32 = 16;
 
-/// Longer than anybody waits here: what must not wait for a timeout is given this one.
+/// A timeout that nothing here reaches, for what must end without waiting for its timeout.
 pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 
-/// A timeout that is waited for. It must leave a network time to bring the answers that do come.
+/// A timeout that is waited for. A network must have time to bring the answers that do come.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
-/// Names of events that are not part of a check begin so.
+/// Prefix of events that are not part of a check.
 const OWN: &str = "testkit:";
 const PROBE: &str = "testkit:probe";
 const FENCE: &str = "testkit:fence";
 
-/// How a check went: what was seen instead of what the rule says.
+/// The result of a check. The error is what was seen instead of what the rule says.
 pub(crate) type Outcome = Result<(), String>;
 
 /// Ends a check if a condition does not hold.
@@ -47,12 +47,12 @@ macro_rules! must {
 }
 pub(crate) use must;
 
-/// Polls `condition` until it holds, for [`PATIENCE`] of tokio's time; whether it held.
+/// Polls `condition` until it holds, for [`CONDITION_TIMEOUT`] of tokio's time. Returns whether it held.
 pub async fn eventually(mut condition: impl FnMut() -> bool) -> bool {
     eventually_async(async || condition()).await
 }
 
-/// [`eventually`] for a condition that must be asked for.
+/// [`eventually`] for an asynchronous condition.
 pub(crate) async fn eventually_async(mut condition: impl AsyncFnMut() -> bool) -> bool {
     let (since, mut step) = (Instant::now(), FIRST_STEP);
     loop {
@@ -60,7 +60,7 @@ pub(crate) async fn eventually_async(mut condition: impl AsyncFnMut() -> bool) -
             return true;
         }
         let waited = since.elapsed();
-        if waited >= PATIENCE {
+        if waited >= CONDITION_TIMEOUT {
             return false;
         }
         tokio::time::sleep(step).await;
@@ -73,7 +73,7 @@ pub(crate) async fn eventually_async(mut condition: impl AsyncFnMut() -> bool) -
 pub(crate) struct Stage {
     pub(crate) servers: Vec<Server>,
     parts: Vec<Part>,
-    /// What was emitted since the last fence: by which server, to which rooms.
+    /// What was emitted since the last fence: by which server, and to which rooms.
     emitted: Vec<(usize, Vec<Room>)>,
     fence: u64,
 }
@@ -109,17 +109,17 @@ impl Stage {
 
     pub(crate) async fn close(self) -> Outcome {
         for server in &self.servers {
-            patient("close", server.adapter.close()).await?;
+            within_timeout("close", server.adapter.close()).await?;
         }
         Ok(())
     }
 
-    /// The adapter that most checks emit through.
+    /// The adapter through which most checks emit.
     pub(crate) fn first(&self) -> Arc<dyn Adapter> {
         self.servers[0].adapter.clone()
     }
 
-    /// Puts one new socket on each server, and waits until the other servers reach it.
+    /// Adds one new socket to each server, and waits until the other servers reach it.
     pub(crate) async fn part(&mut self) -> Result<Part, String> {
         let mut actors = Vec::new();
         for (number, server) in self.servers.iter().enumerate() {
@@ -160,8 +160,8 @@ impl Stage {
         self.servers[server].adapter.apply(target, Action::Emit(emit)).map_err(|e| format!("an emit was refused: {e}"))
     }
 
-    /// Waits until everything that was emitted has come: order is kept per server and channel, so events to the same rooms
-    /// and to everybody push it ahead of them.
+    /// Waits until everything that was emitted has arrived. Order holds for each server and channel, so events to the
+    /// same rooms and to everybody arrive after it.
     pub(crate) async fn settle(&mut self) -> Outcome {
         let mut fences = std::mem::take(&mut self.emitted);
         fences.extend((0..self.servers.len()).map(|server| (server, Vec::new())));
@@ -192,7 +192,7 @@ impl Part {
         for actor in &self.0 {
             let joined =
                 actor.adapter.join(actor.id, &rooms).map_err(|error| format!("a join was refused: {error}"))?;
-            patient("the confirmation of a join", joined).await?;
+            within_timeout("the confirmation of a join", joined).await?;
         }
         Ok(())
     }
@@ -204,26 +204,26 @@ impl Part {
         }
     }
 
-    /// That every socket of the part got exactly these events, in this order.
+    /// Checks that every socket of the part got exactly these events, in this order.
     pub(crate) fn got(&self, expected: &[&str]) -> Outcome {
         self.0.iter().try_for_each(|actor| actor.is_told(expected))
     }
 }
 
 impl Actor {
-    /// Events that are part of the check.
+    /// The events that are part of the check.
     pub(crate) fn events(&self) -> Vec<ReceivedEvent> {
         self.recipient.events().into_iter().filter(|event| !event.name.starts_with(OWN)).collect()
     }
 
-    /// That it got exactly these events, in this order.
+    /// Checks that it got exactly these events, in this order.
     pub(crate) fn is_told(&self, expected: &[&str]) -> Outcome {
         let names: Vec<String> = self.events().into_iter().map(|event| event.name).collect();
         must!(names == expected, "{self} got the events {names:?}, not {expected:?}");
         Ok(())
     }
 
-    /// The rooms besides its own, sorted.
+    /// The rooms that it joined, without its own, sorted.
     pub(crate) fn joined(&self) -> Vec<Room> {
         let mut rooms = self.adapter.rooms_of(self.id);
         rooms.retain(|room| **room != *self.id.as_str());
@@ -247,18 +247,18 @@ pub(crate) fn data<T: serde::Serialize>(name: &str, value: &T) -> Result<Args, S
     Args::event(name, value).map_err(|error| error.to_string())
 }
 
-/// Room names from text.
+/// Rooms with these names.
 pub(crate) fn rooms(names: &[&str]) -> Vec<Room> {
     names.iter().map(|name| Room::from(*name)).collect()
 }
 
-/// A target from text.
+/// A target with rooms of these names.
 pub(crate) fn to(rooms_: &[&str], except: &[&str]) -> Target {
     Target { rooms: rooms(rooms_), except: rooms(except), local: false, one: false }
 }
 
-/// Awaits something that must come without waiting for [`LONG`].
-pub(crate) async fn patient<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
-    let timed = tokio::time::timeout(PATIENCE, future).await;
-    timed.map_err(|_| format!("{what} did not come within {} s", PATIENCE.as_secs()))
+/// Awaits something that must end without waiting for [`LONG`].
+pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T>) -> Result<T, String> {
+    let timed = tokio::time::timeout(CONDITION_TIMEOUT, future).await;
+    timed.map_err(|_| format!("{what} did not end within {} s", CONDITION_TIMEOUT.as_secs()))
 }

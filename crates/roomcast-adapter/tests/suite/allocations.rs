@@ -1,4 +1,4 @@
-//! A broadcast allocates for the packet, and nothing for a recipient. `allocation_counter` counts by thread, reallocations too.
+//! A broadcast allocates for the packet, not for its recipients. `allocation_counter` counts reallocations, too.
 
 use roomcast_adapter::{Action, Adapter, Details, Local, Recipient, Room, Target, Wakes};
 use roomcast_protocol::{Args, Packet, SocketId};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
-/// Counts wakes; a writer that sleeps until something is in its outbox.
+/// Counts wakes, as a writer that sleeps until something is in its outbox.
 #[derive(Debug, Default)]
 struct Writer(AtomicU64);
 
@@ -16,7 +16,7 @@ impl Wake for Writer {
     }
 }
 
-/// A recipient whose writer is woken for each packet, as an outbox does that was empty.
+/// A recipient whose writer is woken for each packet, as with an outbox that was empty.
 #[derive(Debug)]
 struct Sleeping(Waker);
 
@@ -32,7 +32,7 @@ impl Recipient for Sleeping {
     }
 }
 
-/// A namespace with sockets in a few rooms, and their one writer.
+/// A namespace with sockets in a few rooms, and the writer that they share.
 fn namespace(sockets: usize) -> (Arc<Local>, Arc<Writer>) {
     let (local, writer) = (Local::new("/"), Arc::new(Writer::default()));
     for number in 0..sockets {
@@ -44,7 +44,7 @@ fn namespace(sockets: usize) -> (Arc<Local>, Arc<Writer>) {
     (local, writer)
 }
 
-/// Allocations of a broadcast after two of its like, and how many it woke.
+/// The allocations of a broadcast after two similar ones, and how many writers it woke.
 fn allocations(sockets: usize, target: &Target) -> (u64, u64) {
     let (local, writer) = namespace(sockets);
     let data = Args::event("news", &("a text of some length", 42)).unwrap();
@@ -59,7 +59,7 @@ fn allocations(sockets: usize, target: &Target) -> (u64, u64) {
 #[test]
 fn a_recipient_costs_no_allocation() {
     let rooms = Target { rooms: vec!["lobby".into(), "even".into()], ..Target::default() };
-    // Each target, and the share of the sockets that it names.
+    // Each target, and the share of the sockets that it selects.
     for (target, share) in [
         (Target::everyone(), 1),
         (Target::room("lobby"), 1),

@@ -1,4 +1,4 @@
-//! The contract of the `Broker` seam: the memory broker keeps it, and each way of breaking it that we could think of is caught.
+//! The contract of the `Broker` seam: the memory broker keeps it, and each fault that we could think of is caught.
 
 mod broken;
 
@@ -20,7 +20,7 @@ fn memory(count: usize, delay: Duration) -> Brokers {
     })
 }
 
-/// A network in which rooms are heard each by itself.
+/// A network in which rooms are subscribed one by one.
 fn exact_rooms(count: usize, delay: Duration) -> Brokers {
     let network = MemoryNetwork::new();
     network.exact_rooms();
@@ -64,12 +64,12 @@ async fn the_memory_broker_keeps_the_contract_on_a_slow_network() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_memory_broker_keeps_the_contract_with_rooms_heard_each_by_itself() {
+async fn the_memory_broker_keeps_the_contract_with_rooms_subscribed_one_by_one() {
     broker_contract(async |count| exact_rooms(count, Duration::ZERO)).await;
     broker_contract(async |count| exact_rooms(count, Duration::from_millis(30))).await;
 }
 
-/// The suite runs in real time too, on a runtime of several threads.
+/// The suite also runs in real time, on a multi-threaded runtime.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_can_be_checked_in_real_time() {
     broker_contract(async |count| memory(count, Duration::ZERO)).await;
@@ -138,7 +138,7 @@ async fn each_fault_is_caught_by_its_rule() {
     }
 }
 
-/// The wrapper around it must not be what is caught.
+/// It must not be the wrapper that is caught.
 #[tokio::test(start_paused = true)]
 async fn without_a_fault_the_wrapper_keeps_the_contract() {
     broker_contract(async |count| broken(count, Fault::None)).await;
@@ -154,7 +154,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-#[should_panic(expected = "the broker breaks 1 of 31 rules:\n- faults::hear_again: A broker that was cut off tells")]
+#[should_panic(expected = "the broker breaks 1 of 31 rules:\n- faults::hear_again: A broker that was cut off reports")]
 async fn a_broken_contract_panics_with_the_rule() {
     broker_contract(async |count| broken(count, Fault::NeverLost)).await;
 }
@@ -168,7 +168,7 @@ fn without_timeout(mut message: Message) -> Option<Message> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loss_that_the_dialect_states_is_none() {
+async fn a_loss_that_the_dialect_states_breaks_no_rule() {
     let dialect = Dialect { arrives: without_timeout, ..Dialect::default() };
     broker_contract(async |count| broken(count, Fault::NoTimeout).dialect(dialect)).await;
     let dialect = Dialect { echo: false, ..Dialect::default() };
@@ -182,5 +182,5 @@ async fn a_dialect_cannot_give_up_what_matters() {
     let nothing = Dialect { arrives: |_| None, ..Dialect::default() };
     let rule = broker_rules().iter().find(|rule| rule.name == "fields::bodies").unwrap();
     let caught = rule.check(async |count| memory(count, Duration::ZERO).dialect(nothing)).await.unwrap_err();
-    assert!(caught.seen.starts_with("the dialect gives up what none may"), "{caught}");
+    assert!(caught.seen.starts_with("the dialect states a loss that no dialect may have"), "{caught}");
 }

@@ -1,4 +1,4 @@
-//! [`Cable`]: TCP that a test can cut.
+//! [`Cable`]: a TCP connection that a test can cut.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,12 +7,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A cable that can be cut. While it is, connections are accepted and closed.
+/// A cable that can be cut. While it is cut, connections are accepted and closed at once.
 #[derive(Clone)]
 pub(crate) struct Cable(Arc<watch::Sender<bool>>);
 
 impl Cable {
-    /// Passes connections to `to` on; the address to connect to instead.
+    /// Forwards connections to `to`. Returns the address to connect to instead.
     pub(crate) async fn new(to: SocketAddr, tasks: &mut JoinSet<()>) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -21,7 +21,7 @@ impl Cable {
         tasks.spawn(async move {
             let mut passing = JoinSet::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                // A live receiver is a live connection.
+                // As long as this receiver lives, the connection does.
                 let mut cut = state.subscribe();
                 passing.spawn(async move {
                     let pass = async {
@@ -39,7 +39,7 @@ impl Cable {
         (cable, address)
     }
 
-    /// Cuts it, and returns when no connection is left; or mends it.
+    /// Cuts it and returns when no connection is left, or mends it.
     pub(crate) async fn cut(self, cut: bool) {
         self.0.send_replace(cut);
         if cut {

@@ -1,4 +1,4 @@
-//! The cluster adapter over the memory broker: the contract, and what a network that misbehaves does to it.
+//! The cluster adapter over the memory broker keeps the contract.
 
 use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
 use roomcast_adapter::testkit::{Servers, adapter_contract};

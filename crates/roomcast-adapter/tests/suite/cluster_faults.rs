@@ -1,5 +1,5 @@
-//! What a network that misbehaves does to a cluster, over the memory network and a paused clock: every loss is counted
-//! exactly, doubles reach nobody, order holds, queues keep their bounds, and partial answers say what is missing.
+//! What a failing network does to a cluster, over the memory network and a paused clock: every loss is counted exactly,
+//! doubles reach nobody, order holds, queues keep to their limits, and partial answers say what is missing.
 
 mod gate;
 mod stage;

@@ -1,4 +1,4 @@
-//! The codec lent to brokers: every message comes back as it was, and whatever is no message is an error.
+//! The codec for brokers: every message comes back as it was, and input that is not a message is an error.
 
 use bytes::Bytes;
 use proptest::collection::vec;
@@ -179,7 +179,7 @@ fn with_head(head: &str, rest: &[u8]) -> Vec<u8> {
 #[test]
 fn a_message_at_the_limit_and_one_past_it() {
     let around = encode(&raw("\"\"", 0)).len();
-    // The length of the arguments is told in seven digits instead of one.
+    // The length of the arguments takes seven digits instead of one.
     let fill = MAX_BYTES - around - 6;
     let text = |length: usize| raw(&format!("\"{}\"", "x".repeat(length)), 0);
     assert_eq!(encode(&text(fill)).len(), MAX_BYTES);
@@ -189,7 +189,7 @@ fn a_message_at_the_limit_and_one_past_it() {
 
 #[test]
 fn nesting_at_the_limit_and_one_past_it() {
-    // The arguments' own array is a level.
+    // The arguments' own array is one level.
     let nested = |depth: usize| raw(&("[".repeat(depth) + &"]".repeat(depth)), 0);
     assert!(came_back(&nested(MAX_DEPTH - 1)));
     assert!(matches!(decode(&encode(&nested(MAX_DEPTH))), Err(CodecError::Data(_))));
@@ -209,12 +209,12 @@ fn placeholders_have_their_attachments() {
     let placeholder = |number: usize| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
     assert!(came_back(&raw(&placeholder(0), 1)));
     assert!(matches!(decode(&encode(&raw(&placeholder(1), 1))), Err(CodecError::Data(_))));
-    // Without attachments it is an object like any other.
+    // Without attachments it is an ordinary object.
     assert!(came_back(&raw(&placeholder(1), 0)));
 }
 
 #[test]
-fn what_is_not_json_is_refused() {
+fn input_that_is_not_json_is_refused() {
     for items in ["x", "1,", "1],[2", "{\"a\"}", "\"\n\""] {
         assert!(matches!(decode(&encode(&raw(items, 0))), Err(CodecError::Data(_))), "{items}");
     }
@@ -223,12 +223,12 @@ fn what_is_not_json_is_refused() {
     let body = Body::Sockets { request: RequestId("r".into()), sockets, parts: 1 };
     let message = Message { sender: None, to: None, trailer: None, body };
     assert!(matches!(decode(&encode(&message)), Err(CodecError::Data(_))));
-    // What JavaScript reads is taken: a lone surrogate, a number beyond a double.
+    // What JavaScript accepts is accepted: a lone surrogate, a number that no double can hold.
     assert!(came_back(&raw(r#""\ud800",1e400"#, 0)));
 }
 
 #[test]
-fn heads_that_lie_are_refused() {
+fn heads_with_wrong_lengths_are_refused() {
     for head in [
         r#"{"args":18446744073709551615,"body":"goodbye"}"#,
         r#"{"args":2,"body":"goodbye"}"#,
@@ -245,6 +245,6 @@ fn heads_that_lie_are_refused() {
     assert_eq!(decode(&[&[2, 255, 255, 255, 255][..], &[0; Trailer::BYTES]].concat()), Err(CodecError::Length));
     assert_eq!(decode(&[1]), Err(CodecError::Version));
     assert_eq!(decode(&[]), Err(CodecError::Version));
-    // What a later release adds is ignored.
+    // Keys that a later release adds are ignored.
     assert!(decode(&with_head(r#"{"new":1,"body":"goodbye"}"#, b"")).is_ok());
 }

@@ -1,5 +1,5 @@
-//! The contract of the `Adapter` seam: the in-memory adapter keeps it, and so do a few that are linked; each way of breaking
-//! it that we could think of is caught.
+//! The contract of the `Adapter` seam: the in-memory adapter keeps it, and so do several that are linked; each way of
+//! breaking it that we could think of is caught.
 
 mod broken;
 mod linked;
@@ -46,7 +46,7 @@ async fn three_linked_servers_keep_the_contract() {
     adapter_contract(network).await;
 }
 
-/// The suite runs in real time too, on a runtime of several threads.
+/// The suite also runs in real time, on a multi-threaded runtime.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_can_be_checked_in_real_time() {
     for rule in adapter_rules()
@@ -57,7 +57,7 @@ async fn the_contract_can_be_checked_in_real_time() {
     }
 }
 
-/// Each fault, the rule that must catch it, and on how many servers (one: around `Local`).
+/// Each fault, the rule that must catch it, and the number of servers (one: a wrapped `Local`).
 const FAULTS: &[(Fault, &str, usize)] = &[
     (Fault::OtherNamespace, "delivery::everyone", 1),
     (Fault::RoomsMeanEveryone, "delivery::room", 1),
@@ -124,7 +124,7 @@ async fn each_fault_is_caught_by_its_rule() {
         let caught = rule.check(async || make(*fault).await).await;
         let caught = caught.expect_err(&format!("{fault:?} on {servers} servers is not caught by {name}"));
         println!("{fault:?}: {caught}");
-        // The wrapper around it must not be what is caught.
+        // It must not be the wrapper that is caught.
         rule.check(async || make(Fault::None).await)
             .await
             .unwrap_or_else(|broken| panic!("without {fault:?}: {broken}"));
@@ -140,13 +140,13 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(
-    expected = "the adapter breaks 1 of 50 rules:\n- delivery::except_wins: Who is in a room of `except` gets nothing"
+    expected = "the adapter breaks 1 of 50 rules:\n- delivery::except_wins: A socket in a room of `except` gets nothing"
 )]
 async fn a_broken_contract_panics_with_the_rule() {
     adapter_contract(async || local(Fault::ExceptOnlyForEveryone)).await;
 }
 
-/// What the seam does not show: that `Local` itself keeps nothing.
+/// What the seam does not show: `Local` itself keeps nothing.
 #[tokio::test(start_paused = true)]
 async fn local_is_empty_after_each_rule() {
     for rule in adapter_rules() {
@@ -161,7 +161,7 @@ async fn local_is_empty_after_each_rule() {
     }
 }
 
-/// Asks the adapter something when it is dropped, from another thread, so that a lock which is held shows as silence.
+/// Calls the adapter from another thread when it is dropped, so that a held lock shows as a missing answer.
 #[derive(Debug)]
 struct Curious(std::sync::Weak<Local>, std::sync::mpsc::Sender<bool>);
 

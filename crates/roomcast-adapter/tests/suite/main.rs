@@ -1,5 +1,5 @@
-//! The contracts of the seams, and what stands behind them. One program, as each one is linked by itself; only
-//! `told_after_the_lock.rs` is another, as it listens to what the whole process logs.
+//! The contracts of the seams, and what implements them. This is one program, as each test program is linked
+//! separately; only `told_after_the_lock.rs` is another one, as it listens to the logs of the whole process.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod allocations;

@@ -1,5 +1,6 @@
-//! The example of a broker over NATS keeps the contract that our own brokers keep, over a real nats-server; three servers on it find
-//! one another, answer, hear rooms each by itself, and outlive restarts. Where there is no nats-server, a line says so and nothing is checked.
+//! The example broker over NATS keeps the contract that our own brokers keep, over a real nats-server; three servers on
+//! it find one another, answer, subscribe to rooms one by one, and survive restarts. Where there is no nats-server, a
+//! line says so and nothing is checked.
 
 #[allow(unreachable_pub)] // An example shows its parts as a library would.
 #[path = "../../examples/nats_broker/main.rs"]
@@ -26,7 +27,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// NATS counts nobody, and is told to keep from a connection what the connection published.
+/// NATS does not count subscribers, and is told not to send a connection what it published itself.
 fn dialect() -> Dialect {
     Dialect { echo: false, counts: false, ..Dialect::default() }
 }
@@ -77,7 +78,7 @@ async fn three_servers_over_the_example_keep_the_contract_of_adapters() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_shows_what_it_says() {
+async fn the_example_does_what_it_says() {
     let Some(nats) = NatsProcess::start().await else { return };
     let lines = example::two_servers(&nats.address.to_string()).await.unwrap();
     let of = |number: &str| -> Vec<&str> {
@@ -88,10 +89,10 @@ async fn the_example_shows_what_it_says() {
     assert_eq!(of("second"), [r#"42["hello","news"]"#, r#"42["hello","world"]"#]);
 }
 
-/// An inbox that passes on what it is told, as text.
-struct Telling(mpsc::UnboundedSender<String>);
+/// An inbox that passes on every call, as text.
+struct ReportingInbox(mpsc::UnboundedSender<String>);
 
-impl Inbox for Telling {
+impl Inbox for ReportingInbox {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -109,9 +110,9 @@ impl Inbox for Telling {
     }
 }
 
-fn telling() -> (Arc<Telling>, mpsc::UnboundedReceiver<String>) {
+fn telling() -> (Arc<ReportingInbox>, mpsc::UnboundedReceiver<String>) {
     let (told, telling) = mpsc::unbounded_channel();
-    (Arc::new(Telling(told)), telling)
+    (Arc::new(ReportingInbox(told)), telling)
 }
 
 fn broadcast(namespace: &str, target: Target, text: &str) -> Outgoing {
@@ -120,10 +121,10 @@ fn broadcast(namespace: &str, target: Target, text: &str) -> Outgoing {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nats_takes_goes_out_and_what_is_larger_never() {
+async fn a_message_at_the_limit_of_nats_goes_out_and_a_larger_one_never() {
     let Some(nats) = NatsProcess::start().await else { return };
     let (one, two) = (NatsBroker::new(&nats.address.to_string()), NatsBroker::new(&nats.address.to_string()));
-    // The longest names that clients can say, each byte of them spelled with three.
+    // The longest names that clients can use, with each byte encoded as three.
     let (namespace, room) = (format!("/{}", "#".repeat(255)), "#".repeat(1_024));
     let (inbox, mut told) = telling();
     one.open(&namespace.as_str().into(), &"one".into(), inbox);
@@ -135,7 +136,7 @@ async fn what_nats_takes_goes_out_and_what_is_larger_never() {
 
     assert_eq!(two.largest(), 1_048_576);
     let around = codec::encode(&broadcast(&namespace, Target::room(&*room), "").message).len();
-    // The head tells the length of the arguments, in seven digits instead of a few.
+    // The head has the length of the arguments in seven digits instead of fewer.
     let mut text = "x".repeat(two.largest() - around - 10);
     while codec::encode(&broadcast(&namespace, Target::room(&*room), &text).message).len() < two.largest() {
         text.push('x');
@@ -150,13 +151,13 @@ async fn what_nats_takes_goes_out_and_what_is_larger_never() {
     );
     assert_eq!([told.recv().await.unwrap(), told.recv().await.unwrap()], ["message", "message"]);
     one.close(&namespace).await;
-    // Nothing more, the end of the connection neither.
+    // Nothing more, and the connection has not ended.
     assert_eq!(told.recv().await, None);
 }
 
-/// It answers what it is asked until it falls silent, and keeps the connection.
+/// It answers until it falls silent, and keeps the connection open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_silent_is_given_up_and_connected_to_again() {
+async fn a_silent_server_is_given_up_and_reconnected() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let broker = NatsBroker::new(&listener.local_addr().unwrap().to_string());
     let (inbox, mut told) = telling();
@@ -206,7 +207,7 @@ impl Server {
     }
 }
 
-/// Every server knows all, and has their sockets told.
+/// Every server knows all others, and gets their sockets.
 async fn all_found(servers: &[Server]) {
     for server in servers {
         let known = || server.cluster.servers().len() == servers.len() - 1;
@@ -221,12 +222,12 @@ async fn all_found(servers: &[Server]) {
     }
 }
 
-/// Each server reaches a room on each other one, and everybody. `round` is in the events' names.
+/// Each server reaches a room on each other server, and everybody. `round` is part of the events' names.
 async fn all_reached(servers: &[Server], round: &str) {
     for from in servers {
         for to in servers {
             let event = format!("{round}: {} to the room {}", from.cluster.id(), to.cluster.id());
-            // After an interruption a first one may be lost, as nobody knows whether all others hear again.
+            // After an interruption a first event may be lost, until all other servers have subscribed again.
             let came = async {
                 while to.got(&event) == 0 {
                     from.emit(&Target::room(to.cluster.id().as_str()), &event);
@@ -246,14 +247,14 @@ async fn all_reached(servers: &[Server], round: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_servers_outlive_restarts_of_one_of_them_and_of_nats() {
+async fn three_servers_survive_restarts_of_one_of_them_and_of_nats() {
     let Some(mut nats) = NatsProcess::start().await else { return };
     let address = nats.address.to_string();
     let mut servers: Vec<Server> = ["one", "two", "three"].map(|name| Server::new(&address, name)).into();
     all_found(&servers).await;
     all_reached(&servers, "first").await;
 
-    // A socket that leaves a room hears it no more, and one that comes back does.
+    // A socket that leaves a room gets nothing from it, and one that comes back does.
     let (two, room) = (&servers[1], Room::from("two"));
     two.adapter.leave(two.id, "two");
     servers[0].emit(&Target::room("two"), "to nobody");
@@ -264,7 +265,7 @@ async fn three_servers_outlive_restarts_of_one_of_them_and_of_nats() {
     assert!(eventually(|| two.got("to who came back") == 1).await);
     assert_eq!(two.got("to nobody"), 0);
 
-    // One restarts under its old name.
+    // A server restarts under its old name.
     let third = servers.pop().unwrap();
     third.adapter.close().await;
     third.cluster.close().await;
@@ -284,7 +285,7 @@ async fn three_servers_outlive_restarts_of_one_of_them_and_of_nats() {
     all_reached(&servers, "after a restart of NATS").await;
     servers[0].emit(&Target::room("late"), "to who joined in the outage");
     assert!(eventually(|| servers[1].got("to who joined in the outage") == 1).await);
-    // What went out and was not confirmed went out again; the second of them is passed over.
+    // What went out and was not confirmed went out again; the second copy is ignored.
     for to in &servers[..2] {
         for round in ["first", "after a server's restart", "after a restart of NATS"] {
             for from in &servers {

@@ -1,4 +1,4 @@
-//! Rooms as dense numbers against rooms as sets: any sequence of changes and emits ends the same.
+//! Compares rooms as dense numbers with rooms as sets: any sequence of changes and emits has the same result.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ enum Step {
     LeaveAll(Aim, Vec<Name>),
 }
 
-/// A room's name: a word, or the id of a socket, which may be there or not.
+/// A room's name: a word, or the id of a socket, which may exist or not.
 #[derive(Debug, Clone, Copy)]
 enum Name {
     Word(usize),
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The rooms of each socket, its own among them.
+/// The rooms of each socket, including its own.
 type Model = BTreeMap<usize, BTreeSet<Room>>;
 
 struct World {
@@ -91,7 +91,7 @@ impl World {
         Target { rooms: self.rooms(&aim.rooms), except: self.rooms(&aim.except), local: false, one: false }
     }
 
-    /// What the contract says: in any of the rooms, and in none of `except`.
+    /// What the contract says: sockets in any of the rooms, and in none of `except`.
     fn meant(&self, target: &Target) -> Vec<usize> {
         let any = |rooms: &[Room], of: &BTreeSet<Room>| rooms.iter().any(|room| of.contains(room));
         let meant =

@@ -1,4 +1,4 @@
-//! The example of a broker over TCP keeps the contract that our own brokers keep, in real time and over real sockets.
+//! The example broker over TCP keeps the contract that our own brokers keep, in real time and over real sockets.
 
 #[allow(unreachable_pub)] // An example shows its parts as a library would.
 #[path = "../../examples/tcp_broker/main.rs"]
@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A hub, that ends with this.
+/// A hub that ends when this is dropped.
 struct Serving {
     address: SocketAddr,
     tasks: JoinSet<()>,
@@ -51,7 +51,7 @@ async fn brokers(count: usize) -> Brokers {
         .inject(move |namespace, bytes| async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(&Frame::bytes(PUBLISH, &namespace, &bytes)).await.unwrap();
-            // The hub closes once it has read all.
+            // The hub closes the connection once it has read everything.
             stream.shutdown().await.unwrap();
         })
 }
@@ -77,7 +77,7 @@ async fn servers_over_the_example_keep_rules_of_every_group_of_the_adapter_contr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_example_shows_what_it_says() {
+async fn the_example_does_what_it_says() {
     let mut lines = example::two_servers().await.unwrap();
     lines.sort();
     let socket = |number: &str| format!(r#"a socket of the {number} server got 42["hello","world"]"#);

@@ -1,5 +1,5 @@
-//! [`Connection`]: one session, as everybody else sees it. Its outbox and session state are under one short lock; only the task
-//! that reads touches its handler.
+//! [`Connection`]: one session, as the rest of the server sees it. Its outbox and session state are under one short
+//! lock; only the task that reads touches its handler.
 
 use crate::connections::sessions::Sessions;
 use crate::connections::shared::{Shared, Wakers};
@@ -19,8 +19,8 @@ use std::task::Poll;
 use tokio::time::Instant;
 
 /// One Engine.IO session.
-// A broadcast to 5,000 clients is a walk through memory that no core's cache holds. So the fields that it touches stand first
-// and together, here and in `Shared`, in the order of their use (decision 0013).
+// A broadcast to 5,000 clients is a walk through memory that no core's cache holds. So the fields that it touches come
+// first and together, here and in `Shared`, in the order of their use (decision 0013).
 #[repr(C)]
 pub struct Connection {
     shared: Mutex<Shared>,
@@ -71,15 +71,15 @@ impl Connection {
     }
 
     /// Reads a little of the connection, so that what [`Connection::send`] will touch is on its way from memory. In a
-    /// broadcast to thousands, each connection has fallen out of the caches since the last one, and to wait for one after
-    /// another took a tenth of the time of a delivery.
+    /// broadcast to thousands, each connection has fallen out of the caches since the last one, and to wait for one
+    /// after another took a tenth of the time of a delivery.
     pub fn prefetch(self: &Arc<Self>) {
         // A read that nothing depends on does not stall a processor. The count lies beside the lock.
         std::hint::black_box(Arc::strong_count(self));
     }
 
-    /// Resolves when less than half of the soft bound waits for the client, so that a sender of much can keep to the client's
-    /// pace. Returns `false` if the session is over.
+    /// Resolves when less than half of the soft bound waits for the client, so that a sender of much can keep to the
+    /// client's pace. Returns `false` if the session is over.
     ///
     /// Cancel safe: dropping the future only gives up the wait.
     pub async fn ready(&self) -> bool {
@@ -117,10 +117,10 @@ impl Connection {
         self.handler.try_lock()
     }
 
-    /// The session has begun its work, whatever that is to the [`SessionHandler`]: from now on it does not have to make room
-    /// for new ones when there are too many
-    /// ([`EngineConfig::max_unjoined_sessions`](crate::EngineConfig::max_unjoined_sessions)).
-    /// Where [`SessionHandler::is_established_by_a_message`] returns `true`, the first message does this.
+    /// The session has begun its work, whatever that is to the [`SessionHandler`]: from now on it does not have to make
+    /// room for new ones when there are too many
+    /// ([`EngineConfig::max_unjoined_sessions`](crate::EngineConfig::max_unjoined_sessions)). Where
+    /// [`SessionHandler::is_established_by_a_message`] returns `true`, the first message does this.
     pub fn establish(&self) {
         let is_new = self.shared.lock().session.establish();
         if is_new {
@@ -167,10 +167,10 @@ impl Connection {
         wakers.wake();
     }
 
-    /// Ends the session of a client that broke a rule of the protocol above. Its [`SessionHandler`] learns of the end at once;
-    /// what is queued still leaves, within [`EngineConfig::close_timeout`](crate::EngineConfig::close_timeout) by polling too.
-    /// The reason is [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is held that can carry the
-    /// end: Node makes the same distinction.
+    /// Ends the session of a client that broke a rule of the protocol above. Its [`SessionHandler`] learns of the end
+    /// at once; what is queued still leaves, within [`EngineConfig::close_timeout`](crate::EngineConfig::close_timeout)
+    /// by polling too. The reason is [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is
+    /// held that can carry the end: Node makes the same distinction.
     pub fn close_at_fault(&self, waiting: CloseReason) {
         let wakers = {
             let mut shared = self.shared.lock();
@@ -182,8 +182,8 @@ impl Connection {
         self.finish_if_over();
     }
 
-    /// Ends the session of a client that broke a rule of polling, and answers a held poll with the end. If the session has
-    /// been upgraded meanwhile, nothing happens.
+    /// Ends the session of a client that broke a rule of polling, and answers a held poll with the end. If the session
+    /// has been upgraded meanwhile, nothing happens.
     pub(crate) fn fail_polling(&self, reason: CloseReason, detail: &'static str) {
         tracing::debug!(%reason, detail, "session closed");
         let wakers = {
@@ -240,9 +240,9 @@ impl Connection {
         wakers.wake();
     }
 
-    /// The only place where a session leaves. If it is closed, it is removed, and what waits by polling is dropped; if it is
-    /// over, its handler is called, once. A session that goes on is established here by its first message. Every driver calls
-    /// this after anything that may have ended the session.
+    /// The only place where a session leaves. If it is closed, it is removed, and what waits by polling is dropped; if
+    /// it is over, its handler is called, once. A session that goes on is established here by its first message. Every
+    /// driver calls this after anything that may have ended the session.
     pub(crate) fn finish_if_over(&self) {
         let (reason, closed, dropped) = {
             let mut shared = self.shared.lock();
@@ -274,7 +274,8 @@ impl Connection {
     }
 }
 
-/// Ends the session if the thread panics in the handler's code while this is held: the task that would have ended it is gone.
+/// Ends the session if the thread panics in the handler's code while this is held: the task that would have ended it is
+/// gone.
 pub(crate) struct PanicGuard<'a>(pub(crate) &'a Connection);
 
 impl Drop for PanicGuard<'_> {

@@ -58,8 +58,8 @@ impl Drop for Sent {
 }
 
 impl Connection {
-    /// Puts a packet into the outbox without waking the writer, so that a broadcast can wake all writers after it has released
-    /// its lock. Never blocks.
+    /// Puts a packet into the outbox without waking the writer, so that a broadcast can wake all writers after it has
+    /// released its lock. Never blocks.
     pub fn send(self: &Arc<Self>, packet: &Arc<Packet>) -> Sent {
         let mut shared = self.shared();
         if !shared.session.is_open() {
@@ -91,8 +91,8 @@ impl Connection {
     }
 }
 
-/// A connection as a waker: to wake it is to write what waits, at the end of this thread's turn. So an idle WebSocket is
-/// written to without its task.
+/// A connection as a waker: to wake it is to write what waits, at the end of this thread's turn. So an idle WebSocket
+/// is written to without its task.
 impl Wake for Connection {
     fn wake(self: Arc<Self>) {
         turn::write(self);

@@ -1,4 +1,4 @@
-//! How what waits for a connection is written, and what is noted of it: `impl` blocks of [`Connection`].
+//! How a [`Connection`] writes what waits, and keeps account of it.
 
 use crate::connections::connection::Connection;
 use crate::connections::sessions::Sessions;
@@ -12,7 +12,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
 impl Connection {
-    /// Writes what waits to the WebSocket, for its task. Ready: everything has left. Pending: the task is woken to go on.
+    /// Writes what waits to the WebSocket, for its task. Ready: everything has left. Pending: the task is woken to go
+    /// on.
     pub(crate) fn flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         drain(self, By::Task(cx), &self.sessions().bounds)
     }
@@ -54,8 +55,8 @@ impl Connection {
         ready.into_iter().for_each(Waker::wake);
     }
 
-    /// Checks whether the transport keeps the pace, and closes the session if it does not. Otherwise returns when to check
-    /// again, if at all.
+    /// Checks whether the transport keeps the pace, and closes the session if it does not. Otherwise returns when to
+    /// check again, if at all.
     pub(crate) fn keep_pace(&self, now: Instant) -> Option<Instant> {
         let Sessions { bounds, budget, config, .. } = &**self.sessions();
         let mut shared = self.shared();

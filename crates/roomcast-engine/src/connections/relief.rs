@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 impl Sessions<Connection> {
-    /// Disconnects the clients for which most waits, until the outboxes hold nine tenths of the budget: those over the soft
-    /// bound, and if there is none, those over their equal share of the budget.
+    /// Disconnects the clients for which most waits, until the outboxes hold nine tenths of the budget: those over the
+    /// soft bound, and if there is none, those over their equal share of the budget.
     pub(crate) fn relieve(&self) {
         let budget = &self.budget;
         // One thread at a time is enough.

@@ -50,7 +50,8 @@ impl Wakers {
 }
 
 impl Shared {
-    /// Takes the wakers of all the session's tasks; if the session is not open any more, also of those that wait to send.
+    /// Takes the wakers of all the session's tasks; if the session is not open any more, also of those that wait to
+    /// send.
     pub(crate) fn take_wakers(&mut self) -> Wakers {
         let Polling { keeper, post } = self.polling.take().map(|polling| *polling).unwrap_or_default();
         let ready = if self.session.is_open() { Vec::new() } else { self.outlet.pacer.take_all() };

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-/// The sessions by polling and those by WebSocket. They are kept apart so that they can be counted without a mark in each
-/// session. A session is a `T`, and `identify` tells its id and age: that spares a key beside it.
+/// The sessions by polling and those by WebSocket. They are kept apart so that they can be counted without a mark in
+/// each session. A session is a `T`, and `identify` returns its id and age, which saves a key in the table.
 pub(crate) struct Table<T> {
     polling: Kind<T>,
     websocket: Kind<T>,
@@ -82,8 +82,8 @@ impl<T> Table<T> {
         find(&self.polling).or_else(|| find(&self.websocket))
     }
 
-    /// Inserts a session. Those that have to make room for it are removed and returned, for the caller to end: sessions that
-    /// are not established, the oldest first.
+    /// Inserts a session. Those that have to make room for it are removed and returned, for the caller to end: sessions
+    /// that are not established, the oldest first.
     pub(crate) fn insert(
         &mut self,
         session: &Arc<T>,

@@ -12,11 +12,12 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Cross-origin rules. Without them no CORS header is sent, and browsers let only pages of the server's own origin read answers.
+/// Cross-origin rules. Without them no CORS header is sent, and browsers let only pages of the server's own origin read
+/// answers.
 ///
 /// A list of origins does more than CORS can: a WebSocket upgrade from an origin outside it is refused, since browsers
-/// would let it through with the user's cookies. The list is complete: it must contain the server's own origin if the server's
-/// pages are to open WebSockets. Programs that send no `Origin`, or one that no browser writes, are accepted.
+/// would let it through with the user's cookies. The list is complete: it must contain the server's own origin if the
+/// server's pages are to open WebSockets. Programs that send no `Origin`, or one that no browser writes, are accepted.
 #[derive(Debug, Clone)]
 pub struct Cors {
     origins: Origins,
@@ -37,8 +38,8 @@ enum Origins {
 
 type Predicate = dyn Fn(&str, &Parts) -> bool + Send + Sync;
 
-/// An origin that no browser can send, or text that is not valid in an HTTP header. The text says how to write it instead, where
-/// that is clear.
+/// An origin that no browser can send, or text that is not valid in an HTTP header. The text says how to write it
+/// instead, where that is clear.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CorsError(String);
@@ -71,8 +72,8 @@ impl Cors {
         Ok(Self::with(Origins::List(patterns?)))
     }
 
-    /// The origins for which `allows` returns `true`. It is given the `Origin` header as it came, and the request. It is called
-    /// for each request with such a header, so it should be quick.
+    /// The origins for which `allows` returns `true`. It is given the `Origin` header as it came, and the request. It
+    /// is called for each request with such a header, so it should be quick.
     pub fn matching(allows: impl Fn(&str, &Parts) -> bool + Send + Sync + 'static) -> Self {
         Self::with(Origins::Matching(Arc::new(allows)))
     }
@@ -151,8 +152,8 @@ impl Cors {
         }
     }
 
-    /// Whether a session may be opened. Programs may open one that send no Origin, or make one from the server's own name
-    /// (docs/decisions/0016-origins.md). A refusal is logged for the operator.
+    /// Whether a session may be opened. Programs may open one that send no Origin, or make one from the server's own
+    /// name (docs/decisions/0016-origins.md). A refusal is logged for the operator.
     pub(crate) fn allows(&self, request: &Parts, transport: Transport) -> bool {
         let Some(origin) = request.headers.get(header::ORIGIN) else { return true };
         if self.lists(request) || self.is_own_program(request) {
@@ -229,7 +230,8 @@ fn pattern(text: &str) -> Result<Pattern, CorsError> {
     })
 }
 
-/// The origins that were refused lately. Each is logged once within [`REFUSED_ORIGINS_TIME`], and at most [`REFUSED_ORIGINS`] are.
+/// The origins that were refused lately. Each is logged once within [`REFUSED_ORIGINS_TIME`], and at most
+/// [`REFUSED_ORIGINS`] are.
 #[derive(Debug, Default)]
 struct Refused {
     origins: BTreeSet<String>,

@@ -1,5 +1,5 @@
-//! [`Deadlines`]: how long an HTTP connection may take for the head of a request, for the next request, and for reading an
-//! answer. It is given the time and returns when the connection is over. It moves no bytes.
+//! [`Deadlines`]: how long an HTTP connection may take for the head of a request, for the next request, and for reading
+//! an answer. It is given the time and returns when the connection is over. It moves no bytes.
 
 use crate::limits::{IDLE_GRACE, WRITE_SHARE};
 use std::fmt;

@@ -127,8 +127,9 @@ pub(crate) fn upgrade_refusal(text: &str) -> Response<Body> {
     response
 }
 
-/// Marks an answer for which Node ends the connection without answering. [`serve`](crate::serve) looks for this extension and
-/// does the same; under another server the client gets the answer that carries it: 400 and `Connection: close`.
+/// Marks an answer for which Node ends the connection without answering. [`serve`](crate::serve) looks for this
+/// extension and does the same; under another server the client gets the answer that carries it: 400 and
+/// `Connection: close`.
 #[derive(Debug, Clone, Copy)]
 pub struct EndWithoutAnswer;
 

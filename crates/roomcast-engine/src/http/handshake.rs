@@ -7,22 +7,24 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Address of a request's peer, as a request extension. [`serve`](crate::serve) sets it; with another server a layer may.
+/// Address of a request's peer, as a request extension. [`serve`](crate::serve) sets it; with another server a layer
+/// may.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Marks a request that came over TLS, as a request extension. [`serve`](crate::serve) has no TLS and never sets it. If you put
-/// the service behind a TLS acceptor, add it with a layer around the service. As in Node, TLS that a proxy terminated does not
-/// count. A request whose URI begins with `https` needs no mark.
+/// Marks a request that came over TLS, as a request extension. [`serve`](crate::serve) has no TLS and never sets it. If
+/// you put the service behind a TLS acceptor, add it with a layer around the service. As in Node, TLS that a proxy
+/// terminated does not count. A request whose URI begins with `https` needs no mark.
 #[derive(Debug, Clone, Copy)]
 pub struct Secure;
 
-/// The first request of a session: URL, headers, address and time. The text is one compact string, which takes less memory than
-/// a map; a name is found by a walk over it, as it is rarely asked for.
+/// The first request of a session: URL, headers, address and time. The text is one compact string, which takes less
+/// memory than a map; a name is found by a walk over it, as it is rarely asked for.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    /// `url\nheader\nheader…`. A header is `name\rvalue`. A name of [`NAMES`] is a single character, without the `\r`; a URL or
-    /// value of [`VALUES`] is a single character too. URLs and headers contain no control character other than a tab.
+    /// `url\nheader\nheader…`. A header is `name\rvalue`. A name of [`NAMES`] is a single character, without the `\r`;
+    /// a URL or value of [`VALUES`] is a single character too. URLs and headers contain no control character other than
+    /// a tab.
     text: Box<str>,
     ip: Option<IpAddr>,
     port: u16,

@@ -1,8 +1,8 @@
 //! Abbreviations for the text of a [`Handshake`](crate::Handshake): one character for each name, value or URL that most
 //! clients send.
 //!
-//! They keep the handshake of a browser in 263 bytes instead of 545, and that of Node's client in 55 instead of 230, out of
-//! some 1,900 bytes for a whole connection.
+//! They keep the handshake of a browser in 263 bytes instead of 545, and that of Node's client in 55 instead of 230,
+//! out of some 1,900 bytes for a whole connection.
 
 /// The characters that abbreviate: the control characters without tab, line feed and carriage return.
 const SHORT: &str = "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\u{b}\u{c}\u{e}\u{f}\u{10}\u{11}\u{12}\u{13}\u{14}\u{15}\u{16}\u{17}\u{18}\u{19}\u{1a}\u{1b}\u{1c}\u{1d}\u{1e}\u{1f}";

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// A web origin in normal form: in lower case, with the default port filled in, and with `http` for `ws`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Scheme, host and effective port: without a port, `http` has 80 and `https` 443. Other schemes have no default port.
+    /// Scheme, host and effective port: without a port, `http` has 80 and `https` 443. Other schemes have no default
+    /// port.
     Tuple { scheme: String, host: String, port: Option<u16> },
     /// `null`: pages from files and sandboxed frames, which cannot be distinguished.
     Opaque,
@@ -24,8 +25,8 @@ pub(crate) enum Pattern {
 }
 
 impl Origin {
-    /// Reads an Origin header, also in the spellings of programs that are not browsers: with a default port, a slash at its end,
-    /// in upper case, or with the scheme of a WebSocket. `None` if it is not an origin.
+    /// Reads an Origin header, also in the spellings of programs that are not browsers: with a default port, a slash at
+    /// its end, in upper case, or with the scheme of a WebSocket. `None` if it is not an origin.
     pub(crate) fn read(text: &str) -> Option<Self> {
         if text == "null" || text.trim_end_matches('/').eq_ignore_ascii_case("file:") {
             return Some(Self::Opaque);
@@ -43,8 +44,9 @@ impl Origin {
         Some(Self::Tuple { scheme, host, port })
     }
 
-    /// Whether no browser writes an origin like this: with the scheme of a WebSocket, with the default port, or with a slash. A
-    /// program has made it from the URL that it connects to; it proves nothing, and comes with no browser's cookies.
+    /// Whether no browser writes an origin like this: with the scheme of a WebSocket, with the default port, or with a
+    /// slash. A program has made it from the URL that it connects to; it proves nothing, and comes with no browser's
+    /// cookies.
     pub(crate) fn is_of_a_program(text: &str) -> bool {
         let Some((scheme, rest)) = text.split_once("://") else { return false };
         let written = host_and_port(rest.strip_suffix('/').unwrap_or(rest)).and_then(|(_, port)| port);

@@ -33,16 +33,18 @@ use tower_service::Service;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// Most TCP connections at once. Those beyond it are answered 503. Defaults to 100,000; the highest value is 4,294,967,295.
+    /// Most TCP connections at once. Those beyond it are answered 503. Defaults to 100,000; the highest value is
+    /// 4,294,967,295.
     pub max_connections: usize,
-    /// Time for the head of a request, from its first byte on; for the first request, from the connection's start. Defaults to
-    /// 10 s.
+    /// Time for the head of a request, from its first byte on; for the first request, from the connection's start.
+    /// Defaults to 10 s.
     pub header_timeout: Duration,
-    /// Time that a connection is kept for its next request. The client is sent it as `Keep-Alive: timeout=75`. It should be longer
-    /// than that of a proxy in front, usually 60 s: if both end an idle connection at the same time, a request is lost. Defaults
-    /// to 75 s.
+    /// Time that a connection is kept for its next request. The client is sent it as `Keep-Alive: timeout=75`. It
+    /// should be longer than that of a proxy in front, usually 60 s: if both end an idle connection at the same time, a
+    /// request is lost. Defaults to 75 s.
     pub idle_timeout: Duration,
-    /// Time in which an eighth of a waiting answer must leave. A client that reads less is disconnected. Defaults to 20 s.
+    /// Time in which an eighth of a waiting answer must leave. A client that reads less is disconnected. Defaults to
+    /// 20 s.
     pub write_timeout: Duration,
     /// Time that connections have to end when the server stops. Defaults to 5 s.
     pub stop_timeout: Duration,
@@ -77,8 +79,8 @@ pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // So a restarted server can bind its port while old connections are still in TIME_WAIT. On Windows it can without this
-    // option, which would let a second server bind the same port.
+    // So a restarted server can bind its port while old connections are still in TIME_WAIT. On Windows it can without
+    // this option, which would let a second server bind the same port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -86,8 +88,8 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves HTTP/1.1 until `shutdown` resolves. Then it stops accepting, waits for the answers in flight and for upgraded
-/// connections (at most [`ServeOptions::stop_timeout`]), closes the HTTP connections that are left, and returns. Close the
-/// engine before or at `shutdown`, or its connections will not end.
+/// connections (at most [`ServeOptions::stop_timeout`]), closes the HTTP connections that are left, and returns. Close
+/// the engine before or at `shutdown`, or its connections will not end.
 ///
 /// # Errors
 /// None today. Failed accepts are logged and tried again.
@@ -162,7 +164,8 @@ where
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         ended = watch_time(connection, &http) => ended,
-                        // The second message: the time to stop is over. Half a request would keep the connection open for longer.
+                        // The second message: the time to stop is over. Half a request would keep the connection open
+                        // for longer.
                         Ok(()) = stopped.changed() => return,
                     }
                 }
@@ -222,8 +225,8 @@ async fn watch_time<C: Future>(mut connection: Pin<&mut C>, http: &HttpConnectio
     .await
 }
 
-/// Lets the kernel probe whether the other side is still there: a client that lost power sends nothing, and not everything that
-/// is served here has a heartbeat. Accepted connections inherit the options of their listener.
+/// Lets the kernel probe whether the other side is still there: a client that lost power sends nothing, and not
+/// everything that is served here has a heartbeat. Accepted connections inherit the options of their listener.
 #[cfg(target_os = "linux")]
 fn keep_alive_by_tcp(listener: &TcpListener) {
     use rustix::net::sockopt;
@@ -239,8 +242,8 @@ fn keep_alive_by_tcp(listener: &TcpListener) {
 #[cfg(not(target_os = "linux"))]
 fn keep_alive_by_tcp(_: &TcpListener) {}
 
-/// Answers a connection beyond the limit with 503, and gives it a moment to read that. If it were closed while bytes of its
-/// request are unread, the kernel would reset it, and the reset may overtake the answer.
+/// Answers a connection beyond the limit with 503, and gives it a moment to read that. If it were closed while bytes of
+/// its request are unread, the kernel would reset it, and the reset may overtake the answer.
 fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
     metrics::counter!("roomcast_connections_refused_total").increment(1);
     let answer =

@@ -1,5 +1,5 @@
-//! [`HttpStream`]: an accepted TCP connection while it speaks HTTP. It notes what its deadlines depend on, and can give away the
-//! [`ServerStream`] in it for a WebSocket.
+//! [`HttpStream`]: an accepted TCP connection while it speaks HTTP. It notes what its deadlines depend on, and can give
+//! away the [`ServerStream`] in it for a WebSocket.
 
 use crate::http::deadlines::{Deadlines, Late, Patience};
 use crate::transport::writer::{Stream, Writer};
@@ -57,8 +57,9 @@ impl HttpConnection {
         self.0.lock().stopping
     }
 
-    /// When hyper drops the stream, `take` gets it instead of its being closed. This is for HTTP/1.0, where hyper supports no
-    /// upgrade. What the client has sent behind the request is lost: it must wait for the answer (RFC 6455, 4.1).
+    /// When hyper drops the stream, `take` gets it instead of its being closed. This is for HTTP/1.0, where hyper
+    /// supports no upgrade. What the client has sent behind the request is lost: it must wait for the answer (RFC 6455,
+    /// 4.1).
     pub(crate) fn take_over(&self, take: impl FnOnce(ServerStream) + Send + 'static) {
         self.0.lock().takeover = Some(Box::new(take));
     }

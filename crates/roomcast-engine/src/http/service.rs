@@ -1,4 +1,5 @@
-//! [`EngineService`]: the engine as a tower service for HTTP requests, to be used with hyper, axum or [`serve`](crate::serve).
+//! [`EngineService`]: the engine as a tower service for HTTP requests, to be used with hyper, axum or
+//! [`serve`](crate::serve).
 
 use crate::engine::Engine;
 use crate::http::body::{Body, empty};
@@ -9,7 +10,8 @@ use crate::http::tokens::{asks_for_upgrade, names_websocket};
 use crate::http::upgrade::{self, Exit};
 use crate::limits::FOREIGN_UPGRADE_TIMEOUT;
 use crate::session::transport::Transport;
-use crate::transport::polling::{self, EndConnection};
+use crate::transport::polling::post::EndConnection;
+use crate::transport::polling::{keeper, poll, post};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -91,8 +93,9 @@ impl<B> Service<Request<B>> for NotFound {
     }
 }
 
-/// Whether the request asks for an upgrade to a WebSocket. A poll that offers another protocol (`h2c`, by curl and Java) is
-/// served as a poll, as RFC 9110, 7.8 says; with `transport=websocket` such a request is refused as an upgrade.
+/// Whether the request asks for an upgrade to a WebSocket. A poll that offers another protocol (`h2c`, by curl and
+/// Java) is served as a poll, as RFC 9110, 7.8 says; with `transport=websocket` such a request is refused as an
+/// upgrade.
 fn is_upgrade(request: &Parts, query: &Query<'_>) -> bool {
     let headers = &request.headers;
     asks_for_upgrade(headers) && (names_websocket(headers) || query.transport.as_deref() == Some("websocket"))
@@ -154,8 +157,8 @@ where
         return Err(RequestError::TransportHandshake);
     }
     let mut response = match request.method {
-        Method::GET => polling::get(&connection, request).await,
-        Method::POST => match polling::post(&connection, request, body).await {
+        Method::GET => poll::get(&connection, request).await,
+        Method::POST => match post::post(&connection, request, body).await {
             Ok(response) => response,
             Err(EndConnection) => return Ok(end_without_answer()),
         },
@@ -189,9 +192,9 @@ async fn handshake(
         let _ = cors.allows(request, Transport::Polling);
     }
     let connection = engine.open(request, Transport::Polling)?;
-    tokio::spawn(polling::keep(connection.clone()));
+    tokio::spawn(keeper::keep(connection.clone()));
     // The first poll fetches the `open` packet, and whatever the handler has sent.
-    let mut response = polling::get(&connection, request).await;
+    let mut response = poll::get(&connection, request).await;
     if let Some(cookie) = &engine.config().cookie {
         match HeaderValue::from_str(&cookie.header(&connection.sid())) {
             Ok(value) => drop(response.headers_mut().insert(header::SET_COOKIE, value)),

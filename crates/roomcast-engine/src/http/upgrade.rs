@@ -7,8 +7,8 @@ use crate::http::error::{RequestError, end_without_answer, upgrade_refusal};
 use crate::http::query::Query;
 use crate::http::server_stream::{HttpConnection, HttpStream};
 use crate::session::transport::Transport;
-use crate::transport::websocket;
 use crate::transport::writer::Stream;
+use crate::transport::{closing, websocket};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -205,7 +205,7 @@ fn run_upgraded<S: Stream>(engine: &Engine, request: &Parts, stream: S, received
             }
             Err(error) => {
                 tracing::debug!(%error, "a session could not be opened after the WebSocket handshake");
-                drop(tokio::spawn(websocket::refuse(stream, close_frame(None, ""), patience)));
+                drop(tokio::spawn(closing::refuse(stream, close_frame(None, ""), patience)));
             }
         },
         UpgradeKind::Probe { connection, base64 } => {
@@ -214,9 +214,9 @@ fn run_upgraded<S: Stream>(engine: &Engine, request: &Parts, stream: S, received
             if begun {
                 drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, true, base64)));
             } else {
-                drop(tokio::spawn(websocket::refuse(stream, close_frame(None, ""), patience)));
+                drop(tokio::spawn(closing::refuse(stream, close_frame(None, ""), patience)));
             }
         }
-        UpgradeKind::Refuse(bytes) => drop(tokio::spawn(websocket::refuse(stream, bytes, patience))),
+        UpgradeKind::Refuse(bytes) => drop(tokio::spawn(closing::refuse(stream, bytes, patience))),
     }
 }

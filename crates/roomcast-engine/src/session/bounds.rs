@@ -3,7 +3,8 @@
 use roomcast_protocol::Meter;
 use std::sync::Arc;
 
-/// The bounds of an outbox in bytes ([`OutboxLimits`](crate::OutboxLimits)), and the meter that counts for all outboxes.
+/// The bounds of an outbox in bytes ([`OutboxLimits`](crate::OutboxLimits)), and the meter that counts for all
+/// outboxes.
 #[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     pub(crate) soft: usize,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Counts what waits for slow clients. A packet counts from when it could not leave at once, and only once, however many
-/// clients wait for it.
+/// Counts what waits for slow clients. A packet counts from when it could not leave at once, and only once, however
+/// many clients wait for it.
 #[derive(Debug)]
 pub(crate) struct Budget {
     meter: Arc<Meter>,
@@ -57,7 +57,8 @@ impl Budget {
         self.acting.try_lock()
     }
 
-    /// Clients were disconnected, and `used` is still held. If that is over the limit, it is not tried again for each packet.
+    /// Clients were disconnected, and `used` is still held. If that is over the limit, it is not tried again for each
+    /// packet.
     pub(crate) fn acted(&self, used: usize) {
         self.act_at.store(self.limit.max(used + self.limit / 64), Ordering::Relaxed);
     }

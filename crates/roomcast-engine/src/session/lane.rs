@@ -1,13 +1,13 @@
-//! [`Lane`]: who may write to a WebSocket's stream, and who has to. It holds the stream's writing half and decides, but writes
-//! nothing itself.
+//! [`Lane`]: who may write to a WebSocket's stream, and who has to. It holds the stream's writing half and decides, but
+//! writes nothing itself.
 //!
-//! Its callers change it only under the connection's lock, with one call in each locked section. `lane/search.rs` relies on
-//! that: it tries every order of these calls.
+//! Its callers change it only under the connection's lock, with one call in each locked section. `lane/search.rs`
+//! relies on that: it tries every order of these calls.
 
 use crate::session::turn_id::TurnId;
 
-/// The right to write to one stream. `W` is the stream's writing half. A thread or task that takes it out may write, so there
-/// is at most one writer.
+/// The right to write to one stream. `W` is the stream's writing half. A thread or task that takes it out may write, so
+/// there is at most one writer.
 #[derive(Debug)]
 #[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
 pub(crate) enum Lane<W> {
@@ -91,8 +91,8 @@ impl<W> Lane<W> {
         }
     }
 
-    /// The connection's task begins a turn of its own, and writes after it. So what is sent to this client in that turn needs
-    /// no other writer.
+    /// The connection's task begins a turn of its own, and writes after it. So what is sent to this client in that turn
+    /// needs no other writer.
     pub(crate) fn claim(&mut self, turn: TurnId) {
         if let Self::Ready(_, waiting @ (Waiting::Idle | Waiting::Scheduled(_))) = self {
             *waiting = Waiting::Scheduled(turn);

@@ -5,8 +5,8 @@ use roomcast_protocol::{Meter, Packet};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A small queue. It stores its first packet inline, so that a quiet connection needs no heap for it; the storage of a longer
-/// queue is released at a heartbeat. Packets that are being written still count.
+/// A small queue. It stores its first packet inline, so that a quiet connection needs no heap for it; the storage of a
+/// longer queue is released at a heartbeat. Packets that are being written still count.
 ///
 /// A packet costs its bytes plus [`PACKET_COST`].
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(crate) fn cost(packet: &Packet) -> usize {
 }
 
 /// A number as `u32`, for sizes that no packet exceeds.
-pub(crate) fn short(number: usize) -> u32 {
+pub(crate) fn to_u32(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
@@ -43,7 +43,7 @@ impl Outbox {
     pub(crate) fn push(&mut self, packet: &Arc<Packet>, hard: usize) -> Result<(), Full> {
         let cost = cost(packet);
         if self.packets == 0 {
-            self.front = short(cost);
+            self.front = to_u32(cost);
         } else if self.cost.saturating_sub(self.front as usize).saturating_add(cost) > hard {
             return Err(Full);
         }
@@ -98,7 +98,7 @@ impl Outbox {
         cost: usize,
         mut left: impl DoubleEndedIterator<Item = Arc<Packet>>,
     ) {
-        self.packets = self.packets.saturating_sub(short(packets));
+        self.packets = self.packets.saturating_sub(to_u32(packets));
         self.cost = self.cost.saturating_sub(cost);
         // Most writes take all packets. Then nothing is moved, and what came meanwhile needs no storage.
         if let Some(first) = left.next() {
@@ -110,7 +110,7 @@ impl Outbox {
             }
         }
         self.front =
-            if self.packets == 0 { 0 } else { self.waiting().next().map_or(0, |packet| short(self::cost(packet))) };
+            if self.packets == 0 { 0 } else { self.waiting().next().map_or(0, |packet| to_u32(self::cost(packet))) };
     }
 
     /// Puts what waits in `first` in front of everything here.

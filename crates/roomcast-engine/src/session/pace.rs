@@ -1,8 +1,9 @@
-//! [`Pacer`]: the pace that a transport must keep while more than the soft bound waits for its client, and the senders that
-//! wait until less is queued.
+//! [`Pacer`]: the pace that a transport must keep while more than the soft bound waits for its client, and the senders
+//! that wait until less is queued.
 //!
-//! A slow consumer is a client that does not read, not a client that is sent much at once. So a burst is accepted up to the
-//! hard bound, and as long as more than the soft bound waits, the transport must take an eighth of it in each grace period.
+//! A slow consumer is a client that does not read, not a client that is sent much at once. So a burst is accepted up to
+//! the hard bound, and as long as more than the soft bound waits, the transport must take an eighth of it in each grace
+//! period.
 
 use crate::limits::{PACE_SHARE, PACKET_COST, TIGHT_GRACE};
 use crate::session::bounds::Bounds;

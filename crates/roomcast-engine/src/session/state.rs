@@ -1,5 +1,5 @@
-//! [`Session`]: the Engine.IO session as a state machine. It takes packets and the time, and returns what is to be done. It
-//! moves no bytes and reads no clock.
+//! [`Session`]: the Engine.IO session as a state machine. It takes packets and the time, and returns what is to be
+//! done. It moves no bytes and reads no clock.
 
 use crate::limits::{FIRST_PING_SPREAD, LATE, NOOP_INTERVAL, POLL_CLOSE_TIMEOUT};
 use crate::session::close_reason::CloseReason;
@@ -227,8 +227,8 @@ impl Session {
 
     // --- time ---
 
-    /// Reading is paused, so a pong may have come that was not read. At its deadline it counts as received. The pings go on at
-    /// their interval, as clients give up when they receive none.
+    /// Reading is paused, so a pong may have come that was not read. At its deadline it counts as received. The pings
+    /// go on at their interval, as clients give up when they receive none.
     pub(crate) fn excuse_pong(&mut self, now: Instant, timing: &Timing) {
         if let Heartbeat::Awaiting { pong_by, .. } = self.heartbeat
             && pong_by <= now
@@ -287,8 +287,8 @@ impl Session {
         }
     }
 
-    /// As [`Session::fail`], if the session is still on polling. After an upgrade, a poll or POST that fails does not concern the
-    /// session any more.
+    /// As [`Session::fail`], if the session is still on polling. After an upgrade, a poll or POST that fails does not
+    /// concern the session any more.
     pub(crate) fn fail_polling(&mut self, reason: CloseReason) {
         if self.transport == Transport::Polling {
             self.fail(reason);
@@ -322,8 +322,8 @@ impl Session {
         self.phase = Phase::Closing { until: now + timeout, reason, at_once: false };
     }
 
-    /// The client broke a rule and has no more claim to the session: the handler learns of the end at once, and what is queued
-    /// has `timeout` to leave. If nothing is queued the reason is "forced close", else `waiting`.
+    /// The client broke a rule and has no more claim to the session: the handler learns of the end at once, and what is
+    /// queued has `timeout` to leave. If nothing is queued the reason is "forced close", else `waiting`.
     pub(crate) fn fault(&mut self, waiting: CloseReason, drained: bool, now: Instant, timeout: Duration) {
         if !self.is_open() {
             return;
@@ -454,7 +454,8 @@ impl Session {
         self.upgrade = None;
     }
 
-    /// Does what is due of the upgrade. Returns `false` if it is over, as it took too long. A held GET may have to be woken.
+    /// Does what is due of the upgrade. Returns `false` if it is over, as it took too long. A held GET may have to be
+    /// woken.
     pub(crate) fn tick_upgrade(&mut self, now: Instant, drained: bool) -> bool {
         let Some(upgrade) = &mut self.upgrade else { return false };
         if upgrade.until <= now {

@@ -22,7 +22,8 @@ thread_local! {
 impl TurnId {
     /// The turn that is open on this thread, or the next one if none is open.
     pub(crate) fn current() -> Self {
-        // A thread that is ending has no storage any more. The turn made up for it is never open, so no write depends on it.
+        // A thread that is ending has no storage any more. The turn made up for it is never open, so no write depends
+        // on it.
         Self(CURRENT.try_with(Cell::get).ok().filter(|turn| *turn != 0).unwrap_or_else(|| advance(0)))
     }
 

@@ -1,5 +1,6 @@
 //! What moves bytes: polling, WebSockets, and the one way out that both share.
 
+pub(crate) mod closing;
 pub(crate) mod outlet;
 pub(crate) mod polling;
 pub(crate) mod probing;

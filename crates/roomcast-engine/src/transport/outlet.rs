@@ -1,5 +1,5 @@
-//! [`Outlet`]: the way out of a connection, namely what waits, who may write it, and which task to wake. It is under the
-//! connection's lock. [`drain`] is the only code that writes.
+//! [`Outlet`]: the way out of a connection, namely what waits, who may write it, and which task to wake. It is under
+//! the connection's lock. [`drain`] is the only code that writes.
 
 use crate::limits::{PACKETS_PER_WRITE, WRITES_PER_DRAIN};
 use crate::session::bounds::Bounds;
@@ -22,8 +22,8 @@ use tokio::time::Instant;
 pub(crate) struct Outlet<W> {
     pub(crate) lane: Lane<W>,
     pub(crate) outbox: Outbox,
-    /// The waker of the task that takes packets out of the outbox: the WebSocket's, or the held GET. It is there while that
-    /// task sleeps. Without it the task runs, or will, and checks the outbox before it sleeps.
+    /// The waker of the task that takes packets out of the outbox: the WebSocket's, or the held GET. It is there while
+    /// that task sleeps. Without it the task runs, or will, and checks the outbox before it sleeps.
     pub(crate) task: Option<Waker>,
     pub(crate) pacer: Pacer,
 }
@@ -68,9 +68,9 @@ impl<W> Outlet<W> {
         })
     }
 
-    /// Puts a packet into the outbox of a polling session. `held`: a GET waits for it. Its task is woken at the end of the turn
-    /// too: if the thread that wakes it blocks afterwards, the task would be in the one slot of that worker from which other
-    /// workers cannot steal.
+    /// Puts a packet into the outbox of a polling session. `held`: a GET waits for it. Its task is woken at the end of
+    /// the turn too: if the thread that wakes it blocks afterwards, the task would be in the one slot of that worker
+    /// from which other workers cannot steal.
     pub(crate) fn offer_to_poll(&mut self, packet: &Arc<Packet>, held: bool, bounds: &Bounds) -> Result<Offered, Full> {
         let before = self.outbox.cost();
         self.outbox.push(packet, bounds.hard)?;
@@ -194,8 +194,9 @@ struct End<W> {
     ready: Vec<Waker>,
 }
 
-/// Writes what waits. Ready: everything has left. Pending: the stream takes no more, another writer writes, or more is left to
-/// do; the connection's task is or will be woken for it. Errors matter only to the connection's task, which meets them itself.
+/// Writes what waits. Ready: everything has left. Pending: the stream takes no more, another writer writes, or more is
+/// left to do; the connection's task is or will be woken for it. Errors matter only to the connection's task, which
+/// meets them itself.
 pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds: &Bounds) -> Poll<io::Result<()>> {
     let by_task = matches!(by, By::Task(_));
     let begun = outlet.with(|outlet| {
@@ -236,8 +237,8 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
         let result = match &mut by {
             By::Task(cx) => load.write(Some(cx), &mut writer),
             By::Other => match load.write(None, &mut writer) {
-                // The stream has to wake the connection's task, and not this writer. Without a waker the task runs, or will,
-                // and checks the outbox itself.
+                // The stream has to wake the connection's task, and not this writer. Without a waker the task runs, or
+                // will, and checks the outbox itself.
                 Poll::Pending => {
                     let task = task.get_or_insert_with(|| outlet.with(|outlet| outlet.task.clone()));
                     let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));

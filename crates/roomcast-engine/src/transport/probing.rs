@@ -4,7 +4,8 @@ use crate::transport::outlet::{Locked, Outlet};
 use crate::transport::writer::Writer;
 use std::cell::RefCell;
 
-/// A WebSocket that is to take over a polling session. Until it does, it has an outlet of its own, which only its task touches.
+/// A WebSocket that is to take over a polling session. Until it does, it has an outlet of its own, which only its task
+/// touches.
 pub(crate) struct Probing {
     pub(crate) outlet: RefCell<Outlet<Writer>>,
     /// The session's upgrade is still the one of this WebSocket.

@@ -3,8 +3,8 @@
 use crate::limits::READ_BUFFER;
 use std::cell::Cell;
 
-/// The thread's read buffer, on loan. If a handler makes this thread poll another connection meanwhile, that connection gets a
-/// buffer of its own.
+/// The thread's read buffer, on loan. If a handler makes this thread poll another connection meanwhile, that connection
+/// gets a buffer of its own.
 pub(crate) struct ReadBuffer(pub(crate) Vec<u8>);
 
 thread_local! {

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 
 /// The writing half of a stream.
 pub(crate) trait Sink {
-    /// Whether any thread may write to it. A stream that is not direct may need the runtime of the thread that polls it.
+    /// Whether any thread may write to it. A stream that is not direct may need the runtime of the thread that polls
+    /// it.
     fn is_direct(&self) -> bool;
 
     /// Writes once: this packet, or what is left of it. Without `cx` no task is woken when the stream takes more again.
     fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>>;
 
-    /// Writes once: all of `batch`. Packets that have left whole are taken out of it. `cx` is as in [`Sink::write_one`].
+    /// Writes once: all of `batch`. Packets that have left whole are taken out of it. `cx` is as in
+    /// [`Sink::write_one`].
     fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>>;
 
     /// Whether the stream may keep what was written until it is flushed.

@@ -1,5 +1,5 @@
-//! [`Turn`]: while a thread handles what one client sent, or polls a handler, it gathers the clients that packets are sent to,
-//! and writes to each of them once, at the end.
+//! [`Turn`]: while a thread handles what one client sent, or polls a handler, it gathers the clients that packets are
+//! sent to, and writes to each of them once, at the end.
 
 use crate::connections::connection::Connection;
 use crate::limits::{KEPT_CONNECTIONS, TURN_TIME, WRITES_PER_LOOK};
@@ -22,11 +22,11 @@ struct Gathered {
     connections: Vec<Arc<Connection>>,
 }
 
-/// Gathers what the code that runs while it is held sends, and writes it when it is dropped. It is for handlers' code that runs
-/// outside the reading of messages; while it reads, the engine opens a turn itself.
+/// Gathers what the code that runs while it is held sends, and writes it when it is dropped. It is for handlers' code
+/// that runs outside the reading of messages; while it reads, the engine opens a turn itself.
 ///
-/// It writes for at most 5 ms ([`TURN_TIME`](crate::limits::TURN_TIME)) and leaves the rest to a task, so that writes to others
-/// do not hold the thread up. A turn does not cross an `.await`: hold one for a single poll.
+/// It writes for at most 5 ms ([`TURN_TIME`](crate::limits::TURN_TIME)) and leaves the rest to a task, so that writes
+/// to others do not hold the thread up. A turn does not cross an `.await`: hold one for a single poll.
 #[derive(Debug)]
 #[must_use = "packets are gathered only while it is held"]
 pub struct Turn {
@@ -54,8 +54,8 @@ impl Turn {
         code();
     }
 
-    /// Writes what this thread's turn has gathered so far. The turn stays open. Call it before blocking the thread until a client
-    /// has answered.
+    /// Writes what this thread's turn has gathered so far. The turn stays open. Call it before blocking the thread
+    /// until a client has answered.
     pub fn write_gathered() {
         write_out(take_gathered(true), TURN_TIME);
     }
@@ -85,23 +85,23 @@ fn take_gathered(open: bool) -> Vec<Arc<Connection>> {
 }
 
 fn write_out(connections: Vec<Arc<Connection>>, time: Duration) {
-    let mut rest = Rest { connections, at: 0 };
-    if rest.write(time) {
-        return rest.keep_storage();
+    let mut pending = PendingWrites { connections, at: 0 };
+    if pending.write(time) {
+        return pending.keep_storage();
     }
     match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(rest.write_in_slices())),
-        Err(_) => rest.hand_to_tasks(),
+        Ok(runtime) => drop(runtime.spawn(pending.write_in_slices())),
+        Err(_) => pending.hand_to_tasks(),
     }
 }
 
 /// Connections that are to be written to.
-struct Rest {
+struct PendingWrites {
     connections: Vec<Arc<Connection>>,
     at: usize,
 }
 
-impl Rest {
+impl PendingWrites {
     /// Writes for this long. Returns whether all are written to.
     fn write(&mut self, time: Duration) -> bool {
         let mut begun = None;
@@ -120,8 +120,8 @@ impl Rest {
         true
     }
 
-    /// Writes the rest as a task, a slice at a time. Between two slices the thread's other tasks run; tokio's `yield_now` also
-    /// lets it poll the network.
+    /// Writes the rest as a task, a slice at a time. Between two slices the thread's other tasks run; tokio's
+    /// `yield_now` also lets it poll the network.
     async fn write_in_slices(mut self) {
         loop {
             tokio::task::yield_now().await;

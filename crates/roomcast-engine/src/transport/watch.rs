@@ -1,9 +1,10 @@
 //! Watches for turns that last, so that a handler that blocks its thread does not cut a runtime off from the network.
 //!
-//! One worker of a tokio runtime waits for the network, the others wait for work. If a single task becomes ready, the worker at
-//! the network runs it and wakes no other. If that task then blocks its thread, no worker waits for the network until it
-//! returns, and no client is served. So a thread of ours checks every 5 ms whether a turn has lasted that long, and if so
-//! spawns an empty task: a worker wakes for it, and waits for the network afterwards (decision 0017).
+//! One worker of a tokio runtime waits for the network, the others wait for work. If a single task becomes ready, the
+//! worker at the network runs it and wakes no other. If that task then blocks its thread, no worker waits for the
+//! network until it returns, and no client is served. So a thread of ours checks every 5 ms whether a turn has lasted
+//! that long, and if so spawns an empty task: a worker wakes for it, and waits for the network afterwards (decision
+//! 0017).
 
 use crate::limits::WATCH_INTERVAL;
 use parking_lot::Mutex;

@@ -1,11 +1,12 @@
-//! The task of a WebSocket: it reads and writes frames and keeps the heartbeat, the upgrade and the close, in one small future
-//! that owns no buffer.
+//! The task of a WebSocket: it reads and writes frames and keeps the heartbeat, the upgrade and the close, in one small
+//! future that owns no buffer.
 
 use crate::connections::connection::Connection;
 use crate::limits::{OUTBOX_LEAST, READS_PER_TURN};
 use crate::session::close_reason::CloseReason;
 use crate::session::state::{Probe, Step};
 use crate::session::turn_id::TurnId;
+use crate::transport::closing::{CloseHandshake, Ending, echo};
 use crate::transport::outlet::{By, Outlet, drain};
 use crate::transport::probing::Probing;
 use crate::transport::read_buffer::ReadBuffer;
@@ -21,11 +22,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Serves a WebSocket until it is over. `probing`: it is to take over a polling session. `received` are bytes that came with the
-/// handshake.
+/// Serves a WebSocket until it is over. `probing`: it is to take over a polling session. `received` are bytes that came
+/// with the handshake.
 ///
 /// The driver is made before the future, which captures it: an `async fn` would store its arguments in addition.
 pub(crate) fn run<S>(
@@ -79,26 +80,6 @@ struct Driver<S: AsyncRead + Unpin> {
     paused: bool,
     probe: Option<Box<Probing>>,
     ending: Option<Ending>,
-}
-
-/// A close frame is queued. What the client still sends is read and discarded.
-struct Ending {
-    until: Instant,
-    handshake: CloseHandshake,
-}
-
-/// What to expect of the client once it is sent a close frame.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum CloseHandshake {
-    /// Its close frame is still to come.
-    Awaited,
-    /// Its frames cannot be understood any more. The stream is shut down behind our close frame, so that the client sees an end
-    /// although its answer will not be recognised.
-    Unreadable,
-    /// As `Unreadable`, and the stream is shut down.
-    Shut,
-    /// Its close frame has come.
-    Done,
 }
 
 /// The stream is over: nothing more can be read or written.
@@ -182,8 +163,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 continue;
             }
             if closed {
-                // Another task closed it, or it is a slow consumer, whose stream cannot take a close frame in the middle of a
-                // packet.
+                // Another task closed it, or it is a slow consumer, whose stream cannot take a close frame in the
+                // middle of a packet.
                 return Poll::Ready(());
             }
             return if watched { self.keep_pace(cx, sleep) } else { Poll::Pending };
@@ -253,8 +234,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         self.connection.finish_if_over();
     }
 
-    /// Passes messages to the handler until the input is used up, or until the WebSocket has to end. Then it returns the close
-    /// frame to send, and what to expect of the client.
+    /// Passes messages to the handler until the input is used up, or until the WebSocket has to end. Then it returns
+    /// the close frame to send, and what to expect of the client.
     fn feed_session(&mut self, input: &mut &mut [u8], now: Instant) -> Option<(Vec<u8>, CloseHandshake)> {
         let connection = &self.connection;
         let timing = &connection.sessions().timing;
@@ -378,8 +359,8 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
     // --- out ---
 
-    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes; either way
-    /// the task is woken.
+    /// Writes what waits. Ready: everything has left. Pending: the stream takes no more, or another thread writes;
+    /// either way the task is woken.
     fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.probe.as_deref() {
             Some(probing) => drain(probing, By::Task(cx), &self.connection.sessions().bounds),
@@ -523,29 +504,6 @@ impl<S: AsyncRead + Unpin> Drop for Driver<S> {
             self.detach();
         }
     }
-}
-
-/// The answer to a close frame, with its code and reason, as Node's `ws` sends it.
-fn echo(close: Option<(u16, &str)>) -> Vec<u8> {
-    let (code, reason) = close.unzip();
-    close_frame(code, reason.unwrap_or_default())
-}
-
-/// Ends a WebSocket that gets no session: writes `bytes` as they are, and closes the stream.
-pub(crate) async fn refuse<S>(mut stream: S, bytes: Vec<u8>, patience: Duration)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let goodbye = async {
-        stream.write_all(&bytes).await?;
-        stream.shutdown().await?;
-        // What the client still sends is read. Otherwise the kernel would reset the connection, perhaps before the client has
-        // read `bytes`.
-        let mut buffer = [0; 512];
-        while stream.read(&mut buffer).await? > 0 {}
-        io::Result::Ok(())
-    };
-    let _ = timeout(patience, goodbye).await;
 }
 
 #[cfg(test)]

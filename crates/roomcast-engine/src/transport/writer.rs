@@ -1,7 +1,7 @@
 //! [`Writer`]: the writing half of a WebSocket's stream, and its position in the packet that it writes.
 
 use crate::limits::PACKETS_PER_WRITE;
-use crate::session::outbox::{cost, short};
+use crate::session::outbox::{cost, to_u32};
 use crate::transport::sink::{Sink, Wrote};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -41,8 +41,8 @@ impl Stream for TokioIo<Upgraded> {
     }
 }
 
-/// The writing half of a WebSocket's stream. Its holder may write, so there is at most one writer. Between writes it is stored
-/// in the connection's [`Lane`](crate::session::lane::Lane).
+/// The writing half of a WebSocket's stream. Its holder may write, so there is at most one writer. Between writes it is
+/// stored in the connection's [`Lane`](crate::session::lane::Lane).
 pub(crate) struct Writer {
     half: Half,
     /// Bytes of the first packet that have left already. With base64 a packet has at most some 85 MiB.
@@ -95,7 +95,7 @@ impl Sink for Writer {
         self.dirty = matches!(self.half, Half::Other(_));
         let written = self.written as usize + bytes;
         if written < frames.len() {
-            self.written = short(written);
+            self.written = to_u32(written);
             return Poll::Ready(Ok(Wrote { bytes, ..Wrote::default() }));
         }
         self.written = 0;
@@ -128,7 +128,7 @@ impl Sink for Writer {
             wrote.packets += 1;
             wrote.cost += cost(packet);
         }
-        self.written = short(left);
+        self.written = to_u32(left);
         batch.drain(..wrote.packets);
         Poll::Ready(Ok(wrote))
     }
@@ -152,8 +152,8 @@ impl Sink for Writer {
     }
 }
 
-/// Without a context only TCP is written to, and tokio's own record of whether the stream takes more is bypassed, as it lies
-/// elsewhere in memory.
+/// Without a context only TCP is written to, and tokio's own record of whether the stream takes more is bypassed, as it
+/// lies elsewhere in memory.
 impl Half {
     fn write(&mut self, cx: Option<&mut Context<'_>>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match (self, cx) {
@@ -181,13 +181,14 @@ fn or_pending(result: io::Result<usize>) -> Poll<io::Result<usize>> {
     }
 }
 
-/// Sets what a WebSocket needs of its TCP connection. [`serve`](crate::serve) and, where it finds the TCP stream, the service
-/// do this themselves. An acceptor of your own that terminates TLS should call it for each connection that it accepts.
+/// Sets what a WebSocket needs of its TCP connection. [`serve`](crate::serve) and, where it finds the TCP stream, the
+/// service do this themselves. An acceptor of your own that terminates TLS should call it for each connection that it
+/// accepts.
 ///
 /// - Small frames do not wait for the acknowledgement of earlier ones (`TCP_NODELAY`).
-/// - On Linux the kernel holds at most 128 KiB unsent ([`UNSENT`](crate::limits::UNSENT)). By default it buffers up to 4 MB for
-///   a client that does not read, and accepts more only when a third of that has left: then a slow client looks as if it took
-///   nothing, and may be disconnected.
+/// - On Linux the kernel holds at most 128 KiB unsent ([`UNSENT`](crate::limits::UNSENT)). By default it buffers up to
+///   4 MB for a client that does not read, and accepts more only when a third of that has left: then a slow client
+///   looks as if it took nothing, and may be disconnected.
 ///
 /// Options that cannot be set are left as they are.
 pub fn prepare(stream: &TcpStream) {

@@ -1,7 +1,7 @@
 //! What the socket tests share: a server that echoes and keeps a log, and a client that writes its bytes by hand.
 //!
-//! The test runtime has one thread, so the server runs only while a test waits. No test sleeps to let things settle: it waits
-//! for a condition or for bytes, each wait with a bound ([`PATIENCE`]).
+//! The test runtime has one thread, so the server runs only while a test waits. No test sleeps to let things settle: it
+//! waits for a condition or for bytes, each wait with a bound ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
 pub mod over;
@@ -28,10 +28,10 @@ use tokio::task::JoinHandle;
 use tower_service::Service;
 use wire::{Answer, Wire, request};
 
-/// The longest that anything is waited for.
+/// The longest time that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for a condition that needs no more than the server's own work to come true.
+/// Waits for a condition that becomes true by the server's work alone.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !condition() {
@@ -49,8 +49,8 @@ pub async fn until_async(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// Waits until what waits for a client stays the same for a hundred turns of the runtime, as its stream takes no more. A stream
-/// that takes a little at a time is behind for a while although its kernel is not full.
+/// Waits until what waits for a client stays the same for a hundred turns of the runtime, as its stream takes no more.
+/// A stream that takes a little at a time lags for a while although its kernel is not full.
 pub async fn stuck(connection: &Connection) {
     let (mut before, mut turns) = (connection.outstanding(), 0);
     while turns < 100 {
@@ -61,7 +61,7 @@ pub async fn stuck(connection: &Connection) {
     }
 }
 
-/// What a client said, and what became of it.
+/// What a client sent, and how its session ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Text(String),
@@ -74,7 +74,7 @@ pub enum Event {
 pub struct Log {
     connections: Mutex<Vec<Arc<Connection>>>,
     events: Mutex<Vec<Vec<Event>>>,
-    /// While set, clients take no messages.
+    /// While set, handlers take no messages.
     paused: AtomicBool,
     resumed: Mutex<Vec<Waker>>,
     /// Requests that the service has begun to work on.
@@ -170,8 +170,8 @@ pub fn message(text: &str) -> Packet {
     Packet::engine(EngineKind::Message, text).unwrap()
 }
 
-/// Counts the requests on which work has begun: the count moves when a request's future was polled once, so that a GET is
-/// held and a POST is being read by then.
+/// Counts the requests on which work has begun: the count moves when a request's future was polled once, so that a GET
+/// is held and a POST is being read by then.
 #[derive(Clone)]
 pub struct Counted<S> {
     inner: S,
@@ -217,7 +217,7 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
-/// Serves an engine with clients of the test's own until the test ends, on a port of its own.
+/// Serves an engine with an application of the test's own, on a port of its own, until the test ends.
 pub async fn serve_alone(engine: &Engine) -> SocketAddr {
     let listener = bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -226,7 +226,7 @@ pub async fn serve_alone(engine: &Engine) -> SocketAddr {
     address
 }
 
-/// An engine whose clients echo into the log.
+/// An engine whose handlers echo, and write to the log.
 pub fn engine(config: EngineConfig, log: &Arc<Log>) -> Engine {
     let log = log.clone();
     Engine::new(config, move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
@@ -245,7 +245,7 @@ impl Server {
         Self::with(|_| {}).await
     }
 
-    /// A server with changed options.
+    /// A server with other options.
     pub async fn with(change: impl FnOnce(&mut EngineConfig)) -> Self {
         Self::serving(change, |_| {}).await
     }
@@ -255,7 +255,7 @@ impl Server {
         Self::over(over(), listener, change, serving).await
     }
 
-    /// A server over something that the test chooses.
+    /// A server over a stream that the test chooses.
     pub async fn over(
         over: Over,
         listener: TcpListener,
@@ -263,7 +263,7 @@ impl Server {
         serving: impl FnOnce(&mut ServeOptions),
     ) -> Self {
         let mut config = EngineConfig::default();
-        // What is left over at the end of a test is not worth five seconds.
+        // The connections left at the end of a test are not worth a wait of five seconds.
         config.close_timeout = Duration::from_millis(200);
         change(&mut config);
         let mut options = ServeOptions::default();
@@ -271,7 +271,8 @@ impl Server {
         Self::launch(over, listener, config, options)
     }
 
-    /// Apart from what is generic, as hyper, axum and rustls would be compiled again for each closure that changes options.
+    /// Separate from the generic function, as hyper, axum and rustls would be compiled again for each closure that
+    /// changes options.
     fn launch(over: Over, listener: TcpListener, config: EngineConfig, options: ServeOptions) -> Self {
         let log = Arc::new(Log::default());
         let engine = engine(config, &log);
@@ -299,7 +300,7 @@ impl Server {
         self.log.closed(index).unwrap()
     }
 
-    /// Ends `serve` and tells when it has returned.
+    /// Ends `serve`, and waits until it has returned.
     pub async fn stop(&mut self) {
         if self.stop.take().is_none() {
             return;
@@ -307,13 +308,13 @@ impl Server {
         tokio::time::timeout(PATIENCE, &mut self.task).await.expect("`serve` returns").unwrap();
     }
 
-    /// Closes what is left. Every session must have been closed exactly once.
+    /// Closes the remaining sessions. Every session must have been closed exactly once.
     pub async fn finish(mut self) {
         self.engine.close();
         self.stop().await;
         until("no session is left", || self.engine.sessions() == 0).await;
         for index in 0..self.log.opened() {
-            // Whoever holds the client when its session is forgotten tells it as soon as it lets go.
+            // A task that has the handler when its session is removed calls `closed` as soon as it releases it.
             until("each session is told its end", || self.log.closed(index).is_some()).await;
         }
     }
@@ -322,12 +323,12 @@ impl Server {
         Wire::over(self.over, self.address, false).await
     }
 
-    /// A client whose kernel holds little for it.
+    /// A client whose kernel buffers little for it.
     pub async fn narrow(&self) -> Wire {
         Wire::over(self.over, self.address, true).await
     }
 
-    /// A WebSocket of such a client; its `open` packet was read.
+    /// A WebSocket of such a client. Its `open` packet was read.
     pub async fn narrow_websocket(&self) -> Wire {
         let mut wire = self.narrow().await;
         wire.send(wire::upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
@@ -347,7 +348,7 @@ impl Server {
         self.ask("GET", &format!("/engine.io/?{query}"), &[], "").await
     }
 
-    /// Opens a polling session; its sid.
+    /// Opens a polling session, and returns its sid.
     pub async fn handshake(&self) -> String {
         let answer = self.get("EIO=4&transport=polling").await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -362,7 +363,7 @@ impl Server {
         self.ask("POST", &polling(sid), &[], body).await
     }
 
-    /// A GET that is held by the time this returns.
+    /// A GET that is held when this returns.
     pub async fn hold(&self, sid: &str) -> Wire {
         self.begin(request("GET", &polling(sid), &[], "")).await
     }
@@ -376,7 +377,7 @@ impl Server {
         wire
     }
 
-    /// Opens a WebSocket session; its `open` packet was read.
+    /// Opens a WebSocket session. Its `open` packet was read.
     pub async fn websocket(&self) -> Wire {
         let mut wire = self.upgrade("EIO=4&transport=websocket").await;
         let open = wire.text().await;
@@ -393,12 +394,12 @@ impl Server {
         wire
     }
 
-    /// A WebSocket that is to take a polling session over.
+    /// A WebSocket that is to take over a polling session.
     pub async fn probing(&self, sid: &str) -> Wire {
         self.upgrade(&format!("EIO=4&transport=websocket&sid={sid}")).await
     }
 
-    /// An upgrade request that is answered otherwise.
+    /// An upgrade request that is not accepted.
     pub async fn refused(&self, target: &str, headers: &[(&str, &str)]) -> Answer {
         let mut wire = self.connect().await;
         wire.send(wire::upgrade(target, headers)).await;
@@ -407,7 +408,7 @@ impl Server {
         answer
     }
 
-    /// The connection ends, where Node ends it without an answer. axum cannot: it gives an empty 400 and then ends it.
+    /// The connection ends, where Node ends it without an answer. axum cannot do that: it answers an empty 400 first.
     pub async fn assert_unanswered(&self, mut wire: Wire) {
         if matches!(self.over, Over::Axum | Over::AxumAwkward(_)) {
             wire.answer().await.assert_refused("");
@@ -415,7 +416,8 @@ impl Server {
         wire.assert_ended().await;
     }
 
-    /// The request is refused as its head is too large, by [`serve`](roomcast_engine::serve)'s bounds. axum has others.
+    /// The request is refused because its head is over the bounds of [`serve`](roomcast_engine::serve). axum has other
+    /// bounds.
     pub async fn assert_too_large(&self, bytes: impl AsRef<[u8]>) {
         if matches!(self.over, Over::Axum | Over::AxumAwkward(_)) {
             return;

@@ -1,4 +1,4 @@
-//! The streams that the suites run over, one after the other: the same promises hold over each of them.
+//! The streams that the suites run over, one after another. The same promises hold over each of them.
 
 use super::over::Over;
 use super::over::stream::Plan;
@@ -13,18 +13,19 @@ thread_local! {
 }
 
 pub const SERVE: Over = Over::Serve;
-/// Streams that keep what is written until they are flushed, write and read short, and say `Pending` at will.
+/// Streams that keep what is written until they are flushed, read and write a few bytes at a time, and return `Pending`
+/// at will.
 pub const AWKWARD: Over = Over::Awkward(Plan::all(1));
 pub const TLS: Over = Over::Tls;
 pub const AXUM: Over = Over::Axum;
 
-/// What the servers and clients of this test speak HTTP over. Asked on the thread of the test, and nowhere else.
+/// What the servers and clients of this test speak HTTP over. Only to be called on the test's thread.
 pub fn over() -> Over {
     OVER.get()
 }
 
-/// Makes a test of each function for each of the streams: `serve::name`, `awkward::name` and so on. `current_thread` and
-/// `multi_thread` are the runtimes of `#[tokio::test]`, `paused` is the first with a clock that runs when nothing else does.
+/// Makes a test of each function for each of the streams: `serve::name`, `awkward::name` and so on. `current_thread`
+/// and `multi_thread` are the runtimes of `#[tokio::test]`; `paused` is `current_thread` with tokio's paused clock.
 #[allow(unused_macros, reason = "not every program uses it")]
 macro_rules! over_streams {
     ([$($stream:ident),+] $tests:tt) => {

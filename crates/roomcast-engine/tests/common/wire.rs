@@ -1,4 +1,5 @@
-//! A client that writes HTTP and WebSocket frames by hand. Frames are masked with `00000000`, so their bytes are readable.
+//! A client that writes HTTP and WebSocket frames by hand. Frames are masked with `00000000`, so their bytes are
+//! readable.
 
 use super::PATIENCE;
 use super::over::{ClientStream, Over};
@@ -15,14 +16,14 @@ pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8a;
 
-/// The key of RFC 6455, and what it is answered.
+/// The key of RFC 6455, and its answer.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// One connection.
 pub struct Wire {
     stream: ClientStream,
-    /// What was read and not yet used.
+    /// What was read and is not used yet.
     buffer: Vec<u8>,
 }
 
@@ -82,7 +83,7 @@ impl Answer {
         assert_eq!(self.header("cache-control").as_deref(), Some("no-store"));
     }
 
-    /// The answer to a poll, with that payload.
+    /// The answer to a poll, with this payload.
     pub fn assert_payload(&self, payload: &str) {
         assert_eq!((self.status, &*self.body), (200, payload), "{self:?}");
         assert_eq!(self.header("content-type").as_deref(), Some("text/plain; charset=UTF-8"));
@@ -96,7 +97,7 @@ impl Answer {
         assert_eq!(self.header("content-type"), None);
     }
 
-    /// An upgrade that is refused with a bare text; the connection ends.
+    /// The refusal of an upgrade, which is bare text; then the connection ends.
     pub fn assert_refused(&self, text: &str) {
         assert_eq!((self.status, &*self.body), (400, text), "{self:?}");
         assert_eq!(self.header("connection").as_deref(), Some("close"));
@@ -106,12 +107,12 @@ impl Answer {
 }
 
 impl Wire {
-    /// A connection to a server of this test's kind.
+    /// A connection to a server over this test's kind of stream.
     pub async fn connect(address: SocketAddr) -> Self {
         Self::over(super::streams::over(), address, false).await
     }
 
-    /// `narrow`: the client's kernel holds little for it.
+    /// `narrow`: the client's kernel buffers little for it.
     pub async fn over(over: Over, address: SocketAddr, narrow: bool) -> Self {
         let stream = patient("a connection", over.connect(address, narrow)).await;
         Self { stream, buffer: Vec::new() }
@@ -121,7 +122,7 @@ impl Wire {
         patient("the server takes our bytes", self.write(bytes.as_ref())).await.unwrap();
     }
 
-    /// Sends as far as the server takes it: `false` if it has ended the connection.
+    /// Sends as much as the server takes. Returns `false` if it has ended the connection.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         patient("the server takes our bytes", self.write(bytes.as_ref())).await.is_ok()
     }
@@ -131,8 +132,8 @@ impl Wire {
         self.stream.flush().await
     }
 
-    /// Sends these bytes over and over, until so many went out or the server takes no more; how many did. As server and test
-    /// take turns on one thread, a server that reads has read when the thread was given away often enough.
+    /// Sends these bytes repeatedly, until enough have left or the server takes no more, and returns how many have.
+    /// Server and test share one thread, so a server that reads has read once the test has yielded often enough.
     pub async fn flood(&mut self, bytes: &[u8], most: usize) -> usize {
         let (mut sent, mut turns) = (0, 0);
         while sent < most && turns < 1_000 {
@@ -151,7 +152,7 @@ impl Wire {
         sent
     }
 
-    /// Sends a request; the status of its answer, if the server does not end the connection without one.
+    /// Sends a request, and returns the status of its answer, unless the server ends the connection without one.
     pub async fn status_of(&mut self, request: impl AsRef<[u8]>) -> Option<u16> {
         self.try_send(request).await;
         while !self.buffer.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
@@ -172,7 +173,7 @@ impl Wire {
         self.stream.tcp().set_zero_linger().unwrap();
     }
 
-    /// Reads more. `false`: the server has ended the connection.
+    /// Reads more. Returns `false` if the server has ended the connection.
     async fn more(&mut self) -> bool {
         let read = patient("bytes of the server", self.stream.read_buf(&mut self.buffer)).await;
         // A reset ends the connection too.
@@ -232,7 +233,7 @@ impl Wire {
         answer
     }
 
-    /// The next frame. Frames of a server are final and not masked.
+    /// The next frame. A server's frames are final and not masked.
     pub async fn frame(&mut self) -> Frame {
         let header = self.exactly(2).await;
         assert!(header[0] & 0x80 != 0 && header[1] & 0x80 == 0, "{header:x?}");
@@ -251,7 +252,7 @@ impl Wire {
         String::from_utf8(frame.payload).unwrap()
     }
 
-    /// The next frame is a close frame with that code; it is answered, and the server ends the connection.
+    /// Expects a close frame with this code, answers it, and expects the server to end the connection.
     pub async fn assert_closed(mut self, code: Option<u16>) {
         let frame = self.frame().await;
         let payload = code.map_or(Vec::new(), |code| code.to_be_bytes().to_vec());
@@ -260,7 +261,7 @@ impl Wire {
         self.assert_ended().await;
     }
 
-    /// The server ends the connection and sends nothing more.
+    /// Expects the server to end the connection, and to send nothing more.
     pub async fn assert_ended(&mut self) {
         while self.more().await {}
         assert_eq!(String::from_utf8_lossy(&self.buffer), "");
@@ -272,7 +273,7 @@ impl Wire {
         std::mem::take(&mut self.buffer)
     }
 
-    /// The session echoes, so all that was sent before was worked on.
+    /// Waits for an echo, after which everything sent before has been handled.
     pub async fn assert_alive(&mut self, token: &str) {
         self.say(&format!("4{token}")).await;
         assert_eq!(self.text().await, format!("4{token}"));
@@ -286,13 +287,13 @@ pub fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &str)
     format!("{}{length}\r\n{body}", head(method, target, headers))
 }
 
-/// The head of a request without its last line.
+/// The head of a request, without its last line.
 pub fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> String {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}")
 }
 
-/// A WebSocket handshake. A header that is given takes the place of the usual one; an empty value leaves it out.
+/// A WebSocket handshake. A given header replaces the usual one; an empty value removes it.
 pub fn upgrade(target: &str, headers: &[(&str, &str)]) -> String {
     let mut all = vec![
         ("Connection", "Upgrade"),

@@ -1,4 +1,4 @@
-//! The engine mounted under axum, in both directions.
+//! The engine inside axum, and axum inside the engine.
 
 use crate::common::wire::{Answer, BINARY, Frame, TEXT, Wire, frame, head, request, upgrade};
 use crate::common::{Log, polling, until};
@@ -37,12 +37,12 @@ impl Mounted {
     }
 }
 
-/// The engine takes what axum has no route for.
+/// The engine gets what axum has no route for.
 fn below(engine: Engine) -> Router {
     Router::new().route("/hello", get(async || "hello")).fallback_service(engine.into_service())
 }
 
-/// The engine stands before axum.
+/// The engine comes first, and passes the rest to axum.
 fn before(engine: Engine) -> Router {
     let others = Router::new().route("/hello", get(async || "hello"));
     Router::new().fallback_service(engine.into_service_with(others))
@@ -110,9 +110,9 @@ async fn websockets_work() {
     }
 }
 
-/// Where `serve` ends a connection without an answer, another server gives the answer: 400 and `Connection: close`.
+/// Where `serve` ends a connection without an answer, another server sends an answer: 400 and `Connection: close`.
 #[tokio::test]
-async fn what_has_no_answer_elsewhere_has_one_here() {
+async fn what_serve_does_not_answer_is_answered_here() {
     let server = Mounted::start(below).await;
     let begun = tokio::time::Instant::now();
     let mut wire = Wire::connect(server.address).await;
@@ -127,7 +127,7 @@ async fn what_has_no_answer_elsewhere_has_one_here() {
     first.send(format!("{}Content-Length: 10\r\n\r\n4", head("POST", &polling(&sid), &[]))).await;
     let mut second = Wire::connect(server.address).await;
     second.send(format!("{}Content-Length: 10\r\n\r\n4", head("POST", &polling(&sid), &[]))).await;
-    // Which of them is the first is for the server to say: one has the empty 400 of an overlap, the other is ended.
+    // Which of them is the first is up to the server: one gets the empty 400 of an overlap, the other is ended.
     let answers = [first.answer().await, second.answer().await];
     let mut kinds = answers.map(|answer| (answer.status, answer.header("content-type").is_some()));
     kinds.sort_unstable();
@@ -135,7 +135,8 @@ async fn what_has_no_answer_elsewhere_has_one_here() {
     until("the session is over", || server.log.closed(0) == Some(CloseReason::TransportError)).await;
 }
 
-/// HTTP/1.0 knows no upgrade, and only `serve` has another way out of it: it is refused in words, and never with 101.
+/// HTTP/1.0 has no upgrade, and only `serve` supports one all the same. Elsewhere it is refused with a text, and never
+/// with 101.
 #[tokio::test]
 async fn an_upgrade_by_http_1_0_is_refused() {
     let server = Mounted::start(below).await;

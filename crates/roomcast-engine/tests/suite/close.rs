@@ -1,4 +1,4 @@
-//! Ends that the server wants, over real sockets.
+//! Sessions that the server ends, over real sockets.
 
 use crate::common::over::Over;
 use crate::common::streams::over_streams;
@@ -30,7 +30,7 @@ async fn a_websocket_takes_what_is_queued_and_then_a_close_frame() {
     server.finish().await;
 }
 
-async fn messages_that_come_after_the_close_are_not_heard() {
+async fn messages_that_come_after_the_close_are_ignored() {
     let server = Server::start().await;
     let mut wire = server.websocket().await;
     server.connection().close();
@@ -55,7 +55,7 @@ async fn a_held_get_takes_what_is_queued_and_the_next_one_the_end() {
     server.finish().await;
 }
 
-async fn a_held_get_with_nothing_to_take_is_told_the_end() {
+async fn a_held_get_with_nothing_to_fetch_is_answered_with_the_end() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     let mut held = server.hold(&sid).await;
@@ -85,8 +85,8 @@ async fn the_next_get_takes_the_end() {
     server.finish().await;
 }
 
-/// A client that broke a rule of what stands above: nobody waits for its poll to hear of its end, and its session does not
-/// stay for the 30 s of others. The reasons are Node's.
+/// A client that broke a rule of the protocol above: its handler learns of the end without waiting for a poll, and the
+/// session does not stay for the 30 s of others. The reasons are Node's.
 async fn a_client_at_fault_is_over_at_once() {
     let waiting = CloseReason::ForcedServerClose;
     // By polling, without a GET: with something queued, and without.
@@ -107,7 +107,7 @@ async fn a_client_at_fault_is_over_at_once() {
         assert_eq!(server.log.texts(0), [""; 0]);
         server.finish().await;
     }
-    // Nobody comes for the end: the close timeout is 200 ms here, that of a poll 30 s.
+    // No poll comes for the end. The close timeout is 200 ms here, that of a poll 30 s.
     let server = Server::start().await;
     server.handshake().await;
     server.connection().close_at_fault(waiting);
@@ -150,7 +150,7 @@ async fn a_client_at_fault_is_over_at_once() {
     }
 }
 
-async fn a_post_after_the_close_is_taken_and_not_heard() {
+async fn a_post_after_the_close_is_accepted_and_ignored() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     server.connection().close();
@@ -175,8 +175,8 @@ async fn a_websocket_that_does_not_read_has_the_close_timeout() {
     server.finish().await;
 }
 
-/// With a GET held, without, by WebSocket, and while one is probing: all are told, all clients are told why, and `serve`
-/// returns.
+/// With a GET held, without, by WebSocket, and while one is probing: all clients see the end, all handlers get the
+/// reason, and `serve` returns.
 async fn a_server_that_stops_closes_everything() {
     let mut server = Server::start().await;
     let mut websocket = server.websocket().await;
@@ -202,7 +202,7 @@ async fn a_server_that_stops_closes_everything() {
     drop(websocket);
     probing.assert_closed(None).await;
     server.assert_unanswered(posting).await;
-    // No new session, on any way in.
+    // No new session is opened, by any transport.
     let answer = server.get("EIO=4&transport=polling").await;
     assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
     let answer = server.refused("/engine.io/?EIO=4&transport=websocket", &[]).await;
@@ -246,7 +246,7 @@ async fn serve_returns_although_a_client_does_not_read_or_answer() {
     server.finish().await;
 }
 
-async fn a_client_may_be_closed_while_it_is_made() {
+async fn a_session_may_be_closed_while_its_handler_is_made() {
     use roomcast_engine::{Connection, Engine, EngineConfig, SessionHandler};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -292,8 +292,8 @@ async fn a_client_may_be_closed_while_it_is_made() {
     assert_eq!(engine.sessions(), 0);
 }
 
-/// The client's code panics: its session ends, all others go on. (With the panic of a task tokio goes on, too.)
-async fn a_client_that_panics_ends_its_own_session() {
+/// A handler panics: its session ends, all others go on. (tokio goes on after the panic of a task too.)
+async fn a_handler_that_panics_ends_its_own_session() {
     use roomcast_engine::{Connection, Engine, EngineConfig, SessionHandler};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -338,7 +338,7 @@ async fn a_client_that_panics_ends_its_own_session() {
     wire.assert_ended().await;
     until("the client was told", || closed.load(Ordering::SeqCst) == 2).await;
 
-    // A handler that panics has no client yet.
+    // An application that panics has made no handler yet.
     let mut wire = Wire::connect(address).await;
     wire.send(upgrade(target, &[("X-Panic", "1")])).await;
     assert_eq!(wire.answer().await.status, 101);
@@ -352,11 +352,11 @@ over_streams! {
     [serve, awkward, tls, axum]
     {
         current_thread: a_websocket_takes_what_is_queued_and_then_a_close_frame,
-            messages_that_come_after_the_close_are_not_heard,
-            a_held_get_takes_what_is_queued_and_the_next_one_the_end, a_held_get_with_nothing_to_take_is_told_the_end,
+            messages_that_come_after_the_close_are_ignored,
+            a_held_get_takes_what_is_queued_and_the_next_one_the_end, a_held_get_with_nothing_to_fetch_is_answered_with_the_end,
             the_next_get_takes_the_end, a_client_at_fault_is_over_at_once,
-            a_post_after_the_close_is_taken_and_not_heard, a_websocket_that_does_not_read_has_the_close_timeout,
+            a_post_after_the_close_is_accepted_and_ignored, a_websocket_that_does_not_read_has_the_close_timeout,
             a_server_that_stops_closes_everything, serve_returns_although_a_client_does_not_read_or_answer,
-            a_client_may_be_closed_while_it_is_made, a_client_that_panics_ends_its_own_session;
+            a_session_may_be_closed_while_its_handler_is_made, a_handler_that_panics_ends_its_own_session;
     }
 }

@@ -1,4 +1,4 @@
-//! The headers of CORS, which browsers ask for.
+//! CORS headers, which browsers check.
 
 use crate::common::Server;
 use roomcast_engine::Cors;
@@ -24,9 +24,9 @@ async fn cors_headers_depend_on_the_rule() {
     assert_eq!(cors(Cors::any(), Some(a)).await, [some("*"), None, None]);
     assert_eq!(cors(Cors::origins(["*"]).unwrap(), None).await, [some("*"), None, None]);
     assert_eq!(cors(one().credentials(true), Some(a)).await, [some(a), some("Origin"), some("true")]);
-    // One origin is told to everybody, as by Node.
+    // A single origin is sent to every client, as in Node.
     assert_eq!(cors(one().credentials(true), Some(evil)).await, [some(a), some("Origin"), some("true")]);
-    // Whatever the spelling of the list: a browser compares the answer with its own.
+    // Whatever the spelling in the list, as a browser compares the answer with its own spelling.
     let spelled = Cors::origins(["HTTP://A.Example:80/"]).unwrap();
     assert_eq!(cors(spelled.clone(), Some(a)).await, [some(a), some("Origin"), None]);
     assert_eq!(cors(spelled, None).await, [some(a), some("Origin"), None]);

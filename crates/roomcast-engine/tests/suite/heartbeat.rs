@@ -1,5 +1,5 @@
-//! Pings, pongs and the time between them, over real sockets. Intervals are small; only what must not happen earlier, or at
-//! all, is measured.
+//! Pings, pongs and the time between them, over real sockets. Intervals are small, and the tests only measure what must
+//! not happen earlier, or not at all.
 
 use crate::common::streams::over_streams;
 use crate::common::wire::{TEXT, frame};
@@ -15,8 +15,8 @@ fn times(interval: u64, timeout: u64) -> impl FnOnce(&mut EngineConfig) {
     }
 }
 
-/// The first ping may come a quarter early, to spread the pings of clients that came back at once; tokio's clock counts
-/// whole milliseconds.
+/// The first ping may come a quarter early, to spread the pings of clients that reconnected at once. tokio's clock
+/// counts whole milliseconds.
 fn assert_between(time: Duration, least: u64) {
     assert!(time >= Duration::from_millis(least - 1), "{time:?} is less than {least} ms");
 }
@@ -116,13 +116,14 @@ async fn the_first_other_packet_buys_one_more_timeout() {
     }
     assert_eq!(server.closed(0).await, CloseReason::PingTimeout);
     assert!(said >= 2, "{said}");
-    // From the first message, at 100 ms, it is 300 ms to the end. Without it the end were at 300 ms after the ping.
+    // The end comes 300 ms after the first message, which came at 100 ms. Without it, it would come 300 ms after the
+    // ping.
     assert_between(pinged.elapsed(), 400);
     server.finish().await;
 }
 
-/// #817 of socketioxide: pongs that nobody asked for.
-async fn unasked_pongs_do_no_harm() {
+/// socketioxide #817: unsolicited pongs.
+async fn unsolicited_pongs_do_no_harm() {
     let server = Server::with(times(300, 2_000)).await;
     let mut wire = server.websocket().await;
     let flood = frame(TEXT, b"3").repeat(10_000);
@@ -137,8 +138,8 @@ async fn unasked_pongs_do_no_harm() {
     server.finish().await;
 }
 
-/// A server that takes no messages for a while has not heard the pong either: that is not the client's fault. The pings go on,
-/// as clients give up without them.
+/// A server that takes no messages for a while has not read the pong either, which is not the client's fault. The pings
+/// go on, as clients give up without them.
 async fn a_client_whose_pong_was_not_read_is_excused() {
     let server = Server::with(times(100, 100)).await;
     let mut wire = server.websocket().await;
@@ -164,9 +165,9 @@ async fn a_client_whose_pong_was_not_read_is_excused() {
     server.finish().await;
 }
 
-/// A client that asks to be called at a time that has passed, over and over: it is called, and others get their turn. (A
-/// loop that never ends would be stopped by the panic.)
-async fn a_deadline_that_does_not_move_is_no_busy_loop() {
+/// A handler whose deadline has always passed already: it is called, and other tasks run too. (A loop that never ended
+/// would be stopped by the panic.)
+async fn a_deadline_that_does_not_move_causes_no_busy_loop() {
     use crate::common::wire::{Wire, request, upgrade};
     use roomcast_engine::{Connection, Engine, SessionHandler};
     use std::sync::Arc;
@@ -224,7 +225,7 @@ over_streams! {
         current_thread: pings_come_at_the_interval_and_pongs_keep_the_session, a_missing_pong_ends_a_websocket,
             a_missing_pong_ends_a_polling_session, a_polling_session_without_polls_ends_too,
             a_post_that_is_being_read_at_the_timeout_ends_with_the_session, pongs_keep_a_polling_session,
-            the_first_other_packet_buys_one_more_timeout, unasked_pongs_do_no_harm,
-            a_client_whose_pong_was_not_read_is_excused, a_deadline_that_does_not_move_is_no_busy_loop;
+            the_first_other_packet_buys_one_more_timeout, unsolicited_pongs_do_no_harm,
+            a_client_whose_pong_was_not_read_is_excused, a_deadline_that_does_not_move_causes_no_busy_loop;
     }
 }

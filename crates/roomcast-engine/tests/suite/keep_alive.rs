@@ -6,7 +6,7 @@ use std::future::Future as _;
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-/// Proxies keep their connections for 60 s: ours must live longer than the time that the head of a request has.
+/// Proxies keep their connections for 60 s, so ours must live longer than the time for the head of a request.
 #[tokio::test]
 async fn an_idle_connection_outlives_the_deadline_of_a_head() {
     let server = Server::serving(|_| {}, |options| options.header_timeout = Duration::from_millis(100)).await;
@@ -15,7 +15,7 @@ async fn an_idle_connection_outlives_the_deadline_of_a_head() {
         wire.send(request("GET", "/", &[], "")).await;
         let answer = wire.answer().await;
         assert_eq!((answer.status, answer.header("keep-alive").as_deref()), (404, Some("timeout=75")));
-        // A connection that was made then is ended for want of a head: so much time has passed.
+        // A connection that was made then is ended, as its head did not come: that much time has passed.
         server.connect().await.assert_ended().await;
     }
     // A head that has begun has its own deadline.
@@ -30,7 +30,7 @@ async fn an_idle_connection_ends_after_its_own_time() {
     let mut wire = server.connect().await;
     wire.send(request("GET", "/", &[], "")).await;
     let answer = wire.answer().await;
-    // Less than a second cannot be told.
+    // The header cannot express less than a second.
     assert_eq!((answer.status, answer.header("keep-alive")), (404, None));
     wire.assert_ended().await;
     // A held GET is not idle.
@@ -46,7 +46,7 @@ async fn an_idle_connection_ends_after_its_own_time() {
 }
 
 #[tokio::test]
-async fn only_a_connection_that_is_kept_is_told_for_how_long() {
+async fn only_a_connection_that_is_kept_has_a_keep_alive_header() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     let mut wire = server.connect().await;
@@ -67,21 +67,22 @@ async fn only_a_connection_that_is_kept_is_told_for_how_long() {
         assert_eq!(first.contains("keep-alive: timeout=75\r\n"), kept, "{text}");
         assert_eq!(text.matches("HTTP/1.0 404").count(), if kept { 2 } else { 1 }, "{text}");
     }
-    // A WebSocket is no such connection.
+    // A WebSocket is not such a connection.
     let mut wire = server.connect().await;
     wire.send(crate::common::wire::upgrade("/engine.io/?EIO=4&transport=websocket", &[])).await;
     assert_eq!(wire.answer().await.header("keep-alive"), None);
     server.finish().await;
 }
 
-/// Whether the server takes another connection: it has room for two.
+/// Whether the server accepts another connection. It has room for two.
 async fn has_room(server: &Server) -> bool {
     let mut wire = server.connect().await;
     wire.try_send(request("GET", "/", &[("Connection", "close")], "")).await;
     wire.rest().await.starts_with(b"HTTP/1.1 404 ")
 }
 
-/// The session of an answer that nobody reads ends by its heartbeat; its answer would stay for ever, with all that waited.
+/// If an answer is not read, its session ends by the heartbeat, but the answer would stay for ever with everything that
+/// waited.
 #[tokio::test]
 async fn an_answer_that_is_not_read_has_a_deadline() {
     let server = Server::serving(
@@ -118,7 +119,7 @@ async fn an_answer_that_is_not_read_has_a_deadline() {
     server.finish().await;
 }
 
-/// A connection beyond the limit may have sent its request already: it reads its 503, and then the end, not a reset.
+/// A connection beyond the limit may have sent its request already. It reads its 503 and then the end, and not a reset.
 #[tokio::test]
 async fn a_refusal_is_not_overtaken_by_a_reset() {
     let server = Server::serving(|_| {}, |options| options.max_connections = 1).await;

@@ -13,7 +13,7 @@ const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
 // --- sessions and connections ---
 
-/// Past the limit a handshake is told when to come back, on both ways in.
+/// Past the limit a handshake is told when to retry, for both transports.
 async fn sessions_at_the_limit_and_one_past_it() {
     let server = Server::with(|config| config.max_sessions = 2).await;
     let sid = server.handshake().await;
@@ -39,7 +39,7 @@ async fn sessions_at_the_limit_and_one_past_it() {
 }
 
 async fn connections_at_the_limit_and_one_past_it() {
-    // The bound is that of `serve`, so there is nothing to see over other streams.
+    // The bound belongs to `serve`, so other streams have none.
     let listener = bind("127.0.0.1:0").await.unwrap();
     let server = Server::over(Over::Serve, listener, |_| {}, |options| options.max_connections = 2).await;
     // A WebSocket counts too, after it has left HTTP.
@@ -55,7 +55,7 @@ async fn connections_at_the_limit_and_one_past_it() {
         wire.assert_ended().await;
     }
     websocket.assert_alive("x").await;
-    // Both places come free, and no more than those: when the server has seen the ends.
+    // Both places become free once the server has seen the ends, and no more than these.
     drop((websocket, idle));
     let mut accepted = Vec::new();
     until_async("both places are free", async || {
@@ -73,7 +73,7 @@ async fn connections_at_the_limit_and_one_past_it() {
 
 // --- slow and long requests ---
 
-/// A head that does not come to its end.
+/// A head that does not end.
 async fn half_a_request_is_cut_at_the_header_deadline() {
     let times = |options: &mut roomcast_engine::ServeOptions| {
         options.header_timeout = Duration::from_millis(150);
@@ -95,13 +95,13 @@ async fn half_a_request_is_cut_at_the_header_deadline() {
         }
         assert!(begun.elapsed() < Duration::from_secs(5), "it is never cut");
     }
-    // Nor a silence from the start, or after an answer.
+    // Nor does silence from the start, or after an answer.
     server.connect().await.assert_ended().await;
     let mut idle = server.connect().await;
     idle.send(request("GET", "/", &[], "")).await;
     assert_eq!(idle.answer().await.status, 404);
     idle.assert_ended().await;
-    // A held GET and a WebSocket are no heads.
+    // A held GET and a WebSocket are not waiting for a head.
     let sid = server.handshake().await;
     let mut held = server.hold(&sid).await;
     let connection = server.connection();
@@ -138,7 +138,7 @@ async fn endless_heads_are_refused() {
     server.finish().await;
 }
 
-/// A declared length sizes nothing.
+/// A declared length allocates nothing.
 async fn huge_declared_bodies_are_refused_at_once() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -147,7 +147,7 @@ async fn huge_declared_bodies_are_refused_at_once() {
         wire.send(format!("{}Content-Length: {length}\r\n\r\n4", head("POST", &polling(&sid), &[]))).await;
         wire.answer().await.assert_empty(413);
     }
-    // Beyond what hyper counts to.
+    // Beyond what hyper can count.
     for (length, status) in [("18446744073709551614", 431), ("99999999999999999999", 400)] {
         let mut wire = server.connect().await;
         wire.send(format!("{}Content-Length: {length}\r\n\r\n4", head("POST", &polling(&sid), &[]))).await;
@@ -157,7 +157,7 @@ async fn huge_declared_bodies_are_refused_at_once() {
     server.finish().await;
 }
 
-/// Bodies that nobody wants are not read.
+/// Bodies of refused requests are not read.
 async fn bodies_without_a_session_are_not_read() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -174,7 +174,7 @@ async fn bodies_without_a_session_are_not_read() {
         let mut wire = server.connect().await;
         wire.send(format!("{}Transfer-Encoding: chunked\r\n\r\n{chunk}", head(method, target, &[]))).await;
         assert_eq!(wire.answer().await.status, status);
-        // A kernel takes some megabytes for a server that does not read; then there is an end.
+        // For a server that does not read, a kernel takes some megabytes and then no more.
         let mut sent = 0;
         while wire.try_send(&chunk).await {
             sent += 1;
@@ -195,7 +195,7 @@ async fn reserved_bits_are_a_protocol_error() {
     wire.send(bad).await;
     wire.assert_closed(Some(1002)).await;
     assert_eq!(server.closed(0).await, CloseReason::TransportError);
-    // In the segment of the handshake: so before the `open` packet was written, too.
+    // In the segment of the handshake, and so before the `open` packet was written.
     let mut wire = server.connect().await;
     wire.send([upgrade(WEBSOCKET, &[]).as_bytes(), bad].concat()).await;
     assert_eq!(wire.answer().await.status, 101);
@@ -299,7 +299,7 @@ async fn odd_queries_are_refused() {
     wire.try_send(request("GET", &format!("/engine.io/?EIO=4&transport={}", "x".repeat(64_000)), &[], "")).await;
     let status = wire.answer().await.status;
     assert!(status == 414 || status == 431, "{status}");
-    // An empty sid is none.
+    // An empty sid counts as none.
     assert_eq!(server.get("EIO=4&transport=polling&sid=").await.status, 200);
     server.finish().await;
 }
@@ -313,7 +313,7 @@ fn quick(config: &mut EngineConfig) {
     config.body_timeout = Duration::from_millis(200);
 }
 
-/// The client goes away after every byte of what it sends; nothing is left behind, whatever it had begun.
+/// A client leaves after each byte of what it sends. Whatever it had begun, nothing is left behind.
 async fn a_client_may_leave_at_every_byte() {
     let server = Server::with(quick).await;
     let websocket = [upgrade(WEBSOCKET, &[]).as_bytes(), &frame(TEXT, b"4hello"), &frame(TEXT, b"9")].concat();
@@ -354,7 +354,7 @@ async fn a_client_may_leave_at_every_byte() {
     server.finish().await;
 }
 
-/// The client goes away while the application decides on it.
+/// A client leaves while the application decides whether to allow it.
 async fn a_client_that_leaves_before_it_is_allowed_has_no_session() {
     struct Pending(Arc<AtomicUsize>);
     impl Drop for Pending {
@@ -384,7 +384,7 @@ async fn a_client_that_leaves_before_it_is_allowed_has_no_session() {
     server.finish().await;
 }
 
-/// "Never" is written as the largest duration there is; no handshake may end in a panic for it.
+/// People write "never" as the largest duration. No handshake may panic because of it.
 async fn the_longest_times_are_cut_and_all_works() {
     let server = Server::serving(
         |config| {
@@ -418,7 +418,7 @@ async fn the_longest_times_are_cut_and_all_works() {
     drop(wire);
     server.finish().await;
 
-    // At the longest nothing is cut.
+    // The longest time is not cut.
     let longest = roomcast_engine::limits::LONGEST;
     let server = Server::with(|config| config.ping_timeout = longest).await;
     assert_eq!(server.engine.config().ping_timeout, longest);
@@ -428,7 +428,7 @@ async fn the_longest_times_are_cut_and_all_works() {
     server.finish().await;
 }
 
-/// A ping that is due in the longest time, and the others that begin with a session's end or its ping.
+/// A ping that is due after the longest time, and the times that begin with a session's end or its ping.
 async fn a_heartbeat_of_the_longest_times_does_not_panic() {
     let log = Arc::new(crate::common::Log::default());
     let mut config = EngineConfig::default();

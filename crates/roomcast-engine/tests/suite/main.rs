@@ -1,5 +1,5 @@
-//! The engine over real sockets. One program, as each one is linked by itself; `descriptors.rs` and `refusal_log.rs` are two
-//! others, as they look at the whole process.
+//! The engine over real sockets. It is one program, as each program is linked separately; `descriptors.rs` and
+//! `refusal_log.rs` are programs of their own, as they look at the whole process.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod axum;

@@ -7,14 +7,14 @@ use roomcast_engine::Cors;
 const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
 async fn open(server: &Server, headers: &[(&str, &str)]) -> Answer {
-    // The usual Host goes.
+    // Without the usual Host.
     let bytes = upgrade(WEBSOCKET, headers).replacen("Host: localhost\r\n", "", 1);
     let mut wire = server.connect().await;
     wire.send(bytes).await;
     wire.answer().await
 }
 
-/// Spellings of an origin, and what is none of ours.
+/// Spellings of an allowed origin, and origins that are not allowed.
 #[tokio::test]
 async fn an_origin_is_compared_by_scheme_host_and_port() {
     let list = ["HTTPS://App.Example:443/", "https://*.tenants.example", "capacitor://localhost"];

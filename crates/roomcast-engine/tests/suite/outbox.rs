@@ -1,4 +1,4 @@
-//! Clients that are slow, and what waits for them, over real sockets.
+//! Slow clients, and what waits for them, over real sockets.
 
 use crate::common::wire::{PING, Wire, frame, head};
 use crate::common::{Server, message, polling, stuck, until};
@@ -8,13 +8,13 @@ use roomcast_protocol::Packet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// A WebSocket whose kernel holds little, and that does not read after its `open` packet.
+/// A WebSocket whose kernel buffers little, and which does not read after its `open` packet.
 async fn stalled(server: &Server) -> (Wire, Arc<Connection>) {
     let wire = server.narrow_websocket().await;
     (wire, server.connection())
 }
 
-/// What a message of so many bytes costs while it waits.
+/// What a message of this many bytes costs while it waits.
 fn cost(bytes: usize) -> usize {
     message(&"x".repeat(bytes)).size() + PACKET_COST
 }
@@ -26,7 +26,7 @@ fn costing(cost: usize) -> String {
     text
 }
 
-/// Sends until the outbox is full; the packets that are alive are never more than the hard bound and one.
+/// Sends until the outbox is full. The packets in memory never exceed the hard bound and one more.
 async fn fill(connection: &Arc<Connection>, bytes: usize, hard: usize) {
     let text = "x".repeat(bytes);
     let mut alive: Vec<Weak<Packet>> = Vec::new();
@@ -44,14 +44,14 @@ async fn fill(connection: &Arc<Connection>, bytes: usize, hard: usize) {
         alive.drain(..first);
         assert!(alive.len() * cost <= hard + cost, "{} of {cost}", alive.len());
         assert_eq!(connection.outstanding().packets, alive.len());
-        // The writer gets its turn.
+        // The writer runs.
         tokio::task::yield_now().await;
     }
     until("its memory is free", || alive.iter().all(|packet| packet.strong_count() == 0)).await;
 }
 
 #[tokio::test]
-async fn a_websocket_that_does_not_read_is_cut_at_the_hard_bound() {
+async fn a_websocket_that_does_not_read_is_disconnected_at_the_hard_bound() {
     let server = Server::start().await;
     let mut bystander = server.websocket().await;
     for bytes in [10_000, 1_000_000] {
@@ -60,7 +60,7 @@ async fn a_websocket_that_does_not_read_is_cut_at_the_hard_bound() {
         fill(&connection, bytes, OUTBOX_HARD).await;
         let index = server.log.opened() - 1;
         assert_eq!(server.closed(index).await, CloseReason::SlowConsumer);
-        assert!(connection.outstanding().bytes > OUTBOX_HARD - cost(bytes), "what waited is still told");
+        assert!(connection.outstanding().bytes > OUTBOX_HARD - cost(bytes), "what waited is still counted");
         until("only the bystander is left", || server.engine.sessions() == 1).await;
         bystander.assert_alive("x").await;
         // What the kernel had taken arrives; then the connection ends, without a close frame in the middle of a packet.
@@ -74,12 +74,12 @@ async fn a_websocket_that_does_not_read_is_cut_at_the_hard_bound() {
 }
 
 #[tokio::test]
-async fn a_polling_client_that_does_not_poll_is_cut_at_the_hard_bound() {
+async fn a_polling_client_that_does_not_poll_is_disconnected_at_the_hard_bound() {
     let bytes = 10;
     let hard = 100 * cost(bytes);
     let server = Server::with(|config| config.outbox.hard = hard).await;
     let sid = server.handshake().await;
-    // One packet is in front, and all of the bound behind it: that is well.
+    // One packet comes first, and all of the bound behind it: that is allowed.
     let text = "x".repeat(bytes);
     for _ in 0..101 {
         server.say(&text);
@@ -93,7 +93,7 @@ async fn a_polling_client_that_does_not_poll_is_cut_at_the_hard_bound() {
 }
 
 #[tokio::test]
-async fn a_post_of_a_session_that_is_cut_ends_with_it() {
+async fn a_post_of_a_disconnected_session_ends_with_it() {
     let server = Server::with(|config| config.outbox.hard = 1).await;
     let sid = server.handshake().await;
     let mut post = server.begin(format!("{}Content-Length: 10\r\n\r\n4", head("POST", &polling(&sid), &[]))).await;
@@ -118,9 +118,10 @@ async fn one_packet_larger_than_the_outbox_is_sent() {
     server.finish().await;
 }
 
-/// Much more than the soft bound, by WebSocket and by polling, for clients that read it: all arrives, whatever its pieces.
+/// Much more than the soft bound, by WebSocket and by polling, for clients that read it: everything arrives, in packets
+/// of any size.
 #[tokio::test]
-async fn a_burst_for_a_client_that_reads_cuts_nobody() {
+async fn a_client_that_reads_is_not_disconnected_by_a_burst() {
     let server = Server::start().await;
     for (count, bytes) in [(3, 600_000), (50, 65_536), (3_000, 10), (20_000, 10), (14, 1_000_000)] {
         let text = "x".repeat(bytes);
@@ -143,11 +144,12 @@ async fn a_burst_for_a_client_that_reads_cuts_nobody() {
     server.finish().await;
 }
 
-/// Over the soft bound, and not a byte is taken: cut when the grace is over, without another packet.
+/// Over the soft bound, if not a byte is taken, the client is disconnected when the grace period is over, without
+/// another packet.
 #[tokio::test]
 async fn over_the_soft_bound_the_transport_must_keep_a_pace() {
     let server = Server::with(|config| config.ping_timeout = Duration::from_millis(200)).await;
-    // At the bound there is no pace to keep; this one is watched to the end.
+    // At the bound there is no pace to keep: this client is checked to the end.
     let patient = server.handshake().await;
     server.say(&costing(OUTBOX_SOFT));
     assert_eq!(server.connection().outstanding().bytes, OUTBOX_SOFT);
@@ -170,7 +172,7 @@ async fn over_the_soft_bound_the_transport_must_keep_a_pace() {
 }
 
 #[tokio::test]
-async fn a_client_that_keeps_the_pace_is_not_cut() {
+async fn a_client_that_keeps_the_pace_is_not_disconnected() {
     let server = Server::with(|config| {
         config.outbox.soft = 10_000;
         config.ping_timeout = Duration::from_secs(1);
@@ -183,7 +185,7 @@ async fn a_client_that_keeps_the_pace_is_not_cut() {
         tokio::task::yield_now().await;
     }
     let sent = std::time::Instant::now();
-    // For three graces it reads as fast as it is sent, and never less waits than ten times the soft bound.
+    // For three grace periods it reads as fast as packets are sent, and at least ten times the soft bound waits.
     while sent.elapsed() < Duration::from_secs(3) {
         assert_eq!(wire.text().await.len(), 1_001);
         while connection.outstanding().bytes < 100_000 {
@@ -195,7 +197,7 @@ async fn a_client_that_keeps_the_pace_is_not_cut() {
     server.finish().await;
 }
 
-/// Whoever waits for `ready` is told when less than half of the soft bound waits, or that the session is over.
+/// `ready` resolves when less than half of the soft bound waits, or when the session is over.
 #[tokio::test]
 async fn ready_resolves_below_half_of_the_soft_bound() {
     let server = Server::start().await;
@@ -221,7 +223,8 @@ async fn ready_resolves_below_half_of_the_soft_bound() {
     server.finish().await;
 }
 
-/// All outboxes together: over the budget the largest over the soft bound go, until nine tenths are left.
+/// All outboxes together: over the budget, the largest that are over the soft bound are disconnected, until nine tenths
+/// are left.
 #[tokio::test]
 async fn the_budget_of_all_outboxes_and_one_past_it() {
     let large = 100_000;
@@ -245,7 +248,7 @@ async fn the_budget_of_all_outboxes_and_one_past_it() {
     server.finish().await;
 }
 
-/// Nobody is over the soft bound, but all are over their share of the budget.
+/// No client is over the soft bound, but all are over their share of the budget.
 #[tokio::test]
 async fn when_the_budget_is_used_up_the_soft_bound_is_a_share_of_it() {
     let server = Server::with(|config| config.outbox.budget = Some(200_000)).await;
@@ -292,7 +295,7 @@ async fn volatile_packets_are_dropped_where_a_websocket_is_not_writable() {
 
 /// Pings without end, from a client that does not take its pongs.
 #[tokio::test]
-async fn pongs_that_are_not_taken_are_bounded() {
+async fn pongs_that_are_not_read_are_bounded() {
     let server = Server::with(|config| config.outbox.hard = 1 << 20).await;
     let (mut wire, connection) = stalled(&server).await;
     let pings = frame(PING, &[7; 125]).repeat(100);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 // --- handshake ---
 
-async fn handshake_tells_the_options_in_nodes_order() {
+async fn the_handshake_has_the_options_in_nodes_order() {
     let server = Server::with(|config| {
         config.ping_interval = Duration::from_millis(1_000);
         config.ping_timeout = Duration::from_millis(500);
@@ -46,7 +46,7 @@ async fn upgrades_are_offered_only_where_they_are_enabled() {
     }
 }
 
-async fn paths_below_ours_are_ours_and_others_are_not() {
+async fn only_paths_below_the_configured_one_are_served() {
     let server = Server::start().await;
     assert_eq!(server.ask("GET", "/engine.io/foo/bar?EIO=4&transport=polling", &[], "").await.status, 200);
     for foreign in ["/engine.io?EIO=4&transport=polling", "/engine.iox/?EIO=4&transport=polling", "/", "/socket.io/"] {
@@ -123,7 +123,7 @@ async fn a_post_is_answered_and_the_next_get_takes_what_waits() {
     let sid = server.handshake().await;
     server.post(&sid, "4hello é😀").await.assert_ok();
     server.poll(&sid).await.assert_payload("4hello é😀");
-    // Several packets, each way, on one connection that is kept alive.
+    // Several packets each way, on one connection that is kept alive.
     let mut wire = server.connect().await;
     wire.send(request("POST", &polling(&sid), &[], "4a\u{1e}4\u{1e}4b")).await;
     wire.answer().await.assert_ok();
@@ -147,7 +147,7 @@ async fn a_held_get_is_answered_by_a_later_send() {
 async fn binary_travels_as_base64_both_ways() {
     let server = Server::start().await;
     let sid = server.handshake().await;
-    // Text and binary that wait together keep their borders; a base64 text that begins with `4` stays binary.
+    // Text and binary packets that wait together stay separate. Base64 text that begins with `4` stays binary.
     server.post(&sid, "4x\u{1e}bAQIDBA==\u{1e}b4444\u{1e}4y\u{1e}b").await.assert_ok();
     let sent = [
         Event::Text("x".to_owned()),
@@ -158,7 +158,7 @@ async fn binary_travels_as_base64_both_ways() {
     ];
     assert_eq!(server.log.events(0), sent);
     server.poll(&sid).await.assert_payload("4x\u{1e}bAQIDBA==\u{1e}b4444\u{1e}4y\u{1e}b");
-    // Without padding, and in the alphabet of URLs.
+    // Without padding, and in the URL-safe alphabet.
     server.post(&sid, "b-_8").await.assert_ok();
     server.get(&format!("EIO=4&transport=polling&b64=1&sid={sid}")).await.assert_payload("b+/8=");
     server.finish().await;
@@ -275,7 +275,7 @@ async fn a_chunked_body_that_is_broken_is_answered_400() {
     }
 }
 
-/// Somebody may keep the connection of a session for long after its end.
+/// The application may keep the connection of a session long after its end.
 async fn a_session_that_ends_frees_what_waits() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -297,7 +297,7 @@ async fn octet_streams_are_refused() {
     held.answer().await.assert_payload("1");
     assert_eq!(server.closed(0).await, CloseReason::TransportError);
     server.assert_unknown(&sid).await;
-    // Any other type is fine.
+    // Any other type is accepted.
     let sid = server.handshake().await;
     for kind in ["application/octet-stream; charset=x", "application/json", "text/plain;charset=UTF-8"] {
         server.ask("POST", &polling(&sid), &[("Content-Type", kind)], "4x").await.assert_ok();
@@ -316,7 +316,7 @@ async fn malformed_bodies_end_the_session_after_the_good_packets() {
     ] {
         let server = Server::start().await;
         let sid = server.handshake().await;
-        // Messages of the payload are echoed, so only where there is none the poll is still held at its end.
+        // Messages of the payload are echoed, so the poll is still held at the end only if there are none.
         let mut held = server.hold(&sid).await;
         server.post(&sid, body).await.assert_ok();
         held.answer().await.assert_payload("1");
@@ -360,12 +360,13 @@ async fn a_body_has_a_deadline() {
     server.finish().await;
 }
 
-async fn a_client_that_takes_no_messages_holds_the_post_back() {
+async fn a_handler_that_takes_no_messages_holds_the_post_back() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     server.log.pause();
     let mut post = server.begin(request("POST", &polling(&sid), &[], "4x")).await;
-    // The first POST is still under way, so a second one is an overlap; else it would get around the flow control.
+    // The first POST is still being served, so a second one is an overlap. Otherwise it would get around the flow
+    // control.
     server.post(&sid, "4y").await.assert_empty(400);
     post.answer().await.assert_ok();
     assert_eq!(server.closed(0).await, CloseReason::TransportError);
@@ -420,7 +421,7 @@ async fn a_megabyte_and_a_byte_is_answered_413_to_the_reader_of_it_all() {
     server.finish().await;
 }
 
-/// Packets per payload, at the limit and one past it; a payload of separators.
+/// Packets per payload, at the limit and one past it, and a payload of separators.
 async fn packets_per_payload_are_limited() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -437,7 +438,7 @@ async fn packets_per_payload_are_limited() {
     server.finish().await;
 }
 
-/// A client that asks before it sends a body is told to go on, or is refused without having sent it.
+/// A client that asks before it sends a body is told to continue, or is refused without having sent it.
 async fn a_client_may_ask_before_it_sends_its_body() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -483,7 +484,7 @@ async fn every_refusal_has_its_code() {
     for query in ["EIO=4", "EIO=4&transport=", "EIO=4&transport=foo", "EIO=4&transport=webtransport"] {
         assert_eq!(error("GET", query, &[]).await, unknown_transport, "{query}");
     }
-    // The transport is looked at first.
+    // The transport is checked first.
     assert_eq!(error("POST", &format!("transport=foo&sid={sid}"), &[("X-Refuse", "1")]).await, unknown_transport);
     for unknown in ["nope", "__proto__", "AAAAAAAAAAAAAAAAAAAA"] {
         for method in ["GET", "POST"] {
@@ -506,7 +507,7 @@ async fn every_refusal_has_its_code() {
     for query in ["EIO=3&transport=polling", "EIO=5&transport=polling", "transport=polling"] {
         assert_eq!(error("GET", query, &[]).await, (400, 5, "Unsupported protocol version".to_owned()), "{query}");
     }
-    // Only the handshake is asked about.
+    // `allow_request` is called only for the handshake.
     server.ask("POST", &polling(&sid), &[("X-Refuse", "1")], "4x").await.assert_ok();
     // Of a repeated parameter the last counts.
     assert_eq!(server.get("EIO=4&transport=foo&transport=polling").await.status, 200);
@@ -514,8 +515,8 @@ async fn every_refusal_has_its_code() {
     server.finish().await;
 }
 
-/// An answer in JSONP would be a script; a client of version 1 or 2 shows the text.
-async fn jsonp_is_refused_in_words() {
+/// An answer to JSONP would have to be a script. A client of version 1 or 2 shows the text.
+async fn jsonp_is_refused_with_a_text() {
     let server = Server::start().await;
     for j in ["0", "1", "", "x"] {
         let answer = server.get(&format!("EIO=4&transport=polling&j={j}")).await;
@@ -525,7 +526,7 @@ async fn jsonp_is_refused_in_words() {
     server.finish().await;
 }
 
-/// curl and Java ask for HTTP/2 on the side; what is not wanted is ignored (RFC 9110, 7.8).
+/// curl and Java also offer HTTP/2. An offer that is not accepted is ignored (RFC 9110, 7.8).
 async fn an_offer_of_another_protocol_is_ignored() {
     let server = Server::start().await;
     let offer = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQ")];
@@ -584,8 +585,8 @@ async fn volatile_packets_are_dropped_without_a_held_get() {
 over_streams! {
     [serve, awkward, tls, axum]
     {
-        current_thread: handshake_tells_the_options_in_nodes_order, upgrades_are_offered_only_where_they_are_enabled,
-            paths_below_ours_are_ours_and_others_are_not, internet_explorer_is_told_to_leave_scripts_alone,
+        current_thread: the_handshake_has_the_options_in_nodes_order, upgrades_are_offered_only_where_they_are_enabled,
+            only_paths_below_the_configured_one_are_served, internet_explorer_is_told_to_leave_scripts_alone,
             the_cookie_is_set_by_the_handshake_alone, the_headers_hook_sees_which_answer_is_the_first,
             a_post_is_answered_and_the_next_get_takes_what_waits, a_held_get_is_answered_by_a_later_send,
             binary_travels_as_base64_both_ways, an_answer_is_not_limited_by_max_payload,
@@ -595,10 +596,10 @@ over_streams! {
             a_chunked_body_that_is_broken_is_answered_400, a_session_that_ends_frees_what_waits,
             octet_streams_are_refused, malformed_bodies_end_the_session_after_the_good_packets,
             a_body_that_is_not_utf8_is_refused, a_character_may_be_split_between_segments, a_body_has_a_deadline,
-            a_client_that_takes_no_messages_holds_the_post_back, max_payload_counts_bytes_and_the_session_survives,
+            a_handler_that_takes_no_messages_holds_the_post_back, max_payload_counts_bytes_and_the_session_survives,
             a_megabyte_and_a_byte_is_answered_413_to_the_reader_of_it_all, packets_per_payload_are_limited,
             a_client_may_ask_before_it_sends_its_body, other_methods_are_answered_500_and_do_no_harm,
-            every_refusal_has_its_code, jsonp_is_refused_in_words, an_offer_of_another_protocol_is_ignored,
+            every_refusal_has_its_code, jsonp_is_refused_with_a_text, an_offer_of_another_protocol_is_ignored,
             ids_that_cannot_be_made_refuse_the_handshake, an_id_that_is_taken_refuses_the_handshake,
             volatile_packets_are_dropped_without_a_held_get;
     }

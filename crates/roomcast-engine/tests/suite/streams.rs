@@ -1,4 +1,4 @@
-//! What leaves over a stream that holds back what it is given: all of it, without waiting for the next packet.
+//! Over a stream that holds back what it is given, everything leaves without waiting for the next packet.
 
 use crate::common::over::Over;
 use crate::common::over::stream::Plan;
@@ -7,7 +7,7 @@ use roomcast_engine::{CloseReason, EngineConfig, Transport, bind};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// No ping for as long as a test takes: it would push out what lies in the stream.
+/// No ping for as long as a test takes: it would flush what is in the stream.
 fn without_pings(config: &mut EngineConfig) {
     config.ping_interval = Duration::from_secs(3_600);
 }
@@ -15,7 +15,7 @@ fn without_pings(config: &mut EngineConfig) {
 /// A listener whose connections have small buffers in the kernel.
 fn narrow_listener() -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
-    // What is accepted inherits it.
+    // Accepted connections inherit it.
     socket.set_send_buffer_size(4_096).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     socket.listen(16).unwrap()
@@ -24,8 +24,8 @@ fn narrow_listener() -> TcpListener {
 /// A stream that keeps as much as tokio's `BufStream` does: 8 KiB.
 const KEEPING: Plan = Plan::only_keeps(8 * 1024);
 
-/// rustls keeps up to 64 KiB for a socket that takes no more, and says that they are written. Sizes around that bound, and
-/// some times it, so that the client's pause begins at every place between the packet's first byte and its last.
+/// rustls keeps up to 64 KiB for a socket that takes no more, and reports them as written. The sizes are around that
+/// bound and its multiples, so that the client's pause begins everywhere between the packet's first byte and its last.
 #[tokio::test]
 async fn messages_of_every_size_arrive_over_tls_although_the_client_pauses() {
     let server = Server::over(Over::Tls, narrow_listener(), without_pings, |_| {}).await;
@@ -33,7 +33,7 @@ async fn messages_of_every_size_arrive_over_tls_although_the_client_pauses() {
         let mut wire = server.narrow_websocket().await;
         let text = "x".repeat(size);
         server.say(&text);
-        // The server writes until nothing more is taken; meanwhile the client does not read.
+        // The server writes until nothing more is taken. Meanwhile the client does not read.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -43,9 +43,9 @@ async fn messages_of_every_size_arrive_over_tls_although_the_client_pauses() {
     server.finish().await;
 }
 
-/// Two messages one after the other, of which the second finds the stream full.
+/// Two messages, of which the second finds the stream full.
 #[tokio::test]
-async fn what_a_full_stream_holds_is_not_forgotten_for_what_comes_behind_it() {
+async fn what_a_full_stream_holds_leaves_before_the_next_message() {
     for over in [Over::Tls, Over::Awkward(KEEPING), Over::AxumAwkward(KEEPING)] {
         let server = Server::over(over, narrow_listener(), without_pings, |_| {}).await;
         let mut wire = server.narrow_websocket().await;
@@ -63,13 +63,13 @@ async fn what_a_full_stream_holds_is_not_forgotten_for_what_comes_behind_it() {
     }
 }
 
-/// Small packets fill no buffer: not one of them would leave without a flush.
+/// Small packets fill no buffer. Without a flush none of them would leave.
 #[tokio::test]
 async fn small_packets_leave_a_stream_that_keeps_them() {
     for over in [Over::Awkward(KEEPING), Over::AxumAwkward(KEEPING)] {
         let listener = bind("127.0.0.1:0").await.unwrap();
         let server = Server::over(over, listener, without_pings, |_| {}).await;
-        // The `open` packet; a message of the server's own accord; an answer.
+        // The `open` packet, an unsolicited message, and an answer.
         let mut wire = server.websocket().await;
         server.say("first");
         assert_eq!(wire.text().await, "4first");

@@ -1,4 +1,4 @@
-//! Sessions that have begun nothing make room for others, and sessions by polling have a bound of their own.
+//! Sessions that are not established make room for others, and sessions by polling have a bound of their own.
 
 use crate::common::wire::upgrade;
 use crate::common::{Server, until};
@@ -27,9 +27,9 @@ async fn unjoined_sessions_at_the_limit_and_one_past_it() {
     let mut third = server.websocket().await;
     let fourth = server.handshake().await;
     let moving = server.connection();
-    // At the limit nobody has to go.
+    // At the limit no session has to make room.
     assert_eq!(server.engine.sessions(), 4);
-    // One past it the oldest goes that has begun nothing, and is told.
+    // One past it, the oldest that is not established is closed.
     let fifth = server.handshake().await;
     held.answer().await.assert_payload("1");
     assert_eq!(server.closed(1).await, CloseReason::ForcedClose);
@@ -38,7 +38,7 @@ async fn unjoined_sessions_at_the_limit_and_one_past_it() {
     let sixth = server.handshake().await;
     third.assert_ended().await;
     assert_eq!(server.closed(2).await, CloseReason::ForcedClose);
-    // Whoever has moved to a WebSocket meanwhile keeps its age, and one that begins its work does not have to go.
+    // A session that has moved to a WebSocket keeps its age, and one that is established does not have to make room.
     let mut probing = server.probing(&fourth).await;
     probing.say("5").await;
     until("it has moved", || moving.transport() == Transport::WebSocket).await;
@@ -55,7 +55,7 @@ async fn unjoined_sessions_at_the_limit_and_one_past_it() {
     server.finish().await;
 }
 
-/// A flood of handshakes at the limit of all sessions: those who work go on, and more may come in.
+/// A flood of handshakes at the limit of all sessions: established sessions go on, and more may be opened.
 #[tokio::test]
 async fn a_flood_of_handshakes_shuts_nobody_out() {
     let server = Server::with(|config| config.max_sessions = 10).await;
@@ -70,7 +70,7 @@ async fn a_flood_of_handshakes_shuts_nobody_out() {
         }
         assert!(server.engine.sessions() <= 10, "round {round}");
     }
-    // Ten work: now it is full.
+    // Ten are established: now the server is full.
     let answer = server.get("EIO=4&transport=polling").await;
     assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
     assert_eq!(server.refused(WEBSOCKET, &[]).await.status, 503);
@@ -88,7 +88,7 @@ async fn polling_sessions_at_the_limit_and_one_past_it() {
     let second = working(&server).await;
     let answer = server.get("EIO=4&transport=polling").await;
     assert_eq!((answer.status, answer.header("retry-after").as_deref()), (503, Some("5")));
-    // By WebSocket there is room, and one that moves makes some.
+    // There is room for WebSockets, and a session that moves makes room for polling.
     let mut wire = server.connect().await;
     wire.send(upgrade(WEBSOCKET, &[])).await;
     assert_eq!(wire.answer().await.status, 101);
@@ -97,7 +97,8 @@ async fn polling_sessions_at_the_limit_and_one_past_it() {
     probing.assert_alive("x").await;
     let third = server.handshake().await;
     assert_works(&server, &second).await;
-    // One that has begun nothing makes room; a WebSocket that has begun nothing would make none, and stays.
+    // A polling session that is not established makes room. A WebSocket that is not established would make none, and
+    // stays.
     let fourth = working(&server).await;
     server.assert_unknown(&third).await;
     assert_eq!(server.log.closed(1), None);

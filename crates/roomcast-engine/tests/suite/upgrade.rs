@@ -53,7 +53,7 @@ async fn a_held_get_is_answered_with_a_noop_soon_after_the_probe() {
     let begun = tokio::time::Instant::now();
     held.answer().await.assert_payload("6");
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    // As often as needed.
+    // It is answered as often as needed.
     let mut held = server.hold(&sid).await;
     held.answer().await.assert_payload("6");
     wire.say("5").await;
@@ -187,7 +187,7 @@ async fn an_upgrade_that_takes_too_long_is_over_and_polling_goes_on() {
     server.finish().await;
 }
 
-async fn a_second_websocket_is_dismissed_during_and_after_the_upgrade() {
+async fn a_second_websocket_is_refused_during_and_after_the_upgrade() {
     let server = Server::start().await;
     let sid = server.handshake().await;
     let mut wire = probed(&server, &sid).await;
@@ -196,7 +196,7 @@ async fn a_second_websocket_is_dismissed_during_and_after_the_upgrade() {
     assert_switched(&server, &sid, &mut wire).await;
     server.probing(&sid).await.assert_closed(None).await;
     wire.assert_alive("after").await;
-    // Nor does its word count.
+    // Its packets do not count either.
     let mut second = server.probing(&sid).await;
     second.try_send(frame(TEXT, b"5")).await;
     second.assert_closed(None).await;
@@ -221,7 +221,7 @@ async fn a_probing_websocket_that_ends_leaves_the_session_on_polling() {
     server.finish().await;
 }
 
-/// A WebSocket whose probe is answered, once the server has seen that the one before has gone.
+/// A WebSocket whose probe is answered, once the server has seen that the previous one has gone.
 async fn probed_again(server: &Server, sid: &str) -> Wire {
     for _ in 0..1_000 {
         let mut wire = server.probing(sid).await;
@@ -245,9 +245,9 @@ async fn posts_are_taken_during_the_probe() {
     server.finish().await;
 }
 
-/// A POST that is still being read when the session moves: its connection ends, as in Node, and what it would have brought
-/// is not heard behind what the WebSocket has brought. What goes wrong with it is no concern of the session's.
-async fn a_post_that_the_upgrade_overtakes_ends_unheard() {
+/// A POST that is still being read when the session moves: its connection ends, as in Node, and its packets are
+/// discarded, as they would come after what the WebSocket has brought. If it fails, that does not affect the session.
+async fn a_post_that_the_upgrade_overtakes_is_discarded() {
     for dropped in [false, true] {
         let server = Server::start().await;
         let sid = server.handshake().await;
@@ -268,8 +268,8 @@ async fn a_post_that_the_upgrade_overtakes_ends_unheard() {
     }
 }
 
-/// A POST whose packets were heard, and whose answer is held back until the client takes more, is answered when the session
-/// moves: from then on the WebSocket asks the client.
+/// A POST whose packets were handled, and whose answer is held back until the handler takes more, is answered when the
+/// session moves: from then on only the WebSocket asks the handler.
 async fn a_post_that_is_held_back_is_answered_by_the_upgrade() {
     let server = Server::start().await;
     let sid = server.handshake().await;
@@ -284,15 +284,15 @@ async fn a_post_that_is_held_back_is_answered_by_the_upgrade() {
     server.finish().await;
 }
 
-/// A WebSocket that has broken off its upgrade does not keep another from beginning one, although it stays for its end.
-async fn a_probe_that_breaks_or_closes_is_over_at_once() {
+/// A WebSocket that has broken off its upgrade does not prevent another upgrade, although it stays open for its close.
+async fn a_probe_that_breaks_or_closes_ends_its_upgrade_at_once() {
     let server = Server::with(|config| config.close_timeout = Duration::from_secs(60)).await;
     let sid = server.handshake().await;
     let mut broken = probed(&server, &sid).await;
     broken.send(b"\xb1\x81\0\0\0\x002").await;
     assert_eq!(broken.frame().await, Frame { first: CLOSE, payload: 1_002_u16.to_be_bytes().to_vec() });
     let mut next = probed(&server, &sid).await;
-    // Its end does not end the upgrade that is under way now.
+    // Its end does not end the current upgrade.
     drop(broken);
     next.send([frame(TEXT, b"2probe"), frame(CLOSE, b"")].concat()).await;
     assert_eq!(next.text().await, "3probe");
@@ -345,7 +345,7 @@ async fn a_ping_of_the_old_transport_may_be_answered_on_the_new_one() {
         assert_eq!(wire.text().await, "2");
         wire.say("3").await;
     }
-    // And one that is never answered ends it.
+    // A ping that is never answered ends the session.
     assert_eq!(wire.text().await, "2");
     wire.assert_closed(None).await;
     assert_eq!(server.closed(0).await, CloseReason::PingTimeout);
@@ -353,7 +353,7 @@ async fn a_ping_of_the_old_transport_may_be_answered_on_the_new_one() {
 }
 
 async fn a_session_that_ends_takes_its_probing_websocket_with_it() {
-    // Long before the upgrade's own end, with and without a probe.
+    // Long before the upgrade's own timeout, with and without a probe.
     let server = Server::with(|config| config.upgrade_timeout = Duration::from_secs(60)).await;
     for probe in [true, false] {
         let sid = server.handshake().await;
@@ -365,19 +365,19 @@ async fn a_session_that_ends_takes_its_probing_websocket_with_it() {
     server.finish().await;
 }
 
-/// Nothing is lost, doubled or reordered while the server sends without a pause and the client moves over as the official
-/// one does: it pauses its polling after `3probe`, then says `5`.
+/// Nothing is lost, doubled or reordered while the server sends without a pause and the client moves as the official
+/// one does: it pauses its polling after `3probe`, then sends `5`.
 async fn a_counted_stream_survives_the_upgrade() {
     for round in 0..20 {
         let server = Server::start().await;
         let sid = server.handshake().await;
         let connection = server.connection();
-        // What the client has taken, and whether it has enough.
+        // What the client has received, and whether it has enough.
         let (taken, mut progress) = watch::channel((0_u64, false));
         let sending = tokio::spawn({
             async move {
                 let mut sent = 0_u64;
-                // The client decides how fast it goes: it is never behind by as much as its outbox takes.
+                // The client sets the pace: it is never behind by as much as its outbox takes.
                 while !progress.wait_for(|(taken, enough)| *enough || sent - taken <= 500).await.unwrap().1 {
                     say(&connection, &sent.to_string());
                     sent += 1;
@@ -478,7 +478,7 @@ async fn base64_of_the_websocket_counts_after_the_switch() {
     server.finish().await;
 }
 
-async fn an_upgrade_of_a_session_that_is_a_websocket_is_dismissed() {
+async fn an_upgrade_of_a_session_that_is_a_websocket_is_refused() {
     let server = Server::start().await;
     let mut wire = server.websocket().await;
     let sid = server.connection().sid().to_string();
@@ -502,13 +502,13 @@ over_streams! {
             what_is_sent_between_probe_and_upgrade_waits_for_the_switch, an_upgrade_without_a_probe_is_accepted,
             probe_upgrade_and_messages_may_come_in_one_segment, anything_else_closes_the_probing_websocket_alone,
             control_pings_are_answered_while_probing, an_upgrade_that_takes_too_long_is_over_and_polling_goes_on,
-            a_second_websocket_is_dismissed_during_and_after_the_upgrade,
+            a_second_websocket_is_refused_during_and_after_the_upgrade,
             a_probing_websocket_that_ends_leaves_the_session_on_polling, posts_are_taken_during_the_probe,
-            a_post_that_the_upgrade_overtakes_ends_unheard, a_post_that_is_held_back_is_answered_by_the_upgrade,
-            a_probe_that_breaks_or_closes_is_over_at_once, a_heartbeat_does_not_disturb_the_upgrade,
+            a_post_that_the_upgrade_overtakes_is_discarded, a_post_that_is_held_back_is_answered_by_the_upgrade,
+            a_probe_that_breaks_or_closes_ends_its_upgrade_at_once, a_heartbeat_does_not_disturb_the_upgrade,
             a_ping_of_the_old_transport_may_be_answered_on_the_new_one,
             a_session_that_ends_takes_its_probing_websocket_with_it, base64_of_the_websocket_counts_after_the_switch,
-            an_upgrade_of_a_session_that_is_a_websocket_is_dismissed;
+            an_upgrade_of_a_session_that_is_a_websocket_is_refused;
         multi_thread: a_counted_stream_survives_the_upgrade, polls_that_race_with_the_switch_lose_nothing;
     }
 }

@@ -84,7 +84,7 @@ async fn bad_handshakes_are_refused_as_by_ws() {
     wire.send(upgrade(TARGET, &[]).replacen("GET", "POST", 1)).await;
     wire.answer().await.assert_refused("Bad handshake method");
     assert_eq!(server.log.opened(), 0);
-    // Version 8 is as good as 13, and headers are case-insensitive.
+    // Version 8 is accepted as 13 is, and headers are case-insensitive.
     let mut wire = server.connect().await;
     let headers = [("Sec-WebSocket-Version", "8"), ("Upgrade", "WebSocket"), ("Connection", "keep-alive, upgrade")];
     wire.send(upgrade(TARGET, &headers)).await;
@@ -163,7 +163,7 @@ async fn an_upgrade_to_polling_is_accepted_and_closed() {
     server.finish().await;
 }
 
-/// A client of version 1 or 2 shows the status; Node would accept it and write the refusal into the WebSocket.
+/// A client of version 1 or 2 shows the status. Node would accept it and write the refusal into the WebSocket.
 async fn another_protocol_is_refused() {
     let server = Server::start().await;
     for query in ["EIO=3&transport=websocket", "transport=websocket"] {
@@ -176,9 +176,9 @@ async fn another_protocol_is_refused() {
     server.finish().await;
 }
 
-/// nginx speaks HTTP/1.0 to its backend unless told otherwise, and passes an upgrade on. As in Node the answer is of 1.1.
-async fn an_upgrade_by_http_1_0_is_one() {
-    // hyper knows no such upgrade and answers 505; it is `serve` that does.
+/// nginx by default speaks HTTP/1.0 to its backend, and passes an upgrade on. As in Node, the answer is of HTTP/1.1.
+async fn an_upgrade_by_http_1_0_is_accepted() {
+    // hyper supports no such upgrade and answers 505. Only `serve` supports it.
     let server = Server::over(Over::Serve, bind("127.0.0.1:0").await.unwrap(), |_| {}, |_| {}).await;
     let mut wire = server.connect().await;
     let headers = [("Sec-WebSocket-Protocol", "a, b")];
@@ -189,12 +189,12 @@ async fn an_upgrade_by_http_1_0_is_one() {
     assert_eq!(answer.header("sec-websocket-protocol").as_deref(), Some("a"));
     assert!(wire.text().await.starts_with("0{\"sid\":\""));
     wire.assert_alive("x").await;
-    // Refusals are answered as ever.
+    // Refusals are answered as usual.
     let mut refused = server.connect().await;
     let other = upgrade(&TARGET.replace("EIO=4", "EIO=3"), &[]);
     refused.send(other.replacen("HTTP/1.1", "HTTP/1.0", 1)).await;
     assert!(String::from_utf8(refused.rest().await).unwrap().starts_with("HTTP/1.0 400 "));
-    // And a session by polling may be upgraded so.
+    // A session by polling can be upgraded like this too.
     let sid = server.handshake().await;
     let mut probing = server.connect().await;
     let target = format!("{TARGET}&sid={sid}");
@@ -228,7 +228,7 @@ async fn binary_is_base64_text_where_the_client_wants_it() {
     assert_eq!(wire.text().await, "bAQI=");
     let mut wire = server.upgrade("EIO=4&transport=websocket&b64=").await;
     wire.text().await;
-    // Base64 is taken from everybody.
+    // Base64 is accepted from all clients.
     wire.say("bAQID").await;
     assert_eq!(wire.frame().await, Frame { first: BINARY, payload: vec![1, 2, 3] });
     assert_eq!(server.log.events(1), [Event::Binary(vec![1, 2, 3])]);
@@ -267,7 +267,7 @@ async fn packets_without_a_meaning_are_ignored() {
     server.finish().await;
 }
 
-async fn what_is_no_packet_ends_the_session() {
+async fn a_message_that_is_not_a_packet_ends_the_session() {
     for (text, reason) in [
         ("9", CloseReason::ParseError),
         ("", CloseReason::ParseError),
@@ -278,7 +278,7 @@ async fn what_is_no_packet_ends_the_session() {
     ] {
         let server = Server::start().await;
         let mut wire = server.websocket().await;
-        // What comes after it in the same segment is not heard.
+        // What comes after it in the same segment is ignored.
         wire.send([frame(TEXT, b"4a"), frame(TEXT, text.as_bytes()), frame(TEXT, b"4b")].concat()).await;
         assert_eq!(wire.text().await, "4a");
         wire.assert_closed(None).await;
@@ -299,7 +299,7 @@ async fn a_ping_of_any_length_is_answered_by_the_same_bytes() {
         wire.send(frame(PING, &payload(length))).await;
         assert_eq!(wire.frame().await, Frame { first: PONG, payload: payload(length) });
     }
-    // All at once, and pongs that nobody asked for.
+    // All at once, and unsolicited pongs.
     wire.send(
         (0..=125).flat_map(|length| [frame(PING, &payload(length)), frame(PONG, b"x")].concat()).collect::<Vec<_>>(),
     )
@@ -339,7 +339,7 @@ async fn a_connection_that_just_ends_is_a_transport_close() {
 
 async fn broken_frames_end_with_the_code_of_the_rule() {
     let cases: [(&[u8], u16); 9] = [
-        // Not masked; an unknown opcode; a continuation of nothing; a fragmented ping; a ping that is too long.
+        // Not masked; an unknown opcode; a continuation without a message; a fragmented ping; a ping that is too long.
         (b"\x81\x024a", 1002),
         (b"\x83\x80\0\0\0\0", 1002),
         (b"\x80\x80\0\0\0\0", 1002),
@@ -375,7 +375,7 @@ async fn a_message_may_be_as_long_as_max_payload_and_not_longer() {
     wire.say(&format!("{fits}a")).await;
     wire.assert_closed(Some(1009)).await;
     assert_eq!(server.closed(0).await, CloseReason::TransportError);
-    // In fragments, and announced only.
+    // In fragments, and only declared.
     let fragments: Vec<u8> =
         std::iter::once(frame(0x02, &[0])).chain((0..100).map(|_| frame(0x00, &[0]))).flatten().collect();
     for bytes in [frame(BINARY, &[7; 101]), fragments, b"\x82\xfe\0\x80".to_vec()] {
@@ -386,7 +386,8 @@ async fn a_message_may_be_as_long_as_max_payload_and_not_longer() {
     server.finish().await;
 }
 
-/// The server's close frame stands behind all that was queued, and is followed by the end even if the client is silent.
+/// The server's close frame comes after everything that was queued, and is followed by the end even if the client is
+/// silent.
 async fn a_client_that_does_not_answer_the_close_frame_is_dropped() {
     let server = Server::start().await;
     let mut wire = server.websocket().await;
@@ -443,7 +444,8 @@ async fn frames_may_be_split_at_every_byte() {
     server.finish().await;
 }
 
-/// More than one vectored write takes, and far more than the kernel takes at once: some writes end inside a packet.
+/// More than one vectored write takes, and far more than the kernel takes at once, so that some writes end inside a
+/// packet.
 async fn what_waits_leaves_in_order_and_whole() {
     let server = Server::with(|config| config.outbox = OutboxLimits::soft(64_000_000)).await;
     let mut wire = server.narrow_websocket().await;
@@ -466,15 +468,15 @@ async fn what_waits_leaves_in_order_and_whole() {
     server.finish().await;
 }
 
-async fn a_client_that_takes_no_messages_is_not_read() {
+async fn while_the_handler_takes_no_messages_nothing_is_read() {
     let server = Server::start().await;
     let mut wire = server.websocket().await;
     wire.assert_alive("a").await;
     server.log.pause();
-    // More than the kernel's buffers hold: it must come to a stop.
+    // More than the kernel's buffers hold, so that it must stop.
     const FLOOD: usize = 20_000_000;
     assert!(wire.flood(&frame(BINARY, &[0; 500_000]), FLOOD).await < FLOOD, "the flood was swallowed");
-    // One read may have been under way.
+    // One read may have been in progress.
     assert!(server.log.events(0).len() <= 2, "{}", server.log.events(0).len());
     server.log.resume();
     drop(wire);
@@ -484,7 +486,7 @@ async fn a_client_that_takes_no_messages_is_not_read() {
 
 // --- hostile handshakes ---
 
-/// Extensions are not looked at.
+/// Extensions are ignored.
 async fn extension_headers_are_ignored() {
     let server = Server::start().await;
     let long = "permessage-deflate;".repeat(700);
@@ -495,7 +497,7 @@ async fn extension_headers_are_ignored() {
         let answer = wire.answer().await;
         assert_eq!((answer.status, answer.header("sec-websocket-extensions")), (101, None));
     }
-    // Beyond the limit of a request's head it is refused for its size.
+    // Beyond the limit of a request's head, it is refused for its size.
     server.assert_too_large(upgrade(TARGET, &[("Sec-WebSocket-Extensions", &",".repeat(60_000))])).await;
     server.finish().await;
 }
@@ -553,15 +555,15 @@ over_streams! {
             bad_handshakes_are_refused_as_by_ws, refusals_are_bare_text_and_end_the_connection,
             a_list_of_origins_refuses_a_foreign_websocket, an_upgrade_of_a_foreign_path_ends_without_an_answer,
             without_the_websocket_transport_an_upgrade_is_a_plain_request,
-            an_upgrade_to_polling_is_accepted_and_closed, another_protocol_is_refused, an_upgrade_by_http_1_0_is_one,
+            an_upgrade_to_polling_is_accepted_and_closed, another_protocol_is_refused, an_upgrade_by_http_1_0_is_accepted,
             text_and_binary_are_echoed_in_order, binary_is_base64_text_where_the_client_wants_it,
             a_record_separator_means_nothing, fragments_make_one_message, packets_without_a_meaning_are_ignored,
-            what_is_no_packet_ends_the_session, a_ping_of_any_length_is_answered_by_the_same_bytes,
+            a_message_that_is_not_a_packet_ends_the_session, a_ping_of_any_length_is_answered_by_the_same_bytes,
             close_codes_and_reasons_are_echoed, a_connection_that_just_ends_is_a_transport_close,
             broken_frames_end_with_the_code_of_the_rule, a_message_may_be_as_long_as_max_payload_and_not_longer,
             a_client_that_does_not_answer_the_close_frame_is_dropped,
             frames_behind_the_handshake_in_one_segment_are_not_lost, frames_may_be_split_at_every_byte,
-            what_waits_leaves_in_order_and_whole, a_client_that_takes_no_messages_is_not_read,
+            what_waits_leaves_in_order_and_whole, while_the_handler_takes_no_messages_nothing_is_read,
             extension_headers_are_ignored, spaces_in_the_subprotocol_header, headers_of_the_handshake;
     }
 }

@@ -5,8 +5,8 @@ use crate::json::scanner::Scanner;
 use crate::limits::MAX_DEPTH_OPTION;
 use bytes::Bytes;
 
-/// Arguments of a packet: JSON text of the values with commas between them and no brackets around them, and the
-/// attachments that placeholders in the text stand for. No tree is made unless a handler asks for a type.
+/// Arguments of a packet: the JSON text of the values, with commas between them and no brackets around them, and the
+/// attachments that placeholders in the text stand for. They are parsed only when a handler asks for a type.
 ///
 /// Cloning shares the text and the attachments.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,8 +21,8 @@ impl Args {
         Self { items: ByteStr::from_static(""), attachments: Vec::new() }
     }
 
-    /// Arguments from their parts. `items` must be JSON values with commas between them (nobody checks), as
-    /// [`Event`](crate::Event) and the adapters' decoders give them.
+    /// Arguments from their parts. `items` must be JSON values with commas between them, as [`Event`](crate::Event) and
+    /// the adapters' decoders return them. That is not checked.
     pub fn from_parts(items: ByteStr, attachments: Vec<Bytes>) -> Self {
         Self { items, attachments }
     }
@@ -61,7 +61,7 @@ impl Args {
     }
 }
 
-/// Borrowed [`Args`]: what a decoder hands out without copying the text.
+/// Borrowed [`Args`]: what a decoder returns without copying the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ArgsRef<'a> {
     /// JSON values with commas between them.
@@ -104,7 +104,7 @@ impl<'a> Iterator for ArgsIter<'a> {
         }
         let mut scanner = Scanner::new(self.rest, MAX_DEPTH_OPTION);
         let Ok(_) = scanner.value(None) else {
-            // Only text that nobody checked gets here; it is handed on whole, and its reader complains.
+            // Only unchecked text gets here. It is returned whole, and fails where it is parsed.
             return Some(std::mem::take(&mut self.rest));
         };
         let (item, rest) = self.rest.split_at(scanner.position());

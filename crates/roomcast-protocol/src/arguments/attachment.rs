@@ -1,4 +1,4 @@
-//! [`Attachment`]: bytes that a packet carries beside its text, shared and never copied.
+//! [`Attachment`]: bytes that a packet carries beside its text. They are shared and never copied.
 
 use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
@@ -11,12 +11,12 @@ use std::ops::Deref;
 /// The name by which [`Attachment`] asks for bytes, so that a reader of arguments knows that it will share them.
 pub(crate) const NAME: &str = "roomcast::Attachment";
 
-/// Most elements for which room is made on an array's own word.
+/// Most elements for which memory is reserved because an array declares them.
 const PREALLOCATED: usize = 4_096;
 
-/// Bytes that travel beside a packet's text. Read from arguments it shares the bytes that came, and emitted it shares them
-/// again: nothing is copied, however often the client names them. `bytes::Bytes` and `serde_bytes::ByteBuf` are read as
-/// well, but serde makes them copy, so one read gives them no more than
+/// Bytes that travel beside a packet's text. Read from arguments, an attachment shares the bytes that came, and
+/// emitted, it shares them again: nothing is copied, however often the client names them. `bytes::Bytes` and
+/// `serde_bytes::ByteBuf` can be read too, but serde makes them copy, so one read copies at most what
 /// [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) allows.
 ///
 /// ```
@@ -34,7 +34,7 @@ const PREALLOCATED: usize = 4_096;
 pub struct Attachment(Bytes);
 
 impl Attachment {
-    /// The bytes, to share them under that type.
+    /// The bytes, shared as [`Bytes`].
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
@@ -92,7 +92,7 @@ impl<'de> Deserialize<'de> for Attachment {
     }
 }
 
-/// Takes bytes, and an array of numbers. A text is none: in an untagged type it would be taken for bytes.
+/// Accepts bytes, and an array of numbers. It does not accept text, which an untagged type would read as bytes.
 struct AnyBytes;
 
 impl<'de> Visitor<'de> for AnyBytes {
@@ -103,7 +103,7 @@ impl<'de> Visitor<'de> for AnyBytes {
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Attachment, D::Error> {
-        // Asked for bytes, serde_json gives those of a text.
+        // Asked for bytes, serde_json would give those of a text.
         if deserializer.is_human_readable() {
             deserializer.deserialize_any(self)
         } else {
@@ -129,19 +129,19 @@ impl<'de> Visitor<'de> for AnyBytes {
 }
 
 thread_local! {
-    /// Bytes of which [`lent`] may give a share away, by address and length. serde knows slices only, so whoever hands a
-    /// slice out says here of what it is the whole.
+    /// Bytes that [`lent`] may share, by address and length. serde passes slices only, so code that passes the slice of
+    /// an attachment records the attachment here.
     static LENT: RefCell<BTreeMap<(usize, usize), Bytes>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// While this lives, [`lent`] finds what it lends. Nested ones hide those around them.
+/// While this lives, [`lent`] finds the bytes that were lent to it. A nested one hides those around it.
 pub(crate) struct Lending {
     before: BTreeMap<(usize, usize), Bytes>,
 }
 
 impl Default for Lending {
     fn default() -> Self {
-        // A thread that ends has nothing to lend; its bytes are copied.
+        // A thread that is ending cannot lend, so its bytes are copied.
         Self { before: LENT.try_with(RefCell::take).unwrap_or_default() }
     }
 }
@@ -159,7 +159,7 @@ impl Drop for Lending {
     }
 }
 
-/// The lent bytes of which `slice` is the whole, shared; `None` if it is of others.
+/// The lent bytes that are exactly `slice`, shared. `None` if these bytes are not lent.
 pub(crate) fn lent(slice: &[u8]) -> Option<Bytes> {
     LENT.try_with(|lent| lent.borrow().get(&place(slice)).cloned()).ok().flatten()
 }

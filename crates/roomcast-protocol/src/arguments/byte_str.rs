@@ -9,7 +9,7 @@ use std::ops::Deref;
 pub struct ByteStr(Bytes);
 
 impl ByteStr {
-    /// Text that lives as long as the program; costs nothing.
+    /// Text that lives as long as the program. It costs no allocation.
     pub const fn from_static(text: &'static str) -> Self {
         Self(Bytes::from_static(text.as_bytes()))
     }
@@ -25,7 +25,8 @@ impl ByteStr {
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        // Both doors check, so the default is never taken; `forbid(unsafe_code)` rules out the unchecked form.
+        // All constructors ensure UTF-8, so the default is never taken. `forbid(unsafe_code)` rules out the unchecked
+        // form.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 

@@ -1,4 +1,4 @@
-//! Arguments into values: JSON text to serde, with placeholders read as the attachments they stand for.
+//! Arguments into values: JSON text to serde, with placeholders read as the attachments that they stand for.
 
 mod error;
 pub(crate) mod key;
@@ -16,27 +16,29 @@ use key::is_plain;
 use reader::{Reader, Share};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
-/// What a handler can ask for: every type that can be deserialised, and [`Args`] (everything, unread).
+/// What a handler can ask for: every type that can be deserialised, and [`Args`] (everything, unparsed).
 ///
-/// A tuple takes several arguments, `()` none, anything else the first: a fixed array or a tuple struct is one argument, an
-/// array. [`Checked`] takes what a type takes, and lets the handler see that it does not fit.
+/// A tuple takes several arguments, `()` none, and anything else the first: a fixed array or a tuple struct is one
+/// argument, an array. [`Checked`] takes what its type takes, and shows the handler the error if the arguments do not
+/// fit.
 ///
 /// # Bytes
-/// A placeholder is its attachment wherever the type asks for bytes, at any depth and inside of tagged, untagged and
-/// flattened types:
+/// A placeholder is read as its attachment wherever the type asks for bytes, at any depth and inside tagged, untagged
+/// and flattened types:
 ///
 /// | type | gets |
 /// |---|---|
 /// | [`Attachment`](crate::Attachment) | the bytes that came, shared |
 /// | [`bytes::Bytes`], `serde_bytes::ByteBuf` | a copy |
-/// | `Vec<u8>`, `[u8; N]` | a copy, where it is read directly: what serde buffers (inside of a tag, untagged, flattened) it gives to types of bytes alone |
-/// | [`serde_json::Value`] | an array of numbers, as `serde_json::to_value` makes it of bytes and `from_value` reads it again; 32 bytes of memory for each. Where serde buffers first it is an error |
-/// | [`serde_json::value::RawValue`] | the text as it came, placeholders and all |
+/// | `Vec<u8>`, `[u8; N]` | a copy, where it is read directly. What serde buffers (tagged, untagged and flattened types) it gives only to types of bytes |
+/// | [`serde_json::Value`] | an array of numbers, as `serde_json::to_value` makes of bytes and `from_value` reads back; each takes 32 bytes of memory. Where serde buffers first, it is an error |
+/// | [`serde_json::value::RawValue`] | the text as it came, including placeholders |
 ///
-/// In an untagged type, those of bytes come before `String`: serde gives bytes that are UTF-8 to it as well.
+/// In an untagged type, put variants of bytes before `String`: serde gives bytes that are UTF-8 to a `String` too.
 ///
-/// All copies of one read together take at most [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) times the bytes that came; what asks for more is an
-/// error. So is a placeholder where something else than bytes is wanted: its object is never handed out as data.
+/// All copies of one read together take at most [`MAX_ATTACHMENT_COPIES`](crate::limits::MAX_ATTACHMENT_COPIES) times
+/// the bytes that came; beyond that, reading is an error. So is a placeholder where the type asks for something other
+/// than bytes: its object is never read as data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be read from an event's arguments",
     label = "implement `serde::Deserialize` for it (without borrowing), or take `Args`"
@@ -56,8 +58,8 @@ impl<T: DeserializeOwned> FromArgs for T {
 }
 
 impl Args {
-    /// Reads the arguments into a type: a tuple takes several, `()` takes none, anything else takes the first. Arguments
-    /// that are left over are ignored, as in JavaScript; missing ones read as `null`.
+    /// Reads the arguments into a type: a tuple takes several, `()` takes none, anything else takes the first.
+    /// Arguments that are left over are ignored, as in JavaScript; missing ones read as `null`.
     ///
     /// # Errors
     /// [`FromArgsError`] when an argument is not what the type asks for.
@@ -72,9 +74,9 @@ impl FromArgs for Args {
     }
 }
 
-/// What `T` takes, or why the arguments do not fit: a handler that asks for this is called either way.
+/// A `T`, or why the arguments do not fit it. A handler that asks for this is called either way.
 ///
-/// It is a type of its own, and not `Result` itself, since serde may read a `Result` too.
+/// It is not `Result` itself, since serde can read a `Result` too.
 ///
 /// ```
 /// use roomcast_protocol::{Args, Checked};
@@ -100,7 +102,8 @@ struct TopLevel<'de> {
     share: Share,
     /// The argument that was read last, from 1.
     number: usize,
-    /// Arguments that a tuple has still to be given. Missing ones read as `null`, so without a count there were no end.
+    /// How many arguments a tuple still takes. Missing ones read as `null`, so without this count there would be no
+    /// end.
     wanted: usize,
 }
 
@@ -111,12 +114,13 @@ impl<'de> TopLevel<'de> {
     }
 }
 
-/// Whether the text is that of an array or object: nothing else has members, or placeholders. It begins with no blank.
+/// Whether the text is an array or object: only these have members, or placeholders. It must not begin with white
+/// space.
 fn is_nested(text: &str) -> bool {
     text.starts_with(['[', '{'])
 }
 
-/// Reads the next argument with whichever deserialiser it needs; a missing one reads as `null`.
+/// Reads the next argument with the deserialiser that it needs. A missing one reads as `null`.
 macro_rules! next_argument {
     ($top:ident, |$deserializer:ident| $read:expr) => {{
         $top.number += 1;

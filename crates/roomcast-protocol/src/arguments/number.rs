@@ -3,10 +3,10 @@
 use serde_json::ser::{CompactFormatter, Formatter};
 use std::io;
 
-/// A finite number as JavaScript spells it: what a number is called when it names an event.
+/// A finite number as JavaScript spells it. An event whose name is a number is called by this.
 pub(crate) fn javascript(value: f64) -> String {
     let mut text = Vec::new();
-    // Writing to a vector fails for nobody, and what is written is ASCII.
+    // Writing to a vector cannot fail, and what is written is ASCII.
     let _ = write_f64(&mut text, value);
     String::from_utf8(text).unwrap_or_default()
 }
@@ -19,8 +19,8 @@ pub(crate) fn write_f32<W: ?Sized + io::Write>(writer: &mut W, value: f32) -> io
     write_number(writer, f64::from(value), |json| CompactFormatter.write_f32(json, value))
 }
 
-/// Writes a finite float as JavaScript spells it: `3.0` as `3`, `-0.0` as `0`, `1e21` as `1e+21`, and decimals from 1e-7
-/// up to 1e21.
+/// Writes a finite float as JavaScript spells it: `3.0` as `3`, `-0.0` as `0`, `1e21` as `1e+21`, and decimals from
+/// 1e-7 up to 1e21.
 fn write_number<W: ?Sized + io::Write>(
     writer: &mut W,
     value: f64,

@@ -1,4 +1,4 @@
-//! Values into arguments: serde to JSON text, with bytes taken out as attachments.
+//! Values into arguments: serde to JSON text, with bytes extracted as attachments.
 
 use crate::arguments::args::Args;
 use crate::arguments::attachment::lent;
@@ -16,12 +16,14 @@ use std::ops::Range;
 
 /// What can be emitted: every [`Serialize`] type, and [`Args`] themselves (relayed as they are).
 ///
-/// A tuple is several arguments, `()` is none, anything else is one argument: a fixed array, a tuple struct, `null` and `None`
-/// too. A type that is to be several without being a tuple implements this itself, with [`ArgsWriter::push_value`].
+/// A tuple is several arguments, `()` is none, and anything else is one argument, including a fixed array, a tuple
+/// struct, `null` and `None`. A type that is several arguments without being a tuple implements this trait, with
+/// [`ArgsWriter::push_value`].
 ///
-/// Bytes (whatever serialises through `serialize_bytes`: [`Attachment`](crate::Attachment), [`bytes::Bytes`], `serde_bytes`)
-/// become attachments, at any depth; an `Attachment` is shared, all else is copied. Beside them an object of the value's own
-/// that looks like a placeholder gets a `null` for its `true`, so that it stands for nobody's bytes.
+/// Bytes (everything that serialises through `serialize_bytes`: [`Attachment`](crate::Attachment), [`bytes::Bytes`],
+/// `serde_bytes`) become attachments, at any depth. An `Attachment` is shared, everything else is copied. If there are
+/// attachments, an object of the value's own that looks like a placeholder gets `null` in place of its `true`, so that
+/// it cannot stand for bytes.
 #[diagnostic::on_unimplemented(message = "`{Self}` cannot be emitted", label = "implement `serde::Serialize` for it")]
 pub trait ToArgs {
     /// Writes the arguments.
@@ -35,10 +37,10 @@ pub trait ToArgs {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToArgsError {
-    /// The value's own `Serialize` failed, or JSON cannot hold it (a map with keys that are no strings).
+    /// The value's own `Serialize` failed, or JSON cannot hold it (a map with keys that are not strings).
     #[error("the value cannot be written as JSON: {0}")]
     Value(#[from] serde_json::Error),
-    /// Text and attachments together pass [`MAX_PACKET_BYTES`].
+    /// Text and attachments together are larger than [`MAX_PACKET_BYTES`].
     #[error("larger than the {MAX_PACKET_BYTES} bytes of one packet")]
     TooLarge,
 }
@@ -122,12 +124,12 @@ impl ArgsWriter {
 
     pub(crate) fn finish(self) -> Result<Args, ToArgsError> {
         let json = if self.attachments.is_empty() { self.json } else { remove_marks(self.json, &self.relayed) };
-        // As it leaves: what stood for the attachments until now was longer.
+        // The final size: the marks, which are gone now, made the text longer.
         let size = self.attachments.iter().fold(json.len(), |size, bytes| size.saturating_add(bytes.len()));
         if size > MAX_PACKET_BYTES {
             return Err(ToArgsError::TooLarge);
         }
-        // serde_json writes UTF-8 only, so this fails for nobody.
+        // serde_json writes only UTF-8, so this cannot fail.
         let items = ByteStr::from_utf8(Bytes::from(json)).map_err(ser::Error::custom).map_err(ToArgsError::Value)?;
         Ok(Args::from_parts(items, self.attachments))
     }
@@ -139,7 +141,7 @@ impl ArgsWriter {
     }
 }
 
-/// Writes JSON as `JSON.stringify` does: numbers in JavaScript's spelling, and bytes as placeholders.
+/// Writes JSON as `JSON.stringify` does, with numbers in JavaScript's spelling, and bytes as placeholders.
 struct Extracting<'a> {
     attachments: &'a mut Vec<Bytes>,
 }
@@ -160,8 +162,8 @@ impl Formatter for Extracting<'_> {
     }
 }
 
-/// Spreads a tuple into several arguments. Whatever else it meets it leaves alone and says so with [`Shape::One`], so that
-/// the value is then written as one argument by serde_json itself.
+/// Spreads a tuple into several arguments. For anything else it writes nothing and returns [`Shape::One`], so that
+/// serde_json then writes the value as one argument.
 struct Spread<'a>(&'a mut ArgsWriter);
 
 #[derive(Debug, thiserror::Error)]
@@ -332,7 +334,7 @@ mod tests {
         assert_eq!(Args::event("x", &Args::none()).unwrap().items(), r#""x""#);
     }
 
-    /// Several arguments that are no tuple: bytes, then what was relayed.
+    /// Several arguments that are not a tuple: bytes, what was relayed, and bytes.
     struct Behind<'a>(&'a [u8], &'a Args);
 
     impl ToArgs for Behind<'_> {
@@ -350,7 +352,7 @@ mod tests {
         let one = |number| format!(r#"{{"_placeholder":true,"num":{number}}}"#);
         assert_eq!(args.items(), format!(r#"{},"a",[{},{}],{}"#, one(0), one(1), one(2), one(3)));
         assert_eq!(args.attachments(), [&[1][..], &[2], &[3], &[1]]);
-        // Data that looks like a placeholder stands for nobody's bytes.
+        // Data that looks like a placeholder stands for no bytes.
         let lookalike = json!({"_placeholder": true, "num": 1});
         let disarmed = r#"{"_placeholder":null,"num":1}"#;
         let args = Args::of(&Behind(&[1], &Args::of(&lookalike).unwrap())).unwrap();

@@ -1,12 +1,12 @@
-//! Which types are tuples: they alone stand for several arguments.
+//! Which types are tuples: only they stand for several arguments.
 
 use std::any::type_name;
 
 /// Whether `T` is a tuple, `()`, or a reference to one.
 ///
-/// serde knows one shape for tuples, fixed arrays, and what vector libraries make of three floats; the compiler's name of a
-/// type tells them apart. The test below fails should a compiler ever spell tuples otherwise; then they would be one
-/// argument, an array.
+/// serde has one shape for tuples, fixed arrays, and the vectors of three floats of some libraries; the compiler's name
+/// of a type distinguishes them. The test below fails if a compiler ever spells tuples differently; then they would be
+/// one argument, an array.
 pub(crate) fn is_tuple<T: ?Sized>() -> bool {
     let mut name = type_name::<T>();
     while let Some(referenced) = name.strip_prefix('&') {

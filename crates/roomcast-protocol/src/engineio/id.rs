@@ -6,21 +6,21 @@ use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
-/// Characters of an id. Node tells a private room from a public one by this length (wire rule of the sharded adapter's
+/// Characters of an id. Node's sharded adapter distinguishes private rooms from public ones by this length (in its
 /// dynamic mode), so it is fixed.
 pub const ID_LEN: usize = 20;
 
-/// Random bytes behind an id: 15 bytes are 20 base64 characters without padding, and 120 bits.
+/// Random bytes in an id: 15 bytes are 20 base64 characters without padding, and 120 bits.
 const RANDOM_BYTES: usize = 15;
 
-/// Ids made from one read of the system's random source. One read per id would cost a system call per handshake.
+/// Ids made from one read of the system's random source. With one id per read, each handshake would cost a system call.
 const IDS_PER_READ: usize = 32;
 
 /// Why an id could not be made or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdError {
-    /// The operating system's random source failed. Nothing can be done here but to refuse the handshake.
+    /// The operating system's random source failed. The handshake can only be refused.
     #[error("the system's random source failed")]
     RandomSource,
     /// The text is not 20 characters of `A-Z a-z 0-9 - _`.
@@ -45,7 +45,7 @@ macro_rules! id {
 
             /// The id as text.
             pub fn as_str(&self) -> &str {
-                // Only ASCII gets in (`random_id` and `from_str` are the only doors), so the default is never taken.
+                // `random_id` and `from_str` only make ASCII, so the default is never taken.
                 std::str::from_utf8(&self.0).unwrap_or_default()
             }
         }
@@ -79,12 +79,14 @@ macro_rules! id {
 }
 
 id! {
-    /// The id of an Engine.IO session. It is a secret between client and server: who knows it can speak for the client.
+    /// The id of an Engine.IO session. It is a secret between client and server: with it, anyone can send in the
+    /// client's name.
     Sid
 }
 
 id! {
-    /// The id of a socket: a client in one namespace. It is public, names the socket's own room, and is never the [`Sid`].
+    /// The id of a socket: a client in one namespace. It is public, names the socket's own room, and is never the
+    /// [`Sid`].
     SocketId
 }
 
@@ -103,7 +105,7 @@ fn random_id() -> Result<[u8; ID_LEN], IdError> {
         let rest = pool.len() - RANDOM_BYTES;
         let mut id = [0; ID_LEN];
         let written = URL_SAFE_NO_PAD.encode_slice(pool.get(rest..).unwrap_or_default(), &mut id);
-        // Used bytes leave the pool for good, so no id is ever given twice.
+        // Used bytes are removed from the pool, so no id is made twice.
         pool.truncate(rest);
         match written {
             Ok(ID_LEN) => Ok(id),

@@ -4,16 +4,17 @@ use crate::engineio::id::Sid;
 use std::fmt;
 use std::time::Duration;
 
-/// What the server tells a new client. Displayed as the JSON of the `open` packet, its keys in Node's order.
+/// What the server sends to a new client. Its `Display` is the JSON of the `open` packet, with the keys in Node's
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
     /// The session's secret id.
     pub sid: Sid,
     /// Whether the transport may be upgraded to a WebSocket.
     pub upgrade: bool,
-    /// Time from a pong to the next ping; whole milliseconds count.
+    /// Time from a pong to the next ping, in whole milliseconds.
     pub ping_interval: Duration,
-    /// Time the client has for its pong; whole milliseconds count.
+    /// Time that the client has for its pong, in whole milliseconds.
     pub ping_timeout: Duration,
     /// Most bytes of a message or POST body.
     pub max_payload: usize,

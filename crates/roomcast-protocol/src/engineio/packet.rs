@@ -1,4 +1,4 @@
-//! Engine.IO v4 packets: one type character, then text; or a binary message.
+//! Engine.IO v4 packets: a type character and text, or a binary message.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -11,7 +11,7 @@ use std::borrow::Cow;
 pub enum EngineKind {
     /// The server's first packet: the [`Open`](crate::Open) handshake.
     Open = b'0',
-    /// Ends a polling session. Over a WebSocket Node ignores it, so do we.
+    /// Ends a polling session. Over a WebSocket it is ignored, as in Node.
     Close = b'1',
     /// The server's heartbeat, or a client's `probe` during an upgrade.
     Ping = b'2',
@@ -19,9 +19,9 @@ pub enum EngineKind {
     Pong = b'3',
     /// Carries a Socket.IO packet (or anything, in a bare Engine.IO server).
     Message = b'4',
-    /// The client's last word of an upgrade.
+    /// Completes an upgrade. The client sends it on the WebSocket.
     Upgrade = b'5',
-    /// Answers a held poll when there is nothing to say.
+    /// Answers a held poll when there is nothing to send.
     Noop = b'6',
 }
 
@@ -43,7 +43,7 @@ pub enum EngineData<'a> {
     Binary(Cow<'a, [u8]>),
 }
 
-/// The text is no Engine.IO packet: it is empty or begins with an unknown character.
+/// The text is not an Engine.IO packet: it is empty or begins with an unknown character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("parse error: an Engine.IO packet begins with 0-6 or b")]
 pub struct EngineError;
@@ -85,8 +85,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// Base64 as Node's `Buffer` reads it: both alphabets, padding optional, illegal characters skipped, nothing after the
-/// padding counts. It never fails.
+/// Base64 as Node's `Buffer` reads it: both alphabets are accepted, padding is optional, illegal characters are
+/// skipped, and what follows the padding is ignored. It never fails.
 fn decode_base64(text: &[u8]) -> Vec<u8> {
     if let Ok(bytes) = LENIENT.decode(text) {
         return bytes;
@@ -102,7 +102,7 @@ fn decode_base64(text: &[u8]) -> Vec<u8> {
             _ => None,
         })
         .collect();
-    // Six bits that are left over make no byte.
+    // Six remaining bits make no byte.
     if clean.len() % 4 == 1 {
         clean.pop();
     }

@@ -1,9 +1,9 @@
-//! Polling payloads: packets in one HTTP body, between record separators.
+//! Polling payloads: packets in one HTTP body, with record separators between them.
 
 use crate::engineio::packet::{EngineError, EnginePacket};
 use crate::limits::MAX_PACKETS_PER_PAYLOAD;
 
-/// Stands between the packets of a payload.
+/// Separates the packets of a payload.
 pub const SEPARATOR: u8 = 0x1e;
 
 /// Why a payload could not be read to its end.
@@ -18,8 +18,8 @@ pub enum PayloadError {
     TooManyPackets,
 }
 
-/// The packets of a payload in order. The first error ends it: the packets before it count, those after it do not (as in
-/// engine.io-parser).
+/// The packets of a payload, in order. The first error is the last item: packets before it count, those after it do not
+/// (as in engine.io-parser).
 #[derive(Debug, Clone)]
 pub struct Payload<'a> {
     parts: std::str::Split<'a, char>,
@@ -28,7 +28,7 @@ pub struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Begins to read `body`, a POST body.
+    /// Reads `body`, the body of a POST.
     pub fn new(body: &'a str) -> Self {
         Self { parts: body.split(SEPARATOR as char), left: MAX_PACKETS_PER_PAYLOAD, ended: false }
     }

@@ -7,7 +7,7 @@ use super::message::Message;
 use super::opcode::{FIN, LENGTH_16, LENGTH_64, Opcode};
 use std::fmt;
 
-/// Bytes of the longest header a client sends: 2, a 64-bit length and the masking key.
+/// Bytes of the longest header that a client sends: 2, a 64-bit length and the masking key.
 const MAX_CLIENT_HEADER: usize = 2 + 8 + 4;
 
 const RSV: u8 = 0x70;
@@ -18,8 +18,8 @@ const SHORT_LENGTH: u8 = 0x7f;
 /// Decodes what one client sends.
 ///
 /// It holds only what an unfinished frame or message needs. That memory grows with the bytes that arrive, never by a
-/// declared length: at most twice the received bytes, and never beyond [`FrameLimits::max_payload`] (plus a
-/// constant of about 100 bytes and a control frame).
+/// declared length: at most twice the received bytes, and never more than [`FrameLimits::max_payload`] (plus a constant
+/// of about 100 bytes and a control frame).
 pub struct FrameDecoder {
     limits: FrameLimits,
     state: State,
@@ -30,16 +30,16 @@ pub struct FrameDecoder {
 const _: () = assert!(size_of::<FrameDecoder>() <= 48);
 
 enum State {
-    /// Between frames, or inside a header of which `len` bytes are here.
+    /// Between frames, or inside a header of which `len` bytes have come.
     Header {
         bytes: [u8; MAX_CLIENT_HEADER],
         len: u8,
     },
     /// The header is read, some of the payload is missing.
     Payload(Frame),
-    /// Between frames; the message handed out last was made of stored bytes, which the next call releases.
+    /// Between frames. The message that was returned last is lent from stored bytes, which the next call releases.
     Delivered(Opcode),
-    /// A close frame was handed out.
+    /// A close frame was returned.
     Closed,
     Failed(FrameError),
 }
@@ -48,7 +48,7 @@ impl State {
     const BETWEEN_FRAMES: Self = Self::Header { bytes: [0; MAX_CLIENT_HEADER], len: 0 };
 }
 
-/// What the header says about a frame, less the payload that was already taken.
+/// What the header says about a frame, minus the payload that was already taken.
 #[derive(Clone, Copy)]
 struct Frame {
     /// `None` is a continuation.
@@ -67,7 +67,7 @@ struct Unfinished {
     control: Vec<u8>,
 }
 
-/// What an unfinished frame or message costs besides its bytes.
+/// What an unfinished frame or message costs in addition to its bytes.
 pub(super) const UNFINISHED_BYTES: usize = size_of::<Unfinished>();
 
 /// A text or binary message of which something is here and something is missing.
@@ -75,7 +75,7 @@ struct OpenMessage {
     opcode: Opcode,
     fragments: u32,
     bytes: Vec<u8>,
-    /// Of a text: the bytes known to be whole characters. At most three bytes are behind it.
+    /// Of a text: the bytes that are known to be complete characters. At most three more bytes follow.
     checked: usize,
 }
 
@@ -91,16 +91,16 @@ impl FrameDecoder {
         Self { limits, state: State::BETWEEN_FRAMES, unfinished: None }
     }
 
-    /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that more
-    /// bytes are needed; `input` is then empty. Call it until it says so: only then is the memory of a message that came
-    /// in parts released.
+    /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that
+    /// more bytes are needed; `input` is then empty. Call it until it returns `None`: only then is the memory of a
+    /// message that came in parts released.
     ///
-    /// After [`Message::Close`] all further bytes are thrown away and the answer is `None`.
+    /// After [`Message::Close`] all further bytes are discarded, and the result is `None`.
     ///
     /// # Errors
     ///
-    /// The rule or limit that the client broke, as soon as the bytes show it (text is checked while it arrives).
-    /// Nothing after it can be understood: every further call throws its input away and returns the same error.
+    /// The rule or limit that the client broke, as soon as the bytes show it (text is checked while it arrives). What
+    /// follows cannot be understood: every further call discards its input and returns the same error.
     pub fn decode<'a, 'i: 'a>(&'a mut self, input: &mut &'i mut [u8]) -> Result<Option<Message<'a>>, FrameError> {
         self.release();
         let Complete { opcode, payload } = match self.advance(input) {
@@ -142,7 +142,7 @@ impl FrameDecoder {
         }
     }
 
-    /// Bytes of heap held at the moment; 0 when idle after a [`decode`](Self::decode) that returned `None`.
+    /// Bytes of heap held now; 0 when idle after a [`decode`](Self::decode) that returned `None`.
     pub fn heap_bytes(&self) -> usize {
         self.unfinished.as_deref().map_or(0, |unfinished| {
             let message = unfinished.message.as_ref().map_or(0, |message| message.bytes.capacity());
@@ -150,7 +150,7 @@ impl FrameDecoder {
         })
     }
 
-    /// Frees what the message returned by the call before was lent from.
+    /// Frees the bytes from which the previous call's message was lent.
     fn release(&mut self) {
         match self.state {
             State::Header { .. } | State::Payload(_) => {}
@@ -167,7 +167,7 @@ impl FrameDecoder {
         }
     }
 
-    /// Reads frames until one completes something that the caller wants to see.
+    /// Reads frames until one completes a message or is a control frame.
     fn advance<'i>(&mut self, input: &mut &'i mut [u8]) -> Result<Option<Complete<'i>>, FrameError> {
         loop {
             let mut frame = match &self.state {
@@ -185,7 +185,8 @@ impl FrameDecoder {
 
             let chunk = take_front(input, frame.remaining);
             if chunk.is_empty() && frame.remaining > 0 {
-                // Only the header is here. Nothing is stored yet, so the payload can still be lent if it comes in one piece.
+                // Only the header has come. Nothing is stored yet, so the payload can still be lent if it comes in one
+                // piece.
                 self.state = State::Payload(frame);
                 return Ok(None);
             }
@@ -213,12 +214,12 @@ impl FrameDecoder {
         }
     }
 
-    /// Takes a header from the front of `input`; what there is of an incomplete one is kept.
+    /// Takes a header from the front of `input`, and stores an incomplete one.
     fn read_header(&mut self, input: &mut &mut [u8]) -> Result<Option<Frame>, FrameError> {
         let (mut bytes, kept) = match self.state {
             State::Header { bytes, len } if len > 0 => (bytes, usize::from(len)),
             _ => {
-                // The usual case: parsed where it lies.
+                // The usual case: the header is parsed in place.
                 if let Some((frame, len)) = self.parse_header(input)? {
                     take_front(input, len);
                     return Ok(Some(frame));
@@ -232,7 +233,7 @@ impl FrameDecoder {
             *to = *from;
         }
         if let Some((frame, len)) = self.parse_header(bytes.get(..kept + new).unwrap_or(&bytes))? {
-            // What was kept was no whole header, so at least one byte of it is new.
+            // What was stored was not a complete header, so at least one byte of it is new.
             take_front(input, len - kept);
             return Ok(Some(frame));
         }
@@ -242,8 +243,8 @@ impl FrameDecoder {
         Ok(None)
     }
 
-    /// The header at the front of `bytes` and its length, or `None` if it is not all there. Each rule is checked as soon as
-    /// the byte that can break it is there.
+    /// The header at the front of `bytes` and its length, or `None` if it is incomplete. Each rule is checked as soon
+    /// as the byte that can break it has come.
     fn parse_header(&self, bytes: &[u8]) -> Result<Option<(Frame, usize)>, FrameError> {
         let Some((&first, after_first)) = bytes.split_first() else {
             return Ok(None);
@@ -324,7 +325,7 @@ impl FrameDecoder {
         Ok(Some((Frame { opcode, fin, mask, remaining }, bytes.len() - rest.len())))
     }
 
-    /// Whether a part of this frame's message is in `unfinished`. A continuation always has one, even an empty one.
+    /// Whether a part of this frame's message is in `unfinished`. For a continuation it always is, even if it is empty.
     fn has_stored_part_of(&self, frame: &Frame) -> bool {
         self.unfinished.as_deref().is_some_and(|unfinished| match frame.opcode {
             Some(opcode) if opcode.is_control() => !unfinished.control.is_empty(),
@@ -332,7 +333,7 @@ impl FrameDecoder {
         })
     }
 
-    /// Appends the next `chunk` of the frame's payload to what is stored; returns the opcode of the message it belongs to.
+    /// Appends the next `chunk` of the frame's payload to what is stored, and returns the opcode of its message.
     fn store(&mut self, frame: &Frame, chunk: &[u8]) -> Result<Opcode, FrameError> {
         let max_payload = self.limits.max_payload;
         let unfinished = self.unfinished.get_or_insert_default();
@@ -345,7 +346,7 @@ impl FrameDecoder {
         }
 
         let message = unfinished.message.get_or_insert_with(|| OpenMessage {
-            // `parse_header` lets a continuation pass only while a message is open, so this frame opens it.
+            // `parse_header` accepts a continuation only while a message is open, so this frame opens one.
             opcode: frame.opcode.unwrap_or(Opcode::Binary),
             fragments: 0,
             bytes: Vec::new(),
@@ -354,8 +355,8 @@ impl FrameDecoder {
         let end = if frame.fin { message.bytes.len() + frame.remaining } else { max_payload };
         append(&mut message.bytes, chunk, end);
         if chunk.len() == frame.remaining {
-            // Counted at its end, which each frame reaches once. 1,024 of them cannot overflow, and `parse_header`
-            // has compared the count with the limit.
+            // Each frame is counted at its end, which it reaches once. 1,024 of them cannot overflow, and
+            // `parse_header` has compared the count with the limit.
             message.fragments = message.fragments.saturating_add(1);
         }
         if message.opcode == Opcode::Text {
@@ -364,8 +365,8 @@ impl FrameDecoder {
         Ok(message.opcode)
     }
 
-    /// The checks that need all of a stored payload. Lent ones are checked while they are handed out; here the error still
-    /// finds the memory free to be released.
+    /// The checks that need all of a stored payload. A lent payload is checked when it is returned. After an error
+    /// here, the memory can still be released.
     fn check_stored(&self, opcode: Opcode) -> Result<(), FrameError> {
         let Some(unfinished) = self.unfinished.as_deref() else {
             return Ok(());
@@ -379,7 +380,7 @@ impl FrameDecoder {
 }
 
 impl fmt::Debug for FrameDecoder {
-    /// Sizes only: what clients send does not belong in a log.
+    /// Shows sizes only, as what clients send does not belong in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameDecoder")
             .field("limits", &self.limits)
@@ -396,7 +397,8 @@ impl Unfinished {
 }
 
 impl OpenMessage {
-    /// Fails as soon as no continuation can make the text valid; an unfinished character at the end is no error yet.
+    /// Fails as soon as no continuation can make the text valid. An unfinished character at the end is not an error
+    /// yet.
     fn check_text(&mut self) -> Result<(), FrameError> {
         match str::from_utf8(self.bytes.get(self.checked..).unwrap_or_default()) {
             Ok(_) => self.checked = self.bytes.len(),
@@ -415,8 +417,8 @@ fn take_front<'i>(input: &mut &'i mut [u8], len: usize) -> &'i mut [u8] {
     front
 }
 
-/// Appends with doubled capacity, so that many small chunks cost linear time, but with none beyond `end`, the
-/// length that `bytes` may reach.
+/// Appends, doubling the capacity so that many small chunks cost linear time, but never beyond `end`, the length that
+/// `bytes` may reach.
 fn append(bytes: &mut Vec<u8>, chunk: &[u8], end: usize) {
     let needed = bytes.len() + chunk.len();
     if needed > bytes.capacity() {
@@ -426,7 +428,7 @@ fn append(bytes: &mut Vec<u8>, chunk: &[u8], end: usize) {
     bytes.extend_from_slice(chunk);
 }
 
-/// XORs the masking key over `bytes`, eight at a time; in native byte order the word's layout is the bytes' own.
+/// XORs the masking key over `bytes`, eight at a time. In native byte order a word has the layout of its bytes.
 fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

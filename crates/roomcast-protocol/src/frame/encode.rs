@@ -28,7 +28,7 @@ impl Deref for FrameHeader {
 /// The header of a final, unmasked frame with a payload of `len` bytes: 2, 4 or 10 bytes.
 ///
 /// The payload of [`Opcode::Close`], [`Opcode::Ping`] and [`Opcode::Pong`] must not be longer than
-/// [`MAX_CONTROL_PAYLOAD`]; a peer fails the connection if it is.
+/// [`MAX_CONTROL_PAYLOAD`], or the peer fails the connection.
 pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
     let mut bytes = [0; FrameHeader::MAX_LEN];
     bytes[0] = FIN | opcode.bits();
@@ -47,8 +47,8 @@ pub fn frame_header(opcode: Opcode, len: usize) -> FrameHeader {
     FrameHeader { bytes, len: header_len }
 }
 
-/// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payloads
-/// of received pings and pongs fit.
+/// Appends a final, unmasked frame. The payload of a control frame is cut to [`MAX_CONTROL_PAYLOAD`] bytes; the payload
+/// of a received ping or pong always fits.
 pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let cut = if opcode.is_control() { payload.get(..MAX_CONTROL_PAYLOAD) } else { None };
     let payload = cut.unwrap_or(payload);
@@ -60,7 +60,7 @@ pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 
 /// A close frame with `code` and as much of `reason` as fits [`MAX_CLOSE_REASON`] bytes without cutting a character.
 ///
-/// A reason cannot travel without a code: with `None`, or with a code that may not be sent (such as 1005 or 1006), the
+/// A reason cannot be sent without a code: with `None`, or with a code that may not be sent (such as 1005 or 1006), the
 /// frame is empty, and a browser reports 1005.
 pub fn close_frame(code: Option<u16>, reason: &str) -> Vec<u8> {
     let mut payload = Vec::with_capacity(MAX_CONTROL_PAYLOAD);
@@ -116,7 +116,7 @@ mod sending {
         }
     }
 
-    /// T25: a code and at most 123 bytes of valid UTF-8, never cut inside a character.
+    /// A code and at most 123 bytes of valid UTF-8, never cut inside a character.
     #[test]
     fn close_frames_fit_and_cut_no_character() {
         assert_eq!(close_frame(None, ""), [0x88, 0]);
@@ -124,7 +124,7 @@ mod sending {
         assert_eq!(close_frame(Some(1000), ""), [0x88, 2, 0x03, 0xe8]);
         assert_eq!(close_frame(Some(4000), "bye"), [0x88, 5, 0x0f, 0xa0, b'b', b'y', b'e']);
         for code in [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, u16::MAX] {
-            assert_eq!(close_frame(Some(code), "x"), [0x88, 0], "{code} never travels");
+            assert_eq!(close_frame(Some(code), "x"), [0x88, 0], "{code} is never sent");
         }
         for character in ["x", "\u{e9}", "\u{20ac}", "\u{1f600}"] {
             for ascii in 0..=130 {

@@ -10,7 +10,7 @@ pub enum FrameError {
     /// RSV1, RSV2 or RSV3 is set although no extension was negotiated. Code 1002.
     #[error("a reserved bit (RSV1-3) is set")]
     ReservedBits,
-    /// The opcode is none of 0, 1, 2, 8, 9 and 10. Code 1002.
+    /// The opcode is not 0, 1, 2, 8, 9 or 10. Code 1002.
     #[error("unknown opcode {0}")]
     UnknownOpcode(u8),
     /// A client's frame is not masked. Code 1002.
@@ -31,7 +31,7 @@ pub enum FrameError {
     /// A continuation frame came while no message was open. Code 1002.
     #[error("a continuation frame without a message to continue")]
     UnexpectedContinuation,
-    /// A new message began before the last fragment of the one before. Code 1002.
+    /// A new message began before the last fragment of the previous one. Code 1002.
     #[error("a new message inside a fragmented one")]
     ExpectedContinuation,
     /// The payload of a close frame is one byte: half a code. Code 1002.
@@ -46,18 +46,19 @@ pub enum FrameError {
     /// The reason of a close frame is not UTF-8. Code 1007.
     #[error("the close reason is not valid UTF-8")]
     InvalidCloseReason,
-    /// The message is longer than [`max_payload`](super::FrameLimits::max_payload); told from the header, before any of the
-    /// frame's payload is kept. Code 1009.
+    /// The message is longer than [`max_payload`](super::FrameLimits::max_payload). The header shows that, before any
+    /// of the frame's payload is kept. Code 1009.
     #[error("the message is longer than max_payload")]
     MessageTooLong,
-    /// The message has more frames than [`max_fragments`](super::FrameLimits::max_fragments). It broke no rule of the protocol, it is merely too
-    /// much for this server, hence code 1009.
+    /// The message has more frames than [`max_fragments`](super::FrameLimits::max_fragments). That breaks no rule of
+    /// the protocol, but is too much for this server, hence code 1009.
     #[error("the message has too many fragments")]
     TooManyFragments,
 }
 
 impl FrameError {
-    /// The code of the close frame that fails the connection: 1002 (protocol error), 1007 (invalid data) or 1009 (too big).
+    /// The code of the close frame that fails the connection: 1002 (protocol error), 1007 (invalid data) or 1009 (too
+    /// big).
     pub fn close_code(&self) -> u16 {
         match self {
             Self::ReservedBits

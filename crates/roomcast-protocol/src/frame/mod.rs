@@ -1,10 +1,11 @@
-//! WebSocket frames (RFC 6455) as a server sees them: what clients send is decoded, what the server sends is framed.
+//! WebSocket frames (RFC 6455) as a server sees them: what clients send is decoded, and what the server sends is
+//! framed.
 //!
-//! [`FrameDecoder`] is a state machine over received bytes; it reads no socket and knows no time. A message whose only
-//! frame lies whole in the input is unmasked in place and lent from there, so the usual small message costs neither a copy
-//! nor an allocation. What is unfinished is kept in the decoder, and an idle decoder owns no heap.
+//! [`FrameDecoder`] is a state machine over received bytes; it reads no socket and knows no time. A message in a single
+//! frame that the input contains completely is unmasked in place and lent from there, so the usual small message costs
+//! neither a copy nor an allocation. Unfinished messages are kept in the decoder, and an idle decoder owns no heap.
 //!
-//! Sending needs no state: [`frame_header`] gives the few bytes before a payload, [`push_frame`] writes both,
+//! Sending needs no state: [`frame_header`] returns the few bytes before a payload, [`push_frame`] writes both, and
 //! [`close_frame`] makes the last frame. Extensions are not supported, so a set RSV bit is an error.
 //!
 //! ```

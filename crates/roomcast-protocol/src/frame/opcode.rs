@@ -5,7 +5,7 @@ pub(super) const FIN: u8 = 0x80;
 pub(super) const LENGTH_16: u8 = 126;
 pub(super) const LENGTH_64: u8 = 127;
 
-/// The kinds of frame a server sends. It fragments nothing, so there is no continuation.
+/// The kinds of frame that a server sends. It fragments nothing, so there is no continuation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Opcode {
     /// A text message; the payload must be UTF-8.

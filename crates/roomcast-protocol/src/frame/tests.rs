@@ -1,5 +1,5 @@
-//! Valid streams by hand: what is lent, what is kept and for how long. The rules are in `rules`; what holds for all inputs
-//! is in `tests/suite/frames.rs` of the crate.
+//! Valid streams, written by hand: what is lent, what is kept, and for how long. The rules are in `rules`; what holds
+//! for all inputs is in `tests/suite/frames.rs` of the crate.
 
 use super::decoder::UNFINISHED_BYTES;
 use super::*;
@@ -16,7 +16,7 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xa;
 
-/// A client's frame, written apart from the code under test.
+/// A client's frame, written independently of the code under test.
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
@@ -89,7 +89,7 @@ fn decode_all(bytes: &[u8]) -> Result<Vec<Owned>, FrameError> {
     feed(&mut FrameDecoder::new(FrameLimits::default()), bytes)
 }
 
-/// Decodes byte by byte; on an error also tells how many bytes it took to see it.
+/// Decodes byte by byte. With an error it returns how many bytes it took to find it.
 fn decode_bytewise(bytes: &[u8]) -> Result<Vec<Owned>, (FrameError, usize)> {
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     let mut messages = Vec::new();
@@ -126,7 +126,7 @@ fn lengths_at_the_borders_of_the_three_forms() {
     }
 }
 
-/// T20: a pong that is made of the ping must have its bytes, at every length, whole or in parts.
+/// A pong must have the ping's bytes, at every length, whether the ping comes whole or in parts.
 #[test]
 fn pongs_echo_pings_of_every_length() {
     for len in 0..=MAX_CONTROL_PAYLOAD {
@@ -279,7 +279,7 @@ fn empty_fragments_make_an_empty_message() {
 fn nothing_is_read_after_a_close() {
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     let close = last(CLOSE, &close_payload(1000, b""));
-    // In the middle of a message, in two parts, with a valid and an invalid frame behind it.
+    // In the middle of a message, in two parts, with a valid and an invalid frame after it.
     let bytes = [part(TEXT, b"half"), close, last(TEXT, b"late"), vec![0xff; 100]].concat();
     assert_eq!(feed(&mut decoder, &bytes[..17]), Ok(vec![]));
     let closed = Owned::Close(Some((1000, String::new())));

@@ -1,13 +1,13 @@
-//! [`from_str`]: JSON text of a stranger into a type.
+//! [`from_str`]: untrusted JSON text into a type.
 
 use crate::arguments::from_args::key::is_plain;
 use crate::arguments::from_args::reader::{Reader, Share};
 use serde::de::DeserializeOwned;
 
-/// Reads the text of a stranger into a type: [`serde_json::from_str`], but for members whose names are serde_json's own
-/// (`$serde_json::private::…`), which are an error. [`serde_json::Value`] would parse the text that such a member holds, and
-/// what is in that again, each time with a new count of levels: 530 kB of it end a stack of 2 MiB, and with it the process,
-/// where the build is not optimised.
+/// Reads untrusted text into a type, as [`serde_json::from_str`], except that members with names of serde_json's own
+/// (`$serde_json::private::…`) are an error. [`serde_json::Value`] would parse the text in such a member, and the text
+/// in that again, each time with a new count of levels: in a build without optimisation 530 kB of such text overflow a
+/// stack of 2 MiB, which ends the process.
 ///
 /// # Errors
 /// The text is not JSON, does not fit the type, or nests more than [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH)

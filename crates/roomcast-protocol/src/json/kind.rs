@@ -1,6 +1,6 @@
 //! [`JsonKind`]: what a JSON value is.
 
-/// What a JSON value is, told by its first byte.
+/// What a JSON value is, by its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JsonKind {
     /// An object.

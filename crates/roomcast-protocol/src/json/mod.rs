@@ -1,4 +1,4 @@
-//! JSON text: checked, and read into types, without a tree in between.
+//! JSON text: checked, and read into types.
 
 pub(crate) mod error;
 pub(crate) mod from_str;

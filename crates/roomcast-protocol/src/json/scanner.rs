@@ -1,18 +1,18 @@
-//! [`Scanner`]: walks over JSON text: checks it, bounds its nesting and finds its parts, without a tree and without recursion.
+//! [`Scanner`]: checks JSON text, bounds its nesting and finds its parts, without a tree and without recursion.
 //!
-//! It accepts what JavaScript's `JSON.parse` accepts: lone surrogate escapes and numbers beyond a double included, so
-//! that text which a JavaScript client may send passes through untouched.
+//! It accepts what JavaScript's `JSON.parse` accepts, including lone surrogate escapes and numbers beyond a double, so
+//! that text that a JavaScript client may send passes through unchanged.
 
 use crate::json::error::JsonError;
 use crate::json::kind::JsonKind;
 use crate::limits::MAX_DEPTH_OPTION;
 use crate::placeholder::finder::PlaceholderFinder;
 
-/// Checks that `text` is one JSON value with white space around it at most, nested at most `max_depth` levels (capped at
-/// [`MAX_DEPTH_OPTION`]), and tells what it is.
+/// Checks that `text` is one JSON value, apart from white space around it, with at most `max_depth` levels of nesting
+/// (capped at [`MAX_DEPTH_OPTION`]), and returns its kind.
 ///
 /// # Errors
-/// [`JsonError`].
+/// [`JsonError`] if it is not.
 pub fn check(text: &str, max_depth: usize) -> Result<JsonKind, JsonError> {
     let mut scanner = Scanner::new(text, max_depth);
     let kind = scanner.value(None)?;
@@ -47,12 +47,12 @@ impl<'a> Scanner<'a> {
         self.bytes.get(self.position).copied()
     }
 
-    /// What is to come.
+    /// The text that is still to come.
     fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.position..).unwrap_or_default()
     }
 
-    /// What was passed since `start`.
+    /// The text from `start` to here.
     fn since(&self, start: usize) -> &'a [u8] {
         self.bytes.get(start..self.position).unwrap_or_default()
     }
@@ -70,20 +70,20 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    /// Nothing but white space may be left.
+    /// Checks that only white space is left.
     pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         self.skip_white_space();
         if self.position == self.bytes.len() { Ok(()) } else { Err(JsonError::Syntax) }
     }
 
-    /// Passes over one value, white space before it included.
+    /// Passes over one value and white space before it.
     pub(crate) fn value(&mut self, mut placeholders: Option<&mut PlaceholderFinder>) -> Result<JsonKind, JsonError> {
         // Most arguments are scalars, and need no stack.
         self.skip_white_space();
         if !matches!(self.peek(), Some(b'[' | b'{')) {
             return self.opening();
         }
-        // One bit a level: 1 is an object, 0 an array.
+        // One bit for each level: 1 is an object, 0 an array.
         let mut stack = [0u64; MAX_DEPTH_OPTION / 64];
         let mut depth = 0;
         let mut expect = Expect::Value;
@@ -101,7 +101,7 @@ impl<'a> Scanner<'a> {
                                 return Err(JsonError::Depth);
                             }
                             let bit = 1 << (depth % 64);
-                            // `max_depth` is no more than the stack has room for.
+                            // The stack has room for `max_depth`.
                             let word = stack.get_mut(depth / 64).ok_or(JsonError::Depth)?;
                             if found == JsonKind::Object {
                                 *word |= bit;
@@ -224,7 +224,7 @@ impl<'a> Scanner<'a> {
         Ok(JsonKind::Number)
     }
 
-    /// One digit at least.
+    /// Passes over one or more digits.
     fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.position;
         while let Some(b'0'..=b'9') = self.peek() {
@@ -233,7 +233,7 @@ impl<'a> Scanner<'a> {
         if self.position > start { Ok(()) } else { Err(JsonError::Syntax) }
     }
 
-    /// The rest of a string after its opening quote.
+    /// Passes over the rest of a string after its opening quote.
     fn string(&mut self) -> Result<(), JsonError> {
         loop {
             self.position += plain_prefix(self.rest());
@@ -274,7 +274,7 @@ fn top_is_object(stack: &[u64], depth: usize) -> bool {
     stack.get(top / 64).is_some_and(|word| word & (1 << (top % 64)) != 0)
 }
 
-/// Bytes before the first quote, backslash or control character; eight at a time.
+/// The number of bytes before the first quote, backslash or control character. It looks at eight bytes at a time.
 fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
@@ -286,7 +286,7 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         let quote = zero(word ^ (ONES * u64::from(b'"')));
         let backslash = zero(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
-        // A borrow can only spoil bytes above the first hit, so the lowest bit set is right.
+        // A borrow can only change bytes above the first hit, so the lowest set bit is right.
         let hit = quote | backslash | control;
         if hit != 0 {
             return at + (hit.trailing_zeros() / 8) as usize;

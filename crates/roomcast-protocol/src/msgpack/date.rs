@@ -3,13 +3,13 @@
 use super::item::Item;
 use std::io::Write as _;
 
-/// The farthest that JavaScript's `Date` reaches from 1970, in milliseconds.
+/// The largest distance from 1970 of a JavaScript `Date`, in milliseconds.
 const MAX_MILLISECONDS: f64 = 8.64e15;
 
 const DAY: i64 = 86_400_000;
 
-/// The milliseconds of a timestamp, or `None` if the value is no date. JavaScript's own arithmetic: in doubles, and then
-/// cut off towards zero.
+/// The milliseconds of a timestamp, or `None` if the value is not a date. The arithmetic is JavaScript's: in doubles,
+/// and then truncated.
 pub(super) fn milliseconds(item: Item<'_>) -> Option<f64> {
     match item {
         Item::Date(milliseconds) => Some(milliseconds as f64),
@@ -42,7 +42,7 @@ pub(super) fn write_date(json: &mut Vec<u8>, milliseconds: f64) {
     let of_day = milliseconds.rem_euclid(DAY);
     let (hour, minute) = (of_day / 3_600_000, of_day / 60_000 % 60);
     let (second, millisecond) = (of_day / 1_000 % 60, of_day % 1_000);
-    // Writing to a vector fails for nobody.
+    // Writing to a vector cannot fail.
     let _ = match year {
         0..=9_999 => write!(json, "\"{year:04}"),
         _ => write!(json, "\"{year:+07}"),
@@ -57,10 +57,10 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let day = day + 719_468;
     let era = day.div_euclid(146_097);
     let of_era = day.rem_euclid(146_097);
-    // Leave out the leap days that came before: one in 4 years but in 100, and the one in 400.
+    // Subtract the leap days that came before: one in 4 years, none in 100, and one in 400.
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year + year / 4 - year / 100);
-    // From March on, five months have 153 days, over and over.
+    // From March on, every five months have 153 days.
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };

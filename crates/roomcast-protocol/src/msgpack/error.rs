@@ -8,33 +8,33 @@ use crate::limits::MAX_PACKET_BYTES;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MsgpackError {
-    /// It ends in the middle of a value, or declares more than it has bytes for.
+    /// The input ends in the middle of a value, or declares more than there are bytes for.
     #[error("ends in the middle of a value")]
     Truncated,
     /// A byte that begins no value: `c1`.
     #[error("{0:#04x} begins no value")]
     Reserved(u8),
-    /// Another kind of value stands there.
+    /// The value is of another kind.
     #[error("expected {expected:?}, found {found:?}")]
     Type {
         /// What the reader asked for.
         expected: Kind,
-        /// What there is.
+        /// What the input has.
         found: Kind,
     },
     /// Arrays and maps nest deeper than allowed.
     #[error("nested too deeply")]
     Depth,
-    /// So many bytes are left after the value.
+    /// This many bytes are left after the value.
     #[error("{0} trailing bytes")]
     Trailing(usize),
     /// Text that is not UTF-8.
     #[error("text that is not UTF-8")]
     Utf8,
     /// A map key that is neither text nor a number, boolean or nil.
-    #[error("a map key that is no text")]
+    #[error("a map key that is not text")]
     Key,
-    /// The other form would pass [`MAX_PACKET_BYTES`].
+    /// The converted form would be larger than [`MAX_PACKET_BYTES`].
     #[error("larger than the {MAX_PACKET_BYTES} bytes of one packet")]
     TooLarge,
     /// The arguments are not JSON, or nest too deeply.

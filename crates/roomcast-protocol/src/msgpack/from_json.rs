@@ -1,39 +1,40 @@
 //! Arguments to MessagePack.
 
 use super::error::MsgpackError;
+use super::json_string::{pieces, spells};
+use super::json_walk::{Then, Token, inner, walk};
 use super::writer::Writer;
 use crate::arguments::args::Args;
-use crate::json::error::JsonError;
 use crate::json::kind::JsonKind;
-use crate::json::scanner::Scanner;
-use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
+use crate::limits::MAX_PACKET_BYTES;
 use crate::placeholder::finder;
 use bytes::Bytes;
 
-/// Whose bytes are written. Both take the shortest form of everything and write floats with 64 bits; for what JSON can say
-/// they differ in large integers only.
+/// Which library's bytes are written. Both libraries use the shortest form of everything and write floats with 64 bits.
+/// For what JSON can express they differ only in large integers.
 ///
-/// An integer of up to 64 bits whose digits a double would round (past 2^53) is written exactly all the same: JavaScript reads
-/// the rounded number from it, Rust every digit.
+/// An integer of up to 64 bits that a double would round (beyond 2^53) is still written exactly: JavaScript reads the
+/// rounded number from it, Rust every digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
-    /// notepack.io (2 and 3): the classic and the sharded adapter, the emitter, socket.io-msgpack-parser. Whole numbers are
-    /// integers from -2^63 up to 2^64; beyond that they are floats here, where notepack writes other numbers by mistake.
+    /// notepack.io (2 and 3): the classic and the sharded adapter, the emitter, socket.io-msgpack-parser. Whole numbers
+    /// are integers from -2^63 up to 2^64. Beyond that they are floats here, where notepack writes wrong numbers by
+    /// mistake.
     Notepack,
-    /// @msgpack/msgpack 2.8: the streams adapter and its emitter. Whole numbers are integers up to ±(2^53 - 1) and floats
-    /// beyond.
+    /// @msgpack/msgpack 2.8: the streams adapter and its emitter. Whole numbers are integers up to ±(2^53 - 1) and
+    /// floats beyond.
     MsgpackJs,
 }
 
-/// Writes JSON values with commas between them, one MessagePack value after the other, and tells how many they were. The
-/// module says what becomes of placeholders and of what MessagePack sees otherwise.
+/// Writes JSON values with commas between them as MessagePack values one after another, and returns how many there
+/// were. The module's documentation says what becomes of placeholders and of what MessagePack cannot hold.
 ///
-/// The text is checked on the way, nests at most [`MAX_DEPTH_OPTION`] levels, and everything written, attachments included,
-/// stays within [`MAX_PACKET_BYTES`]: placeholders may name one attachment many times. After an error nothing has been
-/// appended.
+/// The text is checked on the way and may nest at most [`MAX_DEPTH_OPTION`](crate::limits::MAX_DEPTH_OPTION) levels.
+/// Everything written, including attachments, stays within [`MAX_PACKET_BYTES`], as placeholders may name one
+/// attachment many times. After an error nothing has been appended.
 ///
 /// # Errors
-/// [`MsgpackError::Json`], [`MsgpackError::TooLarge`].
+/// [`MsgpackError::Json`] or [`MsgpackError::TooLarge`].
 pub fn from_json(
     items: &str,
     attachments: &[Bytes],
@@ -51,7 +52,7 @@ pub fn args_array(args: &Args, out: &mut Vec<u8>, flavour: Flavour) -> Result<()
     transcribe(args.items(), args.attachments(), out, flavour, true).map(|_| ())
 }
 
-/// MessagePack puts lengths first, so the text is walked twice: to count, and to write.
+/// MessagePack puts lengths first, so the text is walked twice: once to count, and once to write.
 fn transcribe(
     items: &str,
     attachments: &[Bytes],
@@ -82,136 +83,15 @@ fn transcribe(
     Ok(values)
 }
 
-/// What a walk over JSON text meets.
-#[derive(Clone, Copy)]
-enum Token<'a> {
-    /// An array, or an object if `true`.
-    Open(bool),
-    /// A member's name, without its quotes, escapes as they are.
-    Key(&'a str),
-    Scalar(JsonKind, &'a str),
-    /// The array or object that was opened last.
-    Close,
-}
-
-#[derive(PartialEq)]
-enum Then {
-    GoOn,
-    /// Pass over the array or object that opens, with no word about what is in it.
-    Skip,
-}
-
-/// Walks over JSON values with commas between them.
-fn walk<'a>(text: &'a str, mut visit: impl FnMut(Token<'a>) -> Result<Then, MsgpackError>) -> Result<(), MsgpackError> {
-    let mut scanner = Scanner::new(text, MAX_DEPTH_OPTION);
-    let mut levels = Levels::default();
-    scanner.skip_white_space();
-    if scanner.peek().is_none() {
-        return Ok(());
-    }
-    loop {
-        scanner.skip_white_space();
-        match scanner.peek() {
-            Some(bracket @ (b'[' | b'{')) => {
-                let object = bracket == b'{';
-                if visit(Token::Open(object))? == Then::Skip {
-                    scanner.value(None)?;
-                } else {
-                    scanner.take(bracket);
-                    levels.push(object)?;
-                    scanner.skip_white_space();
-                    if scanner.peek() != Some(closing(object)) {
-                        if object {
-                            visit(Token::Key(key(text, &mut scanner)?))?;
-                        }
-                        continue;
-                    }
-                }
-            }
-            _ => {
-                let start = scanner.position();
-                let kind = scanner.value(None)?;
-                visit(Token::Scalar(kind, text.get(start..scanner.position()).unwrap_or_default()))?;
-            }
-        }
-        // A value has ended, or nothing is in the array or object that was opened.
-        loop {
-            scanner.skip_white_space();
-            let top = levels.top();
-            if scanner.take(b',') {
-                if top == Some(true) {
-                    visit(Token::Key(key(text, &mut scanner)?))?;
-                }
-                break;
-            }
-            let Some(object) = top else {
-                return Ok(scanner.end()?);
-            };
-            if !scanner.take(closing(object)) {
-                return Err(JsonError::Syntax.into());
-            }
-            levels.pop();
-            visit(Token::Close)?;
-        }
-    }
-}
-
-fn closing(object: bool) -> u8 {
-    if object { b'}' } else { b']' }
-}
-
-/// A member's name and the colon after it.
-fn key<'a>(text: &'a str, scanner: &mut Scanner<'a>) -> Result<&'a str, JsonError> {
-    scanner.skip_white_space();
-    let start = scanner.position();
-    if scanner.value(None)? != JsonKind::String {
-        return Err(JsonError::Syntax);
-    }
-    let key = inner(text.get(start..scanner.position()).unwrap_or_default());
-    scanner.skip_white_space();
-    if scanner.take(b':') { Ok(key) } else { Err(JsonError::Syntax) }
-}
-
-/// A string without its quotes.
-fn inner(string: &str) -> &str {
-    string.get(1..string.len().saturating_sub(1)).unwrap_or_default()
-}
-
-/// What is open, one bit a level: 1 is an object, 0 an array.
-#[derive(Default)]
-struct Levels {
-    bits: [u64; MAX_DEPTH_OPTION / 64],
-    depth: usize,
-}
-
-impl Levels {
-    fn push(&mut self, object: bool) -> Result<(), JsonError> {
-        let word = self.bits.get_mut(self.depth / 64).ok_or(JsonError::Depth)?;
-        let bit = 1 << (self.depth % 64);
-        *word = if object { *word | bit } else { *word & !bit };
-        self.depth += 1;
-        Ok(())
-    }
-
-    fn pop(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-    }
-
-    /// Whether the innermost is an object.
-    fn top(&self) -> Option<bool> {
-        let index = self.depth.checked_sub(1)?;
-        Some(self.bits.get(index / 64)? & (1 << (index % 64)) != 0)
-    }
-}
-
-/// What an array or object is written as, in the order in which they open. Eight bytes for two of text at least.
+/// How an array or object is written. There is one for each, in the order in which they open: eight bytes for at least
+/// two of text.
 #[derive(Clone, Copy)]
 enum Shape {
-    /// So many elements or members.
+    /// With this many elements or members.
     Entries(u32),
-    /// A placeholder: the attachment with this number.
+    /// As the attachment with this number: it is a placeholder.
     Attachment(u32),
-    /// A placeholder that names none.
+    /// As nil: it is a placeholder that names no attachment.
     Nothing,
 }
 
@@ -219,14 +99,14 @@ enum Shape {
 struct Counting {
     shapes: Vec<Shape>,
     open: Vec<Open>,
-    /// Values at the top.
+    /// Values at the top level.
     values: usize,
     attachments: usize,
 }
 
-/// An array or object whose end has not come yet.
+/// An array or object that has not ended yet.
 struct Open {
-    /// Its place among the shapes.
+    /// Its index in the shapes.
     shape: usize,
     entries: u32,
     member: Member,
@@ -256,7 +136,7 @@ impl Counting {
                 self.open.push(Open { shape, entries: 0, member: Member::Other, placeholder: false, number: None });
             }
             Token::Key(raw) => {
-                // Without attachments nothing is a placeholder.
+                // Without attachments no object is a placeholder.
                 if let Some(open) = self.open.last_mut().filter(|_| self.attachments > 0) {
                     open.member = match raw {
                         raw if spells(raw, "_placeholder") => Member::Placeholder,
@@ -269,7 +149,7 @@ impl Counting {
             Token::Close => {
                 let Some(open) = self.open.pop() else { return };
                 if open.placeholder {
-                    // What is in it is passed over.
+                    // The second walk passes over what is in it.
                     self.shapes.truncate(open.shape + 1);
                 }
                 if let Some(shape) = self.shapes.get_mut(open.shape) {
@@ -283,7 +163,7 @@ impl Counting {
         }
     }
 
-    /// A value of the innermost array or object. The last of several equal keys counts, as in JavaScript.
+    /// Counts a value of the innermost array or object. The last of several equal keys counts, as in JavaScript.
     fn value(&mut self, scalar: Option<&str>) {
         let Some(open) = self.open.last_mut() else {
             self.values += 1;
@@ -341,7 +221,7 @@ impl Writing<'_> {
     }
 }
 
-/// Whether so many bytes more still fit into one packet that began at `start`.
+/// Whether this many more bytes fit into one packet that began at `start`.
 fn fits(writer: &Writer<'_>, start: usize, more: usize) -> Result<(), MsgpackError> {
     let size = (writer.len() - start).saturating_add(more);
     if size > MAX_PACKET_BYTES { Err(MsgpackError::TooLarge) } else { Ok(()) }
@@ -397,61 +277,11 @@ fn string(writer: &mut Writer<'_>, raw: &str) {
     }
 }
 
-/// Whether a JSON string, given without its quotes, spells `name`.
-fn spells(raw: &str, name: &str) -> bool {
-    if !raw.contains('\\') {
-        return raw == name;
-    }
-    let mut rest = Some(name);
-    pieces(raw, |piece| rest = rest.and_then(|rest| rest.strip_prefix(piece)));
-    rest == Some("")
-}
-
-/// Undoes the escapes of a JSON string, given without its quotes: the text comes in pieces.
-fn pieces(raw: &str, mut piece: impl FnMut(&str)) {
-    let mut rest = raw;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        piece(plain);
-        let (character, length) = unescaped(escape);
-        piece(character.encode_utf8(&mut [0; 4]));
-        rest = escape.get(length..).unwrap_or_default();
-    }
-    piece(rest);
-}
-
-/// The character of an escape, and how long the escape is after its backslash. A surrogate without its other half is
-/// U+FFFD, as text in Rust and in MessagePack cannot hold it.
-fn unescaped(escape: &str) -> (char, usize) {
-    let unit = |start: usize| {
-        let digits = escape.get(start..start + 4)?;
-        u32::from_str_radix(digits, 16).ok()
-    };
-    match escape.as_bytes().first() {
-        Some(b'n') => ('\n', 1),
-        Some(b'r') => ('\r', 1),
-        Some(b't') => ('\t', 1),
-        Some(b'b') => ('\u{8}', 1),
-        Some(b'f') => ('\u{c}', 1),
-        Some(b'u') => {
-            let first = unit(1).unwrap_or(0xfffd);
-            let second = if escape.get(5..7) == Some("\\u") { unit(7) } else { None };
-            match (first, second) {
-                (0xd800..=0xdbff, Some(second @ 0xdc00..=0xdfff)) => {
-                    let code = 0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00);
-                    (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 11)
-                }
-                _ => (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), 5),
-            }
-        }
-        Some(byte @ (b'"' | b'\\' | b'/')) => (char::from(*byte), 1),
-        // The scanner lets nothing else pass.
-        _ => (char::REPLACEMENT_CHARACTER, 1),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::error::JsonError;
+    use crate::limits::MAX_DEPTH_OPTION;
 
     const BOTH: [Flavour; 2] = [Flavour::Notepack, Flavour::MsgpackJs];
 
@@ -509,7 +339,7 @@ mod tests {
             ("-1e400", b"\xcb\xff\xf0\x00\x00\x00\x00\x00\x00"),
             ("1e-400", b"\x00"),
             ("9007199254740991", b"\xcf\x00\x1f\xff\xff\xff\xff\xff\xff"),
-            // JavaScript would round these; all digits stay.
+            // JavaScript would round these. Here all digits are kept.
             ("9007199254740993", b"\xcf\x00\x20\x00\x00\x00\x00\x00\x01"),
             ("-9007199254740993", b"\xd3\xff\xdf\xff\xff\xff\xff\xff\xff"),
             ("18446744073709551615", b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff"),
@@ -568,7 +398,7 @@ mod tests {
             r#"{"_placeholder":1,"num":[],"num":0,"_placeholder":true}"#,
             r#"{"_placeholder":true,"x":[{},[{"_placeholder":true,"num":1}]],"num":0}"#,
         ] {
-            // The array after it shows that no count got out of step.
+            // The array after it shows that no count is off.
             assert_eq!(msgpack(&format!("{spelled},[1]"), &attachments), b"\xc4\x01a\x91\x01", "{spelled}");
         }
     }
@@ -654,7 +484,7 @@ mod tests {
         assert_eq!(written(&more, &attachments, Flavour::Notepack), Err(MsgpackError::TooLarge));
         attachments[0] = Bytes::from(vec![0; SHARE - 4]);
         assert_eq!(written(&items, &attachments, Flavour::Notepack), Err(MsgpackError::TooLarge));
-        // An array header may be what is too much.
+        // The header of the array may be what exceeds the limit.
         attachments[0] = Bytes::from(vec![0; SHARE - 5]);
         let args = Args::from_parts(items.as_str().into(), attachments);
         let mut out = Vec::new();

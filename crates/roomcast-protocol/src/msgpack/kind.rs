@@ -5,7 +5,7 @@
 pub enum Kind {
     /// nil, JavaScript's `null`.
     Nil,
-    /// notepack's own form of `undefined` (`d4 00`): the parser's word for "absent".
+    /// notepack's own form of `undefined` (`d4 00`): socket.io-msgpack-parser's way to say "absent".
     Undefined,
     /// A boolean.
     Bool,

@@ -1,7 +1,8 @@
 //! MessagePack between servers: arguments from JSON text and back, and the envelopes around them.
 //!
-//! Node's adapters publish MessagePack; [`Args`](crate::Args) are JSON text with attachments. This module walks from one
-//! to the other over slices: no tree, no recursion, no allocation of a length that somebody merely declared.
+//! Node's adapters publish MessagePack; [`Args`](crate::Args) are JSON text with attachments. This module converts one
+//! to the other by walking over slices: without a tree, without recursion, and without allocating a length that is only
+//! declared.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -31,13 +32,13 @@
 //! | MessagePack | arguments |
 //! |---|---|
 //! | bin; ext 0 in its `c7`, `c8`, `c9` forms (notepack's ArrayBuffer) | an attachment and its placeholder |
-//! | ext −1 of 4, 8 or 12 bytes; `d7 00` (notepack 2's Date) | the text that `Date.prototype.toJSON` gives, or `null` |
-//! | `d4 00` (notepack's `undefined`) | `null`; in a map the member is left out |
+//! | ext −1 of 4, 8 or 12 bytes; `d7 00` (notepack 2's Date) | the text that `Date.prototype.toJSON` returns, or `null` |
+//! | `d4 00` (notepack's `undefined`) | `null`; in a map the member is omitted |
 //! | any other ext | `[type, attachment]`, as notepack decodes it |
 //! | NaN, ±Infinity | `null` |
 //! | integers up to 64 bits | all their digits; JavaScript would round them to the double that it reads from those digits |
-//! | text that is no UTF-8 (@msgpack/msgpack's lone surrogates) | U+FFFD where it is broken |
-//! | keys that are numbers, booleans, nil | their text, as JavaScript has it; any other key is an error |
+//! | text that is not UTF-8 (@msgpack/msgpack's lone surrogates) | U+FFFD in place of what is invalid |
+//! | keys that are numbers, booleans or nil | their text as in JavaScript; any other key is an error |
 //!
 //! | arguments | MessagePack |
 //! |---|---|
@@ -46,15 +47,17 @@
 //! | `1e400` | float64 Infinity, which is what `JSON.parse` makes of it |
 //! | a lone surrogate escape | U+FFFD |
 //!
-//! An object that looks like a placeholder is one only where there are attachments, as everywhere in Socket.IO. A map from
-//! another server may look like one too: when there are attachments beside it, its `"_placeholder":true` becomes
-//! `"_placeholder":null`, so that it cannot stand for bytes that its author never sent (in Node it does, or breaks every
-//! client that gets it). Without attachments it passes through as it is.
+//! An object that looks like a placeholder is one only where there are attachments, as everywhere in Socket.IO. A map
+//! from another server may look like one too: if there are attachments beside it, its `"_placeholder":true` becomes
+//! `"_placeholder":null`, so that it cannot stand for bytes that its author never sent (in Node it does, or breaks
+//! every client that receives it). Without attachments it passes through unchanged.
 
 mod date;
 mod error;
 mod from_json;
 mod item;
+mod json_string;
+mod json_walk;
 mod kind;
 mod reader;
 mod to_json;

@@ -7,11 +7,11 @@ use crate::arguments::number;
 use bytes::Bytes;
 use std::borrow::Cow;
 
-/// Reads MessagePack, one value after the other.
+/// Reads MessagePack, one value after another.
 ///
-/// Lengths are checked against the bytes that are there before anything is made of them, so `dd ffffffff` is
-/// [`MsgpackError::Truncated`] at once. After [`MsgpackError::Type`] the reader still stands before the value; after any
-/// other error its position means nothing.
+/// Lengths are checked against the bytes that are there before they are used, so `dd ffffffff` is
+/// [`MsgpackError::Truncated`] at once. After [`MsgpackError::Type`] the reader is still before the value; after any
+/// other error its position is unspecified.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -25,8 +25,8 @@ impl<'a> Reader<'a> {
         Self { bytes, position: 0, shared: None }
     }
 
-    /// A reader whose attachments share the storage of `bytes`: nothing is copied, and the whole message stays in memory
-    /// as long as one of them does.
+    /// A reader whose attachments share the storage of `bytes`: nothing is copied, and the whole message stays in
+    /// memory as long as one of them does.
     pub fn shared(bytes: &'a Bytes) -> Self {
         Self { bytes, position: 0, shared: Some(bytes) }
     }
@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
         self.position == self.bytes.len()
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     ///
     /// # Errors
     /// [`MsgpackError::Trailing`].
@@ -57,11 +57,11 @@ impl<'a> Reader<'a> {
         self.clone().item().map(Item::kind)
     }
 
-    /// The number of elements of the array that comes next. Never more than there are bytes left.
+    /// The number of elements of the array that comes next. It is never more than the number of bytes left.
     ///
     /// # Errors
-    /// As all the following: [`MsgpackError::Type`] if the next value is something else, [`MsgpackError::Truncated`] if it
-    /// is cut off, [`MsgpackError::Reserved`].
+    /// As all the following: [`MsgpackError::Type`] if the next value is of another kind, [`MsgpackError::Truncated`]
+    /// if it is cut off, or [`MsgpackError::Reserved`].
     pub fn array_len(&mut self) -> Result<usize, MsgpackError> {
         self.expect(Kind::Array, |item| match item {
             Item::Array(count) => Some(count as usize),
@@ -69,8 +69,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The number of members of the map that comes next: so often follow a key and a value. Never more than half the bytes
-    /// that are left.
+    /// The number of members of the map that comes next; each is a key and a value. It is never more than half the
+    /// number of bytes left.
     ///
     /// # Errors
     /// As [`Reader::array_len`].
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A key of a map: text (broken UTF-8 replaced), or a number, boolean or nil as JavaScript writes it.
+    /// A key of a map: text (with invalid UTF-8 replaced), or a number, boolean or nil as JavaScript writes it.
     ///
     /// # Errors
     /// [`MsgpackError::Key`] if it is something else; [`MsgpackError::Truncated`], [`MsgpackError::Reserved`].
@@ -108,8 +108,8 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.str_bytes()?).map_err(|_| MsgpackError::Utf8)
     }
 
-    /// Text, with U+FFFD for what is no UTF-8: @msgpack/msgpack writes a lone surrogate in three bytes. (notepack lets it
-    /// swallow the next character, which is UTF-8 again and cannot be told.)
+    /// Text, with U+FFFD for what is not UTF-8: @msgpack/msgpack writes a lone surrogate in three bytes. (In notepack a
+    /// lone surrogate swallows the next character, which makes valid UTF-8 that cannot be recognised.)
     ///
     /// # Errors
     /// As [`Reader::array_len`].
@@ -128,10 +128,11 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An integer of at least 0. A float without a fraction is one, up to 2^53 - 1: JavaScript has one type of number.
+    /// An integer of at least 0. A float without a fraction counts as one, up to 2^53 - 1, as JavaScript has one type
+    /// of number.
     ///
     /// # Errors
-    /// As [`Reader::array_len`]; a number that does not fit is not of that type.
+    /// As [`Reader::array_len`]. For a number that does not fit it is [`MsgpackError::Type`].
     pub fn uint(&mut self) -> Result<u64, MsgpackError> {
         self.expect(Kind::Int, |item| match item {
             Item::Uint(number) => Some(number),
@@ -140,7 +141,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// An integer. A float without a fraction is one, up to ±(2^53 - 1).
+    /// An integer. A float without a fraction counts as one, up to ±(2^53 - 1).
     ///
     /// # Errors
     /// As [`Reader::uint`].
@@ -185,7 +186,7 @@ impl<'a> Reader<'a> {
         self.expect(Kind::Nil, |item| matches!(item, Item::Nil).then_some(()))
     }
 
-    /// Passes over the next value and all that is in it. It takes no memory, so there is no limit to its depth.
+    /// Passes over the next value and everything in it. That takes no memory, so the depth of the value is not limited.
     ///
     /// # Errors
     /// [`MsgpackError::Truncated`], [`MsgpackError::Reserved`].
@@ -198,7 +199,7 @@ impl<'a> Reader<'a> {
                 Item::Map(count) => pending += 2 * u64::from(count),
                 _ => {}
             }
-            // Every value takes a byte at least. This also keeps the count from running away.
+            // Every value takes at least a byte. This also keeps the count from overflowing.
             if pending > self.remaining() as u64 {
                 return Err(MsgpackError::Truncated);
             }
@@ -206,7 +207,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The bytes of the next value, for [`Writer::raw`](super::Writer::raw) or a reader of its own.
+    /// The bytes of the next value, for [`Writer::raw`](super::Writer::raw) or another reader.
     ///
     /// # Errors
     /// As [`Reader::skip_value`].
@@ -216,16 +217,16 @@ impl<'a> Reader<'a> {
         self.bytes.get(start..self.position).ok_or(MsgpackError::Truncated)
     }
 
-    /// The bytes of the [`Item::Bin`] or [`Item::Ext`] that was read last, to keep.
+    /// The bytes of the [`Item::Bin`] or [`Item::Ext`] that was read last, as an attachment.
     pub(super) fn keep(&self, last: &[u8]) -> Bytes {
         match self.shared {
-            // They end where the reader stands.
+            // They end at the reader's position.
             Some(shared) => shared.slice(self.position - last.len()..self.position),
             None => Bytes::copy_from_slice(last),
         }
     }
 
-    /// Whether notepack's `undefined` comes next, whole or cut off.
+    /// Whether notepack's `undefined` comes next, complete or cut off.
     pub(super) fn next_is_undefined(&self) -> bool {
         self.rest().starts_with(&[0xd4, 0])
     }

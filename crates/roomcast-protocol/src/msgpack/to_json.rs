@@ -11,8 +11,8 @@ use crate::limits::{MAX_DEPTH_OPTION, MAX_PACKET_BYTES};
 use bytes::Bytes;
 use serde_json::ser::{CompactFormatter, Formatter};
 
-/// The array that comes next as arguments: `[event, ...args]`, or what answers it. The array itself is one level of
-/// nesting, as in a client's packet.
+/// Reads the next array as arguments: `[event, ...args]`, or the arguments of an answer. The array itself is one level
+/// of nesting, as in a client's packet.
 ///
 /// # Errors
 /// [`MsgpackError`]; the reader's position means nothing then.
@@ -22,7 +22,7 @@ pub fn read_args(reader: &mut Reader<'_>, max_depth: usize) -> Result<Args, Msgp
     read(reader, count, max_depth)
 }
 
-/// The value that comes next as the only argument: the answer to a broadcast, as one server tells it to another.
+/// Reads the next value as the only argument: the answer to a broadcast, as servers send it to one another.
 ///
 /// # Errors
 /// As [`read_args`].
@@ -33,20 +33,20 @@ pub fn read_arg(reader: &mut Reader<'_>, max_depth: usize) -> Result<Args, Msgpa
 fn read(reader: &mut Reader<'_>, count: usize, max_depth: usize) -> Result<Args, MsgpackError> {
     let (mut json, mut attachments) = (Vec::new(), Vec::new());
     values(reader, count, &mut json, &mut attachments, max_depth)?;
-    // Only UTF-8 was written, so this fails for nobody.
+    // Only UTF-8 was written, so this cannot fail.
     let items = ByteStr::from_utf8(Bytes::from(json)).map_err(|_| MsgpackError::Utf8)?;
     Ok(Args::from_parts(items, attachments))
 }
 
-/// Appends the value that comes next to `json`, spelled as `JSON.stringify` spells it (but integers keep all their digits),
-/// and its bytes to `attachments`: placeholders count on from those that are there. The module says what becomes of the
-/// rest that JSON cannot hold.
+/// Appends the next value to `json`, spelled as by `JSON.stringify` (except that integers keep all their digits), and
+/// its bytes to `attachments`; placeholders are numbered from the attachments that are already there. The module's
+/// documentation says what becomes of other values that JSON cannot hold.
 ///
-/// The text nests at most `max_depth` levels (capped at [`MAX_DEPTH_OPTION`]); a placeholder is a level too. Text and attachments of one value
-/// together stay within [`MAX_PACKET_BYTES`]. After an error nothing has been appended.
+/// The text nests at most `max_depth` levels (capped at [`MAX_DEPTH_OPTION`]); a placeholder counts as a level. Text
+/// and attachments of one value together stay within [`MAX_PACKET_BYTES`]. After an error nothing has been appended.
 ///
-/// One thing needs the whole: maps that look like placeholders are disarmed if there are attachments, before the value or
-/// in it. So who puts several values into one text takes [`read_args`].
+/// Maps that look like placeholders are disarmed only if there are attachments, in this value or before it. So for
+/// several values in one text use [`read_args`], which knows all attachments.
 ///
 /// # Errors
 /// [`MsgpackError`]; the reader's position means nothing then.
@@ -59,7 +59,7 @@ pub fn to_json(
     values(reader, 1, json, attachments, max_depth)
 }
 
-/// `count` values with commas between them.
+/// Appends `count` values with commas between them.
 fn values(
     reader: &mut Reader<'_>,
     count: usize,
@@ -99,7 +99,8 @@ struct Transcript<'o> {
     text_start: usize,
     /// Bytes of the attachments of this call.
     attached: usize,
-    /// Where the text has `true` as the value of `"_placeholder"` in a map from the other server. Each took 14 bytes there.
+    /// Where the text has `true` as the value of `"_placeholder"` in a map from the other server. Each takes 14 bytes
+    /// of input.
     lookalikes: Vec<usize>,
     /// Arrays and maps that are open.
     levels: Vec<Level>,
@@ -109,7 +110,7 @@ struct Transcript<'o> {
 struct Level {
     map: bool,
     started: bool,
-    /// Elements or members to come.
+    /// Elements or members that are still to come.
     left: u32,
 }
 
@@ -131,7 +132,7 @@ impl Transcript<'_> {
         match reader.item()? {
             Item::Bool(true) => self.json.extend_from_slice(b"true"),
             Item::Bool(false) => self.json.extend_from_slice(b"false"),
-            // Writing to a vector fails for nobody, here and below.
+            // Writing to a vector cannot fail, here and below.
             Item::Uint(value) => _ = CompactFormatter.write_u64(self.json, value),
             Item::Int(value) => _ = CompactFormatter.write_i64(self.json, value),
             Item::Float(value) if value.is_finite() => _ = number::write_f64(self.json, value),
@@ -166,12 +167,13 @@ impl Transcript<'_> {
         Ok(())
     }
 
-    /// Whether so many levels more are allowed here.
+    /// Checks that this many more levels are allowed here.
     fn nest(&self, levels: usize) -> Result<(), MsgpackError> {
         if self.levels.len() + levels > self.max_depth { Err(MsgpackError::Depth) } else { Ok(()) }
     }
 
-    /// After a value: closes what is complete, and writes what stands before the next value. `false` if there is none.
+    /// After a value: closes what is complete, and writes what comes before the next value. Returns `false` if there is
+    /// none.
     fn next(&mut self, reader: &mut Reader<'_>) -> Result<bool, MsgpackError> {
         while let Some(level) = self.levels.last_mut() {
             let map = level.map;
@@ -219,7 +221,7 @@ impl Transcript<'_> {
         self.attachments.push(bytes);
     }
 
-    /// `null` has the length of `true`, so nothing moves.
+    /// Overwrites the `true` of each lookalike with `null`, which has the same length.
     fn disarm(&mut self) {
         if self.attachments.is_empty() {
             return;
@@ -325,7 +327,7 @@ mod tests {
         assert_eq!(json(&[b"\x92\xc4\x01a", &lookalike[..]].concat()), format!("[{real},{disarmed}]"));
         let twice = [b"\x92\xc4\x00\x82\xac_placeholder\xc2\xac_placeholder", &b"\xc3"[..]].concat();
         assert_eq!(json(&twice), format!(r#"[{real},{{"_placeholder":false,"_placeholder":null}}]"#));
-        // As arguments: the lookalike and the bytes are different values, and still of one text.
+        // As arguments: the lookalike and the bytes are different values of one text.
         let message = [b"\x92", &lookalike[..], b"\xc4\x01a"].concat();
         let args = read_args(&mut Reader::new(&message), MAX_DEPTH).unwrap();
         assert_eq!(args.items(), format!("{disarmed},{real}"));
@@ -376,7 +378,7 @@ mod tests {
         let read = |message: &Bytes| read_arg(&mut Reader::shared(message), MAX_DEPTH).map(|_| ());
         assert_eq!(read(&message(MAX_PACKET_BYTES - placeholder)), Ok(()));
         assert_eq!(read(&message(MAX_PACKET_BYTES - placeholder + 1)), Err(MsgpackError::TooLarge));
-        // Two bytes that become some thirty: what a few megabytes of them ask for is refused too.
+        // Two bytes become some thirty, so a few megabytes of them are refused too.
         let mut out = Vec::new();
         Writer::new(&mut out).array(3_000_000).raw(&b"\xc4\x00".repeat(3_000_000));
         assert_eq!(transcribed(&out), Err(MsgpackError::TooLarge));

@@ -2,7 +2,7 @@
 
 /// Writes MessagePack values in their shortest form, which is how Node's libraries write them.
 ///
-/// Counts are the caller's word: an array of `len` needs `len` values after it, a map twice as many.
+/// Counts are not checked: an array of `len` must be followed by `len` values, a map by twice as many.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
@@ -14,7 +14,7 @@ impl<'a> Writer<'a> {
         Self { out }
     }
 
-    /// The header of an array of `len` elements; the elements are written next.
+    /// The header of an array of `len` elements. The elements are to be written next.
     pub fn array(&mut self, len: usize) -> &mut Self {
         match len {
             0..=15 => self.out.push(0x90 | len as u8),
@@ -24,7 +24,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// The header of a map of `len` members; a key and a value for each are written next.
+    /// The header of a map of `len` members. A key and a value for each are to be written next.
     pub fn map(&mut self, len: usize) -> &mut Self {
         match len {
             0..=15 => self.out.push(0x80 | len as u8),
@@ -34,7 +34,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Text. What MessagePack cannot hold (4 GiB) is written as nil.
+    /// Text. Text that is too long for MessagePack (4 GiB) is written as nil.
     pub fn str(&mut self, text: &str) -> &mut Self {
         if self.str_head(text.len()) {
             self.out.extend_from_slice(text.as_bytes());
@@ -42,7 +42,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Bytes. What MessagePack cannot hold (4 GiB) is written as nil.
+    /// Bytes. More than MessagePack can hold (4 GiB) are written as nil.
     pub fn bin(&mut self, bytes: &[u8]) -> &mut Self {
         let len = bytes.len();
         match len {
@@ -80,7 +80,7 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// A float of 64 bits, whatever its value; Node's libraries write no other.
+    /// A float, always of 64 bits, as Node's libraries write it.
     pub fn f64(&mut self, number: f64) -> &mut Self {
         self.head(0xcb, &number.to_be_bytes());
         self
@@ -98,24 +98,25 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// notepack's `undefined`: what socket.io-msgpack-parser writes for "absent", and the only thing that it reads so.
+    /// notepack's `undefined`: what socket.io-msgpack-parser writes for "absent", and the only thing that it reads as
+    /// such.
     pub fn undefined(&mut self) -> &mut Self {
         self.head(0xd4, &[0, 0]);
         self
     }
 
-    /// A value that is MessagePack already; nobody checks.
+    /// A value that is MessagePack already. That is not checked.
     pub fn raw(&mut self, value: &[u8]) -> &mut Self {
         self.out.extend_from_slice(value);
         self
     }
 
-    /// Bytes written so far, and those that were there before.
+    /// Bytes in the output: those written so far, and those that were there before.
     pub(super) fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// The header of a text of `len` bytes, or nil and `false` if there is none that long.
+    /// Writes the header of a text of `len` bytes; or nil, returning `false`, if it is too long.
     pub(super) fn str_head(&mut self, len: usize) -> bool {
         match len {
             0..=31 => self.out.push(0xa0 | len as u8),
@@ -136,7 +137,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A count past 2^32 - 1 would need as many values after it: no memory holds them, so nobody gets there.
+/// A count over 2^32 - 1 would need as many values after it, which no memory holds. So it cannot occur.
 fn wide(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

@@ -1,20 +1,21 @@
-//! [`PlaceholderFinder`]: objects that stand for attachments, found while a scanner passes them.
+//! [`PlaceholderFinder`]: finds the objects that stand for attachments, while a scanner passes them.
 
 use std::ops::Range;
 
-/// An object with a `_placeholder` of `true`, as it lies in a text.
+/// An object in a text whose `_placeholder` is `true`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Placeholder {
-    /// The object, braces included.
+    /// The object with its braces.
     pub(crate) range: Range<usize>,
     /// Where its `true` begins.
     pub(super) flag: usize,
-    /// The attachment that it names, if there is one with this number.
+    /// The number of the attachment that it names, if there is such an attachment.
     pub(crate) number: Option<usize>,
 }
 
 impl Placeholder {
-    /// The whole text, if it is one as encoders write it: the usual argument that names an attachment.
+    /// The whole text, if it is a placeholder as encoders write it. That is what an argument that is an attachment
+    /// usually is.
     pub(super) fn alone(text: &str, count: usize) -> Option<Self> {
         const FLAG: usize = r#"{"_placeholder":"#.len();
         let number = text.strip_prefix(r#"{"_placeholder":true,"num":"#)?.strip_suffix('}')?;
@@ -25,16 +26,16 @@ impl Placeholder {
     }
 }
 
-/// Finds placeholders while the scanner passes them. As in socket.io-parser, what is inside of a placeholder is not looked
-/// at: it is replaced as a whole.
+/// Finds placeholders while the scanner passes them. As in socket.io-parser, what is inside a placeholder does not
+/// count, as it is replaced as a whole.
 pub(crate) struct PlaceholderFinder {
-    /// Attachments that there are.
+    /// How many attachments there are.
     count: usize,
-    /// Whether a placeholder's number names none of them.
+    /// Whether a placeholder names none of them.
     illegal: bool,
-    /// The placeholders, in the order in which they end; `None` if nobody asks.
+    /// The placeholders, in the order in which they end; `None` if they are only checked.
     found: Option<Vec<Placeholder>>,
-    /// Whether those inside of others are wanted too.
+    /// Whether to find placeholders inside others too.
     inner: bool,
     open: Vec<OpenObject>,
 }
@@ -42,7 +43,7 @@ pub(crate) struct PlaceholderFinder {
 #[derive(Clone, Copy)]
 struct OpenObject {
     start: usize,
-    /// What was known when it opened: forgotten from there on if it is a placeholder.
+    /// What was known when it opened. If it is a placeholder, what was found inside is discarded.
     illegal: bool,
     found: usize,
     key: Key,
@@ -58,12 +59,12 @@ enum Key {
 }
 
 impl PlaceholderFinder {
-    /// Tells only whether all placeholders name one of `count` attachments.
+    /// Checks only whether all placeholders name one of `count` attachments.
     pub(crate) fn checking(count: usize) -> Self {
         Self { count, illegal: false, found: None, inner: false, open: Vec::new() }
     }
 
-    /// Collects the placeholders; `inner`: those inside of others too.
+    /// Collects the placeholders; with `inner`, also those inside others.
     pub(super) fn collecting(count: usize, inner: bool) -> Self {
         Self { found: Some(Vec::new()), inner, ..Self::checking(count) }
     }
@@ -77,8 +78,8 @@ impl PlaceholderFinder {
         self.illegal
     }
 
-    // This and the three below stay out of the scanner's loop, through which most texts go without them: with them in it an
-    // event without attachments costs 60 instructions more.
+    // This function and the three below stay out of the scanner's loop, which most texts pass without them: inlined,
+    // they would cost an event without attachments 60 instructions more.
     #[inline(never)]
     pub(crate) fn open(&mut self, start: usize) {
         let found = self.found.as_ref().map_or(0, Vec::len);
@@ -99,8 +100,8 @@ impl PlaceholderFinder {
         }
     }
 
-    /// A value ended, which began at `start`; an array or object has no `raw` text. The last of several equal keys counts,
-    /// as in JavaScript.
+    /// A value that began at `start` has ended. `raw` is its text, and empty for an array or object. The last of
+    /// several equal keys counts, as in JavaScript.
     #[inline(never)]
     pub(crate) fn value(&mut self, start: usize, raw: &[u8]) {
         let count = self.count;
@@ -127,15 +128,15 @@ impl PlaceholderFinder {
     }
 }
 
-/// The attachment that a `num` names, by the JSON text of its value: any spelling of a whole number from 0 up to the count.
-/// A string never reads as a number, quotes included.
+/// The attachment that a `num` names, from the JSON text of its value: any spelling of a whole number from 0 up to the
+/// count. A string is never a number, as its text includes the quotes.
 pub(crate) fn number(raw: &[u8], count: usize) -> Option<usize> {
     let number = std::str::from_utf8(raw).ok()?.parse::<f64>().ok()?;
     (number.fract() == 0.0 && (0.0..count as f64).contains(&number)).then_some(number as usize)
 }
 
-/// Whether the raw string (without its quotes) spells `name` once its escapes are undone. Only `\uXXXX` escapes can spell
-/// letters, digits and `_`.
+/// Whether the raw string (without its quotes) spells `name` once its escapes are decoded. Only `\uXXXX` escapes can
+/// spell letters, digits and `_`.
 fn is_key(raw: &[u8], name: &[u8]) -> bool {
     if !raw.contains(&b'\\') {
         return raw == name;

@@ -4,8 +4,8 @@ use crate::json::scanner::Scanner;
 use crate::limits::MAX_DEPTH_OPTION;
 use crate::placeholder::finder::{Placeholder, PlaceholderFinder};
 
-/// The placeholders in `items`, values with commas between them, where `count` attachments are. Text that is not JSON ends
-/// the search.
+/// The placeholders in `items`, which are values with commas between them, among `count` attachments. Text that is not
+/// JSON ends the search.
 pub(crate) fn find(items: &str, count: usize) -> Vec<Placeholder> {
     if let Some(alone) = Placeholder::alone(items, count) {
         return vec![alone];
@@ -13,7 +13,7 @@ pub(crate) fn find(items: &str, count: usize) -> Vec<Placeholder> {
     search(items, PlaceholderFinder::collecting(count, false))
 }
 
-/// All placeholders in `items`, those inside of others too. None of them has a number.
+/// All placeholders in `items`, including those inside others. None of them has a number.
 pub(super) fn find_nested(items: &str) -> Vec<Placeholder> {
     search(items, PlaceholderFinder::collecting(0, true))
 }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_found_where_they_lie() {
+    fn placeholders_are_found_where_they_are() {
         let (zero, one) = (r#"{"_placeholder":true,"num":0}"#, r#"{ "num":1 , "\u005fplaceholder" : true,"x":[{}] }"#);
         let items = format!(r#"1,{{"a":[{zero},{{"b":{one}}}],"num":0}} , {zero},"_placeholder""#);
         assert_eq!(found(&items, 2), [(zero, Some(0)), (one, Some(1)), (zero, Some(0))]);
@@ -76,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_inside_of_a_placeholder_is_not_looked_at() {
+    fn what_is_inside_a_placeholder_does_not_count() {
         let text = r#"[{"_placeholder":true,"x":{"_placeholder":true,"num":9},"num":0}]"#;
         assert_eq!(found(text, 1), [(&text[1..text.len() - 1], Some(0))]);
         let mut checking = PlaceholderFinder::checking(1);
         assert!(Scanner::new(text, 8).value(Some(&mut checking)).is_ok());
         assert!(!checking.is_illegal());
-        // What stands before it still counts.
+        // What comes before it still counts.
         let mut checking = PlaceholderFinder::checking(1);
         let text = format!(r#"[{{"_placeholder":true}},{}]"#, &text[1..text.len() - 1]);
         assert!(Scanner::new(&text, 8).value(Some(&mut checking)).is_ok());

@@ -14,7 +14,7 @@ pub struct Assembled {
     attachments: Vec<Bytes>,
 }
 
-/// Where the parts of a packet lie in its text, so that it is read once only.
+/// Where the parts of a packet are in its text, so that the text is parsed only once.
 #[derive(Debug, Default)]
 struct Parts {
     namespace: Part,
@@ -27,11 +27,11 @@ struct Parts {
 #[derive(Debug)]
 enum Name {
     Plain(Part),
-    /// Its spelling had escapes, or was a number.
+    /// It was written with escapes, or as a number.
     Rewritten(Box<str>),
 }
 
-/// A piece of the text, or one that it leaves out: the namespace `/`, no arguments.
+/// A piece of the text, or a default that the text omits: the namespace `/`, or no arguments.
 #[derive(Debug)]
 enum Part {
     Inside(Range<usize>),
@@ -39,12 +39,12 @@ enum Part {
 }
 
 impl Assembled {
-    /// The packet that `text` was read as, with room for so many attachments.
+    /// The packet that `text` was read as, with room for this many attachments.
     pub(crate) fn new(text: &str, packet: Received<'_>, room: usize) -> Self {
         Self { parts: Parts::of(text, packet), text: text.into(), attachments: Vec::with_capacity(room) }
     }
 
-    /// The next attachment.
+    /// Adds the next attachment.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.attachments.push(Bytes::copy_from_slice(bytes));
     }
@@ -95,7 +95,7 @@ impl Parts {
 }
 
 impl Part {
-    /// Where `piece` lies in `text`; if it does not, it is `otherwise`.
+    /// Where `piece` is in `text`; or `otherwise`, if it is not a part of it.
     fn of(text: &str, piece: &str, otherwise: &'static str) -> Self {
         let inside = (piece.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
         let range = inside.and_then(|start| Some(start..start.checked_add(piece.len())?));

@@ -2,14 +2,14 @@
 
 use crate::json::error::JsonError;
 
-/// Why a message is not a packet. Each ends the connection; the text is what Node says, where Node has a word for it.
+/// Why a message is not a packet. Each ends the connection. The text is Node's, where Node has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The first character is no packet type (`None`: there is no character).
+    /// The first character is not a packet type (`None`: there is no character).
     #[error("unknown packet type {}", .0.map_or_else(|| "NaN".to_owned(), |c| c.to_digit(10).map_or_else(|| "NaN".to_owned(), |digit| digit.to_string())))]
     UnknownType(Option<char>),
-    /// The attachment count is no number from 1, or the dash is missing.
+    /// The attachment count is not a number of at least 1, or the dash is missing.
     #[error("Illegal attachments")]
     IllegalAttachments,
     /// More attachments than allowed.
@@ -18,19 +18,19 @@ pub enum DecodeError {
     /// The attachments together are larger than allowed.
     #[error("attachments too large")]
     AttachmentsTooLarge,
-    /// A namespace name over [`MAX_NAMESPACE_BYTES`](crate::limits::MAX_NAMESPACE_BYTES).
+    /// A namespace's name over [`MAX_NAMESPACE_BYTES`](crate::limits::MAX_NAMESPACE_BYTES).
     #[error("namespace name too long")]
     NamespaceTooLong,
     /// An ack id over [`MAX_ACK_ID`](crate::limits::MAX_ACK_ID).
     #[error("invalid packet id")]
     InvalidId,
-    /// The payload is not JSON, or not what the packet's type asks for.
+    /// The payload is not JSON, or not what the packet's type requires.
     #[error("invalid payload")]
     InvalidPayload,
     /// JSON nested deeper than allowed.
     #[error("payload nested too deeply")]
     TooDeep,
-    /// A placeholder stands for no attachment.
+    /// A placeholder names no attachment.
     #[error("illegal attachments")]
     IllegalPlaceholder,
     /// A text message while attachments are awaited.

@@ -15,12 +15,12 @@ use std::borrow::Cow;
 /// Bounds of a [`Decoder`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecoderLimits {
-    /// Most attachments of a packet; [`MAX_ATTACHMENTS`] by default.
+    /// Most attachments of a packet. Defaults to [`MAX_ATTACHMENTS`].
     pub max_attachments: usize,
-    /// Most bytes of a packet's attachments together; [`MAX_PAYLOAD`] by default.
+    /// Most bytes of a packet's attachments together. Defaults to [`MAX_PAYLOAD`].
     pub max_bytes: usize,
-    /// Deepest nesting of JSON; [`MAX_DEPTH`] by default. More is for arguments that stay [`Args`](crate::Args): typed
-    /// ones nest at most [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH) levels.
+    /// Deepest nesting of JSON. Defaults to [`MAX_DEPTH`]. More is of use only for arguments that stay
+    /// [`Args`](crate::Args): typed ones nest at most [`MAX_TYPED_DEPTH`](crate::limits::MAX_TYPED_DEPTH) levels.
     pub max_depth: usize,
 }
 
@@ -30,11 +30,11 @@ impl Default for DecoderLimits {
     }
 }
 
-/// Event names that neither side may use: they are the library's own.
+/// Event names that neither side may use, as the library itself uses them.
 pub const RESERVED_EVENTS: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// The decoder of one connection. Between packets it holds nothing: what it has put together it gives away.
+/// The decoder of one connection. Between packets it holds nothing, as it gives away what it has assembled.
 #[derive(Debug)]
 pub struct Decoder {
     limits: DecoderLimits,
@@ -45,11 +45,11 @@ pub struct Decoder {
 #[derive(Debug, Default)]
 struct Awaiting {
     packet: Assembled,
-    /// Attachments that are still to come. None are after an error: then it is empty, and only keeps the decoder from
-    /// taking up another packet, as Node's does.
+    /// Attachments that are still to come. After an error there are none: then the packet is empty, and only keeps the
+    /// decoder from accepting another one, as in Node.
     missing: usize,
     bytes: usize,
-    /// Set when a placeholder names no attachment; told when the last one is in, as Node does.
+    /// A placeholder names no attachment. As in Node, that is an error only once the last attachment has come.
     illegal: bool,
 }
 
@@ -82,7 +82,7 @@ impl Decoder {
         let mut placeholders = PlaceholderFinder::checking(header.attachments);
         let packet = packet(&header, Some(&mut placeholders), self.limits.max_depth)?;
         self.awaiting = Some(Box::new(Awaiting {
-            // A count that a client names never sizes an allocation: the limit is an option, and may have been lifted.
+            // A count that a client names never sizes an allocation, as the limit is an option and may be very high.
             packet: Assembled::new(text, packet, header.attachments.min(MAX_ATTACHMENTS)),
             missing: header.attachments,
             bytes: 0,
@@ -115,7 +115,7 @@ impl Decoder {
         Ok(None)
     }
 
-    /// Drops what was awaited; nothing completes a packet any more.
+    /// Drops the packet that was awaited. No message completes a packet any more.
     fn fail<T>(&mut self, error: DecodeError) -> Result<T, DecodeError> {
         self.awaiting = Some(Box::default());
         Err(error)
@@ -150,7 +150,7 @@ fn packet<'a>(
             Ok(Received::Event { namespace, id, event })
         }
         PacketKind::Ack | PacketKind::BinaryAck => {
-            // An answer without a payload is one without arguments.
+            // An answer without a payload has no arguments.
             let items = if json.is_empty() { "" } else { items(json, placeholders, max_depth)? };
             Ok(Received::Ack { namespace, id, args: ArgsRef { items, attachments: &[] } })
         }
@@ -179,7 +179,7 @@ fn event<'a>(
     mut placeholders: Option<&mut PlaceholderFinder>,
     max_depth: usize,
 ) -> Result<Event<'a>, DecodeError> {
-    // The array around the arguments is a level too.
+    // The array around the arguments counts as a level.
     let mut scanner = Scanner::new(json, max_depth.saturating_sub(1));
     scanner.skip_white_space();
     if max_depth == 0 || !scanner.take(b'[') {
@@ -212,7 +212,7 @@ fn event_name(raw: &str, kind: JsonKind) -> Result<Cow<'_, str>, DecodeError> {
     let name = if kind == JsonKind::String {
         let plain = &raw[1..raw.len() - 1];
         if plain.contains('\\') {
-            // A name with a lone surrogate names no handler; it is kept as it was written.
+            // A name with a lone surrogate names no handler. It is kept as it was written.
             let unescaped = serde_json::from_str::<String>(raw);
             Cow::Owned(unescaped.unwrap_or_else(|_| plain.to_owned()))
         } else {

@@ -8,7 +8,7 @@ use nom::combinator::{map_res, opt, peek, recognize, verify};
 use nom::sequence::{preceded, terminated};
 use nom::{IResult, Parser};
 
-/// What a packet is, told by its first character.
+/// What a packet is, by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PacketKind {
     Connect,
@@ -31,8 +31,8 @@ pub(crate) struct Header<'a> {
     pub(crate) json: &'a str,
 }
 
-/// Reads the header of a packet. Stricter than Node where the decoder table of docs/protocol.md says so: counts and ids are
-/// plain digits, and each field has a bound that is met before anything is copied.
+/// Reads the header of a packet. It is stricter than Node where the decoder table of docs/protocol.md says so: counts
+/// and ids are plain digits, and each field has a bound that is checked before anything is copied.
 pub(crate) fn header(input: &str) -> Result<Header<'_>, DecodeError> {
     let (rest, kind) = kind(input).map_err(|_| DecodeError::UnknownType(input.chars().next()))?;
     let (rest, attachments) = match kind {
@@ -48,7 +48,7 @@ pub(crate) fn header(input: &str) -> Result<Header<'_>, DecodeError> {
     }
     let (json, id) = match rest.as_bytes().first() {
         Some(b'0'..=b'9') => id(rest).map(|(rest, id)| (rest, Some(id))).map_err(|_| DecodeError::InvalidId)?,
-        // JavaScript reads a blank in this place as the id 0, so skipping it would lose the answer.
+        // JavaScript reads a blank here as the id 0, so skipping it would lose the answer.
         Some(b' ' | b'\t' | b'\n' | b'\r') => return Err(DecodeError::InvalidPayload),
         _ => (rest, None),
     };
@@ -78,8 +78,8 @@ fn attachments(input: &str) -> IResult<&str, usize> {
     terminated(count, char('-')).parse(input)
 }
 
-/// `/chat,`: up to the comma, or to the end of the text. A query is part of the name. One character more than a name may
-/// have bytes is enough to know that it is too long.
+/// `/chat,`: up to the comma, or to the end of the text. A query is part of the name. One character more than a name
+/// may have bytes suffices to see that it is too long.
 fn namespace(input: &str) -> IResult<&str, &str> {
     let name = take_while_m_n(0, MAX_NAMESPACE_BYTES + 1, |c| c != ',');
     terminated(recognize(preceded(peek(char('/')), name)), opt(char(','))).parse(input)
@@ -88,7 +88,7 @@ fn namespace(input: &str) -> IResult<&str, &str> {
 fn id(input: &str) -> IResult<&str, u64> {
     let digits = take_while_m_n(1, MAX_ACK_ID_DIGITS, |c: char| c.is_ascii_digit());
     let id = verify(map_res(digits, str::parse::<u64>), |id| *id <= MAX_ACK_ID);
-    // A digit that is left over belongs to a number too long to be an id.
+    // If another digit follows, the number is too long for an id.
     terminated(id, nom::combinator::not(one_of("0123456789"))).parse(input)
 }
 
@@ -113,11 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_is_no_id() {
+    fn a_blank_is_not_an_id() {
         for input in ["2 [\"a\"]", "2 1[\"a\"]", "2\t5[\"a\"]", "3 []", "2/a, [\"a\"]", "51-\n[\"a\"]", "0 {}", "1 "] {
             assert_eq!(header(input), Err(DecodeError::InvalidPayload), "{input:?}");
         }
-        // Behind an id it is JSON's own white space.
+        // After an id it is JSON's own white space.
         check("27 [\"a\"]", (PacketKind::Event, 0, "/", Some(7), " [\"a\"]"));
     }
 

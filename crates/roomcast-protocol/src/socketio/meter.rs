@@ -1,9 +1,10 @@
-//! [`Meter`]: how much memory the packets hold that wait for clients.
+//! [`Meter`]: how much memory is held by packets that wait for clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts bytes. A packet that is charged to a meter counts until it is dropped, once, however many clients wait for it.
+/// Counts bytes. A packet that is charged to a meter counts until it is dropped, and only once, however many clients
+/// wait for it.
 #[derive(Debug, Default)]
 pub struct Meter(AtomicUsize);
 
@@ -13,7 +14,7 @@ impl Meter {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Counts `bytes` until what is returned is dropped.
+    /// Counts `bytes` until the [`Charge`] is dropped.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         self.0.fetch_add(bytes, Ordering::Relaxed);
         Charge { meter: self.clone(), bytes }

@@ -1,4 +1,4 @@
-//! Socket.IO packets: decoded from what a client sent, and encoded for everybody who gets them.
+//! Socket.IO packets: decoded from what a client sent, and encoded for all recipients.
 
 pub(crate) mod assembled;
 pub(crate) mod decode_error;

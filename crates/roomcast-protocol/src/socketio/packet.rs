@@ -1,4 +1,4 @@
-//! [`Packet`]: one packet to send, encoded once and shared by all who receive it.
+//! [`Packet`]: a packet to send, encoded once and shared by all its recipients.
 
 use crate::arguments::args::Args;
 use crate::engineio::packet::EngineKind;
@@ -12,8 +12,8 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// An encoded packet: its WebSocket frames lie ready in one buffer, text first, then the attachments. What polling needs is
-/// made at first need and shared too. It is handed round as `Arc<Packet>`.
+/// An encoded packet. Its WebSocket frames are in one buffer, ready to be sent: first text, then the attachments. The
+/// form for polling is made when it is first needed, and shared too. Packets are passed as `Arc<Packet>`.
 #[derive(Debug)]
 pub struct Packet {
     frames: Vec<u8>,
@@ -21,11 +21,11 @@ pub struct Packet {
     /// Binary messages after the first part. Most packets have none, and an empty box owns no heap.
     attachments: Box<[Range<u32>]>,
     volatile: bool,
-    /// Polling payload of a packet with binary parts. Text alone is read from `frames`.
+    /// The polling payload of a packet with binary parts. Text alone is taken from `frames`.
     polling: OnceLock<Box<[u8]>>,
     /// WebSocket frames for clients that asked for base64 (`b64` in the URL).
     base64_frames: OnceLock<Box<[u8]>>,
-    /// Its memory, while it waits for a client that does not take it at once.
+    /// Its memory on a meter, while it waits for a client that does not take it at once.
     charge: OnceLock<Charge>,
 }
 
@@ -35,17 +35,17 @@ struct Part {
     payload: Range<u32>,
 }
 
-/// Encoding failed: the packet would pass [`MAX_PACKET_BYTES`].
+/// Encoding failed: the packet would be larger than [`MAX_PACKET_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("larger than the {MAX_PACKET_BYTES} bytes of one packet")]
 pub struct PacketTooLarge;
 
 impl Packet {
-    /// An event for the namespace; `id` asks the client for an acknowledgement. The first of `data` is the event's name
-    /// ([`Args::event`]).
+    /// An event in the namespace. An `id` asks the client for an acknowledgement. The first value of `data` is the
+    /// event's name ([`Args::event`]).
     ///
     /// # Errors
-    /// [`PacketTooLarge`], as of every constructor here that takes data of any size.
+    /// [`PacketTooLarge`], as every constructor here that takes data of any size.
     pub fn event(namespace: &str, id: Option<u64>, data: &Args) -> Result<Self, PacketTooLarge> {
         Self::with_args(b'2', namespace, id, data)
     }
@@ -74,7 +74,7 @@ impl Packet {
         Self::socket_text(b'4', None, namespace, None, &[json.as_bytes()])
     }
 
-    /// Takes the client's socket out of the namespace.
+    /// Tells the client that its socket has left the namespace.
     ///
     /// # Errors
     /// [`PacketTooLarge`].
@@ -104,9 +104,9 @@ impl Packet {
         Ok(Self::new(frames, Part { binary: true, payload }, Box::default()))
     }
 
-    /// A WebSocket control frame, for a WebSocket's outbox alone: by polling it would make no sense.
+    /// A WebSocket control frame. It is only for the outbox of a WebSocket.
     pub fn control(frame: Vec<u8>) -> Self {
-        // It carries no message, so there is nothing that `b64` would have to put into text.
+        // It carries no message, so there is nothing that `b64` would change.
         Self::new(frame, Part { binary: false, payload: range(0, 0) }, Box::default())
     }
 
@@ -122,8 +122,8 @@ impl Packet {
         self.volatile
     }
 
-    /// The WebSocket frames: text, then attachments. With `base64`, attachments are text frames `b…`, as clients with `b64`
-    /// in their URL want them.
+    /// The WebSocket frames: text, then attachments. With `base64`, attachments are text frames `b…`, for clients with
+    /// `b64` in their URL.
     pub fn frames(&self, base64: bool) -> &[u8] {
         if base64 && self.has_binary() {
             self.base64_frames.get_or_init(|| self.encode_base64_frames())
@@ -137,7 +137,7 @@ impl Packet {
         1 + self.attachments.len()
     }
 
-    /// What the packet counts for in a queue's bound: the bytes of its frames.
+    /// Its size in the bound of a queue: the bytes of its frames.
     pub fn size(&self) -> usize {
         self.frames.len()
     }
@@ -147,7 +147,7 @@ impl Packet {
         self.charge.get_or_init(|| meter.charge(bytes));
     }
 
-    /// Appends the packet to a polling payload, a separator before it if it is not the first.
+    /// Appends the packet to a polling payload, after a separator if it is not the first.
     pub fn push_polling(&self, payload: &mut Vec<u8>) {
         if !payload.is_empty() {
             payload.push(SEPARATOR);
@@ -159,7 +159,7 @@ impl Packet {
         }
     }
 
-    /// The text of the packet, its Engine.IO type character first; `None` if it is a binary message.
+    /// The text of the packet, beginning with its Engine.IO type character. `None` if it is a binary message.
     pub fn text(&self) -> Option<&str> {
         if self.first.binary { None } else { std::str::from_utf8(self.payload(&self.first.payload)).ok() }
     }
@@ -197,7 +197,7 @@ impl Packet {
         id: Option<u64>,
         json: &[&[u8]],
     ) -> Result<Self, PacketTooLarge> {
-        // `4`, the type, a count with its dash and an id are 64 bytes at most.
+        // `4`, the type, a count with its dash and an id have at most 64 bytes.
         let mut buffer = [0u8; 64];
         let mut free = &mut buffer[..];
         let mut written = free.write_all(&[EngineKind::Message as u8, kind]);

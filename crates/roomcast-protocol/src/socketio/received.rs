@@ -1,4 +1,4 @@
-//! [`Received`]: a packet from a client, as it was read.
+//! [`Received`]: a packet from a client.
 
 use crate::arguments::args::ArgsRef;
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub enum Received<'a> {
     /// The client asks to join a namespace.
     Connect {
-        /// The namespace's name, its query (if any) included.
+        /// The namespace's name, including its query, if any.
         namespace: &'a str,
         /// The auth payload: a JSON object, or nothing.
         auth: Option<&'a str>,
@@ -22,7 +22,7 @@ pub enum Received<'a> {
     Event {
         /// The namespace's name.
         namespace: &'a str,
-        /// Set if the client wants an answer.
+        /// Set if the client asks for an answer.
         id: Option<u64>,
         /// What it emits.
         event: Event<'a>,
@@ -31,7 +31,7 @@ pub enum Received<'a> {
     Ack {
         /// The namespace's name.
         namespace: &'a str,
-        /// The id of the event that is answered; without one the answer is for nobody.
+        /// The id of the event that is answered. Without it the answer is ignored.
         id: Option<u64>,
         /// The answer.
         args: ArgsRef<'a>,
@@ -43,10 +43,10 @@ pub enum Received<'a> {
     },
 }
 
-/// An event as it was received: nothing is copied.
+/// An event as it was received, without a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The event's name; a numeric name in JavaScript's spelling.
+    /// The event's name. A number is spelled as in JavaScript.
     pub name: Cow<'a, str>,
     /// The arguments after the name.
     pub args: ArgsRef<'a>,

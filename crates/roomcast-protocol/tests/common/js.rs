@@ -1,5 +1,5 @@
-//! [`Js`]: a value as JavaScript knows it. Strings are UTF-16, numbers are doubles, members may be `undefined`, and bytes
-//! are values. Rust strings and `serde_json` cannot hold half of what the vectors record (lone surrogates, `1e400`).
+//! [`Js`]: a value as in JavaScript. Strings are UTF-16, numbers are doubles, members may be `undefined`, and bytes are
+//! values. Rust strings and `serde_json` cannot hold half of what the vectors record (lone surrogates, `1e400`).
 
 use roomcast_protocol::{ArgsWriter, ToArgs, ToArgsError};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq, Serializer};
@@ -17,11 +17,11 @@ pub(crate) enum Js {
     Array(Vec<Js>),
     Object(Vec<(String, Js)>),
     Binary(Vec<u8>),
-    /// An object whose `toJSON()` gives the value inside: in Rust, a type with a `Serialize` of its own.
+    /// An object whose `toJSON()` returns the value inside: in Rust, a type with a `Serialize` of its own.
     ToJson(Box<Js>),
 }
 
-/// A number that tells `-0` from `0`.
+/// A number that distinguishes `-0` from `0`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Double(pub(crate) f64);
 
@@ -70,7 +70,7 @@ impl Js {
         }
     }
 
-    /// Undoes the notation of the vectors: `{"$bin": hex}` and its like.
+    /// Reads the notation of the vectors: `{"$bin": hex}` and the like.
     pub(crate) fn denoted(self) -> Self {
         let Self::Object(members) = self else {
             return match self {
@@ -81,12 +81,12 @@ impl Js {
         if let [(key, value)] = members.as_slice() {
             let text = value.text();
             match (key.as_str(), text.as_deref()) {
-                // A Node decoder can be told to give ArrayBuffers instead of Buffers; on the wire they are the same.
+                // A Node decoder can be set to return ArrayBuffers instead of Buffers. On the wire they are the same.
                 ("$bin" | "$arraybuffer", Some(hex)) => return Self::Binary(unhex(hex)),
                 ("$undefined", _) => return Self::Undefined,
                 ("$float", Some("NaN")) => return Self::number(f64::NAN),
                 ("$float", Some(number)) => return Self::number(number.parse().unwrap()),
-                // `Date.prototype.toJSON` gives the ISO text, so a Date travels as a string.
+                // `Date.prototype.toJSON` returns the ISO text, so a Date travels as a string.
                 ("$date", _) => return Self::ToJson(Box::new(value.clone())),
                 // Neither Map nor Set has enumerable properties, so `JSON.stringify` sees an empty object.
                 ("$set", _) => return Self::Object(Vec::new()),
@@ -96,7 +96,7 @@ impl Js {
         Self::Object(members.into_iter().map(|(key, value)| (key, value.denoted())).collect())
     }
 
-    /// Puts attachments where their placeholders are, as socket.io-parser does; a fraction for a number names none.
+    /// Puts attachments in place of their placeholders, as socket.io-parser does. A number with a fraction names none.
     pub(crate) fn filled(self, attachments: &[impl AsRef<[u8]>]) -> Self {
         if self.get("_placeholder") == Some(&Self::Bool(true)) {
             let number = self.get("num").and_then(Self::double).filter(|number| number.fract() == 0.0);
@@ -118,8 +118,8 @@ pub(crate) fn unhex(hex: &str) -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
 }
 
-/// As `JSON.stringify`: members that are `undefined` are dropped, elements that are become `null`. Bytes go through
-/// `serialize_bytes`, which is how a Rust type says that it wants an attachment.
+/// As `JSON.stringify`: members that are `undefined` are dropped, and such elements become `null`. Bytes go through
+/// `serialize_bytes`, by which a Rust type asks for an attachment.
 impl Serialize for Js {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -128,7 +128,7 @@ impl Serialize for Js {
             Self::Number(number) => serializer.serialize_f64(number.0),
             Self::String(units) => match String::from_utf16(units) {
                 Ok(text) => serializer.serialize_str(&text),
-                // A Rust string holds no lone surrogate; who has to send one sends raw JSON.
+                // A Rust string cannot hold a lone surrogate. To send one, send raw JSON.
                 Err(_) => serde_json::value::RawValue::from_string(escaped(units))
                     .map_err(S::Error::custom)?
                     .serialize(serializer),

@@ -1,4 +1,4 @@
-//! Frames and packets in one form, whoever made them.
+//! Frames and packets in one form, for ours and Node's.
 
 use super::js::{self, Js};
 use roomcast_protocol::{
@@ -12,7 +12,8 @@ pub(crate) enum Frame {
     Binary(Vec<u8>),
 }
 
-/// A decoded packet. Of what only a server sends, the decoder keeps no data; ids of packets that have none are dropped.
+/// A decoded packet. The decoder keeps no data of packets that only a server sends, and drops ids of kinds that have
+/// none.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Decoded {
     /// 0 CONNECT, 1 DISCONNECT, 2 EVENT, 3 ACK, 4 CONNECT_ERROR.
@@ -46,7 +47,7 @@ pub(crate) fn values(args: ArgsRef<'_>) -> Vec<Js> {
     args.iter().map(|raw| js::parse(raw).unwrap().filled(args.attachments)).collect()
 }
 
-/// Gives the decoder one frame, through the Engine.IO packet around it.
+/// Passes one frame to the decoder, through the Engine.IO packet around it.
 pub(crate) fn decode(decoder: &mut Decoder, frame: &Frame) -> Result<Option<Decoded>, String> {
     let packet = match frame {
         Frame::Text(text) => EnginePacket::from_text(text).map_err(|error| error.to_string())?,
@@ -64,12 +65,12 @@ fn decode_engine(decoder: &mut Decoder, packet: &EnginePacket<'_>) -> Result<Opt
     decoded.map_err(|error| error.to_string())
 }
 
-/// Gives the decoder an attachment.
+/// Passes an attachment to the decoder.
 pub(crate) fn attachment(decoder: &mut Decoder, bytes: &[u8]) -> Result<Option<Decoded>, DecodeError> {
     decoder.binary(bytes).map(|packet| packet.map(|packet| Decoded::from(packet.received())))
 }
 
-/// The three ways a packet travels, each read back into frames with the packets' own text and bytes.
+/// The three ways in which a packet travels, each read back into frames with the packet's own text and bytes.
 pub(crate) struct Ways {
     pub(crate) websocket: Vec<Frame>,
     pub(crate) base64: Vec<Frame>,
@@ -87,7 +88,7 @@ impl Ways {
         }
     }
 
-    /// What a peer decodes from each way: over WebSocket, over WebSocket with `b64`, by polling.
+    /// What a peer decodes in each way: over WebSocket, over WebSocket with `b64`, and by polling.
     pub(crate) fn decoded(&self, decoder: impl Fn() -> Decoder) -> [Vec<Decoded>; 3] {
         let from_frames = |frames: &[Frame]| {
             let mut decoder = decoder();

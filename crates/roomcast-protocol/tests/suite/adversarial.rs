@@ -1,4 +1,4 @@
-//! Known attacks on Socket.IO parsers, by the advisory or bug that made them known.
+//! Known attacks on Socket.IO parsers, each with its advisory or bug report.
 
 use bytes::Bytes;
 use roomcast_protocol::frame::close_frame;
@@ -12,7 +12,7 @@ fn decoder() -> Decoder {
     Decoder::new(DecoderLimits::default())
 }
 
-/// The error that an Engine.IO text packet ends in, its type character included.
+/// The error for an Engine.IO text packet, given with its type character.
 fn refusal(packet: &str) -> Option<DecodeError> {
     let packet = EnginePacket::from_text(packet).unwrap();
     assert_eq!(packet.kind, EngineKind::Message);
@@ -20,9 +20,9 @@ fn refusal(packet: &str) -> Option<DecodeError> {
     decoder().text(text).err()
 }
 
-/// CVE-2020-36049: fields of a header that go on for the whole message.
+/// CVE-2020-36049: header fields that fill the whole message.
 #[test]
-fn t04_endless_header_fields_are_refused() {
+fn endless_header_fields_are_refused() {
     let long = |unit: &str| unit.repeat(900_000);
     assert_eq!(refusal(&format!("45{}-[]", long("1"))), Some(DecodeError::IllegalAttachments));
     assert_eq!(refusal(&format!("40/{}", long("a"))), Some(DecodeError::NamespaceTooLong));
@@ -35,9 +35,9 @@ fn t04_endless_header_fields_are_refused() {
     assert_eq!(refusal(&longest), None);
 }
 
-/// CVE-2023-32695: payloads that are no event.
+/// CVE-2023-32695: payloads that are not events.
 #[test]
-fn t09_what_is_no_event_is_refused() {
+fn payloads_that_are_not_events_are_refused() {
     let mut packets: Vec<String> = [
         r#"42[{"toString":"foo"}]"#,
         "42[true]",
@@ -54,7 +54,7 @@ fn t09_what_is_no_event_is_refused() {
     .into();
     packets.extend(RESERVED_EVENTS.map(|name| format!("42[{name:?}]")));
     packets.extend(RESERVED_EVENTS.map(|name| format!("451-[{name:?},{{\"_placeholder\":true,\"num\":0}}]")));
-    // The name counts, not its spelling.
+    // The name is what counts, and not its spelling.
     packets.push(r#"42["\u0063onnect"]"#.to_owned());
     for packet in packets {
         assert_eq!(refusal(&packet), Some(DecodeError::InvalidPayload), "{packet}");
@@ -63,7 +63,7 @@ fn t09_what_is_no_event_is_refused() {
 
 /// CVE-2024-38355: `error` is a name like any other, and CONNECT_ERROR is for the caller to refuse.
 #[test]
-fn t10_an_event_named_error_is_an_ordinary_event() {
+fn an_event_named_error_is_an_ordinary_event() {
     for (packet, items) in [(r#"2["error"]"#, ""), (r#"2["error",1]"#, "1")] {
         let mut decoder = decoder();
         let Ok(Some(Received::Event { event, .. })) = decoder.text(packet) else { panic!("{packet}") };
@@ -76,7 +76,7 @@ fn t10_an_event_named_error_is_an_ordinary_event() {
 
 /// CVE-2026-33151: attachments without end.
 #[test]
-fn t11_attachments_are_bounded_in_number_and_bytes() {
+fn attachments_are_bounded_in_number_and_bytes() {
     assert_eq!(refusal("4511-[\"x\"]"), Some(DecodeError::TooManyAttachments));
     assert_eq!(refusal("4599999999-["), Some(DecodeError::TooManyAttachments));
     assert_eq!(refusal(&format!("45{MAX_ATTACHMENTS}-[\"x\"]")), None);
@@ -93,18 +93,18 @@ fn t11_attachments_are_bounded_in_number_and_bytes() {
     assert_eq!(at([6, 0]), Err(DecodeError::AttachmentsTooLarge));
 }
 
-/// A limit that was lifted: the count that a client names sizes nothing (an allocation of that size would abort).
+/// Without a limit, the count that a client names still sizes no allocation (one of that size would abort).
 #[test]
-fn t11_a_count_sizes_no_allocation() {
+fn a_count_sizes_no_allocation() {
     let mut decoder = Decoder::new(DecoderLimits { max_attachments: usize::MAX, ..DecoderLimits::default() });
     assert_eq!(decoder.text("59999999999-[\"x\"]"), Ok(None));
     assert!(matches!(decoder.binary(b"1"), Ok(None)));
     assert!(decoder.is_awaiting());
 }
 
-/// The first bytes of an EIO=3 payload: roomcast speaks EIO=4, where they are one attachment that nobody awaits.
+/// The first bytes of an EIO=3 payload. In EIO=4, which roomcast speaks, they are an unexpected attachment.
 #[test]
-fn t47_a_truncated_payload_of_the_old_protocol() {
+fn a_truncated_payload_of_the_old_protocol() {
     let bytes = [0x01, 0x05, 0xff, 0x04, 0x01, 0x02];
     for end in 0..=bytes.len() {
         let packet = EnginePacket::from_binary(&bytes[..end]);
@@ -123,7 +123,7 @@ fn peers_794_short_packets_of_wide_characters() {
             assert_eq!(EnginePacket::from_text(&text), Err(EngineError), "{text}");
             assert!(Payload::new(&text).all(|packet| packet.is_err()), "{text}");
             assert_eq!(decoder().text(&text), Err(DecodeError::UnknownType(text.chars().next())));
-            // Behind a type character it is data.
+            // After a type character it is data.
             for kind in "0123456".chars() {
                 let text = format!("{kind}{wide}");
                 assert_eq!(EnginePacket::from_text(&text).map(|packet| packet.data), Ok(EngineData::Text(wide)));
@@ -132,7 +132,7 @@ fn peers_794_short_packets_of_wide_characters() {
             assert!(matches!(EnginePacket::from_text(&binary), Ok(EnginePacket { data: EngineData::Binary(_), .. })));
         }
     }
-    // As recorded from engine.io-parser: no base64 is no byte, and no error.
+    // As recorded from engine.io-parser: without base64 there are no bytes, and no error.
     let EngineData::Binary(data) = EnginePacket::from_text("b").unwrap().data else { panic!("text") };
     assert!(data.is_empty());
 }
@@ -150,10 +150,10 @@ fn peers_811_text_while_attachments_are_awaited() {
     assert_eq!(decoder.text("2[\"b\"]"), Err(DecodeError::UnexpectedText));
 }
 
-/// What a client sent as data, passed on beside bytes: in Node it stands for those bytes, or ends the connection of everybody
-/// who reads it.
+/// Data that a client sent, passed on beside bytes: in Node it stands for those bytes, or ends the connection of every
+/// client that reads it.
 #[test]
-fn data_that_looks_like_a_placeholder_ends_nobodys_connection() {
+fn data_that_looks_like_a_placeholder_ends_no_connection() {
     for number in [0, 9] {
         let mut sender = decoder();
         let text = format!(r#"2["say",{{"_placeholder":true,"num":{number}}}]"#);
@@ -172,7 +172,7 @@ fn data_that_looks_like_a_placeholder_ends_nobodys_connection() {
     }
 }
 
-/// Section 6 of the limits: nesting is refused at one past the limit, whatever carries it, on a small stack too.
+/// Nesting is refused at one past the limit, in every kind of packet, on a small stack too.
 #[test]
 fn nesting_at_the_limit_and_one_past_it() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
@@ -197,7 +197,7 @@ fn nesting_at_the_limit_and_one_past_it() {
     std::thread::Builder::new().stack_size(128 * 1024).spawn(check).unwrap().join().unwrap();
 }
 
-/// What socket.io-parser 4.2.7 was seen to do with odd packets, and where we differ on purpose (section 4.1 of
+/// What socket.io-parser 4.2.7 does with odd packets, and where we differ on purpose (section 4.1 of
 /// `docs/protocol.md`).
 #[test]
 fn what_socket_io_parser_does_with_odd_packets() {
@@ -265,7 +265,7 @@ fn what_socket_io_parser_does_with_odd_packets() {
     assert_eq!(decoder().text("0/ns?token=1,"), Ok(Some(connect)));
 }
 
-/// Node lets a fraction pass, and hands `undefined` to the handler; any spelling of a whole number names an attachment.
+/// Node accepts a fraction, and passes `undefined` to the handler. Any spelling of a whole number names an attachment.
 #[test]
 fn numbers_of_placeholders() {
     let last = |number: &str, attachments: usize| {
@@ -287,7 +287,7 @@ fn numbers_of_placeholders() {
     }
 }
 
-/// JavaScript clients send lone surrogates and numbers beyond a double; they pass through untouched.
+/// JavaScript clients send lone surrogates and numbers beyond a double. They pass through unchanged.
 #[test]
 fn what_rust_cannot_hold_passes_through() {
     let mut decoder = decoder();
@@ -300,7 +300,7 @@ fn what_rust_cannot_hold_passes_through() {
     assert_eq!(Args::event("a", &args).unwrap().items(), r#""a",1e999,"\udfff""#);
 }
 
-/// Numbers name events as JavaScript spells them.
+/// An event whose name is a number has the name that JavaScript spells.
 #[test]
 fn numeric_event_names() {
     for (packet, name) in [
@@ -319,7 +319,7 @@ fn numeric_event_names() {
     }
 }
 
-/// `b64` is about messages: a ping, pong or close frame is the same for everybody.
+/// `b64` concerns messages only: a ping, pong or close frame is the same for all clients.
 #[test]
 fn control_frames_are_not_put_into_base64() {
     let frame = close_frame(Some(1000), "bye");

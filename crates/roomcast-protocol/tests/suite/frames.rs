@@ -47,13 +47,13 @@ fn push_client_frame(out: &mut Vec<u8>, fin: bool, opcode: u8, mask: [u8; 4], pa
 #[derive(Debug, Clone)]
 struct Sent {
     message: Owned,
-    /// Where a text or binary message is cut into fragments, taken modulo its length; each cut may have a control frame.
+    /// Where a text or binary message is cut into fragments, modulo its length. Each cut may have a control frame.
     cuts: Vec<(usize, Option<Owned>)>,
     mask: [u8; 4],
 }
 
 impl Sent {
-    /// Appends the frames to `out` and what they must decode to to `expected`.
+    /// Appends the frames to `out`, and to `expected` what they must decode to.
     fn encode(&self, out: &mut Vec<u8>, expected: &mut Vec<Owned>) {
         let (opcode, payload) = match &self.message {
             Owned::Text(text) => (1, text.as_bytes()),
@@ -114,7 +114,7 @@ fn sent(message: impl Strategy<Value = Owned>) -> impl Strategy<Value = Sent> {
     (message, cuts, any::<[u8; 4]>()).prop_map(|(message, cuts, mask)| Sent { message, cuts, mask })
 }
 
-/// Any messages, maybe with a close at the end; the bytes and what they say.
+/// Any messages, maybe with a close at the end, as bytes and as what they mean.
 fn stream() -> impl Strategy<Value = (Vec<u8>, Vec<Owned>)> {
     let messages = vec(sent(prop_oneof![3 => data(), 1 => control()]), 0..6);
     (messages, proptest::option::of(sent(close()))).prop_map(|(messages, close)| {
@@ -126,12 +126,12 @@ fn stream() -> impl Strategy<Value = (Vec<u8>, Vec<Owned>)> {
     })
 }
 
-/// The sizes of the reads that a stream is cut into, used round and round.
+/// The sizes of the reads that a stream is cut into, used cyclically.
 fn reads() -> impl Strategy<Value = Vec<usize>> {
     vec(prop_oneof![3 => 1..20usize, 1 => 20..2_000usize, 1 => Just(usize::MAX)], 1..8)
 }
 
-/// Decodes one read to its end; checks that calls end and that memory is bounded by `received`.
+/// Decodes one read to its end. Checks that the calls end, and that memory is bounded by `received`.
 fn feed(decoder: &mut FrameDecoder, read: &[u8], received: usize, messages: &mut Vec<Owned>) -> Result<(), FrameError> {
     let mut bytes = read.to_vec();
     let mut input = &mut bytes[..];
@@ -140,7 +140,8 @@ fn feed(decoder: &mut FrameDecoder, read: &[u8], received: usize, messages: &mut
         let message = decoder.decode(&mut input)?.map(Owned::from);
         assert!(decoder.heap_bytes() <= 2 * received + 256, "{} B", decoder.heap_bytes());
         let Some(message) = message else { break };
-        // Two bytes of header and the mask are the least that a frame takes, but a frame may have begun in an earlier read.
+        // Two bytes of header and the mask are the least that a frame takes, but a frame may have begun in an earlier
+        // read.
         assert!(input.len() < left, "a message came from nothing");
         messages.push(message);
     }
@@ -178,7 +179,7 @@ proptest! {
         prop_assert_eq!(end, Ok(true));
     }
 
-    /// A prefix tells the first of the messages and no error; the rest then completes it.
+    /// A prefix yields the first of the messages and no error; then the rest completes them.
     #[test]
     fn every_prefix_decodes_to_a_prefix_of_the_messages((bytes, expected) in stream(), cut in any::<prop::sample::Index>()) {
         let cut = cut.index(bytes.len() + 1);
@@ -190,14 +191,14 @@ proptest! {
         prop_assert_eq!(messages, expected);
     }
 
-    /// Any bytes at all end without a panic and say the same however they are cut.
+    /// Any bytes are decoded without a panic, and to the same result however they are cut.
     #[test]
     fn any_bytes_end_and_the_cuts_make_no_difference(bytes in vec(any::<u8>(), 0..400), reads in reads()) {
         let limits = FrameLimits { max_payload: 100, max_fragments: 3 };
         prop_assert_eq!(decode(&bytes, &reads, limits), decode(&bytes, &[usize::MAX], limits));
     }
 
-    /// Random bytes seldom get past the first header, so here valid streams are damaged in a few places.
+    /// Random bytes rarely get past the first header, so here valid streams are damaged in a few places.
     #[test]
     fn damaged_streams_end_and_the_cuts_make_no_difference(
         (mut bytes, _) in stream(),
@@ -217,7 +218,7 @@ proptest! {
         prop_assert_eq!(whole.1, cut.1);
     }
 
-    /// Text that is not UTF-8 is refused exactly where the standard library says so, wherever it is cut.
+    /// Text that is not UTF-8 is refused exactly where the standard library refuses it, wherever it is cut.
     #[test]
     fn text_is_checked_as_the_standard_library_does(
         payload in vec(prop_oneof![any::<u8>(), Just(0xe2), Just(0x82), Just(0xac), Just(0xf0), Just(0x9f)], 0..12),
@@ -227,7 +228,7 @@ proptest! {
     ) {
         let cuts = cuts.into_iter().map(|at| (at, None)).collect();
         let mut bytes = Vec::new();
-        // Sent as binary, with the opcode changed: a `String` could not hold it.
+        // It is sent as binary, with the opcode changed, as a `String` could not hold it.
         Sent { message: Owned::Binary(payload.clone()), cuts, mask }.encode(&mut bytes, &mut Vec::new());
         bytes[0] = bytes[0] & 0xf0 | 1;
         let (messages, end) = decode(&bytes, &reads, FrameLimits::default());

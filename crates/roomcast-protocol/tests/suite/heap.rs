@@ -21,7 +21,7 @@ fn repeated(around: impl Fn(&str) -> String) -> Args {
     Args::from_parts(items.as_str().into(), vec![bytes.clone()])
 }
 
-/// The most that a read took, and whether it got what it asked for.
+/// The most memory that a read took, and whether it succeeded.
 fn read<T: FromArgs>(args: &Args) -> (usize, bool) {
     let mut read = None;
     let info = measure(|| read = Some(args.parse::<T>().is_ok()));
@@ -55,7 +55,7 @@ struct Flattened {
 
 #[test]
 fn repeated_placeholders_stay_within_the_budget_of_copies() {
-    // What serde and the search for placeholders need for themselves, by the text: some hundred bytes a placeholder.
+    // What serde and the search for placeholders need by the text: some hundred bytes for each placeholder.
     let own = TIMES * 256;
     let plain = repeated(str::to_owned);
     let object = repeated(|one| format!(r#"{{"data":{one},"name":"a"}}"#));
@@ -69,15 +69,15 @@ fn repeated_placeholders_stay_within_the_budget_of_copies() {
         ("tagged", read::<Vec<Tagged>>(&tagged("Image"))),
         ("untagged", read::<Vec<Untagged>>(&object)),
     ] {
-        // A vector that grows by numbers has room for twice as many.
+        // A vector that grows number by number has room for twice as many.
         assert!(!ok && most <= 2 * copies + own, "{what}: {most}, {ok}");
     }
     let (most, ok) = read::<Vec<Value>>(&plain);
     assert!(!ok && most <= 2 * copies * size_of::<Value>() + own, "{most}, {ok}");
-    // Shared, it is there as often as the client likes, for nothing.
+    // Shared, an attachment costs nothing, however often the client names it.
     let (most, ok) = read::<Vec<Attachment>>(&plain);
     assert!(ok && most <= own, "{most}, {ok}");
-    // What serde buffers first counts, shared or not.
+    // What serde buffers first counts, whether it is shared or not.
     let (most, ok) = read::<Vec<Tagged>>(&tagged("Shared"));
     assert!(!ok && most <= own, "{most}, {ok}");
 }
@@ -101,13 +101,13 @@ fn the_decoder_holds_nothing_between_packets() {
                 assert_eq!(args.attachments[0], bytes);
             }
         });
-        // It all was there once, one packet after the other.
+        // All of it was held at some time, one packet after another.
         assert_eq!((info.bytes_current, info.count_current), (0, 0), "{packet}");
         assert!(info.bytes_max as usize >= EACH && (info.bytes_max as usize) < 2 * EACH);
     }
 }
 
-/// A connection that broke the rules may live on for a while, by polling.
+/// By polling, a connection that broke the rules may stay open for a while.
 #[test]
 fn after_an_error_the_decoder_holds_no_bytes() {
     let bytes = vec![1; MAX_PAYLOAD / 2];
@@ -140,10 +140,11 @@ fn after_an_error_the_decoder_holds_no_bytes() {
     }
 }
 
-/// The deepest text that is read, on the stack of one of tokio's threads, in a build that was not optimised. Text in text
-/// that serde_json would parse for itself, each time with a new count of levels, is refused: it ended the process.
+/// The deepest text that is read, on the stack of one of tokio's threads, in a build without optimisation. Text within
+/// text that serde_json would parse by itself, each time with a new count of levels, is refused: it would end the
+/// process.
 #[test]
-fn no_text_ends_the_stack() {
+fn no_text_overflows_the_stack() {
     fn nested(inner: &str) -> String {
         "[".repeat(MAX_TYPED_DEPTH - 1) + inner + &"]".repeat(MAX_TYPED_DEPTH - 1)
     }

@@ -1,4 +1,5 @@
-//! What goes over the wire, held against vectors, models and attackers. One program, as each one is linked by itself.
+//! What goes over the wire, tested with vectors, models and attacks. It is one program, as each program is linked
+//! separately.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod adversarial;

@@ -1,4 +1,4 @@
-//! MessagePack against what Node's packages wrote, known attacks, and what holds for any value and any bytes.
+//! MessagePack: compared with what Node's packages wrote, known attacks, and what holds for any value and any bytes.
 
 use crate::common::js::{self, Js, unhex};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use roomcast_protocol::limits::{MAX_DEPTH, MAX_PACKET_BYTES};
 use roomcast_protocol::msgpack::{Flavour, MsgpackError, Reader, args_array, from_json, read_arg, read_args, to_json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Payloads that come back in other bytes: the vector, and what JSON text cannot hold of it.
+/// Payloads that come back as other bytes: the vector, and what of it JSON text cannot hold.
 const OTHER_BYTES: [(&str, &str); 7] = [
     ("broadcast_numbers", "NaN and the infinities are null"),
     ("broadcast_date_tojson", "a Date is its text"),
@@ -136,7 +136,7 @@ fn what_node_wrote_comes_back_byte_for_byte() {
         let (text, attachments) = decode(&vector.bytes).unwrap();
         let ours = encode(&text, &attachments, vector.flavour);
         if ours != vector.bytes {
-            // Even then it says the same, once it went through JSON.
+            // Even then it means the same after it went through JSON.
             assert_eq!(decode(&ours).unwrap(), (text, attachments));
             other.insert(vector.name, ours);
         }
@@ -149,8 +149,8 @@ fn what_node_wrote_comes_back_byte_for_byte() {
 }
 
 #[test]
-fn every_prefix_of_what_node_wrote_ends() {
-    // The same calls were recorded with several adapters; long texts end like short ones.
+fn reading_every_prefix_of_what_node_wrote_ends() {
+    // The same calls were recorded with several adapters, and long texts add nothing to short ones.
     let messages: BTreeSet<Vec<u8>> = vectors().into_iter().map(|vector| vector.bytes).collect();
     for message in messages.iter().filter(|message| message.len() < 1_000) {
         for length in 0..message.len() {
@@ -162,7 +162,7 @@ fn every_prefix_of_what_node_wrote_ends() {
 }
 
 #[test]
-fn the_parsers_bytes_that_are_no_messagepack_are_refused() {
+fn the_parsers_bytes_that_are_not_messagepack_are_refused() {
     let file = js::parse(include_str!("../../../../vectors/parser-msgpack.json")).unwrap().denoted();
     let mut refused = 0;
     for vector in file.get("invalid").and_then(Js::array).unwrap() {
@@ -177,7 +177,7 @@ fn the_parsers_bytes_that_are_no_messagepack_are_refused() {
 
 /// RUSTSEC-2017-0006 and rmpv: lengths that are only declared, and nesting.
 #[test]
-fn t50_declared_lengths_allocate_nothing_and_depth_is_limited() {
+fn declared_lengths_allocate_nothing_and_depth_is_limited() {
     let mut inputs: Vec<Vec<u8>> = [
         &b"\xdd\xff\xff\xff\xff"[..],
         b"\xdf\xff\xff\xff\xff",
@@ -202,7 +202,7 @@ fn t50_declared_lengths_allocate_nothing_and_depth_is_limited() {
     assert_eq!(read_args(&mut Reader::new(&deep), MAX_DEPTH), Err(MsgpackError::Depth));
     let maps = [b"\x81\xa1a".repeat(10_000), vec![0xc0]].concat();
     assert_eq!(decode(&maps), Err(MsgpackError::Depth));
-    // The innermost array is cut off; how soon that is seen does not matter.
+    // The innermost array is cut off. How soon that is found does not matter.
     assert!(decode(&vec![0x91; 10_000]).is_err());
 }
 
@@ -317,7 +317,7 @@ proptest! {
         from_json(&items, &[], &mut out, Flavour::Notepack).unwrap();
         let mut reader = Reader::new(&out);
         prop_assert_eq!((reader.uint(), reader.int()), (Ok(unsigned), Ok(signed)));
-        // The other flavour may say it with a float, as Node does; JavaScript reads the same from both.
+        // The other flavour may write a float, as Node does. JavaScript reads the same from both.
         let doubles = (unsigned as f64, signed as f64);
         for flavour in [Flavour::Notepack, Flavour::MsgpackJs] {
             let mut out = Vec::new();
@@ -342,7 +342,7 @@ proptest! {
         let mut reader = Reader::new(&bytes);
         let (mut text, mut attachments) = (Vec::new(), Vec::new());
         let result = to_json(&mut reader, &mut text, &mut attachments, MAX_DEPTH);
-        // Two bytes of empty bin are the worst: a placeholder, and the room of its `Bytes`.
+        // The worst case is an empty bin, of two bytes: it becomes a placeholder and a `Bytes`.
         let size = text.len() + attachments.len() * size_of::<Bytes>();
         prop_assert!(size <= 40 * bytes.len(), "{} bytes of {}", size, bytes.len());
         let mut skipping = Reader::new(&bytes);
@@ -351,7 +351,7 @@ proptest! {
             let text = String::from_utf8(text).unwrap();
             prop_assert!(json::check(&text, MAX_DEPTH).is_ok(), "{}", text);
             prop_assert_eq!((skipped, skipping.position()), (Ok(()), reader.position()));
-            // Once it is JSON, it stays what it is; a lookalike beside bytes is disarmed, so each bin is used once.
+            // Once it is JSON, it does not change. A lookalike beside bytes is disarmed, so each bin is used once.
             for flavour in [Flavour::Notepack, Flavour::MsgpackJs] {
                 let again = encode(&text, &attachments, flavour);
                 let mut second = Vec::new();
@@ -385,7 +385,7 @@ proptest! {
     }
 }
 
-/// adversarial: attachments that are emitted again. A thousand placeholders for one large attachment.
+/// Attachments that are emitted again: a thousand placeholders for one large attachment.
 #[test]
 fn placeholders_expand_up_to_the_limit_of_a_packet() {
     let args = Args::from_parts(

@@ -20,7 +20,7 @@ fn decoder() -> Decoder {
     Decoder::new(DecoderLimits { max_attachments: usize::MAX, ..DecoderLimits::default() })
 }
 
-/// Any value that JSON and attachments carry without a change: no `undefined`, no `NaN`, no `-0`.
+/// Any value that JSON and attachments carry unchanged: no `undefined`, no `NaN`, no `-0`.
 fn value() -> impl Strategy<Value = Js> {
     let leaf = prop_oneof![
         Just(Js::Null),
@@ -40,7 +40,8 @@ fn value() -> impl Strategy<Value = Js> {
     })
 }
 
-/// Any namespace that can be told from what follows it; a record separator in a name breaks polling, in Node as here.
+/// Any namespace that is distinguishable from what follows it. A record separator in a name breaks polling, in Node as
+/// here.
 fn namespace() -> impl Strategy<Value = String> {
     prop_oneof![Just("/".to_owned()), "/[^,\u{1e}]{0,40}"]
 }
@@ -49,7 +50,7 @@ fn event_name() -> impl Strategy<Value = String> {
     any::<String>().prop_filter("reserved", |name| !RESERVED_EVENTS.contains(&name.as_str()))
 }
 
-/// Any packet that a client may send too: its encoding, and what must come out of it.
+/// Any packet that a client may send: its encoding, and what it must decode to.
 fn packet() -> impl Strategy<Value = (Packet, Decoded)> {
     let object =
         btree_map(any::<String>(), value(), 0..4).prop_map(|members| Js::Object(members.into_iter().collect()));
@@ -57,7 +58,7 @@ fn packet() -> impl Strategy<Value = (Packet, Decoded)> {
     prop_oneof![
         1 => (namespace(), option::of(object)).prop_map(|(namespace, auth)| {
             let text = auth.map_or_else(String::new, |auth| Args::of(&auth).unwrap().items().to_owned());
-            // What CONNECT carries is text: bytes in it stay the placeholders that this test wrote.
+            // CONNECT carries only text: bytes in it stay the placeholders that this test wrote.
             let data = js::parse(&text).into_iter().collect();
             (Packet::connect(&namespace, &text).unwrap(), Decoded { kind: 0, namespace, id: None, data })
         }),
@@ -92,12 +93,12 @@ fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         text().prop_map(Frame::Text),
         vec(any::<u8>(), 0..16).prop_map(Frame::Binary),
-        // So that attachments are awaited in about every second sequence.
+        // With these weights, about every second sequence awaits attachments.
         Just(Frame::Text(r#"52-["a",{"_placeholder":true,"num":1}]"#.to_owned())),
     ]
 }
 
-/// Gives `text` to every reader of text there is. Returning is what is tested; what they say must agree.
+/// Passes `text` to every reader of text. They must return, and must agree.
 fn read_by_all(text: &str) {
     let whole = json::check(text, MAX_DEPTH_OPTION);
     assert_eq!(whole.is_ok(), js::parse(text).is_some(), "{text}");
@@ -112,7 +113,7 @@ fn read_by_all(text: &str) {
             break;
         }
     }
-    // Nobody checked this text: it may be read, refused, but not more than once a byte.
+    // This text is unchecked: it may be read or refused, but yields at most one item for each byte.
     let args = Args::from_parts(text.into(), vec![Bytes::from_static(b"attachment")]);
     assert!(args.as_ref().iter().count() <= text.len());
     let _ = args.parse::<serde_json::Value>();
@@ -172,8 +173,8 @@ proptest! {
         }
     }
 
-    /// Beside an attachment, arrays and objects are read by a reader of our own. serde_json reads the same out of the text
-    /// that has the bytes in it, as numbers.
+    /// Beside an attachment, arrays and objects are read by a reader of our own. It must read the same as serde_json
+    /// reads from text that contains the bytes as numbers.
     #[test]
     fn what_is_beside_an_attachment_is_what_serde_json_reads(value in value()) {
         let beside = Args::of(&Arguments(&[Js::Array(vec![Js::Binary(vec![1, 2]), value.clone()])])).unwrap();
@@ -209,14 +210,14 @@ proptest! {
         }
     }
 
-    /// T47 in `docs/protocol.md`: every prefix of every valid input, in every reader.
+    /// Every prefix of every valid input, in every reader.
     #[test]
     fn each_prefix_of_a_packet_ends((packet, expected) in packet()) {
         let text = packet.text().unwrap();
         for prefix in prefixes(text) {
             read_by_all(prefix);
             read_by_all(prefix.get(1..).unwrap_or_default());
-            // Nothing shorter than an event is one: its array is not closed.
+            // A proper prefix of an event is not an event, as its array is not closed.
             if expected.kind == 2 && !prefix.is_empty() {
                 let mut decoder = decoder();
                 prop_assert!(decoder.text(&prefix[1..]).is_err(), "{}", prefix);
@@ -232,7 +233,7 @@ proptest! {
         prop_assert!(json::check(args.items(), MAX_DEPTH).is_ok());
         for prefix in prefixes(args.items()) {
             read_by_all(prefix);
-            // A number's prefix may be a number; all else needs its end.
+            // A prefix of a number may be a number. Everything else needs its end.
             if !args.items().starts_with(|c: char| c == '-' || c.is_ascii_digit()) {
                 prop_assert_eq!(json::check(prefix, MAX_DEPTH), Err(json::JsonError::Syntax));
             }

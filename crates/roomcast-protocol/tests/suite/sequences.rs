@@ -1,5 +1,5 @@
-//! Sequences of text and binary messages in any order, against a model of the decoder that is as simple as can be; what the
-//! decoder holds is measured at every step.
+//! Sequences of text and binary messages in any order, compared with a model of the decoder that is as simple as
+//! possible. What the decoder holds is measured at every step.
 
 use allocation_counter::measure;
 use bytes::Bytes;
@@ -11,7 +11,8 @@ use roomcast_protocol::{Assembled, DecodeError, Decoder, DecoderLimits, Received
 
 const LIMITS: DecoderLimits = DecoderLimits { max_attachments: 4, max_bytes: 1_000, max_depth: 8 };
 
-/// What an awaited packet takes beside its text and bytes: the decoder's own record, and a `Bytes` for each attachment.
+/// What an awaited packet takes in addition to its text and bytes: the decoder's record, and a `Bytes` for each
+/// attachment.
 const OWN: usize = 1_024;
 
 /// What is left after an error.
@@ -23,7 +24,7 @@ enum Message {
     Binary(usize),
 }
 
-/// What a text means that is a packet.
+/// What a text that is a packet means.
 #[derive(Debug, Clone)]
 struct Meaning {
     attachments: usize,
@@ -41,7 +42,7 @@ struct Packet {
     sizes: Vec<usize>,
 }
 
-/// A packet by its parts, so that what it means is known without reading it.
+/// A packet made from its parts, so that its meaning is known without reading it.
 fn packet() -> impl Strategy<Value = Message> {
     let name = select(vec![("\"a\"", "a"), ("\"\\u0062\"", "b"), ("1.50", "1.5"), ("\"é\"", "é")]);
     let numbers = vec(prop_oneof![3 => 0..4usize, 1 => 4..9usize], 0..4);
@@ -102,7 +103,7 @@ enum Model {
         meaning: Meaning,
         text: usize,
     },
-    /// After an error that broke off a packet nothing is taken any more.
+    /// An error has broken off a packet: no message is accepted any more.
     Broken,
 }
 

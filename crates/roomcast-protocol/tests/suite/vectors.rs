@@ -1,15 +1,15 @@
 //! Replays what engine.io-parser 5.2.3 and socket.io-parser 4.2.7 wrote and read, byte for byte.
 //!
-//! A vector that comes out differently must be in [`DEVIATIONS`], with the reason; one that is there and comes out alike
-//! fails too, so the table is always the truth.
+//! A vector with a different result must be in [`DEVIATIONS`], with the reason. One that is listed and has the same
+//! result fails too, so the table is always true.
 
 use crate::common::js::{self, Arguments, Js};
 use crate::common::wire::{Decoded, Frame, Ways, decode};
 use base64::Engine as _;
 use roomcast_protocol::{Args, Decoder, DecoderLimits, EngineData, EngineKind, EnginePacket, Packet, Payload};
 
-/// Where we are stricter than socket.io-parser on purpose (the decoder table of `docs/protocol.md`): the vector, what comes
-/// out here, and why.
+/// Where we are stricter than socket.io-parser on purpose (the decoder table of `docs/protocol.md`): the vector, our
+/// result, and why.
 const DEVIATIONS: [(&str, Refused, &str); 15] = [
     ("attachments written 1.0", ILLEGAL_COUNT, COUNT),
     ("attachments written \" 1\"", ILLEGAL_COUNT, COUNT),
@@ -42,7 +42,7 @@ const NO_NAME: &str = "an event has a name";
 const ILLEGAL_COUNT: Refused = Refused("Illegal attachments");
 const INVALID_PAYLOAD: Refused = Refused("invalid payload");
 
-/// The error for a frame that Node reads otherwise.
+/// The error for a frame that Node reads differently.
 #[derive(Clone, Copy)]
 struct Refused(&'static str);
 
@@ -53,7 +53,7 @@ impl Refused {
     }
 }
 
-/// Vectors that ask for something Rust does not have.
+/// Vectors that need something that Rust does not have.
 const NOT_APPLICABLE: [(&str, &str); 3] = [
     ("undefined as input", "a text message is a `&str`"),
     ("BigInt", "Rust's wide integers are written as JSON numbers"),
@@ -89,7 +89,7 @@ fn member(value: &Js, key: &str) -> Js {
     value.get(key).cloned().unwrap_or(Js::Undefined)
 }
 
-/// Compares, and says what differs.
+/// Compares, and returns what differs.
 fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, recorded: &T) -> Result<(), String> {
     if ours == recorded { Ok(()) } else { Err(format!("{what}: {ours:?}, recorded: {recorded:?}")) }
 }
@@ -186,7 +186,7 @@ fn payloads_encode_to_the_recorded_bodies() {
         for packet in member(vector, "packets").array().unwrap() {
             engine_packet(packet).push_polling(&mut payload);
         }
-        // Node never calls back for an empty list: there is no such payload.
+        // Node never calls back for an empty list, as there is no such payload.
         let expected = member(vector, "encoded").denoted().text().unwrap_or_default();
         assert_eq!(String::from_utf8(payload).unwrap(), expected, "{}", name(vector));
     }
@@ -207,8 +207,8 @@ fn payloads_decode_to_the_recorded_packets() {
 
 // Socket.IO.
 
-/// The text of a CONNECT's or CONNECT_ERROR's data. Its callers write it with serde_json, and nothing is extracted from it:
-/// bytes are spelled out, as Node's `Buffer.prototype.toJSON` does.
+/// The text of the data of a CONNECT or CONNECT_ERROR. Callers write it with serde_json, and nothing is extracted from
+/// it: bytes are spelled out, as by Node's `Buffer.prototype.toJSON`.
 fn json(data: &Js) -> String {
     fn spelled_out(value: &Js) -> Js {
         match value {
@@ -242,7 +242,7 @@ fn packet(vector: &Js) -> Packet {
     .unwrap()
 }
 
-/// The vectors cannot show what a `toJSON` function returns; it is what the other side decoded.
+/// The vectors cannot show what a `toJSON` function returns. It is what the other side decoded.
 fn with_to_json(vector: &Js, data: &[Js]) -> Vec<Js> {
     let decoded =
         member(&member(vector, "decoded").array().and_then(<[_]>::first).cloned().unwrap_or(Js::Null), "data");
@@ -253,7 +253,7 @@ fn with_to_json(vector: &Js, data: &[Js]) -> Vec<Js> {
     data.iter().enumerate().map(item).collect()
 }
 
-/// [`Args::event`] takes a name that is text, as the server's API does; other names are written as they are.
+/// [`Args::event`] takes a name that is text, as the server's API does. Other names are written as they are.
 fn event_args(data: &[Js]) -> Args {
     let spelled = Args::of(&Arguments(data)).unwrap();
     if let Some(name) = data[0].text() {
@@ -262,8 +262,8 @@ fn event_args(data: &[Js]) -> Args {
     spelled
 }
 
-/// A recorded packet, without what our decoder keeps from nobody: a numeric name becomes its text, the data of what only
-/// a server sends and the ids of packets that have none are dropped, no data is no arguments.
+/// A recorded packet, reduced to what our decoder keeps: a numeric name becomes its text; the data of packets that only
+/// a server sends, and the ids of kinds that have none, are dropped; no data means no arguments.
 fn recorded_packet(packet: &Js) -> Decoded {
     let kind = member(packet, "type").double().unwrap() as u8;
     let data = member(packet, "data").denoted();
@@ -340,7 +340,7 @@ fn comes_out_as_recorded(vector: &Js) -> Result<(), String> {
 }
 
 #[test]
-fn socket_io_vectors_come_out_as_recorded_or_are_listed() {
+fn socket_io_vectors_have_the_recorded_result_or_are_listed() {
     let file = socket_io();
     let (valid, decode_only, invalid) = (list(&file, "valid"), list(&file, "decode_only"), list(&file, "invalid"));
     assert_eq!((valid.len(), decode_only.len(), invalid.len()), (57, 37, 61));
@@ -368,7 +368,7 @@ fn socket_io_vectors_come_out_as_recorded_or_are_listed() {
 }
 
 #[test]
-fn nothing_in_the_files_is_passed_over_in_silence() {
+fn every_list_in_the_files_is_replayed_or_excluded() {
     let keys = |file: Vec<(String, Vec<Js>)>| file.into_iter().map(|(key, _)| key).collect::<Vec<_>>();
     let replayed = ["encode_packet", "decode_packet", "encode_payload", "decode_payload"];
     assert_eq!(keys(engine_io()), [&replayed[..], &NOT_OFFERED].concat());

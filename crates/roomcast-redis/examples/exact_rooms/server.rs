@@ -1,4 +1,4 @@
-//! [`Server`]: a server in a process of its own, and what that process does.
+//! [`Server`]: a server in a process of its own, and the code of that process.
 
 use crate::tap::{Read, Tap};
 use roomcast_adapter::cluster::{Broker, Cluster, ClusterOptions};
@@ -20,24 +20,24 @@ use tokio::time::sleep;
 
 pub(crate) const ROOMS: u64 = 2_000;
 
-/// Rooms that a server has a member in.
+/// Rooms in which a server has a member.
 pub(crate) const ROOMS_HERE: usize = 100;
 
-/// A room in which every server has one.
+/// A room in which every server has a member.
 pub(crate) const END: &str = "end";
 
-/// Within that all must have come.
+/// How long messages may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How broadcasts are heard.
+/// How broadcasts are subscribed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Mode {
     Pattern,
     Exact,
     Sharded,
 }
 
-impl Way {
+impl Mode {
     pub(crate) const ALL: [Self; 3] = [Self::Pattern, Self::Exact, Self::Sharded];
 
     pub(crate) fn broker(self, url: &str) -> Arc<dyn Broker> {
@@ -51,7 +51,7 @@ impl Way {
     }
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pattern => "classic, by a pattern",
@@ -61,11 +61,11 @@ impl fmt::Display for Way {
     }
 }
 
-impl FromStr for Way {
+impl FromStr for Mode {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|way| way.to_string() == name).ok_or_else(|| format!("there is no way {name:?}"))
+        Self::ALL.into_iter().find(|mode| mode.to_string() == name).ok_or_else(|| format!("there is no mode {name:?}"))
     }
 }
 
@@ -73,7 +73,7 @@ pub(crate) fn room(number: u64) -> String {
     format!("room {number}")
 }
 
-/// The rooms that a server has members in, drawn from its number.
+/// The rooms in which a server has members, drawn from its number.
 pub(crate) fn rooms_of(server: u64) -> BTreeSet<u64> {
     let (mut random, mut rooms) = (Random::new(1_000 + server), BTreeSet::new());
     while rooms.len() < ROOMS_HERE {
@@ -82,10 +82,11 @@ pub(crate) fn rooms_of(server: u64) -> BTreeSet<u64> {
     rooms
 }
 
-/// Is a server until standard input ends. It says `ready`, and for each line that it is given how many packets its sockets got.
-pub(crate) async fn run(way: Way, url: &str, number: u64) {
+/// Runs a server until standard input ends. It prints `ready`, and for each line of input the number of packets that
+/// its sockets got.
+pub(crate) async fn run(mode: Mode, url: &str, number: u64) {
     let cluster =
-        Cluster::with_id(format!("server{number}").as_str().into(), way.broker(url), ClusterOptions::default());
+        Cluster::with_id(format!("server{number}").as_str().into(), mode.broker(url), ClusterOptions::default());
     let (server_events, _events) = mpsc::channel(64);
     let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
     let counting = CountingRecipient::new();
@@ -104,7 +105,7 @@ pub(crate) async fn run(way: Way, url: &str, number: u64) {
     tokio::task::spawn_blocking(answering).await.unwrap();
 }
 
-/// Such a process. All that it has of Redis comes through a tap. It ends when this is dropped.
+/// Such a process, whose connections to Redis go through a tap. It ends on drop.
 pub(crate) struct Server {
     tap: Tap,
     child: Child,
@@ -113,10 +114,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(way: Way, redis: u16, number: u64) -> Self {
+    pub(crate) async fn start(mode: Mode, redis: u16, number: u64) -> Self {
         let tap = Tap::start(redis).await;
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["server", &way.to_string(), &tap.url(), &number.to_string()])
+            .args(["server", &mode.to_string(), &tap.url(), &number.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -142,16 +143,16 @@ impl Server {
         Duration::from_nanos(nanoseconds.sum())
     }
 
-    /// Its sockets get so many packets and no more, as far as is known when the last has come.
+    /// Waits until its sockets have got this many packets, and checks that they have not got more.
     pub(crate) async fn must_deliver(&mut self, expected: u64) {
         let until = Instant::now() + PATIENCE;
         loop {
             self.input.write_all(b"\n").await.unwrap();
             let delivered: u64 = self.output.next_line().await.unwrap().unwrap().parse().unwrap();
             if delivered >= expected {
-                return assert_eq!(delivered, expected, "each comes once");
+                return assert_eq!(delivered, expected, "messages arrived twice");
             }
-            assert!(Instant::now() < until, "{delivered} of {expected} messages have come");
+            assert!(Instant::now() < until, "{delivered} of {expected} messages have arrived");
             sleep(Duration::from_millis(20)).await;
         }
     }

@@ -1,4 +1,4 @@
-//! [`Tap`]: TCP between a server and Redis, which counts what Redis sends.
+//! [`Tap`]: a TCP proxy between a server and Redis that counts what Redis sends.
 
 use parking_lot::Mutex;
 use std::io;
@@ -8,24 +8,22 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-/// What stands in a pushed message before its channel, or before the pattern that it matches.
+/// The text in a pushed message before its channel, or before the pattern that it matches.
 const MESSAGE: &[u8] = b"message\r\n$";
 
-/// A channel's length and the part of its name that tells what it is for: more is not needed of it.
+/// Enough bytes for the channel's length, and the part of its name that tells its purpose.
 const HEAD: usize = 64;
 
-/// What a server was sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Read {
     /// On all its connections.
     pub(crate) bytes: u64,
-    /// Messages on the channels of broadcasts.
     pub(crate) broadcasts: u64,
     /// Messages on other channels: servers announce themselves, and answer.
     pub(crate) others: u64,
 }
 
-/// It ends when it is dropped.
+/// It ends on drop.
 pub(crate) struct Tap {
     port: u16,
     read: Arc<Mutex<Read>>,
@@ -73,7 +71,7 @@ async fn carry(server: TcpStream, redis: u16, read: Arc<Mutex<Read>>) -> io::Res
     }
 }
 
-/// Counts before it passes on: what a server has got was counted.
+/// Counts bytes before it passes them on, so that everything a server has got is counted.
 async fn counted(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, read: &Mutex<Read>) -> io::Result<()> {
     let mut buffer = Vec::new();
     loop {
@@ -81,19 +79,20 @@ async fn counted(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, read: &Mutex
         if from.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
-        let looked = {
+        let searched = {
             let mut read = read.lock();
             read.bytes += (buffer.len() - kept) as u64;
-            look(&buffer, &mut read)
+            count(&buffer, &mut read)
         };
         to.write_all(&buffer[kept..]).await?;
-        // What is not whole yet is looked at again with what comes next.
-        buffer.drain(..looked);
+        // An incomplete message is searched again together with the next bytes.
+        buffer.drain(..searched);
     }
 }
 
-/// Counts the messages in bytes, whose texts have no such words in them. Returns how many bytes need not be seen again.
-fn look(bytes: &[u8], read: &mut Read) -> usize {
+/// Counts the messages in these bytes; their texts do not contain [`MESSAGE`]. Returns how many bytes need not be
+/// searched again.
+fn count(bytes: &[u8], read: &mut Read) -> usize {
     let mut at = 0;
     while let Some(found) = bytes[at..].windows(MESSAGE.len()).position(|window| window == MESSAGE) {
         let begin = at + found + MESSAGE.len();

@@ -1,4 +1,4 @@
-//! [`Site`]: the Redis of a run, and the fault that strikes it or the way to it.
+//! [`Site`]: the Redis of a run, and the fault of it or of the network to it.
 
 use crate::fault_proxy::{FaultProxy, Which};
 use crate::fault_stage::pass;
@@ -9,21 +9,19 @@ use tokio::time::Instant;
 /// The longest that one server's connections are slow or stopped.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Bytes a second that a slow consumer takes: more than none, so that it is not taken for dead, and less than it is sent.
+/// Bytes a second that a slow subscriber takes: more than none, so that it is not taken for dead, but less than it is
+/// sent.
 const SLOW_RATE: u64 = 50_000;
 
-/// Redis that cuts off who is behind by so much, and tells it in its log.
+/// Arguments for a Redis that cuts off a subscriber which is 1 MB behind, and logs it.
 const SMALL_BUFFERS: [&str; 7] =
     ["--client-output-buffer-limit", "pubsub", "1mb", "1mb", "0", "--logfile", "redis.log"];
 
-/// What tells the node of a Cluster that is heard.
+/// By which subscription the node in use of a Cluster is recognized.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum HeardBy {
-    /// A pattern.
+pub(crate) enum SubscribedBy {
     Pattern,
-    /// This channel.
     Channel(&'static str),
-    /// This sharded channel.
     Sharded(&'static str),
 }
 
@@ -33,7 +31,7 @@ pub(crate) struct Site {
 }
 
 enum Redis {
-    /// And the way to it of the one server that some faults are for.
+    /// With a proxy for the one server that some faults affect.
     One(RedisProcess, FaultProxy),
     Sentinels(Sentinels),
     Cluster(RedisCluster),
@@ -54,7 +52,7 @@ impl Site {
         Self { fault: fault.to_owned(), redis }
     }
 
-    /// What most servers use, and what the one uses that some faults are for.
+    /// The URL for most servers, and the URL for the one server that some faults affect.
     pub(crate) fn urls(&self) -> [String; 2] {
         match &self.redis {
             Redis::One(redis, proxy) => [redis.url(), proxy.url()],
@@ -63,8 +61,8 @@ impl Site {
         }
     }
 
-    /// Returns the moment from which messages should come through again.
-    pub(crate) async fn strike(&mut self, heard_by: HeardBy) -> Instant {
+    /// Causes the fault. Returns the moment from which messages should arrive again.
+    pub(crate) async fn strike(&mut self, subscribed_by: SubscribedBy) -> Instant {
         let (fault, before) = (self.fault.as_str(), Instant::now());
         match &mut self.redis {
             Redis::One(redis, proxy) => return strike_one(fault, redis, proxy).await,
@@ -80,7 +78,7 @@ impl Site {
                 return Instant::now();
             }
             Redis::Cluster(redis) if fault.ends_with("killed") => {
-                let node = node_that_is_heard(redis, heard_by).await;
+                let node = subscribed_node(redis, subscribed_by).await;
                 redis.nodes[node].kill();
                 return Instant::now();
             }
@@ -118,7 +116,7 @@ async fn strike_one(fault: &str, redis: &mut RedisProcess, proxy: &FaultProxy) -
             proxy.slow(SLOW_RATE);
             pass(SLOW).await;
             let cut = redis.file("redis.log").matches("overcoming of output buffer limits").count();
-            assert!(cut > 0, "Redis has cut nobody off");
+            assert!(cut > 0, "Redis has not cut off any connection");
             eprintln!("Redis has cut off {cut} connections");
             proxy.slow(0);
             return Instant::now();
@@ -129,14 +127,14 @@ async fn strike_one(fault: &str, redis: &mut RedisProcess, proxy: &FaultProxy) -
     before
 }
 
-/// The first node, primaries first, that a server has subscribed at. roomcast uses one node for everything but sharded channels,
-/// the first that it is told; Node's client hears one and publishes by all primaries.
-async fn node_that_is_heard(redis: &RedisCluster, heard_by: HeardBy) -> usize {
+/// The first node, primaries first, on which a server has subscribed. roomcast uses one node for everything except
+/// sharded channels, the first in its URL; Node's client subscribes on one node and publishes on all primaries.
+async fn subscribed_node(redis: &RedisCluster, subscribed_by: SubscribedBy) -> usize {
     for (number, node) in redis.nodes.iter().enumerate() {
-        let subscribers = match heard_by {
-            HeardBy::Pattern => node.ask("PUBSUB NUMPAT").await,
-            HeardBy::Channel(name) => node.ask::<(String, usize)>(&format!("PUBSUB NUMSUB {name}")).await.1,
-            HeardBy::Sharded(name) => node.ask::<(String, usize)>(&format!("PUBSUB SHARDNUMSUB {name}")).await.1,
+        let subscribers = match subscribed_by {
+            SubscribedBy::Pattern => node.ask("PUBSUB NUMPAT").await,
+            SubscribedBy::Channel(name) => node.ask::<(String, usize)>(&format!("PUBSUB NUMSUB {name}")).await.1,
+            SubscribedBy::Sharded(name) => node.ask::<(String, usize)>(&format!("PUBSUB SHARDNUMSUB {name}")).await.1,
         };
         if subscribers > 0 {
             return number;

@@ -1,9 +1,9 @@
-//! Measures what `tests/suite/faults.rs` and `tests/suite/failovers.rs` only check, and the same at Node's servers:
-//! `cargo run --release -p roomcast-redis --example fault_report -- [runs] [--only PATTERN] [--roomcast | --node] [--long]`
-//! prints two rows for each fault, of roomcast and of Node. It needs `redis-server`, and for Node what `npm ci` puts into
-//! `e2e/`. A run takes about five minutes; `--long` adds faults that last half a minute and more.
+//! Measures what `tests/suite/faults.rs` and `tests/suite/failovers.rs` only check, for our servers and for Node's:
+//! `cargo run --release -p roomcast-redis --example fault_report -- [runs] [--only PATTERN] [--roomcast | --node]
+//! [--long]` prints two rows for each fault, of roomcast and of Node. It needs `redis-server`, and for Node what `npm
+//! ci` installs in `e2e/`. A run takes about five minutes; `--long` adds faults that last half a minute or longer.
 //!
-//! `fault_report rooms` is its second part, with rooms and servers of both kinds in one cluster: see `rooms/mod.rs`.
+//! `fault_report rooms` is the second part, with rooms and servers of both kinds in one cluster: see `rooms/mod.rs`.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // It is a test whose result is figures.
 
@@ -23,7 +23,7 @@ mod row;
 mod server_process;
 
 use fault_stage::{Talk, pass};
-use faults::{HeardBy, Site};
+use faults::{Site, SubscribedBy};
 use node_talk::NodeTalk;
 use row::Row;
 use std::time::Duration;
@@ -42,7 +42,7 @@ const FAULTS: [&str; 10] = [
     "Cluster: node in use killed",
 ];
 
-/// With `--long`.
+/// Further faults with `--long`.
 const LONG_FAULTS: [&str; 2] = ["kill -9, restart after 90 s", "SIGSTOP 30 s"];
 
 /// Two servers of one kind that talk.
@@ -76,7 +76,7 @@ impl Stage {
         stage
     }
 
-    /// One row for each way; what comes through again is what was emitted after `since`.
+    /// One row for each direction. Traffic has resumed when messages arrive that were emitted after `since`.
     async fn end(self, since: Instant) -> [Row; 2] {
         match self {
             Self::Roomcast(talk) => {
@@ -101,7 +101,7 @@ async fn measure(kind: Kind, fault: &str) -> [Row; 2] {
     let mut site = Site::start(fault).await;
     let [one, other] = site.urls();
     let stage = Stage::begin(kind, [&one, &other]).await;
-    let since = site.strike(HeardBy::Pattern).await;
+    let since = site.strike(SubscribedBy::Pattern).await;
     stage.end(since).await
 }
 

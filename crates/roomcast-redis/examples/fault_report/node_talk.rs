@@ -1,7 +1,7 @@
-//! [`NodeTalk`]: two Node servers that talk as those of [`Talk`](crate::fault_stage::Talk) do, each in a process of its own
-//! (`e2e/fault-server.mjs`), and what was seen of them.
+//! [`NodeTalk`]: two Node servers that talk like those of [`Talk`](crate::fault_stage::Talk), each in a process of its
+//! own (`e2e/fault-server.mjs`), and what they reported.
 
-use crate::fault_stage::fault_log::{Emitted, Heard, Received};
+use crate::fault_stage::fault_log::{Emitted, Receipt, Receipts};
 use crate::fault_stage::{COUNTED, PATIENCE, must_become, pass};
 use crate::row::Row;
 use crate::server_process::{Seen, ServerProcess, Told};
@@ -21,17 +21,17 @@ struct NodeServer {
 }
 
 struct Log {
-    /// The same moment on two clocks.
+    /// The same moment on both clocks.
     clocks: (SystemTime, Instant),
     meets: usize,
     emitted: Emitted,
-    heard: Heard,
+    received: Receipts,
 }
 
 impl Default for Log {
     fn default() -> Self {
         let clocks = (SystemTime::now(), Instant::now());
-        Self { clocks, meets: 0, emitted: Emitted::default(), heard: Heard::default() }
+        Self { clocks, meets: 0, emitted: Emitted::default(), received: Receipts::default() }
     }
 }
 
@@ -45,7 +45,11 @@ impl Seen for Log {
         self.meets = self.meets.max(told.meets);
         self.emitted.0.extend(told.emitted.into_iter().map(|(at, took)| (instant(at), Duration::from_micros(took))));
         let received = told.received.into_iter();
-        self.heard.0.extend(received.map(|(publisher, number, at, _)| Received { publisher, number, at: instant(at) }));
+        self.received.0.extend(received.map(|(publisher, number, at, _)| Receipt {
+            publisher,
+            number,
+            at: instant(at),
+        }));
     }
 
     fn meets(&self) -> usize {
@@ -54,7 +58,7 @@ impl Seen for Log {
 }
 
 impl NodeTalk {
-    /// Two servers that count one another before they talk, and hear one another by now.
+    /// Two servers that count each other before they talk, and whose messages arrive.
     pub(crate) async fn begin(urls: [&str; 2]) -> Self {
         let mut talk = Self { servers: vec![NodeServer::start("a", urls[0]), NodeServer::start("b", urls[1])] };
         for server in &talk.servers {
@@ -62,7 +66,8 @@ impl NodeTalk {
         }
         talk.tell("talk").await;
         let [a, b] = [&talk.servers[0], &talk.servers[1]];
-        must_become("the Node servers hear one another", || !a.heard(b).is_empty() && !b.heard(a).is_empty()).await;
+        must_become("messages arrive at both Node servers", || !a.received(b).is_empty() && !b.received(a).is_empty())
+            .await;
         talk
     }
 
@@ -72,12 +77,12 @@ impl NodeTalk {
         }
     }
 
-    /// The time from `since` until messages that were emitted after it have come both ways.
+    /// The time from `since` until messages that were emitted after it have arrived in both directions.
     pub(crate) async fn resumes(&self, since: Instant) -> Option<Duration> {
         let [a, b] = [&self.servers[0], &self.servers[1]];
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && !a.process.has_ended() && !b.process.has_ended() {
-            if let (Some(one), Some(other)) = (a.heard_since(b, since), b.heard_since(a, since)) {
+            if let (Some(one), Some(other)) = (a.received_since(b, since), b.received_since(a, since)) {
                 return Some(one.max(other) - since);
             }
             pass(Duration::from_millis(50)).await;
@@ -85,7 +90,7 @@ impl NodeTalk {
         None
     }
 
-    /// Ends the talk. What has not come 3 s later is lost.
+    /// Ends the talk. Messages that have not arrived 3 s later are lost.
     pub(crate) async fn end(mut self, resumed: Option<Duration>) -> [Row; 2] {
         self.tell("hush").await;
         pass(COUNTED).await;
@@ -94,25 +99,25 @@ impl NodeTalk {
     }
 }
 
-/// The way from `publisher` to `receiver`.
+/// The figures from `publisher` to `receiver`.
 fn row(publisher: &NodeServer, receiver: &NodeServer, resumed: Option<Duration>) -> Row {
-    let own = publisher.heard(publisher);
+    let own = publisher.received(publisher);
     let emitted = publisher.process.seen().emitted.count();
-    assert!(own.iter().copied().eq(1..=emitted), "local delivery has a hole: {emitted} emitted, {} came", own.len());
-    let heard = receiver.heard(publisher);
-    let mut different = heard.clone();
+    assert!(own.iter().copied().eq(1..=emitted), "local delivery has a gap: {emitted} emitted, {} arrived", own.len());
+    let numbers = receiver.received(publisher);
+    let mut different = numbers.clone();
     different.sort();
     different.dedup();
     let seen = publisher.process.seen();
     let (local_p99, local_max) = seen.emitted.slowest();
-    let oldest = receiver.process.seen().heard.oldest(publisher.name, &seen.emitted);
+    let oldest = receiver.process.seen().received.oldest(publisher.name, &seen.emitted);
     drop(seen);
     Row {
         emitted,
         lost: emitted - different.len() as u64,
         counted: None,
-        doubles: (heard.len() - different.len()) as u64,
-        disorder: heard.windows(2).filter(|pair| pair[0] > pair[1]).count() as u64,
+        doubles: (numbers.len() - different.len()) as u64,
+        disorder: numbers.windows(2).filter(|pair| pair[0] > pair[1]).count() as u64,
         oldest,
         resumed,
         local_p99,
@@ -128,13 +133,13 @@ impl NodeServer {
         Self { name, process: ServerProcess::start(command) }
     }
 
-    fn heard(&self, publisher: &Self) -> Vec<u64> {
-        self.process.seen().heard.of(publisher.name)
+    fn received(&self, publisher: &Self) -> Vec<u64> {
+        self.process.seen().received.of(publisher.name)
     }
 
-    fn heard_since(&self, publisher: &Self, since: Instant) -> Option<Instant> {
-        // Never two locks of the same: a server is not asked about itself.
+    fn received_since(&self, publisher: &Self, since: Instant) -> Option<Instant> {
+        // These are two different locks: a server is not asked about itself.
         let publisher_seen = publisher.process.seen();
-        self.process.seen().heard.since(publisher.name, &publisher_seen.emitted, since)
+        self.process.seen().received.since(publisher.name, &publisher_seen.emitted, since)
     }
 }

@@ -1,34 +1,34 @@
-//! [`Row`]: what was seen of one way from a server to another, whoever made the servers; and how runs are summed up.
+//! [`Row`]: the figures of one direction, from a server to another of either kind; and the summary of several runs.
 
 use crate::fault_stage::{Figures, PATIENCE};
 use std::time::Duration;
 
 pub(crate) const HEAD: &str = "\
-| fault | servers | emitted | lost | counted | doubles | out of order | oldest that came (ms) | resumed after, worst (ms) | local p99, worst (ms) | local max (ms) |
+| fault | servers | emitted | lost | counted | duplicates | out of order | oldest on arrival (ms) | resumed after, worst (ms) | local p99, worst (ms) | local max (ms) |
 |---|---|---|---|---|---|---|---|---|---|---|";
 
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) emitted: u64,
     pub(crate) lost: u64,
-    /// What the receiver knows to be lost; a Node server counts nothing.
+    /// The losses that the receiver has counted; a Node server does not count.
     pub(crate) counted: Option<u64>,
-    /// At roomcast they came over Redis and were kept back; at Node the socket got them.
+    /// With roomcast they arrived over Redis and were dropped; with Node the socket got them.
     pub(crate) doubles: u64,
-    /// Messages that came after a later one.
+    /// Messages that arrived after a later one.
     pub(crate) disorder: u64,
     pub(crate) oldest: Duration,
-    /// None: not within [`PATIENCE`].
+    /// `None` if not within [`PATIENCE`].
     pub(crate) resumed: Option<Duration>,
     pub(crate) local_p99: Duration,
     pub(crate) local_max: Duration,
-    /// The last words of a process that has ended by itself.
+    /// The last output of a process that has ended by itself.
     pub(crate) died: Option<String>,
 }
 
 impl From<Figures> for Row {
     fn from(it: Figures) -> Self {
-        // Whatever order they came in, or if a socket got one twice, the talk would have ended in a panic.
+        // If messages had arrived out of order, or twice at a socket, the talk would have panicked.
         Self {
             emitted: it.emitted,
             lost: it.lost,
@@ -56,7 +56,7 @@ pub(crate) fn summed_up(rows: &[Row]) -> String {
     } else {
         each(|it| it.counted.unwrap_or_default().to_string())
     };
-    // Both rows of a run have the same.
+    // Both rows of a run have the same value.
     let (runs, never) = (rows.len() / 2, rows.iter().filter(|it| it.resumed.is_none()).count() / 2);
     let mut resumed = Vec::new();
     if let Some(worst) = rows.iter().filter_map(|it| it.resumed).max() {

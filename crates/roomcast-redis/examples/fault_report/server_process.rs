@@ -1,5 +1,5 @@
-//! [`ServerProcess`]: a server in a process of its own, which hears words on its standard input and tells in lines of JSON what
-//! has happened.
+//! [`ServerProcess`]: a server in a process of its own, which reads words from standard input and reports in lines of
+//! JSON.
 
 use crate::fault_stage::must_become;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -10,26 +10,27 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
-/// Most lines of its standard error that are kept.
+/// How many of the last lines of its standard error are kept.
 const LAST_WORDS: usize = 20;
 
-/// What a server's lines add up to.
+/// The sum of a server's reports.
 pub(crate) trait Seen: Default + Send + 'static {
-    /// What a line tells.
+    /// One report.
     type Told: DeserializeOwned;
 
     fn add(&mut self, told: Self::Told);
 
-    /// Other servers that it counts, and itself.
+    /// How many servers it counts, including itself.
     fn meets(&self) -> usize;
 }
 
-/// What every server tells. Times are microseconds, `at` of the wall clock, which all processes of a machine share.
+/// The report of every server. Times are microseconds; moments are those of the wall clock, which all processes of a
+/// machine share.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Told {
     pub(crate) meets: usize,
-    /// When, and how long the call took: the message with the next number.
+    /// When each message was emitted, and how long the call took. The numbers follow from the order.
     pub(crate) emitted: Vec<(u64, u64)>,
     /// Publisher, number, when, and which of the server's sockets.
     pub(crate) received: Vec<(String, u64, u64, usize)>,
@@ -46,7 +47,7 @@ pub(crate) struct ServerProcess<S> {
 struct State<S> {
     seen: S,
     ended: bool,
-    /// The last that it wrote to the standard error.
+    /// The last lines that it wrote to standard error.
     complaints: Vec<String>,
 }
 
@@ -87,10 +88,10 @@ impl<S: Seen> ServerProcess<S> {
             assert!(!state.ended, "a server has ended: {:?}", state.complaints);
             state.seen.meets() >= servers
         };
-        must_become("the servers count one another", meets).await;
+        must_become("the servers count each other", meets).await;
     }
 
-    /// One that has ended needs not be told.
+    /// Sends a word. A process that has ended ignores it.
     pub(crate) async fn tell(&mut self, word: &str) {
         let _ = self.words.write_all(format!("{word}\n").as_bytes()).await;
     }
@@ -99,7 +100,7 @@ impl<S: Seen> ServerProcess<S> {
         self.state.lock().ended
     }
 
-    /// The last that it wrote to its standard error.
+    /// The last lines that it wrote to standard error.
     pub(crate) fn last_words(&self) -> String {
         self.state.lock().complaints.join("\n")
     }

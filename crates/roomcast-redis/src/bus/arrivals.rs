@@ -1,40 +1,41 @@
-//! [`Arrivals`]: the messages that have come on a connection, handed on together.
+//! [`Arrivals`]: the messages that have arrived on the subscriber connection, passed on to their listeners in batches.
 
-use super::routes::{Heard, Listener, Routes};
+use super::routes::Routes;
+use crate::delivery::run::Run;
+use crate::delivery::{Delivery, Listener};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use redis::{PushInfo, PushKind, Value};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Messages that are handed on together. If so many wait the connection's task hands them on itself, and reads no more meanwhile,
-/// unless that is being done.
-const TOGETHER: usize = 64;
+/// When this many messages wait, the connection's own task passes them on, and reads no more meanwhile, unless another
+/// task is already passing messages on.
+const BATCH: usize = 64;
 
-/// Messages that wait while others are handed on, and their bytes, before the connection's task waits for that: it reads no more
-/// then, and the thread that it runs on does nothing else.
+/// Most messages, and most bytes, that wait while others are passed on. Beyond that the connection's task blocks until
+/// they are: it reads no more, and its thread does nothing else.
 const MAX_WAITING: usize = 4_096;
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// Where the task of a connection puts what has come, and another takes it: when it gets to it, all that one read has brought is
-/// there. What that makes for a client then leaves in one write, where there would be one for each message.
+/// The connection's task puts messages in, and another task takes them out: by the time it runs, everything that one
+/// read has brought is there. Its messages to one client then leave in one write, instead of one write each.
 #[derive(Default)]
 pub(crate) struct Arrivals {
     waiting: Mutex<Waiting>,
-    /// Held while messages are handed on, so that they keep their order; its storage is used again.
-    handing_on: Mutex<Vec<PushInfo>>,
-    come: Notify,
+    /// Held while messages are passed on, so that they keep their order. The vector is reused.
+    passing_on: Mutex<Vec<PushInfo>>,
+    arrived: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
     messages: Vec<PushInfo>,
     bytes: usize,
-    /// The connection was given up: what it still brings would come out of order.
+    /// The connection was dropped: late messages on it would be out of order.
     is_closed: bool,
 }
 
 impl Arrivals {
-    /// A message has come.
     pub(crate) fn add(&self, push: PushInfo, routes: &RwLock<Routes>) {
         let waiting = {
             let mut waiting = self.waiting.lock();
@@ -46,56 +47,53 @@ impl Arrivals {
             if waiting.bytes > MAX_WAITING_BYTES { MAX_WAITING } else { waiting.messages.len() }
         };
         match waiting {
-            1 => self.come.notify_one(),
-            MAX_WAITING.. => self.hand_on(routes),
-            TOGETHER.. => {
-                if let Some(messages) = self.handing_on.try_lock() {
-                    self.hand_on_with(messages, routes);
+            1 => self.arrived.notify_one(),
+            MAX_WAITING.. => self.pass_on(routes),
+            BATCH.. => {
+                if let Some(messages) = self.passing_on.try_lock() {
+                    self.pass_on_with(messages, routes);
                 }
             }
             _ => {}
         }
     }
 
-    /// Resolves when something waits.
-    pub(crate) async fn come(&self) {
-        self.come.notified().await;
+    /// Resolves when a message waits.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
     }
 
-    /// Hands on what waits, in order.
-    pub(crate) fn hand_on(&self, routes: &RwLock<Routes>) {
-        self.hand_on_with(self.handing_on.lock(), routes);
+    pub(crate) fn pass_on(&self, routes: &RwLock<Routes>) {
+        self.pass_on_with(self.passing_on.lock(), routes);
     }
 
-    fn hand_on_with(&self, mut messages: MutexGuard<'_, Vec<PushInfo>>, routes: &RwLock<Routes>) {
+    fn pass_on_with(&self, mut messages: MutexGuard<'_, Vec<PushInfo>>, routes: &RwLock<Routes>) {
         {
             let mut waiting = self.waiting.lock();
             waiting.bytes = 0;
             std::mem::swap(&mut *messages, &mut waiting.messages);
         }
-        let mut run: Option<(Arc<dyn Listener>, Vec<Heard>)> = None;
+        let mut run = Run::<dyn Listener>::default();
         for push in messages.drain(..) {
-            let Some(heard) = Push::read(push) else { continue };
+            let Some(push) = Push::read(push) else { continue };
             let (first, further) = {
                 let routes = routes.read();
-                let Some((first, further)) = heard.listeners(&routes).split_first() else { continue };
-                // No storage is taken for none.
+                let Some((first, further)) = push.listeners(&routes).split_first() else { continue };
+                // An empty vector does not allocate.
                 (first.clone(), further.to_vec())
             };
             for listener in further {
-                hear(&mut run, listener, heard.message.clone());
+                run.add(listener, push.message.clone());
             }
-            hear(&mut run, first, heard.message);
+            run.add(first, push.message);
         }
-        if let Some((listener, heard)) = run {
-            listener.heard(heard);
-        }
+        run.flush();
     }
 
-    /// Hands on what waits, and takes no more.
+    /// Passes on the waiting messages, and takes no more.
     pub(crate) fn close(&self, routes: &RwLock<Routes>) {
         self.waiting.lock().is_closed = true;
-        self.hand_on(routes);
+        self.pass_on(routes);
     }
 }
 
@@ -107,22 +105,10 @@ fn bytes_of(push: &PushInfo) -> usize {
     push.data.iter().map(bytes).sum()
 }
 
-/// Messages in a row for one listener are handed on together.
-fn hear(run: &mut Option<(Arc<dyn Listener>, Vec<Heard>)>, listener: Arc<dyn Listener>, heard: Heard) {
-    match run {
-        Some((before, run)) if Arc::ptr_eq(before, &listener) => run.push(heard),
-        _ => {
-            if let Some((listener, heard)) = run.replace((listener, vec![heard])) {
-                listener.heard(heard);
-            }
-        }
-    }
-}
-
-/// A message as Redis sends it.
+/// A message, and the pattern that it matched if it came by one.
 struct Push {
     pattern: Option<Vec<u8>>,
-    message: Heard,
+    message: Delivery,
 }
 
 impl Push {
@@ -134,10 +120,9 @@ impl Push {
         });
         let by_pattern = push.kind == PushKind::PMessage;
         let pattern = if by_pattern { Some(data.next()?) } else { None };
-        Some(Self { pattern, message: Heard { by_pattern, channel: data.next()?, payload: data.next()? } })
+        Some(Self { pattern, message: Delivery { by_pattern, channel: data.next()?, payload: data.next()? } })
     }
 
-    /// Who listens to it.
     fn listeners<'a>(&self, routes: &'a Routes) -> &'a [Arc<dyn Listener>] {
         let name = self.pattern.as_ref().unwrap_or(&self.message.channel);
         std::str::from_utf8(name).map_or(&[], |name| routes.of(self.message.by_pattern, name))
@@ -147,15 +132,15 @@ impl Push {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::routes::Name;
+    use crate::bus::names::Name;
 
-    /// Notes how many messages came together, and their payloads.
+    /// Records the payloads of each run.
     #[derive(Default)]
     struct Notes(Mutex<Vec<Vec<Vec<u8>>>>);
 
     impl Listener for Notes {
-        fn heard(&self, messages: Vec<Heard>) {
-            self.0.lock().push(messages.into_iter().map(|heard| heard.payload).collect());
+        fn receive(&self, messages: Vec<Delivery>) {
+            self.0.lock().push(messages.into_iter().map(|message| message.payload).collect());
         }
 
         fn connected(&self) {}
@@ -187,14 +172,14 @@ mod tests {
     fn messages_at_the_limit_and_one_below_it() {
         let (a, _, routes) = listeners();
         let arrivals = Arrivals::default();
-        (1..TOGETHER).for_each(|number| arrivals.add(message("a", number), &routes));
+        (1..BATCH).for_each(|number| arrivals.add(message("a", number), &routes));
         assert!(a.lengths().is_empty());
-        arrivals.add(message("a", TOGETHER), &routes);
-        assert_eq!(a.lengths(), [TOGETHER], "the connection's own task hands them on");
+        arrivals.add(message("a", BATCH), &routes);
+        assert_eq!(a.lengths(), [BATCH], "the connection's own task passes them on");
         arrivals.add(message("a", 0), &routes);
-        assert_eq!((a.lengths(), arrivals.waiting.lock().messages.len()), (vec![TOGETHER], 1));
-        arrivals.hand_on(&routes);
-        assert_eq!((a.lengths(), arrivals.waiting.lock().messages.len()), (vec![TOGETHER, 1], 0));
+        assert_eq!((a.lengths(), arrivals.waiting.lock().messages.len()), (vec![BATCH], 1));
+        arrivals.pass_on(&routes);
+        assert_eq!((a.lengths(), arrivals.waiting.lock().messages.len()), (vec![BATCH, 1], 0));
     }
 
     #[test]
@@ -204,9 +189,9 @@ mod tests {
         for (number, channel) in ["a", "a", "b", "nobody", "b", "a"].into_iter().enumerate() {
             arrivals.add(message(channel, number), &routes);
         }
-        // What is no message of ours is passed over.
+        // A push that is not a message is ignored.
         arrivals.add(PushInfo { kind: PushKind::PMessage, data: Vec::new() }, &routes);
-        arrivals.hand_on(&routes);
+        arrivals.pass_on(&routes);
         let payloads = |payloads: &[&str]| payloads.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
         assert_eq!(*a.0.lock(), [payloads(&["0", "1"]), payloads(&["5"])]);
         assert_eq!(*b.0.lock(), [payloads(&["2", "4"])]);
@@ -220,19 +205,19 @@ mod tests {
         routes.write().add(&name, &second);
         let arrivals = Arrivals::default();
         arrivals.add(message("a", 1), &routes);
-        arrivals.hand_on(&routes);
+        arrivals.pass_on(&routes);
         assert_eq!((a.lengths(), b.lengths()), (vec![1], vec![1]));
         routes.write().remove(&name, &second);
         arrivals.add(message("a", 2), &routes);
-        arrivals.hand_on(&routes);
+        arrivals.pass_on(&routes);
         assert_eq!((a.lengths(), b.lengths()), (vec![1, 1], vec![1]));
     }
 
-    /// Is slow: what it hears it holds until the test lets it go on.
+    /// Blocks in its first run until the test lets it go on.
     struct Slow(std::sync::Barrier, Mutex<Vec<usize>>);
 
     impl Listener for Slow {
-        fn heard(&self, messages: Vec<Heard>) {
+        fn receive(&self, messages: Vec<Delivery>) {
             let is_first = self.1.lock().is_empty();
             self.1.lock().push(messages.len());
             if is_first {
@@ -245,7 +230,7 @@ mod tests {
         fn lost(&self) {}
     }
 
-    /// Whoever reads goes on while another hands on, up to the bounds and not past them.
+    /// Reading goes on while another task passes messages on, up to the bounds and not past them.
     #[test]
     fn the_connection_waits_at_the_bound_and_not_before() {
         for (payload, most) in [(1, MAX_WAITING - 1), (MAX_WAITING_BYTES / 4 - 1, 4)] {
@@ -257,7 +242,7 @@ mod tests {
             let add = || arrivals.add(PushInfo { kind: PushKind::Message, data: data() }, &routes);
             std::thread::scope(|scope| {
                 add();
-                scope.spawn(|| arrivals.hand_on(&routes));
+                scope.spawn(|| arrivals.pass_on(&routes));
                 slow.0.wait();
                 (0..most).for_each(|_| add());
                 assert_eq!(arrivals.waiting.lock().messages.len(), most, "it did not wait");
@@ -272,11 +257,11 @@ mod tests {
         }
     }
 
-    /// Notes what it hears, and more comes meanwhile.
+    /// Counts what it receives, and causes another arrival each time.
     struct More(Mutex<usize>, Arc<Arrivals>, Arc<RwLock<Routes>>);
 
     impl Listener for More {
-        fn heard(&self, messages: Vec<Heard>) {
+        fn receive(&self, messages: Vec<Delivery>) {
             *self.0.lock() += messages.len();
             self.1.add(message("more", 2), &self.2);
         }
@@ -286,26 +271,26 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_when_the_last_is_handed_on_is_lost_whole() {
+    fn what_arrives_while_the_last_is_passed_on_is_dropped() {
         let (arrivals, routes) = (Arc::<Arrivals>::default(), Arc::<RwLock<Routes>>::default());
         let more = Arc::new(More(Mutex::default(), arrivals.clone(), routes.clone()));
         let listener: Arc<dyn Listener> = more.clone();
         routes.write().add(&Name { is_pattern: false, is_counted: true, text: "more".into() }, &listener);
         arrivals.add(message("more", 1), &routes);
         arrivals.close(&routes);
-        assert_eq!((*more.0.lock(), arrivals.waiting.lock().messages.len()), (1, 0), "nothing waits that nobody takes");
+        assert_eq!((*more.0.lock(), arrivals.waiting.lock().messages.len()), (1, 0), "nothing is left waiting");
     }
 
     #[tokio::test]
-    async fn who_hands_on_is_told_of_the_first_that_waits() {
+    async fn the_first_waiting_message_wakes_the_task_that_passes_on() {
         let (a, _, routes) = listeners();
         let arrivals = Arrivals::default();
         arrivals.add(message("a", 1), &routes);
-        arrivals.come().await;
+        arrivals.arrived().await;
         arrivals.add(message("a", 2), &routes);
-        arrivals.hand_on(&routes);
+        arrivals.pass_on(&routes);
         assert_eq!(a.lengths(), [2]);
         arrivals.add(message("a", 3), &routes);
-        arrivals.come().await;
+        arrivals.arrived().await;
     }
 }

@@ -1,13 +1,22 @@
-//! Sends changes of what is subscribed to Redis, in few commands.
+//! [`Change`]: a name to subscribe or unsubscribe; and how changes are sent to Redis, in few commands.
 
-use super::wanted::Change;
+use super::names::Name;
 use crate::error::RedisError;
 use futures_util::future::join_all;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use std::sync::Arc;
 
-/// What Redis answered to each change, in their order. They are made in this order: channels that are left, those that are counted
-/// first, patterns that are left, patterns, then channels, those that are counted last.
+#[derive(Debug, Clone)]
+pub(crate) struct Change {
+    pub(crate) name: Name,
+    /// Number and key of the subscription that wants the name; `None` to unsubscribe it.
+    pub(crate) wanted_by: Option<(u64, Arc<str>)>,
+}
+
+/// Sends changes, and returns Redis' answer to each in the order of `changes`. They take effect in this order: channels
+/// are unsubscribed (the counted ones first), then patterns; patterns are subscribed, then channels (the counted ones
+/// last).
 pub(super) async fn send(connection: &MultiplexedConnection, changes: &[Change]) -> Vec<Result<(), RedisError>> {
     let mut groups = [const { Vec::new() }; 6];
     for (at, change) in changes.iter().enumerate() {
@@ -23,15 +32,16 @@ pub(super) async fn send(connection: &MultiplexedConnection, changes: &[Change])
             group.push((at, change));
         }
     }
-    // All are sent before the first is answered.
-    let sent = join_all(groups.iter().map(|group| together(connection.clone(), group))).await;
+    // All commands are sent before the first is answered.
+    let sent = join_all(groups.iter().map(|group| send_group(connection.clone(), group))).await;
     let mut answers: Vec<_> = groups.iter().flatten().map(|(at, _)| *at).zip(sent.into_iter().flatten()).collect();
     answers.sort_unstable_by_key(|(at, _)| *at);
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// Changes of one kind in one command. Redis refuses a command whole if it forbids one of its names: then each has its own.
-async fn together(connection: MultiplexedConnection, group: &[(usize, &Change)]) -> Vec<Result<(), RedisError>> {
+/// Sends changes of one kind in one command. Redis refuses the whole command if it forbids one of its names: then each
+/// name gets a command of its own.
+async fn send_group(connection: MultiplexedConnection, group: &[(usize, &Change)]) -> Vec<Result<(), RedisError>> {
     let names: Vec<&str> = group.iter().map(|(_, change)| &*change.name.text).collect();
     let Some((_, first)) = group.first() else { return Vec::new() };
     match command(connection.clone(), first, &names).await.map_err(RedisError::from) {

@@ -1,50 +1,49 @@
-//! [`Counts`]: how many are subscribed to channels. Those that are asked for while Redis is asked for others are asked together:
-//! a server that ends asks for all its namespaces at once.
+//! [`Counts`]: how many subscribers channels have. Channels that are asked for while Redis answers about others go into
+//! one question: a server that shuts down asks for all its namespaces at once.
 
-use super::topology::Topology;
 use crate::error::RedisError;
+use crate::topology::Topology;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::Count;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// Most channels in one question.
-const TOGETHER: usize = 512;
+const CHANNELS_PER_QUESTION: usize = 512;
 
-/// Questions that are under way at once: with one, all others would wait for an answer that does not come.
-const AT_ONCE: usize = 2;
+/// Questions in flight. With only one, all others would wait for an answer that does not come.
+const QUESTIONS_IN_FLIGHT: usize = 2;
 
-type Answer = oneshot::Sender<Result<Count, RedisError>>;
-
-#[derive(Default)]
-pub(super) struct Counts(Mutex<Waiting>);
+type Waiter = oneshot::Sender<Result<Count, RedisError>>;
 
 #[derive(Default)]
-struct Waiting {
-    channels: HashMap<Arc<str>, Vec<Answer>>,
-    under_way: usize,
+pub(super) struct Counts(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// Channels to ask for, and who waits for the answer.
+    waiting: HashMap<Arc<str>, Vec<Waiter>>,
+    in_flight: usize,
 }
 
-impl Waiting {
-    /// What is asked next.
-    fn take(&mut self) -> Vec<(Arc<str>, Vec<Answer>)> {
-        let names: Vec<_> = self.channels.keys().take(TOGETHER).cloned().collect();
-        names.iter().filter_map(|name| self.channels.remove_entry(name)).collect()
+impl State {
+    fn take(&mut self) -> Vec<(Arc<str>, Vec<Waiter>)> {
+        let names: Vec<_> = self.waiting.keys().take(CHANNELS_PER_QUESTION).cloned().collect();
+        names.iter().filter_map(|name| self.waiting.remove_entry(name)).collect()
     }
 }
 
 impl Counts {
-    /// Subscribers of a channel, as they are after this was called.
+    /// Subscribers of a channel, counted after this call.
     pub(super) async fn of(self: &Arc<Self>, topology: &Arc<Topology>, channel: &str) -> Result<Count, RedisError> {
-        let (answer, counted) = oneshot::channel();
+        let (waiter, counted) = oneshot::channel();
         {
-            let mut waiting = self.0.lock();
-            let answers = waiting.channels.entry(channel.into()).or_default();
-            answers.retain(|answer| !answer.is_closed());
-            answers.push(answer);
-            if waiting.under_way < AT_ONCE {
-                waiting.under_way += 1;
+            let mut state = self.0.lock();
+            let waiters = state.waiting.entry(channel.into()).or_default();
+            waiters.retain(|waiter| !waiter.is_closed());
+            waiters.push(waiter);
+            if state.in_flight < QUESTIONS_IN_FLIGHT {
+                state.in_flight += 1;
                 tokio::spawn(self.clone().ask(topology.clone()));
             }
         }
@@ -54,22 +53,23 @@ impl Counts {
     async fn ask(self: Arc<Self>, topology: Arc<Topology>) {
         loop {
             let asked = {
-                let mut waiting = self.0.lock();
-                let asked = waiting.take();
+                let mut state = self.0.lock();
+                let asked = state.take();
                 if asked.is_empty() {
-                    waiting.under_way -= 1;
+                    state.in_flight -= 1;
                     return;
                 }
                 asked
             };
-            let (channels, answers): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+            let (channels, waiters): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
             let counts = topology.subscribers("NUMSUB", &channels).await;
-            for (at, answers) in answers.into_iter().enumerate() {
+            for (at, waiters) in waiters.into_iter().enumerate() {
                 let count = counts.as_ref().map_err(Clone::clone).and_then(|counts| {
-                    counts.get(at).copied().ok_or_else(|| RedisError::Other("a channel is not counted".to_owned()))
+                    let missing = || RedisError::Other("a channel is missing in the answer to PUBSUB".to_owned());
+                    counts.get(at).copied().ok_or_else(missing)
                 });
-                // Who asked may wait no more.
-                answers.into_iter().for_each(|answer| drop(answer.send(count.clone())));
+                // A caller may have stopped waiting.
+                waiters.into_iter().for_each(|waiter| drop(waiter.send(count.clone())));
             }
         }
     }
@@ -80,11 +80,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_as_are_asked_together_and_one_more() {
-        let mut waiting = Waiting::default();
-        for number in 0..=TOGETHER {
-            waiting.channels.insert(number.to_string().into(), Vec::new());
+    fn a_question_at_the_limit_and_one_channel_past_it() {
+        let mut state = State::default();
+        for number in 0..=CHANNELS_PER_QUESTION {
+            state.waiting.insert(number.to_string().into(), Vec::new());
         }
-        assert_eq!([(); 3].map(|()| waiting.take().len()), [TOGETHER, 1, 0]);
+        assert_eq!([(); 3].map(|()| state.take().len()), [CHANNELS_PER_QUESTION, 1, 0]);
     }
 }

@@ -1,7 +1,7 @@
-//! [`Publisher`]: the one connection that publishes: over several, messages would overtake one another.
+//! [`Publisher`]: the one connection that publishes; over several, messages would overtake each other.
 
-use super::topology::Topology;
 use crate::error::RedisError;
+use crate::topology::Topology;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value, pipe};
 use roomcast_adapter::cluster::Outcome;
@@ -10,49 +10,49 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-/// A connection that nobody looked at for so long is asked for a sign of life before something is published on it: what is between
-/// may have forgotten it in silence, as NATs do, and its server may be no primary any more.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// A connection that was last checked this long ago gets a PING before anything is published on it: a device in between
+/// may have dropped it silently, as NATs do, and its server may no longer be the primary.
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// It is connected when something is to be published.
 #[derive(Default)]
 pub(super) struct Publisher {
-    used: Mutex<Option<Used>>,
-    is_given_up: AtomicBool,
+    connection: Mutex<Option<Connection>>,
+    must_reconnect: AtomicBool,
 }
 
-struct Used {
-    /// The server that it is to.
+struct Connection {
+    /// Of the server that it leads to.
     address: String,
     connection: MultiplexedConnection,
-    /// How often a server had been found to be the wrong one when this was made.
+    /// [`Topology::generation`] when it was made.
     generation: u64,
-    looked_at: Instant,
+    checked: Instant,
 }
 
 impl Publisher {
-    /// Publishes, and tells what became of each message; the error is that of the connection. `at` is told the address of a new
-    /// connection.
+    /// Publishes, and returns the outcome of each message; the error is that of the connection. `connected` gets the
+    /// server's address when a new connection was made. `expendable`: see [`outcomes`].
     pub(super) async fn publish(
         &self,
         topology: &Topology,
         messages: &[(String, Vec<u8>)],
-        spare: &str,
-        at: impl FnOnce(&str),
+        expendable: &str,
+        connected: impl FnOnce(&str),
     ) -> Result<Vec<Outcome>, RedisError> {
-        let mut lane = self.used.lock().await;
-        let is_given_up = self.is_given_up.swap(false, Ordering::Relaxed);
-        // Taken out, so that a cancelled or failed publish leaves no connection with answers under way.
-        let kept = match lane.take() {
-            Some(used) if !is_given_up => used.still_good(topology).await,
+        let mut slot = self.connection.lock().await;
+        let must_reconnect = self.must_reconnect.swap(false, Ordering::Relaxed);
+        // Taken out, so that a cancelled or failed publish does not leave a connection on which answers are
+        // outstanding.
+        let kept = match slot.take() {
+            Some(connection) if !must_reconnect => connection.if_usable(topology).await,
             _ => None,
         };
-        let mut used = match kept {
-            Some(used) => used,
+        let mut connection = match kept {
+            Some(connection) => connection,
             None => {
-                let used = Used::connect(topology).await?;
-                at(&used.address);
-                used
+                let connection = Connection::make(topology).await?;
+                connected(&connection.address);
+                connection
             }
         };
         let mut pipeline = pipe();
@@ -61,60 +61,60 @@ impl Publisher {
             pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
         }
         let patience = topology.config().timeouts.command;
-        let answers = timeout(patience, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut used.connection)).await;
-        let answers = answers.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
-        match answers.and_then(|answers| took(messages, answers, spare)) {
+        let sent = timeout(patience, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection.connection)).await;
+        let answers = sent.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
+        match answers.and_then(|answers| outcomes(messages, answers, expendable)) {
             Ok(outcomes) => {
-                *lane = Some(used);
-                topology.accepted();
+                *slot = Some(connection);
+                topology.clear_backoff();
                 Ok(outcomes)
             }
             Err(error) => {
-                topology.refused(&error);
+                topology.back_off(&error);
                 Err(error)
             }
         }
     }
 
-    /// The next message is published on a new connection.
-    pub(super) fn give_up(&self) {
-        self.is_given_up.store(true, Ordering::Relaxed);
+    pub(super) fn reconnect(&self) {
+        self.must_reconnect.store(true, Ordering::Relaxed);
     }
 }
 
-impl Used {
-    async fn connect(topology: &Topology) -> Result<Self, RedisError> {
-        // Given up or cut off in the middle of a batch, it must not be used for anything else.
+impl Connection {
+    async fn make(topology: &Topology) -> Result<Self, RedisError> {
         let generation = topology.generation();
-        let (info, mut connection) = topology.own_connection().await?;
-        topology.check(&mut connection).await.inspect_err(|error| topology.refused(error))?;
-        Ok(Self { address: info.addr().to_string(), connection, generation, looked_at: Instant::now() })
+        // Not of the pool: if it is dropped in the middle of a batch, nothing else may use it.
+        let (info, mut connection) = topology.dedicated_connection().await?;
+        topology.check(&mut connection).await.inspect_err(|error| topology.back_off(error))?;
+        Ok(Self { address: info.addr().to_string(), connection, generation, checked: Instant::now() })
     }
 
-    /// Itself, if it is still to be published on.
-    async fn still_good(mut self, topology: &Topology) -> Option<Self> {
+    /// Itself, if it may still be published on.
+    async fn if_usable(mut self, topology: &Topology) -> Option<Self> {
         if topology.has_moved(&self.address) || topology.generation() != self.generation {
             return None;
         }
-        if self.looked_at.elapsed() >= LOOK_INTERVAL {
-            if let Err(error) = topology.look(&mut self.connection).await {
-                tracing::debug!(redis = %topology.config(), %error, "the connection that publishes is not used again");
+        if self.checked.elapsed() >= CHECK_INTERVAL {
+            if let Err(error) = topology.check_alive(&mut self.connection).await {
+                tracing::debug!(redis = %topology.config(), %error, "the publisher connection failed its check; reconnecting");
                 topology.suspect(&error);
                 return None;
             }
-            self.looked_at = Instant::now();
+            self.checked = Instant::now();
         }
         Some(self)
     }
 }
 
-/// What Redis answered to a batch. What it forbids is lost where it takes other messages, as it would hold up what comes behind
-/// it; the receivers count it. Where it forbids all there is nothing to be held up, and it may be put right; but for what
-/// a server can do without. Any other error is one of the whole batch.
-fn took(
+/// The outcomes of a batch, from Redis' answers. If Redis forbids some messages and takes others, the forbidden ones
+/// are lost: they would hold up those behind them, and the receivers count them. If it forbids all of them, the batch
+/// fails, as nothing is held up and the right may yet be given; but not if all are on the `expendable` channel, which a
+/// server can do without. Any other error fails the whole batch.
+fn outcomes(
     messages: &[(String, Vec<u8>)],
     answers: Vec<RedisResult<Value>>,
-    spare: &str,
+    expendable: &str,
 ) -> Result<Vec<Outcome>, RedisError> {
     let answers: Vec<Option<RedisError>> =
         answers.into_iter().map(|answer| answer.err().map(RedisError::from)).collect();
@@ -126,7 +126,7 @@ fn took(
     let count = errors().count();
     if let Some(first) = errors().next()
         && count == messages.len()
-        && messages.iter().any(|(channel, _)| *channel != spare)
+        && messages.iter().any(|(channel, _)| *channel != expendable)
     {
         return Err(first.clone());
     }

@@ -1,18 +1,20 @@
 //! [`ClassicBroker`]: Redis pub/sub as Node's servers use it.
 
 use super::encode::encode;
-use super::leaving::{LINGERS, Leaving};
+use super::lingering::{LINGERS, Lingering};
+use super::listener::{Broadcasts, NamespaceListener};
 use super::names::Prefix;
-use super::namespace::{HearsBy, Namespace};
 use super::options::ClassicOptions;
-use super::rooms::Rooms;
+use super::rooms::ClassicRooms;
 use super::router::Router;
-use crate::bus::{Bus, Heard, Listener as _, Names};
+use crate::bus::{Bus, Names};
 use crate::config::RedisConfig;
+use crate::delivery::rooms::Rooms;
+use crate::delivery::{Delivery, Listener as _};
 use crate::error::RedisError;
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
-use crate::wire::servers::{self, Servers};
+use crate::wire::servers::{self, ServersListener};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use roomcast_adapter::Room;
@@ -24,69 +26,74 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So many closed namespaces are no matter.
+/// This many closed namespaces need not be cleaned up.
 const FEW: usize = 64;
 
-/// Redis pub/sub in the dialect of `@socket.io/redis-adapter` 8: servers on it and Node's servers are equals.
+/// Redis pub/sub in the dialect of `@socket.io/redis-adapter` 8. Servers with this broker and Node's servers form one
+/// cluster as equals.
 pub struct ClassicBroker {
     prefix: Prefix,
     specific_responses: bool,
     bus: Arc<Bus>,
-    hears: HearsBy,
-    /// Those with members here, if their channels are subscribed one by one.
-    rooms: Option<Arc<Rooms>>,
-    /// Those that are open, or were a moment ago.
+    broadcasts: Broadcasts,
+    /// Set if one pattern is subscribed for all namespaces.
+    router: Option<Arc<Router>>,
+    /// Set if the channels of rooms are subscribed one by one.
+    rooms: Option<Arc<Rooms<ClassicRooms>>>,
     namespaces: Mutex<Namespaces>,
 }
 
+/// The namespaces that are open, or were a moment ago.
 #[derive(Default)]
 struct Namespaces {
-    all: HashMap<Arc<str>, Open>,
-    /// At so many those that were closed long ago are looked for.
-    look_at: usize,
+    all: HashMap<Arc<str>, Namespace>,
+    /// At this size, namespaces that were closed long ago are removed.
+    clean_up_at: usize,
 }
 
 impl Namespaces {
-    /// Those that were closed long ago are forgotten. It is done now and then: thousands may be closed at once.
-    fn forget(&mut self) {
-        if self.all.len() >= self.look_at {
-            self.all.retain(|_, open| open.heard.is_some() || open.leaving.as_ref().is_some_and(Leaving::goes_on));
-            self.look_at = 2 * self.all.len() + FEW;
+    /// Removes namespaces that were closed long ago, if there may be many: thousands may be closed at once.
+    fn clean_up(&mut self) {
+        if self.all.len() >= self.clean_up_at {
+            self.all.retain(|_, it| it.listener.is_some() || it.lingering.as_ref().is_some_and(Lingering::is_active));
+            self.clean_up_at = 2 * self.all.len() + FEW;
         }
     }
 }
 
-/// What the broker knows of a namespace.
 #[derive(Default)]
-struct Open {
-    heard: Option<Arc<Namespace>>,
-    /// It was closed a moment ago.
-    leaving: Option<Leaving>,
+struct Namespace {
+    /// While it is open.
+    listener: Option<Arc<NamespaceListener>>,
+    /// For a moment after it was closed.
+    lingering: Option<Lingering>,
 }
 
 impl ClassicBroker {
-    /// A broker on that Redis. Nothing is connected yet.
+    /// Creates a broker for this Redis. It does not connect yet.
     pub fn new(config: RedisConfig, options: ClassicOptions) -> Arc<Self> {
         let prefix = Prefix(options.key.into());
         let bus = Arc::new(Bus::new(config));
-        let hears = match (options.exact_rooms, options.one_pattern) {
-            (true, one_pattern) => {
-                if one_pattern {
-                    tracing::warn!(
-                        "ClassicOptions: with exact_rooms no pattern is subscribed, so one_pattern is passed over"
-                    );
-                }
-                HearsBy::Channels
-            }
-            (false, true) => HearsBy::OnePattern(Arc::new(Router::new(&prefix))),
-            (false, false) => HearsBy::Pattern,
+        if options.exact_rooms && options.one_pattern {
+            tracing::warn!(
+                "ClassicOptions: exact_rooms subscribes no pattern, so one_pattern has no effect; unset one of them"
+            );
+        }
+        let one_pattern = options.one_pattern && !options.exact_rooms;
+        let router = one_pattern.then(|| Arc::new(Router::new(&prefix)));
+        let broadcasts = match &router {
+            Some(router) => Broadcasts::OnePattern(router.clone()),
+            None if options.exact_rooms => Broadcasts::Channels,
+            None => Broadcasts::Pattern,
         };
+        let rooms = || Rooms::new(ClassicRooms { bus: bus.clone(), prefix: prefix.clone() });
         Arc::new(Self {
-            rooms: options.exact_rooms.then(|| Rooms::new(bus.clone(), prefix.clone())),
+            rooms: options.exact_rooms.then(rooms),
             prefix,
             specific_responses: options.publish_on_specific_response_channel,
             bus,
-            hears,
+            broadcasts,
+            router,
             namespaces: Mutex::default(),
         })
     }
@@ -104,26 +111,26 @@ impl ClassicBroker {
         self.bus.check().await
     }
 
-    /// For benches: a message's channel and what is published on it.
+    /// For benches: the channel and payload of a message.
     #[doc(hidden)]
     pub fn encoded(&self, outgoing: &Outgoing) -> Option<(String, Vec<u8>)> {
         encode(outgoing, &self.prefix, self.specific_responses).ok()
     }
 
-    /// For benches: a broadcast of another server has come to a namespace that is open here.
+    /// For benches: a broadcast of another server has arrived for a namespace that is open here.
     #[doc(hidden)]
-    pub fn hear(&self, namespace: &str, channel: &str, payload: Vec<u8>) {
-        let heard = self.namespaces.lock().all.get(namespace).and_then(|open| open.heard.clone());
-        if let Some(heard) = heard {
-            heard.heard(vec![Heard { by_pattern: true, channel: channel.as_bytes().to_vec(), payload }]);
+    pub fn receive(&self, namespace: &str, channel: &str, payload: Vec<u8>) {
+        let listener = self.namespaces.lock().all.get(namespace).and_then(|namespace| namespace.listener.clone());
+        if let Some(listener) = listener {
+            listener.receive(vec![Delivery { by_pattern: true, channel: channel.as_bytes().to_vec(), payload }]);
         }
     }
 }
 
 impl ClassicBroker {
-    /// A namespace is open, before its names are subscribed.
-    fn begin(&self, namespace: &Arc<Namespace>) {
-        if let HearsBy::OnePattern(router) = &self.hears {
+    /// To be called before the namespace's names are subscribed.
+    fn opened(&self, namespace: &Arc<NamespaceListener>) {
+        if let Some(router) = &self.router {
             router.add(namespace);
         }
         if let Some(rooms) = &self.rooms {
@@ -131,9 +138,9 @@ impl ClassicBroker {
         }
     }
 
-    /// It is closed, and its names are not subscribed any more.
-    fn end(&self, namespace: &Arc<Namespace>) {
-        if let HearsBy::OnePattern(router) = &self.hears {
+    /// To be called after the namespace's names are unsubscribed.
+    fn closed(&self, namespace: &Arc<NamespaceListener>) {
+        if let Some(router) = &self.router {
             router.remove(namespace);
         }
         if let Some(rooms) = &self.rooms {
@@ -145,23 +152,23 @@ impl ClassicBroker {
 #[async_trait]
 impl Broker for ClassicBroker {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        self.bus.is_of(id.as_str());
+        self.bus.set_server(id.as_str());
         let prefix = &self.prefix;
         if &**namespace == SERVERS {
             let channels = vec![prefix.server(id.as_str()), prefix.servers()];
             let names = Names { channels, ..Names::default() };
-            let listener = Servers { inbox, id: id.clone(), echo: self.bus.echo().clone() };
+            let listener = ServersListener { inbox, id: id.clone(), echo: self.bus.echo().clone() };
             return self.bus.subscribe(namespace, names, Arc::new(listener));
         }
         let listener = {
             let mut namespaces = self.namespaces.lock();
             let open = namespaces.all.entry(namespace.clone()).or_default();
-            open.leaving = None;
-            let is_new = open.heard.is_none();
-            let new = || Arc::new(Namespace::new(prefix, namespace, id, inbox).with(self.hears.clone()));
-            let listener = open.heard.get_or_insert_with(new).clone();
+            open.lingering = None;
+            let is_new = open.listener.is_none();
+            let new = || Arc::new(NamespaceListener::new(prefix, namespace, id, inbox).with(self.broadcasts.clone()));
+            let listener = open.listener.get_or_insert_with(new).clone();
             if is_new {
-                self.begin(&listener);
+                self.opened(&listener);
             }
             listener
         };
@@ -169,24 +176,24 @@ impl Broker for ClassicBroker {
     }
 
     async fn close(&self, namespace: &str) {
-        let heard = {
+        let listener = {
             let mut namespaces = self.namespaces.lock();
-            namespaces.forget();
-            namespaces.all.get_mut(namespace).and_then(|open| open.heard.take())
+            namespaces.clean_up();
+            namespaces.all.get_mut(namespace).and_then(|open| open.listener.take())
         };
-        let leaving = match &heard {
-            Some(heard) => Leaving::begin(&self.bus, &self.prefix, heard.clone()).await,
+        let lingering = match &listener {
+            Some(listener) => Lingering::begin(&self.bus, &self.prefix, listener.clone()).await,
             None => None,
         };
         self.bus.unsubscribe(namespace);
-        if let Some(heard) = heard {
-            self.end(&heard);
+        if let Some(listener) = listener {
+            self.closed(&listener);
         }
-        if let Some(leaving) = leaving {
+        if let Some(lingering) = lingering {
             let mut namespaces = self.namespaces.lock();
-            let open = namespaces.all.entry(namespace.into()).or_default();
-            if open.heard.is_none() {
-                open.leaving = Some(leaving);
+            let closed = namespaces.all.entry(namespace.into()).or_default();
+            if closed.listener.is_none() {
+                closed.lingering = Some(lingering);
             }
         }
     }
@@ -197,7 +204,7 @@ impl Broker for ClassicBroker {
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         let written = Batch::of(batch, |outgoing| encode(outgoing, &self.prefix, self.specific_responses));
-        let before = self.bus.echo().lock().before();
+        let before = self.bus.echo().lock().mark();
         let sent = if written.messages.is_empty() {
             Ok(Vec::new())
         } else {
@@ -205,12 +212,12 @@ impl Broker for ClassicBroker {
         };
         let failure = sent.as_ref().err().map(|error| format!("{}: {error}", self.config()));
         let outcomes = written.outcomes(sent.unwrap_or_default(), failure);
-        servers::went_out(self.bus.echo(), before, batch, &outcomes);
+        servers::note_published(self.bus.echo(), before, batch, &outcomes);
         outcomes
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        if lane == Series::Rooms && self.rooms.is_some() { Hears::Some } else { Hears::All }
+    fn hears(&self, series: Series) -> Hears {
+        if series == Series::Rooms && self.rooms.is_some() { Hears::Some } else { Hears::All }
     }
 
     fn looks(&self) -> bool {

@@ -1,7 +1,9 @@
-//! The bytes of the classic dialect into messages. Everything that Redis carries is untrusted: strict, bounded, never fatal.
+//! Bytes of the classic dialect into messages. Everything that comes from Redis is untrusted: decoding is strict,
+//! bounded, and never fatal.
 
 use crate::wire::read::{
-    JsonOptions, MAX_ROOMS, Malformed, Name, Names, Text, check_size, chosen, hex, names, sockets_or_ids,
+    JsonOptions, MAX_ROOMS, Malformed, Name, Names, Text, check_size, read_trailer, room_names, sockets_or_ids,
+    target_rooms,
 };
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, Message, RequestId, ServerId, Trailer};
@@ -14,8 +16,8 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The trailer of a broadcast, read from its end: an array of four, whose last is 30 bytes. `None` if it has none, or is meant for
-/// another namespace.
+/// The trailer of a broadcast, read from its end: the broadcast is then an array of four whose last element has 30
+/// bytes. `None` if it has no trailer, or is for another namespace.
 pub(crate) fn trailer(payload: &[u8], namespace: &str) -> Option<Trailer> {
     const ARRAY_OF_FOUR: u8 = 0x94;
     const BIN_8: u8 = 0xc4;
@@ -25,8 +27,9 @@ pub(crate) fn trailer(payload: &[u8], namespace: &str) -> Option<Trailer> {
     Trailer::from_bytes(trailer).filter(|trailer| framed && trailer.namespace == Trailer::hash(namespace))
 }
 
-/// A broadcast: `[uid, {type, data, nsp}, {rooms, except, flags}, trailer]`. `None`: it is for another namespace, or `own`,
-/// which is told by its first bytes, as every server hears all that it publishes.
+/// Decodes a broadcast, `[uid, {type, data, nsp}, {rooms, except, flags}, trailer]`. `None` if it is for another
+/// namespace or was sent by the server `own`; its first bytes show that, which matters because every server receives
+/// all that it publishes.
 pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Result<Option<Message>, Malformed> {
     check_size(payload)?;
     let mut reader = Reader::shared(payload);
@@ -55,15 +58,16 @@ pub(crate) fn broadcast(payload: &Bytes, namespace: &str, own: &ServerId) -> Res
     Ok(Some(Message { sender, to: None, trailer: trailer(payload, namespace), body }))
 }
 
-/// An event. With attachments it is one too.
+/// The type of an event, even of one with attachments.
 const EVENT: u64 = 2;
 
-/// What emitters before 5.0 call an event with attachments.
+/// The type that emitters before 5.0 give an event with attachments.
 const BINARY_EVENT: u64 = 5;
 
-/// `{type, data, nsp, …}`: the data, or `None` for another namespace (a missing one is the main one). Other types than
-/// events make no sense to everybody, and Node hands them to clients unchecked. An `id` is one of the sender's own: an
-/// answer to it would meet a question of this server, so the event goes out without.
+/// Reads `{type, data, nsp, …}` and returns the data; `None` for another namespace (a missing one means the main
+/// namespace). Types other than events make no sense in a broadcast, and Node passes them to clients unchecked; here
+/// they are malformed. An `id` is ignored: it is the sender's, and here a client's answer to it could match another
+/// question.
 fn packet(reader: &mut Reader<'_>, namespace: &str) -> Result<Option<Args>, Malformed> {
     let mut data = None;
     let mut named: Cow<'_, str> = "/".into();
@@ -101,7 +105,7 @@ impl Options {
         let mut options = Self { target: Target::default(), volatile: false, compress: true, timeout: None };
         for _ in 0..reader.map_len()? {
             match &*reader.key()? {
-                "rooms" => options.target.rooms = chosen(rooms(reader)?),
+                "rooms" => options.target.rooms = target_rooms(rooms(reader)?),
                 "except" => options.target.except = rooms(reader)?.into_iter().flatten().collect(),
                 "flags" if reader.peek()? == Kind::Map => {
                     for _ in 0..reader.map_len()? {
@@ -123,8 +127,8 @@ impl Options {
     }
 }
 
-/// Names of rooms; a number is a room of that name. Missing and null are none. Node's servers let anything be a room: `undefined`,
-/// `true`, an object. Nobody here is in such a one, so it is passed over.
+/// Reads room names. A number is a room of that name, and null means no rooms. Node's servers allow any value to be a
+/// room: `undefined`, `true`, an object. Such a room cannot have members here, and is returned as `None`.
 fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
     match reader.peek()? {
         Kind::Array => {}
@@ -150,8 +154,8 @@ fn rooms(reader: &mut Reader<'_>) -> Result<Vec<Option<Room>>, Malformed> {
     Ok(rooms)
 }
 
-/// The question that an answer is to, if it is told at its beginning, as Node's servers and ours tell it: enough to pass over large
-/// answers to others.
+/// The id of the question that this answers, if it is near the beginning, where Node's servers and ours write it. That
+/// is enough to skip large answers that are for other servers.
 pub(crate) fn answers(payload: &[u8]) -> Option<&str> {
     const BEGINNING: usize = 256;
     let head = payload.get(..BEGINNING).unwrap_or(payload);
@@ -190,27 +194,27 @@ struct Packet<'a> {
     nsp: Option<String>,
 }
 
-/// A request. `None`: it is for another namespace. A request id of `null` is none: Node answers `null` to it, which nobody
-/// can be waiting for.
+/// Decodes a request. `None` if it is for another namespace. A request id of `null` counts as missing: Node answers it
+/// with the id `null`, for which nobody can be waiting.
 pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message>, Malformed> {
     let text = Text::read(payload)?;
     let request: Request<'_> = serde_json::from_str(&text.json)?;
     let id = request.request_id.map(|id| RequestId(id.into()));
     let asked = || id.clone().ok_or(Malformed::Field("requestId"));
     let options = |given: Option<JsonOptions>| given.ok_or(Malformed::Field("opts"));
-    // Servers before 4.0 name one socket, and want to hear that it was done.
+    // Servers before 4.0 name a single socket, and wait for a confirmation.
     let legacy = request.sid.as_deref().map(Target::room);
     let body = match request.r#type {
         0 => {
             let rooms = request.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
-            let target = Target { rooms: chosen(rooms), ..Target::default() };
+            let target = Target { rooms: target_rooms(rooms), ..Target::default() };
             Body::FetchIds { request: asked()?, target }
         }
         1 => Body::FetchRooms { request: asked()? },
         kind @ (2 | 3) => {
             let (target, rooms, request) = match (legacy, request.room.and_then(Name::room)) {
                 (Some(target), Some(room)) if request.rooms.is_none() => (target, vec![room], id),
-                _ => (options(request.opts)?.target(), names(request.rooms), None),
+                _ => (options(request.opts)?.target(), room_names(request.rooms), None),
             };
             if kind == 2 { Body::Join { target, rooms, request } } else { Body::Leave { target, rooms, request } }
         }
@@ -256,7 +260,7 @@ pub(crate) fn request(payload: &Bytes, namespace: &str) -> Result<Option<Message
         Some(Name::Text(uid)) => Some(ServerId::from(&*uid)),
         _ => None,
     };
-    let trailer = hex(request.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
+    let trailer = read_trailer(request.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
     Ok(Some(Message { sender, to: None, trailer, body }))
 }
 
@@ -281,7 +285,7 @@ struct Response<'a> {
     rc: Option<&'a RawValue>,
 }
 
-/// An answer.
+/// Decodes an answer.
 pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
     let text = Text::read(payload)?;
     let response: Response<'_> = serde_json::from_str(&text.json)?;
@@ -298,11 +302,11 @@ pub(crate) fn response(payload: &Bytes) -> Result<Message, Malformed> {
         (Some(9), ..) => Body::ClientAck { request, args: first(response.packet) },
         (_, Some(sockets), _) => sockets_or_ids(request, sockets, response.parts)?,
         (_, None, Some(rooms)) => {
-            Body::Rooms { request, rooms: names(Some(rooms)), parts: response.parts.unwrap_or(1) }
+            Body::Rooms { request, rooms: room_names(Some(rooms)), parts: response.parts.unwrap_or(1) }
         }
         _ if response.refused == Some(true) => Body::Refused { request },
         _ => Body::Done { request },
     };
     let sender = response.uid.as_deref().map(ServerId::from);
-    Ok(Message { sender, to: None, trailer: hex(response.rc), body })
+    Ok(Message { sender, to: None, trailer: read_trailer(response.rc), body })
 }

@@ -1,4 +1,4 @@
-//! Messages into the bytes of the classic dialect, its keys in Node's order.
+//! [`encode`]: messages into bytes of the classic dialect, with keys in Node's order.
 
 use super::names::Prefix;
 use crate::wire::servers;
@@ -12,7 +12,7 @@ use roomcast_protocol::Args;
 use roomcast_protocol::msgpack::{Flavour, Writer, args_array, from_json};
 use serde_json::json;
 
-/// The sender that emitters give.
+/// The sender id of emitters.
 pub(crate) const EMITTER: &str = "emitter";
 
 /// Channel and payload of a message.
@@ -45,7 +45,7 @@ pub(crate) fn encode(
             write_packet(&mut payload, data, namespace)?;
             write_options(&mut payload, target, &flags(*volatile, *compress), sender == EMITTER);
             if let Some(trailer) = message.trailer {
-                // The last bytes, so that it is found without reading what is before.
+                // At the very end, so that it is found without decoding what comes before it.
                 Writer::new(&mut payload).bin(&trailer.to_bytes());
             }
             (channel, payload)
@@ -102,7 +102,7 @@ pub(crate) fn encode(
             let fields = [("opts", options(target)), ("close", close.to_string())];
             (request_channel(), json.request(request.as_ref(), 4, &fields))
         }
-        // To Node's servers it is the question above, which they answer in full.
+        // Node's servers take it for `FetchSockets`, and answer in full.
         Body::Count { request, target } => {
             let fields = [("opts", options(target)), ("count", "true".to_owned())];
             (request_channel(), json.request(Some(request), 5, &fields))
@@ -123,12 +123,12 @@ pub(crate) fn encode(
             (request_channel(), json.request(request.as_ref(), 6, &[("data", data)]))
         }
         Body::ServerAnswer { request, args } => {
-            // Node passes one argument; without one the key is left out.
+            // Node passes on one argument; if there is none, the key is left out.
             let items = inline_buffers(args)?;
             let first = roomcast_protocol::ArgsRef { items: &items, attachments: &[] }.iter().next();
             let mut fields = vec![("type", "6".to_owned()), ("requestId", quoted(&request.0))];
             fields.extend(first.map(|first| ("data", first.to_owned())));
-            // Always on the channel of all, whatever the option says: so does Node.
+            // Always on the channel of all servers, whatever the option says, as in Node.
             (prefix.response(namespace), json.response(&fields))
         }
         Body::Sockets { request, sockets, parts } => {
@@ -162,7 +162,7 @@ pub(crate) fn encode(
     })
 }
 
-/// What every JSON message begins or ends with.
+/// The parts that JSON messages have in common.
 struct Json<'a> {
     sender: Option<&'a str>,
     trailer: Option<Trailer>,
@@ -180,7 +180,7 @@ impl Json<'_> {
         object(&all)
     }
 
-    /// The fields, and sender and trailer behind them: Node's answers do not tell them, and do not mind them.
+    /// The fields, then sender and trailer: Node's answers do not have these two, and its servers ignore them.
     fn response(&self, fields: &[(&str, String)]) -> Vec<u8> {
         let mut all = fields.to_vec();
         all.extend(self.sender.map(|sender| ("uid", quoted(sender))));
@@ -193,7 +193,7 @@ fn options(target: &Target) -> String {
     format!("{{\"rooms\":{},\"except\":{}}}", json!(unique(&target.rooms)), json!(unique(&target.except)))
 }
 
-/// `{type: 2, data, nsp}`. It is an EVENT even with attachments; receivers find the bytes themselves.
+/// Writes `{type: 2, data, nsp}`. The type is EVENT even with attachments; receivers find the bytes themselves.
 fn write_packet(payload: &mut Vec<u8>, data: &Args, namespace: &str) -> Result<(), EncodeError> {
     Writer::new(payload).map(3).str("type").uint(2).str("data");
     args_array(data, payload, Flavour::Notepack).map_err(invalid)?;

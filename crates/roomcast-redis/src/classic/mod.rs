@@ -1,12 +1,11 @@
 //! The classic dialect: that of Node's `@socket.io/redis-adapter`, and of `@socket.io/redis-emitter`.
 
 mod broker;
-mod decode;
-mod encode;
-pub mod fuzzing;
-mod leaving;
-mod names;
-mod namespace;
+pub(crate) mod decode;
+pub(crate) mod encode;
+mod lingering;
+mod listener;
+pub(crate) mod names;
 mod options;
 mod rooms;
 mod router;

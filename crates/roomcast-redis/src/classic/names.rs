@@ -1,71 +1,67 @@
-//! The channels of the classic dialect: `PREFIX#NSP#…`, `PREFIX-request#NSP#`, `PREFIX-response#NSP#…`.
+//! [`Prefix`]: the channels of the classic dialect, `PREFIX#NSP#…`, `PREFIX-request#NSP#` and `PREFIX-response#NSP#…`.
 
 use crate::wire::servers;
 use std::sync::Arc;
 
-/// The names of one key prefix.
 #[derive(Debug, Clone)]
 pub(crate) struct Prefix(pub(crate) Arc<str>);
 
 impl Prefix {
-    /// Broadcasts of a namespace; a room's broadcasts have its name and `#` after it.
+    /// Broadcasts of a namespace. The channel of a room is this, the room's name, and `#`.
     pub(crate) fn broadcast(&self, namespace: &str) -> String {
         format!("{}#{namespace}#", self.0)
     }
 
-    /// Broadcasts to one room.
     pub(crate) fn room(&self, namespace: &str, room: &str) -> String {
         format!("{}#{namespace}#{room}#", self.0)
     }
 
-    /// What every broadcast of a namespace matches, and as little else as a pattern can: what is special is escaped. (Node
-    /// does not escape; what it hears too much of it sorts out later, as we do with namespaces that are a prefix of others.)
+    /// The pattern that every broadcast of a namespace matches, and as little else as possible: special characters are
+    /// escaped. (Node does not escape. It drops the surplus later, as we do for namespaces whose name is the beginning
+    /// of another one's.)
     pub(crate) fn pattern(&self, namespace: &str) -> String {
         format!("{}*", escaped(&self.broadcast(namespace)))
     }
 
-    /// What all broadcasts of all namespaces begin with.
+    /// The beginning of every broadcast channel, of all namespaces.
     pub(crate) fn all(&self) -> String {
         format!("{}#", self.0)
     }
 
-    /// What they match, whatever their namespace.
+    /// The pattern that the broadcasts of all namespaces match.
     pub(crate) fn pattern_of_all(&self) -> String {
         format!("{}*", escaped(&self.all()))
     }
 
-    /// What the questions of a namespace match, and nothing else. Who hears them so is not counted as a server.
+    /// The pattern that only the request channel matches. Its subscribers are not counted as servers.
     pub(crate) fn request_pattern(&self, namespace: &str) -> String {
         escaped(&self.request(namespace))
     }
 
-    /// Questions.
+    /// Requests: questions, and orders such as joining rooms.
     pub(crate) fn request(&self, namespace: &str) -> String {
         format!("{}-request#{namespace}#", self.0)
     }
 
-    /// Answers that every server hears.
     pub(crate) fn response(&self, namespace: &str) -> String {
         format!("{}-response#{namespace}#", self.0)
     }
 
-    /// Answers for one server.
     pub(crate) fn response_to(&self, namespace: &str, server: &str) -> String {
         format!("{}-response#{namespace}#{server}#", self.0)
     }
 
-    /// What roomcast servers tell one another of themselves. Node neither hears nor counts it.
+    /// Announcements among roomcast servers. Node neither subscribes nor counts this channel.
     pub(crate) fn servers(&self) -> String {
         servers::channel(&self.0)
     }
 
-    /// What they tell one server alone.
     pub(crate) fn server(&self, server: &str) -> String {
         servers::channel_of(&self.0, server)
     }
 }
 
-/// The pattern that matches this text alone.
+/// The pattern that matches only this text.
 fn escaped(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len());
     for c in text.chars() {

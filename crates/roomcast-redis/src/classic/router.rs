@@ -1,24 +1,28 @@
-//! [`Router`]: finds whose a broadcast is by its channel, where one pattern is for all namespaces.
+//! [`Router`]: distributes broadcasts to namespaces by their channel, where one pattern is subscribed for all
+//! namespaces.
 
+use super::listener::NamespaceListener;
 use super::names::Prefix;
-use super::namespace::Namespace;
-use crate::bus::{Heard, Listener};
+use crate::delivery::rooms::RoomListener;
+use crate::delivery::run::Run;
+use crate::delivery::{Delivery, Listener};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
-/// Hears every broadcast of the key prefix, and gives it to the namespaces that it can be for.
+/// Receives every broadcast of the key prefix, and passes it to the namespaces that it can be for.
 pub(super) struct Router {
-    /// What all channels begin with.
+    /// The beginning of every channel.
     prefix: String,
     open: RwLock<Open>,
 }
 
 #[derive(Default)]
 struct Open {
-    /// Those that are closed leave by themselves, as their listeners do.
-    namespaces: HashMap<Arc<str>, Weak<Namespace>>,
-    /// How many names have a length: only so many beginnings of a channel can be a name, whatever a room is called.
+    /// Weak, as each listener holds the router.
+    namespaces: HashMap<Arc<str>, Weak<NamespaceListener>>,
+    /// How many namespaces have a name of each length. Only beginnings of a channel with one of these lengths can be a
+    /// name, whatever a room is called.
     lengths: BTreeMap<usize, usize>,
 }
 
@@ -27,19 +31,19 @@ impl Router {
         Self { prefix: prefix.all(), open: RwLock::default() }
     }
 
-    /// A namespace is open. One of the same name that was open before is not given anything any more.
-    pub(super) fn add(&self, namespace: &Arc<Namespace>) {
+    /// A namespace is open. It replaces an earlier one of the same name.
+    pub(super) fn add(&self, namespace: &Arc<NamespaceListener>) {
         let mut open = self.open.write();
-        let name: Arc<str> = namespace.name().into();
+        let name = namespace.namespace();
         if open.namespaces.insert(name.clone(), Arc::downgrade(namespace)).is_none() {
             *open.lengths.entry(name.len()).or_default() += 1;
         }
     }
 
     /// A namespace is closed, unless it was opened again.
-    pub(super) fn remove(&self, namespace: &Arc<Namespace>) {
+    pub(super) fn remove(&self, namespace: &Arc<NamespaceListener>) {
         let mut open = self.open.write();
-        let name = namespace.name();
+        let name = namespace.namespace();
         if !open.namespaces.get(name).is_some_and(|it| std::ptr::eq(it.as_ptr(), Arc::as_ptr(namespace))) {
             return;
         }
@@ -52,8 +56,8 @@ impl Router {
         }
     }
 
-    /// Namespaces that a channel can be of: `PREFIX#/a#b#` is room `b` of `/a`, and the namespace `/a#b`.
-    fn of(&self, channel: &[u8]) -> Vec<Arc<Namespace>> {
+    /// The namespaces that a channel may belong to: `PREFIX#/a#b#` is room `b` of `/a`, and also the namespace `/a#b`.
+    fn of(&self, channel: &[u8]) -> Vec<Arc<NamespaceListener>> {
         let Some(rest) = channel.strip_prefix(self.prefix.as_bytes()) else { return Vec::new() };
         let open = self.open.read();
         let name = |length: &usize| {
@@ -66,37 +70,23 @@ impl Router {
 }
 
 impl Listener for Router {
-    fn heard(&self, messages: Vec<Heard>) {
-        let mut run: Option<(Arc<Namespace>, Vec<Heard>)> = None;
-        for heard in messages {
-            let mut namespaces = self.of(&heard.channel);
+    fn receive(&self, messages: Vec<Delivery>) {
+        let mut run = Run::<NamespaceListener>::default();
+        for message in messages {
+            let mut namespaces = self.of(&message.channel);
             let Some(last) = namespaces.pop() else { continue };
             for namespace in namespaces {
-                hear(&mut run, namespace, heard.clone());
+                run.add(namespace, message.clone());
             }
-            hear(&mut run, last, heard);
+            run.add(last, message);
         }
-        if let Some((namespace, heard)) = run {
-            namespace.heard(heard);
-        }
+        run.flush();
     }
 
-    // Each namespace is told for itself, as the pattern is a name of each.
+    // Each namespace is told by its own subscription, which has the pattern too.
     fn connected(&self) {}
 
     fn lost(&self) {}
-}
-
-/// Messages in a row for one namespace are handed on together.
-fn hear(run: &mut Option<(Arc<Namespace>, Vec<Heard>)>, namespace: Arc<Namespace>, heard: Heard) {
-    match run {
-        Some((before, run)) if Arc::ptr_eq(before, &namespace) => run.push(heard),
-        _ => {
-            if let Some((namespace, heard)) = run.replace((namespace, vec![heard])) {
-                namespace.heard(heard);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -117,16 +107,16 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_that_a_channel_can_be_of() {
+    fn the_namespaces_that_a_channel_may_belong_to() {
         let prefix = Prefix("p".into());
         let router = Router::new(&prefix);
         let open = |name: &str| {
-            let namespace = Arc::new(Namespace::new(&prefix, &name.into(), &"me".into(), Arc::new(Nobody)));
+            let namespace = Arc::new(NamespaceListener::new(&prefix, &name.into(), &"me".into(), Arc::new(Nobody)));
             router.add(&namespace);
             namespace
         };
         let names = |channel: &str| -> Vec<String> {
-            router.of(channel.as_bytes()).iter().map(|namespace| namespace.name().to_owned()).collect()
+            router.of(channel.as_bytes()).iter().map(|namespace| namespace.namespace().to_string()).collect()
         };
         let (_main, a, ab, _long) = (open("/"), open("/a"), open("/a#b"), open("/ä"));
         assert_eq!(names("p#/#"), ["/"]);
@@ -138,7 +128,7 @@ mod tests {
             assert!(names(nobody).is_empty(), "{nobody}");
         }
         assert!(router.of(b"p#/\xff#").is_empty());
-        // Opened again before the one before it was closed.
+        // Opened again before the earlier one is closed.
         let again = open("/a");
         router.remove(&a);
         assert_eq!(names("p#/a#"), ["/a"]);

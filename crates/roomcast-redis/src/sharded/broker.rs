@@ -1,21 +1,22 @@
 //! [`ShardedBroker`]: Redis' sharded pub/sub as Node's servers use it.
 
-use super::ears::Ears;
 use super::encode::{channel, encode};
+use super::listener::NamespaceListener;
 use super::names::Names;
-use super::namespace::Namespace;
 use super::options::{ShardedMode, ShardedOptions};
-use super::places::Places;
-use super::roads::Roads;
-use super::rooms::Rooms;
+use super::publishers::Publishers;
+use super::rooms::ShardedRooms;
+use super::slot_cache::SlotCache;
 use super::slots::slot;
-use crate::bus::Echo;
-use crate::bus::topology::Topology;
+use super::subscribers::Subscribers;
 use crate::config::RedisConfig;
+use crate::delivery::Echo;
+use crate::delivery::rooms::Rooms;
 use crate::error::RedisError;
+use crate::topology::Topology;
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
-use crate::wire::servers::{self, Servers};
+use crate::wire::servers::{self, ServersListener};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::{Value, cmd};
@@ -27,70 +28,64 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-/// Time that Redis has to confirm that a namespace which is closed is not heard any more.
+/// How long Redis may take to confirm that a closed namespace is unsubscribed.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// When Redis has let go of a namespace no question comes any more. But one that came before it did is still to be answered.
+/// Once Redis has unsubscribed a namespace no more questions arrive. One that arrived just before is still to be
+/// answered.
 const LINGERS: Duration = Duration::from_millis(1);
 
-/// Redis' sharded pub/sub (Redis 7 and later) in the dialect of Node's `createShardedAdapter` (`@socket.io/redis-adapter` 8):
-/// servers on it and Node's servers are equals. In a Redis Cluster each channel is on one node, so that the load is shared, where
-/// classic pub/sub sends everything to every node.
+/// Redis' sharded pub/sub (Redis 7 and later) in the dialect of Node's `createShardedAdapter`
+/// (`@socket.io/redis-adapter` 8). Servers with this broker and Node's servers form one cluster as equals. In a Redis
+/// Cluster each channel is on one node, which shares the load; classic pub/sub sends everything to every node.
 ///
-/// - One connection to each primary that has channels of this server hears, and one publishes; questions take up to four more.
-/// - A primary that dies holds up its own channels until another has its place, and no others. Its namespaces are told that they are
-///   not heard.
-/// - In a Cluster messages to one room keep their order, and those to more than one; but messages to different rooms may overtake one
-///   another, as with Node's servers.
+/// - Each primary that has channels of this server gets a subscriber connection, and a publisher connection; questions
+///   take up to four more.
+/// - A primary that dies holds up only its own channels, until another takes its place. The namespaces on it are told
+///   that their subscription is lost.
+/// - In a Cluster, messages to the same room keep their order, and so do those to more than one room; but messages to
+///   different rooms may overtake each other, as with Node's servers.
 /// - A message has at most 8,000,000 bytes.
-/// - The id of the server may be any text. Node's servers answer to whatever id they are asked by.
-/// - [`close`](Broker::close) resolves when Redis has let go of the namespace, in half a second at most. Sharded channels have no
-///   uncounted listeners: a question of Node's that was counted before and published after times out.
+/// - The server's id may be any text. Node's servers answer to whatever id asks them.
+/// - [`close`](Broker::close) resolves when Redis has unsubscribed the namespace, after half a second at most. Every
+///   subscriber of a sharded channel is counted, so a question of Node's times out if it counted this server before the
+///   close and is published after.
 pub struct ShardedBroker {
     names: Names,
     mode: ShardedMode,
-    places: Arc<Places>,
-    roads: Roads,
-    /// Begun with the first namespace: an emitter has none, and so is not counted as a server.
-    hearing: OnceLock<Hearing>,
-    rooms: Arc<Rooms>,
-    /// Namespaces that are open, and their subscriptions.
-    namespaces: Mutex<HashMap<Arc<str>, Open>>,
-    /// Whether what this server tells of itself comes back.
+    slots: Arc<SlotCache>,
+    publishers: Publishers,
+    /// Started by the first namespace. An emitter has none, and so is not counted as a server.
+    subscribing: OnceLock<Subscribing>,
+    namespaces: Mutex<HashMap<Arc<str>, Namespace>>,
+    /// Whether this server's own announcements come back.
     echo: Arc<Mutex<Echo>>,
 }
 
-struct Hearing {
-    ears: Arc<Ears>,
-    looks: AbortHandle,
+struct Subscribing {
+    subscribers: Arc<Subscribers>,
+    rooms: Arc<Rooms<ShardedRooms>>,
 }
 
-struct Open {
+struct Namespace {
+    /// The id of its subscription.
     subscription: u64,
-    /// `None`: it is that of the servers themselves.
-    namespace: Option<Arc<Namespace>>,
-}
-
-impl Drop for Hearing {
-    fn drop(&mut self) {
-        self.looks.abort();
-    }
+    /// `None` for the channels of the roomcast servers themselves.
+    listener: Option<Arc<NamespaceListener>>,
 }
 
 impl ShardedBroker {
-    /// A broker on that Redis. Nothing is connected yet.
+    /// Creates a broker for this Redis. It does not connect yet.
     pub fn new(config: RedisConfig, options: ShardedOptions) -> Arc<Self> {
-        let places = Arc::new(Places::new(Arc::new(Topology::new(config))));
+        let slots = Arc::new(SlotCache::new(Arc::new(Topology::new(config))));
         Arc::new(Self {
             names: Names(options.channel_prefix.into()),
             mode: options.mode,
-            roads: Roads::new(places.clone()),
-            places,
-            hearing: OnceLock::new(),
-            rooms: Arc::default(),
+            publishers: Publishers::new(slots.clone()),
+            slots,
+            subscribing: OnceLock::new(),
             namespaces: Mutex::default(),
             echo: Arc::default(),
         })
@@ -98,7 +93,7 @@ impl ShardedBroker {
 
     /// Where Redis is.
     pub fn config(&self) -> &RedisConfig {
-        self.places.topology.config()
+        self.slots.topology.config()
     }
 
     /// Connects once, to learn at start whether Redis can be used, and has sharded pub/sub.
@@ -106,64 +101,62 @@ impl ShardedBroker {
     /// # Errors
     /// [`RedisError`], with what to do about it.
     pub async fn check(&self) -> Result<(), RedisError> {
-        let topology = &self.places.topology;
+        let topology = &self.slots.topology;
         let (_, mut connection) = topology.connection().await?;
         topology.check(&mut *connection).await?;
         let asked = cmd("PUBSUB").arg("SHARDNUMSUB").query_async::<Value>(&mut *connection).await;
         match asked.map_err(RedisError::from) {
             Ok(_) => Ok(()),
             Err(RedisError::Other(error)) => Err(RedisError::Other(format!(
-                "{error}; the sharded dialect needs Redis 7 or later: take one, or the classic dialect on all servers"
+                "{error}; the sharded dialect needs Redis 7 or later: use that, or the classic dialect on all servers"
             ))),
             Err(error) => Err(error),
         }
     }
 
-    fn ears(&self) -> &Arc<Ears> {
-        let hearing = self.hearing.get_or_init(|| {
-            let ears = Arc::new(Ears::start(self.places.clone(), self.names.servers(), self.echo.clone()));
-            let looks = tokio::spawn(self.rooms.clone().attend(self.names.clone(), ears.clone())).abort_handle();
-            Hearing { ears, looks }
-        });
-        &hearing.ears
+    fn subscribing(&self) -> &Subscribing {
+        self.subscribing.get_or_init(|| {
+            let subscribers = Subscribers::start(self.slots.clone(), self.names.servers(), self.echo.clone());
+            let subscribers = Arc::new(subscribers);
+            let rooms = Rooms::new(ShardedRooms { names: self.names.clone(), subscribers: subscribers.clone() });
+            Subscribing { subscribers, rooms }
+        })
     }
 }
 
 #[async_trait]
 impl Broker for ShardedBroker {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        self.places.topology.owner.is(id.as_str());
-        let ears = self.ears();
+        self.slots.topology.names.set_server(id.as_str());
+        let Subscribing { subscribers, rooms } = self.subscribing();
         let mut namespaces = self.namespaces.lock();
         if namespaces.contains_key(namespace) {
             return;
         }
         let open = if &**namespace == SERVERS {
             let channels = vec![self.names.servers(), self.names.server(id.as_str())];
-            let listener = Servers { inbox, id: id.clone(), echo: self.echo.clone() };
-            Open { subscription: ears.add(channels, Arc::new(listener), true), namespace: None }
+            let listener = ServersListener { inbox, id: id.clone(), echo: self.echo.clone() };
+            Namespace { subscription: subscribers.add(channels, Arc::new(listener), true), listener: None }
         } else {
-            let listener = Arc::new(Namespace::new(&self.names, self.mode, namespace, id, inbox));
-            self.rooms.open(&listener);
-            let subscription = ears.add(listener.channels(), listener.clone(), true);
-            Open { subscription, namespace: Some(listener) }
+            let listener = Arc::new(NamespaceListener::new(&self.names, self.mode, namespace, id, inbox));
+            rooms.open(&listener);
+            let subscription = subscribers.add(listener.channels(), listener.clone(), true);
+            Namespace { subscription, listener: Some(listener) }
         };
         namespaces.insert(namespace.clone(), open);
     }
 
     async fn close(&self, namespace: &str) {
-        let left = {
+        let unsubscribed = {
             let Some(open) = self.namespaces.lock().remove(namespace) else { return };
-            if let Some(namespace) = &open.namespace {
-                namespace.leaves();
+            let Subscribing { subscribers, rooms } = self.subscribing();
+            if let Some(listener) = &open.listener {
+                listener.begin_closing();
+                rooms.close(listener);
             }
-            let ears = self.ears();
-            for room in self.rooms.close(namespace) {
-                ears.leave(room);
-            }
-            ears.leave(open.subscription)
+            subscribers.remove(open.subscription)
         };
-        let _ = timeout(CLOSE_TIMEOUT, left).await;
+        let _ = timeout(CLOSE_TIMEOUT, unsubscribed).await;
     }
 
     fn lingers(&self) -> Duration {
@@ -172,23 +165,23 @@ impl Broker for ShardedBroker {
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
         let written = Batch::of(batch, |outgoing| encode(outgoing, &self.names, self.mode));
-        if self.hearing.get().is_some_and(|hearing| hearing.ears.was_deaf()) {
-            // Where it was published it was not heard.
-            self.roads.close();
+        if self.subscribing.get().is_some_and(|it| it.subscribers.was_deaf()) {
+            // The publishers may be connected to servers that the subscribers do not use.
+            self.publishers.reconnect();
         }
-        let before = self.echo.lock().before();
+        let before = self.echo.lock().mark();
         let sent = match &written.messages[..] {
             [] => Vec::new(),
-            messages => self.roads.publish(messages).await,
+            messages => self.publishers.publish(messages).await,
         };
         let outcomes = written.outcomes(sent, None);
-        servers::went_out(&self.echo, before, batch, &outcomes);
+        servers::note_published(&self.echo, before, batch, &outcomes);
         outcomes
     }
 
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         let channel = if namespace == SERVERS { self.names.servers() } else { self.names.main(namespace) };
-        let counted = self.places.topology.subscribers("SHARDNUMSUB", &[channel.as_str().into()]).await;
+        let counted = self.slots.topology.subscribers("SHARDNUMSUB", &[channel.as_str().into()]).await;
         counted.map(|counts| counts.into_iter().next()).map_err(|error| BrokerError(error.to_string()))
     }
 
@@ -199,26 +192,26 @@ impl Broker for ShardedBroker {
         }
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        match (lane, self.mode) {
+    fn hears(&self, series: Series) -> Hears {
+        match (series, self.mode) {
             (Series::Main, _) | (_, ShardedMode::Static) => Hears::All,
             // The channels of rooms are on different nodes.
-            _ if self.places.is_cluster() => Hears::EachRoom,
+            _ if self.slots.is_cluster() => Hears::EachRoom,
             _ => Hears::Some,
         }
     }
 
     fn route(&self, outgoing: &Outgoing) -> Route {
-        if !self.places.is_cluster() {
+        if !self.slots.is_cluster() {
             return Route::default();
         }
         let slot = slot(&channel(outgoing, &self.names, self.mode));
-        Route { channel: u64::from(slot) + 1, road: u64::from(self.places.road(slot)) }
+        Route { channel: u64::from(slot) + 1, road: u64::from(self.slots.road(slot)) }
     }
 
     async fn ready(&self, road: u64) -> Result<(), BrokerError> {
         let Ok(road) = u16::try_from(road) else { return Ok(()) };
-        self.roads.ready(road).await.map_err(|error| BrokerError(format!("{}: {error}", self.config())))
+        self.publishers.ready(road).await.map_err(|error| BrokerError(format!("{}: {error}", self.config())))
     }
 
     fn looks(&self) -> bool {
@@ -229,13 +222,7 @@ impl Broker for ShardedBroker {
         if !self.mode.has_channel(room) {
             return None;
         }
-        let heard = self.rooms.look(namespace, room)?;
-        Some(Box::pin(async move {
-            match heard.await {
-                Ok(heard) => heard.map_err(BrokerError),
-                Err(_) => Err(BrokerError("the room is not wanted any more".to_owned())),
-            }
-        }))
+        self.subscribing.get()?.rooms.look(namespace, room)
     }
 
     fn largest(&self) -> usize {

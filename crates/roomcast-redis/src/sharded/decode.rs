@@ -1,7 +1,7 @@
-//! The bytes of the sharded dialect into messages. Either form, JSON or MessagePack, is allowed for every type.
+//! [`decode`]: bytes of the sharded dialect into messages. Every type may be JSON or MessagePack.
 
 use super::encode::{FETCH_ROOMS, REFUSED, ROOMS};
-use crate::wire::read::{JsonOptions, Malformed, Name, Names, Text, hex, names, sockets_or_ids};
+use crate::wire::read::{JsonOptions, Malformed, Name, Names, Text, read_trailer, room_names, sockets_or_ids};
 use crate::wire::write::TRAILER;
 use bytes::Bytes;
 use roomcast_adapter::Target;
@@ -11,11 +11,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// Types that say nothing to anybody: heartbeats, and that an adapter was closed. Other adapters send them.
-const SAYS_NOTHING: [u64; 3] = [1, 2, 13];
+/// Types that are ignored: heartbeats, and notices that an adapter was closed. Other adapters send them.
+const IGNORED: [u64; 3] = [1, 2, 13];
 
-/// Most milliseconds that an asker's timeout counts for: a day.
-const LONGEST: u64 = 86_400_000;
+/// Longest timeout of a question, in milliseconds: a day.
+const MAX_TIMEOUT: u64 = 86_400_000;
 
 #[derive(Deserialize)]
 struct Wire<'a> {
@@ -29,7 +29,7 @@ struct Wire<'a> {
     rc: Option<&'a RawValue>,
 }
 
-/// The data of all types.
+/// The data of every type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Data<'a> {
@@ -46,12 +46,12 @@ struct Data<'a> {
     packet: Option<&'a RawValue>,
 }
 
-/// In a question it is asked for, in an answer it is told.
+/// In a question: whether only a number is wanted; in an answer: the number.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum RawCount {
-    Asked(bool),
-    Told(u64),
+    Wanted(bool),
+    Number(u64),
 }
 
 #[derive(Deserialize)]
@@ -61,7 +61,8 @@ struct Packet<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// A message as the server `own` hears it in `namespace`. `None`: it is for another namespace, or its own, or says nothing.
+/// Decodes a payload as the server `own` does in `namespace`. `None` if the message is for another namespace, is the
+/// server's own, or has a type that is ignored.
 pub(crate) fn decode(payload: &Bytes, namespace: &str, own: &ServerId) -> Result<Option<Message>, Malformed> {
     let text = Text::read(payload)?;
     let wire: Wire<'_> = serde_json::from_str(&text.json)?;
@@ -80,14 +81,14 @@ pub(crate) fn decode(payload: &Bytes, namespace: &str, own: &ServerId) -> Result
         Ok(serde_json::from_str(wire.data.ok_or(Malformed::Field("data"))?.get())?)
     };
     let body = match kind.parse::<u64>() {
-        Ok(kind) if SAYS_NOTHING.contains(&kind) => return Ok(None),
+        Ok(kind) if IGNORED.contains(&kind) => return Ok(None),
         Ok(kind) => body(kind, data, &text)?,
-        // No number: ours, or nobody's.
+        // A text is one of our own types, or unknown.
         Err(_) => match &*serde_json::from_str::<String>(kind).map_err(|_| Malformed::Field("type"))? {
             FETCH_ROOMS => Body::FetchRooms { request: data()?.asked()? },
             ROOMS => {
                 let data = data()?;
-                let rooms = names(Some(data.rooms.ok_or(Malformed::Field("rooms"))?));
+                let rooms = room_names(Some(data.rooms.ok_or(Malformed::Field("rooms"))?));
                 let request = RequestId(data.request_id.ok_or(Malformed::Field("requestId"))?.into());
                 Body::Rooms { request, rooms, parts: data.parts.unwrap_or(1) }
             }
@@ -95,7 +96,7 @@ pub(crate) fn decode(payload: &Bytes, namespace: &str, own: &ServerId) -> Result
             _ => return Err(Malformed::Field("type")),
         },
     };
-    let trailer = hex(wire.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
+    let trailer = read_trailer(wire.rc).filter(|trailer| trailer.namespace == Trailer::hash(namespace));
     Ok(Some(Message { sender, to: None, trailer, body }))
 }
 
@@ -114,10 +115,10 @@ fn body<'a>(kind: u64, data: impl FnOnce() -> Result<Data<'a>, Malformed>, text:
             let target = options.target();
             match data.request_id.take() {
                 Some(id) => {
-                    let timeout = timeout.map(|timeout| Duration::from_millis((timeout as u64).min(LONGEST)));
+                    let timeout = timeout.map(|timeout| Duration::from_millis((timeout as u64).min(MAX_TIMEOUT)));
                     Body::BroadcastWithAck { request: RequestId(id.into()), data: data_of_packet, target, timeout }
                 }
-                // Node answers `null` to a request id of `null`, which nobody can be waiting for.
+                // Node answers a request id of `null` with the id `null`, for which nobody can be waiting.
                 None => Body::Broadcast {
                     data: data_of_packet,
                     target,
@@ -127,7 +128,7 @@ fn body<'a>(kind: u64, data: impl FnOnce() -> Result<Data<'a>, Malformed>, text:
             }
         }
         4 | 5 => {
-            let (target, rooms) = (data.target()?, names(data.rooms.take()));
+            let (target, rooms) = (data.target()?, room_names(data.rooms.take()));
             match kind {
                 4 => Body::Join { target, rooms, request: None },
                 _ => Body::Leave { target, rooms, request: None },
@@ -137,7 +138,7 @@ fn body<'a>(kind: u64, data: impl FnOnce() -> Result<Data<'a>, Malformed>, text:
         7 => {
             let (request, target) = (data.asked()?, data.target()?);
             match data.count {
-                Some(RawCount::Asked(true)) => Body::Count { request, target },
+                Some(RawCount::Wanted(true)) => Body::Count { request, target },
                 _ => Body::FetchSockets { request, target },
             }
         }
@@ -146,7 +147,7 @@ fn body<'a>(kind: u64, data: impl FnOnce() -> Result<Data<'a>, Malformed>, text:
                 sockets @ Body::Sockets { .. } => sockets,
                 _ => return Err(Malformed::Field("sockets")),
             },
-            (None, Some(RawCount::Told(count))) => Body::Counted { request: data.asked()?, count: *count },
+            (None, Some(RawCount::Number(count))) => Body::Counted { request: data.asked()?, count: *count },
             _ => return Err(Malformed::Field("sockets")),
         },
         9 => {
@@ -178,8 +179,9 @@ impl Data<'_> {
         self.packet.map_or_else(Args::none, |raw| text.args(raw.get()))
     }
 
-    /// The data of an event. Other types of packet make no sense to everybody, and Node hands them to clients unchecked. An `id` is
-    /// one of the sender's own, and a namespace in the packet is overwritten by Node too.
+    /// The data of an event. Packet types other than events make no sense in a broadcast, and Node passes them to
+    /// clients unchecked; here they are malformed. An `id` is ignored, as it is the sender's; so is a namespace in the
+    /// packet, which Node overwrites.
     fn event(&self, text: &Text) -> Result<Args, Malformed> {
         const EVENT: u64 = 2;
         const BINARY_EVENT: u64 = 5;
@@ -194,8 +196,8 @@ impl Data<'_> {
     }
 }
 
-/// The trailer at the end of a payload, found without reading what is before it. `None` if it has none, or is meant for another
-/// namespace.
+/// The trailer at the end of a payload, found without decoding what comes before it. `None` if there is none, or it is
+/// for another namespace.
 pub(crate) fn trailer(payload: &[u8], namespace: &str) -> Option<Trailer> {
     const DIGITS: usize = 2 * Trailer::BYTES;
     let payload = if payload.first() == Some(&b'{') { payload.strip_suffix(b"\"}")? } else { payload };

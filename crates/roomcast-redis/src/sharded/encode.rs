@@ -1,4 +1,4 @@
-//! Messages into the bytes of the sharded dialect, its keys in Node's order.
+//! [`encode`]: messages into bytes of the sharded dialect, with keys in Node's order.
 
 use super::names::Names;
 use super::options::ShardedMode;
@@ -13,7 +13,7 @@ use roomcast_protocol::msgpack::{Flavour, Writer, args_array, from_json};
 use serde_json::json;
 use std::fmt::Write as _;
 
-/// The kinds of message that have no number of Node's: roomcast servers alone know them, and Node ignores what is no number.
+/// Message types that only roomcast servers know. Node's types are numbers, and it ignores these.
 pub(crate) const FETCH_ROOMS: &str = "fetchRooms";
 pub(crate) const ROOMS: &str = "rooms";
 pub(crate) const REFUSED: &str = "refused";
@@ -24,19 +24,20 @@ pub(crate) fn encode(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> R
     let channel = channel(outgoing, names, mode);
     if namespace == SERVERS {
         let payload = servers::write(message);
-        return payload.map(|payload| (channel, payload)).ok_or_else(|| unknown("no server tells this of itself"));
+        return payload.map(|payload| (channel, payload)).ok_or_else(|| unsupported("it is not an announcement"));
     }
-    let payload = match Said::of(&message.body)? {
-        Said::Json(kind, data) => json_message(&kind, &data, message, namespace),
-        Said::Args(kind, parts) if parts.args.attachments().is_empty() => {
+    let payload = match Content::of(&message.body)? {
+        Content::Json(kind, data) => json_message(&kind, &data, message, namespace),
+        Content::Args(kind, parts) if parts.args.attachments().is_empty() => {
             json_message(&kind.to_string(), &parts.json(), message, namespace)
         }
-        Said::Args(kind, parts) => msgpack_message(kind, &parts, message, namespace)?,
+        Content::Args(kind, parts) => msgpack_message(kind, &parts, message, namespace)?,
     };
     Ok((channel, payload))
 }
 
-/// The channel of a message. A broadcast to one room goes out on the room's, if the mode has one for it. An answer is for one server.
+/// The channel of a message. A broadcast to one room goes out on the room's channel, if the mode gives the room one. An
+/// answer goes to one server.
 pub(crate) fn channel(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> String {
     let (namespace, message) = (&*outgoing.namespace, &outgoing.message);
     if namespace == SERVERS {
@@ -54,15 +55,15 @@ pub(crate) fn channel(outgoing: &Outgoing, names: &Names, mode: ShardedMode) -> 
     }
 }
 
-/// What a message says: its type, and its data.
-enum Said<'a> {
-    /// Data that has no bytes in it.
+/// The type and data of a message.
+enum Content<'a> {
+    /// Data that cannot contain bytes.
     Json(String, String),
-    /// Data with arguments, among which bytes may be: with them it is MessagePack, as in Node.
+    /// Data with arguments. If they contain bytes, the message is MessagePack, as in Node.
     Args(u64, Parts<'a>),
 }
 
-/// Data with arguments.
+/// The pieces of data with arguments.
 struct Parts<'a> {
     request: Option<&'a RequestId>,
     args: &'a Args,
@@ -78,7 +79,7 @@ enum Form<'a> {
     Answer,
 }
 
-impl<'a> Said<'a> {
+impl<'a> Content<'a> {
     fn of(body: &'a Body) -> Result<Self, EncodeError> {
         let id = |request: &RequestId| quoted(&request.0);
         Ok(match body {
@@ -108,7 +109,7 @@ impl<'a> Said<'a> {
             Body::FetchSockets { request, target } => {
                 Self::json(7, &[("opts", options(target)), ("requestId", id(request))])
             }
-            // To Node's servers it is the question above, which they answer in full.
+            // Node's servers take it for `FetchSockets`, and answer in full.
             Body::Count { request, target } => {
                 Self::json(7, &[("opts", options(target)), ("requestId", id(request)), ("count", "true".to_owned())])
             }
@@ -131,7 +132,7 @@ impl<'a> Said<'a> {
                 Self::ours(ROOMS, &fields)
             }
             Body::Refused { request } => Self::ours(REFUSED, &[("requestId", id(request))]),
-            _ => return Err(unknown("the sharded dialect has no such message")),
+            _ => return Err(unsupported("the sharded dialect has no such message")),
         })
     }
 
@@ -145,7 +146,7 @@ impl<'a> Said<'a> {
 }
 
 impl Parts<'_> {
-    /// Without bytes the arguments are the text that they are.
+    /// The data as JSON. The arguments are copied as text, as they contain no bytes.
     fn json(&self) -> String {
         let id = self.request.map(|request| ("requestId", quoted(&request.0)));
         let items = self.args.items();
@@ -218,7 +219,7 @@ fn json_message(kind: &str, data: &str, message: &Message, namespace: &str) -> V
     text.into_bytes()
 }
 
-/// The same as a MessagePack map.
+/// The same keys, as a MessagePack map.
 fn msgpack_message(kind: u64, parts: &Parts<'_>, message: &Message, namespace: &str) -> Result<Vec<u8>, EncodeError> {
     let mut payload = Vec::new();
     let keys = 3 + usize::from(message.sender.is_some()) + usize::from(message.trailer.is_some());
@@ -235,7 +236,7 @@ fn msgpack_message(kind: u64, parts: &Parts<'_>, message: &Message, namespace: &
     Ok(payload)
 }
 
-/// What ends each message of a server: its id and namespace, and the trailer, whose digits come behind this.
+/// The end of each message of one server in one namespace, up to the digits of the trailer.
 pub(super) struct Tail {
     json: Vec<u8>,
     msgpack: Vec<u8>,
@@ -246,12 +247,13 @@ impl Tail {
         let json = format!(",\"uid\":{},\"nsp\":{},\"{TRAILER}\":\"", quoted(server.as_str()), quoted(namespace));
         let mut msgpack = Vec::new();
         Writer::new(&mut msgpack).str("uid").str(server.as_str()).str("nsp").str(namespace).str(TRAILER);
-        // A string of 60 bytes.
+        // The head of a string of 60 bytes.
         msgpack.extend([0xd9, 60]);
         Self { json: json.into_bytes(), msgpack }
     }
 
-    /// Whether a payload is one of this server's, with a trailer: nobody else's ends so, and it need not be read.
+    /// Whether a payload is this server's own, which need not be decoded: no other server's message with a trailer ends
+    /// like this.
     pub(super) fn ends(&self, payload: &[u8]) -> bool {
         let before = |end: usize| payload.get(..payload.len().saturating_sub(end)).unwrap_or_default();
         match payload.first() {
@@ -283,6 +285,6 @@ fn options_with(target: &Target, flags: &[Flag]) -> String {
     text(&fields)
 }
 
-fn unknown(why: &str) -> EncodeError {
+fn unsupported(why: &str) -> EncodeError {
     EncodeError(why.to_owned())
 }

@@ -2,22 +2,25 @@
 
 mod broker;
 mod decode;
-mod ear;
-mod ears;
 mod encode;
-pub mod fuzzing;
+mod listener;
 mod names;
-mod namespace;
+mod node;
+mod node_subscriptions;
 mod options;
-mod places;
-mod resp;
-mod roads;
+mod publishers;
+pub(crate) mod resp;
 mod rooms;
+mod shared;
+mod slot_cache;
 mod slots;
 mod stream;
+mod subscriber;
+mod subscribers;
+mod subscription;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
-mod wanted;
 
 pub use broker::ShardedBroker;
 pub use options::{ShardedMode, ShardedOptions};

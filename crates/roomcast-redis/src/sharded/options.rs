@@ -1,13 +1,13 @@
 //! [`ShardedOptions`].
 
-/// Options of the sharded dialect, as Node's `createShardedAdapter` has them. All servers and emitters of a cluster must have the
-/// same.
+/// Options of the sharded dialect, as Node's `createShardedAdapter` has them. All servers and emitters of a cluster
+/// must have the same.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShardedOptions {
-    /// Prefix of all channels; `socket.io`.
+    /// Prefix of all channels. Defaults to `socket.io`.
     pub channel_prefix: String,
-    /// Which rooms have channels of their own; [`ShardedMode::Dynamic`].
+    /// Which rooms have channels of their own. Defaults to [`ShardedMode::Dynamic`].
     pub mode: ShardedMode,
 }
 
@@ -17,18 +17,18 @@ impl Default for ShardedOptions {
     }
 }
 
-/// Which rooms have channels of their own: Node's `subscriptionMode`. A broadcast to one such room, without acknowledgements, goes
-/// out on the room's channel, which is subscribed only where the room has members; everything else goes to all servers of the
-/// namespace. A server in another mode than the rest misses broadcasts to single rooms.
+/// Which rooms have channels of their own: Node's `subscriptionMode`. A broadcast without acknowledgements to one such
+/// room goes out on the room's channel, which only servers with members of the room subscribe; everything else goes to
+/// all servers of the namespace. A server in another mode than the others misses broadcasts to single rooms.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ShardedMode {
-    /// None.
+    /// No room.
     Static,
-    /// All but those whose names are 20 UTF-16 units long, as the ids of sockets are.
+    /// All rooms, except those whose names are 20 UTF-16 units long, as the ids of sockets are.
     #[default]
     Dynamic,
-    /// All, those of sockets' ids too.
+    /// All rooms, including those of socket ids.
     DynamicPrivate,
 }
 
@@ -43,7 +43,7 @@ impl ShardedMode {
     }
 }
 
-/// How Node tells a socket's own room.
+/// The length by which Node recognizes a socket's own room.
 const SOCKET_ID_UNITS: usize = 20;
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn rooms_with_channels_of_their_own() {
         let nineteen = "é".repeat(19);
-        // Outside the basic plane a character is two units.
+        // A character outside the basic plane has two units.
         for (room, dynamic) in [
             ("", true),
             ("room-of-20-character", false),

@@ -1,30 +1,30 @@
-//! [`Reader`]: RESP3, as far as a connection that only hears needs it: bytes into replies, piece by piece, with bounds.
+//! [`Reader`]: reads RESP3 from bytes, piece by piece and within bounds, as far as a subscriber connection needs it.
 
 use bytes::{Buf, BytesMut};
 
-/// Most bytes of a line: a status, an error, a length.
+/// Most bytes of a line, which holds a status, an error or a length.
 const MAX_LINE: usize = 64 * 1024;
 
-/// Most bytes of a string that is kept. What is longer is passed over while it comes, as no message may be so long.
-pub(super) const MAX_STRING: usize = crate::wire::read::MAX_MESSAGE + 1;
+/// Most bytes of a string that is kept. A longer string is skipped while it arrives, as no message may be so long.
+pub(crate) const MAX_STRING: usize = crate::wire::read::MAX_MESSAGE + 1;
 
-/// Most bytes of a string that Redis can have.
+/// Most bytes of a string in Redis.
 const LONGEST_STRING: usize = 512 * 1024 * 1024;
 
-/// Most elements of a reply, those of lists in it counted with it: ROLE tells each replica.
+/// Most elements of a reply, including those of nested lists. ROLE lists every replica.
 const MAX_ITEMS: usize = 4_096;
 
 /// Most bytes of all strings in a reply: a message has a channel beside its payload.
 const MAX_REPLY: usize = 2 * MAX_STRING;
 
-/// What a reader takes.
+/// The bounds of a reader.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) line: usize,
-    pub(super) string: usize,
-    pub(super) longest_string: usize,
-    pub(super) items: usize,
-    pub(super) reply: usize,
+pub(crate) struct Limits {
+    pub(crate) line: usize,
+    pub(crate) string: usize,
+    pub(crate) longest_string: usize,
+    pub(crate) items: usize,
+    pub(crate) reply: usize,
 }
 
 impl Default for Limits {
@@ -33,23 +33,23 @@ impl Default for Limits {
     }
 }
 
-/// What Redis says.
+/// A reply of Redis. Nested lists are flattened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// The answer to a command, in the order of commands.
+pub(crate) enum Reply {
+    /// The answer to a command. Answers come in the order of the commands.
     Answer(Vec<Item>),
-    /// What nobody asked for, and the answers to subscriptions.
+    /// A message, or the confirmation of a subscription.
     Push(Vec<Item>),
 }
 
-/// A piece of it. Lists in lists are laid out flat.
+/// An element of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Text(Vec<u8>),
     Error(String),
     Number(i64),
     Null,
-    /// A string of so many bytes, which was passed over.
+    /// A string of this many bytes, which was skipped.
     TooLarge(usize),
 }
 
@@ -63,46 +63,46 @@ impl Item {
     }
 }
 
-/// What came is no RESP, or more than is allowed: the connection cannot be read on.
+/// The bytes are not RESP, or exceed a bound. Nothing more can be read from the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("what Redis sends cannot be read: {0}")]
-pub(super) struct Broken(&'static str);
+#[error("cannot read what Redis sends: {0}")]
+pub(crate) struct Broken(&'static str);
 
-/// Reads replies out of bytes as they come.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    /// Where bytes are put.
-    pub(super) buffer: BytesMut,
-    pub(super) limits: Limits,
+pub(crate) struct Reader {
+    /// Bytes that have arrived and are not read yet.
+    pub(crate) buffer: BytesMut,
+    pub(crate) limits: Limits,
     list: Option<List>,
-    /// Bytes of a string that is too large, its end among them, that are still to come.
-    passing_over: usize,
+    /// Remaining bytes of a string that is too large, with its line end.
+    to_skip: usize,
 }
 
-/// A list of which some elements have come.
+/// A list of which only some elements have arrived.
 #[derive(Debug)]
 struct List {
     is_push: bool,
     missing: usize,
     items: Vec<Item>,
-    /// Bytes of strings.
+    /// Bytes of all its strings.
     bytes: usize,
 }
 
-/// What one line begins.
+/// What one line contains or begins.
 enum Begun {
     Item(Item),
     List { is_push: bool, elements: usize },
 }
 
 impl Reader {
-    /// The next reply; `None` if it is not all there. Nothing is read twice but the head of a string that has not come whole.
-    pub(super) fn next(&mut self) -> Result<Option<Reply>, Broken> {
+    /// The next reply; `None` if it is not complete. Nothing is parsed twice except the head of a string that has not
+    /// fully arrived.
+    pub(crate) fn next(&mut self) -> Result<Option<Reply>, Broken> {
         loop {
-            let passed = self.passing_over.min(self.buffer.len());
-            self.buffer.advance(passed);
-            self.passing_over -= passed;
-            if self.passing_over > 0 {
+            let skipped = self.to_skip.min(self.buffer.len());
+            self.buffer.advance(skipped);
+            self.to_skip -= skipped;
+            if self.to_skip > 0 {
                 return Ok(None);
             }
             if self.list.as_ref().is_some_and(|list| list.missing == 0)
@@ -129,7 +129,7 @@ impl Reader {
                     list.missing -= 1;
                 }
             }
-            // Each alone is bounded, but an error that is no UTF-8 is longer as text.
+            // A single string is bounded already, but an error that is not UTF-8 grows when it becomes text.
             if self.list.as_ref().is_some_and(|list| list.bytes > self.limits.reply) {
                 return Err(Broken("a reply is too large"));
             }
@@ -140,11 +140,11 @@ impl Reader {
     }
 
     fn begin(&mut self) -> Result<Option<Begun>, Broken> {
-        let looked = self.buffer.get(..self.limits.line.min(self.buffer.len())).unwrap_or_default();
-        let Some(end) = looked.windows(2).position(|two| two == b"\r\n") else {
-            return if looked.len() >= self.limits.line { Err(Broken("a line is too long")) } else { Ok(None) };
+        let searched = self.buffer.get(..self.limits.line.min(self.buffer.len())).unwrap_or_default();
+        let Some(end) = searched.windows(2).position(|two| two == b"\r\n") else {
+            return if searched.len() >= self.limits.line { Err(Broken("a line is too long")) } else { Ok(None) };
         };
-        let line = looked.get(..end).unwrap_or_default();
+        let line = searched.get(..end).unwrap_or_default();
         let (kind, rest) = line.split_first().ok_or(Broken("a line is empty"))?;
         let begun = match kind {
             b'-' => Begun::Item(Item::Error(String::from_utf8_lossy(rest).into_owned())),
@@ -155,7 +155,7 @@ impl Reader {
             b'*' | b'~' | b'>' | b'%' => match number(rest)? {
                 -1 => Begun::Item(Item::Null),
                 elements => {
-                    let elements = usize::try_from(elements).map_err(|_| Broken("a length is below nought"))?;
+                    let elements = usize::try_from(elements).map_err(|_| Broken("a length is negative"))?;
                     let each = if *kind == b'%' { 2 } else { 1 };
                     Begun::List {
                         is_push: *kind == b'>',
@@ -169,19 +169,19 @@ impl Reader {
         Ok(Some(begun))
     }
 
-    /// A string whose head, of so many bytes, has come.
+    /// Reads a string. `head`: the bytes of its first line.
     fn string(&mut self, kind: u8, length: i64, head: usize) -> Result<Option<Begun>, Broken> {
         if length == -1 {
             self.buffer.advance(head);
             return Ok(Some(Begun::Item(Item::Null)));
         }
-        let length = usize::try_from(length).map_err(|_| Broken("a length is below nought"))?;
+        let length = usize::try_from(length).map_err(|_| Broken("a length is negative"))?;
         if length > self.limits.longest_string {
             return Err(Broken("a string is too long"));
         }
         if length > self.limits.string {
             self.buffer.advance(head);
-            self.passing_over = length + 2;
+            self.to_skip = length + 2;
             return Ok(Some(Begun::Item(Item::TooLarge(length))));
         }
         let end = head + length;
@@ -197,7 +197,7 @@ impl Reader {
         self.buffer.advance(length + 2);
         let item = match kind {
             b'!' => Item::Error(String::from_utf8_lossy(&text).into_owned()),
-            // Its form, `txt:`, stands before it.
+            // It begins with its format, such as `txt:`.
             b'=' => Item::Text(text.get(4..).unwrap_or_default().to_vec()),
             _ => Item::Text(text),
         };
@@ -206,11 +206,11 @@ impl Reader {
 }
 
 fn number(digits: &[u8]) -> Result<i64, Broken> {
-    std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(Broken("a number is none"))
+    std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).ok_or(Broken("a number is invalid"))
 }
 
-/// A command as Redis reads it.
-pub(super) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
+/// Writes a command as Redis reads it.
+pub(crate) fn command(out: &mut Vec<u8>, words: &[&[u8]]) {
     out.extend(format!("*{}\r\n", words.len()).bytes());
     for word in words {
         out.extend(format!("${}\r\n", word.len()).bytes());
@@ -228,7 +228,7 @@ mod tests {
         Item::Text(text.as_bytes().to_vec())
     }
 
-    /// All replies in bytes that come in pieces of so many.
+    /// All replies in these bytes, which arrive in pieces of this size.
     fn read(bytes: &[u8], piece: usize) -> Result<Vec<Reply>, Broken> {
         let (mut reader, mut replies) = (Reader::default(), Vec::new());
         for piece in bytes.chunks(piece.max(1)) {
@@ -253,14 +253,14 @@ mod tests {
         };
         assert_eq!(read(&reply(1), 1 << 20).map(|replies| replies.len()), Ok(1));
         assert_eq!(read(&reply(2), 1 << 20), Err(Broken("a reply is too large")));
-        // Three bytes of text for each that is no UTF-8.
+        // Each byte that is not UTF-8 becomes three bytes of text.
         let error = |size: usize| [format!("!{size}\r\n").into_bytes(), vec![0xff; size], b"\r\n".to_vec()].concat();
         assert_eq!(read(&error(MAX_REPLY / 3), 1 << 20).map(|replies| replies.len()), Ok(1));
         assert_eq!(read(&error(MAX_REPLY / 3 + 1), 1 << 20), Err(Broken("a reply is too large")));
     }
 
     #[test]
-    fn what_redis_says() {
+    fn replies_of_every_kind() {
         let said = b"%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n+proto\r\n:3\r\n\
             >3\r\n$10\r\nssubscribe\r\n$1\r\na\r\n:1\r\n\
             -MOVED 15495 127.0.0.1:7001\r\n\
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_resp_is_told() {
+    fn bytes_that_are_not_resp_are_refused() {
         for said in
             ["x\r\n", "\r\n", ":x\r\n", "$-2\r\n", "*-2\r\n", "$1\r\nxyz", "$99999999999999999999\r\n", "%x\r\n"]
         {
@@ -328,7 +328,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// However they come, and whatever they are, the same bytes are read alike.
+        /// Whatever the bytes are, and in whatever pieces they arrive, they are read alike.
         #[test]
         fn any_bytes_are_read_without_a_panic(
             said in prop::collection::vec(

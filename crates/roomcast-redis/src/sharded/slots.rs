@@ -1,51 +1,23 @@
-//! [`Slots`]: which node of a Cluster has a channel.
+//! [`Slots`]: which node of a Cluster has which channel.
 
-use crate::bus::topology::cluster_nodes;
-use crate::layout::{at, is_tls};
+use super::node::Node;
+use crate::config::layout::{at, is_tls};
+use crate::topology::cluster_nodes::cluster_nodes;
 use redis::ConnectionInfo;
-use std::fmt;
 use std::sync::Arc;
 
-/// Slots of a Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
-
-/// A Redis server that has channels.
-pub(super) struct Node {
-    /// Host and port: what it is known by here.
-    pub(super) address: Arc<str>,
-    pub(super) info: ConnectionInfo,
-}
-
-impl Node {
-    pub(super) fn new(info: ConnectionInfo) -> Arc<Self> {
-        Arc::new(Self { address: info.addr().to_string().into(), info })
-    }
-}
-
-/// The same server, whatever the login.
-impl PartialEq for Node {
-    fn eq(&self, other: &Self) -> bool {
-        self.address == other.address
-    }
-}
-
-impl fmt::Debug for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Node").field(&self.address).finish()
-    }
-}
 
 /// The node of each slot. Without a Cluster one server has them all. Cloning is cheap.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Slots(Arc<Vec<(u16, u16, Arc<Node>)>>);
 
 impl Slots {
-    /// All slots are one server's.
     pub(super) fn all_of(node: Arc<Node>) -> Self {
         Self(Arc::new(vec![(0, SLOTS - 1, node)]))
     }
 
-    /// As an answer to CLUSTER NODES has them: the slots of primaries that are not failed. `asked`: the node that answered.
+    /// Reads an answer to CLUSTER NODES: the slots of primaries that have not failed. `asked`: the node that answered.
     pub(super) fn read(text: &str, asked: &ConnectionInfo) -> Self {
         let mut slots = Vec::new();
         for line in text.lines() {
@@ -57,13 +29,14 @@ impl Slots {
             }
             let node = match cluster_nodes(line, is_tls(asked)).next() {
                 Some((host, port)) => Node::new(at(asked, host, port)),
-                // One that never met another does not know its own address.
+                // A node that never met another one does not know its own address.
                 None if has("myself") => Node::new(asked.clone()),
                 None => continue,
             };
             for range in ranges {
                 let (first, last) = range.split_once('-').unwrap_or((range, range));
-                // What is on its way from or to another node stands in brackets; it is here until it has moved.
+                // A slot that is moving to or from another node stands in brackets, and does not parse. It stays where
+                // it is listed until it has moved.
                 if let (Ok(first), Ok(last)) = (first.parse(), last.parse()) {
                     slots.push((first, last, node.clone()));
                 }
@@ -72,18 +45,18 @@ impl Slots {
         Self(Arc::new(slots))
     }
 
-    /// Who has a slot.
     pub(super) fn of(&self, slot: u16) -> Option<&Arc<Node>> {
         self.0.iter().rev().find(|(first, last, _)| (*first..=*last).contains(&slot)).map(|(_, _, node)| node)
     }
 
-    /// A number for the node that has a slot, which a node that takes its place has too: its lowest slot. 0 if nobody has it.
+    /// A number for the node that has a slot: the node's lowest slot, so that a node which takes its place gets the
+    /// same number. 0 if no node has the slot.
     pub(super) fn road(&self, slot: u16) -> u16 {
         let Some(node) = self.of(slot) else { return 0 };
         self.0.iter().filter(|(_, _, it)| it == node).map(|(first, _, _)| *first).min().unwrap_or_default()
     }
 
-    /// A slot has moved, as another node says. It counts until all is asked anew.
+    /// A node says that a slot has moved. This holds until the slots are read anew.
     pub(super) fn moved(&mut self, slot: u16, host: &str, port: u16) {
         let Some((_, _, like)) = self.0.first() else { return };
         let info = at(&like.info, host, port);
@@ -98,14 +71,15 @@ impl Slots {
     }
 }
 
-/// What a refusal says of where a channel is: `MOVED 3999 127.0.0.1:6381`. The host may be missing: it is that of who says so.
+/// Reads slot, host and port from a refusal such as `MOVED 3999 127.0.0.1:6381`. An empty host stands for the node that
+/// refused.
 pub(super) fn moved(error: &str) -> Option<(u16, &str, u16)> {
     let (slot, address) = error.strip_prefix("MOVED ")?.split_once(' ')?;
     let (host, port) = address.rsplit_once(':')?;
     Some((slot.parse().ok()?, host, port.parse().ok()?))
 }
 
-/// The slot of a channel: CRC16 of its name, or of what stands in its first braces, if something does.
+/// The slot of a channel: CRC16 of its name, or of the text in its first braces if there is any.
 pub(super) fn slot(channel: &str) -> u16 {
     let name = channel.as_bytes();
     let tag = channel.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag.as_bytes());
@@ -143,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_slot() {
+    fn the_node_of_a_slot() {
         let text = "a 127.0.0.1:30004@31004 slave e 0 1426238317239 4 connected\n\
                     b 127.0.0.1:30002@31002 master - 0 1426238316232 2 connected 5461-10922 7\n\
                     c 127.0.0.1:30003@31003 master,fail - 0 1 3 disconnected 10923-16383\n\
@@ -157,7 +131,7 @@ mod tests {
             (Some("10.0.0.1:30001".to_owned()), Some("10.0.0.1:30001".to_owned()))
         );
         assert_eq!((of(&slots, 7), of(&slots, 5461), of(&slots, 10_922)), (b(), b(), b()));
-        assert_eq!(of(&slots, 10_923), None, "its node is failed");
+        assert_eq!(of(&slots, 10_923), None, "its node has failed");
         assert_eq!([0, 93, 7, 5_461, 10_922, 10_923].map(|slot| slots.road(slot)), [0, 0, 7, 7, 7, 0]);
         for _ in 0..3 {
             slots.moved(93, "127.0.0.1", 30_002);
@@ -168,12 +142,12 @@ mod tests {
         assert_eq!(info.redis_settings().password(), Some("secret"));
         assert!(
             Slots::default().is_empty() && !slots.is_empty() && slots.0.len() == 6,
-            "what is told again takes no more"
+            "repeated moves take no more space"
         );
     }
 
     #[test]
-    fn refusals_that_tell_where() {
+    fn refusals_that_name_the_node() {
         assert_eq!(moved("MOVED 3999 127.0.0.1:6381"), Some((3_999, "127.0.0.1", 6_381)));
         assert_eq!(moved("MOVED 1 ::1:6381"), Some((1, "::1", 6_381)));
         assert_eq!(moved("MOVED 1 :6381"), Some((1, "", 6_381)));

@@ -1,4 +1,4 @@
-//! [`open`]: a connection to a Redis server, as bytes.
+//! [`open`]: a connection to a Redis server as a stream of bytes.
 
 use crate::config::RedisConfig;
 use crate::error::RedisError;
@@ -10,12 +10,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
-/// Bytes in and out.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Connects, over TLS if the server is reached by it.
+/// Connects, over TLS if the address says so.
 pub(super) async fn open(address: &ConnectionAddr, config: &RedisConfig) -> Result<Box<dyn Stream>, RedisError> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok(Box::new(tcp(host, *port).await?)),
@@ -31,7 +30,7 @@ pub(super) async fn open(address: &ConnectionAddr, config: &RedisConfig) -> Resu
         ConnectionAddr::Unix(path) => {
             Ok(Box::new(UnixStream::connect(path).await.map_err(|error| unreachable(&error))?))
         }
-        _ => Err(RedisError::Other("an unknown kind of address".to_owned())),
+        _ => Err(RedisError::Other("this kind of address is not supported".to_owned())),
     }
 }
 

@@ -1,26 +1,26 @@
-//! [`Batch`]: what a broker is given to publish, as bytes, and what became of each message in the end.
+//! [`Batch`]: messages to publish as bytes, and the outcome of each.
 
 use super::read::MAX_MESSAGE;
 use super::write::EncodeError;
 use roomcast_adapter::cluster::{Outcome, Outgoing};
 
-/// Messages that can go out, and places for what became of all.
 pub(crate) struct Batch {
-    /// Channels and payloads of those that can be written and that receivers take.
     pub(crate) messages: Vec<(String, Vec<u8>)>,
-    /// `None`: it is among them.
+    /// Of every message in the batch; `None` for those in `messages`.
     outcomes: Vec<Option<Outcome>>,
 }
 
 impl Batch {
-    /// Writes messages. What no receiver takes never goes out.
+    /// Encodes messages. Those that are larger than any receiver accepts are not published.
     pub(crate) fn of(batch: &[Outgoing], encode: impl Fn(&Outgoing) -> Result<(String, Vec<u8>), EncodeError>) -> Self {
         let mut written = Self { messages: Vec::with_capacity(batch.len()), outcomes: Vec::with_capacity(batch.len()) };
         for outgoing in batch {
             let outcome = match encode(outgoing) {
                 Ok((_, payload)) if payload.len() > MAX_MESSAGE => {
                     let size = payload.len();
-                    Some(Outcome::Never(format!("{size} bytes, and no server takes more than {MAX_MESSAGE}")))
+                    Some(Outcome::Never(format!(
+                        "a message of {size} bytes is too large; servers accept {MAX_MESSAGE}"
+                    )))
                 }
                 Ok(message) => {
                     written.messages.push(message);
@@ -33,9 +33,10 @@ impl Batch {
         written
     }
 
-    /// What became of all, given what became of those that went out, in their order; `why` those missing there did not.
+    /// The outcomes of the whole batch. `sent`: those of `messages`, in order; `why`: the reason if some are missing
+    /// there.
     pub(crate) fn outcomes(self, sent: Vec<Outcome>, why: Option<String>) -> Vec<Outcome> {
-        let why = why.unwrap_or_else(|| "Redis did not answer to it".to_owned());
+        let why = why.unwrap_or_else(|| "Redis did not answer to the message".to_owned());
         let mut sent = sent.into_iter();
         let outcome =
             |known: Option<Outcome>| known.or_else(|| sent.next()).unwrap_or_else(|| Outcome::Again(why.clone()));
@@ -49,7 +50,7 @@ mod tests {
     use roomcast_adapter::cluster::{Body, Message, SERVERS};
 
     #[test]
-    fn what_cannot_go_out_keeps_its_place_at_the_limit_and_one_past_it() {
+    fn outcomes_keep_their_places_with_messages_at_the_limit_and_one_byte_past_it() {
         let sizes = [MAX_MESSAGE, MAX_MESSAGE + 1, 1, 0, 1];
         let message = Message { sender: None, to: None, trailer: None, body: Body::Goodbye };
         let batch = vec![Outgoing { namespace: SERVERS.into(), message }; sizes.len()];

@@ -1,5 +1,4 @@
-//! What the dialects have in common, beneath their own words: pieces of JSON and MessagePack, and what roomcast servers tell one
-//! another of themselves.
+//! What both dialects share: pieces of JSON and MessagePack, and the announcements of roomcast servers.
 
 pub(crate) mod batch;
 pub(crate) mod read;

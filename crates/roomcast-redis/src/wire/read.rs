@@ -1,5 +1,5 @@
-//! What the dialects read alike: JSON or MessagePack, rooms, options, sockets. Everything that Redis carries is untrusted: strict,
-//! bounded, never fatal.
+//! What both dialects read alike: JSON or MessagePack, rooms, options, sockets. Everything that comes from Redis is
+//! untrusted: reading is strict, bounded, and never fatal.
 
 use bytes::Bytes;
 use roomcast_adapter::cluster::{Body, RequestId, Trailer};
@@ -13,16 +13,17 @@ use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 
-/// Most bytes of one message. It is the same bound that the queue has for all that waits.
+/// Most bytes of one message, as in the contract of brokers (`roomcast_adapter::cluster::codec::MAX_BYTES`).
 pub(crate) const MAX_MESSAGE: usize = 8_000_000;
 
-/// Most rooms that one message may name, among its targets or otherwise. A room takes some 50 bytes here and 2 in the message.
+/// Most rooms that one message may name, as targets or otherwise. A room takes some 50 bytes in memory, and as few as 2
+/// in the message.
 pub(crate) const MAX_ROOMS: usize = 65_536;
 
-/// Why what came is no message.
+/// Why a payload is not a message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error("a message of {0} bytes, {MAX_MESSAGE} are allowed")]
+    #[error("a message of {0} bytes; {MAX_MESSAGE} are allowed")]
     TooLarge(usize),
     #[error("MessagePack: {0}")]
     Msgpack(#[from] MsgpackError),
@@ -36,18 +37,20 @@ pub(crate) enum Malformed {
     Field(&'static str),
     #[error("more than {MAX_ROOMS} rooms")]
     Rooms,
-    #[error("an unknown type of message: {0}")]
+    #[error("unknown message type {0}")]
     Type(u64),
 }
 
-/// The rooms of a target. No rooms are everybody: so where only such were named as nobody is in, the message is for nobody.
-pub(crate) fn chosen(rooms: Vec<Option<Room>>) -> Vec<Room> {
+/// The rooms of a target, where `None` is a value that cannot have members here. No rooms mean everybody, so a target
+/// that names only such values is for nobody.
+pub(crate) fn target_rooms(rooms: Vec<Option<Room>>) -> Vec<Room> {
     let named = !rooms.is_empty();
     let rooms: Vec<Room> = rooms.into_iter().flatten().collect();
     if named && rooms.is_empty() { vec![Room::nobody()] } else { rooms }
 }
 
-/// JSON, or MessagePack written as JSON with its bytes beside it: either form is allowed for any request and answer.
+/// JSON text, or MessagePack converted to JSON with its byte strings as attachments. Requests and answers may have
+/// either form.
 pub(crate) struct Text {
     pub(crate) json: String,
     attachments: Vec<Bytes>,
@@ -72,7 +75,6 @@ impl Text {
         Args::from_parts(raw.into(), self.attachments.clone())
     }
 
-    /// The elements of an array.
     pub(crate) fn array(&self, raw: &RawValue) -> Result<Args, Malformed> {
         let text = raw.get().trim();
         let items = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).ok_or(Malformed::Field("data"))?;
@@ -80,7 +82,7 @@ impl Text {
     }
 }
 
-/// A name that may be a number. Whatever else stands there is none: see [`rooms`].
+/// A room name, which may be a number. Node allows any value to be a room; other values never have members here.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Name {
@@ -99,7 +101,6 @@ impl Name {
     }
 }
 
-/// A list of names, of bounded length.
 #[derive(Default)]
 pub(crate) struct Names(pub(crate) Vec<Name>);
 
@@ -130,7 +131,7 @@ impl<'de> Deserialize<'de> for Names {
     }
 }
 
-pub(crate) fn names(names: Option<Names>) -> Vec<Room> {
+pub(crate) fn room_names(names: Option<Names>) -> Vec<Room> {
     names.unwrap_or_default().0.into_iter().filter_map(Name::room).collect()
 }
 
@@ -145,7 +146,7 @@ pub(crate) struct JsonOptions {
 impl JsonOptions {
     pub(crate) fn target(self) -> Target {
         let rooms = self.rooms.unwrap_or_default().0.into_iter().map(Name::room).collect();
-        Target { rooms: chosen(rooms), except: names(self.except), local: false, one: false }
+        Target { rooms: target_rooms(rooms), except: room_names(self.except), local: false, one: false }
     }
 }
 
@@ -168,14 +169,14 @@ pub(crate) fn sockets_or_ids(request: RequestId, raw: &RawValue, parts: Option<u
         let socket: Socket<'_> = serde_json::from_str(raw.get())?;
         let object = |raw: Option<&RawValue>| raw.map_or_else(|| "{}".to_owned(), |raw| raw.get().to_owned());
         let details = Details { handshake: object(socket.handshake), data: object(socket.data) };
-        Ok(SocketDetails { id: socket.id, rooms: names(socket.rooms), details })
+        Ok(SocketDetails { id: socket.id, rooms: room_names(socket.rooms), details })
     };
     let sockets: Result<Vec<SocketDetails>, Malformed> = elements.into_iter().map(socket).collect();
     Ok(Body::Sockets { request, sockets: sockets?, parts: parts.unwrap_or(1) })
 }
 
-/// Whatever else stands there is no trailer of ours.
-pub(crate) fn hex(raw: Option<&RawValue>) -> Option<Trailer> {
+/// Reads a trailer in hexadecimal digits. `None` for any other value.
+pub(crate) fn read_trailer(raw: Option<&RawValue>) -> Option<Trailer> {
     Trailer::from_hex(&serde_json::from_str::<String>(raw?.get()).ok()?)
 }
 

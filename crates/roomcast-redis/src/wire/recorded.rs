@@ -1,4 +1,4 @@
-//! Vector files (`vectors/`): what the tests of both dialects read of them.
+//! Vector files (`vectors/`), as far as the tests of both dialects read them.
 
 use crate::js::{Js, parse};
 use roomcast_adapter::cluster::{Body, Message};
@@ -8,13 +8,12 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::path::Path;
 
-/// The text of a vector file.
 pub(crate) fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors").join(name);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Sockets whose handshake and data are the recorded text itself.
+/// Sockets whose handshake and data are kept as the recorded text.
 #[derive(Deserialize)]
 pub(crate) struct Sockets {
     sockets: Vec<Socket>,
@@ -39,7 +38,7 @@ impl Sockets {
     }
 }
 
-/// A message whose arguments are compared as what they mean: bytes in their places, Dates as text, no `undefined`.
+/// A message whose arguments are compared by meaning: bytes in their places, Dates as text, no `undefined`.
 pub(crate) fn meaning(message: &Message) -> (Message, Option<Js>) {
     let mut message = message.clone();
     let args = match &mut message.body {
@@ -52,15 +51,15 @@ pub(crate) fn meaning(message: &Message) -> (Message, Option<Js>) {
     (message, Some(value))
 }
 
-/// A command that Node's servers on a Redis Cluster sent.
+/// A command that a Node server sent to a Redis Cluster.
 pub(crate) struct Asked {
-    /// What they were asked to do.
+    /// What the server was asked to do.
     pub(crate) step: String,
     pub(crate) cmd: String,
     pub(crate) args: Vec<Value>,
 }
 
-/// All that those of an adapter sent.
+/// All commands that servers with this adapter sent.
 pub(crate) fn on_a_cluster(adapter: &str) -> Vec<Asked> {
     #[derive(Deserialize)]
     struct File {

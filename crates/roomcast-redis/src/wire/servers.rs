@@ -1,8 +1,9 @@
-//! What roomcast servers tell one another of themselves, in every dialect alike: JSON on channels that Node neither hears nor counts.
+//! Announcements of roomcast servers to each other, the same in both dialects: JSON on channels that Node neither
+//! subscribes nor counts.
 
-use super::read::{Malformed, check_size, hex};
+use super::read::{Malformed, check_size, read_trailer};
 use super::write::{TRAILER, object, quoted};
-use crate::bus::{Before, Echo, Heard, Listener};
+use crate::delivery::{Delivery, Echo, Listener, Mark};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Alive, Arrival, Body, Inbox, Message, Outcome, Outgoing, ServerId};
@@ -11,17 +12,15 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 
-/// The channel that all of them hear.
 pub(crate) fn channel(prefix: &str) -> String {
     format!("{prefix}-roomcast#")
 }
 
-/// The channel of one server.
 pub(crate) fn channel_of(prefix: &str, server: &str) -> String {
     format!("{prefix}-roomcast#{server}#")
 }
 
-/// `{alive, to, uid, rc}`, or with `hello` in place of `alive`. `None`: it is not one of these messages.
+/// Writes `{alive, to, uid, rc}`, or with `hello` in place of `alive`. `None` if the message is not an announcement.
 pub(crate) fn write(message: &Message) -> Option<Vec<u8>> {
     let mut fields = vec![match &message.body {
         Body::Alive(alive) => ("alive", json!(alive).to_string()),
@@ -35,9 +34,8 @@ pub(crate) fn write(message: &Message) -> Option<Vec<u8>> {
     Some(object(&fields))
 }
 
-/// What a roomcast server tells of itself.
 #[derive(Deserialize)]
-struct OfServer<'a> {
+struct Announcement<'a> {
     uid: String,
     to: Option<String>,
     alive: Option<Alive>,
@@ -47,56 +45,54 @@ struct OfServer<'a> {
     rc: Option<&'a RawValue>,
 }
 
-/// What roomcast servers tell one another of themselves.
 pub(crate) fn read(payload: &Bytes) -> Result<Message, Malformed> {
     check_size(payload)?;
-    let of: OfServer<'_> = serde_json::from_slice(payload)?;
-    let body = match of.alive {
+    let read: Announcement<'_> = serde_json::from_slice(payload)?;
+    let body = match read.alive {
         Some(alive) => Body::Alive(alive),
-        None if of.hello => Body::Hello,
+        None if read.hello => Body::Hello,
         None => Body::Goodbye,
     };
-    let to = of.to.map(|to| ServerId::from(&*to));
-    Ok(Message { sender: Some(ServerId::from(&*of.uid)), to, trailer: hex(of.rc), body })
+    let to = read.to.map(|to| ServerId::from(&*to));
+    Ok(Message { sender: Some(ServerId::from(&*read.uid)), to, trailer: read_trailer(read.rc), body })
 }
 
-/// The number of an announcement that all hear, its publisher too.
+/// The number of an announcement to all servers, which its publisher receives too.
 fn number(message: &Message) -> Option<u64> {
     let is_for_all = message.to.is_none() && matches!(message.body, Body::Alive(_));
     message.trailer.filter(|_| is_for_all).map(|trailer| trailer.serial)
 }
 
-/// Redis has taken these of a batch, before which the machine was in this state.
-pub(crate) fn went_out(echo: &Mutex<Echo>, before: Option<Before>, batch: &[Outgoing], outcomes: &[Outcome]) {
+/// Reports the announcements that Redis has taken to `echo`. `before`: its mark from before the batch was published.
+pub(crate) fn note_published(echo: &Mutex<Echo>, before: Option<Mark>, batch: &[Outgoing], outcomes: &[Outcome]) {
     let Some(before) = before else { return };
     let sent = batch.iter().zip(outcomes).filter(|(_, outcome)| **outcome == Outcome::Sent);
     if let Some(last) = sent.filter_map(|(outgoing, _)| number(&outgoing.message)).max() {
-        echo.lock().taken(last, before);
+        echo.lock().published(last, before);
     }
 }
 
-/// Hears the roomcast servers, itself too: that is the proof that it hears.
-pub(crate) struct Servers {
+/// Receives the announcements of all servers. Those of its own server prove that the subscriber connection is not deaf.
+pub(crate) struct ServersListener {
     pub(crate) inbox: Arc<dyn Inbox>,
     pub(crate) id: ServerId,
-    /// Compares own announcements that come with signs of life: that they come proves that this server hears.
     pub(crate) echo: Arc<Mutex<Echo>>,
 }
 
-impl Servers {
-    fn proves(&self, own: &Message) {
+impl ServersListener {
+    fn note_own(&self, own: &Message) {
         if let Some(number) = number(own) {
-            self.echo.lock().heard(number);
+            self.echo.lock().received(number);
         }
     }
 }
 
-impl Listener for Servers {
-    fn heard(&self, messages: Vec<Heard>) {
+impl Listener for ServersListener {
+    fn receive(&self, messages: Vec<Delivery>) {
         let mut arrivals = Vec::with_capacity(messages.len());
-        for heard in messages {
-            match read(&Bytes::from(heard.payload)) {
-                Ok(message) if message.sender.as_ref() == Some(&self.id) => self.proves(&message),
+        for message in messages {
+            match read(&Bytes::from(message.payload)) {
+                Ok(message) if message.sender.as_ref() == Some(&self.id) => self.note_own(&message),
                 Ok(message) => arrivals.push(Arrival::Message(message)),
                 Err(error) => arrivals.push(Arrival::Malformed(error.to_string())),
             }

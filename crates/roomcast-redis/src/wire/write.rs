@@ -1,4 +1,4 @@
-//! What the dialects write alike, as Node's servers write it.
+//! What both dialects write alike, as Node's servers write it.
 
 use roomcast_adapter::{Room, SocketDetails, Target};
 use roomcast_protocol::Args;
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-/// The last key of our JSON, and of our MessagePack that is a map: the trailer in hexadecimal digits.
+/// The last key in JSON and in MessagePack maps of ours. Its value is the trailer in hexadecimal digits.
 pub(crate) const TRAILER: &str = "rc";
 
-/// A message that cannot be written: it is dropped, and counted.
+/// A message that cannot be encoded. It is dropped and counted.
 #[derive(Debug, thiserror::Error)]
-#[error("a message cannot be written: {0}")]
+#[error("cannot encode a message: {0}")]
 pub(crate) struct EncodeError(pub(crate) String);
 
 pub(crate) fn object(fields: &[(&str, String)]) -> Vec<u8> {
@@ -30,7 +30,7 @@ pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// How many messages an answer has, where that is not one: Node's servers pass over the key.
+/// The number of messages that make up an answer, if it is not one. Node's servers ignore the key.
 pub(crate) fn parts_of(parts: u64) -> Option<(&'static str, String)> {
     (parts != 1).then(|| ("parts", parts.to_string()))
 }
@@ -39,7 +39,7 @@ pub(crate) fn list(rooms: &[Room]) -> String {
     json!(rooms).to_string()
 }
 
-/// Rooms are a set: one that is named twice is one room, and has the channel of one.
+/// The distinct rooms: a room that is named twice is one room, and the message goes out on its channel.
 pub(crate) fn unique(rooms: &[Room]) -> Vec<&Room> {
     let mut seen = HashSet::with_capacity(rooms.len());
     rooms.iter().filter(|room| seen.insert(*room)).collect()
@@ -56,8 +56,8 @@ pub(crate) fn socket(socket: &SocketDetails) -> String {
     )
 }
 
-/// Arguments as JSON in which attachments are what `JSON.stringify` makes of a Buffer: JSON messages carry no bytes. All else
-/// stays the text that it is.
+/// Arguments as JSON, with each attachment written as `JSON.stringify` writes a Buffer, as JSON messages cannot carry
+/// bytes. All other text is copied unchanged.
 pub(crate) fn inline_buffers(args: &Args) -> Result<String, EncodeError> {
     let mut rest = args.items();
     if args.attachments().is_empty() {
@@ -70,9 +70,11 @@ pub(crate) fn inline_buffers(args: &Args) -> Result<String, EncodeError> {
         let placeholder = placeholder(after).and_then(|(number, end)| Some((args.attachments().get(number)?, end)));
         let end = match placeholder {
             Some((bytes, end)) => {
-                // A byte is up to three digits and a comma, and the same attachment may stand in many places.
+                // A byte takes up to three digits and a comma, and the same attachment may appear in many places.
                 if text.len().saturating_add(bytes.len().saturating_mul(4)) > MAX_PACKET_BYTES {
-                    return Err(EncodeError(format!("its bytes as JSON are more than {MAX_PACKET_BYTES}")));
+                    return Err(EncodeError(format!(
+                        "with its attachments as JSON it exceeds {MAX_PACKET_BYTES} bytes"
+                    )));
                 }
                 text.push_str("{\"type\":\"Buffer\",\"data\":[");
                 for (at, byte) in bytes.iter().enumerate() {
@@ -94,7 +96,7 @@ pub(crate) fn inline_buffers(args: &Args) -> Result<String, EncodeError> {
     Ok(text)
 }
 
-/// Where the string ends with which `text` begins.
+/// The end of the JSON string at the beginning of `text`.
 pub(crate) fn string_end(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -108,7 +110,7 @@ pub(crate) fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// The number in the placeholder with which `text` begins, and where it ends.
+/// The number and the end of the placeholder at the beginning of `text`, if there is one.
 pub(crate) fn placeholder(text: &str) -> Option<(usize, usize)> {
     let mut rest = text;
     for part in ["{", "\"_placeholder\"", ":", "true", ",", "\"num\"", ":"] {
@@ -125,14 +127,14 @@ pub(crate) enum Flag {
     Number(&'static str, u64),
 }
 
-/// Only flags that were set travel: a broadcast that may be compressed says nothing of it.
+/// The flags to write: only those that differ from the default.
 pub(crate) fn flags(volatile: bool, compress: bool) -> Vec<Flag> {
     let volatile = volatile.then_some(Flag::Bool("volatile", true));
     let compress = (!compress).then_some(Flag::Bool("compress", false));
     volatile.into_iter().chain(compress).collect()
 }
 
-/// `{rooms, except, flags}`; an emitter's flags come before its except.
+/// Writes `{rooms, except, flags}`; an emitter writes `flags` before `except`.
 pub(crate) fn write_options(payload: &mut Vec<u8>, target: &Target, flags: &[Flag], emitter: bool) {
     let rooms = |payload: &mut Vec<u8>, name: &str, rooms: &[Room]| {
         let rooms = unique(rooms);

@@ -1,4 +1,4 @@
-//! `vectors/inbound-classic.json`: what was put on Redis by hand while a Node server listened, and what came of it.
+//! `vectors/inbound-classic.json`: payloads published by hand while a Node server was subscribed, and their effects.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -36,7 +36,6 @@ impl Test {
     }
 }
 
-/// All 63.
 pub(crate) fn tests() -> Vec<Test> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/inbound-classic.json");
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));

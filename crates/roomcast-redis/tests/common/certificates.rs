@@ -1,19 +1,19 @@
-//! [`Certificates`]: a CA of a test's own, in a process that trusts it and no other.
+//! [`Certificates`]: a CA for one test, in a process that trusts only this CA.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Where the process that trusts the CA finds it.
+/// The environment variable by which that process finds the directory.
 const DIRECTORY: &str = "ROOMCAST_TEST_CERTIFICATES";
 
-/// A directory with `ca.crt`, which the process trusts, and `ip`, `name` and `stranger`, each `.crt` and `.key`: for the IP
-/// 127.0.0.1, for the name `localhost`, and for both from a CA that nobody trusts.
+/// A directory with `ca.crt`, which the process trusts, and with `.crt` and `.key` files of `ip` (for the IP
+/// 127.0.0.1), `name` (for the name `localhost`) and `stranger` (for both, from a CA that nobody trusts).
 #[derive(Debug)]
 pub(crate) struct Certificates(pub(crate) PathBuf);
 
-/// Runs a test in a process of its own that trusts new certificates, as an operator would make it: `SSL_CERT_FILE` is read from
-/// the environment, and a process cannot safely change its own. `name` is the test's, with its module.
+/// Runs a test in a process of its own that trusts the new CA, set up as an operator would: `SSL_CERT_FILE` is read
+/// from the environment, and a process cannot safely change its own. `name` is the test's name, with its module.
 pub(crate) fn with_certificates(name: &str, test: impl AsyncFnOnce(Certificates)) {
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     if let Some(directory) = std::env::var_os(DIRECTORY) {
@@ -29,7 +29,7 @@ pub(crate) fn with_certificates(name: &str, test: impl AsyncFnOnce(Certificates)
     let mut again = Command::new(std::env::current_exe().unwrap());
     again.args([name, "--exact", "--nocapture"]).env(DIRECTORY, &directory);
     let status = again.env("SSL_CERT_FILE", directory.join("ca.crt")).env_remove("SSL_CERT_DIR").status().unwrap();
-    // A name that no test has would pass.
+    // If no test had this name, the process would succeed too.
     let passed = status.success() && directory.join("passed").exists();
     fs::remove_dir_all(&directory).unwrap();
     assert!(passed, "the test {name} failed in its own process: {status}");
@@ -43,7 +43,7 @@ fn make(directory: &Path) {
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
     for ca in ["ca", "other"] {
         let (key_file, file) = (format!("{ca}.key"), format!("{ca}.crt"));
-        // Of two that are called the same, the wrong one's certificates would count as forged.
+        // If both CAs had the same name, certificates of the wrong one would count as forged.
         let subject = format!("/CN={ca}");
         let ours = ["-x509", "-days", "2", "-subj", &subject, "-keyout", &key_file, "-out", &file];
         openssl(&[&["req"], &key[..], &ours].concat());

@@ -1,4 +1,5 @@
-//! Brokers of the contract suite over a real Redis: each has its own way there, which can be cut, and what is no message can be sent.
+//! [`Wire`]: the contract suite over a real Redis. Each broker has a proxy of its own, which can cut it off, and
+//! malformed payloads can be published.
 
 use super::fault_proxy::{FaultProxy, Which};
 use super::redis_process::RedisProcess;
@@ -8,13 +9,13 @@ use roomcast_adapter::testkit::{Brokers, Dialect};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A prefix that no other cluster on the same Redis has.
+/// A key prefix for one cluster.
 pub(crate) fn key() -> String {
     static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
     format!("cluster{}", CLUSTERS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A Redis, and a connection that publishes what is no message.
+/// A Redis, and a connection that publishes malformed payloads.
 pub(crate) struct Wire {
     redis: RedisProcess,
     connection: MultiplexedConnection,
@@ -30,7 +31,7 @@ impl Wire {
         Self { redis, connection, publish }
     }
 
-    /// So many brokers of one cluster; `make` is given a URL and the cluster's prefix.
+    /// Brokers of one cluster; `make` gets a URL and the cluster's prefix.
     pub(crate) async fn brokers<B: Broker>(
         &self,
         count: usize,
@@ -49,7 +50,8 @@ impl Wire {
                 proxy.blackhole();
                 proxy.cut(Which::All);
             } else {
-                // In this order: a connection that is made between the two must not be cut after it was told of.
+                // In this order: a connection that is made between the two must not be cut after the broker has
+                // reported it.
                 proxy.cut(Which::All);
                 proxy.pass();
             }

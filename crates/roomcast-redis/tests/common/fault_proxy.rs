@@ -1,4 +1,5 @@
-//! [`FaultProxy`]: TCP between a broker and Redis that misbehaves on command, for one kind of connection or for all.
+//! [`FaultProxy`]: a TCP proxy between a broker and Redis that misbehaves on command, for one kind of connection or for
+//! all.
 
 use parking_lot::Mutex;
 use std::io;
@@ -15,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// Bytes that a slow connection takes at once.
 const SLOW_PIECE: usize = 4_096;
 
-/// Which connections a fault is for. They are told apart by the commands that they were seen to send.
+/// The connections that a fault affects. They are told apart by the commands that they have sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     All,
@@ -29,11 +30,11 @@ pub(crate) enum Which {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
     Pass,
-    /// They wait, and go on after [`FaultProxy::pass`].
+    /// They wait until [`FaultProxy::pass`].
     Stalled,
-    /// They are not even read, so that who sends them has to keep them; until [`FaultProxy::pass`].
+    /// They are not even read, so that the sender has to keep them, until [`FaultProxy::pass`].
     Stopped,
-    /// They are swallowed, for good: both ends believe in a connection that is none any more.
+    /// They are swallowed for good: both ends believe in a connection that no longer exists.
     HalfOpen,
     /// Both ends get a reset.
     Cut,
@@ -51,10 +52,10 @@ pub(crate) struct FaultProxy {
 struct Shared {
     upstream: AtomicU16,
     connections: Mutex<Vec<Connection>>,
-    /// How connections begin that are made now.
+    /// The flow of connections that are made from now on.
     new: Mutex<Flow>,
     delay: AtomicU64,
-    /// Bytes a second that each connection takes from the server; 0: all.
+    /// Bytes a second that each connection takes from the server; 0 for no limit.
     rate: AtomicU64,
     accepted: AtomicUsize,
     asked: AtomicU64,
@@ -69,7 +70,7 @@ struct Connection {
 }
 
 impl FaultProxy {
-    /// Passes everything on to a port of this machine.
+    /// Starts a proxy to a port of this machine.
     pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -91,71 +92,68 @@ impl FaultProxy {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// As it stands in log lines.
+    /// The address as it appears in log lines.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Connections that were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Bytes that have come from clients so far.
     pub(crate) fn asked(&self) -> u64 {
         self.shared.asked.load(Ordering::Relaxed)
     }
 
-    /// Bytes that have come from the server so far.
     pub(crate) fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Relaxed)
     }
 
-    /// New connections are to another server, as when an address that moves has moved.
+    /// New connections lead to another server, as when a floating address has moved.
     pub(crate) fn move_to(&self, upstream: u16) {
         self.shared.upstream.store(upstream, Ordering::Relaxed);
     }
 
-    /// What stalls goes on, and new connections are passed on. What is half-open stays so.
+    /// Stalled and stopped connections go on, and new ones pass. Half-open ones stay half-open.
     pub(crate) fn pass(&self) {
         *self.shared.new.lock() = Flow::Pass;
         self.set(Which::All, |flow| if matches!(flow, Flow::Stalled | Flow::Stopped) { Flow::Pass } else { flow });
     }
 
-    /// Resets connections. New ones are passed on. Tells how many there were.
+    /// Resets connections, and returns how many. New ones pass.
     pub(crate) fn cut(&self, which: Which) -> usize {
         self.set(which, |_| Flow::Cut)
     }
 
-    /// From now on the connections that there are carry nothing, and nobody is told. New ones are passed on.
+    /// Existing connections carry nothing from now on, silently. New ones pass. Returns how many there were.
     pub(crate) fn half_open(&self, which: Which) -> usize {
         self.set(which, |_| Flow::HalfOpen)
     }
 
-    /// As if the cable was pulled: the connections that there are carry nothing any more, new ones carry nothing until
+    /// As if the cable was pulled: existing connections carry nothing any more, and new ones carry nothing until
     /// [`FaultProxy::pass`].
     pub(crate) fn blackhole(&self) -> usize {
         *self.shared.new.lock() = Flow::HalfOpen;
         self.half_open(Which::All)
     }
 
-    /// Everything waits, new connections too, until [`FaultProxy::pass`].
+    /// Everything waits until [`FaultProxy::pass`], including new connections.
     pub(crate) fn stall(&self) -> usize {
         *self.shared.new.lock() = Flow::Stalled;
         self.set(Which::All, |flow| if flow == Flow::Pass { Flow::Stalled } else { flow })
     }
 
-    /// From now on each piece that is passed on comes that much later, in order.
+    /// From now on each piece is passed on this much later, in order.
     pub(crate) fn delay(&self, delay: Duration) {
         self.shared.delay.store(delay.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// The connections that there are take nothing any more, until [`FaultProxy::pass`]. New ones are passed on.
+    /// Existing connections take nothing until [`FaultProxy::pass`]. New ones pass.
     pub(crate) fn stop(&self, which: Which) -> usize {
         self.set(which, |flow| if flow == Flow::Pass { Flow::Stopped } else { flow })
     }
 
-    /// From now on each connection, new ones too, takes so many bytes a second from the server; 0: all that come.
+    /// From now on every connection takes this many bytes a second from the server; 0 for no limit.
     pub(crate) fn slow(&self, rate: u64) {
         self.shared.rate.store(rate, Ordering::Relaxed);
     }
@@ -168,7 +166,7 @@ impl FaultProxy {
             Which::Publisher => connection.publishes,
         });
         let mut changed = 0;
-        // Those whose tasks have ended are not there any more.
+        // A connection whose task has ended no longer exists.
         for connection in meant.filter(|connection| connection.flow.receiver_count() > 0) {
             connection.flow.send_modify(|flow| {
                 if *flow != Flow::Cut {
@@ -205,7 +203,7 @@ impl Shared {
 
     async fn carry(self: Arc<Self>, client: TcpStream, number: usize, mut flow: watch::Receiver<Flow>) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.upstream.load(Ordering::Relaxed))).await else {
-            // As if nobody listened: the client must not take this for a connection.
+            // The client must not take this for a connection.
             let _ = client.set_zero_linger();
             return;
         };
@@ -228,7 +226,8 @@ impl Shared {
             _ = self.pump(&mut from_server, &mut to_client, flow.clone(), &self.rate, answered) => {}
             _ = cut.wait_for(|flow| *flow == Flow::Cut) => {}
         }
-        // An end is passed on only where anything is. Until then the sockets stay: Redis must believe in a half-open connection.
+        // The end is passed on only if anything is. Until then the sockets stay open: Redis must believe in a half-open
+        // connection.
         let _ = flow.wait_for(|flow| matches!(flow, Flow::Pass | Flow::Cut)).await;
     }
 
@@ -240,7 +239,7 @@ impl Shared {
         rate: &AtomicU64,
         look: impl Fn(&[u8]),
     ) -> io::Result<()> {
-        // What is on its way waits for its time; its rate is not bounded by that.
+        // Pieces in flight wait for their time, which does not limit the rate.
         let (queue, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(4_096);
         let mut taken = flow.clone();
         let reading = async move {
@@ -283,9 +282,9 @@ impl Shared {
         tokio::try_join!(reading, writing).map(|_| ())
     }
 
-    /// Learns what a connection is for.
+    /// Learns from its commands what a connection is for.
     fn sniff(&self, number: usize, bytes: &[u8]) {
-        // Node's clients write them small.
+        // Node's clients write commands in lower case.
         let has = |word: &[u8]| bytes.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
         let (subscribes, publishes) = (has(b"SUBSCRIBE\r\n"), has(b"PUBLISH\r\n"));
         if subscribes || publishes {

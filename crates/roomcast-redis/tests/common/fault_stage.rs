@@ -1,9 +1,10 @@
-//! Servers that talk to one another over Redis all the time, and what must hold of their talk whatever happens to Redis.
+//! [`Talk`]: servers that send each other messages over Redis all the time, and what must hold whatever happens to
+//! Redis.
 
 #[path = "fault_log.rs"]
 pub(crate) mod fault_log;
 
-use fault_log::{Emitted, Heard, Received};
+use fault_log::{Emitted, Receipt, Receipts};
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{Cluster, ClusterAdapter, ClusterOptions};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Details, Recipient, ServerEvent, Target, Wakes};
@@ -19,16 +20,17 @@ use tokio::time::{Instant, interval, sleep, sleep_until};
 /// Between two messages of a server.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long anything may take that must happen at some time. It is long for busy machines; what is measured is reported.
+/// How long anything may take that must happen eventually. It is long for busy machines; the times are measured and
+/// reported.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// After this the losses are counted: a tail is known lost at the second announcement after it.
+/// After this all losses are counted: the last messages are known to be lost at the second announcement after them.
 pub(crate) const COUNTED: Duration = Duration::from_secs(3);
 
-/// Messages that may be on their way when a fault begins: a server emits one in [`TICK`], and what is with Redis is answered soon.
+/// Messages that may be in flight when a fault begins: a server emits one per [`TICK`], and Redis answers soon.
 pub(crate) const IN_FLIGHT: u64 = 20;
 
-/// For so long the count of losses must stay as it is: two announcements.
+/// The count of losses must not change for this long: two announcements.
 const STAYS: Duration = Duration::from_secs(2);
 
 /// A server with one socket.
@@ -40,9 +42,9 @@ pub(crate) struct Server {
     _events: mpsc::Receiver<ServerEvent>,
 }
 
-/// Remembers the numbered messages that it gets.
+/// Records the numbered messages that it gets.
 #[derive(Debug, Default)]
-struct Recorder(Mutex<Heard>);
+struct Recorder(Mutex<Receipts>);
 
 impl Recipient for Recorder {
     fn deliver(&self, packet: &Arc<Packet>, _: &mut Wakes) {
@@ -50,7 +52,7 @@ impl Recipient for Recorder {
         // `42["name",number]`
         let event = packet.text().and_then(|text| Some(serde_json::from_str(&text[text.find('[')?..])));
         let (publisher, number) = event.unwrap().unwrap();
-        self.0.lock().0.push(Received { publisher, number, at });
+        self.0.lock().0.push(Receipt { publisher, number, at });
     }
 
     fn disconnect(&self, _: bool) {}
@@ -93,13 +95,13 @@ impl Server {
     }
 
     /// The numbers that the socket got from a server, in order of arrival.
-    pub(crate) fn heard(&self, publisher: &Server) -> Vec<u64> {
+    pub(crate) fn received(&self, publisher: &Server) -> Vec<u64> {
         self.socket.0.lock().of(publisher.name())
     }
 
-    /// When the first message came that was emitted after `since`.
-    fn heard_since(&self, publisher: &Server, since: Instant) -> Option<Instant> {
-        // In this order, as in an emit.
+    /// When the first message arrived that was emitted after `since`.
+    fn received_since(&self, publisher: &Server, since: Instant) -> Option<Instant> {
+        // Locked in the same order as in an emit.
         let emitted = publisher.emitted.lock();
         self.socket.0.lock().since(publisher.name(), &emitted, since)
     }
@@ -111,17 +113,17 @@ pub(crate) struct Talk {
     talking: Vec<JoinHandle<()>>,
 }
 
-/// What was seen of one way, from a server to another.
+/// What was measured in one direction, from one server to the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) emitted: u64,
     pub(crate) lost: u64,
     pub(crate) counted: u64,
     pub(crate) dropped: u64,
-    /// Doubles that came over Redis; no socket saw one.
+    /// Duplicates that arrived over Redis; no socket got one.
     pub(crate) doubles: u64,
     pub(crate) resumed: Duration,
-    /// How old the oldest message was when it came.
+    /// The age of the oldest message when it arrived.
     pub(crate) oldest: Duration,
     pub(crate) local_p99: Duration,
     pub(crate) local_max: Duration,
@@ -147,7 +149,7 @@ impl fmt::Display for Figures {
 }
 
 impl Talk {
-    /// Two servers that know one another before they talk, and hear one another by now.
+    /// Two servers that know each other before they talk, and whose messages arrive.
     pub(crate) async fn begin(urls: [&str; 2]) -> Self {
         Self::begin_with(urls, ClusterOptions::default()).await
     }
@@ -159,16 +161,16 @@ impl Talk {
     pub(crate) async fn begin_on(redis: [RedisConfig; 2], options: ClusterOptions) -> Self {
         let mut talk = Self { servers: servers(redis, &options), talking: Vec::new() };
         for server in &talk.servers {
-            must_become("the servers know one another", || server.cluster.servers().len() == 1).await;
+            must_become("the servers know each other", || server.cluster.servers().len() == 1).await;
         }
         talk.must_count_two().await;
         talk.talk();
         let [a, b] = [&talk.servers[0], &talk.servers[1]];
-        must_become("the servers hear one another", || !a.heard(b).is_empty() && !b.heard(a).is_empty()).await;
+        must_become("messages arrive at both servers", || !a.received(b).is_empty() && !b.received(a).is_empty()).await;
         talk
     }
 
-    /// Two servers that may know nothing of one another.
+    /// Two servers that may not know each other.
     pub(crate) fn unacquainted(urls: [&str; 2], options: &ClusterOptions) -> Self {
         Self::unacquainted_on(urls.map(|url| url.parse().unwrap()), options)
     }
@@ -193,11 +195,11 @@ impl Talk {
         self.talking = talking.collect();
     }
 
-    /// Messages that are emitted after `since` come through, both ways. The time it took from there.
+    /// Waits until messages that were emitted after `since` arrive in both directions. Returns the time from `since`.
     pub(crate) async fn resumes(&self, since: Instant) -> Duration {
         let [a, b] = [&self.servers[0], &self.servers[1]];
         let mut at = since;
-        must_become("messages come through again", || match (a.heard_since(b, since), b.heard_since(a, since)) {
+        must_become("messages arrive again", || match (a.received_since(b, since), b.received_since(a, since)) {
             (Some(one), Some(other)) => {
                 at = one.max(other);
                 true
@@ -208,13 +210,13 @@ impl Talk {
         at - since
     }
 
-    /// Both hear what the other emits.
+    /// Waits until messages arrive at both servers.
     pub(crate) async fn messages_come(&self) {
         let (one, other) = (&self.servers[0], &self.servers[1]);
-        must_become("messages come", || one.heard(other).len() > 20 && other.heard(one).len() > 20).await;
+        must_become("messages arrive", || one.received(other).len() > 20 && other.received(one).len() > 20).await;
     }
 
-    /// The servers count one another, on whatever Redis servers they are.
+    /// Waits until the servers count each other, whichever Redis servers they are on.
     pub(crate) async fn must_count_two(&self) {
         for server in &self.servers {
             let until = Instant::now() + PATIENCE;
@@ -225,25 +227,25 @@ impl Talk {
         }
     }
 
-    /// Ends the talk and checks both ways.
+    /// Ends the talk and checks both directions.
     pub(crate) async fn end(mut self, resumed: Duration) -> [Figures; 2] {
         self.hush().await;
         let [a, b] = [&self.servers[0], &self.servers[1]];
         let figures = [check(a, b, resumed).await, check(b, a, resumed).await];
-        // The count may be right on its way to a wrong one.
+        // The count may pass through the right value on its way to a wrong one.
         sleep(STAYS).await;
         for (figures, receiver) in figures.iter().zip([b, a]) {
             let counted = receiver.cluster.losses().lost;
-            assert_eq!(counted, figures.lost, "the count went on after it was right: {figures}");
+            assert_eq!(counted, figures.lost, "the count changed after it was right: {figures}");
         }
         figures
     }
 
-    /// Nothing is emitted any more, and what was lost of it must have been counted.
+    /// Stops emitting, and waits until all losses must have been counted.
     pub(crate) async fn hush(&mut self) {
         self.talking.iter().for_each(JoinHandle::abort);
         for talking in self.talking.drain(..) {
-            // A panic in it is one of this test.
+            // A panic in the task fails this test.
             assert!(talking.await.is_err_and(|error| error.is_cancelled()), "the talk ended early");
         }
         sleep_until(Instant::now() + COUNTED).await;
@@ -254,20 +256,20 @@ fn servers(redis: [RedisConfig; 2], options: &ClusterOptions) -> Vec<Arc<Server>
     ["a", "b"].iter().zip(redis).map(|(name, redis)| Server::on(name, redis, options.clone())).collect()
 }
 
-/// What must hold of the way from `publisher` to `receiver`, whatever happened to Redis.
+/// Checks what must hold from `publisher` to `receiver`, whatever happened to Redis.
 async fn check(publisher: &Server, receiver: &Server, resumed: Duration) -> Figures {
     let emitted = publisher.emitted();
-    let local = publisher.heard(publisher);
+    let local = publisher.received(publisher);
     assert!(
         local.iter().copied().eq(1..=emitted),
-        "local delivery has a hole: {emitted} emitted, {} came",
+        "local delivery has a gap: {emitted} emitted, {} arrived",
         local.len()
     );
-    // What is still on its way was neither lost nor heard.
+    // A message that is still in flight is neither lost nor received.
     must_become("nothing waits", || publisher.cluster.queued() == 0).await;
-    let heard = receiver.heard(publisher);
-    assert!(heard.is_sorted_by(|one, other| one < other), "doubles or another order: {heard:?}");
-    let lost = emitted - heard.len() as u64;
+    let numbers = receiver.received(publisher);
+    assert!(numbers.is_sorted_by(|one, other| one < other), "duplicates, or out of order: {numbers:?}");
+    let lost = emitted - numbers.len() as u64;
     let counted = || receiver.cluster.losses().lost;
     let what = format!("as many losses are counted as messages are missing, {lost} of {emitted}");
     must_become(&what, || counted() == lost).await;
@@ -278,16 +280,15 @@ async fn check(publisher: &Server, receiver: &Server, resumed: Duration) -> Figu
     Figures { emitted, lost, counted: counted(), dropped, doubles, resumed, oldest, local_p99, local_max }
 }
 
-/// Polls until it holds.
 pub(crate) async fn must_become(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < until, "after {PATIENCE:?} it is still not so: {what}");
+        assert!(Instant::now() < until, "after {PATIENCE:?} this is still not so: {what}");
         sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A time in which the fault lasts, or the talk goes on.
+/// Lets the fault last, or the talk go on, for some time.
 pub(crate) async fn pass(time: Duration) {
     sleep(time).await;
 }

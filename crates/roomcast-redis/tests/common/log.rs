@@ -1,4 +1,4 @@
-//! [`Log`]: what is logged while a test runs.
+//! [`Log`]: the log lines while a test runs.
 
 use parking_lot::Mutex;
 use std::io::Write;
@@ -18,14 +18,14 @@ impl Write for Lines {
     }
 }
 
-/// The lines of a test, and those of the tests beside it.
+/// The lines of one test, and of tests that run beside it.
 pub(crate) struct Log {
     lines: Lines,
-    /// Where the test's own begin. What stands before may be of a test that had the same port.
+    /// Where the test began. Earlier lines may be of a test that had the same port.
     from: usize,
 }
 
-/// What is logged from now on.
+/// The lines that are logged from now on.
 pub(crate) fn log() -> Log {
     static LINES: OnceLock<Lines> = OnceLock::new();
     let lines = LINES.get_or_init(|| {
@@ -38,7 +38,8 @@ pub(crate) fn log() -> Log {
 }
 
 impl Log {
-    /// Lines that have all of these. One of them must be this test's own, a port say: other tests of the process log too.
+    /// How many lines contain all of these texts. One text must be specific to this test, such as a port: other tests
+    /// of the process log too.
     pub(crate) fn count(&self, texts: &[&str]) -> usize {
         let lines = self.lines.0.lock();
         let lines = String::from_utf8_lossy(&lines[self.from..]);

@@ -1,4 +1,4 @@
-//! What the tests share: servers of Redis, what disturbs them, and servers of ours on them. Examples take single files.
+//! What the tests share: Redis servers, faults, and servers of ours. Examples use single files of it.
 
 pub(crate) mod by_hand;
 pub(crate) mod certificates;

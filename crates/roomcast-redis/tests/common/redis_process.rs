@@ -1,4 +1,4 @@
-//! Redis servers of the tests' own: alone, under Sentinels, or as a Cluster. They are killed when they are dropped.
+//! [`RedisProcess`]: Redis servers of the tests' own, alone, under Sentinels, or as a Cluster. They are killed on drop.
 
 use redis::{Client, Cmd, FromRedisValue, cmd};
 use rustix::process::{Pid, Signal, kill_process};
@@ -7,27 +7,26 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a server may take to answer, and a Cluster or a Sentinel to know its members. It is long for busy machines.
+/// How long a server may take to answer, and a Cluster or Sentinel to know its members. It is long for busy machines.
 const READY: Duration = Duration::from_secs(30);
 
-/// A redis-server on a port of its own that keeps nothing on disk.
+/// A redis-server on a port of its own that stores nothing on disk.
 #[derive(Debug)]
 pub(crate) struct RedisProcess {
     pub(crate) port: u16,
     directory: Directory,
     args: Vec<String>,
-    /// For what is asked here.
+    /// For the test's own commands.
     password: Option<&'static str>,
     child: Option<Child>,
 }
 
-/// How the servers of a layout are started, beyond the usual.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Extras<'a> {
-    /// A directory with `NAME.crt` and `NAME.key`, and the name. Servers then talk to one another over TLS alone, and the plain
-    /// port is the test's own way in.
+    /// A directory with `NAME.crt` and `NAME.key`, and the name. Servers then use TLS among each other, and only the
+    /// test uses the plain port.
     pub(crate) certificate: Option<(&'a Path, &'a str)>,
-    /// Who connects over TLS must show a certificate.
+    /// Clients must present a certificate.
     pub(crate) clients_show_theirs: bool,
     /// Of the data servers.
     pub(crate) password: Option<&'static str>,
@@ -35,9 +34,8 @@ pub(crate) struct Extras<'a> {
     pub(crate) sentinel_password: Option<&'static str>,
     /// Lines at the head of the Sentinels' configuration.
     pub(crate) sentinel_lines: &'a str,
-    /// Further arguments of the data servers.
     pub(crate) node_args: &'a [&'a str],
-    /// The host by which Sentinels know the primary at first; 127.0.0.1 unless given.
+    /// The host by which Sentinels know the primary at first. Defaults to 127.0.0.1.
     pub(crate) host: Option<&'a str>,
 }
 
@@ -64,12 +62,11 @@ impl Extras<'_> {
 }
 
 impl RedisProcess {
-    /// One that is ready.
+    /// Starts a server, and waits until it is ready.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// With further arguments.
     pub(crate) async fn start_with(args: &[&str]) -> Self {
         let mut last = String::new();
         // A port that was free may be taken a moment later.
@@ -84,13 +81,12 @@ impl RedisProcess {
         panic!("redis-server does not start: {last}");
     }
 
-    /// One that is not started yet.
+    /// A server that is not started yet.
     pub(crate) fn stopped(args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
         Self { port: free_port(), directory: Directory::new(), args, password: None, child: None }
     }
 
-    /// One with further arguments and extras.
     pub(crate) async fn start_extra(args: &[&str], extras: &Extras<'_>) -> Self {
         let more = extras.args();
         let args: Vec<&str> = args.iter().copied().chain(more.iter().map(String::as_str)).collect();
@@ -125,7 +121,7 @@ impl RedisProcess {
         sentinel
     }
 
-    /// The port that others are to use: that of TLS, if it has one.
+    /// The port for others: the TLS port, if there is one.
     pub(crate) fn public_port(&self) -> u16 {
         let at = self.args.iter().position(|arg| arg == "--tls-port");
         at.map_or(self.port, |at| self.args[at + 1].parse().unwrap())
@@ -151,7 +147,7 @@ impl RedisProcess {
             }
             match self.try_ask::<String>(&cmd("PING")).await {
                 Ok(_) => return Ok(()),
-                // It answers, be it that we have no password.
+                // It answers, even if it wants a password.
                 Err(error) if error.code().is_some() => return Ok(()),
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -163,12 +159,12 @@ impl RedisProcess {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// A file of its directory, its log say.
+    /// A file of its directory, such as its log.
     pub(crate) fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.0.join(name)).unwrap()
     }
 
-    /// Asks it something.
+    /// Sends a command, which must succeed.
     pub(crate) async fn ask<T: FromRedisValue>(&self, command: &str) -> T {
         let mut words = command.split(' ');
         let mut built = cmd(words.next().unwrap());
@@ -178,7 +174,7 @@ impl RedisProcess {
         self.try_ask(&built).await.unwrap()
     }
 
-    /// Asks it something that it may refuse. A word with `_` is one with spaces.
+    /// Sends a command that may fail. `_` in a word stands for a space.
     pub(crate) async fn tries(&self, command: &str) -> redis::RedisResult<redis::Value> {
         let mut built = Cmd::new();
         for word in command.split(' ') {
@@ -194,13 +190,13 @@ impl RedisProcess {
         command.query_async(&mut connection).await
     }
 
-    /// A Sentinel that promotes a replica has it close its connections, ours with them: that is not an answer.
+    /// An error counts as no: a Sentinel that promotes a replica has it close its connections, including ours.
     pub(crate) async fn is_primary(&self) -> bool {
-        let told = self.try_ask::<String>(cmd("INFO").arg("replication")).await;
-        told.is_ok_and(|text| text.contains("role:master"))
+        let info = self.try_ask::<String>(cmd("INFO").arg("replication")).await;
+        info.is_ok_and(|text| text.contains("role:master"))
     }
 
-    /// A replica that has nothing yet would not be promoted.
+    /// Waits until the replica has its data; before that it would not be promoted.
     pub(crate) async fn must_replicate(&self) {
         wait_until("the replica has its primary", async || {
             self.ask::<String>("INFO replication").await.contains("master_link_status:up")
@@ -208,11 +204,10 @@ impl RedisProcess {
         .await;
     }
 
-    /// It is a primary by now.
     pub(crate) async fn must_be_promoted(&self) {
         let mut info = cmd("INFO");
         info.arg("replication");
-        // In the moment of its promotion it may not answer in time.
+        // It may not answer in time at the moment of its promotion.
         wait_until("the replica is the primary", async || {
             self.try_ask::<String>(&info).await.is_ok_and(|text| text.contains("role:master"))
         })
@@ -227,24 +222,23 @@ impl RedisProcess {
         }
     }
 
-    /// Starts it, on the same port; returns when it answers.
+    /// Starts it again on the same port, and waits until it answers.
     pub(crate) async fn start_again(&mut self) {
         self.kill();
         self.spawn();
         self.ready().await.unwrap();
     }
 
-    /// SIGSTOP: it does nothing, and its connections stay.
+    /// SIGSTOP: it does nothing, and its connections stay open.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// SIGCONT.
     pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// By the system call: the program `kill` comes in a package that minimal machines lack.
+    /// Uses the system call: the program `kill` is in a package that minimal machines lack.
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.child.as_ref().unwrap()), signal).unwrap();
     }
@@ -329,11 +323,11 @@ impl RedisCluster {
             node.ask::<()>(&format!("CLUSTER SET-CONFIG-EPOCH {}", number + 1)).await;
         }
         for (node, bus) in started.nodes.iter().zip(buses).skip(1) {
-            // The port of the bus is not the usual one.
+            // The bus is not on its usual port.
             started.nodes[0].ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.public_port())).await;
         }
         for (number, node) in started.nodes.iter().enumerate() {
-            wait_until("the nodes know one another", async || {
+            wait_until("the nodes know each other", async || {
                 let text: String = node.ask("CLUSTER NODES").await;
                 ids.iter().all(|id| text.contains(id)) && !text.contains("handshake")
             })
@@ -356,13 +350,12 @@ impl RedisCluster {
         started
     }
 
-    /// Its first two nodes: the others are found through them.
+    /// Names the first two nodes; the others are found through them.
     pub(crate) fn url(&self) -> String {
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].public_port(), self.nodes[1].public_port())
     }
 }
 
-/// Polls until it holds.
 pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let until = Instant::now() + READY;
     while !holds().await {
@@ -371,8 +364,8 @@ pub(crate) async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
 }
 
-/// A port that nobody listens on, below those that the system gives to outgoing connections: a server that is started again must
-/// find its port free.
+/// A port on which nothing listens, below those that the system gives to outgoing connections: a server that is started
+/// again must find its port free.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -384,7 +377,7 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
-/// A directory that goes with its owner.
+/// A temporary directory, removed on drop.
 #[derive(Debug)]
 struct Directory(PathBuf);
 

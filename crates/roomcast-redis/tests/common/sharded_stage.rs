@@ -1,4 +1,4 @@
-//! Sharded brokers, and inboxes that remember.
+//! Sharded brokers, and [`RecordingInbox`].
 
 use super::redis_process::wait_until;
 use roomcast_adapter::Target;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 pub(crate) const MODES: [ShardedMode; 3] = [ShardedMode::Static, ShardedMode::Dynamic, ShardedMode::DynamicPrivate];
 
-/// A prefix that no other cluster on the same Redis has.
+/// A channel prefix for one cluster.
 pub(crate) fn key() -> String {
     static CLUSTERS: AtomicUsize = AtomicUsize::new(0);
     format!("cluster{}", CLUSTERS.fetch_add(1, Ordering::Relaxed))
@@ -28,7 +28,7 @@ pub(crate) fn broker_on(config: RedisConfig, key: &str, mode: ShardedMode) -> Ar
     ShardedBroker::new(config, options)
 }
 
-/// What the dialect cannot carry: what only servers before 4.0 ask and answer.
+/// The dialect lacks the questions and answers of servers before 4.0.
 pub(crate) fn dialect() -> Dialect {
     Dialect {
         arrives: |message: Message| {
@@ -39,41 +39,41 @@ pub(crate) fn dialect() -> Dialect {
     }
 }
 
-/// Remembers what it hears; somebody is in every room.
+/// Records what it receives. Every room has a member here.
 #[derive(Default)]
-pub(crate) struct Ear(Mutex<Heard>);
+pub(crate) struct RecordingInbox(Mutex<Received>);
 
 #[derive(Default, Clone)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) messages: Vec<Message>,
     pub(crate) malformed: usize,
     pub(crate) connected: usize,
     pub(crate) lost: usize,
 }
 
-impl Ear {
-    pub(crate) fn heard(&self) -> Heard {
+impl RecordingInbox {
+    pub(crate) fn received(&self) -> Received {
         self.0.lock().unwrap().clone()
     }
 
-    /// Whether it was told last that messages come.
-    pub(crate) fn hears(&self) -> bool {
-        let heard = self.0.lock().unwrap();
-        heard.connected > heard.lost
+    /// Whether `connected` was called last.
+    pub(crate) fn is_connected(&self) -> bool {
+        let received = self.0.lock().unwrap();
+        received.connected > received.lost
     }
 }
 
-impl Inbox for Ear {
+impl Inbox for RecordingInbox {
     fn wants(&self, _: &str) -> bool {
         true
     }
 
     fn receive(&self, arrivals: Vec<Arrival>) {
-        let mut heard = self.0.lock().unwrap();
+        let mut received = self.0.lock().unwrap();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(message) => heard.messages.push(message),
-                Arrival::Malformed(_) => heard.malformed += 1,
+                Arrival::Message(message) => received.messages.push(message),
+                Arrival::Malformed(_) => received.malformed += 1,
                 _ => {}
             }
         }
@@ -88,7 +88,6 @@ impl Inbox for Ear {
     }
 }
 
-/// A broadcast of a server that is not open here.
 pub(crate) fn broadcast(namespace: &str, target: Target, number: u64) -> Outgoing {
     let data = Args::event("n", &number).unwrap();
     let body = Body::Broadcast { data, target, volatile: false, compress: true };
@@ -96,30 +95,35 @@ pub(crate) fn broadcast(namespace: &str, target: Target, number: u64) -> Outgoin
     Outgoing { namespace: namespace.into(), message }
 }
 
-/// The numbers of broadcasts that were heard.
-pub(crate) fn numbers(ear: &Ear) -> Vec<u64> {
+pub(crate) fn numbers(inbox: &RecordingInbox) -> Vec<u64> {
     let number = |message: Message| match message.body {
         Body::Broadcast { data, .. } => data.parse::<(String, u64)>().ok().map(|(_, number)| number),
         _ => None,
     };
-    ear.heard().messages.into_iter().filter_map(number).collect()
+    inbox.received().messages.into_iter().filter_map(number).collect()
 }
 
-/// Opens a namespace, and waits until it is heard.
-pub(crate) async fn open(broker: &Arc<ShardedBroker>, namespace: &str, id: &str) -> Arc<Ear> {
-    let ear = Arc::<Ear>::default();
-    broker.open(&namespace.into(), &id.into(), ear.clone());
-    wait_until("the namespace is heard", async || ear.hears()).await;
-    ear
+/// Opens a namespace, and waits until it is connected.
+pub(crate) async fn open(broker: &Arc<ShardedBroker>, namespace: &str, id: &str) -> Arc<RecordingInbox> {
+    let inbox = Arc::<RecordingInbox>::default();
+    broker.open(&namespace.into(), &id.into(), inbox.clone());
+    wait_until("the namespace is connected", async || inbox.is_connected()).await;
+    inbox
 }
 
-/// Publishes until it is heard: what is lost on the way is lost.
-pub(crate) async fn until_heard(broker: &Arc<ShardedBroker>, namespace: &str, target: &Target, ear: &Ear, from: u64) {
+/// Publishes numbered broadcasts until one is received; those that are lost in between do not matter.
+pub(crate) async fn publish_until_received(
+    broker: &Arc<ShardedBroker>,
+    namespace: &str,
+    target: &Target,
+    inbox: &RecordingInbox,
+    from: u64,
+) {
     let number = AtomicUsize::new(from as usize);
-    wait_until("what is published is heard", async || {
+    wait_until("a broadcast is received", async || {
         let number = number.fetch_add(1, Ordering::Relaxed) as u64;
         let sent = broker.publish(&[broadcast(namespace, target.clone(), number)]).await == [Outcome::Sent];
-        sent && numbers(ear).iter().any(|heard| *heard >= from)
+        sent && numbers(inbox).iter().any(|received| *received >= from)
     })
     .await;
 }

@@ -1,11 +1,12 @@
-//! TLS with certificates that are given to a broker: its own roots, and those of a client, which Redis asks for by default
-//! (`tls-auth-clients yes`). The process trusts the CA by `SSL_CERT_FILE`, and not the `stranger`'s, whose roots a broker is given.
+//! TLS with certificates that are given to a broker: roots of its own, and client certificates, which Redis asks for by
+//! default (`tls-auth-clients yes`). By `SSL_CERT_FILE` the process trusts the CA, but not that of `stranger`, whose
+//! roots a broker is given.
 
 use crate::common::certificates::{Certificates, with_certificates};
 use crate::common::fault_proxy::FaultProxy;
 use crate::common::fault_stage::{Talk, must_become};
 use crate::common::redis_process::{Extras, RedisCluster, RedisProcess, Sentinels};
-use crate::common::sharded_stage::{broker_on, open, until_heard};
+use crate::common::sharded_stage::{broker_on, open, publish_until_received};
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, RedisError, RedisTls, ShardedMode};
@@ -23,7 +24,7 @@ fn at(url: &str) -> RedisConfig {
     url.parse().unwrap()
 }
 
-/// Servers that ask whoever connects for a certificate that the CA has signed, as Redis does by default.
+/// Servers that ask clients for a certificate signed by the CA, as Redis does by default.
 fn strict(certificates: &Certificates) -> Extras<'_> {
     Extras { certificate: Some((&certificates.0, "ip")), clients_show_theirs: true, ..Extras::default() }
 }
@@ -32,7 +33,6 @@ fn file(certificates: &Certificates, name: &str) -> PathBuf {
     certificates.0.join(name)
 }
 
-/// As a client that the CA has signed.
 fn client(certificates: &Certificates) -> RedisTls {
     RedisTls::new().client_files(file(certificates, "name.crt"), file(certificates, "name.key"))
 }
@@ -52,14 +52,14 @@ fn a_server_that_asks_for_a_certificate() {
         let error = check(&config).await.unwrap_err();
         assert!(matches!(error, RedisError::Tls(_)), "{error:?}");
         assert!(error.to_string().contains("set REDIS_TLS_CERT_FILE"), "{error}");
-        // One of a CA that the server does not know.
+        // A certificate of a CA that the server does not know.
         let stranger =
             RedisTls::new().client_files(file(&certificates, "stranger.crt"), file(&certificates, "stranger.key"));
         let error = check(&config.clone().with_tls(stranger)).await.unwrap_err();
         assert!(matches!(error, RedisError::Tls(_)), "{error:?}");
         let talk = talks(&config.clone().with_tls(client(&certificates))).await;
         drop(talk);
-        // Without files; certificate and key may stand together.
+        // As bytes in place of files; certificate and key may be together.
         let both =
             [fs::read(file(&certificates, "name.key")).unwrap(), fs::read(file(&certificates, "name.crt")).unwrap()];
         let tls = RedisTls::new().client_pem(both.concat(), both.concat());
@@ -69,20 +69,23 @@ fn a_server_that_asks_for_a_certificate() {
 }
 
 #[test]
-fn what_hears_sharded_channels_shows_its_certificate() {
-    with_certificates("certificates::what_hears_sharded_channels_shows_its_certificate", async |certificates| {
-        let redis = RedisProcess::start_extra(&[], &strict(&certificates)).await;
-        let cluster = RedisCluster::start_extra(&strict(&certificates)).await;
-        for url in [
-            format!("rediss://127.0.0.1:{}", redis.public_port()),
-            cluster.url().replace("redis+cluster://", "rediss+cluster://"),
-        ] {
-            let config = at(&url).with_tls(client(&certificates).ca_file(file(&certificates, "ca.crt")));
-            let broker = broker_on(config, "certificate", ShardedMode::Dynamic);
-            let ear = open(&broker, "/", "0000000000000002").await;
-            until_heard(&broker, "/", &Target::everyone(), &ear, 1).await;
-        }
-    });
+fn subscribers_of_sharded_channels_present_their_certificate() {
+    with_certificates(
+        "certificates::subscribers_of_sharded_channels_present_their_certificate",
+        async |certificates| {
+            let redis = RedisProcess::start_extra(&[], &strict(&certificates)).await;
+            let cluster = RedisCluster::start_extra(&strict(&certificates)).await;
+            for url in [
+                format!("rediss://127.0.0.1:{}", redis.public_port()),
+                cluster.url().replace("redis+cluster://", "rediss+cluster://"),
+            ] {
+                let config = at(&url).with_tls(client(&certificates).ca_file(file(&certificates, "ca.crt")));
+                let broker = broker_on(config, "certificate", ShardedMode::Dynamic);
+                let inbox = open(&broker, "/", "0000000000000002").await;
+                publish_until_received(&broker, "/", &Target::everyone(), &inbox, 1).await;
+            }
+        },
+    );
 }
 
 #[test]
@@ -130,20 +133,20 @@ fn each_broker_has_roots_of_its_own() {
             let error = check(&url(redis).with_tls(roots)).await.unwrap_err();
             assert!(matches!(&error, RedisError::Tls(why) if why.contains("UnknownIssuer")), "{error:?}");
         }
-        // Another CA takes over without a restart.
+        // The CA is replaced without a restart.
         let replaced = file(&certificates, "replaced.crt");
         fs::copy(file(&certificates, "ca.crt"), &replaced).unwrap();
         let config = url(&other).with_tls(RedisTls::new().ca_file(&replaced));
         let talk = Talk::unacquainted_on([config.clone(), config.clone()], &ClusterOptions::default());
         check(&config).await.unwrap_err();
         fs::copy(file(&certificates, "other.crt"), &replaced).unwrap();
-        must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
+        must_become("messages arrive", || talk.servers[0].received(&talk.servers[1]).len() > 20).await;
     });
 }
 
 #[test]
-fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
-    with_certificates("certificates::files_that_cannot_be_used_are_named_with_what_is_wrong", async |certificates| {
+fn errors_name_the_file_and_say_what_is_wrong_with_it() {
+    with_certificates("certificates::errors_name_the_file_and_say_what_is_wrong_with_it", async |certificates| {
         let file = |name: &str| file(&certificates, name);
         let write = |name: &str, text: &str| fs::write(file(name), text).unwrap();
         write("empty", "");
@@ -165,22 +168,22 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
         };
         for ((tls, named), why) in [
             (ca("missing"), "No such file"),
-            (ca("."), "no regular file"),
+            (ca("."), "not a regular file"),
             (ca("empty"), "no certificate (-----BEGIN CERTIFICATE-----)"),
             (ca("text"), "no certificate"),
             (ca("name.key"), "no certificate"),
             (ca("open"), "a section has no end"),
-            (ca("no64"), "no base64"),
+            (ca("no64"), "not base64"),
             (ca("nocert"), "certificate"),
             (ca("largest"), "no certificate"),
-            (ca("large"), "it has 1048576 bytes at most"),
+            (ca("large"), "1048576 bytes are allowed"),
             (client("missing", "name.key", "missing"), "No such file"),
             (client("name.crt", "missing", "missing"), "No such file"),
             (client("name.crt", "name.crt", "name.crt"), "no private key"),
             (client("name.crt", "ip.key", "ip.key"), "not the key of the certificate in"),
             (client("name.crt", "encrypted", "encrypted"), "the key is encrypted"),
         ] {
-            // Nobody listens there: it is told before anything is connected.
+            // Nothing listens there: the files are checked before connecting.
             let error = check(&at("rediss://127.0.0.1:1").with_tls(tls)).await.unwrap_err();
             assert!(matches!(error, RedisError::TlsFile(_)), "{named}: {error:?}");
             let error = error.to_string();
@@ -189,13 +192,13 @@ fn files_that_cannot_be_used_are_named_with_what_is_wrong() {
         }
         let error = check(&at("rediss://127.0.0.1:1").with_tls(RedisTls::new().ca_pem("x"))).await.unwrap_err();
         assert!(error.to_string().contains("(given as bytes)"), "{error}");
-        // Without TLS none is read.
+        // Without TLS the files are not read.
         let redis = RedisProcess::start().await;
         check(&at(&redis.url()).with_tls(RedisTls::new().ca_file("/nowhere"))).await.unwrap();
     });
 }
 
-/// TLS 1.2 takes a round trip more than 1.3.
+/// TLS 1.2 takes one round trip more than 1.3.
 #[test]
 fn tls_over_a_round_trip_of_400_ms() {
     with_certificates("certificates::tls_over_a_round_trip_of_400_ms", async |certificates| {

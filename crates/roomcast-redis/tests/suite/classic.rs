@@ -1,4 +1,4 @@
-//! Cluster of one process over a real Redis: the contracts of the adapter and of the broker, order, names, the emitter.
+//! Servers in one process over a real Redis: the contracts of adapters and brokers, order, names, the emitter.
 
 use crate::common::contract_wire::{Wire, key};
 use crate::common::fault_proxy::FaultProxy;
@@ -28,7 +28,7 @@ fn broker_at(url: &str, key: &str, specific: bool) -> Arc<ClassicBroker> {
     ClassicBroker::new(url.parse().unwrap(), options)
 }
 
-/// What the dialect cannot carry: the question for ids is one of old servers, and excepts nobody.
+/// The dialect cannot carry every question for ids: it is one of old servers, without exceptions.
 fn dialect() -> Dialect {
     let arrives = |message: Message| Some(message).filter(|it| !matches!(it.body, Body::FetchIds { .. }));
     Dialect { arrives, echo: false, ..Dialect::default() }
@@ -36,7 +36,7 @@ fn dialect() -> Dialect {
 
 fn contract_cluster(redis: &RedisProcess, servers: usize) -> Servers {
     let key = key();
-    // Cluster with the option and without it understand one another.
+    // Servers with the option and without it understand each other.
     Servers::new(servers, |number, context| {
         Cluster::new(broker(redis, &key, number == 1), ClusterOptions::default()).adapter(context)
     })
@@ -105,13 +105,13 @@ impl Server {
 const PUBLISHERS: usize = 10;
 const MESSAGES: usize = 10_000;
 
-/// For what must come at some time, on whatever machine.
+/// How long anything may take that must happen eventually, on any machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Messages that may be on their way at once.
+/// Most messages in flight at once.
 const AHEAD: usize = 5_000;
 
-/// The last number of each publisher, and the first that was out of order.
+/// The last number of each publisher, and the first publisher and number that were out of order.
 type Seen = ([usize; PUBLISHERS], Option<(usize, usize)>);
 
 #[derive(Debug, Default)]
@@ -142,9 +142,9 @@ impl Recipient for InOrder {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
+async fn messages_of_ten_publishers_through_one_server_arrive_in_order() {
     let redis = RedisProcess::start().await;
-    // On a busy machine a message may wait for longer than others are kept; here none may be lost.
+    // On a busy machine a message may wait for longer than messages are kept by default; here none may be lost.
     let mut options = ClusterOptions::default();
     options.max_age = PATIENCE;
     let [one, other] = [(); 2].map(|()| open(&Cluster::new(broker(&redis, "order", false), options.clone()), "/order"));
@@ -156,7 +156,7 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
         let (adapter, here, there) = (one.adapter.clone(), here.clone(), there.clone());
         async move {
             for number in 1..=MESSAGES {
-                // The queue is bounded and drops what is too much, and so is Redis' patience with a slow subscriber.
+                // The queue is bounded and drops the surplus; Redis' buffer for a slow subscriber is bounded too.
                 let coming_after = async {
                     loop {
                         let come = there.come.notified();
@@ -184,18 +184,18 @@ async fn what_ten_publishers_emit_through_one_server_arrives_in_order() {
         let wrong = recipient.seen.lock().unwrap().1;
         assert_eq!(wrong, None, "publisher and number out of order at server {at}, {losses:?}");
     }
-    // What is sent again, as Redis was slow to say that it had it, comes twice and is passed over.
+    // A message that was sent again, because Redis was slow to confirm it, arrives twice, and the second is dropped.
     let losses = Losses { doubles: 0, ..other.servers.losses() };
     assert_eq!(losses, Losses::default());
 }
 
-/// Names that begin with one another, hold what patterns are made of, and look like a room's channel: a broadcast to the room
-/// `b` of `/a` has the channel of a broadcast in `/a#b`.
+/// Names that are the beginning of others, contain characters of patterns, or look like a room's channel: a broadcast
+/// to room `b` of `/a` has the same channel as a broadcast in `/a#b`.
 const NAMES: [&str; 5] = ["/a", "/a#b", "/*", "/[a-z]", r"/a\*"];
 const ROOMS: [&str; 3] = ["x#", "b", "*"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_message_comes_once_where_it_belongs() {
+async fn each_message_arrives_once_where_it_belongs() {
     let redis = RedisProcess::start().await;
     let clusters = [(); 2].map(|()| Cluster::new(broker(&redis, "names", false), ClusterOptions::default()));
     let servers = clusters.each_ref().map(|cluster| NAMES.map(|name| open(cluster, name)));
@@ -228,11 +228,11 @@ async fn each_message_comes_once_where_it_belongs() {
                     .map(|event| (event, 1))
                     .collect();
                 let came = eventually(|| names(socket).len() >= expected.len()).await;
-                assert!(came, "{:?} came to {room} of {name} at server {at}", names(socket));
+                assert!(came, "{:?} arrived for {room} of {name} at server {at}", names(socket));
             }
         }
     }
-    // What comes too much may come later than the rest, but not later than what is published after it.
+    // A surplus message may arrive later than the rest, but not later than messages that are published after it.
     for (server, name) in servers.iter().flat_map(|all| all.iter().zip(NAMES)) {
         server.emit(&Target::everyone(), &format!("{name} last"));
     }
@@ -246,7 +246,7 @@ async fn each_message_comes_once_where_it_belongs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emitter_reaches_all_servers_and_is_none() {
+async fn an_emitter_reaches_all_servers_and_is_not_counted_as_one() {
     let redis = RedisProcess::start().await;
     let [mut one, mut other] = [(); 2].map(|()| server(broker(&redis, "emitter", false), "/chat"));
     one.counts(2).await;
@@ -254,9 +254,9 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
     let (near, far) = (one.socket(&["lobby"]), other.socket(&["lobby"]));
     let (outside, left_out) = (one.socket(&[]), other.socket(&["lobby", "quiet"]));
 
-    // Until both hear: the count is the first's alone.
+    // Until both servers are subscribed: only the first one has counted.
     for socket in [&near, &far] {
-        wait_until("a server hears the emitter", async || {
+        wait_until("the emitter reaches a server", async || {
             emitter.clone().to(Room::from(socket.0)).emit("ready", &()).await.unwrap();
             socket.1.events().iter().any(|event| event.name == "ready")
         })
@@ -297,11 +297,11 @@ async fn an_emitter_reaches_all_servers_and_is_none() {
     one.counts(2).await;
 }
 
-/// Counts how often it is told that messages come.
+/// Counts the calls of `connected`.
 #[derive(Default)]
-struct Told(AtomicUsize);
+struct ConnectedCounter(AtomicUsize);
 
-impl Inbox for Told {
+impl Inbox for ConnectedCounter {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -316,33 +316,33 @@ impl Inbox for Told {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn namespaces_that_are_opened_while_it_connects_are_told_once() {
+async fn namespaces_that_are_opened_while_connecting_are_told_once() {
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let broker = broker_at(&proxy.url(), "once", false);
     let open = |number: usize| {
-        let told = Arc::<Told>::default();
-        broker.open(&format!("/{number}").into(), &"a".into(), told.clone());
-        told
+        let counter = Arc::<ConnectedCounter>::default();
+        broker.open(&format!("/{number}").into(), &"a".into(), counter.clone());
+        counter
     };
     proxy.stall();
     let mut all = vec![open(0)];
     assert!(eventually(|| proxy.accepted() > 0).await);
     all.extend((1..50).map(open));
     proxy.pass();
-    // Changes are made in their order: what is to be told of these has been told when the last is.
+    // Changes are made in order: when the last namespace is told, all others have been.
     for number in 50..52 {
         all.push(open(number));
-        assert!(eventually(|| all.iter().all(|told| told.0.load(Ordering::Relaxed) > 0)).await);
+        assert!(eventually(|| all.iter().all(|counter| counter.0.load(Ordering::Relaxed) > 0)).await);
     }
-    let told: Vec<usize> = all.iter().map(|told| told.0.load(Ordering::Relaxed)).collect();
-    assert_eq!(told, [1; 52]);
+    let counts: Vec<usize> = all.iter().map(|counter| counter.0.load(Ordering::Relaxed)).collect();
+    assert_eq!(counts, [1; 52]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_sees_whose_connection_is_which() {
+async fn connections_have_names_in_redis() {
     let redis = RedisProcess::start().await;
-    // Spaces are not allowed in what Redis takes for a name.
+    // Redis does not allow spaces in a name.
     let cluster = Cluster::with_id("pod 1".into(), broker(&redis, "named", false), ClusterOptions::default());
     let server = open(&cluster, "/");
     server.counts(1).await;
@@ -356,17 +356,17 @@ async fn an_operator_sees_whose_connection_is_which() {
     }
 }
 
-/// What a client opens and closes in a hurry costs nothing but what is left of it.
+/// Namespaces that a client opens and closes quickly cost Redis nothing; only those that stay do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn namespaces_that_come_and_go_are_not_followed_step_by_step() {
+async fn namespaces_that_come_and_go_cost_no_command_each() {
     const TIMES: usize = 5_000;
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let broker = broker_at(&proxy.url(), "flaps", false);
     let open = |namespace: &str| {
-        let told = Arc::<Told>::default();
-        broker.open(&namespace.into(), &"a".into(), told.clone());
-        told
+        let counter = Arc::<ConnectedCounter>::default();
+        broker.open(&namespace.into(), &"a".into(), counter.clone());
+        counter
     };
     proxy.stall();
     let first = open("/first");
@@ -376,31 +376,35 @@ async fn namespaces_that_come_and_go_are_not_followed_step_by_step() {
         broker.close("/flaps").await;
     }
     proxy.pass();
-    let is_told = |told: &Told| told.0.load(Ordering::Relaxed) == 1;
-    assert!(eventually(|| is_told(&first)).await);
-    // What comes later does not wait for all that.
+    let is_connected = |counter: &ConnectedCounter| counter.0.load(Ordering::Relaxed) == 1;
+    assert!(eventually(|| is_connected(&first)).await);
+    // A later namespace does not wait for those.
     let last = open("/last");
-    assert!(eventually(|| is_told(&last)).await);
+    assert!(eventually(|| is_connected(&last)).await);
     let stats: String = redis.ask("INFO commandstats").await;
     let changes: Vec<&str> = stats.lines().filter(|line| line.contains("subscribe:")).collect();
     let calls = |line: &&str| line.split(['=', ',']).nth(1).unwrap().parse::<usize>().unwrap();
-    assert_eq!(changes.iter().map(calls).sum::<usize>(), 4, "patterns and channels of each that is left: {changes:?}");
+    assert_eq!(
+        changes.iter().map(calls).sum::<usize>(),
+        4,
+        "a pattern and a channel command for each that is left: {changes:?}"
+    );
 }
 
-/// Who has counted a server waits for its answer, even if it unsubscribed before it was asked.
+/// A server that counted this one waits for its answer, even if this one unsubscribes before the question is published.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_leaves_still_answers_who_counted_it() {
+async fn a_server_that_leaves_still_answers_servers_that_counted_it() {
     let redis = RedisProcess::start().await;
     let asker = redis::Client::open(redis.url()).unwrap();
     let mut commands = asker.get_multiplexed_async_connection().await.unwrap();
-    let (answers, mut heard) = mpsc::unbounded_channel();
-    let config = redis::AsyncConnectionConfig::new().set_push_sender(answers);
+    let (pushes, mut pushed) = mpsc::unbounded_channel();
+    let config = redis::AsyncConnectionConfig::new().set_push_sender(pushes);
     let third = redis::IntoConnectionInfo::into_connection_info(format!("{}/?protocol=resp3", redis.url())).unwrap();
     let asker = redis::Client::open(third).unwrap();
     let mut subscriber = asker.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     let channel = "leaving-request#/a*b#";
     subscriber.subscribe(&[channel, "leaving-response#/a*b#"]).await.unwrap();
-    // Without a pause between two looks, as the time that a server promises begins when the count changes.
+    // Polls without a pause, as the time that a server promises begins when the count changes.
     let mut subscribers = async |expected: usize| {
         let counting = async {
             loop {
@@ -414,10 +418,10 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
         tokio::time::timeout(Duration::from_secs(10), counting).await.unwrap();
     };
 
-    // A server promises to hear a question that comes within 250 ms, not one that comes later: an attempt in which this
-    // process did not come to ask in time tells nothing.
+    // A server promises to answer a question that arrives within 250 ms, but not a later one: an attempt in which this
+    // process was too slow to ask proves nothing.
     let (id, asked) = loop {
-        // Redis is asked, not the server, which leaves itself out. The asker itself is the other one.
+        // Redis is asked and not the server, which leaves itself out. The asker is the other subscriber.
         let one = server(broker(&redis, "leaving", false), "/a*b");
         let (id, _) = one.socket(&["room"]);
         subscribers(2).await;
@@ -445,7 +449,7 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
     };
     let mut texts = Vec::new();
     while texts.len() < 2 {
-        let push = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
+        let push = tokio::time::timeout(Duration::from_secs(10), pushed.recv()).await.unwrap().unwrap();
         let from = |push: &redis::PushInfo| redis::from_redis_value::<String>(push.data[0].clone()).unwrap();
         if push.kind == redis::PushKind::Message && from(&push).contains("response") {
             let text: String = redis::from_redis_value(push.data.into_iter().nth(1).unwrap()).unwrap();
@@ -464,21 +468,21 @@ async fn a_server_that_leaves_still_answers_who_counted_it() {
     );
 }
 
-/// From the moment in which it leaves on, questions come by another name. None falls between the two: not one that has come by
-/// the old name and waits to be handed on when Redis confirms the new one.
+/// When a server leaves, questions begin to arrive by a pattern in place of the channel. None is lost between the two,
+/// not even one that has arrived by the channel and waits to be passed on when Redis confirms the pattern.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn no_question_is_lost_in_the_moment_in_which_a_server_leaves() {
+async fn no_question_is_lost_at_the_moment_a_server_leaves() {
     const SERVERS: usize = 20;
     const QUESTIONS: usize = 40;
     let redis = RedisProcess::start().await;
-    let (pushes, mut heard) = mpsc::unbounded_channel();
+    let (pushes, mut pushed) = mpsc::unbounded_channel();
     let config = redis::AsyncConnectionConfig::new().set_push_sender(pushes);
     let third = redis::IntoConnectionInfo::into_connection_info(format!("{}/?protocol=resp3", redis.url())).unwrap();
     let asker = redis::Client::open(third).unwrap();
     let mut asking = asker.get_multiplexed_async_connection_with_config(&config).await.unwrap();
     let mut servers = Vec::new();
     for number in 0..SERVERS {
-        // The asker is the other server, for whom this one stays a moment.
+        // The asker counts as the other server, for which this one stays a moment longer.
         asking
             .subscribe(&[format!("between-request#/{number}#"), format!("between-response#/{number}#")])
             .await
@@ -506,11 +510,11 @@ async fn no_question_is_lost_in_the_moment_in_which_a_server_leaves() {
     for (number, round) in rounds.collect::<Vec<_>>().into_iter().enumerate() {
         expected.extend((0..round.await.unwrap()).map(|asked| format!("{number} {asked}")));
     }
-    // The answers have gone out when the server has closed, and Redis keeps the order of what one connection is sent.
+    // The answers are published before the server has closed, and Redis keeps the order on a connection.
     asking.publish::<_, _, ()>("between-response#/0#", r#"{"requestId":"end"}"#).await.unwrap();
     let mut answered = Vec::new();
     loop {
-        let push = tokio::time::timeout(Duration::from_secs(10), heard.recv()).await.unwrap().unwrap();
+        let push = tokio::time::timeout(Duration::from_secs(10), pushed.recv()).await.unwrap().unwrap();
         let text = |value: &redis::Value| redis::from_redis_value::<String>(value.clone()).unwrap_or_default();
         if push.kind != redis::PushKind::Message || !text(&push.data[0]).contains("response") {
             continue;

@@ -1,4 +1,4 @@
-//! Thousands of namespaces that close at once, as when a process ends.
+//! Thousands of namespaces are closed at once, as when a process ends.
 
 use crate::common::redis_process::{RedisProcess, wait_until};
 use futures_util::future::join_all;
@@ -18,7 +18,6 @@ async fn open(cluster: &Cluster) -> Vec<Arc<ClusterAdapter>> {
     (0..NAMESPACES).map(open).collect()
 }
 
-/// Calls of commands so far.
 async fn calls(redis: &RedisProcess) -> Vec<(String, usize)> {
     let stats: String = redis.ask("INFO commandstats").await;
     let line = |line: &str| {
@@ -38,7 +37,7 @@ async fn two_thousand_namespaces_close_at_once() {
         )
     });
     let (closing, stays) = (open(&clusters[0]).await, open(&clusters[1]).await);
-    wait_until("all are heard", async || redis.ask::<usize>("PUBSUB NUMPAT").await == NAMESPACES).await;
+    wait_until("all are subscribed", async || redis.ask::<usize>("PUBSUB NUMPAT").await == NAMESPACES).await;
     wait_until("all are counted", async || {
         let last = &stays[NAMESPACES - 1];
         last.server_count().await.value == 2
@@ -50,7 +49,7 @@ async fn two_thousand_namespaces_close_at_once() {
     let took = began.elapsed();
     let calls = calls(&redis).await;
     println!("{NAMESPACES} namespaces closed in {took:?}: {calls:?}");
-    // Some 85; a command for each name, and a question for each namespace, would be 12,000.
+    // Some 85. With a command for each name, and a question for each namespace, there would be 12,000.
     let commands: usize = calls.iter().map(|(_, calls)| calls).sum();
     assert!(commands < 400, "{calls:?}");
     let counted: usize = calls.iter().filter(|(name, _)| name == "pubsub|numsub").map(|(_, calls)| *calls).sum();

@@ -1,4 +1,5 @@
-//! What it costs to count the members of a room over several servers: bytes through Redis, however many members there are.
+//! The cost of counting the members of a room over several servers: the bytes through Redis do not grow with the
+//! members.
 
 use crate::common::fault_proxy::FaultProxy;
 use crate::common::redis_process::{RedisProcess, wait_until};
@@ -14,14 +15,14 @@ use tokio::sync::mpsc;
 const SERVERS: usize = 3;
 const MEMBERS: usize = 10_000;
 
-/// Questions whose bytes are counted one by one. In the time of some a server announces itself, three in a second, so that they tell
-/// too much; most tell what a question takes.
+/// Questions whose bytes are measured one by one. During some of them a server announces itself, which happens three
+/// times a second, so they measure too much; the median measures a question.
 const QUESTIONS: usize = 21;
 
-/// Between two looks whether bytes still come.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often it is checked whether bytes still arrive.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A server that has all of Redis through a proxy.
+/// A server whose Redis connections all go through a proxy.
 struct Server {
     cluster: Cluster,
     adapter: Arc<ClusterAdapter>,
@@ -39,7 +40,6 @@ impl Server {
     }
 }
 
-/// Bytes that all servers sent to Redis, and were sent by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Moved {
     asked: u64,
@@ -54,11 +54,11 @@ impl Moved {
         }
     }
 
-    /// When no more come: what is for the other servers may come later than the answers.
+    /// The bytes when no more arrive: messages for the other servers may arrive later than the answers.
     async fn settled(servers: &[Server]) -> Self {
         let mut before = Self::of(servers);
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
             let now = Self::of(servers);
             if now == before {
                 return now;
@@ -68,7 +68,7 @@ impl Moved {
     }
 }
 
-/// The bytes of a question to count `members`, the median of several.
+/// The bytes of a question to count `members`: the median of several.
 async fn bytes_of_a_count(members: usize, broker: impl Fn(&str) -> Arc<dyn Broker>) -> Moved {
     let redis = RedisProcess::start().await;
     let mut servers = Vec::new();
@@ -76,7 +76,7 @@ async fn bytes_of_a_count(members: usize, broker: impl Fn(&str) -> Arc<dyn Broke
         servers.push(Server::new(&redis, &broker).await);
     }
     for server in &servers {
-        wait_until("the servers know one another", async || {
+        wait_until("the servers know each other", async || {
             let counted = server.adapter.server_count().await;
             server.cluster.members("/").len() == SERVERS - 1 && counted.is_complete() && counted.value == SERVERS
         })
@@ -109,9 +109,9 @@ fn sharded(url: &str) -> Arc<dyn Broker> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn counting_ten_thousand_members_moves_numbers_and_no_members() {
+async fn counting_ten_thousand_members_sends_numbers_and_no_members() {
     for (name, broker, passed_on) in [
-        // Whoever asks, all three hear the answers.
+        // In the classic dialect all three servers receive the answers.
         ("classic", classic as fn(&str) -> Arc<dyn Broker>, 2_200),
         ("sharded", sharded, 1_500),
     ] {
@@ -119,7 +119,7 @@ async fn counting_ten_thousand_members_moves_numbers_and_no_members() {
         println!("{name}: {few:?} for 10 members, {many:?} for {MEMBERS}");
         assert!(many.asked <= 1_000, "{name}: servers sent Redis {} bytes", many.asked);
         assert!(many.answered <= passed_on, "{name}: Redis passed on {} bytes", many.answered);
-        // Three digits more, in two answers.
+        // The numbers have three more digits, in two answers.
         let more = (many.asked + many.answered).saturating_sub(few.asked + few.answered);
         assert!(more <= 50, "{name}: {more} bytes more for {MEMBERS} members than for 10");
     }

@@ -1,4 +1,4 @@
-//! User and password that change: they come from a file or a provider, and are asked for at each connect of each connection.
+//! User and password that change: they come from a file or a provider, and are obtained anew for each connection.
 
 use crate::common::fault_stage::{Talk, must_become};
 use crate::common::log::log;
@@ -15,12 +15,7 @@ async fn check(config: &RedisConfig) -> Result<(), RedisError> {
     ClassicBroker::new(config.clone(), ClassicOptions::default()).check().await
 }
 
-async fn messages_come(talk: &Talk) {
-    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
-    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
-}
-
-/// A file with a password, which goes with it.
+/// A file with a password, removed on drop.
 struct PasswordFile(PathBuf);
 
 impl PasswordFile {
@@ -28,12 +23,12 @@ impl PasswordFile {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("roomcast-password-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let file = Self(std::env::temp_dir().join(name));
-        file.becomes(password);
+        file.replace(password);
         file
     }
 
-    /// As Docker and Kubernetes do it: a new file takes the place of the old one.
-    fn becomes(&self, password: &str) {
+    /// A new file takes the place of the old one, as Docker and Kubernetes do it.
+    fn replace(&self, password: &str) {
         let new = self.0.with_extension("new");
         std::fs::write(&new, format!("{password}\n")).unwrap();
         std::fs::rename(new, &self.0).unwrap();
@@ -51,12 +46,12 @@ impl Drop for PasswordFile {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_password_file_is_read_at_each_connect() {
+async fn a_password_file_is_read_for_each_connection() {
     let log = log();
     let redis = RedisProcess::start().await;
     redis.ask::<()>("ACL SETUSER chat on >first ~* &* +@all").await;
     let file = PasswordFile::new("mistaken");
-    // That of the URL does not count.
+    // The password in the URL does not count.
     let url = redis.url().replace("://", "://chat:first@");
     let config = url.parse::<RedisConfig>().unwrap().with_password_file(&file.0);
     let error = check(&config).await.unwrap_err();
@@ -64,14 +59,15 @@ async fn a_password_file_is_read_at_each_connect() {
     let error = error.to_string();
     assert!(error.contains(&file.shown()) && !error.contains("mistaken"), "{error}");
     let talk = Talk::unacquainted_on([config.clone(), config.clone()], &ClusterOptions::default());
-    must_become("the log names the file", || log.has(&[&file.shown(), "Redis refuses user or password"])).await;
-    // It was put right: no restart.
-    file.becomes("first");
-    messages_come(&talk).await;
+    must_become("the log names the file", || log.has(&[&file.shown(), "Redis refuses the user or password"])).await;
+    // The password is corrected, without a restart.
+    file.replace("first");
+    talk.messages_come().await;
     talk.must_count_two().await;
-    // A rotation: Redis knows both for a while, then the new one alone. Connections are cut, and made with the new one.
+    // A rotation: Redis knows both passwords for a while, then only the new one. Connections are cut, and made with the
+    // new one.
     redis.ask::<()>("ACL SETUSER chat >second").await;
-    file.becomes("second");
+    file.replace("second");
     redis.ask::<()>("ACL SETUSER chat <first").await;
     let cut: usize = redis.ask("CLIENT KILL USER chat").await;
     assert!(cut >= 4, "{cut}");
@@ -84,7 +80,7 @@ async fn a_password_file_is_read_at_each_connect() {
     assert!(matches!(&error, RedisError::Credentials(why) if why.contains(&file.shown())), "{error:?}");
 }
 
-/// Counts, and tells what it is told to tell.
+/// A provider that counts its calls.
 #[derive(Default)]
 struct Vault {
     token: Mutex<Option<String>>,
@@ -105,7 +101,7 @@ impl Vault {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_provider_is_asked_for_each_connection() {
+async fn a_provider_is_called_for_each_connection() {
     let log = log();
     let redis = RedisProcess::start_extra(&[], &Extras { password: Some("data"), ..Extras::default() }).await;
     let vault = Vault::with("old");
@@ -122,19 +118,19 @@ async fn a_provider_is_asked_for_each_connection() {
     let port = format!(":{}", redis.port);
     must_become("the log says so", || log.has(&[&port, "the vault is sealed"])).await;
     *vault.token.lock() = Some("wrong".to_owned());
-    must_become("the log says so", || log.has(&[&port, "told by the program's provider"])).await;
+    must_become("the log says so", || log.has(&[&port, "from the program's credentials provider"])).await;
     assert!(!log.has(&["wrong", &port]), "a token is in the log");
     *vault.token.lock() = Some("data".to_owned());
-    messages_come(&talk).await;
+    talk.messages_come().await;
     talk.must_count_two().await;
-    // Each server's two connections, and one of its pool.
+    // Each server's subscriber and publisher, and one connection of its pool.
     let (clients, asked) = (redis.ask::<String>("CLIENT LIST").await, vault.asked.load(Ordering::Relaxed));
     let ours = ["hears", "publishes", "asks"].map(|role| clients.matches(&format!("-{role} ")).count());
     assert_eq!(ours, [2, 2, 2], "{clients}");
     assert!(asked >= 6, "{asked}");
     redis.ask::<usize>("CLIENT KILL SKIPME yes").await;
     talk.resumes(Instant::now()).await;
-    must_become("it is asked again", || vault.asked.load(Ordering::Relaxed) >= asked + 4).await;
+    must_become("the provider is called again", || vault.asked.load(Ordering::Relaxed) >= asked + 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -155,38 +151,38 @@ async fn sentinels_have_a_provider_of_their_own() {
             async move { watch.ask() }
         })
     };
-    // The data servers' password is not theirs.
+    // The Sentinels refuse the data servers' password.
     let config = given(redis.url() + "?sentinel_user=watcher");
     let error = check(&config).await.unwrap_err();
     assert!(matches!(&error, RedisError::SentinelAuth(_)), "{error:?}");
-    assert_eq!(data.asked.load(Ordering::Relaxed), 0, "the data servers were not come to");
+    assert_eq!(data.asked.load(Ordering::Relaxed), 0, "no data server was connected to");
     *watch.token.lock() = Some("watch".to_owned());
     check(&config).await.unwrap();
-    assert!(data.asked.load(Ordering::Relaxed) >= 2, "one looks at the primary, one is of the pool");
+    assert!(data.asked.load(Ordering::Relaxed) >= 2, "one connection checks the primary, one is of the pool");
     // From files.
     let (data, watch) = (PasswordFile::new("data"), PasswordFile::new("watch"));
     let url = redis.url() + "?sentinel_user=watcher";
     let config = url.parse::<RedisConfig>().unwrap().with_password_file(&data.0);
     let error = check(&config).await.unwrap_err().to_string();
-    assert!(error.contains("sentinel_user needs sentinel_password"), "{error}");
+    assert!(error.contains("sentinel_user in REDIS_URL needs sentinel_password"), "{error}");
     check(&config.with_sentinel_password_file(&watch.0)).await.unwrap();
 }
 
-/// Pub/sub knows no databases, so the number needs no right; that it separates nothing is told once.
+/// Pub/sub ignores databases, so the number needs no right; the log says once that it has no effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_number_separates_nothing() {
+async fn a_database_number_has_no_effect() {
     let log = log();
     let redis = RedisProcess::start().await;
     redis.ask::<()>("ACL SETUSER chat on >right resetchannels &socket.io* &socket.io#/#* -@all +@pubsub +client").await;
     let url = |database: &str| redis.url().replace("://", "://chat:right@") + database;
     check(&url("/2").parse().unwrap()).await.unwrap();
     let talk = Talk::begin([&url("/2"), &url("/3")]).await;
-    messages_come(&talk).await;
+    talk.messages_come().await;
     let clients = redis.ask::<String>("CLIENT LIST").await;
     assert!(clients.contains(" db=0 ") && !clients.contains(" db=2 ") && !clients.contains("NOPERM"), "{clients}");
     for database in ["database=2", "database=3"] {
-        let told = |log: &crate::common::log::Log| log.count(&[&redis.port.to_string(), database, "separates nothing"]);
-        // The broker that was checked has its own line.
-        assert_eq!(told(&log), if database == "database=2" { 2 } else { 1 });
+        let lines = log.count(&[&redis.port.to_string(), database, "has no effect"]);
+        // The broker that was checked has logged a line of its own.
+        assert_eq!(lines, if database == "database=2" { 2 } else { 1 });
     }
 }

@@ -1,5 +1,5 @@
-//! What happens when the Redis server in use is replaced: by Sentinels, and in a Redis Cluster. As in `faults.rs` two servers
-//! talk all the time, and the same must hold.
+//! The Redis server in use is replaced, by Sentinels or in a Redis Cluster. As in `faults.rs` two servers talk all the
+//! time, and the same must hold.
 
 use crate::common::fault_proxy::FaultProxy;
 use crate::common::fault_stage::{Figures, IN_FLIGHT, PATIENCE, Server, Talk, must_become, pass};
@@ -24,7 +24,7 @@ async fn the_primary_is_killed_and_sentinels_replace_it() {
     let promoted = Instant::now();
     let resumed = talk.resumes(promoted).await;
     talk.must_count_two().await;
-    // The old one comes back, as a primary at first, and nobody falls for it.
+    // The old primary comes back, at first still as a primary, and no server may use it.
     redis.primary.start_again().await;
     pass(Duration::from_secs(1)).await;
     talk.resumes(Instant::now()).await;
@@ -47,7 +47,8 @@ async fn the_primary_is_frozen_and_sentinels_replace_it() {
     talk.must_count_two().await;
     let figures = talk.end(resumed).await;
     for figures in figures {
-        // The connection that hears is frozen too, and must not be waited for when publishing has found the new primary.
+        // The subscriber connection is frozen too, and must not be waited for once the publisher has found the new
+        // primary.
         assert!(figures.lost <= figures.dropped + IN_FLIGHT, "{figures}");
     }
     report("Sentinel, primary frozen", figures);
@@ -61,7 +62,8 @@ async fn a_planned_failover_by_sentinel() {
     redis.replica.must_be_promoted().await;
     let promoted = Instant::now();
     let resumed = talk.resumes(promoted).await;
-    // They must not stay on the old one, which is a replica by and by: it passes on only what it hears from the new one.
+    // No server may stay on the old primary, which becomes a replica: it delivers only what the new primary passes to
+    // it.
     let until = Instant::now() + PATIENCE;
     while redis.replica.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1 != 2 {
         assert!(Instant::now() < until, "not all have moved to the new primary");
@@ -84,7 +86,7 @@ async fn the_node_in_use_of_a_cluster_is_killed() {
     talk.must_count_two().await;
     redis.nodes[3].must_be_promoted().await;
     talk.must_count_two().await;
-    // Both seeds are gone now: the others are known from them.
+    // Now both seeds are gone; they have named the other nodes.
     redis.nodes[1].kill();
     let resumed = resumed.max(talk.resumes(Instant::now()).await);
     talk.must_count_two().await;
@@ -100,8 +102,8 @@ async fn servers_on_different_nodes_of_a_cluster() {
     let redis = RedisCluster::start().await;
     let node = |number: usize| format!("redis+cluster://127.0.0.1:{}", redis.nodes[number].port);
     let talk = Talk::begin([&node(1), &node(5)]).await;
-    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
-    // A replica is replaced by whom the server knows.
+    must_become("messages arrive", || talk.servers[0].received(&talk.servers[1]).len() > 20).await;
+    // The frozen replica is replaced by a node that the server knows.
     redis.nodes[5].freeze();
     let resumed = talk.resumes(Instant::now()).await;
     talk.must_count_two().await;
@@ -109,7 +111,8 @@ async fn servers_on_different_nodes_of_a_cluster() {
     report("Cluster, the replica in use frozen", talk.end(resumed).await);
 }
 
-/// A node that is cut off in silence still counts the server, which is on another one by now. As soon as it can be reached it is told.
+/// A node that was cut off silently still counts the server, which uses another node by now. As soon as the node can be
+/// reached, it is asked to close the old connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_ghost_on_a_node_that_was_cut_off_is_ended() {
     let redis = RedisCluster::start().await;
@@ -121,26 +124,26 @@ async fn a_ghost_on_a_node_that_was_cut_off_is_ended() {
     );
     let _server = Server::new("a", &url, ClusterOptions::default());
     let counts = async |node: &RedisProcess| node.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1;
-    wait_until("the first node counts it", async || counts(&redis.nodes[0]).await == 1).await;
+    wait_until("the first node counts the server", async || counts(&redis.nodes[0]).await == 1).await;
     proxy.blackhole();
-    wait_until("the second node counts it", async || counts(&redis.nodes[1]).await == 1).await;
+    wait_until("the second node counts the server", async || counts(&redis.nodes[1]).await == 1).await;
     assert_eq!(counts(&redis.nodes[0]).await, 1, "there is a ghost");
     proxy.pass();
     wait_until("the ghost is gone", async || counts(&redis.nodes[0]).await == 0).await;
     assert_eq!(counts(&redis.nodes[1]).await, 1);
 }
 
-/// It was taken out of the Cluster, runs on, and answers.
+/// A node that was taken out of the Cluster still runs and answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seed_that_is_alone_is_not_used_if_another_knows_more() {
     let bus = free_port().to_string();
     let alone = RedisProcess::start_with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await;
     let check = async |url: &str| ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default()).check().await;
-    // If there is no better one it is the whole Cluster.
+    // If there is no other node, it is the whole Cluster.
     check(&format!("redis+cluster://127.0.0.1:{}", alone.port)).await.unwrap();
     let redis = RedisCluster::start().await;
     let first = format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", alone.port, redis.nodes[0].port);
     let talk = Talk::begin([&first, &format!("redis+cluster://127.0.0.1:{}", redis.nodes[1].port)]).await;
-    must_become("messages come", || talk.servers[1].heard(&talk.servers[0]).len() > 20).await;
+    must_become("messages arrive", || talk.servers[1].received(&talk.servers[0]).len() > 20).await;
     assert_eq!(alone.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1, 0);
 }

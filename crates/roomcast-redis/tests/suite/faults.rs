@@ -1,7 +1,7 @@
-//! What happens to one Redis server, and to the way to it, while two servers emit 100 messages a second each.
+//! Faults of one Redis server, and of the network to it, while two servers emit 100 messages a second each.
 //!
-//! In each test local delivery is complete and in order all the time, remote traffic resumes, what was lost between the
-//! servers is what they count, and no socket gets a message twice or out of order.
+//! In each test local delivery is complete and in order all the time, remote traffic resumes, the servers count exactly
+//! the messages that were lost between them, and no socket gets a message twice or out of order.
 
 use crate::common::fault_proxy::{FaultProxy, Which};
 use crate::common::fault_stage::{Figures, IN_FLIGHT, Server, Talk, must_become, pass};
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// For so long the servers wait for one another after an outage (docs/limits.md).
+/// How long the servers wait for each other after an outage (docs/limits.md).
 const PEERS_PATIENCE: Duration = Duration::from_millis(1_500);
 
 fn seconds(seconds: f32) -> Duration {
@@ -25,12 +25,12 @@ fn report(what: &str, figures: [Figures; 2]) {
     }
 }
 
-/// Subscribers of the question channel: what Node takes for the number of servers.
+/// Subscribers of the request channel, which Node takes for the number of servers.
 async fn servers_that_node_counts(redis: &RedisProcess) -> usize {
     redis.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1
 }
 
-/// Node must never see a ghost for long: it would wait for its answers.
+/// Node must not count a ghost for long: it would wait for the ghost's answers.
 async fn must_count_two(redis: &RedisProcess) {
     let until = Instant::now() + crate::common::fault_stage::PATIENCE;
     while servers_that_node_counts(redis).await != 2 {
@@ -47,23 +47,23 @@ async fn killed_and_started_again() {
     pass(seconds(1.0)).await;
     redis.start_again().await;
     let resumed = talk.resumes(Instant::now()).await;
-    // What comes first may be the last for a while.
+    // The first message may be the last one for a while.
     talk.resumes(Instant::now()).await;
     must_count_two(&redis).await;
     let figures = talk.end(resumed).await;
-    // The queue bridges the second; what Redis had taken and not yet passed on is lost.
+    // The queue bridges the second; messages that Redis had taken but not yet passed on are lost.
     assert!(figures.iter().all(|figures| figures.dropped == 0), "{figures:?}");
     report("kill -9, started again after 1 s", figures);
 }
 
-/// Whoever is back first must not talk to those who are not, for as long as they are waited for. On a busy machine they may need
-/// longer: then what is lost must be counted, and the round is one more.
+/// The server that is back first must not publish until the others are back, for as long as it waits for them. On a
+/// busy machine they may need longer: then the losses must be counted, and the round does not count.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_message_after_a_silent_outage_is_not_lost() {
     let mut redis = RedisProcess::start().await;
     let servers = ["a", "b", "c"].map(|name| Server::new(name, &redis.url(), ClusterOptions::default()));
     let all_know_all = || servers.iter().all(|server| server.cluster.servers().len() == 2);
-    must_become("the servers know one another", all_know_all).await;
+    must_become("the servers know each other", all_know_all).await;
     let others =
         |server: &Arc<Server>| servers.iter().filter(|other| other.name() != server.name()).collect::<Vec<_>>();
     let lost = || servers.each_ref().map(|server| server.cluster.losses().lost);
@@ -72,7 +72,7 @@ async fn the_first_message_after_a_silent_outage_is_not_lost() {
         rounds += 1;
         assert!(rounds <= 50, "of {rounds} rounds only {in_time} had all servers back in time");
         let lost_before = lost();
-        // Nothing is emitted meanwhile, and from one announcement to the next nobody would know.
+        // Nothing is emitted meanwhile, so that only announcements could reveal the outage.
         redis.kill();
         let killed = Instant::now();
         redis.start_again().await;
@@ -81,15 +81,15 @@ async fn the_first_message_after_a_silent_outage_is_not_lost() {
         if killed.elapsed() < PEERS_PATIENCE {
             in_time += 1;
             for server in &servers {
-                let heard = || others(server).iter().all(|other| server.heard(other).last() == Some(&rounds));
-                must_become("the message comes", heard).await;
+                let arrived = || others(server).iter().all(|other| server.received(other).last() == Some(&rounds));
+                must_become("the message arrives", arrived).await;
             }
             assert_eq!(lost(), lost_before);
         }
         for server in &servers {
             let missing =
-                || -> u64 { others(server).iter().map(|other| rounds - server.heard(other).len() as u64).sum() };
-            must_become("what is missing is counted", || missing() == server.cluster.losses().lost).await;
+                || -> u64 { others(server).iter().map(|other| rounds - server.received(other).len() as u64).sum() };
+            must_become("the missing messages are counted", || missing() == server.cluster.losses().lost).await;
         }
     }
 }
@@ -109,7 +109,7 @@ async fn frozen_for_longer_than_messages_are_kept() {
     must_count_two(&redis).await;
     let figures = talk.end(resumed).await;
     for figures in figures {
-        // Three seconds of messages were older than one second; a busy machine emits fewer.
+        // The messages of three seconds were older than one second; a busy machine emits fewer.
         assert!(figures.dropped > 100 && figures.lost > 100, "{figures}");
     }
     report("SIGSTOP 4 s, messages kept for 1 s", figures);
@@ -127,7 +127,7 @@ async fn frozen_for_as_long_as_messages_are_kept() {
     talk.resumes(Instant::now()).await;
     let figures = talk.end(resumed).await;
     for figures in figures {
-        // What was kept must not go out in the moment in which Redis is back and the other server is not.
+        // Kept messages must not be published while Redis is back and the other server is not.
         assert!(figures.lost <= figures.dropped + IN_FLIGHT, "{figures}");
     }
     report("SIGSTOP 5 s", figures);
@@ -142,7 +142,7 @@ async fn all_connections_cut_again_and_again() {
     for _ in 0..3 {
         assert!(proxies.iter().map(|proxy| proxy.cut(Which::All)).sum::<usize>() >= 4);
         resumed = resumed.max(talk.resumes(Instant::now()).await);
-        // One server alone.
+        // Only one server.
         assert!(proxies[1].cut(Which::All) >= 2);
         resumed = resumed.max(talk.resumes(Instant::now()).await);
     }
@@ -159,7 +159,7 @@ async fn the_subscriber_half_open() {
     let began = Instant::now();
     let resumed = talk.resumes(began).await;
     assert!(resumed < seconds(10.0), "noticed after {resumed:?}");
-    // Redis still believes in the old connection, which nobody has closed: it must be told.
+    // Redis still holds the old connection open, and must be asked to close it.
     must_count_two(&redis).await;
     let answer = talk.servers[1].adapter.server_count().await;
     assert_eq!((answer.value, answer.missing.is_empty()), (2, true));
@@ -179,13 +179,13 @@ async fn the_publisher_half_open() {
     let resumed = talk.resumes(Instant::now()).await;
     assert!(resumed < seconds(10.0), "noticed after {resumed:?}");
     let figures = talk.end(resumed).await;
-    // It was noticed well within the time that messages are kept.
+    // The fault was noticed well within the time that messages are kept.
     assert_eq!((figures[0].lost, figures[1].lost), (0, 0), "{figures:?}");
     report("publisher half-open", figures);
 }
 
-/// An address that moves has moved to another Redis, and the connection that hears is still to the one before, which lives: nothing
-/// breaks, and nothing comes.
+/// A floating address has moved to another Redis, while the subscriber is still connected to the previous one, which
+/// lives: nothing breaks, and nothing arrives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deaf_subscriber() {
     let (before, after) = (RedisProcess::start().await, RedisProcess::start().await);
@@ -202,7 +202,7 @@ async fn a_deaf_subscriber() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_server_cut_off_in_silence() {
+async fn one_server_cut_off_silently() {
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let mut options = ClusterOptions::default();
@@ -222,7 +222,7 @@ async fn one_server_cut_off_in_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_way_that_stalls() {
+async fn a_slow_network_that_stalls() {
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let talk = Talk::begin([&proxy.url(), &redis.url()]).await;
@@ -243,18 +243,18 @@ async fn down_at_the_start() {
     let mut talk = Talk::unacquainted([&redis.url(), &redis.url()], &ClusterOptions::default());
     pass(seconds(1.0)).await;
     let a = talk.servers[0].clone();
-    assert!(a.emitted() > 10 && a.heard(&a).len() as u64 >= a.emitted() - 1, "local delivery waits for Redis");
+    assert!(a.emitted() > 10 && a.received(&a).len() as u64 >= a.emitted() - 1, "local delivery waits for Redis");
     redis.start_again().await;
     talk.resumes(Instant::now()).await;
-    must_become("the servers know one another", || a.cluster.servers().len() == 1).await;
+    must_become("the servers know each other", || a.cluster.servers().len() == 1).await;
     must_count_two(&redis).await;
     talk.hush().await;
     for (publisher, receiver) in [(0, 1), (1, 0)].map(|(one, other)| (&talk.servers[one], &talk.servers[other])) {
-        assert!(publisher.heard(publisher).iter().copied().eq(1..=publisher.emitted()));
-        let heard = receiver.heard(publisher);
-        assert!(heard.is_sorted_by(|one, other| one < other));
-        // From the first one on that came, as nothing was known of the publisher before.
-        let missing = publisher.emitted() + 1 - heard[0] - heard.len() as u64;
+        assert!(publisher.received(publisher).iter().copied().eq(1..=publisher.emitted()));
+        let numbers = receiver.received(publisher);
+        assert!(numbers.is_sorted_by(|one, other| one < other));
+        // From the first message that arrived, as the receiver did not know the publisher before.
+        let missing = publisher.emitted() + 1 - numbers[0] - numbers.len() as u64;
         must_become("the losses are counted", || receiver.cluster.losses().lost == missing).await;
     }
 }

@@ -1,4 +1,4 @@
-//! An emitter that was idle, and whose connection was forgotten in silence by what is in between, as NATs do.
+//! An emitter that was idle, and whose connection was dropped silently by a device in between, as NATs do.
 
 use crate::common::fault_proxy::{FaultProxy, Which};
 use crate::common::redis_process::{RedisProcess, wait_until};
@@ -10,17 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Longer than a connection is trusted without a look.
+/// Longer than a connection is trusted without a check.
 const IDLE: Duration = Duration::from_millis(3_200);
 
-/// Hears what a namespace gets.
 #[derive(Default)]
-struct Heard {
+struct RecordingInbox {
     events: Mutex<Vec<Args>>,
     connected: AtomicBool,
 }
 
-impl Inbox for Heard {
+impl Inbox for RecordingInbox {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -45,19 +44,19 @@ async fn the_first_emit_after_a_silent_drop_arrives_once() {
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let broker = |url: &str| ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default());
-    let (listening, heard) = (broker(&redis.url()), Arc::<Heard>::default());
-    listening.open(&"/".into(), &"listener".into(), heard.clone());
-    wait_until("it hears", async || heard.connected.load(Ordering::Acquire)).await;
+    let (listening, inbox) = (broker(&redis.url()), Arc::<RecordingInbox>::default());
+    listening.open(&"/".into(), &"listener".into(), inbox.clone());
+    wait_until("the namespace is connected", async || inbox.connected.load(Ordering::Acquire)).await;
     let emitter = Emitter::new(broker(&proxy.url()));
     emitter.clone().emit("number", &1).await.unwrap();
-    // While the connection is well it stays.
+    // A working connection is used again.
     tokio::time::sleep(IDLE).await;
     emitter.clone().emit("number", &2).await.unwrap();
     assert_eq!(proxy.accepted(), 1);
     tokio::time::sleep(IDLE).await;
     assert_eq!(proxy.half_open(Which::Publisher), 1);
     emitter.emit("number", &3).await.unwrap();
-    wait_until("all have come", async || heard.events.lock().len() >= 3).await;
-    assert_eq!(*heard.events.lock(), [1, 2, 3].map(|number| Args::event("number", &number).unwrap()));
+    wait_until("all messages have arrived", async || inbox.events.lock().len() >= 3).await;
+    assert_eq!(*inbox.events.lock(), [1, 2, 3].map(|number| Args::event("number", &number).unwrap()));
     assert_eq!(proxy.accepted(), 2);
 }

@@ -1,5 +1,5 @@
-//! Every message that was put on Redis by hand while a Node server listened (`vectors/inbound-classic.json`), put on ours: what
-//! the client gets, what is answered, and which rooms the client is in afterwards.
+//! Every payload that was published by hand for a Node server (`vectors/inbound-classic.json`) is published for ours:
+//! what its client receives, what it answers, and which rooms the client is in afterwards.
 
 use crate::common::redis_process::RedisProcess;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, PushInfo, PushKind, cmd, from_redis_value};
@@ -18,18 +18,24 @@ use tokio::time::{Instant, timeout_at};
 
 /// Reactions that are not Node's, and why.
 const DEVIATIONS: [(&str, &str); 6] = [
-    ("broadcast with packet type 3 (ACK) and id", "it is no event: Node's clients get an answer to something else"),
-    ("broadcast with an id in the packet", "the id is one of the sender's; the event goes out without it"),
+    (
+        "broadcast with packet type 3 (ACK) and id",
+        "it is not an event: Node's clients get an answer to another question",
+    ),
+    ("broadcast with an id in the packet", "the id is the sender's; the event is delivered without it"),
     (
         "broadcast with packet type 5 (BINARY_EVENT) and a Buffer",
-        "clients get the event, where Node sends what none can read",
+        "clients get the event, where Node sends bytes that no client can read",
     ),
-    ("request type 2 REMOTE_JOIN with opts, own uid", "a server has applied its own at the call"),
+    ("request type 2 REMOTE_JOIN with opts, own uid", "a server has applied its own request at the call"),
     ("request type 6 SERVER_SIDE_EMIT with requestId null", "nobody can be waiting for an answer to null"),
-    ("request type 6 SERVER_SIDE_EMIT of event \"error\" without listener", "an event like others; Node ends"),
+    (
+        "request type 6 SERVER_SIDE_EMIT of event \"error\" without listener",
+        "an event like any other; Node's process ends",
+    ),
 ];
 
-/// What was seen of one message.
+/// The effects of one payload.
 #[derive(Debug, Default, PartialEq)]
 struct Reaction {
     received: Vec<Value>,
@@ -38,7 +44,7 @@ struct Reaction {
     events: Vec<Value>,
 }
 
-/// A server with one client, which answers every event that wants it.
+/// A server with one client, which acknowledges every event that asks for it.
 struct Stage {
     adapter: Arc<ClusterAdapter>,
     id: SocketId,
@@ -83,8 +89,9 @@ impl Stage {
         cmd("PUBLISH").arg(channel).arg(payload).query_async::<()>(&mut self.publisher).await.unwrap();
     }
 
-    /// The next answer of the server, if one comes until then. What was put in by hand on the same channel has no `uid`.
-    async fn heard(&mut self, until: Instant) -> Option<Value> {
+    /// The next answer of the server, if one arrives by then. Payloads published by hand on the same channel have no
+    /// `uid`.
+    async fn next_answer(&mut self, until: Instant) -> Option<Value> {
         loop {
             let push = timeout_at(until, self.answers.recv()).await.ok()??;
             if push.kind != PushKind::Message {
@@ -99,7 +106,7 @@ impl Stage {
                 if read.is_ok() { text } else { continue }
             };
             let mut answer: Value = serde_json::from_slice(&text).unwrap();
-            // What we add.
+            // The fields that we add.
             let added = answer.as_object_mut().and_then(|fields| {
                 fields.remove("rc");
                 fields.remove("uid")
@@ -110,8 +117,8 @@ impl Stage {
         }
     }
 
-    /// Waits until all that was published before is worked on: questions are answered in order, unless the server is new to the
-    /// namespace. Resolves to the answers before that one.
+    /// Waits until everything published before has taken effect: questions are answered in order, unless the server is
+    /// new to the namespace. Returns the answers until then.
     async fn settled(&mut self) -> Vec<Value> {
         let mut answers = Vec::new();
         for _ in 0..200 {
@@ -120,7 +127,7 @@ impl Stage {
             let question = json!({"uid": "zzzzzz", "requestId": fence, "type": 1}).to_string();
             self.publish("socket.io-request#/#", question.as_bytes()).await;
             let until = Instant::now() + Duration::from_secs(1);
-            while let Some(answer) = self.heard(until).await {
+            while let Some(answer) = self.next_answer(until).await {
                 match answer["requestId"].as_str() {
                     Some(id) if id == fence => return answers,
                     Some(id) if id.starts_with("fence") => {}
@@ -136,14 +143,15 @@ impl Stage {
     }
 }
 
-/// As the client reads it: event and arguments, an acknowledgement's id left out as each server counts its own.
+/// An event as the client reads it: name and arguments, without the id of the acknowledgement, as each server counts
+/// its own.
 fn event(packet: &roomcast_adapter::testkit::ReceivedEvent) -> Value {
     let mut event = vec![json!(packet.name)];
     event.extend(packet.args.as_ref().iter().map(|item| serde_json::from_str(item).unwrap()));
     json!({"event": event, "asks": packet.ack.is_some()})
 }
 
-/// The same of a recorded frame: `42["x",1]`, `420["x",1]`, `451-[…]` and its attachments.
+/// The same for recorded frames: `42["x",1]`, `420["x",1]`, `451-[…]` and its attachments.
 fn recorded(frames: &[Value]) -> Vec<Value> {
     let texts = frames.iter().filter_map(Value::as_str).filter(|text| !text.starts_with("41"));
     texts
@@ -157,25 +165,25 @@ fn recorded(frames: &[Value]) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_message_put_in_by_hand_has_the_recorded_effect() {
+async fn every_payload_published_by_hand_has_the_recorded_effect() {
     let redis = RedisProcess::start().await;
     let mut stage = Stage::open(&redis).await;
     let mut deviating = BTreeSet::new();
     let mut before = stage.rooms();
     for test in &crate::common::by_hand::tests() {
-        // A Node server was started anew after some messages.
+        // After some payloads a new Node server was started.
         if let Some(rooms) = test.rooms_after.as_ref().filter(|rooms| rooms.len() == 2) {
             for room in before.iter().filter(|room| !rooms.contains(room)) {
                 stage.adapter.leave(stage.id, room);
             }
         }
-        let heard = stage.client.events().len();
+        let received = stage.client.events().len();
         stage.publish(&test.channel, &test.payload()).await;
         let mut seen = Reaction::default();
         while seen.answers.len() < test.node_commands.len() {
             let count = seen.answers.len();
             seen.answers.extend(stage.settled().await);
-            // Answers of clients and handlers take a way of their own.
+            // Answers of clients and handlers are not ordered with the others.
             while let Ok(ServerEvent { data, reply }) = stage.events.try_recv() {
                 seen.events.push(serde_json::from_str(&format!("[{}]", data.items())).unwrap());
                 reply.map(|reply| reply.send(Args::of("pong").unwrap()));
@@ -188,7 +196,7 @@ async fn every_message_put_in_by_hand_has_the_recorded_effect() {
         while let Ok(ServerEvent { data, .. }) = stage.events.try_recv() {
             seen.events.push(serde_json::from_str(&format!("[{}]", data.items())).unwrap());
         }
-        seen.received = stage.client.events()[heard..].iter().map(event).collect();
+        seen.received = stage.client.events()[received..].iter().map(event).collect();
         seen.rooms = stage.rooms();
 
         let gone = test.client_received.iter().any(|frame| frame.as_str() == Some("41"));
@@ -205,7 +213,8 @@ async fn every_message_put_in_by_hand_has_the_recorded_effect() {
             events: Vec::new(),
         };
         assert!(test.node_commands.iter().all(|answer| answer.channel == "socket.io-response#/#"));
-        // The recorded server notes the arguments of one of its events, and the whole of the other: their number counts.
+        // The recorded server logged the arguments of one event, and the whole of another: only their number is
+        // compared.
         let events = if test.crash.is_some() { 0 } else { test.server_side_events.len() };
         let nobody_listens = test.name.contains("nobody listens");
         expected.events =
@@ -213,7 +222,7 @@ async fn every_message_put_in_by_hand_has_the_recorded_effect() {
         for sockets in [&mut seen.answers, &mut expected.answers] {
             for socket in sockets.iter_mut().filter_map(|answer| answer.get_mut("sockets")?.as_array_mut()).flatten() {
                 if let Some(socket) = socket.as_object_mut() {
-                    // That of this test's client is empty.
+                    // This test's client has an empty handshake.
                     socket.remove("handshake");
                 }
             }
@@ -232,7 +241,7 @@ async fn every_message_put_in_by_hand_has_the_recorded_effect() {
                 test.name
             );
             deviating.insert(test.name.clone());
-            // The tests that follow begin with Node's rooms.
+            // The following payloads start with Node's rooms.
             let missing: Vec<Room> = expected.rooms.difference(&seen.rooms).map(Room::from).collect();
             drop(stage.adapter.join(stage.id, &missing).unwrap());
         }

@@ -1,6 +1,7 @@
-//! Brokers over Redis servers of the tests' own. One program, as each one is linked by itself.
+//! Brokers over Redis servers of the tests' own. All tests are one program, as each program is linked by itself.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+mod broadcasts;
 mod certificates;
 mod classic;
 mod closing;
@@ -10,7 +11,6 @@ mod counting;
 mod credentials;
 mod failovers;
 mod faults;
-mod hearing;
 mod idle;
 mod inbound;
 mod refusals;

@@ -1,5 +1,5 @@
-//! What happens when Redis answers and does not let us: wrong password, missing rights, loading, a replica. The error says what
-//! to do, the log too; attempts are few; once it is put right, all works without a restart.
+//! Redis answers but refuses: wrong password, missing rights, loading, a replica. The error and the log say what to do;
+//! attempts are few; and once the cause is fixed, everything works without a restart.
 
 use crate::common::fault_proxy::{FaultProxy, Which};
 use crate::common::fault_stage::{PATIENCE, Server, Talk, must_become, pass};
@@ -17,25 +17,25 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// The rights that the documentation asks for, with the channels of one namespace.
+/// The documented rights, with the channels of one namespace.
 const RIGHTS: &str =
     "resetchannels &socket.io* &socket.io#/#* &socket.io-request#/# -@all +@pubsub +client +ping +role +cluster";
 
-/// How long attempts are counted.
 const WATCHED: Duration = Duration::from_secs(2);
 
-/// Connections that two servers may make in that time while Redis refuses: each has two that pause 0.1, 0.2, 0.4, 0.8 s, a
-/// quarter less by chance. Those that tried ten times a second would make 80.
+/// Connections that two servers may make in that time while Redis refuses. Each server makes two, with pauses of 0.1,
+/// 0.2, 0.4, 0.8 s that may be a quarter shorter. Ten attempts a second would make 80.
 const FEW: usize = 28;
 
-/// The same while Redis will be there soon: each pauses for 150 ms at least.
+/// The same while Redis is expected to be ready soon: each pause has at least 150 ms.
 const SOON: usize = 4 * 14 + 8;
 
 fn broker(url: &str) -> Arc<ClassicBroker> {
     ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default())
 }
 
-/// Talks through a proxy that counts, until attempts were watched. Messages reach the sockets of their own server meanwhile.
+/// Starts a talk through a proxy, and counts attempts for a while. Meanwhile messages reach the sockets of their own
+/// server.
 async fn refused(port: u16, credentials: &str, few: usize) -> (Talk, FaultProxy) {
     let proxy = FaultProxy::start(port).await;
     let url = proxy.url().replace("redis://", &format!("redis://{credentials}"));
@@ -45,17 +45,17 @@ async fn refused(port: u16, credentials: &str, few: usize) -> (Talk, FaultProxy)
     println!("{attempts} attempts in {WATCHED:?}");
     assert!((4..=few).contains(&attempts), "{attempts} attempts in {WATCHED:?}");
     for server in &talk.servers {
-        let (heard, emitted) = (server.heard(server).len() as u64, server.emitted());
-        assert!(heard > 50 && heard + 1 >= emitted, "local delivery waits for Redis: {heard} of {emitted}");
+        let (received, emitted) = (server.received(server).len() as u64, server.emitted());
+        assert!(received > 50 && received + 1 >= emitted, "local delivery waits for Redis: {received} of {emitted}");
     }
     (talk, proxy)
 }
 
-/// It was put right: all comes back.
+/// The cause is fixed: everything works again.
 async fn must_come_back(talk: Talk) {
     talk.resumes(Instant::now()).await;
     for server in &talk.servers {
-        must_become("the servers know one another", || server.cluster.servers().len() == 1).await;
+        must_become("the servers know each other", || server.cluster.servers().len() == 1).await;
     }
 }
 
@@ -70,7 +70,7 @@ async fn a_wrong_password() {
         assert!(error.to_string().contains("REDIS_URL") && !error.to_string().contains("wrong@"), "{error}");
     }
     let (talk, proxy) = refused(redis.port, "chat:wrong@", FEW).await;
-    assert!(log.has(&[&proxy.address(), "Redis refuses user or password", "check REDIS_URL"]));
+    assert!(log.has(&[&proxy.address(), "Redis refuses the user or password", "check REDIS_URL"]));
     redis.ask::<()>("ACL SETUSER chat >wrong").await;
     must_come_back(talk).await;
 }
@@ -84,30 +84,35 @@ async fn no_password_where_one_is_needed() {
     let (_talk, _proxy) = refused(redis.port, "", FEW).await;
 }
 
-/// It is older than Redis 6, or a proxy between knows less: that does not get better by itself.
+/// Redis is older than 6, or a proxy in between does not know RESP3: that does not get better by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_third_protocol() {
+async fn without_resp3() {
     let log = log();
     let redis = RedisProcess::start_with(&["--rename-command", "HELLO", "X"]).await;
     let error = broker(&redis.url()).check().await.unwrap_err();
     assert!(matches!(error, RedisError::Protocol(_)), "{error:?}");
     assert!(error.to_string().contains("Redis 6.0 or newer"), "{error}");
     let (_talk, proxy) = refused(redis.port, "", FEW).await;
-    assert!(log.has(&[&proxy.address(), "ERROR", "Redis cannot be heard", "Redis 6.0 or newer is needed"]));
+    assert!(log.has(&[
+        &proxy.address(),
+        "ERROR",
+        "the subscriber cannot use this Redis",
+        "Redis 6.0 or newer is needed"
+    ]));
 }
 
-/// Who cannot write to its disk refuses PING too. Messages pass all the same.
+/// A Redis that cannot write to its disk refuses even PING. Messages pass all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_that_cannot_save() {
     let redis = RedisProcess::start_with(&["--enable-protected-configs", "yes"]).await;
     let node = RedisProcess::start_with(&["--enable-protected-configs", "yes", "--cluster-enabled", "yes"]).await;
     node.ask::<()>("CLUSTER ADDSLOTSRANGE 0 16383").await;
     for redis in [&redis, &node] {
-        wait_until("it takes a key", async || redis.tries("SET k 1").await.is_ok()).await;
+        wait_until("Redis takes a key", async || redis.tries("SET k 1").await.is_ok()).await;
         redis.ask::<()>("CONFIG SET dir /proc").await;
         redis.tries("CONFIG SET save 3600_1").await.unwrap();
         let _ = redis.tries("BGSAVE").await;
-        wait_until("it cannot save", async || {
+        wait_until("Redis cannot save", async || {
             redis.tries("PING").await.is_err_and(|error| error.code() == Some("MISCONF"))
         })
         .await;
@@ -119,11 +124,11 @@ async fn redis_that_cannot_save() {
     }
 }
 
-/// The rights of a user of the Sentinels that the documentation asks for.
+/// The documented rights of a user of the Sentinels.
 const SENTINEL_RIGHTS: &str = "resetchannels -@all +sentinel|get-master-addr-by-name";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sentinels_refuse_a_password_that_is_not_theirs() {
+async fn sentinels_refuse_the_data_servers_password() {
     let log = log();
     let user = format!("user chat on >right {SENTINEL_RIGHTS}\nuser nobody on >right -@all");
     let extras = Extras { password: Some("data"), sentinel_password: Some("watch"), ..Extras::default() };
@@ -144,11 +149,11 @@ async fn sentinels_refuse_a_password_that_is_not_theirs() {
     }
     let error = broker(&url("?sentinel_user=nobody&sentinel_password=right")).check().await.unwrap_err();
     assert!(error.to_string().contains("permissions"), "{error}");
-    // The data servers' own password is told as such.
+    // A wrong password of the data servers has an error of its own.
     let wrong = redis.url().replace("://", "://:wrong@") + "?sentinel_password=watch";
     let error = broker(&wrong).check().await.unwrap_err();
     assert!(matches!(error, RedisError::Auth(_)), "{error:?}");
-    // An operator reads it in the log of a server that runs.
+    // The log of a running server says so too.
     let _talk = Talk::unacquainted([&url(""), &url("")], &ClusterOptions::default());
     let sentinel = format!("127.0.0.1:{}", redis.sentinels[0].port);
     must_become("the log says so", || log.has(&[&sentinel, "Sentinels refuse"])).await;
@@ -163,17 +168,17 @@ async fn sentinels_that_know_no_such_primary_are_named() {
     for sentinel in &redis.sentinels {
         assert!(error.contains(&format!("127.0.0.1:{}: knows no such primary", sentinel.port)), "{error}");
     }
-    assert!(error.contains(&format!("{nobody}: Redis cannot be reached")), "{error}");
+    assert!(error.contains(&format!("{nobody}: cannot reach Redis")), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rights_that_are_documented_suffice() {
+async fn the_documented_rights_suffice() {
     let redis = RedisProcess::start().await;
     redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
     let url = redis.url().replace("://", "://chat:right@");
     let talk = Talk::begin([&url, &url]).await;
-    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
-    // Longer than a ping takes to come.
+    must_become("messages arrive", || talk.servers[0].received(&talk.servers[1]).len() > 20).await;
+    // Longer than the interval of pings.
     pass(Duration::from_secs(4)).await;
     let connects: String = redis.ask("INFO stats").await;
     let figures = talk.end(Duration::ZERO).await;
@@ -181,7 +186,7 @@ async fn the_rights_that_are_documented_suffice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_lesser_rights_it_works_too() {
+async fn it_works_without_the_optional_rights() {
     let redis = RedisProcess::start().await;
     redis.ask::<()>("ACL SETUSER chat on >right resetchannels &socket.io* &socket.io#/#* -@all +@pubsub").await;
     let url = redis.url().replace("://", "://chat:right@");
@@ -218,15 +223,14 @@ async fn missing_right(taken: &str) {
     must_come_back(talk).await;
 }
 
-/// Hears what a namespace gets.
 #[derive(Default)]
-struct Heard {
+struct RecordingInbox {
     bodies: Mutex<Vec<Body>>,
     connected: AtomicBool,
     lost: AtomicUsize,
 }
 
-impl Inbox for Heard {
+impl Inbox for RecordingInbox {
     fn wants(&self, _: &str) -> bool {
         true
     }
@@ -256,9 +260,9 @@ async fn a_channel_that_is_denied_does_not_hold_up_the_others() {
         options.key = "denied.io".to_owned();
         ClassicBroker::new(url.parse().unwrap(), options)
     };
-    let (listening, heard) = (broker(&redis.url()), Arc::<Heard>::default());
-    listening.open(&"/".into(), &"listener".into(), heard.clone());
-    must_become("it hears", || heard.connected.load(Ordering::Acquire)).await;
+    let (listening, inbox) = (broker(&redis.url()), Arc::<RecordingInbox>::default());
+    listening.open(&"/".into(), &"listener".into(), inbox.clone());
+    must_become("the namespace is connected", || inbox.connected.load(Ordering::Acquire)).await;
     let message = |number: u8, target: Target| {
         let data = Args::event("number", &number).unwrap();
         let body = Body::Broadcast { data, target, volatile: false, compress: true };
@@ -272,14 +276,13 @@ async fn a_channel_that_is_denied_does_not_hold_up_the_others() {
     let outcomes = limited.publish(&batch).await;
     let [Outcome::Sent, Outcome::Never(why), Outcome::Sent] = &outcomes[..] else { panic!("{outcomes:?}") };
     assert!(why.contains("denied.io#/#denied#") && why.contains("PUBLISH"), "{why}");
-    must_become("the others come", || heard.bodies.lock().len() == 2).await;
-    assert_eq!(*heard.bodies.lock(), [batch[0].message.body.clone(), batch[2].message.body.clone()]);
-    // Where everything is denied, nothing went out.
+    must_become("the other messages arrive", || inbox.bodies.lock().len() == 2).await;
+    assert_eq!(*inbox.bodies.lock(), [batch[0].message.body.clone(), batch[2].message.body.clone()]);
+    // If everything is denied, nothing was published.
     let outcomes = limited.publish(&batch[1..2]).await;
     assert!(matches!(&outcomes[..], [Outcome::Again(_)]), "{outcomes:?}");
 }
 
-/// A message of another server for a namespace.
 async fn emit(broker: &ClassicBroker, namespace: &str, number: u8) {
     let data = Args::event("number", &number).unwrap();
     let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
@@ -289,22 +292,22 @@ async fn emit(broker: &ClassicBroker, namespace: &str, number: u8) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_is_forbidden_leaves_the_others_alone() {
+async fn a_forbidden_namespace_does_not_disturb_the_others() {
     let log = log();
     let redis = RedisProcess::start().await;
     redis.ask::<()>(&format!("ACL SETUSER chat on >right {RIGHTS}")).await;
     let proxy = FaultProxy::start(redis.port).await;
     let limited = broker(&proxy.url().replace("://", "://chat:right@"));
     let open = |namespace: &str| {
-        let heard = Arc::<Heard>::default();
-        limited.open(&namespace.into(), &"a".into(), heard.clone());
-        heard
+        let inbox = Arc::<RecordingInbox>::default();
+        limited.open(&namespace.into(), &"a".into(), inbox.clone());
+        inbox
     };
-    let is_connected = |heard: &Heard| heard.connected.load(Ordering::Acquire);
+    let is_connected = |inbox: &RecordingInbox| inbox.connected.load(Ordering::Acquire);
     let subscribers = async |channel: &str| redis.ask::<(String, usize)>(&format!("PUBSUB NUMSUB {channel}")).await.1;
-    // One is there when it connects, one comes later.
+    // One forbidden namespace exists when the broker connects, another is opened later.
     let (first, allowed) = (open("/chat"), open("/"));
-    must_become("the namespace that is allowed is heard", || is_connected(&allowed)).await;
+    must_become("the allowed namespace is connected", || is_connected(&allowed)).await;
     let later = open("/later");
     must_become("the log says so", || {
         log.has(&[&proxy.address(), "Redis forbids the command or channel", "socket.io#/chat#*", "&socket.io#/#*"])
@@ -312,22 +315,22 @@ async fn a_namespace_that_is_forbidden_leaves_the_others_alone() {
     .await;
     let third = open("/third");
     redis.ask::<()>("ACL SETUSER chat &socket.io#/third#*").await;
-    must_become("it goes on to open what is allowed", || is_connected(&third)).await;
+    must_become("a newly allowed namespace is connected", || is_connected(&third)).await;
     let other = broker(&redis.url());
     emit(&other, "/", 1).await;
-    must_become("messages come", || allowed.bodies.lock().len() == 1).await;
+    must_become("a message arrives", || allowed.bodies.lock().len() == 1).await;
     assert!(!is_connected(&first) && !is_connected(&later));
-    // Who does not hear what is asked of all must not be waited for.
+    // A server that does not receive broadcasts must not be counted.
     assert_eq!(subscribers("socket.io-request#/chat#").await, 0);
     redis.ask::<()>("ACL SETUSER chat &socket.io#/chat#* &socket.io#/later#*").await;
-    must_become("they are heard as soon as they may be", || is_connected(&first) && is_connected(&later)).await;
+    must_become("they are connected once they are allowed", || is_connected(&first) && is_connected(&later)).await;
     assert_eq!(subscribers("socket.io-request#/chat#").await, 1);
     emit(&other, "/chat", 2).await;
-    must_become("messages come", || first.bodies.lock().len() == 1).await;
+    must_become("a message arrives", || first.bodies.lock().len() == 1).await;
     assert_eq!((proxy.accepted(), allowed.lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
 }
 
-/// Connections of the pool, and the two that stay.
+/// Connections of the pool, and the subscriber and publisher.
 const CONNECTIONS: usize = 4 + 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -337,7 +340,7 @@ async fn a_hundred_questions_at_once_share_the_connections_of_the_pool() {
     let proxy = FaultProxy::start(redis.port).await;
     let url = proxy.url().replace("://", "://chat:right@");
     let server = Server::new("a", &url, ClusterOptions::default());
-    crate::common::redis_process::wait_until("it counts itself", async || {
+    crate::common::redis_process::wait_until("the server counts itself", async || {
         server.adapter.server_count().await.is_complete()
     })
     .await;
@@ -349,16 +352,16 @@ async fn a_hundred_questions_at_once_share_the_connections_of_the_pool() {
     }
     assert!(proxy.accepted() <= CONNECTIONS, "{} connections were made", proxy.accepted());
     let forbidden: Vec<redis::Value> = redis.ask("ACL LOG").await;
-    assert!(forbidden.is_empty(), "what is documented does not suffice: {forbidden:?}");
+    assert!(forbidden.is_empty(), "the documented rights do not suffice: {forbidden:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn questions_that_are_many_are_asked_together() {
+async fn many_questions_are_asked_together() {
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let asking = broker(&proxy.url());
     asking.count("/").await.unwrap();
-    // One by one over a few connections they would take longer than one waits for a connection.
+    // One by one over a few connections, they would take longer than a question waits for a connection.
     proxy.delay(Duration::from_millis(50));
     let names: Vec<String> = (0..2_000).map(|number| format!("/{}", number / 2)).collect();
     for answer in futures_util::future::join_all(names.iter().map(|name| asking.count(name))).await {
@@ -372,14 +375,14 @@ async fn questions_that_are_many_are_asked_together() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_that_broke_in_silence_cost_no_answer() {
+async fn idle_connections_that_broke_silently_cost_no_answer() {
     let redis = RedisProcess::start().await;
     let proxy = FaultProxy::start(redis.port).await;
     let asking = broker(&proxy.url());
-    // What is asked while a question is under way has a connection of its own.
+    // A question that is asked while another is in flight gets a connection of its own.
     proxy.delay(Duration::from_millis(50));
     let later = async {
-        crate::common::redis_process::wait_until("the first is under way", async || proxy.accepted() == 1).await;
+        crate::common::redis_process::wait_until("the first is in flight", async || proxy.accepted() == 1).await;
         asking.count("/").await
     };
     let (one, other) = tokio::join!(asking.count("/"), later);
@@ -387,12 +390,12 @@ async fn idle_connections_that_broke_in_silence_cost_no_answer() {
     proxy.delay(Duration::ZERO);
     let before = proxy.half_open(Which::All);
     assert_eq!(before, 2);
-    // For so long an adapter counts before its answer is partial.
+    // An adapter waits this long for a count before its answer is partial.
     tokio::time::timeout(Duration::from_secs(1), asking.count("/")).await.unwrap().unwrap();
-    assert_eq!(proxy.accepted(), before + 1, "what lay beside it is not tried one by one");
+    assert_eq!(proxy.accepted(), before + 1, "the idle connections are not tried one by one");
 }
 
-/// Rights for Node's channels alone: no announcements, and everything else goes on.
+/// Rights only to Node's channels: there are no announcements, and everything else works.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_right_to_announce_messages_go_out() {
     let redis = RedisProcess::start().await;
@@ -404,17 +407,17 @@ async fn without_the_right_to_announce_messages_go_out() {
         redis.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1 == 2
     })
     .await;
-    // Past the first announcements, which do not go out.
+    // Wait for the first announcements, which are refused.
     crate::common::redis_process::wait_until("an announcement was forbidden", async || {
         format!("{:?}", redis.ask::<redis::Value>("ACL LOG").await).contains("socket.io-roomcast#")
     })
     .await;
     (0..10).for_each(|_| limited.emit());
-    must_become("messages come", || other.heard(&limited).len() == 10).await;
+    must_become("messages arrive", || other.received(&limited).len() == 10).await;
     assert_eq!((limited.cluster.queued(), limited.cluster.losses().dropped), (0, 0));
 }
 
-/// Without the right to linger a namespace is closed all the same, and the connection of the others holds.
+/// Without the right to linger, a namespace is closed all the same, and the connection stays up for the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_namespace_is_closed_without_the_right_to_linger() {
     let redis = RedisProcess::start().await;
@@ -426,22 +429,22 @@ async fn a_namespace_is_closed_without_the_right_to_linger() {
     let proxy = FaultProxy::start(redis.port).await;
     let limited = broker(&proxy.url().replace("://", "://chat:right@"));
     let inboxes = ["/", "/a"].map(|namespace| {
-        let heard = Arc::<Heard>::default();
-        limited.open(&namespace.into(), &"a".into(), heard.clone());
-        heard
+        let inbox = Arc::<RecordingInbox>::default();
+        limited.open(&namespace.into(), &"a".into(), inbox.clone());
+        inbox
     });
-    must_become("both are heard", || inboxes.iter().all(|heard| heard.connected.load(Ordering::Acquire))).await;
+    must_become("both are connected", || inboxes.iter().all(|inbox| inbox.connected.load(Ordering::Acquire))).await;
     limited.close("/a").await;
-    crate::common::redis_process::wait_until("it is not counted any more", async || {
+    crate::common::redis_process::wait_until("the namespace is no longer counted", async || {
         redis.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/a#").await.1 == 0
     })
     .await;
     emit(&broker(&redis.url()), "/", 1).await;
-    must_become("messages come", || inboxes[0].bodies.lock().len() == 1).await;
+    must_become("a message arrives", || inboxes[0].bodies.lock().len() == 1).await;
     assert_eq!((proxy.accepted(), inboxes[0].lost.load(Ordering::Relaxed)), (1, 0), "the connection has held");
 }
 
-/// A Redis that has one answer to everything.
+/// A fake Redis that gives one answer to everything.
 async fn answering(answer: &'static str) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -489,7 +492,7 @@ async fn other_refusals_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn loading_is_asked_again_soon_and_not_all_the_time() {
+async fn transient_refusals_are_retried_soon_but_not_all_the_time() {
     let port = answering("-LOADING Redis is loading the dataset in memory\r\n").await;
     refused(port, "", SOON).await;
     let port = answering("-READONLY You can't write against a read only replica.\r\n").await;
@@ -497,7 +500,7 @@ async fn loading_is_asked_again_soon_and_not_all_the_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nobody_knows_is_not_asked_all_the_time() {
+async fn unknown_refusals_are_not_retried_all_the_time() {
     let port = answering("-ERR max number of clients reached\r\n").await;
     refused(port, "", FEW).await;
 }

@@ -1,4 +1,4 @@
-//! A plain `redis://` that leads to a replica, and servers whose roles are swapped while connections stay.
+//! A plain `redis://` that leads to a replica, and servers whose roles are swapped while connections stay open.
 
 use crate::common::fault_stage::{Talk, must_become};
 use crate::common::log::log;
@@ -16,7 +16,7 @@ async fn with_replica() -> (RedisProcess, RedisProcess) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_is_no_server_to_use() {
+async fn a_replica_is_not_used() {
     let log = log();
     let (primary, replica) = with_replica().await;
     let broker = ClassicBroker::new(replica.url().parse().unwrap(), ClassicOptions::default());
@@ -24,30 +24,31 @@ async fn a_replica_is_no_server_to_use() {
     assert_eq!(error, RedisError::NotPrimary);
     assert!(error.to_string().contains("REDIS_URL"), "{error}");
     let counted = broker.count("/").await;
-    assert!(counted.is_err(), "a replica does not know who hears its primary: {counted:?}");
+    assert!(counted.is_err(), "a replica does not know its primary's subscribers: {counted:?}");
     let talk = Talk::unacquainted([&primary.url(), &replica.url()], &ClusterOptions::default());
     let port = format!(":{}", replica.port);
     must_become("the log says so", || log.has(&[&port, "WARN", "is a replica, not the primary"])).await;
-    // It becomes a primary, and the other its replica: a managed service swaps them so, and leads the name elsewhere.
+    // The replica becomes a primary, as when a managed service swaps the two and the name leads to the other.
     let (a, b) = (&talk.servers[0], &talk.servers[1]);
-    assert!(a.heard(b).is_empty() && b.heard(a).is_empty());
-    let heard_by = async || replica.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1;
-    assert_eq!(heard_by().await, 0);
+    assert!(a.received(b).is_empty() && b.received(a).is_empty());
+    let subscribers = async || replica.ask::<(String, usize)>("PUBSUB NUMSUB socket.io-request#/#").await.1;
+    assert_eq!(subscribers().await, 0);
     replica.ask::<()>("REPLICAOF NO ONE").await;
-    wait_until("it is used now", async || heard_by().await == 1).await;
-    must_become("what waits goes out", || b.cluster.queued() == 0).await;
+    wait_until("it is used now", async || subscribers().await == 1).await;
+    must_become("the queue is published", || b.cluster.queued() == 0).await;
 }
 
-/// The name leads to the one that is the primary; connections are not cut.
+/// The name leads to the primary; connections are not cut.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn roles_that_are_swapped_while_connections_stay() {
+async fn roles_are_swapped_while_connections_stay_open() {
     let (one, other) = with_replica().await;
     let talk = Talk::begin([&one.url(), &one.url()]).await;
     // Both are on one server, which becomes a replica and then a primary again.
     other.ask::<()>("REPLICAOF NO ONE").await;
     one.ask::<()>(&format!("REPLICAOF 127.0.0.1 {}", other.port)).await;
     one.must_replicate().await;
-    // Neither hears nor publishes on it any more: nobody on the new primary would hear.
+    // Neither server may stay subscribed to the replica or publish on it: nothing would reach servers on the new
+    // primary.
     let ours = async || {
         let clients = one.ask::<String>("CLIENT LIST").await;
         (clients.matches("-hears ").count(), clients.matches("-publishes ").count())

@@ -1,4 +1,4 @@
-//! Sentinels that do not agree: more than half of those that are configured decide.
+//! Sentinels that disagree: more than half of the configured ones decide.
 
 use crate::common::fault_proxy::FaultProxy;
 use crate::common::fault_stage::{Talk, must_become};
@@ -11,7 +11,7 @@ async fn check(url: &str) -> Result<(), RedisError> {
     ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default()).check().await
 }
 
-/// Two servers that know nothing of one another, and Sentinels that each watch one of them.
+/// Two servers that do not know each other, and Sentinels that each watch one of them.
 struct Split {
     servers: [RedisProcess; 2],
     sentinels: Vec<RedisProcess>,
@@ -38,13 +38,13 @@ impl Split {
 async fn a_stale_sentinel_is_outvoted_and_never_decides() {
     let mut split = Split::start(&[0, 0, 1]).await;
     check(&split.url()).await.unwrap();
-    // The primary of the majority does not answer, and the other one would.
+    // The majority's primary does not answer; the other one would.
     split.servers[0].kill();
     let error = check(&split.url()).await.unwrap_err();
     assert!(matches!(error, RedisError::Unreachable(_)), "{error:?}");
     split.servers[0].start_again().await;
     check(&split.url()).await.unwrap();
-    // The stale one is the only one left that can be asked.
+    // Only the stale Sentinel is left.
     split.sentinels[0].kill();
     split.sentinels[1].kill();
     let error = check(&split.url()).await.unwrap_err();
@@ -55,9 +55,9 @@ async fn a_stale_sentinel_is_outvoted_and_never_decides() {
     assert!(error.contains("more than half of the Sentinels"), "{error}");
 }
 
-/// A primary that was cut off from Sentinels and replicas, and not from us, says for ever that it is one.
+/// A primary that is cut off from its Sentinels and replicas, but not from us, says forever that it is the primary.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_works_on_a_server_that_sentinels_have_replaced_leaves_it() {
+async fn servers_leave_a_primary_that_sentinels_have_replaced() {
     let split = Split::start(&[0, 0, 0]).await;
     let talk = Talk::begin([&split.url(), &split.url()]).await;
     for sentinel in &split.sentinels {
@@ -88,5 +88,5 @@ async fn sentinels_that_are_far_away() {
     let url = format!("redis+sentinel://{}/main", hosts.join(","));
     check(&url).await.unwrap();
     let talk = Talk::begin([&url, &url]).await;
-    must_become("messages come", || talk.servers[0].heard(&talk.servers[1]).len() > 20).await;
+    must_become("messages arrive", || talk.servers[0].received(&talk.servers[1]).len() > 20).await;
 }

@@ -1,8 +1,10 @@
-//! The sharded dialect over a Redis Cluster of three primaries: the contract in each mode, slots that move, primaries that are
-//! relieved and die.
+//! The sharded dialect over a Redis Cluster of three primaries: the contract in each mode, slots that move, primaries
+//! that hand over or die.
 
 use crate::common::redis_process::{RedisCluster, RedisProcess, wait_until};
-use crate::common::sharded_stage::{Ear, MODES, broadcast, broker_at, dialect, key, numbers, open, until_heard};
+use crate::common::sharded_stage::{
+    MODES, RecordingInbox, broadcast, broker_at, dialect, key, numbers, open, publish_until_received,
+};
 use roomcast_adapter::cluster::{Broker, Cluster, ClusterAdapter, ClusterOptions, Outcome};
 use roomcast_adapter::testkit::{Brokers, FakeRecipient, broker_contract};
 use roomcast_adapter::{Action, Adapter, AdapterContext, Room, Target};
@@ -29,7 +31,7 @@ async fn the_broker_keeps_the_contract_in_each_mode() {
                 let (connections, channel) = (connections.clone(), format!("{key}#{namespace}#"));
                 async move {
                     for mut connection in connections {
-                        // Who has not got the channel refuses.
+                        // Nodes that do not have the channel refuse.
                         let mut publish = redis::cmd("SPUBLISH");
                         let _ = publish.arg(&channel).arg(&bytes).query_async::<()>(&mut connection).await;
                     }
@@ -40,14 +42,14 @@ async fn the_broker_keeps_the_contract_in_each_mode() {
     }
 }
 
-/// The primary that has a channel: its number, as the Cluster was started.
+/// The number of the primary that has a channel when the Cluster is started.
 async fn owner(cluster: &RedisCluster, channel: &str) -> usize {
     let slot: u32 = cluster.nodes[0].ask(&format!("CLUSTER KEYSLOT {channel}")).await;
     // 0 to 5460, 5461 to 10922, 10923 to 16383.
     (slot / 5_461).min(2) as usize
 }
 
-/// A namespace whose main channel is on that primary at first.
+/// A namespace whose main channel is on this primary at first.
 async fn namespace_at(cluster: &RedisCluster, key: &str, node: usize) -> String {
     for number in 0.. {
         let namespace = format!("/{number}");
@@ -58,7 +60,6 @@ async fn namespace_at(cluster: &RedisCluster, key: &str, node: usize) -> String 
     unreachable!()
 }
 
-/// Connections that are subscribed to a channel, by node.
 async fn subscribers(nodes: &[RedisProcess], channel: &str) -> usize {
     let mut all = 0;
     for node in nodes {
@@ -88,26 +89,27 @@ struct Stage {
     cluster: RedisCluster,
     key: String,
     publisher: Arc<ShardedBroker>,
-    hearers: [Arc<ShardedBroker>; 2],
+    receivers: [Arc<ShardedBroker>; 2],
 }
 
 impl Stage {
     async fn new() -> Self {
         let (cluster, key) = (RedisCluster::start().await, key());
         let broker = || broker_at(&cluster.url(), &key, ShardedMode::Dynamic);
-        let (publisher, hearers) = (broker(), [broker(), broker()]);
-        Self { cluster, key, publisher, hearers }
+        let (publisher, receivers) = (broker(), [broker(), broker()]);
+        Self { cluster, key, publisher, receivers }
     }
 
-    async fn open(&self, namespace: &str) -> [Arc<Ear>; 2] {
-        let [one, two] = &self.hearers;
+    async fn open(&self, namespace: &str) -> [Arc<RecordingInbox>; 2] {
+        let [one, two] = &self.receivers;
         [open(one, namespace, "aaaaaaaaaaaaaaaa").await, open(two, namespace, "bbbbbbbbbbbbbbbb").await]
     }
 
-    async fn heard(&self, namespace: &str, target: &Target, ears: &[Arc<Ear>; 2], from: u64) {
-        // Numbers of its own for each.
-        for (ear, from) in ears.iter().zip([from, from + 500]) {
-            until_heard(&self.publisher, namespace, target, ear, from).await;
+    /// Waits until broadcasts arrive at both receivers.
+    async fn arrives(&self, namespace: &str, target: &Target, inboxes: &[Arc<RecordingInbox>; 2], from: u64) {
+        // Each receiver has numbers of its own.
+        for (inbox, from) in inboxes.iter().zip([from, from + 500]) {
+            publish_until_received(&self.publisher, namespace, target, inbox, from).await;
         }
     }
 }
@@ -119,10 +121,10 @@ async fn a_slot_moves() {
     let (moves, stays) = (namespace_at(cluster, key, 0).await, namespace_at(cluster, key, 1).await);
     let (moving, staying) = (stage.open(&moves).await, stage.open(&stays).await);
     let (main, room) = (format!("{key}#{moves}#"), format!("{key}#{moves}#room#"));
-    for hearer in &stage.hearers {
-        look(hearer, &moves, "room").await;
+    for receiver in &stage.receivers {
+        look(receiver, &moves, "room").await;
     }
-    stage.heard(&moves, &Target::everyone(), &moving, 0).await;
+    stage.arrives(&moves, &Target::everyone(), &moving, 0).await;
     let ids: Vec<String> = {
         let mut ids = Vec::new();
         for node in &cluster.nodes[..3] {
@@ -140,53 +142,57 @@ async fn a_slot_moves() {
         for node in [new, old, 3 - new - old] {
             cluster.nodes[node].ask::<()>(&format!("CLUSTER SETSLOT {slot} NODE {}", ids[new])).await;
         }
-        stage.heard(&moves, &target, &moving, from).await;
-        wait_until("it is subscribed once by each", async || {
+        stage.arrives(&moves, &target, &moving, from).await;
+        wait_until("each receiver is subscribed once", async || {
             subscribers(&cluster.nodes[new..=new], channel).await == 2
                 && subscribers(&cluster.nodes, channel).await == 2
         })
         .await;
         from += 1_000;
     }
-    wait_until("the namespace is heard again", async || moving.iter().all(|ear| ear.hears())).await;
-    for ear in &moving {
-        let heard = ear.heard();
-        assert_eq!((heard.connected, heard.lost), (2, 1), "each interruption is told once, and a room's is none");
-        let mut heard = numbers(ear);
-        heard.sort_unstable();
-        assert!(heard.windows(2).all(|two| two[0] < two[1]), "each message once: {heard:?}");
+    wait_until("the namespace is connected again", async || moving.iter().all(|inbox| inbox.is_connected())).await;
+    for inbox in &moving {
+        let received = inbox.received();
+        let told = (received.connected, received.lost);
+        assert_eq!(told, (2, 1), "an interruption of the namespace is reported once, and one of a room is not");
+        let mut received = numbers(inbox);
+        received.sort_unstable();
+        assert!(received.windows(2).all(|two| two[0] < two[1]), "each message once: {received:?}");
     }
-    assert!(staying.iter().all(|ear| ear.heard().lost == 0), "what did not move was not interrupted");
+    assert!(
+        staying.iter().all(|inbox| inbox.received().lost == 0),
+        "the namespace that did not move was not interrupted"
+    );
     counted(&stage.publisher, &moves, 2).await;
     counted(&stage.publisher, &stays, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_primary_is_relieved_and_another_dies() {
+async fn a_primary_hands_over_and_another_dies() {
     let mut stage = Stage::new().await;
     let mut namespaces = Vec::new();
     for node in 0..3 {
         let namespace = namespace_at(&stage.cluster, &stage.key, node).await;
         namespaces.push((namespace.clone(), stage.open(&namespace).await));
     }
-    // Its replica takes over in peace.
+    // A planned failover to its replica.
     stage.cluster.nodes[3].ask::<()>("CLUSTER FAILOVER").await;
     stage.cluster.nodes[3].must_be_promoted().await;
-    for (namespace, ears) in &namespaces {
-        stage.heard(namespace, &Target::everyone(), ears, 1_000).await;
+    for (namespace, inboxes) in &namespaces {
+        stage.arrives(namespace, &Target::everyone(), inboxes, 1_000).await;
         counted(&stage.publisher, namespace, 2).await;
     }
-    // Those whose answers came by it may have been interrupted, too.
-    let before: Vec<usize> = namespaces.iter().map(|(_, ears)| ears[0].heard().lost).collect();
+    // Namespaces whose channel for answers was on it may have been interrupted, too.
+    let before: Vec<usize> = namespaces.iter().map(|(_, inboxes)| inboxes[0].received().lost).collect();
     stage.cluster.nodes[1].kill();
-    wait_until("who heard by it is told", async || namespaces[1].1[0].heard().lost > before[1]).await;
+    wait_until("the loss is reported", async || namespaces[1].1[0].received().lost > before[1]).await;
     let batch: Vec<_> =
         namespaces.iter().map(|(namespace, _)| broadcast(namespace, Target::everyone(), 1_999)).collect();
-    wait_until("its own messages alone are held up", async || {
+    wait_until("only its own messages are held up", async || {
         let outcomes = stage.publisher.publish(&batch).await;
         match &outcomes[..] {
             [Outcome::Sent, Outcome::Again(_), Outcome::Sent] => true,
-            // On a busy machine its replica may have taken over before anything was published.
+            // On a busy machine its replica may take over before anything is published.
             [Outcome::Sent, Outcome::Sent, Outcome::Sent] => {
                 stage.cluster.nodes[4].ask::<String>("INFO replication").await.contains("role:master")
             }
@@ -195,10 +201,13 @@ async fn a_primary_is_relieved_and_another_dies() {
     })
     .await;
     stage.cluster.nodes[4].must_be_promoted().await;
-    for (namespace, ears) in &namespaces {
-        stage.heard(namespace, &Target::everyone(), ears, 2_000).await;
+    for (namespace, inboxes) in &namespaces {
+        stage.arrives(namespace, &Target::everyone(), inboxes, 2_000).await;
     }
-    wait_until("all are heard", async || namespaces.iter().all(|(_, ears)| ears.iter().all(|ear| ear.hears()))).await;
+    wait_until("all are connected", async || {
+        namespaces.iter().all(|(_, inboxes)| inboxes.iter().all(|inbox| inbox.is_connected()))
+    })
+    .await;
     let alive: Vec<&RedisProcess> = [0, 2, 3, 4, 5].iter().map(|node| &stage.cluster.nodes[*node]).collect();
     for (namespace, _) in &namespaces {
         let channel = format!("{}#{namespace}#", stage.key);
@@ -208,7 +217,7 @@ async fn a_primary_is_relieved_and_another_dies() {
         }
         assert_eq!(count, 2, "{namespace}: one subscription of each server");
     }
-    for broker in &stage.hearers {
+    for broker in &stage.receivers {
         for (namespace, _) in &namespaces {
             broker.close(namespace).await;
         }
@@ -222,39 +231,38 @@ async fn a_primary_is_relieved_and_another_dies() {
     .unwrap();
 }
 
-/// As many are counted, though a node may be down.
+/// Waits for this count, which may be incomplete as a node is down.
 async fn counted_at_least(broker: &Arc<ShardedBroker>, namespace: &str, servers: usize) {
     wait_until(
-        "nobody is counted any more",
+        "the count is as expected",
         async || matches!(broker.count(namespace).await, Ok(Some(count)) if count.servers == servers),
     )
     .await;
 }
 
-/// A primary that does nothing keeps its connections. When it goes on it is a replica, and nobody is counted twice.
+/// A frozen primary keeps its connections. When it goes on it becomes a replica, and no server may be counted twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_is_frozen_and_goes_on_later() {
     let stage = Stage::new().await;
     let (frozen, other) =
         (namespace_at(&stage.cluster, &stage.key, 2).await, namespace_at(&stage.cluster, &stage.key, 0).await);
-    let (ears, others) = (stage.open(&frozen).await, stage.open(&other).await);
-    stage.heard(&frozen, &Target::everyone(), &ears, 0).await;
+    let (inboxes, others) = (stage.open(&frozen).await, stage.open(&other).await);
+    stage.arrives(&frozen, &Target::everyone(), &inboxes, 0).await;
     stage.cluster.nodes[2].freeze();
     stage.cluster.nodes[5].must_be_promoted().await;
-    stage.heard(&frozen, &Target::everyone(), &ears, 1_000).await;
+    stage.arrives(&frozen, &Target::everyone(), &inboxes, 1_000).await;
     stage.cluster.nodes[2].thaw();
     wait_until("it has become a replica", async || !stage.cluster.nodes[2].is_primary().await).await;
-    stage.heard(&frozen, &Target::everyone(), &ears, 2_000).await;
-    stage.heard(&other, &Target::everyone(), &others, 2_000).await;
+    stage.arrives(&frozen, &Target::everyone(), &inboxes, 2_000).await;
+    stage.arrives(&other, &Target::everyone(), &others, 2_000).await;
     for namespace in [&frozen, &other] {
         counted(&stage.publisher, namespace, 2).await;
         let channel = format!("{}#{namespace}#", stage.key);
         assert_eq!(subscribers(&stage.cluster.nodes, &channel).await, 2);
     }
-    assert!(ears.iter().chain(&others).all(|ear| ear.hears()));
+    assert!(inboxes.iter().chain(&others).all(|inbox| inbox.is_connected()));
 }
 
-/// A server of the namespace `/`.
 struct Server {
     cluster: Cluster,
     adapter: Arc<ClusterAdapter>,
@@ -275,39 +283,39 @@ impl Server {
     }
 }
 
-/// Two servers that hear one another, and a socket of the second that is in so many rooms.
+/// Two servers that know each other, and a socket of the second in this many rooms.
 async fn two_servers(cluster: &RedisCluster, mode: ShardedMode, rooms: usize) -> (Server, Server, Arc<FakeRecipient>) {
     let key = key();
-    let (sender, hearer) = (Server::new(cluster, &key, mode), Server::new(cluster, &key, mode));
+    let (sender, receiver) = (Server::new(cluster, &key, mode), Server::new(cluster, &key, mode));
     let socket = FakeRecipient::new();
     let rooms: Vec<Room> = (0..rooms).map(|room| room.to_string().as_str().into()).collect();
     let id = SocketId::random().unwrap();
-    hearer.adapter.insert(id, socket.clone(), &[], None).unwrap();
-    hearer.adapter.join(id, &rooms).unwrap().await;
-    for server in [&sender, &hearer] {
-        wait_until("the servers know one another", async || server.cluster.members("/").len() == 1).await;
+    receiver.adapter.insert(id, socket.clone(), &[], None).unwrap();
+    receiver.adapter.join(id, &rooms).unwrap().await;
+    for server in [&sender, &receiver] {
+        wait_until("the servers know each other", async || server.cluster.members("/").len() == 1).await;
     }
-    (sender, hearer, socket)
+    (sender, receiver, socket)
 }
 
-/// Messages to rooms go by the nodes that have the rooms' channels, and overtake those to other rooms.
+/// Messages to rooms go over the nodes that have the rooms' channels, and may overtake those to other rooms.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_to_many_rooms_comes_whole_and_in_the_order_of_each_room() {
+async fn a_burst_to_many_rooms_arrives_complete_and_in_order_in_each_room() {
     const ROOMS: u64 = 12;
     let cluster = RedisCluster::start().await;
     for mode in [ShardedMode::Dynamic, ShardedMode::Static] {
-        let (sender, hearer, socket) = two_servers(&cluster, mode, ROOMS as usize).await;
+        let (sender, receiver, socket) = two_servers(&cluster, mode, ROOMS as usize).await;
         for number in 0..6_000 {
             let room = (number % ROOMS).to_string();
             sender.emit(&Target::room(room.as_str()), &room, number);
         }
-        wait_until("all have come", async || socket.events().len() == 6_000).await;
+        wait_until("all messages have arrived", async || socket.events().len() == 6_000).await;
         for room in 0..ROOMS {
             let events = socket.events().into_iter().filter(|event| event.name == room.to_string());
             let numbers: Vec<u64> = events.map(|event| event.args.parse::<(u64,)>().unwrap().0).collect();
             assert!(numbers.is_sorted(), "{mode:?}: {numbers:?}");
         }
-        let losses = [sender.cluster.losses(), hearer.cluster.losses()];
+        let losses = [sender.cluster.losses(), receiver.cluster.losses()];
         assert!(losses.iter().all(|it| (it.lost, it.doubles, it.dropped) == (0, 0, 0)), "{mode:?}: {losses:?}");
     }
 }

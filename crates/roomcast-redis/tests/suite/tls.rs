@@ -1,11 +1,11 @@
-//! TLS to one server, to Sentinels and what they watch, and to the nodes of a Cluster, with a CA of our own. Each test runs in a
-//! process that trusts that CA by `SSL_CERT_FILE`, as an operator would have it. What is given to a broker alone is in
-//! `certificates.rs`.
+//! TLS to one server, to Sentinels and the servers they watch, and to the nodes of a Cluster, with a CA of our own.
+//! Each test runs in a process that trusts this CA by `SSL_CERT_FILE`, as an operator would set it. Certificates that
+//! are given to a single broker are tested in `certificates.rs`.
 
 use crate::common::certificates::{Certificates, with_certificates};
 use crate::common::fault_stage::Talk;
 use crate::common::redis_process::{Extras, RedisCluster, RedisProcess, Sentinels};
-use crate::common::sharded_stage::{broker_at, open, until_heard};
+use crate::common::sharded_stage::{broker_at, open, publish_until_received};
 use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_adapter::{Adapter, Target};
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError, ShardedMode};
@@ -19,7 +19,7 @@ fn signed<'a>(certificates: &'a Certificates, name: &'a str) -> Extras<'a> {
     Extras { certificate: Some((&certificates.0, name)), ..Extras::default() }
 }
 
-/// Two servers talk on, when the primary is killed and its replica promoted.
+/// Two servers still talk after the primary was killed and its replica promoted.
 async fn fails_over(redis: &mut Sentinels, url: &str) {
     let talk = Talk::begin([url, url]).await;
     talk.messages_come().await;
@@ -54,8 +54,8 @@ fn sharded_channels_of_one_server_and_of_a_cluster() {
         ] {
             let broker = broker_at(&url, "tls", ShardedMode::Dynamic);
             broker.check().await.unwrap();
-            let ear = open(&broker, "/", "0000000000000002").await;
-            until_heard(&broker, "/", &Target::everyone(), &ear, 1).await;
+            let inbox = open(&broker, "/", "0000000000000002").await;
+            publish_until_received(&broker, "/", &Target::everyone(), &inbox, 1).await;
         }
         let stranger = RedisProcess::start_extra(&[], &signed(&certificates, "stranger")).await;
         let url = format!("rediss://127.0.0.1:{}", stranger.public_port());
@@ -83,7 +83,7 @@ fn certificates_are_checked_and_the_error_says_so() {
         let error = check(&format!("rediss+sentinel://127.0.0.1:{}/main", stranger.public_port())).await.unwrap_err();
         let error = error.to_string();
         assert!(error.contains(&format!("127.0.0.1:{}: TLS", stranger.public_port())), "{error}");
-        // One of the two speaks TLS.
+        // Only one of the two ends speaks TLS.
         for url in
             [format!("rediss://127.0.0.1:{}", trusted.port), format!("redis://127.0.0.1:{}", trusted.public_port())]
         {
@@ -108,7 +108,7 @@ fn sentinels_with_a_password_of_their_own_replace_the_primary() {
 #[test]
 fn sentinels_that_resolve_names_tell_names() {
     with_certificates("tls::sentinels_that_resolve_names_tell_names", async |certificates| {
-        // No certificate has an IP.
+        // The certificates contain no IP.
         let extras = Extras {
             sentinel_lines: "sentinel resolve-hostnames yes\nsentinel announce-hostnames yes",
             node_args: &["--replica-announce-ip", "localhost"],
@@ -125,7 +125,7 @@ fn sentinels_that_resolve_names_tell_names() {
 fn the_node_in_use_of_a_cluster_is_killed() {
     with_certificates("tls::the_node_in_use_of_a_cluster_is_killed", async |certificates| {
         let mut redis = RedisCluster::start_extra(&signed(&certificates, "ip")).await;
-        // The first node alone: who is next must come from what it told, with the ports of TLS.
+        // Only the first node is named: the next must come from its list, with the ports of TLS.
         let url = format!("rediss+cluster://127.0.0.1:{}", redis.nodes[0].public_port());
         let talk = Talk::begin([&url, &url]).await;
         talk.messages_come().await;
@@ -141,7 +141,8 @@ fn nodes_of_a_cluster_are_connected_to_by_the_names_they_announce() {
     with_certificates("tls::nodes_of_a_cluster_are_connected_to_by_the_names_they_announce", async |certificates| {
         let named = ["--cluster-announce-hostname", "localhost"];
         let redis = RedisCluster::start_extra(&Extras { node_args: &named, ..signed(&certificates, "name") }).await;
-        // Each on a node of its own: to be counted, the other's node must be asked, by a name that its certificate has.
+        // Each server uses another node. For a count the other's node must be asked, by a name that is in its
+        // certificate.
         let url = |node: usize| format!("rediss+cluster://localhost:{}", redis.nodes[node].public_port());
         let talk = Talk::begin([&url(0), &url(4)]).await;
         talk.messages_come().await;
@@ -150,9 +151,9 @@ fn nodes_of_a_cluster_are_connected_to_by_the_names_they_announce() {
 }
 
 #[test]
-fn a_node_that_is_not_trusted_is_not_left_out_of_a_count() {
-    with_certificates("tls::a_node_that_is_not_trusted_is_not_left_out_of_a_count", async |certificates| {
-        // The nodes announce no names, so that IPs are all that is known of them, which their certificates do not have.
+fn a_count_without_an_untrusted_node_is_not_complete() {
+    with_certificates("tls::a_count_without_an_untrusted_node_is_not_complete", async |certificates| {
+        // The nodes announce no names, so only their IPs are known, which are not in their certificates.
         let redis = RedisCluster::start_extra(&signed(&certificates, "name")).await;
         let url = |node: usize| format!("rediss+cluster://localhost:{}", redis.nodes[node].public_port());
         let talk = Talk::unacquainted([&url(0), &url(4)], &ClusterOptions::default());

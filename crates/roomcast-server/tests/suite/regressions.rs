@@ -145,7 +145,11 @@ async fn an_upgrade_between_emits_loses_nothing() {
         server.io.emit("n", &2).unwrap();
         wire.say("5").await;
         server.io.emit("n", &3).unwrap();
-        got.push(held.answer("GET").await.text());
+        let answer = held.answer("GET").await;
+        // On several threads the upgrade may end before the server begins this GET, which it then refuses. No event may be lost then either.
+        if answer.status() == 200 {
+            got.push(answer.text());
+        }
         server.io.emit("n", &4).unwrap();
         got.extend(wire.texts().await);
         let got = got.join("\u{1e}").split('\u{1e}').filter(|text| *text != "6").collect::<Vec<_>>().join(" ");

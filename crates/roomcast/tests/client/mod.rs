@@ -19,6 +19,11 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and joins `/`.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
+        Self::connect_with_id(address).await.0
+    }
+
+    /// Connects and joins `/`; also returns the socket's id.
+    pub(crate) async fn connect_with_id(address: SocketAddr) -> (Self, String) {
         let stream = TcpStream::connect(address).await.unwrap();
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
@@ -28,8 +33,9 @@ impl Client {
         assert!(open.starts_with("0{"), "not an open packet: {open}");
         client.send("40").await;
         let connected = client.next().await.unwrap();
-        assert!(connected.starts_with("40{"), "not the answer to CONNECT: {connected}");
-        client
+        let id = connected.strip_prefix("40{\"sid\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+        let id = id.unwrap_or_else(|| panic!("not the answer to CONNECT: {connected}")).to_owned();
+        (client, id)
     }
 
     /// Sends a packet.

@@ -1,48 +1,7 @@
 //! The program's environment variables, as compose files and container platforms set them.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStderr, Command, Stdio};
-
-/// The running program. It is killed at the end of the test.
-struct Program {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Program {
-    fn start(environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
-        // Without the environment in which the tests run.
-        command.env_clear().env("PORT", "0").envs(environment.iter().copied());
-        let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        Self { child, log }
-    }
-
-    /// The log of a program that starts, up to the line that it listens.
-    fn log_until_listening(mut self) -> String {
-        let mut log = String::new();
-        while !log.contains("listening on http://") {
-            assert!(self.log.read_line(&mut log).unwrap() > 0, "the program has exited: {log}");
-        }
-        log
-    }
-
-    /// The whole log of a program that does not start.
-    fn log_of_failure(mut self) -> String {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
-        assert!(!self.child.wait().unwrap().success(), "{log}");
-        log
-    }
-}
+use crate::program::Program;
+use std::io::BufRead as _;
 
 /// `${PORT:-}` in a compose file gives an empty value if the variable is not set.
 #[test]
@@ -60,6 +19,11 @@ fn an_empty_variable_counts_as_not_set() {
         "MAX_CONNECTIONS",
         "LOG_FORMAT",
         "KEEP_ALIVE_TIMEOUT",
+        "REDIS_KEY",
+        "ROOMCAST_CLIENT_EVENTS",
+        "ROOMCAST_DRAIN_GRACE",
+        "ROOMCAST_DRAIN_WINDOW",
+        "ROOMCAST_HEALTH_REQUIRE_REDIS",
     ];
     for empty in ["", " "] {
         let log = Program::start(&names.map(|name| (name, empty))).log_until_listening();
@@ -97,7 +61,7 @@ fn origins_are_accepted_as_people_write_them() {
 #[test]
 fn wrong_settings_for_redis_are_refused_with_advice() {
     for (environment, advice) in [
-        (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password stand before the host"),
+        (&[("REDIS_URL", "redis://h?password=secret")][..], "user and password go before the host"),
         (&[("REDIS_URL", "redis://:p#secret@h")], "write %23"),
         (&[("REDIS_URL", "redis://h"), ("REDIS_TLS_CA_FILE", "/ca.crt")], "write rediss://"),
         (&[("REDIS_URL", "rediss://h"), ("REDIS_TLS_KEY_FILE", "/key")], "must be set together"),
@@ -108,7 +72,7 @@ fn wrong_settings_for_redis_are_refused_with_advice() {
     let redis = [("NODE_ENV", "production"), ("REDIS_URL", "redis://127.0.0.1:1"), ("REDIS_PASSWORD_FILE", "/nowhere")];
     let mut program = Program::start(&redis);
     let mut log = String::new();
-    while !log.contains("there is no password for Redis: the password is that of the file /nowhere: No such file") {
+    while !log.contains("cannot get the password for Redis: the password file /nowhere: No such file") {
         assert!(program.log.read_line(&mut log).unwrap() > 0, "the program has exited: {log}");
     }
 }

@@ -6,4 +6,7 @@ mod allocations;
 #[path = "../client/mod.rs"]
 mod client;
 mod environment;
+mod events;
+mod health;
+mod program;
 mod writes;

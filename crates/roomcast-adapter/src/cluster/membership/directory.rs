@@ -1,12 +1,12 @@
-//! The directory: which roomcast servers live, which namespaces they have, and what of theirs was heard, so that what was not heard
-//! is counted.
+//! [`Directory`]: which roomcast servers are alive, which namespaces they have, and which of their messages arrived, so
+//! that messages that did not arrive are counted.
 //!
-//! Two sources tell of a loss: a gap between the numbers of two messages of a series, and an announcement of a number that was
-//! never heard. Announcements come on a channel of their own and may overtake, so what they tell is not held against a series
-//! before it has had [`SETTLE`] to catch up and the next announcement has come.
+//! A loss shows in two ways: as a gap between the numbers of two messages of a series, or as an announcement of a
+//! number that never arrived. Announcements travel on a channel of their own and may overtake messages. A series
+//! therefore has [`SETTLE`] to catch up with an announcement, and is judged at the next one.
 //!
-//! All is kept by process, not by name: a server that comes back under its old name is another process, whose numbers begin
-//! anew.
+//! Everything is stored by process, not by name: a server that comes back under its old name is another process, whose
+//! numbers start anew.
 
 use crate::cluster::membership::heard_series::InSeries;
 use crate::cluster::membership::heard_series::SETTLE;
@@ -26,39 +26,39 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Most processes that are remembered, emitters among them. A looping publisher with ever new ids must not fill the memory: each
-/// is 1 KiB and what its series take.
+/// Most processes that are remembered, including emitters. A publisher that keeps making new ids must not fill the
+/// memory: each process takes 1 KiB plus its series.
 pub(crate) const MAX_PROCESSES: usize = 8_192;
 
-/// Silence after which its numbers are forgotten too. They outlive it, as it may only be cut off, and what it published
-/// meanwhile is lost to us and must be counted.
+/// Silence after which a server's numbers are removed too. They are kept longer than the server counts as alive, as it
+/// may only be cut off: what it publishes meanwhile is lost here, and must be counted.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// What is known of other roomcast processes.
+/// What is known about the other roomcast processes.
 #[derive(Debug)]
 pub(crate) struct Directory {
     processes: HashMap<u64, Process, RandomState>,
-    /// The namespaces that are open here, each with the time from which its messages come.
+    /// The namespaces that are open here, each with the time since which its messages arrive.
     open: HashMap<Arc<str>, Option<Instant>, RandomState>,
-    /// What is heard here of the series of each [`Series`], in their order.
+    /// How much of [`Series::Main`] and of [`Series::Rooms`] is received here.
     hears: [Hears; 2],
     lost: u64,
     unreported: UnreportedLosses,
     doubles: u64,
     interrupted: Duration,
-    /// There was no room for a process, which is told once.
-    told_full: bool,
-    /// A server has come, has left or was forgotten, or has opened or closed a namespace.
-    moved: watch::Sender<()>,
-    /// Since when the other servers are heard.
+    /// Whether it was logged that there was no room for a process.
+    logged_full: bool,
+    /// A server has come, has left or was removed, or has opened or closed a namespace.
+    members_changed: watch::Sender<()>,
+    /// Since when the other servers' announcements arrive.
     connected: watch::Sender<Option<Instant>>,
 }
 
 impl Directory {
-    /// `hears`: what is heard here of [`Series::Main`] and [`Series::Rooms`].
+    /// `hears`: how much of [`Series::Main`] and of [`Series::Rooms`] is received here.
     pub(crate) fn new(hears: [Hears; 2]) -> Self {
         let (processes, open) = (HashMap::default(), HashMap::default());
-        let (moved, connected) = (watch::channel(()).0, watch::channel(None).0);
+        let (members_changed, connected) = (watch::channel(()).0, watch::channel(None).0);
         Self {
             processes,
             open,
@@ -67,55 +67,55 @@ impl Directory {
             unreported: UnreportedLosses::default(),
             doubles: 0,
             interrupted: Duration::ZERO,
-            told_full: false,
-            moved,
+            logged_full: false,
+            members_changed,
             connected,
         }
     }
 
-    /// A namespace is heard from now on.
+    /// Opens a namespace: its messages are followed from now on.
     pub(crate) fn open_namespace(&mut self, namespace: &Arc<str>) {
         self.open.entry(namespace.clone()).or_insert(None);
     }
 
-    /// Messages of an open namespace come.
+    /// The messages of an open namespace arrive.
     pub(crate) fn connected(&mut self, namespace: &str, now: Instant) {
         if let Some(since) = self.open.get_mut(namespace) {
             since.get_or_insert(now);
         }
     }
 
-    /// A namespace is not heard any more: what is missed of it from now on is no loss.
+    /// Closes a namespace: messages that do not arrive from now on are not losses.
     pub(crate) fn close_namespace(&mut self, namespace: &str) {
         let Some((name, _)) = self.open.remove_entry(namespace) else { return };
         self.processes.values_mut().for_each(|process| process.unfollow(&name));
     }
 
-    /// A message came, or its trailer. `false`: it came before.
-    pub(crate) fn heard(
+    /// Notes that a message, or its trailer, has arrived. Returns `false` for a message that arrived before.
+    pub(crate) fn message_arrived(
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
         series: Option<Series>,
         now: Instant,
     ) -> bool {
-        let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
+        let Some(process) = process(&mut self.processes, &mut self.logged_full, trailer.process, now) else {
             return true;
         };
         if !process.window.is_new(trailer.serial, trailer.again) {
-            return self.is_double();
+            return self.count_double();
         }
         let Some(series) = series.filter(|_| trailer.number > 0) else { return true };
-        let hears = hears(&self.hears, series);
+        let hears = receives(&self.hears, series);
         if hears == Hears::EachRoom {
-            // The order of numbers proves nothing, as rooms overtake one another.
+            // Rooms overtake one another, so the order of numbers proves nothing.
             return true;
         }
         let Some(since) = self.open.get(namespace) else { return true };
-        match process.message(trailer, namespace, series, *since) {
-            Some(InSeries::Late) => self.is_double(),
+        match process.message_arrived(trailer, namespace, series, *since) {
+            Some(InSeries::Late) => self.count_double(),
             Some(InSeries::Next(missed)) => {
-                // Where not all is heard a gap proves nothing.
+                // Where not everything is received, a gap proves nothing.
                 self.count_lost(trailer.process, if hears == Hears::All { missed } else { 0 });
                 true
             }
@@ -123,15 +123,21 @@ impl Directory {
         }
     }
 
-    fn is_double(&mut self) -> bool {
+    fn count_double(&mut self) -> bool {
         self.doubles += 1;
         metrics::counter!("roomcast_cluster_doubles_total").increment(1);
         false
     }
 
-    /// A server announced itself. Tells whether something of it is missing: it must be asked for all.
-    pub(crate) fn told(&mut self, sender: &ServerId, trailer: &Trailer, alive: &Alive, now: Instant) -> bool {
-        let Some(process) = process(&mut self.processes, &mut self.told_full, trailer.process, now) else {
+    /// Takes a server's announcement. Returns whether something is missing: then the server is asked for everything.
+    pub(crate) fn announcement_arrived(
+        &mut self,
+        sender: &ServerId,
+        trailer: &Trailer,
+        alive: &Alive,
+        now: Instant,
+    ) -> bool {
+        let Some(process) = process(&mut self.processes, &mut self.logged_full, trailer.process, now) else {
             return false;
         };
         if process.name.as_ref() != Some(sender) {
@@ -139,106 +145,107 @@ impl Directory {
         }
         let (open, all) = (&self.open, &self.hears);
         let followed =
-            |namespace: &str, series| open.get(namespace).copied().filter(|_| hears(all, series) == Hears::All);
-        let effect = process.announced(alive, trailer.serial, followed, now);
+            |namespace: &str, series| open.get(namespace).copied().filter(|_| receives(all, series) == Hears::All);
+        let effect = process.announcement_arrived(alive, trailer.serial, followed, now);
         self.count_lost(trailer.process, effect.missed);
-        if effect.moved {
-            self.moved.send_replace(());
+        if effect.members_changed {
+            self.members_changed.send_replace(());
         }
         effect.ask
     }
 
-    /// A server asks for all of this one. Tells whether it gets it: not over and over.
-    pub(crate) fn hello(&mut self, asker: u64, now: Instant) -> bool {
-        let process = process(&mut self.processes, &mut self.told_full, asker, now);
+    /// A server asks this one for everything. Returns whether to answer, which limits repeated answers.
+    pub(crate) fn asked_for_everything(&mut self, asker: u64, now: Instant) -> bool {
+        let process = process(&mut self.processes, &mut self.logged_full, asker, now);
         process.is_some_and(|process| process.may_answer(now))
     }
 
-    /// A server has left. Its numbers stay a while, so that what comes late does not bring it back.
+    /// A server has left. Its numbers are kept for a while, so that late messages do not bring it back.
     pub(crate) fn left(&mut self, process: u64, now: Instant) {
         if let Some(process) = self.processes.get_mut(&process) {
             process.left = true;
-            process.heard = now;
+            process.last_arrival = now;
         }
-        self.moved.send_replace(());
+        self.members_changed.send_replace(());
     }
 
-    /// Counts what silent servers told and was never heard, and forgets those that are silent for long.
+    /// Counts the announced messages of silent servers that never arrived, and removes long silent servers.
     pub(crate) fn age(&mut self, now: Instant) {
         let (mut all, mut silent) = (Vec::new(), false);
         for (id, process) in &mut self.processes {
-            let mut missed = process.forget(now);
-            let lives = process.lives(now);
-            if !lives && now.duration_since(process.heard) >= SETTLE {
+            let mut missed = process.remove_closed(now);
+            let alive_now = process.is_alive(now);
+            if !alive_now && now.duration_since(process.last_arrival) >= SETTLE {
                 missed += process.settle(now);
             }
-            // Who asks is told once.
-            silent |= !std::mem::replace(&mut process.silent, !lives) && !lives;
+            // Once for each silence: this ends questions that await the server.
+            silent |= !std::mem::replace(&mut process.silent, !alive_now) && !alive_now;
             all.extend((missed > 0).then_some((*id, missed)));
         }
         all.into_iter().for_each(|(process, missed)| self.count_lost(process, missed));
-        self.processes
-            .retain(|_, process| now.duration_since(process.heard) < if process.left { FORGOTTEN } else { REMEMBERED });
+        self.processes.retain(|_, process| {
+            now.duration_since(process.last_arrival) < if process.left { FORGOTTEN } else { REMEMBERED }
+        });
         if silent {
-            self.moved.send_replace(());
+            self.members_changed.send_replace(());
         }
     }
 
-    /// Number of roomcast servers that live, as far as is told quickly: one that has just come back may count twice.
-    pub(crate) fn about(&self, now: Instant) -> usize {
-        self.processes.values().filter(|process| process.name.is_some() && process.lives(now)).count()
+    /// About how many roomcast servers are alive. A server that has just come back may count twice.
+    pub(crate) fn approximate_size(&self, now: Instant) -> usize {
+        self.processes.values().filter(|process| process.name.is_some() && process.is_alive(now)).count()
     }
 
-    /// The roomcast servers that live, each once.
+    /// The roomcast servers that are alive, each once.
     pub(crate) fn servers(&self, now: Instant) -> impl Iterator<Item = &ServerId> {
-        names(self.processes.values().filter(move |process| process.lives(now)))
+        names(self.processes.values().filter(move |process| process.is_alive(now)))
     }
 
-    /// Those of them that have a namespace, each with what changes when it closes it, even if it opens it again.
+    /// The roomcast servers that have a namespace, each with a number that changes if the server reopens the namespace.
     pub(crate) fn members(&self, namespace: &str, now: Instant) -> BTreeMap<ServerId, u64> {
-        let lives = self.processes.iter().filter(|(_, process)| process.lives(now));
-        let open = lives.filter_map(|(id, process)| {
-            Some((process.heard, process.name.clone()?, id.wrapping_add(process.has(namespace)?)))
+        let alive_now = self.processes.iter().filter(|(_, process)| process.is_alive(now));
+        let open = alive_now.filter_map(|(id, process)| {
+            Some((process.last_arrival, process.name.clone()?, id.wrapping_add(process.opening_of(namespace)?)))
         });
-        // Of two of one name the one that was heard last counts: the other has gone.
+        // If two processes have the same name, the one heard from last counts; the other has gone.
         let mut open: Vec<_> = open.collect();
         open.sort_unstable();
         open.into_iter().map(|(_, name, opening)| (name, opening)).collect()
     }
 
-    /// The other servers are heard from now on.
-    pub(crate) fn hears(&self, now: Instant) {
+    /// The other servers' announcements arrive from now on.
+    pub(crate) fn servers_connected(&self, now: Instant) {
         self.connected.send_if_modified(|since| since.is_none() && since.replace(now).is_none());
     }
 
-    /// Since when the other servers are heard, first of all.
+    /// Since when the other servers' announcements have arrived, counted from the first time.
     pub(crate) fn connected_since(&self) -> watch::Receiver<Option<Instant>> {
         self.connected.subscribe()
     }
 
-    /// Tells when there may be other members than before.
-    pub(crate) fn moved(&self) -> watch::Receiver<()> {
-        self.moved.subscribe()
+    /// Notifies when the members of namespaces may have changed.
+    pub(crate) fn members_changed(&self) -> watch::Receiver<()> {
+        self.members_changed.subscribe()
     }
 
-    /// Messages of other roomcast processes that never came, and those that came twice and were dropped.
+    /// The numbers of messages of other roomcast processes that never arrived, and that arrived twice.
     pub(crate) fn losses(&self) -> (u64, u64) {
         (self.lost, self.doubles)
     }
 
-    /// A namespace is heard again, after so long.
+    /// A namespace's messages arrive again, after an interruption of `time`.
     pub(crate) fn was_interrupted(&mut self, time: Duration) {
         self.interrupted = self.interrupted.saturating_add(time);
         let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         metrics::counter!("roomcast_cluster_interrupted_milliseconds_total").increment(milliseconds);
     }
 
-    /// How long namespaces were not heard.
+    /// The total time of interruptions.
     pub(crate) fn interrupted(&self) -> Duration {
         self.interrupted
     }
 
-    /// What was lost since this was asked last.
+    /// The losses since the last call.
     pub(crate) fn take_lost(&mut self) -> Vec<Lost> {
         self.unreported.take()
     }
@@ -252,7 +259,7 @@ impl Directory {
     }
 }
 
-fn hears(all: &[Hears; 2], series: Series) -> Hears {
+fn receives(all: &[Hears; 2], series: Series) -> Hears {
     let [main, rooms] = *all;
     match series {
         Series::Main => main,
@@ -260,28 +267,28 @@ fn hears(all: &[Hears; 2], series: Series) -> Hears {
     }
 }
 
-/// The names of processes, each once: a server that has just come back under its name may be two processes for some seconds.
+/// The names of processes, each once: a server that has just come back may be two processes for some seconds.
 fn names<'a>(processes: impl Iterator<Item = &'a Process>) -> impl Iterator<Item = &'a ServerId> {
     let names: HashSet<&ServerId, RandomState> = processes.filter_map(|process| process.name.as_ref()).collect();
     names.into_iter()
 }
 
-/// A process that was heard; a new one too, if there is room for it.
+/// The process with this id, from which something has arrived. A new process is added if there is room.
 fn process<'a>(
     processes: &'a mut HashMap<u64, Process, RandomState>,
-    told_full: &mut bool,
+    logged_full: &mut bool,
     id: u64,
     now: Instant,
 ) -> Option<&'a mut Process> {
     if !processes.contains_key(&id) {
         if processes.len() >= MAX_PROCESSES {
-            // Whoever is silent for longest makes room, if it does not live any more.
-            let silent = processes.iter().filter(|(_, process)| !process.lives(now));
-            let Some(oldest) = silent.min_by_key(|(_, process)| process.heard).map(|(id, _)| *id) else {
+            // The process that has been silent for longest makes room, unless it is alive.
+            let silent = processes.iter().filter(|(_, process)| !process.is_alive(now));
+            let Some(oldest) = silent.min_by_key(|(_, process)| process.last_arrival).map(|(id, _)| *id) else {
                 metrics::counter!("roomcast_cluster_unknown_total").increment(1);
-                if !std::mem::replace(told_full, true) {
+                if !std::mem::replace(logged_full, true) {
                     tracing::warn!(
-                        "more than {MAX_PROCESSES} servers and emitters are heard; what the others publish is delivered, and their losses are not counted"
+                        "messages arrive from more than {MAX_PROCESSES} servers and emitters; those of the rest are delivered, but their losses are not counted"
                     );
                 }
                 return None;
@@ -292,369 +299,10 @@ fn process<'a>(
     }
     let process = processes.get_mut(&id)?;
     if !process.left {
-        process.heard = now;
+        process.last_arrival = now;
     }
     Some(process)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::membership::process::{CLOSED_REMEMBERED, MAX_SERIES};
-    use crate::cluster::seam::alive::SeriesReport;
-
-    struct Bench {
-        directory: Directory,
-        namespace: Arc<str>,
-        series: Series,
-        /// Serials are numbers and this.
-        before: u64,
-        /// The serial of the last announcement.
-        told: u64,
-        now: Instant,
-    }
-
-    impl Bench {
-        /// The namespace is open, and its messages come.
-        fn new() -> Self {
-            let (mut directory, now) = (Directory::new([Hears::All; 2]), Instant::now());
-            directory.open_namespace(&"/".into());
-            directory.connected("/", now);
-            Self { directory, namespace: "/".into(), series: Series::Main, before: 0, told: 10_000, now }
-        }
-
-        fn hear(&mut self, number: u64) -> bool {
-            let trailer = Trailer::new(&self.namespace, 7, self.before + number, number);
-            self.directory.heard(&trailer, &self.namespace, Some(self.series), self.now)
-        }
-
-        fn told(&mut self, number: u64) {
-            self.told_of(&[number]);
-        }
-
-        /// An announcement a second after the last.
-        fn told_of(&mut self, numbers: &[u64]) -> bool {
-            self.announce(numbers, |_| {})
-        }
-
-        fn announce(&mut self, numbers: &[u64], change: impl FnOnce(&mut Alive)) -> bool {
-            self.now += Duration::from_secs(1);
-            self.told += 1;
-            let entry = |number: &u64| SeriesReport::new(self.namespace.clone(), self.series, *number, self.before + 1);
-            let numbers: Vec<SeriesReport> = numbers.iter().map(entry).collect();
-            let mut alive = Alive { sequence: self.told - 10_000, interval: 1_000, numbers, ..Alive::default() };
-            change(&mut alive);
-            alive.follows = alive.sequence.saturating_sub(1);
-            self.directory.told(&"a".into(), &Trailer::new("", 7, self.told, 0), &alive, self.now)
-        }
-
-        fn members(&self) -> usize {
-            self.directory.members("/", self.now).len()
-        }
-    }
-
-    #[test]
-    fn gaps_are_counted_and_doubles_dropped() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(5) && bench.hear(6));
-        assert_eq!(bench.directory.losses(), (0, 0));
-        assert!(bench.hear(9));
-        assert_eq!(bench.directory.losses(), (2, 0));
-        assert!(!bench.hear(9) && !bench.hear(7));
-        assert_eq!(bench.directory.losses(), (2, 2));
-        assert!(bench.hear(10));
-    }
-
-    #[test]
-    fn a_lost_tail_is_counted_at_the_second_announcement() {
-        let mut bench = Bench::new();
-        bench.told(3);
-        assert!(bench.hear(4));
-        bench.told(4);
-        bench.told(7);
-        assert_eq!(bench.directory.losses(), (0, 0), "it may be on its way");
-        bench.told(7);
-        assert_eq!(bench.directory.losses(), (3, 0));
-        // What was counted as lost and comes after all is dropped, so that the count stays true.
-        assert!(!bench.hear(7));
-        assert!(bench.hear(8));
-        assert_eq!(bench.directory.losses(), (3, 1));
-    }
-
-    #[test]
-    fn an_announcement_may_overtake() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.told(3);
-        assert!(bench.hear(2) && bench.hear(3));
-        bench.told(3);
-        assert_eq!(bench.directory.losses(), (0, 0));
-        // Also the first: where counting begins is what is heard.
-        let mut bench = Bench::new();
-        bench.told(3);
-        assert!(bench.hear(2) && bench.hear(3) && !bench.hear(3));
-        assert_eq!(bench.directory.losses(), (0, 1));
-    }
-
-    #[test]
-    fn a_channel_that_begins_under_our_eyes_begins_at_1() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        assert!(bench.hear(3));
-        assert_eq!(bench.directory.losses(), (2, 0));
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        bench.told(2);
-        bench.told(2);
-        assert_eq!(bench.directory.losses(), (2, 0));
-    }
-
-    #[test]
-    fn what_is_not_open_is_not_missed() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        assert!(bench.hear(1));
-        bench.directory.close_namespace("/");
-        bench.told(5);
-        bench.told(9);
-        bench.directory.open_namespace(&"/".into());
-        bench.told(9);
-        assert!(bench.hear(12));
-        bench.told(12);
-        bench.told(12);
-        // 10 and 11 were published after we were told 9, when the namespace was open again.
-        assert_eq!(bench.directory.losses(), (2, 0));
-    }
-
-    #[test]
-    fn who_was_cut_off_for_long_is_not_begun_anew() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.now += FORGOTTEN * 3;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.servers(bench.now).count(), 0);
-        assert!(bench.hear(4));
-        bench.told(4);
-        assert_eq!(bench.directory.losses(), (2, 0));
-        assert_eq!(bench.directory.servers(bench.now).count(), 1);
-    }
-
-    #[test]
-    fn who_left_stays_away_and_its_tail_is_counted() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.told(3);
-        bench.directory.left(7, bench.now);
-        assert!(bench.hear(2));
-        assert_eq!(bench.directory.servers(bench.now).count(), 0);
-        bench.now += SETTLE;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.losses(), (1, 0));
-        bench.now += FORGOTTEN;
-        bench.directory.age(bench.now);
-        assert!(bench.directory.processes.is_empty());
-    }
-
-    #[test]
-    fn who_comes_back_under_its_name_is_heard() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        assert!(bench.hear(1) && bench.hear(2));
-        let reborn = Trailer::new("/", 8, 1, 1);
-        assert!(bench.directory.heard(&reborn, &"/".into(), Some(Series::Main), bench.now));
-        bench.directory.told(&"a".into(), &Trailer::new("", 8, 2, 0), &Alive::default(), bench.now);
-        assert_eq!(bench.directory.losses(), (0, 0));
-        assert_eq!(bench.directory.servers(bench.now).collect::<Vec<_>>(), [&ServerId::from("a")], "once");
-    }
-
-    /// The sender closes the namespace and opens it again: its numbers begin anew.
-    #[test]
-    fn a_series_that_begins_anew_is_counted_from_its_beginning() {
-        for announced in [false, true] {
-            let mut bench = Bench::new();
-            bench.told_of(&[]);
-            (1..=5).for_each(|number| assert!(bench.hear(number)));
-            if announced {
-                bench.told_of(&[]);
-                bench.told_of(&[]);
-            }
-            bench.before = 100;
-            assert!(bench.hear(2) && bench.hear(3));
-            assert_eq!(bench.directory.losses(), (1, 0), "announced: {announced}");
-            bench.before = 0;
-            assert!(!bench.hear(4), "of the series before");
-        }
-        // Nothing comes of the new one but the announcement; it may be as far as the old one was.
-        for number in [2, 5, 7] {
-            let mut bench = Bench::new();
-            (1..=5).for_each(|number| assert!(bench.hear(number)));
-            bench.told(5);
-            bench.before = 100;
-            bench.told(number);
-            bench.told(number);
-            assert_eq!(bench.directory.losses(), (number, 0));
-        }
-    }
-
-    #[test]
-    fn series_of_a_namespace_that_was_closed_there_are_forgotten_and_their_tails_counted() {
-        let mut bench = Bench::new();
-        assert!(bench.hear(1));
-        bench.announce(&[3], |alive| alive.closed.push("/".into()));
-        assert!(bench.hear(2), "it may still be on its way");
-        bench.told_of(&[]);
-        assert_eq!(bench.directory.losses(), (1, 0));
-        assert_eq!(bench.directory.processes[&7].series_len(), 1);
-        // A message keeps it.
-        bench.now += CLOSED_REMEMBERED / 2;
-        assert!(bench.hear(4));
-        bench.now += CLOSED_REMEMBERED / 2;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.processes[&7].series_len(), 1);
-        bench.now += CLOSED_REMEMBERED / 2;
-        bench.directory.age(bench.now);
-        assert_eq!(bench.directory.processes[&7].series_len(), 0);
-    }
-
-    #[test]
-    fn who_has_a_namespace_is_told_by_what_changes() {
-        let mut bench = Bench::new();
-        let mut moved = bench.directory.moved();
-        assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
-        assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, true));
-        moved.mark_unchanged();
-        assert!(!bench.told_of(&[]));
-        assert_eq!((bench.members(), moved.has_changed().unwrap()), (1, false));
-        assert!(!bench.announce(&[], |alive| alive.closed.push("/".into())));
-        assert_eq!((bench.members(), moved.has_changed().unwrap()), (0, true));
-    }
-
-    #[test]
-    fn who_missed_an_announcement_asks_for_all_and_not_over_and_over() {
-        let mut bench = Bench::new();
-        let number = |n: u64| move |alive: &mut Alive| alive.sequence = n;
-        assert!(!bench.announce(&[], |alive| alive.opened.push(("/".into(), 1))));
-        // The second is lost.
-        assert!(bench.announce(&[], number(3)), "it is asked");
-        let again = Alive { sequence: 5, follows: 4, ..Alive::default() };
-        let trailer = Trailer::new("", 7, 20_000, 0);
-        assert!(!bench.directory.told(&"a".into(), &trailer, &again, bench.now), "it was asked a moment ago");
-        // The series was not there when all was known, so it began after that.
-        assert!(bench.hear(9));
-        assert_eq!(bench.directory.losses(), (8, 0));
-        // The whole comes, and is one when its second part is there.
-        let whole = |alive: &mut Alive| {
-            (alive.sequence, alive.whole, alive.more) = (5, true, true);
-            alive.opened.push(("/c".into(), 1));
-        };
-        assert!(!bench.announce(&[], whole));
-        assert_eq!(bench.members(), 0);
-        assert!(!bench.announce(&[9], number(5)));
-        assert!(!bench.announce(&[12], number(6)));
-        assert!(!bench.announce(&[], number(7)));
-        assert_eq!(bench.directory.losses(), (11, 0));
-        // One that was overtaken is of no use.
-        assert!(!bench.announce(&[], |alive| (alive.sequence, alive.whole) = (6, true)));
-        assert_eq!(bench.directory.members("/c", bench.now).len(), 1);
-    }
-
-    #[test]
-    fn that_a_server_has_fallen_silent_is_told_once() {
-        let mut bench = Bench::new();
-        bench.told_of(&[]);
-        let mut moved = bench.directory.moved();
-        moved.mark_unchanged();
-        let mut told = 0;
-        for _ in 0..30 {
-            bench.now += Duration::from_secs(1);
-            bench.directory.age(bench.now);
-            told += usize::from(moved.has_changed().unwrap());
-            moved.mark_unchanged();
-        }
-        assert_eq!((told, bench.directory.about(bench.now)), (1, 0));
-    }
-
-    #[test]
-    fn who_tells_seldom_is_alive_for_longer() {
-        for (interval, silence) in [(0, 10), (1_000, 10), (4_000, 12), (20_000, 60), (u64::MAX, 60)] {
-            let mut bench = Bench::new();
-            bench.announce(&[], |alive| alive.interval = interval);
-            let lives = |after: Duration| bench.directory.servers(bench.now + after).count();
-            let silence = Duration::from_secs(silence);
-            assert_eq!((lives(silence - SETTLE), lives(silence)), (1, 0), "{interval}");
-        }
-    }
-
-    #[test]
-    fn where_not_all_is_heard_order_stays_and_gaps_are_no_losses() {
-        let mut bench =
-            Bench { directory: Directory::new([Hears::All, Hears::Some]), series: Series::Rooms, ..Bench::new() };
-        bench.directory.open_namespace(&"/".into());
-        bench.directory.connected("/", bench.now);
-        assert!(bench.hear(1) && bench.hear(9));
-        bench.told(20);
-        bench.told(20);
-        assert!(!bench.hear(5), "what was sent again comes behind what it stood before");
-        assert_eq!(bench.directory.losses(), (0, 1));
-    }
-
-    #[test]
-    fn doubles_are_told_where_nothing_is_numbered() {
-        let mut bench = Bench::new();
-        let answer = Trailer::new("/", 7, 5, 0);
-        assert!(bench.directory.heard(&answer, &"/".into(), None, bench.now));
-        assert!(!bench.directory.heard(&answer, &"/".into(), None, bench.now));
-        let elsewhere = Trailer::new("/closed", 7, 6, 4);
-        assert!(bench.directory.heard(&elsewhere, &"/closed".into(), Some(Series::Main), bench.now));
-        assert_eq!(bench.directory.losses(), (0, 1));
-    }
-
-    #[test]
-    fn processes_are_bounded_and_the_silent_make_room() {
-        let mut directory = Directory::new([Hears::All; 2]);
-        let now = Instant::now();
-        let told = |directory: &mut Directory, number: usize, now| {
-            let name = ServerId::from(number.to_string().as_str());
-            directory.told(&name, &Trailer::new("", number as u64, 1, 0), &Alive::default(), now);
-        };
-        for number in 0..=MAX_PROCESSES {
-            assert!(!directory.told_full, "at the limit");
-            told(&mut directory, number, now);
-        }
-        assert_eq!(directory.servers(now).count(), MAX_PROCESSES);
-        // One past the limit: what it publishes is delivered, and it is told that there is no room for it; the others are counted on.
-        assert!(directory.told_full);
-        directory.open_namespace(&"/".into());
-        directory.connected("/", now);
-        for (process, is_known) in [(MAX_PROCESSES as u64, false), (0, true)] {
-            let hear = |directory: &mut Directory, serial| {
-                let trailer = Trailer::new("/", process, serial, serial);
-                directory.heard(&trailer, &"/".into(), Some(Series::Main), now)
-            };
-            assert!(hear(&mut directory, 7) && hear(&mut directory, 9));
-            assert_eq!((!hear(&mut directory, 9), directory.losses().0), (is_known, u64::from(is_known)));
-        }
-        let later = now + FORGOTTEN;
-        told(&mut directory, 1, later);
-        assert_eq!(directory.servers(later).collect::<Vec<_>>(), [&ServerId::from("1")]);
-        told(&mut directory, MAX_PROCESSES, later);
-        assert_eq!((directory.processes.len(), directory.servers(later).count()), (MAX_PROCESSES, 2));
-        directory.age(now + REMEMBERED);
-        assert_eq!(directory.processes.len(), 2);
-    }
-
-    #[test]
-    fn series_are_bounded() {
-        let mut bench = Bench::new();
-        let hear = |bench: &mut Bench, number: usize, last: u64| {
-            bench.namespace = format!("/{number}").into();
-            bench.directory.open_namespace(&bench.namespace);
-            bench.before += 100;
-            bench.hear(last)
-        };
-        (0..MAX_SERIES).for_each(|number| assert!(hear(&mut bench, number, 1)));
-        // One past the limit is delivered and not followed.
-        assert!(hear(&mut bench, MAX_SERIES, 1) && hear(&mut bench, MAX_SERIES, 9));
-        assert_eq!((bench.directory.losses(), bench.directory.processes[&7].series_len()), ((0, 0), MAX_SERIES));
-    }
-}
+mod tests;

@@ -1,144 +1,145 @@
-//! [`HeardSeries`]: what is known of one series of messages of another process, so that what did not come of it is counted.
+//! [`HeardSeries`]: one series of another process, of which messages that did not arrive are counted.
 
 use crate::cluster::seam::alive::SeriesReport;
 use crate::cluster::seam::trailer::Trailer;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How far an announcement may be ahead of the messages that it tells of.
+/// How far an announcement may be ahead of the messages that it is about.
 pub(crate) const SETTLE: Duration = Duration::from_millis(500);
 
-/// One series of one process.
+/// One series of another process.
 #[derive(Debug, Default)]
 pub(crate) struct HeardSeries {
-    /// The number that was told last.
-    number: u64,
-    /// The serial of its first message, once that was told.
+    /// The number that was announced last.
+    announced: u64,
+    /// The serial of its first message, once announced.
     since: u64,
-    /// What came of it, if it is followed here.
-    heard: Option<Progress>,
+    /// What has arrived of it, if it is followed here.
+    progress: Option<Progress>,
 }
 
 #[derive(Debug)]
 struct Progress {
-    /// Last number heard, or counted as lost.
+    /// The last number that has arrived or was counted as lost.
     last: u64,
-    /// The highest serial that was heard in it.
+    /// The highest serial that has arrived.
     serial: u64,
-    /// The serial of the last announcement that told of it.
-    alive: u64,
-    /// Nothing was heard yet, and `last` was only told: a smaller number may still be on its way.
-    unheard: bool,
-    /// A number that was told and not heard, and since when.
-    told: Option<(u64, Instant)>,
+    /// The serial of the last announcement about it.
+    last_announcement: u64,
+    /// No message has arrived yet, and `last` was only announced: smaller numbers may still be in flight.
+    only_announced: bool,
+    /// A number that was announced but has not arrived, and since when.
+    awaited: Option<(u64, Instant)>,
 }
 
 impl Progress {
-    fn new(last: u64, unheard: bool) -> Self {
-        Self { last, serial: 0, alive: 0, unheard, told: None }
+    fn new(last: u64, only_announced: bool) -> Self {
+        Self { last, serial: 0, last_announcement: 0, only_announced, awaited: None }
     }
 }
 
-/// What a message is to its series.
+/// Where a message stands in its series.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum InSeries {
-    /// It is the next one that comes, after so many that did not.
+    /// It is next, after this many messages that did not arrive.
     Next(u64),
-    /// It was counted as lost, and so that the count stays true it is.
+    /// It was already counted as lost. It is dropped, so that the count stays true.
     Late,
 }
 
 impl HeardSeries {
-    /// A message has come. `known`: all that its process told of its series by now is known, and the namespace was heard before
-    /// that.
-    pub(crate) fn heard(&mut self, trailer: &Trailer, known: bool) -> InSeries {
+    /// Takes a message. `known`: everything announced about its process's series was known while the namespace was
+    /// open.
+    pub(crate) fn message_arrived(&mut self, trailer: &Trailer, known: bool) -> InSeries {
         let number = trailer.number;
-        let heard =
-            self.heard.get_or_insert_with(|| Progress::new(if known { self.number } else { number - 1 }, false));
-        if heard.unheard && number <= heard.last {
-            heard.last = number - 1;
+        let progress =
+            self.progress.get_or_insert_with(|| Progress::new(if known { self.announced } else { number - 1 }, false));
+        if progress.only_announced && number <= progress.last {
+            progress.last = number - 1;
         }
-        let before = number <= heard.last;
-        if trailer.serial < heard.serial || (before && trailer.serial < heard.alive) {
+        let before = number <= progress.last;
+        if trailer.serial < progress.serial || (before && trailer.serial < progress.last_announcement) {
             return InSeries::Late;
         }
         if before {
-            // A later message with a lower number: the namespace was closed there and opened again.
-            heard.last = 0;
-            heard.told = None;
+            // A later message with a lower number: its server has closed the namespace and opened it again.
+            progress.last = 0;
+            progress.awaited = None;
         }
-        heard.unheard = false;
-        let missed = number - heard.last - 1;
-        (heard.last, heard.serial) = (number, heard.serial.max(trailer.serial));
+        progress.only_announced = false;
+        let missed = number - progress.last - 1;
+        (progress.last, progress.serial) = (number, progress.serial.max(trailer.serial));
         InSeries::Next(missed)
     }
 
-    /// An announcement tells its last number. `followed`: its namespace is heard here, and whether all that was told before is known.
-    /// Returns how many messages are lost, and whether some may be: they must be [settled](Self::settle) later.
-    pub(crate) fn told(
+    /// Takes an announcement of its last number. `followed` is `Some` if the series is followed here, and then says
+    /// whether everything announced before is known. Returns how many messages were lost, and whether more may have
+    /// been: [`settle`](Self::settle) decides these later.
+    pub(crate) fn announced(
         &mut self,
-        told: &SeriesReport,
+        report: &SeriesReport,
         serial: u64,
         followed: Option<bool>,
         now: Instant,
     ) -> (u64, bool) {
         let (mut missed, mut open) = (0, false);
         if let Some(known) = followed {
-            let begins_anew = self.begins_anew(told.since);
-            let heard = match &mut self.heard {
-                Some(heard) if begins_anew => {
-                    // What was told of the last one and did not come never will.
-                    missed = heard.settle(now + SETTLE);
-                    (heard.last, heard.told, heard.unheard) = (0, None, false);
-                    heard
+            let begins_anew = self.begins_anew(report.since);
+            let progress = match &mut self.progress {
+                Some(progress) if begins_anew => {
+                    // Announced messages of the old series that have not arrived never will.
+                    missed = progress.settle(now + SETTLE);
+                    (progress.last, progress.awaited, progress.only_announced) = (0, None, false);
+                    progress
                 }
-                Some(heard) => heard,
+                Some(progress) => progress,
                 none => {
-                    let same = self.since == 0 || self.since == told.since;
-                    let before = if same { self.number } else { 0 };
-                    none.insert(Progress::new(if known { before } else { told.number }, !known))
+                    let same = self.since == 0 || self.since == report.since;
+                    let before = if same { self.announced } else { 0 };
+                    none.insert(Progress::new(if known { before } else { report.number }, !known))
                 }
             };
-            heard.alive = serial;
-            if heard.told.is_none() && told.number > heard.last {
-                heard.told = Some((told.number, now));
+            progress.last_announcement = serial;
+            if progress.awaited.is_none() && report.number > progress.last {
+                progress.awaited = Some((report.number, now));
                 open = true;
             }
         }
-        (self.number, self.since) = (told.number, told.since);
+        (self.announced, self.since) = (report.number, report.since);
         (missed, open)
     }
 
-    /// Whether a series whose first message has this serial is another than the one that was heard.
+    /// Whether the series whose first message has this serial is not the one followed so far.
     fn begins_anew(&self, since: u64) -> bool {
-        let Some(heard) = &self.heard else { return false };
-        let known = if self.since > 0 { since != self.since } else { heard.serial > 0 };
-        known && since > heard.serial
+        let Some(progress) = &self.progress else { return false };
+        let known = if self.since > 0 { since != self.since } else { progress.serial > 0 };
+        known && since > progress.serial
     }
 
-    /// Number of messages that were told [`SETTLE`] ago and that did not come.
+    /// The number of messages that were announced [`SETTLE`] ago and have not arrived.
     pub(crate) fn settle(&mut self, now: Instant) -> u64 {
-        self.heard.as_mut().map_or(0, |heard| heard.settle(now))
+        self.progress.as_mut().map_or(0, |progress| progress.settle(now))
     }
 
-    /// Whether something was told that has not come.
+    /// Whether an announced message has not arrived.
     pub(crate) fn is_open(&self) -> bool {
-        self.heard.as_ref().is_some_and(|heard| heard.told.is_some())
+        self.progress.as_ref().is_some_and(|progress| progress.awaited.is_some())
     }
 
-    /// Its namespace is not heard here any more: what is missed of it from now on is no loss.
+    /// Its namespace was closed here: messages that do not arrive from now on are not losses.
     pub(crate) fn unfollow(&mut self) {
-        self.heard = None;
+        self.progress = None;
     }
 }
 
 impl Progress {
     fn settle(&mut self, now: Instant) -> u64 {
-        let Some((number, since)) = self.told else { return 0 };
+        let Some((number, since)) = self.awaited else { return 0 };
         if number > self.last && now.duration_since(since) < SETTLE {
             return 0;
         }
-        self.told = None;
+        self.awaited = None;
         let missed = number.saturating_sub(self.last);
         self.last = self.last.max(number);
         missed

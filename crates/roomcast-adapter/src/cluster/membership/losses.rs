@@ -1,4 +1,4 @@
-//! What was lost between the roomcast servers of a cluster: [`Losses`] in numbers, and [`Lost`] by whose messages they were.
+//! Losses between the roomcast servers of a cluster: [`Losses`] in total, and [`Lost`] by sender.
 
 use crate::cluster::seam::ids::ServerId;
 use std::collections::BTreeMap;
@@ -7,41 +7,41 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often the log tells of losses, at most.
+/// Least time between two log lines about losses.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Most senders that a line of the log names.
+/// Most senders that a log line names.
 const MOST_NAMED: usize = 5;
 
-/// What was lost and doubled between the roomcast servers of a cluster, as this server knows it.
+/// What was lost or doubled between the roomcast servers of a cluster, as far as this server knows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Numbered messages of other roomcast processes that never came.
+    /// Numbered messages of other roomcast processes that never arrived here.
     pub lost: u64,
-    /// Numbered messages that came twice; the second was dropped.
+    /// Numbered messages that arrived twice. The second copy was dropped.
     pub doubles: u64,
-    /// Messages of this server that never went out: the queue was full, the outage too long, or the message volatile while
-    /// nothing went out (only that is not missed by the others).
+    /// Messages of this server that never went out, because the queue was full, the outage too long, or the message
+    /// volatile while nothing went out. Other servers count all but the volatile ones as lost.
     pub dropped: u64,
-    /// Time in which namespaces of this server were not heard, summed over them, once they are heard again. Where rooms have channels of
-    /// their own it is all that is known of the broadcasts to single rooms that did not come.
+    /// Total time in which messages of this server's namespaces did not arrive, counted when they arrive again. Where
+    /// rooms have channels of their own, nothing else shows which broadcasts to single rooms were lost.
     pub interrupted: Duration,
 }
 
-/// Messages of one server that never came to this one.
+/// Messages of one server that never arrived here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {
-    /// Whose they were; `None` if it never told its name, as emitters do not.
+    /// The server. `None` if its name is unknown, as with emitters.
     pub sender: Option<ServerId>,
-    /// How many.
+    /// The number of messages.
     pub messages: u64,
 }
 
-/// What is to be done when messages were lost.
+/// A hook that is called when messages were lost.
 pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
 
-/// Losses that were not told yet, by sender.
+/// Losses that were not reported yet, by sender.
 #[derive(Debug, Default)]
 pub(crate) struct UnreportedLosses(BTreeMap<Option<ServerId>, u64>);
 
@@ -56,23 +56,23 @@ impl UnreportedLosses {
     }
 }
 
-/// Tells the log of losses, not too often.
+/// Writes log lines about losses, but not too often.
 #[derive(Debug, Default)]
 pub(crate) struct LossLog {
     unreported: UnreportedLosses,
-    told: Option<Instant>,
+    last_line: Option<Instant>,
 }
 
 impl LossLog {
-    /// These were lost. A line for the log, if it is time for one.
+    /// Adds losses. Returns a line for the log if it is time for one.
     pub(crate) fn lost(&mut self, lost: &[Lost], now: Instant) -> Option<String> {
         for lost in lost {
             self.unreported.add(lost.sender.as_ref(), lost.messages);
         }
-        if self.unreported.0.is_empty() || self.told.is_some_and(|told| now.duration_since(told) < LOG_INTERVAL) {
+        if self.unreported.0.is_empty() || self.last_line.is_some_and(|last| now.duration_since(last) < LOG_INTERVAL) {
             return None;
         }
-        self.told = Some(now);
+        self.last_line = Some(now);
         Some(LossLine(self.unreported.take()).to_string())
     }
 }
@@ -87,7 +87,7 @@ impl fmt::Display for LossLine {
             let comma = if n == 0 { "" } else { ", " };
             match &lost.sender {
                 Some(sender) => write!(f, "{comma}{} of {sender}", lost.messages)?,
-                None => write!(f, "{comma}{} of emitters or servers that told no name", lost.messages)?,
+                None => write!(f, "{comma}{} of emitters or servers whose names are unknown", lost.messages)?,
             }
         }
         if !others.is_empty() {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_tells_whose_messages_were_lost_and_not_too_often() {
+    fn the_log_names_the_senders_of_lost_messages_but_not_too_often() {
         let (mut log, begin) = (LossLog::default(), Instant::now());
         let lost = |name: &str, messages| Lost { sender: Some(name.into()), messages };
         assert_eq!(log.lost(&[], begin), None);
@@ -110,13 +110,13 @@ mod tests {
         let later = begin + LOG_INTERVAL;
         assert_eq!(log.lost(&[lost("a", 1)], later - Duration::from_millis(1)), None);
         let many: Vec<Lost> = (0..7).map(|n| lost(&format!("c{n}"), 2)).collect();
-        let told = log.lost(&many, later).unwrap();
-        assert_eq!(told, "1 of a, 2 of c0, 2 of c1, 2 of c2, 2 of c3 and 6 of 3 others");
+        let line = log.lost(&many, later).unwrap();
+        assert_eq!(line, "1 of a, 2 of c0, 2 of c1, 2 of c2, 2 of c3 and 6 of 3 others");
         assert_eq!(log.lost(&[], later + LOG_INTERVAL), None);
         let nobody = Lost { sender: None, messages: 4 };
         assert_eq!(
             log.lost(&[nobody], later + LOG_INTERVAL),
-            Some("4 of emitters or servers that told no name".to_owned())
+            Some("4 of emitters or servers whose names are unknown".to_owned())
         );
     }
 }

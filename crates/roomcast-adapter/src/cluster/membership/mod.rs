@@ -1,4 +1,4 @@
-//! Which roomcast servers live, which namespaces they have, and which of their messages did not come.
+//! Which roomcast servers are alive, which namespaces they have, and which of their messages did not arrive.
 
 pub(crate) mod directory;
 pub(crate) mod heard_series;

@@ -1,4 +1,4 @@
-//! [`Process`]: what is known of one other roomcast process.
+//! [`Process`]: what is known about one other roomcast process.
 
 use crate::cluster::membership::heard_series::SETTLE;
 use crate::cluster::membership::heard_series::{HeardSeries, InSeries};
@@ -17,78 +17,77 @@ use tokio::time::Instant;
 /// Most series that are known of a process: as many as a roomcast process numbers.
 pub(crate) const MAX_SERIES: usize = 2 * MAX_NUMBERED;
 
-/// Silence after which a server does not count as alive, or three of the intervals that it announced, if they are longer.
+/// Silence after which a server does not count as alive. It is longer if three of the server's announced intervals are.
 pub(crate) const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// Longest silence that a server may announce for itself.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
-/// How long the numbers of a namespace are remembered that was closed there. It may be open again and not told as such, while its
-/// server hears nothing.
+/// How long the numbers of a namespace are kept after its server has closed it. The server may have opened it again
+/// without announcing that, as it does so only once its messages arrive.
 pub(crate) const CLOSED_REMEMBERED: Duration = Duration::from_secs(60);
 
-/// Who is asked for all again, at the earliest.
+/// Least time between two requests to the same server to say everything.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A roomcast process: a server, or an emitter.
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// Its server's name. An emitter has none, nor has a server that was not announced yet.
+    /// Its server's name. Emitters have none, and neither do servers that were not announced yet.
     pub(crate) name: Option<ServerId>,
-    /// When anything of it came.
-    pub(crate) heard: Instant,
+    /// When anything arrived from it.
+    pub(crate) last_arrival: Instant,
     pub(crate) left: bool,
-    /// It did not live when that was looked at last.
+    /// Whether it was silent at the last check.
     pub(crate) silent: bool,
-    /// What came of it, for doubles.
+    /// Which of its messages have arrived, to recognize doubles.
     pub(crate) window: Window,
-    /// When an announcement came last after which all was known that it had told. What comes of a series that was not among it
-    /// began later.
-    known: Option<Instant>,
+    /// When an announcement last arrived after which nothing was missing. A series not known by then started later.
+    complete_at: Option<Instant>,
     /// The number of its last announcement.
     sequence: u64,
     /// No announcement is missing: its namespaces and numbers are known.
-    whole: bool,
-    /// The whole is coming in parts.
-    parts: bool,
-    /// When it was asked for the whole.
+    complete: bool,
+    /// It is saying everything, in parts.
+    in_parts: bool,
+    /// When it was asked to say everything.
     asked: Option<Instant>,
-    /// When it was told the whole of this server.
+    /// When this server told it everything.
     answered: Option<Instant>,
-    /// After that much silence it does not count as alive.
+    /// The silence after which it does not count as alive.
     silence: Duration,
-    /// Its namespaces, each with the number of its opening.
+    /// The namespaces that it has open, each with the number of its opening.
     open: HashMap<Arc<str>, u64, RandomState>,
     series: HashMap<(Arc<str>, Series), HeardSeries, RandomState>,
-    /// HeardSeries of which something was told that has not come.
+    /// The series in which an announced message has not arrived.
     unsettled: Vec<(Arc<str>, Series)>,
-    /// Namespaces that it has closed, and when: their series are remembered for a while.
+    /// The namespaces that it has closed, and when. Their series are kept for a while.
     closed: HashMap<Arc<str>, Instant, RandomState>,
 }
 
-/// What an announcement came to.
+/// The effect of an announcement.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct AnnouncementEffect {
-    /// Messages that are lost.
+    /// The number of messages that were lost.
     pub(crate) missed: u64,
-    /// Something is missing: it must be asked for all.
+    /// Something is missing: the process must be asked for everything.
     pub(crate) ask: bool,
-    /// It has other namespaces than before.
-    pub(crate) moved: bool,
+    /// The process has other namespaces than before.
+    pub(crate) members_changed: bool,
 }
 
 impl Process {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             name: None,
-            heard: now,
+            last_arrival: now,
             left: false,
             silent: false,
             window: Window::default(),
-            known: None,
+            complete_at: None,
             sequence: 0,
-            whole: false,
-            parts: false,
+            complete: false,
+            in_parts: false,
             asked: None,
             answered: None,
             silence: FORGOTTEN,
@@ -99,17 +98,17 @@ impl Process {
         }
     }
 
-    pub(crate) fn lives(&self, now: Instant) -> bool {
-        !self.left && now.duration_since(self.heard) < self.silence
+    pub(crate) fn is_alive(&self, now: Instant) -> bool {
+        !self.left && now.duration_since(self.last_arrival) < self.silence
     }
 
-    /// Whether a namespace is open there: then the number of its opening.
-    pub(crate) fn has(&self, namespace: &str) -> Option<u64> {
+    /// The number of a namespace's opening, if the process has it open.
+    pub(crate) fn opening_of(&self, namespace: &str) -> Option<u64> {
         self.open.get(namespace).copied()
     }
 
-    /// A numbered message has come in a namespace that is heard here since then.
-    pub(crate) fn message(
+    /// Takes a numbered message, in a namespace whose messages arrive here since `since`.
+    pub(crate) fn message_arrived(
         &mut self,
         trailer: &Trailer,
         namespace: &Arc<str>,
@@ -118,13 +117,13 @@ impl Process {
     ) -> Option<InSeries> {
         let known = self.knows(since);
         if let Some(closed) = self.closed.get_mut(namespace) {
-            *closed = self.heard;
+            *closed = self.last_arrival;
         }
-        Some(self.series(namespace, series)?.heard(trailer, known))
+        Some(self.series(namespace, series)?.message_arrived(trailer, known))
     }
 
-    /// It announced itself. `followed`: since when a series is heard here, if it is followed.
-    pub(crate) fn announced(
+    /// Takes an announcement. `followed` returns since when a series arrives here, if it is followed.
+    pub(crate) fn announcement_arrived(
         &mut self,
         alive: &Alive,
         serial: u64,
@@ -133,57 +132,57 @@ impl Process {
     ) -> AnnouncementEffect {
         let mut effect = AnnouncementEffect { missed: self.settle(now), ..AnnouncementEffect::default() };
         if alive.sequence < self.sequence {
-            // Overtaken by a later one: what it tells may be over.
-            effect.ask = !self.whole && self.may_ask(now);
+            // A later announcement has overtaken this one: what it says may be outdated.
+            effect.ask = !self.complete && self.may_ask(now);
             return effect;
         }
         let next = alive.follows <= self.sequence;
         if alive.whole {
             let opened: HashSet<&Arc<str>, RandomState> = alive.opened.iter().map(|(name, _)| name).collect();
             let gone: Vec<Arc<str>> = self.open.keys().filter(|name| !opened.contains(name)).cloned().collect();
-            effect.moved |= !gone.is_empty();
+            effect.members_changed |= !gone.is_empty();
             gone.into_iter().for_each(|name| self.close(name, now));
-            (self.whole, self.parts) = (!alive.more, alive.more);
-        } else if self.parts && alive.sequence == self.sequence {
-            (self.whole, self.parts) = (!alive.more, alive.more);
+            (self.complete, self.in_parts) = (!alive.more, alive.more);
+        } else if self.in_parts && alive.sequence == self.sequence {
+            (self.complete, self.in_parts) = (!alive.more, alive.more);
         } else if !next {
-            self.whole = false;
-            self.parts = false;
+            self.complete = false;
+            self.in_parts = false;
         } else if self.sequence == 0 {
-            // The very first one tells all.
-            self.whole = true;
+            // The very first announcement says everything.
+            self.complete = true;
         }
-        for told in &alive.numbers {
-            let since = followed(&told.namespace, told.series);
+        for report in &alive.numbers {
+            let since = followed(&report.namespace, report.series);
             let known = since.map(|since| self.knows(since));
-            let Some(state) = self.series(&told.namespace, told.series) else { continue };
-            let (missed, open) = state.told(told, serial, known, now);
+            let Some(state) = self.series(&report.namespace, report.series) else { continue };
+            let (missed, open) = state.announced(report, serial, known, now);
             effect.missed += missed;
             if open {
-                self.unsettled.push((told.namespace.clone(), told.series));
+                self.unsettled.push((report.namespace.clone(), report.series));
             }
         }
         for name in &alive.closed {
-            effect.moved |= self.open.contains_key(name);
+            effect.members_changed |= self.open.contains_key(name);
             self.close(name.clone(), now);
         }
         for (name, opening) in &alive.opened {
             if self.open.len() < MAX_NUMBERED && self.open.get(name) != Some(opening) {
-                effect.moved = true;
+                effect.members_changed = true;
                 self.open.insert(name.clone(), *opening);
                 self.closed.remove(name);
             }
         }
         self.sequence = alive.sequence;
         self.silence = Duration::from_millis(alive.interval).saturating_mul(3).clamp(FORGOTTEN, LONGEST_SILENCE);
-        if self.whole {
-            self.known = Some(now);
+        if self.complete {
+            self.complete_at = Some(now);
         }
-        effect.ask = !self.whole && !self.parts && self.may_ask(now);
+        effect.ask = !self.complete && !self.in_parts && self.may_ask(now);
         effect
     }
 
-    /// Counts what was told and did not come.
+    /// Counts the announced messages that did not arrive.
     pub(crate) fn settle(&mut self, now: Instant) -> u64 {
         let Self { unsettled, series, .. } = self;
         let mut missed = 0;
@@ -195,8 +194,8 @@ impl Process {
         missed
     }
 
-    /// Forgets what it closed long ago. Returns what was lost of it.
-    pub(crate) fn forget(&mut self, now: Instant) -> u64 {
+    /// Removes the series of namespaces that were closed long ago. Returns the number of lost messages in them.
+    pub(crate) fn remove_closed(&mut self, now: Instant) -> u64 {
         let Self { closed, series, .. } = self;
         let over = closed.extract_if(|_, at| now.duration_since(*at) >= CLOSED_REMEMBERED);
         over.map(|(name, _)| {
@@ -206,7 +205,7 @@ impl Process {
         .sum()
     }
 
-    /// A namespace is not heard here any more.
+    /// A namespace was closed here.
     pub(crate) fn unfollow(&mut self, namespace: &Arc<str>) {
         for series in [Series::Main, Series::Rooms] {
             if let Some(state) = self.series.get_mut(&(namespace.clone(), series)) {
@@ -215,7 +214,7 @@ impl Process {
         }
     }
 
-    /// Whether it may be told the whole of this server now; not over and over.
+    /// Whether this server may tell it everything now, which limits repeated answers.
     pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
         let may = self.answered.is_none_or(|at| now.duration_since(at) >= ASK_AGAIN);
         if may {
@@ -232,10 +231,10 @@ impl Process {
         may
     }
 
-    /// Whether all was known of a namespace at a time at which it was heard here: an announcement that was on its way before it was heard would
-    /// tell too little.
+    /// Whether everything was known at a time when the namespace's messages had been arriving for long enough: an
+    /// announcement that was in flight before that would say too little.
     fn knows(&self, since: Option<Instant>) -> bool {
-        let (Some(since), Some(known)) = (since, self.known) else { return false };
+        let (Some(since), Some(known)) = (since, self.complete_at) else { return false };
         known.saturating_duration_since(since) >= SETTLE
     }
 

@@ -1,4 +1,4 @@
-//! [`ClusterAdapter`]: a namespace that several servers share: [`Local`] and a broker.
+//! [`ClusterAdapter`]: the adapter of a namespace that several servers share.
 
 use crate::cluster::namespace::place::Place;
 use crate::cluster::seam::message::Body;
@@ -32,12 +32,12 @@ impl ClusterAdapter {
         self.place.local()
     }
 
-    /// Questions that await answers: zero when nobody asks.
+    /// The number of open questions: zero when nothing is being asked.
     pub fn open_requests(&self) -> usize {
         self.place.requests().len()
     }
 
-    /// What would not fit a packet is refused whole, also when no client gets it; so is what would not come to the other servers.
+    /// Refuses an event that is too large for a packet, even if no client gets it, or for the other servers.
     fn check_size(&self, data: &Args) -> Result<(), AdapterError> {
         if bytes_of(data) > roomcast_protocol::limits::MAX_PACKET_BYTES / 2 {
             drop(Packet::event(self.place.namespace(), None, data)?);
@@ -84,7 +84,7 @@ impl Adapter for ClusterAdapter {
         Ok(Joined::when(async move {
             for heard in heard {
                 if let Err(error) = heard.await {
-                    tracing::debug!(%namespace, %error, "a room is joined, and what other servers send to it does not come");
+                    tracing::debug!(%namespace, %error, "a room was joined, but what other servers send to it does not arrive");
                 }
             }
         }))
@@ -180,7 +180,7 @@ impl Adapter for ClusterAdapter {
                 count = count.saturating_add(more);
                 true
             }
-            // Servers that know no such question answer the one that it looks like to them.
+            // Servers that do not know this question answer the one that it resembles.
             Body::Sockets { sockets, .. } => {
                 count = count.saturating_add(sockets.len() as u64);
                 true
@@ -251,7 +251,7 @@ fn bytes_of(data: &Args) -> usize {
     data.attachments().iter().fold(data.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
 }
 
-/// When a time that begins now is over; one that is too long to be added, "never" say, in 30 years.
+/// The deadline of a timeout that starts now. One that is too long to be added, such as `Duration::MAX`, is 30 years.
 fn far(timeout: Duration) -> Instant {
     const NEVER: Duration = Duration::from_secs(30 * 365 * 86_400);
     Instant::now() + timeout.min(NEVER)

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl Place {
-    /// Leaves the cluster; resolves when no server awaits an answer of this one any more. A second call waits for the first.
+    /// Leaves the cluster. Resolves when no server awaits an answer of this one. A second call waits for the first.
     pub(crate) async fn close(&self) {
         let closing = self.closed().get_or_init(|| async {
             self.leave().await;

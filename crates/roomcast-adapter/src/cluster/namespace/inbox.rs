@@ -25,7 +25,7 @@ impl Inbox for NamespaceInbox {
         self.current.get().is_some_and(|place| place.requests().awaits(request))
     }
 
-    /// Packets go into the outboxes in order. Writers are woken at the end, so that what is for one client leaves in one write.
+    /// Packets go into the outboxes in order. Writers are woken at the end: what is for one client leaves in one write.
     fn receive(&self, arrivals: Vec<Arrival>) {
         let Some(place) = self.current.get() else { return };
         let (mut wakes, mut bytes) = (Wakes::new(), 0);

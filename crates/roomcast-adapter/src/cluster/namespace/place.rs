@@ -1,4 +1,4 @@
-//! [`Place`]: this server's part of a namespace of the cluster. `ClusterAdapter` asks the other servers through it, and
+//! [`Place`]: this server's part of a namespace of the cluster. `ClusterAdapter` asks other servers through it, and
 //! `NamespaceInbox` answers them through it.
 
 use crate::cluster::member::Member;
@@ -44,7 +44,7 @@ pub(crate) struct Place {
     closed: OnceCell<()>,
 }
 
-/// The place that takes a namespace's messages: the newest one. It is held weakly, as a broker must not keep a namespace alive.
+/// The newest place of a namespace, which takes its messages. Weak, as a broker must not keep a namespace alive.
 #[derive(Debug, Default)]
 pub(crate) struct CurrentPlace(Mutex<Weak<Place>>);
 
@@ -89,7 +89,7 @@ impl Place {
         });
         place.current.set(&place);
         place.directory().open_namespace(&place.namespace);
-        place.queue().number(&place.namespace);
+        place.queue().open_namespace(&place.namespace);
         if place.subscription.is_connected() {
             // The place before this one was not closed.
             place.connected();
@@ -151,25 +151,24 @@ impl Place {
     /// Messages arrive.
     pub(crate) fn connected(&self) {
         self.directory().connected(&self.namespace, Instant::now());
-        self.queue().heard(&self.namespace);
+        self.queue().namespace_connected(&self.namespace);
     }
 
-    /// Notes that a message has arrived, or the trailer of a message that nobody here wants. Returns `false` for a message that
-    /// arrived before.
-    pub(crate) fn heard(&self, trailer: &Trailer, series: Option<Series>) -> bool {
-        self.directory().heard(trailer, &self.namespace, series, Instant::now())
+    /// Notes that a message, or only its trailer, has arrived. Returns `false` for a message that arrived before.
+    pub(crate) fn note_arrival(&self, trailer: &Trailer, series: Option<Series>) -> bool {
+        self.directory().message_arrived(trailer, &self.namespace, series, Instant::now())
     }
 
     pub(crate) fn process(&self) -> u64 {
         self.queue().process()
     }
 
-    /// Leave to work on a question; `None` if [`MAX_SERVED`] are worked on.
+    /// A permit to work on a question; `None` if [`MAX_SERVED`] are being worked on.
     pub(crate) fn permit(&self) -> Option<OwnedSemaphorePermit> {
         self.served.clone().try_acquire_owned().ok()
     }
 
-    /// Resolves when no question is worked on. None can be started while what is returned lives.
+    /// Resolves when no question is being worked on. No work starts while the returned permit lives.
     pub(crate) async fn all_permits(&self) -> Option<SemaphorePermit<'_>> {
         self.served.acquire_many(u32::try_from(MAX_SERVED).unwrap_or(u32::MAX)).await.ok()
     }
@@ -183,7 +182,7 @@ impl Place {
         self.queue().answer(&self.namespace, asker, body);
     }
 
-    /// Does not answer a question, which is logged and counted, and tells the asker if it understands that.
+    /// Refuses a question, which is logged and counted, and tells the asker if it understands that.
     pub(crate) fn refuse(&self, asker: &Asker, request: RequestId, why: &str) {
         metrics::counter!("roomcast_cluster_answers_refused_total").increment(1);
         tracing::warn!(namespace = %self.namespace, asker = ?asker.id, why, "a question of another server is not answered");
@@ -209,8 +208,7 @@ impl Place {
         self.is_open() && self.broker().looks()
     }
 
-    /// Tells the broker of rooms that may have got their first member or lost their last one. The futures resolve when the rooms
-    /// are subscribed.
+    /// Tells the broker of rooms that may have got their first member or lost their last one.
     pub(crate) fn look<I: IntoIterator<Item = Room>>(&self, rooms: impl FnOnce() -> I) -> Vec<Looked> {
         if !self.looks() {
             return Vec::new();
@@ -226,7 +224,7 @@ impl Place {
         }
     }
 
-    /// Takes no further part in the namespace, and closes it at the broker unless it was opened again meanwhile.
+    /// Leaves the namespace, and closes it at the broker unless it was opened again meanwhile.
     pub(crate) async fn leave(&self) {
         self.open.store(false, Ordering::Release);
         let (member, current) = (self.member.clone(), self.current.clone());
@@ -252,13 +250,13 @@ async fn leave(member: Arc<Member>, namespace: Arc<str>, subscription: Arc<Subsc
         return;
     }
     member.directory.lock().close_namespace(&namespace);
-    member.queue.forget(&namespace);
+    member.queue.close_namespace(&namespace);
     subscription.closed();
     member.broker.close(&namespace).await;
-    // A place that was opened meanwhile found the namespace still open at the broker, and has got nothing since.
+    // A place that was opened meanwhile found the namespace still open at the broker, and has received nothing since.
     if let Some(place) = newer() {
         place.directory().open_namespace(&namespace);
-        place.queue().number(&namespace);
+        place.queue().open_namespace(&namespace);
         place.subscribe();
         drop(place.look(|| place.local.rooms()));
     }

@@ -1,4 +1,4 @@
-//! What a [`Place`] does with a message of another server.
+//! What a [`Place`] does with the messages of other servers.
 
 use crate::cluster::namespace::place::Place;
 use crate::cluster::questions::parts::{MAX_FOREIGN_ANSWER_BYTES, divide};
@@ -17,18 +17,18 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-/// Why a question is not answered.
+/// The reason if a question is refused.
 const TOO_MANY: &str = "too many questions of other servers are worked on";
 
-/// How long another server's question is worked on, if it does not say how long it waits.
+/// How long a question of another server is worked on, unless it says how long its asker waits.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a broadcast was dropped whose clients would take it for a broken connection.
-const NO_NAME: &str =
-    "an event whose name no client may get: null, true, a list, an object, or one of the library's own";
+/// The reason if a broadcast is dropped.
+const UNACCEPTABLE_NAME: &str =
+    "an event whose name clients do not accept: null, true, a list, an object, or a reserved name";
 
-/// Whether clients may get this event. They end their connection at any other, and Node's servers send it.
-fn has_name(data: &Args) -> bool {
+/// Whether clients accept this event. They close their connection at any other, and Node's servers do send such events.
+fn clients_accept(data: &Args) -> bool {
     let Some(name) = data.as_ref().iter().next() else { return false };
     match name.as_bytes().first() {
         Some(b'"') => serde_json::from_str::<String>(name).map_or(true, |name| !RESERVED_EVENTS.contains(&&*name)),
@@ -38,14 +38,14 @@ fn has_name(data: &Args) -> bool {
 }
 
 impl Place {
-    /// A broadcast to a room that nobody here is in.
+    /// Takes the trailer of a broadcast to a room that nobody here is in.
     pub(crate) fn passed_over(&self, trailer: &Trailer) {
         if trailer.process != self.process() && self.is_open() {
-            self.heard(trailer, Some(Series::Rooms));
+            self.note_arrival(trailer, Some(Series::Rooms));
         }
     }
 
-    /// `delay`: how much delayr than it could a question is answered, of somebody who may not have counted this server.
+    /// Takes a message. `delay` is for the answer to a question whose asker may not have counted this server.
     pub(crate) fn receive(self: &Arc<Self>, message: Message, delay: Duration, wakes: &mut Wakes) {
         let own = match &message.trailer {
             Some(trailer) => trailer.process == self.process(),
@@ -54,13 +54,13 @@ impl Place {
         if own || message.to.as_ref().is_some_and(|to| to != self.id()) {
             return;
         }
-        if message.trailer.is_some_and(|trailer| !self.heard(&trailer, Series::of(&message.body))) {
+        if message.trailer.is_some_and(|trailer| !self.note_arrival(&trailer, Series::of(&message.body))) {
             return;
         }
         if !self.is_open() {
-            // Who asks may have counted this server before it left, and awaits an answer; but for roomcast servers, which are told that
-            // it leaves, and would take this answer for that of one who was counted. Once the close is over nobody here takes
-            // anything.
+            // The asker may have counted this server before it left, and then awaits its answer. This does not apply to
+            // roomcast servers, which are told that it leaves, and could take this answer for that of a server that was
+            // counted. Once closing has finished, nothing is taken any more.
             if !delay.is_zero() && !self.has_closed() {
                 self.serve(message, delay, wakes);
             }
@@ -73,7 +73,7 @@ impl Place {
         self.serve(message, delay, wakes);
     }
 
-    /// Gives the only answer to a question, in parts if it must be.
+    /// Gives the only answer to a question, in parts if it is large.
     fn reply(self: &Arc<Self>, asker: Asker, body: Body, delay: Duration) {
         let Some(request) = body.answers().cloned() else { return };
         let parts = if asker.is_roomcast {
@@ -101,10 +101,11 @@ impl Place {
         });
     }
 
+    /// Does what a message asks for.
     fn serve(self: &Arc<Self>, message: Message, delay: Duration, wakes: &mut Wakes) {
         let asker = Asker { id: message.sender, is_roomcast: message.trailer.is_some() };
         match message.body {
-            Body::Broadcast { data, .. } if !has_name(&data) => malformed(NO_NAME),
+            Body::Broadcast { data, .. } if !clients_accept(&data) => malformed(UNACCEPTABLE_NAME),
             Body::Broadcast { data, target, volatile, compress } => {
                 let emit = Emit { data: &data, volatile, compress };
                 if let Err(error) = self.local().emit_into(&target, emit, wakes, || {}) {
@@ -136,8 +137,8 @@ impl Place {
                 let rooms = self.local().rooms();
                 self.reply(asker, Body::Rooms { request, rooms, parts: 1 }, delay);
             }
-            Body::BroadcastWithAck { request, data, .. } if !has_name(&data) => {
-                malformed(NO_NAME);
+            Body::BroadcastWithAck { request, data, .. } if !clients_accept(&data) => {
+                malformed(UNACCEPTABLE_NAME);
                 self.reply(asker, Body::AskedClients { request, count: 0 }, delay);
             }
             Body::BroadcastWithAck { request, data, target, timeout } => {
@@ -149,7 +150,7 @@ impl Place {
                 let Some(permit) = permit else { return self.refuse(&asker, request, TOO_MANY) };
                 let count = acks.asked() as u64;
                 let asked = Body::AskedClients { request: request.clone(), count };
-                let delayr = if delay.is_zero() {
+                let delayed = if delay.is_zero() {
                     self.answer(&asker, asked);
                     None
                 } else {
@@ -158,7 +159,7 @@ impl Place {
                 let place = self.clone();
                 let until = Instant::now() + timeout.unwrap_or(QUESTION_TIMEOUT).min(QUESTION_TIMEOUT);
                 tokio::spawn(async move {
-                    if let Some(asked) = delayr {
+                    if let Some(asked) = delayed {
                         sleep(delay).await;
                         place.answer(&asker, asked);
                     }
@@ -171,11 +172,12 @@ impl Place {
                 });
             }
             Body::ServerSideEmit { request, data } => self.serve_event(asker, request, data, delay),
-            // Answers were taken out above; Alive and Goodbye concern no namespace.
+            // Answers were handled above, and `Alive` and `Goodbye` belong to no namespace.
             _ => {}
         }
     }
 
+    /// Changes sockets of this server. An old server that asks for it is told whether there were any.
     fn change_for(&self, target: &Target, action: Action<'_>, asker: &Asker, request: Option<RequestId>) {
         let here = request.is_some() && self.local().count_sockets(target) > 0;
         self.change(target, action);
@@ -200,7 +202,7 @@ impl Place {
                     sleep_until(earliest).await;
                     place.answer(&asker, Body::ServerAnswer { request, args });
                 }
-                // No handler answers it.
+                // No handler answers.
                 Ok(Err(_)) => place.tell_refusal(&asker, request),
                 Err(_) => {}
             }

@@ -9,16 +9,15 @@ use tokio::time::Instant;
 /// A server that subscribed more recently than this may not have been counted by a server that asks.
 const NEWCOMER_AGE: Duration = Duration::from_millis(100);
 
-/// How much later than the others a server answers that may not have been counted: an asker that counts answers would take
-/// its answer for one of a server that was counted. Only the answer is delayed; what the question asks for is done at once, in
-/// order with other messages.
+/// How much later than other servers a server answers that may not have been counted: an asker that counts answers
+/// would take its answer for one of a server that was counted. Only the answer is delayed; what the question asks for
+/// is done at once, in order with other messages.
 pub(crate) const NEWCOMER_DELAY: Duration = Duration::from_millis(150);
 
-/// How much later a server answers that has left: behind newcomers that were counted after all, too.
+/// How much later a server answers that has left: later than newcomers, which may have been counted after all.
 pub(crate) const LEAVER_DELAY: Duration = NEWCOMER_DELAY.saturating_mul(2);
 
-/// This server's subscription to a namespace. It outlives adapters: an adapter that is made for a namespace after another one
-/// takes over the subscription.
+/// This server's subscription to a namespace. It outlives adapters: the next adapter takes it over.
 #[derive(Debug, Default)]
 pub(crate) struct Subscription {
     /// Since when messages arrive, and the broker counts this server.
@@ -67,7 +66,7 @@ impl Subscription {
         self.since().is_none_or(|since| since.elapsed() < NEWCOMER_AGE)
     }
 
-    /// Whether servers of other software had the namespace before this call; with `seen` they are remembered from now on.
+    /// Whether servers of other software had the namespace before this call. With `seen` they are remembered.
     pub(crate) fn is_mixed(&self, seen: bool) -> bool {
         if seen { self.mixed.fetch_or(true, Ordering::Relaxed) } else { self.mixed.load(Ordering::Relaxed) }
     }

@@ -1,72 +1,73 @@
-//! [`Awaited`]: whose answers to a question are awaited, and when that is over.
+//! [`Awaited`]: whose answers to a question are awaited, and when the waiting ends.
 //!
-//! Roomcast servers are known by name. Servers of other software are known by their number alone, where the broker counts: they
-//! are those that it counts and that have no name. A server that nobody knew when the question was asked may answer too: what it
-//! says counts, and it takes the place of no other.
+//! Roomcast servers are known by name. Servers of other software are known only by their number, where the broker
+//! counts servers: they are those that are counted without having a name. A server that nobody knew when the question
+//! was asked may answer too: its answer counts, but does not stand for that of another server.
 
 use crate::cluster::seam::ids::ServerId;
 use crate::seam::answer::Missing;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the broker counts, without this server.
+/// How many servers the broker counts, without this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerCount {
-    /// It counts nobody: there are no others than those with a name.
+    /// The broker does not count: all other servers have names.
     NotCounted,
     /// All of them.
     All(usize),
     /// There may be more.
     AtLeast(usize),
-    /// It cannot tell now.
+    /// They cannot be counted now.
     Unknown,
 }
 
-/// What is to be done.
+/// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NextStep {
-    /// More answers are awaited.
+    /// Wait for more answers.
     Await,
-    /// All seem to have answered: the broker [counts again](Awaited::recounted).
+    /// All seem to have answered: let the broker [count again](Awaited::recounted).
     Recount,
-    /// All that the broker counts have answered, but for servers that are known by name: they may have left a moment ago, or have come.
+    /// Wait a little longer: as many servers as the broker counts have answered, but others are known by name. These
+    /// may have left a moment ago, or have just come.
     Grace,
-    /// It is over.
+    /// Stop waiting.
     Over,
 }
 
-/// The servers that are awaited.
+/// The servers whose answers are awaited.
 #[derive(Debug)]
 pub(crate) struct Awaited {
-    /// Who had the namespace when the question was asked.
+    /// The servers that had the namespace when the question was asked.
     named: BTreeSet<ServerId>,
-    /// Who of them has not answered; the number is another one if it closes the namespace and opens it again.
+    /// Those of them that have not answered, each with a number that changes if the server reopens the namespace.
     silent: BTreeMap<ServerId, u64>,
-    /// Who was not known by name then, and is now: it may have been asked, or have come too late for it.
+    /// Servers that became known by name since: they may have got the question, or have come too late for it.
     late: BTreeSet<ServerId>,
-    /// Who has answered.
+    /// Servers that have answered.
     answered: BTreeSet<ServerId>,
-    /// Who of them said that it cannot.
+    /// Those of them that said that they cannot answer.
     refused: BTreeSet<ServerId>,
-    /// Answers of servers without a name.
+    /// The number of answers from servers without a name.
     unnamed: usize,
     counted: ServerCount,
-    /// What was counted when the question was asked.
+    /// The number of servers when the question was asked.
     asked: usize,
-    /// Servers without a name do not know the question.
+    /// Servers without a name do not understand the question.
     roomcast_only: bool,
     /// There are, or may be, servers without a name.
     mixed: bool,
-    /// The broker has counted since the last answer, and since others had the namespace.
+    /// The broker has counted since the last answer and since the members last changed.
     count_is_fresh: bool,
-    /// Others have the namespace than when the broker counted.
+    /// The members have changed since the broker counted.
     members_changed: bool,
-    /// Among those with a name that were awaited: it may not have been counted, and another in what seemed its place.
+    /// An awaited server with a name has left. It may not have been counted, and another server in its place.
     left: bool,
 }
 
 impl Awaited {
-    /// `silent` have the namespace, which was known before the broker counted. `roomcast_only`: servers without a name do not know the
-    /// question. `mixed`: such were there before.
+    /// `silent` are the servers that had the namespace before the broker counted. `roomcast_only`: servers without a
+    /// name do not understand the question. `mixed`: there were such servers before.
     pub(crate) fn new(silent: BTreeMap<ServerId, u64>, counted: ServerCount, roomcast_only: bool, mixed: bool) -> Self {
         let (late, answered, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let named = silent.keys().cloned().collect();
@@ -90,7 +91,7 @@ impl Awaited {
         awaited
     }
 
-    /// Nobody is to be asked.
+    /// Whether there is nobody to ask.
     pub(crate) fn is_nobody(&self) -> bool {
         self.named.is_empty() && matches!(self.counted, ServerCount::NotCounted | ServerCount::All(0))
     }
@@ -105,7 +106,7 @@ impl Awaited {
         sender.is_none_or(|sender| !self.answered.contains(sender))
     }
 
-    /// A server has answered. `false`: it had before.
+    /// Notes that a server has answered. Returns `false` if it had answered before.
     pub(crate) fn answered(&mut self, sender: Option<&ServerId>) -> bool {
         self.count_is_fresh = false;
         let Some(sender) = sender else {
@@ -117,7 +118,7 @@ impl Awaited {
         self.answered.insert(sender.clone())
     }
 
-    /// A server says that it cannot answer: it is missing, and not awaited.
+    /// Notes that a server cannot answer: it is missing, and not awaited.
     pub(crate) fn refused(&mut self, sender: Option<&ServerId>) {
         let Some(sender) = sender else { return };
         if self.answered(Some(sender)) {
@@ -125,7 +126,7 @@ impl Awaited {
         }
     }
 
-    /// These have the namespace now. Who left has answered with nothing.
+    /// Takes the members of the namespace as they are now. A server that has left has nothing to answer.
     pub(crate) fn members(&mut self, members: BTreeMap<ServerId, u64>) {
         (self.count_is_fresh, self.members_changed) = (false, true);
         let stays = |(name, opening): (&ServerId, &u64)| members.get(name) == Some(opening);
@@ -135,7 +136,7 @@ impl Awaited {
         for name in left {
             self.silent.remove(&name);
             self.asked = self.asked.saturating_sub(1);
-            // Who has come again is another.
+            // A server that has come back is a new one.
             if members.contains_key(&name) {
                 self.named.remove(&name);
             }
@@ -143,21 +144,22 @@ impl Awaited {
         self.late = members.into_keys().filter(|name| !self.named.contains(name)).collect();
     }
 
-    /// Only servers without a name are awaited. They do not tell that they leave; nor may be counted still who has told it.
+    /// Whether only servers without a name are awaited. These leave silently, and others may be counted though they
+    /// left.
     pub(crate) fn awaits_only_unnamed(&self) -> bool {
         self.silent.is_empty() && self.next_step() == NextStep::Await
     }
 
-    /// Time has passed: the count may be another one.
+    /// Time has passed, and the count may have changed.
     pub(crate) fn expire_count(&mut self) {
         (self.count_is_fresh, self.members_changed) = (false, true);
     }
 
-    /// What is to be done now.
+    /// What to do now.
     pub(crate) fn next_step(&self) -> NextStep {
         let count = match self.counted {
             ServerCount::NotCounted if self.silent.is_empty() => return NextStep::Over,
-            // If nobody knows how many they are, until the time is over.
+            // If nobody knows how many servers there are, wait until the timeout.
             ServerCount::NotCounted | ServerCount::Unknown => return NextStep::Await,
             ServerCount::All(count) | ServerCount::AtLeast(count) => count,
         };
@@ -174,17 +176,17 @@ impl Awaited {
         match self.late.is_subset(&self.answered) {
             _ if !self.count_is_fresh => NextStep::Recount,
             true => NextStep::Over,
-            // There are places left for them among those that were counted.
+            // Some servers that were counted have not answered: these may be among them.
             false if self.answered.len() + self.unnamed < self.asked => NextStep::Await,
             false => NextStep::Grace,
         }
     }
 
-    /// The broker has counted again after the last answer; `members` have the namespace by then.
+    /// Takes a new count, made after the last answer. `members` have the namespace by then.
     pub(crate) fn recounted(&mut self, counted: ServerCount, members: BTreeMap<ServerId, u64>) {
         if counted != ServerCount::Unknown {
             self.counted = counted;
-            // Who has left is not counted any more.
+            // A server that has left is no longer counted.
             let stays = |name: &ServerId| members.contains_key(name) && members.get(name) == self.silent.get(name);
             self.named.retain(|name| self.answered.contains(name) || stays(name));
         } else if let (ServerCount::All(count), true) = (self.counted, self.left) {
@@ -194,20 +196,19 @@ impl Awaited {
         (self.count_is_fresh, self.members_changed, self.left) = (true, false, false);
     }
 
-    /// Servers without a name that are counted.
+    /// The number of counted servers without a name.
     fn unnamed_count(&self) -> usize {
         let (ServerCount::All(count) | ServerCount::AtLeast(count)) = self.counted else { return 0 };
         let named = self.named.iter().chain(&self.late).chain(&self.answered);
         count.saturating_sub(named.collect::<BTreeSet<_>>().len())
     }
 
-    /// Who has not answered. `twice`: the question may have gone out twice, so that one server without a name may have answered for
-    /// two.
+    /// The servers that have not answered. `twice`: the question may have gone out twice, and been answered twice.
     pub(crate) fn missing(&self, twice: bool) -> Missing {
         let mut names: Vec<String> = self.silent.keys().chain(&self.refused).map(ToString::to_string).collect();
         let unnamed = if self.roomcast_only { 0 } else { self.unnamed };
         let mut others = self.unnamed_count().saturating_sub(unnamed);
-        // Of those who are known by name too late some were counted, and did not answer.
+        // Of the servers whose names became known too late, some were counted and did not answer.
         let late: Vec<String> = self.late.difference(&self.answered).map(ToString::to_string).collect();
         let places = self.asked.saturating_sub(self.answered.len() + self.unnamed + self.silent.len());
         if places >= late.len() {
@@ -223,7 +224,7 @@ impl Awaited {
         Missing { names, others: others.max(usize::from(doubtful)) }
     }
 
-    /// How many other servers there are: those that are counted, or those with a name.
+    /// The number of other servers: those that were counted, or else those with a name.
     pub(crate) fn servers(&self) -> usize {
         match self.counted {
             ServerCount::All(count) | ServerCount::AtLeast(count) => count,
@@ -260,7 +261,7 @@ mod tests {
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["b".to_owned()], 0)));
         answer(&mut awaited, &["b"]);
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
-        // Without counts as well.
+        // The same without counts.
         let mut awaited = Awaited::new(names(&["a"]), ServerCount::NotCounted, false, false);
         answer(&mut awaited, &["new"]);
         assert_eq!(awaited.next_step(), NextStep::Await);
@@ -271,10 +272,10 @@ mod tests {
     }
 
     #[test]
-    fn servers_without_a_name_are_counted_twice() {
+    fn servers_without_a_name_are_counted_again() {
         let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(2), false, false);
         assert!(awaited.is_mixed());
-        // A server that came after the count takes nobody's place.
+        // The answer of a server that came after the count does not stand for that of another server.
         answer(&mut awaited, &["new", "a"]);
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Recount, (vec![], 0)));
         awaited.recounted(ServerCount::All(3), names(&["a", "new"]));
@@ -287,8 +288,8 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_by_name_too_late_is_awaited_while_a_place_is_left_for_it() {
-        // Who asks has just come, and knows nobody.
+    fn a_server_whose_name_becomes_known_late_is_awaited_if_it_may_have_been_counted() {
+        // This server is new, and knows nobody.
         let mut awaited = Awaited::new(names(&[]), ServerCount::All(2), false, false);
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a", "b"]));
@@ -297,7 +298,7 @@ mod tests {
         answer(&mut awaited, &["b"]);
         awaited.recounted(ServerCount::All(2), names(&["a", "b"]));
         assert_eq!(awaited.next_step(), NextStep::Over);
-        // The one that was counted has answered; another has come since.
+        // The server that was counted has answered; another one has come since.
         let mut awaited = Awaited::new(names(&[]), ServerCount::All(1), false, false);
         answer(&mut awaited, &["node"]);
         awaited.recounted(ServerCount::All(2), names(&[]));
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn who_left_has_answered_with_nothing() {
+    fn a_server_that_left_is_not_awaited() {
         let mut awaited = Awaited::new(names(&["a", "b"]), ServerCount::All(2), false, false);
         answer(&mut awaited, &["a"]);
         awaited.members(names(&["a"]));
@@ -322,9 +323,9 @@ mod tests {
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
     }
 
-    /// It was known by name still when the broker counted, and in what seemed its place was another.
+    /// It was still known by name when the broker counted, but another server was counted in its place.
     #[test]
-    fn who_left_may_not_have_been_counted() {
+    fn a_server_that_left_may_not_have_been_counted() {
         let asked = || {
             let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(1), false, false);
             awaited.members(names(&[]));
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_without_a_word_is_not_awaited_for_ever() {
+    fn a_server_that_leaves_silently_is_not_awaited_for_ever() {
         let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(3), false, false);
         answer(&mut awaited, &["node", "a"]);
         assert!(awaited.awaits_only_unnamed());
@@ -360,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_closed_and_opened_again_does_not_know_the_question() {
+    fn a_server_that_reopened_the_namespace_does_not_know_the_question() {
         let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(2), false, false);
         answer(&mut awaited, &["node"]);
         let again = || BTreeMap::from([(ServerId::from("a"), 2)]);
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_known_and_not_counted_is_missing_by_name() {
+    fn a_server_that_is_known_but_not_counted_is_missing_by_name() {
         let mut awaited = Awaited::new(names(&["a", "dead"]), ServerCount::All(1), false, false);
         assert_eq!(awaited.next_step(), NextStep::Await);
         answer(&mut awaited, &["a"]);
@@ -379,14 +380,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_told_as_missing() {
+    fn an_unknown_number_of_servers_is_reported_as_missing() {
         let mut awaited = Awaited::new(names(&[]), ServerCount::Unknown, false, false);
         answer(&mut awaited, &["a", "node"]);
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec![], 1)));
         let mut awaited = Awaited::new(names(&["a"]), ServerCount::AtLeast(1), false, false);
         answer(&mut awaited, &["a"]);
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 1)));
-        // A question that others do not know: they are missing at once.
+        // A question that other servers do not understand: they are missing at once.
         let mut awaited = Awaited::new(names(&["a"]), ServerCount::All(3), true, false);
         answer(&mut awaited, &["a"]);
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 2)));

@@ -1,4 +1,4 @@
-//! Questions of this server to the others: who is awaited, and what has come.
+//! Questions of this server to the others: who is awaited, and what has been answered.
 
 pub(crate) mod awaited;
 pub(crate) mod collected;

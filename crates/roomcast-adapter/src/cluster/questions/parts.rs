@@ -1,23 +1,23 @@
-//! Answers in parts: a broker carries so much in one message, and roomcast servers take what belongs together from several.
+//! Answers in parts: brokers limit the size of a message, so roomcast servers split large answers.
 
 use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::message::{Body, ENVELOPE, room_bytes, socket_bytes};
 use std::collections::BTreeMap;
 
-/// Most bytes of one part, or half of what the broker carries, if that is less: sizes are estimates.
+/// Most bytes of a part; half of the broker's limit if that is less, as sizes are estimates.
 pub(crate) const PART_BYTES: usize = 1_000_000;
 
-/// Most bytes of an answer to another roomcast server. A larger one is refused, which the asker is told.
+/// Most bytes of an answer to another roomcast server. A larger answer is refused, which the asker is told.
 pub(crate) const MAX_ANSWER_BYTES: usize = 32_000_000;
 
-/// Most bytes of an answer to a server of other software, which takes it in one message. A larger one is not given, so that the asker
-/// knows it is not complete.
+/// Most bytes of an answer to a server of other software, which takes it in one message. A larger answer is not given,
+/// so the asker knows that its result is incomplete.
 pub(crate) const MAX_FOREIGN_ANSWER_BYTES: usize = 8_000_000;
 
-/// The answer as a broker carries it, which takes messages of so many bytes.
+/// Splits an answer for a broker that takes messages of up to `largest` bytes.
 ///
 /// # Errors
-/// Its size, if that is too much for one answer.
+/// The answer's size, if it is too large altogether.
 pub(crate) fn divide(answer: Body, largest: usize) -> Result<Vec<Body>, usize> {
     let (size, most) = (answer.size(), PART_BYTES.min(largest / 2));
     if size > MAX_ANSWER_BYTES {
@@ -35,7 +35,7 @@ pub(crate) fn divide(answer: Body, largest: usize) -> Result<Vec<Body>, usize> {
             let request = request.clone();
             Body::Rooms { request, rooms, parts }
         }),
-        // One value: it goes out, or does not.
+        // A single value: it goes out as it is, or does not.
         other => vec![other],
     })
 }
@@ -43,17 +43,17 @@ pub(crate) fn divide(answer: Body, largest: usize) -> Result<Vec<Body>, usize> {
 fn parts<T>(all: Vec<T>, bytes_of: fn(&T) -> usize, most: usize, body: impl Fn(Vec<T>, u64) -> Body) -> Vec<Body> {
     let mut parts: Vec<Vec<T>> = Vec::new();
     let mut left = 0;
-    for it in all {
-        let bytes = bytes_of(&it);
+    for item in all {
+        let bytes = bytes_of(&item);
         match parts.last_mut().filter(|_| bytes <= left) {
             Some(part) => {
                 left -= bytes;
-                part.push(it);
+                part.push(item);
             }
-            // One that is larger than a part is one.
+            // An item that is larger than a part has a part of its own.
             None => {
                 left = most.saturating_sub(ENVELOPE + bytes);
-                parts.push(vec![it]);
+                parts.push(vec![item]);
             }
         }
     }
@@ -61,17 +61,17 @@ fn parts<T>(all: Vec<T>, bytes_of: fn(&T) -> usize, most: usize, body: impl Fn(V
     parts.into_iter().map(|part| body(part, count)).collect()
 }
 
-/// How many parts of answers have come, by server.
+/// How many parts of their answers servers have sent.
 #[derive(Debug, Default)]
 pub(crate) struct PartsSeen(BTreeMap<ServerId, u64>);
 
 impl PartsSeen {
-    /// One has come. Tells whether it was the last of its answer.
+    /// Notes a part. Returns whether it completes the answer.
     pub(crate) fn is_last(&mut self, sender: Option<&ServerId>, parts: u64) -> bool {
         let Some(sender) = sender.filter(|_| parts > 1) else { return true };
-        let come = self.0.entry(sender.clone()).or_default();
-        *come += 1;
-        *come >= parts
+        let seen = self.0.entry(sender.clone()).or_default();
+        *seen += 1;
+        *seen >= parts
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_message_holds_is_one() {
+    fn an_answer_that_fits_one_message_is_not_split() {
         let small = sockets(&[10, 10]);
         let size = small.size();
         assert_eq!(divided(small.clone(), usize::MAX), [(2, 1, size)]);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_hold_all_and_are_small() {
+    fn parts_keep_to_the_limit_and_together_hold_everything() {
         let parts = divided(sockets(&[300_000; 10]), usize::MAX);
         assert!(parts.iter().all(|(_, count, size)| *count == parts.len() as u64 && *size <= PART_BYTES), "{parts:?}");
         assert_eq!(parts.iter().map(|(sockets, ..)| sockets).sum::<usize>(), 10);
@@ -123,12 +123,12 @@ mod tests {
         let parts = divided(Body::Rooms { request: RequestId("r".into()), rooms, parts: 1 }, 16_000);
         assert!(parts.iter().all(|(.., size)| *size <= 8_000), "{parts:?}");
         assert_eq!(parts.iter().map(|(rooms, ..)| rooms).sum::<usize>(), 100_000);
-        // One that no part can hold has one for itself; what becomes of it the broker says.
+        // An item that fits no part has one of its own; the broker decides what becomes of it.
         assert_eq!(divided(sockets(&[10, 2_000_000, 10]), usize::MAX).len(), 3);
     }
 
     #[test]
-    fn an_answer_has_a_bound() {
+    fn answers_are_bounded() {
         let mut sizes = vec![1_000_000; 31];
         let more = MAX_ANSWER_BYTES - sockets(&sizes).size() - socket_bytes(&socket(0));
         sizes.push(more);
@@ -139,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_there_when_its_last_part_is() {
-        let (mut come, a, b) = (PartsSeen::default(), ServerId::from("a"), ServerId::from("b"));
-        let came: Vec<bool> = [(&a, 3), (&b, 2), (&a, 3), (&b, 2), (&a, 3)]
+    fn an_answer_is_complete_with_its_last_part() {
+        let (mut seen, a, b) = (PartsSeen::default(), ServerId::from("a"), ServerId::from("b"));
+        let last: Vec<bool> = [(&a, 3), (&b, 2), (&a, 3), (&b, 2), (&a, 3)]
             .into_iter()
-            .map(|(sender, parts)| come.is_last(Some(sender), parts))
+            .map(|(sender, parts)| seen.is_last(Some(sender), parts))
             .collect();
-        assert_eq!(came, [false, false, false, true, true]);
-        // Who has no name has one message; and so have those that say so, or nonsense.
-        assert!(come.is_last(None, 5) && come.is_last(Some(&a), 1) && come.is_last(Some(&a), 0));
+        assert_eq!(last, [false, false, false, true, true]);
+        // A server without a name answers in one message. So does one that says so, or that says 0.
+        assert!(seen.is_last(None, 5) && seen.is_last(Some(&a), 1) && seen.is_last(Some(&a), 0));
     }
 }

@@ -1,4 +1,4 @@
-//! Questions to other servers that await their answers.
+//! [`Requests`]: questions to other servers that await answers.
 
 use crate::cluster::seam::ids::{RequestId, ServerId};
 use crate::cluster::seam::message::{Body, Message};
@@ -10,36 +10,36 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::mpsc;
 
-/// Most questions that await answers at once; more are answered by this server alone, as partial.
+/// Most questions that may be open at once. Further ones are answered by this server alone, as partial.
 pub(crate) const MAX_REQUESTS: usize = 10_000;
 
-/// Most answers to one question that wait to be looked at. What comes beyond it is dropped, so that the answer is partial.
+/// Most answers to a question that wait to be read. Further ones are dropped, which makes the result partial.
 pub(crate) const MAX_ANSWERS: usize = 100_000;
 
-/// The questions of one namespace.
+/// The open questions of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Requests(Mutex<HashMap<RequestId, mpsc::Sender<ReceivedAnswer>, RandomState>>);
 
-/// An answer, and who gave it where that is told.
+/// An answer, and who gave it, as far as is known.
 #[derive(Debug)]
 pub(crate) struct ReceivedAnswer {
-    /// Who gave it, if that is a roomcast server.
+    /// The server that gave it, if it is a roomcast server.
     pub(crate) sender: Option<ServerId>,
     pub(crate) body: Body,
 }
 
-/// A question that awaits its answers. Dropped, it is forgotten, and what comes late is ignored.
+/// An open question. Dropping it closes it; answers that arrive later are ignored.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) id: RequestId,
-    /// It may have gone out twice: who tells no name may have answered twice.
+    /// Set if it may have gone out twice: a server without a name may then have answered twice.
     pub(crate) again: Arc<AtomicBool>,
     answers: mpsc::Receiver<ReceivedAnswer>,
     requests: Arc<Requests>,
 }
 
 impl Requests {
-    /// Begins a question; `None` if too many are open.
+    /// Opens a question; `None` if too many are open.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<Request> {
         let id = RequestId(SocketId::random().ok()?.as_str().into());
         let (sender, answers) = mpsc::channel(MAX_ANSWERS);
@@ -57,7 +57,7 @@ impl Requests {
         self.0.lock().contains_key(request)
     }
 
-    /// An answer has come. Late ones, and those to others' questions, are ignored.
+    /// Takes an answer. Late answers, and answers to other servers' questions, are ignored.
     pub(crate) fn answered(&self, request: &RequestId, message: Message) {
         let open = self.0.lock();
         let Some(sender) = open.get(request) else { return };
@@ -68,7 +68,7 @@ impl Requests {
         }
     }
 
-    /// Number of open questions.
+    /// The number of open questions.
     pub(crate) fn len(&self) -> usize {
         self.0.lock().len()
     }
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answers_find_their_question_and_what_is_late_is_ignored() {
+    async fn answers_reach_their_question_and_late_ones_are_ignored() {
         let requests = Arc::new(Requests::default());
         let (mut one, two) = (requests.begin().unwrap(), requests.begin().unwrap());
         assert_eq!(requests.len(), 2);

@@ -1,44 +1,45 @@
-//! [`Alive`]: what a server tells the others of itself, every second or less often.
+//! [`Alive`]: what a server announces about itself, every second or less often.
 
 use crate::cluster::seam::series::Series;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// An announcement. It tells what has changed since the one before it, or all. Dialects carry it as JSON.
+/// An announcement: what has changed since an earlier one, or everything. Dialects carry it as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Alive {
-    /// Its number: 1, 2, 3 … of a process. One that may not have gone out has its number all the same.
+    /// Its number among this process's announcements: 1, 2, 3 …. It is not reused, even if this one did not go out.
     #[serde(rename = "n")]
     pub sequence: u64,
-    /// It tells what has changed since the announcement of that number, the last that is known to have gone out; 0: since the beginning.
-    /// Who has none of that number or later asks for the whole ([`Body::Hello`](super::Body::Hello)).
+    /// It says what has changed since the announcement with this number, the last one that is known to have gone out; 0
+    /// means since the start. A server that has received neither that one nor a later one asks for everything
+    /// ([`Body::Hello`](crate::cluster::Body::Hello)).
     #[serde(rename = "after", default)]
     pub follows: u64,
-    /// Milliseconds until the next one, at most.
+    /// Most milliseconds until the next announcement.
     #[serde(rename = "ms")]
     pub interval: u64,
-    /// It tells all, as it is after the announcement of that number, and goes to one server that asked. Otherwise it tells what
+    /// It says everything, as of the announcement with this number, to one server that asked. Otherwise it says what
     /// changed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// The whole has another part, with the same number.
+    /// A further part of everything follows, with the same number.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-    /// Namespaces that are open there: those that were opened, or all. Each has the number of its opening: who asked something before
-    /// it gets no answer.
+    /// Namespaces that are open on that server: those that were opened since, or all. Each has the number of its
+    /// opening, as a question from before it is not answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub opened: Vec<(Arc<str>, u64)>,
-    /// Namespaces that were closed.
+    /// Namespaces that were closed since.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<Arc<str>>,
-    /// The last numbers of series: of those in which something went out, or of all.
+    /// The last numbers of series: of those in which something went out since, or of all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<SeriesReport>,
 }
 
-/// What an announcement tells of a series. As JSON it is a list: `["/", 1, 17, 3]`, where 1 is the series of single rooms, 0 the main
-/// one.
+/// What an announcement says about a series. In JSON: `["/", 1, 17, 3]`, where 1 means single rooms and 0 the main
+/// series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "(Arc<str>, u8, u64, u64)", into = "(Arc<str>, u8, u64, u64)")]
 #[non_exhaustive]
@@ -47,14 +48,14 @@ pub struct SeriesReport {
     pub namespace: Arc<str>,
     /// Which of its series.
     pub series: Series,
-    /// The last number that the others may miss: it went out, or never will.
+    /// The last number that receivers can know to be missing: that message went out, or never will.
     pub number: u64,
-    /// The serial of the series' first message. A namespace that was closed and opened again begins a new series.
+    /// The serial of the series' first message. A namespace that was closed and opened again starts a new series.
     pub since: u64,
 }
 
 impl SeriesReport {
-    /// What is told of a series.
+    /// A report about a series.
     pub fn new(namespace: Arc<str>, series: Series, number: u64, since: u64) -> Self {
         Self { namespace, series, number, since }
     }
@@ -67,7 +68,7 @@ impl From<(Arc<str>, u8, u64, u64)> for SeriesReport {
 }
 
 impl From<SeriesReport> for (Arc<str>, u8, u64, u64) {
-    fn from(told: SeriesReport) -> Self {
-        (told.namespace, u8::from(told.series == Series::Rooms), told.number, told.since)
+    fn from(report: SeriesReport) -> Self {
+        (report.namespace, u8::from(report.series == Series::Rooms), report.number, report.since)
     }
 }

@@ -11,205 +11,217 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The namespace of messages that concern servers and no namespace: [`Body::Alive`], [`Body::Hello`] and [`Body::Goodbye`]. Only
-/// roomcast servers open it. What is [`to`](Message::to) one server there should reach that one alone: a server that has just
-/// come is told something by each of the others. (In other namespaces it may come to all, who ignore what is for another.) The name is
-/// empty, which the names of channels that are made of it must allow for.
+/// The namespace of messages between servers that belong to no namespace: [`Body::Alive`], [`Body::Hello`] and
+/// [`Body::Goodbye`]. Only roomcast servers open it. A message [`to`](Message::to) one server should reach only that
+/// server here, as every other server has something to tell a new one. (In other namespaces it may reach all servers;
+/// those that it is not for ignore it.) This name is empty, which names of channels must allow for.
 pub const SERVERS: &str = "";
 
-/// Carries messages. Implement it to bring another message system than those that roomcast has; the cluster's logic (who is
-/// asked what, retries, the outage window, numbers and losses) is not its business.
+/// Carries messages between servers. Implement it to use a message system that roomcast does not support yet. The
+/// cluster's logic (whom to ask what, retries, the outage window, numbering, loss counts) is not the broker's business.
 ///
-/// Two brokers to begin from are in `examples/` of this crate: `tcp_broker`, the shortest, and `nats_broker`, with a subject for each
-/// room. [`codec`](super::codec) makes bytes of messages.
+/// Start from one of two brokers in this crate's `examples/`: `tcp_broker`, the shortest, or `nats_broker`, which has a
+/// subject for each room. [`codec`](crate::cluster::codec) encodes messages as bytes.
 ///
-/// The contract, which `testkit::broker_contract` checks, with many a rule more:
-/// - a message reaches every open inbox of its namespace; the publisher's own too, unless the broker keeps its server's own messages
-///   from it (the suite is told so by its `Dialect`; an [`Emitter`](super::Emitter) beside the server then needs a broker of its own);
-/// - messages of one publisher in one series ([`Series`]) of a namespace arrive in the order published, except those
-///   that are lost, and but for where the broker says of the series that it hears it by [`EachRoom`](Hears::EachRoom);
-/// - the trailer of what nobody here wants arrives too, where the broker [hears](Broker::hears) all of a series: what is neither
-///   handed over nor passed over counts as lost there;
-/// - what is told to be published [`Again`](Outcome::Again) may have gone out: doubles are the receiver's business;
-/// - a broker that is not connected fails at once, it does not queue. It connects again by itself, however long that takes.
+/// The contract, which `testkit::broker_contract` checks together with many more rules:
+/// - A message reaches every open inbox of its namespace. This includes the publisher's own inbox, unless the broker
+///   keeps its server's own messages from it: state that in the suite's `Dialect`, and give an
+///   [`Emitter`](crate::cluster::Emitter) beside the server a broker of its own.
+/// - Messages of one publisher in one [`Series`] of a namespace arrive in the order published. Exceptions are lost
+///   messages, and series for which [`hears`](Broker::hears) returns [`EachRoom`](Hears::EachRoom).
+/// - Where the broker [hears](Broker::hears) all of a series, it hands over the trailers of messages that nobody here
+///   wants, too. A message that is neither handed over nor passed over counts as lost there.
+/// - A message whose outcome is [`Again`](Outcome::Again) may have gone out. The receiver removes doubles.
+/// - A broker that is not connected fails at once; it does not queue. It reconnects by itself, however long that takes.
 ///
-/// No namespace is locked while a broker is called. So it may ask [`Inbox::wants`] and [`Inbox::awaits`] under a lock of its own. But
-/// it must tell the inbox what comes (`receive`, `connected`, `lost`) under no lock that [`open`](Broker::open) or
-/// [`look`](Broker::look) takes, as the inbox may call these; and it tells one inbox one thing at a time.
+/// No namespace is locked while a broker is called, so the broker may call [`Inbox::wants`] and [`Inbox::awaits`] under
+/// a lock of its own. But it must call `receive`, `connected` and `lost` without holding a lock that
+/// [`open`](Broker::open) or [`look`](Broker::look) takes, as the inbox may call these. It makes one of these calls at
+/// a time to each inbox.
 #[async_trait]
 pub trait Broker: Debug + Send + Sync + 'static {
-    /// Begins to hear a namespace for the server `id`. It returns at once; the inbox is told when messages really come, and
-    /// again after each interruption. Opening twice changes nothing.
+    /// Subscribes to a namespace for the server `id`. It returns at once; the inbox is told when messages start to
+    /// arrive, and again after each interruption. Opening an open namespace changes nothing.
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>);
 
-    /// Stops hearing a namespace and its rooms, but for questions ([`Body::is_question`](super::Body::is_question)): see
-    /// [`lingers`](Self::lingers). When it resolves, no other message comes to the inbox any more, not even one that was on its way
-    /// to it. Closing what is not open is harmless. It may be opened again, with another inbox; rooms are looked at anew then.
+    /// Unsubscribes from a namespace and its rooms; only questions ([`Body::is_question`]) may still arrive, see
+    /// [`lingers`](Self::lingers). Once this resolves, the inbox gets no other message, not even one that was in
+    /// flight. Closing a namespace that is not open is harmless. The namespace may be opened again, with another inbox;
+    /// it then has no rooms until [`look`](Self::look) is called again.
     async fn close(&self, namespace: &str);
 
-    /// How long after `close` the inbox may still be given questions. Servers that counted this one before it closed, and
-    /// ask after, wait for its answer too. A broker whose servers know who is asked need not.
+    /// How long after `close` the inbox may still be given questions. Defaults to zero. A server that counted this one
+    /// before it closed, and asks afterwards, waits for its answer too, unless the broker's servers know whom they ask.
     fn lingers(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Publishes in order, and tells what became of each message, in their order; those missing at the end were not tried. It
-    /// works without an open namespace too (an emitter does that). A server has one batch under way on each
-    /// [road](Broker::route), of up to 4,096 messages, and beside it what it tells the others of itself.
+    /// Publishes messages in order, and returns the outcome of each, in the same order. Messages without an outcome at
+    /// the end of the batch were not tried. No namespace needs to be open, as in an emitter. A server has at most one
+    /// batch in flight on each [road](Broker::route), of up to 4,096 messages, and beside these its own announcements.
     ///
-    /// Where there are channels for rooms: what is [`to`](Message::to) a server goes to that server, a broadcast of [`Series::Rooms`]
-    /// ([`Series::of`] tells) to the channel of `target.rooms.first()`, whatever `except` and `one` say, and all else to every server of
-    /// the namespace. A name of a room that can be joined has 1,024 bytes at most, but an emitter may name any: what no channel can
-    /// be named for is [`Outcome::Never`].
+    /// Where rooms have channels of their own, a message [`to`](Message::to) a server goes to that server, a broadcast
+    /// to one room ([`Body::room`]) to that room's channel, whatever `except` and `one` are, and everything else to every
+    /// server of the namespace. The name of a room that sockets can join
+    /// has at most 1,024 bytes, but an emitter may use any name: if no channel can have such a name, the outcome is
+    /// [`Outcome::Never`].
     ///
-    /// A call that takes longer than 3 s is dropped, and its messages are published again. What is left of it may still go out, but
-    /// not behind what is published later.
+    /// A call that takes longer than 3 s is dropped, and its messages are published again. What the dropped call left
+    /// behind may still go out, but not after anything that is published later.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome>;
 
-    /// Number of servers that hear the namespace now, this one among them if it does: from the moment on in which its inbox was
-    /// told so. `None`, the default, of a broker that counts nobody: then there must be no servers but roomcast's, which know one
-    /// another by name. Count where servers of other software can be there too, as they are awaited by their number.
-    /// The suite is told which by its `Dialect`.
+    /// The number of servers that are subscribed to the namespace now. It includes this server as soon as its inbox was
+    /// told that messages arrive. `None`, the default, means that this broker cannot count: then all servers must be
+    /// roomcast servers, which know one another by name. Implement it if servers of other software can take part, as
+    /// the number of their answers is all that is known of them. The suite's `Dialect` states whether a broker counts.
     ///
     /// # Errors
-    /// [`BrokerError`] when it cannot be told.
+    /// [`BrokerError`] if the servers cannot be counted now.
     async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
         let _ = namespace;
         Ok(None)
     }
 
-    /// Who can answer a question in this dialect; everybody.
+    /// Who understands a question in this dialect. Defaults to everybody.
     fn speaks(&self, question: &Body) -> Speaks {
         let _ = question;
         Speaks::Everybody
     }
 
-    /// What this server hears of a series; all. Gaps are losses only there: a broker that hears the channels of rooms that have members
-    /// here, and no others, does not hear all of [`Series::Rooms`]. It is asked when the server joins its cluster, and holds from then
-    /// on.
+    /// How much of a series this server receives. Defaults to all of it. Only there is a gap a loss: a broker that
+    /// subscribes only to the channels of rooms that have members here does not receive all of [`Series::Rooms`]. It is
+    /// asked once, when the server joins its cluster.
     fn hears(&self, series: Series) -> Hears {
         let _ = series;
         Hears::All
     }
 
-    /// How a message goes out; all the same way. It is asked when a message joins the queue, so it must be quick and wait for nothing.
-    /// The answer may change with time: while something of a channel waits, what is behind it takes its road.
+    /// The channel and road that a message takes. Defaults to the same for all. It is asked when a message joins the
+    /// queue, so it must be quick and must not block. The answer may change over time: while messages of a channel
+    /// wait, later ones of that channel take the same road.
     fn route(&self, outgoing: &Outgoing) -> Route {
         let _ = outgoing;
         Route::default()
     }
 
-    /// Whether something that takes this road could go out now; yes. It is asked in an outage of the road, but for that of
-    /// announcements, which tell it by themselves.
+    /// Whether a message could go out on this road now. Defaults to yes. It is asked during an outage of the road,
+    /// except on the road of announcements, where each announcement shows it.
     ///
     /// # Errors
-    /// [`BrokerError`]: why not.
+    /// [`BrokerError`] with the reason why not.
     async fn ready(&self, road: u64) -> Result<(), BrokerError> {
         let _ = road;
         Ok(())
     }
 
-    /// Whether [`look`](Self::look) is called; no. The same at all times.
+    /// Whether [`look`](Self::look) is to be called. Defaults to no, and must never change.
     fn looks(&self) -> bool {
         false
     }
 
-    /// A room here may have got its first member or lost its last one, the room of a socket's own id among them. It is a hint, in no
-    /// order: the broker asks [`Inbox::wants`] when it comes to it, and hears the room's channel or not. It returns at once.
+    /// Tells the broker that a room may have got its first member here or lost its last one; the rooms named after
+    /// socket ids are included. It is a hint, and hints come in no particular order: when the broker gets to it, it
+    /// asks [`Inbox::wants`], and subscribes to the room's channel or unsubscribes. It returns at once.
     ///
-    /// What is returned resolves when the room is heard: what the same server of the broker is given to publish from then on comes.
-    /// `None`: it is heard already, or wanted no more, or the namespace is not open. It may be dropped, which changes nothing.
+    /// The returned future resolves when the room is subscribed: what is given to the same server of the message system
+    /// to publish from then on arrives here. `None` if the room is subscribed already, is no longer wanted, or the
+    /// namespace is not open. Dropping the future changes nothing.
     ///
-    /// Rooms are looked at while the broker is not connected, too. What is returned may then be an error at once, but the room is not
-    /// forgotten: whenever [`Inbox::connected`] is told, all rooms that were looked at since `open` and are still wanted are heard.
+    /// This is also called while the broker is not connected. The future may then fail at once, but the room is
+    /// remembered: whenever the broker calls [`Inbox::connected`], it is subscribed to all rooms that were looked at
+    /// since `open` and are still wanted.
     fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
         let _ = (namespace, room);
         None
     }
 
-    /// Most bytes of a message ([`Body::size`]) that can go out; no bound of its own. An emit whose data alone is larger is refused at the
-    /// call; a server keeps what it tells the others of itself below it, and gives large answers in parts of at most half of it. The
-    /// size is only an estimate of the bytes on the wire: what proves too large when it is published must be [`Outcome::Never`], or
-    /// it would be published for ever. With [`codec`](super::codec) it is
-    /// [`codec::MAX_BYTES`](super::codec::MAX_BYTES) or less.
+    /// Most bytes of a message ([`Body::size`]) that can be published. Defaults to no limit. An emit whose data alone
+    /// is larger is refused at the call; a server keeps its announcements below the limit, and splits large answers
+    /// into parts of at most half of it. The size is only an estimate of the bytes on the wire: the outcome of a
+    /// message that proves too large when it is published must be [`Outcome::Never`], or it would be published for
+    /// ever. With [`codec`](crate::cluster::codec) the limit is [`codec::MAX_BYTES`](crate::cluster::codec::MAX_BYTES)
+    /// or less.
     fn largest(&self) -> usize {
         usize::MAX
     }
 
-    /// Whether what goes out can be read again later, so that its age is no matter: no message is too old to go out after an
-    /// outage.
+    /// Whether published messages can be read again later. Defaults to no. If so, their age does not matter, and no
+    /// message is dropped as too old after an outage.
     fn keeps_history(&self) -> bool {
         false
     }
 }
 
-/// Resolves when a room is heard, or when it cannot be.
+/// Resolves when a room is subscribed, or with an error when it cannot be.
 pub type Looked = Pin<Box<dyn Future<Output = Result<(), BrokerError>> + Send>>;
 
-/// What a server hears of a series of messages.
+/// How much of a series a server receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hears {
     /// All of it, in the order published.
     All,
-    /// What is wanted here, in the order published.
+    /// Only what is wanted here, in the order published.
     Some,
-    /// What is wanted here, in the order of each room: rooms have channels of their own, on servers that know nothing of one another.
+    /// Only what is wanted here, in the order published within each room: rooms have channels of their own, on servers
+    /// of the message system that are independent of one another.
     EachRoom,
 }
 
-/// How a message goes out.
+/// The way that a message takes through the message system.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Route {
-    /// Messages of a series that have this in common arrive in the order published. 0: all on the same road.
+    /// Messages of a series on the same channel arrive in the order published. 0: all messages take the same road.
     pub channel: u64,
-    /// Messages that have this in common wait for one another: a connection, say. Each road has a batch under way, and outages of its
-    /// own, in which the others go on. There should be few, and a server that takes another's place should have its road.
+    /// Messages on the same road wait for one another; a road is a connection, for example. Each road has its own batch
+    /// in flight and its own outages, while other roads go on. There should be few roads, and a server of the message
+    /// system that replaces another one should keep its road.
     pub road: u64,
 }
 
-/// Who can answer a question.
+/// Who understands a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Speaks {
     /// All servers.
     Everybody,
-    /// Roomcast's servers only: others do not know such a question, and are reported as missing at once.
+    /// Only roomcast servers: others do not know the question, and are reported as missing at once.
     Ours,
 }
 
-/// How many servers hear a namespace.
+/// How many servers are subscribed to a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Count {
-    /// Those that could be counted.
+    /// The servers that could be counted.
     pub servers: usize,
-    /// Whether these are all; there may be more where a part of the broker does not tell.
+    /// Whether these are all. If not, a part of the message system did not answer, and there may be more.
     pub complete: bool,
 }
 
 impl Count {
-    /// All of them.
+    /// A complete count.
     pub fn of(servers: usize) -> Self {
         Self { servers, complete: true }
     }
 
-    /// Some of them: a part of the broker did not tell its own.
+    /// A partial count: a part of the message system did not answer.
     pub fn at_least(servers: usize) -> Self {
         Self { servers, complete: false }
     }
 }
 
-/// A message on its way out.
+/// A message that is to be published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outgoing {
-    /// The namespace, or [`SERVERS`]. The message does not hold it, so a broker must carry it, in a channel's name say.
+    /// The namespace, or [`SERVERS`]. It is not part of the message: the broker carries it, in a channel's name for
+    /// example.
     pub namespace: Arc<str>,
     /// The message.
     pub message: Message,
 }
 
-/// A broker cannot do what it was asked.
+/// A broker cannot do what it was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BrokerError(pub String);
@@ -218,11 +230,11 @@ pub struct BrokerError(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It went out: the message system has said that it has it, if it can. That it was written to a connection is not enough, as one
-    /// that breaks loses that in silence.
+    /// It went out: the message system has confirmed it, if it can confirm messages. Having written it to a connection
+    /// is not enough, as a connection that breaks loses it silently.
     Sent,
-    /// It did not, or nobody knows; why. It is published again.
+    /// It did not go out, or nobody knows, with the reason. It will be published again.
     Again(String),
-    /// It can never go out, for it is too large, say, or forbidden; why. It is dropped, and counted.
+    /// It can never go out, with the reason; it is too large or forbidden, for example. It is dropped and counted.
     Never(String),
 }

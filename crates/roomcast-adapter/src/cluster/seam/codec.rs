@@ -1,20 +1,22 @@
-//! A codec for brokers whose dialect is nobody else's: [`encode`] and [`decode`] carry every field of a [`Message`].
+//! A codec for brokers without a dialect of their own: [`encode`] and [`decode`] carry every field of a [`Message`].
 //!
-//! A broker that talks to servers of other software has a dialect of theirs; one that brings another message system may
-//! take this. The namespace is not among them: the channel's name tells it, or the broker writes it beside. The bytes are, in this order:
+//! A broker that talks to servers of other software speaks their dialect; a broker for another message system can use
+//! this codec. The namespace is not part of the bytes: the channel's name tells it, or the broker writes it beside
+//! them. The bytes are, in this order:
 //!
 //! ```text
 //! 1 byte    version, 2
 //! 4 bytes   length of the head, big endian
 //! n bytes   the head: JSON with everything but the event's arguments
-//! n bytes   the arguments, the raw JSON array as it is sent to clients (nothing, if the message has none)
-//! n bytes   each attachment; the head tells how long they are
-//! 30 bytes  the trailer ([`Trailer`]); zeros, if the message has none
+//! n bytes   the arguments: the raw JSON array as it is sent to clients (nothing if the message has none)
+//! n bytes   each attachment; the head has their lengths
+//! 30 bytes  the trailer ([`Trailer`]); zeros if the message has none
 //! ```
 //!
-//! So arguments and attachments are copied and neither escaped nor expanded. Keys of the head that a later release adds are
-//! ignored; a version that is not 2, a body that is not known, a length that does not add up, text that is not JSON, nesting
-//! over [`MAX_DEPTH`] and placeholders without an attachment are errors. Nothing is allocated by a length that is only told.
+//! Arguments and attachments are therefore copied, neither escaped nor expanded. Keys of the head that a later release
+//! adds are ignored. Errors are: a version that is not 2, an unknown body, lengths that do not add up, text that is not
+//! JSON, nesting deeper than [`MAX_DEPTH`], and placeholders without an attachment. No length in the bytes leads to an
+//! allocation before that many bytes are there.
 
 use crate::cluster::seam::alive::Alive;
 use crate::cluster::seam::ids::{RequestId, ServerId};
@@ -31,43 +33,43 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most bytes of a message that [`decode`] takes: as many as wait in a server's queue by default. A broker should refuse to
-/// publish more ([`Outcome::Never`](super::Outcome::Never)).
+/// Most bytes of a message that [`decode`] accepts. A broker should refuse to publish more
+/// ([`Outcome::Never`](crate::cluster::Outcome::Never)).
 pub const MAX_BYTES: usize = 8_000_000;
 
-/// Deepest nesting of a message's arguments: all that an emit can hold. The check needs no stack.
+/// Deepest nesting of a message's arguments: as deep as an emit may be. Checking it needs no stack.
 pub const MAX_DEPTH: usize = MAX_DEPTH_OPTION;
 
-/// Most attachments of a message. An empty one costs two bytes and 32 in memory, so their number has a bound of its own.
+/// Most attachments of a message. An empty one takes two bytes on the wire but 32 in memory.
 pub const MAX_ATTACHMENTS: usize = 65_536;
 
 const VERSION: u8 = 2;
 
-/// Version and length of the head.
+/// Bytes of the version and the length of the head.
 const PREFIX: usize = 5;
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// More than [`MAX_BYTES`].
+    /// The message has more than [`MAX_BYTES`].
     #[error("a message of {0} bytes: at most {MAX_BYTES} are taken")]
     TooLarge(usize),
-    /// Another version of this codec, or none.
+    /// The bytes are of another version of this codec, or not of this codec at all.
     #[error("not a message of version {VERSION}")]
     Version,
-    /// Lengths that do not add up: the message was cut off, or is followed by something.
+    /// The lengths do not add up: the message is incomplete, or something follows it.
     #[error("the message's parts are not as long as it says")]
     Length,
     /// The head cannot be read.
     #[error("the message's head is malformed: {0}")]
     Head(String),
-    /// Arguments, handshake or data are not JSON of the right kind, nest too deeply, or name attachments that are missing.
+    /// Arguments, handshake or data are not JSON of the right kind, nest too deeply, or name missing attachments.
     #[error("the message's data is malformed: {0}")]
     Data(String),
 }
 
-/// A message as bytes.
+/// Encodes a message.
 pub fn encode(message: &Message) -> Vec<u8> {
     let args = args_of(&message.body);
     let attachments = args.map_or(&[][..], Args::attachments);
@@ -78,13 +80,13 @@ pub fn encode(message: &Message) -> Vec<u8> {
         attachments: attachments.iter().map(Bytes::len).collect(),
         body: Written(&message.body),
     };
-    // Text, numbers and lists of them always serialise; were it otherwise, an empty head would be refused by the reader.
+    // Texts, numbers and lists of them always serialize. If they did not, the receiver would refuse the empty head.
     let head = serde_json::to_vec(&head).unwrap_or_default();
     let size = attachments.iter().map(Bytes::len).sum::<usize>();
     let mut bytes =
         Vec::with_capacity(PREFIX + head.len() + args.map_or(0, |args| args.items_bytes().len() + 2) + size);
     bytes.push(VERSION);
-    // A head over 4 GiB does not exist: its parts come out of a queue of bounded size.
+    // No head is longer than 4 GiB: its parts come from a queue of bounded size.
     bytes.extend_from_slice(&u32::try_from(head.len()).unwrap_or(u32::MAX).to_be_bytes());
     bytes.extend_from_slice(&head);
     if let Some(args) = args {
@@ -99,16 +101,16 @@ pub fn encode(message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// The trailer of the message that these bytes are, read without the rest: enough for a broadcast to a room that nobody here is in
-/// ([`Arrival::PassedOver`](super::Arrival::PassedOver)).
+/// Reads only the trailer of an encoded message, which is enough for a broadcast to a room that nobody here is in
+/// ([`Arrival::PassedOver`](crate::cluster::Arrival::PassedOver)).
 pub fn trailer(bytes: &[u8]) -> Option<Trailer> {
     Trailer::from_bytes(bytes.last_chunk::<{ Trailer::BYTES }>()?)
 }
 
-/// The message that [`encode`] made these bytes of.
+/// Decodes a message.
 ///
 /// # Errors
-/// [`CodecError`], for whatever is no such message.
+/// [`CodecError`] if the bytes are not a message that [`encode`] made.
 pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     if bytes.len() > MAX_BYTES {
         return Err(CodecError::TooLarge(bytes.len()));
@@ -141,7 +143,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, CodecError> {
     Ok(Message { sender: head.sender.map(id), to: head.to.map(id), trailer: Trailer::from_bytes(trailer), body })
 }
 
-/// Arguments out of a JSON array.
+/// Reads arguments from a JSON array.
 fn args(array: &[u8], attachments: Vec<Bytes>) -> Result<Args, CodecError> {
     let malformed = |error: &dyn std::fmt::Display| CodecError::Data(error.to_string());
     let array = std::str::from_utf8(array).map_err(|error| malformed(&error))?;
@@ -149,7 +151,7 @@ fn args(array: &[u8], attachments: Vec<Bytes>) -> Result<Args, CodecError> {
         return Err(malformed(&"the arguments are no array"));
     }
     if !attachments.is_empty() {
-        // What clients would be sent is read as they would read it: each placeholder must have its attachment.
+        // Read the arguments as a client would: each placeholder must have its attachment.
         let limits = DecoderLimits { max_attachments: MAX_ATTACHMENTS, max_bytes: MAX_BYTES, max_depth: MAX_DEPTH };
         let (mut decoder, text) = (Decoder::new(limits), format!("6{}-0{array}", attachments.len()));
         decoder.text(&text).map_err(|error| malformed(&error))?;
@@ -162,14 +164,14 @@ fn args(array: &[u8], attachments: Vec<Bytes>) -> Result<Args, CodecError> {
     Ok(Args::from_parts(ByteStr::from(items), attachments))
 }
 
-/// The JSON in front of a message's arguments.
+/// The JSON in front of the arguments.
 #[derive(Serialize, Deserialize)]
 struct Head<B> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sender: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<Arc<str>>,
-    /// Bytes of the arguments, brackets included.
+    /// Bytes of the arguments, including the brackets.
     #[serde(default)]
     args: usize,
     /// Bytes of each attachment.
@@ -178,10 +180,10 @@ struct Head<B> {
     body: B,
 }
 
-/// A body in a head that is written.
+/// The body in a head that is being written.
 struct Written<'a>(&'a Body);
 
-/// A body in a head that is read: its arguments follow the head.
+/// The body in a head that was read. Its arguments follow the head.
 struct Read(Body);
 
 impl Serialize for Written<'_> {
@@ -196,7 +198,7 @@ impl<'de> Deserialize<'de> for Read {
     }
 }
 
-/// How serde writes a [`Body`]: the same variants and fields, without the arguments. The compiler compares them with `Body`'s.
+/// How serde writes a [`Body`]: the same variants and fields (which the compiler checks), without the arguments.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Body", rename_all = "snake_case")]
 enum WireBody {
@@ -344,7 +346,7 @@ fn read_sockets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Socket
     Ok(sockets.map(socket).collect())
 }
 
-/// The arguments of a message, if its kind has any.
+/// The arguments of a message, if messages of its kind have any.
 fn args_of(body: &Body) -> Option<&Args> {
     match body {
         Body::Broadcast { data: args, .. }
@@ -356,7 +358,7 @@ fn args_of(body: &Body) -> Option<&Args> {
     }
 }
 
-/// Puts the arguments into a body that was read without them, and checks the JSON of its sockets.
+/// Adds the arguments to a body that was read without them, and checks the JSON of its sockets.
 fn complete(mut body: Body, args: Option<Args>) -> Result<Body, CodecError> {
     let data = |what: &str| CodecError::Data(what.to_owned());
     match (&mut body, args) {

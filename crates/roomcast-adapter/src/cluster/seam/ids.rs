@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// The id of a server, or of whoever publishes. Other software has ids of other forms, so it is text.
+/// The id of a server, or of another publisher. It is text, as other software has ids of other forms.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(Arc<str>);
 
@@ -40,7 +40,7 @@ impl fmt::Debug for ServerId {
     }
 }
 
-/// Names a question, so that its answers find it.
+/// Names a question, so that its answers can be matched with it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub Arc<str>);
 

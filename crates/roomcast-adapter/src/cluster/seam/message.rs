@@ -1,4 +1,4 @@
-//! [`Message`]: what servers of a cluster tell one another, free of any dialect.
+//! [`Message`]: what servers of a cluster send one another, independent of any dialect.
 
 use crate::cluster::seam::alive::Alive;
 use crate::cluster::seam::ids::{RequestId, ServerId};
@@ -13,17 +13,17 @@ use std::time::Duration;
 /// A message between servers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Who sends it. Answers in the classic dialect of Node's servers, and some messages of emitters, do not tell.
+    /// The sender. Answers in the classic dialect of Node's servers, and some messages of emitters, do not name it.
     pub sender: Option<ServerId>,
-    /// The server that it is for, as answers are; `None` is every server of the namespace.
+    /// The server that the message is for, as in an answer. `None` means every server of the namespace.
     pub to: Option<ServerId>,
-    /// Which process published it, and which of its messages it is. Only roomcast's have one.
+    /// The process that published the message, and the message's numbers. Only roomcast's messages have a trailer.
     pub trailer: Option<Trailer>,
-    /// What it says.
+    /// What the message says.
     pub body: Body,
 }
 
-/// What a message says.
+/// What a message says or asks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// Send an event to clients.
@@ -32,12 +32,12 @@ pub enum Body {
         data: Args,
         /// Which sockets.
         target: Target,
-        /// Dropped for clients whose transport is not writable.
+        /// Drop it for clients whose transport cannot be written to at once.
         volatile: bool,
-        /// May be compressed.
+        /// Whether it may be compressed.
         compress: bool,
     },
-    /// Send an event to clients, tell how many they are, and pass on what they answer.
+    /// Send an event to clients, tell how many clients there are, and forward their acknowledgements.
     BroadcastWithAck {
         /// Names the question.
         request: RequestId,
@@ -52,14 +52,14 @@ pub enum Body {
     AskedClients {
         /// Names the question.
         request: RequestId,
-        /// How many.
+        /// The number of clients.
         count: u64,
     },
-    /// Answer to [`Body::BroadcastWithAck`]: what one client answered.
+    /// Answer to [`Body::BroadcastWithAck`]: one client's acknowledgement.
     ClientAck {
         /// Names the question.
         request: RequestId,
-        /// Its answer; only the first argument travels.
+        /// The acknowledgement. Only the first argument travels.
         args: Args,
     },
     /// Put sockets into rooms.
@@ -68,7 +68,7 @@ pub enum Body {
         target: Target,
         /// Rooms to join.
         rooms: Vec<Room>,
-        /// Set by old servers: whoever has the socket answers [`Body::Done`].
+        /// Set by old servers: the server that has the socket answers with [`Body::Done`].
         request: Option<RequestId>,
     },
     /// Take sockets out of rooms.
@@ -84,12 +84,12 @@ pub enum Body {
     Disconnect {
         /// Which sockets.
         target: Target,
-        /// Whether their whole connections end.
+        /// Whether to close their whole connections.
         close: bool,
         /// As in [`Body::Join`].
         request: Option<RequestId>,
     },
-    /// Answer to old servers: it is done.
+    /// Answer to an old server: the change has been made.
     Done {
         /// Names the question.
         request: RequestId,
@@ -101,7 +101,7 @@ pub enum Body {
         /// Which sockets.
         target: Target,
     },
-    /// How many sockets match? Servers of other software may answer with the sockets ([`Body::Sockets`]).
+    /// How many sockets match? Servers of other software may answer with the sockets themselves ([`Body::Sockets`]).
     Count {
         /// Names the question.
         request: RequestId,
@@ -112,19 +112,19 @@ pub enum Body {
     Counted {
         /// Names the question.
         request: RequestId,
-        /// Sockets of the server that answers.
+        /// The number of matching sockets on the server that answers.
         count: u64,
     },
     /// Answer to [`Body::FetchSockets`].
     Sockets {
         /// Names the question.
         request: RequestId,
-        /// The sockets of the server that answers.
+        /// The matching sockets of the server that answers.
         sockets: Vec<SocketDetails>,
-        /// How many messages the answer has; 1, and more of roomcast servers to one another alone.
+        /// The number of messages that make up this answer. More than 1 only between roomcast servers.
         parts: u64,
     },
-    /// The ids of matching sockets, as servers before socket.io 4 ask for them.
+    /// The ids of matching sockets, as servers older than Socket.IO 4 ask for them.
     FetchIds {
         /// Names the question.
         request: RequestId,
@@ -163,24 +163,33 @@ pub enum Body {
     ServerAnswer {
         /// Names the question.
         request: RequestId,
-        /// The answer; one argument travels.
+        /// The answer. Only one argument travels.
         args: Args,
     },
-    /// Answer of a roomcast server to another one: it cannot answer.
+    /// Answer of a roomcast server to another one: there will be no answer.
     Refused {
         /// Names the question.
         request: RequestId,
     },
-    /// A roomcast server lives.
+    /// A roomcast server is alive.
     Alive(Alive),
-    /// A roomcast server has come, or has missed something: whom it is for tells it all ([`Alive::whole`]).
+    /// A roomcast server is new, or has missed something, and asks for everything ([`Alive::whole`]).
     Hello,
     /// A roomcast server leaves.
     Goodbye,
 }
 
 impl Body {
-    /// The question that this answers.
+    /// The room of a broadcast to a single room, perhaps named several times: the messages of [`Series::Rooms`], and no others, have one.
+    /// Where rooms have channels of their own, such a message goes to the channel of this room.
+    pub fn room(&self) -> Option<&Room> {
+        match self {
+            Self::Broadcast { target, .. } if Series::of(self) == Some(Series::Rooms) => target.rooms.first(),
+            _ => None,
+        }
+    }
+
+    /// The question that this answers; `None` if it is not an answer.
     pub fn answers(&self) -> Option<&RequestId> {
         match self {
             Self::AskedClients { request, .. }
@@ -196,7 +205,7 @@ impl Body {
         }
     }
 
-    /// How many messages the answer has that this is a part of.
+    /// The number of messages that make up this answer.
     pub(crate) fn parts(&self) -> u64 {
         match self {
             Self::Sockets { parts, .. } | Self::Rooms { parts, .. } => *parts,
@@ -204,7 +213,7 @@ impl Body {
         }
     }
 
-    /// Whether who sent it counts the answers of other servers.
+    /// Whether this is a question, whose sender waits for the answers of other servers.
     pub fn is_question(&self) -> bool {
         matches!(
             self,
@@ -217,7 +226,7 @@ impl Body {
         )
     }
 
-    /// Bytes that it counts for in a queue's bound.
+    /// The bytes that this takes of a queue's limit: an estimate of its size on the wire.
     pub fn size(&self) -> usize {
         let args = |args: &Args| {
             args.attachments().iter().fold(args.items_bytes().len(), |size, bytes| size.saturating_add(bytes.len()))
@@ -247,7 +256,7 @@ impl Body {
     }
 }
 
-/// Bytes of a message beside what grows, which is data and rooms: a few hundred at most.
+/// Bytes of a message without data and rooms: generous, as these are a few hundred at most.
 pub(crate) const ENVELOPE: usize = 256;
 
 /// Bytes of a room's name in a message.
@@ -264,7 +273,7 @@ pub(crate) fn socket_bytes(socket: &SocketDetails) -> usize {
 }
 
 impl Series {
-    /// The series of a message; answers have none, as their absence is told by itself.
+    /// The series of a message. Answers are in none: an answer that is lost is noticed as missing.
     pub fn of(body: &Body) -> Option<Self> {
         match body {
             Body::Broadcast { target, .. } => {
@@ -284,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_room_is_one_room_however_often_it_is_named() {
+    fn a_room_that_is_named_twice_is_one_room() {
         let series = |rooms: &[&str]| {
             let rooms = rooms.iter().map(|room| Room::from(*room)).collect();
             let target = Target { rooms, ..Target::default() }.except("x");

@@ -1,24 +1,22 @@
-//! [`Trailer`]: the end of each message of a roomcast process, which is read without decoding the message; and [`Window`], which
-//! tells by it what came before.
+//! [`Trailer`]: the end of each message of a roomcast process. It is read without decoding the message.
 
 use roomcast_protocol::SocketId;
 
-/// What a roomcast process writes behind each message: which process it is, and which of its messages. Other software passes
-/// over it.
+/// Ends a message: which process published it, and which of its messages it is. Other software ignores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trailer {
     /// The message may have been published before.
     pub again: bool,
-    /// It is for the one recipient of that id, not for the room of that name.
+    /// The message is for the one recipient with that id, not for the room of that name.
     pub one: bool,
-    /// [`Trailer::hash`] of the namespace. A channel's name can mean two: room `b` of `/a`, and the namespace `/a#b`.
+    /// [`Trailer::hash`] of the namespace, as a channel's name is ambiguous: room `b` of `/a`, or namespace `/a#b`.
     pub namespace: u32,
-    /// The process that published it: random at each start, so that who comes back under its old name is somebody else.
+    /// The process that published the message: random at each start, so a server that comes back is another process.
     pub process: u64,
-    /// Its number among all that the process publishes, from 1: tells doubles.
+    /// The message's number among all that the process publishes, from 1. It shows doubles.
     pub serial: u64,
-    /// Its number in its series ([`Series`]), from 1: tells gaps. 0: it is in none.
+    /// The message's number in its [`Series`](crate::cluster::Series), from 1. It shows gaps. 0 if it is in no series.
     pub number: u64,
 }
 
@@ -30,24 +28,24 @@ impl Trailer {
     /// Bytes of a trailer.
     pub const BYTES: usize = 30;
 
-    /// A trailer of a message that is sent for the first time.
+    /// The trailer of a message that is sent for the first time.
     pub fn new(namespace: &str, process: u64, serial: u64, number: u64) -> Self {
         Self { again: false, one: false, namespace: Self::hash(namespace), process, serial, number }
     }
 
-    /// The hash of a namespace: FNV-1a, which every version and platform computes alike.
+    /// The hash of a namespace: FNV-1a, which is the same in every version and on every platform.
     pub fn hash(namespace: &str) -> u32 {
         namespace.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
     }
 
-    /// A random number for a process; without random numbers its id and the time must do.
+    /// A random number for a process. Without a random source, the process id and the time are hashed.
     pub fn random_process() -> u64 {
         let random = SocketId::random().ok().map(|id| id.as_str().as_bytes().to_vec());
         let bytes = random.unwrap_or_else(|| {
             let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             [std::process::id().to_be_bytes().to_vec(), time.as_nanos().to_be_bytes().to_vec()].concat()
         });
-        // FNV-1a again, over 64 bits.
+        // FNV-1a again, with 64 bits.
         bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
     }
 
@@ -69,7 +67,7 @@ impl Trailer {
         bytes
     }
 
-    /// The trailer in these bytes; `None` if they are none, or one of a later version.
+    /// Reads a trailer. `None` if the bytes are not a trailer, or are one of a later version.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
         let ([VERSION, flags], rest) = bytes.split_first_chunk::<2>()? else { return None };
@@ -87,12 +85,12 @@ impl Trailer {
         })
     }
 
-    /// As 60 hexadecimal digits, for dialects that are text.
+    /// The trailer as 60 hexadecimal digits, for dialects that are text.
     pub fn to_hex(self) -> String {
         self.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// As [`Trailer::from_bytes`], of [`Trailer::to_hex`].
+    /// Reads a trailer from the digits of [`Trailer::to_hex`]; `None` as in [`Trailer::from_bytes`].
     pub fn from_hex(text: &str) -> Option<Self> {
         if text.len() != 2 * Self::BYTES {
             return None;
@@ -120,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trailer_is_none() {
+    fn other_input_is_not_read_as_a_trailer() {
         let bytes = Trailer::new("/", 1, 2, 3).to_bytes();
         assert!(Trailer::from_bytes(&bytes).is_some());
         assert!(

@@ -1,10 +1,10 @@
-//! [`Window`]: the last serials of a process, by which a message that comes twice is known.
+//! [`Window`]: the latest serials of a process, by which a message that arrives twice is recognized.
 
-/// How far back doubles are told by their serials. They come from a batch that is sent again, and at most two of them are on
-/// their way at once.
+/// How many of the latest serials are remembered. Doubles come from a batch that is sent again, and at most two batches
+/// are in flight at once.
 pub const WINDOW: u64 = 8_192;
 
-/// The last serials of a process: 1 KiB once something came.
+/// The latest serials of a process: 1 KiB once a message has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     highest: u64,
@@ -13,14 +13,15 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Whether a message of this serial is new. What is too old to tell is new, unless it was sent `again`.
+    /// Whether a message with this serial is new. One that is too old to tell counts as new, unless it was sent
+    /// `again`.
     pub(crate) fn is_new(&mut self, serial: u64, again: bool) -> bool {
         if serial.saturating_add(WINDOW) <= self.highest {
             return !again;
         }
         self.seen.resize((WINDOW / 64) as usize, 0);
         if serial > self.highest {
-            // What lies between was not seen, and takes the place of what is now too old.
+            // The serials in between have not arrived. Their bits are reused from serials that are now too old.
             let from = (self.highest + 1).max(serial.saturating_sub(WINDOW - 1));
             for between in from..serial {
                 self.bit(between, false);
@@ -32,7 +33,7 @@ impl Window {
         !self.bit(serial, true)
     }
 
-    /// Sets a serial's bit and tells what it was.
+    /// Sets a serial's bit and returns the bit before.
     fn bit(&mut self, serial: u64, seen: bool) -> bool {
         let place = serial % WINDOW;
         let Some(word) = self.seen.get_mut((place / 64) as usize) else { return false };
@@ -62,7 +63,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Beside a model that remembers everything.
+        /// Compares it with a model that remembers everything.
         #[test]
         fn the_window_tells_doubles(steps in prop::collection::vec((0..3_000_u64, any::<bool>(), any::<bool>()), 1..300)) {
             let (mut window, mut all, mut highest) = (Window::default(), HashSet::new(), 0_u64);

@@ -1,4 +1,4 @@
-//! What a server tells the others of itself, and its application of the others: announcements, notices and losses.
+//! What a [`Queue`] announces to other servers about this one, and reports to the application about losses.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, Outgoing, SERVERS};
@@ -6,7 +6,6 @@ use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::message::{Body, Message};
 use crate::cluster::seam::trailer::Trailer;
 use crate::cluster::sending::backlog::NOT_TRIED;
-use crate::cluster::sending::drain::{NO_ANSWER, PUBLISH_TIMEOUT};
 use crate::cluster::sending::notices::NoticeKind;
 use crate::cluster::sending::pace::{ANNOUNCEMENT_BYTES, alive_interval};
 use crate::cluster::sending::queue::Queue;
@@ -15,9 +14,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
+/// Most time that one batch may take.
+pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The reason if it took longer.
+pub(crate) const NO_ANSWER: &str = "the broker does not answer";
+
 impl Queue {
-    /// Counts what did not come, and tells of it.
-    pub(crate) fn tell_losses(&self, log: &mut LossLog) {
+    /// Counts messages that did not arrive, and reports them to the log and to the hooks.
+    pub(crate) fn report_losses(&self, log: &mut LossLog) {
         let now = Instant::now();
         let lost = {
             let mut directory = self.directory.lock();
@@ -27,58 +32,68 @@ impl Queue {
         if let Some(messages) = log.lost(&lost, now) {
             tracing::warn!(
                 messages,
-                "messages of other servers did not come to this one, and its clients have missed them"
+                "messages of other servers did not arrive here, and clients of this server have missed them"
             );
         }
         if !lost.is_empty() {
             let hooks = self.on_lost.lock().clone();
             for (hook, lost) in hooks.iter().flat_map(|hook| lost.iter().map(move |lost| (hook, lost))) {
-                // This task is the one that publishes: it goes on.
+                // A panic must not end this task, which publishes.
                 if catch_unwind(AssertUnwindSafe(|| hook(lost))).is_err() {
-                    tracing::error!("a hook of Cluster::on_lost panicked");
+                    tracing::error!("a hook that was passed to Cluster::on_lost panicked");
                 }
             }
         }
     }
 
-    /// Whoever watches sees how it stands.
-    pub(crate) fn watch(&self) {
+    /// Updates the state that the application watches.
+    pub(crate) fn update_state(&self) {
         let (now, peers) = (Instant::now(), self.directory.lock().servers(Instant::now()).count());
         let next = {
             let state = self.state.lock();
             let queued = state.len();
             let queued_bytes = state.bytes.iter().sum();
-            ClusterState { hears: state.hears, publishes: state.publishes(), since: now, peers, queued, queued_bytes }
+            ClusterState {
+                hears: state.receives_announcements,
+                publishes: state.publishes(),
+                since: now,
+                peers,
+                queued,
+                queued_bytes,
+            }
         };
         self.watched.send_if_modified(|state| state.becomes(next));
     }
 
-    /// How often this server tells that it lives.
-    pub(crate) fn interval(&self) -> Duration {
-        alive_interval(1 + self.directory.lock().about(Instant::now()))
+    /// The time between two announcements of this server.
+    pub(crate) fn announcement_interval(&self) -> Duration {
+        alive_interval(1 + self.directory.lock().approximate_size(Instant::now()))
     }
 
     /// Most bytes of an announcement.
-    pub(crate) fn most(&self) -> usize {
+    pub(crate) fn announcement_limit(&self) -> usize {
         self.broker.largest().min(ANNOUNCEMENT_BYTES)
     }
 
-    /// Announces this server: what has changed since the last announcement. The error is why that did not go out.
-    pub(crate) async fn tell_alive(&self) -> Result<(), String> {
-        let _one_at_a_time = self.telling.lock().await;
-        let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-        let news = std::mem::take(&mut self.state.lock().news);
+    /// Announces what has changed on this server since the last announcement. The error says why that did not go out.
+    pub(crate) async fn announce_alive(&self) -> Result<(), String> {
+        let _one_at_a_time = self.announcing.lock().await;
+        let interval = u64::try_from(self.announcement_interval().as_millis()).unwrap_or(u64::MAX);
+        let news = std::mem::take(&mut self.state.lock().has_news);
         loop {
             let ((alive, more), trailer) = {
                 let mut state = self.state.lock();
-                // In this order: what is told was numbered before.
-                (state.numbers.announcement(interval, self.most()), state.numbers.next(self.process, SERVERS, None))
+                // In this order: a number that is announced was given before the announcement's serial.
+                (
+                    state.numbers.announcement(interval, self.announcement_limit()),
+                    state.numbers.next(self.process, SERVERS, None),
+                )
             };
-            let told = self.tell(None, Body::Alive(alive.clone()), trailer).await;
+            let published = self.publish_unqueued(None, Body::Alive(alive.clone()), trailer).await;
             let mut state = self.state.lock();
-            if let Err(reason) = told {
+            if let Err(reason) = published {
                 state.numbers.not_announced(&alive);
-                state.news |= news;
+                state.has_news |= news;
                 return Err(reason);
             }
             state.numbers.announced(&alive, !more);
@@ -88,45 +103,51 @@ impl Queue {
         }
     }
 
-    pub(crate) async fn tell_goodbye(&self) -> Result<(), String> {
+    pub(crate) async fn announce_goodbye(&self) -> Result<(), String> {
         let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-        self.tell(None, Body::Goodbye, trailer).await
+        self.publish_unqueued(None, Body::Goodbye, trailer).await
     }
 
-    /// Says hello, and tells others all. What does not go out is asked for again.
+    /// Sends the notices that are due. Whoever misses one asks again.
     pub(crate) async fn send_notices(&self) {
         let due = self.state.lock().notices.due(Instant::now());
         for notice in due {
             let bodies = match notice.kind {
                 NoticeKind::Hello => vec![Body::Hello],
                 NoticeKind::Whole => {
-                    let interval = u64::try_from(self.interval().as_millis()).unwrap_or(u64::MAX);
-                    let parts = self.state.lock().numbers.whole(interval, self.most());
+                    let interval = u64::try_from(self.announcement_interval().as_millis()).unwrap_or(u64::MAX);
+                    let parts = self.state.lock().numbers.whole(interval, self.announcement_limit());
                     parts.into_iter().map(Body::Alive).collect()
                 }
             };
             for body in bodies {
                 let trailer = self.state.lock().numbers.next(self.process, SERVERS, None);
-                if self.tell(notice.to.clone(), body, trailer).await.is_err() {
+                if self.publish_unqueued(notice.to.clone(), body, trailer).await.is_err() {
                     break;
                 }
             }
         }
     }
 
-    /// Tells the other servers something that is not worth keeping: if it does not go out, the next one will do.
-    pub(crate) async fn tell(&self, to: Option<ServerId>, body: Body, trailer: Trailer) -> Result<(), String> {
+    /// Publishes a message that is not worth queueing: if it does not go out, the next one will do.
+    pub(crate) async fn publish_unqueued(
+        &self,
+        to: Option<ServerId>,
+        body: Body,
+        trailer: Trailer,
+    ) -> Result<(), String> {
         let message = Message { sender: Some(self.id.clone()), to, trailer: Some(trailer), body };
         let outgoing = Outgoing { namespace: SERVERS.into(), message };
         let road = self.broker.route(&outgoing).road;
-        let told = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
-            // Others do not know this server by name then, and miss no tail of it; what it says goes out all the same.
+        let published = match timeout(PUBLISH_TIMEOUT, self.broker.publish(&[outgoing])).await.as_deref() {
+            // After `Never`, other servers do not know this one's name and count no lost tails; its emits go out all
+            // the same.
             Ok([Outcome::Sent | Outcome::Never(_), ..]) => Ok(()),
             Ok([Outcome::Again(reason), ..]) => Err(reason.clone()),
             Ok(_) => Err(NOT_TRIED.to_owned()),
             Err(_) => Err(NO_ANSWER.to_owned()),
         };
-        self.state.lock().told(road, told.is_ok());
-        told
+        self.state.lock().announcement_published(road, published.is_ok());
+        published
     }
 }

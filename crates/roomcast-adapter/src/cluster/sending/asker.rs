@@ -1,11 +1,11 @@
-//! [`Asker`]: who asked a question.
+//! [`Asker`]: the server that asked a question.
 
 use crate::cluster::seam::ids::ServerId;
 
-/// Who asks.
+/// The server that asked a question.
 #[derive(Debug, Clone)]
 pub(crate) struct Asker {
     pub(crate) id: Option<ServerId>,
-    /// It is a roomcast server.
+    /// Whether it is a roomcast server.
     pub(crate) is_roomcast: bool,
 }

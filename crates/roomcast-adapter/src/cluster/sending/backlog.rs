@@ -1,4 +1,4 @@
-//! [`Backlog`]: the messages that wait to go out or are on their way, and what became of them.
+//! [`Backlog`]: the messages that are queued or in flight, and what becomes of them.
 
 use crate::cluster::seam::broker::{Outcome, Outgoing};
 use crate::cluster::seam::series::Series;
@@ -19,34 +19,35 @@ use tokio::time::Instant;
 /// What a [`Queue`](super::queue::Queue) holds.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
-    /// Those on which something waits or has failed.
+    /// The roads on which messages wait or publishing has failed.
     pub(crate) roads: BTreeMap<u64, Road>,
     pins: Pins,
     serials: HighestSerials,
-    /// Bytes of answers, and of everything else: neither pushes the other out.
+    /// Bytes of answers, and bytes of everything else. Neither pushes the other out of the queue.
     pub(crate) bytes: [usize; 2],
     pub(crate) numbers: Numbers,
-    /// Messages that never went out.
+    /// The number of messages that never went out.
     pub(crate) dropped: u64,
-    /// What is to be told to those whose answers were dropped.
-    pub(crate) refused: Vec<Outgoing>,
-    /// This server hears the others' announcements, so that it is among those that do.
-    pub(crate) hears: bool,
-    /// It heard them until a moment ago: since when it does not, and how many others there were then.
-    pub(crate) interrupted: Option<Outage>,
-    /// What other servers are to be told beside announcements.
+    /// Refusals for askers whose answers were dropped.
+    pub(crate) refusals: Vec<Outgoing>,
+    /// This server receives other servers' announcements, so it is one of those that are counted.
+    pub(crate) receives_announcements: bool,
+    /// Set when that was interrupted a moment ago: since when, and how many other servers there were.
+    pub(crate) interruption: Option<Outage>,
+    /// What single servers are to be told between announcements.
     pub(crate) notices: Notices,
-    /// It has said hello.
-    pub(crate) introduced: bool,
-    /// There is something that other servers should know soon.
-    pub(crate) news: bool,
+    /// This server has asked the others to say everything.
+    pub(crate) said_hello: bool,
+    /// Something has changed that other servers should know soon.
+    pub(crate) has_news: bool,
     pub(crate) closing: bool,
 }
 
-/// The reason if a broker tells nothing of a message.
-pub(crate) const NOT_TRIED: &str = "the broker did not come to it";
+/// The reason if a broker returns no outcome for a message.
+pub(crate) const NOT_TRIED: &str = "the broker did not try to publish it";
 
-/// The highest serials that the broker was given by two roads: how far the others are ahead of one.
+/// The highest serial given to the broker by any road, and the highest by any other road. From these each road knows
+/// how far the other roads are ahead of it.
 #[derive(Debug, Default)]
 struct HighestSerials {
     first: (u64, u64),
@@ -54,7 +55,7 @@ struct HighestSerials {
 }
 
 impl HighestSerials {
-    /// A road gives the broker a message.
+    /// A road gives a message to the broker.
     fn add(&mut self, road: u64, serial: u64) {
         if road == self.first.0 {
             self.first.1 = self.first.1.max(serial);
@@ -66,7 +67,7 @@ impl HighestSerials {
         }
     }
 
-    /// The highest serial of the other roads.
+    /// The highest serial that the other roads have given to the broker.
     fn besides(&self, road: u64) -> u64 {
         if road == self.first.0 { self.second } else { self.first.1 }
     }
@@ -77,23 +78,23 @@ impl Backlog {
         self.closing && self.len() == 0
     }
 
-    /// Messages that have not gone out.
+    /// The number of messages that have not gone out.
     pub(crate) fn len(&self) -> usize {
         self.roads.values().map(Road::len).sum()
     }
 
-    /// Whether what this server emits goes out, as far as it knows.
+    /// Whether this server's emits go out, as far as it knows.
     pub(crate) fn publishes(&self) -> bool {
-        self.introduced && self.roads.values().all(|road| !road.down)
+        self.said_hello && self.roads.values().all(|road| !road.down)
     }
 
-    /// Whether what takes this road does not go out.
+    /// Whether messages on this road do not go out.
     pub(crate) fn is_down(&self, road: u64) -> bool {
         self.roads.get(&road).is_some_and(|road| road.down)
     }
 
-    /// An announcement went out, or did not.
-    pub(crate) fn told(&mut self, road: u64, went_out: bool) {
+    /// Notes whether an announcement went out.
+    pub(crate) fn announcement_published(&mut self, road: u64, went_out: bool) {
         match self.roads.get_mut(&road) {
             Some(road) => road.down = !went_out,
             None if went_out => {}
@@ -101,7 +102,7 @@ impl Backlog {
         }
     }
 
-    /// A message joins the queue.
+    /// Adds a message to the queue.
     pub(crate) fn push(&mut self, mut waiting: QueuedMessage) {
         waiting.route = self.pins.add(waiting.route);
         if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
@@ -110,7 +111,7 @@ impl Backlog {
         self.roads.entry(waiting.route.road).or_default().waiting.push_back(waiting);
     }
 
-    /// A message leaves the queue, in one way or another.
+    /// Accounts for a message that has left the queue, for whatever reason.
     pub(crate) fn settle(&mut self, waiting: &QueuedMessage) {
         if let Some(bytes) = self.bytes.get_mut(waiting.class()) {
             *bytes = bytes.saturating_sub(waiting.size);
@@ -122,12 +123,12 @@ impl Backlog {
         }
     }
 
-    /// Drops the oldest of a class until the rest fits. The newest stays: it may be larger than the bound, if it waits alone.
+    /// Drops the oldest messages of a class until the rest fits. The newest stays: alone, it may be over the limit.
     pub(crate) fn make_room(&mut self, class: usize, bound: usize) {
         while self.bytes.get(class).is_some_and(|bytes| *bytes > bound) {
-            let oldest = |(road, it): (&u64, &Road)| {
-                let place = it.waiting.iter().position(|waiting| waiting.class() == class)?;
-                Some((it.waiting.get(place)?.serial(), *road, place))
+            let oldest = |(id, road): (&u64, &Road)| {
+                let place = road.waiting.iter().position(|waiting| waiting.class() == class)?;
+                Some((road.waiting.get(place)?.serial(), *id, place))
             };
             let Some((serial, road, place)) = self.roads.iter().filter_map(oldest).min() else { return };
             let newest = self.roads.values().filter_map(|road| road.waiting.back()).map(QueuedMessage::serial).max();
@@ -135,14 +136,14 @@ impl Backlog {
                 return;
             }
             let dropped = self.roads.get_mut(&road).and_then(|road| road.waiting.remove(place));
-            dropped.into_iter().for_each(|dropped| self.lose(&dropped, "full"));
+            dropped.into_iter().for_each(|dropped| self.drop_message(&dropped, "full"));
         }
     }
 
-    /// The next batch of a road: it is with the broker from now on.
+    /// The next batch of a road. From here on it is in flight.
     pub(crate) fn next_batch(&mut self, road: u64, messages: usize, most: usize) -> Vec<Outgoing> {
         let (mut batch, mut bytes, ahead) = (Vec::new(), 0, self.serials.besides(road));
-        let mut late = Vec::new();
+        let mut overtaken = Vec::new();
         let Some(it) = self.roads.get_mut(&road) else { return batch };
         while let Some(waiting) = it.waiting.front() {
             bytes += waiting.size;
@@ -150,40 +151,39 @@ impl Backlog {
                 break;
             }
             let Some(waiting) = it.waiting.pop_front() else { break };
-            // It may have gone out, and so many have since by other roads that receivers do not remember whether it came: they would
-            // take it for a double.
+            // The message may have gone out before, and the other roads have sent so many messages since that receivers
+            // no longer know whether it arrived: they would drop it as a double.
             if waiting.may_have_gone_out() && waiting.serial() + WINDOW / 2 <= ahead {
-                late.push(waiting);
+                overtaken.push(waiting);
                 continue;
             }
             self.serials.add(road, waiting.serial());
             batch.push(waiting.outgoing.clone());
             it.in_flight.push(waiting);
         }
-        late.iter().for_each(|late| self.lose(late, "overtaken"));
+        overtaken.iter().for_each(|waiting| self.drop_message(waiting, "overtaken"));
         batch
     }
 
-    /// What became of a road's messages in flight, in their order; those that are missing at the end were not tried. What may go
-    /// out yet waits again, in front; the reason why it has to is returned.
+    /// Takes the outcomes of a road's messages in flight, in order; messages without an outcome at the end were not
+    /// tried. Messages that may go out later are queued again, in front. Returns the reason if there are such messages.
     pub(crate) fn published(&mut self, road: u64, outcomes: Vec<Outcome>) -> Option<String> {
         let it = self.roads.get_mut(&road)?;
-        let flown = std::mem::take(&mut it.in_flight);
-        if outcomes.len() >= flown.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
-            // As nearly always.
+        let in_flight = std::mem::take(&mut it.in_flight);
+        if outcomes.len() >= in_flight.len() && outcomes.iter().all(|outcome| *outcome == Outcome::Sent) {
+            // The usual case.
             it.down = false;
-            flown.iter().for_each(|waiting| self.settle(waiting));
+            in_flight.iter().for_each(|waiting| self.settle(waiting));
             return None;
         }
         let not_tried = || Outcome::Again(NOT_TRIED.to_owned());
         let outcomes = outcomes.into_iter().chain(std::iter::repeat_with(not_tried));
         let (mut failure, mut refused) = (None, (0_u64, String::new()));
-        // From the last to the first: what stands behind a message of its channel and series in the batch and went out must not be
-        // overtaken by it.
-        let mut both: Vec<(QueuedMessage, Outcome)> = flown.into_iter().zip(outcomes).collect();
+        // From last to first: a message is not sent again if a later one of its channel and series has gone out.
+        let mut results: Vec<(QueuedMessage, Outcome)> = in_flight.into_iter().zip(outcomes).collect();
         let mut sent: HashSet<(Arc<str>, Option<Series>, u64), RandomState> = HashSet::default();
-        let mut waits = Vec::new();
-        while let Some((mut waiting, outcome)) = both.pop() {
+        let mut retried = Vec::new();
+        while let Some((mut waiting, outcome)) = results.pop() {
             let series = (waiting.outgoing.namespace.clone(), waiting.series, waiting.route.channel);
             match outcome {
                 Outcome::Sent => {
@@ -192,9 +192,9 @@ impl Backlog {
                 }
                 Outcome::Never(reason) => {
                     refused = (refused.0 + 1, reason);
-                    self.lose(&waiting, "refused");
+                    self.drop_message(&waiting, "refused");
                 }
-                Outcome::Again(_) if sent.contains(&series) => self.lose(&waiting, "overtaken"),
+                Outcome::Again(_) if sent.contains(&series) => self.drop_message(&waiting, "overtaken"),
                 Outcome::Again(reason) => {
                     failure = Some(reason);
                     if let Some(again) = &waiting.again {
@@ -204,43 +204,43 @@ impl Backlog {
                         // It may have gone out.
                         trailer.again = true;
                     }
-                    waits.push(waiting);
+                    retried.push(waiting);
                 }
             }
         }
         if let Some(it) = self.roads.get_mut(&road) {
-            waits.into_iter().for_each(|waiting| it.waiting.push_front(waiting));
+            retried.into_iter().for_each(|waiting| it.waiting.push_front(waiting));
             it.down = failure.is_some();
         }
         if let (messages @ 1.., reason) = refused {
-            tracing::error!(messages, reason, "messages for the other servers were refused and are dropped");
+            tracing::error!(messages, reason, "messages to other servers were refused, and are dropped");
         }
         failure
     }
 
-    /// Messages of a road that are older than they may be are lost.
+    /// Drops messages of a road that have become too old.
     pub(crate) fn drop_old(&mut self, road: u64, now: Instant, most: Duration) {
         let is_old = |waiting: &QueuedMessage| now.duration_since(waiting.since) > most;
         while let Some(it) = self.roads.get_mut(&road)
             && it.waiting.front().is_some_and(is_old)
         {
             let old = it.waiting.pop_front();
-            old.into_iter().for_each(|old| self.lose(&old, "old"));
+            old.into_iter().for_each(|old| self.drop_message(&old, "old"));
         }
     }
 
-    /// All that waits on a road is lost.
+    /// Drops everything that retried on a road.
     pub(crate) fn drop_all(&mut self, road: u64, why: &'static str) {
         let waiting = self.roads.get_mut(&road).map(|road| std::mem::take(&mut road.waiting));
-        waiting.iter().flatten().for_each(|waiting| self.lose(waiting, why));
+        waiting.iter().flatten().for_each(|waiting| self.drop_message(waiting, why));
     }
 
-    pub(crate) fn lose(&mut self, waiting: &QueuedMessage, why: &'static str) {
+    pub(crate) fn drop_message(&mut self, waiting: &QueuedMessage, why: &'static str) {
         self.settle(waiting);
-        // An answer that is lost is told by its absence; only what is in a series is missed by others.
+        // A lost answer is noticed as missing. Other servers miss only what is in a series.
         self.dropped += u64::from(waiting.series.is_some());
         metrics::counter!("roomcast_cluster_dropped_total", "why" => why).increment(1);
-        self.refused.extend(waiting.refusal());
+        self.refusals.extend(waiting.refusal());
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
     use crate::seam::target::Target;
     use roomcast_protocol::Args;
 
-    /// A message for everybody with this serial.
+    /// A broadcast to everybody with this serial.
     fn push(backlog: &mut Backlog, road: u64, serial: u64, again: bool) {
         let data = Args::event("e", &serial).unwrap();
         let body = Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true };
@@ -276,16 +276,16 @@ mod tests {
         batch.iter().filter_map(|outgoing| outgoing.message.trailer).map(|trailer| trailer.serial).collect()
     }
 
-    /// At the limit and one past it.
+    /// At the limit, and one past it.
     #[test]
-    fn what_may_have_gone_out_is_not_sent_again_when_receivers_do_not_remember_it() {
+    fn a_message_is_not_sent_again_once_receivers_could_not_recognize_the_double() {
         for (ahead, goes) in [(WINDOW / 2, true), (WINDOW / 2 + 1, false)] {
             for again in [true, false] {
                 let mut backlog = Backlog::default();
                 push(&mut backlog, 1, 1, again);
                 push(&mut backlog, 2, ahead, false);
                 push(&mut backlog, 3, 2, false);
-                // Its own road may be as far as it likes.
+                // Its own road may be ahead of it by any number.
                 push(&mut backlog, 1, 1_000_000, false);
                 assert_eq!(serials(&backlog.next_batch(2, 10, 10)), [ahead]);
                 assert_eq!(serials(&backlog.next_batch(3, 10, 10)), [2]);
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_out_on_another_channel_overtakes_nothing() {
+    fn a_message_on_another_channel_overtakes_nothing() {
         let mut backlog = Backlog::default();
         push(&mut backlog, 1, 1, false);
         push(&mut backlog, 1, 2, false);
@@ -314,7 +314,7 @@ mod tests {
         push(&mut backlog, 1, 3, false);
         assert_eq!(serials(&backlog.next_batch(1, 10, 10)), [1, 3]);
         assert_eq!(backlog.published(1, vec![again(), Outcome::Sent]), None);
-        assert_eq!((backlog.len(), backlog.dropped), (0, 1), "that would come behind what stood after it");
+        assert_eq!((backlog.len(), backlog.dropped), (0, 1), "it would arrive after its successor");
     }
 
     #[test]

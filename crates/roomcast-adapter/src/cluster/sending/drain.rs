@@ -1,8 +1,9 @@
-//! The task of a [`Queue`]: it announces this server, and publishes what waits, a batch at a time on each road.
+//! The task of a [`Queue`]: it announces this server, and publishes what is queued, one batch at a time on each road.
 
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
-use crate::cluster::sending::outage::PEERS_PATIENCE;
+use crate::cluster::sending::announcing::{NO_ANSWER, PUBLISH_TIMEOUT};
+use crate::cluster::sending::outage::PEERS_TIMEOUT;
 use crate::cluster::sending::pace::Pace;
 use crate::cluster::sending::queue::Queue;
 use futures_util::future::BoxFuture;
@@ -10,38 +11,31 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-/// Most messages that go to the broker at once on a road, and most bytes of them, though one larger message goes alone. As much as
-/// waits goes out in one round trip, so that the rate does not depend on how long that takes; a bound keeps what is sent again
-/// small.
+/// Most messages and bytes of a batch; a larger message goes alone. Everything that waits goes out in one round trip,
+/// so the rate does not depend on how long that takes; the limits keep small what must be sent again after a failure.
 const MAX_BATCH_MESSAGES: usize = 4_096;
 const MAX_BATCH_BYTES: usize = 1 << 20;
 
-/// Pause of a road after a failed publish; a broker that reconnects ends it early.
+/// Pause of a road after a failed publish. A broker that reconnects ends it early.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Between two counts of the servers that hear again.
+/// Pause between two counts of the servers that have subscribed again.
 const PEERS_POLL: Duration = Duration::from_millis(25);
 
-/// Time that one batch may take.
-pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// The reason if it took longer.
-pub(crate) const NO_ANSWER: &str = "the broker does not answer";
-
-/// Work of the task that has ended.
+/// What the task has finished.
 enum Finished {
-    /// A round of a road.
+    /// A round on a road.
     Round,
-    /// What is told to the others.
+    /// Announcements and notices.
     Announcements,
 }
 
-/// What became of a round of a road.
+/// The result of a round on a road.
 enum RoundResult {
     /// There was nothing to publish.
     Idle,
     Sent,
-    /// Something waits again, or still; why.
+    /// Messages are queued again, or still, with the reason.
     Failed(String),
 }
 
@@ -50,19 +44,19 @@ impl Queue {
     pub(crate) async fn run(&self) {
         let (mut pace, mut log) = (Pace::new(Instant::now()), LossLog::default());
         let mut work: FuturesUnordered<BoxFuture<'_, Finished>> = FuturesUnordered::new();
-        let mut telling = false;
+        let mut announcing = false;
         loop {
             self.note_interruption();
             let now = Instant::now();
             let (announces, has_notices) = {
                 let state = self.state.lock();
-                (pace.next(state.news) <= now, state.notices.next(now).is_some_and(|next| next <= now))
+                (pace.next(state.has_news) <= now, state.notices.next(now).is_some_and(|next| next <= now))
             };
-            if !telling && (announces || has_notices) {
-                telling = true;
+            if !announcing && (announces || has_notices) {
+                announcing = true;
                 if announces {
-                    self.tell_losses(&mut log);
-                    pace.told(now, self.interval());
+                    self.report_losses(&mut log);
+                    pace.announced(now, self.announcement_interval());
                 }
                 work.push(Box::pin(async move {
                     if announces {
@@ -81,48 +75,48 @@ impl Queue {
             if work.is_empty() && self.state.lock().is_done() {
                 break self.leave().await;
             }
-            let next = self.next(if telling { None } else { Some(&pace) });
+            let next = self.next(if announcing { None } else { Some(&pace) });
             tokio::select! {
                 () = self.filled.notified() => {}
                 () = self.connected.notified() => self.end_pauses(),
-                Some(done) = work.next(), if !work.is_empty() => telling &= !matches!(done, Finished::Announcements),
+                Some(done) = work.next(), if !work.is_empty() => announcing &= !matches!(done, Finished::Announcements),
                 () = sleep_until(next) => {}
             }
         }
     }
 
-    /// When there is something to do, if nothing comes before.
+    /// When the task has to act at the latest, unless something happens before.
     fn next(&self, pace: Option<&Pace>) -> Instant {
-        /// Any time: something is under way, and wakes the task.
+        /// An arbitrary time: work is in progress, and wakes the task when it ends.
         const NO_DEADLINE: Duration = Duration::from_secs(60);
-        let own = self.own_road();
+        let announcements = self.announcement_road();
         let (state, now) = (self.state.lock(), Instant::now());
-        let told = pace.map(|pace| pace.next(state.news));
+        let announcement = pace.map(|pace| pace.next(state.has_news));
         let notice = state.notices.next(now).filter(|_| pace.is_some());
-        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == own)).min();
-        [told, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
+        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == announcements)).min();
+        [announcement, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
     }
 
-    /// This server did not hear the others for a while: what is published may reach nobody until they hear again.
+    /// After an interruption, what is published may reach nobody until the other servers have subscribed again, too.
     fn note_interruption(&self) {
-        let interrupted = self.state.lock().interrupted.take();
-        if let Some(interrupted) = interrupted {
-            let road = self.own_road();
+        let interruption = self.state.lock().interruption.take();
+        if let Some(interruption) = interruption {
+            let road = self.announcement_road();
             let mut state = self.state.lock();
-            state.roads.entry(road).or_default().outage.get_or_insert(interrupted).not_sent();
+            state.roads.entry(road).or_default().outage.get_or_insert(interruption).not_sent();
         }
     }
 
-    /// The road of announcements: only there this server can tell who else hears.
-    fn own_road(&self) -> u64 {
+    /// The road of announcements. Only on this road can other subscribers be counted.
+    fn announcement_road(&self) -> u64 {
         self.broker.route(&self.announcement).road
     }
 
-    /// Tells the others that this server lives. Whether that goes out says whether anything does.
+    /// Announces that this server is alive. Whether this goes out shows whether anything does.
     async fn announce(&self) {
-        let told = self.tell_alive().await;
-        let road = self.own_road();
-        let outage = told.is_err().then(|| self.outage());
+        let announced = self.announce_alive().await;
+        let road = self.announcement_road();
+        let outage = announced.is_err().then(|| self.outage());
         {
             let mut state = self.state.lock();
             match outage {
@@ -134,20 +128,20 @@ impl Queue {
                 }
             }
         }
-        self.watch();
+        self.update_state();
     }
 
-    /// The roads on which something is to be done now; they are busy from then on. An outage that has passed is forgotten.
+    /// The roads on which there is work now; they are busy from here on. An outage that has passed is removed.
     fn begin_rounds(&self, now: Instant) -> Vec<u64> {
         let (mut due, mut over) = (Vec::new(), Vec::new());
         {
-            let own = self.own_road();
+            let announcements = self.announcement_road();
             let mut state = self.state.lock();
             for (id, road) in &mut state.roads {
-                if road.next(now, *id == own).is_none_or(|next| next > now) {
+                if road.next(now, *id == announcements).is_none_or(|next| next > now) {
                     continue;
                 }
-                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|passes| passes <= now)));
+                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|end| end <= now)));
                 if !road.waiting.is_empty() || road.outage.is_some() {
                     road.busy = true;
                     due.push(*id);
@@ -172,37 +166,37 @@ impl Queue {
         {
             let mut state = self.state.lock();
             let closing = state.closing;
-            let it = state.roads.entry(road).or_default();
-            it.busy = false;
+            let road_state = state.roads.entry(road).or_default();
+            road_state.busy = false;
             match &round {
                 RoundResult::Idle => {}
-                RoundResult::Sent => over = it.outage.take(),
+                RoundResult::Sent => over = road_state.outage.take(),
                 RoundResult::Failed(reason) => {
-                    it.outage = it.outage.take().or(outage);
-                    it.outage.iter_mut().for_each(|outage| outage.continues(reason));
-                    it.retry_at = Some(Instant::now() + RETRY_PAUSE);
+                    road_state.outage = road_state.outage.take().or(outage);
+                    road_state.outage.iter_mut().for_each(|outage| outage.continues(reason));
+                    road_state.retry_at = Some(Instant::now() + RETRY_PAUSE);
                     if closing {
-                        // What does not go out now never does.
+                        // What does not go out now never will.
                         state.drop_all(road, "closed");
                     }
                 }
             }
         }
         self.refuse_answers();
-        self.moved.notify_waiters();
+        self.shrunk.notify_waiters();
         let changed = over.is_some() || matches!(round, RoundResult::Failed(_));
         if let Some(over) = over {
             over.end(Instant::now());
         }
         if changed {
-            self.watch();
+            self.update_state();
         }
     }
 
     async fn publish_batch(&self, road: u64) -> RoundResult {
         if self.state.lock().roads.get(&road).is_some_and(|road| road.outage.is_some()) {
-            // What is not worth keeping goes first, to learn whether anything goes out: only then can the others be waited for, and
-            // what is logged must not go out in the moment in which the broker is back and they are not.
+            // A message that is not worth queueing goes first, to find out whether anything goes out. Queued messages
+            // must not go out at the moment when the broker is back but the other servers are not.
             if let Err(reason) = self.is_back(road).await {
                 self.drop_old(road);
                 return RoundResult::Failed(reason);
@@ -217,8 +211,8 @@ impl Queue {
                     waits.then_some((outage.peers, until))
                 })
             };
-            if let Some((others, until)) = back {
-                self.await_peers(road, others, until).await;
+            if let Some((peers, until)) = back {
+                self.await_peers(road, peers, until).await;
             }
         }
         self.drop_old(road);
@@ -231,10 +225,10 @@ impl Queue {
         self.state.lock().published(road, outcomes).map_or(RoundResult::Sent, RoundResult::Failed)
     }
 
-    /// Whether something goes out on a road after an outage; or why not.
+    /// Whether messages go out on a road again after an outage. The error says why not.
     async fn is_back(&self, road: u64) -> Result<(), String> {
-        if road == self.own_road() {
-            return self.tell_alive().await;
+        if road == self.announcement_road() {
+            return self.announce_alive().await;
         }
         match timeout(PUBLISH_TIMEOUT, self.broker.ready(road)).await {
             Ok(ready) => ready.map_err(|error| error.0),
@@ -242,18 +236,20 @@ impl Queue {
         }
     }
 
-    /// After an outage the other servers have to subscribe again, as this one had to: what goes out before is lost on them. Those that
-    /// hear announcements can be counted; on other roads they have their time.
-    async fn await_peers(&self, road: u64, others: usize, until: Instant) {
-        if road != self.own_road() {
-            return sleep_until(if others > 0 { until } else { Instant::now() }).await;
+    /// After an outage the other servers must subscribe again, as this one had to; what goes out before is lost for
+    /// them. Servers that receive announcements can be counted; on other roads they are given a fixed time.
+    async fn await_peers(&self, road: u64, peers: usize, until: Instant) {
+        if road != self.announcement_road() {
+            return sleep_until(if peers > 0 { until } else { Instant::now() }).await;
         }
-        while others > 0 && Instant::now() < until {
-            match timeout(PEERS_PATIENCE, self.broker.count(SERVERS)).await {
-                Ok(Ok(Some(count))) if count.servers < others + usize::from(self.state.lock().hears) => {
+        while peers > 0 && Instant::now() < until {
+            match timeout(PEERS_TIMEOUT, self.broker.count(SERVERS)).await {
+                Ok(Ok(Some(count)))
+                    if count.servers < peers + usize::from(self.state.lock().receives_announcements) =>
+                {
                     sleep(PEERS_POLL).await;
                 }
-                // Enough, or the broker is down again, which the publish will tell.
+                // Enough servers are back, or the broker is down again, which publishing will show.
                 _ => return,
             }
         }
@@ -265,11 +261,11 @@ impl Queue {
         }
     }
 
-    /// Tells the others the last numbers, then that this server leaves.
+    /// Announces the last numbers, then that this server leaves.
     async fn leave(&self) {
-        // If these do not go out, nothing does any more.
-        let _ = self.tell_alive().await;
-        let _ = self.tell_goodbye().await;
+        // If these do not go out, nothing else would.
+        let _ = self.announce_alive().await;
+        let _ = self.announce_goodbye().await;
         let _ = timeout(PUBLISH_TIMEOUT, self.broker.close(SERVERS)).await;
     }
 }

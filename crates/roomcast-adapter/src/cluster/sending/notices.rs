@@ -4,16 +4,16 @@ use crate::cluster::membership::directory::MAX_PROCESSES;
 use crate::cluster::seam::ids::ServerId;
 use tokio::time::Instant;
 
-/// What a server is to be told.
+/// The content of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoticeKind {
-    /// That it should tell all.
+    /// A request to say everything.
     Hello,
-    /// All that this server has announced.
+    /// Everything that this server has announced.
     Whole,
 }
 
-/// Something to tell.
+/// Something that a server, or every server, is to be told.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
     at: Option<Instant>,
@@ -21,22 +21,22 @@ pub(crate) struct Notice {
     pub(crate) kind: NoticeKind,
 }
 
-/// What is to be told to single servers.
+/// The notices that wait to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Notices(Vec<Notice>);
 
 impl Notices {
-    /// A server, or each, is to tell all.
+    /// Asks a server, or with `None` every server, to say everything.
     pub(crate) fn hello(&mut self, to: Option<ServerId>) {
         self.add(Notice { at: None, to, kind: NoticeKind::Hello });
     }
 
-    /// A server is to be told all, from then on.
-    pub(crate) fn tell_all(&mut self, to: ServerId, at: Instant) {
+    /// Tells a server everything, at time `at`.
+    pub(crate) fn tell_everything(&mut self, to: ServerId, at: Instant) {
         self.add(Notice { at: Some(at), to: Some(to), kind: NoticeKind::Whole });
     }
 
-    /// One for each server and matter: who asks twice is told once.
+    /// Adds a notice unless there is one of its kind for that server: whoever asks twice is answered once.
     fn add(&mut self, notice: Notice) {
         let known = self.0.iter().any(|it| it.to == notice.to && it.kind == notice.kind);
         if !known && self.0.len() < 2 * MAX_PROCESSES {
@@ -44,12 +44,12 @@ impl Notices {
         }
     }
 
-    /// When the next one is due, `now` or later.
+    /// When the next notice is due; `now` if one is overdue.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         self.0.iter().map(|notice| notice.at.unwrap_or(now)).min()
     }
 
-    /// Those that are due.
+    /// Removes and returns the notices that are due.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Notice> {
         self.0.extract_if(.., |notice| notice.at.is_none_or(|at| at <= now)).collect()
     }
@@ -61,13 +61,13 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn errands_are_bounded_and_done_when_they_are_due() {
+    fn notices_are_bounded_and_sent_when_they_are_due() {
         let (mut notices, now) = (Notices::default(), Instant::now());
         let later = now + Duration::from_millis(5);
         notices.hello(None);
         notices.hello(None);
-        notices.tell_all("a".into(), later);
-        notices.tell_all("a".into(), now);
+        notices.tell_everything("a".into(), later);
+        notices.tell_everything("a".into(), now);
         assert_eq!(notices.due(now), [Notice { at: None, to: None, kind: NoticeKind::Hello }]);
         assert_eq!(notices.next(now), Some(later));
         assert_eq!((notices.due(later).len(), notices.next(now)), (1, None));

@@ -1,4 +1,4 @@
-//! [`Numbers`]: the trailers that a process gives its messages, and what its announcements tell of them.
+//! [`Numbers`]: the numbers that a process gives its messages, and what it announces about them.
 
 use crate::cluster::seam::alive::{Alive, SeriesReport};
 use crate::cluster::seam::series::MAX_NUMBERED;
@@ -9,23 +9,23 @@ use hashbrown::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Announcements for which a namespace is remembered when it is closed and all of it has gone out: its tail may have been lost, and
-/// who missed the announcement that told of it asks for all.
+/// How many further announcements a closed namespace is remembered for, once all its messages have gone out. The last
+/// ones may have been lost, and a server that missed the announcement about them asks for everything.
 const ANNOUNCEMENTS_AFTER_CLOSE: u8 = 3;
 
-/// What an entry of an announcement takes beside the namespace's name, generously.
+/// Bytes of an entry of an announcement without the namespace's name; generous.
 const ENTRY_BYTES: usize = 64;
 
-/// The last numbers of a process, and what of them was announced.
+/// The last numbers that a process has given, and which of them were announced.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
     serial: u64,
-    /// The last announcement that was made, and the last that is known to have gone out.
+    /// The last announcement that was made, and the last one that is known to have gone out.
     sequence: u64,
     announced: u64,
-    /// Openings of namespaces so far.
+    /// The number of namespaces opened so far.
     openings: u64,
-    /// The namespaces that are open here, or were a moment ago.
+    /// The namespaces that are open here, or were until recently.
     namespaces: HashMap<Arc<str>, Namespace, RandomState>,
 }
 
@@ -34,11 +34,11 @@ pub(crate) struct Numbers {
 struct Namespace {
     main: Option<OwnSeries>,
     rooms: Option<OwnSeries>,
-    /// Its messages come to this server: the number of its opening, or 0.
-    heard: u64,
-    /// What the others were told last of that. `None`: nobody knows what they were told.
-    told: Option<u64>,
-    /// It is closed, and is remembered for so many announcements still.
+    /// The number of its opening once its messages arrive here, or 0.
+    opening: u64,
+    /// What other servers were told last about that. `None`: it is not known what reached them.
+    announced: Option<u64>,
+    /// Set when it is closed: the number of announcements that it is still remembered for.
     closed: Option<u8>,
 }
 
@@ -47,14 +47,14 @@ struct OwnSeries {
     /// The serial of its first message.
     since: u64,
     last: u64,
-    /// Numbers of messages that wait, rising.
+    /// The numbers of messages that have not gone out, in rising order.
     waiting: VecDeque<u64>,
-    /// The number that was told last.
-    told: u64,
+    /// The number that was announced last.
+    announced: u64,
 }
 
 impl OwnSeries {
-    /// The last number that went out or was dropped: all that others may miss by now.
+    /// The last number up to which every message has gone out or was dropped: receivers that lack it have missed it.
     fn settled(&self) -> u64 {
         self.waiting.front().map_or(self.last, |first| first - 1)
     }
@@ -75,34 +75,34 @@ impl Namespace {
     }
 
     fn is_over(&self) -> bool {
-        let settled = |own: &OwnSeries| own.waiting.is_empty() && own.told == own.last;
-        self.closed == Some(0) && self.told == Some(0) && self.both().all(|(_, own)| settled(own))
+        let settled = |own: &OwnSeries| own.waiting.is_empty() && own.announced == own.last;
+        self.closed == Some(0) && self.announced == Some(0) && self.both().all(|(_, own)| settled(own))
     }
 }
 
 impl Numbers {
-    /// A namespace is open from now on: what is published in it is numbered.
+    /// Opens a namespace: messages in it are numbered from now on.
     pub(crate) fn open(&mut self, namespace: &Arc<str>) {
         if let Some(open) = self.namespaces.get_mut(namespace) {
             open.closed = None;
         } else if self.namespaces.len() < MAX_NUMBERED {
-            self.namespaces.insert(namespace.clone(), Namespace { told: Some(0), ..Namespace::default() });
+            self.namespaces.insert(namespace.clone(), Namespace { announced: Some(0), ..Namespace::default() });
         }
     }
 
-    /// Messages of an open namespace come, so that this server can be asked. Tells whether that is news to the others.
-    pub(crate) fn heard(&mut self, namespace: &str) -> bool {
+    /// The messages of an open namespace arrive, so this server can be asked. Returns whether that is news.
+    pub(crate) fn messages_arrive(&mut self, namespace: &str) -> bool {
         match self.namespaces.get_mut(namespace).filter(|namespace| namespace.closed.is_none()) {
-            Some(namespace) if namespace.heard == 0 => {
+            Some(namespace) if namespace.opening == 0 => {
                 self.openings += 1;
-                namespace.heard = self.openings;
+                namespace.opening = self.openings;
                 true
             }
             _ => false,
         }
     }
 
-    /// The trailer of the next message. One without a series is in no series, nor is one of a namespace that is not open.
+    /// The trailer of the next message. It has no number if there is no series, or if the namespace is not open.
     pub(crate) fn next(&mut self, process: u64, namespace: &str, series: Option<Series>) -> Trailer {
         self.serial += 1;
         let number = series.map_or(0, |series| self.number(namespace, series));
@@ -111,90 +111,90 @@ impl Numbers {
 
     fn number(&mut self, namespace: &str, series: Series) -> u64 {
         let Some(namespace) = self.namespaces.get_mut(namespace) else { return 0 };
-        let new = || OwnSeries { since: self.serial, last: 0, waiting: VecDeque::new(), told: 0 };
+        let new = || OwnSeries { since: self.serial, last: 0, waiting: VecDeque::new(), announced: 0 };
         let own = namespace.series(series).get_or_insert_with(new);
         own.last += 1;
         own.waiting.push_back(own.last);
         own.last
     }
 
-    /// A message went out, or never will.
+    /// Notes that a message went out, or never will.
     pub(crate) fn settle(&mut self, namespace: &str, series: Series, number: u64) {
         let own = self.namespaces.get_mut(namespace).and_then(|namespace| namespace.series(series).as_mut());
         let Some(own) = own else { return };
-        // It is the first but for those that are with the broker.
+        // Only messages in flight can stand before it.
         if let Some(position) = own.waiting.iter().position(|waiting| *waiting == number) {
             own.waiting.remove(position);
         }
     }
 
-    /// A namespace is closed. If it is opened again once its numbers are forgotten they begin anew.
+    /// Closes a namespace. If it is opened again after its numbers were removed, they start anew.
     pub(crate) fn close(&mut self, namespace: &str) {
         if let Some(namespace) = self.namespaces.get_mut(namespace) {
-            (namespace.heard, namespace.closed) = (0, Some(ANNOUNCEMENTS_AFTER_CLOSE));
+            (namespace.opening, namespace.closed) = (0, Some(ANNOUNCEMENTS_AFTER_CLOSE));
         }
     }
 
-    /// The next announcement: what has changed since the last one that went out, as much as `most` bytes hold; and whether there is
-    /// more.
+    /// The next announcement: what has changed since the last one that went out, up to `most` bytes; and whether there
+    /// is more.
     pub(crate) fn announcement(&mut self, interval: u64, most: usize) -> (Alive, bool) {
-        // One that failed may have come to some: what it told them is not what the next one tells under its number.
+        // A failed announcement may have reached some servers, so its number is not used for other content.
         self.sequence += 1;
         let mut alive = Alive { sequence: self.sequence, follows: self.announced, interval, ..Alive::default() };
         let mut left = most;
         let mut fits = |name: &str| {
             let size = name.len() + ENTRY_BYTES;
-            // One entry is always told, however long the name is.
+            // The first entry always fits, however long its name is.
             let fits = size <= left || left == most;
             left = left.saturating_sub(size);
             fits
         };
         for (name, namespace) in &self.namespaces {
-            if namespace.told != Some(namespace.heard) {
+            if namespace.announced != Some(namespace.opening) {
                 if !fits(name) {
                     return (alive, true);
                 }
-                match namespace.heard {
+                match namespace.opening {
                     0 => alive.closed.push(name.clone()),
                     opening => alive.opened.push((name.clone(), opening)),
                 }
             }
-            for (series, own) in namespace.both().filter(|(_, own)| own.settled() != own.told) {
+            for (series, own) in namespace.both().filter(|(_, own)| own.settled() != own.announced) {
                 if !fits(name) {
                     return (alive, true);
                 }
                 alive.numbers.push(SeriesReport::new(name.clone(), series, own.settled(), own.since));
             }
         }
-        // Of no order otherwise, and a run that is repeated must be the same.
+        // The map has no order, but repeated runs must be the same.
         sort(&mut alive);
         (alive, false)
     }
 
-    /// An announcement did not go out, or nobody knows: what it told is told again, as it is then.
+    /// Notes that an announcement may not have gone out. Its content is announced again, as it is by then.
     pub(crate) fn not_announced(&mut self, alive: &Alive) {
         let names = alive.opened.iter().map(|(name, _)| name).chain(&alive.closed);
-        self.have_told(names.map(|name| (name, None)));
+        self.set_announced(names.map(|name| (name, None)));
     }
 
-    fn have_told<'a>(&mut self, told: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
-        for (name, told) in told {
+    fn set_announced<'a>(&mut self, announced: impl Iterator<Item = (&'a Arc<str>, Option<u64>)>) {
+        for (name, opening) in announced {
             if let Some(namespace) = self.namespaces.get_mut(name) {
-                namespace.told = told;
+                namespace.announced = opening;
             }
         }
     }
 
-    /// An announcement has gone out; `last`: what it tells is all that there is to tell.
+    /// Notes that an announcement has gone out. With `last`, nothing is left to announce.
     pub(crate) fn announced(&mut self, alive: &Alive, last: bool) {
         self.announced = alive.sequence;
-        self.have_told(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
-        self.have_told(alive.closed.iter().map(|name| (name, Some(0))));
-        for told in &alive.numbers {
-            let namespace = self.namespaces.get_mut(&told.namespace);
-            let own = namespace.and_then(|namespace| namespace.series(told.series).as_mut());
-            if let Some(own) = own.filter(|own| own.since == told.since) {
-                own.told = told.number;
+        self.set_announced(alive.opened.iter().map(|(name, opening)| (name, Some(*opening))));
+        self.set_announced(alive.closed.iter().map(|name| (name, Some(0))));
+        for report in &alive.numbers {
+            let namespace = self.namespaces.get_mut(&report.namespace);
+            let own = namespace.and_then(|namespace| namespace.series(report.series).as_mut());
+            if let Some(own) = own.filter(|own| own.since == report.since) {
+                own.announced = report.number;
             }
         }
         if last {
@@ -207,27 +207,28 @@ impl Numbers {
         }
     }
 
-    /// All that there is to tell, for a server that knows nothing of it: in parts of at most `most` bytes, the first of which says that
-    /// all it does not tell is void. What the last announcement did not have of it the next one tells again.
+    /// Everything there is to announce, for a server that knows nothing about this one, in parts of at most `most`
+    /// bytes. The first part voids everything known before. What was not announced yet will be in the next
+    /// announcement, too.
     pub(crate) fn whole(&self, interval: u64, most: usize) -> Vec<Alive> {
         let part = || Alive { sequence: self.sequence, interval, ..Alive::default() };
         let mut parts = vec![Alive { whole: true, ..part() }];
         let mut left = most;
         for (name, namespace) in &self.namespaces {
-            let told: Vec<SeriesReport> = namespace
+            let reports: Vec<SeriesReport> = namespace
                 .both()
                 .filter(|(_, own)| own.settled() > 0)
                 .map(|(series, own)| SeriesReport::new(name.clone(), series, own.settled(), own.since))
                 .collect();
-            let size = (name.len() + ENTRY_BYTES) * (told.len() + usize::from(namespace.heard > 0));
+            let size = (name.len() + ENTRY_BYTES) * (reports.len() + usize::from(namespace.opening > 0));
             if size > left {
                 parts.push(part());
                 left = most;
             }
             left = left.saturating_sub(size);
             let Some(part) = parts.last_mut() else { continue };
-            part.numbers.extend(told);
-            part.opened.extend((namespace.heard > 0).then(|| (name.clone(), namespace.heard)));
+            part.numbers.extend(reports);
+            part.opened.extend((namespace.opening > 0).then(|| (name.clone(), namespace.opening)));
         }
         let last = parts.len() - 1;
         parts.iter_mut().take(last).for_each(|part| part.more = true);
@@ -235,7 +236,7 @@ impl Numbers {
         parts
     }
 
-    /// Series that were published in.
+    /// The number of series in which messages were published.
     pub(crate) fn len(&self) -> usize {
         self.namespaces.values().map(|namespace| namespace.both().count()).sum()
     }
@@ -248,168 +249,4 @@ fn sort(alive: &mut Alive) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: usize = usize::MAX;
-
-    fn numbers() -> (Numbers, Arc<str>) {
-        let (mut numbers, name) = (Numbers::default(), Arc::<str>::from("/"));
-        numbers.open(&name);
-        (numbers, name)
-    }
-
-    /// Announces, and gives the last numbers that were told of.
-    fn told(numbers: &mut Numbers) -> Vec<(u64, u64)> {
-        let (alive, more) = numbers.announcement(1_000, ALL);
-        numbers.announced(&alive, !more);
-        let mut told: Vec<_> = alive.numbers.into_iter().map(|told| (told.number, told.since)).collect();
-        told.sort_unstable();
-        told
-    }
-
-    #[test]
-    fn what_waits_is_not_told_and_what_was_told_is_not_told_again() {
-        let (mut numbers, name) = numbers();
-        let given: Vec<u64> = (0..3).map(|_| numbers.next(7, "/", Some(Series::Main)).number).collect();
-        assert_eq!((given, told(&mut numbers)), (vec![1, 2, 3], vec![]));
-        numbers.settle(&name, Series::Main, 2);
-        assert_eq!(told(&mut numbers), [], "1 may be on its way");
-        numbers.settle(&name, Series::Main, 1);
-        let lost = numbers.announcement(1_000, ALL).0;
-        assert_eq!((lost.sequence, lost.numbers.len()), (3, 1));
-        assert_eq!(told(&mut numbers), [(2, 1)], "the one before did not go out");
-        assert_eq!(told(&mut numbers), []);
-        numbers.settle(&name, Series::Main, 3);
-        assert_eq!(told(&mut numbers), [(3, 1)]);
-    }
-
-    #[test]
-    fn answers_have_serials_and_no_numbers() {
-        let (mut numbers, _) = numbers();
-        let trailers = [None, Some(Series::Rooms), None].map(|series| numbers.next(7, "/", series));
-        assert_eq!(trailers.map(|trailer| (trailer.serial, trailer.number)), [(1, 0), (2, 1), (3, 0)]);
-    }
-
-    #[test]
-    fn a_namespace_is_told_of_once_it_is_heard_and_when_it_is_closed() {
-        let (mut numbers, name) = numbers();
-        assert_eq!(news(&mut numbers), (0, 0));
-        assert!(numbers.heard("/") && !numbers.heard("/") && !numbers.heard("/unknown"));
-        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)));
-        numbers.close("/");
-        assert!(!numbers.heard("/"), "it is closed");
-        numbers.open(&name);
-        assert!(numbers.heard("/"));
-        assert_eq!((news(&mut numbers), news(&mut numbers)), ((1, 0), (0, 0)), "who asked before gets no answer");
-        numbers.close("/");
-        assert_eq!([(); 3].map(|()| news(&mut numbers)), [(0, 1), (0, 0), (0, 0)]);
-        assert!(numbers.namespaces.is_empty());
-    }
-
-    /// Announces, and gives how many namespaces were told of as opened and closed.
-    fn news(numbers: &mut Numbers) -> (usize, usize) {
-        let (alive, more) = numbers.announcement(1_000, ALL);
-        numbers.announced(&alive, !more);
-        (alive.opened.len(), alive.closed.len())
-    }
-
-    #[test]
-    fn what_may_have_been_told_is_told_again_as_it_is_then() {
-        let (mut numbers, name) = numbers();
-        numbers.heard("/");
-        assert_eq!(news(&mut numbers), (1, 0));
-        numbers.close("/");
-        let alive = numbers.announcement(1_000, ALL).0;
-        numbers.not_announced(&alive);
-        numbers.open(&name);
-        numbers.heard("/");
-        assert_eq!((alive.closed.len(), news(&mut numbers), news(&mut numbers)), (1, (1, 0), (0, 0)));
-    }
-
-    #[test]
-    fn a_closed_namespace_is_forgotten_when_all_of_it_has_gone_out() {
-        let (mut numbers, name) = numbers();
-        numbers.next(7, "/", Some(Series::Main));
-        numbers.close("/");
-        (0..9).for_each(|_| assert_eq!(told(&mut numbers), [], "it waits"));
-        numbers.settle(&name, Series::Main, 1);
-        assert_eq!((told(&mut numbers), numbers.len()), (vec![(1, 1)], 0));
-        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 0, "it is closed");
-        numbers.open(&name);
-        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 1);
-        // One that is used again before it was forgotten goes on.
-        numbers.close("/");
-        numbers.open(&name);
-        assert_eq!(numbers.next(7, "/", Some(Series::Main)).number, 2);
-        numbers.settle(&name, Series::Main, 1);
-        numbers.settle(&name, Series::Main, 2);
-        assert_eq!(told(&mut numbers), [(2, 3)], "a new series, told once");
-        numbers.close("/");
-        assert_eq!(numbers.whole(1_000, ALL)[0].numbers.len(), 1, "who missed it asks for all");
-    }
-
-    #[test]
-    fn parts_hold_what_they_may_and_together_they_are_all() {
-        let mut numbers = Numbers::default();
-        for n in 0..100 {
-            let name = Arc::<str>::from(format!("/{n:02}"));
-            numbers.open(&name);
-            numbers.heard(&name);
-            numbers.next(7, &name, Some(Series::Rooms));
-            numbers.settle(&name, Series::Rooms, 1);
-        }
-        let most = 10 * (3 + ENTRY_BYTES);
-        let (mut announcements, mut opened, mut series) = (0, 0, 0);
-        loop {
-            let (alive, more) = numbers.announcement(1_000, most);
-            assert!(alive.opened.len() + alive.numbers.len() <= 10);
-            numbers.announced(&alive, !more);
-            announcements += 1;
-            opened += alive.opened.len();
-            series += alive.numbers.len();
-            assert_eq!(alive.sequence, announcements);
-            if !more {
-                break;
-            }
-        }
-        assert_eq!((announcements, opened, series), (20, 100, 100));
-        let parts = numbers.whole(1_000, most);
-        assert_eq!(parts.len(), 20);
-        assert!(parts.iter().enumerate().all(|(n, part)| (part.whole, part.more) == (n == 0, n < 19)));
-        assert!(parts.iter().all(|part| part.sequence == 20 && part.opened.len() + part.numbers.len() == 10));
-    }
-
-    #[test]
-    fn namespaces_at_the_limit_and_one_past_it() {
-        let mut numbers = Numbers::default();
-        let name = |number: usize| Arc::<str>::from(format!("/{number}"));
-        for number in 0..MAX_NUMBERED {
-            numbers.open(&name(number));
-            assert_eq!(numbers.next(7, &name(number), Some(Series::Main)).number, 1);
-        }
-        let past = name(MAX_NUMBERED);
-        numbers.open(&past);
-        let trailer = numbers.next(7, &past, Some(Series::Main));
-        assert_eq!((trailer.number, trailer.serial), (0, MAX_NUMBERED as u64 + 1));
-        assert!(!numbers.heard(&past));
-        assert_eq!(numbers.next(7, "/0", Some(Series::Main)).number, 2);
-        assert_eq!(numbers.len(), MAX_NUMBERED);
-    }
-
-    /// What failed may have come to some: under its number nothing else is told.
-    #[test]
-    fn an_announcement_that_failed_has_its_number() {
-        let (mut numbers, name) = numbers();
-        numbers.heard(&name);
-        let (first, _) = numbers.announcement(1_000, ALL);
-        numbers.not_announced(&first);
-        numbers.close(&name);
-        let (second, _) = numbers.announcement(1_000, ALL);
-        numbers.announced(&second, true);
-        let (third, _) = numbers.announcement(1_000, ALL);
-        let numbered = [&first, &second, &third].map(|alive| (alive.sequence, alive.follows));
-        assert_eq!(numbered, [(1, 0), (2, 0), (3, 2)]);
-        assert_eq!((first.opened.len(), second.closed), (1, vec![name]));
-    }
-}
+mod tests;

@@ -1,58 +1,58 @@
-//! [`Outage`]: the other servers may not hear what goes out, and when that is over.
+//! [`Outage`]: a time in which messages may not reach the other servers.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After an outage: how long the servers that were known before may take to hear again. An attempt to connect that hangs has
-/// another one beside it after a second, so that two servers may find a new primary that much apart.
-pub(crate) const PEERS_PATIENCE: Duration = Duration::from_millis(1_500);
+/// How long after an outage the servers that were known before may take to subscribe again. A hanging attempt to
+/// connect is joined by a second attempt after one second, so two servers may find a new primary that far apart.
+pub(crate) const PEERS_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Nothing goes out, or what goes out may reach nobody: others that used the same connections lost theirs too, and hear again
-/// when they have subscribed anew, each at its own time.
+/// Nothing goes out, or what goes out may reach nobody: other servers that used the same connections lost theirs too,
+/// and receive nothing until each has subscribed again, in its own time.
 #[derive(Debug)]
 pub(crate) struct Outage {
     since: Instant,
-    /// The other roomcast servers that there were.
+    /// The number of other roomcast servers when it began.
     pub(crate) peers: usize,
     /// Since when messages go out again.
-    back: Option<Instant>,
-    /// Messages did not go out, and the log says so.
+    sending_since: Option<Instant>,
+    /// Whether the log says that messages do not go out.
     logged: bool,
 }
 
 impl Outage {
     pub(crate) fn new(since: Instant, peers: usize) -> Self {
-        Self { since, peers, back: None, logged: false }
+        Self { since, peers, sending_since: None, logged: false }
     }
 
     /// Messages do not go out.
     pub(crate) fn continues(&mut self, reason: &str) {
-        self.back = None;
+        self.sending_since = None;
         if !std::mem::replace(&mut self.logged, true) {
-            tracing::warn!(reason, "messages do not go out to the other servers; they are logged for a while");
+            tracing::warn!(reason, "messages to other servers do not go out; they are queued for a while");
         }
     }
 
-    /// Something went out: until when the others may take.
+    /// A message went out. Returns until when to wait for the other servers.
     pub(crate) fn sent(&mut self, now: Instant) -> Instant {
-        *self.back.get_or_insert(now) + PEERS_PATIENCE
+        *self.sending_since.get_or_insert(now) + PEERS_TIMEOUT
     }
 
     /// Nothing went out.
     pub(crate) fn not_sent(&mut self) {
-        self.back = None;
+        self.sending_since = None;
     }
 
-    /// When the others have had their time, if something goes out.
+    /// When the other servers have had their time, if messages go out.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
-        self.back.map(|back| back + PEERS_PATIENCE)
+        self.sending_since.map(|since| since + PEERS_TIMEOUT)
     }
 
-    /// Messages go out, and the others hear them as far as they will.
+    /// Ends the outage: messages go out, and reach all servers that will receive them.
     pub(crate) fn end(self, now: Instant) {
         if self.logged {
             let seconds = now.duration_since(self.since).as_secs_f32();
-            tracing::info!(seconds, "messages go out to the other servers again");
+            tracing::info!(seconds, "messages to other servers go out again");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The cluster queue: messages on their way to the other servers, in order, bounded in bytes and age.
+//! [`Queue`]: messages to the other servers, in order, with limits on bytes and age.
 
 use crate::cluster::membership::directory::Directory;
 use crate::cluster::membership::losses::OnLost;
@@ -21,12 +21,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// The queue. Whoever holds it may push; one task drains it.
+/// The queue of a server. Anybody may push; one task publishes what is queued.
 pub(crate) struct Queue {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) id: ServerId,
     pub(crate) process: u64,
-    /// What takes the road of announcements.
+    /// A message that takes the road of announcements.
     pub(crate) announcement: Outgoing,
     pub(crate) options: ClusterOptions,
     pub(crate) directory: Arc<Mutex<Directory>>,
@@ -34,11 +34,11 @@ pub(crate) struct Queue {
     pub(crate) filled: Notify,
     /// The broker can publish again.
     pub(crate) connected: Notify,
-    /// Fewer messages wait than before.
-    pub(crate) moved: Notify,
-    /// One announcement is under way at a time.
-    pub(crate) telling: tokio::sync::Mutex<()>,
-    /// The task that drains has ended.
+    /// Messages have left the queue.
+    pub(crate) shrunk: Notify,
+    /// At most one announcement is in flight.
+    pub(crate) announcing: tokio::sync::Mutex<()>,
+    /// Whether the task has ended.
     ended: watch::Sender<bool>,
     pub(crate) watched: watch::Sender<ClusterState>,
     pub(crate) on_lost: Mutex<Vec<OnLost>>,
@@ -68,56 +68,52 @@ impl Queue {
             state: Mutex::default(),
             filled: Notify::new(),
             connected: Notify::new(),
-            moved: Notify::new(),
-            telling: tokio::sync::Mutex::default(),
+            shrunk: Notify::new(),
+            announcing: tokio::sync::Mutex::default(),
             ended: watch::channel(false).0,
             watched: watch::channel(ClusterState::new(Instant::now())).0,
             on_lost: Mutex::default(),
         })
     }
 
-    /// This server's name.
+    /// This server's id.
     pub(crate) fn id(&self) -> &ServerId {
         &self.id
     }
 
-    /// This process, in the trailers of all that it publishes.
+    /// This process, as in the trailers of all its messages.
     pub(crate) fn process(&self) -> u64 {
         self.process
     }
 
-    /// Puts a message for all servers at the end; never waits. A full queue drops its oldest messages, which are counted. A
+    /// Appends a message for all servers. Never waits. A full queue drops its oldest messages, which is counted. A
     /// volatile message is dropped at once while nothing goes out.
     pub(crate) fn publish(&self, namespace: &Arc<str>, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message }, None);
+        self.push(Outgoing { namespace: namespace.clone(), message }, None, false);
     }
 
-    /// As [`Queue::publish`], for a question. `again` is set when it may have gone out twice.
+    /// As [`Queue::publish`], for a question. `again` is set if it may have gone out twice.
     pub(crate) fn ask(&self, namespace: &Arc<str>, body: Body, again: Arc<AtomicBool>) {
         let message = Message { sender: Some(self.id.clone()), to: None, trailer: None, body };
-        self.push(Outgoing { namespace: namespace.clone(), message }, Some(again));
+        self.push(Outgoing { namespace: namespace.clone(), message }, Some(again), false);
     }
 
-    /// As [`Queue::publish`], for an answer. An asker that understands it is told if the answer cannot go out.
+    /// As [`Queue::publish`], for an answer. If it cannot go out, a roomcast server that asked is told so.
     pub(crate) fn answer(&self, namespace: &Arc<str>, asker: &Asker, body: Body) {
         let message = Message { sender: Some(self.id.clone()), to: asker.id.clone(), trailer: None, body };
-        self.push_for(Outgoing { namespace: namespace.clone(), message }, None, asker.is_roomcast);
-    }
-
-    fn push(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>) {
-        self.push_for(outgoing, again, false);
+        self.push(Outgoing { namespace: namespace.clone(), message }, None, asker.is_roomcast);
     }
 
     /// `to_roomcast`: it is an answer to a roomcast server.
-    fn push_for(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) {
+    fn push(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) {
         if self.enqueue(outgoing, again, to_roomcast) {
             self.refuse_answers();
         }
         self.filled.notify_one();
     }
 
-    /// Tells whether answers were dropped, whose askers are to be told.
+    /// Returns whether answers were dropped whose askers must be told.
     fn enqueue(&self, outgoing: Outgoing, again: Option<Arc<AtomicBool>>, to_roomcast: bool) -> bool {
         let body = &outgoing.message.body;
         let (size, series) = (body.size(), Series::of(body));
@@ -141,53 +137,53 @@ impl Queue {
             let class = waiting.class();
             state.push(waiting);
             state.make_room(class, self.options.max_queued_bytes);
-            !state.refused.is_empty()
+            !state.refusals.is_empty()
         }
     }
 
-    /// Tells those whose answers were dropped that none comes.
+    /// Tells the askers of dropped answers that there will be no answer.
     pub(crate) fn refuse_answers(&self) {
-        let next = || self.state.lock().refused.pop();
+        let next = || self.state.lock().refusals.pop();
         while let Some(outgoing) = next() {
             self.enqueue(outgoing, None, false);
         }
     }
 
-    /// A namespace is open: what is published in it is numbered.
-    pub(crate) fn number(&self, namespace: &Arc<str>) {
+    /// Opens a namespace: messages in it are numbered.
+    pub(crate) fn open_namespace(&self, namespace: &Arc<str>) {
         self.state.lock().numbers.open(namespace);
     }
 
-    /// Messages of an open namespace come: the others are told soon that this server has it.
-    pub(crate) fn heard(&self, namespace: &str) {
+    /// The messages of an open namespace arrive: other servers are told soon that this server has it.
+    pub(crate) fn namespace_connected(&self, namespace: &str) {
         {
             let mut state = self.state.lock();
-            let news = state.numbers.heard(namespace);
-            state.news |= news;
+            let news = state.numbers.messages_arrive(namespace);
+            state.has_news |= news;
         }
         self.connected();
         self.filled.notify_one();
     }
 
-    /// A namespace is closed: the others are told soon, and its numbers are forgotten once all of it has gone out.
-    pub(crate) fn forget(&self, namespace: &str) {
+    /// Closes a namespace: other servers are told soon, and its numbers are removed once its messages have gone out.
+    pub(crate) fn close_namespace(&self, namespace: &str) {
         {
             let mut state = self.state.lock();
             state.numbers.close(namespace);
-            state.news = true;
+            state.has_news = true;
         }
         self.filled.notify_one();
     }
 
-    /// Another server is asked for all that it has told so far; `None`: every one is.
+    /// Asks another server, or with `None` every server, to say everything about itself.
     pub(crate) fn hello(&self, to: Option<ServerId>) {
         self.state.lock().notices.hello(to);
         self.filled.notify_one();
     }
 
-    /// Another server is told all that this one has announced so far, after a while: not all tell it at once.
-    pub(crate) fn tell_all(&self, to: ServerId, after: Duration) {
-        self.state.lock().notices.tell_all(to, Instant::now() + after);
+    /// Tells another server everything about this one after a delay, so that not all servers answer it at once.
+    pub(crate) fn tell_everything(&self, to: ServerId, after: Duration) {
+        self.state.lock().notices.tell_everything(to, Instant::now() + after);
         self.filled.notify_one();
     }
 
@@ -196,29 +192,29 @@ impl Queue {
         self.connected.notify_one();
     }
 
-    /// This server hears the other servers.
-    pub(crate) fn hears(&self) {
+    /// This server receives the other servers' announcements.
+    pub(crate) fn servers_connected(&self) {
         {
             let mut state = self.state.lock();
-            state.hears = true;
-            if !std::mem::replace(&mut state.introduced, true) {
+            state.receives_announcements = true;
+            if !std::mem::replace(&mut state.said_hello, true) {
                 state.notices.hello(None);
             }
         }
-        self.watch();
+        self.update_state();
         self.connected();
         self.filled.notify_one();
     }
 
-    /// This server does not hear the other servers for now. They may not hear one another either, and then what goes out before
-    /// they do is lost, though it could be published all the while.
-    pub(crate) fn lost(&self) {
+    /// This server does not receive the other servers' announcements for now. They may not receive one another's
+    /// either, and then what goes out before they have subscribed again is lost, even if publishing never failed.
+    pub(crate) fn servers_lost(&self) {
         let outage = self.outage();
         let mut state = self.state.lock();
-        state.hears = false;
-        state.interrupted = Some(outage);
+        state.receives_announcements = false;
+        state.interruption = Some(outage);
         drop(state);
-        self.watch();
+        self.update_state();
     }
 
     pub(crate) fn outage(&self) -> Outage {
@@ -226,42 +222,42 @@ impl Queue {
         Outage::new(now, self.directory.lock().servers(now).count())
     }
 
-    /// Messages that never went out.
+    /// The number of messages that never went out.
     pub(crate) fn dropped(&self) -> u64 {
         self.state.lock().dropped
     }
 
-    /// Series that have numbers.
+    /// The number of series whose messages are numbered.
     pub(crate) fn numbered(&self) -> usize {
         self.state.lock().numbers.len()
     }
 
-    /// Messages that wait.
+    /// The number of messages that wait.
     pub(crate) fn len(&self) -> usize {
         self.state.lock().len()
     }
 
-    /// Resolves when nothing waits: all has gone out, or was dropped.
+    /// Resolves when nothing waits: everything has gone out or was dropped.
     pub(crate) async fn empty(&self) {
         loop {
-            let moved = self.moved.notified();
-            tokio::pin!(moved);
-            // Before the look, so that what moves after it is not missed.
-            moved.as_mut().enable();
+            let shrunk = self.shrunk.notified();
+            tokio::pin!(shrunk);
+            // Before the check, so that no change after it is missed.
+            shrunk.as_mut().enable();
             if self.len() == 0 {
                 return;
             }
-            moved.await;
+            shrunk.await;
         }
     }
 
-    /// Takes no more messages: the task sends what is left, says goodbye and ends.
+    /// Accepts no more messages: the task publishes what is left, announces that this server leaves, and ends.
     pub(crate) fn close(&self) {
         self.state.lock().closing = true;
         self.filled.notify_one();
     }
 
-    /// Drains the queue until it is closed.
+    /// Publishes what is queued until the queue is closed.
     pub(crate) async fn drain(self: Arc<Self>) {
         self.run().await;
         self.ended.send_replace(true);
@@ -269,16 +265,16 @@ impl Queue {
 
     /// Resolves when the queue was closed and its task has ended.
     pub(crate) async fn ended(&self) {
-        // The sender is this queue's own, so the wait ends in no other way.
+        // `self` holds the sender, so waiting cannot fail.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 
-    /// How this server stands with the others.
+    /// The state that the application watches.
     pub(crate) fn watched(&self) -> watch::Receiver<ClusterState> {
         self.watched.subscribe()
     }
 
-    /// What is to be done when messages were lost.
+    /// Adds a hook that is called when messages were lost.
     pub(crate) fn on_lost(&self, hook: OnLost) {
         self.on_lost.lock().push(hook);
     }

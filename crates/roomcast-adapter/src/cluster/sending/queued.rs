@@ -15,14 +15,14 @@ pub(crate) struct QueuedMessage {
     pub(crate) series: Option<Series>,
     pub(crate) since: Instant,
     pub(crate) size: usize,
-    /// Set when it may have gone out twice.
+    /// Set if it may have gone out twice.
     pub(crate) again: Option<Arc<AtomicBool>>,
     /// It is an answer to a roomcast server.
     pub(crate) to_roomcast: bool,
 }
 
 impl QueuedMessage {
-    /// Its number among all that this process publishes: the later, the higher.
+    /// Its number among all messages of this process: later messages have higher serials.
     pub(crate) fn serial(&self) -> u64 {
         self.outgoing.message.trailer.map_or(0, |trailer| trailer.serial)
     }
@@ -42,7 +42,7 @@ impl QueuedMessage {
         Some(Outgoing { namespace: namespace.clone(), message })
     }
 
-    /// Its place in [`Backlog::bytes`].
+    /// Its index in [`Backlog::bytes`](super::backlog::Backlog): 0 for answers, 1 for everything else.
     pub(crate) fn class(&self) -> usize {
         usize::from(self.outgoing.message.body.answers().is_none())
     }

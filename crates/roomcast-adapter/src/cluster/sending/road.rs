@@ -1,4 +1,4 @@
-//! [`Road`]: what waits to go out by one of a broker's connections; and [`Pins`], which keep a channel's messages together when a
+//! [`Road`]: what is queued for one of a broker's connections. [`Pins`]: keeps a channel's messages in order when a
 //! broker moves the channel to another connection.
 
 use crate::cluster::seam::broker::Route;
@@ -13,14 +13,14 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Road {
     pub(crate) waiting: VecDeque<QueuedMessage>,
-    /// What is with the broker now, and is not dropped: it may have gone out.
+    /// Messages that the broker is publishing. They are never dropped, as they may have gone out.
     pub(crate) in_flight: Vec<QueuedMessage>,
     pub(crate) outage: Option<Outage>,
     /// The last attempt to publish failed.
     pub(crate) down: bool,
-    /// After a failure: not before then.
+    /// After a failure, the earliest time of the next attempt.
     pub(crate) retry_at: Option<Instant>,
-    /// Somebody is at work on it: there is one batch under way on each road.
+    /// A round is in progress: at most one batch is in flight on each road.
     pub(crate) busy: bool,
 }
 
@@ -29,13 +29,13 @@ impl Road {
         self.waiting.len() + self.in_flight.len()
     }
 
-    /// Whether nothing is to be remembered of it.
+    /// Whether nothing about it needs to be remembered.
     pub(crate) fn is_idle(&self) -> bool {
         self.len() == 0 && self.outage.is_none() && !self.down && !self.busy
     }
 
-    /// When there is something to do on it, `now` or later; `None`: not before something comes. Whether an outage is over somebody finds
-    /// out, though nothing waits; on their `own` road announcements do.
+    /// When there is work on it, `now` or later; `None` if there is none until a message is queued. During an outage it
+    /// is probed even if nothing is queued, except on the road of `announcements`, where these serve as probes.
     pub(crate) fn next(&self, now: Instant, announcements: bool) -> Option<Instant> {
         if self.busy {
             return None;
@@ -46,13 +46,13 @@ impl Road {
     }
 }
 
-/// Channels that have messages under way, each with the road that these take and their number. A broker may name another road for a
-/// channel at any time; its next message must not overtake those that wait on the old one.
+/// Channels with messages that are queued or in flight, each with the road of these messages and their number. A broker
+/// may name another road for a channel at any time; later messages must not overtake those on the old road.
 #[derive(Debug, Default)]
 pub(crate) struct Pins(HashMap<u64, (u64, usize), RandomState>);
 
 impl Pins {
-    /// A message joins the queue, for which the broker names a route. The route that it takes.
+    /// Adds a message for which the broker named a route. Returns the route that it takes.
     pub(crate) fn add(&mut self, named: Route) -> Route {
         if named.channel == 0 {
             return named;
@@ -62,7 +62,7 @@ impl Pins {
         Route { road: *road, ..named }
     }
 
-    /// A message leaves the queue.
+    /// Removes a message.
     pub(crate) fn remove(&mut self, route: Route) {
         if let Some((_, messages)) = self.0.get_mut(&route.channel) {
             *messages -= 1;
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_changes_its_road_when_nothing_of_it_waits() {
+    fn a_channel_changes_its_road_once_none_of_its_messages_wait() {
         let mut pins = Pins::default();
         let named = |road| Route { channel: 7, road };
         assert_eq!([pins.add(named(1)), pins.add(named(2))], [named(1), named(1)]);

@@ -1,11 +1,11 @@
-//! [`Brokers`]: what a broker's author hands to the suite, with the [`Dialect`] that they speak.
+//! [`Brokers`]: the brokers under test, with the [`Dialect`] that they speak.
 
 use crate::cluster::{Broker, Message};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// Brokers of one network, connected to it, that share it with nobody else.
+/// Brokers that are connected to a network of their own.
 pub struct Brokers {
     pub(crate) brokers: Vec<Arc<dyn Broker>>,
     pub(crate) dialect: Dialect,
@@ -31,8 +31,8 @@ impl Brokers {
         self
     }
 
-    /// A hook that cuts the broker of this number off from its network (`true`) or lets it join again (`false`). With it the
-    /// suite checks interruptions too.
+    /// A hook that cuts a broker, by its number, off from its network (`true`) or reconnects it (`false`). With it, the
+    /// suite also checks interruptions.
     #[must_use]
     pub fn cut_off<F>(mut self, hook: impl Fn(usize, bool) -> F + Send + Sync + 'static) -> Self
     where
@@ -42,8 +42,8 @@ impl Brokers {
         self
     }
 
-    /// A hook that sends bytes to all brokers where a message of this namespace would come from. With it the suite checks
-    /// that what is no message is told and does no harm.
+    /// A hook that sends bytes to all brokers where a message of this namespace would arrive. With it, the suite also
+    /// checks that input that is not a message is reported and does no harm.
     #[must_use]
     pub fn inject<F>(mut self, hook: impl Fn(String, Vec<u8>) -> F + Send + Sync + 'static) -> Self
     where
@@ -65,17 +65,17 @@ impl fmt::Debug for Brokers {
 
 /// What a dialect cannot carry. By default it carries everything.
 ///
-/// Losses are stated and not skipped: what does arrive is still compared with what was said to arrive. Whatever is stated,
-/// the kind of a message, its question's id, an event's data and the rooms of a target must arrive; only the messages
-/// between servers older than ours ([`Body::FetchIds`](crate::cluster::Body::FetchIds),
-/// [`Ids`](crate::cluster::Body::Ids), [`Done`](crate::cluster::Body::Done)) may be missing in a dialect.
+/// A loss that is stated is not skipped: what arrives is still compared with what was said to arrive. Whatever is
+/// stated, the kind of a message, its question's id, an event's data and the rooms of a target must arrive. Only the
+/// messages between servers older than ours ([`Body::FetchIds`](crate::cluster::Body::FetchIds),
+/// [`Ids`](crate::cluster::Body::Ids), [`Done`](crate::cluster::Body::Done)) may be absent from a dialect.
 #[derive(Debug, Clone, Copy)]
 pub struct Dialect {
-    /// What arrives of a message: the message itself, or one with fields taken away; `None` if the dialect has no such message.
+    /// What arrives of a message: the message, possibly with fields removed; `None` if the dialect has no such message.
     pub arrives: fn(Message) -> Option<Message>,
-    /// Whether a server hears its own messages. It ignores them, so a broker may keep them from it.
+    /// Whether a server receives its own messages. It ignores them, so a broker may keep them from it.
     pub echo: bool,
-    /// Whether [`Broker::count`] counts. If not, it must say so always (`None`).
+    /// Whether [`Broker::count`] counts. If not, it must always return `None`.
     pub counts: bool,
 }
 

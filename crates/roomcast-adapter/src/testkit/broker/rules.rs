@@ -1,4 +1,4 @@
-//! [`BrokerRule`]: one sentence of the contract of brokers, and its check.
+//! [`BrokerRule`]: one sentence of the brokers' contract, and its check.
 
 mod bodies;
 mod delivery;
@@ -15,14 +15,14 @@ use crate::testkit::stage::Outcome;
 use std::fmt;
 use std::pin::Pin;
 
-/// One sentence of the contract of brokers.
+/// One sentence of the brokers' contract.
 #[derive(Debug, Clone, Copy)]
 pub struct BrokerRule {
-    /// Its short name: a group, `::`, and the name in it.
+    /// Its short name: a group, `::`, and a name in that group.
     pub name: &'static str,
     /// What must hold.
     pub says: &'static str,
-    /// Brokers that it needs.
+    /// The number of brokers that it needs.
     brokers: usize,
     check: Check,
 }
@@ -60,115 +60,123 @@ const RULES: &[BrokerRule] = &[
     rule!(
         delivery::everyone,
         3,
-        "A message reaches every open inbox of its namespace once, the publisher's own too where the dialect echoes."
+        "A message reaches every open inbox of its namespace once, including the publisher's own where the dialect echoes."
     ),
     rule!(delivery::other_namespaces, 2, "A message reaches no inbox of another namespace."),
     rule!(
         delivery::names,
         2,
-        "Namespaces that are prefixes of each other, or hold separators and glob characters, are kept apart."
+        "Namespaces that are prefixes of each other, or contain separators and glob characters, are kept apart."
     ),
     rule!(
         delivery::rooms,
         2,
-        "A broadcast to one room comes wherever somebody is in that room, whatever characters its name has."
+        "A broadcast to one room arrives wherever that room has members, whatever characters its name has."
     ),
     rule!(
         delivery::not_only_that_room,
         2,
-        "An inbox where nobody is in any room gets what is for everybody, for several rooms, and what is no broadcast."
+        "An inbox without any rooms gets broadcasts to everybody and to several rooms, and everything that is not a broadcast."
     ),
     rule!(
         delivery::passed_over,
         2,
-        "What is for a room that nobody here is in comes as a message or as its trailer, in its order among the rest: it is no loss."
+        "A broadcast to a room that has no members here arrives as a message or as its trailer, in order with the others: it is not a loss."
     ),
     rule!(delivery::one_server, 3, "A message for one server reaches that server, once."),
-    rule!(delivery::unopened, 2, "A broker that has no namespace open can publish."),
+    rule!(delivery::unopened, 2, "A broker can publish without having a namespace open."),
     rule!(
         fields::bodies,
         2,
-        "Every kind of message arrives with every field, but for what the dialect is said to lose."
+        "Every kind of message arrives with every field, except for what the dialect states that it loses."
     ),
-    rule!(fields::envelope, 2, "Sender and trailer arrive as they were given, and so does their absence."),
+    rule!(fields::envelope, 2, "Sender and trailer arrive as they were given, or are absent as they were."),
     rule!(fields::attachments, 2, "Binary arguments arrive unharmed: none, empty ones, all byte values, several."),
     rule!(fields::text, 2, "Text arrives unharmed: escapes, quotes, line ends, characters of every plane, long names."),
     rule!(fields::large, 2, "A message with 1 MB of text, and one with 1 MB of binary, arrive."),
-    rule!(order::batch, 2, "The messages of a batch arrive in its order."),
+    rule!(order::batch, 2, "The messages of a batch arrive in order."),
     rule!(
         order::publishers,
         3,
-        "10,000 messages of each of two publishers at the same time all arrive once, each publisher's in order in each series."
+        "10,000 messages of each of two concurrent publishers all arrive once, and each publisher's arrive in order in each series."
     ),
     rule!(
         roads::one_order,
         1,
-        "Messages of a series take one road and have one channel, and where rooms are heard each by itself, those of a room do."
+        "Messages of a series share a road and a channel. Where order holds within each room only, the messages of a room do."
     ),
     rule!(
         roads::at_once,
         2,
-        "What is published on several roads at the same time comes once, and in order on each channel."
+        "Messages that are published on several roads at the same time arrive once, and in order on each channel."
     ),
     rule!(
         roads::ready_again,
         2,
-        "A road that nothing bars is ready: before it was cut off, and some time after. What is published there then goes out."
+        "A road is ready unless something blocks it: before it was cut off, and some time after. What is then published there goes out."
     ),
     rule!(
         lifecycle::connected_first,
         2,
-        "An inbox is told that messages come before the first comes, and from then on they do."
+        "An inbox is told that messages arrive before the first one does, and from then on they arrive."
     ),
-    rule!(lifecycle::open_twice, 2, "Opening a namespace twice changes nothing: the first inbox hears, and once."),
-    rule!(lifecycle::close, 2, "After close nothing more comes here; others go on, and closing again is harmless."),
+    rule!(
+        lifecycle::open_twice,
+        2,
+        "Opening a namespace twice changes nothing: only the first inbox gets messages, and gets them once."
+    ),
+    rule!(
+        lifecycle::close,
+        2,
+        "After close nothing more arrives here; other servers go on, and closing again is harmless."
+    ),
     rule!(lifecycle::open_again, 2, "A namespace that was closed can be opened again, with another inbox."),
     rule!(
         lifecycle::peers,
         3,
-        "count is the number of brokers that have the namespace open, whoever asks; always none in a dialect that counts nobody."
+        "count is the number of brokers that have the namespace open, whichever broker is asked; it is always None in a dialect that does not count."
     ),
     rule!(
         lifecycle::counted_first,
         2,
-        "A broker is among the peers from the moment on in which its inbox is told that messages come: until then its server counts nobody."
+        "A broker is counted from the moment in which its inbox is told that messages arrive. Its server relies on no count before that."
     ),
-    rule!(rooms::looked, 2, "What is published to a room after a look at it is done comes, once."),
+    rule!(rooms::looked, 2, "What is published to a room after a look at it has resolved arrives once."),
     rule!(
         rooms::others_left,
         2,
-        "What is for a room that its last member here has left need not come; other rooms go on, and that one comes again after a new look."
+        "Broadcasts to a room that its last member here has left need not arrive; other rooms go on, and those to this room arrive again after a new look."
     ),
     rule!(
         rooms::opened_again,
         2,
-        "Close ends the rooms of a namespace, and looks after it is opened again begin them anew."
+        "Closing a namespace ends its rooms, and looks start them anew after it is opened again."
     ),
     rule!(
         rooms::interrupted,
         2,
-        "Rooms that were looked at before an interruption or in it are heard from when the inbox is told that messages come again."
+        "Rooms that were looked at before or during an interruption are subscribed when the inbox is told that messages arrive again."
     ),
-    rule!(faults::malformed, 2, "What is no message is told to the inbox, and what comes after it is heard."),
+    rule!(faults::malformed, 2, "Input that is not a message is reported to the inbox, and messages after it arrive."),
     rule!(
         faults::publish_cut_off,
         2,
-        "A broker that is cut off fails to publish, does not keep what it failed to publish, and publishes again after."
+        "A broker that is cut off fails to publish, does not keep what it failed to publish, and can publish again once it is reconnected."
     ),
     rule!(
         faults::hear_again,
         2,
-        "A broker that was cut off tells that messages are lost, then that they come again, and then they do."
+        "A broker that was cut off reports that messages do not arrive, then that they arrive again, and then they do."
     ),
 ];
 
-/// The contract's rules.
+/// The rules of the contract.
 pub fn broker_rules() -> &'static [BrokerRule] {
     RULES
 }
 
 impl BrokerRule {
-    /// Checks this rule on new brokers. `make` gets how many are needed.
+    /// Checks this rule on new brokers. `make` gets the number of brokers that are needed.
     ///
     /// # Errors
     /// [`BrokenBrokerRule`] with what was seen.
@@ -184,7 +192,7 @@ impl BrokerRule {
     }
 }
 
-/// Checks every rule on brokers of its own; what [`broker_contract`](super::broker_contract) panics with.
+/// Checks every rule, each on brokers of its own. Returns the broken rules; [`broker_contract`] panics with them.
 pub async fn broken_broker_rules(make: impl AsyncFn(usize) -> Brokers) -> Vec<BrokenBrokerRule> {
     let mut broken = Vec::new();
     for rule in RULES {

@@ -1,4 +1,4 @@
-//! [`BrokerStage`]: what a rule's check plays on: brokers, and inboxes that remember.
+//! [`BrokerStage`]: what the check of a rule works with: brokers, and inboxes that record.
 
 use crate::Room;
 use crate::Target;
@@ -7,24 +7,24 @@ use crate::cluster::Trailer;
 use crate::cluster::{Arrival, Inbox, Looked, Outcome as Published, Outgoing, ServerId};
 use crate::cluster::{Body, Message};
 use crate::testkit::broker::brokers::{Brokers, Dialect};
-use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, patient};
+use crate::testkit::stage::{Outcome, data, eventually, eventually_async, must, within_timeout};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
-/// Names of events that are not part of a check.
+/// The name of events that are not part of a check.
 const FENCE: &str = "testkit:fence";
 
-/// The namespace of checks that need no other.
+/// The namespace of checks that need only one.
 pub(crate) const NAMESPACE: &str = "/broker";
 
-/// Most of a message that is told in what was seen.
+/// Most characters of a message in a report.
 const TOLD_CHARACTERS: usize = 300;
 
-/// An inbox that remembers, in order.
+/// An inbox that records what arrives, in order.
 pub(crate) struct RecordingInbox {
     heard: Mutex<Vec<InboxEvent>>,
-    /// The rooms that somebody here is in; `None`: all.
+    /// The rooms that have members here; `None` means all.
     rooms: Mutex<Option<Vec<String>>>,
 }
 
@@ -42,19 +42,19 @@ impl RecordingInbox {
         Arc::new(Self { heard: Mutex::default(), rooms: Mutex::default() })
     }
 
-    /// Somebody is in this room, and nobody in any other.
+    /// An inbox that wants only this room.
     pub(crate) fn wanting(room: &str) -> Arc<Self> {
-        let ear = Self::new();
-        ear.enter(room);
-        ear
+        let inbox = Self::new();
+        inbox.enter(room);
+        inbox
     }
 
-    /// Somebody is in this room now.
+    /// From now on this room has members.
     pub(crate) fn enter(&self, room: &str) {
         self.rooms.lock().get_or_insert_default().push(room.to_owned());
     }
 
-    /// Nobody is in this room any more.
+    /// From now on this room has no members.
     pub(crate) fn leave(&self, room: &str) {
         self.rooms.lock().get_or_insert_default().retain(|it| it != room);
     }
@@ -67,7 +67,7 @@ impl RecordingInbox {
         self.heard.lock().iter().filter(|heard| *heard == what).count()
     }
 
-    /// The messages, without fences.
+    /// The messages that arrived, without fences.
     pub(crate) fn messages(&self) -> Vec<Message> {
         let heard = self.heard.lock();
         let messages = heard.iter().filter_map(|heard| match heard {
@@ -127,10 +127,10 @@ fn is_fence(message: &Message) -> bool {
 pub(crate) struct Open {
     pub(crate) broker: usize,
     pub(crate) namespace: Arc<str>,
-    pub(crate) ear: Arc<RecordingInbox>,
+    pub(crate) inbox: Arc<RecordingInbox>,
 }
 
-/// The brokers, as servers that hear namespaces.
+/// The brokers, each as the broker of a server.
 pub(crate) struct BrokerStage {
     pub(crate) brokers: Brokers,
     pub(crate) open: Vec<Open>,
@@ -151,12 +151,12 @@ impl BrokerStage {
         self.brokers.brokers[number].clone()
     }
 
-    /// The id of the server that a broker belongs to.
+    /// The id of a broker's server.
     pub(crate) fn id(number: usize) -> ServerId {
         ServerId::from(format!("{:016x}", 0xbeef_0000 + number).as_str())
     }
 
-    /// Opens a namespace at a broker, and waits until messages come.
+    /// Opens a namespace at a broker, and waits until messages arrive.
     pub(crate) async fn open(&mut self, broker: usize, namespace: &str) -> Result<Arc<RecordingInbox>, String> {
         self.open_with(broker, namespace, RecordingInbox::new()).await
     }
@@ -165,29 +165,31 @@ impl BrokerStage {
         &mut self,
         broker: usize,
         namespace: &str,
-        ear: Arc<RecordingInbox>,
+        inbox: Arc<RecordingInbox>,
     ) -> Result<Arc<RecordingInbox>, String> {
         let namespace: Arc<str> = namespace.into();
-        self.broker(broker).open(&namespace, &Self::id(broker), ear.clone());
-        let connected = eventually(|| ear.count(&InboxEvent::Connected) > 0).await;
-        must!(connected, "broker {broker} never told that messages of {namespace} come");
-        self.open.push(Open { broker, namespace, ear: ear.clone() });
-        Ok(ear)
+        self.broker(broker).open(&namespace, &Self::id(broker), inbox.clone());
+        let connected = eventually(|| inbox.count(&InboxEvent::Connected) > 0).await;
+        must!(connected, "broker {broker} never called `connected` for {namespace}");
+        self.open.push(Open { broker, namespace, inbox: inbox.clone() });
+        Ok(inbox)
     }
 
     /// Opens [`NAMESPACE`] at every broker.
     pub(crate) async fn open_all(&mut self) -> Result<Vec<Arc<RecordingInbox>>, String> {
-        let mut ears = Vec::new();
+        let mut inboxes = Vec::new();
         for broker in 0..self.brokers.brokers.len() {
-            ears.push(self.open(broker, NAMESPACE).await?);
+            inboxes.push(self.open(broker, NAMESPACE).await?);
         }
-        Ok(ears)
+        Ok(inboxes)
     }
 
-    /// Tells a broker to look at a room, if it wants to be told, and waits until it is heard.
+    /// Tells a broker to look at a room, if it wants to be told, and waits until the room is subscribed.
     pub(crate) async fn look(&self, broker: usize, namespace: &str, room: &str) -> Outcome {
         match self.hint(broker, namespace, room) {
-            Some(looked) => patient("look", looked).await?.map_err(|error| format!("{room:?} is not heard: {error}")),
+            Some(looked) => {
+                within_timeout("look", looked).await?.map_err(|error| format!("{room:?} is not heard: {error}"))
+            }
             None => Ok(()),
         }
     }
@@ -200,20 +202,24 @@ impl BrokerStage {
 
     pub(crate) async fn close(&mut self, broker: usize, namespace: &str) -> Outcome {
         self.open.retain(|open| open.broker != broker || *open.namespace != *namespace);
-        patient("close", self.broker(broker).close(namespace)).await
+        within_timeout("close", self.broker(broker).close(namespace)).await
     }
 
     pub(crate) async fn publish(&self, broker: usize, namespace: &str, messages: &[Message]) -> Outcome {
         let batch: Vec<Outgoing> =
             messages.iter().map(|message| Outgoing { namespace: namespace.into(), message: message.clone() }).collect();
-        let outcomes = patient("publish", self.broker(broker).publish(&batch)).await?;
-        must!(outcomes.len() <= batch.len(), "of {} messages broker {broker} tells {outcomes:?}", batch.len());
+        let outcomes = within_timeout("publish", self.broker(broker).publish(&batch)).await?;
+        must!(
+            outcomes.len() <= batch.len(),
+            "for {} messages broker {broker} returned the outcomes {outcomes:?}",
+            batch.len()
+        );
         let all = outcomes.len() == batch.len() && outcomes.iter().all(|outcome| *outcome == Published::Sent);
         must!(all, "broker {broker} did not publish in {namespace}: {:?}", outcomes.last());
         Ok(())
     }
 
-    /// A message of a broker's server, to everybody, that says a number.
+    /// A message of a broker's server to everybody, with a number.
     pub(crate) fn message(broker: usize, number: u64) -> Result<Message, String> {
         Self::message_to(broker, number, Target::everyone())
     }
@@ -223,7 +229,7 @@ impl BrokerStage {
         Ok(Message { sender: Some(Self::id(broker)), to: None, trailer: None, body })
     }
 
-    /// Waits until everything that a broker published in a namespace has come to everybody who has it open.
+    /// Waits until everything that a broker has published in a namespace has arrived wherever the namespace is open.
     pub(crate) async fn fence(&mut self, broker: usize, namespace: &str, target: Target) -> Outcome {
         self.fence += 1;
         let number = self.fence;
@@ -231,13 +237,13 @@ impl BrokerStage {
         let fence = Message { sender: Some(Self::id(broker)), to: None, trailer: None, body };
         self.publish(broker, namespace, &[fence]).await?;
         for open in self.open.iter().filter(|open| *open.namespace == *namespace && self.hears(broker, open.broker)) {
-            let came = eventually(|| open.ear.has_fence(number)).await;
-            must!(came, "what broker {broker} published in {namespace} never came to broker {}", open.broker);
+            let came = eventually(|| open.inbox.has_fence(number)).await;
+            must!(came, "messages of broker {broker} in {namespace} never arrived at broker {}", open.broker);
         }
         Ok(())
     }
 
-    /// Fences in every namespace that is open, from every broker.
+    /// Waits for the same in every open namespace, from every broker.
     pub(crate) async fn settle(&mut self) -> Outcome {
         let mut namespaces: Vec<Arc<str>> = self.open.iter().map(|open| open.namespace.clone()).collect();
         namespaces.sort();
@@ -250,12 +256,12 @@ impl BrokerStage {
         Ok(())
     }
 
-    /// Whether a broker's inbox gets what a broker publishes.
+    /// Whether one broker's inbox gets what another one publishes.
     pub(crate) fn hears(&self, publisher: usize, receiver: usize) -> bool {
         publisher != receiver || self.dialect().echo
     }
 
-    /// Polls until a broker publishes.
+    /// Polls until a broker can publish.
     pub(crate) async fn published_at_last(&self, broker: usize, namespace: &str, message: &Message) -> Outcome {
         let mut last = Ok(());
         let published = eventually_async(async || {
@@ -268,13 +274,13 @@ impl BrokerStage {
     /// Closes what is open.
     pub(crate) async fn end(mut self) -> Outcome {
         for Open { broker, namespace, .. } in std::mem::take(&mut self.open) {
-            patient("close", self.broker(broker).close(&namespace)).await?;
+            within_timeout("close", self.broker(broker).close(&namespace)).await?;
         }
         Ok(())
     }
 }
 
-/// A message, not in full if it is long.
+/// Messages for a report, shortened if they are long.
 pub(crate) struct Messages<'a>(pub(crate) &'a [Message]);
 
 impl fmt::Display for Messages<'_> {
@@ -286,12 +292,12 @@ impl fmt::Display for Messages<'_> {
     }
 }
 
-/// That an ear heard exactly these messages, in this order.
-pub(crate) fn heard_exactly(who: &str, ear: &RecordingInbox, expected: &[Message]) -> Outcome {
-    let heard = ear.messages();
+/// Checks that an inbox got exactly these messages, in this order.
+pub(crate) fn heard_exactly(who: &str, inbox: &RecordingInbox, expected: &[Message]) -> Outcome {
+    let heard = inbox.messages();
     must!(
         heard == expected,
-        "{who} heard {} messages, {}, not {}, {}",
+        "{who} got {} messages, {}, not {}, {}",
         heard.len(),
         Messages(&heard),
         expected.len(),

@@ -1,9 +1,9 @@
-//! Rules of how many acknowledgements may be owed, and of what is left of those that will not come.
+//! Rules about how many acknowledgements may be pending, and about those that never arrive.
 
 use crate::AdapterError;
 use crate::Target;
 use crate::limits::MAX_PENDING_ACKS;
-use crate::testkit::stage::{Actor, LONG, Outcome, Stage, data, eventually, must, patient};
+use crate::testkit::stage::{Actor, LONG, Outcome, Stage, data, eventually, must, within_timeout};
 use crate::{Acked, Adapter, Emit};
 use roomcast_protocol::Args;
 use std::future::ready;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 type Asking<'a> = Pin<Box<dyn Future<Output = Result<Acked, AdapterError>> + Send + 'a>>;
 
-/// Emits that were sent, and now wait for one socket's answers.
+/// Emits that were sent and wait for one socket's acknowledgements.
 async fn ask_many<'a>(
     adapter: &'a dyn Adapter,
     target: &'a Target,
@@ -27,7 +27,7 @@ async fn ask_many<'a>(
         let mut future = adapter.emit_with_ack(target, Emit::of(sent), timeout);
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => asking.push(future),
-            // On a busy machine this thread was kept from going on for as long as the timeout.
+            // On a busy machine this thread may have been kept waiting for as long as the timeout.
             Poll::Ready(acked) if since.elapsed() >= timeout => asking.push(Box::pin(ready(acked))),
             Poll::Ready(acked) => {
                 return Err(format!("emit {number} was over at once with {acked:?}, though nobody had answered"));
@@ -37,7 +37,7 @@ async fn ask_many<'a>(
     Ok(asking)
 }
 
-/// That the socket is asked once more, and its answer is counted.
+/// Checks that the socket is asked once more, and that its answer counts.
 async fn is_asked(actor: &Actor, target: &Target, sent: &Args) -> Outcome {
     let before = actor.recipient.packets().len();
     let answer = async {
@@ -48,7 +48,7 @@ async fn is_asked(actor: &Actor, target: &Target, sent: &Args) -> Outcome {
         actor.adapter.ack(actor.id, id, Args::none());
         Ok(())
     };
-    let asked = patient("the answer", actor.adapter.emit_with_ack(target, Emit::of(sent), LONG));
+    let asked = within_timeout("the answer", actor.adapter.emit_with_ack(target, Emit::of(sent), LONG));
     let (acked, answered) = tokio::join!(asked, answer);
     answered?;
     let acked = acked?.map_err(|error| error.to_string())?;
@@ -66,7 +66,8 @@ pub(super) async fn pending(stage: &mut Stage) -> Outcome {
     let asked = actor.events().len();
     must!(all_asked, "the socket was asked {asked} times of {MAX_PENDING_ACKS}");
     let over =
-        patient("the end of an emit that asks nobody", adapter.emit_with_ack(&target, Emit::of(&sent), LONG)).await?;
+        within_timeout("the end of an emit that asks nobody", adapter.emit_with_ack(&target, Emit::of(&sent), LONG))
+            .await?;
     let expected = Acked { missing_sockets: 1, ..Acked::default() };
     must!(over.as_ref() == Ok(&expected), "one more ended with {over:?}");
     must!(actor.events().len() == asked, "a socket that owes {asked} answers was asked for another");
@@ -85,9 +86,9 @@ pub(super) async fn timed_out(stage: &mut Stage) -> Outcome {
     let target = Target::room(actor.id).local();
     let adapter = stage.first();
     let silent = Acked { missing_sockets: 1, ..Acked::default() };
-    // A short timeout is over before most are waited for; each must be over for itself.
+    // A short timeout ends before most of these are awaited; each must end by itself.
     for asking in ask_many(&*adapter, &target, &sent, Duration::from_millis(50)).await? {
-        let acked = patient("a timeout of 50 ms", asking).await?;
+        let acked = within_timeout("a timeout of 50 ms", asking).await?;
         must!(acked.as_ref() == Ok(&silent), "a socket that was silent makes {acked:?}");
     }
     let ids: Vec<Option<u64>> = actor.events().iter().map(|event| event.ack).collect();
@@ -106,7 +107,7 @@ pub(super) async fn timed_out(stage: &mut Stage) -> Outcome {
         actor.adapter.ack(actor.id, id, Args::none());
         Ok(())
     };
-    let asked = patient("the answer", adapter.emit_with_ack(&target, Emit::of(&sent), LONG));
+    let asked = within_timeout("the answer", adapter.emit_with_ack(&target, Emit::of(&sent), LONG));
     let (acked, answered) = tokio::join!(asked, answered);
     answered?;
     let right = Acked { answers: vec![Args::none()], ..Acked::default() };

@@ -1,31 +1,33 @@
-//! Rules of acknowledgements.
+//! Rules about acknowledgements.
 
 use crate::Room;
 use crate::Target;
-use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, must, patient, to};
+use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, must, to, within_timeout};
 use crate::{Acked, Action, Emit};
 use roomcast_protocol::Args;
 use std::time::Duration;
 
-/// Rounds of a race between an answer and the end of its emit.
+/// Rounds of a race between an acknowledgement and its emit.
 const ROUNDS: usize = 50;
 
 impl Stage {
-    /// An emit with acknowledgement of the event `ask`, through the first server.
+    /// Emits the event `ask` with acknowledgement through the first server.
     async fn ask(&self, target: &Target, timeout: Duration) -> Result<Acked, String> {
         let (adapter, sent) = (self.first(), data("ask", &())?);
-        let asked =
-            patient("the end of an emit with acknowledgement", adapter.emit_with_ack(target, Emit::of(&sent), timeout));
+        let asked = within_timeout(
+            "the end of an emit with acknowledgement",
+            adapter.emit_with_ack(target, Emit::of(&sent), timeout),
+        );
         asked.await?.map_err(|error| format!("an emit with acknowledgement was refused: {error}"))
     }
 }
 
 fn expect(acked: &Acked, answers: usize, answer: &Args, missing: usize) -> Outcome {
-    must!(acked.answers.len() == answers, "{} answers came, not {answers}", acked.answers.len());
+    must!(acked.answers.len() == answers, "{} answers arrived, not {answers}", acked.answers.len());
     let right = acked.answers.iter().all(|got| got == answer);
     must!(
         right,
-        "the answer {} came as {:?}",
+        "the answer {} arrived as {:?}",
         answer.items(),
         acked.answers.iter().map(Args::items).collect::<Vec<_>>()
     );
@@ -128,7 +130,7 @@ pub(super) async fn removed(stage: &mut Stage) -> Outcome {
         gone.adapter.ack(gone.id, id, yes.clone());
         Ok(())
     };
-    // A server that asks for another need not tell of sockets that leave, so only this server's are asked.
+    // Servers need not tell askers on other servers that sockets left, so only this server's sockets are asked.
     let target = Target::everyone().local();
     let (acked, left) = tokio::join!(stage.ask(&target, LONG), leaves);
     left?;
@@ -156,7 +158,7 @@ pub(super) async fn ids(stage: &mut Stage) -> Outcome {
     stage.emit("plain", &Target::everyone())?;
     stage.ask(&Target::room(Room::from(a.0[0].id)), LONG).await?;
     stage.ask(&Target::everyone(), LONG).await?;
-    // Each server has a counter of its own, so what is known are the ids that the asking server's sockets get.
+    // Each server has a counter of its own, so only the ids on the asking server are known.
     let ids = |actor: &crate::testkit::stage::Actor| actor.events().iter().map(|event| event.ack).collect::<Vec<_>>();
     let (one, other) = (ids(&a.0[0]), ids(&b.0[0]));
     must!(one == [Some(0), None, Some(1), Some(2)], "the first socket got the ids {one:?}");
@@ -175,7 +177,7 @@ pub(super) async fn one(stage: &mut Stage) -> Outcome {
     expect(&acked, 1, &answer, 0)?;
     asked.is_told(&["ask"])?;
     watcher.is_told(&[])?;
-    // The same for what wants no answer, and with several ids.
+    // The same for an event without acknowledgement, and with several ids.
     let (target, sent) = (Target::socket(asked.id).local(), data("one", &())?);
     let twice = Target { rooms: vec![asked.id.into(), asked.id.into()], ..target.clone() };
     for target in [target, twice] {
@@ -193,10 +195,10 @@ pub(super) async fn volatile(stage: &mut Stage) -> Outcome {
     for volatile in [true, false] {
         let emit = Emit { volatile, ..Emit::of(&sent) };
         let target = Target::room(actor.id).local();
-        let acked = patient("the answer", actor.adapter.emit_with_ack(&target, emit, LONG)).await?;
+        let acked = within_timeout("the answer", actor.adapter.emit_with_ack(&target, emit, LONG)).await?;
         must!(acked.is_ok(), "an emit with acknowledgement was refused: {acked:?}");
         let got = actor.events().pop().map(|event| event.volatile);
-        must!(got == Some(volatile), "an event with volatile = {volatile} came with volatile = {got:?}");
+        must!(got == Some(volatile), "an event with volatile = {volatile} arrived with volatile = {got:?}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rules of what is done to the sockets of a target, besides emits.
+//! Rules about actions on the sockets of a target, other than emits.
 
 use crate::Action;
 use crate::Room;
@@ -12,7 +12,7 @@ impl Stage {
 }
 
 impl Part {
-    /// That every socket of the part is, soon, in these rooms and no others.
+    /// Checks that every socket of the part is in exactly these rooms, soon.
     async fn is_in(&self, expected: &[&str]) -> Outcome {
         let expected = rooms(expected);
         for actor in &self.0 {
@@ -23,8 +23,8 @@ impl Part {
     }
 }
 
-/// Three parts on each server, of which the target `x` without `y` names the first. As each server has all three, and takes
-/// an action in one step, the others' turn is over once the first has changed.
+/// Three parts on each server, of which the target `x` without `y` selects the first. Each server has all three and
+/// applies an action in one step, so once the first part has changed, the others would have changed too.
 async fn cast(stage: &mut Stage) -> Result<[Part; 3], String> {
     let (a, b, c) = (stage.part().await?, stage.part().await?, stage.part().await?);
     a.join(&["x"]).await?;
@@ -46,7 +46,12 @@ pub(super) async fn join(stage: &mut Stage) -> Outcome {
     b.is_in(&["all", "x", "y"]).await?;
     c.is_in(&["all"]).await?;
     let got = (a.0[0].events().len(), c.0[0].events().len());
-    must!(got == (1, 0), "an emit to the new room came {} times to a member, {} times to another", got.0, got.1);
+    must!(
+        got == (1, 0),
+        "an emit to the new room arrived {} times at a member, {} times at another socket",
+        got.0,
+        got.1
+    );
     Ok(())
 }
 
@@ -68,7 +73,7 @@ pub(super) async fn disconnect(stage: &mut Stage) -> Outcome {
     a.join(&["z"]).await?;
     stage.act(&to(&["x", "z"], &["y"]), Action::Disconnect { close: false })?;
     let here = a.0[0].recipient.disconnects();
-    must!(here == [false], "right after the call, a recipient of the caller's own server was told {here:?}");
+    must!(here == [false], "right after the call, a recipient of the caller's own server got the disconnects {here:?}");
     told(&a, &[false]).await?;
     told(&b, &[]).await?;
     told(&c, &[]).await?;
@@ -87,7 +92,7 @@ async fn told(part: &Part, expected: &[bool]) -> Outcome {
     for actor in &part.0 {
         let told = |actor: &Actor| actor.recipient.disconnects();
         let came = eventually(|| told(actor) == expected).await;
-        must!(came, "{actor} was told disconnects with close {:?}, not {expected:?}", told(actor));
+        must!(came, "{actor} got disconnects with close {:?}, not {expected:?}", told(actor));
     }
     Ok(())
 }
@@ -96,14 +101,14 @@ pub(super) async fn local_flag(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     stage.act(&Target::everyone().local(), Action::Join(&rooms(&["here"])))?;
     stage.act(&Target::everyone().local(), Action::Disconnect { close: false })?;
-    // The next action for everybody comes behind them.
+    // The next action is for everybody and is applied after these.
     stage.act(&Target::everyone(), Action::Join(&rooms(&["x"])))?;
     for actor in &a.0 {
         let expected = if actor.server == 0 { rooms(&["here", "x"]) } else { rooms(&["x"]) };
         let came = eventually(|| actor.joined() == expected).await;
         must!(came, "{actor} is in {:?}, not in {expected:?}", actor.joined());
         let (told, expected) = (actor.recipient.disconnects().len(), usize::from(actor.server == 0));
-        must!(told == expected, "{actor} was told {told} disconnects, not {expected}");
+        must!(told == expected, "{actor} got {told} disconnects, not {expected}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rules of who gets an emit, and what arrives.
+//! Rules about who gets an emit, and what arrives.
 
 use crate::AdapterError;
 use crate::Room;
@@ -90,7 +90,7 @@ pub(super) async fn own_room(stage: &mut Stage) -> Outcome {
 pub(super) async fn join_then_emit(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     for actor in &a.0 {
-        // The confirmation is not awaited: on this server the join has happened.
+        // The confirmation is not awaited: on this server the join has taken effect.
         let joined = actor.adapter.join(actor.id, &[Room::from("x")]);
         must!(joined.is_ok(), "the join was refused: {joined:?}");
         stage.emit_from(actor.server, "now", &Target::room("x").local())?;
@@ -113,7 +113,7 @@ pub(super) async fn local_flag(stage: &mut Stage) -> Outcome {
     Ok(())
 }
 
-/// Serialises as bytes do.
+/// Serializes as bytes.
 struct Blob(Vec<u8>);
 
 impl Serialize for Blob {
@@ -150,7 +150,7 @@ pub(super) async fn volatile(stage: &mut Stage) -> Outcome {
     stage.settle().await?;
     for actor in &a.0 {
         let flags: Vec<bool> = actor.events().iter().map(|event| event.volatile).collect();
-        must!(flags == [true, false], "a volatile emit and one that is not came to {actor} as {flags:?}");
+        must!(flags == [true, false], "a volatile emit and another one arrived at {actor} as {flags:?}");
     }
     Ok(())
 }
@@ -161,14 +161,15 @@ fn is_too_large<T>(result: &Result<T, AdapterError>) -> bool {
 
 pub(super) async fn too_large(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
-    // The data alone is as large as a packet may be, so the packet around it is too large.
+    // The data alone is as large as a packet may be, so the packet with it is too large.
     let spare = data("big", &Blob(Vec::new()))?.items().len();
     let sent = data("big", &Blob(vec![0; MAX_PACKET_BYTES - spare]))?;
     for (whom, target) in [("everyone", Target::everyone()), ("an empty room", Target::room("nobody"))] {
         let refused = stage.first().apply(&target, Action::emit(&sent));
         must!(is_too_large(&refused), "the emit to {whom} ended with {refused:?}");
     }
-    let asked = stage.first().emit_with_ack(&Target::everyone(), Emit::of(&sent), crate::testkit::PATIENCE).await;
+    let asked =
+        stage.first().emit_with_ack(&Target::everyone(), Emit::of(&sent), crate::testkit::CONDITION_TIMEOUT).await;
     must!(is_too_large(&asked), "the emit with acknowledgement ended with {asked:?}");
     let small = Args::event("small", &()).map_err(|error| error.to_string())?;
     stage.send(0, &Target::everyone(), Emit { data: &small, volatile: false, compress: true })?;

@@ -1,4 +1,4 @@
-//! Rules of the one step into a namespace.
+//! Rules about entering a namespace in one step.
 
 use crate::Action;
 use crate::AdapterError;
@@ -6,13 +6,13 @@ use crate::Room;
 use crate::Target;
 use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
 use crate::testkit::stage::{Outcome, Stage, data, must, rooms};
-use crate::testkit::{FakeRecipient, PATIENCE};
+use crate::testkit::{CONDITION_TIMEOUT, FakeRecipient};
 use roomcast_protocol::{Packet, SocketId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-/// Sockets that come in while somebody emits without pause.
+/// Sockets that enter while somebody emits without pause.
 const ENTRIES: usize = 50;
 
 fn new_id() -> Result<SocketId, String> {
@@ -43,7 +43,7 @@ pub(super) async fn in_rooms(stage: &mut Stage) -> Outcome {
     Ok(())
 }
 
-/// Ends the thread that emits, whatever becomes of the check.
+/// Ends the thread that emits, however the check ends.
 struct Emitting(Arc<AtomicBool>);
 
 impl Drop for Emitting {
@@ -66,8 +66,8 @@ pub(super) async fn welcome_first(stage: &mut Stage) -> Outcome {
     });
     for number in 0..ENTRIES {
         let (before, id, recipient) = (emitted.load(Ordering::Acquire), new_id()?, FakeRecipient::new());
-        // Without tokio's clock, which stands still, if it is paused, while the other thread works.
-        let deadline = Instant::now() + PATIENCE;
+        // Not tokio's clock: if it is paused, it stands still while the other thread works.
+        let deadline = Instant::now() + CONDITION_TIMEOUT;
         while emitted.load(Ordering::Acquire) == before {
             must!(Instant::now() < deadline, "an emit to everyone does not end");
             std::thread::yield_now();
@@ -77,7 +77,7 @@ pub(super) async fn welcome_first(stage: &mut Stage) -> Outcome {
         must!(inserted == Ok(()), "an insert ended with {inserted:?}");
         let packets = recipient.packets();
         let at: Vec<usize> = (0..packets.len()).filter(|at| Arc::ptr_eq(&packets[*at], &welcome)).collect();
-        must!(at == [0], "the welcome came to socket {number} at {at:?} of {} packets", packets.len());
+        must!(at == [0], "the welcome is at {at:?} of the {} packets of socket {number}", packets.len());
     }
     drop(emitting);
     thread.await.map_err(|error| error.to_string())
@@ -102,13 +102,13 @@ pub(super) async fn all_or_nothing(stage: &mut Stage) -> Outcome {
         let packets = recipient.packets().len();
         must!(packets == 0, "a socket that was refused with {refusal:?} got {packets} packets");
     }
-    // The id is free still, and the limit itself is allowed.
+    // The id is still free, and as many rooms as the limit are allowed.
     let recipient = FakeRecipient::new();
     let inserted = adapter.insert(id, recipient.clone(), &many[1..], Some(&welcome));
     must!(inserted == Ok(()), "an insert into {MAX_ROOMS_PER_SOCKET} rooms ended with {inserted:?}");
     must!(recipient.packets().len() == 1, "it got {} packets, not the welcome", recipient.packets().len());
     adapter.remove(id);
-    let all = adapter.all_rooms(crate::testkit::PATIENCE).await.value;
+    let all = adapter.all_rooms(crate::testkit::CONDITION_TIMEOUT).await.value;
     must!(!all.contains(&Room::from("good")), "the room of a socket that was refused is left");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Rules of rooms' limits.
+//! Rules about the limits of rooms.
 
 use crate::AdapterError;
 use crate::Room;
@@ -9,7 +9,7 @@ use crate::testkit::stage::{Outcome, Stage, must, rooms};
 pub(super) async fn room_name(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     let longest = "r".repeat(MAX_ROOM_BYTES);
-    // Bytes are counted, not characters.
+    // The limit is in bytes, not in characters.
     let too_long = [format!("{longest}r"), format!("{}é", &longest[1..])];
     a.join(&[&longest]).await?;
     for actor in &a.0 {
@@ -38,7 +38,7 @@ pub(super) async fn rooms_per_socket(stage: &mut Stage) -> Outcome {
     must!(over == Err(AdapterError::TooManyRooms), "a join to one room over the limit ended with {over:?}");
     let count = actor.joined().len();
     must!(count == MAX_ROOMS_PER_SOCKET - 1, "a refused join left the socket in {count} rooms");
-    // Neither its own room, nor a room it is in, nor a room named twice takes more room.
+    // Its own room, a room that it is in, and a room named twice do not count again.
     let limit = join(&[actor.id.into(), all[0].clone(), last[0].clone(), last[0].clone()]);
     must!(limit.is_ok(), "the last room that is allowed ended with {limit:?}");
     let over = join(&[Room::from("one more")]);

@@ -1,4 +1,4 @@
-//! Rules of who is in what.
+//! Rules about who is in which rooms.
 
 use crate::Action;
 use crate::AdapterError;
@@ -89,7 +89,7 @@ pub(super) async fn remove(stage: &mut Stage) -> Outcome {
     stage.settle().await?;
     a.got(&[])?;
     b.got(&["x", "rooms", "all"])?;
-    // Who takes the place of the removed one inherits nothing.
+    // A socket that takes over the place of a removed one inherits nothing.
     let c = stage.part().await?;
     stage.emit("y", &Target::room("y"))?;
     stage.settle().await?;
@@ -110,7 +110,7 @@ pub(super) async fn join_after_remove(stage: &mut Stage) -> Outcome {
     a.got(&[])?;
     b.got(&[])?;
     for server in &stage.servers {
-        let all = server.adapter.all_rooms(crate::testkit::PATIENCE).await;
+        let all = server.adapter.all_rooms(crate::testkit::CONDITION_TIMEOUT).await;
         must!(!all.value.contains(&Room::from("x")), "a room without members is left: {:?}", all.value);
     }
     Ok(())
@@ -128,7 +128,7 @@ pub(super) async fn insert_twice(stage: &mut Stage) -> Outcome {
     stage.settle().await?;
     a.got(&["x"])?;
     must!(second.packets().is_empty(), "the refused recipient was sent {} packets", second.packets().len());
-    // Once it is gone the id is free.
+    // Once it is removed, the id is free.
     for actor in &a.0 {
         actor.adapter.remove(actor.id);
         let free = actor.adapter.insert(actor.id, second.clone(), &[], None);
@@ -161,7 +161,7 @@ pub(super) async fn unknown_ids(stage: &mut Stage) -> Outcome {
     stage.emit("x", &Target { except: vec![unknown.into()], ..Target::room("x") })?;
     stage.settle().await?;
     a.got(&["x"])?;
-    let count = stage.first().count(&Target::everyone(), crate::testkit::PATIENCE).await;
+    let count = stage.first().count(&Target::everyone(), crate::testkit::CONDITION_TIMEOUT).await;
     must!(count.value == a.0.len(), "{} sockets are in the namespace, and count says {count:?}", a.0.len());
     Ok(())
 }

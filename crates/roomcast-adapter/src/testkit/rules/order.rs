@@ -1,4 +1,4 @@
-//! Rules of the order of emits.
+//! Rules about the order of emits.
 
 use crate::Target;
 use crate::testkit::stage::{Outcome, Stage, data, must};
@@ -8,15 +8,15 @@ use std::sync::{Arc, Barrier};
 /// Emits of one caller.
 const IN_A_ROW: u32 = 300;
 
-/// Callers at the same time, and what each emits: enough that on two cores they interleave hundreds of times.
+/// Concurrent callers, and the emits of each: enough that on two cores they interleave hundreds of times.
 const CALLERS: u32 = 4;
 const EACH: u32 = 250;
 
 pub(super) async fn one_caller(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     a.join(&["x", "y"]).await?;
-    // Channels of a cluster have an order each, so the targets that must keep step are those for everybody and for several
-    // rooms, which every dialect carries on the namespace's own channel.
+    // Each channel of a cluster has an order of its own. The targets that share an order are those for everybody and
+    // for several rooms, which every dialect carries on the namespace's own channel.
     let targets = [Target::everyone(), Target { rooms: vec!["x".into(), "y".into()], ..Target::default() }];
     for number in 0..IN_A_ROW {
         let target = &targets[number as usize % targets.len()];

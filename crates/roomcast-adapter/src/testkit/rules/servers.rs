@@ -1,12 +1,12 @@
-//! Rules of what servers are to each other.
+//! Rules about servers and one another.
 
 use crate::Target;
-use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, eventually_async, must, patient};
+use crate::testkit::stage::{LONG, Outcome, SHORT, Stage, data, eventually, eventually_async, must, within_timeout};
 use roomcast_protocol::Args;
 
 pub(super) async fn server_count(stage: &mut Stage) -> Outcome {
     for (number, server) in stage.servers.iter().enumerate() {
-        let count = patient("server_count", server.adapter.server_count()).await?;
+        let count = within_timeout("server_count", server.adapter.server_count()).await?;
         let right = count.is_complete() && count.value == stage.servers.len();
         must!(right, "server {number} of {} counts {count:?}", stage.servers.len());
     }
@@ -21,13 +21,13 @@ pub(super) async fn server_side_emit(stage: &mut Stage) -> Outcome {
         let emitted = stage.servers[sender].adapter.server_side_emit(&sent);
         must!(emitted.is_ok(), "a server-side emit ended with {emitted:?}");
         for (number, server) in stage.servers.iter_mut().enumerate().filter(|(number, _)| *number != sender) {
-            let event = patient("a server-side event", server.events.recv()).await?;
+            let event = within_timeout("a server-side event", server.events.recv()).await?;
             let event = event.ok_or_else(|| format!("server {number} closed its channel of events"))?;
-            must!(event.data == sent, "{} came to server {number} as {}", sent.items(), event.data.items());
-            must!(event.reply.is_none(), "an event for which no answer was wanted came with a place for one");
+            must!(event.data == sent, "{} arrived at server {number} as {}", sent.items(), event.data.items());
+            must!(event.reply.is_none(), "an event without acknowledgement arrived with a place for the answer");
         }
     }
-    // What comes twice, or back to the sender, came before what is emitted to clients now.
+    // What arrives twice, or back at the sender, arrives before what is emitted to clients now.
     stage.settle().await?;
     for (number, server) in stage.servers.iter_mut().enumerate() {
         let more = server.events.try_recv();
@@ -40,14 +40,17 @@ pub(super) async fn server_side_answers(stage: &mut Stage) -> Outcome {
     let sent = data("question", &7)?;
     let adapter = stage.first();
     let others = stage.servers.len() - 1;
-    let ask = patient("the end of a server-side emit with answers", adapter.server_side_emit_with_ack(&sent, LONG));
+    let ask =
+        within_timeout("the end of a server-side emit with answers", adapter.server_side_emit_with_ack(&sent, LONG));
     let servers = stage.servers.iter_mut().skip(1);
     let answer = async {
         for (number, server) in servers.enumerate() {
-            let event = patient("a server-side event", server.events.recv()).await?;
+            let event = within_timeout("a server-side event", server.events.recv()).await?;
             let event = event.ok_or_else(|| "a server closed its channel of events".to_owned())?;
-            must!(event.data == sent, "{} came as {}", sent.items(), event.data.items());
-            let reply = event.reply.ok_or_else(|| "a question came with no place for the answer".to_owned())?;
+            must!(event.data == sent, "{} arrived as {}", sent.items(), event.data.items());
+            let reply = event
+                .reply
+                .ok_or_else(|| "an event with acknowledgement arrived without a place for the answer".to_owned())?;
             let answer = Args::of(&number).map_err(|error| error.to_string())?;
             must!(reply.send(answer).is_ok(), "nobody waits for the answer");
         }
@@ -67,7 +70,7 @@ pub(super) async fn server_side_silence(stage: &mut Stage) -> Outcome {
     let sent = data("question", &())?;
     let adapter = stage.first();
     let others = stage.servers.len() - 1;
-    let asked = patient("the timeout", adapter.server_side_emit_with_ack(&sent, SHORT)).await?;
+    let asked = within_timeout("the timeout", adapter.server_side_emit_with_ack(&sent, SHORT)).await?;
     let answers = asked.map_err(|error| error.to_string())?;
     must!(answers.value.is_empty(), "nobody answered, and the answers are {:?}", answers.value);
     let missing = answers.missing.names.len() + answers.missing.others;
@@ -79,13 +82,13 @@ pub(super) async fn close(stage: &mut Stage) -> Outcome {
     let part = stage.part().await?;
     part.join(&["x"]).await?;
     let closed = stage.first();
-    patient("close", closed.close()).await?;
-    patient("a second close", closed.close()).await?;
+    within_timeout("close", closed.close()).await?;
+    within_timeout("a second close", closed.close()).await?;
     let (sent, target) = (data("after", &())?, Target::room("x"));
     let emitted = closed.apply(&target, crate::Action::emit(&sent));
     must!(emitted.is_ok(), "after close an emit was refused: {emitted:?}");
     let own = part.0[0].events().len();
-    must!(own == 1, "after close an emit came {own} times to this server's own socket");
+    must!(own == 1, "after close an emit arrived {own} times at this server's own socket");
     for (number, server) in stage.servers.iter().enumerate().skip(1) {
         let adapter = &server.adapter;
         let expected = stage.servers.len() - 1;

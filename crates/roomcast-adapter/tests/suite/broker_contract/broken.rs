@@ -1,4 +1,4 @@
-//! [`Broken`]: a broker that keeps the contract but for one [`Fault`].
+//! [`Broken`]: a broker that keeps the contract except for one [`Fault`].
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
-    /// None: the wrapper itself must break nothing.
+    /// No fault: the wrapper itself must break nothing.
     None,
     DeafToItself,
     Twice,
@@ -41,7 +41,7 @@ pub(crate) enum Fault {
     ClosesForGood,
     CountsItselfAlways,
     CountsNobody,
-    /// The dialect says that it counts nobody.
+    /// The dialect states that it does not count.
     CountsAllTheSame,
     CountedLate,
     SilentAboutGarbage,
@@ -50,7 +50,7 @@ pub(crate) enum Fault {
     KeepsWhatFailed,
     NeverLost,
     DeafAfterReconnect,
-    /// None, where rooms are heard each by itself, as with the next ones.
+    /// No fault where rooms are subscribed one by one, as with the faults below.
     NoneInRooms,
     LookedEarly,
     NeverLooked,
@@ -60,14 +60,14 @@ pub(crate) enum Fault {
     ForgetsRooms,
     DeafToLooksWhenCutOff,
     SaysThatItHearsAll,
-    /// None, where each room has a channel and one of three roads, as with the next ones.
+    /// No fault where each room has a channel and one of three roads, as with the faults below.
     NoneOnRoads,
-    /// The order of the namespace's series is not kept, as its messages go out on whatever road is free.
+    /// The namespace's series are not kept in order, as their messages take any road that is free.
     RoadsByNumber,
     ChannelsOfARoomChange,
-    /// A second batch is refused while one is under way, whatever its road.
+    /// A second batch is refused while one is in flight, whatever its road.
     OneBatchAtATime,
-    /// What two roads carry at the same time is mixed up: the first message of a batch that meets another goes last.
+    /// What two roads carry at the same time is mixed up: when a batch meets another one, its first message goes last.
     RoadsMeet,
     NeverReady,
     NeverReadyAgain,
@@ -94,7 +94,7 @@ pub(crate) struct Broken {
 
 #[derive(Debug, Default)]
 struct State {
-    open: HashMap<Arc<str>, Arc<Ear>>,
+    open: HashMap<Arc<str>, Arc<BrokenInbox>>,
     closed: HashSet<String>,
     failed: Vec<Outgoing>,
     /// A namespace was opened just now.
@@ -103,9 +103,9 @@ struct State {
     looked: HashSet<(String, Room)>,
     cut: bool,
     was_cut: bool,
-    /// Batches that are under way.
+    /// The number of batches in flight.
     under_way: usize,
-    /// Routes that were asked for.
+    /// The number of routes that were asked for.
     asked: u64,
 }
 
@@ -126,28 +126,28 @@ impl Broken {
         network.cut_off(&self.inner, cut);
     }
 
-    /// As if nobody were in any room any more.
+    /// Pretends that no room has members any more.
     fn forget_rooms(&self) {
-        let (ears, rooms) = {
+        let (broken, rooms) = {
             let state = self.state.lock();
             (state.open.clone(), state.looked.clone())
         };
-        ears.values().for_each(|ear| ear.nobody.store(true, Ordering::Relaxed));
+        broken.values().for_each(|broken| broken.nobody.store(true, Ordering::Relaxed));
         for (namespace, room) in rooms {
             drop(self.inner.look(&namespace, &room));
         }
-        ears.values().for_each(|ear| ear.nobody.store(false, Ordering::Relaxed));
+        broken.values().for_each(|broken| broken.nobody.store(false, Ordering::Relaxed));
     }
 
-    /// Bytes came that are no message.
+    /// Bytes have arrived that are not a message.
     pub(crate) fn garbage(&self, namespace: &str) {
-        let ear = self.state.lock().open.get(namespace).cloned();
-        let Some(ear) = ear else { return };
+        let broken = self.state.lock().open.get(namespace).cloned();
+        let Some(broken) = broken else { return };
         if self.fault == Fault::DeafAfterGarbage {
-            ear.deaf.store(true, Ordering::Relaxed);
+            broken.deaf.store(true, Ordering::Relaxed);
         }
         if self.fault != Fault::SilentAboutGarbage {
-            ear.inner.lock().receive(vec![Arrival::Malformed("garbage".to_owned())]);
+            broken.inner.lock().receive(vec![Arrival::Malformed("garbage".to_owned())]);
         }
     }
 
@@ -191,23 +191,23 @@ impl Broken {
 }
 
 /// The inbox that the memory broker sees.
-struct Ear {
+struct BrokenInbox {
     inner: Mutex<Arc<dyn Inbox>>,
     id: ServerId,
     fault: Fault,
     deaf: AtomicBool,
-    /// Whoever asks is told that nobody is in any room.
+    /// Tells whoever asks that no room has members.
     nobody: AtomicBool,
     was_connected: AtomicBool,
 }
 
-impl std::fmt::Debug for Ear {
+impl std::fmt::Debug for BrokenInbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Ear")
+        f.write_str("BrokenInbox")
     }
 }
 
-impl Ear {
+impl BrokenInbox {
     fn is(&self, fault: Fault) -> bool {
         self.fault == fault
     }
@@ -217,7 +217,7 @@ impl Ear {
     }
 }
 
-impl Inbox for Ear {
+impl Inbox for BrokenInbox {
     fn wants(&self, room: &str) -> bool {
         !self.nobody.load(Ordering::Relaxed) && self.inbox().wants(room)
     }
@@ -257,14 +257,14 @@ impl Inbox for Ear {
     }
 }
 
-impl Ear {
+impl BrokenInbox {
     fn receive_one(&self, message: Message) {
         if self.deaf.load(Ordering::Relaxed)
             || (self.is(Fault::DeafToItself) && message.sender.as_ref() == Some(&self.id))
         {
             return;
         }
-        // As a broker does that tells by the channel which room a broadcast is for, and asks before decoding.
+        // As a broker does whose channels tell the room of a broadcast, and which asks before decoding.
         if let Body::Broadcast { target, .. } = &message.body {
             let first = target.rooms.first().map(|room| &**room);
             let asked = match first {
@@ -288,26 +288,27 @@ impl Ear {
 #[async_trait]
 impl Broker for Broken {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
-        let ear = {
+        let broken = {
             let mut state = self.state.lock();
             if self.is(Fault::ClosesForGood) && state.closed.contains(&**namespace) {
                 drop(state);
                 return inbox.connected();
             }
-            if let Some(ear) = state.open.get(namespace) {
+            if let Some(broken) = state.open.get(namespace) {
                 if self.is(Fault::LastInboxHears) {
-                    *ear.inner.lock() = inbox;
+                    *broken.inner.lock() = inbox;
                 }
                 return;
             }
             let (inner, deaf, was_connected) = (Mutex::new(inbox), AtomicBool::new(false), AtomicBool::new(false));
             let nobody = AtomicBool::new(false);
-            let ear = Arc::new(Ear { inner, id: id.clone(), fault: self.fault, deaf, nobody, was_connected });
-            state.open.insert(namespace.clone(), ear.clone());
+            let broken =
+                Arc::new(BrokenInbox { inner, id: id.clone(), fault: self.fault, deaf, nobody, was_connected });
+            state.open.insert(namespace.clone(), broken.clone());
             state.new = true;
-            ear
+            broken
         };
-        self.inner.open(namespace, id, ear);
+        self.inner.open(namespace, id, broken);
     }
 
     async fn close(&self, namespace: &str) {
@@ -354,7 +355,7 @@ impl Broker for Broken {
                 state.under_way += 1;
                 state.under_way > 1
             };
-            // Time in which a batch of another road sets out.
+            // Time in which a batch of another road starts.
             tokio::task::yield_now().await;
             self.state.lock().under_way -= 1;
             match self.fault {
@@ -433,7 +434,7 @@ impl Broker for Broken {
             if state.cut && self.is(Fault::DeafToLooksWhenCutOff) {
                 return None;
             }
-            let wanted = state.open.get(namespace).is_some_and(|ear| ear.wants(room));
+            let wanted = state.open.get(namespace).is_some_and(|broken| broken.wants(room));
             let asked = (namespace.to_owned(), room.clone());
             if !wanted && self.is(Fault::RemembersRoomsClosed) {
                 state.looked.remove(&asked);
@@ -464,7 +465,7 @@ impl Broker for Broken {
         let count = self.inner.count(namespace).await?.map_or(0, |count| count.servers);
         Ok(Some(Count::of(match self.fault {
             Fault::CountsItselfAlways => count.max(1),
-            // Who has just come is left out once.
+            // A newcomer is left out once.
             Fault::CountedLate => count - usize::from(std::mem::take(&mut self.state.lock().new)),
             _ => count,
         })))

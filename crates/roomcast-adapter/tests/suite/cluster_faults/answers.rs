@@ -1,4 +1,4 @@
-//! Large answers: in parts that the broker carries; and what cannot be answered is told at once.
+//! Large answers arrive in parts that the broker can carry, and an asker is told at once what cannot be answered.
 
 use super::gate::{Gate, Publish};
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sockets with so many bytes of data each.
+/// Adds sockets with so many bytes of data each.
 fn sockets(server: &Server, number: usize, bytes: usize) {
     for _ in 0..number {
         let socket = FakeRecipient::new();
@@ -29,7 +29,7 @@ async fn two(network: &MemoryNetwork, largest: usize) -> (Server, Arc<Gate>, Ser
     (a, gate, b)
 }
 
-/// How many sockets are found, who is missing, and how long it took.
+/// The number of sockets found, the missing servers, and the time it took.
 async fn fetch(server: &Server) -> (usize, Vec<String>, Duration) {
     let began = Instant::now();
     let found = server.adapter.fetch_sockets(&Target::room("room"), 5 * SECOND).await;
@@ -42,7 +42,7 @@ async fn a_large_answer_comes_in_parts() {
         let network = MemoryNetwork::new();
         let (a, gate, b) = two(&network, largest).await;
         sockets(&b, 40, bytes);
-        // A part that the broker would not carry is refused.
+        // A part that is too large for the broker is refused.
         gate.set(Publish::Refuse(largest.min(1_000_001)));
         assert_eq!(fetch(&a).await, (40, vec![], Duration::ZERO));
     }
@@ -55,7 +55,7 @@ async fn an_answer_of_which_a_part_is_lost_is_missing() {
     sockets(&b, 40, 2_000);
     let asks = fetch(&a);
     let loses = async {
-        // The question is on its way.
+        // The question is in flight.
         network.delay(Duration::from_millis(10));
         pass(Duration::from_millis(1)).await;
         network.lose(1);
@@ -66,9 +66,9 @@ async fn an_answer_of_which_a_part_is_lost_is_missing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_answered_is_told_at_once() {
+async fn an_asker_is_told_at_once_that_it_gets_no_answer() {
     let network = MemoryNetwork::new();
-    // Too large in all.
+    // An answer that is too large altogether.
     let (a, _, b) = two(&network, usize::MAX).await;
     sockets(&b, 33, 1_000_000);
     assert_eq!(fetch(&a).await, (0, vec!["b".to_owned()], Duration::ZERO));
@@ -111,9 +111,9 @@ async fn servers_of_other_software_get_one_message_and_no_refusal() {
     }
 }
 
-/// At the limit and one past it; nobody gets a part of it.
+/// At the limit and one past it. Nobody gets a part of it.
 #[tokio::test(start_paused = true)]
-async fn what_other_servers_cannot_be_sent_is_refused_at_the_call() {
+async fn an_event_too_large_for_the_other_servers_is_refused_at_the_call() {
     let network = MemoryNetwork::new();
     let (a, _, b) = two(&network, 8_000).await;
     for (bytes, goes) in [(8_000, true), (8_001, false)] {

@@ -1,4 +1,4 @@
-//! [`Gate`]: a broker whose publishing and hearing are in the test's hands.
+//! [`Gate`]: a broker whose publishing and receiving the test controls.
 
 use super::stage::Server;
 use async_trait::async_trait;
@@ -15,40 +15,40 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Publish {
     Through,
-    /// Nothing goes out, announcements neither.
+    /// Nothing goes out, not even announcements.
     Nothing,
-    /// The batch goes out, and whoever published it never hears of it.
+    /// The batch goes out, but the publisher never gets its outcome.
     Hang,
-    /// The first so many go out, and the failure says that none did.
+    /// The first so many messages go out, and the outcome says that none did.
     Part(usize),
-    /// The broker tells of more messages than there were.
+    /// The broker returns more outcomes than there were messages.
     TooMany,
-    /// It tells nothing of any.
+    /// The broker returns no outcomes.
     Silence,
     /// Every second message goes out, and the others do not.
     Every2nd,
-    /// Broadcasts and answers of this many bytes or more are refused for ever.
+    /// Broadcasts and answers of this many bytes or more are refused for good.
     Refuse(usize),
 }
 
-/// A broker whose publishing and hearing are in the test's hands, the one without the other. But for [`Publish::Nothing`],
-/// announcements always go out.
+/// A broker whose publishing and receiving the test controls, independently of each other. Announcements always go out,
+/// except with [`Publish::Nothing`].
 #[derive(Debug)]
 pub(crate) struct Gate {
     pub(crate) inner: Arc<MemoryBroker>,
     pub(crate) publish: Mutex<Publish>,
     pub(crate) keeps_history: bool,
     pub(crate) largest: usize,
-    /// What it says when it is asked how many servers there are.
+    /// What it returns when it is asked to count servers.
     pub(crate) counts: Mutex<Option<Result<Count, BrokerError>>>,
-    /// How long it takes to say it.
+    /// How long counting takes.
     pub(crate) counting_takes: Mutex<Duration>,
-    /// Inboxes are not told that messages come before [`Gate::tell`], though they do and the server is counted, as in Redis for a
-    /// moment.
+    /// Inboxes are not told that messages arrive before [`Gate::tell`], though they do and the server is counted, as
+    /// happens in Redis for a moment.
     pub(crate) late: bool,
-    /// How long questions may come after a namespace was closed.
+    /// How long questions may arrive after a namespace was closed.
     pub(crate) lingers: Duration,
-    /// How long a batch takes to go out.
+    /// How long publishing a batch takes.
     pub(crate) takes: Duration,
     pub(crate) opened: Mutex<Vec<Opened>>,
 }
@@ -90,23 +90,23 @@ impl Gate {
         (gate, server)
     }
 
-    /// Every inbox is told that messages come.
+    /// Tells every inbox that messages arrive.
     pub(crate) fn tell(&self) {
         self.inboxes().iter().for_each(|inbox| inbox.connected());
     }
 
-    /// The connection broke, and what was subscribed on it is still counted.
+    /// Breaks the connection, though its subscriptions are still counted.
     pub(crate) fn lose(&self) {
         self.inboxes().iter().for_each(|inbox| inbox.lost());
     }
 
-    /// Hears no servers any more.
+    /// Unsubscribes from the servers' announcements.
     pub(crate) async fn deafen(&self) {
         self.inner.close(SERVERS).await;
         self.inbox(SERVERS).lost();
     }
 
-    /// Hears the servers again.
+    /// Subscribes to the servers' announcements again.
     pub(crate) fn hear(&self) {
         let Opened { namespace, id, inbox } = self.opened(SERVERS);
         self.inner.open(&namespace, &id, inbox.clone());
@@ -135,7 +135,7 @@ impl Gate {
 impl Broker for Gate {
     fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
         self.opened.lock().push(Opened { namespace: namespace.clone(), id: id.clone(), inbox: inbox.clone() });
-        self.inner.open(namespace, id, if self.late { Arc::new(Untold(inbox)) } else { inbox });
+        self.inner.open(namespace, id, if self.late { Arc::new(SilentInbox(inbox)) } else { inbox });
     }
 
     async fn close(&self, namespace: &str) {
@@ -221,10 +221,10 @@ impl Broker for Gate {
     }
 }
 
-/// An inbox that is not told that messages come.
-struct Untold(Arc<dyn Inbox>);
+/// An inbox that is not told that messages arrive.
+struct SilentInbox(Arc<dyn Inbox>);
 
-impl Inbox for Untold {
+impl Inbox for SilentInbox {
     fn wants(&self, room: &str) -> bool {
         self.0.wants(room)
     }

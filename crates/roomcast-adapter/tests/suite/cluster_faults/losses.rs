@@ -1,4 +1,4 @@
-//! Losses, doubles, delays and partitions: what is counted is what is missing.
+//! Losses, doubles, delays and partitions: exactly what is missing is counted.
 
 use super::gate::Gate;
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
@@ -16,10 +16,10 @@ use tokio::sync::watch;
 /// Seeded runs. Each is a few hundred steps of three servers.
 const SEEDS: u64 = 200;
 
-/// All are in it: broadcasts to one room are numbered apart.
+/// Everybody is in it: broadcasts to one room are numbered separately.
 const ROOM: &str = "room";
 
-/// A tail is counted at the second announcement after it, and these come every second.
+/// A lost tail is counted at the second announcement after it, and announcements come every second.
 const COUNTED: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Default)]
@@ -47,13 +47,13 @@ async fn run(seed: u64) -> Totals {
             5..=8 => network.cut_off(&server.broker, false),
             9 => network.delay(Duration::from_millis(random.below(100))),
             10..=14 => pass(Duration::from_millis(random.below(700))).await,
-            // Longer than a message is kept, and now and then longer than a silent server is known.
+            // Longer than a message is queued, and sometimes longer than a silent server is remembered by name.
             15 if random.below(4) == 0 => pass(Duration::from_millis(random.below(15_000))).await,
             16..=25 => server.emit_to(ROOM),
             _ => server.emit(),
         }
     }
-    // What is emitted now may be lost with nothing after it.
+    // What is emitted now may be lost without anything after it.
     if random.below(2) == 0 {
         for server in &servers {
             network.cut_off(&server.broker, false);
@@ -102,7 +102,7 @@ async fn the_counted_losses_are_the_real_ones_in_seeded_random_runs() {
         sum.dropped += dropped;
     }
     println!("{SEEDS} seeds: {sum:?}");
-    // A run without faults would prove nothing.
+    // Without faults these runs would prove nothing.
     assert!(sum.lost > SEEDS * 10 && sum.doubles > SEEDS && sum.dropped > SEEDS, "{sum:?}");
 }
 
@@ -124,9 +124,9 @@ async fn a_lost_tail_is_counted_by_the_announcement() {
     assert_eq!((b.heard(&a), b.lost()), (vec![1, 5], 3));
 }
 
-/// Nothing was heard on the channel before, so only the announcements say where it began.
+/// Nothing has arrived in the series before, so only announcements show where it starts.
 #[tokio::test(start_paused = true)]
-async fn the_first_messages_of_a_channel_are_missed_too() {
+async fn the_first_messages_of_a_series_are_missed_too() {
     let network = MemoryNetwork::new();
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -175,9 +175,9 @@ async fn ten_publishers_of_a_thousand_messages_keep_their_order() {
     }
 }
 
-/// The announcement is on its way for a shorter time than the messages that it tells of.
+/// The announcement takes less time than the messages that it is about.
 #[tokio::test(start_paused = true)]
-async fn an_announcement_that_overtakes_costs_nothing() {
+async fn an_announcement_that_overtakes_messages_costs_nothing() {
     let network = MemoryNetwork::new();
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -193,7 +193,7 @@ async fn an_announcement_that_overtakes_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_open_here_is_not_missed() {
+async fn nothing_is_missed_in_a_namespace_that_is_not_open_here() {
     let network = MemoryNetwork::new();
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     let (other, _events) = context("/other");
@@ -233,7 +233,7 @@ async fn closing_a_namespace_and_opening_it_again_counts_no_false_loss() {
     assert_eq!(b.lost(), 1);
 }
 
-/// A server that was cut off for longer than it is known by name comes back with the numbers that it had.
+/// A server was cut off for longer than it is remembered by name, and comes back with the numbers that it had.
 #[tokio::test(start_paused = true)]
 async fn a_long_partition_is_counted_on_both_sides() {
     let network = MemoryNetwork::new();
@@ -249,7 +249,7 @@ async fn a_long_partition_is_counted_on_both_sides() {
     assert_eq!((a.cluster.servers().len(), b.cluster.servers().len()), (1, 0));
     network.cut_off(&b.broker, false);
     pass(COUNTED).await;
-    // b misses all of the others. Of b's, those of the last five seconds were kept.
+    // b misses everything from the others. Of b's messages, those of the last five seconds were still queued.
     assert_eq!(b.lost(), 60);
     assert_eq!(a.lost(), 31 - a.heard(&b).len() as u64);
     assert_eq!(a.lost(), b.cluster.losses().dropped);
@@ -282,9 +282,9 @@ async fn hostile_numbers_and_names_do_no_harm() {
     assert!(eventually(|| puppet.heard().len() == 6).await, "{}", puppet.heard().len());
 }
 
-/// What is for a room that nobody here is in does not come, and is no loss; what of it is lost on the way is one.
+/// A broadcast to a room without members here does not arrive, and is not a loss. One that is lost in flight is.
 #[tokio::test(start_paused = true)]
-async fn broadcasts_to_rooms_of_others_are_no_losses() {
+async fn broadcasts_to_rooms_without_members_here_are_not_losses() {
     let network = MemoryNetwork::new();
     let (a, b, c) = (Server::new(&network, "a"), Server::new(&network, "b"), Server::new(&network, "c"));
     c.adapter.join(c.socket_id, &["x".into()]).unwrap();
@@ -303,16 +303,16 @@ async fn broadcasts_to_rooms_of_others_are_no_losses() {
     (0..5).for_each(|_| a.emit_to("x"));
     pass(COUNTED).await;
     assert_eq!((b.lost(), c.lost(), c.heard(&a).len() as u64), (3, 3, a.emitted() - 3));
-    // A lost tail too.
+    // And so is a lost tail.
     network.lose(2);
     (0..2).for_each(|_| a.emit_to("x"));
     pass(COUNTED).await;
     assert_eq!((b.lost(), c.lost()), (5, 5));
 }
 
-/// A pod of a set that crashes and comes back under its name.
+/// A pod of a set crashes and comes back under its name.
 #[tokio::test(start_paused = true)]
-async fn who_comes_back_under_its_name_is_heard_and_counted_anew() {
+async fn a_server_that_comes_back_under_its_name_is_counted_anew() {
     for away in [Duration::from_millis(1), Duration::from_secs(30)] {
         let network = MemoryNetwork::new();
         let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
@@ -330,7 +330,7 @@ async fn who_comes_back_under_its_name_is_heard_and_counted_anew() {
     }
 }
 
-/// An application learns whose messages were lost, and how its server stands with the others.
+/// An application learns whose messages were lost, and whether its server is connected to the others.
 #[tokio::test(start_paused = true)]
 async fn an_application_is_told_of_losses_and_of_outages() {
     let network = MemoryNetwork::new();
@@ -351,7 +351,7 @@ async fn an_application_is_told_of_losses_and_of_outages() {
     (0..5).for_each(|_| a.emit());
     pass(COUNTED).await;
     assert_eq!(*told.lock(), [(Some("a".to_owned()), 3)]);
-    // Cut off it knows at once that it hears nothing, and that nothing goes out when it was tried.
+    // A server that is cut off knows at once that it receives nothing, and after an attempt, that nothing goes out.
     network.cut_off(&b.broker, true);
     assert!(!state.borrow_and_update().hears);
     b.emit();
@@ -366,7 +366,7 @@ async fn an_application_is_told_of_losses_and_of_outages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_in_which_namespaces_are_not_heard_is_counted() {
+async fn the_time_in_which_messages_do_not_arrive_is_counted() {
     let network = MemoryNetwork::new();
     let (gate, a) = Gate::new(&network).server("a");
     pass(ACQUAINTED).await;
@@ -381,7 +381,7 @@ async fn the_time_in_which_namespaces_are_not_heard_is_counted() {
         gate.inbox(NAMESPACE).connected();
     }
     assert_eq!(a.cluster.losses().interrupted, Duration::from_secs(3));
-    // Who closes it hears it no more, which is no break either.
+    // After closing, an interruption does not count.
     gate.inbox(NAMESPACE).lost();
     a.adapter.close().await;
     pass(Duration::from_secs(1)).await;

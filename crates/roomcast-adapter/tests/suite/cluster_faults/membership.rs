@@ -1,4 +1,4 @@
-//! Who belongs to the cluster: servers that leave, die, come back, and namespaces that are made twice.
+//! Who belongs to the cluster: servers that leave, die and come back, and namespaces that are opened twice.
 
 use super::gate::Gate;
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
@@ -45,7 +45,7 @@ async fn a_tail_that_was_lost_before_the_goodbye_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_dies_is_forgotten_after_ten_seconds() {
+async fn a_server_that_dies_is_removed_after_ten_seconds() {
     let network = MemoryNetwork::new();
     let (a, b, c) = (Server::new(&network, "a"), Server::new(&network, "b"), Server::new(&network, "c"));
     pass(ACQUAINTED).await;
@@ -63,7 +63,7 @@ async fn a_closed_cluster_sends_nothing_more() {
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
     a.emit();
-    // The namespace is left first: who asks in it does not wait for an answer of this server.
+    // The namespace is left first, so that an asker does not wait for this server's answer.
     assert_eq!(b.broker.count(NAMESPACE).await, Ok(Some(Count::of(2))));
     a.cluster.close().await;
     assert_eq!(b.broker.count(NAMESPACE).await, Ok(Some(Count::of(1))));
@@ -73,10 +73,9 @@ async fn a_closed_cluster_sends_nothing_more() {
     assert!(names(&b).is_empty());
 }
 
-/// A namespace that ends and comes to be again within a moment has two adapters for a while. The close of the old one must not
-/// cut the new one off.
+/// A namespace that is closed and opened again has two adapters for a while. Closing the old one spares the new one.
 #[tokio::test(start_paused = true)]
-async fn an_adapter_that_is_made_while_another_is_open_is_a_new_one_and_hears() {
+async fn an_adapter_that_is_made_while_another_is_open_is_new_and_gets_messages() {
     let network = MemoryNetwork::new();
     let (mut a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -93,7 +92,7 @@ async fn an_adapter_that_is_made_while_another_is_open_is_a_new_one_and_hears() 
     a.emit();
     pass(Duration::from_millis(10)).await;
     assert_eq!((a.heard(&b), b.heard(&a)), (vec![1], vec![1]));
-    // Nor must its end.
+    // Dropping it must not, either.
     drop(old);
     pass(Duration::from_secs(1)).await;
     b.emit();
@@ -101,9 +100,9 @@ async fn an_adapter_that_is_made_while_another_is_open_is_a_new_one_and_hears() 
     assert_eq!((a.heard(&b), a.lost()), (vec![1, 2], 0));
 }
 
-/// The broker has the namespace open still, on behalf of an adapter that is no more.
+/// The broker still has the namespace open, for an adapter that is gone.
 #[tokio::test(start_paused = true)]
-async fn an_adapter_that_was_dropped_and_is_made_anew_hears() {
+async fn an_adapter_that_is_made_after_another_was_dropped_gets_messages() {
     let network = MemoryNetwork::new();
     let (mut a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -120,7 +119,7 @@ async fn an_adapter_that_was_dropped_and_is_made_anew_hears() {
         assert_eq!(b.adapter.server_count().await.value, 2);
     }
     assert_eq!(a.heard(&b), [1, 2]);
-    // Dropped for good it does not count any more.
+    // Once it is dropped for good, it is no longer counted.
     let (unused, _events) = context("/unused");
     a.adapter = a.cluster.adapter(unused);
     pass(Duration::from_millis(10)).await;
@@ -132,7 +131,7 @@ async fn a_namespace_that_is_opened_while_it_closes_is_open_afterwards() {
     let network = MemoryNetwork::new();
     let (mut a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
-    // Before the close, and while it is under way.
+    // Before and while it closes.
     let (closing, (anew, _events)) = (a.adapter.clone(), context(NAMESPACE));
     let cluster = a.cluster.clone();
     let (closing, ()) = tokio::join!(async { cluster.adapter(anew) }, closing.close());
@@ -145,7 +144,7 @@ async fn a_namespace_that_is_opened_while_it_closes_is_open_afterwards() {
     assert_eq!(a.heard(&b), [1]);
 }
 
-/// Who is not heard yet is not among those that the broker counts, and must not be subtracted from them.
+/// A server that is not subscribed yet is not among those that the broker counts, so it must not be subtracted.
 #[tokio::test(start_paused = true)]
 async fn before_the_first_connection_all_others_are_counted() {
     let network = MemoryNetwork::new();
@@ -179,7 +178,7 @@ async fn a_server_does_not_take_its_own_subscription_for_another_server() {
     let (count, sockets) = (count.await.unwrap(), asked.await.unwrap());
     assert!(count.is_complete() && count.value == 1, "{count:?}");
     assert!(sockets.is_complete() && sockets.value.len() == 1, "{sockets:?}");
-    // The same when the connection breaks, and the broker does not know it yet.
+    // The same when the connection breaks, and the broker does not know that yet.
     gate.lose();
     let adapter = a.adapter.clone();
     let count = tokio::spawn(async move { adapter.server_count().await });
@@ -190,7 +189,7 @@ async fn a_server_does_not_take_its_own_subscription_for_another_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_hears_nothing_counts_those_it_knows_and_says_that_this_is_not_all() {
+async fn a_server_that_is_not_subscribed_counts_the_servers_it_knows_and_says_that_more_may_be_missing() {
     let network = MemoryNetwork::new();
     let (_gate, a) = Gate { late: true, ..Gate::new(&network) }.server("a");
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! The first messages after an outage: they wait until the others hear again, and no longer than they must.
+//! The first messages after an outage wait until the other servers have subscribed again, and no longer than they must.
 
 use super::gate::{Gate, Publish};
 use super::stage::{ACQUAINTED, Server, pass};
@@ -7,22 +7,22 @@ use roomcast_adapter::cluster::MemoryNetwork;
 use roomcast_adapter::testkit::eventually;
 use std::time::Duration;
 
-/// What is not waited for at all arrives within this, and it is less than one look at who hears takes.
+/// What does not wait at all arrives within this time, which is less than one poll of the subscribers takes.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// The longest wait for others.
-const PATIENCE: Duration = Duration::from_millis(1_500);
+/// The longest wait for other servers.
+const LONGEST_WAIT: Duration = Duration::from_millis(1_500);
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Cuts all off, or joins them.
+/// Cuts all of them off, or reconnects them.
 fn cut(network: &MemoryNetwork, servers: &[&Server], cut: bool) {
     servers.iter().for_each(|server| network.cut_off(&server.broker, cut));
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_was_queued_and_the_first_message_waits_all_the_same() {
-    // Shorter than between two announcements, so that nothing failed to go out; and so long that announcements did.
+    // Shorter than between two announcements, so that nothing failed to go out, and so long that announcements did.
     for outage in [20, 3_000] {
         for away in [10, 240, 480] {
             let network = MemoryNetwork::new();
@@ -53,7 +53,7 @@ async fn an_announcement_that_went_out_first_does_not_end_the_wait() {
     cut(&network, &[&b], true);
     pass(SECOND * 2).await;
     gate.set(Publish::Through);
-    // One goes out, 100 ms ago, and what comes now is the first message.
+    // An announcement went out 100 ms ago, and what is emitted now is the first message.
     pass(SECOND).await;
     a.emit();
     pass(Duration::from_millis(200)).await;
@@ -64,7 +64,7 @@ async fn an_announcement_that_went_out_first_does_not_end_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_come_back_is_not_waited_for_for_long() {
+async fn a_server_that_does_not_come_back_is_not_waited_for_for_long() {
     let network = MemoryNetwork::new();
     let [a, b, c] = ["a", "b", "c"].map(|name| Server::new(&network, name));
     pass(ACQUAINTED).await;
@@ -73,15 +73,15 @@ async fn who_does_not_come_back_is_not_waited_for_for_long() {
     cut(&network, &[&a, &c], false);
     a.emit();
     a.emit();
-    pass(PATIENCE - AT_ONCE).await;
+    pass(LONGEST_WAIT - AT_ONCE).await;
     assert!(c.heard(&a).is_empty());
     pass(AT_ONCE * 30).await;
     assert_eq!(c.heard(&a), [1, 2]);
-    // It was waited for once.
+    // It was waited for once already.
     a.emit();
     pass(AT_ONCE).await;
     assert_eq!(c.heard(&a), [1, 2, 3]);
-    // Nor is it when the others had their time before there was a message.
+    // Nor is it waited for if the others had their time before there was a message.
     cut(&network, &[&a, &c], true);
     pass(AT_ONCE).await;
     cut(&network, &[&a, &c], false);
@@ -92,7 +92,7 @@ async fn who_does_not_come_back_is_not_waited_for_for_long() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_where_nobody_is_missed() {
+async fn messages_do_not_wait_if_no_server_is_missing() {
     let network = MemoryNetwork::new();
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -105,7 +105,7 @@ async fn nobody_waits_where_nobody_is_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_is_deaf_itself_does_not_wait_for_itself() {
+async fn a_server_that_is_not_subscribed_does_not_wait_for_itself() {
     let network = MemoryNetwork::new();
     let ((gate, a), b) = (Gate::new(&network).server("a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -113,7 +113,7 @@ async fn a_server_that_is_deaf_itself_does_not_wait_for_itself() {
     a.emit();
     pass(AT_ONCE).await;
     assert_eq!(b.heard(&a), [1]);
-    // When it hears again it is one of those who do, and stands for nobody else.
+    // Once it receives announcements again it is one of those that do, and stands for no other server.
     cut(&network, &[&b], true);
     gate.hear();
     a.emit();
@@ -131,7 +131,7 @@ async fn an_outage_that_is_over_does_not_count_for_the_next() {
     cut(&network, &[&a, &c], true);
     pass(AT_ONCE).await;
     cut(&network, &[&a, &c], false);
-    // Nothing is emitted, and then one of those that would have been waited for leaves.
+    // Nothing is emitted, and then one of the servers that would have been waited for leaves.
     pass(SECOND * 3).await;
     b.adapter.close().await;
     b.cluster.close().await;

@@ -1,4 +1,4 @@
-//! Questions to other servers: partial answers name who is silent, late and double ones are ignored, nothing is left behind.
+//! Questions to other servers: partial answers name silent servers, late and double answers are ignored.
 
 use super::gate::Gate;
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, pass};
@@ -16,7 +16,7 @@ fn silent(name: &str) -> Missing {
     Missing { names: vec![name.to_owned()], others: 0 }
 }
 
-/// Two servers, a puppet that answers nothing by itself, and the events of the second server answered.
+/// Two servers, a puppet that does not answer by itself, and a task that answers the second server's events.
 async fn stage(network: &MemoryNetwork) -> (Server, Server, Puppet) {
     let (a, mut b) = (Server::new(network, "a"), Server::new(network, "b"));
     let puppet = Puppet::new(network, "silent").await;
@@ -78,7 +78,7 @@ async fn a_silent_server_is_named_by_every_question() {
     assert_eq!((a.adapter.local().sizes().2, b.adapter.local().sizes().2), (0, 0));
 }
 
-/// The puppet hears the question, and answers as often and as late as the test likes.
+/// The puppet's question at this index, which the test answers as often and as late as it likes.
 async fn question_of(puppet: &Puppet, heard: usize) -> RequestId {
     let mut request = None;
     let come = eventually(|| {
@@ -111,7 +111,7 @@ async fn a_second_answer_of_a_server_does_not_count() {
         for _ in 0..3 {
             one.publish(NAMESPACE, None, a_socket(&request)).await;
         }
-        // Another server's question, and one that nobody asked.
+        // An answer to another server's question, and one to a question that nobody asked.
         two.publish(NAMESPACE, None, a_socket(&RequestId("nobody".into()))).await;
     });
     assert_eq!((sockets.value.len(), sockets.missing), (3, silent("two")));
@@ -135,14 +135,14 @@ async fn acknowledgements_that_come_twice_count_once() {
         assert_eq!(acked.answers, [Args::of("a").unwrap(), Args::of("b").unwrap()]);
         assert_eq!((acked.missing_sockets, acked.missing), (0, Missing::default()));
     }
-    // As many as were asked, and no answer beside them, would also be what a doubled answer of one looks like.
+    // With as many answers as clients and no other, a doubled answer of one client would look the same.
     b.socket.answer(&(a.adapter.clone() as std::sync::Arc<dyn Adapter>), a.socket_id, Args::none());
     let acked = a.adapter.emit_with_ack(&Target::everyone(), Emit::of(&event), TIMEOUT).await.unwrap();
     assert_eq!((acked.answers.len(), acked.missing_sockets), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_says_twice_how_many_it_asked_counts_once_and_the_silent_one_is_named() {
+async fn a_doubled_client_count_counts_once_and_the_silent_server_is_named() {
     let network = MemoryNetwork::new();
     let a = Server::new(&network, "a");
     let (one, _two) = (Puppet::new(&network, "one").await, Puppet::new(&network, "two").await);
@@ -182,7 +182,7 @@ async fn late_answers_are_ignored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_another_kind_is_no_answer() {
+async fn an_answer_of_another_kind_does_not_count() {
     let network = MemoryNetwork::new();
     let a = Server::new(&network, "a");
     let puppet = Puppet::new(&network, "odd").await;
@@ -197,7 +197,7 @@ async fn an_answer_of_another_kind_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_that_is_dropped_leaves_nothing() {
+async fn a_question_that_is_dropped_leaves_nothing_behind() {
     let network = MemoryNetwork::new();
     let (a, b, _puppet) = stage(&network).await;
     let (everyone, event) = (Target::everyone(), Args::event("e", &()).unwrap());
@@ -211,12 +211,12 @@ async fn a_question_that_is_dropped_leaves_nothing() {
         );
     }
     assert_eq!((a.adapter.open_requests(), a.adapter.local().sizes().2), (0, 0));
-    // The other server gives the acknowledgements up when the asker's timeout is over.
+    // The other server gives up the acknowledgements when the asker's timeout is over.
     pass(TIMEOUT).await;
     assert_eq!(b.adapter.local().sizes().2, 0);
 }
 
-/// Who has closed the namespace is not missing there, though it lives.
+/// A server that has closed the namespace is not missing there, even though it is alive.
 #[tokio::test(start_paused = true)]
 async fn only_servers_that_have_the_namespace_are_missing() {
     let network = MemoryNetwork::new();
@@ -235,18 +235,19 @@ async fn while_cut_off_the_known_servers_are_named() {
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
     network.cut_off(&a.broker, true);
-    // The question waits to go out, and may yet.
+    // The question is queued, and may still go out.
     let sockets = within_the_timeout(a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT)).await;
     assert_eq!((sockets.value.len(), sockets.missing), (1, silent("b")));
-    // Ten seconds later b is not known by name, but it is not forgotten that the answer may be partial.
+    // Ten seconds later b is no longer known by name, but the answer still says that it may be partial.
     pass(Duration::from_secs(11)).await;
     let sockets = a.adapter.fetch_sockets(&Target::everyone(), TIMEOUT).await;
     assert_eq!(sockets.missing, Missing { names: Vec::new(), others: 1 });
     drop(b);
 }
 
-/// A server of other software that asks may not have counted a server that came within the last 100 ms, so its answer comes 150 ms
-/// late; what is asked is done at once all the same, in its order. Roomcast servers tell answers apart, and get them at once.
+/// A server of other software that asks may not have counted a server that came within the last 100 ms, so that
+/// server's answer is 150 ms late. What is asked for is done at once all the same, in order. Roomcast servers can tell
+/// answers apart, and get them at once.
 #[tokio::test(start_paused = true)]
 async fn a_new_server_answers_late_and_acts_at_once() {
     let moment = Duration::from_millis(1);
@@ -292,7 +293,7 @@ async fn a_new_server_answers_late_and_acts_at_once() {
     assert_eq!(late, [true, true, false, false]);
 }
 
-/// The process may end when its adapters have closed, as the program's does.
+/// The process may end when its adapters have closed, as the program does.
 #[tokio::test(start_paused = true)]
 async fn the_last_answers_have_gone_out_when_the_adapter_has_closed() {
     let network = MemoryNetwork::new();
@@ -306,11 +307,11 @@ async fn the_last_answers_have_gone_out_when_the_adapter_has_closed() {
     let closing = tokio::spawn(async move { adapter.close().await });
     pass(moment).await;
     let answers_are_due = Instant::now() + Duration::from_millis(300);
-    // Who asks counted the server before it left.
+    // The asker counted the server before it left.
     let body = Body::FetchRooms { request: RequestId("late".into()) };
     let question = Message { sender: Some(puppet.id.clone()), to: None, trailer: None, body };
     inbox.receive(vec![Arrival::Message(question)]);
-    // Whoever closes it second waits for the same.
+    // A second call waits for the first.
     server.adapter.close().await;
     assert!(answers_are_due <= Instant::now() && closing.is_finished());
     assert_eq!(server.cluster.queued(), 0, "an answer would be lost with the process");
@@ -318,9 +319,9 @@ async fn the_last_answers_have_gone_out_when_the_adapter_has_closed() {
     assert!(eventually(|| puppet.heard().iter().any(answered)).await, "the question was not answered");
 }
 
-/// Nobody knows how many servers there are: they are asked all the same, and who is known and has answered is not missing.
+/// Servers are asked even if nobody knows how many there are; one that is known and has answered is not missing.
 #[tokio::test(start_paused = true)]
-async fn where_servers_cannot_be_counted_they_are_asked_all_the_same() {
+async fn servers_that_cannot_be_counted_are_asked_all_the_same() {
     let network = MemoryNetwork::new();
     let (gate, a) = Gate::new(&network).server("a");
     let mut b = Server::new(&network, "b");
@@ -357,9 +358,9 @@ async fn where_servers_cannot_be_counted_they_are_asked_all_the_same() {
     }
 }
 
-/// A local client that leaves is not waited for, whatever other servers there are.
+/// A local client that leaves is not awaited, whatever other servers there are.
 #[tokio::test(start_paused = true)]
-async fn who_leaves_while_it_is_asked_costs_no_timeout() {
+async fn a_client_that_leaves_while_it_is_asked_costs_no_timeout() {
     let network = MemoryNetwork::new();
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     let adapter: std::sync::Arc<dyn Adapter> = b.adapter.clone();
@@ -377,9 +378,9 @@ async fn who_leaves_while_it_is_asked_costs_no_timeout() {
     assert_eq!(begun.elapsed(), Duration::from_millis(50));
 }
 
-/// "Wait for ever" is written as the longest time there is.
+/// "Wait for ever" is written as the longest duration.
 #[tokio::test(start_paused = true)]
-async fn the_longest_timeout_is_no_panic() {
+async fn the_longest_timeout_does_not_panic() {
     let network = MemoryNetwork::new();
     let (a, _b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     pass(ACQUAINTED).await;
@@ -388,9 +389,9 @@ async fn the_longest_timeout_is_no_panic() {
     assert_eq!(a.adapter.all_rooms(Duration::MAX).await.value.len(), 2);
 }
 
-/// A count moves numbers, not sockets; who knows no such question answers it as that for sockets.
+/// A count transfers numbers, not sockets. A server that does not know this question answers with sockets.
 #[tokio::test(start_paused = true)]
-async fn a_count_moves_numbers() {
+async fn a_count_transfers_numbers_only() {
     let network = MemoryNetwork::new();
     let (a, b) = (Server::new(&network, "a"), Server::new(&network, "b"));
     let puppet = Puppet::new(&network, "foreign").await;
@@ -417,9 +418,9 @@ async fn a_count_moves_numbers() {
     assert!(largest < Some(1_000), "{largest:?} bytes for a number");
 }
 
-/// Node's servers send events that end the connections of all who get them.
+/// Node's servers send events that end the connections of all clients that get them.
 #[tokio::test(start_paused = true)]
-async fn events_whose_names_no_client_may_get_are_dropped() {
+async fn events_with_names_that_clients_do_not_accept_are_dropped() {
     let network = MemoryNetwork::new();
     let server = Server::new(&network, "a");
     let puppet = Puppet::new(&network, "node").await;
@@ -436,7 +437,7 @@ async fn events_whose_names_no_client_may_get_are_dropped() {
     }
     pass(Duration::from_millis(10)).await;
     assert_eq!(server.socket.packets().len(), 6, "three events, each once and once as a question");
-    // Who asks is told that nobody was.
+    // The asker is told that no client was asked.
     let mut told: Vec<(String, u64)> = Vec::new();
     for message in puppet.heard() {
         if let Body::AskedClients { request, count } = message.body {
@@ -446,9 +447,9 @@ async fn events_whose_names_no_client_may_get_are_dropped() {
     assert_eq!(told, names.map(|name| (name.to_owned(), u64::from(matches!(name, r#""fine""# | "5" | "-1.5")))));
 }
 
-/// Counting may take as long as the whole question: what clients here have answered by then counts, and nobody else is asked.
+/// Counting may take as long as the whole question: local answers until then count, and nobody else is asked.
 #[tokio::test(start_paused = true)]
-async fn answers_from_here_count_however_long_the_others_are_counted() {
+async fn answers_of_local_clients_count_however_long_counting_takes() {
     for _ in 0..20 {
         let network = MemoryNetwork::new();
         let (gate, a) = Gate::new(&network).server("a");
@@ -467,9 +468,9 @@ async fn answers_from_here_count_however_long_the_others_are_counted() {
     }
 }
 
-/// A namespace that closes while its servers are counted asks nobody, and leaves no numbers.
+/// A namespace that closes while its servers are counted asks nobody, and leaves no numbers behind.
 #[tokio::test(start_paused = true)]
-async fn a_question_that_the_close_overtakes_is_not_put() {
+async fn a_question_that_is_overtaken_by_the_close_is_not_asked() {
     let network = MemoryNetwork::new();
     let (gate, a) = Gate::new(&network).server("a");
     let puppet = Puppet::new(&network, "other").await;

@@ -1,4 +1,4 @@
-//! The cluster queue at its bounds, and what a broker that misbehaves does to it.
+//! The cluster queue at its limits, and with a broker that fails.
 
 use super::gate::{Gate, Publish};
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
@@ -17,20 +17,20 @@ fn options(change: impl FnOnce(&mut ClusterOptions)) -> ClusterOptions {
     options
 }
 
-/// Two servers that know each other; the first has these options.
+/// Two servers that know each other. The first one has these options.
 async fn pair(network: &MemoryNetwork, options: ClusterOptions) -> (Server, Server) {
     let pair = (Server::with(network, "a", options), Server::new(network, "b"));
     pass(ACQUAINTED).await;
     pair
 }
 
-/// What an emit of a [`Server`] takes of the bound, if its number has so many digits.
+/// The bytes that an emit of a [`Server`] takes in the queue if its number has so many digits.
 fn a_message(digits: usize) -> usize {
     let data = Args::event("a", &10_u64.pow(digits as u32 - 1)).unwrap();
     Body::Broadcast { data, target: Target::everyone(), volatile: false, compress: true }.size()
 }
 
-/// A server behind a [`Gate`], and another.
+/// A server behind a [`Gate`], and another one.
 async fn gated(network: &MemoryNetwork, gate: Gate, options: ClusterOptions) -> (Arc<Gate>, Server, Server) {
     let gate = Arc::new(gate);
     let a = Server::over(gate.inner.clone(), gate.clone(), "a", options);
@@ -40,7 +40,7 @@ async fn gated(network: &MemoryNetwork, gate: Gate, options: ClusterOptions) -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_oldest_make_room_at_the_bound_and_one_past_it() {
+async fn the_oldest_messages_make_room_at_the_limit_and_one_past_it() {
     for (emits, dropped) in [(10, 0), (11, 1), (25, 15)] {
         let network = MemoryNetwork::new();
         let (a, b) = pair(&network, options(|options| options.max_queued_bytes = 10 * a_message(2))).await;
@@ -56,7 +56,7 @@ async fn the_oldest_make_room_at_the_bound_and_one_past_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_bytes_at_their_bound_and_one_past_it() {
+async fn queued_bytes_at_the_limit_and_one_past_it() {
     for (spare, dropped) in [(0, 0), (-1, 1)] {
         let network = MemoryNetwork::new();
         let bound = (5 * a_message(1)).checked_add_signed(spare).unwrap();
@@ -71,7 +71,7 @@ async fn the_bytes_at_their_bound_and_one_past_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_message_over_the_bound_is_kept_if_it_waits_alone() {
+async fn a_message_over_the_limit_is_kept_if_it_waits_alone() {
     let network = MemoryNetwork::new();
     let (a, b) = pair(&network, options(|options| options.max_queued_bytes = 1)).await;
     network.cut_off(&a.broker, true);
@@ -119,7 +119,7 @@ async fn volatile_emits_are_not_kept_while_nothing_goes_out() {
     a.emit_with(true);
     assert!(eventually(|| b.heard(&a) == [1]).await);
     network.cut_off(&a.broker, true);
-    // Known at the next announcement at the latest.
+    // This is known at the next announcement at the latest.
     pass(Duration::from_secs(1)).await;
     (0..5).for_each(|_| a.emit_with(true));
     a.emit();
@@ -148,7 +148,7 @@ async fn local_delivery_goes_on_while_cut_off() {
     assert_eq!(b.heard(&a), (1..=100).collect::<Vec<_>>());
 }
 
-/// What is with the broker may have gone out, so that dropping it would count a loss that is none.
+/// What the broker is publishing may have gone out: dropping it would count a loss that did not happen.
 #[tokio::test(start_paused = true)]
 async fn what_is_in_flight_is_not_dropped() {
     let network = MemoryNetwork::new();
@@ -199,7 +199,7 @@ async fn what_a_broker_refuses_is_dropped_and_the_rest_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_tells_wrongly_does_no_harm() {
+async fn a_broker_with_a_wrong_number_of_outcomes_does_no_harm() {
     for how in [Publish::TooMany, Publish::Silence] {
         let network = MemoryNetwork::new();
         let gate = Gate::new(&network);
@@ -215,9 +215,9 @@ async fn a_broker_that_tells_wrongly_does_no_harm() {
     }
 }
 
-/// On pub/sub what did not go out is not sent behind its later neighbours: it is lost, and both sides say so.
+/// On pub/sub, a message that did not go out is not sent after its later neighbours: it is lost, and both sides say so.
 #[tokio::test(start_paused = true)]
-async fn what_later_messages_have_overtaken_is_dropped() {
+async fn messages_that_were_overtaken_are_dropped() {
     let network = MemoryNetwork::new();
     let gate = Gate::new(&network);
     let (gate, a, b) = gated(&network, gate, ClusterOptions::default()).await;
@@ -230,22 +230,22 @@ async fn what_later_messages_have_overtaken_is_dropped() {
     assert_eq!((a.cluster.losses().dropped, b.cluster.losses()), (3, Losses { lost: 3, ..Losses::default() }));
 }
 
-/// In perfect health nothing is lost, however much is emitted at once; and the rate does not hang on the round trip.
+/// Without faults nothing is lost, however much is emitted at once, and the rate does not depend on the round trip.
 #[tokio::test(start_paused = true)]
-async fn a_burst_arrives_whole_over_a_slow_way() {
+async fn a_burst_arrives_completely_over_a_slow_network() {
     const BURST: u64 = 60_000;
     let network = MemoryNetwork::new();
     let trip = Duration::from_millis(6);
     let gate = Gate { takes: trip, ..Gate::new(&network) };
     let (_gate, a, b) = gated(&network, gate, ClusterOptions::default()).await;
     (0..BURST).for_each(|_| a.emit());
-    // 4,096 go out in a round trip.
+    // 4,096 messages go out in a round trip.
     pass(trip * 20).await;
     assert_eq!(b.heard(&a).len() as u64, BURST);
     assert_eq!((a.cluster.losses().dropped, b.lost()), (0, 0));
 }
 
-/// Large answers of this server do not cost it its broadcasts, nor these its answers.
+/// Large answers do not push this server's broadcasts out of the queue, nor broadcasts the answers.
 #[tokio::test(start_paused = true)]
 async fn answers_and_broadcasts_do_not_push_one_another_out() {
     let network = MemoryNetwork::new();
@@ -258,7 +258,7 @@ async fn answers_and_broadcasts_do_not_push_one_another_out() {
     puppet.publish(NAMESPACE, None, Body::FetchRooms { request: RequestId("large".into()) }).await;
     network.cut_off(&a.broker, true);
     (0..100).for_each(|_| a.emit());
-    // Who does not hear for now may be one that has just come, and answers later.
+    // A server that is not subscribed may be a newcomer, and answers later.
     pass(Duration::from_millis(200)).await;
     assert_eq!((a.cluster.queued(), a.cluster.losses().dropped), (101, 0));
     network.cut_off(&a.broker, false);
@@ -268,7 +268,7 @@ async fn answers_and_broadcasts_do_not_push_one_another_out() {
     assert_eq!(answers, 2, "of a and b");
 }
 
-/// Namespaces come and go, and the numbers with them.
+/// Namespaces come and go, and their numbers with them.
 #[tokio::test(start_paused = true)]
 async fn closed_namespaces_leave_no_numbers() {
     let network = MemoryNetwork::new();
@@ -287,9 +287,9 @@ async fn closed_namespaces_leave_no_numbers() {
     assert_eq!((a.cluster.numbered(), b.lost(), b.cluster.losses().doubles), (0, 0, 0));
 }
 
-/// What waits when a server leaves in an outage never goes out: it is lost, and counted.
+/// What is queued when a server leaves during an outage never goes out: it is lost, and counted.
 #[tokio::test(start_paused = true)]
-async fn what_waits_when_a_server_leaves_is_counted() {
+async fn messages_that_are_queued_when_a_server_leaves_are_counted() {
     let network = MemoryNetwork::new();
     let (a, _b) = pair(&network, ClusterOptions::default()).await;
     network.cut_off(&a.broker, true);

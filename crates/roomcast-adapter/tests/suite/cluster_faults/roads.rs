@@ -1,4 +1,4 @@
-//! A broker with several connections that publish: one that fails holds up its own messages, and nothing else.
+//! A broker with several publishing connections: one that fails holds up its own messages and nothing else.
 
 use super::stage::{ACQUAINTED, Server, pass};
 use async_trait::async_trait;
@@ -14,21 +14,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is not held up comes within this.
+/// What is not held up arrives within this time.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// The time that the others have to hear again, and two attempts.
-const PATIENCE: Duration = Duration::from_millis(1_500 + 200);
+/// The time that other servers have to subscribe again, and two attempts.
+const LONGEST_WAIT: Duration = Duration::from_millis(1_500 + 200);
 
-/// What becomes of what is published on a road.
+/// What becomes of messages on a road.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fails {
     AtOnce,
-    /// Nobody ever tells.
+    /// There is never an outcome.
     Never,
 }
 
-/// A broker on which the room of a number takes the road of that number, and everything else takes road 0.
+/// A broker on which a room whose name is a number takes that road, and everything else takes road 0.
 #[derive(Debug)]
 struct Fork {
     inner: Arc<MemoryBroker>,
@@ -101,7 +101,7 @@ impl Broker for Fork {
     }
 }
 
-/// Two servers that know one another; the second one's socket is in the rooms 1 and 2.
+/// Two servers that know each other. The second one's socket is in the rooms 1 and 2.
 async fn two(network: &MemoryNetwork) -> (Arc<Fork>, Server, Server) {
     let (fork, a) = Fork::server(network, "a");
     let (_, b) = Fork::server(network, "b");
@@ -117,19 +117,19 @@ fn volatile(server: &Server, room: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_road_that_is_down_holds_up_its_own_messages_alone() {
+async fn a_road_that_is_down_holds_up_only_its_own_messages() {
     for how in [Fails::AtOnce, Fails::Never] {
         let network = MemoryNetwork::new();
         let (fork, a, b) = two(&network).await;
         fork.fails(1, Some(how));
         for _ in 0..3 {
-            // 1, 2, 3 and so on: by the road that is down, by one that is not, and by that of what is for all.
+            // Numbers 1, 2, 3 and so on: on the road that is down, on another one, and on the road to everybody.
             ["1", "2"].into_iter().for_each(|room| a.emit_to(room));
             a.emit();
         }
         pass(AT_ONCE).await;
         assert_eq!((b.heard(&a), a.cluster.queued()), (vec![3, 6, 9, 2, 5, 8], 3), "{how:?}");
-        // Until it is known.
+        // Until this is known.
         pass(Duration::from_secs(3)).await;
         let state = *a.cluster.state().borrow();
         assert!(!state.publishes && state.queued == 3, "{how:?}: {state:?}");
@@ -141,10 +141,10 @@ async fn a_road_that_is_down_holds_up_its_own_messages_alone() {
         pass(Duration::from_millis(200)).await;
         assert_eq!(b.heard(&a).len(), 7, "the others have time to hear again");
         a.emit_to("2");
-        pass(PATIENCE).await;
+        pass(LONGEST_WAIT).await;
         assert_eq!(b.heard(&a), [3, 6, 9, 2, 5, 8, 0, 10, 1, 4, 7], "{how:?}");
         assert_eq!((b.lost(), a.cluster.losses().dropped, a.cluster.queued()), (0, 1, 0));
-        // Something waited there and has gone out, so the road is as good as the others.
+        // A message waited there and has gone out, so the road is as good as the others.
         let state = *a.cluster.state().borrow();
         assert!(state.publishes, "{state:?}");
         a.emit_to("1");
@@ -154,7 +154,7 @@ async fn a_road_that_is_down_holds_up_its_own_messages_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_old_is_dropped_and_a_road_that_is_back_is_known_though_nothing_waits() {
+async fn old_messages_are_dropped_and_a_road_that_is_back_is_noticed_though_nothing_waits() {
     let network = MemoryNetwork::new();
     let (fork, a, b) = two(&network).await;
     fork.fails(1, Some(Fails::AtOnce));
@@ -164,7 +164,7 @@ async fn what_is_too_old_is_dropped_and_a_road_that_is_back_is_known_though_noth
     volatile(&a, "1");
     assert_eq!(a.cluster.losses().dropped, 2, "it is down still");
     fork.fails(1, None);
-    pass(PATIENCE).await;
+    pass(LONGEST_WAIT).await;
     volatile(&a, "1");
     pass(AT_ONCE).await;
     assert_eq!((b.heard(&a), a.cluster.losses().dropped), (vec![0], 2));

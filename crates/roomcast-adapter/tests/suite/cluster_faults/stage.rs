@@ -1,4 +1,4 @@
-//! Servers on a memory network, each with a socket that remembers; and a puppet that speaks as a server would.
+//! Servers on a memory network, each with a socket that records; and a puppet that acts as a server.
 
 use parking_lot::Mutex;
 use roomcast_adapter::cluster::{
@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 /// The namespace of these tests.
 pub(crate) const NAMESPACE: &str = "/faults";
 
-/// Time in which servers find each other and begin to follow each other's numbers. It ends between two announcements.
+/// The time in which servers find and start to follow each other. It ends between two announcements.
 pub(crate) const ACQUAINTED: Duration = Duration::from_millis(2_100);
 
 /// A server with one socket.
@@ -42,7 +42,7 @@ impl Server {
         Self::over(broker.clone(), broker, name, options)
     }
 
-    /// A server whose messages go through `through`, which is around `broker`.
+    /// A server whose messages go through `through`, which wraps `broker`.
     pub(crate) fn over(
         broker: Arc<MemoryBroker>,
         through: Arc<dyn Broker>,
@@ -69,7 +69,7 @@ impl Server {
         self.adapter.apply(&Target::everyone(), Action::Emit(emit)).unwrap();
     }
 
-    /// As [`Server::emit`], to a room; the numbers go on.
+    /// As [`Server::emit`], to a room. The numbers continue.
     pub(crate) fn emit_to(&self, room: &str) {
         let number = self.emitted.fetch_add(1, Ordering::Relaxed) + 1;
         let data = Args::event(self.cluster.id().as_str(), &number).unwrap();
@@ -90,7 +90,7 @@ impl Server {
         self.cluster.losses().lost
     }
 
-    /// Dies without a word: what it would say does not get through.
+    /// Dies silently: its last announcement does not get through.
     pub(crate) fn die(self, network: &MemoryNetwork) {
         network.cut_off(&self.broker, true);
     }
@@ -138,7 +138,7 @@ impl Inbox for HeardMessages {
 }
 
 impl Puppet {
-    /// It is known by name, as it tells that it lives.
+    /// It announces itself, so that it is known by name.
     pub(crate) async fn new(network: &MemoryNetwork, name: &str) -> Self {
         let (id, broker, heard) = (ServerId::from(name), network.broker(), Arc::<HeardMessages>::default());
         broker.open(&SERVERS.into(), &id, Arc::new(HeardMessages::default()));
@@ -162,7 +162,7 @@ impl Puppet {
         Self { id, broker, heard, living: living.abort_handle(), process, serial }
     }
 
-    /// Publishes as a roomcast process does. `number`: that in its series.
+    /// Publishes as a roomcast process does. `number` is the message's number in its series.
     pub(crate) async fn publish(&self, namespace: &str, number: Option<u64>, body: Body) {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) + 1;
         let trailer = Some(Trailer::new(namespace, self.process, serial, number.unwrap_or_default()));
@@ -178,7 +178,7 @@ impl Puppet {
         assert_eq!(outcomes, [Outcome::Sent]);
     }
 
-    /// What it heard in the namespace, by now.
+    /// What has arrived in the namespace so far.
     pub(crate) fn heard(&self) -> Vec<Message> {
         self.heard.0.lock().clone()
     }

@@ -1,4 +1,4 @@
-//! Messages of other servers that come at once: their packets are in the outboxes before a writer is woken.
+//! Messages of other servers that arrive together: their packets are in the outboxes before any writer is woken.
 
 use super::gate::Gate;
 use super::stage::NAMESPACE;
@@ -9,7 +9,7 @@ use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
-/// Notes what happens to a socket: `p` a packet, `w` its writer is woken.
+/// Notes what happens to a socket: `p` for a packet, `w` when its writer is woken.
 #[derive(Debug, Default)]
 struct Notes(Mutex<String>);
 
@@ -35,7 +35,7 @@ impl Recipient for Socket {
     }
 }
 
-/// Messages for one socket, whose bodies have these sizes.
+/// Sends messages for one socket, whose bodies have these sizes.
 async fn noted(sizes: &[usize]) -> String {
     let (gate, server) = Gate::new(&MemoryNetwork::new()).server("here");
     let notes = Arc::<Notes>::default();
@@ -59,7 +59,7 @@ async fn noted(sizes: &[usize]) -> String {
 }
 
 #[tokio::test]
-async fn writers_are_woken_behind_the_last() {
+async fn writers_are_woken_after_the_last_packet() {
     assert_eq!(noted(&[1_000, 1_000, 1_000]).await, "pppwww");
     assert_eq!(noted(&[1_000]).await, "pw");
     assert_eq!(noted(&[]).await, "");

@@ -1,4 +1,4 @@
-//! [`Broken`]: an adapter that keeps the contract but for one [`Fault`].
+//! [`Broken`]: an adapter that keeps the contract except for one [`Fault`].
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// None: the wrapper itself must break nothing.
+    /// No fault: the wrapper itself must break nothing.
     None,
     OtherNamespace,
     RoomsMeanEveryone,
@@ -119,7 +119,7 @@ impl Broken {
     }
 }
 
-/// A recipient that is told something else than was sent.
+/// A recipient that gets something else than was sent.
 #[derive(Debug)]
 struct Tampered {
     id: SocketId,
@@ -166,9 +166,9 @@ impl Recipient for Tampered {
                 }
                 self.inner.deliver(packet, wakes);
             }
-            // One event waits until the next has passed it.
+            // One event waits until the next one has overtaken it.
             Fault::SwapTwoEvents if number() == Some(50) => *self.held.lock() = Some((50, packet.clone())),
-            // Every second recipient holds an event of one caller back until another caller's has passed it.
+            // Every second recipient holds an event of one caller back until another caller's event has overtaken it.
             Fault::OwnOrder if self.number % 2 == 1 && number() == Some(100) => {
                 *self.held.lock() = Some((100, packet.clone()));
             }
@@ -194,7 +194,7 @@ impl Recipient for Tampered {
     }
 }
 
-/// Counts an emit that waits for acknowledgements.
+/// Counts an emit that awaits acknowledgements.
 struct Count<'a>(&'a AtomicUsize);
 
 impl Drop for Count<'_> {
@@ -203,7 +203,7 @@ impl Drop for Count<'_> {
     }
 }
 
-/// Goes on waiting after its caller has dropped it.
+/// Keeps waiting after its caller has dropped it.
 struct Undying<'a>(Option<Asking>, &'a Mutex<Shared>);
 
 impl Drop for Undying<'_> {
@@ -240,7 +240,7 @@ impl Adapter for Broken {
             Fault::NoRoomsAtInsert => self.inner.insert(id, recipient, &[], welcome),
             Fault::WelcomeAfterwards if welcome.is_some() => {
                 self.inner.insert(id, recipient.clone(), rooms, None)?;
-                // As long as it takes for a broadcast to come in between, if there are any.
+                // As long as a broadcast takes to arrive in between, if there are any.
                 let deadline = std::time::Instant::now() + Duration::from_secs(10);
                 while recipient.packets.load(Ordering::SeqCst) == 0 && std::time::Instant::now() < deadline {
                     std::thread::yield_now();

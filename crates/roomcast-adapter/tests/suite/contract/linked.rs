@@ -1,5 +1,5 @@
-//! [`Linked`]: a few [`Local`]s in one process that pass each other what is emitted, each in a task of its own. It keeps the
-//! contract with as little as can be, so that the suite's checks across servers have something to run on.
+//! [`Linked`]: several [`Local`]s in one process that pass emits to each other, each in a task of its own. It keeps the
+//! contract in the simplest possible way, so that the suite's checks across servers have something to run on.
 
 use async_trait::async_trait;
 use roomcast_adapter::{
@@ -51,12 +51,12 @@ impl Network {
 impl Linked {
     fn peers(&self) -> Vec<Peer> {
         let peers = self.network.peers.lock().unwrap();
-        // Who left the network sees nobody.
+        // A server that has left the network sees nobody.
         let member = peers.iter().any(|peer| peer.number == self.number);
         peers.iter().filter(|peer| member && peer.number != self.number).cloned().collect()
     }
 
-    /// Peers that a target means, and the target as it is for them.
+    /// The peers that a target selects, and the target as it is for them.
     fn beyond(&self, target: &Target) -> (Vec<Peer>, Target) {
         (if target.local { Vec::new() } else { self.peers() }, target.clone().local())
     }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// How long it may take to start. It is long for busy machines.
+/// How long it may take to start; generous for busy machines.
 const READY: Duration = Duration::from_secs(30);
 
-/// Where Debian's package has it, which may not be in the PATH.
+/// Where Debian's package installs it, which may not be in the PATH.
 const PROGRAMS: [&str; 2] = ["nats-server", "/usr/sbin/nats-server"];
 
 /// A nats-server on a port of its own that keeps nothing on disk.
@@ -22,7 +22,7 @@ pub(crate) struct NatsProcess {
 }
 
 impl NatsProcess {
-    /// One that is ready; `None`, and a line that says so, where the program is missing.
+    /// A server that is ready. Where the program is missing, `None` and a line that says so.
     pub(crate) async fn start() -> Option<Self> {
         let runs = |program: &&str| {
             let version = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -50,7 +50,7 @@ impl NatsProcess {
         self.child = Some(command.spawn().unwrap());
     }
 
-    /// It says INFO.
+    /// Whether it sends INFO.
     async fn ready(&mut self) -> bool {
         let until = Instant::now() + READY;
         while Instant::now() < until && self.child.as_mut().is_some_and(|it| matches!(it.try_wait(), Ok(None))) {
@@ -64,7 +64,7 @@ impl NatsProcess {
         false
     }
 
-    /// kill -9.
+    /// Kills it with SIGKILL.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -86,8 +86,8 @@ impl Drop for NatsProcess {
     }
 }
 
-/// A port that nobody listens on, below those that the system gives to outgoing connections: a server that is started again must
-/// find its port free.
+/// A port on which nobody listens, below those that the system gives to outgoing connections: a server that is
+/// restarted must find its port free.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {

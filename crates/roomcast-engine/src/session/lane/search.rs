@@ -1,8 +1,8 @@
-//! Tries the lane in every order of steps: of emitters, one of which has a turn that may stay open for ever, of the connection's
-//! task, and of a stream that refuses, breaks or ends, at every point between two locked sections.
+//! Tries the lane in every order of steps: of emitters, one of which has a turn that may stay open forever, of the
+//! connection's task, and of a stream that refuses, breaks or ends, at every point between two locked sections.
 //!
-//! A step of the search is one locked section of `outlet::drain`, `Outlet::offer` or the task, or one write. The search looks
-//! for states in which no step is left and yet a packet waits that should have been written.
+//! A step of the search is one locked section of `outlet::drain`, `Outlet::offer` or the task, or one write. The search
+//! looks for states in which no step is left and yet a packet waits that should have been written.
 
 use super::*;
 use std::collections::HashSet;
@@ -27,7 +27,8 @@ struct World {
     stream: Stream,
     /// The first has the turn that may stay open. The last is the task itself.
     emitters: [Emitter; 3],
-    /// How often the stream may still refuse; then whether it may still break, and whether the connection may still end.
+    /// How often the stream may still refuse; then whether it may still break, and whether the connection may still
+    /// end.
     refusals: u8,
     may_break: bool,
     may_end: bool,
@@ -401,7 +402,7 @@ fn search(packets: [u8; 3], faults: Faults) -> Found {
     let mut open = vec![start];
     while let Some(world) = open.pop() {
         let steps = world.steps(faults);
-        // The turn may stay open for ever, and takes no step then. Packets of other senders must not depend on it.
+        // The turn may stay open forever, and takes no step then. Packets of other senders must not depend on it.
         let frozen = |next: &World| next.emitters[0].ended != world.emitters[0].ended;
         if steps.iter().all(frozen) && world.emitters[0].drain.is_none() && world.is_wrong() {
             return Found { states: seen.len(), wrong: Some(world) };

@@ -1,5 +1,5 @@
-//! Random walks of the session's state machine, compared with a model that remembers what happened and when, instead of what is
-//! due.
+//! Random walks of the session's state machine, compared with a model that remembers what happened and when, instead of
+//! what is due.
 
 use super::*;
 use proptest::prelude::*;

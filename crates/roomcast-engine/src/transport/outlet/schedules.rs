@@ -1,5 +1,5 @@
-//! [`drain`] itself under loom's scheduler: its locked sections, and the wakers around them. `session/lane/search.rs` searches
-//! the lane's decisions.
+//! [`drain`] itself under loom's scheduler: its locked sections, and the wakers around them. `session/lane/search.rs`
+//! searches the lane's decisions.
 
 use super::*;
 use loom::future::{AtomicWaker, block_on};
@@ -81,8 +81,8 @@ impl Locked<Half> for Station {
     }
 }
 
-/// Each of `emitters` sends a packet, in a turn of its own; the stream takes `room` packets, refuses, and takes more again. If
-/// the task sleeps while packets wait, the test hangs, which loom reports.
+/// Each of `emitters` sends a packet, in a turn of its own; the stream takes `room` packets, refuses, and takes more
+/// again. If the task sleeps while packets wait, the test hangs, which loom reports.
 fn every_schedule(emitters: usize, room: usize) {
     let mut model = loom::model::Builder::new();
     // `cargo xtask long` sets the variable: minutes instead of seconds for two emitters.

@@ -31,11 +31,11 @@ use tower_service::Service;
 /// What a server speaks HTTP over.
 #[derive(Debug, Clone, Copy)]
 pub enum Over {
-    /// [`serve`], so TCP.
+    /// [`serve`], which is TCP.
     Serve,
-    /// An acceptor of the user's own, whose streams are [`Awkward`]. Each connection draws its own numbers.
+    /// A custom acceptor, whose streams are [`Awkward`]. Each connection has its own random numbers.
     Awkward(Plan),
-    /// An acceptor of the user's own with tokio-rustls.
+    /// A custom acceptor with tokio-rustls.
     Tls,
     /// `axum::serve` over TCP.
     Axum,
@@ -43,7 +43,7 @@ pub enum Over {
     AxumAwkward(Plan),
 }
 
-/// A service for the requests of hyper and of axum. The engine's is one.
+/// A service for the requests of hyper and of axum, as the engine's service is.
 pub trait Serves:
     Service<Request<Incoming>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
     + Service<Request<axum::body::Body>, Response = Response<Self::Body>, Error = Infallible, Future: Send>
@@ -94,7 +94,7 @@ impl Over {
         }
     }
 
-    /// A client's connection. `narrow`: its kernel holds little for it.
+    /// A client's connection. `narrow`: its kernel buffers little for it.
     pub async fn connect(self, address: SocketAddr, narrow: bool) -> ClientStream {
         let socket = TcpSocket::new_v4().unwrap();
         if narrow {
@@ -108,7 +108,7 @@ impl Over {
     }
 }
 
-/// What a user writes who has streams of his own: each connection is wrapped and given to hyper.
+/// The code of a user with custom streams: each connection is wrapped and passed to hyper.
 async fn accept<W, F, T, S>(
     listener: TcpListener,
     mut wrap: W,
@@ -131,7 +131,7 @@ async fn accept<W, F, T, S>(
         };
         roomcast_engine::prepare(&stream);
         let (stream, service, mut stopped) = (wrap(stream), service.clone(), stopped.clone());
-        // hyper adds it to the time of day; `serve` has a bound of its own for this.
+        // hyper adds it to the current time, which may overflow. `serve` has its own bound for this.
         let header_timeout = options.header_timeout.min(Duration::from_secs(3_600));
         connections.spawn(async move {
             let Ok(Ok(stream)) = timeout(header_timeout, stream).await else { return };
@@ -195,7 +195,7 @@ async fn serve_by_axum<L>(
         shutdown.await;
         drop((stop, stopped));
     });
-    // axum waits for its connections without a bound.
+    // axum waits for its connections without a limit.
     let late = async {
         while ended.changed().await.is_ok() {}
         tokio::time::sleep(options.stop_timeout).await;
@@ -206,7 +206,7 @@ async fn serve_by_axum<L>(
     }
 }
 
-/// The peer's address, as axum tells it.
+/// The peer's address, from axum's connect info.
 #[derive(Clone)]
 struct Peer(SocketAddr);
 

@@ -1,7 +1,7 @@
-//! [`Awkward`]: a stream that does everything a stream may do and a TCP stream hardly ever does.
+//! [`Awkward`]: a stream that does everything that a stream may do but a TCP stream hardly ever does.
 //!
-//! It keeps what is written until it is flushed, takes and gives a few bytes at a time, and says `Pending` although it could
-//! go on. What it does is drawn from a seed, so a connection behaves the same in every run.
+//! It keeps what is written until it is flushed, reads and writes a few bytes at a time, and returns `Pending` although
+//! it could go on. All of it follows from a seed, so a connection behaves the same in every run.
 
 use bytes::{Buf, BytesMut};
 use std::io::{self, IoSlice};
@@ -13,21 +13,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
     pub seed: u64,
-    /// Bytes that are kept until `poll_flush`; beyond them it writes on its own, as a `BufWriter` does.
+    /// Bytes that are kept until `poll_flush`. Beyond them it writes by itself, as a `BufWriter` does.
     pub keeps: usize,
     /// The most bytes that one call reads or writes.
     pub most: usize,
-    /// One of so many calls is answered `Pending`; the task is woken a little later. 0: none is.
+    /// One call in this many returns `Pending`, and the task is woken a little later. 0: none does.
     pub pending: u64,
 }
 
 impl Plan {
-    /// All of it at once. rustls, too, keeps up to 64 KiB for a socket that takes no more.
+    /// All of it at once. rustls keeps up to 64 KiB too, for a socket that takes no more.
     pub const fn all(seed: u64) -> Self {
         Self { seed, keeps: 64 * 1024, most: 4_096, pending: 5 }
     }
 
-    /// A stream that only keeps what it is given, as tokio's `BufStream`.
+    /// A stream that only buffers, as tokio's `BufStream`.
     pub const fn only_keeps(bytes: usize) -> Self {
         Self { seed: 0, keeps: bytes, most: usize::MAX, pending: 0 }
     }
@@ -50,7 +50,7 @@ impl Draw {
         self.next() % bound
     }
 
-    /// From 1 to `most`, each power of two as likely as the others: both one byte and thousands come up.
+    /// From 1 to `most`, with each power of two equally likely, so that both one byte and thousands occur.
     fn size(&mut self, most: usize) -> usize {
         if most == usize::MAX {
             return most;
@@ -61,13 +61,13 @@ impl Draw {
     }
 }
 
-/// A stream over another one, which follows a [`Plan`].
+/// A stream over another stream, which follows a [`Plan`].
 #[derive(Debug)]
 pub struct Awkward<S> {
     inner: S,
     plan: Plan,
     draw: Draw,
-    /// Written to this stream and not yet to the one below.
+    /// What was written to this stream and not yet to the stream below.
     kept: BytesMut,
 }
 
@@ -76,7 +76,7 @@ impl<S> Awkward<S> {
         Self { inner, plan, draw: Draw(plan.seed), kept: BytesMut::new() }
     }
 
-    /// `Pending` now and then. Who asks is woken after some turns of the runtime, as if by the network.
+    /// Returns `Pending` now and then. The task is woken after some turns of the runtime, as if by the network.
     fn hesitate(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.plan.pending == 0 || self.draw.below(self.plan.pending) != 0 {
             return Poll::Ready(());
@@ -94,7 +94,7 @@ impl<S> Awkward<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Awkward<S> {
-    /// Writes what is kept to the stream below until no more than `left` bytes are.
+    /// Writes what is kept to the stream below, until at most `left` bytes are kept.
     fn poll_drain(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<io::Result<()>> {
         while self.kept.len() > left {
             let size = self.draw.size(self.plan.most).min(self.kept.len());
@@ -137,7 +137,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Awkward<S> {
         let this = &mut *self;
         ready!(this.hesitate(cx));
         if this.kept.len() >= this.plan.keeps {
-            // What it takes may still be more than the room that is left, so that the bound is passed as well as met.
+            // It may still take more than there is room for, so that the bound is sometimes exceeded and sometimes met.
             ready!(this.poll_drain(cx, this.plan.keeps.saturating_sub(1)))?;
         }
         let most = this.draw.size(this.plan.most).min(this.plan.keeps.max(1));

@@ -1,9 +1,11 @@
-//! TLS for tests: a server of the name `localhost`, and clients that trust its certificate and no other.
+//! TLS for tests: a server named `localhost`, and clients that trust only its certificate.
 //!
-//! `tls/localhost.crt` signs itself, for `localhost` and 127.0.0.1, and is valid from 2020 to 2120, so that no clock matters.
-//! It was made by OpenSSL 3: a key and a request by `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes
-//! -subj /CN=localhost`, then `openssl ca -selfsign -startdate 20200101000000Z -enddate 21200101000000Z` with the extensions
-//! `subjectAltName=DNS:localhost,IP:127.0.0.1` and `basicConstraints=critical,CA:FALSE`. The key opens nothing but tests.
+//! `tls/localhost.crt` is self-signed, for `localhost` and 127.0.0.1, and valid from 2020 to 2120, so that the clock
+//! does not matter. It was made by OpenSSL 3: a key and a request by
+//! `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost`, then
+//! `openssl ca -selfsign -startdate 20200101000000Z -enddate 21200101000000Z` with the extensions
+//! `subjectAltName=DNS:localhost,IP:127.0.0.1` and `basicConstraints=critical,CA:FALSE`. The key is of use only in
+//! tests.
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;

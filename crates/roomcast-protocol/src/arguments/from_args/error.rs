@@ -1,4 +1,4 @@
-//! [`FromArgsError`]: which argument does not fit, and what was wanted.
+//! [`FromArgsError`]: which argument does not fit, and what was expected.
 
 use crate::limits::MAX_ERROR_CHARS;
 use serde::de;
@@ -7,8 +7,8 @@ use std::fmt::{self, Write as _};
 
 /// An argument is not what the handler's type asks for.
 ///
-/// Its text names the argument's position and what was expected, and leaves out what the client sent, so that it may be
-/// logged; [`std::error::Error::source`] has serde's own text.
+/// Its text names the argument's position and what was expected, and omits what the client sent, so that it can be
+/// logged. [`std::error::Error::source`] has serde's own text.
 #[derive(Debug)]
 pub struct FromArgsError {
     pub(super) argument: Option<usize>,
@@ -17,12 +17,12 @@ pub struct FromArgsError {
 }
 
 impl FromArgsError {
-    /// The argument that does not fit, the first being 1; `None` if it is none of them alone.
+    /// The argument that does not fit; the first is 1. `None` if the error is not about a single argument.
     pub fn argument(&self) -> Option<usize> {
         self.argument
     }
 
-    /// Whether the client did not send that argument: it was read as `null`.
+    /// Whether the client did not send that argument, so that it was read as `null`.
     pub fn is_missing(&self) -> bool {
         self.missing
     }
@@ -49,8 +49,8 @@ impl fmt::Display for FromArgsError {
     }
 }
 
-/// Leaves out the value in serde's `invalid type: string "…", expected u8`. It is in quotes of either kind, and what was
-/// expected is the last thing said.
+/// Omits the value from serde's `invalid type: string "…", expected u8`. It is in quotes of either kind, and what was
+/// expected comes last.
 fn without_value(text: &str) -> (&str, Option<&str>) {
     let value = text.find(['"', '`']);
     let expected = text.rfind(", expected ");
@@ -78,7 +78,7 @@ impl de::Error for FromArgsError {
 mod tests {
     use super::*;
 
-    fn told(error: &str) -> String {
+    fn text(error: &str) -> String {
         FromArgsError { argument: Some(2), missing: false, error: de::Error::custom(error) }.to_string()
     }
 
@@ -93,13 +93,13 @@ mod tests {
             ("invalid length 1, expected a tuple of size 2", "invalid length 1, expected a tuple of size 2"),
             ("mine\u{7}\n", "mine\\u{7}\\n"),
         ] {
-            assert_eq!(told(error), format!("argument 2: {expected}"));
+            assert_eq!(text(error), format!("argument 2: {expected}"));
         }
     }
 
     #[test]
     fn length_at_the_limit_and_one_past_it() {
-        let length = |characters: usize| told(&"é".repeat(characters)).chars().count() - "argument 2: ".len();
+        let length = |characters: usize| text(&"é".repeat(characters)).chars().count() - "argument 2: ".len();
         assert_eq!(length(MAX_ERROR_CHARS), MAX_ERROR_CHARS);
         assert_eq!(length(MAX_ERROR_CHARS + 1), MAX_ERROR_CHARS);
     }

@@ -4,13 +4,13 @@ use serde::de::{self, Deserializer, Visitor};
 use serde_json::Error as JsonError;
 use std::borrow::Cow;
 
-/// Begins the names by which serde_json's own types ask serde_json for more than serde knows.
+/// The prefix of names by which serde_json's own types ask serde_json for more than serde offers.
 pub(super) const SERDE_JSON: &str = "$serde_json::private::";
 
 /// Whether serde_json may read this text by itself: it has no member with a name that is serde_json's own
-/// ([`Key::new`]), not even in escapes.
+/// ([`Key::new`]), not even with escapes.
 pub(crate) fn is_plain(text: &str) -> bool {
-    // One look for what nearly no text has, then a closer one: any escape by number may spell a part of the name.
+    // A fast check for what hardly any text has, then an exact one. Any numeric escape may spell a part of the name.
     let bytes = text.as_bytes();
     let mut suspicious = 0;
     for (first, second) in bytes.iter().zip(bytes.get(1..).unwrap_or_default()) {
@@ -19,28 +19,28 @@ pub(crate) fn is_plain(text: &str) -> bool {
     suspicious == 0 || !(text.contains(SERDE_JSON) || text.contains("\\u00"))
 }
 
-/// A member's name, as JSON text. It is text for serde, and a number or boolean where a map asks for such keys, as with
-/// serde_json.
+/// A member's name, as JSON text. serde reads it as text, or as a number or boolean where a map asks for such keys, as
+/// serde_json does.
 pub(super) struct Key<'de>(&'de str);
 
 impl<'de> Key<'de> {
     /// # Errors
-    /// If it is no string, or one of those that serde_json's types take for a word of serde_json's own. What follows such a
-    /// name would be parsed again by [`serde_json::Value`], each time with a new count of levels
-    /// ([`json::from_str`](crate::json::from_str)).
+    /// If it is not a string, or if it is a name that serde_json's types treat as serde_json's own.
+    /// [`serde_json::Value`] would parse again what follows such a name, each time with a new count of levels
+    /// ([`json::from_str`](fn@crate::json::from_str)).
     pub(super) fn new(raw: &'de str) -> Result<Self, JsonError> {
         if !raw.starts_with('"') {
-            return Err(de::Error::custom("a member's name is no text"));
+            return Err(de::Error::custom("a member's name is not a string"));
         }
         let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
         let name: Cow<'_, str> = if inner.contains('\\') {
-            // What has half a surrogate is no such word either.
+            // A name with a lone surrogate is not such a name either.
             serde_json::from_str(raw).map_or(Cow::Borrowed(inner), Cow::Owned)
         } else {
             Cow::Borrowed(inner)
         };
         if name.starts_with(SERDE_JSON) {
-            return Err(de::Error::custom("a member's name that is serde_json's own"));
+            return Err(de::Error::custom("a member's name is reserved by serde_json"));
         }
         Ok(Self(raw))
     }
@@ -62,7 +62,7 @@ macro_rules! unquoted {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
             let inner = self.0.get(1..self.0.len() - 1).unwrap_or_default();
-            // White space may stand around a value, but not in a name.
+            // White space is allowed around a value, but not in a name.
             if inner.trim_ascii() != inner {
                 return Err(de::Error::invalid_type(de::Unexpected::Str(inner), &visitor));
             }

@@ -1,8 +1,9 @@
 //! [`Reader`]: an argument that names attachments, for serde.
 //!
-//! It walks over arrays and objects itself, so that it knows for each object whether it is a placeholder before serde sees a
-//! part of it, and leaves everything else to serde_json. Where bytes are wanted, or anything, a placeholder is its
-//! attachment: lent for the whole read, so that serde's own buffers (of tagged, untagged and flattened types) hold no copy.
+//! It walks over arrays and objects itself, so that it knows whether an object is a placeholder before serde sees any
+//! part of it, and leaves everything else to serde_json. Where the type asks for bytes, or for anything, a placeholder
+//! is read as its attachment, lent for the whole read, so that serde's own buffers (of tagged, untagged and flattened
+//! types) hold no copy.
 
 use super::key::{Key, SERDE_JSON};
 use crate::arguments::attachment::{self, Lending};
@@ -20,12 +21,12 @@ use serde_json::de::StrRead;
 use std::any::type_name;
 use std::cell::{Cell, OnceCell};
 
-/// What the readers of one read of arguments have in common.
+/// What the readers of one set of arguments share.
 #[derive(Default)]
 pub(crate) struct Share {
     /// Bytes that may still be copied.
     left: Cell<usize>,
-    /// Holds what serde has in its buffers.
+    /// Lends the attachments that serde has in its buffers.
     lending: OnceCell<Lending>,
 }
 
@@ -56,12 +57,12 @@ impl<'s, 'de> Reader<'s, 'de> {
         Self { text, position: 0, depth: 0, attachments, placeholders, share }
     }
 
-    /// Nothing but white space may be left.
+    /// Checks that only white space is left.
     pub(crate) fn end(&mut self) -> Result<(), JsonError> {
         if self.peek().is_none() { Ok(()) } else { Err(syntax()) }
     }
 
-    /// The byte that comes next, past white space.
+    /// The next byte after white space.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.as_bytes().get(self.position..)?;
         let blank = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count();
@@ -77,7 +78,7 @@ impl<'s, 'de> Reader<'s, 'de> {
         Ok(())
     }
 
-    /// The text of the value that comes next, passed over.
+    /// Passes over the next value, and returns its text.
     fn raw(&mut self) -> Result<&'de str, JsonError> {
         self.peek();
         let rest = self.text.get(self.position..).unwrap_or_default();
@@ -87,12 +88,12 @@ impl<'s, 'de> Reader<'s, 'de> {
         rest.get(..scanner.position()).ok_or_else(syntax)
     }
 
-    /// serde_json's reader of the value that comes next.
+    /// Passes over the next value, and returns serde_json's reader of it.
     fn json(&mut self) -> Result<serde_json::Deserializer<StrRead<'de>>, JsonError> {
         self.raw().map(serde_json::Deserializer::from_str)
     }
 
-    /// Takes the placeholder that comes next, if one does.
+    /// Takes the next value if it is a placeholder.
     fn attachment(&mut self) -> Result<Option<&'de Bytes>, JsonError> {
         self.peek();
         while let [first, rest @ ..] = self.placeholders {
@@ -100,17 +101,17 @@ impl<'s, 'de> Reader<'s, 'de> {
                 break;
             }
             self.placeholders = rest;
-            // Those before it lie in values that were passed over.
+            // Placeholders before this position are in values that were passed over.
             if first.range.start == self.position {
                 self.position = first.range.end;
                 let bytes = first.number.and_then(|number| self.attachments.get(number));
-                return bytes.map(Some).ok_or_else(|| de::Error::custom("a placeholder that names no attachment"));
+                return bytes.map(Some).ok_or_else(|| de::Error::custom("a placeholder names no attachment"));
             }
         }
         Ok(None)
     }
 
-    /// Bytes for a type that copies them.
+    /// Bytes for a type that copies them, within the bound on copies.
     fn copied(&self, bytes: &'de Bytes) -> Result<&'de [u8], JsonError> {
         let left = self.share.left.get().checked_sub(bytes.len()).ok_or_else(|| {
             de::Error::custom(format_args!(
@@ -121,7 +122,7 @@ impl<'s, 'de> Reader<'s, 'de> {
         Ok(bytes)
     }
 
-    /// Bytes as a sequence of numbers: what serde_json makes of bytes, and reads as bytes again.
+    /// Bytes as a sequence of numbers: what serde_json makes of bytes, and reads back as bytes.
     fn numbers<V: Visitor<'de>>(&self, bytes: &'de Bytes, visitor: V) -> Result<V::Value, JsonError> {
         visitor.visit_seq(SeqDeserializer::new(self.copied(bytes)?.iter().copied()))
     }
@@ -156,14 +157,14 @@ impl<'s, 'de> Reader<'s, 'de> {
 }
 
 fn syntax() -> JsonError {
-    de::Error::custom("not JSON, or more of it than the type takes")
+    de::Error::custom("not JSON, or more than the type takes")
 }
 
 fn refused<'de, V: Visitor<'de>>(visitor: &V) -> JsonError {
     de::Error::invalid_type(Unexpected::Other("an attachment"), visitor)
 }
 
-/// What is never an attachment, an array or an object.
+/// Methods for values that are never an attachment, an array or an object.
 macro_rules! scalar {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
@@ -186,7 +187,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, JsonError> {
         match (self.attachment()?, self.peek()) {
-            // It takes anything but bytes.
+            // The visitor accepts anything except bytes.
             (Some(bytes), _) if type_name::<V::Value>() == type_name::<serde_json::Value>() => {
                 self.numbers(bytes, visitor)
             }
@@ -228,7 +229,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, JsonError> {
-        // Raw text stays as it came, placeholders and all.
+        // Raw text stays as it came, including placeholders.
         if name.starts_with(SERDE_JSON) {
             return self.json()?.deserialize_newtype_struct(name, visitor);
         }
@@ -309,14 +310,14 @@ impl<'de> Deserializer<'de> for &mut Reader<'_, 'de> {
     }
 }
 
-/// What stands between the brackets of an array, an object, or an enum's variant.
+/// What is between the brackets of an array, an object, or an enum's variant.
 struct Entries<'r, 's, 'de> {
     reader: &'r mut Reader<'s, 'de>,
     started: bool,
 }
 
 impl<'de> Entries<'_, '_, 'de> {
-    /// Whether another entry comes, the comma before it taken.
+    /// Takes the comma before the next entry, and returns whether there is one.
     fn another(&mut self, close: u8) -> Result<bool, JsonError> {
         if self.reader.peek() == Some(close) {
             return Ok(false);

@@ -35,13 +35,13 @@ fn one_argument_several_and_none() {
     assert_eq!(Args::none().parse::<Option<String>>().unwrap(), None);
     assert!(Args::none().parse::<String>().is_err());
     assert!(three.parse::<u8>().is_err());
-    // A lone surrogate cannot be a Rust string, but it can be passed over.
+    // A lone surrogate cannot be a Rust string, but it can be skipped.
     let lone = args(r#""\ud800",1"#, &[]);
     assert!(lone.parse::<String>().is_err());
     assert_eq!(lone.parse::<(de::IgnoredAny, u8)>().unwrap().1, 1);
 }
 
-/// Whoever reads to the end gets to one.
+/// A type that reads a tuple until it ends must reach an end.
 #[test]
 fn a_tuple_that_reads_to_its_end_has_one() {
     struct Collect;
@@ -82,7 +82,7 @@ fn arrays_and_tuple_structs_are_one_argument() {
         assert!(several.parse::<[u8; 2]>().is_err());
         assert!(several.parse::<Pair>().is_err());
     }
-    // The same where an attachment is among them.
+    // The same if there is an attachment among them.
     let named = args(&format!(r#"["a",{ZERO}],["b",{ONE}]"#), &[b"zero", b"one"]);
     let (zero, one) = (Attachment::from(b"zero".to_vec()), Attachment::from(b"one".to_vec()));
     assert_eq!(named.parse::<Named>().unwrap(), Named("a".into(), zero.clone()));
@@ -141,7 +141,7 @@ fn what_is_beside_an_attachment_is_read_as_by_serde_json() {
     assert_eq!((odd.by_bool[&true], odd.by_word[&Some(Word::A)], odd.by_word[&Some(Word::B)]), (1, 1, 2));
     assert_eq!(odd.raw.get(), format!("[ {ZERO} ]"));
 
-    // What serde_json refuses is refused here.
+    // What serde_json refuses is refused here too.
     for text in [
         "[ZERO,1]",
         r#"[ZERO "a"]"#,
@@ -173,7 +173,7 @@ fn names_that_are_serde_jsons_own_are_refused() {
         let hidden = args(&format!(r#"[{{"{name}":"[1]"}}]"#), &[]);
         assert!(hidden.parse::<Value>().is_err(), "{name}");
         assert!(args(&format!(r#"[{ZERO},{{"{name}":"[1]"}}]"#), &[b""]).parse::<Value>().is_err(), "{name}");
-        // Where nobody looks into it, it is a name.
+        // Where it is not parsed further, it is a name like any other.
         assert!(hidden.parse::<Args>().is_ok() && hidden.parse::<de::IgnoredAny>().is_ok());
     }
     let text = args(r#"{"\u0024":"$serde_json::private::RawValue"}"#, &[]);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The error must come with the last byte of `bytes`, not before; and stay.
+/// The error must come with the last byte of `bytes` and not before, and must stay.
 #[track_caller]
 fn assert_fails_at_end(bytes: &[u8], error: &FrameError, close_code: u16) {
     assert_eq!(decode_bytewise(bytes), Err((error.clone(), bytes.len())));
@@ -18,7 +18,7 @@ fn assert_fails_at_end(bytes: &[u8], error: &FrameError, close_code: u16) {
     assert!(input.is_empty());
 }
 
-/// T05, and each bit alone.
+/// Reserved bits, together and each alone.
 #[test]
 fn reserved_bits_are_refused() {
     let t05 = [0xb1, 0x81, 0, 0, 0, 0, 0x32];
@@ -46,7 +46,7 @@ fn unmasked_frames_are_refused() {
     }
 }
 
-/// T21 and T28: no length that is written down costs memory, and the wrong forms are refused.
+/// A declared length costs no memory, and the wrong forms are refused.
 #[test]
 fn declared_lengths_are_checked_before_anything_is_stored() {
     let header = |second: u8, length: &[u8]| [&[0x82, second], length].concat();
@@ -68,7 +68,7 @@ fn declared_lengths_are_checked_before_anything_is_stored() {
         assert_fails_at_end(&bytes, &FrameError::MessageTooLong, 1009);
     }
 
-    // The longest that is allowed: a header costs nothing, and one byte costs about one byte.
+    // The longest length that is allowed: a header costs nothing, and one byte costs about one byte.
     let mut decoder = FrameDecoder::new(FrameLimits::default());
     let longest = header(0xff, &(MAX_PAYLOAD as u64).to_be_bytes());
     assert_eq!(feed(&mut decoder, &longest), Ok(vec![]));
@@ -94,7 +94,7 @@ fn the_limit_counts_all_fragments_and_no_control_frames() {
 
     let full = [part(TEXT, b"0123456789"), part(CONTINUATION, b""), last(CONTINUATION, b"")];
     assert_eq!(decode(&full), Ok(vec![text("0123456789")]));
-    // Each message has the limit for itself.
+    // The limit is for each message.
     let two = [last(TEXT, b"0123456789"), last(TEXT, b"9876543210")];
     assert_eq!(decode(&two), Ok(vec![text("0123456789"), text("9876543210")]));
 
@@ -125,7 +125,7 @@ fn the_number_of_fragments_is_limited() {
     assert_eq!(texts(&message(1024), limits), Ok(vec![text("end")]));
     assert_eq!(texts(&message(1025), limits), Err(FrameError::TooManyFragments));
     assert_eq!(FrameError::TooManyFragments.close_code(), 1009);
-    // The count begins anew with each message.
+    // The count starts again with each message.
     let twice = [message(1024), message(1024)].concat();
     assert_eq!(texts(&twice, limits), Ok(vec![text("end"), text("end")]));
 
@@ -165,12 +165,12 @@ fn continuations_need_a_message_and_a_message_needs_its_end() {
             }
         }
     }
-    // Also when the open message is still empty, and after a ping.
+    // The same when the open message is still empty, and after a ping.
     let bytes = [part(TEXT, b""), last(PING, b""), vec![0x80 | TEXT]].concat();
     let pinged = decode_bytewise(&bytes);
     assert_eq!(pinged, Err((FrameError::ExpectedContinuation, bytes.len())));
 
-    // A message that ended is no longer there to be continued, whole or fragmented.
+    // A message that has ended cannot be continued, whether it was fragmented or not.
     let bytes = [last(TEXT, b"a"), vec![0x80]].concat();
     assert_eq!(decode_all(&bytes), Err(FrameError::UnexpectedContinuation));
     let bytes = [part(TEXT, b"a"), last(CONTINUATION, b"b"), vec![0x80]].concat();
@@ -179,8 +179,8 @@ fn continuations_need_a_message_and_a_message_needs_its_end() {
 
 #[test]
 fn text_fails_at_the_first_byte_that_cannot_become_valid() {
-    // (valid up to and including this prefix, the byte that spoils it): overlong forms, surrogates, beyond U+10FFFF, a
-    // lone continuation byte, a character cut short by the next.
+    // (A valid prefix, the byte that makes it invalid): overlong forms, surrogates, beyond U+10FFFF, a lone
+    // continuation byte, a character cut short by the next.
     let cases: [(&[u8], u8); 13] = [
         (b"", 0x80),
         (b"", 0xc0),
@@ -239,7 +239,7 @@ fn text_may_be_cut_anywhere_but_must_end_with_a_whole_character() {
             }
         }
     }
-    // Binary is not looked at.
+    // Binary messages are not checked.
     let bytes = [part(BINARY, b"\xff"), last(CONTINUATION, b"\xc3")].concat();
     assert_eq!(decode_all(&bytes), Ok(vec![Owned::Binary(vec![0xff, 0xc3])]));
 }

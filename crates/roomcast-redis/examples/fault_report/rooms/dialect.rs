@@ -1,6 +1,6 @@
-//! [`Dialect`]: what the servers of a run speak, and which messages a server hears of it.
+//! [`Dialect`]: the dialect of a run's servers, and which messages a server receives in it.
 
-use crate::faults::HeardBy;
+use crate::faults::SubscribedBy;
 use roomcast_adapter::cluster::Broker;
 use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, ShardedBroker, ShardedMode, ShardedOptions};
 use std::sync::Arc;
@@ -25,8 +25,8 @@ impl Dialect {
         }
     }
 
-    /// Whether each server hears what is for one room, whoever is in it, so that losses of it are counted.
-    pub(super) fn hears_all_rooms(self) -> bool {
+    /// Whether each server receives the messages to every single room, so that it can count their losses.
+    pub(super) fn receives_all_rooms(self) -> bool {
         matches!(self, Self::Pattern | Self::Static)
     }
 
@@ -41,7 +41,7 @@ impl Dialect {
         }
     }
 
-    /// The same for a Node server, in its environment.
+    /// The environment variables by which a Node server uses the dialect.
     pub(super) fn environment(self) -> [(&'static str, &'static str); 2] {
         match self {
             Self::Pattern | Self::Exact => [("ADAPTER", "classic"), ("SUBSCRIPTION_MODE", "")],
@@ -50,10 +50,10 @@ impl Dialect {
         }
     }
 
-    pub(super) fn heard_by(self) -> HeardBy {
+    pub(super) fn subscribed_by(self) -> SubscribedBy {
         match self {
-            Self::Pattern | Self::Exact => HeardBy::Channel("socket.io-roomcast#"),
-            Self::Dynamic | Self::Static => HeardBy::Sharded("socket.io#/#"),
+            Self::Pattern | Self::Exact => SubscribedBy::Channel("socket.io-roomcast#"),
+            Self::Dynamic | Self::Static => SubscribedBy::Sharded("socket.io#/#"),
         }
     }
 }

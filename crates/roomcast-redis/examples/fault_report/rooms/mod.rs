@@ -1,19 +1,20 @@
-//! The second part of the report: rooms, and three roomcast servers and one of Node in one cluster, each in a process of its own.
-//! `cargo run --release -p roomcast-redis --example fault_report -- rooms [runs] [--only PATTERN] [--dialect PATTERN]` prints a row
-//! for each fault and dialect, and on the standard error what was lost on each way of each run. It needs `redis-server`, and what
-//! `npm ci` puts into `e2e/`. A run of each takes a quarter of an hour.
+//! The second part of the report: rooms, with three roomcast servers and one Node server in one cluster, each in a
+//! process of its own. `cargo run --release -p roomcast-redis --example fault_report -- rooms [runs] [--only PATTERN]
+//! [--dialect PATTERN]` prints a row for each fault and dialect, and on standard error the losses of each direction in
+//! each run. It needs `redis-server`, and what `npm ci` installs in `e2e/`. One run of everything takes a quarter of an
+//! hour.
 //!
-//! Each server emits a message every 10 ms, in turn to everybody, to one room, to several, and to a room or everybody but the
-//! members of another; rooms are at one server, at some, at all and at none, and each roomcast server has a socket that joins
-//! and leaves one all the time. Faults of one server's connections are for `b`.
+//! Each server emits a message every 10 ms, in turn to everybody, to one room, to several, and to a room or everybody
+//! except the members of another. Rooms have members on one server, on some, on all or on none, and each roomcast
+//! server has a socket that joins and leaves a room all the time. Faults of one server's connections affect `b`.
 
 mod dialect;
+mod direction;
 mod plan;
 mod seen;
 mod server;
 mod table;
 mod tap;
-mod way;
 
 use crate::fault_stage::{COUNTED, PATIENCE, pass};
 use crate::faults::Site;
@@ -27,7 +28,7 @@ use table::Run;
 use tokio::process::Command;
 use tokio::time::Instant;
 
-/// The first argument of the report's second part, and of a server of it.
+/// The first argument for the report's second part, and for one of its servers.
 pub(crate) const REPORT: &str = "rooms";
 pub(crate) const SERVER: &str = "rooms-server";
 
@@ -44,16 +45,16 @@ const FAULTS: [&str; 10] = [
     "Cluster: node in use killed",
 ];
 
-/// How long the servers talk before the fault: a connection that ends sooner (5 s in the sharded dialect) is not made anew at once.
+/// How long the servers talk before the fault: a connection that ends sooner (5 s in the sharded dialect) is not made
+/// again at once.
 const BEFORE: Duration = Duration::from_secs(6);
 
-/// Bytes of a message where Redis must have much to keep for who is slow.
+/// Bytes of a message if Redis must buffer much for a slow subscriber.
 const LARGE: usize = 8_000;
 
-/// Nothing changes any more for so long: two announcements and more.
+/// Everything has settled when nothing changes for this long: more than two announcements.
 const STAYS: Duration = Duration::from_millis(2_500);
 
-/// Measures and prints.
 pub(crate) async fn report(arguments: impl Iterator<Item = String>) {
     let (mut runs, mut only, mut dialects) = (1, String::new(), String::new());
     let mut arguments = arguments;
@@ -78,7 +79,7 @@ pub(crate) async fn report(arguments: impl Iterator<Item = String>) {
     }
 }
 
-/// Is a roomcast server of it.
+/// Runs one of its roomcast servers.
 pub(crate) async fn serve(mut arguments: impl Iterator<Item = String>) {
     let mut next = || arguments.next().unwrap();
     let (url, name, dialect, plan) = (next(), next(), next(), next());
@@ -100,8 +101,8 @@ async fn measure(fault: &str, dialect: Dialect) -> Run {
     }
     tell(&mut stage, "talk").await;
     pass(BEFORE).await;
-    let since = site.strike(dialect.heard_by()).await;
-    // The same moment by the clock of all.
+    let since = site.strike(dialect.subscribed_by()).await;
+    // The same moment on the clock that all share.
     let since = server::now() - since.elapsed().as_micros() as u64;
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until && !have_resumed(&stage, since) {
@@ -134,21 +135,21 @@ async fn tell(stage: &mut [ServerProcess<RoomsSeen>], word: &str) {
     }
 }
 
-/// Waits until nothing comes any more, nothing waits, and no count changes.
+/// Waits until no more messages arrive, none is queued, and no count changes.
 async fn settle(stage: &[ServerProcess<RoomsSeen>]) {
     pass(COUNTED).await;
     let until = Instant::now() + PATIENCE;
     let state = || stage.iter().map(|server| server.seen().standing()).collect::<Vec<_>>();
     let (mut before, mut since) = (state(), Instant::now());
     while since.elapsed() < STAYS {
-        assert!(Instant::now() < until, "after {PATIENCE:?} counts change still: {:?}", state());
+        assert!(Instant::now() < until, "after {PATIENCE:?} counts still change: {:?}", state());
         pass(Duration::from_millis(100)).await;
         let now = state();
         if now != before {
             (before, since) = (now, Instant::now());
         }
     }
-    assert!(before.iter().all(|(_, standing)| standing.queued == 0), "something waits still: {before:?}");
+    assert!(before.iter().all(|(_, standing)| standing.queued == 0), "messages are still queued: {before:?}");
 }
 
 fn all_seen(stage: &[ServerProcess<RoomsSeen>]) -> Vec<(&'static str, RoomsSeen)> {
@@ -159,21 +160,27 @@ fn have_resumed(stage: &[ServerProcess<RoomsSeen>], since: u64) -> bool {
     let seen = all_seen(stage);
     let others = |name| seen.iter().filter(move |(other, _)| *other != name);
     seen.iter().all(|(name, published)| {
-        others(*name).all(|(_, received)| way::resumed((name, published), received, since).is_some())
+        others(*name).all(|(_, received)| direction::resumed((name, published), received, since).is_some())
     })
 }
 
 fn run(stage: &[ServerProcess<RoomsSeen>], dialect: Dialect, padding: usize, since: u64) -> Run {
     let seen = all_seen(stage);
-    let mut ways = Vec::new();
+    let mut directions = Vec::new();
     for (publisher, published) in &seen {
         for (receiver, received) in seen.iter().filter(|(name, _)| name != publisher) {
             let plan = Plan::of(receiver, padding);
-            ways.push(way::Way::of((publisher, published), (receiver, received), &plan, dialect, since));
+            directions.push(direction::Direction::of(
+                (publisher, published),
+                (receiver, received),
+                &plan,
+                dialect,
+                since,
+            ));
         }
     }
     let doubles = seen.iter().map(|(_, seen)| seen.doubles()).sum();
-    let own = seen.iter().flat_map(|(name, seen)| way::own_are_complete(name, seen, &Plan::of(name, padding)));
+    let own = seen.iter().flat_map(|(name, seen)| direction::own_are_complete(name, seen, &Plan::of(name, padding)));
     let died: Vec<String> = stage.iter().filter(|server| server.has_ended()).map(ServerProcess::last_words).collect();
-    Run { ways, doubles, strange: own.chain(died).collect() }
+    Run { directions, doubles, strange: own.chain(died).collect() }
 }

@@ -1,35 +1,35 @@
-//! [`Plan`]: which rooms a server's sockets are in, and whom the numbered messages are for.
+//! [`Plan`]: the rooms of a server's sockets, and the targets of the numbered messages.
 
 use roomcast_adapter::cluster::Series;
 use serde::{Deserialize, Serialize};
 
-/// Three roomcast servers, and one of Node.
+/// Three roomcast servers, and one Node server.
 pub(super) const SERVERS: [&str; 4] = ["a", "b", "c", "n"];
 
 /// The room that a roomcast server's last socket joins and leaves all the time.
 pub(super) const MOVING: &str = "moving";
 
-/// What a server is told of its part.
+/// The instructions for a server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Plan {
-    /// All that must count one another.
+    /// How many servers must count each other.
     pub(super) servers: usize,
-    /// For each socket the rooms that it stays in.
+    /// For each socket the rooms in which it stays.
     pub(super) sockets: Vec<Vec<String>>,
-    /// Whom messages are for, in turn.
+    /// The targets of the messages, in turn.
     pub(super) targets: Vec<Aim>,
     /// Bytes of a message beside its number.
     pub(super) padding: usize,
 }
 
-/// Everybody, or the members of rooms; but for members of others.
+/// Everybody, or the members of rooms, except the members of other rooms.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Aim {
     pub(super) rooms: Vec<String>,
     pub(super) except: Vec<String>,
 }
 
-/// Whether a socket is meant.
+/// Whether a message is for a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meant {
     Yes,
@@ -67,12 +67,11 @@ impl Plan {
         Self { servers: SERVERS.len(), sockets: vec![first, rooms(&["team", "quiet"]), Vec::new()], targets, padding }
     }
 
-    /// Whom a message is for.
     pub(super) fn aim(&self, number: u64) -> &Aim {
         &self.targets[(number - 1) as usize % self.targets.len()]
     }
 
-    /// Whether a socket of this server is meant. `moves`: its last one comes and goes.
+    /// Whether a message is for a socket of this server. `moves`: the last socket joins and leaves [`MOVING`].
     pub(super) fn meant(&self, aim: &Aim, socket: usize, moves: bool) -> Meant {
         let is_in = |rooms: &[String]| rooms.iter().any(|room| self.sockets[socket].contains(room));
         if is_in(&aim.except) {
@@ -88,8 +87,8 @@ impl Plan {
 }
 
 impl Aim {
-    /// As the cluster layer has it: one room, whatever is excepted.
-    pub(super) fn lane(&self) -> Series {
+    /// The series in the cluster layer: rooms if there is exactly one, whatever is excepted.
+    pub(super) fn series(&self) -> Series {
         if self.rooms.len() == 1 { Series::Rooms } else { Series::Main }
     }
 }

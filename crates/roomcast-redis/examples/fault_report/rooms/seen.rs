@@ -1,7 +1,7 @@
-//! [`RoomsSeen`]: what the lines of a server of either kind add up to.
+//! [`RoomsSeen`]: the sum of the reports of a server of either kind.
 
 use super::server::{Report, Standing};
-use super::tap::Came;
+use super::tap::Handled;
 use crate::server_process::Seen;
 use roomcast_adapter::cluster::Series;
 
@@ -9,15 +9,14 @@ use roomcast_adapter::cluster::Series;
 pub(super) struct RoomsSeen {
     meets: usize,
     pub(super) process: u64,
-    /// When each message was emitted.
     pub(super) emitted: Vec<u64>,
     pub(super) received: Vec<Received>,
-    pub(super) came: Vec<Came>,
+    pub(super) came: Vec<Handled>,
     pub(super) stays: Vec<[u64; 4]>,
     pub(super) standing: Standing,
 }
 
-/// A socket has got a message.
+/// A message that a socket has got.
 #[derive(Debug, Clone)]
 pub(super) struct Received {
     pub(super) publisher: String,
@@ -27,19 +26,19 @@ pub(super) struct Received {
 }
 
 impl RoomsSeen {
-    /// How much has come, and how it stands with the others.
+    /// How many messages have arrived, and the counts.
     pub(super) fn standing(&self) -> (usize, Standing) {
         (self.received.len() + self.came.len(), self.standing.clone())
     }
 
-    /// Messages that came twice over Redis and were kept back.
+    /// Messages that arrived twice over Redis; the second was dropped.
     pub(super) fn doubles(&self) -> u64 {
         self.standing.doubles
     }
 }
 
 impl Seen for RoomsSeen {
-    /// A Node server leaves out what only roomcast knows.
+    /// A Node server leaves out the fields that only roomcast knows.
     type Told = Report;
 
     fn add(&mut self, told: Report) {
@@ -53,9 +52,9 @@ impl Seen for RoomsSeen {
             at,
             socket,
         }));
-        self.came.extend(told.came.into_iter().map(|(process, rooms, number, passed_over, at)| Came {
+        self.came.extend(told.came.into_iter().map(|(process, rooms, number, passed_over, at)| Handled {
             process,
-            lane: if rooms { Series::Rooms } else { Series::Main },
+            series: if rooms { Series::Rooms } else { Series::Main },
             number,
             passed_over,
             at,

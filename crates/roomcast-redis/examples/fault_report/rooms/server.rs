@@ -1,5 +1,5 @@
-//! A roomcast server of the report, in a process of its own. It does as `e2e/fault-server.mjs` does, and tells besides what it
-//! knows to be lost, and what came.
+//! A roomcast server of the report, in a process of its own. It does the same as `e2e/fault-server.mjs`, and also
+//! reports the losses that it has counted and the messages that it has handled.
 
 use super::dialect::Dialect;
 use super::plan::{MOVING, Plan};
@@ -27,29 +27,30 @@ const REPORT: Duration = Duration::from_millis(100);
 const STAYS: Duration = Duration::from_millis(1_500);
 const STAYS_AWAY: Duration = Duration::from_millis(700);
 
-/// What it tells beside what every server does.
+/// The report of a server; a Node server leaves out some fields.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Report {
     pub(super) meets: usize,
     pub(super) emitted: Vec<(u64, u64)>,
     pub(super) received: Vec<(String, u64, u64, usize)>,
-    /// Messages that came: process, whether it is the series of single rooms, number in it, whether it was passed over, and when it
-    /// was handled.
+    /// Messages that arrived: process, whether it is in the series of single rooms, its number there, whether it was
+    /// skipped, and when it was handled.
     pub(super) came: Vec<(u64, bool, u64, bool, u64)>,
-    /// Each time in the moving room: from when it may be in it, from when it is for sure, to when for sure, to when it may.
+    /// Each stay in the moving room: the moments at which the socket may be in it, surely is, surely still is, and may
+    /// still be.
     pub(super) stays: Vec<[u64; 4]>,
     pub(super) process: u64,
     pub(super) standing: Standing,
 }
 
-/// How it stands with the others.
+/// The counts of a server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Standing {
     pub(super) queued: usize,
-    /// By whose messages they are.
+    /// By publisher.
     pub(super) lost: BTreeMap<String, u64>,
-    /// Of all.
+    /// Of all publishers.
     pub(super) all_lost: u64,
     pub(super) doubles: u64,
     pub(super) dropped: u64,
@@ -83,7 +84,7 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
-/// Serves until its standard input ends.
+/// Runs until standard input ends.
 pub(super) async fn run(url: &str, name: &str, dialect: Dialect, plan: &Plan) {
     let (broker, notes) = Tap::new(dialect.broker(url.parse().unwrap()));
     let cluster = Cluster::with_id(name.into(), broker, ClusterOptions::default());
@@ -130,9 +131,10 @@ pub(super) async fn run(url: &str, name: &str, dialect: Dialect, plan: &Plan) {
                 emitted.push((at, began.elapsed().as_micros() as u64));
             }
             _ = reports.tick() => {
-                let mut report = tell(&notes, &received, &stays, &cluster, &lost);
+                let mut report = new_report(&notes, &received, &stays, &cluster, &lost);
                 report.emitted = std::mem::take(&mut emitted);
-                // All others are known by name, so that counting has begun, and the broker counts Node's too.
+                // All other roomcast servers are known by name, so that counting has begun, and the broker counts the
+                // Node server too.
                 if !met && cluster.members("/").len() + 2 == plan.servers {
                     met = adapter.server_count().await.value == plan.servers;
                     report.meets = if met { plan.servers } else { 0 };
@@ -144,7 +146,7 @@ pub(super) async fn run(url: &str, name: &str, dialect: Dialect, plan: &Plan) {
     }
 }
 
-fn tell(
+fn new_report(
     notes: &Notes,
     received: &Received,
     stays: &Mutex<Vec<[u64; 4]>>,
@@ -155,7 +157,7 @@ fn tell(
     let losses = cluster.losses();
     Report {
         received: std::mem::take(&mut *received.lock()),
-        came: came.map(|it| (it.process, it.lane == Series::Rooms, it.number, it.passed_over, it.at)).collect(),
+        came: came.map(|it| (it.process, it.series == Series::Rooms, it.number, it.passed_over, it.at)).collect(),
         stays: std::mem::take(&mut *stays.lock()),
         process: Some(notes.process.load(Ordering::Relaxed)).filter(|it| *it != UNKNOWN).unwrap_or_default(),
         standing: Standing {
@@ -169,16 +171,16 @@ fn tell(
     }
 }
 
-/// A member that is out of the room more often than the others of its server, and at no server all the time.
+/// The last socket joins and leaves the moving room, so that no server always has a member of it.
 async fn come_and_go(adapter: Arc<dyn Adapter>, id: SocketId, stays: Arc<Mutex<Vec<[u64; 4]>>>) {
     loop {
         let begins = now();
         adapter.join(id, &[MOVING.into()]).unwrap().await;
-        let heard = now();
+        let surely_in = now();
         sleep(STAYS).await;
         let leaves = now();
         adapter.leave(id, MOVING);
-        stays.lock().push([begins, heard, leaves, now()]);
+        stays.lock().push([begins, surely_in, leaves, now()]);
         sleep(STAYS_AWAY).await;
     }
 }

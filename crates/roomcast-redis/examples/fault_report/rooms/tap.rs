@@ -1,4 +1,4 @@
-//! [`Tap`]: a broker that notes what another one hears, before anything is made of it.
+//! [`Tap`]: a broker that records what another one receives.
 
 use super::server::now;
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Nothing of this server has gone out yet, by which its process would be known.
+/// The process of this server is unknown until it has published a message.
 pub(super) const UNKNOWN: u64 = 0;
 
 #[derive(Debug)]
@@ -21,23 +21,22 @@ pub(super) struct Tap {
     notes: Arc<Notes>,
 }
 
-/// A message of another server has come.
+/// A message of another server that was handled.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Came {
-    /// Node's servers have none.
+pub(super) struct Handled {
+    /// 0 for Node's servers, which have none.
     pub(super) process: u64,
-    pub(super) lane: Series,
-    /// In its series; that of Node's message itself.
+    pub(super) series: Series,
+    /// The number in its series; for a Node server, that of the message itself.
     pub(super) number: u64,
-    /// Nobody here wanted it, so that it was not decoded.
+    /// It was not decoded, as it is for a room without members here.
     pub(super) passed_over: bool,
-    /// When it was handled.
     pub(super) at: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    pub(super) came: Mutex<Vec<Came>>,
+    pub(super) came: Mutex<Vec<Handled>>,
     pub(super) process: AtomicU64,
 }
 
@@ -54,8 +53,8 @@ struct TappedInbox {
 }
 
 impl TappedInbox {
-    fn came(&self, arrival: &Arrival) -> Option<Came> {
-        let (trailer, lane, number, passed_over) = match arrival {
+    fn came(&self, arrival: &Arrival) -> Option<Handled> {
+        let (trailer, series, number, passed_over) = match arrival {
             Arrival::Message(Message { trailer, body: body @ Body::Broadcast { data, .. }, .. }) => {
                 let number = data.as_ref().iter().nth(1).and_then(|number| number.parse().ok());
                 (*trailer, Series::of(body)?, number, false)
@@ -66,9 +65,9 @@ impl TappedInbox {
         };
         let process = trailer.map_or(0, |trailer| trailer.process);
         let number = trailer.map_or(number, |trailer| Some(trailer.number))?;
-        // What this server published itself comes back in the classic dialect.
+        // In the classic dialect this server's own messages come back.
         let own = process == self.notes.process.load(Ordering::Relaxed);
-        (!own).then_some(Came { process, lane, number, passed_over, at: 0 })
+        (!own).then_some(Handled { process, series, number, passed_over, at: 0 })
     }
 }
 
@@ -82,10 +81,10 @@ impl Inbox for TappedInbox {
     }
 
     fn receive(&self, arrivals: Vec<Arrival>) {
-        let came: Vec<Came> = arrivals.iter().filter_map(|arrival| self.came(arrival)).collect();
+        let came: Vec<Handled> = arrivals.iter().filter_map(|arrival| self.came(arrival)).collect();
         self.inbox.receive(arrivals);
         let at = now();
-        self.notes.came.lock().extend(came.into_iter().map(|came| Came { at, ..came }));
+        self.notes.came.lock().extend(came.into_iter().map(|came| Handled { at, ..came }));
     }
 
     fn connected(&self) {
@@ -128,8 +127,8 @@ impl Broker for Tap {
         self.broker.speaks(question)
     }
 
-    fn hears(&self, lane: Series) -> Hears {
-        self.broker.hears(lane)
+    fn hears(&self, series: Series) -> Hears {
+        self.broker.hears(series)
     }
 
     fn route(&self, outgoing: &Outgoing) -> Route {

@@ -1,11 +1,11 @@
-//! What was put on Redis by hand (`inbound-classic.json`), as far as reading goes: what is a message, what is counted as
-//! malformed, what is passed over. What a server does about the messages is in `tests/suite/inbound.rs`.
+//! Payloads published by hand (`inbound-classic.json`): which are messages, which are counted as malformed, and which
+//! are ignored. What a server does with the messages is in `tests/suite/inbound.rs`.
 
-use crate::bus::{Heard, Listener};
 use crate::classic::decode;
 use crate::classic::encode::encode;
+use crate::classic::listener::NamespaceListener;
 use crate::classic::names::Prefix;
-use crate::classic::namespace::Namespace;
+use crate::delivery::{Delivery, Listener};
 use crate::wire::read::MAX_ROOMS;
 
 use parking_lot::Mutex;
@@ -16,11 +16,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[path = "../../../tests/common/by_hand.rs"]
-#[allow(dead_code, reason = "what a server did is looked at where there is one")]
+#[allow(dead_code, reason = "the effects on a server are checked in `tests/suite/inbound.rs`")]
 mod by_hand;
 
-/// Messages that are counted as malformed and do nothing else. Node ignores the first of them; at the ones marked `!` its
-/// process ends, or would with the other Redis library, and at those marked `~` it does something that makes no sense.
+/// Messages that are only counted as malformed. Node ignores those without a mark; those marked `!` end its process, or
+/// would with the other Redis library; at those marked `~` it does something that makes no sense.
 const MALFORMED: [&str; 20] = [
     "broadcast, packet null",
     "! broadcast, opts missing",
@@ -44,7 +44,7 @@ const MALFORMED: [&str; 20] = [
     "! response, msgpack nil",
 ];
 
-/// Messages that are heard and are for nobody here.
+/// Messages that arrive and are for nobody here.
 const PASSED_OVER: [&str; 7] = [
     "broadcast, same uid as the receiver",
     "broadcast, packet of another namespace on this channel",
@@ -55,26 +55,26 @@ const PASSED_OVER: [&str; 7] = [
     "request type 6 SERVER_SIDE_EMIT own uid",
 ];
 
-/// Messages on channels that a server of this namespace does not listen to.
-const UNHEARD: [&str; 2] = [
+/// Messages on channels that a server of this namespace does not subscribe.
+const NOT_SUBSCRIBED: [&str; 2] = [
     "broadcast, packet without nsp on the /chat channel",
     "request type 1 ALL_ROOMS on a channel with a suffix nobody subscribes",
 ];
 
 #[derive(Default)]
-struct Ear(Mutex<(usize, usize)>);
+struct FakeInbox(Mutex<(usize, usize)>); // Messages, and malformed payloads.
 
-impl Inbox for Ear {
+impl Inbox for FakeInbox {
     fn wants(&self, room: &str) -> bool {
         room == "room1"
     }
 
     fn receive(&self, arrivals: Vec<Arrival>) {
-        let mut heard = self.0.lock();
+        let mut received = self.0.lock();
         for arrival in arrivals {
             match arrival {
-                Arrival::Message(_) => heard.0 += 1,
-                Arrival::Malformed(_) => heard.1 += 1,
+                Arrival::Message(_) => received.0 += 1,
+                Arrival::Malformed(_) => received.1 += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -86,27 +86,27 @@ impl Inbox for Ear {
 }
 
 #[test]
-fn every_message_put_in_by_hand() {
+fn every_payload_published_by_hand() {
     let tests = by_hand::tests();
     let prefix = Prefix("socket.io".into());
     let bare = |list: &[&'static str]| -> BTreeSet<&'static str> {
         list.iter().map(|name| name.trim_start_matches(['!', '~', ' '])).collect()
     };
-    let (mut malformed, mut passed_over, mut unheard, mut messages) =
+    let (mut malformed, mut passed_over, mut not_subscribed, mut messages) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), 0);
     for test in &tests {
-        let ear = Arc::new(Ear::default());
-        let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), ear.clone());
+        let inbox = Arc::new(FakeInbox::default());
+        let namespace = NamespaceListener::new(&prefix, &"/".into(), &"nodeB0".into(), inbox.clone());
         let names = namespace.names(&prefix);
         let pattern = names.patterns.iter().find(|pattern| test.channel.starts_with(pattern.trim_end_matches('*')));
         if pattern.is_none() && !names.channels.contains(&test.channel) {
-            unheard.insert(&*test.name);
+            not_subscribed.insert(&*test.name);
             continue;
         }
         let (by_pattern, channel) = (pattern.is_some(), test.channel.clone().into_bytes());
-        namespace.heard(vec![Heard { by_pattern, channel, payload: test.payload() }]);
-        let heard = *ear.0.lock();
-        match heard {
+        namespace.receive(vec![Delivery { by_pattern, channel, payload: test.payload() }]);
+        let received = *inbox.0.lock();
+        match received {
             (1, 0) => messages += 1,
             (0, 1) => drop(malformed.insert(&*test.name)),
             (0, 0) => drop(passed_over.insert(&*test.name)),
@@ -115,11 +115,11 @@ fn every_message_put_in_by_hand() {
     }
     assert_eq!(malformed, bare(&MALFORMED), "malformed");
     assert_eq!(passed_over, bare(&PASSED_OVER), "passed over");
-    assert_eq!(unheard, bare(&UNHEARD), "unheard");
-    assert_eq!(messages, 63 - malformed.len() - passed_over.len() - unheard.len());
+    assert_eq!(not_subscribed, bare(&NOT_SUBSCRIBED), "not subscribed");
+    assert_eq!(messages, 63 - malformed.len() - passed_over.len() - not_subscribed.len());
 }
 
-/// Somebody here is in a room as soon as a request was received, and in none before.
+/// Rooms have members here as soon as a join was received, and none before.
 #[derive(Default)]
 struct Joiner(Mutex<Vec<&'static str>>);
 
@@ -145,13 +145,13 @@ impl Inbox for Joiner {
 }
 
 #[test]
-fn a_broadcast_behind_a_join_finds_who_has_joined() {
+fn a_broadcast_after_a_join_reaches_the_new_member() {
     let prefix = Prefix("socket.io".into());
     let target = Target::room("r");
     let join = Body::Join { target: target.clone(), rooms: vec!["r".into()], request: None };
     let data = Args::event("hello", &()).unwrap();
     let broadcast = Body::Broadcast { data, target, volatile: false, compress: true };
-    let heard = |body: &Body| {
+    let delivery = |body: &Body| {
         let message = Message {
             sender: Some("nodeA0".into()),
             to: None,
@@ -160,18 +160,18 @@ fn a_broadcast_behind_a_join_finds_who_has_joined() {
         };
         let outgoing = Outgoing { namespace: "/".into(), message };
         let (channel, payload) = encode(&outgoing, &prefix, false).unwrap();
-        Heard { by_pattern: matches!(body, Body::Broadcast { .. }), channel: channel.into_bytes(), payload }
+        Delivery { by_pattern: matches!(body, Body::Broadcast { .. }), channel: channel.into_bytes(), payload }
     };
     let joiner = Arc::new(Joiner::default());
-    let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), joiner.clone());
-    namespace.heard(vec![heard(&broadcast), heard(&join), heard(&broadcast), heard(&broadcast)]);
+    let namespace = NamespaceListener::new(&prefix, &"/".into(), &"nodeB0".into(), joiner.clone());
+    namespace.receive(vec![delivery(&broadcast), delivery(&join), delivery(&broadcast), delivery(&broadcast)]);
     assert_eq!(*joiner.0.lock(), ["passed over", "join", "broadcast", "broadcast"]);
 }
 
-/// Rooms as Node's servers let them be: `undefined` (as notepack writes it), null, a boolean, an object.
+/// Values that Node's servers allow as rooms: `undefined` (as notepack writes it), null, a boolean, an object.
 const ODD: [&[u8]; 4] = [b"\xd4\x00\x00", b"\xc0", b"\xc3", b"\x80"];
 
-/// A broadcast of Node's with these elements among its rooms and exceptions.
+/// The target of a Node broadcast with these rooms and exceptions.
 fn broadcast(rooms: &[&[u8]], except: &[&[u8]]) -> Target {
     let list = |elements: &[&[u8]]| [&[0x90 | elements.len() as u8][..], &elements.concat()].concat();
     let payload = [
@@ -187,7 +187,7 @@ fn broadcast(rooms: &[&[u8]], except: &[&[u8]]) -> Target {
 }
 
 #[test]
-fn what_can_be_no_room_matches_nobody_and_spoils_nothing() {
+fn values_that_cannot_be_rooms_match_nobody_and_do_no_harm() {
     for odd in ODD {
         assert_eq!(broadcast(&[], &[odd]), Target::everyone());
         assert_eq!(broadcast(&[b"\xa1a", odd], &[]), Target::room("a"));
@@ -224,7 +224,7 @@ fn rooms_at_the_limit_and_one_past_it() {
 }
 
 #[test]
-fn the_question_is_read_at_the_beginning_of_an_answer() {
+fn the_id_of_the_question_is_read_at_the_beginning_of_an_answer() {
     let long = "ü".repeat(1_000);
     for (answer, request) in [
         (r#"{"requestId":"abc","sockets":[]}"#.to_owned(), Some("abc")),
@@ -266,17 +266,17 @@ impl Inbox for Asker {
 }
 
 #[test]
-fn answers_to_others_are_not_even_read() {
+fn answers_for_other_servers_are_not_even_decoded() {
     let prefix = Prefix("socket.io".into());
     let asker = Arc::new(Asker::default());
-    let namespace = Namespace::new(&prefix, &"/".into(), &"nodeB0".into(), asker.clone());
+    let namespace = NamespaceListener::new(&prefix, &"/".into(), &"nodeB0".into(), asker.clone());
     for answer in [
         r#"{"requestId":"theirs","rooms":[]}"#,
-        r#"{"requestId":"theirs","what follows is no JSON"#,
+        r#"{"requestId":"theirs","the rest is not JSON"#,
         r#"{"requestId":"mine","rooms":[]}"#,
     ] {
         let (channel, payload) = (prefix.response("/").into_bytes(), answer.as_bytes().to_vec());
-        namespace.heard(vec![Heard { by_pattern: false, channel, payload }]);
+        namespace.receive(vec![Delivery { by_pattern: false, channel, payload }]);
     }
     assert_eq!(*asker.0.lock(), ["mine"]);
 }

@@ -1,4 +1,4 @@
-//! The recorded traffic of Node's servers and emitters (`vectors/`): we write the same bytes, and read them all.
+//! The recorded traffic of Node's servers and emitters (`vectors/`): we write the same bytes, and read all of them.
 
 mod inbound;
 mod published;

@@ -1,4 +1,5 @@
-//! What Node published, we publish: same channel, same bytes; and we read it as what it means.
+//! We publish what Node published, on the same channel and with the same bytes; and we decode it to its recorded
+//! meaning.
 
 use super::js::{Js, unhex};
 use super::recorded::{Published, Vectors};
@@ -11,21 +12,21 @@ use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId, Tr
 use roomcast_protocol::{Args, ToArgs};
 use std::collections::BTreeSet;
 
-/// A number that roomcast servers give, and a sender in answers: the only things that we add.
+/// Roomcast servers add only a trailer, with a number, and the sender in answers.
 const NUMBER: u64 = 7;
 const SENDER: &str = "0123456789abcdef";
 
-/// Vectors that we publish differently, and why. Each is read all the same.
+/// Vectors that we publish differently, and why. They are decoded all the same.
 const OTHER_BYTES: [(&str, &str); 9] = [
     (
         "broadcast_numbers",
         "JSON has neither NaN nor Infinity, and the integer that wrapped in Node is sent as it reads",
     ),
-    ("broadcast_date_tojson", "a Date is its text in JSON"),
-    ("to_room_number", "rooms have names that are text"),
-    ("compress_true", "a broadcast may be compressed unless it says otherwise: the flag says what is so without it"),
+    ("broadcast_date_tojson", "in JSON a Date is text"),
+    ("to_room_number", "names of rooms are text"),
+    ("compress_true", "the flag is the default: a broadcast may be compressed unless it says otherwise"),
     ("volatile_compress_to", "as compress_true"),
-    ("timeout_without_ack", "no receiver reads a timeout where no answers are wanted"),
+    ("timeout_without_ack", "no receiver reads the timeout if no answers are wanted"),
     ("ack_flags", "receivers apply neither flag to events that are acknowledged"),
     ("remote_socket_emit", "no receiver reads expectSingleResponse"),
     ("remote_socket_emit_ack", "as remote_socket_emit"),
@@ -60,7 +61,7 @@ fn replay(name: &str, prefix: &str, specific: bool, expected: usize) -> Vec<Stri
     replay_all(&vectors, prefix, specific, expected)
 }
 
-/// Replays every PUBLISH; the names of the vectors whose bytes are not ours.
+/// Replays every PUBLISH. Returns the names of the vectors that we publish differently.
 fn replay_all(vectors: &Vectors, prefix: &str, specific: bool, expected: usize) -> Vec<String> {
     let (mut count, mut different) = (0, Vec::new());
     for vector in &vectors.vectors {
@@ -86,10 +87,10 @@ fn check(name: &str, published: &Published, prefix: &str, specific: bool) -> boo
     let mut expected = outgoing.message.clone();
     expected.to = None;
     if name != "broadcast_numbers" {
-        assert_eq!(meaning(&read), meaning(&expected), "{name} is read otherwise");
+        assert_eq!(meaning(&read), meaning(&expected), "{name} has another meaning");
     }
     let sent = encode(outgoing, &prefix, specific).unwrap();
-    assert_eq!(bare(outgoing, &prefix, specific), sent, "{name}: more is added than number and sender");
+    assert_eq!(bare(outgoing, &prefix, specific), sent, "{name}: more is added than trailer and sender");
     sent == (channel.clone(), payload.clone())
 }
 
@@ -105,7 +106,7 @@ fn decode_on(prefix: &Prefix, namespace: &str, channel: &str, payload: &[u8]) ->
     read.unwrap_or_else(|| panic!("{channel}: taken for another namespace's"))
 }
 
-/// What a roomcast server publishes, with trailer and sender, and what is left of it without them; it is also read back whole.
+/// Encodes a message with trailer and sender, decodes it again, and returns its bytes without trailer and sender.
 fn bare(outgoing: &Outgoing, prefix: &Prefix, specific: bool) -> (String, Vec<u8>) {
     let mut ours = outgoing.clone();
     let trailer = Trailer::new(&ours.namespace, 7, NUMBER, NUMBER);
@@ -184,9 +185,9 @@ fn sent(body: Body) -> String {
     String::from_utf8(payload).unwrap()
 }
 
-/// What JSON carries of bytes, as in `server_side_emit_binary` and `server_side_emit_ack_binary`.
+/// As in `server_side_emit_binary` and `server_side_emit_ack_binary`.
 #[test]
-fn bytes_in_json_are_what_stringify_makes_of_a_buffer() {
+fn bytes_in_json_are_written_as_stringify_writes_a_buffer() {
     let bytes = |bytes: &[u8]| Js::Binary(bytes.to_vec());
     let data = event("sse", &bytes(&[1, 2]));
     assert_eq!(data.attachments().len(), 1);
@@ -199,7 +200,7 @@ fn bytes_in_json_are_what_stringify_makes_of_a_buffer() {
 }
 
 #[test]
-fn all_but_the_placeholders_stays_the_text_that_it_is() {
+fn text_outside_of_placeholders_is_copied_unchanged() {
     let inlined = |items: &str, attachments: Vec<Bytes>| {
         let data = Args::from_parts(items.into(), attachments);
         sent(Body::ServerSideEmit { request: None, data })
@@ -219,7 +220,7 @@ fn all_but_the_placeholders_stays_the_text_that_it_is() {
 }
 
 #[test]
-fn bytes_that_are_repeated_are_bounded() {
+fn repeated_attachments_are_bounded() {
     let twice = r#""z",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}"#;
     let data = Args::from_parts(twice.into(), vec![Bytes::from(vec![0; 12_000_000])]);
     let body = Body::ServerSideEmit { request: None, data };

@@ -1,5 +1,5 @@
-//! Vector files, and the message that each recorded payload stands for, made from the payload's recorded meaning and not by
-//! our own decoder.
+//! Vector files, and the message that each recorded payload stands for. The message is made from the recorded meaning
+//! of the payload, not by our own decoder.
 
 use super::js::{Arguments, Js, parse, unhex};
 use crate::wire::recorded::Sockets;
@@ -58,7 +58,7 @@ fn text(value: &Js, key: &str) -> Option<String> {
     value.get(key).and_then(Js::text)
 }
 
-/// The namespace is what stands before the first `#`: no recorded one has a `#` in it.
+/// The namespace is the text before the first `#`: no recorded one contains a `#`.
 fn namespace(rest: &str) -> &str {
     rest.split('#').next().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! What was put on Redis by hand (`inbound-sharded.json`), as far as reading goes: what is a message, what is counted as malformed,
-//! what is passed over.
+//! Payloads published by hand (`inbound-sharded.json`): which are messages, which are counted as malformed, and which
+//! are ignored.
 
 use super::js::unhex;
 use crate::sharded::decode::decode;
@@ -12,7 +12,7 @@ use roomcast_adapter::{Room, Target};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// Messages that are counted as malformed and do nothing else. Node ignores them.
+/// Messages that are only counted as malformed. Node ignores them.
 const MALFORMED: [&str; 8] = [
     "BROADCAST without nsp",
     "BROADCAST type as string \"3\"",
@@ -24,7 +24,7 @@ const MALFORMED: [&str; 8] = [
     "BROADCAST without data",
 ];
 
-/// Messages that are heard and are for nobody here.
+/// Messages that arrive and are for nobody here.
 const PASSED_OVER: [&str; 5] = [
     "BROADCAST own uid",
     "BROADCAST other nsp on this channel",
@@ -34,7 +34,7 @@ const PASSED_OVER: [&str; 5] = [
 ];
 
 #[test]
-fn every_message_put_in_by_hand() {
+fn every_payload_published_by_hand() {
     #[derive(Deserialize)]
     struct File {
         tests: Vec<Test>,
@@ -77,7 +77,7 @@ fn fetch(rooms: &str, except: &str) -> Result<Target, String> {
 }
 
 #[test]
-fn what_can_be_no_room_matches_nobody_and_spoils_nothing() {
+fn values_that_cannot_be_rooms_match_nobody_and_do_no_harm() {
     for odd in ["null", "true", "{}", "[1]"] {
         assert_eq!(fetch("[]", &format!("[{odd}]")).unwrap(), Target::everyone());
         assert_eq!(fetch(&format!("[\"a\",{odd}]"), "[]").unwrap(), Target::room("a"));
@@ -98,7 +98,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>, json in "\\{\"type\":[0-9]{1,2},\"data\":[\\[\\]{}\":a-z0-9,]{0,40}") {
+    fn any_bytes_are_decoded_without_a_panic(bytes: Vec<u8>, json in "\\{\"type\":[0-9]{1,2},\"data\":[\\[\\]{}\":a-z0-9,]{0,40}") {
         let _ = decode(&Bytes::from(bytes.clone()), "/", &"me".into());
         let _ = crate::sharded::decode::trailer(&bytes, "/");
         let _ = decode(&Bytes::from(json.into_bytes()), "/", &"me".into());

@@ -1,8 +1,8 @@
-//! The recorded traffic of Node's servers (`vectors/`): we write the same bytes, and read them all.
+//! The recorded traffic of Node's servers (`vectors/`): we write the same bytes, and read all of them.
 
 mod inbound;
 mod published;
 mod recorded;
-mod wanted;
+mod subscriptions;
 
 use crate::js;

@@ -1,4 +1,5 @@
-//! What Node published, we publish: same channel, same bytes; and we read it as what it means.
+//! We publish what Node published, on the same channel and with the same bytes; and we decode it to its recorded
+//! meaning.
 
 use super::recorded::{Command, meaning};
 use crate::sharded::ShardedMode;
@@ -11,15 +12,15 @@ use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId, Tr
 use roomcast_protocol::Args;
 use serde::Deserialize;
 
-/// Vectors that we publish differently, and why. Each is read all the same.
+/// Vectors that we publish differently, and why. They are decoded all the same.
 const OTHER_BYTES: [(&str, &str); 9] = [
     (
         "broadcast_lone_surrogate",
-        "the test's own JavaScript has no such text; what is heard goes out unchanged, see `check`",
+        "the test's JavaScript values cannot hold such text; a received one is encoded unchanged, see `check`",
     ),
-    ("to_room_number", "rooms have names that are text"),
-    ("compress_true", "a broadcast may be compressed unless it says otherwise: the flag says what is so without it"),
-    ("timeout_without_ack", "no receiver reads a timeout where no answers are wanted"),
+    ("to_room_number", "names of rooms are text"),
+    ("compress_true", "the flag is the default: a broadcast may be compressed unless it says otherwise"),
+    ("timeout_without_ack", "no receiver reads the timeout if no answers are wanted"),
     ("ack_flags", "receivers apply neither flag to events that are acknowledged"),
     ("fetch_sockets_timeout_flag", "no receiver reads it"),
     ("fetch_sockets_binary_data", "the data of sockets is JSON"),
@@ -27,7 +28,7 @@ const OTHER_BYTES: [(&str, &str); 9] = [
     ("sockets_join_flags", "no receiver reads them"),
 ];
 
-/// The same call of a name above, with an acknowledgement.
+/// A call in the list above, with an acknowledgement.
 const AND_WITH_ACK: &str = "remote_socket_emit_ack";
 
 #[derive(Deserialize)]
@@ -79,9 +80,9 @@ fn check(name: &str, command: &Command, mode: ShardedMode) -> bool {
     let (outgoing, payload) = (command.outgoing("socket.io"), command.payload());
     let read = decode(&payload.clone().into(), &outgoing.namespace, &"nobody".into()).unwrap();
     let read = read.unwrap_or_else(|| panic!("{name}: taken for another namespace's"));
-    // Data of sockets that is bytes is another text in JSON.
+    // Bytes in the data of sockets become other text in JSON.
     if !matches!(name, "broadcast_lone_surrogate" | "fetch_sockets_binary_data") {
-        assert_eq!(meaning(&read), meaning(&outgoing.message), "{name} is read otherwise");
+        assert_eq!(meaning(&read), meaning(&outgoing.message), "{name} has another meaning");
     }
     if name == "broadcast_lone_surrogate" {
         let again = Outgoing { namespace: outgoing.namespace, message: read };
@@ -93,7 +94,7 @@ fn check(name: &str, command: &Command, mode: ShardedMode) -> bool {
     sent == (command.channel.clone().unwrap(), payload)
 }
 
-/// A trailer is all that a roomcast server adds; it is found at the end, and read back.
+/// A roomcast server adds only a trailer, which is found at the end and decoded again.
 fn with_trailer(name: &str, outgoing: &Outgoing, mode: ShardedMode, bare: &(String, Vec<u8>)) {
     let mut ours = outgoing.clone();
     let number = Trailer::new(&ours.namespace, 7, 8, 9);
@@ -112,7 +113,7 @@ fn with_trailer(name: &str, outgoing: &Outgoing, mode: ShardedMode, bare: &(Stri
     );
     assert!(
         !Tail::of(&sender, &ours.namespace).ends(&bare.1),
-        "{name}: nothing that has no trailer is told by its end"
+        "{name}: only a message with a trailer is recognized by its end"
     );
     let hex = number.to_hex();
     let (last, is_json) = match payload[0] {
@@ -157,7 +158,7 @@ fn the_cluster() {
     assert_eq!((published, subscribed, counted), (8, 8, 12));
 }
 
-/// With recovery Node sends what it sends without; the offset is one of its clients' alone.
+/// With recovery Node publishes the same as without it; the offset exists only between it and its clients.
 #[test]
 fn with_recovery() {
     #[derive(Deserialize)]
@@ -174,7 +175,7 @@ fn with_recovery() {
     let mut count = 0;
     for Step { name, commands } in &file.steps {
         for command in commands.iter().filter(|command| command.cmd == "SPUBLISH") {
-            // An `id` in a packet is the sender's own, and is not ours to send.
+            // We do not publish the `id` of a packet, which is the sender's.
             let expected = !String::from_utf8_lossy(&command.payload()).contains(",\"id\":");
             assert_eq!(check(name, command, ShardedMode::Dynamic), expected, "{name}");
             count += 1;
@@ -194,7 +195,7 @@ fn ours(body: Body, to: Option<&str>) -> (String, String) {
 }
 
 #[test]
-fn what_only_roomcast_servers_say() {
+fn messages_that_only_roomcast_servers_send() {
     let request = || RequestId("r".into());
     let all = |text: &str| (names().main("/"), text.to_owned());
     let one = |text: &str| (names().room("/", "you"), text.to_owned());
@@ -219,7 +220,7 @@ fn what_only_roomcast_servers_say() {
 }
 
 #[test]
-fn what_the_dialect_has_no_word_for_is_never_sent() {
+fn messages_that_the_dialect_lacks_are_never_sent() {
     for body in [
         Body::FetchIds { request: RequestId("r".into()), target: roomcast_adapter::Target::everyone() },
         Body::Ids { request: RequestId("r".into()), ids: Vec::new() },

@@ -1,5 +1,5 @@
-//! Vector files, and the message that each recorded payload stands for, made from the payload's recorded meaning and not by
-//! our own decoder.
+//! Vector files, and the message that each recorded payload stands for. The message is made from the recorded meaning
+//! of the payload, not by our own decoder.
 
 use super::js::{Arguments, Js, parse, unhex};
 use crate::wire::recorded::{self, Sockets};
@@ -25,7 +25,7 @@ impl Command {
         unhex(self.payload_hex.as_deref().expect("a payload"))
     }
 
-    /// What it means. `None`: the packet's own `id` is one that we do not send.
+    /// The message that it stands for.
     pub(super) fn outgoing(&self, prefix: &str) -> Outgoing {
         let text = self.payload_text.as_deref().or(self.decoded.as_deref().map(RawValue::get)).expect("its meaning");
         let meaning = parse(text).expect("JSON").denoted();
@@ -106,7 +106,7 @@ fn sockets(recorded: &str) -> Vec<SocketDetails> {
     serde_json::from_str::<Answer>(recorded).expect("sockets").data.details()
 }
 
-/// The meaning of a message that was read, but for whom it is to: the payload does not tell it.
+/// The meaning of a decoded message, without its recipient, which is not in the payload.
 pub(super) fn meaning(message: &Message) -> (Message, Option<Js>) {
     recorded::meaning(&Message { to: None, ..message.clone() })
 }

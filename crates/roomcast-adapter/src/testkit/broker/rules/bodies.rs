@@ -1,4 +1,4 @@
-//! One message of every kind, and what no dialect may lose of it.
+//! A message of every kind, and the parts of it that no dialect may lose.
 
 use crate::Target;
 use crate::cluster::RequestId;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// One body of every kind, of those for a namespace.
+/// A body of every kind that belongs to a namespace.
 pub(super) fn all() -> Result<Vec<Body>, String> {
     let request = || RequestId("0123456789abcdef".into());
     let event = || data("event", &("text", 5, vec![1.5, -3.0]));
@@ -60,7 +60,7 @@ pub(super) fn all() -> Result<Vec<Body>, String> {
     ])
 }
 
-/// Those for the servers themselves.
+/// The bodies that are for the servers themselves.
 pub(super) fn servers() -> Vec<Body> {
     let numbers = vec![
         SeriesReport::new("/".into(), Series::Main, 0, 1),
@@ -73,12 +73,12 @@ pub(super) fn servers() -> Vec<Body> {
     vec![Body::Alive(alive), Body::Alive(whole), Body::Alive(Alive::default()), Body::Hello, Body::Goodbye]
 }
 
-/// Whether a dialect may have no such message.
+/// Whether a dialect may lack such messages.
 pub(super) fn may_be_missing(body: &Body) -> bool {
     matches!(body, Body::FetchIds { .. } | Body::Ids { .. } | Body::Done { .. })
 }
 
-/// The same message in one spelling: a dialect may write JSON anew, so only what it says is compared.
+/// The message in a canonical form: a dialect may rewrite JSON, so only the meaning is compared.
 pub(super) fn canonical(message: &Message) -> Message {
     let mut message = message.clone();
     match &mut message.body {
@@ -100,7 +100,7 @@ pub(super) fn canonical(message: &Message) -> Message {
     message
 }
 
-/// JSON text in one spelling: keys sorted, numbers as JavaScript has them.
+/// JSON text in a canonical form: keys sorted, numbers as in JavaScript.
 fn spelled(json: &str) -> String {
     fn doubles(value: Value) -> Value {
         match value {
@@ -117,7 +117,7 @@ fn spelled(json: &str) -> String {
     serde_json::from_str(json).map_or_else(|_| json.to_owned(), |value| doubles(value).to_string())
 }
 
-/// What no dialect may lose: kind, question, event, target.
+/// The parts that no dialect may lose: kind, question, event and target.
 pub(super) fn essence(body: &Body) -> Body {
     let mut body = body.clone();
     match &mut body {

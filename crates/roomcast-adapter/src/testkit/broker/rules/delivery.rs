@@ -1,4 +1,4 @@
-//! Rules of who gets a message.
+//! Rules about who gets a message.
 
 use crate::Room;
 use crate::Target;
@@ -9,7 +9,7 @@ use crate::cluster::{Hears, Series};
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox, heard_exactly};
 use crate::testkit::stage::{Outcome, data, eventually, must, rooms as rooms_of};
 
-/// Names that a dialect which builds channels or patterns of them may confuse.
+/// Names that a dialect may confuse if it builds channels or patterns from them.
 const NAMES: &[&str] = &["/", "/a", "/a#b", "/a#b#", "/a#", "/*", "/a*", "/[a-z]", "/a\\*", "/a?", "/ab", "/a/b", "/ä"];
 
 /// Room names that such a dialect may confuse.
@@ -17,17 +17,17 @@ const ROOMS: &[&str] =
     &["x#", "#", "x#y", "x", "*", "[x]", "x\\", "", "5", "ünï", "AAAAAAAAAAAAAAAAAAAA", "00000000beef0001", "a b\nc"];
 
 pub(super) async fn everyone(stage: &mut BrokerStage) -> Outcome {
-    let ears = stage.open_all().await?;
+    let inboxes = stage.open_all().await?;
     let messages: Vec<Message> = (0..3).map(|broker| BrokerStage::message(broker, 7)).collect::<Result<_, _>>()?;
     for (broker, message) in messages.iter().enumerate() {
         stage.publish(broker, NAMESPACE, std::slice::from_ref(message)).await?;
         stage.fence(broker, NAMESPACE, Target::everyone()).await?;
     }
     stage.settle().await?;
-    for (receiver, ear) in ears.iter().enumerate() {
+    for (receiver, inbox) in inboxes.iter().enumerate() {
         let heard: Vec<Message> =
             (0..3).filter(|broker| stage.hears(*broker, receiver)).map(|it| messages[it].clone()).collect();
-        heard_exactly(&format!("broker {receiver}"), ear, &heard)?;
+        heard_exactly(&format!("broker {receiver}"), inbox, &heard)?;
     }
     Ok(())
 }
@@ -37,7 +37,7 @@ pub(super) async fn other_namespaces(stage: &mut BrokerStage) -> Outcome {
     let there = stage.open(1, "/there").await?;
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, "/here", std::slice::from_ref(&message)).await?;
-    // And in one that nobody has open.
+    // And in a namespace that nobody has open.
     stage.publish(0, "/nowhere", &[BrokerStage::message(0, 2)?]).await?;
     stage.settle().await?;
     heard_exactly("/here", &here, &[message])?;
@@ -45,9 +45,9 @@ pub(super) async fn other_namespaces(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
-    let mut ears = Vec::new();
+    let mut inboxes = Vec::new();
     for name in NAMES {
-        ears.push(stage.open(1, name).await?);
+        inboxes.push(stage.open(1, name).await?);
         for room in ["x#", "b"] {
             stage.look(1, name, room).await?;
         }
@@ -67,23 +67,23 @@ pub(super) async fn names(stage: &mut BrokerStage) -> Outcome {
         }
     }
     stage.settle().await?;
-    for ((number, name), ear) in (0..).zip(NAMES).zip(&ears) {
-        // Different channels have no common order.
-        let (heard, expected) = (ear.messages(), kinds(number)?);
+    for ((number, name), inbox) in (0..).zip(NAMES).zip(&inboxes) {
+        // There is no common order of different channels.
+        let (heard, expected) = (inbox.messages(), kinds(number)?);
         let right = heard.len() == expected.len() && expected.iter().all(|message| heard.contains(message));
-        must!(right, "four messages were published in {name}, and {heard:?} was heard there");
+        must!(right, "four messages were published in {name}, and {heard:?} arrived there");
     }
     Ok(())
 }
 
 async fn rooms_named(stage: &mut BrokerStage, room: &str) -> Outcome {
     let namespace = "/rooms";
-    let ear = stage.open_with(1, namespace, RecordingInbox::wanting(room)).await?;
+    let inbox = stage.open_with(1, namespace, RecordingInbox::wanting(room)).await?;
     stage.look(1, namespace, room).await?;
     let message = BrokerStage::message_to(0, 1, Target::room(room))?;
     stage.publish(0, namespace, std::slice::from_ref(&message)).await?;
     stage.fence(0, namespace, Target::room(room)).await?;
-    heard_exactly(&format!("who is in the room {room:?}"), &ear, &[message])?;
+    heard_exactly(&format!("an inbox with members in the room {room:?}"), &inbox, &[message])?;
     stage.close(1, namespace).await
 }
 
@@ -95,7 +95,7 @@ pub(super) async fn rooms(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("nobody is in this room")).await?;
+    let inbox = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("nobody is in this room")).await?;
     let several = Target { rooms: rooms_of(&["x", "y"]), ..Target::default() };
     let join = Body::Join { target: Target::room("x"), rooms: vec![Room::from("z")], request: None };
     let join = Message { sender: Some(BrokerStage::id(0)), to: None, trailer: None, body: join };
@@ -108,29 +108,29 @@ pub(super) async fn not_only_that_room(stage: &mut BrokerStage) -> Outcome {
     for message in &messages {
         stage.publish(0, NAMESPACE, std::slice::from_ref(message)).await?;
     }
-    let came = eventually(|| messages.iter().all(|message| ear.messages().contains(message))).await;
-    must!(came, "of {messages:?} came {:?}", ear.messages());
+    let came = eventually(|| messages.iter().all(|message| inbox.messages().contains(message))).await;
+    must!(came, "of {messages:?}, {:?} arrived", inbox.messages());
     Ok(())
 }
 
-/// The serials of what came, in order.
-fn serials(ear: &RecordingInbox) -> Vec<u64> {
+/// The serials of what arrived, in order.
+fn serials(inbox: &RecordingInbox) -> Vec<u64> {
     let serial = |heard: InboxEvent| match heard {
         InboxEvent::Message(message) => message.trailer.map(|trailer| trailer.serial),
         InboxEvent::PassedOver(trailer) => Some(trailer.serial),
         _ => None,
     };
-    ear.heard().into_iter().filter_map(serial).collect()
+    inbox.heard().into_iter().filter_map(serial).collect()
 }
 
 pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     const MESSAGES: u64 = 60;
-    let ear = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("here")).await?;
+    let inbox = stage.open_with(1, NAMESPACE, RecordingInbox::wanting("here")).await?;
     stage.look(1, NAMESPACE, "here").await?;
-    // Who says that it does not hear all rooms need not bring what nobody wants; no gap counts as a loss there.
+    // A broker that does not receive all rooms need not deliver what nobody wants: there, gaps are not losses.
     let all = stage.broker(1).hears(Series::Rooms) == Hears::All;
     let message = |serial: u64| -> Result<Message, String> {
-        // Some dialects have a channel for each room, so only within one room and for all is there order.
+        // Some dialects have a channel for each room: order holds within a room, and among messages for everybody.
         let target = match serial % 3 {
             0 => Target::everyone(),
             1 => Target::room("here"),
@@ -146,42 +146,42 @@ pub(super) async fn passed_over(stage: &mut BrokerStage) -> Outcome {
     }
     let least = if all { MESSAGES } else { MESSAGES / 3 * 2 };
     must!(
-        eventually(|| serials(&ear).len() as u64 >= least).await,
-        "of 60 messages, of which nobody here wanted a third, came {:?}",
-        serials(&ear)
+        eventually(|| serials(&inbox).len() as u64 >= least).await,
+        "of 60 messages, a third of which nobody here wanted, {:?} arrived",
+        serials(&inbox)
     );
     for rest in 0..3 {
-        let came: Vec<u64> = serials(&ear).into_iter().filter(|serial| serial % 3 == rest).collect();
+        let came: Vec<u64> = serials(&inbox).into_iter().filter(|serial| serial % 3 == rest).collect();
         let needed = all || rest != 2;
         let expected = (1..=MESSAGES).filter(|serial| serial % 3 == rest && (needed || came.contains(serial)));
         let expected: Vec<u64> = expected.collect();
-        must!(came == expected, "of {expected:?} came {came:?}");
+        must!(came == expected, "of {expected:?}, {came:?} arrived");
     }
     Ok(())
 }
 
 pub(super) async fn one_server(stage: &mut BrokerStage) -> Outcome {
-    let ears = stage.open_all().await?;
+    let inboxes = stage.open_all().await?;
     let body = Body::Rooms { request: RequestId("question".into()), rooms: rooms_of(&["x"]), parts: 1 };
     let answer = Message { sender: Some(BrokerStage::id(0)), to: Some(BrokerStage::id(2)), trailer: None, body };
     stage.publish(0, NAMESPACE, std::slice::from_ref(&answer)).await?;
-    let came = eventually(|| !ears[2].messages().is_empty()).await;
+    let came = eventually(|| !inboxes[2].messages().is_empty()).await;
     must!(came, "the server that an answer was for did not get it");
     stage.settle().await?;
     let Some(expected) = (stage.dialect().arrives)(answer.clone()) else {
         return Err("the dialect has no answer to FetchRooms".to_owned());
     };
-    // A dialect may tell by its channel whom a message is for.
-    let heard: Vec<Message> = ears[2].messages();
+    // The channel may tell whom a message is for.
+    let heard: Vec<Message> = inboxes[2].messages();
     let same = |heard: &Message| Message { to: expected.to.clone(), ..heard.clone() } == expected;
-    must!(heard.len() == 1 && heard.iter().all(same), "of {answer:?} came {heard:?}");
+    must!(heard.len() == 1 && heard.iter().all(same), "of {answer:?}, {heard:?} arrived");
     Ok(())
 }
 
 pub(super) async fn unopened(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    heard_exactly("broker 1", &ear, &[message])
+    heard_exactly("broker 1", &inbox, &[message])
 }

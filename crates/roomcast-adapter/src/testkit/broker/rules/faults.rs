@@ -1,10 +1,10 @@
-//! Rules of what goes wrong. They hold by themselves where the hooks to make it go wrong are missing.
+//! Rules about failures. They pass where the hooks that cause the failures are missing.
 
 use crate::Target;
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, heard_exactly};
 use crate::testkit::stage::{Outcome, eventually, must};
 
-/// Bytes that are no message of any dialect that we could think of.
+/// Bytes that should not be a message in any dialect.
 const GARBAGE: &[&[u8]] = &[
     b"\xc1",
     b"not a message",
@@ -16,18 +16,21 @@ const GARBAGE: &[&[u8]] = &[
 ];
 
 pub(super) async fn malformed(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     for (told, bytes) in (1..).zip(GARBAGE) {
         let Some(inject) = &stage.brokers.inject else { return Ok(()) };
         inject(NAMESPACE.to_owned(), bytes.to_vec()).await;
-        let came = eventually(|| ear.count(&InboxEvent::Malformed) == told).await;
-        let counted = ear.count(&InboxEvent::Malformed);
-        must!(came, "{told} times something came that was no message, last {bytes:?}, and {counted} times it was told");
+        let came = eventually(|| inbox.count(&InboxEvent::Malformed) == told).await;
+        let counted = inbox.count(&InboxEvent::Malformed);
+        must!(
+            came,
+            "input that is not a message was sent {told} times, last {bytes:?}, and was reported {counted} times"
+        );
     }
     let message = BrokerStage::message(0, 1)?;
     stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    heard_exactly("who heard what was no message", &ear, &[message])
+    heard_exactly("an inbox that was sent input that is not a message", &inbox, &[message])
 }
 
 async fn cut(stage: &BrokerStage, broker: usize, cut: bool) -> bool {
@@ -41,7 +44,7 @@ async fn cut(stage: &BrokerStage, broker: usize, cut: bool) -> bool {
 }
 
 pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     if !cut(stage, 0, true).await {
         return Ok(());
     }
@@ -51,31 +54,34 @@ pub(super) async fn publish_cut_off(stage: &mut BrokerStage) -> Outcome {
     let message = BrokerStage::message(0, 2)?;
     stage.published_at_last(0, NAMESPACE, &message).await?;
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    // Trying may have sent it more than once; what was said to have failed for sure must not come.
-    let heard = ear.messages();
-    must!(heard.contains(&message), "what was published after joining again did not come");
-    must!(heard.iter().all(|heard| *heard == message), "a message that was not published came all the same: {heard:?}");
+    // Retrying may have sent the message more than once, but a message that surely failed must not arrive.
+    let heard = inbox.messages();
+    must!(heard.contains(&message), "a message that was published after reconnecting did not arrive");
+    must!(
+        heard.iter().all(|heard| *heard == message),
+        "a message that failed to be published arrived all the same: {heard:?}"
+    );
     Ok(())
 }
 
 pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     let other = stage.open(1, "/other").await?;
     for round in 1..=3 {
         if !cut(stage, 1, true).await {
             return Ok(());
         }
         let lost =
-            eventually(|| ear.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
-        must!(lost, "a broker that was cut off did not tell each of its inboxes once that messages do not come");
-        // They may be lost.
+            eventually(|| inbox.count(&InboxEvent::Lost) == round && other.count(&InboxEvent::Lost) == round).await;
+        must!(lost, "a broker that was cut off did not call `lost` once on each of its inboxes");
+        // These may be lost.
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, 0)?]).await?;
         cut(stage, 1, false).await;
         let again = round + 1;
-        let connected = || ear.count(&InboxEvent::Connected) == again && other.count(&InboxEvent::Connected) == again;
+        let connected = || inbox.count(&InboxEvent::Connected) == again && other.count(&InboxEvent::Connected) == again;
         must!(
             eventually(connected).await,
-            "a broker that joined again did not tell each of its inboxes once that messages come"
+            "a broker that was reconnected did not call `connected` once on each of its inboxes"
         );
         let before = other.messages().len();
         let message = BrokerStage::message(0, again as u64)?;
@@ -83,11 +89,11 @@ pub(super) async fn hear_again(stage: &mut BrokerStage) -> Outcome {
         stage.publish(0, "/other", std::slice::from_ref(&message)).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
         stage.fence(0, "/other", Target::everyone()).await?;
-        let heard = ear.messages();
+        let heard = inbox.messages();
         let times = heard.iter().filter(|heard| **heard == message).count();
-        must!(times == 1, "a message came {times} times after joining again");
+        must!(times == 1, "a message arrived {times} times after reconnecting");
         let heard = other.messages().split_off(before);
-        must!(heard == [message], "in another namespace came {heard:?} after joining again");
+        must!(heard == [message], "in another namespace {heard:?} arrived after reconnecting");
     }
     Ok(())
 }

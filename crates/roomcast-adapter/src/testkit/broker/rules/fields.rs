@@ -1,4 +1,4 @@
-//! Rules of what is in a message.
+//! Rules about the content of a message.
 
 use crate::Room;
 use crate::Target;
@@ -14,25 +14,27 @@ use serde::{Serialize, Serializer};
 /// Bytes of a large message.
 const LARGE: usize = 1_000_000;
 
-/// The largest number that JavaScript can tell.
+/// The largest integer that JavaScript can represent exactly.
 const LARGEST: u64 = (1 << 53) - 1;
 
-/// Publishes messages at broker 0, and compares what comes to broker 1 with what the dialect says.
+/// Publishes messages at broker 0, and compares what arrives at broker 1 with what the dialect states.
 async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message]) -> Outcome {
-    let ear = stage.open(1, namespace).await?;
+    let inbox = stage.open(1, namespace).await?;
     for message in messages {
-        let before = ear.messages().len();
+        let before = inbox.messages().len();
         let said = (stage.dialect().arrives)(message.clone());
-        let given_up = || format!("the dialect gives up what none may: {}", Messages(std::slice::from_ref(message)));
+        let given_up = || {
+            format!("the dialect states a loss that no dialect may have: {}", Messages(std::slice::from_ref(message)))
+        };
         let Some(expected) = said else {
             must!(may_be_missing(&message.body), "{}", given_up());
             continue;
         };
         must!(essence(&expected.body) == essence(&message.body), "{}", given_up());
         stage.publish(0, namespace, std::slice::from_ref(message)).await?;
-        eventually(|| ear.messages().len() > before).await;
-        let heard = ear.messages().split_off(before);
-        // Whom a message is for may be told by the channel that it comes on.
+        eventually(|| inbox.messages().len() > before).await;
+        let heard = inbox.messages().split_off(before);
+        // The channel that a message arrives on may tell whom it is for.
         let expected = canonical(&expected);
         let same = |heard: &Message| Message { to: expected.to.clone(), ..canonical(heard) } == expected;
         must!(
@@ -42,14 +44,14 @@ async fn carried(stage: &mut BrokerStage, namespace: &str, messages: &[Message])
             Messages(&heard)
         );
     }
-    // A broadcast is for sockets; among the servers themselves a broker need not carry one.
+    // A broadcast is for sockets: a broker need not carry it between the servers themselves.
     if namespace != SERVERS {
         stage.fence(0, namespace, Target::everyone()).await?;
     }
     stage.close(1, namespace).await
 }
 
-/// Answers are for the server that asked, everything else for all.
+/// Answers go to the server that asked, everything else to all servers.
 fn message(body: Body) -> Message {
     let to = body.answers().map(|_| BrokerStage::id(1));
     Message { sender: Some(BrokerStage::id(0)), to, trailer: None, body }
@@ -85,7 +87,7 @@ pub(super) async fn envelope(stage: &mut BrokerStage) -> Outcome {
     carried(stage, NAMESPACE, &messages).await
 }
 
-/// Bytes that serialise as binary.
+/// Bytes that serialize as binary.
 struct Binary(Vec<u8>);
 
 impl Serialize for Binary {
@@ -101,7 +103,7 @@ pub(super) async fn attachments(stage: &mut BrokerStage) -> Outcome {
         data("one", &bytes()),
         data("empty", &Binary(Vec::new())),
         data("several", &several),
-        // Not a placeholder, as nothing is attached.
+        // This is not a placeholder, as there is no attachment.
         data("text", &serde_json::json!({ "_placeholder": true, "num": 0 })),
     ])?;
     messages.push(message(Body::ServerSideEmit { request: None, data: data("text", &"none")? }));

@@ -1,19 +1,19 @@
-//! Rules of opening, closing and counting.
+//! Rules about opening, closing and counting.
 
 use crate::Target;
 use crate::cluster::Count;
 use crate::testkit::broker::stage::{BrokerStage, InboxEvent, NAMESPACE, RecordingInbox, heard_exactly};
-use crate::testkit::stage::{Outcome, eventually_async, must, patient};
+use crate::testkit::stage::{Outcome, eventually_async, must, within_timeout};
 
 pub(super) async fn connected_first(stage: &mut BrokerStage) -> Outcome {
     for number in 0..5 {
-        let ear = stage.open(1, NAMESPACE).await?;
+        let inbox = stage.open(1, NAMESPACE).await?;
         let message = BrokerStage::message(0, number)?;
         stage.publish(0, NAMESPACE, std::slice::from_ref(&message)).await?;
         stage.fence(0, NAMESPACE, Target::everyone()).await?;
-        let first = ear.heard().into_iter().next();
-        must!(first == Some(InboxEvent::Connected), "the first that an inbox was told is {first:?}");
-        heard_exactly("who was told that messages come", &ear, &[message])?;
+        let first = inbox.heard().into_iter().next();
+        must!(first == Some(InboxEvent::Connected), "the first call to an inbox is {first:?}");
+        heard_exactly("an inbox that was told that messages arrive", &inbox, &[message])?;
         stage.close(1, NAMESPACE).await?;
     }
     Ok(())
@@ -42,14 +42,14 @@ pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
     let before = there.heard().len();
     stage.publish(0, NAMESPACE, &messages[1..]).await?;
     stage.publish(0, "/other", &messages[1..]).await?;
-    // Closing again, and closing what never was open.
+    // Closing twice, and closing a namespace that never was open.
     stage.close(1, NAMESPACE).await?;
     stage.close(1, "/never").await?;
     stage.settle().await?;
     let after = there.heard().split_off(before);
-    must!(after.iter().all(|heard| *heard == InboxEvent::Lost), "after close came {after:?}");
+    must!(after.iter().all(|heard| *heard == InboxEvent::Lost), "after close {after:?} arrived");
     heard_exactly("who closed", &there, &messages[..1])?;
-    heard_exactly("another namespace of who closed", &other, &messages[1..])?;
+    heard_exactly("another namespace of the server that closed one", &other, &messages[1..])?;
     if stage.dialect().echo {
         heard_exactly("who did not close", &here, &messages)?;
     }
@@ -57,15 +57,15 @@ pub(super) async fn close(stage: &mut BrokerStage) -> Outcome {
 }
 
 pub(super) async fn open_again(stage: &mut BrokerStage) -> Outcome {
-    let mut ears = Vec::new();
+    let mut inboxes = Vec::new();
     for number in 0..3 {
-        ears.push(stage.open(1, NAMESPACE).await?);
+        inboxes.push(stage.open(1, NAMESPACE).await?);
         stage.publish(0, NAMESPACE, &[BrokerStage::message(0, number)?]).await?;
         stage.settle().await?;
         stage.close(1, NAMESPACE).await?;
     }
-    for (number, ear) in (0..).zip(&ears) {
-        heard_exactly(&format!("inbox {number} of three in turn"), ear, &[BrokerStage::message(0, number)?])?;
+    for (number, inbox) in (0..).zip(&inboxes) {
+        heard_exactly(&format!("inbox {number} of three in turn"), inbox, &[BrokerStage::message(0, number)?])?;
     }
     Ok(())
 }
@@ -76,24 +76,24 @@ pub(super) async fn counted_first(stage: &mut BrokerStage) -> Outcome {
         for broker in 0..2 {
             let peers = count(stage, broker).await?;
             let right = peers == expected(stage, 1);
-            must!(right, "a broker was told that messages come, and broker {broker} counts {peers:?} servers");
+            must!(right, "an inbox was told that messages arrive, and broker {broker} counts {peers:?} servers");
         }
         stage.close(1, NAMESPACE).await?;
-        // That it is gone may be known later.
+        // It may take a while until its end is known.
         let gone = eventually_async(async || count(stage, 0).await == Ok(expected(stage, 0))).await;
         must!(gone, "a broker that has closed is counted for ever");
     }
     Ok(())
 }
 
-/// What a broker is to count where so many are there: `None`, if its dialect is said to count nobody.
+/// What a broker should count when there are so many servers: `None` if its dialect states that it does not count.
 fn expected(stage: &BrokerStage, servers: usize) -> Result<Option<usize>, String> {
     Ok(stage.dialect().counts.then_some(servers))
 }
 
-/// Servers that a broker counts, `None` if it counts nobody; an incomplete count is none.
+/// The number of servers that a broker counts; `None` if it does not count. A partial count is an error.
 async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<Option<usize>, String>, String> {
-    let counted = patient("count", stage.broker(broker).count(NAMESPACE)).await?;
+    let counted = within_timeout("count", stage.broker(broker).count(NAMESPACE)).await?;
     let all = |count: Option<Count>| match count {
         Some(Count { servers, complete: true }) => Ok(Some(servers)),
         None => Ok(None),
@@ -102,7 +102,7 @@ async fn count(stage: &BrokerStage, broker: usize) -> Result<Result<Option<usize
     Ok(counted.map_err(|error| error.to_string()).and_then(all))
 }
 
-/// That every broker counts so many. It may take a moment until an end is known.
+/// Checks that every broker counts so many servers. It may take a while until the end of one is known.
 async fn counts(stage: &BrokerStage, servers: usize) -> Outcome {
     for broker in 0..3 {
         let mut counted = Ok(Ok(None));

@@ -1,23 +1,23 @@
-//! Rules of how messages go out: channels, and roads.
+//! Rules about channels and roads.
 
 use crate::Target;
 use crate::cluster::Broker;
 use crate::cluster::{Body, Message};
 use crate::cluster::{BrokerError, Hears, Outgoing, Route, Series};
 use crate::testkit::broker::stage::{BrokerStage, NAMESPACE};
-use crate::testkit::stage::{Outcome, eventually, eventually_async, must, patient, rooms};
+use crate::testkit::stage::{Outcome, eventually, eventually_async, must, rooms, within_timeout};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 
 const ROOMS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
-/// Batches that each road is given, one after the other.
+/// Batches that are published on each road, one after the other.
 const BATCHES: u64 = 40;
 
-/// Messages of a batch, before they are sorted by their roads.
+/// Messages of a batch, before they are sorted by road.
 const BATCH: u64 = 48;
 
-/// Every fourth message is for everybody, and another one for two rooms; the rest is for one room each.
+/// Every fourth message is for everybody, and another one for two rooms; the others are for one room each.
 fn target(number: u64) -> Target {
     let room = |number: u64| ROOMS[usize::try_from(number).unwrap_or_default() % ROOMS.len()];
     match number % 4 {
@@ -31,16 +31,10 @@ fn outgoing(number: u64) -> Result<Outgoing, String> {
     Ok(Outgoing { namespace: NAMESPACE.into(), message: BrokerStage::message_to(0, number, target(number))? })
 }
 
-/// The room of a broadcast to one room, where rooms are heard each by itself.
+/// The room of a broadcast to one room, where order holds within each room only.
 fn room(broker: &dyn Broker, body: &Body) -> String {
-    match body {
-        Body::Broadcast { target, .. }
-            if Series::of(body) == Some(Series::Rooms) && broker.hears(Series::Rooms) == Hears::EachRoom =>
-        {
-            target.rooms.first().map_or_else(String::new, ToString::to_string)
-        }
-        _ => String::new(),
-    }
+    let room = body.room().filter(|_| broker.hears(Series::Rooms) == Hears::EachRoom);
+    room.map_or_else(String::new, ToString::to_string)
 }
 
 pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
@@ -53,7 +47,7 @@ pub(super) async fn one_order(stage: &mut BrokerStage) -> Outcome {
         let first = *routes.entry((Series::of(body), room(&*broker, body))).or_insert(route);
         must!(
             route == first,
-            "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though {:?} of its series is heard",
+            "{body:?} has {route:?}, and another one that must not overtake it has {first:?}, though `hears` says {:?} of its series",
             Series::of(body).map(|series| broker.hears(series))
         );
     }
@@ -66,12 +60,12 @@ fn number(message: &Message) -> Option<u64> {
 }
 
 pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
-    let ear = stage.open(1, NAMESPACE).await?;
+    let inbox = stage.open(1, NAMESPACE).await?;
     for room in ROOMS {
         stage.look(1, NAMESPACE, room).await?;
     }
     let broker = stage.broker(0);
-    // As the queue does: what is on one road goes out batch by batch, and no road waits for another.
+    // As the queue does: on one road, one batch goes out after the other, and no road waits for another.
     let mut roads: HashMap<u64, Vec<Vec<Message>>> = HashMap::new();
     let mut channels: HashMap<u64, (u64, Option<Series>)> = HashMap::new();
     for batch in 0..BATCHES {
@@ -92,14 +86,15 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
         }
         Ok(())
     });
-    let published: Outcome = patient("publishing on all roads", join_all(published)).await?.into_iter().collect();
+    let published: Outcome =
+        within_timeout("publishing on all roads", join_all(published)).await?.into_iter().collect();
     published?;
     let all = BATCHES * BATCH;
-    let came = || ear.messages().len() as u64 >= all;
-    must!(eventually(came).await, "{} of {all} messages came", ear.messages().len());
+    let came = || inbox.messages().len() as u64 >= all;
+    must!(eventually(came).await, "{} of {all} messages arrived", inbox.messages().len());
     stage.fence(0, NAMESPACE, Target::everyone()).await?;
-    let heard: Vec<u64> = ear.messages().iter().filter_map(number).collect();
-    must!(heard.len() as u64 == all, "{} messages came of {all}", heard.len());
+    let heard: Vec<u64> = inbox.messages().iter().filter_map(number).collect();
+    must!(heard.len() as u64 == all, "{} messages arrived of {all}", heard.len());
     let mut last: HashMap<(u64, Option<Series>), u64> = HashMap::new();
     for number in heard {
         let Some(channel) = channels.get(&number) else { return Err(format!("{number} was not published")) };
@@ -110,7 +105,7 @@ pub(super) async fn at_once(stage: &mut BrokerStage) -> Outcome {
     Ok(())
 }
 
-/// Polls until a road could be taken.
+/// Polls until a road is ready.
 async fn ready(broker: &dyn Broker, road: u64) -> Outcome {
     let mut last: Result<(), BrokerError> = Ok(());
     let ready = eventually_async(async || {
@@ -134,9 +129,9 @@ pub(super) async fn ready_again(stage: &mut BrokerStage) -> Outcome {
     }
     if let Some(hook) = &stage.brokers.cut_off {
         hook(0, true).await;
-        // Whoever asks gets an answer, whatever it is.
+        // Any answer will do, but there must be one.
         for road in roads.keys() {
-            let _ready = patient("whether a road is ready", broker.ready(*road)).await?;
+            let _ready = within_timeout("whether a road is ready", broker.ready(*road)).await?;
         }
         hook(0, false).await;
     }

@@ -1,4 +1,4 @@
-//! Placeholders, as what their attachments are.
+//! Placeholders, read as their attachments.
 
 use super::*;
 
@@ -32,9 +32,9 @@ fn placeholders_are_read_as_their_attachments() {
     assert_eq!(blob.parse::<Box<RawValue>>().unwrap().get(), format!(r#"{{"blob":{ZERO}}}"#));
 }
 
-/// serde reads these into a buffer of its own first, which knows nothing of placeholders.
+/// serde first reads these into a buffer of its own, which knows nothing of placeholders.
 #[test]
-fn bytes_arrive_inside_of_what_serde_buffers() {
+fn bytes_arrive_inside_what_serde_buffers() {
     #[derive(Deserialize, Debug, PartialEq)]
     #[serde(tag = "kind")]
     enum Tagged {
@@ -49,7 +49,7 @@ fn bytes_arrive_inside_of_what_serde_buffers() {
     #[derive(Deserialize, Debug, PartialEq)]
     #[serde(untagged)]
     enum Untagged {
-        // serde gives buffered bytes to a `String` as well if they are UTF-8, so types of bytes come first.
+        // serde gives buffered bytes to a `String` too if they are UTF-8, so variants of bytes come first.
         Raw(Attachment),
         Image { data: ByteBuf },
         Text(String),
@@ -69,7 +69,7 @@ fn bytes_arrive_inside_of_what_serde_buffers() {
 
     let image = |text: &str| args(text, &[b"zero", b"one"]);
     let (zero, one) = (Attachment::from(b"zero".to_vec()), Attachment::from(b"one".to_vec()));
-    // The tag after what it tells about, too.
+    // The tag may come after the content.
     for text in [
         format!(r#"{{"kind":"Image","data":{ZERO},"thumb":{ONE},"parts":[{ONE},{ZERO}]}}"#),
         format!(r#"{{"parts":[{ONE},{ZERO}],"data":{ZERO},"thumb":{ONE},"kind":"Image"}}"#),
@@ -122,7 +122,7 @@ fn an_attachment_is_shared_wherever_it_is_read() {
     assert_eq!(args.parse::<Bytes>().unwrap(), bytes);
 }
 
-/// `serde_json::to_value` makes numbers of bytes, and `from_value` bytes of numbers.
+/// `serde_json::to_value` makes numbers from bytes, and `from_value` makes bytes from numbers.
 #[test]
 fn in_a_value_bytes_are_numbers() {
     #[derive(Deserialize, Debug, PartialEq)]
@@ -140,9 +140,9 @@ fn in_a_value_bytes_are_numbers() {
     assert!(args.parse::<BTreeMap<String, Value>>().unwrap()["data"] == json!([1, 255]));
 }
 
-/// Its object must not pass for what the client never sent.
+/// Its object must not be read as data that the client never sent.
 #[test]
-fn a_placeholder_is_never_handed_out_as_data() {
+fn a_placeholder_is_never_read_as_data() {
     #[derive(Deserialize, Debug)]
     #[serde(tag = "kind")]
     #[allow(dead_code, reason = "read, and refused")]
@@ -163,7 +163,7 @@ fn a_placeholder_is_never_handed_out_as_data() {
     for kind in ["Any", "Map"] {
         assert!(args(&format!(r#"{{"kind":"{kind}","data":{ZERO}}}"#), bytes).parse::<Tagged>().is_err());
     }
-    // Without attachments it is data like any other, in Node too; and raw text is what came.
+    // Without attachments it is data like any other, as in Node. Raw text is always what came.
     assert_eq!(args(ZERO, &[]).parse::<Lookalike>().unwrap().num, 0);
     assert_eq!(args(ZERO, &[]).parse::<Value>().unwrap(), json!({"_placeholder": true, "num": 0}));
     assert!(args(ZERO, &[]).parse::<Bytes>().is_err());
