@@ -1,4 +1,4 @@
-//! What a broadcast costs in the in-memory adapter: `cargo bench -p roomcast-benches --bench broadcast`.
+//! Measures broadcasts in the in-memory adapter: `cargo bench -p roomcast-benches --bench broadcast`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use roomcast_adapter::Local;

@@ -1,7 +1,7 @@
-//! What the cluster layer costs, without a network: `cargo bench -p roomcast-benches --bench cluster`.
+//! Measures the cluster layer without a network: `cargo bench -p roomcast-benches --bench cluster`.
 //!
-//! `receive` is the way from a broker's hand to the recipients, `across` the whole of it: published by one server, through its
-//! queue and a [`MemoryNetwork`], to the recipients of another.
+//! `receive` measures from the message that a broker hands over to the recipients. `across` measures the whole path: from the emit on one
+//! server through its queue and a [`MemoryNetwork`] to the recipients of another server.
 
 use async_trait::async_trait;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -19,13 +19,13 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
-/// Bytes of an event's one argument.
+/// Size of the event's argument in bytes.
 const PAYLOAD: usize = 128;
 
-/// Members of the room on the server that hears.
+/// Members of the room on the receiving server.
 const MEMBERS: [usize; 3] = [1, 10, 1_000];
 
-/// Messages that are published before the first is awaited: what a busy server has in its queue.
+/// Messages that are published before the first is awaited, as in the queue of a busy server.
 const BURSTS: [u64; 2] = [1, 100];
 
 fn cluster(criterion: &mut Criterion) {
@@ -35,7 +35,7 @@ fn cluster(criterion: &mut Criterion) {
     across(criterion, &runtime);
 }
 
-/// Messages that a broker has decoded already, numbered as a roomcast server's are.
+/// Messages that a broker has already decoded, with the numbers of a roomcast server.
 fn receive(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cluster/receive");
     for members in MEMBERS {
@@ -55,7 +55,7 @@ fn receive(criterion: &mut Criterion) {
             vec![Arrival::Message(Message { sender: Some(sender.clone()), to: None, trailer: Some(trailer), body })]
         };
         inbox.receive(message("one"));
-        assert_eq!(place.delivered(), members as u64, "a message does not reach whom it names");
+        assert_eq!(place.delivered(), members as u64, "a message does not reach its recipients");
         group.throughput(Throughput::Elements(members as u64));
         group.bench_function(BenchmarkId::new("room_of", members), |bencher| {
             bencher.iter(|| inbox.receive(message("one")));
@@ -75,7 +75,7 @@ fn across(criterion: &mut Criterion, runtime: &Runtime) {
         let (target, data) = (Target::room("one"), event());
         let publish = |count: u64| {
             runtime.block_on(async {
-                // The last to get a message; to ask all of them all the time would be in their way.
+                // Only the recipient that gets a message last is polled, because polling all of them would slow them down.
                 let last = &to.recipients[members - 1];
                 let until = last.count() + count;
                 for _ in 0..count {
@@ -87,7 +87,7 @@ fn across(criterion: &mut Criterion, runtime: &Runtime) {
             });
         };
         publish(1);
-        assert_eq!(to.delivered(), members as u64, "a message does not reach whom it names");
+        assert_eq!(to.delivered(), members as u64, "a message does not reach its recipients");
         for burst in BURSTS {
             group.throughput(Throughput::Elements(burst));
             let name = BenchmarkId::new(format!("room_of_{members}"), format!("{burst}_at_once"));
@@ -100,7 +100,7 @@ fn across(criterion: &mut Criterion, runtime: &Runtime) {
 struct Place {
     adapter: Arc<ClusterAdapter>,
     recipients: Vec<Arc<CountingRecipient>>,
-    /// Held open, as a namespace would.
+    /// Kept open, as a namespace does.
     _server_events: mpsc::Receiver<ServerEvent>,
 }
 
@@ -120,13 +120,13 @@ impl Place {
         Self { adapter, recipients, _server_events: events }
     }
 
-    /// By the last recipient, which gets a message after all others.
+    /// The number of messages that the last recipient has received, which gets each message after all others.
     fn delivered(&self) -> u64 {
         self.recipients.iter().map(|recipient| recipient.count()).sum()
     }
 }
 
-/// A broker that leads nowhere, and gives the inbox of its last namespace away.
+/// A broker that sends nothing, and keeps the inbox of its last namespace for the bench.
 #[derive(Default)]
 struct Hand(Mutex<Option<Arc<dyn Inbox>>>);
 

@@ -1,4 +1,4 @@
-//! What it costs to bring arguments to MessagePack and back. `cargo bench -p roomcast-benches --bench msgpack`.
+//! Measures the conversion of arguments to MessagePack and back: `cargo bench -p roomcast-benches --bench msgpack`.
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -7,12 +7,12 @@ use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Flavour, Reader, args_array, from_json, read_args, to_json};
 use std::hint::black_box;
 
-/// Bytes of the arguments' JSON text, brackets included.
+/// Sizes of the arguments' JSON text in bytes, including brackets.
 const TYPICAL: usize = 142;
 const LARGE: usize = 3 * 1024;
 const ATTACHMENT: usize = 1024;
 
-/// An event with one post for [`TYPICAL`], and a list of them for [`LARGE`].
+/// An event with one post for [`TYPICAL`], or with a list of posts for [`LARGE`].
 fn event(bytes: usize) -> Args {
     let post = |text: &str| {
         serde_json::json!({

@@ -1,4 +1,4 @@
-//! What one packet costs: to encode, to decode, and the parts of both. `cargo bench -p roomcast-benches --bench protocol`.
+//! Measures encoding and decoding of a packet, and the parts of both: `cargo bench -p roomcast-benches --bench protocol`.
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -19,7 +19,7 @@ struct Post {
     seen: Vec<u32>,
 }
 
-/// An event whose text, Engine.IO type included, has this many bytes.
+/// An event whose text has this many bytes, including the Engine.IO type.
 fn post(bytes: usize) -> Post {
     let mut post = Post {
         room: "general".into(),
@@ -29,7 +29,7 @@ fn post(bytes: usize) -> Post {
         text: String::new(),
         seen: vec![1, 22, 333],
     };
-    // Words and an escape now and then, as people write.
+    // Words with an occasional escape, as people write.
     let prose = "see you at the \\\"gate\\\", ".repeat(bytes / 20 + 1).replace('\\', "");
     let mut chars = prose.chars();
     while text_of(&post).len() < bytes {
@@ -146,7 +146,7 @@ fn arguments(criterion: &mut Criterion) {
         group.bench_function(format!("parse to a struct, {name}"), |bencher| {
             bencher.iter(|| black_box(&args).parse::<Post>());
         });
-        // What the struct would cost without attachments and without the walk over the arguments.
+        // The cost of the struct without attachments and without the walk over the arguments.
         group.bench_function(format!("serde_json alone, {name}"), |bencher| {
             bencher.iter(|| serde_json::from_str::<Post>(black_box(&text)));
         });
@@ -154,7 +154,7 @@ fn arguments(criterion: &mut Criterion) {
     }
 }
 
-/// A client's final frame: masked.
+/// A client's final frame, which is masked.
 fn client_frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first_byte];
@@ -180,7 +180,7 @@ fn frames(criterion: &mut Criterion) {
         for (kind, first_byte) in [("text", 0x81), ("binary", 0x82)] {
             let frame = client_frame(first_byte, &vec![b'a'; bytes]);
             group.throughput(Throughput::Bytes(bytes as u64));
-            // Unmasking happens in place, so each turn needs a fresh copy; making it is not measured.
+            // Unmasking happens in place, so each iteration needs a fresh copy. Copying is not measured.
             group.bench_function(format!("{kind} {name}"), |bencher| {
                 bencher.iter_batched_ref(
                     || (FrameDecoder::new(FrameLimits::default()), frame.clone()),

@@ -1,8 +1,8 @@
-//! What publishing to Redis costs: `cargo bench -p roomcast-benches --bench redis`. It starts a `redis-server` of its own.
+//! Measures publishing to Redis and receiving from it: `cargo bench -p roomcast-benches --bench redis`. It starts a private `redis-server`.
 //!
-//! `hear` is a broadcast of another server from Redis' push on: decoded and delivered, or passed over as its room has no member here.
-//! `lane` is a broker's one connection, with so many messages in a batch, as a server has it; `lanes` is several brokers that publish at
-//! the same time, as several servers do.
+//! `hear` measures a broadcast of another server from Redis's push on: it is decoded and delivered, or skipped because its room has no
+//! members here. `lane` measures one broker with its connection and batches of several sizes, as in a server. `lanes` measures several
+//! brokers that publish at the same time, like several servers.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use roomcast_adapter::cluster::{
@@ -19,13 +19,13 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Bytes of an event's one argument.
+/// Size of the event's argument in bytes.
 const PAYLOAD: usize = 128;
 
 /// Messages in a batch. A queue gives its broker what waits, at most 4,096; under a steady load that is a few.
 const BATCHES: [usize; 3] = [1, 8, 64];
 
-/// Brokers that publish at the same time, each batches of this size.
+/// Numbers of brokers that publish at the same time, and the size of their batches.
 const LANES: [usize; 2] = [2, 4];
 const EACH: usize = 64;
 
@@ -75,7 +75,7 @@ fn redis(criterion: &mut Criterion) {
     }
 }
 
-/// A server with one socket, in room `one`.
+/// Messages from Redis to a server with one socket, which is in the room `one`.
 fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
     let (server_events, _events) = mpsc::channel(MAX_SERVER_EVENTS);
     let cluster = Cluster::with_id("here".into(), broker.clone(), ClusterOptions::default());
@@ -86,7 +86,7 @@ fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
     let mut group = criterion.benchmark_group("redis/hear");
     for (name, target) in [("a room of nobody here", Target::room("none")), ("a room of one", Target::room("one"))] {
         let mut outgoing = batch(1).remove(0);
-        // A Node server's, which has no trailer: the same message may come again.
+        // Without the trailer, like a message of a Node server, so that the same message can arrive repeatedly.
         outgoing.message.trailer = None;
         let Body::Broadcast { target: room, .. } = &mut outgoing.message.body else {
             unreachable!("it is a broadcast")

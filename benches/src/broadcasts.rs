@@ -1,4 +1,4 @@
-//! [`broadcasts`]: what an adapter itself costs, whoever wrote it.
+//! [`broadcasts`]: the broadcast bench, for any adapter.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
@@ -9,32 +9,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Numbers of sockets in the namespace, all of this server.
+/// Numbers of sockets in the namespace, all on this server.
 const SOCKETS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 
-/// Bytes of an event's one argument.
+/// Sizes of the event's argument in bytes.
 const PAYLOADS: [usize; 3] = [16, 128, 4_096];
 
-/// Rooms that overlap: each socket is in three of them.
+/// Number of overlapping rooms. Each socket is in three of them.
 const OVERLAPPING: usize = 8;
 
-/// One socket in so many is in the room that is left out.
+/// One of this many sockets is in the room that is excluded.
 const LEFT_OUT: usize = 10;
 
-/// Sockets in the small room, whatever the namespace has.
+/// Sockets in the small room, for every size of the namespace.
 const FEW: usize = 10;
 
-/// Broadcasts and changes of membership through an adapter that `make` made, to recipients that only count: what the adapter
-/// itself costs, from the call to the last recipient. The throughput is in recipients.
+/// Measures broadcasts and membership changes through an adapter that `make` creates. The recipients only count, so this is the cost of the
+/// adapter itself, from the call to the last recipient. The throughput is in recipients.
 ///
 /// An adapter that starts tasks needs a tokio runtime: enter it before the call.
 ///
 /// # Panics
-/// If the adapter refuses a socket, or does not reach the recipients that a target names: then there is nothing to measure.
+/// If the adapter refuses a socket, or does not reach the recipients that a target names.
 pub fn broadcasts<A: Adapter + ?Sized>(criterion: &mut Criterion, name: &str, make: impl Fn(AdapterContext) -> Arc<A>) {
     for target in ["everyone", "one_room", "room_of_10", "two_rooms", "eight_rooms", "room_with_except"] {
         let mut group = criterion.benchmark_group(format!("{name}/{target}"));
-        // About 90 cases: a second and a half for each, and little bootstrapping, keep the whole at some three minutes.
+        // About 90 cases: with a second and a half for each, and little bootstrapping, the whole bench takes some three minutes.
         group
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(Duration::from_secs(1))
@@ -59,7 +59,7 @@ pub fn broadcasts<A: Adapter + ?Sized>(criterion: &mut Criterion, name: &str, ma
     membership(criterion, name, make);
 }
 
-/// Coming and going among sockets that stay.
+/// Sockets that are inserted and removed, and join and leave, among sockets that stay.
 fn membership<A: Adapter + ?Sized>(criterion: &mut Criterion, name: &str, make: impl Fn(AdapterContext) -> Arc<A>) {
     let mut group = criterion.benchmark_group(format!("{name}/membership"));
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1)).sample_size(20);
@@ -90,7 +90,7 @@ fn membership<A: Adapter + ?Sized>(criterion: &mut Criterion, name: &str, make: 
 struct Namespace<A: ?Sized> {
     adapter: Arc<A>,
     recipients: Vec<Arc<CountingRecipient>>,
-    /// Held open, as a namespace would: no other server sends anything.
+    /// Kept open, as a namespace does. No other server sends anything.
     _server_events: mpsc::Receiver<ServerEvent>,
 }
 
@@ -103,18 +103,18 @@ impl<A: Adapter + ?Sized> Namespace<A> {
             let id = SocketId::random().expect("the system has random bytes");
             adapter.insert(id, recipient.clone(), &[], None).expect("a new id is not taken");
             let mut rooms = vec![Room::from("one")];
-            // The first is socket 0's third room too, so that a namespace of one socket is one with overlap.
+            // The first room is also socket 0's third, so that rooms overlap even in a namespace with one socket.
             rooms.extend(
                 [number, number + 1, number * 3].map(|room| Room::from(format!("room {}", room % OVERLAPPING))),
             );
             if number % LEFT_OUT == LEFT_OUT - 1 {
                 rooms.push(Room::from("out"));
             }
-            // Spread over the namespace, as members of a room are.
+            // Spread over the namespace, as the members of a room usually are.
             if number % sockets.div_ceil(FEW) == 0 {
                 rooms.push(Room::from("few"));
             }
-            // One third is in "left" alone, one in both, one in "right" alone.
+            // One third is only in "left", one in both, one only in "right".
             rooms.extend((number % 3 != 2).then(|| Room::from("left")));
             rooms.extend((number % 3 != 0 || sockets == 1).then(|| Room::from("right")));
             adapter.join(id, &rooms).expect("a handful of rooms is allowed");
@@ -122,7 +122,7 @@ impl<A: Adapter + ?Sized> Namespace<A> {
         Self { adapter, recipients, _server_events: events }
     }
 
-    /// A target by its name in the report, and how many sockets it means.
+    /// A target by its name in the report, and the number of sockets that it names.
     fn target(&self, name: &str) -> (Target, usize) {
         let several = |rooms: Vec<Room>| Target { rooms, ..Target::default() };
         let sockets = self.recipients.len();
@@ -140,7 +140,7 @@ impl<A: Adapter + ?Sized> Namespace<A> {
         let sum = || self.recipients.iter().map(|recipient| recipient.count()).sum::<u64>();
         let before = sum();
         self.adapter.apply(target, Action::emit(&event(1))).expect("a small event is not refused");
-        assert_eq!(sum() - before, expected as u64, "{target:?} does not reach whom it names");
+        assert_eq!(sum() - before, expected as u64, "{target:?} does not reach the sockets that it names");
     }
 }
 

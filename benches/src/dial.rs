@@ -1,25 +1,26 @@
-//! [`dial`]: connections in numbers and with buffers that `std` cannot ask for.
+//! [`dial`]: opens connections from several addresses and with small buffers, which `std` cannot do.
 
 use crate::wire::STEP_TIMEOUT;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 
-/// Connections from one address: the system gives about 28,000 ports to each.
+/// Connections from one address. The system has about 28,000 ports for each address.
 const FROM_ONE_ADDRESS: usize = 20_000;
 
-/// Bytes of a segment on the internet. With the 64 KiB of loopback the kernel would keep megabytes for a client that does not read.
+/// Size of a TCP segment on the internet, in bytes. With the 64 KiB of loopback the kernel would keep megabytes for a client that does not
+/// read.
 const SEGMENT: u32 = 1_460;
 
-/// Connects over loopback. The number of the connection chooses the address that it comes from, `receive` the bytes that the kernel
-/// keeps for a reader who does not read (it doubles them), in segments of the internet.
+/// Connects over loopback. The number of the connection selects its source address. `receive` is the size in bytes of the kernel's receive
+/// buffer, which the kernel doubles; with it, segments have the size that they have on the internet.
 ///
 /// # Errors
-/// The server is not there.
+/// The server does not accept the connection.
 pub fn dial(server: SocketAddr, number: usize, receive: Option<usize>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     if let Some(bytes) = receive {
-        // Before the connection is made: a window that was offered is not taken back.
+        // Before connecting, because a window that was offered cannot be made smaller.
         socket.set_recv_buffer_size(bytes)?;
         socket.set_tcp_mss(SEGMENT)?;
     }

@@ -1,4 +1,4 @@
-//! [`Group`]: the servers that one measurement is of.
+//! [`Group`]: the servers of a measurement.
 
 use crate::peer::Peer;
 use crate::process::Process;
@@ -7,10 +7,10 @@ use crate::server::Server;
 use std::io;
 use std::net::SocketAddr;
 
-/// One server, or two of a kind with a Redis between them; dropping it ends them.
+/// One server, or two of the same peer with a Redis between them. Dropping it kills them.
 #[derive(Debug)]
 pub struct Group {
-    // In the order in which they end: no server sees its Redis go.
+    // In the order in which they are dropped, so that no server loses its Redis.
     servers: Vec<Server>,
     redis: Option<Redis>,
 }
@@ -19,7 +19,7 @@ impl Group {
     /// One server on these cores, with as many worker threads.
     ///
     /// # Errors
-    /// It does not start.
+    /// The server does not start.
     pub fn one(peer: &Peer, cores: &[usize]) -> io::Result<Self> {
         Ok(Self { servers: vec![Server::start(peer, cores, None)?], redis: None })
     }
@@ -35,12 +35,12 @@ impl Group {
         Ok(Self { servers, redis: Some(redis) })
     }
 
-    /// The server of those who publish.
+    /// The address of the publishers' server.
     pub fn publishers(&self) -> SocketAddr {
         self.servers[0].address
     }
 
-    /// The server of those who get it; the publishers' if it is alone.
+    /// The address of the subscribers' server. It is the publishers' server too if there is only one.
     pub fn subscribers(&self) -> SocketAddr {
         self.servers[self.servers.len() - 1].address
     }
@@ -50,10 +50,10 @@ impl Group {
         self.servers.len() > 1
     }
 
-    /// Processor time that all of them have had, with their Redis, in nanoseconds.
+    /// Processor time that all servers and their Redis have used, in nanoseconds.
     ///
     /// # Errors
-    /// One is not running any more.
+    /// One of them has exited.
     pub fn cpu_nanoseconds(&self) -> io::Result<u64> {
         let servers = self.servers.iter().map(|server| &server.process);
         let all = servers.chain(self.redis.iter().map(|redis| &redis.process));

@@ -1,8 +1,8 @@
-//! Criterion benches, one file a subject: `cargo bench -p roomcast-benches --bench protocol`. The programs in `src/bin` measure
-//! whole servers; `docs/benchmarks.md` tells how to run them.
+//! Criterion benches, one file for each subject, such as `cargo bench -p roomcast-benches --bench protocol`. The programs in `src/bin`
+//! measure whole servers; `docs/benchmarks.md` says how to run them.
 //!
-//! [`broadcasts`] is the broadcast bench for any adapter. To measure your own, give it a function that makes one, as
-//! `SocketIo::builder().adapter(...)` takes it; in place of `Local` below stands your adapter:
+//! [`broadcasts`] is the broadcast bench for any adapter. To measure your own, pass a function that creates one, as for
+//! `SocketIo::builder().adapter(...)`. Replace `Local` below by your adapter:
 //!
 //! ```no_run
 //! use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,12 +1,12 @@
-//! [`Peer`]: a server to be measured, by its name.
+//! [`Peer`]: a server program that can be measured, by its name.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A program and its arguments.
+/// A server program that can be measured.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// As it stands in tables.
+    /// Its name in tables.
     pub name: String,
     /// The program and its arguments.
     pub command: Vec<PathBuf>,
@@ -16,11 +16,11 @@ pub struct Peer {
 pub const NAMES: [&str; 5] = ["floor", "coalescing floor", "roomcast", "socketioxide", "node"];
 
 impl Peer {
-    /// A peer of [`NAMES`], the program `stand-ins`, or else a program by its path, which must keep the conformance server's contract; one that ends in
-    /// `.mjs` runs under Node. Paths are those of a checkout that is the working directory.
+    /// A peer of [`NAMES`], the program `stand-ins`, or any program by its path, which must behave like the conformance server. A path that
+    /// ends in `.mjs` is run with Node. Relative paths start at the working directory, which must be a checkout.
     ///
     /// # Errors
-    /// The program is not there.
+    /// The program does not exist.
     pub fn named(name: &str) -> io::Result<Self> {
         let beside = |program: &str| -> io::Result<PathBuf> { Ok(std::env::current_exe()?.with_file_name(program)) };
         let mut command = match name {
@@ -33,7 +33,7 @@ impl Peer {
             path => vec![PathBuf::from(path)],
         };
         if !command[0].is_file() {
-            return Err(io::Error::other(format!("{} is not there; is it built?", command[0].display())));
+            return Err(io::Error::other(format!("{} does not exist; build it first", command[0].display())));
         }
         if command[0].extension() == Some(Path::new("mjs").as_os_str()) {
             command.insert(0, "node".into());
@@ -41,7 +41,7 @@ impl Peer {
         Ok(Self { name: name.to_owned(), command })
     }
 
-    /// Whether it has as many worker threads as it is told; the others have one thread for everything.
+    /// Whether its number of worker threads can be set. The other peers have one thread for everything.
     pub fn has_workers(&self) -> bool {
         self.name == "roomcast" || !NAMES.contains(&&*self.name)
     }

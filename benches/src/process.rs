@@ -1,11 +1,11 @@
-//! [`Process`]: a child process on cores of its own, read from outside, ended with whoever started it.
+//! [`Process`]: a child process on given cores, whose processor time and memory are measured from outside.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
-/// A running program; dropping it ends it.
+/// A running program. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -14,8 +14,8 @@ pub struct Process {
 impl Process {
     /// Starts a program, on these cores if any are given.
     ///
-    /// The kernel kills it when the thread that calls this ends, in whatever way (`setpriv --pdeathsig`): a program that is
-    /// killed drops nothing, and its servers would go on eating a core.
+    /// The kernel kills it when the calling thread ends, for whatever reason (`setpriv --pdeathsig`). Otherwise, if this program were
+    /// killed, which drops nothing, its servers would continue to use a core.
     ///
     /// # Errors
     /// It cannot be started.
@@ -43,21 +43,21 @@ impl Process {
         Ok((process, output.ok_or(io::ErrorKind::BrokenPipe)?, errors.ok_or(io::ErrorKind::BrokenPipe)?))
     }
 
-    /// Its process id. `setpriv` and `taskset` give their own to the program.
+    /// Its process id. `setpriv` and `taskset` replace themselves by the program, so it has theirs.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has ended.
+    /// Whether it has exited.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Processor time that all its threads have had, in nanoseconds, as the scheduler accounts it. Soft interrupts that ran in
-    /// them are in it, so that over loopback a sender pays for the way into the receiver's buffer.
+    /// Processor time that all its threads have used, in nanoseconds, as the scheduler accounts for it. This includes soft interrupts that
+    /// ran in them: over loopback, the time until the data is in the receiver's buffer counts for the sender.
     ///
     /// # Errors
-    /// It is not running any more.
+    /// It has exited.
     pub fn cpu_nanoseconds(&self) -> io::Result<u64> {
         let mut sum = 0;
         for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
@@ -67,10 +67,10 @@ impl Process {
         Ok(sum)
     }
 
-    /// Its anonymous resident memory, in bytes: heap and stacks, without the program's own file.
+    /// Its anonymous resident memory, in bytes: heap and stacks, without the program file.
     ///
     /// # Errors
-    /// It is not running any more.
+    /// It has exited.
     pub fn anonymous_memory(&self) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let kibibytes = status
@@ -100,7 +100,7 @@ pub fn pin_this_process(core: usize) -> io::Result<()> {
     if status.success() { Ok(()) } else { Err(io::Error::other("taskset cannot pin this process")) }
 }
 
-/// Lets this process have so many connections, and some files.
+/// Raises the limit of descriptors of this process to so many connections and some files.
 ///
 /// # Errors
 /// The system allows fewer.
@@ -109,10 +109,10 @@ pub fn allow_descriptors(connections: usize) -> io::Result<()> {
     if rlimit::increase_nofile_limit(needed)? >= needed {
         return Ok(());
     }
-    Err(io::Error::other(format!("{needed} descriptors are needed here, and as many in the server: raise ulimit -n")))
+    Err(io::Error::other(format!("this program and the server need {needed} descriptors each: raise ulimit -n")))
 }
 
-/// What else the machine does: the load averages of 1, 5 and 15 minutes.
+/// The load averages of the machine over 1, 5 and 15 minutes.
 pub fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
@@ -127,13 +127,13 @@ mod tests {
     fn a_process_ends_with_the_thread_that_started_it() {
         let (process, mut output, _errors) = std::thread::spawn(|| {
             let mut started = Process::start(&["sh", "-c", "echo; exec sleep 600"], &[], &[]).unwrap();
-            // By then setpriv has done its part.
+            // The program has written a byte, so setpriv has done its work.
             started.1.read_exact(&mut [0]).unwrap();
             started
         })
         .join()
         .unwrap();
-        // Its end of the pipe closes.
+        // The end of the output: the program was killed.
         assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
         drop(process);
     }

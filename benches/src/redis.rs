@@ -1,4 +1,4 @@
-//! [`Redis`]: a redis-server of the measurement's own.
+//! [`Redis`]: a private redis-server for a measurement.
 
 use crate::process::Process;
 use std::io::{self, Read as _, Write as _};
@@ -6,15 +6,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time for it to answer.
+/// How long redis-server may take until it answers.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A redis-server that keeps nothing on disk; dropping it ends it.
+/// A redis-server that stores nothing on disk. Dropping it kills it.
 #[derive(Debug)]
 pub struct Redis {
     /// Its process.
     pub process: Process,
-    /// Where it listens, as a URL.
+    /// Its URL.
     pub url: String,
 }
 
@@ -24,7 +24,7 @@ impl Redis {
     /// # Errors
     /// There is no `redis-server`, or it does not answer in time.
     pub fn start(cores: &[usize]) -> io::Result<Self> {
-        // redis-server has to be told a port, so one that was free a moment ago.
+        // redis-server needs a port number, so it gets one that was free a moment ago.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let port = address.port().to_string();
         let keep_nothing = ["--save", "", "--appendonly", "no", "--logfile", "/dev/null"];

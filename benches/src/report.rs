@@ -1,4 +1,4 @@
-//! [`Table`]: what was measured, as Markdown, JSON and a plot.
+//! [`Table`]: the results of a measurement, as Markdown, JSON and a plot.
 
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -8,17 +8,17 @@ use std::{fs, io};
 /// The figures of all peers for one workload.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    /// What the servers did.
+    /// The name of the workload.
     pub workload: String,
-    /// What a figure is.
+    /// The unit of the figures.
     pub unit: String,
-    /// The peer that others are compared to.
+    /// The peer with which the others are compared.
     pub anchor: String,
-    /// One for each peer.
+    /// A row for each peer.
     pub rows: Vec<Row>,
 }
 
-/// The figures of one peer, one for each round that did not fail.
+/// The figures of a peer, one for each round that has not failed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Its name.
@@ -33,7 +33,7 @@ impl Row {
         Self { peer: peer.to_owned(), figures: Vec::new() }
     }
 
-    /// The middle figure with the least and the greatest.
+    /// The median, the least and the greatest figure.
     fn median(&self) -> Option<(f64, f64, f64)> {
         let mut sorted = self.figures.clone();
         sorted.sort_by(f64::total_cmp);
@@ -46,7 +46,7 @@ impl Table {
         self.rows.iter().find(|row| row.peer == self.anchor)?.median().map(|(middle, ..)| middle)
     }
 
-    /// As a table of Markdown.
+    /// The table in Markdown.
     pub fn markdown(&self) -> String {
         let mut text = format!("\n| {} | ratio | {} (spread) |\n|---|---|---|\n", self.workload, self.unit);
         for row in &self.rows {
@@ -58,7 +58,7 @@ impl Table {
     }
 }
 
-/// Writes `peers.json`, and a plot for processor time and one for memory, into a folder.
+/// Writes `peers.json`, a plot of processor time and a plot of memory into a folder.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -78,16 +78,16 @@ pub fn write(folder: &Path, tables: &[Table]) -> io::Result<()> {
     Ok(())
 }
 
-/// Colours of the peers, in their order.
+/// The colours of the peers, in their order.
 const COLOURS: [&str; 6] = ["#9aa0a6", "#5f6368", "#1a73e8", "#e8710a", "#34a853", "#a142f4"];
 
-/// Places, in pixels: where bars begin, how long the longest may be, how high a bar is, and what lies between groups.
+/// Measures in pixels: where bars begin, how long the longest bar is, how high a bar is, and the gap between groups.
 const LEFT: f64 = 230.0;
 const LENGTH: f64 = 520.0;
 const BAR: f64 = 14.0;
 const GAP: f64 = 18.0;
 
-/// Groups of bars, one for each table. Times stand as ratios to the anchor, memory as it is.
+/// An SVG with a group of bars for each table. Times are shown as ratios to the anchor, memory in its unit.
 fn plot(title: &str, tables: &[&Table]) -> String {
     let value = |table: &Table, row: &Row| -> Option<f64> {
         let (middle, ..) = row.median()?;

@@ -1,8 +1,8 @@
-//! RESP 2, as much as a measurement needs: commands, and the pushed messages of a subscription.
+//! As much of RESP 2 as a measurement needs: commands, and the pushed messages of a subscription.
 
 use std::io;
 
-/// A command.
+/// Encodes a command.
 pub fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
@@ -13,10 +13,10 @@ pub fn command(words: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// Takes the first whole array off the front of `bytes`, its strings and numbers as they stand; `None` if it has not all come.
+/// Removes the first array from `bytes` and returns its strings and numbers as text. `None` if the array is incomplete.
 ///
 /// # Errors
-/// It is not an array of strings and numbers.
+/// `bytes` does not begin with an array of strings and numbers.
 pub fn take_array(bytes: &mut Vec<u8>) -> io::Result<Option<Vec<Vec<u8>>>> {
     let mut rest = &bytes[..];
     let Some(count) = header(&mut rest, b"*")? else { return Ok(None) };
@@ -26,7 +26,7 @@ pub fn take_array(bytes: &mut Vec<u8>) -> io::Result<Option<Vec<Vec<u8>>>> {
             Some(b'$') => {
                 let Some(length) = header(&mut rest, b"$")? else { return Ok(None) };
                 let length = number(length)?;
-                // A text and its line end.
+                // The text and the line end after it.
                 if rest.len() < length + 2 {
                     return Ok(None);
                 }
@@ -44,7 +44,7 @@ pub fn take_array(bytes: &mut Vec<u8>) -> io::Result<Option<Vec<Vec<u8>>>> {
     Ok(Some(items))
 }
 
-/// The first line without its kind; it is taken off.
+/// Removes the first line, and returns it without its type, which must be `kind`.
 fn header<'a>(rest: &mut &'a [u8], kind: &[u8]) -> io::Result<Option<&'a [u8]>> {
     let Some(end) = rest.windows(2).position(|bytes| bytes == b"\r\n") else { return Ok(None) };
     let line = &rest[..end];
@@ -58,7 +58,7 @@ fn number(digits: &[u8]) -> io::Result<usize> {
 }
 
 fn unexpected(bytes: &[u8]) -> io::Error {
-    io::Error::other(format!("Redis sent what was not expected: {}", String::from_utf8_lossy(bytes)))
+    io::Error::other(format!("unexpected answer of Redis: {}", String::from_utf8_lossy(bytes)))
 }
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_array_is_taken_when_it_is_whole() {
+    fn an_array_is_taken_when_it_is_complete() {
         let whole = b"*4\r\n$8\r\npmessage\r\n$0\r\n\r\n:12\r\n$3\r\na\r\n\r\n";
         for length in 0..whole.len() {
             let mut part = whole[..length].to_vec();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_one() {
+    fn an_error_of_redis_is_an_error() {
         let text = take_array(&mut b"-ERR no\r\n".to_vec()).unwrap_err().to_string();
         assert!(text.ends_with("-ERR no"), "{text}");
     }

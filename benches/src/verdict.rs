@@ -1,15 +1,15 @@
-//! [`Verdict`]: whether what a tool has seen is as it should be.
+//! [`Verdict`]: whether the checks of a tool have passed.
 
 use std::process::ExitCode;
 
-/// What was found wrong.
+/// Counts failed checks.
 #[derive(Debug, Default)]
 pub struct Verdict {
     failures: usize,
 }
 
 impl Verdict {
-    /// Tells what is wrong unless `holds`.
+    /// Prints and counts a failure unless `holds`.
     pub fn check(&mut self, holds: bool, wrong: &str) {
         if !holds {
             println!("wrong: {wrong}");
@@ -17,7 +17,7 @@ impl Verdict {
         }
     }
 
-    /// The last line, `ok` or `FAILED`, and the exit code.
+    /// Prints the last line, `ok` or `FAILED`, and returns the exit code.
     pub fn end(&self) -> ExitCode {
         let holds = self.failures == 0;
         println!("{}", if holds { "ok" } else { "FAILED" });

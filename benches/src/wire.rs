@@ -1,16 +1,16 @@
-//! A Socket.IO client of the simplest kind, on a blocking stream: as much of WebSocket and Socket.IO as a measurement needs.
+//! [`Client`]: a simple Socket.IO client on a blocking stream, with as much of WebSocket and Socket.IO as a measurement needs.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Time for each step of a connect. A server that is busy with others may take some seconds.
+/// Limit for each step of a connect. A server that is busy with other clients may take some seconds.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Bytes of the headers of [`upgrade_request`], names and values, without the separators.
+/// The size in bytes of the header names and values of [`upgrade_request`], without separators.
 pub const HEADER_BYTES: usize = 400;
 
-/// A WebSocket handshake with eight headers of [`HEADER_BYTES`] in all, as a browser's with a cookie.
+/// The request of a WebSocket handshake, with eight headers of [`HEADER_BYTES`] in total, like that of a browser with a cookie.
 pub fn upgrade_request() -> String {
     let mut headers = vec![
         ("Host", "chat.example.com".to_owned()),
@@ -27,7 +27,7 @@ pub fn upgrade_request() -> String {
     format!("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n{lines}\r\n")
 }
 
-/// A client's text frame. Its masking key is always the same, which no server can tell.
+/// A client's text frame. The masking key is always the same, which makes no difference to a server.
 pub fn client_frame(text: &str) -> Vec<u8> {
     const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = header(text.len(), 0x80);
@@ -59,8 +59,8 @@ fn header(length: usize, mask: u8) -> Vec<u8> {
     header
 }
 
-/// Takes the first whole frame's payload off the front of `bytes`, unmasked; `None` if it has not all come. Fragments and
-/// control frames are handed out as if they were texts: a measurement sends none.
+/// Removes the first frame from `bytes` and returns its payload, unmasked. `None` if the frame is incomplete. Fragments and control frames
+/// are returned like texts; measurements send none.
 pub fn take_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
     let (&[_, second], rest) = bytes.split_first_chunk::<2>()?;
     let (masked, short) = (second & 0x80 != 0, usize::from(second & 0x7f));
@@ -82,7 +82,7 @@ pub fn take_frame(bytes: &mut Vec<u8>) -> Option<Vec<u8>> {
 pub struct Client {
     /// The connection.
     pub stream: TcpStream,
-    /// What has come and was not taken.
+    /// Bytes that were received and not used yet.
     pub received: Vec<u8>,
 }
 
@@ -90,7 +90,7 @@ impl Client {
     /// Connects, upgrades and joins `/`.
     ///
     /// # Errors
-    /// As for [`Client::begin`] and [`Client::join`].
+    /// Those of [`Client::begin`] and [`Client::join`].
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         Self::begin(address)?.join()
     }
@@ -98,15 +98,15 @@ impl Client {
     /// Connects and sends the handshake.
     ///
     /// # Errors
-    /// The server is not there.
+    /// The server does not accept the connection.
     pub fn begin(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, STEP_TIMEOUT)?)
     }
 
-    /// As [`Client::begin`], over a stream that is connected.
+    /// Like [`Client::begin`], over a connected stream.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection is closed.
     pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STEP_TIMEOUT))?;
@@ -119,7 +119,7 @@ impl Client {
     /// Reads the answer to the handshake, and joins `/`.
     ///
     /// # Errors
-    /// The server answers otherwise than a Socket.IO server does.
+    /// The server's answers are not those of a Socket.IO server.
     pub fn join(mut self) -> io::Result<Self> {
         let end = loop {
             if let Some(at) = self.received.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -140,15 +140,15 @@ impl Client {
     /// Sends a packet.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection is closed.
     pub fn send(&mut self, packet: &str) -> io::Result<()> {
         self.stream.write_all(&client_frame(packet))
     }
 
-    /// Waits for a packet that begins so; others before it are forgotten.
+    /// Waits for a packet that begins with `prefix`, and drops packets before it.
     ///
     /// # Errors
-    /// It does not come within [`STEP_TIMEOUT`] or 16 packets.
+    /// It does not arrive within [`STEP_TIMEOUT`] or 16 packets.
     pub fn expect(&mut self, prefix: &str) -> io::Result<()> {
         let mut last = Vec::new();
         for _ in 0..16 {
@@ -165,10 +165,10 @@ impl Client {
         Err(unexpected(&last))
     }
 
-    /// The next packet, if one has come by then. Heartbeats are answered here.
+    /// The next packet, or `None` if none arrives until `end`. Answers heartbeats.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection is closed.
     pub fn next_until(&mut self, end: Instant) -> io::Result<Option<Vec<u8>>> {
         loop {
             if let Some(packet) = take_frame(&mut self.received) {
@@ -190,10 +190,10 @@ impl Client {
         }
     }
 
-    /// Asks, and waits for the answer; events before it are forgotten.
+    /// Emits an event with an acknowledgement and waits for the answer. Drops events before it.
     ///
     /// # Errors
-    /// It does not come within [`STEP_TIMEOUT`].
+    /// The answer does not arrive within [`STEP_TIMEOUT`].
     pub fn ask(&mut self, question: &str) -> io::Result<String> {
         self.send(&format!("421{question}"))?;
         let end = Instant::now() + STEP_TIMEOUT;
@@ -218,7 +218,7 @@ impl Client {
 }
 
 fn unexpected(bytes: &[u8]) -> io::Error {
-    io::Error::other(format!("the server sent what was not expected: {}", String::from_utf8_lossy(bytes)))
+    io::Error::other(format!("unexpected answer of the server: {}", String::from_utf8_lossy(bytes)))
 }
 
 #[cfg(test)]
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_of_every_length_come_back() {
+    fn frames_of_every_length_are_read_back() {
         for length in [0, 1, 125, 126, 0xffff, 0x1_0000] {
             let text = "x".repeat(length);
             for frame in [client_frame(&text), server_frame(&text)] {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_has_the_headers_that_it_says() {
+    fn the_request_has_eight_headers_of_400_bytes() {
         let request = upgrade_request();
         let headers: Vec<_> = request.lines().skip(1).filter_map(|line| line.split_once(": ")).collect();
         assert_eq!(headers.len(), 8);

@@ -1,6 +1,5 @@
-//! The events `echo`, `join` and `pub` on socketioxide, as the conformance server has them, for `peers` to measure. With
-//! `ADAPTER=classic` and `REDIS_URL` it is one of several servers, by socketioxide's own Redis adapter, which speaks a dialect
-//! of its own.
+//! The conformance server's events `echo`, `join` and `pub` on socketioxide, for `peers` to measure. With `ADAPTER=classic` and `REDIS_URL`
+//! it is one of several servers, through socketioxide's Redis adapter, which has a dialect of its own.
 
 use serde_json::Value;
 use socketioxide::SocketIo;
@@ -14,7 +13,7 @@ use std::error::Error;
 async fn main() -> Result<(), Box<dyn Error>> {
     let router = axum::Router::new();
     let router = if var("ADAPTER").is_ok_and(|adapter| adapter == "classic") {
-        // Its documentation asks for RESP3.
+        // The adapter's documentation requires RESP3.
         let client = redis::Client::open(format!("{}?protocol=resp3", var("REDIS_URL")?))?;
         let adapter = RedisAdapterCtr::new_with_redis(&client).await?;
         let (layer, io) = SocketIo::builder().with_adapter::<RedisAdapter<_>>(adapter).build_layer();
@@ -40,7 +39,7 @@ async fn serve<A: Adapter>(socket: SocketRef<A>) {
         let _ = ack.send::<[Value; 0]>(&[]);
     });
     socket.on("pub", async |socket: SocketRef<A>, Data::<(String, u64, String)>((room, number, text))| {
-        // Everybody in the room, the publisher's own socket too, should it be there.
+        // To all sockets in the room, including the publisher's own if it is there.
         let _ = socket.within(room).emit("msg", &(number, text)).await;
     });
 }

@@ -1,10 +1,10 @@
-//! The least that a fan-out can cost: one thread, one epoll, one `write` of the same pre-framed bytes per recipient, and no
-//! checks. It speaks just enough Socket.IO for the `peers` program to drive it like any server.
+//! A server that does only what a fan-out needs at least: one thread, one epoll, one `write` of the same pre-framed bytes per recipient, and
+//! no checks. It supports just enough Socket.IO for the program `peers` to measure it like any server.
 //!
-//! With `ADAPTER=classic` it publishes the frame to the Redis of `REDIS_URL`, on the channels of the classic dialect, and writes
-//! to recipients what it hears there, from itself as from others. It takes no answers to what it publishes.
+//! With `ADAPTER=classic` it publishes the frames to the Redis of `REDIS_URL`, on the channels of the classic dialect, and writes what it
+//! receives there, including its own messages, to the recipients. It reads no answers to its publishes.
 //!
-//! With `--coalesce` what one turn of the event loop brings for a recipient leaves in one write: the least where messages queue.
+//! With `--coalesce` everything that a turn of the event loop has for a recipient leaves in one write: the least cost if messages queue.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -17,10 +17,10 @@ use std::io::{self, Read as _, Write as _};
 const LISTENER: Token = Token(usize::MAX);
 const SUBSCRIPTION: Token = Token(usize::MAX - 1);
 
-/// Before a room's name in that of its channel.
+/// The beginning of a channel's name, before the name of its room.
 const CHANNEL: &str = "socket.io#/#";
 
-/// A handshake's answer. `peers` does not look at the key.
+/// The answer to a WebSocket handshake. `peers` does not check the key.
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
@@ -28,7 +28,7 @@ struct Peer {
     stream: TcpStream,
     received: Vec<u8>,
     upgraded: bool,
-    /// What waits for the end of the turn.
+    /// Bytes to write at the end of the turn.
     waiting: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ struct Floor {
     peers: Vec<Option<Peer>>,
     rooms: HashMap<String, Vec<usize>>,
     coalesce: bool,
-    /// Peers for which something waits.
+    /// Peers with bytes to write at the end of the turn.
     dirty: Vec<usize>,
     bus: Option<Bus>,
 }
@@ -45,7 +45,7 @@ struct Floor {
 /// The two connections to Redis.
 struct Bus {
     publisher: std::net::TcpStream,
-    /// What waits for the end of the turn.
+    /// Bytes to write at the end of the turn.
     waiting: Vec<u8>,
     subscription: TcpStream,
     received: Vec<u8>,
@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         poll.poll(&mut events, None)?;
         for event in &events {
             if event.token() == SUBSCRIPTION {
-                floor.hear()?;
+                floor.receive()?;
                 continue;
             }
             if event.token() == LISTENER {
@@ -135,20 +135,20 @@ impl Floor {
         if let Some(peer) = &mut self.peers[number]
             && peer.received.is_empty()
         {
-            // Nothing is kept for a peer that says nothing.
+            // No buffer is kept for an idle peer.
             peer.received = Vec::new();
         }
         Ok(())
     }
 
-    /// Writes what other floors have published, and this one.
-    fn hear(&mut self) -> io::Result<()> {
+    /// Writes what this and other floors have published to the recipients.
+    fn receive(&mut self) -> io::Result<()> {
         let Some(bus) = &mut self.bus else { return Ok(()) };
         let mut received = std::mem::take(&mut bus.received);
         let mut buffer = [0; 64 * 1024];
         loop {
             match bus.subscription.read(&mut buffer) {
-                Ok(0) => return Err(io::Error::other("Redis has gone")),
+                Ok(0) => return Err(io::Error::other("Redis has closed the connection")),
                 Ok(count) => {
                     received.extend_from_slice(&buffer[..count]);
                     if count < buffer.len() {
@@ -175,7 +175,7 @@ impl Floor {
         Ok(())
     }
 
-    /// One write per recipient.
+    /// Writes a frame to each recipient.
     fn publish(&mut self, room: &str, frame: &[u8]) {
         let Self { peers, rooms, coalesce, dirty, .. } = self;
         for number in rooms.get(room).into_iter().flatten() {
@@ -229,7 +229,7 @@ impl Bus {
         if coalesce { Ok(()) } else { self.flush() }
     }
 
-    /// Redis reads always; the write blocks until it has.
+    /// Writes everything; the write may block, but Redis always reads.
     fn flush(&mut self) -> io::Result<()> {
         self.publisher.write_all(&self.waiting)?;
         self.waiting.clear();

@@ -1,12 +1,12 @@
-//! How long a worker is held by other people's writes: `hold [PEER] [MEMBERS] [PUBLISHES] [MOST_MS]`, by default `roomcast`, a room
-//! of 5,000 and 30 publishes to it, without a bound. The server has one worker. While it writes a publish to the members, a client
-//! that is none asks one question after the other: the longest wait is the longest that the worker did nothing but write. The last
-//! line is `ok`, or `FAILED` if a wait was above the bound.
+//! Measures how long writes to a large room occupy a worker: `hold [PEER] [MEMBERS] [PUBLISHES] [MOST_MS]`, by default `roomcast`, a room
+//! of 5,000 members and 30 publishes, without a limit. The server has one worker. While it writes a publish to the members, another client,
+//! which is not a member, sends one request after another. Its longest wait is the longest time for which the worker only wrote. The last
+//! line is `ok`, or `FAILED` if a wait was above the limit.
 //!
-//! Members need descriptors, one each here and in the server. The peer `stand-ins` is the library with members in its own memory, for
-//! rooms of 50,000 where fewer descriptors are allowed; what the kernel does for each message is missing there.
+//! Each member needs a descriptor here and one in the server. The peer `stand-ins` is the library with members in its own memory, for rooms
+//! of 50,000 members where fewer descriptors are allowed. It does not include the kernel's work for each message.
 //!
-//! The server is on core 0, this program on core 1.
+//! The server runs on core 0, this program on core 1.
 
 use roomcast_benches::dial::dial;
 use roomcast_benches::peer::Peer;
@@ -18,16 +18,16 @@ use roomcast_benches::workloads::{Failure, Waits};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// The peer whose members are in its own memory.
+/// The peer with members in its own memory.
 const STAND_INS: &str = "stand-ins";
 
-/// Publishes that are not counted.
+/// Publishes before those that are counted.
 const WARM_UP: usize = 3;
 
-/// Questions in the calm.
+/// Requests before the first publish.
 const CALM: usize = 1_000;
 
-/// How long the asker asks after a publish: for each member, several times what a write takes.
+/// How long requests are sent after a publish, per member: several times what a write takes.
 const PER_MEMBER: Duration = Duration::from_micros(20);
 
 fn main() -> Result<ExitCode, Failure> {
@@ -60,7 +60,7 @@ fn main() -> Result<ExitCode, Failure> {
     let mut holds = Vec::new();
     for publish in 0..WARM_UP + publishes {
         publisher.send(&format!(r#"42["pub","room",{publish},"text"]"#))?;
-        // Nobody reads meanwhile: this program has one core, and the messages are small enough for the kernel to keep.
+        // The members do not read meanwhile, because this program has only one core. The messages fit into the kernel's buffers.
         let end = Instant::now() + PER_MEMBER * members as u32;
         let mut longest = Duration::ZERO;
         while Instant::now() < end {
@@ -75,20 +75,20 @@ fn main() -> Result<ExitCode, Failure> {
             loop {
                 match client.next_until(end)? {
                     Some(packet) if packet == message.as_bytes() => break,
-                    // What the conformance server and its twin greet with.
+                    // The greeting of the conformance server and its counterpart on Node.
                     Some(packet) if packet.starts_with(b"42[\"auth\"") => {}
                     other => return Err(format!("a member got {other:?} for message {publish}").into()),
                 }
             }
         }
     }
-    let (calm, holds) = (Waits::of(calm).ok_or("no questions")?, Waits::of(holds).ok_or("no publishes")?);
-    println!("{}, one worker: a question in the calm waits {calm}", peer.name);
+    let (calm, holds) = (Waits::of(calm).ok_or("no requests")?, Waits::of(holds).ok_or("no publishes")?);
+    println!("{}, one worker: the wait of a request without publishes: {calm}", peer.name);
     println!("the longest wait in each of {publishes} publishes to {members} members: {holds}; load {}", load());
     let mut verdict = Verdict::default();
     if let Some(most) = most {
         let within = holds.longest <= Duration::from_millis(most);
-        verdict.check(within, &format!("a worker was held for more than {most} ms"));
+        verdict.check(within, &format!("writes occupied the worker for more than {most} ms"));
     }
     Ok(verdict.end())
 }

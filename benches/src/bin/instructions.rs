@@ -1,9 +1,9 @@
-//! Work whose instructions `cargo xtask instructions` counts under callgrind: `instructions WORKLOAD TIMES`; without arguments it
-//! names the workloads.
+//! The operations whose instructions `cargo xtask instructions` counts with callgrind: `instructions WORKLOAD TIMES`. Without arguments it
+//! prints the names of the workloads.
 //!
-//! Only what runs inside [`measured`] is collected (`--toggle-collect`), so that start-up, rooms and sockets are not in the
-//! count. Nothing in it depends on a clock, on another thread or on random ids. The seeds of the rooms' hash tables may
-//! differ between runs, but there is one lookup in a table of two names, and socket ids are fixed.
+//! Only the code in [`measured`] is counted (`--toggle-collect`), so start-up and the creation of rooms and sockets are not. That code does
+//! not depend on a clock, on another thread or on random ids. The seeds of the rooms' hash tables may differ between runs, but there is only
+//! one lookup in a table of two names, and the socket ids are fixed.
 
 use bytes::Bytes;
 use roomcast_adapter::testkit::CountingRecipient;
@@ -14,15 +14,15 @@ use roomcast_protocol::{Args, Assembled, Decoder, DecoderLimits, Packet, Receive
 use std::error::Error;
 use std::hint::black_box;
 
-/// Sockets of the namespace that is broadcast to.
+/// Sockets of the namespace.
 const SOCKETS: usize = 1_000;
 
-/// Sockets in its small room.
+/// Sockets in the small room.
 const FEW: usize = 10;
 
 const ATTACHMENT: usize = 1_024;
 
-/// One operation, ready to be repeated. It fails if it does not do what it is named for: then its count means nothing.
+/// An operation that can be repeated. It fails if its result is wrong, because its count would mean nothing then.
 type Operation = Box<dyn FnMut() -> Result<(), Box<dyn Error>>>;
 
 type Workload = fn() -> Result<Operation, Box<dyn Error>>;
@@ -44,13 +44,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (_, workload) = WORKLOADS.iter().find(|(known, _)| known == name).ok_or("there is no such workload")?;
     let mut operation = workload()?;
-    // What only the first time costs (storage of the thread, of the decoder) is not counted.
+    // The first runs allocate thread-local storage and the decoder's buffers, which are not counted.
     operation()?;
     operation()?;
     measured(&mut operation, times.parse()?)
 }
 
-/// What callgrind collects, found by this name.
+/// The function that callgrind counts. It finds it by its name.
 #[inline(never)]
 fn measured(operation: &mut Operation, times: u32) -> Result<(), Box<dyn Error>> {
     for _ in 0..times {
@@ -91,7 +91,7 @@ fn decode_event_with_attachment() -> Result<Operation, Box<dyn Error>> {
     }))
 }
 
-/// The larger part of what it costs to take a broadcast from another server in the classic dialect.
+/// The larger part of the cost of receiving a broadcast from another server in the classic dialect.
 fn read_event_from_msgpack() -> Result<Operation, Box<dyn Error>> {
     let mut message = Vec::new();
     args_array(&event()?, &mut message, Flavour::Notepack)?;
@@ -110,7 +110,7 @@ fn room_of_10_in_1000() -> Result<Operation, Box<dyn Error>> {
     broadcast("few", FEW)
 }
 
-/// A broadcast through `Local`, its encoding included, to recipients that only count.
+/// A broadcast through `Local`, including its encoding, to recipients that only count.
 fn broadcast(room: &str, members: usize) -> Result<Operation, Box<dyn Error>> {
     let adapter = Local::new("/");
     let mut recipients = Vec::new();
@@ -133,7 +133,7 @@ fn broadcast(room: &str, members: usize) -> Result<Operation, Box<dyn Error>> {
     Ok(Box::new(move || Ok(adapter.apply(black_box(&target), Action::emit(black_box(&data)))?)))
 }
 
-/// Without the Engine.IO type, as the decoder takes it.
+/// The text of a packet without the Engine.IO type, as the decoder takes it.
 fn text_of(packet: &Packet) -> Result<String, Box<dyn Error>> {
     Ok(packet.text().and_then(|text| text.strip_prefix('4')).ok_or("the packet has no text")?.to_owned())
 }
@@ -141,6 +141,6 @@ fn text_of(packet: &Packet) -> Result<String, Box<dyn Error>> {
 fn whole(received: Option<&Received<'_>>) -> Result<(), Box<dyn Error>> {
     match received {
         Some(Received::Event { .. }) => Ok(()),
-        _ => Err("what was decoded is no event".into()),
+        _ => Err("the decoded packet is not an event".into()),
     }
 }

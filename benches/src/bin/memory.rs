@@ -1,5 +1,5 @@
-//! Resident memory per idle WebSocket connection: `memory PEER [CONNECTIONS] [SECONDS]`, with 5,000 connections and 10 s of
-//! quiet before it is read. It is the second figure of the workload `connects`, in other sizes.
+//! Measures resident memory per idle WebSocket connection: `memory PEER [CONNECTIONS] [SECONDS]`, by default with 5,000 connections, which
+//! are idle for 10 s before the memory is read. It is the second figure of the workload `connects`, in other sizes.
 
 use roomcast_benches::peer::Peer;
 use roomcast_benches::process::{allow_descriptors, load};

@@ -1,8 +1,8 @@
-//! Servers side by side: `peers [--rounds N] [--workload NAME]... [--out FOLDER] [PEER...]`.
+//! Measures servers side by side: `peers [--rounds N] [--workload NAME]... [--out FOLDER] [PEER...]`.
 //!
-//! Each workload runs on each peer in turn, round after round: the server on core 0, this program on core 1. What is told are
-//! medians, their spread, and the ratio to an anchor; it is written after each workload, so that a run that is interrupted
-//! leaves what it has. `cargo xtask bench --peers` builds the peers and runs this.
+//! Each workload runs on each peer in turn, round after round, with the server on core 0 and this program on core 1. The results are medians,
+//! their spread, and the ratio to an anchor. They are written after each workload, so that an interrupted run keeps what it has measured.
+//! `cargo xtask bench --peers` builds the peers and runs this program.
 
 use roomcast_benches::group::Group;
 use roomcast_benches::peer::{NAMES, Peer};
@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Connections of the workload `connects`.
 const CONNECTIONS: usize = 10_000;
 
-/// Quiet after the last of them, before memory is read.
+/// How long connections are idle before the memory is read.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// A workload: its name, the anchor of its ratio, and what it does.
@@ -28,21 +28,21 @@ struct Workload {
 
 enum What {
     Rooms(Rooms),
-    /// Two servers over Redis, with the subscribers on the one that the publishers are not on.
+    /// Two servers over Redis, with the publishers on one and the subscribers on the other.
     Redis(Rooms),
-    /// One worker thread against two, for the peers that have such.
+    /// One worker thread compared with two, for peers whose number of workers can be set.
     Workers(Rooms),
     Echo {
         clients: usize,
         each: usize,
     },
     Connects,
-    /// The same in the calm and beside a handler that blocks, for the peers that have worker threads.
+    /// With a handler that blocks, compared with none, for peers whose number of workers can be set.
     Beside(Beside),
 }
 
 impl What {
-    /// What a figure is, and its nanoseconds.
+    /// The unit of the figures, and its length in nanoseconds.
     fn unit(&self) -> (&'static str, f64) {
         match self {
             Self::Rooms(_) | Self::Redis(_) | Self::Workers(_) => ("µs of processor time per delivery", 1e3),
@@ -179,12 +179,13 @@ fn main() -> Result<(), Failure> {
         }
     }
     if tables.is_empty() {
-        return Err("no workload of that name".into());
+        return Err("there is no workload of that name".into());
     }
-    if failures == 0 { Ok(()) } else { Err(format!("{failures} measurements failed; why is told above").into()) }
+    if failures == 0 { Ok(()) } else { Err(format!("{failures} measurements failed; see the errors above").into()) }
 }
 
-/// One workload on all peers: a table, or two for what has two figures. A peer that fails is left out, and why is told.
+/// Measures a workload on all peers. Returns a table, or two for a workload with two figures. A measurement that fails is printed and left
+/// out.
 fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mut usize) -> Vec<Table> {
     let candidates = candidates(workload, peers);
     let (unit, nanoseconds) = workload.what.unit();
@@ -211,7 +212,7 @@ fn measure_all(workload: &Workload, peers: &[Peer], rounds: usize, failures: &mu
         workload: name.to_owned(),
         unit: unit.to_owned(),
         anchor: match &workload.what {
-            // Each is compared to itself.
+            // Each peer is compared with itself.
             What::Workers(_) | What::Beside(_) => {
                 candidates.first().map(|first| first.name.clone()).unwrap_or_default()
             }
@@ -231,7 +232,7 @@ struct Candidate<'a> {
     name: String,
     peer: &'a Peer,
     cores: &'static [usize],
-    /// In a workload beside a busy handler: no handler is.
+    /// In a workload with a busy handler: the handler does not block.
     calm: bool,
 }
 

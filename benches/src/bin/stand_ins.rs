@@ -1,6 +1,6 @@
-//! A server whose room is of clients in its own memory: `stand-ins MEMBERS`. They are whole clients of whole connections, but for the
-//! kernel: their streams end in this process and nobody reads them. So a room may have more members than a process may have
-//! descriptors; `hold` measures it. Environment: `HOST`, `PORT`.
+//! A server with a room of clients in its own memory: `stand-ins MEMBERS`. Their connections are complete except for the kernel: the streams
+//! end in this process, and nobody reads them. So a room can have more members than a process can have descriptors. `hold` measures it.
+//! Environment: `HOST`, `PORT`.
 
 use http::Request;
 use hyper::body::Incoming;
@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tower_service::Service as _;
 
-/// What a stream keeps for who does not read it: hundreds of small messages.
+/// The buffer of a stream in bytes: enough for hundreds of small messages that are not read.
 const KEPT: usize = 64 * 1024;
 
-/// Nobody answers heartbeats.
+/// The members answer no heartbeats, so the server sends none.
 const NO_HEARTBEAT: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -49,13 +49,13 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A client that has joined the room; its end of the stream.
+/// Connects a client that joins the room, and returns its end of the stream.
 async fn member(io: &SocketIo) -> Result<DuplexStream, Failure> {
     let (mut client, server) = duplex(KEPT);
     let service = io.clone().into_service();
     tokio::spawn(async move {
         let service = service_fn(move |request: Request<Incoming>| service.clone().call(request));
-        // A client that goes is no error here.
+        // A client that disconnects is not an error here.
         let _ = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(server), service)
             .with_upgrades()
@@ -70,7 +70,7 @@ async fn member(io: &SocketIo) -> Result<DuplexStream, Failure> {
     Ok(client)
 }
 
-/// Reads until that has come.
+/// Reads until `text` has arrived.
 async fn read_past(client: &mut DuplexStream, text: &[u8]) -> Result<(), Failure> {
     let mut received = Vec::new();
     while !received.windows(text.len()).any(|bytes| bytes == text) {

@@ -1,7 +1,7 @@
-//! A reconnect storm: `storm PEER [CLIENTS]`, 5,000 by default, that all come at once while others talk. What those who were there
-//! notice of it is the longest time that one of their questions waits for its answer, in the calm and in the storm.
+//! Measures a reconnect storm: `storm PEER [CLIENTS]`, by default 5,000 clients, which all connect at the same time while connected clients
+//! send requests. The effect on those is the longest wait for an answer, before and during the storm.
 //!
-//! The server is on core 0, this program on core 1.
+//! The server runs on core 0, this program on core 1.
 
 use roomcast_benches::peer::Peer;
 use roomcast_benches::process::{allow_descriptors, load, pin_this_process};
@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Clients that talk, one after the other, with a pause between two questions.
+/// Connected clients, which send requests one after another, with a pause between two requests.
 const TALKERS: usize = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How long they talk before the storm.
+/// How long they send requests before the storm.
 const CALM: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Failure> {
@@ -34,14 +34,14 @@ fn main() -> Result<(), Failure> {
     let storm = talk(server.address);
     thread::sleep(PAUSE);
     let begun = Instant::now();
-    // All have sent their handshakes before the first reads an answer.
+    // All clients send their handshakes before the first one reads an answer.
     let coming: Vec<Client> = (0..count).map(|_| Client::begin(server.address)).collect::<Result<_, _>>()?;
     let there: Vec<Client> = coming.into_iter().map(Client::join).collect::<Result<_, _>>()?;
     let took = begun.elapsed();
     let storm = storm.end()?;
     println!(
-        "{}: {} clients that came at once were there after {:.2} s; the longest wait of {TALKERS} others was {:.1} ms in the calm and \
-         {:.1} ms in the storm (medians {:.2} and {:.2}); load {}",
+        "{}: {} clients that connected at the same time took {:.2} s; the longest wait of {TALKERS} other clients was {:.1} ms before and \
+         {:.1} ms during the storm (medians {:.2} and {:.2}); load {}",
         peer.name,
         there.len(),
         took.as_secs_f64(),
@@ -54,7 +54,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Clients that ask one after the other until they are told to end.
+/// A thread with clients that send requests one after another until it is stopped.
 struct Talk {
     over: Arc<AtomicBool>,
     talking: JoinHandle<std::io::Result<Vec<Duration>>>,

@@ -1,67 +1,69 @@
-//! [`beside`]: what others notice of a handler that blocks its thread.
+//! [`beside`]: how a handler that blocks its thread affects other clients.
 
 use super::crowd::Crowd;
 use super::message::{Failure, SILENCE};
 use crate::server::Server;
 use std::time::{Duration, Instant};
 
-/// Rounds that are not counted.
+/// Rounds before those that are counted.
 const WARM_UP: usize = 2;
 
-/// From the question that makes a handler block to the first thing that is timed.
+/// Time from the request that makes a handler block to the first message that is timed.
 const BEGUN: Duration = Duration::from_millis(10);
 
 /// Size of the workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Beside {
-    /// The others.
+    /// The number of other clients.
     pub others: usize,
-    /// What they do.
+    /// What the other clients do.
     pub they: They,
-    /// How long the handler blocks, each time.
+    /// How long the handler blocks each time.
     pub blocks: Duration,
-    /// How often it does.
+    /// How often the handler blocks.
     pub rounds: usize,
 }
 
-/// What the others do while the handler blocks.
+/// What the other clients do while the handler blocks.
 #[derive(Debug, Clone, Copy)]
 pub enum They {
-    /// Each asks so often, by the clock, and is timed from its question to the answer.
+    /// Each sends a request once per period. The time from the request to the answer is measured.
     Ask(Duration),
-    /// They are a room, to which one publishes so often, by the clock; each is timed from the publish to the message.
+    /// They are in a room, to which one client publishes once per period. The time from the publish to each message is measured.
     Listen(Duration),
 }
 
-/// How long it took.
+/// Statistics of waits.
 #[derive(Debug, Clone, Copy)]
 pub struct Waits {
-    /// The middle one.
+    /// The median.
     pub median: Duration,
-    /// What 99 of 100 do not exceed.
+    /// The 99th percentile.
     pub p99: Duration,
-    /// The longest.
+    /// The longest wait.
     pub longest: Duration,
 }
 
 struct State {
-    /// When each question or publish was sent, by its number.
+    /// When each request or publish was sent, by its number.
     sent: Vec<Instant>,
     /// The next number of each member of the room.
     next: Vec<usize>,
     waits: Vec<Duration>,
-    /// Answers or messages of this round.
+    /// Answers or messages that have arrived in this round.
     got: usize,
-    /// Those who have heard this round's `busy`.
+    /// Clients that have received this round's event `busy`.
     heard: usize,
+    /// Whether the blocking handler has answered in this round.
     answered: bool,
 }
 
-/// Runs on a server with two workers. In every round the blocker's handler emits to everyone, then blocks; in the `calm` it emits and
-/// does not block, so that nothing else differs. What is sent in that time is timed. All must get everything, once and in order.
+/// Runs on a server with two workers. In every round a handler emits to all clients and then blocks; with `calm` it emits and does not
+/// block, and everything else is the same. Messages that are sent in that time are timed. All clients must receive everything once and in
+/// order.
 ///
 /// # Errors
-/// The server does not do what it should.
+/// The server fails, or a client receives something else.
 pub fn beside(server: &Server, size: Beside, calm: bool) -> Result<Waits, Failure> {
     let Beside { others, they, .. } = size;
     let (blocker, publisher) = (others, others + 1);
@@ -76,7 +78,7 @@ pub fn beside(server: &Server, size: Beside, calm: bool) -> Result<Waits, Failur
             client.expect("431[")
         },
     )?;
-    // What is sent in a round, and what comes of it.
+    // The period between sends, and how many sends and answers a round has.
     let (every, sends, answers) = match they {
         They::Ask(every) => {
             let sends = others * (size.blocks.as_nanos() / every.as_nanos()) as usize;
@@ -125,7 +127,7 @@ impl State {
     fn take(&mut self, from: usize, blocker: usize, packet: &[u8]) -> Result<(), Failure> {
         let text = std::str::from_utf8(packet)?;
         if text.starts_with(r#"42["auth""#) {
-            // What the conformance server and its twin greet with.
+            // The greeting of the conformance server and its counterpart on Node.
         } else if text == r#"42["busy"]"# {
             self.heard += 1;
         } else if let Some(rest) = text.strip_prefix(r#"42["msg","#) {
@@ -147,7 +149,7 @@ impl State {
     }
 
     fn arrived(&mut self, number: usize) -> Result<(), Failure> {
-        let sent = self.sent.get(number).ok_or("an answer to what was not asked")?;
+        let sent = self.sent.get(number).ok_or("an answer without a request")?;
         self.waits.push(sent.elapsed());
         self.got += 1;
         Ok(())
@@ -155,7 +157,7 @@ impl State {
 }
 
 impl Waits {
-    /// `None` without any.
+    /// `None` if there are no waits.
     pub fn of(mut waits: Vec<Duration>) -> Option<Self> {
         waits.sort_unstable();
         let rank = |per_mille: usize| waits.get((waits.len() * per_mille).div_ceil(1_000).saturating_sub(1)).copied();
@@ -175,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks() {
+    fn median_p99_and_longest() {
         let waits = (1..=1_000).rev().map(Duration::from_millis).collect();
         let Waits { median, p99, longest } = Waits::of(waits).unwrap();
         assert_eq!([median, p99, longest].map(|wait| wait.as_millis()), [500, 990, 1_000]);

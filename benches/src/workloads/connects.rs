@@ -1,4 +1,4 @@
-//! [`connects`]: clients come one after the other, join `/` and then say nothing.
+//! [`connects`]: clients connect one after another, join `/`, and then stay idle.
 
 use super::message::Failure;
 use crate::server::Server;
@@ -6,22 +6,22 @@ use crate::wire::Client;
 use std::thread;
 use std::time::Duration;
 
-/// Clients that come and go first, so that what a server makes once is not counted.
+/// Clients that connect and disconnect first, so that what a server creates only once is not counted.
 const VISITORS: usize = 100;
 
-/// What connections cost.
+/// The cost of connections.
 #[derive(Debug, Clone, Copy)]
 pub struct Connects {
-    /// Nanoseconds of the server's processor time for each.
+    /// Processor time of the server per connect, in nanoseconds.
     pub cpu: f64,
-    /// Bytes of anonymous memory for each that stays and says nothing.
+    /// Anonymous memory of the server per idle connection, in bytes.
     pub memory: f64,
 }
 
-/// Opens connections over WebSocket, with 400 bytes of headers each, and keeps them; memory is read after `quiet`.
+/// Opens WebSocket connections, with 400 bytes of headers each, and keeps them open. The memory is measured after `quiet`.
 ///
 /// # Errors
-/// The server does not take them.
+/// The server does not accept a connection, or has exited.
 pub fn connects(server: &Server, count: usize, quiet: Duration) -> Result<Connects, Failure> {
     for _ in 0..VISITORS {
         Client::connect(server.address)?;

@@ -1,4 +1,4 @@
-//! [`Crowd`]: many clients of one server, read by one thread.
+//! [`Crowd`]: many clients in one thread.
 
 use super::message::{Failure, SILENCE};
 use crate::wire::{Client, client_frame, take_frame};
@@ -21,14 +21,14 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Sends a packet; what does not fit the socket at once is a failure, as no workload sends so much.
+    /// Sends a packet. It is a failure if the socket's buffer is full, because no workload sends that much.
     pub(super) fn send(&mut self, packet: &str) -> Result<(), Failure> {
         Ok(self.stream.write_all(&client_frame(packet))?)
     }
 }
 
 impl Crowd {
-    /// Connects clients one after the other, each to the server of its number; `join` says what it does first.
+    /// Connects clients one after another, each to the `address` for its number. `join` is called for each connected client.
     pub(super) fn new(
         count: usize,
         address: impl Fn(usize) -> SocketAddr,
@@ -47,7 +47,7 @@ impl Crowd {
         Ok(Self { poll, events: Events::with_capacity(1024), members, last: Instant::now() })
     }
 
-    /// Waits at most `patience` for packets, and hands each to `take` with its member's number. Heartbeats are answered here.
+    /// Waits at most `patience` for packets, and calls `take` for each with the number of its member. Answers heartbeats.
     pub(super) fn read(
         &mut self,
         patience: Duration,
@@ -80,7 +80,7 @@ impl Crowd {
             }
         }
         if self.last.elapsed() >= SILENCE {
-            return Err(format!("nothing came for {SILENCE:?}").into());
+            return Err(format!("no packet arrived for {SILENCE:?}").into());
         }
         Ok(())
     }

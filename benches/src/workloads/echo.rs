@@ -1,16 +1,16 @@
-//! [`echo`]: every client asks, and asks again when it has its answer.
+//! [`echo`]: every client sends a request, and the next one when it has the answer.
 
 use super::crowd::Crowd;
 use super::message::{Failure, PAYLOAD, SILENCE};
 use crate::server::Server;
 
-/// Questions of each client that are not counted.
+/// Requests of each client before those that are counted.
 const WARM_UP: usize = 5;
 
-/// Nanoseconds of the server's processor time for each event with its acknowledgement; each client has one under way.
+/// Processor time of the server per event with its acknowledgement, in nanoseconds. Each client has one event in flight.
 ///
 /// # Errors
-/// The server does not answer as it should.
+/// The server fails, or an answer is wrong.
 pub fn echo(server: &Server, clients: usize, each: usize) -> Result<f64, Failure> {
     let mut crowd = Crowd::new(clients, |_| server.address, |_, _| Ok(()))?;
     let mut asked = vec![0; clients];
@@ -26,7 +26,7 @@ pub fn echo(server: &Server, clients: usize, each: usize) -> Result<f64, Failure
         while answers < wanted {
             crowd.read(SILENCE, |number, member, packet| {
                 if packet.starts_with(b"42[\"auth\"") {
-                    // What the conformance server and its twin greet with.
+                    // The greeting of the conformance server and its counterpart on Node.
                     return Ok(());
                 }
                 let last = asked[number] - 1;

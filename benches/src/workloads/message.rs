@@ -1,14 +1,14 @@
-//! What every workload sends, how long it waits for an answer, and what it fails with.
+//! The message that workloads send, how long they wait for an answer, and [`Failure`].
 
 use std::time::Duration;
 
-/// Bytes of a message's text.
+/// Size of a message's text in bytes.
 pub const PAYLOAD: usize = 128;
 
-/// Nothing came for so long: the measurement has failed.
+/// A measurement fails if no packet arrives for this time.
 pub(super) const SILENCE: Duration = Duration::from_secs(20);
 
-/// What a measurement fails with.
+/// The error of a measurement.
 pub type Failure = Box<dyn std::error::Error>;
 
 pub(super) fn text() -> String {

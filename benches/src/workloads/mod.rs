@@ -1,4 +1,4 @@
-//! What the servers are made to do, each a function that measures one server once.
+//! The workloads: functions that each measure a server once.
 
 mod beside;
 mod connects;

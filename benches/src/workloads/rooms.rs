@@ -1,4 +1,4 @@
-//! [`rooms`]: publishers send to rooms, and every member checks what it gets. One room is a plain fan-out.
+//! [`rooms`]: publishers send to rooms, and every member checks what it receives. With one room it is a plain fan-out.
 
 use super::crowd::Crowd;
 use super::message::{Failure, SILENCE, text};
@@ -7,61 +7,61 @@ use crate::wire::{Client, STEP_TIMEOUT};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-/// Publishes that are not counted, over all rooms.
+/// Publishes to all rooms together before those that are counted.
 const WARM_UP: usize = 100;
 
-/// Most publishes under way when they are paced: a server that cannot keep up must not be measured.
+/// Limit for publishes in flight at a fixed pace. A server that exceeds it cannot keep up and is not measured.
 const MOST_BEHIND: usize = 1_000;
 
-/// Time between two questions whether servers hear one another.
+/// Time between two checks whether the servers receive one another's messages.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Size of the workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Rooms {
-    /// Subscribers, spread over the rooms evenly.
+    /// Number of subscribers, spread evenly over the rooms.
     pub subscribers: usize,
-    /// Rooms.
+    /// Number of rooms.
     pub rooms: usize,
-    /// Publishers, each with its own rooms.
+    /// Number of publishers, each with rooms of its own.
     pub publishers: usize,
-    /// Publishes of all publishers together that are under way. One counts as arrived when the room's members have got as many
-    /// messages together as if all had it.
+    /// Publishes of all publishers together that are in flight. One counts as arrived when the room's members together have received as
+    /// many messages as if each of them had received it.
     pub in_flight: usize,
-    /// Publishes a second, if they go out by the clock; its steps are of a millisecond, so at 2,000 two leave together.
+    /// Publishes per second, for a fixed pace. The clock has steps of a millisecond, so at 2,000 two leave together.
     pub paced: Option<u32>,
-    /// Publishes that are counted.
+    /// Number of publishes that are counted.
     pub publishes: usize,
 }
 
 struct Room {
-    /// Beginning of a publish, up to the number.
+    /// The packet of a publish up to its number.
     publish: String,
     members: usize,
     sent: usize,
-    /// Messages that the members have got together.
+    /// Messages that all members together have received.
     got: usize,
 }
 
 struct State {
     rooms: Vec<Room>,
-    /// The next number of each subscriber.
+    /// The number of the next message for each subscriber.
     next: Vec<usize>,
-    /// Publishes under way, by publisher.
-    under_way: Vec<usize>,
+    /// Publishes in flight, by publisher.
+    in_flight: Vec<usize>,
 }
 
-/// Nanoseconds of the servers' processor time for each delivery. Every subscriber gets each message of its room once, in order,
-/// to the byte, or the measurement fails.
+/// Processor time of the servers per delivery, in nanoseconds. Every subscriber must receive each message of its room once, in order and
+/// byte for byte; otherwise the measurement fails.
 ///
 /// # Errors
-/// A server does not do what it should.
+/// A server fails, cannot keep up with the pace, or delivers something else.
 pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
     let room_of = |number: usize| number % size.rooms;
     if group.is_several() {
         wait_until_heard(group)?;
     }
-    // The publishers come last; their heartbeats are answered as the others' are.
+    // The publishers come last. They are members of the crowd, so that their heartbeats are answered too.
     let all = size.subscribers + size.publishers;
     let server_of = |number: usize| if number < size.subscribers { group.subscribers() } else { group.publishers() };
     let mut crowd = Crowd::new(all, server_of, |number, client| {
@@ -81,7 +81,7 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
     let mut state = State {
         rooms: (0..size.rooms).map(room).collect(),
         next: vec![0; size.subscribers],
-        under_way: vec![0; size.publishers],
+        in_flight: vec![0; size.publishers],
     };
     let window = size.in_flight.div_ceil(size.publishers);
     let mut sent = 0;
@@ -90,7 +90,7 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
         let (begun, first) = (Instant::now(), sent);
         let mut deliveries = 0;
         loop {
-            let all = state.under_way.iter().sum::<usize>();
+            let all = state.in_flight.iter().sum::<usize>();
             if sent == until && all == 0 {
                 return Ok(deliveries);
             }
@@ -98,16 +98,16 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
             if due.is_some() && all > MOST_BEHIND {
                 return Err("the server does not keep up with the pace".into());
             }
-            // Each publisher in turn, for as long as one may send.
+            // Each publisher in turn, as long as one may send.
             let mut idle = 0;
             while sent < until && idle < size.publishers {
                 let by = room_of(sent) % size.publishers;
-                let may = due.map_or_else(|| state.under_way[by] < window, |due| sent < due);
+                let may = due.map_or_else(|| state.in_flight[by] < window, |due| sent < due);
                 if !may {
                     if due.is_some() || size.publishers == 1 {
                         break;
                     }
-                    // In step: the rooms of one publisher are as busy as those of another.
+                    // The publishers stay in step, so that the rooms of all of them are equally busy.
                     idle = size.publishers;
                     continue;
                 }
@@ -115,7 +115,7 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
                 let packet = format!(r#"{}{},"{text}"]"#, room.publish, room.sent);
                 crowd.members[size.subscribers + by].send(&packet)?;
                 room.sent += 1;
-                state.under_way[by] += 1;
+                state.in_flight[by] += 1;
                 sent += 1;
                 idle = 0;
             }
@@ -125,7 +125,7 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
             };
             crowd.read(patience, |number, _, packet| {
                 if number >= size.subscribers {
-                    // A publisher: what the conformance server greets with.
+                    // A publisher receives only the greeting of the conformance server.
                     return Ok(());
                 }
                 let next = &mut state.next[number];
@@ -142,7 +142,7 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
                 let room = &mut state.rooms[at];
                 room.got += 1;
                 if room.got.is_multiple_of(room.members) {
-                    state.under_way[at % size.publishers] -= 1;
+                    state.in_flight[at % size.publishers] -= 1;
                 }
                 Ok(())
             })?;
@@ -155,7 +155,7 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
     Ok(spent as f64 / deliveries as f64)
 }
 
-/// Servers over Redis do not hear one another from the first moment on: asks until one does.
+/// Publishes until the subscribers' server receives it: servers do not receive one another's messages over Redis right from the start.
 fn wait_until_heard(group: &Group) -> Result<(), Failure> {
     let (mut publisher, mut subscriber) = (Client::connect(group.publishers())?, Client::connect(group.subscribers())?);
     subscriber.send(r#"421["join","heard"]"#)?;
@@ -169,5 +169,5 @@ fn wait_until_heard(group: &Group) -> Result<(), Failure> {
             end => return Ok(end?),
         }
     }
-    Err("the servers do not hear one another".into())
+    Err("the servers do not receive one another's messages".into())
 }

@@ -1,4 +1,4 @@
-//! [`Idlers`]: clients that were sent much and read nothing by themselves, and a [`Watcher`] beside them.
+//! [`Idlers`]: clients that are sent much and read nothing by themselves; and [`Watcher`], a client that reads.
 
 use roomcast_benches::dial::dial;
 use roomcast_benches::server::Server;
@@ -8,10 +8,10 @@ use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Characters of one event.
+/// Size of an event in characters.
 pub(crate) const EVENT: usize = 10_000;
 
-/// What the kernel keeps for such a client, before it doubles it.
+/// The kernel's receive buffer for such a client in bytes, which the kernel doubles.
 const RECEIVE_BUFFER: usize = 4_096;
 
 pub(crate) struct Idlers(Vec<Client>);
@@ -24,7 +24,7 @@ impl Idlers {
         Ok(Self((0..count).map(connect).collect::<Result<_, _>>()?))
     }
 
-    /// Each has the server send it so much, in packets of its own.
+    /// Makes the server send so many bytes to each client, in separate packets.
     pub(crate) fn fill(&mut self, bytes: usize) -> Result<(), Failure> {
         for client in &mut self.0 {
             client.send(&format!(r#"421["burst",{},{EVENT}]"#, bytes.div_ceil(EVENT)))?;
@@ -33,7 +33,7 @@ impl Idlers {
         Ok(())
     }
 
-    /// Each takes a byte, if there is one.
+    /// Reads a byte from each client, if there is one.
     pub(crate) fn drip(&mut self) -> Result<(), Failure> {
         for client in &mut self.0 {
             match client.stream.read(&mut [0]) {
@@ -46,15 +46,15 @@ impl Idlers {
     }
 }
 
-/// A client that reads: it asks who is there and what the server has for others.
+/// A client that reads. It measures how many clients are connected and how much memory the server has for them.
 pub(crate) struct Watcher<'a> {
     server: &'a Server,
     client: Client,
-    /// Memory of the server before anybody was sent anything.
+    /// Memory of the server before clients were sent anything.
     before: u64,
-    /// Most that there was above it.
+    /// The most memory above it.
     pub(crate) peak: u64,
-    /// The longest that one of its questions waited.
+    /// The longest wait of one of its requests.
     pub(crate) longest: Duration,
 }
 
@@ -65,14 +65,14 @@ impl<'a> Watcher<'a> {
         Ok(Self { server, client, before, peak: 0, longest: Duration::ZERO })
     }
 
-    /// Memory of the server above what it was, in bytes.
+    /// Memory of the server above what it had at the beginning, in bytes.
     pub(crate) fn memory(&mut self) -> Result<u64, Failure> {
         let memory = self.server.process.anonymous_memory()?.saturating_sub(self.before);
         self.peak = self.peak.max(memory);
         Ok(memory)
     }
 
-    /// How many others are there.
+    /// How many other clients are connected.
     pub(crate) fn others(&mut self) -> Result<usize, Failure> {
         let asked = Instant::now();
         let answer = self.client.ask(r#"["call",{"do":"count"}]"#)?;

@@ -1,4 +1,4 @@
-//! Clients that take a byte a second.
+//! Clients that read a byte per second.
 
 use crate::crowd::{Idlers, Watcher};
 use crate::{GRACE, HARD_BOUND, SLACK, SOFT_BOUND, mib, with_slack};
@@ -9,24 +9,24 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The least budget of a server.
+/// The minimum of a server's memory budget.
 const LEAST_BUDGET: u64 = 64 << 20;
 
-/// Between two looks at the server's memory.
-const LOOK: Duration = Duration::from_millis(100);
+/// Time between two checks of the server's memory.
+const POLL: Duration = Duration::from_millis(100);
 
-/// Between two bytes.
+/// Time between two bytes.
 const DRIP: Duration = Duration::from_secs(1);
 
 pub(crate) fn drip(server: &Server, clients: usize, time: Duration, verdict: &mut Verdict) -> Result<(), Failure> {
     let budget = budget()?;
-    // Over the soft bound with whatever the kernel keeps, and below the hard one.
+    // Above the soft bound even without the bytes in the kernel's buffers, and below the hard bound.
     let each = (2 * budget as usize / clients).clamp(4 * SOFT_BOUND, HARD_BOUND * 3 / 4);
     let mut idlers = Idlers::connect(server.address, clients)?;
     let mut watcher = Watcher::new(server)?;
     let begun = Instant::now();
     idlers.fill(each)?;
-    // Some are sent theirs later than others: the server makes gigabytes.
+    // The server generates gigabytes, so some clients are sent their events later than others.
     let mut sent = Duration::ZERO;
     let (mut next, mut told) = (begun + DRIP, 0);
     let mut others = clients;
@@ -42,29 +42,30 @@ pub(crate) fn drip(server: &Server, clients: usize, time: Duration, verdict: &mu
             idlers.drip()?;
             told += 1;
             if told % 5 == 0 {
-                println!("after {told} s: {others} are there, {} for them", mib(watcher.memory()?));
+                println!("after {told} s: {others} clients are connected, with {} of memory", mib(watcher.memory()?));
             }
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
     }
     let took = begun.elapsed();
     println!(
-        "{clients} clients that took a byte a second were sent {} each; the server had {} for them at most, its budget is {}; \
-         another client's questions waited for {:.0} ms at most",
+        "{clients} clients that read a byte per second were sent {} each; the server used at most {} for them, its budget is {}; \
+         another client's requests waited for at most {:.0} ms",
         mib(each as u64),
         mib(watcher.peak),
         mib(budget),
         watcher.longest.as_secs_f64() * 1e3,
     );
-    verdict.check(watcher.peak <= with_slack(budget), "the budget was not kept");
-    verdict.check(others == 0, &format!("{others} clients were not cut in {took:?}"));
-    let late =
-        format!("the last was cut after {took:?}, the last was sent its own after {sent:?}, the grace is {GRACE:?}");
+    verdict.check(watcher.peak <= with_slack(budget), "the server exceeded its budget");
+    verdict.check(others == 0, &format!("{others} clients were not disconnected within {took:?}"));
+    let late = format!(
+        "the last client was disconnected after {took:?}, the last event sent after {sent:?}, the grace period is {GRACE:?}"
+    );
     verdict.check(took <= sent + GRACE + SLACK, &late);
     Ok(())
 }
 
-/// A quarter of the machine's memory, or of the cgroup's.
+/// The server's memory budget: a quarter of the machine's memory, or of the cgroup's limit if that is lower.
 fn budget() -> Result<u64, Failure> {
     let text = fs::read_to_string("/proc/meminfo")?;
     let kibibytes =

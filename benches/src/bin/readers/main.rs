@@ -1,12 +1,13 @@
-//! Clients that do not read as fast as they are sent to, and what becomes of them: `readers WHAT [PEER] [CLIENTS] [SECONDS]`, on the
-//! server `roomcast` by default. The last line is `ok` or `FAILED`.
+//! Tests clients that read more slowly than the server sends: `readers WHAT [PEER] [CLIENTS] [SECONDS]`, by default with the server
+//! `roomcast`. The last line is `ok` or `FAILED`.
 //!
-//! - `pace`: 100 clients, half of them polling, that read in between and pause for up to 15 s at random, for 600 s. Nobody is cut,
-//!   and everybody gets everything, once and in order.
-//! - `drip`: 2,000 clients that are sent twice as much as the server may keep for all together, and take one byte a second, for
-//!   90 s at most. The server stays within its budget, answers others meanwhile, and has cut all of them at the end.
-//! - `stop`: 20 clients that are sent more than the hard bound, and 20 that are sent a part of it, and read nothing, for 40 s. The
-//!   first are cut at once, and the server keeps no more for each than the bound and a packet; the others within a grace.
+//! - `pace`: 100 clients, half of them polling, that read with random pauses of up to 15 s, for 600 s. None of them may be disconnected, and
+//!   each must receive everything once and in order.
+//! - `drip`: 2,000 clients that are together sent twice the server's memory budget and read one byte per second, for at most 90 s. The server
+//!   must stay within its budget, answer other clients meanwhile, and have disconnected all of them at the end.
+//! - `stop`: 20 clients that are sent more than the hard bound, and 20 that are sent less than it but more than the soft bound. They read
+//!   nothing, for 40 s. The first must be disconnected immediately, with no more memory for each than the bound and a packet; the others
+//!   after the grace period.
 
 mod crowd;
 mod drip;
@@ -22,16 +23,16 @@ use roomcast_benches::workloads::Failure;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The rule for slow consumers, as docs/protocol.md has it: the bounds of one outbox, and the time in which an eighth of what waits
-/// over the soft bound has to be taken.
+/// The rule for slow clients in docs/protocol.md: the bounds of an outbox, and the grace period in which a client has to take an eighth of
+/// what waits above the soft bound.
 const SOFT_BOUND: usize = 1 << 20;
 const HARD_BOUND: usize = 16 << 20;
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Time for the server to find it out.
+/// How much later the server may notice it.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// What the allocator may keep beside what the server counts: a quarter, and some for the server itself.
+/// Adds what the allocator may need beyond the bytes that the server counts: a quarter, and some for the server itself.
 fn with_slack(bytes: u64) -> u64 {
     bytes + bytes / 4 + (64 << 20)
 }
@@ -55,7 +56,7 @@ fn main() -> Result<ExitCode, Failure> {
     allow_descriptors(2 * clients)?;
     let mut settings = vec![("TOKIO_WORKER_THREADS", "2")];
     if what != "pace" {
-        // Who reads nothing answers no heartbeat either: it must be the rule that ends it.
+        // Clients that do not read answer no heartbeats either. They must be disconnected because of the rule.
         settings.push(NO_HEARTBEAT);
     }
     let server = Server::start_with(&peer, &[], &settings)?;

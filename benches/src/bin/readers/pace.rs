@@ -1,4 +1,4 @@
-//! Clients that keep the pace, with pauses.
+//! Clients that read fast enough on average, with pauses.
 
 use crate::mib;
 use crate::polling::Polling;
@@ -14,21 +14,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The longest pause, and the longest time of reading between two. A train's tunnel, and less than the grace.
+/// The longest pause, and the longest time of reading between two pauses. A pause is as long as in a railway tunnel, and shorter than the
+/// grace period.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 const LONGEST_READING: Duration = Duration::from_secs(4);
 
-/// One event to all, so often and so large: in the longest pause 2.4 MB wait for a client, more than the soft bound.
+/// The period and the size of events to all clients. During the longest pause 2.4 MB wait for a client, more than the soft bound.
 const EVERY: Duration = Duration::from_millis(50);
 const EVENT: usize = 8_000;
 
-/// What the kernel keeps for a client that pauses, before it doubles it.
+/// The kernel's receive buffer of a client in bytes, which the kernel doubles.
 const RECEIVE_BUFFER: usize = 32 * 1024;
 
-/// Time for the last to get the last event: a pause and then some.
+/// How long the last client may take to receive the last event: longer than a pause.
 const LAST: Duration = Duration::from_secs(30);
 
-/// Where the room's numbers end; until then, it is not known.
+/// The number of events. `usize::MAX` until it is known.
 type Last = Arc<AtomicUsize>;
 
 pub(crate) fn pace(server: &Server, clients: usize, time: Duration, verdict: &mut Verdict) -> Result<(), Failure> {
@@ -55,12 +56,12 @@ pub(crate) fn pace(server: &Server, clients: usize, time: Duration, verdict: &mu
         peak = peak.max(server.process.anonymous_memory()?);
         if begun.elapsed() > told {
             let ended = readers.iter().filter(|reader| reader.is_finished()).count();
-            println!("after {:.0} s: {sent} events, {ended} of {clients} clients are gone", told.as_secs_f64());
+            println!("after {:.0} s: {sent} events, {ended} of {clients} clients have failed", told.as_secs_f64());
             told += Duration::from_secs(60);
         }
     }
     last.store(sent, Ordering::Release);
-    // One more, for those who have all and wait.
+    // One more event, which wakes clients that have received all others and wait.
     publisher.send(&format!(r#"42["pub","room",{sent},"{text}"]"#))?;
     let end = Instant::now() + LAST;
     while Instant::now() < end && readers.iter().any(|reader| !reader.is_finished()) {
@@ -69,7 +70,7 @@ pub(crate) fn pace(server: &Server, clients: usize, time: Duration, verdict: &mu
     let (mut paused, mut ended) = (0, 0);
     for (number, reader) in readers.into_iter().enumerate() {
         if !reader.is_finished() {
-            verdict.check(false, &format!("client {number} did not get the last event"));
+            verdict.check(false, &format!("client {number} did not receive the last event"));
             continue;
         }
         let (reader, failure) = reader.join().map_err(|_| "a client's thread has panicked")?;
@@ -81,7 +82,7 @@ pub(crate) fn pace(server: &Server, clients: usize, time: Duration, verdict: &mu
         }
     }
     println!(
-        "{ended} of {clients} clients that paused {paused} times got all of {sent} events in {:.0} s; the server had {} at most",
+        "{ended} of {clients} clients, which paused {paused} times, received all {sent} events in {:.0} s; the server used at most {}",
         begun.elapsed().as_secs_f64(),
         mib(peak),
     );
@@ -91,7 +92,7 @@ pub(crate) fn pace(server: &Server, clients: usize, time: Duration, verdict: &mu
 struct Reader {
     wire: Wire,
     random: u64,
-    /// The next number.
+    /// The number of the next event.
     next: usize,
     paused: usize,
 }
@@ -122,7 +123,7 @@ impl Reader {
         Ok(Self { wire, random: number as u64 + 1, next: 0, paused: 0 })
     }
 
-    /// Reads and pauses in turn until the last event is here.
+    /// Reads and pauses in turn until the last event has arrived.
     fn run(&mut self, last: &AtomicUsize) -> io::Result<()> {
         loop {
             let end = Instant::now() + self.at_most(LONGEST_READING);
@@ -154,7 +155,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A random time up to that one, the same in each run (xorshift).
+    /// A random time of at most `most`. The random numbers (xorshift) are the same in each run.
     fn at_most(&mut self, most: Duration) -> Duration {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -1,22 +1,22 @@
-//! [`Polling`]: a client in namespace `/` that polls, by one request after the other on a blocking stream.
+//! [`Polling`]: a polling client in namespace `/`, which sends one request after another on a blocking stream.
 
 use roomcast_benches::wire::STEP_TIMEOUT;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-/// Between packets of a payload.
+/// Separates the packets of a payload.
 const SEPARATOR: u8 = 0x1e;
 
 pub(crate) struct Polling {
     address: SocketAddr,
     stream: TcpStream,
     path: String,
-    /// What has come of the next answer.
+    /// The bytes of the next answer that have arrived.
     received: Vec<u8>,
 }
 
 impl Polling {
-    /// Shakes hands, joins `/` and then the room.
+    /// Opens a session, joins `/`, and then joins the room.
     pub(crate) fn connect(address: SocketAddr, room: &str) -> io::Result<Self> {
         let stream = Self::open(address)?;
         let path = "/socket.io/?EIO=4&transport=polling".to_owned();
@@ -39,7 +39,7 @@ impl Polling {
         Ok(stream)
     }
 
-    /// The next packets but heartbeats, which are answered here.
+    /// The next packets without heartbeats, which are answered here.
     pub(crate) fn get(&mut self) -> io::Result<Vec<Vec<u8>>> {
         let body = self.request(&format!("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", self.path))?;
         let mut packets = Vec::new();
@@ -63,9 +63,9 @@ impl Polling {
         self.request(&format!("{head}Content-Length: {}\r\n\r\n{packet}", packet.len())).map(drop)
     }
 
-    /// The body of an answer with 200.
+    /// Sends a request and returns the body of the answer, whose status must be 200.
     fn request(&mut self, request: &str) -> io::Result<Vec<u8>> {
-        // A connection that was kept for long may have been closed; what is lost then is only a request that was not taken.
+        // An idle connection may have been closed. Then the server has not handled the request, and it is sent again.
         if self.stream.write_all(request.as_bytes()).is_err() || !self.has_begun()? {
             self.stream = Self::open(self.address)?;
             self.stream.write_all(request.as_bytes())?;
@@ -90,7 +90,7 @@ impl Polling {
         Err(io::Error::other(format!("{head}{}", String::from_utf8_lossy(&body))))
     }
 
-    /// Whether an answer has begun; if not, the connection was closed before the request.
+    /// Whether an answer has begun. If not, the connection was closed before the request.
     fn has_begun(&mut self) -> io::Result<bool> {
         match self.read() {
             Ok(()) => Ok(true),

@@ -8,10 +8,10 @@ use roomcast_benches::workloads::Failure;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the server.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two checks of the server.
+const POLL: Duration = Duration::from_millis(20);
 
-/// Time for the server to find out who is over the hard bound.
+/// How long the server may take to disconnect clients above the hard bound.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn stop(server: &Server, clients: usize, time: Duration, verdict: &mut Verdict) -> Result<(), Failure> {
@@ -21,35 +21,36 @@ pub(crate) fn stop(server: &Server, clients: usize, time: Duration, verdict: &mu
     over.fill(2 * HARD_BOUND)?;
     let others = until(&mut watcher, begun, AT_ONCE, 0)?;
     println!(
-        "{clients} clients that were sent {} each: {others} are there after {:.2} s, the server had {} for them at most",
+        "{clients} clients that were sent {} each: {others} are connected after {:.2} s, the server used at most {} for them",
         mib(2 * HARD_BOUND as u64),
         begun.elapsed().as_secs_f64(),
         mib(watcher.peak),
     );
-    verdict.check(others == 0, &format!("{others} clients over the hard bound were not cut"));
+    verdict.check(others == 0, &format!("{others} clients above the hard bound were not disconnected"));
     let most = with_slack((clients * (HARD_BOUND + EVENT)) as u64);
     verdict.check(watcher.peak <= most, &format!("more than {} for {clients} clients", mib(most)));
 
     let mut below = Idlers::connect(server.address, clients)?;
     let begun = Instant::now();
     below.fill(4 * SOFT_BOUND)?;
-    // Some of the kernel's bytes are theirs, so they may have a moment more before their streams are blocked; never less.
+    // The kernel's buffers take some bytes first, so the streams may be blocked a moment later, but never earlier.
     let lasted = until(&mut watcher, begun, GRACE - Duration::from_secs(1), clients - 1)?;
     let after = begun.elapsed();
-    verdict.check(lasted == clients, &format!("{} clients were cut after {after:?}", clients - lasted));
+    verdict
+        .check(lasted == clients, &format!("{} clients were disconnected already after {after:?}", clients - lasted));
     let others = until(&mut watcher, begun, time.max(GRACE + SLACK), 0)?;
     let after = begun.elapsed();
     println!(
-        "{clients} clients that were sent {} each: {others} are there after {:.1} s",
+        "{clients} clients that were sent {} each: {others} are connected after {:.1} s",
         mib(4 * SOFT_BOUND as u64),
         after.as_secs_f64(),
     );
-    verdict.check(others == 0, &format!("{others} clients over the soft bound were not cut"));
-    verdict.check(others > 0 || after <= GRACE + SLACK, "they were cut late");
+    verdict.check(others == 0, &format!("{others} clients above the soft bound were not disconnected"));
+    verdict.check(others > 0 || after <= GRACE + SLACK, "clients above the soft bound were disconnected too late");
     Ok(())
 }
 
-/// Waits until only so many are left, at most for that time; how many there are.
+/// Waits until at most `left` clients are connected, or until `time` has passed since `begun`. Returns how many are connected.
 fn until(watcher: &mut Watcher<'_>, begun: Instant, time: Duration, left: usize) -> Result<usize, Failure> {
     loop {
         watcher.memory()?;
@@ -57,6 +58,6 @@ fn until(watcher: &mut Watcher<'_>, begun: Instant, time: Duration, left: usize)
         if others <= left || begun.elapsed() >= time {
             return Ok(others);
         }
-        thread::sleep(LOOK);
+        thread::sleep(POLL);
     }
 }
