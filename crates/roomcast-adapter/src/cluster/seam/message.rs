@@ -201,7 +201,19 @@ impl Body {
             | Self::Rooms { request, .. }
             | Self::Refused { request }
             | Self::ServerAnswer { request, .. } => Some(request),
-            _ => None,
+            Self::Broadcast { .. }
+            | Self::BroadcastWithAck { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Disconnect { .. }
+            | Self::FetchSockets { .. }
+            | Self::Count { .. }
+            | Self::FetchIds { .. }
+            | Self::FetchRooms { .. }
+            | Self::ServerSideEmit { .. }
+            | Self::Alive(_)
+            | Self::Hello
+            | Self::Goodbye => None,
         }
     }
 
@@ -215,15 +227,31 @@ impl Body {
 
     /// Whether this is a question, whose sender waits for the answers of other servers.
     pub fn is_question(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::FetchSockets { .. }
-                | Self::Count { .. }
-                | Self::FetchIds { .. }
-                | Self::FetchRooms { .. }
-                | Self::BroadcastWithAck { .. }
-                | Self::ServerSideEmit { request: Some(_), .. }
-        )
+            | Self::Count { .. }
+            | Self::FetchIds { .. }
+            | Self::FetchRooms { .. }
+            | Self::BroadcastWithAck { .. } => true,
+            Self::ServerSideEmit { request, .. } => request.is_some(),
+            // Servers of other software may ask for a confirmation (`Body::Done`) of the first three; no roomcast server does.
+            Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Disconnect { .. }
+            | Self::Broadcast { .. }
+            | Self::AskedClients { .. }
+            | Self::ClientAck { .. }
+            | Self::Done { .. }
+            | Self::Sockets { .. }
+            | Self::Counted { .. }
+            | Self::Ids { .. }
+            | Self::Rooms { .. }
+            | Self::Refused { .. }
+            | Self::ServerAnswer { .. }
+            | Self::Alive(_)
+            | Self::Hello
+            | Self::Goodbye => false,
+        }
     }
 
     /// The bytes that this takes of a queue's limit: an estimate of its size on the wire.
@@ -250,7 +278,15 @@ impl Body {
             Self::Sockets { sockets, .. } => sockets.iter().map(socket_bytes).fold(0, usize::saturating_add),
             Self::Ids { ids, .. } => ids.iter().map(String::len).fold(0, usize::saturating_add),
             Self::Rooms { rooms: names, .. } => rooms(names),
-            _ => 0,
+            // An announcement has a limit of its own, `ANNOUNCEMENT_BYTES`.
+            Self::Alive(_)
+            | Self::AskedClients { .. }
+            | Self::Done { .. }
+            | Self::Counted { .. }
+            | Self::FetchRooms { .. }
+            | Self::Refused { .. }
+            | Self::Hello
+            | Self::Goodbye => 0,
         };
         variable.saturating_add(ENVELOPE)
     }

@@ -11,6 +11,34 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Does not compile when a body is added to the enum: then add it to one of the two lists below, so that every broker is checked with it.
+const fn _every_body_is_listed(body: &Body) {
+    match body {
+        Body::Broadcast { .. }
+        | Body::BroadcastWithAck { .. }
+        | Body::AskedClients { .. }
+        | Body::ClientAck { .. }
+        | Body::Join { .. }
+        | Body::Leave { .. }
+        | Body::Disconnect { .. }
+        | Body::Done { .. }
+        | Body::FetchSockets { .. }
+        | Body::Count { .. }
+        | Body::Counted { .. }
+        | Body::Sockets { .. }
+        | Body::FetchIds { .. }
+        | Body::Ids { .. }
+        | Body::FetchRooms { .. }
+        | Body::Rooms { .. }
+        | Body::Refused { .. }
+        | Body::ServerSideEmit { .. }
+        | Body::ServerAnswer { .. }
+        | Body::Alive(_)
+        | Body::Hello
+        | Body::Goodbye => {}
+    }
+}
+
 /// A body of every kind that belongs to a namespace.
 pub(super) fn all() -> Result<Vec<Body>, String> {
     let request = || RequestId("0123456789abcdef".into());
