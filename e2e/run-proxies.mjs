@@ -1,7 +1,7 @@
 // Tests the proxy configurations of docs/examples/: node run-proxies.mjs [--only nginx|haproxy]. Each proxy is in front of two roomcast
 // servers on a Redis of their own. Exits with 0 only if all checks have passed.
 // ROOMCAST_PROGRAM is the path of the built program `roomcast`; without it cargo builds the program. The example `conformance` would not
-// do, because HAProxy's health check requests the program's page.
+// do, because HAProxy's health check requests /readyz, and because the program drains.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -22,6 +22,9 @@ const QUESTIONS = 5;
 
 /** How long clients of a stopped server may take to reconnect. HAProxy needs three failed checks, one every 2 s. */
 const BACK_MS = 15_000;
+
+/** How long a server in production may take to exit after SIGTERM: 5 s of grace, a window of 10 s, 8.5 s to close, and a margin. */
+const DRAIN_MS = 30_000;
 
 const POLLING = { transport: "polling" };
 const UPGRADE = { transport: "upgrade" };
@@ -86,8 +89,8 @@ async function runProxy(kind) {
     }
   });
   await check(`${kind}: a broadcast reaches all guests once`, () => reachesAll(guests));
-  await check(`${kind}: clients of a stopped server reconnect to the other, whose own clients are not disturbed`, async () => {
-    assert.deepEqual(await servers[0].end(), { code: 0, signal: null });
+  await check(`${kind}: clients of a server that drains reconnect to the other, whose own clients are not disturbed`, async () => {
+    assert.deepEqual(await servers[0].end("SIGTERM", DRAIN_MS), { code: 0, signal: null });
     // Only the guests of the stopped server lose their connection. Both servers must have had some.
     await eventually(() => guests.some(({ breaks: count }) => count > 0), "a break");
     const connected = () => guests.every(({ socket }) => socket.connected);
@@ -108,7 +111,7 @@ async function runProxy(kind) {
   for (const guest of guests) guest.close();
   proxy.stop();
   await check(`${kind}: the other server exits after SIGTERM`, async () => {
-    assert.deepEqual(await servers[1].end(), { code: 0, signal: null });
+    assert.deepEqual(await servers[1].end("SIGTERM", DRAIN_MS), { code: 0, signal: null });
   });
   redis.stop();
 }

@@ -65,12 +65,12 @@ export class ServerProcess {
     return this.#child?.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Sends a signal to the server, waits until it has exited, and resolves to `{ code, signal }`. */
-  async end(signal = "SIGTERM") {
+  /** Sends a signal to the server, waits until it has exited, for `limit` ms at most, and resolves to `{ code, signal }`. */
+  async end(signal = "SIGTERM", limit = STOP_MS) {
     if (this.alive) this.#child.kill(signal);
     running.delete(this);
     try {
-      return await within(this.#ended, `the end of the server after ${signal}`, STOP_MS);
+      return await within(this.#ended, `the end of the server after ${signal}`, limit);
     } catch (error) {
       this.kill();
       throw error;
