@@ -1,9 +1,14 @@
 //! [`Exporter`]: what the server counts, in the text format of Prometheus.
 
+use crate::one_path::Answer;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use roomcast_adapter::cluster::Cluster;
 use roomcast_server::SocketIo;
+use roomcast_server::engine::Body;
 
 /// The counters of all crates, with what each counts. `docs/operations.md` says what an operator should conclude.
 pub(crate) const COUNTERS: &[(&str, &str)] = &[
@@ -111,7 +116,7 @@ impl Exporter {
     }
 
     /// The text of a scrape.
-    pub(crate) async fn scrape(&self) -> String {
+    async fn scrape(&self) -> String {
         gauge!("roomcast_sessions").set(self.io.connections() as f64);
         gauge!("roomcast_namespaces").set(self.io.namespaces() as f64);
         gauge!("roomcast_sockets").set(self.io.of("/").local().count().await.value as f64);
@@ -134,6 +139,15 @@ impl Exporter {
             tokio::time::sleep(UPKEEP).await;
             self.handle.run_upkeep();
         }
+    }
+}
+
+impl Answer for Exporter {
+    async fn answer(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(Bytes::from(self.scrape().await)));
+        let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, text);
+        response
     }
 }
 

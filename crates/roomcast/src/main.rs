@@ -10,13 +10,13 @@ mod events;
 mod exporter;
 mod health;
 mod log;
-mod metrics_service;
+mod one_path;
 mod page;
 mod shutdown;
 
 use cli::{Action, Cli, ClientEvent};
 use exporter::Exporter;
-use metrics_service::MetricsService;
+use one_path::OnePath;
 use roomcast_server::engine::{ServeOptions, bind, serve};
 use roomcast_server::{Cors, SocketIo};
 use shutdown::{Requested, Signals};
@@ -107,7 +107,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
             io.close().await;
         }
     };
-    io.serve_with(listener, io.health_service(page::Page), shutdown).await?;
+    io.serve_with(listener, io.health_service(OnePath("/", page::Page)), shutdown).await?;
     if let Some(internal) = internal {
         internal.abort();
     }
@@ -128,7 +128,7 @@ async fn internal(
     })?;
     let local = listener.local_addr().map_err(|error| error.to_string())?;
     tracing::info!("metrics and health checks on http://{local}/metrics, /healthz and /readyz");
-    let service = io.health_service(MetricsService(exporter.clone()));
+    let service = io.health_service(OnePath("/metrics", exporter.clone()));
     let mut options = ServeOptions::default();
     // Scrapers and orchestrators are few.
     options.max_connections = INTERNAL_CONNECTIONS;

@@ -19,8 +19,12 @@ fn start() -> (Program, SocketAddr) {
 }
 
 fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, "GET", path)
+}
+
+fn ask(address: SocketAddr, method: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -68,6 +72,19 @@ async fn a_scrape_has_what_happened() {
     assert!(get(internal, "/readyz").contains("\"ready\":true"));
     assert!(get(internal, "/").starts_with("HTTP/1.1 404"));
     assert!(get(public, "/metrics").starts_with("HTTP/1.1 404"), "the public does not see them");
+    assert!(get(public, "/").contains("<!doctype html>"));
+    for (address, path) in [(internal, "/metrics"), (public, "/")] {
+        let (head, body) =
+            ask(address, "HEAD", path).split_once("\r\n\r\n").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        assert!(head.starts_with("HTTP/1.1 200") && body.is_empty(), "{head}");
+        for (method, status) in [("OPTIONS", "204"), ("DELETE", "405")] {
+            let answer = ask(address, method, path);
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains("allow: GET, HEAD, OPTIONS"),
+                "{answer}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -77,4 +94,18 @@ fn an_address_that_cannot_be_used_is_refused() {
         log.contains("ROOMCAST_INTERNAL_LISTEN: cannot listen on 9090") && log.contains("write HOST:PORT"),
         "{log}"
     );
+}
+
+#[test]
+fn internal_connections_at_the_limit_and_one_past_it() {
+    let (_program, internal) = start();
+    let mut kept: Vec<TcpStream> = (0..64).map(|_| TcpStream::connect(internal).unwrap()).collect();
+    // Each is answered and stays open.
+    for stream in &mut kept {
+        write!(stream, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    assert!(get(internal, "/healthz").starts_with("HTTP/1.1 503"));
 }
