@@ -42,6 +42,7 @@ mod drain;
 mod engine;
 mod http;
 pub mod limits;
+mod rates;
 mod session;
 mod transport;
 
@@ -56,6 +57,8 @@ pub use http::error::{EndWithoutAnswer, RequestError};
 pub use http::handshake::{Handshake, PeerAddr, Secure};
 pub use http::serve::{ServeOptions, bind, serve};
 pub use http::service::{EngineService, NotFound};
+pub use rates::rate::{Bucket, Rate, RateError};
+pub use rates::rate_table::RateTable;
 pub use session::close_reason::CloseReason;
 pub use session::handler::SessionHandler;
 pub use session::transport::Transport;
