@@ -211,8 +211,18 @@ impl fmt::Debug for EngineConfig {
             .field("path", &self.path)
             .field("ping_interval", &self.ping_interval)
             .field("ping_timeout", &self.ping_timeout)
+            .field("upgrade_timeout", &self.upgrade_timeout)
             .field("max_payload", &self.max_payload)
             .field("transports", &self.transports)
+            .field("allow_upgrades", &self.allow_upgrades)
+            .field("cookie", &self.cookie)
+            .field("cors", &self.cors)
+            .field("outbox", &self.outbox)
+            .field("max_sessions", &self.max_sessions)
+            .field("max_unjoined_sessions", &self.max_unjoined_sessions)
+            .field("max_polling_sessions", &self.max_polling_sessions)
+            .field("body_timeout", &self.body_timeout)
+            .field("close_timeout", &self.close_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -252,6 +252,10 @@ impl Builder {
 
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder").field("engine", &self.engine).field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("engine", &self.engine)
+            .field("serve", &self.serve)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }

@@ -1,30 +1,31 @@
 //! Joins the cluster over Redis.
 
-use crate::cli::{Dialect, Mode};
-use roomcast_adapter::cluster::{Cluster, ClusterOptions};
-use roomcast_redis::{ClassicBroker, ClassicOptions, RedisConfig, RedisError, ShardedBroker, ShardedOptions};
+use crate::wiring::{DialectOptions, RedisWiring};
+use roomcast_adapter::cluster::{Broker, Cluster, ServerId};
+use roomcast_redis::{ClassicBroker, RedisConfig, RedisError, ShardedBroker};
+use std::sync::Arc;
 
 /// Joins the cluster on a Redis, which need not be reachable yet. A task checks it once and logs an error if it cannot be used. Until it
 /// can, this server works on its own.
-pub(crate) fn join(config: RedisConfig, dialect: Dialect, mode: Mode, key: &str) -> Cluster {
-    match dialect {
-        Dialect::Classic => {
-            let mut options = ClassicOptions::default();
-            key.clone_into(&mut options.key);
+pub(crate) fn join(wiring: RedisWiring) -> Cluster {
+    let RedisWiring { config, dialect, cluster: options, name } = wiring;
+    let broker: Arc<dyn Broker> = match dialect {
+        DialectOptions::Classic(options) => {
             let broker = ClassicBroker::new(config, options);
             let checked = broker.clone();
             tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
-            Cluster::new(broker, ClusterOptions::default())
+            broker
         }
-        Dialect::Sharded => {
-            let mut options = ShardedOptions::default();
-            options.mode = mode.into();
-            key.clone_into(&mut options.channel_prefix);
+        DialectOptions::Sharded(options) => {
             let broker = ShardedBroker::new(config, options);
             let checked = broker.clone();
             tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
-            Cluster::new(broker, ClusterOptions::default())
+            broker
         }
+    };
+    match name {
+        Some(name) => Cluster::with_id(ServerId::from(&*name), broker, options),
+        None => Cluster::new(broker, options),
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) fn raise_limit(max_connections: usize) {
     }
 }
 
+/// The hard limit: the highest that this process may raise its limit to.
+pub(crate) fn hard_limit() -> Option<u64> {
+    rlimit::getrlimit(rlimit::Resource::NOFILE).ok().map(|(_, hard)| hard)
+}
+
 /// How many clients fit, if that is fewer than there may be.
 fn too_few(limit: u64, max_connections: usize) -> Option<u64> {
     let clients = limit.saturating_sub(OTHERS);

@@ -2,7 +2,7 @@
 //!
 //! Any client may join any room and publish to it. Only the private room of another socket, which is named by its id, is closed to others.
 
-use crate::cli::ClientEvent;
+use crate::settings::typed::ClientEvent;
 use roomcast_adapter::{Room, Target};
 use roomcast_server::{Ack, Args, EmitError, Namespace, Socket, SocketId};
 use serde_json::{Value, json};
@@ -27,7 +27,6 @@ pub(crate) fn serve(namespace: &Namespace, events: &[ClientEvent]) {
             ClientEvent::Publish => namespace.on("publish", |socket: Socket, args: Args, ack: Ack| async move {
                 ack.send(&publish(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
             }),
-            ClientEvent::None => namespace,
         };
     }
 }

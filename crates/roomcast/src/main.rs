@@ -12,18 +12,24 @@ mod health;
 mod log;
 mod one_path;
 mod page;
+mod settings;
 mod shutdown;
+mod wiring;
 
-use cli::{Action, Cli, ClientEvent};
+use cli::{Action, Cli};
 use exporter::Exporter;
 use one_path::OnePath;
+use roomcast_server::SocketIo;
 use roomcast_server::engine::{ServeOptions, bind, serve};
-use roomcast_server::{Cors, SocketIo};
+use settings::resolve::{Given, Resolved};
+use settings::typed::{ClientEvent, Drain, Settings};
+use settings::{checks, show};
 use shutdown::{Requested, Signals};
 use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
+use wiring::Wiring;
 
 /// The memory of an idle connection consists of small pieces, which mimalloc packs tighter than glibc (docs/decisions/0007-allocator.md).
 #[global_allocator]
@@ -35,11 +41,66 @@ const INTERNAL_CONNECTIONS: usize = 64;
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::read();
-    if let Some(Action::Health { ready }) = cli.action {
-        return health::ask(&cli.host, cli.port, ready).await;
+    let action = cli.action;
+    let given = match cli.given() {
+        Ok(given) => given,
+        Err(error) => {
+            eprintln!("roomcast: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut resolved = Resolved::new(&given);
+    checks::check(&mut resolved, descriptors::hard_limit());
+    match action {
+        Action::Health { ready } => {
+            let listen = &resolved.settings.listen;
+            health::ask(&listen.host, listen.port, ready).await
+        }
+        Action::Config => {
+            print!("{}", show::settings(&resolved));
+            report(&resolved);
+            exit_code(&resolved)
+        }
+        Action::CheckConfig => {
+            checks::advise(&mut resolved, &given);
+            report(&resolved);
+            exit_code(&resolved)
+        }
+        Action::Serve => start(&resolved, &given).await,
     }
-    log::start(cli.log_format);
-    match run(cli).await {
+}
+
+/// Prints what is wrong with the settings.
+fn report(resolved: &Resolved) {
+    for problem in &resolved.problems {
+        eprintln!("{}: {problem}", if problem.is_error { "error" } else { "warning" });
+    }
+    let errors = resolved.problems.iter().filter(|problem| problem.is_error).count();
+    let warnings = resolved.problems.len() - errors;
+    let verdict = if errors == 0 { "a server would start" } else { "a server would not start" };
+    eprintln!("{verdict}: {errors} errors, {warnings} warnings");
+}
+
+fn exit_code(resolved: &Resolved) -> ExitCode {
+    if resolved.has_errors() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+async fn start(resolved: &Resolved, given: &Given) -> ExitCode {
+    log::start(&resolved.settings.log);
+    for problem in &resolved.problems {
+        if problem.is_error {
+            tracing::error!("{problem}");
+        } else {
+            tracing::warn!("{problem}");
+        }
+    }
+    if resolved.has_errors() {
+        return ExitCode::FAILURE;
+    }
+    if let Some((path, _)) = &given.file {
+        tracing::info!("settings are read from {path}; `roomcast config` shows those in effect");
+    }
+    match run(&resolved.settings).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -48,36 +109,27 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     // Before the log says that the server is ready, as a supervisor may send a signal from then on.
     let signals = Signals::handle();
-    descriptors::raise_limit(cli.max_connections);
-    let (grace, window) = cli.drain();
+    descriptors::raise_limit(settings.listen.max_connections);
     // First, so that nothing goes uncounted.
-    let metrics = cli.internal_listen.is_some().then(Exporter::install).transpose()?;
-    let mut builder = SocketIo::builder()
-        .drain(grace, window)
-        .require_cluster(cli.health_require_redis)
-        .max_connections(cli.max_connections)
-        .serving(|options| options.idle_timeout = cli.keep_alive_timeout());
-    let origins = cli.origins();
-    if !origins.is_empty() {
-        let cors = Cors::origins(&origins).map_err(|error| format!("APP_URL: {error}"))?;
-        builder = builder.cors(cors.credentials(!origins.contains(&"*")));
-    }
-    let redis = cli.redis()?;
-    let cluster =
-        redis.clone().map(|redis| cluster::join(redis, cli.redis_dialect, cli.redis_sharded_mode, &cli.redis_key));
+    let metrics = settings.internal.listen.is_some().then(Exporter::install).transpose()?;
+    let Wiring { mut builder, redis } = Wiring::new(settings)?;
+    let shown_redis = redis.as_ref().map(|redis| redis.config.to_string());
+    let cluster = redis.map(cluster::join);
     if let Some(cluster) = &cluster {
         builder = builder.cluster(cluster);
     }
     let io = builder.build();
-    events::serve(&io.of("/"), &cli.client_events);
-    if cli.client_events.contains(&ClientEvent::Publish) {
+    for namespace in &settings.namespaces {
+        events::serve(&io.of(namespace.as_str()), &settings.client_events);
+    }
+    if settings.client_events.contains(&ClientEvent::Publish) {
         tracing::info!("any client may join rooms and publish to them; set ROOMCAST_CLIENT_EVENTS to allow less");
     }
 
-    let internal = match (&cli.internal_listen, metrics) {
+    let internal = match (&settings.internal.listen, metrics) {
         (Some(address), Some(metrics)) => {
             let exporter = Exporter::new(metrics, io.clone(), cluster.clone());
             Some(tokio::spawn(internal(address, exporter, &io).await?))
@@ -85,25 +137,30 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         _ => None,
     };
 
-    let address = format!("{}:{}", cli.host, cli.port);
-    let listener = bind((&*cli.host, cli.port)).await.map_err(|error| cannot_listen(&address, &error))?;
+    let (host, port) = (&*settings.listen.host, settings.listen.port);
+    let address = format!("{host}:{port}");
+    let listener = bind((host, port)).await.map_err(|error| cannot_listen(&address, &error))?;
     let local = listener.local_addr()?;
-    if origins.is_empty() {
+    if settings.app_url.is_empty() {
         // Browsers prevent pages of other origins from reading answers, but not from opening WebSockets.
         tracing::warn!("APP_URL is not set: web pages of any origin can open WebSockets to this server");
     }
-    let origins =
-        if origins.is_empty() { "any for WebSocket, its own for polling".to_owned() } else { origins.join(", ") };
+    let origins = match settings.app_url.join(", ") {
+        none if none.is_empty() => "any for WebSocket, its own for polling".to_owned(),
+        origins => origins,
+    };
     let version = env!("CARGO_PKG_VERSION");
-    match &redis {
+    match &shown_redis {
         Some(redis) => tracing::info!(adapter = "redis", %redis, %origins, "roomcast {version} is ready"),
         None => tracing::info!(adapter = "memory", %origins, "roomcast {version} is ready"),
     }
     tracing::info!("listening on http://{local} (open it in two tabs to chat)");
     let shutdown = async {
         let Some(signals) = signals else { return std::future::pending().await };
+        let requested = signals.requested().await;
+        tokio::spawn(exit_at_deadline(settings.drain.clone(), io.clone()));
         // SIGTERM comes from a deployment, which moves the clients to other servers; Ctrl-C from a person, who does not want to wait.
-        if signals.requested().await == Requested::Now {
+        if requested == Requested::Now {
             io.close().await;
         }
     };
@@ -113,6 +170,18 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Ends the process when the time for a stop is over, so that a supervisor does not have to kill it.
+async fn exit_at_deadline(drain: Drain, io: SocketIo) {
+    let deadline = drain.deadline();
+    tokio::time::sleep(deadline).await;
+    let (seconds, clients) = (deadline.as_secs_f64(), io.connections());
+    tracing::error!(
+        clients,
+        "the stop took longer than {seconds} s (ROOMCAST_DRAIN_DEADLINE): the program exits, with clients still connected"
+    );
+    std::process::exit(1);
 }
 
 /// Listens for scrapes and health checks. What is returned serves them; it does not end by itself.

@@ -237,7 +237,14 @@ impl fmt::Display for RedisConfig {
 
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RedisConfig").field(&self.shown).finish()
+        let source = |provider: &Option<Provider>| provider.as_ref().map(Provider::source);
+        f.debug_struct("RedisConfig")
+            .field("url", &self.shown)
+            .field("timeouts", &self.timeouts)
+            .field("credentials", &source(&self.credentials))
+            .field("sentinel_credentials", &source(&self.sentinel_credentials))
+            .field("tls", &self.tls)
+            .finish()
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// The library's default is 128 KiB per client; a thousand clients must fit into any machine.
 const READ_BUFFER: usize = 4_096;
 
-/// A connection that has joined the namespace `/`.
+/// A connection.
 #[derive(Debug)]
 pub(crate) struct Client {
     stream: WebSocketStream<TcpStream>,
@@ -24,18 +24,24 @@ impl Client {
 
     /// Connects and joins `/`; also returns the socket's id.
     pub(crate) async fn connect_with_id(address: SocketAddr) -> (Self, String) {
-        let stream = TcpStream::connect(address).await.unwrap();
-        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-        let (stream, _) = client_async_with_config(url, stream, Some(config)).await.unwrap();
-        let mut client = Self { stream };
-        let open = client.next().await.unwrap();
-        assert!(open.starts_with("0{"), "not an open packet: {open}");
+        let mut client = Self::open(address, "/socket.io/").await;
         client.send("40").await;
         let connected = client.next().await.unwrap();
         let id = connected.strip_prefix("40{\"sid\":\"").and_then(|rest| rest.strip_suffix("\"}"));
         let id = id.unwrap_or_else(|| panic!("not the answer to CONNECT: {connected}")).to_owned();
         (client, id)
+    }
+
+    /// Connects on this path, and joins nothing yet.
+    pub(crate) async fn open(address: SocketAddr, path: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let url = format!("ws://{address}{path}?EIO=4&transport=websocket");
+        let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
+        let (stream, _) = client_async_with_config(url, stream, Some(config)).await.unwrap();
+        let mut client = Self { stream };
+        let open = client.next().await.unwrap();
+        assert!(open.starts_with("0{"), "not an open packet: {open}");
+        client
     }
 
     /// Sends a packet.

@@ -10,4 +10,5 @@ mod events;
 mod health;
 mod metrics;
 mod program;
+mod settings;
 mod writes;

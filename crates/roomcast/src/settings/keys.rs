@@ -1,0 +1,536 @@
+//! [`KEYS`]: every setting with its variable, flag, default and meaning. The parser of flags, that of the file, `roomcast config` and the table
+//! in `docs/configuration.md` are made from it.
+
+use super::typed::{Adapter, ClientEvent, Dialect, LogFormat, Secret, Settings};
+use super::value::{Kind, Value};
+use roomcast_redis::ShardedMode;
+use roomcast_server::engine::{Transport, limits};
+use std::time::Duration;
+
+/// One setting.
+pub(crate) struct Key {
+    /// Its section and name in the configuration file, joined by a point.
+    pub(crate) name: &'static str,
+    pub(crate) variable: &'static str,
+    /// Without its dashes.
+    pub(crate) flag: &'static str,
+    pub(crate) kind: Kind,
+    /// As the text of a variable. Empty: it has no value unless one is set, and `none` takes a value away.
+    pub(crate) default: &'static str,
+    /// The default if `NODE_ENV` is `production`, if that is another one.
+    pub(crate) production: Option<&'static str>,
+    pub(crate) what: &'static str,
+    set: fn(&mut Settings, &Value),
+}
+
+impl Key {
+    /// The key with this name.
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// Its section in the file; empty for the keys at the top.
+    pub(crate) fn section(&self) -> &'static str {
+        self.name.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Its name without the section.
+    pub(crate) fn short(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(_, short)| short)
+    }
+
+    pub(crate) fn default(&self, production: bool) -> &'static str {
+        self.production.filter(|_| production).unwrap_or(self.default)
+    }
+
+    /// Whether it may have no value.
+    pub(crate) fn is_optional(&self) -> bool {
+        self.default.is_empty()
+    }
+
+    pub(crate) fn set(&self, settings: &mut Settings, value: &Value) {
+        (self.set)(settings, value);
+    }
+
+    const fn production(mut self, default: &'static str) -> Self {
+        self.production = Some(default);
+        self
+    }
+}
+
+/// The sections in their order, with what each is about. The first has the keys at the top of the file.
+pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    ("", "The server"),
+    ("listen", "Where clients connect, and how long their requests may take"),
+    ("internal", "Metrics and health checks"),
+    ("client", "What a client may do, and how long it may take"),
+    ("limits", "What all clients together may use"),
+    ("redis", "The other servers"),
+    ("health", "Readiness"),
+    ("drain", "Stopping"),
+    ("log", "The log"),
+];
+
+const fn key(
+    names: [&'static str; 3],
+    kind: Kind,
+    default: &'static str,
+    what: &'static str,
+    set: fn(&mut Settings, &Value),
+) -> Key {
+    let [name, variable, flag] = names;
+    Key { name, variable, flag, kind, default, production: None, what, set }
+}
+
+const NO_TIME: Kind = Kind::Time(Duration::ZERO, limits::LONGEST);
+/// A time that must pass, so that nothing runs without a pause.
+const TIME: Kind = Kind::Time(Duration::from_millis(100), limits::LONGEST);
+const COUNT: Kind = Kind::Integer(1, u32::MAX as u64);
+/// Enough for any message, and far from what overflows when it is doubled.
+const MOST_BYTES: u64 = 1 << 40;
+
+pub(crate) const KEYS: &[Key] = &[
+    key(
+        ["node_env", "NODE_ENV", "node-env"],
+        Kind::Text,
+        "",
+        "`production` enables the Redis adapter, with which several servers form one cluster, and the drain at SIGTERM",
+        |s, v| s.node_env = Some(v.text()),
+    ),
+    key(
+        ["app_url", "APP_URL", "app-url"],
+        Kind::List,
+        "",
+        "Web origins whose pages may use the server: such as https://app.example.com, or https://*.example.com for all subdomains, or * for all \
+         origins. Without it, pages of any origin can open WebSockets, but only pages of the server's own origin can use HTTP long-polling",
+        |s, v| s.app_url = v.list(),
+    ),
+    key(
+        ["adapter", "ROOMCAST_ADAPTER", "adapter"],
+        Kind::Choice(&[
+            ("memory", "no other servers: this one is on its own"),
+            ("redis", "over Redis, also together with Node servers that use @socket.io/redis-adapter"),
+        ]),
+        "memory",
+        "How this server reaches the other servers",
+        |s, v| s.adapter = if v.is("redis") { Adapter::Redis } else { Adapter::Memory },
+    )
+    .production("redis"),
+    key(
+        ["server_name", "ROOMCAST_SERVER_NAME", "server-name"],
+        Kind::Text,
+        "",
+        "The name of this server in the cluster, such as the name of its pod. No two servers may have the same at the same time. Without it, \
+         the name is random",
+        |s, v| s.server_name = Some(v.text()),
+    ),
+    key(
+        ["namespaces", "ROOMCAST_NAMESPACES", "namespaces"],
+        Kind::List,
+        "/",
+        "The namespaces in which clients may send events. As in Node, clients can always join `/`",
+        |s, v| s.namespaces = v.list(),
+    ),
+    key(
+        ["client_events", "ROOMCAST_CLIENT_EVENTS", "client-events"],
+        Kind::Choices(&[("join", "join rooms"), ("leave", "leave rooms"), ("publish", "emit events to rooms")]),
+        "join,leave,publish",
+        "The events that clients may send. Any client may join any room and publish to it; with an empty list (as a variable: `none`) only other \
+         servers and emitters publish",
+        |s, v| {
+            let event = |name: &String| match name.as_str() {
+                "join" => Some(ClientEvent::Join),
+                "leave" => Some(ClientEvent::Leave),
+                "publish" => Some(ClientEvent::Publish),
+                _ => None,
+            };
+            s.client_events = v.list().iter().filter_map(event).collect();
+        },
+    ),
+    key(
+        ["listen.host", "HOST", "host"],
+        Kind::Text,
+        "127.0.0.1",
+        "Address or host name to listen on; 0.0.0.0 stands for all IPv4 addresses of the machine",
+        |s, v| s.listen.host = v.text(),
+    ),
+    key(
+        ["listen.port", "PORT", "port"],
+        Kind::Integer(0, 65_535),
+        "3000",
+        "Port to listen on; 0 stands for any free port",
+        |s, v| s.listen.port = u16::try_from(v.number()).unwrap_or_default(),
+    ),
+    key(
+        ["listen.path", "ROOMCAST_LISTEN_PATH", "path"],
+        Kind::Text,
+        "/socket.io/",
+        "Path of the requests of clients: the option `path` of the client",
+        |s, v| s.listen.path = v.text(),
+    ),
+    key(
+        ["listen.max_connections", "MAX_CONNECTIONS", "max-connections"],
+        COUNT,
+        "100000",
+        "Most connections at once, and most sessions; a further client is answered with 503",
+        |s, v| s.listen.max_connections = v.number(),
+    ),
+    key(
+        ["listen.keep_alive_timeout", "KEEP_ALIVE_TIMEOUT", "keep-alive-timeout"],
+        NO_TIME,
+        "75",
+        "Time for which an idle HTTP connection is kept open; must be longer than a proxy in front keeps idle connections",
+        |s, v| s.listen.keep_alive_timeout = v.time(),
+    ),
+    key(
+        ["listen.header_timeout", "ROOMCAST_LISTEN_HEADER_TIMEOUT", "header-timeout"],
+        TIME,
+        "10",
+        "Time for the head of a request; a client that takes longer is disconnected",
+        |s, v| s.listen.header_timeout = v.time(),
+    ),
+    key(
+        ["listen.body_timeout", "ROOMCAST_LISTEN_BODY_TIMEOUT", "body-timeout"],
+        TIME,
+        "30",
+        "Time for the body of a POST; then it is answered with 408, and the session is closed",
+        |s, v| s.listen.body_timeout = v.time(),
+    ),
+    key(
+        ["listen.write_timeout", "ROOMCAST_LISTEN_WRITE_TIMEOUT", "write-timeout"],
+        TIME,
+        "20",
+        "Time in which an eighth of a waiting HTTP answer must leave; a client that reads less is disconnected",
+        |s, v| s.listen.write_timeout = v.time(),
+    ),
+    key(
+        ["internal.listen", "ROOMCAST_INTERNAL_LISTEN", "internal-listen"],
+        Kind::Text,
+        "",
+        "Address and port for /metrics (Prometheus), /healthz and /readyz, such as 127.0.0.1:9090. Keep it from the public",
+        |s, v| s.internal.listen = Some(v.text()),
+    ),
+    key(
+        ["client.transports", "ROOMCAST_CLIENT_TRANSPORTS", "client-transports"],
+        Kind::Choices(&[("polling", "HTTP long-polling"), ("websocket", "WebSocket")]),
+        "polling,websocket",
+        "The transports that clients may use",
+        |s, v| {
+            let transport = |name: &String| match name.as_str() {
+                "polling" => Some(Transport::Polling),
+                "websocket" => Some(Transport::WebSocket),
+                _ => None,
+            };
+            s.client.transports = v.list().iter().filter_map(transport).collect();
+        },
+    ),
+    key(
+        ["client.allow_upgrades", "ROOMCAST_CLIENT_ALLOW_UPGRADES", "client-allow-upgrades"],
+        Kind::Bool,
+        "true",
+        "Whether a client that began with polling may change to a WebSocket",
+        |s, v| s.client.allow_upgrades = v.is_true(),
+    ),
+    key(
+        ["client.cookie", "ROOMCAST_CLIENT_COOKIE", "client-cookie"],
+        Kind::Text,
+        "",
+        "Name of a cookie with the session's id, for load balancers that keep clients at their server by a cookie of the server",
+        |s, v| s.client.cookie = Some(v.text()),
+    ),
+    key(
+        ["client.ping_interval", "ROOMCAST_CLIENT_PING_INTERVAL", "client-ping-interval"],
+        TIME,
+        "25",
+        "Time from a client's pong to the next ping",
+        |s, v| s.client.ping_interval = v.time(),
+    ),
+    key(
+        ["client.ping_timeout", "ROOMCAST_CLIENT_PING_TIMEOUT", "client-ping-timeout"],
+        TIME,
+        "20",
+        "Time for the answer to a ping; a client that takes longer is disconnected",
+        |s, v| s.client.ping_timeout = v.time(),
+    ),
+    key(
+        ["client.upgrade_timeout", "ROOMCAST_CLIENT_UPGRADE_TIMEOUT", "client-upgrade-timeout"],
+        TIME,
+        "10",
+        "Time for a change of transport",
+        |s, v| s.client.upgrade_timeout = v.time(),
+    ),
+    key(
+        ["client.connect_timeout", "ROOMCAST_CLIENT_CONNECT_TIMEOUT", "client-connect-timeout"],
+        TIME,
+        "45",
+        "Time until a client must have joined a namespace",
+        |s, v| s.client.connect_timeout = v.time(),
+    ),
+    key(
+        ["client.max_payload", "ROOMCAST_CLIENT_MAX_PAYLOAD", "client-max-payload"],
+        Kind::Bytes(1_000, MOST_BYTES),
+        "1000000",
+        "Most bytes of one message of a client, of a POST, and of the attachments of a packet: the option `maxHttpBufferSize` of Node",
+        |s, v| s.client.max_payload = v.number(),
+    ),
+    key(
+        ["client.max_attachments", "ROOMCAST_CLIENT_MAX_ATTACHMENTS", "client-max-attachments"],
+        Kind::Integer(0, 1_000_000),
+        "10",
+        "Most binary attachments of a packet of a client",
+        |s, v| s.client.max_attachments = v.number(),
+    ),
+    key(
+        ["client.max_depth", "ROOMCAST_CLIENT_MAX_DEPTH", "client-max-depth"],
+        Kind::Integer(1, 1_024),
+        "128",
+        "Most levels of nesting in the JSON of a client",
+        |s, v| s.client.max_depth = v.number(),
+    ),
+    key(
+        ["client.max_handlers", "ROOMCAST_CLIENT_MAX_HANDLERS", "client-max-handlers"],
+        COUNT,
+        "1024",
+        "Most requests of one client that are processed at the same time; then nothing more is read from it",
+        |s, v| s.client.max_handlers = v.number(),
+    ),
+    key(
+        ["limits.polling_sessions", "ROOMCAST_LIMITS_POLLING_SESSIONS", "limits-polling-sessions"],
+        COUNT,
+        "25000",
+        "Most sessions that use polling; each may cost 18 kB more than a WebSocket",
+        |s, v| s.limits.polling_sessions = v.number(),
+    ),
+    key(
+        ["limits.unjoined_sessions", "ROOMCAST_LIMITS_UNJOINED_SESSIONS", "limits-unjoined-sessions"],
+        COUNT,
+        "25000",
+        "Most sessions that have joined no namespace; the oldest of them makes room for a new one",
+        |s, v| s.limits.unjoined_sessions = v.number(),
+    ),
+    key(
+        ["limits.outbox", "ROOMCAST_LIMITS_OUTBOX", "limits-outbox"],
+        Kind::Bytes(1_024, MOST_BYTES),
+        "1 MiB",
+        "Bytes that may wait for a client before it must keep a pace: an eighth of them in each `client.ping_timeout`",
+        |s, v| s.limits.outbox = v.number(),
+    ),
+    key(
+        ["limits.outbox_hard", "ROOMCAST_LIMITS_OUTBOX_HARD", "limits-outbox-hard"],
+        Kind::Bytes(1_024, MOST_BYTES),
+        "16 MiB",
+        "Bytes that may wait for a client at all; then it is disconnected at once",
+        |s, v| s.limits.outbox_hard = v.number(),
+    ),
+    key(
+        ["limits.outbox_budget", "ROOMCAST_LIMITS_OUTBOX_BUDGET", "limits-outbox-budget"],
+        Kind::Bytes(1_024, MOST_BYTES),
+        "",
+        "Bytes that may wait for all clients together; then those for whom most waits are disconnected. Without it, a quarter of the memory of \
+         the machine or container, and at least 64 MiB",
+        |s, v| s.limits.outbox_budget = Some(v.number()),
+    ),
+    key(
+        ["redis.url", "REDIS_URL", "redis-url"],
+        Kind::Text,
+        "",
+        "Where Redis is: redis://, rediss://, unix://, redis+sentinel://host:port,host:port/master-name or redis+cluster://host:port,host:port. A \
+         user and password are written user:password@ after the slashes; rediss+… uses TLS",
+        |s, v| s.redis.url = Some(v.text()),
+    ),
+    key(
+        ["redis.url_file", "REDIS_URL_FILE", "redis-url-file"],
+        Kind::Path,
+        "",
+        "File with the URL of Redis, in place of `redis.url`; it is read at the start",
+        |s, v| s.redis.url_file = Some(v.path()),
+    ),
+    key(
+        ["redis.password", "REDIS_PASSWORD", "redis-password"],
+        Kind::Secret,
+        "",
+        "Password of Redis, in place of the one in the URL; the user is that of the URL",
+        |s, v| s.redis.password = Some(Secret(v.text())),
+    ),
+    key(
+        ["redis.password_file", "REDIS_PASSWORD_FILE", "redis-password-file"],
+        Kind::Path,
+        "",
+        "File with the password of Redis, read again for each new connection; the user is that of the URL",
+        |s, v| s.redis.password_file = Some(v.path()),
+    ),
+    key(
+        ["redis.sentinel_password", "REDIS_SENTINEL_PASSWORD", "redis-sentinel-password"],
+        Kind::Secret,
+        "",
+        "Password of the Sentinels, if they have one; their user is `sentinel_user` of the URL",
+        |s, v| s.redis.sentinel_password = Some(Secret(v.text())),
+    ),
+    key(
+        ["redis.sentinel_password_file", "REDIS_SENTINEL_PASSWORD_FILE", "redis-sentinel-password-file"],
+        Kind::Path,
+        "",
+        "File with the password of the Sentinels, read again for each new connection",
+        |s, v| s.redis.sentinel_password_file = Some(v.path()),
+    ),
+    key(
+        ["redis.tls_ca_file", "REDIS_TLS_CA_FILE", "redis-tls-ca-file"],
+        Kind::Path,
+        "",
+        "File with the CA certificates that the certificate of Redis is verified with, in place of the system's root certificates",
+        |s, v| s.redis.tls_ca_file = Some(v.path()),
+    ),
+    key(
+        ["redis.tls_cert_file", "REDIS_TLS_CERT_FILE", "redis-tls-cert-file"],
+        Kind::Path,
+        "",
+        "File with the client certificate that this server presents to Redis",
+        |s, v| s.redis.tls_cert_file = Some(v.path()),
+    ),
+    key(
+        ["redis.tls_key_file", "REDIS_TLS_KEY_FILE", "redis-tls-key-file"],
+        Kind::Path,
+        "",
+        "File with the private key of the client certificate",
+        |s, v| s.redis.tls_key_file = Some(v.path()),
+    ),
+    key(
+        ["redis.key", "REDIS_KEY", "redis-key"],
+        Kind::Text,
+        "socket.io",
+        "Prefix of all channels on Redis: the option `key` of createAdapter, or `channelPrefix` of createShardedAdapter. Must be the same for all \
+         servers and emitters of a cluster, and must differ from that of another cluster on the same Redis",
+        |s, v| s.redis.key = v.text(),
+    ),
+    key(
+        ["redis.dialect", "REDIS_DIALECT", "redis-dialect"],
+        Kind::Choice(&[
+            ("classic", "PUBLISH and SUBSCRIBE, as createAdapter of @socket.io/redis-adapter: every server receives all messages"),
+            ("sharded", "SPUBLISH and SSUBSCRIBE, as createShardedAdapter: needs Redis 7, and in a Redis Cluster each channel belongs to one shard"),
+        ]),
+        "classic",
+        "Protocol over Redis. Must be the same for all servers and emitters of a cluster",
+        |s, v| s.redis.dialect = if v.is("sharded") { Dialect::Sharded } else { Dialect::Classic },
+    ),
+    key(
+        ["redis.sharded_mode", "REDIS_SHARDED_MODE", "redis-sharded-mode"],
+        Kind::Choice(&[
+            ("static", "no room has a channel of its own"),
+            ("dynamic", "all rooms except the private rooms of sockets"),
+            ("dynamic-private", "all rooms"),
+        ]),
+        "dynamic",
+        "In the sharded dialect, which rooms have a channel of their own: the option `subscriptionMode`. Must be the same for all servers",
+        |s, v| {
+            s.redis.sharded_mode = match v.text().as_str() {
+                "static" => ShardedMode::Static,
+                "dynamic-private" => ShardedMode::DynamicPrivate,
+                _ => ShardedMode::Dynamic,
+            }
+        },
+    ),
+    key(
+        ["redis.specific_responses", "REDIS_SPECIFIC_RESPONSES", "redis-specific-responses"],
+        Kind::Bool,
+        "false",
+        "In the classic dialect, whether answers go to the asking server alone: the option `publishOnSpecificResponseChannel`. Pays from some ten \
+         servers on",
+        |s, v| s.redis.specific_responses = v.is_true(),
+    ),
+    key(
+        ["redis.exact_rooms", "REDIS_EXACT_ROOMS", "redis-exact-rooms"],
+        Kind::Bool,
+        "false",
+        "In the classic dialect, whether to subscribe to the channels of rooms with members here, in place of all. Pays with many rooms, each on \
+         few servers",
+        |s, v| s.redis.exact_rooms = v.is_true(),
+    ),
+    key(
+        ["redis.one_pattern", "REDIS_ONE_PATTERN", "redis-one-pattern"],
+        Kind::Bool,
+        "false",
+        "In the classic dialect, whether to subscribe to one pattern for all namespaces. Pays with hundreds of namespaces on most servers",
+        |s, v| s.redis.one_pattern = v.is_true(),
+    ),
+    key(
+        ["redis.request_timeout", "REDIS_REQUEST_TIMEOUT", "redis-request-timeout"],
+        TIME,
+        "5",
+        "Time for other servers' answers; then an answer is partial, and says so",
+        |s, v| s.redis.request_timeout = v.time(),
+    ),
+    key(
+        ["redis.connect_timeout", "REDIS_CONNECT_TIMEOUT", "redis-connect-timeout"],
+        TIME,
+        "5",
+        "Time for a connection to Redis",
+        |s, v| s.redis.connect_timeout = v.time(),
+    ),
+    key(
+        ["redis.command_timeout", "REDIS_COMMAND_TIMEOUT", "redis-command-timeout"],
+        TIME,
+        "2",
+        "Time for the answer of Redis to a command",
+        |s, v| s.redis.command_timeout = v.time(),
+    ),
+    key(
+        ["redis.max_queued_bytes", "REDIS_MAX_QUEUED_BYTES", "redis-max-queued-bytes"],
+        Kind::Bytes(1_000, MOST_BYTES),
+        "64 MB",
+        "Bytes of messages to other servers that may wait for Redis; then the oldest are dropped and counted",
+        |s, v| s.redis.max_queued_bytes = v.number(),
+    ),
+    key(
+        ["redis.max_queued_age", "REDIS_MAX_QUEUED_AGE", "redis-max-queued-age"],
+        TIME,
+        "5",
+        "Age at which a message to other servers that waits for Redis is dropped and counted",
+        |s, v| s.redis.max_queued_age = v.time(),
+    ),
+    key(
+        ["health.require_redis", "ROOMCAST_HEALTH_REQUIRE_REDIS", "health-require-redis"],
+        Kind::Bool,
+        "true",
+        "Whether /readyz answers 503 while this server does not reach the other servers. If all servers lose Redis at once, none is ready then, \
+         although each still serves its own clients",
+        |s, v| s.health.require_redis = v.is_true(),
+    ),
+    key(
+        ["drain.grace", "ROOMCAST_DRAIN_GRACE", "drain-grace"],
+        NO_TIME,
+        "0",
+        "Time after SIGTERM in which the server goes on as before, except that /readyz answers 503, so that load balancers stop sending clients to it",
+        |s, v| s.drain.grace = v.time(),
+    )
+    .production("5"),
+    key(
+        ["drain.window", "ROOMCAST_DRAIN_WINDOW", "drain-window"],
+        NO_TIME,
+        "0",
+        "Time over which clients are then disconnected evenly, so that not all reconnect at the same moment",
+        |s, v| s.drain.window = v.time(),
+    )
+    .production("10"),
+    key(
+        ["drain.deadline", "ROOMCAST_DRAIN_DEADLINE", "drain-deadline"],
+        TIME,
+        "",
+        "Time after the signal at which the program exits, even if clients are still connected. Should be shorter than what the supervisor allows \
+         (30 s in Kubernetes). Without it, grace and window and 10 s, as a close takes at most 8.5 s",
+        |s, v| s.drain.deadline = Some(v.time()),
+    ),
+    key(
+        ["log.format", "LOG_FORMAT", "log-format"],
+        Kind::Choice(&[("text", "text for people"), ("json", "one JSON object per line")]),
+        "text",
+        "Format of the log, which goes to standard error",
+        |s, v| s.log.format = if v.is("json") { LogFormat::Json } else { LogFormat::Text },
+    ),
+    key(
+        ["log.filter", "RUST_LOG", "log-filter"],
+        Kind::Text,
+        "info",
+        "What is logged, such as `info` or `info,roomcast_engine=debug`",
+        |s, v| s.log.filter = v.text(),
+    ),
+];
