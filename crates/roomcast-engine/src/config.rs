@@ -58,6 +58,11 @@ pub struct EngineConfig {
     pub generate_id: Option<GenerateId>,
     /// What may wait for clients that do not read.
     pub outbox: OutboxLimits,
+    /// Bytes that unfinished messages of all clients may hold together: WebSocket messages, POST bodies, and packets whose
+    /// attachments have not all come. Beyond it the clients whose messages began first are disconnected. At least twice
+    /// `max_payload`. Defaults to `None`: an eighth of the memory of the machine or of the process's control group, but
+    /// at least 32 MiB.
+    pub inbox_budget: Option<usize>,
     /// Most sessions at once. Beyond it the oldest session that is not established ([`Connection::establish`]) is
     /// closed to make room; if there is none, the handshake is answered 503. Defaults to 100,000.
     ///
@@ -92,6 +97,7 @@ impl Default for EngineConfig {
             headers: None,
             generate_id: None,
             outbox: OutboxLimits::default(),
+            inbox_budget: None,
             max_sessions: limits::SESSIONS,
             max_unjoined_sessions: limits::UNJOINED_SESSIONS,
             max_polling_sessions: limits::POLLING_SESSIONS,
@@ -218,6 +224,7 @@ impl fmt::Debug for EngineConfig {
             .field("cookie", &self.cookie)
             .field("cors", &self.cors)
             .field("outbox", &self.outbox)
+            .field("inbox_budget", &self.inbox_budget)
             .field("max_sessions", &self.max_sessions)
             .field("max_unjoined_sessions", &self.max_unjoined_sessions)
             .field("max_polling_sessions", &self.max_polling_sessions)

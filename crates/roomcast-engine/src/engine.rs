@@ -39,6 +39,12 @@ impl Engine {
         &self.sessions.config
     }
 
+    /// Bytes that unfinished messages of clients hold now, each of 16 KiB or more
+    /// ([`EngineConfig::inbox_budget`](crate::EngineConfig::inbox_budget)).
+    pub fn unfinished_bytes(&self) -> usize {
+        self.sessions.inbox_budget.used()
+    }
+
     /// Number of open sessions.
     pub fn sessions(&self) -> usize {
         self.sessions.len()

@@ -50,6 +50,7 @@ pub use application::Application;
 pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, OutboxLimits, cut_time};
 pub use connections::connection::{Connection, Outstanding};
 pub use connections::delivery::{Delivery, Sent};
+pub use connections::inbox_hold::InboxHold;
 pub use engine::Engine;
 pub use http::body::Body;
 pub use http::cors::{Cors, CorsError};

@@ -44,6 +44,15 @@ pub const BUDGET_LEAST: usize = 64 * 1024 * 1024;
 /// Smallest bound when the budget is used up and no client is over the soft bound.
 pub const OUTBOX_LEAST: usize = 64 * 1024;
 
+/// Default share of the memory that unfinished messages of all clients may hold together: an eighth.
+pub const INBOX_SHARE: usize = 8;
+
+/// Smallest default budget for unfinished messages.
+pub const INBOX_BUDGET_LEAST: usize = 32 * 1024 * 1024;
+
+/// Bytes of an unfinished message that count for the budget. Less is part of what a connection costs.
+pub const INBOX_LEAST: usize = 16 * 1024;
+
 /// Bytes that the kernel may hold unsent for a WebSocket, on Linux (`TCP_NOTSENT_LOWAT`). What has been sent and is not
 /// acknowledged comes on top.
 pub const UNSENT: u32 = 128 * 1024;

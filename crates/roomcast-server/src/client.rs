@@ -6,7 +6,7 @@ use crate::link::{InputHold, Kept, Link, Route};
 use crate::parts::Socket;
 use crate::reason::DisconnectReason;
 use crate::registry::IoInner;
-use roomcast_engine::{CloseReason, Connection, SessionHandler};
+use roomcast_engine::{CloseReason, Connection, InboxHold, SessionHandler};
 use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,6 +17,7 @@ pub(crate) struct Client {
     io: Arc<IoInner>,
     link: Arc<Link<Socket>>,
     decoder: Decoder,
+    inbox: InboxHold,
     /// The deadline of what the client has to send next: the CONNECT of its first namespace, and later the attachments of a packet.
     due: Option<Instant>,
     /// Whether `due` is the deadline of attachments.
@@ -29,7 +30,7 @@ impl Client {
         let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
         let link = Link::new(connection, io.config.max_handlers);
-        Self { io, link, decoder, due, joined: false }
+        Self { io, link, decoder, inbox: InboxHold::default(), due, joined: false }
     }
 
     fn decoded(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, decoded: Result<Option<Received<'_>>, DecodeError>) {
@@ -42,6 +43,11 @@ impl Client {
                 link.connection.close_at_fault(CloseReason::ForcedClose);
             }
         }
+    }
+
+    fn after_message(&mut self) {
+        self.inbox.set(&self.link.connection, self.decoder.held_bytes());
+        self.set_deadline();
     }
 
     fn set_deadline(&mut self) {
@@ -67,14 +73,14 @@ impl Client {
 impl SessionHandler for Client {
     fn text(&mut self, text: &str) {
         Self::decoded(&self.io, &self.link, self.decoder.text(text));
-        self.set_deadline();
+        self.after_message();
     }
 
     fn binary(&mut self, bytes: &[u8]) {
         let assembled = self.decoder.binary(bytes);
         let received = assembled.as_ref().map(|packet| packet.as_ref().map(Assembled::received));
         Self::decoded(&self.io, &self.link, received.map_err(|error| *error));
-        self.set_deadline();
+        self.after_message();
     }
 
     fn closed(&mut self, reason: CloseReason) {

@@ -50,6 +50,10 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_sessions_opened_total", "Sessions that were opened"),
     ("roomcast_slow_consumers_total", "Clients that were disconnected because they did not read"),
     ("roomcast_sockets_connected_total", "Sockets that have connected to a namespace"),
+    (
+        "roomcast_unfinished_messages_dropped_total",
+        "Clients that were disconnected because unfinished messages held too much",
+    ),
     ("roomcast_upgrades_total", "Sessions that were upgraded to WebSocket"),
     ("roomcast_volatile_dropped_total", "Volatile packets that were dropped"),
 ];

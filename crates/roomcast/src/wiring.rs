@@ -55,7 +55,7 @@ impl Wiring {
                 (engine.max_polling_sessions, engine.max_unjoined_sessions) =
                     (limits.polling_sessions, limits.unjoined_sessions);
                 (engine.outbox.soft, engine.outbox.hard) = (limits.outbox, limits.outbox_hard);
-                engine.outbox.budget = limits.outbox_budget;
+                (engine.outbox.budget, engine.inbox_budget) = (limits.outbox_budget, limits.inbox_budget);
                 engine.body_timeout = listen.body_timeout;
             })
             .serving(|serve| {

@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod delivery;
 pub(crate) mod flush;
+pub(crate) mod inbox_hold;
 pub(crate) mod relief;
 pub(crate) mod sessions;
 pub(crate) mod shared;

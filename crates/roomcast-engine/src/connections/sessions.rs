@@ -4,6 +4,7 @@ use crate::config::EngineConfig;
 use crate::connections::table::{Identity, Refused, Table};
 use crate::session::bounds::Bounds;
 use crate::session::budget::Budget;
+use crate::session::inbox_budget::InboxBudget;
 use crate::session::state::Timing;
 use crate::session::transport::Transport;
 use parking_lot::Mutex;
@@ -16,6 +17,7 @@ pub(crate) struct Sessions<T> {
     pub(crate) timing: Timing,
     pub(crate) bounds: Bounds,
     pub(crate) budget: Budget,
+    pub(crate) inbox_budget: InboxBudget<T>,
     /// The ping that all sessions send.
     pub(crate) ping: Arc<Packet>,
     /// The answer to the probe of every upgrade.
@@ -33,8 +35,9 @@ impl<T> Sessions<T> {
         let config = config.cut();
         let timing = config.timing();
         let budget = Budget::new(config.outbox.budget);
+        let inbox_budget = InboxBudget::new(config.inbox_budget, config.max_payload);
         let bounds = config.outbox.bounds(budget.meter());
-        Self { config, timing, bounds, budget, ping, probe_pong, table: Mutex::new(Table::new(identify)) }
+        Self { config, timing, bounds, budget, inbox_budget, ping, probe_pong, table: Mutex::new(Table::new(identify)) }
     }
 
     /// Number of open sessions.

@@ -4,6 +4,7 @@ pub(crate) mod bounds;
 pub(crate) mod budget;
 pub(crate) mod close_reason;
 pub(crate) mod handler;
+pub(crate) mod inbox_budget;
 pub(crate) mod lane;
 pub(crate) mod memory;
 pub(crate) mod outbox;

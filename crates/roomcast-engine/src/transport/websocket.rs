@@ -2,6 +2,7 @@
 //! future that owns no buffer.
 
 use crate::connections::connection::Connection;
+use crate::connections::inbox_hold::InboxHold;
 use crate::limits::{OUTBOX_LEAST, READS_PER_TURN};
 use crate::session::close_reason::CloseReason;
 use crate::session::state::{Probe, Step};
@@ -50,6 +51,7 @@ where
     let mut driver = Driver {
         stream,
         decoder: FrameDecoder::new(limits),
+        inbox: InboxHold::default(),
         handler_deadline: None,
         paused: false,
         probe,
@@ -75,6 +77,7 @@ struct Driver<S: AsyncRead + Unpin> {
     connection: Arc<Connection>,
     stream: S,
     decoder: FrameDecoder,
+    inbox: InboxHold,
     handler_deadline: Option<Instant>,
     /// The handler takes no messages for now, so nothing is read.
     paused: bool,
@@ -231,6 +234,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 self.end(frame, handshake);
             }
         }
+        self.inbox.set(&self.connection, self.decoder.heap_bytes());
         self.connection.finish_if_over();
     }
 

@@ -138,6 +138,39 @@ async fn endless_heads_are_refused() {
     server.finish().await;
 }
 
+/// Parts of messages, each within its own bound: the clients whose messages began first have to go.
+async fn unfinished_messages_of_all_clients_and_one_past_their_budget() {
+    // Storage grows in steps, so a part holds up to 131,072 bytes: two parts fit, and three do not.
+    const PART: usize = 90_000;
+    let server = Server::with(|config| (config.max_payload, config.inbox_budget) = (100_000, Some(265_000))).await;
+    let text = format!("4{}", "x".repeat(98_999));
+    let message = frame(TEXT, text.as_bytes());
+    let held = || server.engine.unfinished_bytes();
+    let mut first = server.websocket().await;
+    first.send(&message[..PART]).await;
+    until("a part is held", || held() >= PART).await;
+    let sid = server.handshake().await;
+    let body = format!("{}Content-Length: 99000\r\n\r\n{}", head("POST", &polling(&sid), &[]), &text[..PART]);
+    let mut second = server.begin(body).await;
+    until("two parts are held", || held() >= 2 * PART).await;
+    assert!(server.log.closed(0).is_none() && server.log.closed(1).is_none());
+    let mut third = server.websocket().await;
+    third.send(&message[..PART]).await;
+    assert_eq!(server.closed(0).await, CloseReason::ForcedServerClose);
+    first.assert_ended().await;
+    third.send(&message[PART..]).await;
+    until("the newest message arrives", || server.log.texts(2) == [&text[1..]]).await;
+    // A message that is complete, or whose client has gone, holds nothing.
+    second.try_send(&text[PART..]).await;
+    until("nothing is held", || held() == 0).await;
+    let mut wire = server.websocket().await;
+    wire.send(&message[..PART]).await;
+    until("a part is held", || held() >= PART).await;
+    drop(wire);
+    until("nothing is held", || held() == 0).await;
+    server.finish().await;
+}
+
 /// A declared length allocates nothing.
 async fn huge_declared_bodies_are_refused_at_once() {
     let server = Server::start().await;
@@ -453,7 +486,8 @@ over_streams! {
     {
         current_thread: sessions_at_the_limit_and_one_past_it, connections_at_the_limit_and_one_past_it,
             half_a_request_is_cut_at_the_header_deadline, endless_heads_are_refused,
-            huge_declared_bodies_are_refused_at_once, bodies_without_a_session_are_not_read,
+            huge_declared_bodies_are_refused_at_once,
+            unfinished_messages_of_all_clients_and_one_past_their_budget, bodies_without_a_session_are_not_read,
             reserved_bits_are_a_protocol_error, bad_lengths_end_at_their_header, odd_queries_are_refused,
             a_client_may_leave_at_every_byte, a_client_that_leaves_before_it_is_allowed_has_no_session,
             the_longest_times_are_cut_and_all_works;

@@ -49,6 +49,11 @@ impl Assembled {
         self.attachments.push(Bytes::copy_from_slice(bytes));
     }
 
+    /// Bytes of the packet's text.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.text.len()
+    }
+
     /// The packet.
     pub fn received(&self) -> Received<'_> {
         let Parts { namespace, id, name, items } = &self.parts;

@@ -64,6 +64,11 @@ impl Decoder {
         self.awaiting.as_ref().is_some_and(|awaiting| awaiting.missing > 0)
     }
 
+    /// Bytes that are kept of a packet whose attachments have not all come.
+    pub fn held_bytes(&self) -> usize {
+        self.awaiting.as_ref().map_or(0, |awaiting| awaiting.packet.text_bytes() + awaiting.bytes)
+    }
+
     /// Takes a text message. `None` means that attachments must follow.
     ///
     /// # Errors

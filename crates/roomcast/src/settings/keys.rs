@@ -331,6 +331,14 @@ pub(crate) const KEYS: &[Key] = &[
         |s, v| s.limits.outbox_budget = Some(v.number()),
     ),
     key(
+        ["limits.inbox_budget", "ROOMCAST_LIMITS_INBOX_BUDGET", "limits-inbox-budget"],
+        Kind::Bytes(1_024, MOST_BYTES),
+        "",
+        "Bytes that messages of all clients may hold while they are not complete; then the clients whose messages began first are disconnected. \
+         At least twice `client.max_payload`. Without it, an eighth of the memory of the machine or container, and at least 32 MiB",
+        |s, v| s.limits.inbox_budget = Some(v.number()),
+    ),
+    key(
         ["redis.url", "REDIS_URL", "redis-url"],
         Kind::Text,
         "",

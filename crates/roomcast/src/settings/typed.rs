@@ -67,6 +67,7 @@ pub(crate) struct Limits {
     pub(crate) outbox: usize,
     pub(crate) outbox_hard: usize,
     pub(crate) outbox_budget: Option<usize>,
+    pub(crate) inbox_budget: Option<usize>,
 }
 
 /// The other servers, and how they are reached.

@@ -2,6 +2,7 @@
 
 use super::poll::common_headers;
 use crate::connections::connection::{Connection, PanicGuard};
+use crate::connections::inbox_hold::InboxHold;
 use crate::http::body::{Body, empty};
 use crate::session::close_reason::CloseReason;
 use crate::session::state::Step;
@@ -134,7 +135,7 @@ enum BodyError {
     Broken,
 }
 
-async fn read_body<B>(connection: &Connection, request: &Parts, body: B, most: usize) -> Result<Vec<u8>, BodyError>
+async fn read_body<B>(connection: &Arc<Connection>, request: &Parts, body: B, most: usize) -> Result<Vec<u8>, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Send,
 {
@@ -143,7 +144,7 @@ where
         return Err(BodyError::TooLarge);
     }
     let mut body = pin!(body);
-    let mut read = Vec::new();
+    let (mut read, mut inbox) = (Vec::new(), InboxHold::default());
     loop {
         let frame = poll_fn(|cx| {
             {
@@ -165,6 +166,7 @@ where
                 return Err(BodyError::TooLarge);
             }
             read.extend_from_slice(&data);
+            inbox.set(connection, read.capacity());
         }
     }
 }
