@@ -6,6 +6,7 @@ use crate::settings::typed::ClientEvent;
 use roomcast_adapter::{Room, Target};
 use roomcast_server::{Ack, Args, EmitError, Namespace, Socket, SocketId};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// How long to wait for other servers when a room's name may be the id of one of their sockets.
@@ -14,12 +15,12 @@ const OWNER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most rooms of one `join` or `leave`.
 const MAX_ROOMS: usize = 100;
 
-/// Registers the handlers of these events.
-pub(crate) fn serve(namespace: &Namespace, events: &[ClientEvent]) {
+/// Registers the handlers of these events. A client may be in at most `max_rooms` rooms, its own not counted.
+pub(crate) fn serve(namespace: &Namespace, events: &[ClientEvent], max_rooms: usize) {
     for event in events {
         match event {
-            ClientEvent::Join => namespace.on("join", |socket: Socket, args: Args, ack: Ack| async move {
-                ack.send(&join(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
+            ClientEvent::Join => namespace.on("join", move |socket: Socket, args: Args, ack: Ack| async move {
+                ack.send(&join(&socket, &args, max_rooms).await.unwrap_or_else(|error| refusal(&error)))
             }),
             ClientEvent::Leave => namespace.on("leave", |socket: Socket, args: Args, ack: Ack| async move {
                 ack.send(&leave(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
@@ -32,8 +33,13 @@ pub(crate) fn serve(namespace: &Namespace, events: &[ClientEvent]) {
 }
 
 /// `join(room)` or `join([room, …])`.
-async fn join(socket: &Socket, args: &Args) -> Result<Value, String> {
+async fn join(socket: &Socket, args: &Args, max_rooms: usize) -> Result<Value, String> {
     let rooms = Rooms::of(args, "join")?;
+    let joined = socket.rooms();
+    let new: HashSet<_> = rooms.names.iter().filter(|room| !joined.contains(room)).collect();
+    if joined.len() + new.len() > max_rooms.saturating_add(1) {
+        return Err(format!("a client may be in at most {max_rooms} rooms; leave some first"));
+    }
     for room in &rooms.names {
         check_room(socket, room).await?;
     }

@@ -123,7 +123,7 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     }
     let io = builder.build();
     for namespace in &settings.namespaces {
-        events::serve(&io.of(namespace.as_str()), &settings.client_events);
+        events::serve(&io.of(namespace.as_str()), &settings.client_events, settings.limits.rooms);
     }
     if settings.client_events.contains(&ClientEvent::Publish) {
         tracing::info!("any client may join rooms and publish to them; set ROOMCAST_CLIENT_EVENTS to allow less");

@@ -112,6 +112,7 @@ mod tests {
         ("adapter", "settings/redis.rs"),
         ("namespaces", "tests/suite/settings.rs"),
         ("client_events", "tests/suite/events.rs"),
+        ("limits.rooms", "tests/suite/events.rs"),
         ("listen.host", "tests/suite/environment.rs"),
         ("listen.port", "tests/suite/health.rs"),
         ("internal.listen", "tests/suite/metrics.rs"),

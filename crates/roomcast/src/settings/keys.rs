@@ -309,6 +309,13 @@ pub(crate) const KEYS: &[Key] = &[
         |s, v| s.limits.unjoined_sessions = v.number(),
     ),
     key(
+        ["limits.rooms", "ROOMCAST_LIMITS_ROOMS", "limits-rooms"],
+        Kind::Integer(0, 10_000),
+        "1000",
+        "Most rooms that a client may join by `join`; a further one is refused",
+        |s, v| s.limits.rooms = v.number(),
+    ),
+    key(
         ["limits.outbox", "ROOMCAST_LIMITS_OUTBOX", "limits-outbox"],
         Kind::Bytes(1_024, MOST_BYTES),
         "1 MiB",

@@ -64,6 +64,7 @@ pub(crate) struct Client {
 pub(crate) struct Limits {
     pub(crate) polling_sessions: usize,
     pub(crate) unjoined_sessions: usize,
+    pub(crate) rooms: usize,
     pub(crate) outbox: usize,
     pub(crate) outbox_hard: usize,
     pub(crate) outbox_budget: Option<usize>,

@@ -91,3 +91,18 @@ async fn events_can_be_switched_off() {
     talk.0.send("421[\"join\",\"a\"]").await;
     assert!(talk.0.next().await.unwrap().starts_with("431["), "publish is not answered");
 }
+
+#[tokio::test]
+async fn rooms_of_a_client_at_the_limit_and_one_past_it() {
+    let mut program = Program::start(&[("ROOMCAST_LIMITS_ROOMS", "2")]);
+    let mut talk = Talk::to(&mut program).await;
+    assert_eq!(talk.ask(&json!(["join", ["a", "b"]])).await["ok"], json!(true));
+    for event in [json!(["join", "c"]), json!(["join", ["a", "c"]])] {
+        let answer = talk.ask(&event).await;
+        assert!(answer["error"].as_str().unwrap().contains("at most 2 rooms"), "{answer}");
+    }
+    // A room that it is in already is no further one.
+    assert_eq!(talk.ask(&json!(["join", ["b", "a", "a"]])).await["members"], json!([1, 1, 1]));
+    assert_eq!(talk.ask(&json!(["leave", "a"])).await["ok"], json!(true));
+    assert_eq!(talk.ask(&json!(["join", "c"])).await["members"], json!(1));
+}
