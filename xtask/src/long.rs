@@ -49,6 +49,7 @@ fn steps() -> Vec<Step> {
             needs: Some("long-programs"),
             run: |repo, log| tool(repo, log, &["readers", "stop", "roomcast"]),
         },
+        Step { name: "long-hostile", needs: Some("long-programs"), run: |repo, log| tool(repo, log, &["hostile"]) },
         Step {
             name: "long-busy",
             needs: Some("long-programs"),
@@ -99,7 +100,7 @@ fn rooms(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 
 /// Builds the conformance server and the tools that connect to it.
 fn programs(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    let conformance = ["build", "--release", "--package", "roomcast", "--example", "conformance"];
+    let conformance = ["build", "--release", "--package", "roomcast", "--bin", "roomcast", "--example", "conformance"];
     log.run(repo.cargo(&conformance), BUILD_LIMIT)?;
     log.run(repo.cargo(&["build", "--release", "--package", "roomcast-benches", "--bins"]), BUILD_LIMIT)?;
     Ok(Outcome::Passed(String::new()))

@@ -18,6 +18,10 @@ fn group_limits() -> Vec<usize> {
         .filter_map(read)
         .collect();
     let own = read_to_string("/proc/self/cgroup").unwrap_or_default();
+    // Version 1 has a hierarchy for each resource.
+    if let Some(path) = own.lines().find_map(|line| line.split_once(":memory:/").map(|(_, path)| path)) {
+        limits.extend(read(&format!("/sys/fs/cgroup/memory/{path}/memory.limit_in_bytes")));
+    }
     let mut path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     while !path.is_empty() {
         limits.extend(read(&format!("/sys/fs/cgroup/{path}/memory.max")));
