@@ -7,6 +7,7 @@ mod bench;
 mod cluster;
 mod doc;
 mod e2e;
+mod first_deployment;
 mod fuzz;
 mod instructions;
 mod lint;

@@ -8,7 +8,7 @@ use crate::log::Log;
 use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
-use crate::{doc, e2e, fuzz, instructions, lint, setup, sim, tidy, websocket};
+use crate::{doc, e2e, first_deployment, fuzz, instructions, lint, setup, sim, tidy, websocket};
 
 /// Several times what a cold debug build and all Rust tests take. A test that hangs is killed early enough for CI, which allows 90 minutes
 /// for the whole run, to print the table.
@@ -59,6 +59,7 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "e2e", needs: Some("release"), run: e2e::both },
         Step { name: "clusters", needs: Some("release"), run: e2e::clusters },
         Step { name: "proxies", needs: Some("release"), run: e2e::proxies },
+        Step { name: "deployment", needs: Some("release"), run: first_deployment::run },
         Step { name: "websocket", needs: Some("release"), run: websocket::run },
     ];
     if plan == Plan::Ci {
