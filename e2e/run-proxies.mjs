@@ -1,7 +1,8 @@
-// Tests the proxy configurations of docs/examples/: node run-proxies.mjs [--only nginx|haproxy]. Each proxy is in front of two roomcast
+// Tests the proxy configurations of docs/examples/: node run-proxies.mjs [--only nginx|haproxy|traefik]. Each proxy is in front of two roomcast
 // servers on a Redis of their own. Exits with 0 only if all checks have passed.
 // ROOMCAST_PROGRAM is the path of the built program `roomcast`; without it cargo builds the program. The example `conformance` would not
 // do, because HAProxy's health check requests /readyz, and because the program drains.
+// ROOMCAST_TRAEFIK is the path of the program traefik; without it the one of PATH is used.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -49,13 +50,20 @@ const PROXIES = {
       { without: [/^\s*cookie /], fails: { ...POLLING, ...WANDERING } },
     ],
   },
+  traefik: {
+    guests: [POLLING, UPGRADE, { transport: "websocket" }, { ...POLLING, ...WANDERING }, { ...UPGRADE, ...WANDERING }],
+    needed: [
+      { without: [/^\s*strategy: /], fails: POLLING },
+      { without: [/^\s*sticky:/, /^\s*cookie:/, /^\s*name: roomcast$/, /^\s*httpOnly: /], fails: { ...POLLING, ...WANDERING } },
+    ],
+  },
 };
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" } } });
 const program = process.env.ROOMCAST_PROGRAM ?? build();
 let rounds = 0;
 const counts = { passed: 0, failed: 0 };
-// Both proxies at the same time, because most of the time is spent waiting for health checks.
+// All proxies at the same time, because most of the time is spent waiting for health checks.
 await Promise.all(Object.keys(PROXIES).filter((kind) => kind.includes(options.only)).map(runProxy));
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);

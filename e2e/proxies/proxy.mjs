@@ -1,4 +1,4 @@
-// nginx or HAProxy as a child process, with a configuration of docs/examples/. Only the ports, and the folders that nginx writes to, differ
+// nginx, HAProxy or Traefik as a child process, with a configuration of docs/examples/. Only the ports, and the folders that nginx writes to, differ
 // from the documented text.
 
 import { spawn } from "node:child_process";
@@ -21,7 +21,7 @@ const NOBODY = 65_534;
 /** How much of the end of the proxy's output is kept, in characters. */
 const LOG_LENGTH = 4_000;
 
-/** How each proxy is started with its example. `front`: the port that the example listens on. */
+/** How each proxy is started with its example. `front`: the port that the example listens on. `program`: its name, if it is not the kind's. */
 const KINDS = {
   nginx: {
     example: "nginx.conf",
@@ -38,6 +38,14 @@ const KINDS = {
     write: (text) => text,
     arguments: (file) => [["-db", "-f", file]],
   },
+  traefik: {
+    example: "traefik.yml",
+    front: 8082,
+    // No package of Debian's has it. `cargo xtask setup` installs it under the build directory.
+    program: process.env.ROOMCAST_TRAEFIK,
+    write: (text) => text,
+    arguments: (file) => [[`--configFile=${file}`]],
+  },
 };
 
 /**
@@ -45,7 +53,7 @@ const KINDS = {
  * one are removed. Each pattern has to match a line.
  */
 export async function startProxy(kind, servers, { without = [] } = {}) {
-  const { example, front, write, arguments: options } = KINDS[kind];
+  const { example, front, program = kind, write, arguments: options } = KINDS[kind];
   const folder = mkdtempSync(join(tmpdir(), `roomcast-e2e-${kind}-`));
   const file = join(folder, example);
   const port = await freePort();
@@ -57,10 +65,11 @@ export async function startProxy(kind, servers, { without = [] } = {}) {
 
   const asNobody = process.getuid() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
   if (asNobody.uid) for (const path of [folder, file]) chownSync(path, NOBODY, NOBODY);
-  const child = spawn(kind, options(file, folder).flat(), {
+  const child = spawn(program, options(file, folder).flat(), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PATH },
-    // HAProxy changes back to the folder in which it was started, and the user nobody cannot enter root's home.
+    // HAProxy changes back to the folder in which it was started, and the user nobody cannot enter root's home. Traefik looks there for
+    // its dynamic configuration.
     cwd: folder,
     ...asNobody,
   });
