@@ -31,13 +31,19 @@ const POLLING = { transport: "polling" };
 const UPGRADE = { transport: "upgrade" };
 const WANDERING = { wanders: true };
 
+/** The lines of traefik.yml by which a cookie decides. */
+const STICKY = [/^\s*sticky:/, /^\s*cookie:/, /^\s*name: roomcast$/, /^\s*httpOnly: /];
+
 /** How long sessions continue while a server is stopped. nginx tries the stopped server again after 10 s, with a client's request. */
 const BESIDE_MS = 12_000;
 
 /** Pause between two questions of each guest, which leaves the machine time for other work. */
 const PACE_MS = 100;
 
-/** For each proxy: the kinds of guests, and configuration lines without which guests of a kind must fail. */
+/**
+ * For each proxy: the kinds of guests, and configuration lines without which guests of a kind must fail. `otherwise`: a change to the
+ * example that its comments describe, and the guests that it is for.
+ */
 const PROXIES = {
   nginx: {
     guests: [POLLING, UPGRADE, { transport: "websocket" }],
@@ -51,11 +57,10 @@ const PROXIES = {
     ],
   },
   traefik: {
-    guests: [POLLING, UPGRADE, { transport: "websocket" }, { ...POLLING, ...WANDERING }, { ...UPGRADE, ...WANDERING }],
-    needed: [
-      { without: [/^\s*strategy: /], fails: POLLING },
-      { without: [/^\s*sticky:/, /^\s*cookie:/, /^\s*name: roomcast$/, /^\s*httpOnly: /], fails: { ...POLLING, ...WANDERING } },
-    ],
+    guests: [{ transport: "websocket" }, { ...POLLING, ...WANDERING }, { ...UPGRADE, ...WANDERING }],
+    needed: [{ without: STICKY, fails: { ...POLLING, ...WANDERING } }],
+    // By address, as a comment in the example says.
+    otherwise: { without: STICKY, uncomment: /^\s*# strategy: hrw/, guests: [POLLING, UPGRADE] },
   },
 };
 
@@ -69,7 +74,7 @@ console.log(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
 
 async function runProxy(kind) {
-  const { guests: kinds, needed } = PROXIES[kind];
+  const { guests: kinds, needed, otherwise } = PROXIES[kind];
   const redis = await startRedis();
   const servers = [serverOn(redis), serverOn(redis)];
   const guests = [];
@@ -79,6 +84,16 @@ async function runProxy(kind) {
       const proxy = await startProxy(kind, servers, { without });
       try {
         assert.ok((await breaks(proxy, fails)) > GUESTS / 2);
+      } finally {
+        proxy.stop();
+      }
+    });
+  }
+  if (otherwise) {
+    await check(`${kind} with ${otherwise.uncomment.source}: sessions stay on their server`, async () => {
+      const proxy = await startProxy(kind, servers, otherwise);
+      try {
+        for (const guest of otherwise.guests) assert.equal(await breaks(proxy, guest), 0);
       } finally {
         proxy.stop();
       }

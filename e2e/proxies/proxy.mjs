@@ -3,7 +3,6 @@
 
 import { spawn } from "node:child_process";
 import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -50,15 +49,16 @@ const KINDS = {
 
 /**
  * Starts a proxy in front of two servers and resolves to `{ url, stop }`. `without` is a list of patterns: lines of the example that match
- * one are removed. Each pattern has to match a line.
+ * one are removed. Each pattern has to match a line. `uncomment` is a pattern for one line that is a comment in the example.
  */
-export async function startProxy(kind, servers, { without = [] } = {}) {
+export async function startProxy(kind, servers, { without = [], uncomment } = {}) {
   const { example, front, program = kind, write, arguments: options } = KINDS[kind];
   const folder = mkdtempSync(join(tmpdir(), `roomcast-e2e-${kind}-`));
   const file = join(folder, example);
   const port = await freePort();
   let text = readFileSync(join(EXAMPLES, example), "utf8");
   for (const pattern of without) text = changed(text, pattern, "", example);
+  if (uncomment) text = text.split("\n").map((line) => (uncomment.test(line) ? line.replace("# ", "") : line)).join("\n");
   const ports = [[front, port], [3001, servers[0].port], [3002, servers[1].port]];
   for (const [from, to] of ports) text = changed(text, new RegExp(`127\\.0\\.0\\.1:${from}\\b`), `127.0.0.1:${to}`, example);
   writeFileSync(file, write(text, folder));
@@ -86,8 +86,8 @@ export async function startProxy(kind, servers, { without = [] } = {}) {
   process.on("exit", stop);
   await eventually(() => {
     if (ended) throw new Error(`${kind} ${ended}\n${log}`);
-    return accepts(port);
-  }, `${kind} to listen`);
+    return serves(port);
+  }, `${kind} to serve`);
   return { url: `http://127.0.0.1:${port}`, stop };
 }
 
@@ -107,13 +107,9 @@ function nginxFolders(folder) {
   return names.map((name) => `    ${name}_temp_path ${join(folder, name)};`).join("\n");
 }
 
-function accepts(port) {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    const end = (answer) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once("connect", () => end(true)).once("error", () => end(false));
-  });
+/** Whether a server answers through the proxy. Traefik listens before it knows where requests go, and answers 404 until then. */
+async function serves(port) {
+  const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
+  await answer?.arrayBuffer();
+  return answer?.status === 200;
 }
