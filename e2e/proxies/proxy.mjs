@@ -14,7 +14,7 @@ const EXAMPLES = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "docs
 /** Debian installs both programs in folders that an ordinary user's path lacks. */
 const PATH = `${process.env.PATH}:/usr/local/sbin:/usr/sbin:/sbin`;
 
-/** The user `nobody`. If this process runs as root, the proxies run as this user, without root's privileges. */
+/** The user `nobody`. If this process runs as root, proxies of Debian run as this user, without root's privileges. */
 const NOBODY = 65_534;
 
 /** How much of the end of the proxy's output is kept, in characters. */
@@ -52,7 +52,7 @@ const KINDS = {
  * one are removed. Each pattern has to match a line. `uncomment` is a pattern for one line that is a comment in the example.
  */
 export async function startProxy(kind, servers, { without = [], uncomment } = {}) {
-  const { example, front, program = kind, write, arguments: options } = KINDS[kind];
+  const { example, front, program, write, arguments: options } = KINDS[kind];
   const folder = mkdtempSync(join(tmpdir(), `roomcast-e2e-${kind}-`));
   const file = join(folder, example);
   const port = await freePort();
@@ -63,9 +63,10 @@ export async function startProxy(kind, servers, { without = [], uncomment } = {}
   for (const [from, to] of ports) text = changed(text, new RegExp(`127\\.0\\.0\\.1:${from}\\b`), `127.0.0.1:${to}`, example);
   writeFileSync(file, write(text, folder));
 
-  const asNobody = process.getuid() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+  // A program below the build directory may be out of reach for the user nobody.
+  const asNobody = process.getuid() === 0 && !program ? { uid: NOBODY, gid: NOBODY } : {};
   if (asNobody.uid) for (const path of [folder, file]) chownSync(path, NOBODY, NOBODY);
-  const child = spawn(program, options(file, folder).flat(), {
+  const child = spawn(program ?? kind, options(file, folder).flat(), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PATH },
     // HAProxy changes back to the folder in which it was started, and the user nobody cannot enter root's home. Traefik looks there for

@@ -34,8 +34,8 @@ Usage: cargo xtask <command> [arguments]
 
 Before the first run
   setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind are installed.
-                  Installs npm packages and kosoku itself, and Debian packages if run as root; otherwise prints the
-                  commands to run.
+                  Installs npm packages, kosoku and Traefik itself, and Debian packages if run as root; otherwise prints
+                  the commands to run.
 
 All checks
   test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a
