@@ -14,6 +14,9 @@ use crate::step::Outcome;
 /// Long enough for a slow mirror, but a mirror that hangs must not block the run.
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// Reads the licences and sources of dependencies. The version that CI of the forge uses too (`.github/workflows/ci.yml`).
+const DENY: &str = "0.20.2";
+
 /// A program from PyPI, in an environment of its own under the build directory.
 struct FromPypi {
     program: &'static str,
@@ -170,6 +173,20 @@ pub(crate) fn traefik(repo: &Repo) -> PathBuf {
     path(repo, &TRAEFIK)
 }
 
+/// The path of cargo-deny, which is compiled under the build directory if it is not there yet. That takes minutes, and only `cargo xtask ci`
+/// uses it, so it is not a part of [`everything`].
+pub(crate) fn cargo_deny(repo: &Repo, log: &mut Log) -> Result<PathBuf, String> {
+    let root = repo.target.join("cargo-deny");
+    let program = root.join("bin/cargo-deny");
+    let installed = probe(&repo.command(&program, &["--version"]));
+    if !installed.is_some_and(|version| version.ends_with(DENY)) {
+        let root = root.display().to_string();
+        let arguments = ["install", "cargo-deny", "--version", DENY, "--locked", "--force", "--root", &root];
+        log.run(repo.cargo(&arguments), INSTALL_LIMIT)?;
+    }
+    Ok(program)
+}
+
 /// Installs the Debian packages of the needs that are not met if run as root. Otherwise prints the commands to run.
 fn install_missing<'a>(repo: &Repo, log: &mut Log, needs: impl IntoIterator<Item = &'a Need>) {
     let missing = needs.into_iter().filter(|need| check(repo, need).is_err());
@@ -280,7 +297,8 @@ mod tests {
     use std::process::Command;
 
     use super::{
-        JAVASCRIPT, Need, PROXIES, PYTHON, TRAEFIK, VALGRIND, is_up_to_date, mark_up_to_date, meets, probe, version,
+        DENY, JAVASCRIPT, Need, PROXIES, PYTHON, TRAEFIK, VALGRIND, is_up_to_date, mark_up_to_date, meets, probe,
+        version,
     };
 
     #[test]
@@ -311,6 +329,8 @@ mod tests {
             };
             assert!(contributing.contains(&claim), "CONTRIBUTING.md does not say {claim:?}");
         }
+        let deny = format!("cargo-deny --version {DENY} --locked");
+        assert!(include_str!("../../.github/workflows/ci.yml").contains(&deny), "ci.yml does not say {deny:?}");
         let (major, minor) = JAVASCRIPT[0].minimum;
         let engines = format!("\"node\": \">={major}.{minor}\"");
         assert!(include_str!("../../e2e/package.json").contains(&engines), "e2e/package.json does not say {engines}");
