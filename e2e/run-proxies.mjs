@@ -66,6 +66,8 @@ const PROXIES = {
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" } } });
 const program = process.env.ROOMCAST_PROGRAM ?? build();
+// Each proxy, server and Redis is stopped when this process ends.
+process.setMaxListeners(40);
 let rounds = 0;
 const counts = { passed: 0, failed: 0 };
 // All proxies at the same time, because most of the time is spent waiting for health checks.
