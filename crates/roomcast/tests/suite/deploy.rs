@@ -1,4 +1,4 @@
-//! The files of `deploy/` name only variables that the program has.
+//! The files of `deploy/` name only variables that the program has, with values that it takes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,6 +31,24 @@ fn every_variable_in_deploy_is_one_of_the_program() {
     assert!(seen > 20, "{seen}");
     for name in ["HOST", "PORT"] {
         assert!(known.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_program_would_start_with_the_settings_of_deploy() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    for (file, between) in [("systemd/roomcast.env", "="), ("kubernetes/configmap.yaml", ": ")] {
+        let text = std::fs::read_to_string(deploy.join(file)).unwrap();
+        let lines = text.lines().filter_map(|line| line.trim().split_once(between));
+        let settings = lines.filter(|(name, _)| names(name).next() == Some(*name));
+        let mut settings: Vec<(&str, &str)> = settings.map(|(name, value)| (name, value.trim_matches('"'))).collect();
+        assert!(settings.len() >= 8, "{file}: {settings:?}");
+        // In Kubernetes a Secret has it.
+        settings.push(("REDIS_URL", "redis://127.0.0.1:6379"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+        let output = command.env_clear().envs(settings).arg("check-config").output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && told.contains("a server would start: 0 errors"), "{file}: {told}");
     }
 }
 
