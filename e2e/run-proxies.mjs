@@ -1,7 +1,8 @@
-// Tests the proxy configurations of docs/examples/: node run-proxies.mjs [--only nginx|haproxy]. Each proxy is in front of two roomcast
+// Tests the proxy configurations of docs/examples/: node run-proxies.mjs [--only nginx|haproxy|traefik]. Each proxy is in front of two roomcast
 // servers on a Redis of their own. Exits with 0 only if all checks have passed.
 // ROOMCAST_PROGRAM is the path of the built program `roomcast`; without it cargo builds the program. The example `conformance` would not
 // do, because HAProxy's health check requests /readyz, and because the program drains.
+// ROOMCAST_TRAEFIK is the path of the program traefik; without it the one of PATH is used.
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -30,13 +31,19 @@ const POLLING = { transport: "polling" };
 const UPGRADE = { transport: "upgrade" };
 const WANDERING = { wanders: true };
 
+/** The lines of traefik.yml by which a cookie decides. */
+const STICKY = [/^\s*sticky:/, /^\s*cookie:/, /^\s*name: roomcast$/, /^\s*httpOnly: /];
+
 /** How long sessions continue while a server is stopped. nginx tries the stopped server again after 10 s, with a client's request. */
 const BESIDE_MS = 12_000;
 
 /** Pause between two questions of each guest, which leaves the machine time for other work. */
 const PACE_MS = 100;
 
-/** For each proxy: the kinds of guests, and configuration lines without which guests of a kind must fail. */
+/**
+ * For each proxy: the kinds of guests, and configuration lines without which guests of a kind must fail. `otherwise`: a change to the
+ * example that its comments describe, and the guests that it is for.
+ */
 const PROXIES = {
   nginx: {
     guests: [POLLING, UPGRADE, { transport: "websocket" }],
@@ -49,19 +56,27 @@ const PROXIES = {
       { without: [/^\s*cookie /], fails: { ...POLLING, ...WANDERING } },
     ],
   },
+  traefik: {
+    guests: [{ transport: "websocket" }, { ...POLLING, ...WANDERING }, { ...UPGRADE, ...WANDERING }],
+    needed: [{ without: STICKY, fails: { ...POLLING, ...WANDERING } }],
+    // By address, as a comment in the example says.
+    otherwise: { without: STICKY, uncomment: /^\s*# strategy: hrw/, guests: [POLLING, UPGRADE] },
+  },
 };
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" } } });
 const program = process.env.ROOMCAST_PROGRAM ?? build();
+// Each proxy, server and Redis is stopped when this process ends.
+process.setMaxListeners(40);
 let rounds = 0;
 const counts = { passed: 0, failed: 0 };
-// Both proxies at the same time, because most of the time is spent waiting for health checks.
+// All proxies at the same time, because most of the time is spent waiting for health checks.
 await Promise.all(Object.keys(PROXIES).filter((kind) => kind.includes(options.only)).map(runProxy));
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
 process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
 
 async function runProxy(kind) {
-  const { guests: kinds, needed } = PROXIES[kind];
+  const { guests: kinds, needed, otherwise } = PROXIES[kind];
   const redis = await startRedis();
   const servers = [serverOn(redis), serverOn(redis)];
   const guests = [];
@@ -71,6 +86,16 @@ async function runProxy(kind) {
       const proxy = await startProxy(kind, servers, { without });
       try {
         assert.ok((await breaks(proxy, fails)) > GUESTS / 2);
+      } finally {
+        proxy.stop();
+      }
+    });
+  }
+  if (otherwise) {
+    await check(`${kind} with ${otherwise.uncomment.source}: sessions stay on their server`, async () => {
+      const proxy = await startProxy(kind, servers, otherwise);
+      try {
+        for (const guest of otherwise.guests) assert.equal(await breaks(proxy, guest), 0);
       } finally {
         proxy.stop();
       }

@@ -1,9 +1,8 @@
-// nginx or HAProxy as a child process, with a configuration of docs/examples/. Only the ports, and the folders that nginx writes to, differ
+// nginx, HAProxy or Traefik as a child process, with a configuration of docs/examples/. Only the ports, and the folders that nginx writes to, differ
 // from the documented text.
 
 import { spawn } from "node:child_process";
 import { chownSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,13 +14,13 @@ const EXAMPLES = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "docs
 /** Debian installs both programs in folders that an ordinary user's path lacks. */
 const PATH = `${process.env.PATH}:/usr/local/sbin:/usr/sbin:/sbin`;
 
-/** The user `nobody`. If this process runs as root, the proxies run as this user, without root's privileges. */
+/** The user `nobody`. If this process runs as root, proxies of Debian run as this user, without root's privileges. */
 const NOBODY = 65_534;
 
 /** How much of the end of the proxy's output is kept, in characters. */
 const LOG_LENGTH = 4_000;
 
-/** How each proxy is started with its example. `front`: the port that the example listens on. */
+/** How each proxy is started with its example. `front`: the port that the example listens on. `program`: its name, if it is not the kind's. */
 const KINDS = {
   nginx: {
     example: "nginx.conf",
@@ -38,29 +37,40 @@ const KINDS = {
     write: (text) => text,
     arguments: (file) => [["-db", "-f", file]],
   },
+  traefik: {
+    example: "traefik.yml",
+    front: 8082,
+    // No package of Debian's has it. `cargo xtask setup` installs it under the build directory.
+    program: process.env.ROOMCAST_TRAEFIK,
+    write: (text) => text,
+    arguments: (file) => [[`--configFile=${file}`]],
+  },
 };
 
 /**
  * Starts a proxy in front of two servers and resolves to `{ url, stop }`. `without` is a list of patterns: lines of the example that match
- * one are removed. Each pattern has to match a line.
+ * one are removed. Each pattern has to match a line. `uncomment` is a pattern for one line that is a comment in the example.
  */
-export async function startProxy(kind, servers, { without = [] } = {}) {
-  const { example, front, write, arguments: options } = KINDS[kind];
+export async function startProxy(kind, servers, { without = [], uncomment } = {}) {
+  const { example, front, program, write, arguments: options } = KINDS[kind];
   const folder = mkdtempSync(join(tmpdir(), `roomcast-e2e-${kind}-`));
   const file = join(folder, example);
   const port = await freePort();
   let text = readFileSync(join(EXAMPLES, example), "utf8");
   for (const pattern of without) text = changed(text, pattern, "", example);
+  if (uncomment) text = text.split("\n").map((line) => (uncomment.test(line) ? line.replace("# ", "") : line)).join("\n");
   const ports = [[front, port], [3001, servers[0].port], [3002, servers[1].port]];
   for (const [from, to] of ports) text = changed(text, new RegExp(`127\\.0\\.0\\.1:${from}\\b`), `127.0.0.1:${to}`, example);
   writeFileSync(file, write(text, folder));
 
-  const asNobody = process.getuid() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
+  // A program below the build directory may be out of reach for the user nobody.
+  const asNobody = process.getuid() === 0 && !program ? { uid: NOBODY, gid: NOBODY } : {};
   if (asNobody.uid) for (const path of [folder, file]) chownSync(path, NOBODY, NOBODY);
-  const child = spawn(kind, options(file, folder).flat(), {
+  const child = spawn(program ?? kind, options(file, folder).flat(), {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, PATH },
-    // HAProxy changes back to the folder in which it was started, and the user nobody cannot enter root's home.
+    // HAProxy changes back to the folder in which it was started, and the user nobody cannot enter root's home. Traefik looks there for
+    // its dynamic configuration.
     cwd: folder,
     ...asNobody,
   });
@@ -77,8 +87,8 @@ export async function startProxy(kind, servers, { without = [] } = {}) {
   process.on("exit", stop);
   await eventually(() => {
     if (ended) throw new Error(`${kind} ${ended}\n${log}`);
-    return accepts(port);
-  }, `${kind} to listen`);
+    return serves(port);
+  }, `${kind} to serve`);
   return { url: `http://127.0.0.1:${port}`, stop };
 }
 
@@ -98,13 +108,9 @@ function nginxFolders(folder) {
   return names.map((name) => `    ${name}_temp_path ${join(folder, name)};`).join("\n");
 }
 
-function accepts(port) {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    const end = (answer) => {
-      socket.destroy();
-      resolve(answer);
-    };
-    socket.once("connect", () => end(true)).once("error", () => end(false));
-  });
+/** Whether a server answers through the proxy. Traefik listens before it knows where requests go, and answers 404 until then. */
+async function serves(port) {
+  const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
+  await answer?.arrayBuffer();
+  return answer?.status === 200;
 }

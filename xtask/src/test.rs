@@ -22,6 +22,9 @@ const THREADS: &str = "RUST_TEST_THREADS";
 
 const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
 
+/// It takes seconds, and asks the registry.
+const PACKAGES_LIMIT: Duration = Duration::from_secs(5 * 60);
+
 /// The programs that the steps e2e, clusters, proxies and websocket run. They are built with one call, so that shared dependencies are
 /// built only once, with one set of features.
 const PROGRAMS: &[Program] = &[
@@ -64,6 +67,7 @@ fn steps(plan: Plan) -> Vec<Step> {
     ];
     if plan == Plan::Ci {
         steps.push(Step { name: "deny", needs: None, run: deny });
+        steps.push(Step { name: "packages", needs: None, run: packages });
     }
     steps
 }
@@ -97,12 +101,15 @@ fn release(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 }
 
 fn deny(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    if log.run(repo.cargo(&["deny", "--version"]), DENY_LIMIT).is_err() {
-        return Ok(Outcome::Skipped(
-            "cargo-deny is not installed; install it with cargo install cargo-deny --locked".into(),
-        ));
-    }
-    log.run(repo.cargo(&["deny", "check", "bans", "licenses", "sources"]), DENY_LIMIT)?;
+    let program = setup::cargo_deny(repo, log)?;
+    log.run(repo.command(program, &["check", "bans", "licenses", "sources"]), DENY_LIMIT)?;
+    Ok(Outcome::Passed(String::new()))
+}
+
+/// Packs every published crate as `cargo publish` would, without compiling it or sending anything.
+fn packages(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    let arguments = ["publish", "--workspace", "--dry-run", "--no-verify", "--allow-dirty", "--quiet"];
+    log.run(repo.cargo(&arguments), PACKAGES_LIMIT)?;
     Ok(Outcome::Passed(String::new()))
 }
 

@@ -4,6 +4,7 @@
 //! A remark that comes up in reviews a second time becomes a rule here.
 
 mod decisions;
+mod deploy;
 mod finding;
 mod imports;
 mod layers;
@@ -49,6 +50,7 @@ pub(crate) fn check(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     }
     findings.extend(check_manifests(repo)?);
     findings.extend(check_decisions(repo, &files));
+    findings.extend(check_deploy(repo, &files)?);
     let limits = std::fs::read_to_string(repo.root.join(limits::DOCUMENT)).unwrap_or_default();
     findings.extend(limits::check(&limits, sources.iter().map(|(path, text)| (*path, text.as_str()))));
     let map = std::fs::read_to_string(repo.root.join(layers::DOCUMENT)).unwrap_or_default();
@@ -115,6 +117,16 @@ fn check_manifests(repo: &Repo) -> Result<Vec<Finding>, String> {
     }
     members.sort_by(|one, other| one.path().cmp(other.path()));
     Ok(imports::check(&root, &members))
+}
+
+fn check_deploy(repo: &Repo, files: &BTreeSet<String>) -> Result<Vec<Finding>, String> {
+    let read = |path: &str| std::fs::read_to_string(repo.root.join(path)).ok();
+    let root = Manifest::parse("Cargo.toml", &read("Cargo.toml").ok_or("cannot read Cargo.toml")?);
+    let version = root.workspace_version().ok_or("Cargo.toml has no workspace.package.version")?;
+    let published = files.iter().filter(|path| path.starts_with("crates/"));
+    let crates: Vec<String> =
+        published.filter_map(|path| path.strip_suffix("/Cargo.toml")).map(str::to_owned).collect();
+    Ok(deploy::check(version, &crates, read))
 }
 
 fn check_decisions(repo: &Repo, files: &BTreeSet<String>) -> Vec<Finding> {

@@ -52,3 +52,8 @@ pub use seam::recipient::{Details, Recipient, SocketDetails, Wakes};
 pub use seam::recovery::{Found, Recovery, Saved};
 pub use seam::room::Room;
 pub use seam::target::Target;
+
+/// Compiles the example of this crate's README, and runs it if it ends by itself.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

@@ -65,3 +65,8 @@ pub use session::handler::SessionHandler;
 pub use session::transport::Transport;
 pub use transport::turn::Turn;
 pub use transport::writer::prepare;
+
+/// Compiles the example of this crate's README, and runs it if it ends by itself.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

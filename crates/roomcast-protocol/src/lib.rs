@@ -46,3 +46,8 @@ pub use socketio::decoder::{Decoder, DecoderLimits, RESERVED_EVENTS};
 pub use socketio::meter::{Charge, Meter};
 pub use socketio::packet::{Packet, PacketTooLarge};
 pub use socketio::received::{Event, Received};
+
+/// Compiles the example of this crate's README, and runs it if it ends by itself.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

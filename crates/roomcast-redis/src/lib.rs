@@ -40,3 +40,8 @@ pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::{Credentials, RedisConfig, RedisTimeouts, RedisTls};
 pub use error::RedisError;
 pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};
+
+/// Compiles the example of this crate's README, and runs it if it ends by itself.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

@@ -88,3 +88,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;
+
+/// Compiles the example of this crate's README, and runs it if it ends by itself.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

@@ -57,6 +57,11 @@ impl Manifest {
         self.value(&["package", "name"])
     }
 
+    /// The version that the packages of the workspace inherit.
+    pub(super) fn workspace_version(&self) -> Option<&str> {
+        self.value(&["workspace", "package", "version"])
+    }
+
     /// The members that the root manifest lists, as written.
     pub(super) fn members(&self) -> Vec<&str> {
         let list = self.value(&["workspace", "members"]).unwrap_or_default();

@@ -5,6 +5,7 @@
 mod allocations;
 #[path = "../client/mod.rs"]
 mod client;
+mod deploy;
 mod environment;
 mod events;
 mod health;
