@@ -327,16 +327,16 @@ mod tests {
             });
             let connection = ConnectionRates::new(&all);
             connection.set_user("ann");
-            let address = Some("192.0.2.1".parse().unwrap());
+            let address = IpAddr::from([192, 0, 2, 1]);
             let begin = Instant::now();
-            assert_eq!(connection.take(ONE, address, begin), Ok(()));
+            assert_eq!(connection.take(ONE, Some(address), begin), Ok(()));
             for _ in 0..10 {
-                let excess = connection.take(ONE, address, begin).unwrap_err();
+                let excess = connection.take(ONE, Some(address), begin).unwrap_err();
                 let limit = ["connection", "user", "address"][narrow / 2];
                 assert_eq!((excess.limit, excess.what), (limit, ["events", "bytes"][narrow % 2]));
                 assert_eq!(excess.wait, Duration::from_secs(10));
             }
-            assert_eq!(connection.take(ONE, address, begin + Duration::from_secs(10)), Ok(()));
+            assert_eq!(connection.take(ONE, Some(address), begin + Duration::from_secs(10)), Ok(()));
             // The others were left with one packet, and have got another one meanwhile.
             let mut used = connection.used.lock();
             let now = begin + Duration::from_secs(10);
@@ -345,8 +345,8 @@ mod tests {
                 used.bytes.take(10, &all.limits.bytes.unwrap(), now).is_ok(),
                 all.users.events.as_ref().unwrap().take(&used.user.unwrap(), 1, now).is_ok(),
                 all.users.bytes.as_ref().unwrap().take(&used.user.unwrap(), 10, now).is_ok(),
-                all.addresses.events.as_ref().unwrap().take(&address.unwrap(), 1, now).is_ok(),
-                all.addresses.bytes.as_ref().unwrap().take(&address.unwrap(), 10, now).is_ok(),
+                all.addresses.events.as_ref().unwrap().take(&address, 1, now).is_ok(),
+                all.addresses.bytes.as_ref().unwrap().take(&address, 10, now).is_ok(),
             ]
             .into_iter()
             .enumerate()

@@ -23,6 +23,9 @@ fn ten(burst: u32) -> Option<Rate> {
     Rate::per_second(10).map(|rate| rate.burst(burst))
 }
 
+/// A rate among the limits.
+type Field = fn(&mut RateLimits) -> &mut Option<Rate>;
+
 /// A server whose event `n` is logged and answered with its arguments, and whose event `login` sets the user.
 async fn start(limits: RateLimits) -> (Server, Log) {
     let log = Log::default();
@@ -62,7 +65,7 @@ const REFUSED: &str = r#"{"ok":false,"error":"rate limit exceeded","retryAfterMs
 async fn each_limit_at_its_bound_and_one_past_it() {
     // Of each event `21["n",1]` is what counts: the 4 of Engine.IO's message packet does not.
     let nine = Rate::per_second(90).map(|rate| rate.burst(27));
-    let owners: [(&str, [fn(&mut RateLimits) -> &mut Option<Rate>; 2]); 3] = [
+    let owners: [(&str, [Field; 2]); 3] = [
         ("connection", [|limits| &mut limits.events, |limits| &mut limits.bytes]),
         ("user", [|limits| &mut limits.user_events, |limits| &mut limits.user_bytes]),
         ("address", [|limits| &mut limits.address_events, |limits| &mut limits.address_bytes]),
