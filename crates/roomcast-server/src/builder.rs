@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::io::SocketIo;
 use crate::limits;
+use crate::rate_limits::RateLimits;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
 use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, cut_time};
@@ -37,6 +38,7 @@ impl Default for Builder {
             drain_grace: Duration::ZERO,
             drain_window: Duration::ZERO,
             decoder: DecoderLimits::default(),
+            rate_limits: RateLimits::default(),
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
         Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None }
@@ -181,6 +183,12 @@ impl Builder {
     /// [`Args`](crate::Args), as typed arguments nest at most 127 levels.
     pub fn max_depth(mut self, depth: usize) -> Self {
         self.config.decoder.max_depth = depth;
+        self
+    }
+
+    /// How much clients may send: events and bytes of each connection, user and address. Not limited by default.
+    pub fn rate_limits(mut self, limits: RateLimits) -> Self {
+        self.config.rate_limits = limits;
         self
     }
 

@@ -1,9 +1,11 @@
 //! [`Client`]: the Socket.IO side of one connection. It decodes packets, passes them to the sockets, and keeps deadlines.
 
 use crate::connect::connect;
+use crate::excess;
 use crate::limits::ATTACHMENT_TIMEOUT;
 use crate::link::{InputHold, Kept, Link, Route};
 use crate::parts::Socket;
+use crate::rates::ConnectionRates;
 use crate::reason::DisconnectReason;
 use crate::registry::IoInner;
 use roomcast_engine::{CloseReason, Connection, InboxHold, SessionHandler};
@@ -29,14 +31,21 @@ impl Client {
         io.remember_runtime();
         let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
-        let link = Link::new(connection, io.config.max_handlers);
+        let rates = io.rates.as_ref().map(ConnectionRates::new);
+        let link = Link::new(connection, io.config.max_handlers, rates);
         Self { io, link, decoder, inbox: InboxHold::default(), due, joined: false }
     }
 
-    fn decoded(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, decoded: Result<Option<Received<'_>>, DecodeError>) {
+    /// Takes what the decoder made of a message. A packet has that size with its attachments.
+    fn decoded(
+        io: &Arc<IoInner>,
+        link: &Arc<Link<Socket>>,
+        decoded: Result<Option<Received<'_>>, DecodeError>,
+        size: usize,
+    ) {
         match decoded {
             Ok(None) => {}
-            Ok(Some(packet)) => receive(io, link, packet),
+            Ok(Some(packet)) => receive(io, link, packet, size),
             Err(error) => {
                 metrics::counter!("roomcast_packets_malformed_total").increment(1);
                 tracing::debug!(%error, "a client sent something that is not a packet; its connection is closed");
@@ -72,14 +81,15 @@ impl Client {
 
 impl SessionHandler for Client {
     fn text(&mut self, text: &str) {
-        Self::decoded(&self.io, &self.link, self.decoder.text(text));
+        Self::decoded(&self.io, &self.link, self.decoder.text(text), text.len());
         self.after_message();
     }
 
     fn binary(&mut self, bytes: &[u8]) {
         let assembled = self.decoder.binary(bytes);
         let received = assembled.as_ref().map(|packet| packet.as_ref().map(Assembled::received));
-        Self::decoded(&self.io, &self.link, received.map_err(|error| *error));
+        let size = assembled.as_ref().map_or(0, |packet| packet.as_ref().map_or(0, Assembled::size));
+        Self::decoded(&self.io, &self.link, received.map_err(|error| *error), size);
         self.after_message();
     }
 
@@ -127,8 +137,13 @@ impl SessionHandler for Client {
     }
 }
 
-/// Passes a packet to its socket, or keeps it if the socket is entering its namespace.
-fn receive(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, packet: Received<'_>) {
+/// Passes a packet to its socket, or keeps it if the socket is entering its namespace. A packet that exceeds a rate ends here.
+fn receive(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, packet: Received<'_>, size: usize) {
+    if let Some(rates) = &link.rates
+        && !excess::admits(rates, link, &packet, size)
+    {
+        return;
+    }
     let (Received::Connect { namespace, .. }
     | Received::Disconnect { namespace }
     | Received::Event { namespace, .. }

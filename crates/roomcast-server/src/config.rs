@@ -1,5 +1,6 @@
 //! [`Config`]: the options that namespaces and clients look at while the server runs. The [`Builder`](crate::Builder) sets them.
 
+use crate::rate_limits::RateLimits;
 use roomcast_protocol::DecoderLimits;
 use std::time::Duration;
 
@@ -16,4 +17,5 @@ pub(crate) struct Config {
     pub(crate) drain_grace: Duration,
     pub(crate) drain_window: Duration,
     pub(crate) decoder: DecoderLimits,
+    pub(crate) rate_limits: RateLimits,
 }

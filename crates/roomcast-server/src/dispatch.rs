@@ -30,7 +30,7 @@ impl Socket {
 
     /// Takes an acknowledgement; `false` if the client may not send one now.
     pub(crate) fn acknowledged(&self, id: Option<u64>, args: ArgsRef<'_>) -> bool {
-        let in_turn = !self.0.state.lock().is_undecided();
+        let in_turn = !self.is_undecided();
         if in_turn && let Some(id) = id {
             self.namespace().adapter().ack(self.id(), id, args.to_owned());
         }
@@ -39,7 +39,7 @@ impl Socket {
 
     /// The client leaves the namespace; `false` if it may not do so now.
     pub(crate) fn client_leaves(&self) -> bool {
-        let in_turn = !self.0.state.lock().is_undecided();
+        let in_turn = !self.is_undecided();
         if in_turn {
             self.finish(DisconnectReason::ClientNamespace);
         }

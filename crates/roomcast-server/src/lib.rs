@@ -32,6 +32,7 @@ mod connect;
 mod disconnect;
 mod dispatch;
 mod error;
+mod excess;
 mod handler;
 mod handshake_json;
 mod health;
@@ -44,6 +45,8 @@ mod names;
 mod namespace;
 mod operator;
 mod parts;
+mod rate_limits;
+mod rates;
 mod reason;
 mod registry;
 mod remote;
@@ -63,6 +66,7 @@ pub use names::NamespaceRequest;
 pub use namespace::Namespaces;
 pub use operator::BroadcastOperator;
 pub use parts::{Namespace, Socket};
+pub use rate_limits::{OverRate, RateLimits};
 pub use reason::DisconnectReason;
 pub use remote::RemoteSocket;
 pub use rooms::Rooms;
@@ -73,7 +77,7 @@ pub use roomcast_adapter::{
 };
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{
-    CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, Outstanding, PeerAddr, Transport,
+    CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, Outstanding, PeerAddr, Rate, RateError, Transport,
 };
 pub use roomcast_protocol::{
     Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, SocketId, ToArgs, ToArgsError,

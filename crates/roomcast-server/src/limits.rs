@@ -51,3 +51,19 @@ pub const CLOSE_ADAPTERS_TIMEOUT: Duration = Duration::from_millis(3_500);
 
 /// How long it then waits for messages to the other servers to be sent.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Users whose rates are remembered, and as many addresses, for each rate of [`RateLimits`](crate::RateLimits). A key takes some 40
+/// bytes. Most are forgotten sooner, as soon as their rate is unused.
+pub const RATE_KEYS: usize = 100_000;
+
+/// Least time between two warnings of a client that exceeds a rate.
+pub const RATE_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a client that was warned may go on before it is disconnected: what it had sent already must not count against it.
+pub const RATE_GRACE: Duration = Duration::from_secs(2);
+
+/// Least time between two log lines about one connection that exceeds a rate.
+pub const RATE_LOG_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Log lines in a minute about clients that exceed a rate, so that thousands of them do not fill the log.
+pub const RATE_LOG_LINES: u32 = 60;

@@ -3,6 +3,7 @@
 
 use crate::error::ConnectError;
 use crate::limits::LEFT_NAMESPACES;
+use crate::rates::ConnectionRates;
 use parking_lot::Mutex;
 use roomcast_engine::{CloseReason, Connection};
 use roomcast_protocol::{Args, Packet, Received};
@@ -14,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 /// What the sockets of one connection share. `S` is [`Socket`](crate::Socket).
 pub(crate) struct Link<S> {
     pub(crate) connection: Arc<Connection>,
+    /// If the server limits rates.
+    pub(crate) rates: Option<Box<ConnectionRates>>,
     state: Mutex<State<S>>,
 }
 
@@ -44,8 +47,9 @@ struct State<S> {
     handlers: u32,
     /// As many as may run; while they do, nothing is read.
     max_handlers: u32,
-    /// Sockets that are entering their namespaces.
-    entering: u32,
+    /// Sockets that are entering their namespaces: at most one for each namespace. With a `u16` a link takes 88 bytes, a step less of the
+    /// allocator's.
+    entering: u16,
     /// Number of the latest hold.
     holds: u32,
     /// Allocated only while there is something in it.
@@ -189,7 +193,11 @@ impl<S: Linked> Drop for InputHold<S> {
 
 impl<S: Linked> Link<S> {
     /// While `max_handlers` handlers run, nothing is read from the connection.
-    pub(crate) fn new(connection: Arc<Connection>, max_handlers: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        max_handlers: usize,
+        rates: Option<Box<ConnectionRates>>,
+    ) -> Arc<Self> {
         let state = State {
             sockets: SmallVec::new(),
             joined: false,
@@ -200,7 +208,7 @@ impl<S: Linked> Link<S> {
             holds: 0,
             rare: None,
         };
-        Arc::new(Self { connection, state: Mutex::new(state) })
+        Arc::new(Self { connection, rates, state: Mutex::new(state) })
     }
 
     fn change(&self, change: impl FnOnce(&mut State<S>)) {
@@ -408,7 +416,7 @@ mod tests {
         let path = engine.config().path.clone();
         let request = http::Request::get(format!("{path}?EIO=4&transport=polling")).body(String::new()).unwrap();
         let _ = engine.into_service().call(request).await;
-        Link::new(connections.recv().unwrap(), HANDLERS)
+        Link::new(connections.recv().unwrap(), HANDLERS, None)
     }
 
     #[derive(Default)]

@@ -263,6 +263,11 @@ impl Socket {
         &self.0.namespace
     }
 
+    /// Whether middlewares still decide about it.
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.0.state.lock().is_undecided()
+    }
+
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.0.connection
     }

@@ -7,6 +7,7 @@ use crate::limits::IDLE_NAMESPACES;
 use crate::names::{Accepts, INVALID, MAIN, Missing, Names, Origin, Pattern};
 use crate::namespace::Namespaces;
 use crate::parts::{Handlers, Namespace, NamespaceInner};
+use crate::rates::Rates;
 use parking_lot::Mutex;
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory};
@@ -25,6 +26,8 @@ pub(crate) struct IoInner {
     /// The runtime on which connections are served: a socket may be disconnected on a thread without one.
     runtime: OnceLock<Handle>,
     pub(crate) lifetime: Arc<Lifetime>,
+    /// If any are limited.
+    pub(crate) rates: Option<Arc<Rates>>,
 }
 
 impl Drop for IoInner {
@@ -46,6 +49,7 @@ pub(crate) enum Lookup {
 
 impl IoInner {
     pub(crate) fn new(config: Config, adapter: AdapterFactory) -> Arc<Self> {
+        let rates = Rates::new(config.rate_limits.clone());
         Arc::new_cyclic(|this| Self {
             config: Arc::new(config),
             adapter,
@@ -53,6 +57,7 @@ impl IoInner {
             names: Mutex::default(),
             runtime: OnceLock::new(),
             lifetime: Lifetime::new(),
+            rates,
         })
     }
 

@@ -72,6 +72,16 @@ impl Socket {
         self.0.state.lock().data.as_deref().unwrap_or("{}").to_owned()
     }
 
+    /// Names the user of this client, so that all connections of the user share the rates of users
+    /// ([`RateLimits::user_events`](crate::RateLimits::user_events)). Call it where the user is known, such as in a middleware. It
+    /// applies from the client's next packet on, to its whole connection with all namespaces, until another key is set; an empty key
+    /// stands for no user. Without a key, and where no rate of users is set, users limit nothing.
+    pub fn set_user(&self, key: &str) {
+        if let Some(rates) = &self.link().rates {
+            rates.set_user(key);
+        }
+    }
+
     // --- rooms ---
 
     /// Joins a room or rooms. On this server the join applies at once; await the result to know that the other servers' messages to

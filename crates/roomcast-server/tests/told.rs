@@ -1,4 +1,4 @@
-//! Warnings about events that no handler gets: each is logged once per event.
+//! Warnings about events that no handler gets, each logged once per event, and about clients that exceed a rate.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{Server, until};
 use parking_lot::Mutex;
 use roomcast_adapter::ServerEvent;
 use roomcast_server::limits::TOLD_EVENTS;
-use roomcast_server::{Args, Local, Socket};
+use roomcast_server::{Args, Local, Rate, RateLimits, Socket};
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
@@ -152,5 +152,23 @@ async fn a_server_event_without_a_name_is_logged() {
     assert_eq!(warnings.of("an event of another server was ignored").len(), 2);
     drop(sender);
     senders.lock().clear();
+    server.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_over_a_rate_is_logged_once() {
+    let warnings = Warnings::default();
+    let _log = tracing::subscriber::set_default(warnings.clone());
+    let mut limits = RateLimits::default();
+    limits.events = Rate::new(1, std::time::Duration::from_secs(86_400));
+    let server = Server::with(|builder| builder.rate_limits(limits), |_| {}).await;
+    for clients in 1..=2 {
+        let mut wire = server.joined().await;
+        for _ in 0..5 {
+            wire.say("42[\"n\"]").await;
+        }
+        assert!(wire.sync().await.is_empty());
+        assert_eq!(warnings.of("a client sends more than a rate limit allows").len(), clients);
+    }
     server.finish().await;
 }

@@ -37,6 +37,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ),
     ("roomcast_packets_late_total", "Packets for a namespace that the server had just disconnected the client from"),
     ("roomcast_packets_malformed_total", "Packets that cannot be decoded"),
+    ("roomcast_packets_over_rate_total", "Packets of clients that exceed a rate limit"),
     ("roomcast_packets_unexpected_total", "Packets that the client was not allowed to send"),
     ("roomcast_redis_connects_total", "Connections to Redis that subscribe"),
     ("roomcast_redis_denied_total", "Messages whose channel Redis forbids"),
@@ -77,6 +78,7 @@ const LABELLED: &[&str] = &[
     "roomcast_cluster_dropped_total",
     "roomcast_handler_panics_total",
     "roomcast_handlers_dropped_total",
+    "roomcast_packets_over_rate_total",
     "roomcast_requests_refused_total",
     "roomcast_sessions_opened_total",
 ];

@@ -172,10 +172,19 @@ impl Connection {
     /// by polling too. The reason is [`CloseReason::ForcedClose`], or `waiting` if something is queued or no poll is
     /// held that can carry the end: Node makes the same distinction.
     pub fn close_at_fault(&self, waiting: CloseReason) {
+        self.fault([CloseReason::ForcedClose, waiting]);
+    }
+
+    /// As [`Connection::close_at_fault`], for a rule that Node does not have: the reason is always this one.
+    pub fn close_as(&self, reason: CloseReason) {
+        self.fault([reason, reason]);
+    }
+
+    fn fault(&self, reasons: [CloseReason; 2]) {
         let wakers = {
             let mut shared = self.shared.lock();
             let drained = shared.outlet.outbox.is_empty();
-            shared.session.fault(waiting, drained, Instant::now(), self.sessions.config.close_timeout);
+            shared.session.fault(reasons, drained, Instant::now(), self.sessions.config.close_timeout);
             shared.take_wakers()
         };
         wakers.wake();

@@ -130,6 +130,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// Gives back tokens that were taken.
+    pub fn give_back(&mut self, tokens: u32, rate: &Rate) {
+        self.full = self.full.and_then(|full| full.checked_sub(rate.time(tokens)));
+    }
+
     /// Whether nothing of it is in use.
     pub fn is_full(&self, now: Instant) -> bool {
         self.full.is_none_or(|full| full <= now)
@@ -193,6 +198,27 @@ mod tests {
         assert_eq!(bucket.take(1, &rate, later), Ok(()));
         assert_eq!(bucket.take(2, &rate, later), Err(Duration::from_millis(200)));
         assert!(!bucket.is_full(later) && bucket.is_full(later + Duration::from_millis(300)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_can_be_taken_again() {
+        let rate = Rate::per_second(10).unwrap().burst(3);
+        // A clock that began just now, so that an early time may not exist.
+        let (mut bucket, now) = (Bucket::default(), Instant::now());
+        bucket.give_back(u32::MAX, &rate);
+        assert!(bucket.is_full(now));
+        // As many as it has, some of them, and more than it can hold.
+        for (taken, left) in [(3, 0), (2, 1), (9, 0)] {
+            let mut bucket = Bucket::default();
+            assert_eq!(bucket.take(taken, &rate, now), Ok(()));
+            assert!(bucket.take(left + 1, &rate, now).is_err());
+            bucket.give_back(1, &rate);
+            assert_eq!(bucket.take(left + 1, &rate, now).is_ok(), taken <= 3, "{taken}");
+            bucket.give_back(u32::MAX, &rate);
+            assert!(bucket.is_full(now), "never more than full");
+            assert_eq!(bucket.take(3, &rate, now), Ok(()));
+            assert_eq!(bucket.take(1, &rate, now), Err(Duration::from_millis(100)));
+        }
     }
 
     /// Beside a plain model: tokens as a fraction that grows with time.

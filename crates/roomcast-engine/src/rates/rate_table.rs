@@ -41,6 +41,13 @@ impl<K: Eq + Hash + Clone> RateTable<K> {
         taken
     }
 
+    /// Gives back tokens that were taken of the key's bucket.
+    pub fn give_back(&self, key: &K, tokens: u32) {
+        if let Some(bucket) = self.buckets.lock().get_mut(key) {
+            bucket.give_back(tokens, &self.rate);
+        }
+    }
+
     /// The number of keys that are remembered.
     pub fn len(&self) -> usize {
         self.buckets.lock().len()
@@ -87,6 +94,10 @@ mod tests {
         assert_eq!(table.take(&"a", 1, now), Ok(()));
         assert_eq!(table.take(&"a", 1, now), Err(Duration::from_secs(1)));
         assert_eq!(table.take(&"b", 1, now), Ok(()));
+        table.give_back(&"b", 1);
+        table.give_back(&"c", 1);
+        assert_eq!(table.take(&"b", 1, now), Ok(()));
+        assert_eq!(table.take(&"b", 1, now), Err(Duration::from_secs(1)));
         assert_eq!(table.take(&"a", 1, now + Duration::from_secs(1)), Ok(()));
         assert_eq!(table.len(), 2);
     }

@@ -19,6 +19,8 @@ pub enum CloseReason {
     /// The client broke a rule of the protocol above, and something was still queued: see
     /// [`Connection::close_at_fault`](crate::Connection::close_at_fault).
     ForcedServerClose,
+    /// The client sent more than a rate limit allows. Node has no such limit, and no such reason.
+    RateLimit,
     /// The server stops.
     ServerShutdown,
     /// The client did not read what was sent to it. Node has no such bound, and no such reason.
@@ -35,6 +37,7 @@ impl CloseReason {
             Self::ParseError => "parse error",
             Self::ForcedClose => "forced close",
             Self::ForcedServerClose => "forced server close",
+            Self::RateLimit => "rate limit exceeded",
             Self::ServerShutdown => "server shutting down",
             Self::SlowConsumer => "slow consumer",
         }

@@ -323,17 +323,23 @@ impl Session {
     }
 
     /// The client broke a rule and has no more claim to the session: the handler learns of the end at once, and what is
-    /// queued has `timeout` to leave. If nothing is queued the reason is "forced close", else `waiting`.
-    pub(crate) fn fault(&mut self, waiting: CloseReason, drained: bool, now: Instant, timeout: Duration) {
+    /// queued has `timeout` to leave. If nothing is queued the reason is `at_once`, else `waiting`.
+    pub(crate) fn fault(
+        &mut self,
+        [at_once, waiting]: [CloseReason; 2],
+        drained: bool,
+        now: Instant,
+        timeout: Duration,
+    ) {
         if !self.is_open() {
             return;
         }
         if self.transport == Transport::Polling && self.poll_is_writable() && drained {
-            self.fail(CloseReason::ForcedClose);
+            self.fail(at_once);
             return;
         }
-        let at_once = self.transport == Transport::WebSocket && drained;
-        let reason = if at_once { CloseReason::ForcedClose } else { waiting };
+        let is_websocket = self.transport == Transport::WebSocket;
+        let reason = if is_websocket && drained { at_once } else { waiting };
         self.phase = Phase::Closing { until: now + timeout, reason, at_once: true };
     }
 

@@ -148,6 +148,32 @@ async fn a_client_at_fault_is_over_at_once() {
         wire.assert_closed(None).await;
         server.finish().await;
     }
+    // A rule that Node does not have: one reason, whether something is queued, and whether a GET is held.
+    for queued in [true, false] {
+        let server = Server::start().await;
+        let mut wire = server.websocket().await;
+        let connection = server.connection();
+        {
+            let _turn = Turn::begin();
+            if queued {
+                server.say("last");
+            }
+            connection.close_as(CloseReason::RateLimit);
+        }
+        assert_eq!(server.log.closed(0), Some(CloseReason::RateLimit));
+        if queued {
+            assert_eq!(wire.text().await, "4last");
+        }
+        wire.assert_closed(None).await;
+        server.finish().await;
+    }
+    let server = Server::start().await;
+    let sid = server.handshake().await;
+    let mut held = server.hold(&sid).await;
+    server.connection().close_as(CloseReason::RateLimit);
+    assert_eq!(server.log.closed(0), Some(CloseReason::RateLimit));
+    held.answer().await.assert_payload("1");
+    server.finish().await;
 }
 
 async fn a_post_after_the_close_is_accepted_and_ignored() {

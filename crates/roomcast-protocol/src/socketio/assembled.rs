@@ -54,6 +54,11 @@ impl Assembled {
         self.text.len()
     }
 
+    /// The bytes of its text and its attachments.
+    pub fn size(&self) -> usize {
+        self.text.len() + self.attachments.iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// The packet.
     pub fn received(&self) -> Received<'_> {
         let Parts { namespace, id, name, items } = &self.parts;

@@ -4,11 +4,12 @@
 use crate::common::wire::{Frame, Wire, frame};
 use crate::common::{Log, PATIENCE, Server, patient, until};
 use parking_lot::Mutex;
-use roomcast_server::{Ack, DisconnectReason, Socket, SocketIo};
+use roomcast_server::{Ack, Builder, DisconnectReason, OverRate, Rate, RateLimits, Socket, SocketIo};
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::channel;
+use std::time::Duration;
 use tokio::task::{JoinSet, block_in_place};
 
 /// A middleware that is woken by another thread, like one that asks a database.
@@ -68,9 +69,20 @@ async fn the_first_event_finds_the_handlers_of_the_connection_handler() {
 /// A client's one write holds more than its CONNECT: `frames` for `/` are read while the connection handler runs its first steps on
 /// another thread, which then goes on with `then`. Returns what was handled, and the client.
 async fn while_entering(frames_: &[&str], close: bool, then: fn(&Socket)) -> (Log, Wire, Server) {
+    while_entering_within(RateLimits::default(), frames_, close, then).await
+}
+
+/// As [`while_entering`], with rates.
+async fn while_entering_within(
+    limits: RateLimits,
+    frames_: &[&str],
+    close: bool,
+    then: fn(&Socket),
+) -> (Log, Wire, Server) {
     let (log, (greets, greeted), (reads, read)) = (Log::default(), channel::<()>(), channel::<()>());
     let (seen, greeted, read) = (log.clone(), Mutex::new(greeted), Mutex::new(read));
-    let server = Server::start(|io| {
+    let limited = |builder: Builder| builder.rate_limits(limits);
+    let server = Server::with(limited, |io| {
         ask_elsewhere(io, "/");
         io.of("/").on_connection(move |socket: Socket| {
             seen.push("connection");
@@ -93,6 +105,16 @@ async fn while_entering(frames_: &[&str], close: bool, then: fn(&Socket)) -> (Lo
         // The reading thread waits here until the connection handler has begun, and tells it when everything was read.
         io.of("/gate").on("wait", move |_: Socket| {
             block_in_place(|| greeted.lock().recv_timeout(PATIENCE)).unwrap();
+            ready(())
+        });
+        let ends = reads.clone();
+        io.of("/gate").on_connection(move |socket: Socket| {
+            let ends = ends.clone();
+            socket.on_disconnect(move |_: Socket, _: DisconnectReason| {
+                // Nobody waits any more if "read" was handled.
+                let _ = ends.send(());
+                ready(())
+            });
             ready(())
         });
         io.of("/gate").on("read", move |_: Socket| {
@@ -154,6 +176,33 @@ async fn a_fault_while_a_socket_enters_closes_the_connection_after_it() {
     assert_eq!(before, ["connection", "event 1", "event 2"]);
     // As in Node, the reason depends on whether the answer to CONNECT was written already, which another thread may do.
     assert!(["forced close", "forced server close"].contains(&last.as_str()), "{last}");
+    server.finish().await;
+}
+
+/// What is kept counts when it is received: an event over a rate is not kept, and nothing counts a second time when it is handled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_exceeds_a_rate_while_a_socket_enters_is_dropped() {
+    let long = format!("42[\"n\",{}2]", " ".repeat(100));
+    // 47 bytes without the long event.
+    let mut limits = RateLimits::default();
+    limits.bytes = Rate::new(1, Duration::from_secs(86_400)).map(|rate| rate.burst(60));
+    let frames = ["42[\"n\",1]", &long, "42[\"n\",3]"];
+    let (log, wire, server) = while_entering_within(limits, &frames, false, |_| {}).await;
+    log.expect(&["connection", "event 1", "event 3"]).await;
+    drop(wire);
+    server.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disconnect_for_a_rate_while_a_socket_enters_comes_after_what_was_kept() {
+    // The CONNECT, "wait" and two events are within it.
+    let mut limits = RateLimits::default();
+    limits.events = Rate::new(1, Duration::from_secs(86_400)).map(|rate| rate.burst(4));
+    limits.over = OverRate::Disconnect;
+    let frames = ["42[\"n\",1]", "42[\"n\",2]", "42[\"n\",3]", "42[\"n\",4]"];
+    let (log, mut wire, server) = while_entering_within(limits, &frames, false, |_| {}).await;
+    wire.assert_closed().await;
+    log.expect(&["connection", "event 1", "event 2", "rate limit exceeded"]).await;
     server.finish().await;
 }
 

@@ -18,5 +18,6 @@ mod handshakes;
 mod health;
 mod namespaces;
 mod options;
+mod rates;
 mod regressions;
 mod vectors;

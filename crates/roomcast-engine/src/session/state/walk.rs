@@ -337,7 +337,7 @@ impl Walk {
             }
             Act::Fault { waiting, drained, seconds } => {
                 let at_once = model.polling && session.poll_is_writable();
-                session.fault(waiting, drained, now, Duration::from_secs(seconds));
+                session.fault([CloseReason::ForcedClose, waiting], drained, now, Duration::from_secs(seconds));
                 if model.is_open() {
                     if !model.websocket && drained && at_once {
                         model.end(CloseReason::ForcedClose);
