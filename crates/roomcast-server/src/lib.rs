@@ -80,7 +80,7 @@ pub use roomcast_engine::{
     CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, Outstanding, PeerAddr, Rate, RateError, Transport,
 };
 pub use roomcast_protocol::{
-    Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, SocketId, ToArgs, ToArgsError,
+    Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, RESERVED_EVENTS, SocketId, ToArgs, ToArgsError,
 };
 
 /// Compiles the examples of the workspace's README, and runs those that end by themselves.

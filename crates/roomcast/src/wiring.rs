@@ -1,11 +1,11 @@
 //! [`Wiring`]: what the settings set in the server, its listener and its cluster.
 
 use crate::settings::redis::redis_config;
-use crate::settings::typed::{Dialect, Settings};
+use crate::settings::typed::{Dialect, Limits, Settings};
 use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_redis::{ClassicOptions, RedisConfig, ShardedOptions};
 use roomcast_server::engine::Cookie;
-use roomcast_server::{Builder, Cors, SocketIo};
+use roomcast_server::{Builder, Cors, RateLimits, SocketIo};
 
 /// The options of all parts.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl Wiring {
             .max_handlers(client.max_handlers)
             .transports(client.transports.clone())
             .allow_upgrades(client.allow_upgrades)
+            .rate_limits(rate_limits(limits))
             .engine(|engine| {
                 (engine.max_polling_sessions, engine.max_unjoined_sessions) =
                     (limits.polling_sessions, limits.unjoined_sessions);
@@ -73,6 +74,15 @@ impl Wiring {
         let redis = redis_config(settings).map_err(|(key, what)| format!("{key}: {what}"))?;
         Ok(Self { builder, redis: redis.map(|config| RedisWiring::new(config, settings)) })
     }
+}
+
+fn rate_limits(limits: &Limits) -> RateLimits {
+    let mut rates = RateLimits::default();
+    (rates.events, rates.bytes) = (limits.events, limits.bytes);
+    (rates.address_events, rates.address_bytes) = (limits.address_events, limits.address_bytes);
+    rates.over = limits.over;
+    rates.warning = limits.warning.clone().map(Into::into);
+    rates
 }
 
 impl RedisWiring {

@@ -6,8 +6,8 @@ use super::redis::redis_config;
 use super::resolve::{Given, Resolved};
 use super::typed::{Adapter, Dialect, PRODUCTION};
 use crate::log;
-use roomcast_server::Cors;
 use roomcast_server::engine::Transport;
+use roomcast_server::{Cors, RESERVED_EVENTS};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -255,6 +255,22 @@ fn limits(resolved: &mut Resolved, hard_limit: Option<u64>) {
     if limits.outbox_budget.is_some_and(|budget| budget < limits.outbox) {
         resolved.error("limits.outbox_budget", "is less than limits.outbox, which one client may use");
     }
+    if let Some(name) = limits.warning.as_deref()
+        && RESERVED_EVENTS.contains(&name)
+    {
+        resolved.error(
+            "limits.warning",
+            format!("{name} is a name of Socket.IO itself: write another one, such as slow down"),
+        );
+    }
+    let rates = [limits.events, limits.bytes, limits.address_events, limits.address_bytes];
+    if rates.iter().all(Option::is_none) {
+        for key in ["limits.over", "limits.warning"] {
+            if resolved.is_set(key) {
+                resolved.warn(key, "has no effect: no rate is limited. Set limits.events or another one");
+            }
+        }
+    }
     if let Some(hard) = hard_limit
         && (hard as usize) < most
         && resolved.is_set("listen.max_connections")
@@ -456,6 +472,14 @@ mod tests {
                 "warning: r.toml:5: client.max_payload: an event of more than 8,000,000 bytes",
             ),
             ("[limits]\noutbox = '32 MiB'", "error: limits.outbox_hard: is less than limits.outbox"),
+            ("[limits]\nover = 'disconnect'", "warning: r.toml:2: limits.over: has no effect: no rate is limited"),
+            ("[limits]\nevents = 20", "error: r.toml:2: limits.events: is a number; write a text in quotes"),
+            ("[limits]\nover = 'disconnect'", "warning: r.toml:2: limits.over: has no effect: no rate is limited"),
+            ("[limits]\nevents = 20", "error: r.toml:2: limits.events: is a number; write a text in quotes"),
+            (
+                "[limits]\nwarning = 'connect'\nevents = '1/s'",
+                "error: r.toml:2: limits.warning: connect is a name of Socket.IO itself",
+            ),
             ("[limits]\noutbox_budget = '1 kB'", "error: r.toml:2: limits.outbox_budget: 1 kB is not possible here"),
             ("[limits]\noutbox_budget = '1 MB'", "error: r.toml:2: limits.outbox_budget: is less than limits.outbox"),
             (

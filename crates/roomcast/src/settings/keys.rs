@@ -4,6 +4,7 @@
 use super::typed::{Adapter, ClientEvent, Dialect, LogFormat, Secret, Settings};
 use super::value::{Kind, Value};
 use roomcast_redis::ShardedMode;
+use roomcast_server::OverRate;
 use roomcast_server::engine::{Transport, limits};
 use std::time::Duration;
 
@@ -344,6 +345,59 @@ pub(crate) const KEYS: &[Key] = &[
         "Bytes that messages of all clients may hold while they are not complete; then the clients whose messages began first are disconnected. \
          At least twice `client.max_payload`. Without it, an eighth of the memory of the machine or container, and at least 32 MiB",
         |s, v| s.limits.inbox_budget = Some(v.number()),
+    ),
+    key(
+        ["limits.events", "ROOMCAST_LIMITS_EVENTS", "limits-events"],
+        Kind::Rate,
+        "",
+        "How many events a client may send, such as `20/s burst 100`",
+        |s, v| s.limits.events = v.rate(),
+    ),
+    key(
+        ["limits.bytes", "ROOMCAST_LIMITS_BYTES", "limits-bytes"],
+        Kind::Rate,
+        "",
+        "How many bytes a client may send in events and acknowledgements, such as `100k/s burst 2M`",
+        |s, v| s.limits.bytes = v.rate(),
+    ),
+    key(
+        ["limits.address_events", "ROOMCAST_LIMITS_ADDRESS_EVENTS", "limits-address-events"],
+        Kind::Rate,
+        "",
+        "How many events all clients of one address may send together; an IPv6 address counts by its first 64 bits",
+        |s, v| s.limits.address_events = v.rate(),
+    ),
+    key(
+        ["limits.address_bytes", "ROOMCAST_LIMITS_ADDRESS_BYTES", "limits-address-bytes"],
+        Kind::Rate,
+        "",
+        "How many bytes all clients of one address may send together",
+        |s, v| s.limits.address_bytes = v.rate(),
+    ),
+    key(
+        ["limits.over", "ROOMCAST_LIMITS_OVER", "limits-over"],
+        Kind::Choice(&[
+            ("drop", "it is dropped"),
+            ("error", "it is dropped, and an acknowledgement that the client awaits says so"),
+            ("disconnect", "the same, and the client is disconnected"),
+        ]),
+        "drop",
+        "What becomes of an event over one of these rates",
+        |s, v| {
+            s.limits.over = match v.text().as_str() {
+                "error" => OverRate::Error,
+                "disconnect" => OverRate::Disconnect,
+                _ => OverRate::Drop,
+            }
+        },
+    ),
+    key(
+        ["limits.warning", "ROOMCAST_LIMITS_WARNING", "limits-warning"],
+        Kind::Text,
+        "",
+        "Name of an event that a client is sent when it exceeds a rate, with `{limit, retryAfterMs}`, at most every 10 s. With `disconnect` it is \
+         disconnected only if it goes on",
+        |s, v| s.limits.warning = Some(v.text()),
     ),
     key(
         ["redis.url", "REDIS_URL", "redis-url"],

@@ -2,6 +2,7 @@
 
 use roomcast_redis::ShardedMode;
 use roomcast_server::engine::Transport;
+use roomcast_server::{OverRate, Rate};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,6 +70,12 @@ pub(crate) struct Limits {
     pub(crate) outbox_hard: usize,
     pub(crate) outbox_budget: Option<usize>,
     pub(crate) inbox_budget: Option<usize>,
+    pub(crate) events: Option<Rate>,
+    pub(crate) bytes: Option<Rate>,
+    pub(crate) address_events: Option<Rate>,
+    pub(crate) address_bytes: Option<Rate>,
+    pub(crate) over: OverRate,
+    pub(crate) warning: Option<String>,
 }
 
 /// The other servers, and how they are reached.
