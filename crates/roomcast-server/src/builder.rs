@@ -146,7 +146,8 @@ impl Builder {
 
     /// How many handlers of one client may run at the same time. Defaults to 1,024. While so many run, nothing is read from that
     /// client, including its answers to [`Socket::emit_with_ack`](crate::Socket::emit_with_ack). Raise it if that many handlers of one
-    /// client may wait for its answers.
+    /// client may wait for its answers. The handler of a large event counts for several, so that the events of running handlers are
+    /// together not larger than 16 times [`Builder::max_payload`].
     pub fn max_handlers(mut self, handlers: usize) -> Self {
         self.config.max_handlers = handlers.max(1);
         self

@@ -1,5 +1,6 @@
 //! [`Config`]: the options that namespaces and clients look at while the server runs. The [`Builder`](crate::Builder) sets them.
 
+use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
 use roomcast_protocol::DecoderLimits;
 use std::time::Duration;
@@ -18,4 +19,13 @@ pub(crate) struct Config {
     pub(crate) drain_window: Duration,
     pub(crate) decoder: DecoderLimits,
     pub(crate) rate_limits: RateLimits,
+}
+
+impl Config {
+    /// How many of the handlers that may run at the same time the handler of an event with so many bytes counts for.
+    pub(crate) fn weight(&self, bytes: usize) -> u32 {
+        let most = self.decoder.max_bytes.saturating_mul(HANDLER_PAYLOADS).max(1);
+        let share = bytes as u128 * self.max_handlers as u128 / most as u128;
+        u32::try_from(share).unwrap_or(u32::MAX).saturating_add(1)
+    }
 }

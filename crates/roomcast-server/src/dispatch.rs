@@ -77,7 +77,8 @@ impl Socket {
                 None
             }
         };
-        task::run("event", make, self.link().handler());
+        let bytes = args.items.len() + args.attachments.iter().map(bytes::Bytes::len).sum::<usize>();
+        task::run("event", make, self.link().weighty_handler(self.namespace().config().weight(bytes)));
     }
 
     fn unhandled(&self, name: &str) {

@@ -22,6 +22,10 @@ pub const NAMESPACES_PER_CONNECTION: usize = 64;
 /// What was read already is still handled: the messages of one read (64 KiB) of a WebSocket, or of one POST.
 pub const HANDLERS_PER_CONNECTION: usize = 1_024;
 
+/// The bytes of the events whose handlers run, of one connection, as a multiple of `max_payload`. A handler's share of
+/// `HANDLERS_PER_CONNECTION` grows with its event, so that a thousand handlers do not hold a thousand events of the largest size.
+pub const HANDLER_PAYLOADS: usize = 16;
+
 /// Namespaces from which the server disconnected a client that a connection remembers, because packets for them may still arrive. A
 /// client is in a few namespaces. A packet for one that is no longer remembered is a fault and closes the connection.
 pub const LEFT_NAMESPACES: usize = 16;

@@ -43,7 +43,7 @@ struct State<S> {
     joined: bool,
     /// Whether the connection has ended.
     closed: bool,
-    /// Handlers that run.
+    /// Handlers that run; one with a large event counts for several.
     handlers: u32,
     /// As many as may run; while they do, nothing is read.
     max_handlers: u32,
@@ -158,11 +158,15 @@ impl<S: Linked> State<S> {
 }
 
 /// A handler that runs.
-pub(crate) struct HandlerGuard<S: Linked>(Arc<Link<S>>);
+pub(crate) struct HandlerGuard<S: Linked> {
+    link: Arc<Link<S>>,
+    weight: u32,
+}
 
 impl<S: Linked> Drop for HandlerGuard<S> {
     fn drop(&mut self) {
-        self.0.change(|state| state.handlers -= 1);
+        let weight = self.weight;
+        self.link.change(|state| state.handlers -= weight);
     }
 }
 
@@ -224,8 +228,17 @@ impl<S: Linked> Link<S> {
 
     /// A handler begins.
     pub(crate) fn handler(self: &Arc<Self>) -> HandlerGuard<S> {
-        self.state.lock().handlers += 1;
-        HandlerGuard(self.clone())
+        self.weighty_handler(1)
+    }
+
+    /// A handler begins that counts for so many ([`Config::weight`](crate::config::Config::weight)).
+    pub(crate) fn weighty_handler(self: &Arc<Self>, weight: u32) -> HandlerGuard<S> {
+        let mut state = self.state.lock();
+        // It takes back what it adds, whatever other handlers weigh.
+        let weight = weight.min(u32::MAX - state.handlers);
+        state.handlers += weight;
+        drop(state);
+        HandlerGuard { link: self.clone(), weight }
     }
 
     /// A socket enters that namespace. What an earlier hold of the namespace has kept goes over to this one.

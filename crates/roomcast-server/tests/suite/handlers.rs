@@ -236,6 +236,42 @@ async fn a_post_waits_for_its_handlers() {
     server.finish().await;
 }
 
+/// Handlers of large events fill the room for handlers before there are many of them: as many bytes as 16 of the largest messages.
+#[tokio::test]
+async fn handlers_of_large_events_at_the_limit_and_one_past_it() {
+    const LARGE: usize = 99_000;
+    let begun = Arc::new(AtomicUsize::new(0));
+    let release = Arc::new(tokio::sync::Semaphore::new(0));
+    let (count, wait) = (begun.clone(), release.clone());
+    let server = Server::with(
+        |builder: Builder| builder.max_payload(100_000),
+        |io| {
+            io.of("/").on("large", move |_: Socket, _: Args| {
+                count.fetch_add(1, SeqCst);
+                let wait = wait.clone();
+                async move { drop(wait.acquire().await) }
+            });
+        },
+    )
+    .await;
+    let mut wire = server.joined().await;
+    let event = frame(1, format!("42[\"large\",\"{}\"]", "x".repeat(LARGE)).as_bytes());
+    for _ in 0..16 {
+        wire.send(&event).await;
+    }
+    until("sixteen have begun", || begun.load(SeqCst) == 16).await;
+    // Each counts for 1 + 99,000 * 1,024 / 1,600,000 = 64 of 1,024: the seventeenth is not read.
+    wire.send(&event).await;
+    let mut other = server.joined().await;
+    assert!(other.sync().await.is_empty());
+    assert_eq!(begun.load(SeqCst), 16);
+    release.add_permits(1);
+    until("the next is read", || begun.load(SeqCst) == 17).await;
+    release.add_permits(100);
+    drop(wire);
+    server.finish().await;
+}
+
 /// One handler waits for its client's answer, and the limit allows one more: so the answer is read.
 #[tokio::test]
 async fn with_room_for_one_more_handler_an_answer_is_read() {
