@@ -2,6 +2,7 @@
 
 use crate::http::header_words::{NAMES, VALUES, lengthen, shorten, value};
 use crate::http::trusted_proxies::{TrustedProxies, X_FORWARDED_FOR, nth_address};
+use http::header::HeaderValue;
 use http::request::Parts;
 use http::uri::Scheme;
 use std::borrow::Cow;
@@ -120,8 +121,8 @@ impl Handshake {
     /// [`PeerAddr`].
     pub fn client_address(&self) -> Option<IpAddr> {
         if self.client > 0 {
-            let values: Vec<&str> =
-                self.headers().filter(|(name, _)| *name == X_FORWARDED_FOR.as_str()).map(|(_, value)| value).collect();
+            let named = self.headers().filter(|(name, _)| *name == X_FORWARDED_FOR.as_str());
+            let values: Vec<&[u8]> = named.map(|(_, value)| value.as_bytes()).collect();
             if let Some(address) = nth_address(values.into_iter().rev(), self.client) {
                 return Some(address);
             }
@@ -160,8 +161,7 @@ impl TrustedProxies {
     /// request has no [`PeerAddr`].
     pub fn client_address(&self, request: &Parts) -> Option<IpAddr> {
         let peer = peer(request)?.ip();
-        let values = request.headers.get_all(X_FORWARDED_FOR).iter().rev();
-        let values = values.map(|value| value.to_str().unwrap_or_default());
+        let values = request.headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
         nth_address(values, self.client_entry(peer, &request.headers)).or(Some(peer.to_canonical()))
     }
 }
@@ -173,7 +173,7 @@ mod tests {
     fn handshake(url: &str, headers: &[(&str, &str)]) -> Handshake {
         let mut request = http::Request::builder().uri(url);
         for (name, value) in headers {
-            request = request.header(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         Handshake::new(&request.body(()).unwrap().into_parts().0)
     }
@@ -232,7 +232,7 @@ mod tests {
         ] {
             let mut request = http::Request::builder();
             for value in headers {
-                let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
                 request = request.header("x-forwarded-for", value).header("cookie", "a=b");
             }
             let (mut request, ()) = request.body(()).unwrap().into_parts();

@@ -418,6 +418,7 @@ impl<R: http_body::Body> http_body::Body for Answer<R> {
 mod tests {
     use super::*;
     use rustix::net::sockopt;
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn accepted_connections_are_kept_alive_by_tcp() {

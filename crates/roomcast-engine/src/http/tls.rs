@@ -262,3 +262,52 @@ impl Stream for Box<TlsTcpStream> {
         (reader, Writer::other(half))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const CERTIFICATE: &[u8] = include_bytes!("../../tests/common/over/tls/localhost.crt");
+    const KEY: &[u8] = include_bytes!("../../tests/common/over/tls/localhost.key");
+    const RENEWED: &[u8] = include_bytes!("../../tests/common/over/tls/renewed.crt");
+    const RENEWED_KEY: &[u8] = include_bytes!("../../tests/common/over/tls/renewed.key");
+
+    /// What each look finds, and whether connections get another certificate.
+    #[test]
+    fn a_failure_is_told_once_and_the_old_certificate_stays() {
+        let directory = std::env::temp_dir().join(format!("roomcast-certificates-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let files = TlsFiles::new(directory.join("a.crt"), directory.join("a.key"));
+        let put = |path: &Path, content: &[u8]| {
+            // A new file each time, so that its stamp differs however coarse the clock is.
+            let new = path.with_extension("new");
+            fs::write(&new, content).unwrap();
+            fs::rename(new, path).unwrap();
+        };
+        put(&files.certificate, CERTIFICATE);
+        put(&files.key, KEY);
+        let certificates = Certificates::read(files.clone()).unwrap();
+        let first = certificates.current.lock().clone();
+        let stays = || Arc::ptr_eq(&first, &certificates.current.lock());
+        assert_eq!(certificates.look(), Look::Unchanged);
+        // The certificate first, then its key: in between they do not belong together.
+        put(&files.certificate, RENEWED);
+        let Look::Failed(error) = certificates.look() else { panic!("a wrong key is used") };
+        assert!(error.to_string().contains("a.key: it is not the key of the certificate in"), "{error}");
+        assert_eq!(certificates.look(), Look::Unchanged);
+        // Another failure is told, and so is the same one of other files.
+        fs::remove_file(&files.key).unwrap();
+        assert!(matches!(certificates.look(), Look::Failed(error) if error.to_string().contains("No such file")));
+        assert_eq!(certificates.look(), Look::Unchanged);
+        put(&files.certificate, CERTIFICATE);
+        assert!(matches!(certificates.look(), Look::Failed(_)));
+        assert!(stays());
+        put(&files.certificate, RENEWED);
+        put(&files.key, RENEWED_KEY);
+        assert_eq!(certificates.look(), Look::Renewed);
+        assert!(!stays());
+        assert_eq!(certificates.look(), Look::Unchanged);
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}

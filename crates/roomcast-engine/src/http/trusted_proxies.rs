@@ -1,7 +1,7 @@
 //! [`TrustedProxies`]: the proxies whose word about a client's address is believed.
 
 use crate::limits::FORWARDED_ENTRIES;
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
@@ -72,7 +72,7 @@ impl TrustedProxies {
         if self.is_empty() || !self.contains(peer) {
             return 0;
         }
-        let values = headers.get_all(X_FORWARDED_FOR).iter().rev().map(|value| value.to_str().unwrap_or_default());
+        let values = headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
         let mut found = 0;
         for entry in entries_from_the_right(values).take(FORWARDED_ENTRIES) {
             let Some(address) = address(entry) else { break };
@@ -87,18 +87,19 @@ impl TrustedProxies {
 
 /// The address in an entry, which was counted by [`TrustedProxies::client_entry`]. `values` are the values of
 /// `X-Forwarded-For`, the last one first.
-pub(crate) fn nth_address<'a>(values: impl Iterator<Item = &'a str>, entry: u8) -> Option<IpAddr> {
+pub(crate) fn nth_address<'a>(values: impl Iterator<Item = &'a [u8]>, entry: u8) -> Option<IpAddr> {
     let before = usize::from(entry).checked_sub(1)?;
     entries_from_the_right(values).nth(before).and_then(address)
 }
 
-fn entries_from_the_right<'a>(values: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    values.flat_map(|value| value.rsplit(','))
+/// A client may have sent any bytes, and they must not spoil the entries that proxies have added behind them.
+fn entries_from_the_right<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    values.flat_map(|value| value.rsplit(|byte| *byte == b','))
 }
 
 /// Some proxies write the port too, and brackets around an IPv6 address.
-fn address(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim_matches([' ', '\t']);
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
     let address = entry.parse::<IpAddr>().or_else(|_| entry.parse::<SocketAddr>().map(|address| address.ip()));
     let in_brackets = || entry.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok();
     address.ok().or_else(|| in_brackets().map(IpAddr::V6)).map(|address| address.to_canonical())
@@ -300,11 +301,11 @@ mod tests {
         let proxies: TrustedProxies = proxies.parse().unwrap();
         let mut map = HeaderMap::new();
         for value in headers {
-            map.append(X_FORWARDED_FOR, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            map.append(X_FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         match proxies.client_entry(ip(peer), &map) {
             0 => ip(peer),
-            entry => nth_address(headers.iter().rev().copied(), entry).unwrap(),
+            entry => nth_address(headers.iter().rev().map(|value| value.as_bytes()), entry).unwrap(),
         }
     }
 
@@ -328,6 +329,7 @@ mod tests {
             ("10.0.0.1", &["198.51.100.1, , 10.0.0.2"], "10.0.0.2"),
             ("10.0.0.1", &[""], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1", "é"], "10.0.0.1"),
+            ("10.0.0.1", &["é, 198.51.100.1, 10.0.0.2"], "198.51.100.1"),
             ("10.0.0.1", &["198.51.100.1;"], "10.0.0.1"),
             ("10.0.0.1", &["198.51.100.1, _hidden, 10.0.0.2, 10.0.0.3"], "10.0.0.2"),
             // With a port, as some balancers write it.
