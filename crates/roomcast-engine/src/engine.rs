@@ -76,9 +76,9 @@ impl Engine {
     pub(crate) fn count_handshake(&self, request: &Parts) -> Result<(), RequestError> {
         let Some(rates) = &self.handshakes else { return Ok(()) };
         match self.config().trusted_proxies.client_address(request) {
-            Some(address) => rates
-                .take(address, Instant::now())
-                .map_err(|retry_after| RequestError::RateLimited { retry_after }),
+            Some(address) => {
+                rates.take(address, Instant::now()).map_err(|retry_after| RequestError::RateLimited { retry_after })
+            }
             None => {
                 static SAID: Once = Once::new();
                 SAID.call_once(|| {

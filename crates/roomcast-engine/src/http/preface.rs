@@ -8,7 +8,7 @@ use crate::http::server_stream::ServerStream;
 #[cfg(feature = "tls")]
 use crate::http::tls::{Certificates, TlsTcpStream};
 use crate::http::trusted_proxies::TrustedProxies;
-use crate::limits::{PROXY_HEADER_BYTES, REFUSALS, REFUSAL_TIMEOUT, REFUSED_ADDRESSES, REFUSED_ADDRESSES_TIME};
+use crate::limits::{PROXY_HEADER_BYTES, REFUSAL_TIMEOUT, REFUSALS, REFUSED_ADDRESSES, REFUSED_ADDRESSES_TIME};
 use crate::rates::rate::Rate;
 use crate::transport::writer::send;
 use std::io;
@@ -164,7 +164,8 @@ impl Entrance {
         let answer = match refusal {
             Refusal::Full => {
                 metrics::counter!("roomcast_connections_refused_total").increment(1);
-                "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n".to_owned()
+                "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
+                    .to_owned()
             }
             Refusal::RateLimited { retry_after } => {
                 metrics::counter!("roomcast_connections_rate_limited_total").increment(1);

@@ -114,7 +114,8 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     if has(b"Proc-Type: 4,ENCRYPTED") { Err(ENCRYPTED.to_owned()) } else { Ok(key) }
 }
 
-const ENCRYPTED: &str = "the key is encrypted, and there is no way to enter its password; decrypt it with `openssl pkey -in FILE -out NEW`";
+const ENCRYPTED: &str =
+    "the key is encrypted, and there is no way to enter its password; decrypt it with `openssl pkey -in FILE -out NEW`";
 
 /// What is wrong with PEM, without quoting it: some of these errors contain the line.
 fn broken(error: &pem::Error) -> String {

@@ -153,7 +153,9 @@ impl Network {
             // `parse` would accept a plus sign.
             Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => match digits.parse() {
                 Ok(prefix) if prefix <= bits => prefix,
-                _ => return Err(wrong(&format!("has a wrong prefix: write a number from 0 to {bits} after the slash"))),
+                _ => {
+                    return Err(wrong(&format!("has a wrong prefix: write a number from 0 to {bits} after the slash")));
+                }
             },
             Some(_) => {
                 return Err(wrong(&format!(
@@ -257,7 +259,10 @@ mod tests {
         }
         let told = |text: &str| text.parse::<TrustedProxies>().unwrap_err().to_string();
         assert_eq!(told("10.0.0.1/8"), "\"10.0.0.1/8\" is not the first address of its network: write 10.0.0.0/8");
-        assert_eq!(told("2001:db8::1/64"), "\"2001:db8::1/64\" is not the first address of its network: write 2001:db8::/64");
+        assert_eq!(
+            told("2001:db8::1/64"),
+            "\"2001:db8::1/64\" is not the first address of its network: write 2001:db8::/64"
+        );
         for (text, part) in [
             ("proxy.example", "is no address or network"),
             ("unix", "is no address or network"),

@@ -176,7 +176,10 @@ async fn the_proxy_names_the_client_and_no_byte_of_the_request_is_lost() {
             wire.assert_alive("x").await;
             let connection = server.connection();
             assert_eq!(connection.handshake().address(), Some(client.parse::<SocketAddr>().unwrap()));
-            assert_eq!(connection.handshake().client_address(), Some(ip(client.rsplit_once(':').unwrap().0.trim_matches(['[', ']']))));
+            assert_eq!(
+                connection.handshake().client_address(),
+                Some(ip(client.rsplit_once(':').unwrap().0.trim_matches(['[', ']'])))
+            );
         }
     }
     // The proxy speaks for itself.
@@ -191,10 +194,13 @@ async fn connections_without_the_proxy_protocol_are_closed_and_counted() {
     let counters = Counters::default();
     let _guard = metrics::set_default_local_recorder(&counters);
     let refused = |why: &str| counters.of(&format!("roomcast_proxy_headers_refused_total{{why={why}}}"));
-    let server = Server::serving(|_| {}, |options| {
-        behind_a_proxy(options);
-        options.header_timeout = Duration::from_millis(200);
-    })
+    let server = Server::serving(
+        |_| {},
+        |options| {
+            behind_a_proxy(options);
+            options.header_timeout = Duration::from_millis(200);
+        },
+    )
     .await;
     for bytes in [
         request("GET", "/", &[], "").into_bytes(),
@@ -223,10 +229,13 @@ async fn connections_without_the_proxy_protocol_are_closed_and_counted() {
     assert_eq!((refused("late"), refused("malformed"), refused("untrusted")), (1, 3, 0));
     server.finish().await;
 
-    let server = Server::serving(|_| {}, |options| {
-        behind_a_proxy(options);
-        options.trusted_proxies = "10.0.0.0/8".parse().unwrap();
-    })
+    let server = Server::serving(
+        |_| {},
+        |options| {
+            behind_a_proxy(options);
+            options.trusted_proxies = "10.0.0.0/8".parse().unwrap();
+        },
+    )
     .await;
     for count in 1..=2 {
         let mut wire = server.connect().await;
@@ -240,10 +249,13 @@ async fn connections_without_the_proxy_protocol_are_closed_and_counted() {
 
 /// The rate is that of the client, whom the proxy names.
 async fn the_named_address_counts_for_the_rate() {
-    let server = Server::serving(|_| {}, |options| {
-        behind_a_proxy(options);
-        options.connections_per_address = rate("2/h");
-    })
+    let server = Server::serving(
+        |_| {},
+        |options| {
+            behind_a_proxy(options);
+            options.connections_per_address = rate("2/h");
+        },
+    )
     .await;
     let ask = async |address: &str| {
         let header = format!("PROXY TCP4 {address} 127.0.0.1 4711 443\r\n");
