@@ -43,7 +43,7 @@ pub(crate) enum Refusal {
 }
 
 /// Why a connection has no PROXY header.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum NoHeader {
     /// The peer has left.
     Left,
