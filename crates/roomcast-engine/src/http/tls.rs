@@ -309,6 +309,10 @@ mod tests {
         assert_eq!(certificates.look(), Look::Renewed);
         assert!(!stays());
         assert_eq!(certificates.look(), Look::Unchanged);
+        // A failure that is not the files' fault, such as too many open files, passes without a change of them.
+        certificates.seen.lock().error = Some(TlsError("too many open files".to_owned()));
+        assert_eq!(certificates.look(), Look::Renewed);
+        assert_eq!(certificates.look(), Look::Unchanged);
         fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -215,12 +215,15 @@ async fn connections_without_the_proxy_protocol_are_closed_and_counted() {
     }
     // A part of a header, and a byte now and then, until the deadline.
     let mut wire = server.connect().await;
-    for byte in b"PROXY TCP4 127.9.9.9 127.0.0.1 4711 443".iter().cycle().take(100) {
+    let mut is_cut = false;
+    for byte in b"PROXY TCP4 127.9.9.9 127.0.0.1 4711 443".iter().cycle().take(107) {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if !wire.try_send([*byte]).await {
+        is_cut = !wire.try_send([*byte]).await;
+        if is_cut {
             break;
         }
     }
+    assert!(is_cut, "it is never cut");
     wire.assert_ended().await;
     assert_eq!(refused("late"), 1);
     // A health check that only connects is no error.
@@ -278,7 +281,7 @@ async fn the_proxy_protocol_needs_proxies() {
     let mut options = ServeOptions::default();
     options.proxy_protocol = true;
     let listener = bind("127.0.0.1:0").await.unwrap();
-    let error = serve(listener, roomcast_engine::NotFound, options, std::future::pending()).await.unwrap_err();
+    let error = serve(listener, roomcast_engine::NotFound, options, std::future::ready(())).await.unwrap_err();
     assert!(error.to_string().contains("needs `trusted_proxies`"), "{error}");
 }
 

@@ -5,7 +5,7 @@ use crate::common::over::Over;
 use crate::common::over::tls::{CERTIFICATE, KEY, RENEWED, RENEWED_KEY, client, files, read};
 use crate::common::streams::over_streams;
 use crate::common::wire::{Wire, request, upgrade};
-use crate::common::{Server, until};
+use crate::common::{Server, until, until_async};
 use roomcast_engine::{EngineConfig, ServeOptions, TlsFiles, bind, limits, serve};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ALL_VERSIONS, ClientConfig, HandshakeKind, ProtocolVersion};
@@ -107,15 +107,30 @@ async fn both_versions_and_both_transports() {
     server.finish().await;
 }
 
-/// A client that comes back does not need the certificate's key again.
+/// A client that comes back does not need the certificate's key again, not even after a new certificate.
 async fn clients_continue_their_tls_session() {
-    let server = with_files(files(), |_| {}).await;
+    let directory = Directory::new();
+    let server = with_files(directory.files(), |_| {}).await;
     let config = Arc::new(client(&[&rustls::version::TLS12]));
-    for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
-        let stream = shake_hands(server.address, &config).await.unwrap();
-        assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
-    }
+    let kind = async || shake_hands(server.address, &config).await.unwrap().get_ref().1.handshake_kind();
+    assert_eq!(kind().await, Some(HandshakeKind::Full));
+    assert_eq!(kind().await, Some(HandshakeKind::Resumed));
+    directory.put(RENEWED, RENEWED_KEY);
+    next_look().await;
+    until_shown(server.address, RENEWED).await;
+    assert_eq!(kind().await, Some(HandshakeKind::Resumed));
     server.finish().await;
+}
+
+/// Moves the clock to the next look at the files.
+async fn next_look() {
+    tokio::time::pause();
+    tokio::time::advance(limits::CERTIFICATE_INTERVAL).await;
+    tokio::time::resume();
+}
+
+async fn until_shown(address: SocketAddr, certificate: &[u8]) {
+    until_async("new connections get it", async || shown(address).await == read(certificate)).await;
 }
 
 /// New connections get the new certificate; those that are open stay.
@@ -124,11 +139,6 @@ async fn a_new_certificate_is_used_and_a_broken_one_is_not() {
     let server = with_files(directory.files(), |_| {}).await;
     assert_eq!(shown(server.address).await, read(CERTIFICATE));
     let mut wire = server.websocket().await;
-    let next_look = async || {
-        tokio::time::pause();
-        tokio::time::advance(limits::CERTIFICATE_INTERVAL).await;
-        tokio::time::resume();
-    };
     // A certificate with another key, no certificate, and no file at all.
     for (certificate, key) in [(RENEWED, Some(KEY)), (b"", Some(KEY)), (CERTIFICATE, None)] {
         directory.put(certificate, key.unwrap_or_default());
@@ -142,10 +152,7 @@ async fn a_new_certificate_is_used_and_a_broken_one_is_not() {
     }
     directory.put(RENEWED, RENEWED_KEY);
     next_look().await;
-    let deadline = tokio::time::Instant::now() + crate::common::PATIENCE;
-    while shown(server.address).await != read(RENEWED) {
-        assert!(tokio::time::Instant::now() < deadline, "the new certificate is never used");
-    }
+    until_shown(server.address, RENEWED).await;
     wire.assert_alive("x").await;
     server.finish().await;
 }
@@ -168,7 +175,7 @@ async fn files_that_cannot_be_used_stop_the_start() {
         let mut options = ServeOptions::default();
         options.tls = Some(directory.files());
         let listener = bind("127.0.0.1:0").await.unwrap();
-        let error = serve(listener, roomcast_engine::NotFound, options, std::future::pending()).await.unwrap_err();
+        let error = serve(listener, roomcast_engine::NotFound, options, std::future::ready(())).await.unwrap_err();
         let path = if names_key { directory.key() } else { directory.certificate() };
         let text = error.to_string();
         assert!(text.contains(&path.display().to_string()) && text.contains(what), "{text}");
