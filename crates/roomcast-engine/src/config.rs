@@ -2,7 +2,9 @@
 
 use crate::http::cors::Cors;
 use crate::http::error::RequestError;
+use crate::http::trusted_proxies::TrustedProxies;
 use crate::limits;
+use crate::rates::rate::Rate;
 use crate::session::bounds::Bounds;
 use crate::session::state::Timing;
 use crate::session::transport::Transport;
@@ -79,6 +81,12 @@ pub struct EngineConfig {
     pub body_timeout: Duration,
     /// Time that a closing WebSocket has for its last bytes. Defaults to 5 s.
     pub close_timeout: Duration,
+    /// The proxies in front of the server, whose `X-Forwarded-For` is believed. Defaults to none.
+    pub trusted_proxies: TrustedProxies,
+    /// How often a client's address may begin a session. What goes beyond it is answered 429 with `Retry-After`. The
+    /// address is [`Handshake::client_address`](crate::Handshake::client_address), and an IPv6 address counts with its
+    /// whole network of 64 bits. A request without [`PeerAddr`](crate::PeerAddr) is not limited. Defaults to none.
+    pub handshakes_per_address: Option<Rate>,
 }
 
 impl Default for EngineConfig {
@@ -103,6 +111,8 @@ impl Default for EngineConfig {
             max_polling_sessions: limits::POLLING_SESSIONS,
             body_timeout: limits::BODY_TIMEOUT,
             close_timeout: limits::CLOSE_TIMEOUT,
+            trusted_proxies: TrustedProxies::none(),
+            handshakes_per_address: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::config::EngineConfig;
 use crate::connections::connection::{Connection, PanicGuard};
 use crate::connections::sessions::Sessions;
 use crate::connections::table::Refused;
+use crate::http::address_rates::AddressRates;
 use crate::http::error::RequestError;
 use crate::http::handshake::Handshake;
 use crate::session::close_reason::CloseReason;
@@ -17,7 +18,7 @@ use http::request::Parts;
 use roomcast_protocol::{EngineKind, Open, Packet, Sid};
 use std::fmt;
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use tokio::time::Instant;
 
 /// An Engine.IO server. It is cheap to clone; all clones are the same server.
@@ -25,13 +26,16 @@ use tokio::time::Instant;
 pub struct Engine {
     pub(crate) sessions: Arc<Sessions<Connection>>,
     application: Arc<dyn Application>,
+    handshakes: Option<Arc<AddressRates>>,
 }
 
 impl Engine {
     /// A server with these options.
     pub fn new(config: EngineConfig, application: impl Application) -> Self {
+        let rate = config.handshakes_per_address;
+        let handshakes = rate.map(|rate| Arc::new(AddressRates::new(rate, "handshakes_per_address")));
         let sessions = Sessions::new(config, Connection::identity);
-        Self { sessions: Arc::new(sessions), application: Arc::new(application) }
+        Self { sessions: Arc::new(sessions), application: Arc::new(application), handshakes }
     }
 
     /// The options.
@@ -68,6 +72,25 @@ impl Engine {
         self.sessions.find(sid)
     }
 
+    /// Counts a handshake against the rate of its client's address.
+    pub(crate) fn count_handshake(&self, request: &Parts) -> Result<(), RequestError> {
+        let Some(rates) = &self.handshakes else { return Ok(()) };
+        match self.config().trusted_proxies.client_address(request) {
+            Some(address) => {
+                rates.take(address, Instant::now()).map_err(|retry_after| RequestError::RateLimited { retry_after })
+            }
+            None => {
+                static SAID: Once = Once::new();
+                SAID.call_once(|| {
+                    tracing::warn!(
+                        "handshakes_per_address has no effect, as requests have no `PeerAddr`: let a layer around the service insert it"
+                    );
+                });
+                Ok(())
+            }
+        }
+    }
+
     /// Opens a session: queues its `open` packet, and makes its handler.
     pub(crate) fn open(&self, request: &Parts, transport: Transport) -> Result<Arc<Connection>, RequestError> {
         watch::current_runtime();
@@ -82,7 +105,8 @@ impl Engine {
         })?;
         let spread = (RandomState::default().hash_one(sid) % 1_024) as f64 / 1_024.0;
         let session = Session::new(transport, Instant::now(), timing, spread);
-        let connection = Arc::new(Connection::new(sid, session, Handshake::new(request), self.sessions.clone()));
+        let handshake = Handshake::behind(&config.trusted_proxies, request);
+        let connection = Arc::new(Connection::new(sid, session, handshake, self.sessions.clone()));
         let open = Open {
             sid,
             upgrade: config.offers_upgrade(transport),

@@ -58,6 +58,9 @@ pub use http::error::{EndWithoutAnswer, RequestError};
 pub use http::handshake::{Handshake, PeerAddr, Secure};
 pub use http::serve::{ServeOptions, bind, serve};
 pub use http::service::{EngineService, NotFound};
+#[cfg(feature = "tls")]
+pub use http::tls::{TlsError, TlsFiles};
+pub use http::trusted_proxies::{NetworkError, TrustedProxies};
 pub use rates::rate::{Bucket, Rate, RateError};
 pub use rates::rate_table::RateTable;
 pub use session::close_reason::CloseReason;

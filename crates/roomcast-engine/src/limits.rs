@@ -189,3 +189,31 @@ pub const UNJOINED_SESSIONS: usize = 25_000;
 /// it the new session is refused, and not the GET of an open one: that would lose what waits for it, and with an empty
 /// answer its client would ask again at once.
 pub const POLLING_SESSIONS: usize = 25_000;
+
+// --- addresses ---
+
+/// Entries of `X-Forwarded-For` that are looked at, from the right. A chain of trusted proxies has two or three; what
+/// stands further to the left is what clients sent.
+pub const FORWARDED_ENTRIES: usize = 32;
+
+/// Most bytes of a header of the PROXY protocol. Version 1 has at most 107. Version 2 may carry what the proxy knows of
+/// TLS, such as the server's name (255 bytes), the client's common name and an id of the connection (128).
+pub const PROXY_HEADER_BYTES: usize = 2_048;
+
+/// Addresses whose rates are remembered. Beyond it those that used least are forgotten, so that a flood from many
+/// addresses does not free the address that does most. A full table takes some 5 MB.
+pub const RATED_ADDRESSES: usize = 100_000;
+
+/// Most refused addresses that are logged within [`REFUSED_ADDRESSES_TIME`], each once, for each option.
+pub const REFUSED_ADDRESSES: usize = 64;
+
+/// Time after which a refused address is logged again.
+pub const REFUSED_ADDRESSES_TIME: Duration = Duration::from_secs(600);
+
+// --- TLS ---
+
+/// Most bytes of the file of a certificate or a key. All of Debian's roots together have some 220 KiB.
+pub const PEM_FILE: usize = 1024 * 1024;
+
+/// How often the files of certificate and key are checked for a change.
+pub const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);

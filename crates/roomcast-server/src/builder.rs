@@ -6,7 +6,7 @@ use crate::limits;
 use crate::rate_limits::RateLimits;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
-use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, cut_time};
+use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, TrustedProxies, cut_time};
 use roomcast_protocol::DecoderLimits;
 use std::fmt;
 use std::future::Future;
@@ -246,7 +246,16 @@ impl Builder {
         self
     }
 
-    /// Sets options of [`SocketIo::listen`] and [`SocketIo::serve`] that have no method here: their deadlines.
+    /// The proxies and load balancers in front of the server. What they say about a client's address is believed; see
+    /// [`TrustedProxies`] and [`Handshake::client_address`](roomcast_engine::Handshake::client_address). Defaults to none.
+    pub fn trusted_proxies(mut self, proxies: TrustedProxies) -> Self {
+        self.serve.trusted_proxies = proxies.clone();
+        self.engine.trusted_proxies = proxies;
+        self
+    }
+
+    /// Sets options of [`SocketIo::listen`] and [`SocketIo::serve`] that have no method here: deadlines, TLS, the PROXY
+    /// protocol, and the rate of connections of an address.
     pub fn serving(mut self, change: impl FnOnce(&mut ServeOptions)) -> Self {
         change(&mut self.serve);
         self

@@ -21,6 +21,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::{OnceCell, oneshot};
@@ -189,7 +190,7 @@ impl SocketIo {
     /// Serves on an address until [`SocketIo::close`] is called.
     ///
     /// # Errors
-    /// The address cannot be listened on.
+    /// The address cannot be listened on, or as [`SocketIo::serve`].
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<()> {
         self.serve(bind(address).await?, std::future::pending()).await
     }
@@ -199,7 +200,8 @@ impl SocketIo {
     /// waits at most 5 s for open connections. Together with the close, which runs at the same time, this takes at most 8.5 s.
     ///
     /// # Errors
-    /// None today; failed accepts are logged and retried.
+    /// At once, if options of [`Builder::serving`](crate::Builder::serving) cannot work, such as a certificate that cannot be read; the
+    /// error names the file. Failed accepts are logged and retried.
     pub async fn serve(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         self.serve_with(listener, roomcast_engine::NotFound, shutdown).await
     }
@@ -237,9 +239,17 @@ impl SocketIo {
             self.close().await;
         };
         let service = self.engine.clone().into_service_with(others);
-        let served = serve(listener, service, self.serve.clone(), async { drop(stopped.await) });
-        let (served, ()) = tokio::join!(served, close);
-        served
+        let mut served = pin!(serve(listener, service, self.serve.clone(), async { drop(stopped.await) }));
+        let mut close = pin!(close);
+        tokio::select! {
+            // Options that cannot work end it at once, and the server is as it was.
+            served = &mut served => {
+                served?;
+                close.await;
+                Ok(())
+            }
+            () = &mut close => served.await,
+        }
     }
 
     /// The server as a tower service. Requests for other paths are answered with 404.

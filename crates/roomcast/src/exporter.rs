@@ -23,6 +23,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_cluster_malformed_total", "Input from the message system that is not a message"),
     ("roomcast_cluster_requests_refused_total", "Questions of other servers that a limit refused"),
     ("roomcast_cluster_unknown_total", "Messages of servers beyond those whose losses are counted"),
+    ("roomcast_connections_rate_limited_total", "TCP connections beyond the rate of their address"),
     ("roomcast_connections_refused_total", "TCP connections beyond the limit"),
     ("roomcast_events_malformed_total", "Events whose arguments do not fit the handler"),
     ("roomcast_events_unhandled_total", "Events without a handler"),
@@ -39,6 +40,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_packets_malformed_total", "Packets that cannot be decoded"),
     ("roomcast_packets_over_rate_total", "Packets of clients that exceed a rate limit"),
     ("roomcast_packets_unexpected_total", "Packets that the client was not allowed to send"),
+    ("roomcast_proxy_headers_refused_total", "Connections without the header of the PROXY protocol"),
     ("roomcast_redis_connects_total", "Connections to Redis that subscribe"),
     ("roomcast_redis_denied_total", "Messages whose channel Redis forbids"),
     ("roomcast_redis_rooms_interrupted_total", "Rooms whose sharded channel was lost for a while"),
@@ -51,6 +53,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_sessions_opened_total", "Sessions that were opened"),
     ("roomcast_slow_consumers_total", "Clients that were disconnected because they did not read"),
     ("roomcast_sockets_connected_total", "Sockets that have connected to a namespace"),
+    ("roomcast_tls_handshakes_failed_total", "TLS handshakes of clients that failed"),
     (
         "roomcast_unfinished_messages_dropped_total",
         "Clients that were disconnected because unfinished messages held too much",
@@ -79,6 +82,7 @@ const LABELLED: &[&str] = &[
     "roomcast_handler_panics_total",
     "roomcast_handlers_dropped_total",
     "roomcast_packets_over_rate_total",
+    "roomcast_proxy_headers_refused_total",
     "roomcast_requests_refused_total",
     "roomcast_sessions_opened_total",
 ];
@@ -106,6 +110,9 @@ impl Exporter {
         }
         for why in ["closed", "full", "old", "overtaken", "refused", "volatile"] {
             counter!("roomcast_cluster_dropped_total", "why" => why).increment(0);
+        }
+        for why in ["late", "malformed", "untrusted"] {
+            counter!("roomcast_proxy_headers_refused_total", "why" => why).increment(0);
         }
         for transport in ["polling", "websocket"] {
             counter!("roomcast_sessions_opened_total", "transport" => transport).increment(0);

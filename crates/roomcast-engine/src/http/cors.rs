@@ -1,13 +1,12 @@
 //! [`Cors`]: which web origins may connect to the server.
 
+use crate::http::lately::Lately;
 use crate::http::origin::{Origin, Pattern, Wrong};
 use crate::limits::{REFUSED_ORIGINS, REFUSED_ORIGINS_TIME};
 use crate::session::transport::Transport;
 use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use parking_lot::Mutex;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -25,7 +24,8 @@ pub struct Cors {
     methods: HeaderValue,
     headers: Option<HeaderValue>,
     max_age: Option<HeaderValue>,
-    refused: Arc<Mutex<Refused>>,
+    /// The origins that were refused lately. Each is logged once within [`REFUSED_ORIGINS_TIME`].
+    refused: Arc<Lately<String>>,
 }
 
 #[derive(Clone)]
@@ -109,7 +109,8 @@ impl Cors {
 
     fn with(origins: Origins) -> Self {
         let methods = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
-        Self { origins, credentials: false, methods, headers: None, max_age: None, refused: Arc::default() }
+        let refused = Arc::new(Lately::new(REFUSED_ORIGINS, REFUSED_ORIGINS_TIME));
+        Self { origins, credentials: false, methods, headers: None, max_age: None, refused }
     }
 
     /// Adds the headers of any answer. A refusal to an origin that is not allowed does not name an origin that is.
@@ -165,7 +166,7 @@ impl Cors {
             text.chars().take(100).collect::<String>()
         };
         let (origin, host) = (text(Some(origin)), text(request.headers.get(header::HOST)));
-        if self.refused.lock().is_new(&origin, Instant::now()) {
+        if self.refused.is_new(origin.clone(), Instant::now()) {
             let transport = transport.as_str();
             tracing::warn!(
                 origin,
@@ -228,24 +229,6 @@ fn pattern(text: &str) -> Result<Pattern, CorsError> {
         let instead = instead.map(|instead| format!("; write {instead:?}")).unwrap_or_default();
         CorsError(format!("{text:?} {what}: no browser sends it as its origin{instead}"))
     })
-}
-
-/// The origins that were refused lately. Each is logged once within [`REFUSED_ORIGINS_TIME`], and at most
-/// [`REFUSED_ORIGINS`] are.
-#[derive(Debug, Default)]
-struct Refused {
-    origins: BTreeSet<String>,
-    since: Option<Instant>,
-}
-
-impl Refused {
-    fn is_new(&mut self, origin: &str, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.duration_since(since) >= REFUSED_ORIGINS_TIME) {
-            self.origins.clear();
-            self.since = Some(now);
-        }
-        self.origins.len() < REFUSED_ORIGINS && self.origins.insert(origin.to_owned())
-    }
 }
 
 fn vary(answer: &mut HeaderMap, name: &HeaderName) {
@@ -330,19 +313,5 @@ mod tests {
         assert_eq!(error(&["https://a.example", "*"]), r#""*" is every origin: give it alone"#);
         assert!(error(&[""]).starts_with(r#""" has no scheme"#));
         assert!(Cors::origins(["*"]).is_ok() && Cors::origins([" https://*.a.example "]).is_ok());
-    }
-
-    #[test]
-    fn a_refusal_is_logged_once_for_each_origin_and_for_a_bounded_number_of_them() {
-        let mut refused = Refused::default();
-        let now = Instant::now();
-        assert!(refused.is_new("https://a", now));
-        assert!(!refused.is_new("https://a", now));
-        for number in 1..REFUSED_ORIGINS {
-            assert!(refused.is_new(&number.to_string(), now));
-        }
-        assert!(!refused.is_new("https://b", now));
-        assert!(refused.is_new("https://b", now + REFUSED_ORIGINS_TIME));
-        assert!(refused.is_new("https://a", now + REFUSED_ORIGINS_TIME));
     }
 }

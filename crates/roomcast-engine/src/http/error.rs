@@ -41,6 +41,15 @@ pub enum RequestError {
     /// As many sessions as allowed are open, or the server stops.
     #[error("Server busy, try again later")]
     Busy,
+    /// The client's address has made more handshakes than [`EngineConfig::handshakes_per_address`] allows. Node has no
+    /// such answer.
+    ///
+    /// [`EngineConfig::handshakes_per_address`]: crate::EngineConfig::handshakes_per_address
+    #[error("Too many handshakes, try again later")]
+    RateLimited {
+        /// The seconds after which the next one is allowed; at least 1.
+        retry_after: u32,
+    },
 }
 
 impl RequestError {
@@ -56,7 +65,8 @@ impl RequestError {
             | Self::IdGeneration
             // Node has no such answers. A client only shows the text.
             | Self::Jsonp
-            | Self::Busy => 3,
+            | Self::Busy
+            | Self::RateLimited { .. } => 3,
             Self::Forbidden(_) => 4,
             Self::UnsupportedProtocol => 5,
         }
@@ -76,6 +86,7 @@ impl RequestError {
             Self::UnsupportedProtocol => "UNSUPPORTED_PROTOCOL_VERSION",
             Self::Jsonp => "JSONP",
             Self::Busy => "BUSY",
+            Self::RateLimited { .. } => "RATE_LIMITED",
         }
     }
 
@@ -86,29 +97,41 @@ impl RequestError {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = match self {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::BAD_REQUEST,
+            _ => self.temporary().unwrap_or(StatusCode::BAD_REQUEST),
         };
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.retry_after(&mut response);
         response
     }
 
-    /// The answer to an upgrade request: 400, or 503 if the server is busy, and the connection ends.
+    /// The answer to an upgrade request: 400, or 503 or 429 if the client should come back later, and the connection
+    /// ends.
     pub(crate) fn upgrade_answer(&self) -> Response<Body> {
         self.log();
         let mut response = upgrade_refusal(&self.to_string());
-        if *self == Self::Busy {
-            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        if let Some(status) = self.temporary() {
+            *response.status_mut() = status;
         }
         self.retry_after(&mut response);
         response
     }
 
-    fn retry_after(&self, response: &mut Response<Body>) {
-        if *self == Self::Busy {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    /// The status, if the same request may succeed later.
+    fn temporary(&self) -> Option<StatusCode> {
+        match self {
+            Self::Busy => Some(StatusCode::SERVICE_UNAVAILABLE),
+            Self::RateLimited { .. } => Some(StatusCode::TOO_MANY_REQUESTS),
+            _ => None,
         }
+    }
+
+    fn retry_after(&self, response: &mut Response<Body>) {
+        let seconds = match self {
+            Self::Busy => HeaderValue::from_static("5"),
+            Self::RateLimited { retry_after } => HeaderValue::from(*retry_after),
+            _ => return,
+        };
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
 
     fn log(&self) {

@@ -1,6 +1,8 @@
 //! [`Handshake`]: what is kept of a session's first request.
 
 use crate::http::header_words::{NAMES, VALUES, lengthen, shorten, value};
+use crate::http::trusted_proxies::{TrustedProxies, X_FORWARDED_FOR, nth_address};
+use http::header::HeaderValue;
 use http::request::Parts;
 use http::uri::Scheme;
 use std::borrow::Cow;
@@ -8,12 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Address of a request's peer, as a request extension. [`serve`](crate::serve) sets it; with another server a layer
-/// may.
+/// may. Without it, no client has an address: [`Handshake::client_address`] returns `None`, and no rate per address
+/// applies.
 #[derive(Debug, Clone, Copy)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Marks a request that came over TLS, as a request extension. [`serve`](crate::serve) has no TLS and never sets it. If
-/// you put the service behind a TLS acceptor, add it with a layer around the service. As in Node, TLS that a proxy
+/// Marks a request that came over TLS, as a request extension. [`serve`](crate::serve) sets it if it speaks TLS itself
+/// (`ServeOptions::tls`). If you put the service behind a TLS acceptor, add it with a layer around the service. As in Node, TLS that a proxy
 /// terminated does not count. A request whose URI begins with `https` needs no mark.
 #[derive(Debug, Clone, Copy)]
 pub struct Secure;
@@ -29,13 +32,21 @@ pub struct Handshake {
     ip: Option<IpAddr>,
     port: u16,
     secure: bool,
+    /// The entry of `X-Forwarded-For` that names the client, counted from the right and from 1; 0 if the peer is the
+    /// client. The address is read from the headers when it is asked for, which takes no memory.
+    client: u8,
     /// Nanoseconds since 1970; they fit until 2554.
     time: u64,
 }
 
 impl Handshake {
-    /// What is kept of this request.
+    /// What is kept of this request. The client is the peer.
     pub fn new(request: &Parts) -> Self {
+        Self::behind(&TrustedProxies::none(), request)
+    }
+
+    /// What is kept of this request, which may have come through one of these proxies.
+    pub fn behind(proxies: &TrustedProxies, request: &Parts) -> Self {
         let url = request.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut text = String::with_capacity(512);
         let push = |text: &mut String, value: &str| match shorten(value, &VALUES) {
@@ -58,7 +69,8 @@ impl Handshake {
                 Err(_) => text.extend(value.as_bytes().iter().map(|byte| char::from(*byte))),
             }
         }
-        let address = request.extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let address = peer(request);
+        let client = address.map_or(0, |address| proxies.client_entry(address.ip(), &request.headers));
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             // A copy of the exact size.
@@ -66,6 +78,7 @@ impl Handshake {
             ip: address.map(|address| address.ip()),
             port: address.map_or(0, |address| address.port()),
             secure: request.extensions.get::<Secure>().is_some() || request.uri.scheme() == Some(&Scheme::HTTPS),
+            client,
             time: time.as_nanos() as u64,
         }
     }
@@ -103,6 +116,20 @@ impl Handshake {
         self.ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 
+    /// The client's address: that of the peer, or if that is a trusted proxy, the one that the proxy names
+    /// ([`EngineConfig::trusted_proxies`](crate::EngineConfig::trusted_proxies)). `None` if the server set no
+    /// [`PeerAddr`].
+    pub fn client_address(&self) -> Option<IpAddr> {
+        if self.client > 0 {
+            let named = self.headers().filter(|(name, _)| *name == X_FORWARDED_FOR.as_str());
+            let values: Vec<&[u8]> = named.map(|(_, value)| value.as_bytes()).collect();
+            if let Some(address) = nth_address(values.into_iter().rev(), self.client) {
+                return Some(address);
+            }
+        }
+        self.ip.map(|ip| ip.to_canonical())
+    }
+
     /// When the request came.
     pub fn time(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_nanos(self.time)
@@ -124,6 +151,21 @@ impl Handshake {
     }
 }
 
+fn peer(request: &Parts) -> Option<SocketAddr> {
+    request.extensions.get::<PeerAddr>().map(|peer| peer.0)
+}
+
+impl TrustedProxies {
+    /// The client's address, as [`Handshake::client_address`] will return it: for
+    /// [`EngineConfig::allow_request`](crate::EngineConfig::allow_request) and services of your own. `None` if the
+    /// request has no [`PeerAddr`].
+    pub fn client_address(&self, request: &Parts) -> Option<IpAddr> {
+        let peer = peer(request)?.ip();
+        let values = request.headers.get_all(X_FORWARDED_FOR).iter().rev().map(HeaderValue::as_bytes);
+        nth_address(values, self.client_entry(peer, &request.headers)).or(Some(peer.to_canonical()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +173,7 @@ mod tests {
     fn handshake(url: &str, headers: &[(&str, &str)]) -> Handshake {
         let mut request = http::Request::builder().uri(url);
         for (name, value) in headers {
-            request = request.header(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         Handshake::new(&request.body(()).unwrap().into_parts().0)
     }
@@ -171,6 +213,43 @@ mod tests {
         let values = "chat.example.com".len() + "AAECAwQFBgcICQoLDA0ODw==".len() + "https://chat.example.com".len();
         // A character for each name and each well-known value, and the line feeds.
         assert_eq!(kept.text.len(), 1 + headers.len() * 2 + 3 + values);
+    }
+
+    #[test]
+    fn the_client_is_the_peer_or_whom_a_trusted_proxy_names() {
+        let proxies: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+        let long = vec!["10.0.0.2"; 200].join(",");
+        for (peer, headers, client) in [
+            (None, &[][..], None),
+            (None, &["198.51.100.1"], None),
+            (Some("192.0.2.1:5"), &["198.51.100.1"], Some("192.0.2.1")),
+            (Some("[::ffff:192.0.2.1]:5"), &[], Some("192.0.2.1")),
+            (Some("10.0.0.1:5"), &[], Some("10.0.0.1")),
+            (Some("10.0.0.1:5"), &["198.51.100.1"], Some("198.51.100.1")),
+            (Some("10.0.0.1:5"), &["192.0.2.7", "198.51.100.1,10.0.0.9", "10.0.0.2"], Some("198.51.100.1")),
+            (Some("10.0.0.1:5"), &["198.51.100.1, é, 10.0.0.3"], Some("10.0.0.3")),
+            (Some("10.0.0.1:5"), &[&long], Some("10.0.0.2")),
+        ] {
+            let mut request = http::Request::builder();
+            for value in headers {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                request = request.header("x-forwarded-for", value).header("cookie", "a=b");
+            }
+            let (mut request, ()) = request.body(()).unwrap().into_parts();
+            let peer: Option<SocketAddr> = peer.map(|peer| peer.parse().unwrap());
+            if let Some(peer) = peer {
+                request.extensions.insert(PeerAddr(peer));
+            }
+            let kept = Handshake::behind(&proxies, &request);
+            let client = client.map(|client| client.parse::<IpAddr>().unwrap());
+            assert_eq!(kept.client_address(), client, "{peer:?} {headers:?}");
+            assert_eq!(proxies.client_address(&request), client, "{peer:?} {headers:?}");
+            // What Node calls the address does not change.
+            assert_eq!(kept.address(), peer);
+            assert_eq!(Handshake::new(&request).client_address(), peer.map(|peer| peer.ip().to_canonical()));
+        }
+        // It must take no more memory: there is one for each session.
+        assert_eq!(size_of::<Handshake>(), 48);
     }
 
     #[test]

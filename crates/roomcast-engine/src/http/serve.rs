@@ -3,11 +3,15 @@
 use crate::config::cut_time;
 use crate::http::deadlines::{Late, Patience};
 use crate::http::error::EndWithoutAnswer;
-use crate::http::handshake::PeerAddr;
+use crate::http::handshake::{PeerAddr, Secure};
+use crate::http::preface::{Entrance, Refusal};
 use crate::http::server_stream::{HttpConnection, HttpStream, ServerStream};
+#[cfg(feature = "tls")]
+use crate::http::tls::{Certificates, TlsFiles};
 use crate::http::tokens::has_token;
+use crate::http::trusted_proxies::TrustedProxies;
 use crate::limits;
-use crate::transport::writer::send;
+use crate::rates::rate::Rate;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode, Version};
@@ -23,9 +27,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tower_service::Service;
 
@@ -48,6 +52,24 @@ pub struct ServeOptions {
     pub write_timeout: Duration,
     /// Time that connections have to end when the server stops. Defaults to 5 s.
     pub stop_timeout: Duration,
+    /// The proxies in front of the server. Here they matter for `proxy_protocol` and `connections_per_address`; whose
+    /// `X-Forwarded-For` is believed is said by [`EngineConfig::trusted_proxies`](crate::EngineConfig::trusted_proxies).
+    /// Defaults to none.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether each connection begins with a header of the PROXY protocol, version 1 or 2, which names the client: that
+    /// address becomes the request's [`PeerAddr`]. Only trusted proxies may connect then, and other connections are
+    /// closed. The header must come within `header_timeout`. Of a proxy that speaks for itself, as in its health checks
+    /// (`LOCAL`, `UNKNOWN`), the address stays the TCP peer's. Defaults to `false`.
+    pub proxy_protocol: bool,
+    /// How often an address may open a TCP connection. What goes beyond it is answered 429 with `Retry-After`, or just
+    /// closed if the listener speaks TLS. An IPv6 address counts with its whole network of 64 bits. Trusted proxies are
+    /// exempt, as all clients come from there; with `proxy_protocol` the address that the proxy names counts. Defaults to
+    /// none.
+    pub connections_per_address: Option<Rate>,
+    /// Certificate and key, if the listener is to speak TLS itself. The TLS handshake and the head of the first request
+    /// together may take `header_timeout`. Defaults to none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for ServeOptions {
@@ -58,6 +80,11 @@ impl Default for ServeOptions {
             idle_timeout: limits::IDLE_TIMEOUT,
             write_timeout: limits::WRITE_TIMEOUT,
             stop_timeout: limits::STOP_TIMEOUT,
+            trusted_proxies: TrustedProxies::none(),
+            proxy_protocol: false,
+            connections_per_address: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -87,12 +114,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(limits::BACKLOG as u32)
 }
 
-/// Serves HTTP/1.1 until `shutdown` resolves. Then it stops accepting, waits for the answers in flight and for upgraded
+/// Serves HTTP/1.1, over TLS if `ServeOptions::tls` is set, until `shutdown` resolves. Then it stops accepting, waits for the answers in flight and for upgraded
 /// connections (at most [`ServeOptions::stop_timeout`]), closes the HTTP connections that are left, and returns. Close
 /// the engine before or at `shutdown`, or its connections will not end.
 ///
 /// # Errors
-/// None today. Failed accepts are logged and tried again.
+/// At once for options that cannot work: a certificate or key that cannot be used (`ServeOptions::tls`), or
+/// [`ServeOptions::proxy_protocol`] without trusted proxies. Failed accepts are logged and tried again.
 pub async fn serve<S, R>(
     listener: TcpListener,
     service: S,
@@ -109,7 +137,9 @@ where
     // `acquire_many` takes a `u32`: no more permits can be waited for at the end.
     let most = u32::try_from(options.max_connections.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let permits = Arc::new(Semaphore::new(most as usize));
-    let refusals = Arc::new(Semaphore::new(limits::REFUSALS));
+    // Stopped when `serve` returns.
+    let mut background = JoinSet::<()>::new();
+    let entrance = Arc::new(options.entrance(&mut background).await?);
     let patience = options.patience();
     let kept = Some(patience.idle.as_secs()).filter(|seconds| *seconds > 0);
     let keep_alive = kept.and_then(|seconds| HeaderValue::try_from(format!("timeout={seconds}")).ok());
@@ -130,24 +160,38 @@ where
                 continue;
             }
         };
+        let Some(stream) = entrance.admit(stream, peer) else { continue };
         let Ok(permit) = permits.clone().try_acquire_owned() else {
-            refuse(stream, &refusals);
+            entrance.refuse(stream, Refusal::Full);
             continue;
         };
         // Small frames must not wait for the acknowledgement of earlier ones.
         let _ = stream.set_nodelay(true);
         let http = HttpConnection::new(patience);
-        let connection = http1::Builder::new()
-            .header_read_timeout(None)
-            .max_buf_size(limits::HEAD_BYTES)
-            .max_headers(limits::HEADERS)
-            .serve_connection(
-                TokioIo::new(HttpStream::new(ServerStream::new(stream, permit), http.clone())),
-                PeerService { service: service.clone(), peer, http: http.clone(), keep_alive: keep_alive.clone() },
-            )
-            .with_upgrades();
-        let mut stopped = stop.subscribe();
+        let (service, keep_alive) = (service.clone(), keep_alive.clone());
+        let (entrance, mut stopped) = (entrance.clone(), stop.subscribe());
         tokio::spawn(async move {
+            let (stream, peer) = if entrance.is_open() {
+                (ServerStream::tcp(stream, permit), peer)
+            } else {
+                let deadline = http.due().map_or_else(Instant::now, |(at, _)| at);
+                // In a box, so that it takes no memory once HTTP has begun.
+                let entering = Box::pin(entrance.enter(stream, peer, permit, deadline));
+                let entered = tokio::select! {
+                    entered = entering => entered,
+                    _ = stopped.changed() => None,
+                };
+                let Some(entered) = entered else { return };
+                entered
+            };
+            drop(entrance);
+            let service = PeerService { service, peer, secure: stream.is_secure(), http: http.clone(), keep_alive };
+            let connection = http1::Builder::new()
+                .header_read_timeout(None)
+                .max_buf_size(limits::HEAD_BYTES)
+                .max_headers(limits::HEADERS)
+                .serve_connection(TokioIo::new(HttpStream::new(stream, http.clone())), service)
+                .with_upgrades();
             let mut connection = pin!(connection);
             let ended = {
                 let mut watched = pin!(watch_time(connection.as_mut(), &http));
@@ -242,28 +286,29 @@ fn keep_alive_by_tcp(listener: &TcpListener) {
 #[cfg(not(target_os = "linux"))]
 fn keep_alive_by_tcp(_: &TcpListener) {}
 
-/// Answers a connection beyond the limit with 503, and gives it a moment to read that. If it were closed while bytes of
-/// its request are unread, the kernel would reset it, and the reset may overtake the answer.
-fn refuse(mut stream: TcpStream, refusals: &Arc<Semaphore>) {
-    metrics::counter!("roomcast_connections_refused_total").increment(1);
-    let answer =
-        b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
-    // A new connection takes these few bytes at once, or the client is gone.
-    let _ = send(&stream, answer);
-    let Ok(refusal) = refusals.clone().try_acquire_owned() else { return };
-    tokio::spawn(async move {
-        let goodbye = async {
-            stream.shutdown().await?;
-            let mut buffer = [0; 512];
-            while stream.read(&mut buffer).await? > 0 {}
-            io::Result::Ok(())
-        };
-        let _ = tokio::time::timeout(limits::REFUSAL_TIMEOUT, goodbye).await;
-        drop(refusal);
-    });
-}
-
 impl ServeOptions {
+    async fn entrance(&self, background: &mut JoinSet<()>) -> io::Result<Entrance> {
+        let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            let what = "`proxy_protocol` needs `trusted_proxies`: the networks of the proxies that speak it";
+            return Err(wrong(what.to_owned()));
+        }
+        let entrance = Entrance::new(self.trusted_proxies.clone(), self.proxy_protocol, self.connections_per_address);
+        #[cfg(feature = "tls")]
+        let entrance = match &self.tls {
+            Some(files) => {
+                let certificates = Certificates::load(files.clone()).await.map_err(|error| wrong(error.to_string()))?;
+                let certificates = Arc::new(certificates);
+                background.spawn(certificates.clone().keep());
+                entrance.with_tls(certificates)
+            }
+            None => entrance,
+        };
+        #[cfg(not(feature = "tls"))]
+        let _ = background;
+        Ok(entrance)
+    }
+
     fn patience(&self) -> Patience {
         Patience {
             head: cut_time("header_timeout", self.header_timeout),
@@ -278,6 +323,7 @@ impl ServeOptions {
 struct PeerService<S> {
     service: S,
     peer: SocketAddr,
+    secure: bool,
     http: HttpConnection,
     keep_alive: Option<HeaderValue>,
 }
@@ -299,6 +345,9 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.http.request();
         request.extensions_mut().insert(PeerAddr(self.peer));
+        if self.secure {
+            request.extensions_mut().insert(Secure);
+        }
         if request.version() == Version::HTTP_10 {
             request.extensions_mut().insert(self.http.clone());
         }
@@ -369,6 +418,7 @@ impl<R: http_body::Body> http_body::Body for Answer<R> {
 mod tests {
     use super::*;
     use rustix::net::sockopt;
+    use tokio::net::TcpStream;
 
     #[tokio::test]
     async fn accepted_connections_are_kept_alive_by_tcp() {
@@ -380,27 +430,5 @@ mod tests {
         assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), limits::TCP_KEEP_ALIVE_IDLE);
         assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), limits::TCP_KEEP_ALIVE_INTERVAL);
         assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), limits::TCP_KEEP_ALIVE_PROBES);
-    }
-
-    /// At the limit a refused connection is given its moment; one past it is answered and closed at once.
-    #[tokio::test]
-    async fn refusals_at_their_limit_and_one_past_it() {
-        let listener = bind("127.0.0.1:0").await.unwrap();
-        let refusals = Arc::new(Semaphore::new(1));
-        let mut clients = Vec::new();
-        for _ in 0..2 {
-            clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
-            let (stream, _) = listener.accept().await.unwrap();
-            refuse(stream, &refusals);
-            assert_eq!(refusals.available_permits(), 0);
-        }
-        for client in &mut clients {
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        }
-        // The first goes when its client does.
-        drop(clients);
-        drop(refusals.acquire().await.unwrap());
     }
 }

@@ -1,7 +1,9 @@
-//! [`HttpStream`]: an accepted TCP connection while it speaks HTTP. It notes what its deadlines depend on, and can give
+//! [`HttpStream`]: an accepted connection while it speaks HTTP. It notes what its deadlines depend on, and can give
 //! away the [`ServerStream`] in it for a WebSocket.
 
 use crate::http::deadlines::{Deadlines, Late, Patience};
+#[cfg(feature = "tls")]
+use crate::http::tls::TlsTcpStream;
 use crate::transport::writer::{Stream, Writer};
 use parking_lot::Mutex;
 use std::fmt;
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -71,48 +72,66 @@ impl fmt::Debug for HttpConnection {
     }
 }
 
-/// A TCP connection that returns its permit when it is dropped.
+/// A connection that returns its permit when it is dropped. A WebSocket gets what is in a variant, so that one over TCP
+/// does not ask at each read whether it is one over TLS.
 #[derive(Debug)]
-pub(crate) struct ServerStream {
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
+pub(crate) enum ServerStream {
+    Tcp(Permitted<TcpStream>),
+    #[cfg(feature = "tls")]
+    Tls(Permitted<Box<TlsTcpStream>>),
 }
 
 impl ServerStream {
-    pub(crate) fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
-        Self { stream, _permit: permit }
+    pub(crate) fn tcp(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
+        Self::Tcp(Permitted { stream, permit })
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(stream: TlsTcpStream, permit: OwnedSemaphorePermit) -> Self {
+        Self::Tls(Permitted { stream: Box::new(stream), permit })
+    }
+
+    pub(crate) fn is_secure(&self) -> bool {
+        !matches!(self, Self::Tcp(_))
     }
 }
 
-impl Stream for ServerStream {
-    type Reader = ServerReader;
+/// A stream with the permit of its connection.
+#[derive(Debug)]
+pub(crate) struct Permitted<S> {
+    stream: S,
+    permit: OwnedSemaphorePermit,
+}
 
-    fn into_halves(self) -> (ServerReader, Writer) {
+impl<S: Stream> Stream for Permitted<S> {
+    type Reader = PermittedReader<S::Reader>;
+
+    fn into_halves(self) -> (Self::Reader, Writer) {
         let (half, writer) = self.stream.into_halves();
-        (ServerReader { half, _permit: self._permit }, writer)
+        (PermittedReader { half, _permit: self.permit }, writer)
     }
 }
 
 /// The reading half of a WebSocket, with the connection's permit.
 #[derive(Debug)]
-pub(crate) struct ServerReader {
-    half: OwnedReadHalf,
+pub(crate) struct PermittedReader<R> {
+    half: R,
     _permit: OwnedSemaphorePermit,
 }
 
-impl AsyncRead for ServerReader {
+impl<R: AsyncRead + Unpin> AsyncRead for PermittedReader<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.half).poll_read(cx, buffer)
     }
 }
 
-impl AsyncRead for ServerStream {
+impl<S: AsyncRead + Unpin> AsyncRead for Permitted<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for ServerStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Permitted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -135,6 +154,50 @@ impl AsyncWrite for ServerStream {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+/// The same for a stream of either type.
+macro_rules! either {
+    ($server_stream:expr, $stream:ident => $does:expr) => {
+        match $server_stream {
+            ServerStream::Tcp($stream) => $does,
+            #[cfg(feature = "tls")]
+            ServerStream::Tls($stream) => $does,
+        }
+    };
+}
+pub(crate) use either;
+
+impl AsyncRead for ServerStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_read(cx, buffer))
+    }
+}
+
+impl AsyncWrite for ServerStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(&mut *self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, stream => stream.is_write_vectored())
     }
 }
 

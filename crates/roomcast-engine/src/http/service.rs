@@ -180,6 +180,7 @@ async fn handshake(
     if transport == Transport::WebSocket {
         return Err(RequestError::TransportHandshake);
     }
+    engine.count_handshake(request)?;
     engine.config().allow(request).await?;
     if !query.is_protocol_4() {
         return Err(RequestError::UnsupportedProtocol);

@@ -5,7 +5,7 @@ use crate::engine::Engine;
 use crate::http::body::{Body, empty};
 use crate::http::error::{RequestError, end_without_answer, upgrade_refusal};
 use crate::http::query::Query;
-use crate::http::server_stream::{HttpConnection, HttpStream};
+use crate::http::server_stream::{HttpConnection, HttpStream, ServerStream, either};
 use crate::session::transport::Transport;
 use crate::transport::writer::Stream;
 use crate::transport::{closing, websocket};
@@ -60,6 +60,7 @@ pub(crate) async fn answer(
         if engine.config().cors.as_ref().is_some_and(|cors| !cors.allows(request, Transport::WebSocket)) {
             return Err(RequestError::Forbidden("Forbidden".to_owned()));
         }
+        engine.count_handshake(request)?;
         engine.config().allow(request).await?;
         if transport == Transport::WebSocket && !query.is_protocol_4() {
             // Node accepts it, and then writes an HTTP answer into the WebSocket, which no client understands.
@@ -102,7 +103,7 @@ pub(crate) async fn answer(
                 drop(tokio::spawn(async move {
                     // If the client has left, there is nothing to undo.
                     if stream.write_all(&head).await.is_ok() {
-                        run_upgraded(&engine, &request, stream, Bytes::new(), kind);
+                        either!(stream, stream => run_upgraded(&engine, &request, stream, Bytes::new(), kind));
                     }
                 }));
             });
@@ -171,7 +172,7 @@ fn take_stream(engine: &Engine, request: &Parts, upgraded: Upgraded, kind: Upgra
     match upgraded.downcast::<TokioIo<HttpStream>>() {
         Ok(parts) => {
             if let Some(stream) = parts.io.into_inner().into_inner() {
-                run_upgraded(engine, request, stream, parts.read_buf, kind);
+                either!(stream, stream => run_upgraded(engine, request, stream, parts.read_buf, kind));
             }
         }
         Err(upgraded) => match tcp_stream(upgraded) {

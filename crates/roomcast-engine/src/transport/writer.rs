@@ -64,7 +64,7 @@ impl Writer {
         Self { half: Half::Tcp(half), written: 0, dirty: false, base64: false }
     }
 
-    fn other(half: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+    pub(crate) fn other(half: impl AsyncWrite + Send + Unpin + 'static) -> Self {
         Self { half: Half::Other(Box::new(half)), written: 0, dirty: false, base64: false }
     }
 
@@ -197,12 +197,12 @@ pub fn prepare(stream: &TcpStream) {
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn keep_little_unsent(stream: &TcpStream) {
+pub(crate) fn keep_little_unsent(stream: &TcpStream) {
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(crate::limits::UNSENT);
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn keep_little_unsent(_: &TcpStream) {}
+pub(crate) fn keep_little_unsent(_: &TcpStream) {}
 
 #[cfg(unix)]
 pub(crate) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {

@@ -4,6 +4,7 @@
 //! waits for a condition or for bytes, each wait with a bound ([`PATIENCE`]).
 #![allow(dead_code, unreachable_pub, reason = "no test file needs all of it")]
 
+pub mod counting;
 pub mod over;
 pub mod streams;
 pub mod wire;

@@ -13,6 +13,8 @@ thread_local! {
 }
 
 pub const SERVE: Over = Over::Serve;
+/// TLS that `serve` itself speaks.
+pub const SERVE_TLS: Over = Over::ServeTls;
 /// Streams that keep what is written until they are flushed, read and write a few bytes at a time, and return `Pending`
 /// at will.
 pub const AWKWARD: Over = Over::Awkward(Plan::all(1));
@@ -32,6 +34,7 @@ macro_rules! over_streams {
         $($crate::common::streams::over_streams!(@ $stream $tests);)+
     };
     (@ serve $tests:tt) => { $crate::common::streams::over_streams!(@ serve SERVE $tests); };
+    (@ serve_tls $tests:tt) => { $crate::common::streams::over_streams!(@ serve_tls SERVE_TLS $tests); };
     (@ awkward $tests:tt) => { $crate::common::streams::over_streams!(@ awkward AWKWARD $tests); };
     (@ tls $tests:tt) => { $crate::common::streams::over_streams!(@ tls TLS $tests); };
     (@ axum $tests:tt) => { $crate::common::streams::over_streams!(@ axum AXUM $tests); };

@@ -375,7 +375,7 @@ async fn a_handler_that_panics_ends_its_own_session() {
 }
 
 over_streams! {
-    [serve, awkward, tls, axum]
+    [serve, serve_tls, awkward, tls, axum]
     {
         current_thread: a_websocket_takes_what_is_queued_and_then_a_close_frame,
             messages_that_come_after_the_close_are_ignored,

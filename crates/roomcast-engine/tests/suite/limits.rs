@@ -482,7 +482,7 @@ async fn a_heartbeat_of_the_longest_times_does_not_panic() {
 }
 
 over_streams! {
-    [serve, awkward, tls]
+    [serve, serve_tls, awkward, tls]
     {
         current_thread: sessions_at_the_limit_and_one_past_it, connections_at_the_limit_and_one_past_it,
             half_a_request_is_cut_at_the_header_deadline, endless_heads_are_refused,

@@ -2,6 +2,7 @@
 //! `refusal_log.rs` are programs of their own, as they look at the whole process.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
+mod addresses;
 mod axum;
 mod close;
 #[path = "../common/mod.rs"]
@@ -14,6 +15,7 @@ mod origins;
 mod outbox;
 mod polling;
 mod streams;
+mod tls;
 mod unjoined;
 mod upgrade;
 mod websocket;

@@ -583,7 +583,7 @@ async fn volatile_packets_are_dropped_without_a_held_get() {
 }
 
 over_streams! {
-    [serve, awkward, tls, axum]
+    [serve, serve_tls, awkward, tls, axum]
     {
         current_thread: the_handshake_has_the_options_in_nodes_order, upgrades_are_offered_only_where_they_are_enabled,
             only_paths_below_the_configured_one_are_served, internet_explorer_is_told_to_leave_scripts_alone,

@@ -494,7 +494,7 @@ async fn an_upgrade_of_a_session_that_is_a_websocket_is_refused() {
 }
 
 over_streams! {
-    [serve, awkward, tls, axum]
+    [serve, serve_tls, awkward, tls, axum]
     {
         current_thread: a_probe_and_an_upgrade_switch_the_session,
             a_held_get_is_answered_with_a_noop_soon_after_the_probe, a_get_is_held_until_the_probe,

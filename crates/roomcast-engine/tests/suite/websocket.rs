@@ -548,7 +548,7 @@ async fn headers_of_the_handshake() {
 }
 
 over_streams! {
-    [serve, awkward, tls, axum]
+    [serve, serve_tls, awkward, tls, axum]
     {
         current_thread: the_answer_is_101_and_the_open_packet_comes_first,
             hooks_and_cors_reach_the_101_and_the_cookie_does_not, the_first_subprotocol_is_echoed,

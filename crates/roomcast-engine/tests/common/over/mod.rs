@@ -33,6 +33,8 @@ use tower_service::Service;
 pub enum Over {
     /// [`serve`], which is TCP.
     Serve,
+    /// [`serve`] with TLS of its own.
+    ServeTls,
     /// A custom acceptor, whose streams are [`Awkward`]. Each connection has its own random numbers.
     Awkward(Plan),
     /// A custom acceptor with tokio-rustls.
@@ -74,11 +76,14 @@ impl Over {
         self,
         listener: TcpListener,
         service: impl Serves,
-        options: ServeOptions,
+        mut options: ServeOptions,
         shutdown: Pin<Box<dyn Future<Output = ()> + Send>>,
     ) {
+        if let Self::ServeTls = self {
+            options.tls.get_or_insert_with(tls::files);
+        }
         match self {
-            Self::Serve => serve(listener, service, options, shutdown).await.unwrap(),
+            Self::Serve | Self::ServeTls => serve(listener, service, options, shutdown).await.unwrap(),
             Self::Awkward(mut plan) => {
                 let wrap = move |stream| {
                     plan.seed += 1;
@@ -102,7 +107,7 @@ impl Over {
         }
         let stream = socket.connect(address).await.unwrap();
         match self {
-            Self::Tls => ClientStream::Tls(Box::new(tls::connect(stream).await.unwrap())),
+            Self::Tls | Self::ServeTls => ClientStream::Tls(Box::new(tls::connect(stream).await.unwrap())),
             _ => ClientStream::Tcp(stream),
         }
     }
