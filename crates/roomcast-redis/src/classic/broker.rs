@@ -12,6 +12,7 @@ use crate::config::RedisConfig;
 use crate::delivery::rooms::Rooms;
 use crate::delivery::{Delivery, Listener as _};
 use crate::error::RedisError;
+use crate::watch::{RedisWatch, RedisWatchOptions};
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
 use crate::wire::servers::{self, ServersListener};
@@ -109,6 +110,11 @@ impl ClassicBroker {
     /// [`RedisError`], with what to do about it.
     pub async fn check(&self) -> Result<(), RedisError> {
         self.bus.check().await
+    }
+
+    /// Begins to watch the Redis servers that this broker uses: see [`RedisWatch`]. Needs a tokio runtime.
+    pub fn watch(&self, options: RedisWatchOptions) -> RedisWatch {
+        RedisWatch::start(self.bus.topology().clone(), options)
     }
 
     /// For benches: the channel and payload of a message.

@@ -14,6 +14,7 @@ use crate::delivery::Echo;
 use crate::delivery::rooms::Rooms;
 use crate::error::RedisError;
 use crate::topology::Topology;
+use crate::watch::{RedisWatch, RedisWatchOptions};
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
 use crate::wire::servers::{self, ServersListener};
@@ -112,6 +113,11 @@ impl ShardedBroker {
             ))),
             Err(error) => Err(error),
         }
+    }
+
+    /// Begins to watch the Redis servers that this broker uses: see [`RedisWatch`]. Needs a tokio runtime.
+    pub fn watch(&self, options: RedisWatchOptions) -> RedisWatch {
+        RedisWatch::start(self.slots.topology.clone(), options)
     }
 
     fn subscribing(&self) -> &Subscribing {

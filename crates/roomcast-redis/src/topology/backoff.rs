@@ -44,9 +44,14 @@ impl Backoff {
 /// servers of a cluster do not come back all at once.
 pub(crate) fn pause(error: &RedisError, failures: u32) -> Duration {
     let longest = if error.is_transient() { SHORT_PAUSE * 2 } else { LONG_PAUSE };
+    (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + chance())
+}
+
+/// A random number from 0 to 1, in steps of 1/256.
+pub(crate) fn chance() -> f64 {
     // The hasher's keys are random; nothing is hashed.
     let [random, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
-    (SHORT_PAUSE * 2u32.saturating_pow(failures.clamp(1, 8) - 1)).min(longest).mul_f64(0.75 + f64::from(random) / 256.0)
+    f64::from(random) / 256.0
 }
 
 #[cfg(test)]
