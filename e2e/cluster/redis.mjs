@@ -40,7 +40,10 @@ export async function startRedisCluster() {
   };
 }
 
-/** Starts a Redis and resolves to `{ url, port, stop }` when it answers. It is killed when this process exits. */
+/**
+ * Starts a Redis and resolves to `{ url, port, stop, freeze, thaw }` when it answers. It is killed when this process exits. A frozen Redis
+ * does nothing, and its connections stay open.
+ */
 export async function startRedis(more = []) {
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), "roomcast-e2e-redis-"));
@@ -58,7 +61,8 @@ export async function startRedis(more = []) {
     if (failure) throw failure;
     return answers(port);
   }, "an answer of redis-server", START_MS);
-  return { url: `redis://127.0.0.1:${port}`, port, stop };
+  const [freeze, thaw] = ["SIGSTOP", "SIGCONT"].map((signal) => () => child.kill(signal));
+  return { url: `redis://127.0.0.1:${port}`, port, stop, freeze, thaw };
 }
 
 function freePort() {
