@@ -152,8 +152,11 @@ pub(crate) async fn ask(stream: &mut Stream, event: &str, mut others: impl FnMut
         let frame = stream.frame().await?;
         answer_ping(stream, &frame).await?;
         match frame.strip_prefix(b"431") {
-            Some(answer) if answer.starts_with(b"[{\"ok\":true") => return Ok(()),
-            Some(answer) => return Err(std::io::Error::other(String::from_utf8_lossy(answer).into_owned())),
+            Some(answer) => {
+                let answer = String::from_utf8_lossy(answer);
+                let is_ok = answer.contains("\"ok\":true");
+                return if is_ok { Ok(()) } else { Err(std::io::Error::other(answer.into_owned())) };
+            }
             None if frame.is_empty() => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             None => others(&frame),
         }
