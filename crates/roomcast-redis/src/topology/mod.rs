@@ -4,6 +4,7 @@ pub(crate) mod backoff;
 pub(crate) mod client_entry;
 pub(crate) mod cluster_nodes;
 mod connection_names;
+pub(crate) mod data_server;
 pub(crate) mod own_connections;
 pub(crate) mod pool;
 pub(crate) mod role;
@@ -18,6 +19,7 @@ use crate::error::RedisError;
 use backoff::Backoff;
 use cluster_nodes::{cluster_nodes, members};
 use connection_names::ConnectionNames;
+use data_server::DataServer;
 use futures_util::future::try_join;
 use own_connections::OwnConnections;
 use parking_lot::Mutex;
@@ -61,21 +63,6 @@ struct State {
     known_nodes: Vec<ConnectionInfo>,
     /// Of the server in use.
     backoff: Option<Backoff>,
-}
-
-/// A server that carries messages.
-#[derive(Debug)]
-pub(crate) struct DataServer {
-    pub(crate) info: ConnectionInfo,
-    /// The address by which its Cluster knows it, where that is not the one in use.
-    pub(crate) other_address: Option<String>,
-}
-
-impl DataServer {
-    /// Host and port.
-    pub(crate) fn address(&self) -> String {
-        self.info.addr().to_string()
-    }
 }
 
 impl Topology {

@@ -1,8 +1,8 @@
 //! [`OwnConnections`]: the connections of this server that subscribe, as Redis lists them among its clients. Redis keeps
 //! what waits for them, and ends those for which too much waits.
 
-use super::DataServer;
 use super::client_entry::ClientEntry;
+use super::data_server::DataServer;
 use parking_lot::Mutex;
 use std::sync::Arc;
 

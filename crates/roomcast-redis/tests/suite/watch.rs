@@ -181,6 +181,42 @@ async fn a_user_without_the_rights() {
     assert_eq!(broker.count("/").await.unwrap().map(|count| count.servers), Some(1));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_suffice() {
+    let log = log();
+    let redis = RedisProcess::start().await;
+    redis.ask::<()>(&format!("ACL SETUSER chat on >word {}", crate::refusals::RIGHTS)).await;
+    let broker = classic(&redis.url().replace("://", "://chat:word@"));
+    let _member = member(broker.clone());
+    let watch = broker.watch(options());
+    report(&watch, "all is known", |report| {
+        answered(report)
+            && report.servers[0]
+                .figures
+                .as_ref()
+                .is_ok_and(|it| it.memory_used.and(it.output_buffer).and(it.output_buffer_limit).is_some())
+    })
+    .await;
+    assert_eq!(log.count(&[&format!(":{}", redis.port), "Everything else works"]), 0);
+}
+
+/// A wrong password is told at once; a Redis that is not there yet is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_at_the_start() {
+    let patience = crate::common::fault_stage::PATIENCE;
+    let mut redis = RedisProcess::stopped(&["--requirepass", "right"]);
+    let url = |password: &str| redis.url().replace("://", &format!("://:{password}@"));
+    let (right, wrong) = (classic(&url("right")), classic(&url("wrong")));
+    let sharded = ShardedBroker::new(url("right").parse().unwrap(), ShardedOptions::default());
+    assert!(!right.check_within(Duration::ZERO).await.unwrap_err().is_lasting());
+    let waiting =
+        tokio::spawn(async move { (right.check_within(patience).await, sharded.check_within(patience).await) });
+    redis.start_again().await;
+    assert_eq!(waiting.await.unwrap(), (Ok(()), Ok(())));
+    let error = wrong.check_within(Duration::MAX).await.unwrap_err();
+    assert!(error.is_lasting() && error.to_string().contains("REDIS_PASSWORD_FILE"), "{error}");
+}
+
 /// It ends with its owner: then nothing of it is asked any more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_task_ends_when_it_is_dropped() {
