@@ -1,5 +1,6 @@
 //! Watching Redis: what is reported of each layout, what a user with few rights costs, and how it ends.
 
+use crate::common::fault_stage::PATIENCE;
 use crate::common::log::log;
 use crate::common::redis_process::{RedisCluster, RedisProcess, Sentinels, wait_until};
 use roomcast_adapter::cluster::{Broker, Cluster, ClusterOptions};
@@ -31,7 +32,7 @@ fn member(broker: Arc<dyn Broker>) -> (Cluster, Arc<dyn roomcast_adapter::Adapte
 /// The first report that is as wanted.
 async fn report(watch: &RedisWatch, what: &str, wanted: impl Fn(&RedisReport) -> bool) -> RedisReport {
     let mut reports = watch.reports();
-    let found = tokio::time::timeout(crate::common::fault_stage::PATIENCE, reports.wait_for(|report| wanted(report)));
+    let found = tokio::time::timeout(PATIENCE, reports.wait_for(|report| wanted(report)));
     let found = found.await.map(|report| report.unwrap().clone());
     found.unwrap_or_else(|_| panic!("no report is so: {what}; the last is {:?}", watch.reports().borrow()))
 }
@@ -203,17 +204,17 @@ async fn the_documented_rights_suffice() {
 /// A wrong password is told at once; a Redis that is not there yet is waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_at_the_start() {
-    let patience = crate::common::fault_stage::PATIENCE;
     let mut redis = RedisProcess::stopped(&["--requirepass", "right"]);
     let url = |password: &str| redis.url().replace("://", &format!("://:{password}@"));
     let (right, wrong) = (classic(&url("right")), classic(&url("wrong")));
     let sharded = ShardedBroker::new(url("right").parse().unwrap(), ShardedOptions::default());
     assert!(!right.check_within(Duration::ZERO).await.unwrap_err().is_lasting());
     let waiting =
-        tokio::spawn(async move { (right.check_within(patience).await, sharded.check_within(patience).await) });
+        tokio::spawn(async move { (right.check_within(PATIENCE).await, sharded.check_within(PATIENCE).await) });
     redis.start_again().await;
     assert_eq!(waiting.await.unwrap(), (Ok(()), Ok(())));
-    let error = wrong.check_within(Duration::MAX).await.unwrap_err();
+    let checked = tokio::time::timeout(PATIENCE, wrong.check_within(Duration::MAX)).await;
+    let error = checked.expect("it is told at once").unwrap_err();
     assert!(error.is_lasting() && error.to_string().contains("REDIS_PASSWORD_FILE"), "{error}");
 }
 
@@ -226,5 +227,6 @@ async fn the_task_ends_when_it_is_dropped() {
     report(&watch, "an answer", answered).await;
     let mut reports = watch.reports();
     drop(watch);
-    while reports.changed().await.is_ok() {}
+    let ends = async { while reports.changed().await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, ends).await.expect("the task goes on");
 }
