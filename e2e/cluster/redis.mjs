@@ -14,6 +14,10 @@ const START_MS = 20_000;
 /** The first slot of each of three primaries, and the number of slots. */
 const SLOTS = [0, 5461, 10923, 16384];
 
+// Each is killed when this process exits, for whatever reason.
+const stops = new Set();
+process.on("exit", () => stops.forEach((stop) => stop()));
+
 /** Starts a Redis Cluster of three primaries and resolves to `{ url, stop }` when it is up. */
 export async function startRedisCluster() {
   const nodes = [];
@@ -40,7 +44,10 @@ export async function startRedisCluster() {
   };
 }
 
-/** Starts a Redis and resolves to `{ url, port, stop }` when it answers. It is killed when this process exits. */
+/**
+ * Starts a Redis and resolves to `{ url, port, stop, freeze, thaw }` when it answers. It is killed when this process exits. A frozen Redis
+ * does nothing, and its connections stay open.
+ */
 export async function startRedis(more = []) {
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), "roomcast-e2e-redis-"));
@@ -53,12 +60,13 @@ export async function startRedis(more = []) {
     child.kill("SIGKILL");
     rmSync(directory, { recursive: true, force: true });
   };
-  process.on("exit", stop);
+  stops.add(stop);
   await eventually(() => {
     if (failure) throw failure;
     return answers(port);
   }, "an answer of redis-server", START_MS);
-  return { url: `redis://127.0.0.1:${port}`, port, stop };
+  const [freeze, thaw] = ["SIGSTOP", "SIGCONT"].map((signal) => () => child.kill(signal));
+  return { url: `redis://127.0.0.1:${port}`, port, stop, freeze, thaw };
 }
 
 function freePort() {
@@ -79,6 +87,6 @@ function answers(port) {
       resolve(answer);
     };
     socket.once("error", () => end(false));
-    socket.once("data", (data) => end(String(data).startsWith("+PONG")));
+    socket.once("data", (data) => end(/^(\+PONG|-NOAUTH)/.test(String(data))));
   });
 }

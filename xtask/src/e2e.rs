@@ -26,6 +26,9 @@ const CLUSTERS: &str = "e2e/run-cluster.mjs";
 /// Tests two servers behind nginx, HAProxy and Traefik, with the configurations of docs/examples/.
 const PROXIES: &str = "e2e/run-proxies.mjs";
 
+/// Tests what the program tells load balancers, with Redis servers that are frozen or replicas.
+const HEALTH: &str = "e2e/run-health.mjs";
+
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     setup::javascript(repo, &mut Log::Terminal)?;
     let server = Program { package: "roomcast", kind: "--example", name: CONFORMANCE };
@@ -50,6 +53,12 @@ pub(crate) fn clusters(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 /// The step `proxies` of `test`: the proxies that the documentation has configurations for.
 pub(crate) fn proxies(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     run(repo, log, PROXIES, &[])?;
+    Ok(Outcome::Passed(last_count(log)))
+}
+
+/// The step `health` of `test`: what the program tells load balancers.
+pub(crate) fn health(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    run(repo, log, HEALTH, &[])?;
     Ok(Outcome::Passed(last_count(log)))
 }
 

@@ -25,7 +25,7 @@ const DENY_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// It takes seconds, and asks the registry.
 const PACKAGES_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// The programs that the steps e2e, clusters, proxies and websocket run. They are built with one call, so that shared dependencies are
+/// The programs that the steps e2e, clusters, health, proxies and websocket run. They are built with one call, so that shared dependencies are
 /// built only once, with one set of features.
 const PROGRAMS: &[Program] = &[
     Program { package: "roomcast", kind: "--bin", name: "roomcast" },
@@ -61,6 +61,7 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "instructions", needs: None, run: instructions::step },
         Step { name: "e2e", needs: Some("release"), run: e2e::both },
         Step { name: "clusters", needs: Some("release"), run: e2e::clusters },
+        Step { name: "health", needs: Some("release"), run: e2e::health },
         Step { name: "proxies", needs: Some("release"), run: e2e::proxies },
         Step { name: "deployment", needs: Some("release"), run: first_deployment::run },
         Step { name: "websocket", needs: Some("release"), run: websocket::run },

@@ -117,6 +117,22 @@ impl RedisError {
         )
     }
 
+    /// Whether somebody has to correct something: the URL, a password, a right, a certificate, or the version of Redis.
+    /// Other errors may go away by themselves.
+    pub fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::Url { .. }
+                | Self::SentinelAuth(_)
+                | Self::Tls(_)
+                | Self::Protocol(_)
+                | Self::TlsFile(_)
+                | Self::Auth(_)
+                | Self::Credentials(_)
+                | Self::Permission(_)
+        )
+    }
+
     /// Whether Redis has answered, even with a refusal: then the connection lives.
     pub(crate) fn is_answer(&self) -> bool {
         !matches!(self, Self::Unreachable(_) | Self::Timeout | Self::Tls(_) | Self::TlsFile(_) | Self::Credentials(_))

@@ -32,14 +32,20 @@ pub mod fuzzing;
 #[allow(dead_code)] // Shared with the protocol crate's tests, which use more of it.
 #[path = "../../roomcast-protocol/tests/common/js.rs"]
 mod js;
+pub mod limits;
 mod sharded;
 mod topology;
+mod watch;
 mod wire;
 
 pub use classic::{ClassicBroker, ClassicOptions};
 pub use config::{Credentials, RedisConfig, RedisTimeouts, RedisTls};
 pub use error::RedisError;
 pub use sharded::{ShardedBroker, ShardedMode, ShardedOptions};
+pub use watch::{
+    RedisBufferLimit, RedisFigures, RedisReport, RedisServer, RedisStatus, RedisWarning, RedisWarningKind, RedisWatch,
+    RedisWatchOptions,
+};
 
 /// Compiles the example of this crate's README, and runs it if it ends by itself.
 #[cfg(doctest)]

@@ -1,5 +1,6 @@
 //! [`Builder`]: sets the options of a server and makes it.
 
+use crate::check::{Check, Checks};
 use crate::config::Config;
 use crate::io::SocketIo;
 use crate::limits;
@@ -21,6 +22,7 @@ pub struct Builder {
     config: Config,
     adapter: AdapterFactory,
     cluster: Option<Cluster>,
+    health_checks: Checks,
 }
 
 impl Default for Builder {
@@ -41,7 +43,7 @@ impl Default for Builder {
             rate_limits: RateLimits::default(),
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
-        Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None }
+        Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None, health_checks: Vec::new() }
     }
 }
 
@@ -58,7 +60,7 @@ impl Builder {
         self.config.connect_timeout = cut_time("connect_timeout", self.config.connect_timeout);
         // `max_payload` and `engine` both can set it; the engine's value counts.
         self.config.decoder.max_bytes = self.engine.max_payload;
-        SocketIo::new(self.engine, self.serve, self.config, self.adapter, self.cluster)
+        SocketIo::new(self.engine, self.serve, self.config, self.adapter, self.cluster, self.health_checks)
     }
 
     /// The cluster that the server belongs to. Defaults to none: a server by itself. [`SocketIo::close`] leaves the cluster last.
@@ -74,6 +76,33 @@ impl Builder {
     /// are served, but those of different servers do not see each other.
     pub fn require_cluster(mut self, require: bool) -> Self {
         self.config.require_cluster = require;
+        self
+    }
+
+    /// Adds a check of the application's own to [`SocketIo::health`], and so to `/readyz`. It is called for each answer, on the thread that
+    /// answers, so it must return what is known already. If it panics, it counts as a check that fails and is not required.
+    ///
+    /// A second check of the same name takes the place of the first. The names `server` and `cluster` are taken: such a check is left out,
+    /// and the log says so.
+    ///
+    /// ```
+    /// use roomcast_server::{Check, SocketIo};
+    /// # fn free_disk() -> u64 { 7 }
+    ///
+    /// let check = || Check::optional(free_disk() > 1, format!("{} GB are free", free_disk()));
+    /// let io = SocketIo::builder().health_check("disk", check).build();
+    /// assert_eq!(io.health().others[0].1.reason, "7 GB are free");
+    /// ```
+    pub fn health_check(mut self, name: &'static str, check: impl Fn() -> Check + Send + Sync + 'static) -> Self {
+        if matches!(name, "server" | "cluster") {
+            tracing::error!(
+                name,
+                "the name of a health check is taken, so the check is left out; give it another name"
+            );
+            return self;
+        }
+        self.health_checks.retain(|(other, _)| *other != name);
+        self.health_checks.push((name, Arc::new(check)));
         self
     }
 

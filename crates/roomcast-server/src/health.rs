@@ -1,8 +1,9 @@
 //! [`Health`]: whether the server should get clients, with a reason for each check.
 
+use crate::check::Check;
 use crate::io::SocketIo;
+use crate::task;
 use roomcast_adapter::cluster::ClusterState;
-use serde::Serialize;
 use tokio::time::Instant;
 
 /// The health of a server at one moment. [`SocketIo::health`] makes it.
@@ -16,18 +17,8 @@ pub struct Health {
     /// Whether messages reach the other servers and theirs arrive here. `None` for a server that belongs to no cluster
     /// ([`Builder::cluster`](crate::Builder::cluster)).
     pub cluster: Option<Check>,
-}
-
-/// One check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Check {
-    /// Whether it passes.
-    pub ok: bool,
-    /// Whether the server is ready only if it passes.
-    pub required: bool,
-    /// Why it passes or fails, for an operator.
-    pub reason: String,
+    /// The application's own checks with their names, in the order in which it added them ([`Builder::health_check`](crate::Builder::health_check)).
+    pub others: Vec<(&'static str, Check)>,
 }
 
 impl Health {
@@ -38,7 +29,8 @@ impl Health {
 
     /// The checks with their names.
     pub fn checks(&self) -> impl Iterator<Item = (&'static str, &Check)> {
-        [Some(("server", &self.server)), self.cluster.as_ref().map(|check| ("cluster", check))].into_iter().flatten()
+        let own = [Some(("server", &self.server)), self.cluster.as_ref().map(|check| ("cluster", check))];
+        own.into_iter().flatten().chain(self.others.iter().map(|(name, check)| (*name, check)))
     }
 
     /// The JSON that the example above shows.
@@ -67,7 +59,12 @@ impl SocketIo {
             required: self.requires_cluster(),
             reason: reason_of(&state),
         });
-        Health { server, cluster }
+        let others = self.health_checks().iter().map(|(name, check)| {
+            // A fault of the check itself is the same on all servers, so it does not make this one unfit.
+            let panicked = || Check::optional(false, "this check panicked; see the log");
+            (*name, task::contain("health check", &**check).unwrap_or_else(panicked))
+        });
+        Health { server, cluster, others: others.collect() }
     }
 }
 
@@ -92,23 +89,27 @@ mod tests {
 
     #[test]
     fn a_server_is_ready_if_all_required_checks_pass() {
-        let health = |server, cluster| Health { server: check(server, true), cluster };
+        let health = |server, cluster| Health { server: check(server, true), cluster, others: Vec::new() };
         assert!(health(true, None).is_ready());
         assert!(!health(false, None).is_ready());
         assert!(health(true, Some(check(true, true))).is_ready());
         assert!(!health(true, Some(check(false, true))).is_ready());
         assert!(health(true, Some(check(false, false))).is_ready());
         assert!(!health(false, Some(check(true, false))).is_ready());
+        let with = |other| Health { others: vec![("other", other)], ..health(true, None) };
+        assert!(with(check(false, false)).is_ready() && !with(check(false, true)).is_ready());
     }
 
     #[test]
     fn json_has_each_check() {
-        let health = Health { server: check(true, true), cluster: Some(check(false, false)) };
+        let others = vec![("redis", check(true, false))];
+        let health = Health { server: check(true, true), cluster: Some(check(false, false)), others };
         let expected = serde_json::json!({
             "ready": true,
             "checks": {
                 "server": { "ok": true, "required": true, "reason": "because" },
                 "cluster": { "ok": false, "required": false, "reason": "because" },
+                "redis": { "ok": true, "required": false, "reason": "because" },
             },
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(&health.to_json()).unwrap(), expected);

@@ -1,5 +1,6 @@
 //! [`SocketIo`]: the server.
 
+use crate::check::Checks;
 use crate::client::Client;
 use crate::config::Config;
 use crate::error::EmitError;
@@ -35,6 +36,8 @@ pub struct SocketIo {
     engine: Engine,
     serve: ServeOptions,
     cluster: Option<Cluster>,
+    /// Those of the application.
+    health_checks: Arc<Checks>,
     /// Set when the server has closed.
     close: Arc<OnceCell<()>>,
 }
@@ -46,13 +49,14 @@ impl SocketIo {
         config: Config,
         adapter: AdapterFactory,
         cluster: Option<Cluster>,
+        health_checks: Checks,
     ) -> Self {
         let inner = IoInner::new(config, adapter);
         let io = inner.clone();
         let engine = Engine::new(engine, move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
             Box::new(Client::new(io.clone(), connection.clone()))
         });
-        Self { inner, engine, serve, cluster, close: Arc::default() }
+        Self { inner, engine, serve, cluster, health_checks: Arc::new(health_checks), close: Arc::default() }
     }
 
     // --- namespaces ---
@@ -179,6 +183,10 @@ impl SocketIo {
     /// How the server stands with the other servers, if it belongs to a cluster.
     pub(crate) fn cluster_state(&self) -> Option<ClusterState> {
         self.cluster.as_ref().map(|cluster| *cluster.state().borrow())
+    }
+
+    pub(crate) fn health_checks(&self) -> &Checks {
+        &self.health_checks
     }
 
     pub(crate) fn requires_cluster(&self) -> bool {

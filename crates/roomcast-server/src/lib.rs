@@ -26,6 +26,7 @@
 
 mod ack;
 mod builder;
+mod check;
 mod client;
 mod config;
 mod connect;
@@ -57,9 +58,10 @@ mod task;
 
 pub use ack::Ack;
 pub use builder::Builder;
+pub use check::Check;
 pub use error::{AckError, ConnectError, EmitError};
 pub use handler::{EventHandler, HandlerContext, Outcome};
-pub use health::{Check, Health};
+pub use health::Health;
 pub use health_service::HealthService;
 pub use io::SocketIo;
 pub use names::NamespaceRequest;

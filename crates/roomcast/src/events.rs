@@ -8,9 +8,13 @@ use roomcast_server::{Ack, Args, EmitError, Namespace, Socket, SocketId};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// How long to wait for other servers when a room's name may be the id of one of their sockets.
 const OWNER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a join waits until Redis confirms it, where rooms have channels of their own. While Redis is away it does not.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most rooms of one `join` or `leave`.
 const MAX_ROOMS: usize = 100;
@@ -44,8 +48,9 @@ async fn join(socket: &Socket, args: &Args, max_rooms: usize) -> Result<Value, S
         check_room(socket, room).await?;
     }
     // All or none, and confirmed by the cluster, so that the count that follows includes this socket.
-    socket.join(&rooms.names[..]).map_err(|error| error.to_string())?.await;
-    Ok(rooms.members(socket).await)
+    let joined = socket.join(&rooms.names[..]).map_err(|error| error.to_string())?;
+    let confirmed = timeout(JOIN_TIMEOUT, joined).await.is_ok();
+    Ok(rooms.members(socket, confirmed).await)
 }
 
 /// `leave(room)` or `leave([room, …])`.
@@ -54,7 +59,7 @@ async fn leave(socket: &Socket, args: &Args) -> Result<Value, String> {
     for room in &rooms.names {
         socket.leave(room);
     }
-    Ok(rooms.members(socket).await)
+    Ok(rooms.members(socket, true).await)
 }
 
 /// `publish(room, event, ...args)`: emits the event with its arguments to the room, including the sender if it is in the room.
@@ -85,9 +90,10 @@ impl Rooms {
         Ok(Self { names: names.ok_or_else(usage)?, single: !rooms.is_array() })
     }
 
-    /// The answer: each room with the number of its members, in the whole cluster. `partial` if servers did not answer.
-    async fn members(&self, socket: &Socket) -> Value {
-        let (mut members, mut complete) = (Vec::new(), true);
+    /// The answer: each room with the number of its members, in the whole cluster. `partial` if servers did not answer, or if not
+    /// all is known (`complete` is false).
+    async fn members(&self, socket: &Socket, mut complete: bool) -> Value {
+        let mut members = Vec::new();
         for room in &self.names {
             let count = socket.namespace().to(room).count().await;
             complete &= count.is_complete();

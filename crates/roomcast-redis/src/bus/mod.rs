@@ -48,6 +48,11 @@ impl Bus {
         }
     }
 
+    /// The servers of this Redis.
+    pub(crate) fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
     pub(crate) fn config(&self) -> &RedisConfig {
         self.topology.config()
     }

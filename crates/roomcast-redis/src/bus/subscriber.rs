@@ -148,7 +148,9 @@ impl Shared {
                     let (address, health) = (connection.address.clone(), connection.health.clone());
                     *self.current.lock() = Some(Current { address, health });
                     self.subscribing.store(false, Ordering::Release);
+                    let listed = self.topology.own.list(entry.clone());
                     let ended = self.serve(&mut connection).await;
+                    drop(listed);
                     *self.current.lock() = None;
                     drop(connection);
                     self.ended(entry.take());

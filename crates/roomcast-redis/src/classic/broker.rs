@@ -12,6 +12,8 @@ use crate::config::RedisConfig;
 use crate::delivery::rooms::Rooms;
 use crate::delivery::{Delivery, Listener as _};
 use crate::error::RedisError;
+use crate::topology::backoff::patiently;
+use crate::watch::{RedisWatch, RedisWatchOptions};
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
 use crate::wire::servers::{self, ServersListener};
@@ -109,6 +111,20 @@ impl ClassicBroker {
     /// [`RedisError`], with what to do about it.
     pub async fn check(&self) -> Result<(), RedisError> {
         self.bus.check().await
+    }
+
+    /// As [`check`](Self::check), but waits for a Redis that is away, up to `patience`. Errors that somebody has to
+    /// correct ([`RedisError::is_lasting`]) are returned at once.
+    ///
+    /// # Errors
+    /// The last one, with what to do about it.
+    pub async fn check_within(&self, patience: Duration) -> Result<(), RedisError> {
+        patiently(patience, || self.check()).await
+    }
+
+    /// Begins to watch the Redis servers that this broker uses: see [`RedisWatch`]. Needs a tokio runtime.
+    pub fn watch(&self, options: RedisWatchOptions) -> RedisWatch {
+        RedisWatch::start(self.bus.topology().clone(), options)
     }
 
     /// For benches: the channel and payload of a message.

@@ -14,6 +14,8 @@ use crate::delivery::Echo;
 use crate::delivery::rooms::Rooms;
 use crate::error::RedisError;
 use crate::topology::Topology;
+use crate::topology::backoff::patiently;
+use crate::watch::{RedisWatch, RedisWatchOptions};
 use crate::wire::batch::Batch;
 use crate::wire::read::MAX_MESSAGE;
 use crate::wire::servers::{self, ServersListener};
@@ -112,6 +114,20 @@ impl ShardedBroker {
             ))),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`check`](Self::check), but waits for a Redis that is away, up to `patience`. Errors that somebody has to
+    /// correct ([`RedisError::is_lasting`]) are returned at once.
+    ///
+    /// # Errors
+    /// The last one, with what to do about it.
+    pub async fn check_within(&self, patience: Duration) -> Result<(), RedisError> {
+        patiently(patience, || self.check()).await
+    }
+
+    /// Begins to watch the Redis servers that this broker uses: see [`RedisWatch`]. Needs a tokio runtime.
+    pub fn watch(&self, options: RedisWatchOptions) -> RedisWatch {
+        RedisWatch::start(self.slots.topology.clone(), options)
     }
 
     fn subscribing(&self) -> &Subscribing {

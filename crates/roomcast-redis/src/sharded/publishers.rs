@@ -35,6 +35,8 @@ struct Publisher {
     /// A connection that is being made. Nothing waits for it longer than for a command, so that a node which swallows
     /// packets does not hold up the others.
     connecting: Option<JoinHandle<Result<MultiplexedConnection, RedisError>>>,
+    /// That of the topology when the connection was made.
+    generation: u64,
     backoff: Option<Backoff>,
 }
 
@@ -128,9 +130,13 @@ impl Publishers {
         Backoff::check(publisher.backoff.as_ref())?;
         // Taken out, so that a cancelled or failed publish does not leave a connection on which answers are
         // outstanding.
-        let mut connection = match publisher.connection.take() {
+        let generation = self.slots.topology.generation();
+        let mut connection = match publisher.connection.take().filter(|_| publisher.generation == generation) {
             Some(connection) => connection,
-            None => self.connect(node, &mut publisher).await?,
+            None => {
+                publisher.generation = generation;
+                self.connect(node, &mut publisher).await?
+            }
         };
         let answers = pipeline.query_async(&mut connection).await?;
         publisher.connection = Some(connection);
@@ -141,10 +147,10 @@ impl Publishers {
     /// Makes a connection. If that takes too long it goes on, and a later message uses the connection.
     async fn connect(&self, node: &Arc<Node>, publisher: &mut Publisher) -> Result<MultiplexedConnection, RedisError> {
         let patience = if publisher.connecting.is_some() { LATE_WAIT } else { self.patience() / 2 };
-        let (topology, node, is_sentinel) = (self.slots.topology.clone(), node.clone(), self.slots.is_sentinel());
+        let (topology, node, is_cluster) = (self.slots.topology.clone(), node.clone(), self.slots.is_cluster());
         let connecting = publisher
             .connecting
-            .get_or_insert_with(|| tokio::spawn(async move { connect(&topology, &node, is_sentinel).await }));
+            .get_or_insert_with(|| tokio::spawn(async move { connect(&topology, &node, is_cluster).await }));
         let connected = timeout(patience, connecting).await.map_err(|_| RedisError::Timeout)?;
         publisher.connecting = None;
         connected.unwrap_or_else(|_| Err(RedisError::Other("the runtime is ending".to_owned())))
@@ -199,9 +205,9 @@ impl Publishers {
     }
 }
 
-async fn connect(topology: &Topology, node: &Node, is_sentinel: bool) -> Result<MultiplexedConnection, RedisError> {
+async fn connect(topology: &Topology, node: &Node, is_cluster: bool) -> Result<MultiplexedConnection, RedisError> {
     let mut connection = topology.dedicated_connection_to(&node.info).await?;
-    if is_sentinel {
+    if !is_cluster {
         topology.check(&mut connection).await?;
     }
     Ok(connection)

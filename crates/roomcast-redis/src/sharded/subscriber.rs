@@ -100,9 +100,11 @@ impl<'a> Subscriber<'a> {
             Some(Item::Text(text)) => ClientEntry::read(server, &String::from_utf8_lossy(text)),
             _ => None,
         };
-        if self.shared.slots.is_sentinel() {
-            let role = self.ask(&["ROLE"]).await?;
-            is_primary(&role)?;
+        // A node of a Cluster refuses the channels that another has.
+        if !self.shared.slots.is_cluster() {
+            let role = self.ask(&["ROLE"]).await;
+            let role = if self.shared.slots.is_sentinel() { role? } else { role.or_else(allow_refusal)? };
+            self.check_role(&role)?;
         }
         Ok(())
     }
@@ -173,11 +175,9 @@ impl<'a> Subscriber<'a> {
         command(&mut bytes, &[b"PING"]);
         self.sent.push_back(Sent::Ping(self.shared.mark(&self.node.address)));
         // From Redis 8 on, a node of a Cluster that has become a replica keeps its sharded subscriptions, and they
-        // still count.
-        if self.shared.slots.is_sentinel() || self.shared.slots.is_cluster() {
-            command(&mut bytes, &[b"ROLE"]);
-            self.sent.push_back(Sent::Role);
-        }
+        // still count. Any other replica takes everything, and passes it on to nobody else.
+        command(&mut bytes, &[b"ROLE"]);
+        self.sent.push_back(Sent::Role);
         self.write(&bytes).await
     }
 
@@ -321,10 +321,22 @@ impl<'a> Subscriber<'a> {
             }
             // The answer may be an error: PING may be forbidden, or Redis may be loading its data.
             (Some(Sent::Ping(before)), _) => self.shared.check_echo(before),
-            (Some(Sent::Role), None) => is_primary(items),
-            (Some(Sent::Role), Some(_)) if self.shared.slots.is_cluster() => Ok(()),
-            (Some(Sent::Role), Some(text)) => Err(refusal(text)),
+            (Some(Sent::Role), None) => self.check_role(items),
+            (Some(Sent::Role), Some(text)) if self.shared.slots.is_sentinel() => Err(refusal(text)),
+            (Some(Sent::Role), Some(_)) => Ok(()),
             _ => Err(RedisError::Other("it sent an answer that belongs to no command".to_owned())),
+        }
+    }
+
+    /// Refuses a server that is no primary, by its answer to ROLE. The one server of a URL that does not tell its role is
+    /// taken for a primary.
+    fn check_role(&self, role: &[Item]) -> Result<(), RedisError> {
+        let is_named = self.shared.slots.is_sentinel() || self.shared.slots.is_cluster();
+        match role.first() {
+            Some(Item::Text(role)) if role == b"master" => Ok(()),
+            Some(Item::Text(role)) if role == b"slave" => Err(RedisError::NotPrimary),
+            _ if is_named => Err(RedisError::NotPrimary),
+            _ => Ok(()),
         }
     }
 }
@@ -332,13 +344,6 @@ impl<'a> Subscriber<'a> {
 /// A refusal of a command that is not essential is no reason to stop.
 fn allow_refusal(error: RedisError) -> Result<Vec<Item>, RedisError> {
     if error.is_answer() { Ok(Vec::new()) } else { Err(error) }
-}
-
-fn is_primary(role: &[Item]) -> Result<(), RedisError> {
-    match role.first() {
-        Some(Item::Text(role)) if role == b"master" => Ok(()),
-        _ => Err(RedisError::NotPrimary),
-    }
 }
 
 /// The error for an error reply.

@@ -124,7 +124,9 @@ async fn keep_subscribed(shared: Arc<Shared>, node: Arc<Node>, changed: Arc<Noti
             Ok(mut subscriber) => {
                 metrics::counter!("roomcast_redis_connects_total").increment(1);
                 shared.subscriptions.lock().connection_made(&node.address);
+                let listed = shared.slots.topology.own.list(predecessor.clone());
                 let ended = subscriber.serve(&changed).await;
+                drop(listed);
                 drop(subscriber);
                 let rooms = shared.subscriptions.lock().connection_ended(&node.address);
                 shared.notify_listeners();

@@ -1,9 +1,24 @@
-//! [`cluster_nodes`]: reads an answer to CLUSTER NODES.
+//! [`members`] and [`cluster_nodes`]: read an answer to CLUSTER NODES.
+
+/// A node of a Cluster.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Member<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) is_primary: bool,
+    /// It is the node that answers.
+    pub(crate) is_myself: bool,
+}
 
 /// Host and port of the nodes in an answer to CLUSTER NODES, without those that have failed or have no address.
 /// `by_name`: take the name that a node announces, if it does, in place of its IP: its certificate has the name rather
 /// than the IP.
 pub(crate) fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (&str, u16)> {
+    members(text, by_name).map(|member| (member.host, member.port))
+}
+
+/// The same nodes, with their roles.
+pub(crate) fn members(text: &str, by_name: bool) -> impl Iterator<Item = Member<'_>> {
     text.lines().filter_map(move |line| {
         let mut fields = line.split(' ');
         let (_, address, flags) = (fields.next()?, fields.next()?, fields.next()?);
@@ -15,7 +30,10 @@ pub(crate) fn cluster_nodes(text: &str, by_name: bool) -> impl Iterator<Item = (
         let (address, more) = address.split_once('@')?;
         let (host, port) = address.rsplit_once(':')?;
         let name = more.split(',').nth(1).filter(|name| by_name && !matches!(*name, "" | "?") && !name.contains('='));
-        Some((name.unwrap_or(host), port.parse().ok()?)).filter(|(host, _): &(&str, u16)| !host.is_empty())
+        let has = |flag: &str| flags.split(',').any(|other| other == flag);
+        let (host, port) = (name.unwrap_or(host), port.parse().ok()?);
+        Some(Member { host, port, is_primary: has("master"), is_myself: has("myself") })
+            .filter(|member| !member.host.is_empty())
     })
 }
 
@@ -35,5 +53,9 @@ mod tests {
         assert_eq!(nodes, [("127.0.0.1", 30004), ("127.0.0.1", 30002), ("::1", 30005), ("127.0.0.1", 30006)]);
         let nodes: Vec<_> = cluster_nodes(text, true).collect();
         assert_eq!(nodes, [("host", 30004), ("127.0.0.1", 30002), ("::1", 30005), ("127.0.0.1", 30006)]);
+        let roles: Vec<_> =
+            members(text, false).map(|member| (member.port, member.is_primary, member.is_myself)).collect();
+        let expected = [(30004, false, false), (30002, true, false), (30005, true, true), (30006, false, false)];
+        assert_eq!(roles, expected);
     }
 }

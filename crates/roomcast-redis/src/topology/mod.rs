@@ -4,6 +4,8 @@ pub(crate) mod backoff;
 pub(crate) mod client_entry;
 pub(crate) mod cluster_nodes;
 mod connection_names;
+pub(crate) mod data_server;
+pub(crate) mod own_connections;
 pub(crate) mod pool;
 pub(crate) mod role;
 mod seeds;
@@ -15,9 +17,11 @@ use crate::config::layout::{Layout, at, is_tls};
 use crate::config::tls::choose_cryptography;
 use crate::error::RedisError;
 use backoff::Backoff;
-use cluster_nodes::cluster_nodes;
+use cluster_nodes::{cluster_nodes, members};
 use connection_names::ConnectionNames;
+use data_server::DataServer;
 use futures_util::future::try_join;
+use own_connections::OwnConnections;
 use parking_lot::Mutex;
 use pool::{Pool, PooledConnection};
 use redis::aio::MultiplexedConnection;
@@ -41,6 +45,8 @@ const MAX_POOLS: usize = 256;
 pub(crate) struct Topology {
     config: Arc<RedisConfig>,
     pub(crate) names: ConnectionNames,
+    /// Our connections that subscribe.
+    pub(crate) own: OwnConnections,
     state: Mutex<State>,
     /// How often a server that works turned out to be the wrong one.
     generation: AtomicU64,
@@ -67,6 +73,7 @@ impl Topology {
         Self {
             config: Arc::new(config),
             names: ConnectionNames::default(),
+            own: OwnConnections::default(),
             state: Mutex::default(),
             generation: AtomicU64::new(0),
             warned_of_database: AtomicBool::new(false),
@@ -261,6 +268,33 @@ impl Topology {
         let nodes = self.learn_nodes(&current, &mut *connection).await.inspect_err(|error| self.suspect(error))?;
         // A node that is alone does not know its own address.
         Ok(if nodes.is_empty() { vec![current] } else { nodes })
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.config.layout, Layout::Cluster { .. })
+    }
+
+    /// The server in use, and in a Cluster the other primaries. A server that does not answer is not suspected for it:
+    /// this is for those who watch.
+    pub(crate) async fn data_servers(&self) -> Result<Vec<DataServer>, RedisError> {
+        let current = self.current().await?;
+        if !self.is_cluster() {
+            return Ok(vec![DataServer { info: current, other_address: None }]);
+        }
+        let mut connection = self.connection_to(&current).await?;
+        let text: String = cmd("CLUSTER").arg("NODES").query_async(&mut *connection).await?;
+        let mut servers = Vec::new();
+        let mut other_address = None;
+        for member in members(&text, is_tls(&current)) {
+            let info = at(&current, member.host, member.port);
+            if member.is_myself {
+                other_address = Some(info.addr().to_string());
+            } else if member.is_primary {
+                servers.push(DataServer { info, other_address: None });
+            }
+        }
+        servers.push(DataServer { info: current, other_address });
+        Ok(servers)
     }
 
     async fn learn_nodes(

@@ -5,7 +5,7 @@ use redis::aio::ConnectionLike;
 use redis::{RedisResult, Value, cmd};
 
 /// Whether a server says that it is a primary.
-pub(super) async fn is_primary(connection: &mut impl ConnectionLike) -> Result<bool, RedisError> {
+pub(crate) async fn is_primary(connection: &mut impl ConnectionLike) -> Result<bool, RedisError> {
     Ok(role(connection).await? == "master")
 }
 

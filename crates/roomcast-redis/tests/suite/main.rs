@@ -20,3 +20,4 @@ mod sharded;
 mod sharded_cluster;
 mod timeouts;
 mod tls;
+mod watch;

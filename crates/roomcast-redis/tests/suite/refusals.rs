@@ -18,8 +18,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 /// The documented rights, with the channels of one namespace.
-const RIGHTS: &str =
-    "resetchannels &socket.io* &socket.io#/#* &socket.io-request#/# -@all +@pubsub +client +ping +role +cluster";
+pub(crate) const RIGHTS: &str = "resetchannels &socket.io* &socket.io#/#* &socket.io-request#/# -@all +@pubsub +client +ping +role +cluster +info +config|get";
 
 const WATCHED: Duration = Duration::from_secs(2);
 

@@ -3,8 +3,8 @@
 use crate::common::fault_stage::{Talk, must_become};
 use crate::common::log::log;
 use crate::common::redis_process::{RedisProcess, wait_until};
-use roomcast_adapter::cluster::{Broker, ClusterOptions};
-use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError};
+use roomcast_adapter::cluster::{Broker, Cluster, ClusterOptions};
+use roomcast_redis::{ClassicBroker, ClassicOptions, RedisError, ShardedBroker, ShardedOptions};
 use tokio::time::Instant;
 
 async fn with_replica() -> (RedisProcess, RedisProcess) {
@@ -36,6 +36,26 @@ async fn a_replica_is_not_used() {
     replica.ask::<()>("REPLICAOF NO ONE").await;
     wait_until("it is used now", async || subscribers().await == 1).await;
     must_become("the queue is published", || b.cluster.queued() == 0).await;
+}
+
+/// In the sharded dialect too: on a replica a server would hear its own messages, and take itself for connected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_is_not_used_in_the_sharded_dialect() {
+    let log = log();
+    let (_primary, replica) = with_replica().await;
+    let broker = ShardedBroker::new(replica.url().parse().unwrap(), ShardedOptions::default());
+    assert_eq!(broker.check().await.unwrap_err(), RedisError::NotPrimary);
+    let cluster = Cluster::new(broker, ClusterOptions::default());
+    let port = format!(":{}", replica.port);
+    let state = || *cluster.state().borrow();
+    must_become("the log says so", || log.has(&[&port, "WARN", "is a replica, not the primary"])).await;
+    assert!(!state().hears && !state().publishes, "{:?}", state());
+    replica.ask::<()>("REPLICAOF NO ONE").await;
+    must_become("it is used now", || state().hears && state().publishes).await;
+    // It becomes a replica again, while the connections stay open.
+    let other = RedisProcess::start().await;
+    replica.ask::<()>(&format!("REPLICAOF 127.0.0.1 {}", other.port)).await;
+    must_become("it is used no more", || !state().hears && !state().publishes).await;
 }
 
 /// The name leads to the primary; connections are not cut.

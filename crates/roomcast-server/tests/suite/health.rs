@@ -3,11 +3,12 @@
 use crate::common::until;
 use crate::common::wire::{Answer, Wire, request};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryBroker, MemoryNetwork, ServerId};
-use roomcast_server::SocketIo;
 use roomcast_server::engine::NotFound;
+use roomcast_server::{Check, SocketIo};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -99,6 +100,35 @@ async fn readiness_follows_the_cluster() {
 
     network.cut_off(&broker, false);
     until("the server is ready again", || server.io.health().is_ready()).await;
+    server.finish().await;
+}
+
+/// What an application adds is shown, in order, and decides only if it is required.
+#[tokio::test]
+async fn checks_of_the_application() {
+    let required_ok = Arc::new(AtomicBool::new(true));
+    let state = required_ok.clone();
+    let io = SocketIo::builder()
+        .health_check("redis", || Check::optional(true, "replaced below"))
+        .health_check("disk", move || Check::required(state.load(Ordering::Relaxed), "7 GB are free"))
+        .health_check("redis", || Check::optional(false, "used 1.9 of 2.0 GiB"))
+        .health_check("broken", || panic!("a fault of the check"))
+        .health_check("server", || Check::required(false, "a name that is taken"))
+        .health_check("cluster", || Check::required(false, "a name that is taken"))
+        .build();
+    let names: Vec<&str> = io.health().others.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["disk", "redis", "broken"]);
+    let server = Server::new(io).await;
+    let (status, health) = server.ready().await;
+    assert_eq!(status, 200, "{health}");
+    let check = |ok, required, reason| json!({ "ok": ok, "required": required, "reason": reason });
+    assert_eq!(health["checks"]["disk"], check(true, true, "7 GB are free"));
+    assert_eq!(health["checks"]["redis"], check(false, false, "used 1.9 of 2.0 GiB"));
+    assert_eq!(health["checks"]["broken"], check(false, false, "this check panicked; see the log"));
+    assert_eq!(health["checks"]["server"], check(true, true, "accepts clients"));
+    required_ok.store(false, Ordering::Relaxed);
+    assert_eq!(server.ready().await.0, 503);
+    assert_eq!(server.ask("GET", "/healthz").await.status(), 200, "a restart would not help");
     server.finish().await;
 }
 

@@ -1,23 +1,30 @@
-//! A server that drains: `drain [CLIENTS] [SECONDS]`, by default 5,000 clients and a window of 10 s.
+//! A server that drains: `drain [CLIENTS] [SECONDS] [redis]`, by default 5,000 clients and a window of 10 s.
 //!
 //! Two servers of the program stand behind HAProxy with the configuration of `docs/examples/`. One of them gets SIGTERM. Its clients
 //! reconnect as the official client does: after 0.5 to 1.5 s, then after twice as long, and so on. Told are how many reconnect in each
 //! second, the peak over the average, how long the server took to exit, and whether every client is connected in the end.
+//!
+//! With `redis` the two servers and a third one, which is not behind HAProxy, are a cluster on a Redis of this program's own. A client of
+//! the third server broadcasts numbers to all clients meanwhile, and clients of the server that drains broadcast words: see `talk`.
+
+mod client;
+mod talk;
+
+use client::{Seen, client};
 
 use roomcast_benches::process::{Process, allow_descriptors};
+use roomcast_benches::redis::Redis;
 use roomcast_benches::verdict::Verdict;
-use roomcast_benches::wire::{client_frame, take_frame, upgrade_request};
 use roomcast_benches::workloads::Failure;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use talk::{Talk, Witness};
 
 /// How long the server goes on after SIGTERM, for HAProxy to notice: two failed checks of 2 s each, and a second.
 const GRACE: u64 = 5;
@@ -31,30 +38,35 @@ const PEAK: f64 = 1.3;
 /// Clients that connect at the same time at the beginning.
 const AT_ONCE: usize = 200;
 
-/// Connections of one client that fail before it gives up.
-const ATTEMPTS: u32 = 20;
-
-/// What the clients have done.
-#[derive(Default)]
-struct Seen {
-    connected: AtomicUsize,
-    failed: AtomicUsize,
-    random: AtomicU64,
-}
+/// Clients of the server that drains which broadcast words.
+const SPEAKERS: usize = 20;
 
 fn main() -> Result<ExitCode, Failure> {
     let mut arguments = std::env::args().skip(1);
     let clients: usize = arguments.next().as_deref().unwrap_or("5000").parse()?;
     let window: u64 = arguments.next().as_deref().unwrap_or("10").parse()?;
+    let redis = match arguments.next().as_deref() {
+        None => None,
+        Some("redis") => Some(Redis::start(&[])?),
+        Some(other) => return Err(format!("{other} is unknown; write redis, or nothing").into()),
+    };
     allow_descriptors(clients + 100)?;
-    let servers = [server(window)?, server(window)?];
+    let servers = [server(window, redis.as_ref())?, server(window, redis.as_ref())?];
+    let third = redis.as_ref().map(|redis| server(window, Some(redis))).transpose()?;
     let proxy = Proxy::start([servers[0].port, servers[1].port])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(run(clients, window, servers, &proxy))
+    runtime.block_on(run(clients, window, servers, third, &proxy))
 }
 
-async fn run(clients: usize, window: u64, servers: [Server; 2], proxy: &Proxy) -> Result<ExitCode, Failure> {
-    let seen = Arc::<Seen>::default();
+async fn run(
+    clients: usize,
+    window: u64,
+    servers: [Server; 2],
+    third: Option<Server>,
+    proxy: &Proxy,
+) -> Result<ExitCode, Failure> {
+    let talk = third.is_some().then(Arc::<Talk>::default);
+    let seen = Arc::new(Seen::new(talk.clone()));
     let (reconnected, reconnects) = channel();
     let connecting = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
     for _ in 0..clients {
@@ -62,12 +74,32 @@ async fn run(clients: usize, window: u64, servers: [Server; 2], proxy: &Proxy) -
         tokio::spawn(client(proxy.address, seen, reconnected, connecting));
     }
     wait("all clients are connected", || seen.connected.load(Ordering::Relaxed) == clients).await?;
-    let [mut first, _second] = servers;
+    let [mut first, second] = servers;
+    let mut witnesses = Vec::new();
+    if let (Some(talk), Some(third)) = (&talk, &third) {
+        for server in [&second, third] {
+            let (witness, (joined, has_joined)) = (Arc::<Witness>::default(), tokio::sync::oneshot::channel());
+            tokio::spawn(witness.clone().listen(server.address(), joined));
+            has_joined.await?;
+            witnesses.push(witness);
+        }
+        tokio::spawn(talk.clone().count(third.address()));
+        for speaker in 0..SPEAKERS {
+            tokio::spawn(talk.clone().speak(first.address(), speaker));
+        }
+        // They speak before the drain begins, and through all of it.
+        wait("everybody has spoken", || talk.have_spoken(SPEAKERS)).await?;
+    }
     let begun = Instant::now();
     Command::new("sh").args(["-c", &format!("kill -TERM {}", first.process.pid())]).status()?;
     wait("the server exits", || first.process.has_ended()).await?;
     let took = begun.elapsed().as_secs_f64();
     wait("all clients are connected again", || seen.connected.load(Ordering::Relaxed) == clients).await?;
+    if let Some(talk) = &talk {
+        talk.finish();
+        // What is lost never comes: then the verdict says so.
+        let _ = wait("all words are heard", || talk.all_heard(&witnesses)).await;
+    }
 
     let mut bins: Vec<u32> = Vec::new();
     let mut all = 0;
@@ -85,6 +117,9 @@ async fn run(clients: usize, window: u64, servers: [Server; 2], proxy: &Proxy) -
     verdict.check(seen.failed.load(Ordering::Relaxed) == 0, "a client has given up");
     verdict.check(peak <= PEAK, "the peak is more than 1.3 times the average");
     verdict.check(took <= (GRACE + window) as f64 + CLOSE, "the server exits too late");
+    if let Some(talk) = &talk {
+        talk.judge(&witnesses, &mut verdict);
+    }
     Ok(verdict.end())
 }
 
@@ -99,122 +134,26 @@ async fn wait(what: &str, mut condition: impl FnMut() -> bool) -> Result<(), Fai
     Ok(())
 }
 
-/// Connects, and connects again whenever its connection ends.
-async fn client(
-    address: SocketAddr,
-    seen: Arc<Seen>,
-    reconnected: Sender<Instant>,
-    connecting: Arc<tokio::sync::Semaphore>,
-) {
-    let (mut is_first, mut attempt) = (true, 0);
-    loop {
-        let permit = if is_first { connecting.clone().acquire_owned().await.ok() } else { None };
-        match connect(address).await {
-            Ok(stream) => {
-                drop(permit);
-                seen.connected.fetch_add(1, Ordering::Relaxed);
-                if !is_first {
-                    let _ = reconnected.send(Instant::now());
-                }
-                (is_first, attempt) = (false, 0);
-                stay(stream).await;
-                seen.connected.fetch_sub(1, Ordering::Relaxed);
-            }
-            Err(_) if attempt == ATTEMPTS => {
-                seen.failed.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            Err(_) => {}
-        }
-        // As the client's defaults: 1 s, doubled with each attempt up to 5 s, and half of it more or less by chance.
-        let delay = (1.0_f64 * f64::from(1_u32 << attempt.min(3))).min(5.0);
-        attempt += 1;
-        tokio::time::sleep(Duration::from_secs_f64(delay * (0.5 + random(&seen)))).await;
-    }
-}
-
-/// From 0 to 1.
-fn random(seen: &Seen) -> f64 {
-    // The finaliser of SplitMix64, on a counter.
-    let mut bits = seen.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-struct Stream {
-    stream: TcpStream,
-    bytes: Vec<u8>,
-}
-
-impl Stream {
-    async fn read(&mut self) -> std::io::Result<()> {
-        let mut chunk = [0; 1_024];
-        match self.stream.read(&mut chunk).await? {
-            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.bytes.extend_from_slice(&chunk[..count]);
-                Ok(())
-            }
-        }
-    }
-
-    async fn frame(&mut self) -> std::io::Result<Vec<u8>> {
-        loop {
-            if let Some(frame) = take_frame(&mut self.bytes) {
-                return Ok(frame);
-            }
-            self.read().await?;
-        }
-    }
-}
-
-/// A WebSocket session in namespace `/`.
-async fn connect(address: SocketAddr) -> std::io::Result<Stream> {
-    let mut stream = Stream { stream: TcpStream::connect(address).await?, bytes: Vec::new() };
-    stream.stream.write_all(upgrade_request().as_bytes()).await?;
-    let end = loop {
-        match stream.bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            Some(end) => break end + 4,
-            None => stream.read().await?,
-        }
-    };
-    if !stream.bytes.starts_with(b"HTTP/1.1 101") {
-        return Err(std::io::ErrorKind::ConnectionRefused.into());
-    }
-    stream.bytes.drain(..end);
-    stream.frame().await?;
-    stream.stream.write_all(&client_frame("40")).await?;
-    while !stream.frame().await?.starts_with(b"40") {}
-    Ok(stream)
-}
-
-/// Answers pings until the connection ends.
-async fn stay(mut stream: Stream) {
-    while let Ok(frame) = stream.frame().await {
-        let answered = match &*frame {
-            b"2" => stream.stream.write_all(&client_frame("3")).await,
-            // A close frame has no text here.
-            [] => return,
-            _ => Ok(()),
-        };
-        if answered.is_err() {
-            return;
-        }
-    }
-}
-
 struct Server {
     process: Process,
     port: u16,
 }
 
-fn server(window: u64) -> Result<Server, Failure> {
-    let environment = [
+impl Server {
+    fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+}
+
+fn server(window: u64, redis: Option<&Redis>) -> Result<Server, Failure> {
+    let mut environment = vec![
         ("PORT", "0".to_owned()),
         ("ROOMCAST_DRAIN_GRACE", GRACE.to_string()),
         ("ROOMCAST_DRAIN_WINDOW", window.to_string()),
     ];
+    if let Some(redis) = redis {
+        environment.extend([("NODE_ENV", "production".to_owned()), ("REDIS_URL", redis.url.clone())]);
+    }
     let (process, _, log) = Process::start(&[program()?], &[], &environment)?;
     let mut lines = BufReader::new(log).lines();
     let listening =
