@@ -189,3 +189,7 @@ pub const UNJOINED_SESSIONS: usize = 25_000;
 /// it the new session is refused, and not the GET of an open one: that would lose what waits for it, and with an empty
 /// answer its client would ask again at once.
 pub const POLLING_SESSIONS: usize = 25_000;
+
+/// Places of the table of sessions that are looked at in one step when all outboxes are summed for metrics. While they
+/// are copied no session opens or closes, some 20 µs.
+pub const SESSIONS_PER_STEP: usize = 1_024;

@@ -31,6 +31,7 @@ mod config;
 mod connect;
 mod disconnect;
 mod dispatch;
+mod durations;
 mod error;
 mod excess;
 mod handler;
@@ -38,6 +39,7 @@ mod handshake_json;
 mod health;
 mod health_service;
 mod io;
+mod labels;
 mod lifetime;
 pub mod limits;
 mod link;
@@ -53,10 +55,12 @@ mod remote;
 mod rooms;
 mod server_event;
 mod socket;
+mod statistics;
 mod task;
 
 pub use ack::Ack;
 pub use builder::Builder;
+pub use durations::measure_durations;
 pub use error::{AckError, ConnectError, EmitError};
 pub use handler::{EventHandler, HandlerContext, Outcome};
 pub use health::{Check, Health};
@@ -71,9 +75,10 @@ pub use reason::DisconnectReason;
 pub use remote::RemoteSocket;
 pub use rooms::Rooms;
 pub use server_event::ServerAck;
+pub use statistics::{NamespaceStatistics, Statistics};
 
 pub use roomcast_adapter::{
-    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, Missing, Room,
+    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, LocalSizes, Missing, Room,
 };
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{

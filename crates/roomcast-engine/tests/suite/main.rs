@@ -13,6 +13,7 @@ mod limits;
 mod origins;
 mod outbox;
 mod polling;
+mod statistics;
 mod streams;
 mod unjoined;
 mod upgrade;
