@@ -15,6 +15,7 @@ mod log;
 mod long;
 mod long_run;
 mod mutations;
+mod prometheus;
 mod release;
 mod repo;
 mod setup;
@@ -34,9 +35,9 @@ The repository's development commands.
 Usage: cargo xtask <command> [arguments]
 
 Before the first run
-  setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy and valgrind are installed.
-                  Installs npm packages, kosoku and Traefik itself, and Debian packages if run as root; otherwise prints
-                  the commands to run.
+  setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy, valgrind and promtool are
+                  installed. Installs npm packages, kosoku, Traefik and promtool itself, and Debian packages if run as
+                  root; otherwise prints the commands to run.
 
 All checks
   test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a
@@ -53,6 +54,7 @@ Single checks
   instructions [--accept]
                   Count the instructions of each operation with callgrind and compare them with
                   benches/instructions.toml. Fails if one is more than 5 % above. --accept writes the new counts.
+  prometheus      Check the alert rules of deploy/prometheus, and run their tests, with promtool.
   e2e [args]      Build the conformance server and test it with the official JavaScript client, side by side with
                   Node's server. args go to e2e/run.mjs; the default is --server both.
   websocket       Run the 247 Autobahn WebSocket cases against the engine's example ws-echo.
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         "instructions" => instructions::command(&repo, rest),
         "long" => long::command(&repo, rest),
         "sim" => sim::command(&repo, rest),
+        "prometheus" => prometheus::command(&repo),
         "websocket" => websocket::command(&repo),
         "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),

@@ -87,6 +87,10 @@ const PROXIES: &[Need] = &[
 const VALGRIND: &[Need] =
     &[Need { name: "valgrind", probe: &["valgrind", "--version"], minimum: (3, 19), packages: &["valgrind"] }];
 
+/// Checks alert rules.
+const PROMTOOL: Need =
+    Need { name: "promtool", probe: &["promtool", "--version"], minimum: (2, 42), packages: &["prometheus"] };
+
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
     everything(repo, &mut Log::Terminal)?;
     println!("everything that the tests need is installed");
@@ -96,7 +100,9 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 /// The step of `test`. If one part fails, the others are installed all the same.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND));
-    let parts = [node_modules(repo, log), environments(repo, log), versions(repo, PROXIES), versions(repo, VALGRIND)];
+    let promtool = promtool(repo, log).and_then(|promtool| version_of_promtool(repo, &promtool));
+    let parts =
+        [node_modules(repo, log), environments(repo, log), versions(repo, PROXIES), versions(repo, VALGRIND), promtool];
     let (installed, errors): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
     let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
     if !errors.is_empty() {
@@ -109,6 +115,35 @@ pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> 
 pub(crate) fn valgrind(repo: &Repo, log: &mut Log) -> Result<String, String> {
     install_missing(repo, log, VALGRIND);
     versions(repo, VALGRIND)
+}
+
+/// The path of promtool. If it is not installed, it is taken out of Debian's package, under the build directory: to install that package
+/// would start Prometheus as a service, on a port that others use.
+pub(crate) fn promtool(repo: &Repo, log: &mut Log) -> Result<PathBuf, String> {
+    let installed = PathBuf::from("promtool");
+    if version_of_promtool(repo, &installed).is_ok() {
+        return Ok(installed);
+    }
+    let folder = repo.target.join("promtool");
+    let unpacked = folder.join("usr/bin/promtool");
+    if version_of_promtool(repo, &unpacked).is_ok() {
+        return Ok(unpacked);
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    let unpack =
+        "rm -f prometheus_*.deb; apt-get download prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb";
+    let mut unpacking = Command::new("sh");
+    unpacking.args(["-c", unpack]).current_dir(&folder);
+    if let Err(error) = log.run(unpacking, INSTALL_LIMIT) {
+        log.say(&format!("{error}; apt-get update may help"));
+    }
+    version_of_promtool(repo, &unpacked).map(|_| unpacked)
+}
+
+fn version_of_promtool(repo: &Repo, promtool: &Path) -> Result<String, String> {
+    let missing =
+        || "promtool is missing; install it (Debian package: prometheus, or Prometheus' own archive)".to_owned();
+    meets(&PROMTOOL, &probe(&repo.command(promtool, &["--version"])).ok_or_else(missing)?)
 }
 
 /// Node.js, npm, redis-server, openssl, and `e2e/node_modules` as its lock file says.
@@ -297,8 +332,8 @@ mod tests {
     use std::process::Command;
 
     use super::{
-        DENY, JAVASCRIPT, Need, PROXIES, PYTHON, TRAEFIK, VALGRIND, is_up_to_date, mark_up_to_date, meets, probe,
-        version,
+        DENY, JAVASCRIPT, Need, PROMTOOL, PROXIES, PYTHON, TRAEFIK, VALGRIND, is_up_to_date, mark_up_to_date, meets,
+        probe, version,
     };
 
     #[test]
@@ -322,7 +357,7 @@ mod tests {
     #[test]
     fn the_documents_name_the_versions_that_are_required() {
         let contributing = include_str!("../../CONTRIBUTING.md").split_whitespace().collect::<Vec<_>>().join(" ");
-        for need in JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND) {
+        for need in JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND).chain([&PROMTOOL]) {
             let claim = match need.minimum {
                 (0, 0) => continue,
                 (major, minor) => format!("{} {major}.{minor}", need.name),

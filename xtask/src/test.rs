@@ -8,7 +8,7 @@ use crate::log::Log;
 use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::step::{Outcome, Step, run_all};
-use crate::{doc, e2e, first_deployment, fuzz, instructions, lint, setup, sim, tidy, websocket};
+use crate::{doc, e2e, first_deployment, fuzz, instructions, lint, prometheus, setup, sim, tidy, websocket};
 
 /// Several times what a cold debug build and all Rust tests take. A test that hangs is killed early enough for CI, which allows 90 minutes
 /// for the whole run, to print the table.
@@ -48,6 +48,7 @@ fn steps(plan: Plan) -> Vec<Step> {
     let mut steps = vec![
         Step { name: "setup", needs: None, run: setup::everything },
         Step { name: "tidy", needs: None, run: tidy::check },
+        Step { name: "prometheus", needs: None, run: prometheus::step },
         Step { name: "fmt", needs: None, run: lint::format },
         Step { name: "clippy", needs: None, run: lint::clippy },
         Step { name: "tests", needs: None, run: tests },

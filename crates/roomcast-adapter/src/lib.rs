@@ -45,7 +45,9 @@ pub mod testkit;
 pub use async_trait::async_trait;
 pub use rooms::acks::Acks;
 pub use rooms::local::Local;
-pub use seam::adapter::{Acked, Action, Adapter, AdapterContext, AdapterFactory, Emit, Joined, ServerEvent};
+pub use seam::adapter::{
+    Acked, Action, Adapter, AdapterContext, AdapterFactory, Emit, Joined, LocalSizes, ServerEvent,
+};
 pub use seam::answer::{Answer, Missing};
 pub use seam::error::AdapterError;
 pub use seam::recipient::{Details, Recipient, SocketDetails, Wakes};

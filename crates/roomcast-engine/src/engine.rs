@@ -3,7 +3,7 @@
 use crate::application::Application;
 use crate::config::EngineConfig;
 use crate::connections::connection::{Connection, PanicGuard};
-use crate::connections::sessions::Sessions;
+use crate::connections::sessions::{Sessions, count_closed};
 use crate::connections::table::Refused;
 use crate::http::address_rates::AddressRates;
 use crate::http::error::RequestError;
@@ -142,7 +142,7 @@ impl Engine {
 /// Ends a session that has to make room for another. It has been removed from the table already.
 fn crowd_out(connection: &Connection) {
     metrics::counter!("roomcast_sessions_crowded_out_total").increment(1);
-    metrics::counter!("roomcast_sessions_closed_total").increment(1);
+    count_closed(CloseReason::ForcedClose, connection.transport());
     tracing::debug!("a session that has begun nothing makes room for a new one");
     connection.fail(CloseReason::ForcedClose);
 }

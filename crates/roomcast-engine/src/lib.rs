@@ -44,6 +44,7 @@ mod http;
 pub mod limits;
 mod rates;
 mod session;
+mod statistics;
 mod transport;
 
 pub use application::Application;
@@ -66,6 +67,7 @@ pub use rates::rate_table::RateTable;
 pub use session::close_reason::CloseReason;
 pub use session::handler::SessionHandler;
 pub use session::transport::Transport;
+pub use statistics::{EngineStatistics, Outboxes, TransportStatistics};
 pub use transport::turn::Turn;
 pub use transport::writer::prepare;
 

@@ -190,6 +190,10 @@ pub const UNJOINED_SESSIONS: usize = 25_000;
 /// answer its client would ask again at once.
 pub const POLLING_SESSIONS: usize = 25_000;
 
+/// Places of the table of sessions that are looked at in one step when all outboxes are summed for metrics. While they
+/// are copied no session opens or closes, some 20 µs.
+pub const SESSIONS_PER_STEP: usize = 1_024;
+
 // --- addresses ---
 
 /// Entries of `X-Forwarded-For` that are looked at, from the right. A chain of trusted proxies has two or three; what

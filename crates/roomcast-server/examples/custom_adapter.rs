@@ -10,8 +10,8 @@
 //! Then connect Socket.IO clients to port 3000, let them emit `say` with a text, and emit `counts` with an acknowledgement.
 
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Room, SocketDetails, Target,
-    async_trait,
+    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, LocalSizes, Recipient, Room, SocketDetails,
+    Target, async_trait,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_server::{Ack, Socket, SocketIo};
@@ -119,6 +119,10 @@ impl Adapter for Counting {
         timeout: Duration,
     ) -> Result<Answer<Vec<Args>>, AdapterError> {
         self.inner.server_side_emit_with_ack(data, timeout).await
+    }
+
+    fn local_sizes(&self) -> LocalSizes {
+        self.inner.local_sizes()
     }
 
     async fn close(&self) {

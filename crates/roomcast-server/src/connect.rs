@@ -4,6 +4,7 @@
 //! [`Link`](crate::link::Link) and handled in order after the first steps of the connection handlers, so that no event arrives before the
 //! handlers that these register.
 
+use crate::durations;
 use crate::error::ConnectError;
 use crate::limits::NAMESPACES_PER_CONNECTION;
 use crate::link::{InputHold, Link};
@@ -16,6 +17,7 @@ use roomcast_engine::CloseReason;
 use roomcast_protocol::{Packet, SocketId};
 use std::mem;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// Handles the input that was kept for a namespace, until none is left.
 pub(crate) type Replay = fn(&Arc<IoInner>, &Arc<Link<Socket>>, &str, &InputHold<Socket>);
@@ -37,17 +39,18 @@ pub(crate) fn connect(
         return false;
     }
     link.forget_left(name);
+    let began = durations::connect();
     match io.find(name) {
         Lookup::Closed => {}
         Lookup::Refused(error) => link.refuse(name, &error),
         Lookup::Namespace(namespace) => {
-            if let Some(pending) = PendingConnect::begin(io, link, namespace, auth, replay) {
+            if let Some(pending) = PendingConnect::begin(io, link, namespace, auth, replay, began) {
                 task::run("middleware", || Some(Box::pin(pending.run())), link.handler());
             }
         }
         Lookup::Ask(patterns) => {
             let request = NamespaceRequest::new(name, auth, link.connection.clone());
-            let decision = PatternDecision::begin(io.clone(), link.clone(), request, replay);
+            let decision = PatternDecision::begin(io.clone(), link.clone(), request, replay, began);
             let job = async move {
                 if let Some(pending) = decision.ask(&patterns).await {
                     pending.run().await;
@@ -69,13 +72,21 @@ struct PatternDecision {
     link: Arc<Link<Socket>>,
     request: NamespaceRequest,
     replay: Replay,
+    /// When the CONNECT came, if that is timed.
+    began: Option<Instant>,
     over: bool,
 }
 
 impl PatternDecision {
-    fn begin(io: Arc<IoInner>, link: Arc<Link<Socket>>, request: NamespaceRequest, replay: Replay) -> Self {
+    fn begin(
+        io: Arc<IoInner>,
+        link: Arc<Link<Socket>>,
+        request: NamespaceRequest,
+        replay: Replay,
+        began: Option<Instant>,
+    ) -> Self {
         link.begin_decision(request.shared_name().clone());
-        Self { io, link, request, replay, over: false }
+        Self { io, link, request, replay, began, over: false }
     }
 
     async fn ask(mut self, patterns: &[Pattern]) -> Option<PendingConnect> {
@@ -89,7 +100,7 @@ impl PatternDecision {
         let pending = match &found {
             Lookup::Namespace(namespace) => {
                 let auth = self.request.auth_json();
-                PendingConnect::begin(&self.io, &self.link, namespace.clone(), auth, self.replay)
+                PendingConnect::begin(&self.io, &self.link, namespace.clone(), auth, self.replay, self.began)
             }
             _ => None,
         };
@@ -122,6 +133,8 @@ struct PendingConnect {
     /// `None` once it is in its namespace.
     socket: Option<Socket>,
     replay: Replay,
+    /// When the CONNECT came, if that is timed.
+    began: Option<Instant>,
 }
 
 impl PendingConnect {
@@ -132,6 +145,7 @@ impl PendingConnect {
         namespace: Namespace,
         auth: Option<&str>,
         replay: Replay,
+        began: Option<Instant>,
     ) -> Option<Self> {
         let Ok(id) = SocketId::random() else {
             namespace.left();
@@ -143,7 +157,7 @@ impl PendingConnect {
             socket.finish(DisconnectReason::Connection(CloseReason::TransportClose));
             return None;
         }
-        Some(Self { io: io.clone(), socket: Some(socket), replay })
+        Some(Self { io: io.clone(), socket: Some(socket), replay, began })
     }
 
     async fn run(mut self) {
@@ -162,6 +176,7 @@ impl PendingConnect {
             // It was disconnected meanwhile, and the client was told.
             Ok(false) => {}
             Ok(true) => {
+                self.answered(&entry.socket);
                 // From here on the socket ends as every connected socket does.
                 self.socket.take();
                 entry.run_connection_handlers();
@@ -178,8 +193,14 @@ impl PendingConnect {
             // Removed before the client is told, as it may ask again at once.
             if socket.abort_connect() {
                 socket.link().refuse(socket.namespace().name(), error);
+                self.answered(&socket);
             }
         }
+    }
+
+    /// The client's CONNECT has been answered.
+    fn answered(&self, socket: &Socket) {
+        durations::connect_answered(self.began, || socket.namespace().0.counted.label());
     }
 }
 

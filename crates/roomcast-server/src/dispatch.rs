@@ -1,6 +1,7 @@
 //! What a socket does with its client's packets: which handler an event goes to, and what is logged when there is none.
 
 use crate::ack::Ack;
+use crate::durations;
 use crate::handler::BoxedEvent;
 use crate::parts::{Phase, Socket, State};
 use crate::reason::DisconnectReason;
@@ -24,6 +25,7 @@ impl Socket {
                 Phase::Disconnected(_) => return true,
             }
         };
+        self.namespace().0.counted.event();
         self.start(own, name, args, id);
         true
     }
@@ -78,7 +80,9 @@ impl Socket {
             }
         };
         let bytes = args.items.len() + args.attachments.iter().map(bytes::Bytes::len).sum::<usize>();
-        task::run("event", make, self.link().weighty_handler(self.namespace().config().weight(bytes)));
+        let guard = self.link().weighty_handler(self.namespace().config().weight(bytes));
+        let stopwatch = durations::handler(|| self.namespace().0.counted.label());
+        task::run("event", make, (guard, stopwatch));
     }
 
     fn unhandled(&self, name: &str) {

@@ -32,8 +32,8 @@ use tower_service::Service;
 /// A Socket.IO server. Cloning it is cheap; all clones are the same server.
 #[derive(Clone)]
 pub struct SocketIo {
-    inner: Arc<IoInner>,
-    engine: Engine,
+    pub(crate) inner: Arc<IoInner>,
+    pub(crate) engine: Engine,
     serve: ServeOptions,
     cluster: Option<Cluster>,
     /// Those of the application.

@@ -32,6 +32,7 @@ mod config;
 mod connect;
 mod disconnect;
 mod dispatch;
+mod durations;
 mod error;
 mod excess;
 mod handler;
@@ -39,6 +40,7 @@ mod handshake_json;
 mod health;
 mod health_service;
 mod io;
+mod labels;
 mod lifetime;
 pub mod limits;
 mod link;
@@ -54,11 +56,13 @@ mod remote;
 mod rooms;
 mod server_event;
 mod socket;
+mod statistics;
 mod task;
 
 pub use ack::Ack;
 pub use builder::Builder;
 pub use check::Check;
+pub use durations::measure_durations;
 pub use error::{AckError, ConnectError, EmitError};
 pub use handler::{EventHandler, HandlerContext, Outcome};
 pub use health::Health;
@@ -73,9 +77,10 @@ pub use reason::DisconnectReason;
 pub use remote::RemoteSocket;
 pub use rooms::Rooms;
 pub use server_event::ServerAck;
+pub use statistics::{NamespaceStatistics, Statistics};
 
 pub use roomcast_adapter::{
-    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, Missing, Room,
+    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, LocalSizes, Missing, Room,
 };
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{

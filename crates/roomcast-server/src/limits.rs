@@ -71,3 +71,7 @@ pub const RATE_LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Log lines in a minute about clients that exceed a rate, so that thousands of them do not fill the log.
 pub const RATE_LOG_LINES: u32 = 60;
+
+/// Namespaces that have a name of their own in metrics. Each name is a series of every metric by namespace, and a
+/// histogram is a dozen of them.
+pub const NAMED_NAMESPACES: usize = 64;

@@ -1,5 +1,6 @@
 //! [`Names`]: the namespaces of a server by name, and the [`Pattern`]s that make them.
 
+use crate::labels::Labels;
 use crate::parts::{Handlers, Namespace};
 use crate::task;
 use foldhash::fast::RandomState;
@@ -105,6 +106,7 @@ impl fmt::Debug for NamespaceRequest {
 pub(crate) struct Names {
     by_name: HashMap<Arc<str>, Entry, RandomState>,
     pub(crate) patterns: Vec<Pattern>,
+    pub(crate) labels: Labels,
     /// Number of namespaces made by patterns that have a socket, connected or connecting.
     busy: usize,
     /// Number of namespaces made by patterns whose last socket has left, and that wait for another.

@@ -1,5 +1,6 @@
 //! [`BroadcastOperator`]: chooses sockets, and acts on them.
 
+use crate::durations;
 use crate::error::{EmitError, check_event};
 use crate::parts::Namespace;
 use crate::rooms::Rooms;
@@ -78,6 +79,7 @@ impl BroadcastOperator {
     pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
         check_event(event)?;
         let data = Args::event(event, data)?;
+        let _stopwatch = durations::broadcast();
         Ok(self.namespace.adapter().apply(&self.target, Action::Emit(self.as_emit(&data)))?)
     }
 

@@ -6,6 +6,7 @@
 
 use crate::config::Config;
 use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedEvent, BoxedMiddleware, EventName};
+use crate::labels::Counted;
 use crate::lifetime::Lifetime;
 use crate::limits::TOLD_EVENTS;
 use crate::link::{Link, Linked};
@@ -39,6 +40,8 @@ pub(crate) struct NamespaceInner {
     /// Events of other servers, until a task takes the receiver.
     pub(crate) server_events: Mutex<Option<mpsc::Receiver<ServerEvent>>>,
     pub(crate) lifetime: Arc<Lifetime>,
+    /// What is counted for its name.
+    pub(crate) counted: Arc<Counted>,
     /// Called when a socket has left, or was refused: the server counts the sockets of namespaces that patterns make.
     pub(crate) on_left: OnLeft,
 }

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::error::ConnectError;
+use crate::labels::Counted;
 use crate::lifetime::Lifetime;
 use crate::limits::IDLE_NAMESPACES;
 use crate::names::{Accepts, INVALID, MAIN, Missing, Names, Origin, Pattern};
@@ -67,7 +68,7 @@ impl IoInner {
         Namespaces(handlers)
     }
 
-    fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>) -> Namespace {
+    fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>, counted: Arc<Counted>) -> Namespace {
         let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
         let adapter = (self.adapter)(AdapterContext { namespace: name.clone(), server_events: sender });
         // A weak reference: the server holds its namespaces.
@@ -84,6 +85,7 @@ impl IoInner {
             own: Handlers::default(),
             pattern: pattern.map(OnceLock::from).unwrap_or_default(),
             closed: AtomicBool::new(false),
+            counted,
             server_events: Mutex::new(Some(receiver)),
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
@@ -108,7 +110,8 @@ impl IoInner {
             return namespace;
         }
         let name: Arc<str> = name.into();
-        let namespace = self.make(&name, pattern.map(|pattern| pattern.handlers));
+        let counted = names.labels.of(&name, false);
+        let namespace = self.make(&name, pattern.map(|pattern| pattern.handlers), counted);
         names.insert(name, namespace.clone());
         namespace
     }
@@ -166,7 +169,8 @@ impl IoInner {
             Err(Missing::Unknown) if !names.is_full(most) => {}
             Err(_) => return Lookup::Refused(full()),
         }
-        let namespace = self.make(name, Some(pattern.handlers.clone()));
+        let counted = names.labels.of(name, true);
+        let namespace = self.make(name, Some(pattern.handlers.clone()), counted);
         let origin = if pattern.asks_client() { Origin::Client } else { Origin::Name };
         names.insert_busy(name.clone(), namespace.clone(), origin);
         Lookup::Namespace(namespace)

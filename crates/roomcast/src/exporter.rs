@@ -1,14 +1,16 @@
 //! [`Exporter`]: what the server counts, in the text format of Prometheus.
 
+mod process;
+
 use crate::one_path::Answer;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
-use metrics::{counter, describe_counter, describe_gauge, gauge};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use roomcast_adapter::cluster::Cluster;
-use roomcast_server::SocketIo;
-use roomcast_server::engine::Body;
+use roomcast_server::engine::{Body, RequestError};
+use roomcast_server::{CloseReason, SocketIo, Statistics, measure_durations};
 
 /// The counters of all crates, with what each counts. `docs/operations.md` says what an operator should conclude.
 pub(crate) const COUNTERS: &[(&str, &str)] = &[
@@ -62,15 +64,62 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_volatile_dropped_total", "Volatile packets that were dropped"),
 ];
 
+/// Counters that the crates keep themselves, because they count for every event or write. They are read at each scrape.
+pub(crate) const TALLIES: &[(&str, &str)] = &[
+    ("roomcast_events_received_total", "Events that clients have sent"),
+    ("roomcast_packets_delivered_total", "Packets that were written to clients"),
+    ("roomcast_received_bytes_total", "Bytes of messages that were read from clients"),
+    ("roomcast_sent_bytes_total", "Bytes of packets that were written to clients"),
+];
+
+/// How long things take, with the bounds of the buckets in seconds.
+pub(crate) const HISTOGRAMS: &[(&str, &str, &[f64])] = &[
+    (
+        "roomcast_broadcast_duration_seconds",
+        "The part of a broadcast that its sender waits for; one of 16 is timed",
+        &[1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0],
+    ),
+    (
+        "roomcast_cluster_delivery_lag_seconds",
+        "From an announcement of this server until it has come back through Redis",
+        &[5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0],
+    ),
+    ("roomcast_connect_duration_seconds", "From a CONNECT until it is answered; the middlewares run meanwhile", WORK),
+    ("roomcast_handler_duration_seconds", "From the call of an event's handler to its end; one of 16 is timed", WORK),
+    (
+        "roomcast_ping_rtt_seconds",
+        "From a heartbeat's ping, queued for the client, to its pong",
+        &[1e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0],
+    ),
+    (
+        "roomcast_redis_rtt_seconds",
+        "From a batch of messages sent to Redis to its answers",
+        &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0],
+    ),
+];
+
+/// Buckets for what the application does.
+const WORK: &[f64] = &[1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Of so many handlers and broadcasts one is timed (docs/decisions/0026-metrics.md).
+const TIMED_ONE_IN: u32 = 16;
+
 /// What is measured at each scrape.
 pub(crate) const GAUGES: &[(&str, &str)] = &[
     ("roomcast_build_info", "1; the version is a label"),
     ("roomcast_cluster_peers", "Other roomcast servers that are alive"),
     ("roomcast_cluster_publishing", "Whether messages go out to other servers: 1 or 0"),
     ("roomcast_cluster_queue_bytes", "Bytes of messages that wait for other servers"),
+    ("roomcast_cluster_queue_oldest_seconds", "For how long the oldest of these messages has waited"),
     ("roomcast_cluster_queue_messages", "Messages that wait for other servers"),
     ("roomcast_cluster_receiving", "Whether messages of other servers arrive: 1 or 0"),
     ("roomcast_namespaces", "Namespaces that exist"),
+    ("roomcast_outbox_budget_bytes", "Most bytes that may wait for clients that are slow"),
+    ("roomcast_outbox_budget_used_bytes", "Bytes that wait for clients that are slow, each packet counted once"),
+    ("roomcast_outbox_bytes", "Bytes that wait in the outboxes of all clients, and 128 for each packet"),
+    ("roomcast_outbox_clients", "Clients for which something waits"),
+    ("roomcast_outbox_largest_bytes", "Bytes that wait in the fullest outbox"),
+    ("roomcast_outbox_packets", "Packets that wait in the outboxes of all clients"),
     ("roomcast_ready", "Whether the server is ready for clients, as /readyz says: 1 or 0"),
     ("roomcast_redis_answers", "Whether a Redis server told its state when it was asked last: 1 or 0"),
     ("roomcast_redis_clients", "Clients of a Redis server, of all programs"),
@@ -85,8 +134,12 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     ("roomcast_redis_memory_used_bytes", "Memory that a Redis server uses"),
     ("roomcast_redis_output_buffer_bytes", "What waits in Redis for this server's connection that subscribes"),
     ("roomcast_redis_replicas", "Replicas of a Redis server"),
+    ("roomcast_redis_subscriptions", "Channels and patterns that are subscribed at Redis"),
+    ("roomcast_redis_up", "Whether messages come from Redis and go to it: 1 or 0"),
+    ("roomcast_rooms", "Rooms with members on this server, without the private room of each socket"),
     ("roomcast_sessions", "Open sessions, that is, connected clients"),
-    ("roomcast_sockets", "Sockets in the namespace / of this server"),
+    ("roomcast_sessions_max", "Most sessions at once"),
+    ("roomcast_sockets", "Sockets of this server"),
 ];
 
 /// Counters that have labels. All others are exported from the start as 0, so that their first increase is seen.
@@ -97,7 +150,33 @@ const LABELLED: &[&str] = &[
     "roomcast_packets_over_rate_total",
     "roomcast_proxy_headers_refused_total",
     "roomcast_requests_refused_total",
+    "roomcast_sessions_closed_total",
     "roomcast_sessions_opened_total",
+];
+
+/// What the server may have called when it panicked.
+const HANDLERS: [&str; 8] = [
+    "connection",
+    "disconnect",
+    "disconnecting",
+    "end of a socket",
+    "event",
+    "middleware",
+    "namespace pattern",
+    "server event",
+];
+
+/// All reasons for the end of a session.
+const CLOSE_REASONS: [CloseReason; 9] = [
+    CloseReason::PingTimeout,
+    CloseReason::TransportError,
+    CloseReason::TransportClose,
+    CloseReason::ParseError,
+    CloseReason::ForcedClose,
+    CloseReason::ForcedServerClose,
+    CloseReason::RateLimit,
+    CloseReason::ServerShutdown,
+    CloseReason::SlowConsumer,
 ];
 
 /// Collects what all crates count.
@@ -114,7 +193,11 @@ impl Exporter {
     /// # Errors
     /// Another part of the process collects already.
     pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
-        let handle = PrometheusBuilder::new().install_recorder()?;
+        let mut builder = PrometheusBuilder::new();
+        for (name, _, buckets) in HISTOGRAMS {
+            builder = builder.set_buckets_for_metric(Matcher::Full((*name).to_owned()), buckets)?;
+        }
+        let handle = builder.install_recorder()?;
         for (name, help) in COUNTERS {
             describe_counter!(*name, *help);
             if !LABELLED.contains(name) {
@@ -129,7 +212,27 @@ impl Exporter {
         }
         for transport in ["polling", "websocket"] {
             counter!("roomcast_sessions_opened_total", "transport" => transport).increment(0);
+            for reason in CLOSE_REASONS {
+                let reason = reason.as_str();
+                counter!("roomcast_sessions_closed_total", "reason" => reason, "transport" => transport).increment(0);
+            }
         }
+        for handler in HANDLERS {
+            counter!("roomcast_handler_panics_total", "handler" => handler).increment(0);
+            counter!("roomcast_handlers_dropped_total", "handler" => handler).increment(0);
+        }
+        // The alert on refused clients asks for its increase; the other errors are the clients' own.
+        counter!("roomcast_requests_refused_total", "error" => RequestError::Busy.name()).increment(0);
+        for (name, help) in TALLIES {
+            describe_counter!(*name, *help);
+        }
+        for (name, help, _) in HISTOGRAMS {
+            describe_histogram!(*name, Unit::Seconds, *help);
+        }
+        // Those without labels are there from the start.
+        drop(histogram!("roomcast_broadcast_duration_seconds"));
+        drop(histogram!("roomcast_ping_rtt_seconds"));
+        measure_durations(TIMED_ONE_IN);
         for (name, help) in GAUGES {
             describe_gauge!(*name, *help);
         }
@@ -138,24 +241,49 @@ impl Exporter {
     }
 
     pub(crate) fn new(handle: PrometheusHandle, io: SocketIo, cluster: Option<Cluster>) -> Self {
+        if cluster.is_some() {
+            drop(histogram!("roomcast_cluster_delivery_lag_seconds"));
+            drop(histogram!("roomcast_redis_rtt_seconds"));
+        }
         Self { handle, io, cluster }
     }
 
     /// The text of a scrape.
     async fn scrape(&self) -> String {
-        gauge!("roomcast_sessions").set(self.io.connections() as f64);
+        let Statistics { engine, namespaces, .. } = self.io.statistics();
+        for (transport, of) in [("polling", engine.polling), ("websocket", engine.websocket)] {
+            gauge!("roomcast_sessions", "transport" => transport).set(of.sessions as f64);
+            counter!("roomcast_packets_delivered_total", "transport" => transport).absolute(of.packets_sent);
+            counter!("roomcast_sent_bytes_total", "transport" => transport).absolute(of.bytes_sent);
+            counter!("roomcast_received_bytes_total", "transport" => transport).absolute(of.bytes_received);
+        }
+        gauge!("roomcast_sessions_max").set(engine.max_sessions as f64);
+        gauge!("roomcast_outbox_budget_bytes").set(engine.budget as f64);
+        gauge!("roomcast_outbox_budget_used_bytes").set(engine.budget_used as f64);
         gauge!("roomcast_namespaces").set(self.io.namespaces() as f64);
-        gauge!("roomcast_sockets").set(self.io.of("/").local().count().await.value as f64);
+        for (namespace, of) in namespaces {
+            gauge!("roomcast_sockets", "namespace" => namespace.clone()).set(of.sockets as f64);
+            gauge!("roomcast_rooms", "namespace" => namespace.clone()).set(of.rooms as f64);
+            counter!("roomcast_events_received_total", "namespace" => namespace).absolute(of.events_received);
+        }
+        let outboxes = self.io.outboxes().await;
+        gauge!("roomcast_outbox_packets").set(outboxes.packets as f64);
+        gauge!("roomcast_outbox_bytes").set(outboxes.bytes as f64);
+        gauge!("roomcast_outbox_largest_bytes").set(outboxes.largest_bytes as f64);
+        gauge!("roomcast_outbox_clients").set(outboxes.clients as f64);
         gauge!("roomcast_ready").set(number(self.io.health().is_ready()));
         if let Some(cluster) = &self.cluster {
             let state = *cluster.state().borrow();
             gauge!("roomcast_cluster_receiving").set(number(state.hears));
             gauge!("roomcast_cluster_publishing").set(number(state.publishes));
+            gauge!("roomcast_redis_up").set(number(state.hears && state.publishes));
             gauge!("roomcast_cluster_peers").set(state.peers as f64);
-            gauge!("roomcast_cluster_queue_messages").set(state.queued as f64);
-            gauge!("roomcast_cluster_queue_bytes").set(state.queued_bytes as f64);
+            let queue = cluster.queue();
+            gauge!("roomcast_cluster_queue_messages").set(queue.messages as f64);
+            gauge!("roomcast_cluster_queue_bytes").set(queue.bytes as f64);
+            gauge!("roomcast_cluster_queue_oldest_seconds").set(queue.oldest.as_secs_f64());
         }
-        self.handle.render()
+        self.handle.render() + &process::metrics()
     }
 
     /// Does the exporter's housekeeping from time to time, for as long as it is polled.
@@ -183,7 +311,7 @@ fn number(holds: bool) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{COUNTERS, GAUGES};
+    use super::*;
     use std::collections::BTreeSet;
     use std::path::Path;
 
@@ -206,8 +334,14 @@ mod tests {
         }
     }
 
+    /// Everything that is exported, without what the process itself reports.
+    fn exported() -> BTreeSet<String> {
+        let counters = COUNTERS.iter().chain(TALLIES).chain(GAUGES).map(|(name, _)| (*name).to_owned());
+        counters.chain(HISTOGRAMS.iter().map(|(name, _, _)| (*name).to_owned())).collect()
+    }
+
     #[test]
-    fn every_counter_of_the_crates_is_described() {
+    fn every_metric_of_the_crates_is_described() {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let mut text = String::new();
         for name in ["adapter", "engine", "redis", "server"] {
@@ -215,15 +349,74 @@ mod tests {
         }
         let described: BTreeSet<String> = COUNTERS.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(names(&text, "counter!(\""), described);
-        assert_eq!(described.len(), COUNTERS.len());
+        let described: BTreeSet<String> = HISTOGRAMS.iter().map(|(name, _, _)| (*name).to_owned()).collect();
+        assert_eq!(names(&text, "histogram!(\""), described);
+        let described: BTreeSet<String> = GAUGES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let measured = names(&text, "gauge!(\"");
+        assert!(measured.is_subset(&described), "{measured:?}");
+        assert_eq!(
+            exported().len(),
+            COUNTERS.len() + TALLIES.len() + GAUGES.len() + HISTOGRAMS.len(),
+            "a name is twice"
+        );
+    }
+
+    #[test]
+    fn buckets_ascend() {
+        for (name, _, buckets) in HISTOGRAMS {
+            assert!(buckets.is_sorted_by(|a, b| a < b) && buckets.len() <= 16, "{name}");
+        }
     }
 
     #[test]
     fn the_document_has_every_metric_and_no_other() {
         let document = include_str!("../../../docs/operations.md");
+        let crates = ["roomcast_engine", "roomcast_server"];
         let documented: BTreeSet<String> =
-            names(document, "`").into_iter().filter(|name| !name.starts_with("roomcast_engine")).collect();
-        let exported: BTreeSet<String> = COUNTERS.iter().chain(GAUGES).map(|(name, _)| (*name).to_owned()).collect();
-        assert_eq!(documented, exported);
+            names(document, "`").into_iter().filter(|name| !crates.contains(&&**name)).collect();
+        assert_eq!(documented, exported());
+    }
+
+    /// Words of a text that may be names of metrics.
+    fn words(text: &str) -> BTreeSet<&str> {
+        text.split(|end: char| !end.is_ascii_alphanumeric() && end != '_').collect()
+    }
+
+    const RULES: &str = include_str!("../../../deploy/prometheus/alerts.yml");
+
+    #[test]
+    fn dashboard_and_rules_use_metrics_that_exist() {
+        let mut known = exported();
+        for (name, _, _) in HISTOGRAMS {
+            known.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}")));
+        }
+        known.extend(process::NAMES.map(str::to_owned));
+        for (file, text) in [
+            ("roomcast.json", include_str!("../../../deploy/grafana/roomcast.json")),
+            ("alerts.yml", RULES),
+            ("alerts.test.yml", include_str!("../../../deploy/prometheus/alerts.test.yml")),
+        ] {
+            let is_metric = |word: &&str| word.starts_with("roomcast_") || word.starts_with("process_");
+            let metrics: Vec<&str> = words(text).into_iter().filter(is_metric).collect();
+            let unknown: Vec<&&str> = metrics.iter().filter(|word| !known.contains(**word)).collect();
+            assert!(unknown.is_empty(), "{file} uses {unknown:?}");
+            assert!(metrics.len() > 10, "{file}");
+        }
+    }
+
+    #[test]
+    fn every_alert_has_a_row_in_the_document_and_two_tests() {
+        let document = include_str!("../../../docs/operations.md");
+        let tests = include_str!("../../../deploy/prometheus/alerts.test.yml");
+        let alerts: Vec<&str> = RULES.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+        assert!(alerts.len() > 10);
+        for alert in &alerts {
+            assert!(document.contains(&format!("| `{alert}` | ")), "{alert} has no row");
+            for test in ["fires", "does not"] {
+                assert!(tests.contains(&format!("- name: {alert} {test}")), "{alert}: {test}");
+            }
+        }
+        assert_eq!(RULES.matches("runbook: \"docs/operations.md#alerts\"").count(), alerts.len());
+        assert!(document.contains("\n### Alerts\n"), "the section that the runbooks name");
     }
 }

@@ -12,7 +12,7 @@ use crate::cluster::seam::ids::ServerId;
 use crate::cluster::seam::series::Series;
 use crate::cluster::sending::queue::Queue;
 use crate::cluster::servers_inbox::ServersInbox;
-use crate::cluster::state::ClusterState;
+use crate::cluster::state::{ClusterState, Queued};
 use crate::seam::adapter::{Adapter, AdapterContext, AdapterFactory};
 use parking_lot::Mutex;
 use roomcast_protocol::SocketId;
@@ -129,6 +129,11 @@ impl Cluster {
     /// The number of series whose messages are numbered: two for each namespace that is open here and was published in.
     pub fn numbered(&self) -> usize {
         self.0.member.queue.numbered()
+    }
+
+    /// What waits to be published now.
+    pub fn queue(&self) -> Queued {
+        self.0.member.queue.queued()
     }
 
     /// The number of messages that wait to be published.

@@ -28,4 +28,4 @@ pub use seam::message::{Body, Message};
 pub use seam::series::Series;
 pub use seam::trailer::Trailer;
 pub use seam::window::WINDOW;
-pub use state::ClusterState;
+pub use state::{ClusterState, Queued};

@@ -1,5 +1,6 @@
 //! [`ClusterState`]: a server's connection to the cluster, for the application to watch.
 
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// This server's connection to the other servers. Whatever it says, emits on this server reach this server's clients.
@@ -19,6 +20,18 @@ pub struct ClusterState {
     pub queued: usize,
     /// Their bytes.
     pub queued_bytes: usize,
+}
+
+/// What waits to be published, at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Queued {
+    /// Messages, including those that are being published.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// For how long the oldest of them has waited. Zero if there is none.
+    pub oldest: Duration,
 }
 
 impl ClusterState {

@@ -1,7 +1,7 @@
 //! [`Local`] as an [`Adapter`]: the in-memory adapter of a single server.
 
 use crate::rooms::local::Local;
-use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined};
+use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined, LocalSizes};
 use crate::seam::answer::{Answer, Missing};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
@@ -114,6 +114,11 @@ impl Adapter for Local {
         _timeout: Duration,
     ) -> Result<Answer<Vec<Args>>, AdapterError> {
         Ok(Answer::complete(Vec::new()))
+    }
+
+    fn local_sizes(&self) -> LocalSizes {
+        let (sockets, rooms, _) = self.sizes();
+        LocalSizes { sockets, rooms }
     }
 
     async fn close(&self) {}

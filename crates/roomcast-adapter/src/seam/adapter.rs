@@ -103,6 +103,10 @@ pub trait Adapter: Debug + Send + Sync + 'static {
         timeout: Duration,
     ) -> Result<Answer<Vec<Args>>, AdapterError>;
 
+    /// How many sockets and rooms this server has in the namespace, for metrics. It must not take longer the more there
+    /// are.
+    fn local_sizes(&self) -> LocalSizes;
+
     /// Leaves the cluster. This server's sockets go on as with an in-memory adapter.
     async fn close(&self);
 
@@ -110,6 +114,15 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     fn recovery(&self) -> Option<&dyn Recovery> {
         None
     }
+}
+
+/// What a namespace holds on one server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LocalSizes {
+    /// Sockets.
+    pub sockets: usize,
+    /// Rooms that were joined and have members. The rooms named after socket ids do not count.
+    pub rooms: usize,
 }
 
 /// Makes the adapter of a namespace. It is called each time that a namespace is created; the adapter of an earlier

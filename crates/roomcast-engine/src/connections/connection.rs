@@ -253,7 +253,7 @@ impl Connection {
     /// it is over, its handler is called, once. A session that goes on is established here by its first message. Every
     /// driver calls this after anything that may have ended the session.
     pub(crate) fn finish_if_over(&self) {
-        let (reason, closed, dropped) = {
+        let (reason, closed, transport, dropped) = {
             let mut shared = self.shared.lock();
             let Some(reason) = shared.session.over() else {
                 let is_new = shared.session.is_to_be_established() && shared.session.establish();
@@ -265,13 +265,14 @@ impl Connection {
             };
             let closed = shared.session.closed().is_some();
             // By WebSocket a close frame may still have to leave; its task drops the outbox.
-            let polled = closed && shared.session.transport() == Transport::Polling;
+            let transport = shared.session.transport();
+            let polled = closed && transport == Transport::Polling;
             let dropped = polled.then(|| shared.outlet.outbox.clear());
-            (reason, closed, dropped)
+            (reason, closed, transport, dropped)
         };
         drop(dropped);
         if closed {
-            self.sessions.remove(self.sid);
+            self.sessions.remove(self.sid, reason, transport);
         }
         // A task that holds the handler now calls this function when it releases it.
         while let Some(mut slot) = self.handler.try_lock() {

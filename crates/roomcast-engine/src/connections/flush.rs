@@ -6,6 +6,7 @@ use crate::session::close_reason::CloseReason;
 use crate::session::pace::Pacing;
 use crate::session::transport::Transport;
 use crate::transport::outlet::{By, Locked, Outlet, drain};
+use crate::transport::sink::Wrote;
 use crate::transport::writer::Writer;
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -79,5 +80,9 @@ impl Connection {
 impl Locked<Writer> for Connection {
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Writer>) -> R) -> R {
         use_it(&mut self.shared().outlet)
+    }
+
+    fn count(&self, wrote: &Wrote) {
+        self.sessions().traffic.sent(Transport::WebSocket, wrote.packets, wrote.bytes);
     }
 }

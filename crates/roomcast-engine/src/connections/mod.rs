@@ -8,3 +8,4 @@ pub(crate) mod relief;
 pub(crate) mod sessions;
 pub(crate) mod shared;
 pub(crate) mod table;
+pub(crate) mod traffic;

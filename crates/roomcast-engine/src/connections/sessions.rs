@@ -2,8 +2,10 @@
 
 use crate::config::EngineConfig;
 use crate::connections::table::{Identity, Refused, Table};
+use crate::connections::traffic::Traffic;
 use crate::session::bounds::Bounds;
 use crate::session::budget::Budget;
+use crate::session::close_reason::CloseReason;
 use crate::session::inbox_budget::InboxBudget;
 use crate::session::state::Timing;
 use crate::session::transport::Transport;
@@ -18,6 +20,7 @@ pub(crate) struct Sessions<T> {
     pub(crate) bounds: Bounds,
     pub(crate) budget: Budget,
     pub(crate) inbox_budget: InboxBudget<T>,
+    pub(crate) traffic: Traffic,
     /// The ping that all sessions send.
     pub(crate) ping: Arc<Packet>,
     /// The answer to the probe of every upgrade.
@@ -37,12 +40,23 @@ impl<T> Sessions<T> {
         let budget = Budget::new(config.outbox.budget);
         let inbox_budget = InboxBudget::new(config.inbox_budget, config.max_payload);
         let bounds = config.outbox.bounds(budget.meter());
-        Self { config, timing, bounds, budget, inbox_budget, ping, probe_pong, table: Mutex::new(Table::new(identify)) }
+        let (traffic, table) = (Traffic::default(), Mutex::new(Table::new(identify)));
+        Self { config, timing, bounds, budget, inbox_budget, traffic, ping, probe_pong, table }
     }
 
     /// Number of open sessions.
     pub(crate) fn len(&self) -> usize {
         self.table.lock().len()
+    }
+
+    /// Numbers of open sessions by polling and by WebSocket.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.table.lock().counts()
+    }
+
+    /// Some of the sessions of a transport: see [`Table::some`].
+    pub(crate) fn some(&self, transport: Transport, from: usize, most: usize) -> (Vec<Arc<T>>, bool) {
+        self.table.lock().some(transport, from, most)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<T>> {
@@ -68,10 +82,11 @@ impl<T> Sessions<T> {
         self.table.lock().insert(session, transport, &self.config)
     }
 
-    pub(crate) fn remove(&self, sid: Sid) {
+    /// A session has ended. One that had to make room for others has been removed already.
+    pub(crate) fn remove(&self, sid: Sid, reason: CloseReason, transport: Transport) {
         let removed = self.table.lock().remove(sid);
         if removed.is_some() {
-            metrics::counter!("roomcast_sessions_closed_total").increment(1);
+            count_closed(reason, transport);
         }
     }
 
@@ -84,4 +99,10 @@ impl<T> Sessions<T> {
     pub(crate) fn upgrade(&self, session: &T) {
         self.table.lock().upgrade(session);
     }
+}
+
+/// Counts a session that has ended.
+pub(crate) fn count_closed(reason: CloseReason, transport: Transport) {
+    let (reason, transport) = (reason.as_str(), transport.as_str());
+    metrics::counter!("roomcast_sessions_closed_total", "reason" => reason, "transport" => transport).increment(1);
 }

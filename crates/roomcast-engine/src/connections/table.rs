@@ -57,6 +57,22 @@ impl<T> Table<T> {
         self.polling.by_sid.len() + self.websocket.by_sid.len()
     }
 
+    /// Numbers of sessions by polling and by WebSocket.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.polling.by_sid.len(), self.websocket.by_sid.len())
+    }
+
+    /// The sessions of a transport in `most` places of the table from `from` on, and whether there are more places. A
+    /// table that grows or shrinks between two calls moves its sessions.
+    pub(crate) fn some(&self, transport: Transport, from: usize, most: usize) -> (Vec<Arc<T>>, bool) {
+        let table = match transport {
+            Transport::Polling => &self.polling.by_sid,
+            Transport::WebSocket => &self.websocket.by_sid,
+        };
+        let end = from.saturating_add(most).min(table.num_buckets());
+        ((from..end).filter_map(|place| table.get_bucket(place).cloned()).collect(), end < table.num_buckets())
+    }
+
     fn unjoined(&self) -> usize {
         self.polling.unjoined.len() + self.websocket.unjoined.len()
     }

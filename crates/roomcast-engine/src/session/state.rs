@@ -225,6 +225,17 @@ impl Session {
         }
     }
 
+    /// The time from the ping to the pong that the client sends now. `None` if it is no such pong, or if another packet
+    /// came in between: that moved the deadline, and only the deadline is kept.
+    pub(crate) fn round_trip(&self, kind: EngineKind, now: Instant, timing: &Timing) -> Option<Duration> {
+        match self.heartbeat {
+            Heartbeat::Awaiting { pong_by, extended: false } if kind == EngineKind::Pong && self.is_open() => {
+                Some((now + timing.ping_timeout).saturating_duration_since(pong_by))
+            }
+            _ => None,
+        }
+    }
+
     // --- time ---
 
     /// Reading is paused, so a pong may have come that was not read. At its deadline it counts as received. The pings

@@ -116,6 +116,9 @@ impl<W> Outlet<W> {
 /// The lock around an outlet. Tests replace it by loom's.
 pub(crate) trait Locked<W> {
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<W>) -> R) -> R;
+
+    /// Something was written. For counting; called without the lock.
+    fn count(&self, wrote: &Wrote);
 }
 
 /// What one write takes.
@@ -249,7 +252,10 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
         };
         writes += 1;
         let (wrote, stop) = match result {
-            Poll::Ready(Ok(wrote)) => (wrote, None),
+            Poll::Ready(Ok(wrote)) => {
+                outlet.count(&wrote);
+                (wrote, None)
+            }
             Poll::Ready(Err(broken)) => {
                 error = Some(broken);
                 (Wrote::default(), Some(Drained::Unfinished))

@@ -3,9 +3,11 @@
 
 use crate::connections::connection::Connection;
 use crate::connections::inbox_hold::InboxHold;
+use crate::connections::traffic::count_round_trip;
 use crate::limits::{OUTBOX_LEAST, READS_PER_TURN};
 use crate::session::close_reason::CloseReason;
 use crate::session::state::{Probe, Step};
+use crate::session::transport::Transport;
 use crate::session::turn_id::TurnId;
 use crate::transport::closing::{CloseHandshake, Ending, echo};
 use crate::transport::outlet::{By, Outlet, drain};
@@ -222,6 +224,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
     fn feed(&mut self, mut input: &mut [u8]) {
         let now = Instant::now();
+        self.connection.sessions().traffic.received(Transport::WebSocket, input.len());
         while !input.is_empty() {
             let end = if self.ending.is_some() {
                 self.feed_after_end(&mut input)
@@ -273,7 +276,12 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 connection.shared().session.close(CloseReason::ParseError);
                 break Some((close_frame(None, ""), CloseHandshake::Awaited));
             };
-            let step = connection.shared().session.receive(packet.kind, now, timing);
+            let (round_trip, step) = {
+                let mut shared = connection.shared();
+                let round_trip = shared.session.round_trip(packet.kind, now, timing);
+                (round_trip, shared.session.receive(packet.kind, now, timing))
+            };
+            count_round_trip(round_trip);
             match (step, &mut *slot) {
                 (Step::Closed, _) => break Some((close_frame(None, ""), CloseHandshake::Awaited)),
                 (Step::Deliver, Some(handler)) => match &packet.data {
@@ -516,7 +524,6 @@ mod tests {
     use crate::application::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
-    use crate::session::transport::Transport;
     use crate::transport::writer::Stream as _;
     use tokio::net::{TcpListener, TcpStream};
 

@@ -14,6 +14,7 @@ mod limits;
 mod origins;
 mod outbox;
 mod polling;
+mod statistics;
 mod streams;
 mod tls;
 mod unjoined;

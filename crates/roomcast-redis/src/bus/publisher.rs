@@ -61,10 +61,12 @@ impl Publisher {
             pipeline.cmd("PUBLISH").arg(channel).arg(&payload[..]);
         }
         let patience = topology.config().timeouts.command;
+        let begun = Instant::now();
         let sent = timeout(patience, pipeline.query_async::<Vec<RedisResult<Value>>>(&mut connection.connection)).await;
         let answers = sent.map_err(|_| RedisError::Timeout).and_then(|answers| answers.map_err(RedisError::from));
         match answers.and_then(|answers| outcomes(messages, answers, expendable)) {
             Ok(outcomes) => {
+                metrics::histogram!("roomcast_redis_rtt_seconds").record(begun.elapsed());
                 *slot = Some(connection);
                 topology.clear_backoff();
                 Ok(outcomes)

@@ -359,6 +359,7 @@ impl Shared {
                 }
             }
         }
+        self.report_size();
         // There may be more to do.
         self.changed.notify_one();
         if !forbidden.is_empty() {
@@ -366,6 +367,12 @@ impl Shared {
             self.denied_log.lock().report(self.topology.config(), count, forbidden);
         }
         Ok(())
+    }
+
+    /// How many names are subscribed, for metrics.
+    fn report_size(&self) {
+        let names = self.subscriptions.lock().confirmed();
+        metrics::gauge!("roomcast_redis_subscriptions").set(names as f64);
     }
 
     /// A connection has ended here, and Redis may still hold it open.
@@ -377,6 +384,7 @@ impl Shared {
             tracing::warn!(%server, "many subscriber connections ended while this Redis server could not be reached; it may count an old one as a server for some minutes");
         }
         let lost = self.subscriptions.lock().connection_ended();
+        self.report_size();
         lost.iter().for_each(|listener| listener.lost());
     }
 }

@@ -126,6 +126,11 @@ impl Subscriptions {
         self.by_key.insert(key.clone(), subscription);
     }
 
+    /// The number of names that are subscribed.
+    pub(crate) fn confirmed(&self) -> usize {
+        self.confirmed.len()
+    }
+
     /// Removes a subscription.
     pub(crate) fn remove(&mut self, key: &str) {
         let Some(removed) = self.by_key.remove(key) else { return };

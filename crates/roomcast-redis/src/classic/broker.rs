@@ -219,8 +219,8 @@ impl Broker for ClassicBroker {
     }
 
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        let before = servers::note_sending(self.bus.echo(), batch);
         let written = Batch::of(batch, |outgoing| encode(outgoing, &self.prefix, self.specific_responses));
-        let before = self.bus.echo().lock().mark();
         let sent = if written.messages.is_empty() {
             Ok(Vec::new())
         } else {

@@ -6,6 +6,9 @@
 //! on two servers that do not know each other. This state machine decides; the connections of each dialect send the
 //! PINGs and act.
 
+use std::time::Duration;
+use tokio::time::Instant;
+
 /// What is known of our own messages on one subscribed channel. Later messages have higher numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Echo {
@@ -17,6 +20,8 @@ pub(crate) struct Echo {
     published: Option<u64>,
     /// The last message that came back.
     received: Option<u64>,
+    /// A message that was given to the broker, and when. Its way to Redis and back is measured.
+    measured: Option<(u64, Instant)>,
 }
 
 /// What had been published at a moment. It is void once the subscription has been confirmed anew.
@@ -28,7 +33,7 @@ pub(crate) struct Mark {
 
 impl Echo {
     pub(crate) fn connected(&mut self) {
-        *self = Self { confirmations: self.confirmations + 1, is_confirmed: true, published: None, received: None };
+        *self = Self { confirmations: self.confirmations + 1, is_confirmed: true, ..Self::default() };
     }
 
     pub(crate) fn lost(&mut self) {
@@ -49,8 +54,18 @@ impl Echo {
         }
     }
 
-    pub(crate) fn received(&mut self, number: u64) {
+    /// A message is about to be published. If the subscription is confirmed, its way is measured.
+    pub(crate) fn sends(&mut self, number: u64, now: Instant) {
+        if self.is_confirmed {
+            self.measured = Some((number, now));
+        }
+    }
+
+    /// A message has come back. Returns how long that took, if its way was measured.
+    pub(crate) fn received(&mut self, number: u64, now: Instant) -> Option<Duration> {
         self.received = self.received.max(Some(number));
+        let (_, sent) = self.measured.take_if(|(measured, _)| *measured == number)?;
+        Some(now.duration_since(sent))
     }
 
     /// Whether the connection is deaf. To be asked when a PING is answered, and all that arrived before the answer was
@@ -75,7 +90,7 @@ mod tests {
         // The PING was sent before Redis took the message.
         assert!(!echo.is_deaf(before));
         let ping = echo.mark().unwrap();
-        echo.received(7);
+        assert_eq!(echo.received(7, Instant::now()), None);
         assert!(!echo.is_deaf(ping));
         echo.published(8, ping);
         assert!(!echo.is_deaf(ping));
@@ -92,6 +107,23 @@ mod tests {
         echo.connected();
         echo.published(2, before);
         assert!(!echo.is_deaf(echo.mark().unwrap()));
+    }
+
+    #[test]
+    fn the_way_of_the_last_message_is_measured() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let mut echo = Echo::default();
+        echo.sends(1, begun);
+        assert_eq!(echo.received(1, begun + second), None, "the subscription was not confirmed when it was sent");
+        echo.connected();
+        echo.sends(2, begun);
+        echo.sends(3, begun + second);
+        assert_eq!(echo.received(2, begun + 2 * second), None, "a later message was sent meanwhile");
+        assert_eq!(echo.received(3, begun + 3 * second), Some(2 * second));
+        assert_eq!(echo.received(3, begun + 4 * second), None, "it has come back already");
+        echo.sends(4, begun);
+        echo.connected();
+        assert_eq!(echo.received(4, begun + second), None, "the connection is another one");
     }
 
     /// What Redis has sent to the connection and is still in flight.
@@ -137,7 +169,7 @@ mod tests {
                     }
                     6 => in_flight.extend(echo.mark().map(Sent::Pong)),
                     7..=9 => match in_flight.pop_front() {
-                        Some(Sent::Message(number)) => echo.received(number),
+                        Some(Sent::Message(number)) => drop(echo.received(number, Instant::now())),
                         Some(Sent::Pong(before)) => {
                             let is_deaf = echo.is_deaf(before);
                             let expected = missing.is_some_and(|missing| before.published >= Some(missing));

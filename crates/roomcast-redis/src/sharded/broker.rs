@@ -185,7 +185,7 @@ impl Broker for ShardedBroker {
             // The publishers may be connected to servers that the subscribers do not use.
             self.publishers.reconnect();
         }
-        let before = self.echo.lock().mark();
+        let before = servers::note_sending(&self.echo, batch);
         let sent = match &written.messages[..] {
             [] => Vec::new(),
             messages => self.publishers.publish(messages).await,

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Most nodes with a publisher: more than the primaries of any Cluster. Addresses that come and go must not add up.
 const MAX_PUBLISHERS: usize = 256;
@@ -138,7 +138,9 @@ impl Publishers {
                 self.connect(node, &mut publisher).await?
             }
         };
+        let begun = Instant::now();
         let answers = pipeline.query_async(&mut connection).await?;
+        metrics::histogram!("roomcast_redis_rtt_seconds").record(begun.elapsed());
         publisher.connection = Some(connection);
         publisher.backoff = None;
         Ok(answers)

@@ -36,6 +36,12 @@ impl Shared {
         }
     }
 
+    /// How many channels are subscribed, for metrics. To be called after each change.
+    pub(super) fn report_size(&self) {
+        let channels = self.subscriptions.lock().subscribed();
+        metrics::gauge!("roomcast_redis_subscriptions").set(channels as f64);
+    }
+
     /// Passes the pending notices to their listeners.
     pub(super) fn notify_listeners(&self) {
         let _notifying = self.notifying.lock();

@@ -287,6 +287,7 @@ impl<'a> Subscriber<'a> {
             self.shared.subscriptions.lock().dropped(&self.node.address, name);
             self.shared.slots.suspect();
         }
+        self.shared.report_size();
         self.shared.notify_listeners();
         Ok(())
     }

@@ -129,6 +129,7 @@ async fn keep_subscribed(shared: Arc<Shared>, node: Arc<Node>, changed: Arc<Noti
                 drop(listed);
                 drop(subscriber);
                 let rooms = shared.subscriptions.lock().connection_ended(&node.address);
+                shared.report_size();
                 shared.notify_listeners();
                 metrics::counter!("roomcast_redis_rooms_interrupted_total").increment(rooms as u64);
                 ended

@@ -137,6 +137,11 @@ impl Subscriptions {
         self.nodes.get(node).is_none_or(|it| it.wanted == 0 && it.confirmed.is_empty())
     }
 
+    /// The number of channels that are subscribed, on all nodes.
+    pub(super) fn subscribed(&self) -> usize {
+        self.nodes.values().map(|it| it.confirmed.len()).sum()
+    }
+
     /// Whether a channel is subscribed on a node.
     pub(super) fn is_subscribed(&self, node: &str, channel: &str) -> bool {
         self.channels.get(channel).is_some_and(|it| it.is_subscribed && it.node.as_deref() == Some(node))

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 pub(crate) fn channel(prefix: &str) -> String {
     format!("{prefix}-roomcast#")
@@ -63,6 +64,17 @@ fn number(message: &Message) -> Option<u64> {
     message.trailer.filter(|_| is_for_all).map(|trailer| trailer.serial)
 }
 
+/// Announcements are about to be published: the way of the last one is measured, until its own server hears it. Returns
+/// the mark of `echo` for [`note_published`].
+pub(crate) fn note_sending(echo: &Mutex<Echo>, batch: &[Outgoing]) -> Option<Mark> {
+    let last = batch.iter().filter_map(|outgoing| number(&outgoing.message)).max();
+    let mut echo = echo.lock();
+    if let Some(last) = last {
+        echo.sends(last, Instant::now());
+    }
+    echo.mark()
+}
+
 /// Reports the announcements that Redis has taken to `echo`. `before`: its mark from before the batch was published.
 pub(crate) fn note_published(echo: &Mutex<Echo>, before: Option<Mark>, batch: &[Outgoing], outcomes: &[Outcome]) {
     let Some(before) = before else { return };
@@ -82,7 +94,10 @@ pub(crate) struct ServersListener {
 impl ServersListener {
     fn note_own(&self, own: &Message) {
         if let Some(number) = number(own) {
-            self.echo.lock().received(number);
+            let lag = self.echo.lock().received(number, Instant::now());
+            if let Some(lag) = lag {
+                metrics::histogram!("roomcast_cluster_delivery_lag_seconds").record(lag);
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ mod failovers;
 mod faults;
 mod idle;
 mod inbound;
+mod measured;
 mod refusals;
 mod replicas;
 mod sentinels;

@@ -1,8 +1,8 @@
 //! [`Adapters`]: counts the adapters that a server creates and closes.
 
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, Recipient, Room, SocketDetails, Target,
-    async_trait,
+    Acked, Action, Adapter, AdapterError, Answer, Emit, Joined, Local, LocalSizes, Recipient, Room, SocketDetails,
+    Target, async_trait,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use roomcast_server::Builder;
@@ -96,6 +96,9 @@ impl Adapter for Closing {
         timeout: Duration,
     ) -> Result<Answer<Vec<Args>>, AdapterError> {
         self.0.server_side_emit_with_ack(data, timeout).await
+    }
+    fn local_sizes(&self) -> LocalSizes {
+        self.0.local_sizes()
     }
     async fn close(&self) {
         self.1.fetch_add(1, SeqCst);

@@ -20,4 +20,5 @@ mod namespaces;
 mod options;
 mod rates;
 mod regressions;
+mod statistics;
 mod vectors;

@@ -9,6 +9,7 @@ mod call;
 mod events;
 
 use events::{serve, server_event};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
 use roomcast_redis::{ClassicBroker, ClassicOptions, ShardedBroker, ShardedMode, ShardedOptions};
 use roomcast_server::{Builder, ConnectError, Cors, Socket, SocketId, SocketIo};
@@ -33,8 +34,25 @@ const NOT_OFFERED_YET: [(&str, &str); 5] = [
     ("SERVE_CLIENT", "0"),
 ];
 
+/// Records metrics as the program does, for benches that compare a server with and without them. Nothing scrapes them.
+fn record_metrics(one_in: u32) -> Outcome<()> {
+    let buckets = [1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+    let recorder = PrometheusBuilder::new().set_buckets(&buckets)?.install_recorder()?;
+    roomcast_server::measure_durations(one_in);
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_secs(5));
+            recorder.run_upkeep();
+        }
+    });
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Outcome<()> {
+    if let Ok(one_in) = var("METRICS") {
+        record_metrics(one_in.parse()?)?;
+    }
     let io = builder()?.build();
     let server: Arc<str> = match var("SERVER_NAME") {
         Ok(name) => name.into(),

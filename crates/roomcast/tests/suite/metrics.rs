@@ -7,7 +7,9 @@ use std::net::{SocketAddr, TcpStream};
 
 /// The program with an internal listener on a free port, and that port.
 fn start() -> (Program, SocketAddr) {
-    let mut program = Program::start(&[("ROOMCAST_INTERNAL_LISTEN", "127.0.0.1:0")]);
+    // One worker: one handler of 16 is timed on each.
+    let settings = [("ROOMCAST_INTERNAL_LISTEN", "127.0.0.1:0"), ("TOKIO_WORKER_THREADS", "1")];
+    let mut program = Program::start(&settings);
     let mut log = String::new();
     let internal = loop {
         assert!(program.log.read_line(&mut log).unwrap() > 0, "the program has exited: {log}");
@@ -44,8 +46,17 @@ async fn a_scrape_has_what_happened() {
         clients.push(Client::connect(public).await);
     }
     clients[0].send("42[\"unknown\"]").await;
-    clients[0].send("421[\"join\",\"a\"]").await;
-    assert!(clients[0].next().await.unwrap().starts_with("431["));
+    // 17 joins and 17 publishes: at one of 16, the handlers 1, 17 and 33 are timed, and the broadcasts 1 and 17.
+    for id in 0..17 {
+        clients[0].send(&format!("42{id}[\"join\",\"a\"]")).await;
+        assert!(clients[0].next().await.unwrap().starts_with(&format!("43{id}[")));
+    }
+    for id in 0..17 {
+        clients[0].send(&format!("42{id}[\"publish\",\"a\",\"said\"]")).await;
+        let both = [clients[0].next().await.unwrap(), clients[0].next().await.unwrap()];
+        assert!(both.contains(&r#"42["said"]"#.to_owned()), "{both:?}");
+        assert!(both.contains(&format!("43{id}[{{\"ok\":true}}]")), "{both:?}");
+    }
     clients.pop().unwrap().close().await;
 
     let answer = get(internal, "/metrics");
@@ -56,9 +67,24 @@ async fn a_scrape_has_what_happened() {
         ("roomcast_sessions_opened_total{transport=\"polling\"}", "0"),
         ("roomcast_sockets_connected_total", "3"),
         ("roomcast_events_unhandled_total", "1"),
-        ("roomcast_sessions_closed_total", "1"),
-        ("roomcast_sessions", "2"),
-        ("roomcast_sockets", "2"),
+        ("roomcast_events_received_total{namespace=\"/\"}", "35"),
+        ("roomcast_handler_duration_seconds_count{namespace=\"/\"}", "3"),
+        ("roomcast_handler_duration_seconds_bucket{namespace=\"/\",le=\"+Inf\"}", "3"),
+        ("roomcast_connect_duration_seconds_count{namespace=\"/\"}", "3"),
+        ("roomcast_broadcast_duration_seconds_count", "2"),
+        ("roomcast_ping_rtt_seconds_count", "0"),
+        // An open packet and the answer to CONNECT for each, 34 answers, 17 events, and a close frame.
+        ("roomcast_packets_delivered_total{transport=\"websocket\"}", "58"),
+        ("roomcast_packets_delivered_total{transport=\"polling\"}", "0"),
+        ("roomcast_sessions_closed_total{reason=\"transport close\",transport=\"websocket\"}", "1"),
+        ("roomcast_sessions_closed_total{reason=\"slow consumer\",transport=\"polling\"}", "0"),
+        ("roomcast_sessions{transport=\"websocket\"}", "2"),
+        ("roomcast_sessions{transport=\"polling\"}", "0"),
+        ("roomcast_sessions_max", "100000"),
+        ("roomcast_sockets{namespace=\"/\"}", "2"),
+        ("roomcast_rooms{namespace=\"/\"}", "1"),
+        ("roomcast_outbox_packets", "0"),
+        ("roomcast_outbox_largest_bytes", "0"),
         ("roomcast_namespaces", "1"),
         ("roomcast_ready", "1"),
         ("roomcast_slow_consumers_total", "0"),
@@ -68,7 +94,21 @@ async fn a_scrape_has_what_happened() {
     }
     assert!(scrape.contains("# HELP roomcast_sessions Open sessions"), "{scrape}");
     assert!(scrape.contains("roomcast_build_info{version=\""), "{scrape}");
-    assert!(value(scrape, "roomcast_cluster_peers").is_none(), "there is no cluster");
+    for (series, least) in [
+        // Each of the 17 events has 15 bytes, and a frame's header of two.
+        ("roomcast_sent_bytes_total{transport=\"websocket\"}", 17.0 * 17.0),
+        ("roomcast_received_bytes_total{transport=\"websocket\"}", 35.0 * 10.0),
+        ("roomcast_handler_duration_seconds_sum{namespace=\"/\"}", 0.0),
+        ("roomcast_outbox_budget_bytes", 1.0),
+        #[cfg(target_os = "linux")]
+        ("process_resident_memory_bytes", 1e6),
+    ] {
+        let value = value(scrape, series).and_then(|value| value.parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value > least), "{series} is {value:?} in\n{scrape}");
+    }
+    for absent in ["roomcast_cluster_peers", "roomcast_redis_up", "roomcast_redis_rtt_seconds_count"] {
+        assert!(value(scrape, absent).is_none(), "there is no cluster");
+    }
     assert!(get(internal, "/readyz").contains("\"ready\":true"));
     assert!(get(internal, "/").starts_with("HTTP/1.1 404"));
     assert!(get(public, "/metrics").starts_with("HTTP/1.1 404"), "the public does not see them");

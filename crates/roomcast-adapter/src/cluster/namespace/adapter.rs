@@ -3,7 +3,7 @@
 use crate::cluster::namespace::place::Place;
 use crate::cluster::seam::message::Body;
 use crate::rooms::local::Local;
-use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined};
+use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined, LocalSizes};
 use crate::seam::answer::Answer;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails};
@@ -239,6 +239,10 @@ impl Adapter for ClusterAdapter {
         };
         let missing = self.place.ask(far(timeout), question, take).await;
         Ok(Answer { value: answers, missing })
+    }
+
+    fn local_sizes(&self) -> LocalSizes {
+        self.place.local().local_sizes()
     }
 
     async fn close(&self) {

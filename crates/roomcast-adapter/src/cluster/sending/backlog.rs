@@ -83,6 +83,16 @@ impl Backlog {
         self.roads.values().map(Road::len).sum()
     }
 
+    /// When the oldest of them was queued.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        // The messages of a road are in the order in which they were queued.
+        let oldest = |road: &Road| {
+            let waiting = road.in_flight.first().or_else(|| road.waiting.front());
+            waiting.map(|waiting| waiting.since)
+        };
+        self.roads.values().filter_map(oldest).min()
+    }
+
     /// Whether this server's emits go out, as far as it knows.
     pub(crate) fn publishes(&self) -> bool {
         self.said_hello && self.roads.values().all(|road| !road.down)

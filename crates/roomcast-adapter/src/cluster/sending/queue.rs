@@ -12,7 +12,7 @@ use crate::cluster::sending::asker::Asker;
 use crate::cluster::sending::backlog::Backlog;
 use crate::cluster::sending::outage::Outage;
 use crate::cluster::sending::queued::QueuedMessage;
-use crate::cluster::state::ClusterState;
+use crate::cluster::state::{ClusterState, Queued};
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
@@ -230,6 +230,14 @@ impl Queue {
     /// The number of series whose messages are numbered.
     pub(crate) fn numbered(&self) -> usize {
         self.state.lock().numbers.len()
+    }
+
+    /// What waits.
+    pub(crate) fn queued(&self) -> Queued {
+        let now = Instant::now();
+        let state = self.state.lock();
+        let oldest = state.oldest().map(|since| now.duration_since(since)).unwrap_or_default();
+        Queued { messages: state.len(), bytes: state.bytes.iter().sum(), oldest }
     }
 
     /// The number of messages that wait.

@@ -2,7 +2,7 @@
 
 use super::gate::{Gate, Publish};
 use super::stage::{ACQUAINTED, NAMESPACE, Puppet, Server, context, pass};
-use roomcast_adapter::cluster::{Body, ClusterOptions, Losses, MemoryNetwork, RequestId};
+use roomcast_adapter::cluster::{Body, ClusterOptions, Losses, MemoryNetwork, Queued, RequestId};
 use roomcast_adapter::testkit::eventually;
 use roomcast_adapter::{Action, Adapter, Room, Target};
 use roomcast_protocol::Args;
@@ -37,6 +37,24 @@ async fn gated(network: &MemoryNetwork, gate: Gate, options: ClusterOptions) -> 
     let b = Server::new(network, "b");
     pass(ACQUAINTED).await;
     (gate, a, b)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_age_of_the_queue_is_that_of_its_oldest_message() {
+    let network = MemoryNetwork::new();
+    let (a, _b) = pair(&network, ClusterOptions::default()).await;
+    assert_eq!(a.cluster.queue(), Queued::default());
+    network.cut_off(&a.broker, true);
+    a.emit();
+    pass(Duration::from_secs(2)).await;
+    a.emit();
+    pass(Duration::from_secs(1)).await;
+    let queue = a.cluster.queue();
+    assert_eq!((queue.messages, queue.oldest), (2, Duration::from_secs(3)));
+    assert_eq!(queue.bytes, a_message(1) + a_message(1));
+    network.cut_off(&a.broker, false);
+    pass(COUNTED).await;
+    assert_eq!(a.cluster.queue(), Queued::default());
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,8 +5,8 @@ use parking_lot::Mutex;
 use roomcast_adapter::limits::{MAX_PENDING_ACKS, MAX_ROOM_BYTES};
 use roomcast_adapter::testkit::ReceivedEvent;
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterError, Answer, Details, Emit, Joined, Missing, Recipient, Room, ServerEvent,
-    SocketDetails, Target, Wakes,
+    Acked, Action, Adapter, AdapterError, Answer, Details, Emit, Joined, LocalSizes, Missing, Recipient, Room,
+    ServerEvent, SocketDetails, Target, Wakes,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::collections::HashMap;
@@ -471,6 +471,10 @@ impl Adapter for Broken {
             answers.missing = Missing::default();
         }
         Ok(answers)
+    }
+
+    fn local_sizes(&self) -> LocalSizes {
+        self.inner.local_sizes()
     }
 
     async fn close(&self) {

@@ -3,8 +3,8 @@
 
 use async_trait::async_trait;
 use roomcast_adapter::{
-    Acked, Action, Adapter, AdapterContext, AdapterError, Answer, Emit, Joined, Local, Missing, Recipient, Room,
-    ServerEvent, SocketDetails, Target,
+    Acked, Action, Adapter, AdapterContext, AdapterError, Answer, Emit, Joined, Local, LocalSizes, Missing, Recipient,
+    Room, ServerEvent, SocketDetails, Target,
 };
 use roomcast_protocol::{Args, Packet, SocketId};
 use std::sync::{Arc, Mutex};
@@ -201,6 +201,10 @@ impl Adapter for Linked {
             }
         }
         Ok(Answer { value: answers, missing })
+    }
+
+    fn local_sizes(&self) -> LocalSizes {
+        self.local.local_sizes()
     }
 
     async fn close(&self) {

@@ -56,6 +56,25 @@ fn a_ping_comes_after_each_interval_and_a_pong_restarts_it() {
 }
 
 #[test]
+fn the_round_trip_of_a_ping_is_known_unless_another_packet_came_in_between() {
+    let mut bench = Bench::new(Transport::WebSocket);
+    let round_trip = |bench: &Bench, kind| bench.session.round_trip(kind, bench.now, &TIMING);
+    assert_eq!(round_trip(&bench, EngineKind::Pong), None, "nothing was asked");
+    assert_eq!(bench.after(seconds(25)).tick(), Tick::Ping);
+    bench.after(seconds(19));
+    assert_eq!(round_trip(&bench, EngineKind::Message), None);
+    assert_eq!(round_trip(&bench, EngineKind::Pong), Some(seconds(19)));
+    assert_eq!(bench.receive(EngineKind::Message), Step::Deliver);
+    assert_eq!(round_trip(&bench, EngineKind::Pong), None);
+    assert_eq!(bench.receive(EngineKind::Pong), Step::Ignore);
+    assert_eq!(bench.after(seconds(25)).tick(), Tick::Ping);
+    assert_eq!(round_trip(&bench, EngineKind::Pong), Some(Duration::ZERO));
+    // A deadline that passed while the server slept was moved.
+    assert_eq!(bench.after(seconds(30)).tick(), Tick::Nothing);
+    assert_eq!(round_trip(&bench, EngineKind::Pong), None);
+}
+
+#[test]
 fn the_first_ping_is_spread_over_a_quarter_of_the_interval() {
     let now = Instant::now();
     let early = Session::new(Transport::WebSocket, now, &TIMING, 1.0);

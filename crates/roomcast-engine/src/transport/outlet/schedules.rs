@@ -79,6 +79,8 @@ impl Locked<Half> for Station {
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Half>) -> R) -> R {
         use_it(&mut self.outlet.lock().unwrap())
     }
+
+    fn count(&self, _: &Wrote) {}
 }
 
 /// Each of `emitters` sends a packet, in a turn of its own; the stream takes `room` packets, refuses, and takes more

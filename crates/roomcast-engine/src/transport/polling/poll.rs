@@ -5,6 +5,7 @@ use crate::http::body::{Body, empty};
 use crate::session::close_reason::CloseReason;
 use crate::session::outbox::cost;
 use crate::session::state::PollReply;
+use crate::session::transport::Transport;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
@@ -76,6 +77,7 @@ fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Byte
         packet.push_polling(&mut payload);
     }
     let cost = batch.iter().map(|packet| cost(packet)).sum();
+    connection.sessions().traffic.sent(Transport::Polling, batch.len(), payload.len());
     let charge = connection.sessions().budget.meter().charge(payload.len());
     let answer = Answer { payload, packets: batch.len(), cost, connection: connection.clone(), _charge: charge };
     Poll::Ready(Bytes::from_owner(answer))
@@ -117,7 +119,6 @@ mod tests {
     use crate::application::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
-    use crate::session::transport::Transport;
     use std::task::Waker;
 
     fn open(engine: &Engine) -> Arc<Connection> {

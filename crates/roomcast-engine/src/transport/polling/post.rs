@@ -3,6 +3,7 @@
 use super::poll::common_headers;
 use crate::connections::connection::{Connection, PanicGuard};
 use crate::connections::inbox_hold::InboxHold;
+use crate::connections::traffic::count_round_trip;
 use crate::http::body::{Body, empty};
 use crate::session::close_reason::CloseReason;
 use crate::session::state::Step;
@@ -67,6 +68,7 @@ where
         connection.fail_polling(CloseReason::ParseError, "the body of a POST is not UTF-8");
         return Ok(empty(StatusCode::BAD_REQUEST));
     };
+    connection.sessions().traffic.received(Transport::Polling, body.len());
     let turn = Turn::begin();
     let fed = feed(connection, text);
     connection.finish_if_over();
@@ -193,9 +195,11 @@ fn feed(connection: &Arc<Connection>, text: &str) -> Result<(), Overtaken> {
             };
             let step = {
                 let mut shared = connection.shared();
+                let round_trip = shared.session.round_trip(packet.kind, now, timing);
                 let step = shared.session.receive(packet.kind, now, timing);
                 let wakers = if step == Step::Closed { Some(shared.take_wakers()) } else { None };
                 drop(shared);
+                count_round_trip(round_trip);
                 if let Some(wakers) = wakers {
                     wakers.wake();
                 }
