@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::log::Log;
 use crate::repo::Repo;
+use crate::setup;
 use crate::step::Outcome;
 
 const DOCUMENT: &str = "docs/first-deployment.md";
@@ -42,7 +43,11 @@ pub(crate) fn run(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     let programs = programs.parent().unwrap_or(Path::new("."));
     let mut command = repo.command("bash", &["commands.sh"]);
     let path = std::env::var("PATH").unwrap_or_default();
-    command.current_dir(&folder).env("PATH", format!("{}:{path}", programs.display()));
+    // Prometheus is in the same package as promtool.
+    let promtool = setup::promtool(repo, log)?;
+    let unpacked = promtool.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let prometheus = unpacked.map(|folder| format!(":{}", folder.display())).unwrap_or_default();
+    command.current_dir(&folder).env("PATH", format!("{}:{path}{prometheus}", programs.display()));
     for variable in ["NODE_ENV", "REDIS_URL", "APP_URL", "HOST"] {
         command.env_remove(variable);
     }
