@@ -1,3 +1,5 @@
+//! Answers as Redis 7.0 gave them, as Redis 8 and Valkey word them, and odd ones.
+
 use super::*;
 use proptest::prelude::*;
 use redis::IntoConnectionInfo;

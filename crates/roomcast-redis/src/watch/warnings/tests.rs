@@ -1,3 +1,5 @@
+//! Warnings begin, last, are repeated and end, by tables of reports.
+
 use super::*;
 use crate::watch::figures::RedisBufferLimit;
 use std::time::Duration;
