@@ -61,7 +61,7 @@ pub use http::serve::{ServeOptions, bind, serve};
 pub use http::service::{EngineService, NotFound};
 #[cfg(feature = "tls")]
 pub use http::tls::{TlsError, TlsFiles};
-pub use http::trusted_proxies::{NetworkError, TrustedProxies};
+pub use http::trusted_proxies::{NetworkError, TrustedProxies, rate_key};
 pub use rates::rate::{Bucket, Rate, RateError};
 pub use rates::rate_table::RateTable;
 pub use session::close_reason::CloseReason;

@@ -31,7 +31,7 @@ impl Client {
         io.remember_runtime();
         let due = Some(Instant::now() + io.config.connect_timeout);
         let decoder = Decoder::new(io.config.decoder);
-        let rates = io.rates.as_ref().map(ConnectionRates::new);
+        let rates = io.rates.as_ref().map(|rates| ConnectionRates::new(rates, connection.handshake()));
         let link = Link::new(connection, io.config.max_handlers, rates);
         Self { io, link, decoder, inbox: InboxHold::default(), due, joined: false }
     }

@@ -4,19 +4,13 @@ use crate::error::ConnectError;
 use crate::link::Link;
 use crate::parts::Socket;
 use crate::rates::{ConnectionRates, Cost, Excess};
-use roomcast_engine::{CloseReason, Handshake};
+use roomcast_engine::CloseReason;
 use roomcast_protocol::{Args, Packet, Received};
 use serde::Serialize;
-use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const EXCEEDED: &str = "rate limit exceeded";
-
-/// The address that a client's packets count for.
-fn address(handshake: &Handshake) -> Option<IpAddr> {
-    handshake.address().map(|address| address.ip())
-}
 
 /// Whether a packet is within the rates of its connection. If it is not, everything has been done about it.
 ///
@@ -34,7 +28,7 @@ pub(crate) fn admits(rates: &ConnectionRates, link: &Link<Socket>, packet: &Rece
         return true;
     }
     let cost = Cost { events, bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
-    let Err(excess) = rates.take(cost, address(link.connection.handshake()), Instant::now()) else { return true };
+    let Err(excess) = rates.take(cost, Instant::now()) else { return true };
     metrics::counter!("roomcast_packets_over_rate_total", "limit" => excess.limit, "what" => excess.what).increment(1);
     log(&excess, link, socket.as_ref());
     if excess.close {
@@ -66,19 +60,19 @@ fn log(excess: &Excess, link: &Link<Socket>, socket: Option<&Socket>) {
     let Excess { limit, what, close, .. } = *excess;
     let id = socket.map(|socket| tracing::field::display(socket.id()));
     let namespace = socket.map(|socket| socket.namespace().name());
-    let address = address(link.connection.handshake());
+    let client = link.connection.handshake();
     if excess.log {
         tracing::warn!(
             socket = id,
             namespace,
-            ?address,
+            address = ?client.client_address(),
             limit,
             what,
             close,
             "a client sends more than a rate limit allows; what exceeds it is not handled. Logged once per connection in ten minutes"
         );
     } else {
-        tracing::debug!(socket = id, namespace, ?address, limit, what, close, "a packet exceeds a rate limit");
+        tracing::debug!(socket = id, namespace, address = ?client.client_address(), limit, what, close, "a packet exceeds a rate limit");
     }
 }
 

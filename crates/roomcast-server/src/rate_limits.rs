@@ -34,8 +34,9 @@ pub struct RateLimits {
     pub user_events: Option<Rate>,
     /// Bytes of all connections of one user.
     pub user_bytes: Option<Rate>,
-    /// Events of all connections from one address, if it is known ([`Handshake::address`](crate::Handshake::address)). IPv6 addresses
-    /// with the same first 64 bits count as one, because a client usually has them all.
+    /// Events of all connections from one client address, if it is known
+    /// ([`Handshake::client_address`](crate::Handshake::client_address)). IPv6 addresses with the same first 64 bits count as one,
+    /// because a client usually has them all.
     pub address_events: Option<Rate>,
     /// Bytes of all connections from one address.
     pub address_bytes: Option<Rate>,

@@ -4,9 +4,9 @@ use crate::error::check_event;
 use crate::limits::{RATE_GRACE, RATE_KEYS, RATE_LOG_INTERVAL, RATE_LOG_LINES, RATE_WARNING_INTERVAL};
 use crate::rate_limits::{OverRate, RateLimits};
 use parking_lot::Mutex;
-use roomcast_engine::{Bucket, Rate, RateTable};
+use roomcast_engine::{Bucket, Handshake, Rate, RateTable, rate_key};
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,6 +28,8 @@ pub(crate) struct Rates {
 #[derive(Debug)]
 pub(crate) struct ConnectionRates {
     all: Arc<Rates>,
+    /// What its rates of addresses are kept for, if there are any and the address is known.
+    address: Option<IpAddr>,
     /// The task that reads from the client takes this for each packet, and other threads only to set the user.
     used: Mutex<Used>,
 }
@@ -101,8 +103,12 @@ impl Rates {
 }
 
 impl ConnectionRates {
-    pub(crate) fn new(all: &Arc<Rates>) -> Box<Self> {
-        Box::new(Self { all: all.clone(), used: Mutex::default() })
+    pub(crate) fn new(all: &Arc<Rates>, client: &Handshake) -> Box<Self> {
+        Self::of(all, if all.addresses.is_none() { None } else { client.client_address() })
+    }
+
+    fn of(all: &Arc<Rates>, address: Option<IpAddr>) -> Box<Self> {
+        Box::new(Self { all: all.clone(), address: address.map(rate_key), used: Mutex::default() })
     }
 
     pub(crate) fn all(&self) -> &Rates {
@@ -125,9 +131,9 @@ impl ConnectionRates {
     ///
     /// # Errors
     /// It exceeds a limit.
-    pub(crate) fn take(&self, cost: Cost, address: Option<IpAddr>, now: Instant) -> Result<(), Excess> {
+    pub(crate) fn take(&self, cost: Cost, now: Instant) -> Result<(), Excess> {
         let mut used = self.used.lock();
-        used.take(&self.all, cost, address.map(network), now)
+        used.take(&self.all, cost, self.address, now)
             .map_err(|(limit, (what, wait))| used.exceeded(&self.all, limit, what, wait, now))
     }
 }
@@ -251,17 +257,6 @@ impl<K: Eq + Hash + Clone> Tables<K> {
     }
 }
 
-/// What counts as one address: an IPv4 address, in whatever form it came, or the first 64 bits of an IPv6 address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -293,7 +288,7 @@ mod tests {
         ] {
             let all = rates(|limits| limits.address_events = Rate::per_second(1));
             let take = |address: &str| {
-                let taken = ConnectionRates::new(&all).take(ONE, Some(address.parse().unwrap()), Instant::now());
+                let taken = ConnectionRates::of(&all, Some(address.parse().unwrap())).take(ONE, Instant::now());
                 taken.map_err(|excess| (excess.limit, excess.what))
             };
             assert_eq!(take(first), Ok(()));
@@ -301,8 +296,8 @@ mod tests {
         }
         // Unknown addresses are not limited.
         let all = rates(|limits| limits.address_events = Rate::per_second(1));
-        let unknown = ConnectionRates::new(&all);
-        assert!((0..5).all(|_| unknown.take(ONE, None, Instant::now()).is_ok()));
+        let unknown = ConnectionRates::of(&all, None);
+        assert!((0..5).all(|_| unknown.take(ONE, Instant::now()).is_ok()));
     }
 
     /// What one limit refuses takes nothing of the others, whichever it is.
@@ -325,18 +320,18 @@ mod tests {
                     *field(limits) = Rate::new(*unit, Duration::from_secs(10)).map(|rate| rate.burst(burst));
                 }
             });
-            let connection = ConnectionRates::new(&all);
-            connection.set_user("ann");
             let address = IpAddr::from([192, 0, 2, 1]);
+            let connection = ConnectionRates::of(&all, Some(address));
+            connection.set_user("ann");
             let begin = Instant::now();
-            assert_eq!(connection.take(ONE, Some(address), begin), Ok(()));
+            assert_eq!(connection.take(ONE, begin), Ok(()));
             for _ in 0..10 {
-                let excess = connection.take(ONE, Some(address), begin).unwrap_err();
+                let excess = connection.take(ONE, begin).unwrap_err();
                 let limit = ["connection", "user", "address"][narrow / 2];
                 assert_eq!((excess.limit, excess.what), (limit, ["events", "bytes"][narrow % 2]));
                 assert_eq!(excess.wait, Duration::from_secs(10));
             }
-            assert_eq!(connection.take(ONE, Some(address), begin + Duration::from_secs(10)), Ok(()));
+            assert_eq!(connection.take(ONE, begin + Duration::from_secs(10)), Ok(()));
             // The others were left with one packet, and have got another one meanwhile.
             let mut used = connection.used.lock();
             let now = begin + Duration::from_secs(10);
@@ -361,10 +356,10 @@ mod tests {
     async fn the_log_is_not_filled() {
         let all = rates(|limits| limits.events = Rate::new(1, Duration::from_secs(86_400)));
         let begin = Instant::now();
-        let logs = |connection: &ConnectionRates, now| connection.take(ONE, None, now).unwrap_err().log;
-        let connections: Vec<_> = (0..=RATE_LOG_LINES).map(|_| ConnectionRates::new(&all)).collect();
+        let logs = |connection: &ConnectionRates, now| connection.take(ONE, now).unwrap_err().log;
+        let connections: Vec<_> = (0..=RATE_LOG_LINES).map(|_| ConnectionRates::of(&all, None)).collect();
         for (at, connection) in (0..).zip(&connections) {
-            assert_eq!(connection.take(ONE, None, begin), Ok(()));
+            assert_eq!(connection.take(ONE, begin), Ok(()));
             assert_eq!(logs(connection, begin), at < RATE_LOG_LINES, "{at}");
             assert!(!logs(connection, begin));
         }

@@ -226,7 +226,7 @@ impl fmt::Display for Network {
 
 /// The key under which the rates of an address are kept. A single user of IPv6 has a network of 64 bits, and could use
 /// another address for each connection.
-pub(crate) fn rate_key(address: IpAddr) -> IpAddr {
+pub fn rate_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask_v6(64))),
         address => address,

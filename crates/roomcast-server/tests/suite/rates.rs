@@ -1,7 +1,7 @@
 //! Rates of what clients send: each limit at its bound and one past it, and what becomes of a packet over it. The clock stands still
 //! but for the tests' own steps.
 
-use crate::common::wire::{Frame, Wire, frame};
+use crate::common::wire::{Frame, Wire, frame, upgrade};
 use crate::common::{Frozen, Log, Server};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, SharedString, Unit};
 use parking_lot::Mutex;
@@ -161,6 +161,28 @@ async fn who_shares_a_rate() {
     for wire in [&mut first, &mut second] {
         wire.say("42[\"n\"]").await;
         assert!(wire.sync().await.is_empty());
+    }
+    drop(clock);
+    server.finish().await;
+}
+
+/// Behind a trusted proxy, clients have the addresses that the proxy names.
+#[tokio::test]
+async fn addresses_behind_a_proxy() {
+    let limits = limits(|limits| limits.address_events = ten(1));
+    let log = Log::default();
+    let change = |builder: Builder| builder.rate_limits(limits).trusted_proxies("127.0.0.1".parse().unwrap());
+    let server = Server::with(change, |io| app(io, &log)).await;
+    let clock = Frozen::new();
+    for (address, handled) in [("192.0.2.1", true), ("192.0.2.2", true), ("192.0.2.1", false)] {
+        let mut wire = server.connect().await;
+        let target = server.target("EIO=4&transport=websocket");
+        wire.send(upgrade(&target, "13", &[("X-Forwarded-For", address)])).await;
+        assert_eq!(wire.answer("GET").await.status(), 101);
+        assert!(wire.text().await.starts_with('0'));
+        server.join(&mut wire, "/").await;
+        wire.say("421[\"n\",1]").await;
+        assert_eq!(wire.texts().await, if handled { vec!["431[1]"] } else { vec![] }, "{address}");
     }
     drop(clock);
     server.finish().await;
