@@ -240,6 +240,8 @@ impl fmt::Debug for EngineConfig {
             .field("max_polling_sessions", &self.max_polling_sessions)
             .field("body_timeout", &self.body_timeout)
             .field("close_timeout", &self.close_timeout)
+            .field("trusted_proxies", &self.trusted_proxies)
+            .field("handshakes_per_address", &self.handshakes_per_address)
             .finish_non_exhaustive()
     }
 }

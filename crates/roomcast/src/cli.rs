@@ -140,7 +140,7 @@ fn command() -> Command {
         .args(KEYS.iter().map(flag))
         .subcommand(
             Command::new("health")
-                .about("Ask a running server for its health, by HOST and PORT; exits with 0 if it is healthy, else with 1. For containers, whose images have no shell")
+                .about("Ask a running server for its health, by HOST and PORT, or by ROOMCAST_INTERNAL_LISTEN if clients use TLS or the PROXY protocol; exits with 0 if it is healthy, else with 1. For containers, whose images have no shell")
                 .arg(ready),
         )
         .subcommand(

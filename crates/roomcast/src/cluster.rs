@@ -2,31 +2,57 @@
 
 use crate::wiring::{DialectOptions, RedisWiring};
 use roomcast_adapter::cluster::{Broker, Cluster, ServerId};
-use roomcast_redis::{ClassicBroker, RedisConfig, RedisError, ShardedBroker};
+use roomcast_redis::{ClassicBroker, RedisConfig, RedisError, RedisWatch, ShardedBroker};
 use std::sync::Arc;
 
-/// Joins the cluster on a Redis, which need not be reachable yet. A task checks it once and logs an error if it cannot be used. Until it
-/// can, this server works on its own.
-pub(crate) fn join(wiring: RedisWiring) -> Cluster {
-    let RedisWiring { config, dialect, cluster: options, name } = wiring;
-    let broker: Arc<dyn Broker> = match dialect {
+/// A server's place in the cluster.
+pub(crate) struct Joined {
+    pub(crate) cluster: Cluster,
+    /// Looks at Redis, as long as this is kept.
+    pub(crate) watch: Option<RedisWatch>,
+}
+
+/// Joins the cluster on a Redis, which need not be reachable yet, unless a time was set for that. Otherwise a task checks it once and logs
+/// an error if it cannot be used. Until it can, this server works on its own.
+///
+/// # Errors
+/// Redis cannot be used within the time that was set for it.
+pub(crate) async fn join(wiring: RedisWiring) -> Result<Joined, String> {
+    let RedisWiring { config, dialect, cluster: options, name, start_timeout, watch } = wiring;
+    let within = |error: RedisError| {
+        format!(
+            "Redis cannot be used: {error}. Without REDIS_START_TIMEOUT the program would start, and not be ready until it can"
+        )
+    };
+    let (broker, watch): (Arc<dyn Broker>, _) = match dialect {
         DialectOptions::Classic(options) => {
             let broker = ClassicBroker::new(config, options);
-            let checked = broker.clone();
-            tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
-            broker
+            match start_timeout {
+                Some(patience) => broker.check_within(patience).await.map_err(within)?,
+                None => {
+                    let checked = broker.clone();
+                    tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
+                }
+            }
+            (broker.clone(), watch.map(|options| broker.watch(options)))
         }
         DialectOptions::Sharded(options) => {
             let broker = ShardedBroker::new(config, options);
-            let checked = broker.clone();
-            tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
-            broker
+            match start_timeout {
+                Some(patience) => broker.check_within(patience).await.map_err(within)?,
+                None => {
+                    let checked = broker.clone();
+                    tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
+                }
+            }
+            (broker.clone(), watch.map(|options| broker.watch(options)))
         }
     };
-    match name {
+    let cluster = match name {
         Some(name) => Cluster::with_id(ServerId::from(&*name), broker, options),
         None => Cluster::new(broker, options),
-    }
+    };
+    Ok(Joined { cluster, watch })
 }
 
 fn log_failure(redis: &RedisConfig, result: Result<(), RedisError>) {

@@ -1,5 +1,6 @@
 //! `roomcast health`: asks a running server for its health.
 
+use crate::settings::typed::Settings;
 use http::header::HOST;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -32,6 +33,18 @@ pub(crate) async fn ask(host: &str, port: u16, ready: bool) -> ExitCode {
             );
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Where to ask: the listener of clients, or the internal one if that of clients does not speak plain HTTP.
+pub(crate) fn address(settings: &Settings) -> (String, u16) {
+    let listen = &settings.listen;
+    let is_plain = listen.tls_cert_file.is_none() && !listen.proxy_protocol;
+    let internal = settings.internal.listen.as_deref().filter(|_| !is_plain);
+    let internal = internal.and_then(|address| address.rsplit_once(':'));
+    match internal.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?))) {
+        Some(internal) => internal,
+        None => (listen.host.clone(), listen.port),
     }
 }
 

@@ -17,10 +17,11 @@ mod shutdown;
 mod wiring;
 
 use cli::{Action, Cli};
+use cluster::Joined;
 use exporter::Exporter;
 use one_path::OnePath;
-use roomcast_server::SocketIo;
 use roomcast_server::engine::{ServeOptions, bind, serve};
+use roomcast_server::{Check, SocketIo};
 use settings::resolve::{Given, Resolved};
 use settings::typed::{ClientEvent, Drain, Settings};
 use settings::{checks, show};
@@ -53,8 +54,8 @@ async fn main() -> ExitCode {
     checks::check(&mut resolved, descriptors::hard_limit());
     match action {
         Action::Health { ready } => {
-            let listen = &resolved.settings.listen;
-            health::ask(&listen.host, listen.port, ready).await
+            let (host, port) = health::address(&resolved.settings);
+            health::ask(&host, port, ready).await
         }
         Action::Config => {
             print!("{}", show::settings(&resolved));
@@ -117,9 +118,22 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
     let metrics = settings.internal.listen.is_some().then(Exporter::install).transpose()?;
     let Wiring { mut builder, redis } = Wiring::new(settings)?;
     let shown_redis = redis.as_ref().map(|redis| redis.config.to_string());
-    let cluster = redis.map(cluster::join);
+    let (cluster, watch) = match redis {
+        Some(redis) => {
+            let Joined { cluster, watch } = cluster::join(redis).await?;
+            (Some(cluster), watch)
+        }
+        None => (None, None),
+    };
     if let Some(cluster) = &cluster {
         builder = builder.cluster(cluster);
+    }
+    if let Some(watch) = watch {
+        // The server keeps the check, and so the watch.
+        builder = builder.health_check("redis", move || {
+            let status = watch.status();
+            Check::optional(status.ok, status.reason)
+        });
     }
     let io = builder.build();
     for namespace in &settings.namespaces {
@@ -154,7 +168,8 @@ async fn run(settings: &Settings) -> Result<(), Box<dyn Error>> {
         Some(redis) => tracing::info!(adapter = "redis", %redis, %origins, "roomcast {version} is ready"),
         None => tracing::info!(adapter = "memory", %origins, "roomcast {version} is ready"),
     }
-    tracing::info!("listening on http://{local} (open it in two tabs to chat)");
+    let scheme = if wiring::tls(&settings.listen).is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{local} (open it in two tabs to chat)");
     let shutdown = async {
         let Some(signals) = signals else { return std::future::pending().await };
         let requested = signals.requested().await;

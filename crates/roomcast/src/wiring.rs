@@ -1,11 +1,12 @@
 //! [`Wiring`]: what the settings set in the server, its listener and its cluster.
 
 use crate::settings::redis::redis_config;
-use crate::settings::typed::{Dialect, Limits, Settings};
+use crate::settings::typed::{Dialect, Limits, Listen, Settings};
 use roomcast_adapter::cluster::ClusterOptions;
-use roomcast_redis::{ClassicOptions, RedisConfig, ShardedOptions};
-use roomcast_server::engine::Cookie;
+use roomcast_redis::{ClassicOptions, RedisConfig, RedisWatchOptions, ShardedOptions};
+use roomcast_server::engine::{Cookie, TlsFiles, TrustedProxies};
 use roomcast_server::{Builder, Cors, RateLimits, SocketIo};
+use std::time::Duration;
 
 /// The options of all parts.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub(crate) struct RedisWiring {
     pub(crate) dialect: DialectOptions,
     pub(crate) cluster: ClusterOptions,
     pub(crate) name: Option<String>,
+    /// Redis must be usable within this time.
+    pub(crate) start_timeout: Option<Duration>,
+    /// Whether and how Redis is watched.
+    pub(crate) watch: Option<RedisWatchOptions>,
 }
 
 /// The options of the dialect in use.
@@ -56,12 +61,16 @@ impl Wiring {
                 (engine.max_polling_sessions, engine.max_unjoined_sessions) =
                     (limits.polling_sessions, limits.unjoined_sessions);
                 (engine.outbox.soft, engine.outbox.hard) = (limits.outbox, limits.outbox_hard);
+                engine.handshakes_per_address = limits.address_handshakes;
                 (engine.outbox.budget, engine.inbox_budget) = (limits.outbox_budget, limits.inbox_budget);
                 engine.body_timeout = listen.body_timeout;
             })
             .serving(|serve| {
                 (serve.idle_timeout, serve.header_timeout) = (listen.keep_alive_timeout, listen.header_timeout);
                 serve.write_timeout = listen.write_timeout;
+                (serve.proxy_protocol, serve.connections_per_address) =
+                    (listen.proxy_protocol, limits.address_connections);
+                serve.tls = tls(listen);
             });
         if let Some(name) = &client.cookie {
             builder = builder.cookie(Cookie { name: name.clone(), ..Cookie::default() });
@@ -71,9 +80,16 @@ impl Wiring {
             let cors = Cors::origins(origins).map_err(|error| format!("APP_URL: {error}"))?;
             builder = builder.cors(cors.credentials(!origins.iter().any(|origin| origin == "*")));
         }
+        let proxies = TrustedProxies::new(&listen.trusted_proxies);
+        builder = builder.trusted_proxies(proxies.map_err(|error| format!("listen.trusted_proxies: {error}"))?);
         let redis = redis_config(settings).map_err(|(key, what)| format!("{key}: {what}"))?;
         Ok(Self { builder, redis: redis.map(|config| RedisWiring::new(config, settings)) })
     }
+}
+
+/// The files of the listener's certificate, if it speaks TLS.
+pub(crate) fn tls(listen: &Listen) -> Option<TlsFiles> {
+    Some(TlsFiles::new(listen.tls_cert_file.as_ref()?, listen.tls_key_file.as_ref()?))
 }
 
 fn rate_limits(limits: &Limits) -> RateLimits {
@@ -81,7 +97,7 @@ fn rate_limits(limits: &Limits) -> RateLimits {
     (rates.events, rates.bytes) = (limits.events, limits.bytes);
     (rates.address_events, rates.address_bytes) = (limits.address_events, limits.address_bytes);
     rates.over = limits.over;
-    rates.warning = limits.warning.clone().map(Into::into);
+    rates.warning = limits.warning.clone();
     rates
 }
 
@@ -105,7 +121,12 @@ impl RedisWiring {
         };
         let mut cluster = ClusterOptions::default();
         (cluster.max_queued_bytes, cluster.max_age) = (redis.max_queued_bytes, redis.max_queued_age);
-        Self { config, dialect, cluster, name: settings.server_name.clone() }
+        let watch = redis.watch.then(|| {
+            let mut options = RedisWatchOptions::default();
+            options.interval = redis.watch_interval;
+            options
+        });
+        Self { config, dialect, cluster, name: settings.server_name.clone(), start_timeout: redis.start_timeout, watch }
     }
 }
 
@@ -153,6 +174,7 @@ mod tests {
             Kind::Time(..) => "777".to_owned(),
             Kind::Text if key.name == "redis.url" => "redis://other".to_owned(),
             Kind::Text | Kind::Path | Kind::Secret => "other".to_owned(),
+            Kind::List if key.name == "listen.trusted_proxies" => "10.0.0.0/8".to_owned(),
             Kind::List => "https://other.example".to_owned(),
             Kind::Choice(names) | Kind::Choices(names) => {
                 names.iter().rev().find(|(name, _)| *name != key.default).unwrap().0.to_owned()
@@ -196,13 +218,15 @@ mod tests {
             // What it needs beside it.
             let beside: &[_] = match key.name {
                 "redis.sharded_mode" => &[("REDIS_DIALECT", "sharded")],
+                "listen.tls_cert_file" => &[("ROOMCAST_LISTEN_TLS_KEY_FILE", "k")],
+                "listen.tls_key_file" => &[("ROOMCAST_LISTEN_TLS_CERT_FILE", "c")],
                 "redis.tls_cert_file" => &[("REDIS_TLS_KEY_FILE", "k")],
                 "redis.tls_key_file" => &[("REDIS_TLS_CERT_FILE", "c")],
                 _ => &[],
             };
             let text = other(key);
             let changed = wiring(&[beside, &[(key.variable, &*text)]].concat());
-            let before = if key.name.starts_with("redis.tls_") { &[] } else { beside };
+            let before = if key.name.contains(".tls_") { &[] } else { beside };
             assert_ne!(changed, wiring(before), "{} = {text} has no effect", key.name);
         }
         assert!(ELSEWHERE.iter().all(|(name, _)| Key::named(name).is_some()));

@@ -6,7 +6,7 @@ use super::redis::redis_config;
 use super::resolve::{Given, Resolved};
 use super::typed::{Adapter, Dialect, PRODUCTION};
 use crate::log;
-use roomcast_server::engine::Transport;
+use roomcast_server::engine::{TlsFiles, Transport, TrustedProxies};
 use roomcast_server::{Cors, RESERVED_EVENTS};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,35 @@ fn listening(resolved: &mut Resolved) {
     } else if ["/", "/healthz", "/readyz"].contains(&listen.path.as_str()) {
         resolved
             .error("listen.path", format!("{} has a use of its own: write a path such as /socket.io/", listen.path));
+    }
+    if let Err(error) = TrustedProxies::new(&listen.trusted_proxies) {
+        resolved.error("listen.trusted_proxies", error.to_string());
+    } else if listen.trusted_proxies.iter().any(|network| network.ends_with("/0")) {
+        resolved.warn(
+            "listen.trusted_proxies",
+            "every client is a trusted proxy, and can claim any address: list your proxies only",
+        );
+    }
+    if listen.proxy_protocol && listen.trusted_proxies.is_empty() {
+        resolved.error("listen.proxy_protocol", "nobody could connect: list the proxies in listen.trusted_proxies");
+    }
+    match (&listen.tls_cert_file, &listen.tls_key_file) {
+        (Some(_), None) => resolved.error("listen.tls_cert_file", "its key is missing: set listen.tls_key_file too"),
+        (None, Some(_)) => {
+            resolved.error("listen.tls_key_file", "its certificate is missing: set listen.tls_cert_file too")
+        }
+        (Some(certificate), Some(key)) => {
+            if let Err(error) = TlsFiles::new(certificate, key).check() {
+                resolved.error("listen.tls_cert_file", error.to_string());
+            }
+        }
+        (None, None) => {}
+    }
+    if (listen.tls_cert_file.is_some() || listen.proxy_protocol) && resolved.settings.internal.listen.is_none() {
+        resolved.warn(
+            "internal.listen",
+            "is not set: `roomcast health` speaks plain HTTP, which the listener of clients does not",
+        );
     }
     if listen.keep_alive_timeout < PROXY_KEEP_ALIVE && resolved.is_set("listen.keep_alive_timeout") {
         resolved.warn(
@@ -317,6 +346,7 @@ fn files(resolved: &mut Resolved, given: &Given) {
         ("redis.password_file", &redis.password_file),
         ("redis.sentinel_password_file", &redis.sentinel_password_file),
         ("redis.tls_key_file", &redis.tls_key_file),
+        ("listen.tls_key_file", &resolved.settings.listen.tls_key_file),
     ]
     .into_iter()
     .filter_map(|(key, file)| Some((key, file.clone()?)))
@@ -472,6 +502,17 @@ mod tests {
                 "warning: r.toml:5: client.max_payload: an event of more than 8,000,000 bytes",
             ),
             ("[limits]\noutbox = '32 MiB'", "error: limits.outbox_hard: is less than limits.outbox"),
+            ("[listen]\nproxy_protocol = true", "error: r.toml:2: listen.proxy_protocol: nobody could connect"),
+            ("[listen]\ntrusted_proxies = ['10.0.0.0/33']", "error: r.toml:2: listen.trusted_proxies: "),
+            (
+                "[listen]\ntrusted_proxies = ['0.0.0.0/0']",
+                "warning: r.toml:2: listen.trusted_proxies: every client is a trusted proxy",
+            ),
+            ("[listen]\ntls_key_file = '/k'", "error: r.toml:2: listen.tls_key_file: its certificate is missing"),
+            (
+                "[listen]\ntls_cert_file = '/c'\ntls_key_file = '/nowhere'",
+                "error: r.toml:2: listen.tls_cert_file: the server's certificate, /c: ",
+            ),
             ("[limits]\nover = 'disconnect'", "warning: r.toml:2: limits.over: has no effect: no rate is limited"),
             ("[limits]\nevents = 20", "error: r.toml:2: limits.events: is a number; write a text in quotes"),
             ("[limits]\nover = 'disconnect'", "warning: r.toml:2: limits.over: has no effect: no rate is limited"),

@@ -205,6 +205,36 @@ pub(crate) const KEYS: &[Key] = &[
         |s, v| s.listen.write_timeout = v.time(),
     ),
     key(
+        ["listen.tls_cert_file", "ROOMCAST_LISTEN_TLS_CERT_FILE", "tls-cert-file"],
+        Kind::Path,
+        "",
+        "File with the certificate of this server and those that it was signed by (PEM). With it the listener speaks TLS (https, wss); a new file \
+         is used within 10 s",
+        |s, v| s.listen.tls_cert_file = Some(v.path()),
+    ),
+    key(
+        ["listen.tls_key_file", "ROOMCAST_LISTEN_TLS_KEY_FILE", "tls-key-file"],
+        Kind::Path,
+        "",
+        "File with the private key of the certificate (PEM, not encrypted)",
+        |s, v| s.listen.tls_key_file = Some(v.path()),
+    ),
+    key(
+        ["listen.trusted_proxies", "ROOMCAST_LISTEN_TRUSTED_PROXIES", "trusted-proxies"],
+        Kind::List,
+        "",
+        "Addresses or networks of the proxies in front of the server, such as `10.0.0.0/8`. What they say about a client's address is believed \
+         (`X-Forwarded-For`)",
+        |s, v| s.listen.trusted_proxies = v.list(),
+    ),
+    key(
+        ["listen.proxy_protocol", "ROOMCAST_LISTEN_PROXY_PROTOCOL", "proxy-protocol"],
+        Kind::Bool,
+        "false",
+        "Whether each connection begins with a header of the PROXY protocol, version 1 or 2. Only `trusted_proxies` can connect then",
+        |s, v| s.listen.proxy_protocol = v.is_true(),
+    ),
+    key(
         ["internal.listen", "ROOMCAST_INTERNAL_LISTEN", "internal-listen"],
         Kind::Text,
         "",
@@ -373,6 +403,20 @@ pub(crate) const KEYS: &[Key] = &[
         "",
         "How many bytes all clients of one address may send together",
         |s, v| s.limits.address_bytes = v.rate(),
+    ),
+    key(
+        ["limits.address_connections", "ROOMCAST_LIMITS_ADDRESS_CONNECTIONS", "limits-address-connections"],
+        Kind::Rate,
+        "",
+        "How many TCP connections an address may open; further ones are answered with 429. Trusted proxies are exempt",
+        |s, v| s.limits.address_connections = v.rate(),
+    ),
+    key(
+        ["limits.address_handshakes", "ROOMCAST_LIMITS_ADDRESS_HANDSHAKES", "limits-address-handshakes"],
+        Kind::Rate,
+        "",
+        "How many sessions the clients of an address may begin; further ones are answered with 429",
+        |s, v| s.limits.address_handshakes = v.rate(),
     ),
     key(
         ["limits.over", "ROOMCAST_LIMITS_OVER", "limits-over"],
@@ -555,6 +599,29 @@ pub(crate) const KEYS: &[Key] = &[
         "5",
         "Age at which a message to other servers that waits for Redis is dropped and counted",
         |s, v| s.redis.max_queued_age = v.time(),
+    ),
+    key(
+        ["redis.start_timeout", "REDIS_START_TIMEOUT", "redis-start-timeout"],
+        TIME,
+        "",
+        "Time within which Redis must be usable at the start; otherwise the program exits. A wrong password or a missing right ends it at once. \
+         Without it, the program starts in any case and is not ready until it reaches Redis",
+        |s, v| s.redis.start_timeout = Some(v.time()),
+    ),
+    key(
+        ["redis.watch", "REDIS_WATCH", "redis-watch"],
+        Kind::Bool,
+        "true",
+        "Whether the memory, the clients and the role of Redis are watched: metrics, warnings, and a check in /readyz. Needs the rights `+info`, \
+         `+client|list` and `+config|get`; without them the log says so once",
+        |s, v| s.redis.watch = v.is_true(),
+    ),
+    key(
+        ["redis.watch_interval", "REDIS_WATCH_INTERVAL", "redis-watch-interval"],
+        Kind::Time(Duration::from_secs(1), limits::LONGEST),
+        "15",
+        "Time between two such looks at Redis",
+        |s, v| s.redis.watch_interval = v.time(),
     ),
     key(
         ["health.require_redis", "ROOMCAST_HEALTH_REQUIRE_REDIS", "health-require-redis"],

@@ -36,6 +36,10 @@ pub(crate) struct Listen {
     pub(crate) header_timeout: Duration,
     pub(crate) body_timeout: Duration,
     pub(crate) write_timeout: Duration,
+    pub(crate) trusted_proxies: Vec<String>,
+    pub(crate) proxy_protocol: bool,
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    pub(crate) tls_key_file: Option<PathBuf>,
 }
 
 /// The listener for operators.
@@ -74,6 +78,8 @@ pub(crate) struct Limits {
     pub(crate) bytes: Option<Rate>,
     pub(crate) address_events: Option<Rate>,
     pub(crate) address_bytes: Option<Rate>,
+    pub(crate) address_connections: Option<Rate>,
+    pub(crate) address_handshakes: Option<Rate>,
     pub(crate) over: OverRate,
     pub(crate) warning: Option<String>,
 }
@@ -101,6 +107,9 @@ pub(crate) struct Redis {
     pub(crate) command_timeout: Duration,
     pub(crate) max_queued_bytes: usize,
     pub(crate) max_queued_age: Duration,
+    pub(crate) start_timeout: Option<Duration>,
+    pub(crate) watch: bool,
+    pub(crate) watch_interval: Duration,
 }
 
 /// When the server counts as ready.

@@ -180,3 +180,72 @@ async fn the_deadline_ends_a_stop_that_takes_too_long() {
         "{log}"
     );
 }
+
+/// With a certificate clients connect by TLS, and `roomcast health` asks the internal listener.
+#[test]
+fn a_listener_speaks_tls() {
+    let folder = Folder::new("tls");
+    let [certificate, key] = ["own.crt", "own.key"].map(|name| folder.0.join(name).to_str().unwrap().to_owned());
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-out", &certificate, "-keyout", &key])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let internal = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let environment = [
+        ("ROOMCAST_LISTEN_TLS_CERT_FILE", &*certificate),
+        ("ROOMCAST_LISTEN_TLS_KEY_FILE", &key),
+        ("ROOMCAST_INTERNAL_LISTEN", &internal),
+    ];
+    let mut program = Program::start(&environment);
+    let mut log = String::new();
+    while !log.contains("listening on https://") {
+        assert!(std::io::BufRead::read_line(&mut program.log, &mut log).unwrap() > 0, "{log}");
+    }
+    let address = log.rsplit_once("listening on https://").unwrap().1.split(' ').next().unwrap();
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-quiet", "-connect", address])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let request = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let mut input = client.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, request).unwrap();
+    let mut answer = String::new();
+    client.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    client.wait().unwrap();
+    drop(input);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"sid\":"), "{answer}");
+    let (good, told, error) = run(&folder.0, &environment, &["health", "--ready"]);
+    assert!(good && told.contains("\"ready\":true"), "{error}");
+}
+
+/// Only a trusted proxy may connect, and must say for whom.
+#[test]
+fn a_listener_speaks_the_proxy_protocol() {
+    let settings = [("ROOMCAST_LISTEN_PROXY_PROTOCOL", "true"), ("ROOMCAST_LISTEN_TRUSTED_PROXIES", "127.0.0.0/8")];
+    let mut program = Program::start(&settings);
+    let address: SocketAddr = format!("127.0.0.1:{}", program.port()).parse().unwrap();
+    let ask = |begin: &str| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let request = format!("{begin}GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        // The connection may be reset, as the request is not read.
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    assert!(ask("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n").starts_with("HTTP/1.1 200"));
+    assert_eq!(ask(""), "");
+}
+
+/// A Redis that must be there is waited for, and then the program exits.
+#[test]
+fn a_redis_that_is_required_at_the_start() {
+    let settings = [("NODE_ENV", "production"), ("REDIS_URL", "redis://127.0.0.1:1"), ("REDIS_START_TIMEOUT", "0.3")];
+    let log = Program::start(&settings).log_of_failure();
+    assert!(log.contains("Redis cannot be used: ") && log.contains("Without REDIS_START_TIMEOUT"), "{log}");
+}
