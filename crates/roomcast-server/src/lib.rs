@@ -84,7 +84,8 @@ pub use roomcast_adapter::{
 };
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{
-    CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, Outstanding, PeerAddr, Rate, RateError, Transport,
+    CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, NetworkError, Outstanding, PeerAddr, Rate, RateError,
+    Transport, TrustedProxies,
 };
 pub use roomcast_protocol::{
     Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, RESERVED_EVENTS, SocketId, ToArgs, ToArgsError,
