@@ -26,9 +26,6 @@ const PACE: Duration = Duration::from_millis(100);
 /// The pause of one client between two words.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A number that was acknowledged so shortly before a connection's end may have been on its way. A longer time counts as a loss.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
-
 /// What was said and heard.
 #[derive(Default)]
 pub(crate) struct Talk {
@@ -38,8 +35,10 @@ pub(crate) struct Talk {
     heard: AtomicU64,
     gaps: AtomicUsize,
     ended: AtomicUsize,
-    missed: AtomicUsize,
-    /// In microseconds, before a connection's end: the oldest number that had not arrived.
+    /// In microseconds: the longest that a number took from its acknowledgement until a client heard it.
+    slowest: AtomicU64,
+    /// In microseconds: the oldest number that had not arrived when its client's connection ended. It was on its way if others took as
+    /// long, and lost if none did.
     oldest: AtomicU64,
     /// The last word of each speaker that was acknowledged.
     words: Mutex<HashMap<usize, u64>>,
@@ -60,21 +59,22 @@ impl Talk {
             self.gaps.fetch_add(1, Ordering::Relaxed);
         }
         heard.last = number;
+        self.note(&self.slowest, number.saturating_sub(1));
     }
 
-    /// A connection has ended: what was broadcast a while before must have arrived.
-    pub(crate) fn end(&self, heard: &Heard) {
-        let now = Instant::now();
-        if heard.last == 0 {
-            return;
-        }
-        self.ended.fetch_add(1, Ordering::Relaxed);
+    /// Keeps the time since a number was acknowledged, if it is longer than those before. `at`: its place among the numbers.
+    fn note(&self, longest: &AtomicU64, at: u64) {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(said) = usize::try_from(heard.last).ok().and_then(|last| numbers.get(last)) else { return };
-        let age = now.saturating_duration_since(*said);
-        self.oldest.fetch_max(u64::try_from(age.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        if age > ON_ITS_WAY {
-            self.missed.fetch_add(1, Ordering::Relaxed);
+        let Some(said) = usize::try_from(at).ok().and_then(|at| numbers.get(at)) else { return };
+        longest.fetch_max(u64::try_from(said.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A connection has ended: what was broadcast before must have arrived, unless it was on its way.
+    pub(crate) fn end(&self, heard: &Heard) {
+        if heard.last > 0 {
+            self.ended.fetch_add(1, Ordering::Relaxed);
+            // The one after the last that was heard.
+            self.note(&self.oldest, heard.last);
         }
     }
 
@@ -120,16 +120,20 @@ impl Talk {
         let load = |count: &AtomicUsize| count.load(Ordering::Relaxed);
         let said = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).len();
         println!(
-            "{said} numbers were broadcast, and {} arrived; gaps: {}; connections that ended: {}, and those that missed a number of more than \
-             a second before: {} (the oldest that had not arrived was {:.1} ms old)",
+            "{said} numbers were broadcast, and {} arrived, at most {:.1} ms after their acknowledgement; gaps: {}; {} connections ended, when \
+             the oldest number that had not arrived was {:.1} ms old",
             self.heard.load(Ordering::Relaxed),
+            self.slowest.load(Ordering::Relaxed) as f64 / 1_000.0,
             load(&self.gaps),
             load(&self.ended),
-            load(&self.missed),
             self.oldest.load(Ordering::Relaxed) as f64 / 1_000.0
         );
         verdict.check(load(&self.gaps) == 0, "a connected client missed a number");
-        verdict.check(load(&self.missed) == 0, "a client missed a number from before its end");
+        // On a quiet machine a number takes a millisecond, and the end of a connection may take as long: more than the last one
+        // counts as a loss.
+        let longest = Duration::from_micros(self.slowest.load(Ordering::Relaxed)).max(PACE);
+        let on_its_way = Duration::from_micros(self.oldest.load(Ordering::Relaxed)) <= longest;
+        verdict.check(on_its_way, "a client missed a number that it should have heard before its end");
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
         let all: u64 = words.values().sum();
         println!("{} clients of the server that drained were acknowledged {all} words", words.len());
