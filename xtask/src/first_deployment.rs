@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::log::Log;
+use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::setup;
 use crate::step::Outcome;
@@ -26,6 +27,12 @@ enum Block<'a> {
     Commands(&'a str),
     /// What the commands before it print.
     Printed(&'a str),
+}
+
+pub(crate) fn command(repo: &Repo) -> Result<(), String> {
+    let program = Program { package: "roomcast", kind: "--bin", name: "roomcast" };
+    release::build(repo, &mut Log::Terminal, &[program])?;
+    run(repo, &mut Log::Terminal).map(|_| ())
 }
 
 pub(crate) fn run(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {

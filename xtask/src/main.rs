@@ -57,6 +57,7 @@ Single checks
   prometheus      Check the alert rules of deploy/prometheus, and run their tests, with promtool.
   e2e [args]      Build the conformance server and test it with the official JavaScript client, side by side with
                   Node's server. args go to e2e/run.mjs; the default is --server both.
+  deployment      Run every command of docs/first-deployment.md, and compare what the page says that they print.
   websocket       Run the 247 Autobahn WebSocket cases against the engine's example ws-echo.
   sim [args]      Run simulated clusters and compare them with a model. args go to sim/src/main.rs: --seeds N runs
                   N seeds, --seed S runs one seed and prints what happened.
@@ -98,6 +99,7 @@ fn main() -> ExitCode {
         "long" => long::command(&repo, rest),
         "sim" => sim::command(&repo, rest),
         "prometheus" => prometheus::command(&repo),
+        "deployment" => first_deployment::command(&repo),
         "websocket" => websocket::command(&repo),
         "cluster" => cluster::command(&repo),
         "bench" => bench::command(&repo, rest),
