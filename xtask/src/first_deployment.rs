@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::release::{self, Program};
 use crate::repo::Repo;
 use crate::setup;
-use crate::step::Outcome;
+use crate::step::{Outcome, Step, run_all};
 
 const DOCUMENT: &str = "docs/first-deployment.md";
 
@@ -30,9 +30,14 @@ enum Block<'a> {
 }
 
 pub(crate) fn command(repo: &Repo) -> Result<(), String> {
-    let program = Program { package: "roomcast", kind: "--bin", name: "roomcast" };
-    release::build(repo, &mut Log::Terminal, &[program])?;
-    run(repo, &mut Log::Terminal).map(|_| ())
+    let build = |repo: &Repo, log: &mut Log| {
+        let program = Program { package: "roomcast", kind: "--bin", name: "roomcast" };
+        release::build(repo, log, &[program]).map(|()| Outcome::Passed(String::new()))
+    };
+    run_all(
+        repo,
+        &[Step { name: "release", needs: None, run: build }, Step { name: "deployment", needs: Some("release"), run }],
+    )
 }
 
 pub(crate) fn run(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {

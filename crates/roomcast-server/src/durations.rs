@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::LocalKey;
 use tokio::time::Instant;
 
-/// Of so many handlers or broadcasts on a thread one is timed. 0: none.
+/// Of so many handlers, connects or broadcasts on a thread one is timed. 0: none.
 static ONE_IN: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
     static HANDLERS: Cell<u32> = const { Cell::new(0) };
+    static CONNECTS: Cell<u32> = const { Cell::new(0) };
     static BROADCASTS: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -17,9 +18,9 @@ thread_local! {
 /// `roomcast_handler_duration_seconds`, `roomcast_connect_duration_seconds` and `roomcast_broadcast_duration_seconds` of
 /// the [`metrics`](https://docs.rs/metrics) facade. Call it after a recorder is installed; until then nothing is timed.
 ///
-/// Of `one_in` handlers that a thread starts the first is timed, and so for its broadcasts: 1 times all of them, 16 is
-/// what the roomcast program uses, and 0 times none. Every connect is timed unless it is 0. So the histograms tell how
-/// long things take, and not how many there are.
+/// Of `one_in` handlers that a thread starts the first is timed, and so for its connects and broadcasts: 1 times all of
+/// them, 16 is what the roomcast program uses, and 0 times none. So the histograms tell how long things take, and not how
+/// many there are.
 pub fn measure_durations(one_in: u32) {
     ONE_IN.store(one_in, Ordering::Relaxed);
 }
@@ -36,7 +37,7 @@ pub(crate) fn broadcast() -> Option<Stopwatch> {
 
 /// A CONNECT has come.
 pub(crate) fn connect() -> Option<Instant> {
-    (ONE_IN.load(Ordering::Relaxed) > 0).then(Instant::now)
+    is_next(&CONNECTS).then(Instant::now)
 }
 
 /// A CONNECT that came then has been answered.

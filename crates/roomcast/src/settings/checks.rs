@@ -97,7 +97,7 @@ fn listening(resolved: &mut Resolved) {
     match (&listen.tls_cert_file, &listen.tls_key_file) {
         (Some(_), None) => resolved.error("listen.tls_cert_file", "its key is missing: set listen.tls_key_file too"),
         (None, Some(_)) => {
-            resolved.error("listen.tls_key_file", "its certificate is missing: set listen.tls_cert_file too")
+            resolved.error("listen.tls_key_file", "its certificate is missing: set listen.tls_cert_file too");
         }
         (Some(certificate), Some(key)) => {
             if let Err(error) = TlsFiles::new(certificate, key).check() {
@@ -360,7 +360,7 @@ fn files(resolved: &mut Resolved, given: &Given) {
     for (key, file) in files {
         match is_public(&file) {
             Ok(true) => {
-                resolved.warn(key, format!("every user of this machine can read {}: chmod 600 it", file.display()))
+                resolved.warn(key, format!("every user of this machine can read {}: chmod 600 it", file.display()));
             }
             Ok(false) => {}
             // It may be written later.
