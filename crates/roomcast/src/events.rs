@@ -39,13 +39,14 @@ pub(crate) fn serve(namespace: &Namespace, events: &[ClientEvent], max_rooms: us
 /// `join(room)` or `join([room, …])`.
 async fn join(socket: &Socket, args: &Args, max_rooms: usize) -> Result<Value, String> {
     let rooms = Rooms::of(args, "join")?;
+    for room in &rooms.names {
+        check_room(socket, room).await?;
+    }
+    // After the last await, as other joins of this client may have gone on meanwhile.
     let joined = socket.rooms();
     let new: HashSet<_> = rooms.names.iter().filter(|room| !joined.contains(room)).collect();
     if joined.len() + new.len() > max_rooms.saturating_add(1) {
         return Err(format!("a client may be in at most {max_rooms} rooms; leave some first"));
-    }
-    for room in &rooms.names {
-        check_room(socket, room).await?;
     }
     // All or none, and confirmed by the cluster, so that the count that follows includes this socket.
     let joined = socket.join(&rooms.names[..]).map_err(|error| error.to_string())?;

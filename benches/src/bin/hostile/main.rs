@@ -41,14 +41,14 @@ const MOST: f64 = 2.0;
 /// What `docs/operations.md` recommends for 256 MB.
 const SETTINGS: &[(&str, &str)] = &[
     ("PORT", "0"),
-    ("MAX_CONNECTIONS", "3000"),
+    ("MAX_CONNECTIONS", "2500"),
     ("ROOMCAST_LIMITS_POLLING_SESSIONS", "1000"),
     ("ROOMCAST_LIMITS_UNJOINED_SESSIONS", "500"),
     ("ROOMCAST_LIMITS_OUTBOX", "256 KiB"),
     ("ROOMCAST_LIMITS_OUTBOX_HARD", "4 MiB"),
     ("ROOMCAST_LIMITS_OUTBOX_BUDGET", "48 MiB"),
     ("ROOMCAST_LIMITS_INBOX_BUDGET", "24 MiB"),
-    ("ROOMCAST_LIMITS_ROOMS", "50"),
+    ("ROOMCAST_LIMITS_ROOMS", "10"),
     ("ROOMCAST_LIMITS_EVENTS", "20/s burst 50"),
     ("ROOMCAST_LIMITS_BYTES", "100k/s burst 1M"),
     ("ROOMCAST_LIMITS_OVER", "disconnect"),
