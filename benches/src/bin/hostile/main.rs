@@ -171,7 +171,10 @@ fn start(group: Option<&Group>) -> Result<(Process, SocketAddr), Failure> {
     };
     // What it logs later must not fill the pipe.
     thread::spawn(move || {
-        lines.map_while(Result::ok).filter(|line| line.contains(" ERROR ")).for_each(|line| eprintln!("server: {line}"))
+        lines
+            .map_while(Result::ok)
+            .filter(|line| line.contains(" ERROR "))
+            .for_each(|line| eprintln!("server: {line}"));
     });
     Ok((process, address))
 }
