@@ -1,10 +1,12 @@
 //! [`Builder`]: sets the options of a server and makes it.
 
 use crate::check::{Check, Checks};
-use crate::config::Config;
+use crate::config::{AnswerFailures, Config};
+use crate::context::Failure;
 use crate::io::SocketIo;
 use crate::limits;
 use crate::rate_limits::RateLimits;
+use crate::states::States;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
 use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, TrustedProxies, cut_time};
@@ -41,6 +43,8 @@ impl Default for Builder {
             drain_window: Duration::ZERO,
             decoder: DecoderLimits::default(),
             rate_limits: RateLimits::default(),
+            states: States::default(),
+            answer_failures: None,
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
         Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None, health_checks: Vec::new() }
@@ -116,6 +120,35 @@ impl Builder {
     pub fn drain(mut self, grace: Duration, window: Duration) -> Self {
         (self.config.drain_grace, self.config.drain_window) =
             (cut_time("drain grace", grace), cut_time("drain window", window));
+        self
+    }
+
+    /// Gives handlers a state of the application, which they take as [`State<S>`](crate::State): a pool of connections to a database,
+    /// a configuration, a channel. There is one state for each type; a second one replaces the first.
+    pub fn state<S: Clone + Send + Sync + 'static>(mut self, state: S) -> Self {
+        self.config.states.set(state);
+        self
+    }
+
+    /// What a client that asked for an acknowledgement is answered if its event was not handled: the handler returned an error, what
+    /// was sent does not fit it, or it panicked. By default the answer is `{"ok":false,"error":text}`, with the text of the error or
+    /// of the mismatch, and "Server error" for a panic. **The text of an error may tell more than clients should know**: change it
+    /// here, or return errors whose text is meant for clients.
+    ///
+    /// ```
+    /// use roomcast_server::{Failure, SocketIo};
+    /// use serde_json::json;
+    ///
+    /// let io = SocketIo::builder().answer_failures(|failure| match failure {
+    ///     Failure::Extract(_) => json!({ "code": 400 }),
+    ///     _ => json!({ "code": 500 }),
+    /// });
+    /// ```
+    pub fn answer_failures(
+        mut self,
+        answer: impl Fn(&Failure<'_>) -> serde_json::Value + Send + Sync + 'static,
+    ) -> Self {
+        self.config.answer_failures = Some(AnswerFailures(Arc::new(answer)));
         self
     }
 

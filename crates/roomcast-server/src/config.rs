@@ -1,9 +1,23 @@
 //! [`Config`]: the options that namespaces and clients look at while the server runs. The [`Builder`](crate::Builder) sets them.
 
+use crate::context::Failure;
 use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
+use crate::states::States;
 use roomcast_protocol::DecoderLimits;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Makes the answer to a client whose event was not handled.
+#[derive(Clone)]
+pub(crate) struct AnswerFailures(pub(crate) Arc<dyn Fn(&Failure<'_>) -> serde_json::Value + Send + Sync>);
+
+impl fmt::Debug for AnswerFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnswerFailures")
+    }
+}
 
 /// The options of a running server, as the builder's methods of the same names document them.
 #[derive(Debug)]
@@ -19,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) drain_window: Duration,
     pub(crate) decoder: DecoderLimits,
     pub(crate) rate_limits: RateLimits,
+    pub(crate) states: States,
+    pub(crate) answer_failures: Option<AnswerFailures>,
 }
 
 impl Config {

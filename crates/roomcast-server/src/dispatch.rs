@@ -1,15 +1,15 @@
 //! What a socket does with its client's packets: which handler an event goes to, and what is logged when there is none.
 
 use crate::ack::Ack;
+use crate::context::{Failure, HandlerContext as _};
 use crate::durations;
+use crate::extract::EventParts;
+use crate::failures::shown;
 use crate::handler::BoxedEvent;
 use crate::parts::{Phase, Socket, State};
 use crate::reason::DisconnectReason;
 use crate::task;
 use roomcast_protocol::{Args, ArgsRef};
-
-/// A log line shows at most so many characters of an event's name, which a client may have chosen.
-const SHOWN_NAME: usize = 64;
 
 /// The socket's own handlers for an event: the one of its name, or else the one for any event.
 type Own = (Option<BoxedEvent<Socket>>, Option<BoxedEvent<Socket>>);
@@ -49,9 +49,8 @@ impl Socket {
     }
 
     fn start(&self, (own, any): Own, name: &str, args: ArgsRef<'_>, id: Option<u64>) {
-        let ack = Ack::new(self.clone(), id);
         if let Some(handler) = own.or_else(|| self.namespace().event_handler(name)) {
-            self.run(&handler, name, args, ack);
+            self.run(&handler, name, args, id);
         } else if let Some(handler) = any.or_else(|| self.namespace().any_handler()) {
             let Ok(named) = Args::event(name, &()) else { return };
             let items = if args.items.is_empty() {
@@ -59,22 +58,19 @@ impl Socket {
             } else {
                 format!("{},{}", named.items(), args.items)
             };
-            self.run(&handler, name, ArgsRef { items: &items, attachments: args.attachments }, ack);
+            self.run(&handler, name, ArgsRef { items: &items, attachments: args.attachments }, id);
         } else {
             self.unhandled(name);
         }
     }
 
-    fn run(&self, handler: &BoxedEvent<Self>, name: &str, args: ArgsRef<'_>, ack: Ack) {
-        let make = || match handler(self, args, ack) {
+    fn run(&self, handler: &BoxedEvent<Self>, name: &str, args: ArgsRef<'_>, id: Option<u64>) {
+        let ack = || Ack::new(self.clone(), id);
+        let make = || match handler(EventParts { context: self, name, args, ack: Some(ack()), registered: None }) {
             Ok(job) => Some(job),
             Err(error) => {
-                metrics::counter!("roomcast_events_malformed_total").increment(1);
-                let (namespace, event) = (self.namespace().name(), shown(name));
-                if self.namespace().handlers().is_first("mismatch", name) {
-                    tracing::warn!(socket = %self.id(), namespace, event, %error, "an event was ignored: its arguments do not fit the handler's type. Logged once per event");
-                } else {
-                    tracing::debug!(socket = %self.id(), namespace, event, %error, "an event was ignored");
+                if let Some(args) = self.failed(name, &Failure::Extract(&error)) {
+                    self.answer(name, ack(), &args);
                 }
                 None
             }
@@ -105,9 +101,4 @@ fn own(state: &State, name: &str) -> Own {
             None => (None, own.any.clone()),
         },
     }
-}
-
-fn shown(name: &str) -> &str {
-    let end = name.char_indices().nth(SHOWN_NAME).map_or(name.len(), |(end, _)| end);
-    name.get(..end).unwrap_or(name)
 }

@@ -1,7 +1,7 @@
 //! The errors of this crate.
 
 use roomcast_adapter::AdapterError;
-use roomcast_protocol::{PacketTooLarge, RESERVED_EVENTS, ToArgsError};
+use roomcast_protocol::{FromArgsError, PacketTooLarge, RESERVED_EVENTS, ToArgsError};
 
 /// Why an emit was refused. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,23 @@ pub enum AckError {
     Gone,
 }
 
-/// A middleware's refusal. The client gets a CONNECT_ERROR with this message and data.
+/// Why a handler was not called.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// What was sent does not fit the handler's type.
+    #[error(transparent)]
+    Arguments(#[from] FromArgsError),
+    /// The application has no state of this type.
+    #[error("the server has no state of the type {0}: give it to `Builder::state`")]
+    NoState(&'static str),
+    /// The handler takes the answer twice.
+    #[error("the handler takes the acknowledgement twice")]
+    AckTwice,
+}
+
+/// A middleware's refusal. The client gets a CONNECT_ERROR with this message and data. In a middleware `?` works on any error, whose
+/// text the client then gets as the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectError {
     message: String,
@@ -74,9 +90,10 @@ impl ConnectError {
     }
 }
 
-impl<T: Into<String>> From<T> for ConnectError {
-    fn from(message: T) -> Self {
-        Self::new(message)
+/// Whatever converts to a boxed error: error types, strings, `anyhow::Error`. **The client is told its text**, without its causes.
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for ConnectError {
+    fn from(error: E) -> Self {
+        Self::new(error.into().to_string())
     }
 }
 

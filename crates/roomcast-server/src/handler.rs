@@ -1,147 +1,201 @@
 //! [`EventHandler`]: what an application may give to handle events, connections, disconnects and middlewares.
 
-use crate::error::ConnectError;
+use crate::context::{Failure, HandlerContext, HandlerName};
+use crate::error::{ConnectError, ExtractError};
+use crate::extract::{EventParts, FromEvent};
+use crate::outcome::{Outcome, Settled};
 use crate::reason::DisconnectReason;
 use crate::task::Job;
-use roomcast_protocol::{ArgsRef, FromArgs, FromArgsError};
-use std::borrow::Cow;
-use std::fmt::Display;
+use roomcast_protocol::Args;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// Whom a handler is called for: a [`Socket`](crate::Socket) for events of clients, or a [`Namespace`](crate::Namespace) for events of
-/// other servers.
-pub trait HandlerContext: Clone + Send + 'static {
-    /// What answers the event.
-    type Ack: Send + 'static;
-}
-
-/// A handler of an event: a closure or function that returns a future. It takes the socket, optionally the arguments as any [`FromArgs`]
-/// type, and optionally an [`Ack`](crate::Ack).
+/// A handler of an event: a closure or function with up to eight arguments, which returns a future, or its [`Outcome`] at once where
+/// nothing is awaited. Each argument is something that can be taken out of the event ([`FromEvent`]), in any order.
 ///
 /// ```
-/// # use roomcast_server::{Ack, Socket, SocketIo};
-/// # let io = SocketIo::builder().build();
+/// # use roomcast_server::{Ack, Socket, SocketIo, State};
+/// # let io = SocketIo::builder().state(7_u32).build();
 /// io.of("/").on("plain", |socket: Socket| async move { /* ... */ });
 /// io.of("/").on("one argument", |socket: Socket, text: String| async move { /* ... */ });
-/// io.of("/").on("two and an answer", |socket: Socket, (text, n): (String, u32), ack: Ack| async move {
-///     ack.send(&(text, n + 1))
-/// });
+/// io.of("/").on("two, and an answer", |(text, n): (String, u32), ack: Ack| async move { ack.send(&(text, n + 1)) });
+/// io.of("/").on("with a state", |State(limit): State<u32>, n: u32| async move { n < limit });
+/// io.of("/").on("nothing is awaited", |socket: Socket, room: String| socket.join(room));
 /// ```
 ///
-/// Handlers of events that other servers send take a [`Namespace`](crate::Namespace) in place of the socket, and a
-/// [`ServerAck`](crate::ServerAck) in place of the `Ack`:
+/// Handlers of events that other servers send take a [`Namespace`](crate::Namespace) and a [`ServerAck`](crate::ServerAck):
 ///
 /// ```
 /// # use roomcast_server::{Namespace, ServerAck, SocketIo};
 /// # let io = SocketIo::builder().build();
-/// io.of("/").on_server_event("load", |namespace: Namespace, (): (), ack: ServerAck| async move { ack.send(&0.5) });
+/// io.of("/").on_server_event("load", |namespace: Namespace, ack: ServerAck| async move { ack.send(&0.5) });
+/// io.of("/").on_server_event("load of", |room: String| async move { 0.5 });
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no handler of events for `{C}`",
-    label = "write a closure of `({C})`, `({C}, T)` or `({C}, T, Ack)` that returns a future; T must be deserializable"
+    message = "this is no handler of events for `{C}`",
+    label = "write a closure with up to eight arguments that returns a future or a value",
+    note = "each argument needs a type: `{C}`, `State<S>`, an `Ack`, or something deserializable; several arguments of a client are one tuple",
+    note = "it may return `()`, a number, a string, `Reply(value)`, or a `Result` of these"
 )]
 pub trait EventHandler<C: HandlerContext, M>: Send + Sync + 'static {
-    /// Reads the arguments and starts the handler.
+    /// Takes the arguments out of the event and starts the handler.
     ///
     /// # Errors
-    /// The arguments do not fit the handler's type.
-    fn call(&self, context: &C, args: ArgsRef<'_>, ack: C::Ack) -> Result<Job, FromArgsError>;
+    /// [`ExtractError`]: the handler was not called.
+    fn call(&self, event: EventParts<'_, C>) -> Result<Job, ExtractError>;
 }
 
-/// What a handler may return: nothing, or a `Result` whose error is logged.
-pub trait Outcome: Send + 'static {
-    /// Logs the error, if there is one.
-    fn report(self);
+/// A handler that was called, until its outcome is settled. If it panics before, that is told.
+struct Running<C: HandlerContext> {
+    context: C,
+    event: HandlerName,
+    ack: Option<C::Ack>,
+    settled: bool,
 }
 
-impl Outcome for () {
-    fn report(self) {}
-}
+impl<C: HandlerContext> Running<C> {
+    fn new(event: EventParts<'_, C>) -> Self {
+        let name = event.registered.cloned().unwrap_or_else(|| event.name.to_owned().into());
+        Self { context: event.context.clone(), event: name, ack: event.ack, settled: false }
+    }
 
-impl<E: Display + Send + 'static> Outcome for Result<(), E> {
-    fn report(self) {
-        if let Err(error) = self {
-            metrics::counter!("roomcast_handler_errors_total").increment(1);
-            tracing::warn!(%error, "a handler returned an error");
+    fn settle(mut self, outcome: Settled) {
+        self.settled = true;
+        match outcome {
+            Settled::Nothing => {}
+            Settled::Answer(Ok(args)) => self.answer(&args),
+            Settled::Answer(Err(error)) => self.fail(&Failure::Error(&error)),
+            Settled::Failed(error) => self.fail(&Failure::Error(&*error)),
+        }
+    }
+
+    fn answer(&mut self, args: &Args) {
+        if let Some(ack) = self.ack.take() {
+            self.context.answer(&self.event, ack, args);
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure<'_>) {
+        if let Some(args) = self.context.failed(&self.event, failure) {
+            self.answer(&args);
         }
     }
 }
 
-fn job<O: Outcome>(future: impl Future<Output = O> + Send + 'static) -> Job {
-    Box::pin(async move { future.await.report() })
-}
-
-impl<C, F, Fut, O> EventHandler<C, (O,)> for F
-where
-    C: HandlerContext,
-    F: Fn(C) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = O> + Send + 'static,
-    O: Outcome,
-{
-    fn call(&self, context: &C, _: ArgsRef<'_>, _: C::Ack) -> Result<Job, FromArgsError> {
-        Ok(job(self(context.clone())))
+impl<C: HandlerContext> Drop for Running<C> {
+    fn drop(&mut self) {
+        if !self.settled && std::thread::panicking() {
+            self.fail(&Failure::Panic);
+        }
     }
 }
 
-impl<C, F, T, Fut, O> EventHandler<C, (T, O)> for F
-where
-    C: HandlerContext,
-    F: Fn(C, T) -> Fut + Send + Sync + 'static,
-    T: FromArgs,
-    Fut: Future<Output = O> + Send + 'static,
-    O: Outcome,
-{
-    fn call(&self, context: &C, args: ArgsRef<'_>, _: C::Ack) -> Result<Job, FromArgsError> {
-        Ok(job(self(context.clone(), T::from_args(args)?)))
-    }
+/// The kinds of handlers: of those that return a future, and of those that return their outcome.
+#[allow(unreachable_pub, reason = "the compiler names these types in the code of applications")]
+pub(crate) mod forms {
+    #[derive(Debug)]
+    pub enum Awaited {}
+    #[derive(Debug)]
+    pub enum Immediate {}
 }
 
-impl<C, F, T, Fut, O> EventHandler<C, (T, C::Ack, O)> for F
-where
-    C: HandlerContext,
-    F: Fn(C, T, C::Ack) -> Fut + Send + Sync + 'static,
-    T: FromArgs,
-    Fut: Future<Output = O> + Send + 'static,
-    O: Outcome,
-{
-    fn call(&self, context: &C, args: ArgsRef<'_>, ack: C::Ack) -> Result<Job, FromArgsError> {
-        Ok(job(self(context.clone(), T::from_args(args)?, ack)))
-    }
+macro_rules! handlers {
+    ($(($($T:ident $M:ident),*))*) => {$(
+        impl<C, F, Fut, O, $($T, $M),*> EventHandler<C, (forms::Awaited, Fut, O, $($T, $M),*)> for F
+        where
+            C: HandlerContext,
+            F: Fn($($T),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = O> + Send + 'static,
+            O: Outcome,
+            $($T: FromEvent<C, $M>,)*
+        {
+            #[allow(unused_mut, non_snake_case, reason = "without arguments nothing is taken")]
+            fn call(&self, mut event: EventParts<'_, C>) -> Result<Job, ExtractError> {
+                $(let $T = $T::from_event(&mut event)?;)*
+                let running = Running::new(event);
+                let future = self($($T),*);
+                Ok(Box::pin(async move { running.settle(future.await.settle()) }))
+            }
+        }
+
+        impl<C, F, O, $($T, $M),*> EventHandler<C, (forms::Immediate, O, $($T, $M),*)> for F
+        where
+            C: HandlerContext,
+            F: Fn($($T),*) -> O + Send + Sync + 'static,
+            O: Outcome,
+            $($T: FromEvent<C, $M>,)*
+        {
+            #[allow(unused_mut, non_snake_case, reason = "without arguments nothing is taken")]
+            fn call(&self, mut event: EventParts<'_, C>) -> Result<Job, ExtractError> {
+                $(let $T = $T::from_event(&mut event)?;)*
+                let running = Running::new(event);
+                let outcome = self($($T),*);
+                running.settle(outcome.settle());
+                Ok(Box::pin(std::future::ready(())))
+            }
+        }
+    )*};
+}
+
+handlers! {
+    ()
+    (T1 M1)
+    (T1 M1, T2 M2)
+    (T1 M1, T2 M2, T3 M3)
+    (T1 M1, T2 M2, T3 M3, T4 M4)
+    (T1 M1, T2 M2, T3 M3, T4 M4, T5 M5)
+    (T1 M1, T2 M2, T3 M3, T4 M4, T5 M5, T6 M6)
+    (T1 M1, T2 M2, T3 M3, T4 M4, T5 M5, T6 M6, T7 M7)
+    (T1 M1, T2 M2, T3 M3, T4 M4, T5 M5, T6 M6, T7 M7, T8 M8)
 }
 
 /// An event handler without its types.
-pub(crate) type BoxedEvent<C> =
-    Arc<dyn Fn(&C, ArgsRef<'_>, <C as HandlerContext>::Ack) -> Result<Job, FromArgsError> + Send + Sync>;
+pub(crate) type BoxedEvent<C> = Arc<dyn Fn(EventParts<'_, C>) -> Result<Job, ExtractError> + Send + Sync>;
 
-pub(crate) fn boxed_event<C: HandlerContext, M>(handler: impl EventHandler<C, M>) -> BoxedEvent<C> {
-    Arc::new(move |context, args, ack| handler.call(context, args, ack))
+/// `name`: of the event that it is registered for; a handler of any event has none.
+pub(crate) fn boxed_event<C: HandlerContext, M>(
+    name: Option<HandlerName>,
+    handler: impl EventHandler<C, M>,
+) -> BoxedEvent<C> {
+    Arc::new(move |event| handler.call(EventParts { registered: name.as_ref(), ..event }))
 }
 
-/// The name of an event. A name that is part of the program's text is not copied for each socket.
-pub(crate) type EventName = Cow<'static, str>;
+/// The rest of a handler of a connection or a disconnect.
+fn job<C: HandlerContext, O: Outcome>(
+    what: &'static str,
+    context: C,
+    future: impl Future<Output = O> + Send + 'static,
+) -> Job {
+    Box::pin(async move {
+        if let Settled::Failed(error) = future.await.settle() {
+            context.failed(what, &Failure::Error(&*error));
+        }
+    })
+}
 
 pub(crate) type BoxedConnect<S> = Arc<dyn Fn(S) -> Job + Send + Sync>;
 
-pub(crate) fn boxed_connect<S, Fut, O>(handler: impl Fn(S) -> Fut + Send + Sync + 'static) -> BoxedConnect<S>
+pub(crate) fn boxed_connect<S: HandlerContext, Fut, O>(
+    handler: impl Fn(S) -> Fut + Send + Sync + 'static,
+) -> BoxedConnect<S>
 where
     Fut: Future<Output = O> + Send + 'static,
     O: Outcome,
 {
-    Arc::new(move |socket| job(handler(socket)))
+    Arc::new(move |socket| job("connection", socket.clone(), handler(socket)))
 }
 
 pub(crate) type BoxedDisconnect<S> = Box<dyn FnOnce(S, DisconnectReason) -> Job + Send>;
 
-pub(crate) fn boxed_disconnect<S, Fut, O>(
+pub(crate) fn boxed_disconnect<S: HandlerContext, Fut, O>(
     handler: impl FnOnce(S, DisconnectReason) -> Fut + Send + 'static,
 ) -> BoxedDisconnect<S>
 where
     Fut: Future<Output = O> + Send + 'static,
     O: Outcome,
 {
-    Box::new(move |socket, reason| job(handler(socket, reason)))
+    Box::new(move |socket, reason| job("disconnect", socket.clone(), handler(socket, reason)))
 }
 
 type Verdict = Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send>>;

@@ -75,3 +75,6 @@ pub const RATE_LOG_LINES: u32 = 60;
 /// Namespaces that have a name of their own in metrics. Each name is a series of every metric by namespace, and a
 /// histogram is a dozen of them.
 pub const NAMED_NAMESPACES: usize = 64;
+
+/// Lines that a namespace logs in a minute about errors that handlers return. Further ones are logged at level debug. All are counted.
+pub const FAILURE_LINES: u32 = 60;

@@ -1,8 +1,10 @@
 //! What an application does with a [`Namespace`], and with all [`Namespaces`] of a pattern.
 
+use crate::context::HandlerName;
 use crate::error::{ConnectError, EmitError, check_server_event};
-use crate::handler::{EventHandler, EventName, Outcome, boxed_connect, boxed_event, boxed_middleware};
+use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_middleware};
 use crate::operator::BroadcastOperator;
+use crate::outcome::Outcome;
 use crate::parts::{Handlers, Namespace, Socket};
 use crate::rooms::Rooms;
 use roomcast_adapter::{Answer, Room};
@@ -27,20 +29,20 @@ impl Handlers {
         Arc::make_mut(&mut self.middlewares.write()).push(boxed_middleware(middleware));
     }
 
-    fn set<M>(&self, event: EventName, handler: impl EventHandler<Socket, M>) {
-        self.events.write().insert(event, boxed_event(handler));
+    fn set<M>(&self, event: HandlerName, handler: impl EventHandler<Socket, M>) {
+        self.events.write().insert(event.clone(), boxed_event(Some(event), handler));
     }
 
     fn set_any<M>(&self, handler: impl EventHandler<Socket, M>) {
-        *self.any.write() = Some(boxed_event(handler));
+        *self.any.write() = Some(boxed_event(None, handler));
     }
 
-    fn set_server_event<M>(&self, event: EventName, handler: impl EventHandler<Namespace, M>) {
-        self.server_events.write().insert(event, boxed_event(handler));
+    fn set_server_event<M>(&self, event: HandlerName, handler: impl EventHandler<Namespace, M>) {
+        self.server_events.write().insert(event.clone(), boxed_event(Some(event), handler));
     }
 
     fn set_any_server_event<M>(&self, handler: impl EventHandler<Namespace, M>) {
-        *self.any_server_event.write() = Some(boxed_event(handler));
+        *self.any_server_event.write() = Some(boxed_event(None, handler));
     }
 }
 
@@ -69,7 +71,7 @@ impl Namespace {
     }
 
     /// Handles an event of every socket, at no cost per socket. A later handler of the same event replaces this one.
-    pub fn on<M>(&self, event: impl Into<EventName>, handler: impl EventHandler<Socket, M>) -> &Self {
+    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Socket, M>) -> &Self {
         self.handlers().set(event.into(), handler);
         self
     }
@@ -81,7 +83,7 @@ impl Namespace {
     }
 
     /// Handles an event that another server of the cluster sent with [`Namespace::server_side_emit`].
-    pub fn on_server_event<M>(&self, event: impl Into<EventName>, handler: impl EventHandler<Self, M>) -> &Self {
+    pub fn on_server_event<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Self, M>) -> &Self {
         self.handlers().set_server_event(event.into(), handler);
         self
     }
@@ -185,7 +187,7 @@ impl Namespaces {
     }
 
     /// As [`Namespace::on`], for every namespace of the pattern. A namespace's own handler of the event comes first.
-    pub fn on<M>(&self, event: impl Into<EventName>, handler: impl EventHandler<Socket, M>) -> &Self {
+    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Socket, M>) -> &Self {
         self.0.set(event.into(), handler);
         self
     }
@@ -197,7 +199,7 @@ impl Namespaces {
     }
 
     /// As [`Namespace::on_server_event`], for every namespace of the pattern.
-    pub fn on_server_event<M>(&self, event: impl Into<EventName>, handler: impl EventHandler<Namespace, M>) -> &Self {
+    pub fn on_server_event<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Namespace, M>) -> &Self {
         self.0.set_server_event(event.into(), handler);
         self
     }

@@ -5,10 +5,11 @@
 //! `disconnect.rs` the three phases of a socket's life.
 
 use crate::config::Config;
-use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedEvent, BoxedMiddleware, EventName};
+use crate::context::HandlerName;
+use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedEvent, BoxedMiddleware};
 use crate::labels::Counted;
 use crate::lifetime::Lifetime;
-use crate::limits::TOLD_EVENTS;
+use crate::limits::{FAILURE_LINES, TOLD_EVENTS};
 use crate::link::{Link, Linked};
 use crate::reason::DisconnectReason;
 use foldhash::fast::RandomState;
@@ -21,7 +22,9 @@ use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// A namespace. Cloning it is cheap; all clones are the same namespace.
 #[derive(Clone)]
@@ -53,12 +56,14 @@ pub(crate) type OnLeft = Box<dyn Fn(&Namespace) + Send + Sync>;
 pub(crate) struct Handlers {
     pub(crate) connect: RwLock<Arc<Vec<BoxedConnect<Socket>>>>,
     pub(crate) middlewares: RwLock<Arc<Vec<BoxedMiddleware<Socket>>>>,
-    pub(crate) events: RwLock<HashMap<EventName, BoxedEvent<Socket>, RandomState>>,
+    pub(crate) events: RwLock<HashMap<HandlerName, BoxedEvent<Socket>, RandomState>>,
     pub(crate) any: RwLock<Option<BoxedEvent<Socket>>>,
-    pub(crate) server_events: RwLock<HashMap<EventName, BoxedEvent<Namespace>, RandomState>>,
+    pub(crate) server_events: RwLock<HashMap<HandlerName, BoxedEvent<Namespace>, RandomState>>,
     pub(crate) any_server_event: RwLock<Option<BoxedEvent<Namespace>>>,
     /// Hashes of what was logged once: event names may be the client's, and long.
     logged: Mutex<HashSet<u64, RandomState>>,
+    /// When the current minute of failures began, and how many lines were logged in it.
+    failures: Mutex<(Option<Instant>, u32)>,
 }
 
 impl Handlers {
@@ -68,6 +73,17 @@ impl Handlers {
             && self.middlewares.read().is_empty()
             && self.events.read().is_empty()
             && self.any.read().is_none()
+    }
+
+    /// Whether to log a failure of a handler as a warning: [`FAILURE_LINES`] in a minute.
+    pub(crate) fn may_log_failure(&self) -> bool {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let (mut failures, now) = (self.failures.lock(), Instant::now());
+        if failures.0.is_none_or(|began| now.duration_since(began) >= MINUTE) {
+            *failures = (Some(now), 0);
+        }
+        failures.1 += 1;
+        failures.1 <= FAILURE_LINES
     }
 
     /// Whether to log something about an event as a warning: the first time, and for [`TOLD_EVENTS`] events at most.
@@ -200,7 +216,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct OwnHandlers {
     /// A list, as there are few.
-    pub(crate) events: Vec<(EventName, BoxedEvent<Socket>)>,
+    pub(crate) events: Vec<(HandlerName, BoxedEvent<Socket>)>,
     pub(crate) any: Option<BoxedEvent<Socket>>,
     pub(crate) disconnecting: Vec<BoxedDisconnect<Socket>>,
     pub(crate) disconnect: Vec<BoxedDisconnect<Socket>>,

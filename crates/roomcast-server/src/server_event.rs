@@ -1,6 +1,10 @@
 //! Events that another server of the cluster sent: [`ServerAck`], and how their handlers are run.
 
-use crate::handler::HandlerContext;
+use crate::context::{Failure, HandlerContext};
+use crate::error::ExtractError;
+use crate::extract::kinds::Part;
+use crate::extract::{EventParts, FromEvent};
+use crate::failures;
 use crate::parts::Namespace;
 use crate::task;
 use roomcast_adapter::ServerEvent;
@@ -34,6 +38,34 @@ impl ServerAck {
 
 impl HandlerContext for Namespace {
     type Ack = ServerAck;
+
+    fn state<S: Clone + Send + Sync + 'static>(&self) -> Option<S> {
+        self.config().states.get()
+    }
+
+    fn answer(&self, event: &str, ack: ServerAck, args: &Args) {
+        if let Err(error) = ack.send(args) {
+            tracing::warn!(namespace = self.name(), event, %error, "an answer to another server cannot be sent");
+        }
+    }
+
+    /// An error is not answered: the asking server takes an answer for a value.
+    fn failed(&self, event: &str, failure: &Failure<'_>) -> Option<Args> {
+        failures::tell(self.handlers(), failure, &"another server", self.name(), event);
+        None
+    }
+}
+
+impl FromEvent<Self, Part> for Namespace {
+    fn from_event(event: &mut EventParts<'_, Self>) -> Result<Self, ExtractError> {
+        Ok(event.context.clone())
+    }
+}
+
+impl FromEvent<Namespace, Part> for ServerAck {
+    fn from_event(event: &mut EventParts<'_, Namespace>) -> Result<Self, ExtractError> {
+        event.ack.take().ok_or(ExtractError::AckTwice)
+    }
 }
 
 impl Namespace {
@@ -70,12 +102,8 @@ fn dispatch(namespace: &Namespace, event: ServerEvent) {
     };
     let items = if without_name { items.as_str() } else { data.items };
     let args = ArgsRef { items, attachments: data.attachments };
-    let make = || match handler(namespace, args, ServerAck(event.reply)) {
-        Ok(job) => Some(job),
-        Err(error) => {
-            tracing::warn!(event = ?name, %error, "an event of another server was ignored");
-            None
-        }
-    };
+    let parts =
+        EventParts { context: namespace, name: &name, args, ack: Some(ServerAck(event.reply)), registered: None };
+    let make = || handler(parts).inspect_err(|error| drop(namespace.failed(&name, &Failure::Extract(error)))).ok();
     task::run("server event", make, ());
 }

@@ -1,11 +1,13 @@
 //! What an application does with a [`Socket`], and what the adapter does with it.
 
+use crate::context::HandlerName;
 use crate::disconnect;
 use crate::error::{AckError, EmitError, check_event};
-use crate::handler::{BoxedDisconnect, EventHandler, EventName, Outcome, boxed_disconnect, boxed_event};
+use crate::handler::{BoxedDisconnect, EventHandler, boxed_disconnect, boxed_event};
 use crate::handshake_json::handshake_json;
 use crate::link::EndedBy;
 use crate::operator::BroadcastOperator;
+use crate::outcome::Outcome;
 use crate::parts::{OwnHandlers, Phase, Socket, SocketInner};
 use crate::reason::DisconnectReason;
 use crate::rooms::Rooms;
@@ -214,8 +216,9 @@ impl Socket {
 
     /// Handles an event of this socket alone. It is called in place of the namespace's handler of the event
     /// ([`Namespace::on`](crate::Namespace::on)), and replaces an earlier one of this socket.
-    pub fn on<M>(&self, event: impl Into<EventName>, handler: impl EventHandler<Self, M>) {
-        let (event, handler) = (event.into(), boxed_event(handler));
+    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Self, M>) {
+        let event = event.into();
+        let handler = boxed_event(Some(event.clone()), handler);
         let mut state = self.0.state.lock();
         if matches!(state.phase, Phase::Disconnected(_)) {
             return;
@@ -238,7 +241,7 @@ impl Socket {
     pub fn on_any<M>(&self, handler: impl EventHandler<Self, M>) {
         let mut state = self.0.state.lock();
         if !matches!(state.phase, Phase::Disconnected(_)) {
-            state.own.get_or_insert_default().any = Some(boxed_event(handler));
+            state.own.get_or_insert_default().any = Some(boxed_event(None, handler));
         }
     }
 

@@ -7,7 +7,7 @@ use common::{Server, until};
 use parking_lot::Mutex;
 use roomcast_adapter::ServerEvent;
 use roomcast_server::limits::TOLD_EVENTS;
-use roomcast_server::{Args, Local, Rate, RateLimits, Socket};
+use roomcast_server::{Args, Local, Namespace, Rate, RateLimits, Socket};
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
@@ -138,7 +138,7 @@ async fn a_server_event_without_a_name_is_logged() {
         })
     };
     let server = Server::with(builder, |io| {
-        io.of("/").on_any_server_event(move |_, _: Args| {
+        io.of("/").on_any_server_event(move |_: Namespace, _: Args| {
             *count.lock() += 1;
             ready(())
         });

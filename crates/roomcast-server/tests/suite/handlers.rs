@@ -113,17 +113,21 @@ async fn the_most_specific_handler_gets_the_event() {
     server.finish().await;
 }
 
-/// An event whose arguments do not fit is ignored, and the connection stays open.
+/// An event whose arguments do not fit does not reach its handler, and the connection stays open.
 async fn arguments_that_do_not_fit_are_ignored() {
     let server = Server::start(|io| {
         io.of("/").on("n", |_: Socket, n: u8, ack: Ack| async move { ack.send(&n) });
     })
     .await;
     let mut wire = server.joined().await;
-    for say in ["420[\"n\",256]", "421[\"n\",\"1\"]", "422[\"n\"]", "423[\"n\",255,{\"more\":1}]"] {
+    for say in ["42[\"n\",256]", "421[\"n\",\"1\"]", "422[\"n\"]", "423[\"n\",255,{\"more\":1}]"] {
         wire.say(say).await;
     }
-    assert_eq!(wire.texts().await, ["433[255]"]);
+    // Who asked for an answer is told.
+    let answers = wire.texts().await;
+    assert_eq!(answers.len(), 3, "{answers:?}");
+    assert!(answers[0].starts_with("431[{\"error\":\"argument 1: ") && answers[1].starts_with("432[{\"error\":"), "{answers:?}");
+    assert_eq!(answers[2], "433[255]");
     server.finish().await;
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 mod acks;
+mod answers;
 mod at_fault;
 mod bursts;
 mod busy;
