@@ -126,7 +126,10 @@ async fn arguments_that_do_not_fit_are_ignored() {
     // Who asked for an answer is told.
     let answers = wire.texts().await;
     assert_eq!(answers.len(), 3, "{answers:?}");
-    assert!(answers[0].starts_with("431[{\"error\":\"argument 1: ") && answers[1].starts_with("432[{\"error\":"), "{answers:?}");
+    assert!(
+        answers[0].starts_with("431[{\"error\":\"argument 1: ") && answers[1].starts_with("432[{\"error\":"),
+        "{answers:?}"
+    );
     assert_eq!(answers[2], "433[255]");
     server.finish().await;
 }
