@@ -3,13 +3,13 @@
 // the built program `roomcast`; without it cargo builds the program.
 
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { request as send } from "node:http";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startRedis } from "./cluster/redis.mjs";
 import { Client } from "./lib/client.mjs";
+import { check, end } from "./lib/checks.mjs";
+import { program } from "./lib/program.mjs";
 import { ServerProcess, freePort } from "./lib/server.mjs";
 import { eventually, within } from "./lib/wait.mjs";
 
@@ -23,18 +23,16 @@ const GIVEN_UP_MS = 20_000;
 const CHECK_MS = 60_000;
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" } } });
-const program = process.env.ROOMCAST_PROGRAM ?? build();
-const counts = { passed: 0, failed: 0 };
+const path = program();
 
-await check("each method on each listener", methods);
+await checkWith("each method on each listener", methods);
 for (const dialect of ["classic", "sharded"]) {
-  await check(`${dialect}: while Redis is frozen servers are not ready, and deliver to their own clients`, (t) => frozen(dialect, t));
-  await check(`${dialect}: a server whose Redis is a replica is not ready`, (t) => replica(dialect, t));
-  await check(`${dialect}: a server whose password is wrong is not ready`, (t) => wrongPassword(dialect, t));
+  await checkWith(`${dialect}: while Redis is frozen servers are not ready, and deliver to their own clients`, (t) => frozen(dialect, t));
+  await checkWith(`${dialect}: a server whose Redis is a replica is not ready`, (t) => replica(dialect, t));
+  await checkWith(`${dialect}: a server whose password is wrong is not ready`, (t) => wrongPassword(dialect, t));
 }
-await check("with --health-require-redis false a server that is cut off is ready", notRequired);
-console.log(`${counts.passed} passed, ${counts.failed} failed`);
-process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
+await checkWith("with --health-require-redis false a server that is cut off is ready", notRequired);
+end();
 
 /** GET, HEAD and OPTIONS as health checks send them, and what is refused, on both listeners, with and without a reason to fail. */
 async function methods({ server, redis }) {
@@ -196,14 +194,14 @@ function raw(base, method, path) {
 /** What `roomcast health --ready` says of a server. */
 function command(port) {
   return new Promise((resolve) => {
-    execFile(program, ["health", "--ready"], { env: { PORT: String(port) } }, (error, output) => {
+    execFile(path, ["health", "--ready"], { env: { PORT: String(port) } }, (error, output) => {
       resolve({ code: error?.code ?? 0, ready: JSON.parse(output).ready });
     });
   });
 }
 
 /** Runs a check with makers of servers, Redis servers and clients, all of which are ended after it. */
-async function check(name, run) {
+async function checkWith(name, run) {
   if (!new RegExp(options.only, "i").test(name)) return;
   const ends = [];
   const made = (thing, end) => (ends.unshift(end), thing);
@@ -215,7 +213,7 @@ async function check(name, run) {
     async server({ url }, dialect, env = {}) {
       const port = await freePort();
       const settings = { NODE_ENV: "production", REDIS_URL: url, REDIS_DIALECT: dialect, RUST_LOG: "info" };
-      const one = new ServerProcess(`"${program}"`, { ...settings, ROOMCAST_INTERNAL_LISTEN: `127.0.0.1:${port}`, ...env });
+      const one = new ServerProcess(`"${path}"`, { ...settings, ROOMCAST_INTERNAL_LISTEN: `127.0.0.1:${port}`, ...env });
       await one.start();
       one.internal = `http://127.0.0.1:${port}`;
       return made(one, () => one.kill());
@@ -226,18 +224,5 @@ async function check(name, run) {
       return made(one, () => one.close());
     },
   };
-  const error = await within(run(makers), name, CHECK_MS).then(() => undefined, (failure) => failure);
-  for (const end of ends) end();
-  counts[error ? "failed" : "passed"] += 1;
-  console.log(`${error ? "FAIL" : "ok  "} ${name}`);
-  if (error) console.log((error.stack ?? String(error)).replace(/^/gm, "     "));
-}
-
-function build() {
-  const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-  const command = ["build", "--release", "--quiet", "-p", "roomcast", "--bin", "roomcast"];
-  if (spawnSync("cargo", command, { cwd: root, stdio: ["ignore", 2, 2] }).status !== 0) {
-    throw new Error("the program roomcast does not build; see cargo's output above");
-  }
-  return join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release", "roomcast");
+  await check(name, () => within(run(makers), name, CHECK_MS).finally(() => ends.forEach((end) => end())));
 }

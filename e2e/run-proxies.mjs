@@ -5,11 +5,10 @@
 // ROOMCAST_TRAEFIK is the path of the program traefik; without it the one of PATH is used.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { startRedis } from "./cluster/redis.mjs";
+import { check, end } from "./lib/checks.mjs";
+import { program } from "./lib/program.mjs";
 import { ServerProcess } from "./lib/server.mjs";
 import { eventually, within } from "./lib/wait.mjs";
 import { Guest } from "./proxies/guest.mjs";
@@ -65,15 +64,13 @@ const PROXIES = {
 };
 
 const { values: options } = parseArgs({ options: { only: { type: "string", default: "" } } });
-const program = process.env.ROOMCAST_PROGRAM ?? build();
+const path = program();
 // Each proxy, server and Redis is stopped when this process ends.
 process.setMaxListeners(40);
 let rounds = 0;
-const counts = { passed: 0, failed: 0 };
 // All proxies at the same time, because most of the time is spent waiting for health checks.
 await Promise.all(Object.keys(PROXIES).filter((kind) => kind.includes(options.only)).map(runProxy));
-console.log(`${counts.passed} passed, ${counts.failed} failed`);
-process.exit(counts.failed === 0 && counts.passed > 0 ? 0 : 1);
+end();
 
 async function runProxy(kind) {
   const { guests: kinds, needed, otherwise } = PROXIES[kind];
@@ -142,7 +139,7 @@ async function runProxy(kind) {
 }
 
 function serverOn(redis) {
-  return new ServerProcess(`"${program}"`, { NODE_ENV: "production", REDIS_URL: redis.url, RUST_LOG: "info" });
+  return new ServerProcess(`"${path}"`, { NODE_ENV: "production", REDIS_URL: redis.url, RUST_LOG: "info" });
 }
 
 /** How many of 20 guests of a kind have a break. */
@@ -161,20 +158,4 @@ async function reachesAll(guests) {
   await guests[0].ask("publish", "everybody", "end", round);
   for (const guest of guests) assert.deepEqual(await guest.next("end"), [round]);
   for (const guest of guests) assert.deepEqual(guest.takeAll("round"), []);
-}
-
-async function check(name, run) {
-  const error = await run().then(() => undefined, (failure) => failure);
-  counts[error ? "failed" : "passed"] += 1;
-  console.log(`${error ? "FAIL" : "ok  "} ${name}`);
-  if (error) console.log((error.stack ?? String(error)).replace(/^/gm, "     "));
-}
-
-function build() {
-  const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-  const command = ["build", "--release", "--quiet", "-p", "roomcast", "--bin", "roomcast"];
-  if (spawnSync("cargo", command, { cwd: root, stdio: ["ignore", 2, 2] }).status !== 0) {
-    throw new Error("the program roomcast does not build; see cargo's output above");
-  }
-  return join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release", "roomcast");
 }

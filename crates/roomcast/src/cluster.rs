@@ -3,7 +3,9 @@
 use crate::wiring::{DialectOptions, RedisWiring};
 use roomcast_adapter::cluster::{Broker, Cluster, ServerId};
 use roomcast_redis::{ClassicBroker, RedisConfig, RedisError, RedisWatch, ShardedBroker};
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A server's place in the cluster.
 pub(crate) struct Joined {
@@ -19,32 +21,19 @@ pub(crate) struct Joined {
 /// Redis cannot be used within the time that was set for it.
 pub(crate) async fn join(wiring: RedisWiring) -> Result<Joined, String> {
     let RedisWiring { config, dialect, cluster: options, name, start_timeout, watch } = wiring;
-    let within = |error: RedisError| {
-        format!(
-            "Redis cannot be used: {error}. Without REDIS_START_TIMEOUT the program would start, and not be ready until it can"
-        )
-    };
+    // Without a patience there is one attempt.
+    let (shown, patience) = (config.clone(), start_timeout.unwrap_or_default());
     let (broker, watch): (Arc<dyn Broker>, _) = match dialect {
         DialectOptions::Classic(options) => {
             let broker = ClassicBroker::new(config, options);
-            match start_timeout {
-                Some(patience) => broker.check_within(patience).await.map_err(within)?,
-                None => {
-                    let checked = broker.clone();
-                    tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
-                }
-            }
+            let checked = broker.clone();
+            begin(shown, start_timeout, async move { checked.check_within(patience).await }).await?;
             (broker.clone(), watch.map(|options| broker.watch(options)))
         }
         DialectOptions::Sharded(options) => {
             let broker = ShardedBroker::new(config, options);
-            match start_timeout {
-                Some(patience) => broker.check_within(patience).await.map_err(within)?,
-                None => {
-                    let checked = broker.clone();
-                    tokio::spawn(async move { log_failure(checked.config(), checked.check().await) });
-                }
-            }
+            let checked = broker.clone();
+            begin(shown, start_timeout, async move { checked.check_within(patience).await }).await?;
             (broker.clone(), watch.map(|options| broker.watch(options)))
         }
     };
@@ -55,8 +44,23 @@ pub(crate) async fn join(wiring: RedisWiring) -> Result<Joined, String> {
     Ok(Joined { cluster, watch })
 }
 
-fn log_failure(redis: &RedisConfig, result: Result<(), RedisError>) {
-    if let Err(error) = result {
-        tracing::error!(%redis, %error, "Redis cannot be used now: this server is alone until it can");
+/// Waits for the check if a time is set for it, otherwise leaves it to a task, which logs an error.
+async fn begin(
+    redis: RedisConfig,
+    start_timeout: Option<Duration>,
+    check: impl Future<Output = Result<(), RedisError>> + Send + 'static,
+) -> Result<(), String> {
+    if start_timeout.is_some() {
+        return check.await.map_err(|error| {
+            format!(
+                "Redis cannot be used: {error}. Without REDIS_START_TIMEOUT the program would start, and not be ready until it can"
+            )
+        });
     }
+    tokio::spawn(async move {
+        if let Err(error) = check.await {
+            tracing::error!(%redis, %error, "Redis cannot be used now: this server is alone until it can");
+        }
+    });
+    Ok(())
 }

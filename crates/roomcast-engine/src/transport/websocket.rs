@@ -84,7 +84,8 @@ struct Driver<S: AsyncRead + Unpin> {
     /// The handler takes no messages for now, so nothing is read.
     paused: bool,
     probe: Option<Box<Probing>>,
-    ending: Option<Ending>,
+    /// In a box, because only a WebSocket that ends has it.
+    ending: Option<Box<Ending>>,
 }
 
 /// The stream is over: nothing more can be read or written.
@@ -472,7 +473,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
             let _ = outlet.outbox.push(&packet, usize::MAX);
         }
         let until = Instant::now() + self.connection.sessions().config.close_timeout;
-        self.ending = Some(Ending { until, handshake });
+        self.ending = Some(Box::new(Ending { until, handshake }));
         if self.probe.is_none() {
             self.connection.finish_if_over();
         }
