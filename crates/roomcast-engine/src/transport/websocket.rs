@@ -528,7 +528,8 @@ mod tests {
     use crate::transport::writer::Stream as _;
     use tokio::net::{TcpListener, TcpStream};
 
-    /// What an idle WebSocket costs in addition to its session. The bound makes a needless field visible.
+    /// What an idle WebSocket costs in addition to its session. tokio rounds a task up to 128 bytes. With 264 here it still takes 384,
+    /// with the 16 bytes of its connection's permit and tokio's own; 8 bytes more once cost 128 for each connection.
     #[tokio::test]
     async fn the_task_of_a_websocket_is_small() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -544,6 +545,6 @@ mod tests {
             size_of::<Connection>(),
             size_of::<Sleep>()
         );
-        assert!(size_of_val(&task) <= 400);
+        assert!(size_of_val(&task) <= 264);
     }
 }
