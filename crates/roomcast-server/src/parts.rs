@@ -16,7 +16,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::{Adapter, Room, ServerEvent};
-use roomcast_engine::Connection;
+use roomcast_engine::{Bucket, Connection, Rate};
 use roomcast_protocol::SocketId;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -62,8 +62,8 @@ pub(crate) struct Handlers {
     pub(crate) any_server_event: RwLock<Option<BoxedEvent<Namespace>>>,
     /// Hashes of what was logged once: event names may be the client's, and long.
     logged: Mutex<HashSet<u64, RandomState>>,
-    /// When the current minute of failures began, and how many lines were logged in it.
-    failures: Mutex<(Option<Instant>, u32)>,
+    /// Log lines about failures of handlers.
+    failures: Mutex<Bucket>,
 }
 
 impl Handlers {
@@ -77,13 +77,8 @@ impl Handlers {
 
     /// Whether to log a failure of a handler as a warning: [`FAILURE_LINES`] in a minute.
     pub(crate) fn may_log_failure(&self) -> bool {
-        const MINUTE: Duration = Duration::from_secs(60);
-        let (mut failures, now) = (self.failures.lock(), Instant::now());
-        if failures.0.is_none_or(|began| now.duration_since(began) >= MINUTE) {
-            *failures = (Some(now), 0);
-        }
-        failures.1 += 1;
-        failures.1 <= FAILURE_LINES
+        let rate = Rate::new(FAILURE_LINES, Duration::from_secs(60));
+        rate.is_some_and(|rate| self.failures.lock().take(1, &rate, Instant::now()).is_ok())
     }
 
     /// Whether to log something about an event as a warning: the first time, and for [`TOLD_EVENTS`] events at most.
@@ -319,5 +314,20 @@ impl fmt::Debug for SocketInner {
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_about_failures_at_the_limit_and_one_past_it() {
+        let handlers = Handlers::default();
+        assert!((0..FAILURE_LINES).all(|_| handlers.may_log_failure()));
+        assert!(!handlers.may_log_failure());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!((0..FAILURE_LINES).all(|_| handlers.may_log_failure()));
+        assert!(!handlers.may_log_failure());
     }
 }

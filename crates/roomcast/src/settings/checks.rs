@@ -604,6 +604,17 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_name_and_one_byte_more() {
+        let told = |bytes: usize| {
+            let redis = [("ROOMCAST_ADAPTER", "redis"), ("REDIS_URL", "redis://h"), ("APP_URL", "*")];
+            let name = "n".repeat(bytes);
+            self::told("", &[&redis[..], &[("ROOMCAST_SERVER_NAME", &name)]].concat(), &[])
+        };
+        assert_eq!(told(MAX_NAME), Vec::<String>::new());
+        assert!(told(MAX_NAME + 1)[0].contains("ROOMCAST_SERVER_NAME: is longer than 128 bytes"));
+    }
+
+    #[test]
     fn passwords_and_databases_in_urls() {
         for (url, password, number) in [
             ("redis://h", false, None),

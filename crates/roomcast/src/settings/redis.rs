@@ -188,6 +188,9 @@ mod tests {
             config(&[("ROOMCAST_ADAPTER", "redis"), ("REDIS_URL_FILE", path.to_str().unwrap())])
         };
         assert_eq!(file("good", b"redis://u:secret@h:7\n"), Ok(Some("redis://u:***@h:7".to_owned())));
+        let longest = format!("{:1$}redis://h", "", URL_FILE_BYTES as usize - "redis://h".len());
+        assert_eq!(file("longest", longest.as_bytes()), Ok(Some("redis://h".to_owned())));
+        assert_eq!(file("longer", format!(" {longest}").as_bytes()), Err("redis.url_file".to_owned()));
         for text in [&b"http://h"[..], b"", b"\xff", &[b' '; 65_537]] {
             assert_eq!(file("bad", text), Err("redis.url_file".to_owned()));
         }
