@@ -174,7 +174,7 @@ fn server(come: &Arc<AtomicUsize>, gone: &Arc<AtomicUsize>) -> SocketIo {
         namespace.on("panic", |socket: Socket| async move {
             assert!(!socket.is_connected() && socket.is_connected(), "{ON_PURPOSE}");
         });
-        namespace.on_any(|_: Socket, _: Args| async {});
+        namespace.on_fallback(|_: Socket, _: Args| async {});
     }
     io.of_matching(|name: &str| name.starts_with("/dyn-") && name.len() < 10)
         .on("echo", |_: Socket, args: Args, ack: Ack| async move { ack.send(&args) });

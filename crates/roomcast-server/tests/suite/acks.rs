@@ -73,7 +73,7 @@ async fn a_hundred_thousand_unanswered_events() {
     let mut tasks = JoinSet::new();
     for n in 0..EVENTS {
         let socket = socket.clone();
-        tasks.spawn(async move { socket.emit_with_ack_within(Duration::from_secs(1), "e", &n).await });
+        tasks.spawn(async move { socket.timeout(Duration::from_secs(1)).emit_with_ack("e", n).await });
     }
     until("all have been asked", || tasks.len() == EVENTS && asking.awaited() == limit).await;
     clock.advance(999).await;

@@ -176,7 +176,7 @@ async fn arguments_come_in_any_order_and_number() {
         );
         nsp.on("none", || async { 0 });
         nsp.on("unchecked", |Checked(fits): Checked<u8>| async move { fits.is_err() });
-        nsp.on_any(|EventName(name): EventName, args: Args| async move { format!("{name} {}", args.items()) });
+        nsp.on_fallback(|EventName(name): EventName, args: Args| async move { format!("{name} {}", args.items()) });
         nsp.on_connection(|socket: Socket| async move {
             socket.on("of the socket", |State(Database(name)): State<Database>| async move { name });
         });

@@ -156,7 +156,7 @@ async fn nothing_is_sent_to_a_socket_that_has_left() {
     wire.say("41").await;
     assert!(wire.sync().await.is_empty());
     assert!(matches!(socket.emit("x", &()), Err(EmitError::Disconnected)));
-    assert!(matches!(socket.emit_volatile("x", &()), Err(EmitError::Disconnected)));
+    assert!(matches!(socket.volatile().emit("x", &()), Err(EmitError::Disconnected)));
     socket.to("room").emit("x", &()).unwrap();
     server.io.to("room").emit("x", &()).unwrap();
     server.io.emit("x", &()).unwrap();
@@ -291,10 +291,10 @@ async fn volatile_events_are_dropped_while_the_transport_is_not_writable() {
     let sid = server.join_by_polling().await;
     let socket = sockets.lock()[0].clone();
     // There is no held GET.
-    socket.emit_volatile("lost", &1).unwrap();
+    socket.volatile().emit("lost", &1).unwrap();
     server.io.of("/").everyone().volatile().emit("lost", &2).unwrap();
     let mut held = server.hold(&sid).await;
-    socket.emit_volatile("heard", &3).unwrap();
+    socket.volatile().emit("heard", &3).unwrap();
     assert_eq!(held.answer("GET").await.text(), "42[\"heard\",3]");
 
     let mut wire = server.joined().await;
@@ -304,12 +304,12 @@ async fn volatile_events_are_dropped_while_the_transport_is_not_writable() {
     let socket = sockets.lock()[1].clone();
     let turn = Turn::begin();
     socket.emit("first", &5).unwrap();
-    assert_eq!(socket.emit_volatile("lost", &6).unwrap(), Delivery::Dropped);
+    assert_eq!(socket.volatile().emit("lost", &6).unwrap(), Delivery::Dropped);
     drop(turn);
     assert_eq!(wire.texts().await, ["42[\"first\",5]"]);
     // Outside of a turn a small event has been written already.
     socket.emit("second", &7).unwrap();
-    socket.emit_volatile("heard", &8).unwrap();
+    socket.volatile().emit("heard", &8).unwrap();
     assert_eq!(wire.texts().await, ["42[\"second\",7]", "42[\"heard\",8]"]);
     server.finish().await;
 }

@@ -26,7 +26,7 @@ async fn text_between_attachments() {
     let server = Server::start(|io| {
         log.watch(&io.of("/"));
         let seen = log.clone();
-        io.of("/").on_any(move |_: Socket, args: Args| {
+        io.of("/").on_fallback(move |_: Socket, args: Args| {
             seen.push(args.items());
             ready(())
         });

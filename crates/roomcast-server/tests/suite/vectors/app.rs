@@ -148,7 +148,7 @@ fn app(io: &SocketIo, seen: &Seen) {
         ($namespace:expr) => {{
             let (namespace, connects, events) = ($namespace, seen.clone(), seen.clone());
             namespace.on_connection(move |socket: Socket| std::future::ready(connect(&socket, &connects)));
-            namespace.on_any(move |socket: Socket, args: Args, ack: Ack| event(socket, args, ack, events.clone()));
+            namespace.on_fallback(move |socket: Socket, args: Args, ack: Ack| event(socket, args, ack, events.clone()));
         }};
     }
     serve!(io.of("/"));
