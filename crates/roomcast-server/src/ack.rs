@@ -1,4 +1,5 @@
 //! [`Ack`]: the answer to a client's event.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::context::{Failure, HandlerContext};
 use crate::error::{EmitError, ExtractError};

@@ -9,7 +9,9 @@ use crate::rate_limits::RateLimits;
 use crate::states::States;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
-use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport, TrustedProxies, cut_time};
+use roomcast_engine::{
+    Cookie, Cors, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport, TrustedProxies, cut_time,
+};
 use roomcast_protocol::DecoderLimits;
 use std::fmt;
 use std::future::Future;

@@ -192,7 +192,9 @@ fn with_those_of_namespace(
     own: Vec<BoxedDisconnect<Socket>>,
 ) -> Vec<BoxedDisconnect<Socket>> {
     let of_namespace = socket.namespace().leave_handlers(of).into_iter();
-    let boxed = |handler: BoxedLeave<Socket>| -> BoxedDisconnect<Socket> { Box::new(move |socket, reason| handler(socket, reason)) };
+    let boxed = |handler: BoxedLeave<Socket>| -> BoxedDisconnect<Socket> {
+        Box::new(move |socket, reason| handler(socket, reason))
+    };
     of_namespace.map(boxed).chain(own).collect()
 }
 

@@ -158,8 +158,7 @@ impl Socket {
     fn observe(&self, observer: &BoxedEvent<Self>, event: Incoming<'_>, guard: impl Send + 'static) {
         let items = event.named_items();
         let args = ArgsRef { items: &items, attachments: event.args.attachments };
-        let parts =
-            EventParts { context: self, name: event.name, args, ack: None, passes: None, registered: None };
+        let parts = EventParts { context: self, name: event.name, args, ack: None, passes: None, registered: None };
         let make = || observer(parts).inspect_err(|error| drop(self.failed(event.name, &Failure::Extract(error)))).ok();
         task::run("observer", make, (self.working(args), guard));
     }

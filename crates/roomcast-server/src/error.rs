@@ -56,7 +56,9 @@ pub enum ExtractError {
     #[error("the server has no state of the type {0}: give it to `Builder::state`")]
     NoState(&'static str),
     /// The socket has no value of this type, and neither has its client's first request.
-    #[error("the socket has no value of the type {0}: give it one by `Socket::insert`, such as in a middleware, or name it in `Builder::keep_extension` if it is an extension of the request")]
+    #[error(
+        "the socket has no value of the type {0}: give it one by `Socket::insert`, such as in a middleware, or name it in `Builder::keep_extension` if it is an extension of the request"
+    )]
     NoExtension(&'static str),
     /// The handler takes the answer twice, or is one of those that see every event and cannot answer.
     #[error("there is no acknowledgement: the handler takes it twice, or is given to `on_any`, which cannot answer")]

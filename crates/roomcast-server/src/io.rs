@@ -179,11 +179,7 @@ impl SocketIo {
     }
 
     /// Handles an event that another server sent to the main namespace ([`Namespace::on_server_event`]).
-    pub fn on_server_event<M>(
-        &self,
-        event: impl Into<HandlerName>,
-        handler: impl EventHandler<Namespace, M>,
-    ) -> &Self {
+    pub fn on_server_event<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Namespace, M>) -> &Self {
         self.of(MAIN).on_server_event(event, handler);
         self
     }

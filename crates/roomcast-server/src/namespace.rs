@@ -1,4 +1,5 @@
 //! What an application does with a [`Namespace`], and with all [`Namespaces`] of a pattern.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::context::HandlerName;
 use crate::error::{ConnectError, EmitError, check_server_event};

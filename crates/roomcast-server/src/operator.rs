@@ -1,4 +1,5 @@
 //! [`BroadcastOperator`]: chooses sockets, and acts on them.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::durations;
 use crate::error::{EmitError, check_event};

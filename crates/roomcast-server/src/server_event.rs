@@ -1,4 +1,5 @@
 //! Events that another server of the cluster sent: [`ServerAck`], and how their handlers are run.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::context::{Failure, HandlerContext};
 use crate::error::ExtractError;

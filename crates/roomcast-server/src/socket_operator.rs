@@ -1,4 +1,5 @@
 //! [`SocketOperator`]: emits to one client, with flags.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::error::{AckError, EmitError, check_event};
 use crate::flags::Flags;

@@ -45,7 +45,7 @@ async fn what_a_handler_returns_is_the_answer() {
         nsp.on("nothing", |_: Args| async {});
         nsp.on("ok", || async { Ok::<(), String>(()) });
         nsp.on("tail", |socket: Socket| async move { socket.join("a") });
-        nsp.on("own", |ack: Ack| async move { ack.send(&"own") });
+        nsp.on("own", |ack: Ack| async move { ack.send("own") });
         nsp.on("own, and an error", |ack: Ack| async move {
             drop(ack);
             Err::<(), _>("not told")

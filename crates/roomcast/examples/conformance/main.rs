@@ -64,7 +64,7 @@ async fn main() -> Outcome<()> {
         io.of(name).on_server_event_fallback(server_event(&server));
     }
     for name in ["/", "/custom"] {
-        io.of(name).on_connection(|socket: Socket| async move { socket.emit("auth", &auth(&socket)) });
+        io.of(name).on_connection(|socket: Socket| async move { socket.emit("auth", auth(&socket)) });
     }
     io.of("/guarded").middleware(|socket: Socket| async move { admit(token(&socket) == "secret") });
     let dynamic = io.of_matching(|name| {
