@@ -50,6 +50,7 @@ mod layer;
 mod lifetime;
 pub mod limits;
 mod link;
+mod listener_id;
 mod listeners;
 mod names;
 mod namespace;
@@ -83,7 +84,7 @@ pub use health::Health;
 pub use health_service::HealthService;
 pub use io::SocketIo;
 pub use layer::SocketIoLayer;
-pub use listeners::ListenerId;
+pub use listener_id::ListenerId;
 pub use names::NamespaceRequest;
 pub use namespace::Namespaces;
 pub use operator::BroadcastOperator;
@@ -109,12 +110,7 @@ pub use roomcast_protocol::{
     Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, RESERVED_EVENTS, SocketId, ToArgs, ToArgsError,
 };
 
-/// Compiles the examples of the workspace's README, and runs those that end by themselves.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-/// As [`Readme`], for the guide.
+/// Compiles the examples of the guide, and runs those that end by themselves.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide.md")]
 struct Guide;

@@ -2,6 +2,7 @@
 
 use crate::context::{HandlerContext, HandlerName};
 use crate::handler::BoxedEvent;
+use crate::listener_id::ListenerId;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
@@ -108,10 +109,6 @@ impl<C: HandlerContext> Found<C> {
     }
 }
 
-/// A handler that was given to a socket, for [`Socket::remove_listener`](crate::Socket::remove_listener).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct ListenerId(u32);
-
 /// What one socket has for events beside its namespace. Lists, as there is little.
 pub(crate) struct OwnEvents<C: HandlerContext> {
     /// Of the listener that was added last.
@@ -161,7 +158,7 @@ pub(crate) enum Every {
 impl<C: HandlerContext> OwnEvents<C> {
     fn next_id(&mut self) -> ListenerId {
         self.last = self.last.wrapping_add(1);
-        ListenerId(self.last)
+        ListenerId::numbered(self.last)
     }
 
     pub(crate) fn add(&mut self, event: HandlerName, handler: BoxedEvent<C>, how: How) -> ListenerId {

@@ -1,6 +1,6 @@
 //! [`Outcome`]: what a handler may return.
 
-use crate::listeners::ListenerId;
+use crate::listener_id::ListenerId;
 use roomcast_adapter::Joined;
 use roomcast_engine::Delivery;
 use roomcast_protocol::{Args, ToArgs, ToArgsError};

@@ -35,18 +35,21 @@
 #[doc(inline)]
 pub use roomcast_server::*;
 
+#[doc(inline)]
+pub use roomcast_adapter::cluster;
+
 pub use roomcast_adapter as adapter;
 pub use roomcast_protocol as protocol;
 
-/// Several servers as one: [`Cluster`](cluster::Cluster), and the [`Broker`](cluster::Broker) that carries its messages.
-pub mod cluster {
-    #[doc(inline)]
-    pub use roomcast_adapter::cluster::*;
-}
-
-/// Clusters over Redis, in the dialects of Node's adapters.
 #[cfg(feature = "redis")]
-pub mod redis {
-    #[doc(inline)]
-    pub use roomcast_redis::*;
-}
+pub use roomcast_redis as redis;
+
+/// Compiles the examples of the workspace's README, and runs those that end by themselves.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+/// As [`Readme`], for this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

@@ -18,6 +18,7 @@ mod handlers;
 mod handshakes;
 mod health;
 mod listeners;
+mod mistakes;
 mod namespaces;
 mod options;
 mod rates;
