@@ -8,6 +8,7 @@ use crate::parts::Socket;
 use crate::rates::ConnectionRates;
 use crate::reason::DisconnectReason;
 use crate::registry::IoInner;
+use crate::task;
 use roomcast_engine::{CloseReason, Connection, InboxHold, SessionHandler};
 use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
 use std::sync::Arc;
@@ -91,6 +92,15 @@ impl SessionHandler for Client {
         let size = assembled.as_ref().map_or(0, |packet| packet.as_ref().map_or(0, Assembled::size));
         Self::decoded(&self.io, &self.link, received.map_err(|error| *error), size);
         self.after_message();
+    }
+
+    fn upgraded(&mut self) {
+        for socket in self.link.sockets() {
+            for handler in socket.namespace().upgrade_handlers() {
+                let (guard, socket) = (self.link.handler(), socket.clone());
+                task::run("upgrade", move || Some(handler(socket)), guard);
+            }
+        }
     }
 
     fn closed(&mut self, reason: CloseReason) {

@@ -61,6 +61,7 @@ pub(crate) struct Handlers {
     pub(crate) server_events: RwLock<EventTable<Namespace>>,
     pub(crate) disconnecting: RwLock<Vec<BoxedLeave<Socket>>>,
     pub(crate) disconnect: RwLock<Vec<BoxedLeave<Socket>>>,
+    pub(crate) upgrade: RwLock<Vec<BoxedConnect<Socket>>>,
     /// Hashes of what was logged once: event names may be the client's, and long.
     logged: Mutex<HashSet<u64, RandomState>>,
     /// Log lines about failures of handlers.
@@ -135,6 +136,11 @@ impl Namespace {
         }
         self.0.own.server_events.read().find(event, &mut found);
         found
+    }
+
+    /// The handlers for a session's upgrade.
+    pub(crate) fn upgrade_handlers(&self) -> Vec<BoxedConnect<Socket>> {
+        self.each(|handlers| handlers.upgrade.read().clone()).into_iter().flatten().flatten().collect()
     }
 
     /// The handlers for each disconnect, of those that `of` names.
