@@ -22,7 +22,7 @@ export class ClusterContext {
 
   /** A connected client of a server. For the options see Client. */
   async connect(server, options) {
-    const client = new Client(server.url, options);
+    const client = new Client(server.url, { ...this.settings.client, ...options });
     this.#open.push(client);
     await client.connected();
     client.server = server;

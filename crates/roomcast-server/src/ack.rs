@@ -6,7 +6,7 @@ use crate::extract::kinds::Part;
 use crate::extract::{EventParts, FromEvent};
 use crate::failures;
 use crate::parts::{Namespace, Socket};
-use roomcast_protocol::{Args, Packet, ToArgs};
+use roomcast_protocol::{Args, ToArgs};
 
 /// The answer to a client's event, to be sent at most once. Nothing is sent if the client asked for no answer, or if the `Ack` is
 /// dropped.
@@ -33,7 +33,7 @@ impl Ack {
     pub fn send<T: ToArgs + ?Sized>(self, value: &T) -> Result<(), EmitError> {
         let Some(id) = self.id else { return Ok(()) };
         let args = Args::of(value)?;
-        self.socket.send(Packet::ack(self.socket.namespace().name(), id, &args)?).map(drop)
+        self.socket.send(self.socket.parser().ack(self.socket.namespace().name(), id, &args)?).map(drop)
     }
 }
 

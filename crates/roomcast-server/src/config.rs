@@ -4,7 +4,7 @@ use crate::context::Failure;
 use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
 use crate::states::States;
-use roomcast_protocol::DecoderLimits;
+use roomcast_protocol::{DecoderLimits, Parser};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub(crate) struct Config {
     pub(crate) rate_limits: RateLimits,
     pub(crate) states: States,
     pub(crate) answer_failures: Option<AnswerFailures>,
+    pub(crate) parser: Parser,
 }
 
 impl Config {

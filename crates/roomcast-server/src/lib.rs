@@ -96,7 +96,8 @@ pub use roomcast_engine::{
     Transport, TrustedProxies,
 };
 pub use roomcast_protocol::{
-    Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, RESERVED_EVENTS, SocketId, ToArgs, ToArgsError,
+    Args, ArgsWriter, Attachment, Checked, EncodeError, FromArgs, FromArgsError, Parser, RESERVED_EVENTS, SocketId,
+    ToArgs, ToArgsError,
 };
 
 /// Compiles the examples of the workspace's README, and runs those that end by themselves.

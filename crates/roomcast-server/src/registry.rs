@@ -12,7 +12,7 @@ use crate::rates::Rates;
 use parking_lot::Mutex;
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -29,6 +29,8 @@ pub(crate) struct IoInner {
     pub(crate) lifetime: Arc<Lifetime>,
     /// If any are limited.
     pub(crate) rates: Option<Arc<Rates>>,
+    /// Whether the log has told of a client with another parser.
+    told_of_parser: AtomicBool,
 }
 
 impl Drop for IoInner {
@@ -59,7 +61,18 @@ impl IoInner {
             runtime: OnceLock::new(),
             lifetime: Lifetime::new(),
             rates,
+            told_of_parser: AtomicBool::new(false),
         })
+    }
+
+    /// A client uses another parser. Its author is told once, because then no client works.
+    pub(crate) fn tell_of_parser(&self) {
+        if !self.told_of_parser.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                parser = ?self.config.parser,
+                "a client uses another parser than this server, and its connection is closed: the option `parser` of both must be the same. Logged once"
+            );
+        }
     }
 
     pub(crate) fn add_pattern(&self, accepts: Accepts) -> Namespaces {
@@ -70,7 +83,8 @@ impl IoInner {
 
     fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>, counted: Arc<Counted>) -> Namespace {
         let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
-        let adapter = (self.adapter)(AdapterContext { namespace: name.clone(), server_events: sender });
+        let context = AdapterContext { parser: self.config.parser, ..AdapterContext::new(name.clone(), sender) };
+        let adapter = (self.adapter)(context);
         // A weak reference: the server holds its namespaces.
         let io = self.this.clone();
         let on_left = move |namespace: &Namespace| {

@@ -125,7 +125,7 @@ impl Socket {
     /// [`EmitError`]: nothing was sent.
     pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
         check_event(event)?;
-        self.send(Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?).map(drop)
+        self.send(self.parser().event(self.0.namespace.name(), None, &Args::event(event, data)?)?).map(drop)
     }
 
     /// Emits an event that is dropped if the client's transport cannot take it at once. Returns [`Delivery::Dropped`] then, and
@@ -135,7 +135,7 @@ impl Socket {
     /// [`EmitError`]: nothing was sent.
     pub fn emit_volatile<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<Delivery, EmitError> {
         check_event(event)?;
-        let packet = Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?;
+        let packet = self.parser().event(self.0.namespace.name(), None, &Args::event(event, data)?)?;
         self.send(packet.with_volatile(true))
     }
 

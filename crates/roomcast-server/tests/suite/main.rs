@@ -19,6 +19,7 @@ mod handshakes;
 mod health;
 mod namespaces;
 mod options;
+mod packed;
 mod rates;
 mod regressions;
 mod statistics;
