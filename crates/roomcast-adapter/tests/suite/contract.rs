@@ -22,8 +22,8 @@ fn linked(servers: usize, fault: Fault) -> Servers {
 
 fn local(fault: Fault) -> Servers {
     Servers::new(1, |_, context| {
-        let events = context.server_events;
-        Broken::new(Local::of(&context), events, fault)
+        let local = Local::of(&context);
+        Broken::new(local, context.server_events, fault)
     })
 }
 
