@@ -96,7 +96,8 @@ async function runMix(kinds, dialect, parser, redis) {
   const name = `${dialect}${packed ? "+msgpack" : ""}${redis === cluster ? "@cluster" : ""}: ${kinds.join(" + ")}`;
   const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect, parser));
   await Promise.all(servers.map((server) => server.start()));
-  const spoken = (packed ? ofClients : scenarios).filter(({ dialects, onCluster }) => dialects.test(dialect) && (onCluster || redis !== cluster));
+  const offered = (packed ? ofClients : scenarios).filter(({ parsers }) => parsers.test(parser));
+  const spoken = offered.filter(({ dialects, onCluster }) => dialects.test(dialect) && (onCluster || redis !== cluster));
   const chosen = spoken.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
   for (const scenario of chosen) {
     report(`${name}: ${scenario.name}`, await runScenario(servers, scenario, redis, dialect, packed));

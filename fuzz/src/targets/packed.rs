@@ -35,8 +35,7 @@ pub(super) fn run(data: &[u8]) {
             }
             seen((0, auth.map(|auth| size(auth.len()))));
         }
-        Received::Disconnect { namespace } => check_namespace(namespace),
-        Received::ConnectError { namespace } => check_namespace(namespace),
+        Received::Disconnect { namespace } | Received::ConnectError { namespace } => check_namespace(namespace),
         Received::Event { namespace, id, event } => {
             check_namespace(namespace);
             assert!(!RESERVED_EVENTS.contains(&&*event.name) && id.is_none_or(|id| id <= MAX_ACK_ID));
@@ -45,7 +44,7 @@ pub(super) fn run(data: &[u8]) {
             let comma = if event.args.items.is_empty() { "" } else { "," };
             let items = format!("{name}{comma}{}", event.args.items);
             let args = Args::from_parts(ByteStr::from(&*items), event.args.attachments.to_vec());
-            same(Parser::MessagePack.event(namespace, *id, &args).unwrap(), &received);
+            same(&Parser::MessagePack.event(namespace, *id, &args).unwrap(), &received);
             the_default_parser_holds_it(namespace, *id, &args, event.args);
             seen((1, id.is_some(), event.args.attachments.len(), size(items.len())));
         }
@@ -53,7 +52,7 @@ pub(super) fn run(data: &[u8]) {
             check_namespace(namespace);
             check_args(*args, limits.max_depth, most);
             if let Some(id) = id {
-                same(Parser::MessagePack.ack(namespace, *id, &ArgsRef::to_owned(*args)).unwrap(), &received);
+                same(&Parser::MessagePack.ack(namespace, *id, &ArgsRef::to_owned(*args)).unwrap(), &received);
             }
             seen((2, id.is_some(), args.attachments.len(), size(args.items.len())));
         }
@@ -75,7 +74,7 @@ fn roomy() -> DecoderLimits {
 }
 
 /// Sent on, it is the same packet, in one message.
-fn same(packet: Packet, received: &Received<'_>) {
+fn same(packet: &Packet, received: &Received<'_>) {
     let mut messages = packet.binaries();
     let message = messages.next().unwrap();
     assert_eq!((packet.parts(), packet.text(), messages.next()), (1, None, None));

@@ -82,9 +82,15 @@ async fn joined(server: &Server) -> Wire {
 fn application(io: &SocketIo) {
     for name in ["/", "/chat"] {
         let namespace = io.of(name);
-        namespace.on("echo", |_: Socket, args: Args, ack: Ack| ready(ack.send(&args).unwrap()));
-        namespace.on("back", |socket: Socket, args: Args| ready(socket.emit("back", &args).unwrap()));
-        namespace.on("bye", |socket: Socket| ready(socket.disconnect(false)));
+        namespace.on("echo", |_: Socket, args: Args, ack: Ack| {
+            ack.send(&args).unwrap();
+            ready(())
+        });
+        namespace.on("back", |socket: Socket, args: Args| {
+            socket.emit("back", &args).unwrap();
+            ready(())
+        });
+        namespace.on("bye", |socket: Socket| async move { socket.disconnect(false) });
         namespace.on("ask", |socket: Socket| async move {
             let answer = socket.emit_with_ack("asked", &1).await.unwrap();
             socket.emit("answered", &answer).unwrap();

@@ -152,10 +152,10 @@ pub(crate) const KEYS: &[Key] = &[
         ["parser", "ROOMCAST_PARSER", "parser"],
         Kind::Choice(&[
             ("default", "socket.io-parser, which every client has"),
-            ("msgpack", "socket.io-msgpack-parser: the option `parser` of the client must be the same"),
+            ("msgpack", "socket.io-msgpack-parser"),
         ]),
         "default",
-        "How packets for clients, and theirs, are written. The chat page needs the default",
+        "How packets to and from clients are written; all clients need the same parser. The chat page has the default one",
         |s, v| s.parser = if v.is("msgpack") { Parser::MessagePack } else { Parser::Default },
     ),
     key(
