@@ -17,7 +17,7 @@ use hashbrown::HashSet;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::{Adapter, Room, ServerEvent};
 use roomcast_engine::{Bucket, Connection, Rate};
-use roomcast_protocol::{Args, SocketId};
+use roomcast_protocol::{Args, Parser, SocketId};
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -313,6 +313,11 @@ impl Socket {
     /// Its namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.0.namespace
+    }
+
+    /// How its packets are written.
+    pub(crate) fn parser(&self) -> Parser {
+        self.0.namespace.0.config.parser
     }
 
     /// Whether middlewares still decide about it.
