@@ -172,6 +172,10 @@ impl SessionHandler for PackedClient {
         self.0.after_message();
     }
 
+    fn upgraded(&mut self) {
+        self.0.upgraded();
+    }
+
     fn closed(&mut self, reason: CloseReason) {
         self.0.closed(reason);
     }
