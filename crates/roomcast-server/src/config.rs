@@ -3,6 +3,7 @@
 use crate::context::Failure;
 use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
+use crate::recovery::RecoveryOptions;
 use crate::states::States;
 use roomcast_protocol::DecoderLimits;
 use std::fmt;
@@ -35,6 +36,7 @@ pub(crate) struct Config {
     pub(crate) rate_limits: RateLimits,
     pub(crate) states: States,
     pub(crate) answer_failures: Option<AnswerFailures>,
+    pub(crate) recovery: Option<RecoveryOptions>,
 }
 
 impl Config {

@@ -10,6 +10,7 @@ use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::parts::{OwnHandlers, Phase, Socket, SocketInner};
 use crate::reason::DisconnectReason;
+use crate::recovered::without_offset;
 use crate::rooms::Rooms;
 use crate::task;
 use roomcast_adapter::{AdapterError, Details, Emit, Joined, Recipient, Room, Target, Wakes};
@@ -106,8 +107,11 @@ impl Socket {
 
     /// Leaves a room. A socket never leaves the room of its own id.
     pub fn leave(&self, room: &str) {
-        if let Phase::Connecting(connecting) = &mut self.0.state.lock().phase {
-            connecting.rooms.retain(|joined| **joined != *room);
+        match &mut self.0.state.lock().phase {
+            Phase::Connecting(connecting) => connecting.rooms.retain(|joined| **joined != *room),
+            Phase::Connected => {}
+            // Another socket may continue the session, with the same id.
+            Phase::Disconnected(_) => return,
         }
         self.0.namespace.adapter().leave(self.id(), room);
     }
@@ -125,7 +129,11 @@ impl Socket {
     /// [`EmitError`]: nothing was sent.
     pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
         check_event(event)?;
-        self.send(Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?).map(drop)
+        let data = Args::event(event, data)?;
+        if self.0.namespace.0.recovers {
+            return self.emit_recoverable(&data);
+        }
+        self.send(Packet::event(self.0.namespace.name(), None, &data)?).map(drop)
     }
 
     /// Emits an event that is dropped if the client's transport cannot take it at once. Returns [`Delivery::Dropped`] then, and
@@ -135,7 +143,11 @@ impl Socket {
     /// [`EmitError`]: nothing was sent.
     pub fn emit_volatile<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<Delivery, EmitError> {
         check_event(event)?;
-        let packet = Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?;
+        let mut data = Args::event(event, data)?;
+        if self.0.namespace.0.recovers {
+            data = without_offset(&data).into_owned();
+        }
+        let packet = Packet::event(self.0.namespace.name(), None, &data)?;
         self.send(packet.with_volatile(true))
     }
 
@@ -322,6 +334,17 @@ impl Recipient for SocketInner {
         } else {
             socket.disconnect(close);
         }
+    }
+
+    fn supersede(&self) {
+        let found = self.link.named(self.namespace.name()).filter(|socket| socket.id() == self.id);
+        // While it enters, it cannot be kept. Who waits for it looks again.
+        let Some(socket) = found.filter(Socket::is_connected) else { return };
+        tracing::debug!(socket = %self.id, namespace = self.namespace.name(), "its client has come back over another connection");
+        metrics::counter!("roomcast_recovery_superseded_total").increment(1);
+        socket.finish(DisconnectReason::Connection(CloseReason::TransportClose));
+        // The client has left this connection with all its namespaces.
+        self.connection.close_as(CloseReason::TransportClose);
     }
 
     fn details(&self) -> Details {

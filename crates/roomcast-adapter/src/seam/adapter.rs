@@ -3,7 +3,7 @@
 use crate::seam::answer::Answer;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails};
-use crate::seam::recovery::Recovery;
+use crate::seam::recovery::{Recovery, RecoverySpace};
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use async_trait::async_trait;
@@ -131,12 +131,29 @@ pub type AdapterFactory = Arc<dyn Fn(AdapterContext) -> Arc<dyn Adapter> + Send 
 
 /// What a new adapter is given.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AdapterContext {
     /// The namespace's name, including its slash.
     pub namespace: Arc<str>,
     /// Where events from other servers go. It holds [`MAX_SERVER_EVENTS`](crate::limits::MAX_SERVER_EVENTS) events; the
     /// adapter refuses and counts further ones.
     pub server_events: mpsc::Sender<ServerEvent>,
+    /// Where sessions are kept for clients that come back. `None`: they are not kept.
+    pub recovery: Option<Arc<RecoverySpace>>,
+}
+
+impl AdapterContext {
+    /// For a namespace whose sessions are not kept.
+    pub fn new(namespace: impl Into<Arc<str>>, server_events: mpsc::Sender<ServerEvent>) -> Self {
+        Self { namespace: namespace.into(), server_events, recovery: None }
+    }
+
+    /// The same, with sessions that are kept for clients that come back.
+    #[must_use]
+    pub fn with_recovery(mut self, space: Option<Arc<RecoverySpace>>) -> Self {
+        self.recovery = space;
+        self
+    }
 }
 
 /// An event from another server.

@@ -10,5 +10,6 @@ mod cluster_faults;
 mod codec;
 mod contract;
 mod nats_broker;
+mod recovery;
 mod rooms_model;
 mod tcp_broker;

@@ -20,6 +20,7 @@ mod health;
 mod namespaces;
 mod options;
 mod rates;
+mod recovery;
 mod regressions;
 mod statistics;
 mod vectors;

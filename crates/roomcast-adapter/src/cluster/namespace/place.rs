@@ -73,9 +73,10 @@ impl Place {
         current: Arc<CurrentPlace>,
         inbox: Arc<dyn Inbox>,
     ) -> Arc<Self> {
-        let AdapterContext { namespace, server_events } = context;
+        let local = Local::of(&context);
+        let AdapterContext { namespace, server_events, .. } = context;
         let place = Arc::new(Self {
-            local: Local::new(namespace.clone()),
+            local,
             namespace,
             member,
             subscription,
@@ -258,6 +259,6 @@ async fn leave(member: Arc<Member>, namespace: Arc<str>, subscription: Arc<Subsc
         place.directory().open_namespace(&namespace);
         place.queue().open_namespace(&namespace);
         place.subscribe();
-        drop(place.look(|| place.local.rooms()));
+        drop(place.look(|| place.local.heard_rooms()));
     }
 }
