@@ -371,6 +371,7 @@ async fn a_client_that_was_idle_for_long_is_recovered() {
     client.connect(&server).await;
     assert!(client.recovered);
     assert_eq!(client.receive(0).await, [3]);
+    drop(frozen);
     server.finish().await;
 }
 
@@ -414,7 +415,7 @@ async fn who_left_who_was_sent_away_and_who_is_late_get_new_sessions() {
     client.cut();
     app.lost(3).await;
     let first = client.sid.clone();
-    frozen.advance(60_000).await;
+    frozen.advance(60_010).await;
     until("its end is told", || !app.ended.lock().is_empty()).await;
     assert_eq!(*app.ended.lock(), [(first, NotRecovered::Expired)]);
     client.connect(&server).await;
@@ -425,6 +426,7 @@ async fn who_left_who_was_sent_away_and_who_is_late_get_new_sessions() {
     client.connect(&server).await;
     assert_eq!(app.last().outcome, RecoveryOutcome::NotRecovered(NotRecovered::Unknown));
     assert_eq!(app.connections.lock()[0].outcome, RecoveryOutcome::NotAsked);
+    drop(frozen);
     server.finish().await;
 }
 
@@ -505,7 +507,7 @@ async fn a_namespace_of_a_pattern_stays_for_kept_sessions() {
     client.cut();
     until("the loss", || lost.load(SeqCst) == 3).await;
     assert!(server.io.namespace("/game-1").is_some());
-    frozen.advance(60_000).await;
+    frozen.advance(60_010).await;
     until("the session ends", || {
         server.io.namespace("/game-1").is_none() || {
             // The namespace lingers for its 5 s.
@@ -514,6 +516,7 @@ async fn a_namespace_of_a_pattern_stays_for_kept_sessions() {
         }
     })
     .await;
+    drop(frozen);
     server.finish().await;
 }
 
