@@ -11,5 +11,6 @@ mod codec;
 mod contract;
 mod nats_broker;
 mod recovery;
+mod recovery_cluster;
 mod rooms_model;
 mod tcp_broker;

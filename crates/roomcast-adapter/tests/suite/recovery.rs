@@ -66,31 +66,31 @@ fn local(change: impl FnOnce(&mut RecoveryBounds)) -> (Arc<Local>, Arc<RecoveryS
     (Local::of(&context), space)
 }
 
-fn event(number: u64) -> Args {
+pub(crate) fn event(number: u64) -> Args {
     Args::event("e", &number).unwrap()
 }
 
-fn emit(local: &Local, target: &Target, number: u64) {
-    local.apply(target, Action::emit(&event(number))).unwrap();
+pub(crate) fn emit(adapter: &dyn Adapter, target: &Target, number: u64) {
+    adapter.apply(target, Action::emit(&event(number))).unwrap();
 }
 
 /// A client as it sees itself.
-struct Client {
-    pid: Pid,
-    id: SocketId,
+pub(crate) struct Client {
+    pub(crate) pid: Pid,
+    pub(crate) id: SocketId,
     inbox: Arc<Inbox>,
     offset: Option<String>,
 }
 
 impl Client {
-    fn enter(local: &Local, rooms: &[Room]) -> Self {
+    pub(crate) fn enter(recovery: &dyn Recovery, rooms: &[Room]) -> Self {
         let (pid, id, inbox) = (Pid::random().unwrap(), SocketId::random().unwrap(), Arc::<Inbox>::default());
-        local.begin(pid, id, inbox.clone(), rooms, None).unwrap();
+        recovery.begin(pid, id, inbox.clone(), rooms, None).unwrap();
         Self { pid, id, inbox, offset: None }
     }
 
     /// Receives the first so many packets; the rest is lost with the connection.
-    fn receive(&mut self, most: usize) -> Vec<u64> {
+    pub(crate) fn receive(&mut self, most: usize) -> Vec<u64> {
         let texts = self.inbox.take();
         let events = texts.iter().take(most).filter_map(|text| read(text));
         let (numbers, offsets): (Vec<_>, Vec<_>) = events.unzip();
@@ -100,21 +100,21 @@ impl Client {
         numbers
     }
 
-    async fn find(&self, local: &Local) -> Result<Found, NotRecovered> {
-        local.find(self.pid, self.offset.as_deref()).await
+    async fn find(&self, recovery: &dyn Recovery) -> Result<Found, NotRecovered> {
+        recovery.find(self.pid, self.offset.as_deref()).await
     }
 
-    async fn come_back(&mut self, local: &Local) -> Result<(), NotRecovered> {
-        let found = self.find(local).await?;
+    pub(crate) async fn come_back(&mut self, recovery: &dyn Recovery) -> Result<(), NotRecovered> {
+        let found = self.find(recovery).await?;
         assert_eq!((found.id(), found.pid()), (self.id, self.pid));
         self.inbox = Arc::default();
         let welcome = Arc::new(Packet::connect("/", "{}").unwrap());
-        local.enter(found, self.inbox.clone(), Some(&welcome)).await
+        recovery.enter(found, self.inbox.clone(), Some(&welcome)).await
     }
 }
 
 /// What was missed, before the welcome.
-fn missed(client: &mut Client) -> Vec<u64> {
+pub(crate) fn missed(client: &mut Client) -> Vec<u64> {
     let texts = client.inbox.texts.lock().clone();
     let welcome = texts.iter().position(|text| text.starts_with("40")).unwrap();
     texts[..welcome].iter().map(|text| number(text)).collect()
@@ -123,9 +123,9 @@ fn missed(client: &mut Client) -> Vec<u64> {
 #[tokio::test]
 async fn what_was_missed_comes_in_order_before_the_welcome_and_live_events_after_it() {
     let (local, space) = local(|_| {});
-    let mut client = Client::enter(&local, &["room".into()]);
-    let other = Client::enter(&local, &[]);
-    emit(&local, &Target::everyone(), 0);
+    let mut client = Client::enter(&*local, &["room".into()]);
+    let other = Client::enter(&*local, &[]);
+    emit(&*local, &Target::everyone(), 0);
     assert_eq!(client.receive(9), [0]);
     assert!(local.save(client.id, r#"{"user":"ann"}"#));
     assert_eq!((space.sessions(), local.sizes().0), (1, 1));
@@ -140,30 +140,30 @@ async fn what_was_missed_comes_in_order_before_the_welcome_and_live_events_after
         (Target { rooms: vec!["other".into(), "room".into(), "room".into()], ..Target::default() }, true),
     ];
     for (at, (target, _)) in (1..).zip(&targets) {
-        emit(&local, target, at);
+        emit(&*local, target, at);
     }
     // Neither volatile events nor those that want an answer are kept.
     let volatile = event(100);
     local.apply(&Target::everyone(), Action::Emit(Emit { volatile: true, ..Emit::of(&volatile) })).unwrap();
     drop(local.emit_for_acks(&Target::everyone(), Emit::of(&event(101)), || {}).unwrap());
     assert!(local.emit_to(client.id, Emit::of(&event(9))).unwrap());
-    let found = client.find(&local).await.unwrap();
+    let found = client.find(&*local).await.unwrap();
     assert_eq!(found.data(), r#"{"user":"ann"}"#);
     drop(found);
-    client.come_back(&local).await.unwrap();
+    client.come_back(&*local).await.unwrap();
     let expected: Vec<u64> = (1..).zip(&targets).filter(|(_, (_, gets))| *gets).map(|(at, _)| at).chain([9]).collect();
     assert_eq!(missed(&mut client), expected);
     let rooms: BTreeSet<Room> = local.rooms_of(client.id).into_iter().collect();
     assert_eq!(rooms, BTreeSet::from(["room".into(), client.id.into()]));
     assert_eq!(space.sessions(), 0);
-    emit(&local, &Target::room("room"), 10);
+    emit(&*local, &Target::room("room"), 10);
     assert_eq!(number(client.inbox.texts.lock().last().unwrap()), 10);
     // It can be recovered again (Node's issue 4880).
     client.receive(usize::MAX);
     for at in 11..15 {
         assert!(local.save(client.id, "{}"));
-        emit(&local, &Target::everyone(), at);
-        client.come_back(&local).await.unwrap();
+        emit(&*local, &Target::everyone(), at);
+        client.come_back(&*local).await.unwrap();
         assert_eq!(missed(&mut client), [at]);
         client.receive(usize::MAX);
     }
@@ -174,34 +174,34 @@ async fn what_was_missed_comes_in_order_before_the_welcome_and_live_events_after
 #[tokio::test]
 async fn without_an_offset_a_client_gets_all_since_it_entered() {
     let (local, _) = local(|_| {});
-    let before = Client::enter(&local, &[]);
-    emit(&local, &Target::everyone(), 1);
-    let mut client = Client::enter(&local, &["room".into()]);
-    emit(&local, &Target::room("room"), 2);
+    let before = Client::enter(&*local, &[]);
+    emit(&*local, &Target::everyone(), 1);
+    let mut client = Client::enter(&*local, &["room".into()]);
+    emit(&*local, &Target::room("room"), 2);
     // It loses what was on its way.
     client.receive(0);
     assert!(local.save(client.id, "{}"));
-    emit(&local, &Target::everyone(), 3);
-    client.come_back(&local).await.unwrap();
+    emit(&*local, &Target::everyone(), 3);
+    client.come_back(&*local).await.unwrap();
     assert_eq!(missed(&mut client), [2, 3]);
     // A client keeps the last offset of any server. One of another log, or from before this session, says the same.
     for offset in ["zzzz.1", &before_offset(&before)] {
         client.receive(0);
         client.offset = Some(offset.to_owned());
         assert!(local.save(client.id, "{}"));
-        client.come_back(&local).await.unwrap();
+        client.come_back(&*local).await.unwrap();
         assert_eq!(missed(&mut client), [2, 3], "{offset}");
     }
     client.receive(0);
     assert!(local.save(client.id, "{}"));
     for offset in ["", "abc", "hello", "5"] {
         client.offset = Some(offset.to_owned());
-        assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Offset, "{offset}");
+        assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Offset, "{offset}");
     }
     // An offset that this log has not given yet.
     let (epoch, _) = before_offset(&before).split_once('.').map(|(epoch, _)| (epoch.to_owned(), ())).unwrap();
     client.offset = Some(format!("{epoch}.zz"));
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Offset);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Offset);
 }
 
 fn before_offset(client: &Client) -> String {
@@ -213,7 +213,7 @@ fn before_offset(client: &Client) -> String {
 #[tokio::test]
 async fn an_event_without_an_offset_does_not_end_in_a_string() {
     let (local, _) = local(|_| {});
-    let client = Client::enter(&local, &[]);
+    let client = Client::enter(&*local, &[]);
     let volatile = |data: &Args| {
         local.apply(&Target::everyone(), Action::Emit(Emit { volatile: true, ..Emit::of(data) })).unwrap();
         client.inbox.take()
@@ -233,38 +233,38 @@ async fn an_event_without_an_offset_does_not_end_in_a_string() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_client_is_recovered_although_its_offset_has_left_the_log() {
     let (local, _) = local(|bounds| bounds.packets = 10);
-    let mut client = Client::enter(&local, &["quiet".into()]);
-    let _other = Client::enter(&local, &["busy".into()]);
-    emit(&local, &Target::room("quiet"), 0);
+    let mut client = Client::enter(&*local, &["quiet".into()]);
+    let _other = Client::enter(&*local, &["busy".into()]);
+    emit(&*local, &Target::room("quiet"), 0);
     client.receive(1);
     for at in 1..1_000 {
-        emit(&local, &Target::room("busy"), at);
+        emit(&*local, &Target::room("busy"), at);
     }
     advance(Duration::from_secs(3_600)).await;
     assert!(local.save(client.id, "{}"));
-    emit(&local, &Target::room("quiet"), 1_000);
-    client.come_back(&local).await.unwrap();
+    emit(&*local, &Target::room("quiet"), 1_000);
+    client.come_back(&*local).await.unwrap();
     assert_eq!(missed(&mut client), [1_000]);
     // Once something of its own has left the log, it is not recovered: all or nothing.
     client.receive(0);
     assert!(local.save(client.id, "{}"));
     for at in 0..10 {
-        emit(&local, &Target::room("busy"), at);
+        emit(&*local, &Target::room("busy"), at);
     }
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Gone);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Gone);
 }
 
 /// What counts is in which rooms a client was when an event was emitted, and not when its session was kept.
 #[tokio::test]
 async fn joins_and_leaves_before_the_loss_count() {
     let (local, _) = local(|_| {});
-    let mut client = Client::enter(&local, &["left".into()]);
-    emit(&local, &Target::everyone(), 0);
+    let mut client = Client::enter(&*local, &["left".into()]);
+    emit(&*local, &Target::everyone(), 0);
     client.receive(1);
     let rooms = ["left", "joined", "both"];
-    let to_all = |first: u64| (first..).zip(rooms).for_each(|(at, room)| emit(&local, &Target::room(room), at));
+    let to_all = |first: u64| (first..).zip(rooms).for_each(|(at, room)| emit(&*local, &Target::room(room), at));
     to_all(1);
-    emit(&local, &Target::everyone().except("joined"), 4);
+    emit(&*local, &Target::everyone().except("joined"), 4);
     local.join(client.id, &["joined".into(), "both".into()]).unwrap();
     local.leave(client.id, "left");
     // These change nothing.
@@ -272,59 +272,59 @@ async fn joins_and_leaves_before_the_loss_count() {
     local.leave(client.id, "never");
     local.leave(client.id, client.id.as_str());
     to_all(5);
-    emit(&local, &Target::everyone().except("joined"), 8);
+    emit(&*local, &Target::everyone().except("joined"), 8);
     local.change(&Target::everyone(), Action::Leave(&["both".into()]));
     local.change(&Target::everyone(), Action::Join(&["left".into()]));
     to_all(9);
     client.receive(0);
     assert!(local.save(client.id, "{}"));
-    client.come_back(&local).await.unwrap();
+    client.come_back(&*local).await.unwrap();
     assert_eq!(missed(&mut client), [1, 4, 6, 7, 9, 10]);
 }
 
 #[tokio::test]
 async fn changes_of_rooms_at_the_bound_and_one_past_it() {
     let (local, _) = local(|_| {});
-    let mut client = Client::enter(&local, &[]);
-    emit(&local, &Target::everyone(), 0);
+    let mut client = Client::enter(&*local, &[]);
+    emit(&*local, &Target::everyone(), 0);
     client.receive(1);
-    emit(&local, &Target::everyone(), 1);
+    emit(&*local, &Target::everyone(), 1);
     let room = |at: usize| Room::from(format!("{at}"));
     for at in 0..RECOVERY_ROOM_CHANGES {
         local.join(client.id, &[room(at)]).unwrap();
     }
     let (offset, one) = (client.offset.clone(), client.receive(0));
     assert!(one.is_empty() && local.save(client.id, "{}"));
-    client.come_back(&local).await.unwrap();
+    client.come_back(&*local).await.unwrap();
     local.join(client.id, &[room(RECOVERY_ROOM_CHANGES)]).unwrap();
     assert!(local.save(client.id, "{}"));
     client.offset = offset;
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::RoomChanges);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::RoomChanges);
     // With what it received later, it is.
     client.receive(usize::MAX);
-    client.come_back(&local).await.unwrap();
+    client.come_back(&*local).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_is_kept_for_its_time_and_then_told() {
     let (local, space) = local(|bounds| bounds.max_disconnection = Duration::from_secs(10));
-    let (mut first, second) = (Client::enter(&local, &["room".into()]), Client::enter(&local, &[]));
+    let (mut first, second) = (Client::enter(&*local, &["room".into()]), Client::enter(&*local, &[]));
     assert!(local.save(first.id, "{}"));
     assert!(local.has_room("room"), "what is for it has to arrive");
     advance(Duration::from_secs(10) - Duration::from_millis(1)).await;
     assert!(local.sweep(Instant::now()).ended.is_empty());
-    first.come_back(&local).await.unwrap();
+    first.come_back(&*local).await.unwrap();
     assert!(local.save(first.id, "[1]") && local.save(second.id, "{}"));
     let ends = Instant::now() + Duration::from_secs(10);
     assert_eq!(local.sweep(Instant::now()).next, Some(ends));
     advance(Duration::from_secs(10)).await;
     // A client that asks first finds the same as a sweep.
-    assert_eq!(first.find(&local).await.unwrap_err(), NotRecovered::Expired);
+    assert_eq!(first.find(&*local).await.unwrap_err(), NotRecovered::Expired);
     let swept = local.sweep(Instant::now());
     let kept = KeptSession::new(first.id, swept.ended[0].0.rooms.clone(), "[1]");
     assert_eq!(swept.ended[0], (kept, NotRecovered::Expired));
     assert_eq!((swept.ended.len(), swept.ended[1].0.id, swept.next), (2, second.id, None));
-    assert_eq!(second.find(&local).await.unwrap_err(), NotRecovered::Expired);
+    assert_eq!(second.find(&*local).await.unwrap_err(), NotRecovered::Expired);
     assert_eq!((space.sessions(), space.session_bytes()), (0, 0));
     assert!(!local.has_room("room"));
 }
@@ -332,12 +332,12 @@ async fn a_session_is_kept_for_its_time_and_then_told() {
 #[tokio::test]
 async fn who_left_on_purpose_is_not_recovered() {
     let (local, _) = local(|_| {});
-    let client = Client::enter(&local, &[]);
+    let client = Client::enter(&*local, &[]);
     local.remove(client.id);
     assert!(!local.save(client.id, "{}"), "it is gone");
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Left);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Left);
     let stranger = Client { pid: Pid::random().unwrap(), ..client };
-    assert_eq!(stranger.find(&local).await.unwrap_err(), NotRecovered::Unknown);
+    assert_eq!(stranger.find(&*local).await.unwrap_err(), NotRecovered::Unknown);
     assert!(!local.emit_to(stranger.id, Emit::of(&event(1))).unwrap());
 }
 
@@ -345,12 +345,12 @@ async fn who_left_on_purpose_is_not_recovered() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_comes_back_before_its_loss_is_noticed_takes_over() {
     let (local, _) = local(|_| {});
-    let mut client = Client::enter(&local, &["room".into()]);
-    emit(&local, &Target::room("room"), 1);
+    let mut client = Client::enter(&*local, &["room".into()]);
+    emit(&*local, &Target::room("room"), 1);
     client.receive(0);
     let former = client.inbox.clone();
     *former.on_supersede.lock() = Some((local.clone(), client.id));
-    client.come_back(&local).await.unwrap();
+    client.come_back(&*local).await.unwrap();
     assert_eq!(missed(&mut client), [1]);
     assert_eq!(former.superseded.load(SeqCst), 1);
     // A garbled offset ends nothing.
@@ -358,7 +358,7 @@ async fn a_client_that_comes_back_before_its_loss_is_noticed_takes_over() {
     assert_eq!((found.unwrap_err(), client.inbox.superseded.load(SeqCst)), (NotRecovered::Offset, 0));
     // One that does not end is given up on.
     let began = Instant::now();
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Held);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Held);
     assert_eq!(began.elapsed(), RECOVERY_TAKEOVER);
     assert!(client.inbox.superseded.load(SeqCst) > 1);
 }
@@ -367,17 +367,17 @@ async fn a_client_that_comes_back_before_its_loss_is_noticed_takes_over() {
 #[tokio::test(start_paused = true)]
 async fn a_session_is_held_by_one_at_a_time() {
     let (local, _) = local(|_| {});
-    let client = Client::enter(&local, &[]);
+    let client = Client::enter(&*local, &[]);
     assert!(local.save(client.id, "{}"));
-    let found = client.find(&local).await.unwrap();
-    let second = client.find(&local);
+    let found = client.find(&*local).await.unwrap();
+    let second = client.find(&*local);
     let first = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
         drop(found);
     };
     let (second, ()) = tokio::join!(second, first);
     let found = second.unwrap();
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Held);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Held);
     // While it is held it does not end, whatever the time.
     advance(Duration::from_secs(3_600)).await;
     assert!(local.sweep(Instant::now()).ended.is_empty());
@@ -389,10 +389,10 @@ async fn a_session_is_held_by_one_at_a_time() {
 #[tokio::test]
 async fn if_the_log_is_cut_while_a_session_is_held_it_ends() {
     let (local, space) = local(|bounds| bounds.packets = 3);
-    let client = Client::enter(&local, &[]);
+    let client = Client::enter(&*local, &[]);
     assert!(local.save(client.id, "{}"));
-    let found = client.find(&local).await.unwrap();
-    (0..4).for_each(|at| emit(&local, &Target::everyone(), at));
+    let found = client.find(&*local).await.unwrap();
+    (0..4).for_each(|at| emit(&*local, &Target::everyone(), at));
     let inbox = Arc::<Inbox>::default();
     assert_eq!(local.enter(found, inbox.clone(), None).await.unwrap_err(), NotRecovered::Gone);
     assert!(inbox.take().is_empty());
@@ -404,29 +404,29 @@ async fn the_log_at_its_bounds_and_one_past_them() {
     // By count.
     for (packets, recovers) in [(5, true), (4, false)] {
         let (local, _) = local(|bounds| bounds.packets = packets);
-        let mut client = Client::enter(&local, &[]);
+        let mut client = Client::enter(&*local, &[]);
         assert!(local.save(client.id, "{}"));
-        (0..5).for_each(|at| emit(&local, &Target::everyone(), at));
-        let back = client.come_back(&local).await;
+        (0..5).for_each(|at| emit(&*local, &Target::everyone(), at));
+        let back = client.come_back(&*local).await;
         assert_eq!(back, if recovers { Ok(()) } else { Err(NotRecovered::Gone) }, "{packets}");
     }
     // By bytes of all namespaces: each cuts its own log.
     let cost = {
         let (local, space) = local(|_| {});
-        let _client = Client::enter(&local, &[]);
-        emit(&local, &Target::everyone(), 0);
+        let _client = Client::enter(&*local, &[]);
+        emit(&*local, &Target::everyone(), 0);
         space.log_bytes()
     };
     for (spare, recovers) in [(0, true), (1, false)] {
         let (first, space) = local(|bounds| bounds.bytes = 3 * cost - spare);
         let second = Local::of(&AdapterContext::new("/", mpsc::channel(1).0).with_recovery(Some(space.clone())));
-        let (mut here, _there) = (Client::enter(&first, &[]), Client::enter(&second, &[]));
+        let (mut here, _there) = (Client::enter(&*first, &[]), Client::enter(&*second, &[]));
         assert!(first.save(here.id, "{}"));
-        emit(&second, &Target::everyone(), 1);
-        emit(&first, &Target::everyone(), 0);
-        emit(&first, &Target::everyone(), 2);
+        emit(&*second, &Target::everyone(), 1);
+        emit(&*first, &Target::everyone(), 0);
+        emit(&*first, &Target::everyone(), 2);
         assert_eq!(space.log_bytes(), if recovers { 3 * cost } else { 2 * cost });
-        let back = here.come_back(&first).await;
+        let back = here.come_back(&*first).await;
         assert_eq!(back, if recovers { Ok(()) } else { Err(NotRecovered::Gone) }, "{spare}");
         drop((first, second));
         assert_eq!(space.log_bytes(), 0, "a namespace that goes gives back what it took");
@@ -434,7 +434,7 @@ async fn the_log_at_its_bounds_and_one_past_them() {
     // By what one client may have missed.
     for (replay_bytes, recovers) in [(64, true), (63, false)] {
         let (local, _) = local(|bounds| bounds.replay_bytes = replay_bytes);
-        let mut client = Client::enter(&local, &[]);
+        let mut client = Client::enter(&*local, &[]);
         assert!(local.save(client.id, "{}"));
         let text = "x".repeat(20);
         let data = Args::event("e", &text).unwrap();
@@ -442,7 +442,7 @@ async fn the_log_at_its_bounds_and_one_past_them() {
         let size = { Packet::event("/", None, &data.with_item(r#""aaaa.1""#)).unwrap().size() };
         let rest = Args::event("e", &"x".repeat(20 + 64 - 2 * size)).unwrap();
         local.apply(&Target::everyone(), Action::emit(&rest)).unwrap();
-        let back = client.come_back(&local).await;
+        let back = client.come_back(&*local).await;
         assert_eq!(back, if recovers { Ok(()) } else { Err(NotRecovered::TooMuch) }, "{replay_bytes}, {size}");
     }
 }
@@ -452,40 +452,40 @@ async fn the_log_is_cut_by_age() {
     let (local, space) = local(|bounds| {
         (bounds.age, bounds.max_disconnection) = (Duration::from_secs(10), Duration::from_secs(100));
     });
-    let mut client = Client::enter(&local, &[]);
+    let mut client = Client::enter(&*local, &[]);
     assert!(local.save(client.id, "{}"));
-    emit(&local, &Target::everyone(), 0);
+    emit(&*local, &Target::everyone(), 0);
     advance(Duration::from_secs(10)).await;
-    client.come_back(&local).await.unwrap();
+    client.come_back(&*local).await.unwrap();
     client.receive(0);
     assert!(local.save(client.id, "{}"));
     advance(Duration::from_millis(1)).await;
     local.sweep(Instant::now());
     assert_eq!(space.log_bytes(), 0);
-    assert_eq!(client.find(&local).await.unwrap_err(), NotRecovered::Gone);
+    assert_eq!(client.find(&*local).await.unwrap_err(), NotRecovered::Gone);
 }
 
 #[tokio::test]
 async fn kept_sessions_at_their_bounds_and_one_past_them() {
     let (local, space) = local(|bounds| bounds.sessions = 2);
-    let clients: Vec<Client> = (0..3).map(|_| Client::enter(&local, &["room".into()])).collect();
+    let clients: Vec<Client> = (0..3).map(|_| Client::enter(&*local, &["room".into()])).collect();
     assert!(clients.iter().all(|client| local.save(client.id, "{}")));
     assert_eq!(space.sessions(), 2);
-    assert_eq!(clients[0].find(&local).await.unwrap_err(), NotRecovered::Evicted);
-    drop(clients[1].find(&local).await.unwrap());
+    assert_eq!(clients[0].find(&*local).await.unwrap_err(), NotRecovered::Evicted);
+    drop(clients[1].find(&*local).await.unwrap());
     let ended = local.sweep(Instant::now()).ended;
     assert_eq!((ended.len(), ended[0].0.id, ended[0].1), (1, clients[0].id, NotRecovered::Evicted));
     let bytes = space.session_bytes() / 2;
 
     let (local, space) = self::local(|bounds| bounds.session_bytes = 2 * bytes);
-    let clients: Vec<Client> = (0..2).map(|_| Client::enter(&local, &["room".into()])).collect();
+    let clients: Vec<Client> = (0..2).map(|_| Client::enter(&*local, &["room".into()])).collect();
     assert!(clients.iter().all(|client| local.save(client.id, "{}")));
     assert_eq!((space.sessions(), space.session_bytes()), (2, 2 * bytes));
-    let third = Client::enter(&local, &["room".into()]);
+    let third = Client::enter(&*local, &["room".into()]);
     assert!(local.save(third.id, "[]"));
     assert_eq!(space.sessions(), 2);
     // One that is too large by itself pushes out all others, and is not kept.
-    let large = Client::enter(&local, &[]);
+    let large = Client::enter(&*local, &[]);
     assert!(!local.save(large.id, &"1".repeat(2 * bytes)));
     assert_eq!((space.sessions(), space.session_bytes()), (0, 0));
 }
@@ -532,7 +532,7 @@ async fn history(seed: u64, small: bool, recovered: &AtomicUsize) {
         match random(12) {
             0 if clients.len() < 5 => {
                 let rooms: BTreeSet<Room> = names.iter().filter(|_| random(2) == 0).cloned().collect();
-                let client = Client::enter(&local, &rooms.iter().cloned().collect::<Vec<_>>());
+                let client = Client::enter(&*local, &rooms.iter().cloned().collect::<Vec<_>>());
                 let rooms = rooms.into_iter().chain([Room::from(client.id)]).collect();
                 let (expected, received) = (Vec::new(), Vec::new());
                 clients.push(Modelled { client, rooms, expected, received, live: true, over: false });
@@ -558,7 +558,7 @@ async fn history(seed: u64, small: bool, recovered: &AtomicUsize) {
             }
             6 | 7 if !clients[at].live && !clients[at].over => {
                 let client = &mut clients[at];
-                match client.client.come_back(&local).await {
+                match client.client.come_back(&*local).await {
                     Ok(()) => {
                         recovered.fetch_add(1, SeqCst);
                         client.live = true;
@@ -589,7 +589,7 @@ async fn history(seed: u64, small: bool, recovered: &AtomicUsize) {
                     0 => Target::socket(clients[at].client.id),
                     _ => Target { rooms, except, ..Target::default() },
                 };
-                emit(&local, &target, step);
+                emit(&*local, &target, step);
                 for client in &mut clients {
                     let has = |room: &Room| client.rooms.contains(room);
                     let for_it = target.rooms.is_empty() || target.rooms.iter().any(has);
@@ -622,7 +622,7 @@ async fn history(seed: u64, small: bool, recovered: &AtomicUsize) {
 async fn no_event_is_lost_or_doubled_while_a_session_enters() {
     const EVENTS: u64 = 20_000;
     let (local, _) = local(|bounds| bounds.replay_bytes = usize::MAX);
-    let mut client = Client::enter(&local, &[]);
+    let mut client = Client::enter(&*local, &[]);
     let over = Arc::new(AtomicBool::new(false));
     let emitters: Vec<_> = (0..2)
         .map(|emitter| {
@@ -657,7 +657,7 @@ async fn no_event_is_lost_or_doubled_while_a_session_enters() {
             received[(values.1 % 2) as usize].push(values.1 / 2);
             client.offset = Some(values.3);
         }
-        client.come_back(&local).await.unwrap();
+        client.come_back(&*local).await.unwrap();
         if is_last {
             break;
         }
