@@ -88,7 +88,7 @@ pub use recovery::{EndedSession, RecoveryOptions, RecoveryOutcome};
 pub use remote::RemoteSocket;
 pub use rooms::Rooms;
 pub use server_event::ServerAck;
-pub use statistics::{NamespaceStatistics, Statistics};
+pub use statistics::{NamespaceStatistics, RecoveryStatistics, Statistics};
 
 pub use roomcast_adapter::{
     Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, KeptSession, Local, LocalSizes,

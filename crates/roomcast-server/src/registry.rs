@@ -32,7 +32,7 @@ pub(crate) struct IoInner {
     /// If any are limited.
     pub(crate) rates: Option<Arc<Rates>>,
     /// What is kept for recovery, if anything is.
-    recovery: Option<Arc<RecoverySpace>>,
+    pub(crate) recovery: Option<Arc<RecoverySpace>>,
 }
 
 impl Drop for IoInner {
@@ -92,6 +92,12 @@ impl IoInner {
             }
         };
         let recovers = self.recovery.is_some() && adapter.recovery().is_some();
+        if self.recovery.is_some() && !recovers {
+            tracing::warn!(
+                namespace = &**name,
+                "recovery is on, but the namespace's adapter keeps no sessions; pass `Adapter::recovery` on to the one that it wraps"
+            );
+        }
         let namespace = Namespace(Arc::new(NamespaceInner {
             name: name.clone(),
             config: self.config.clone(),

@@ -106,7 +106,23 @@ impl Local {
         wakes: &mut Wakes,
         under_lock: impl FnOnce(),
     ) -> Result<(), AdapterError> {
-        let Some(recoverer) = &self.recoverer else { return self.emit_plain(target, emit, wakes, under_lock) };
+        match &self.recoverer {
+            None => self.emit_plain(target, emit, wakes, under_lock),
+            Some(recoverer) => self.emit_recoverable(recoverer, target, emit, wakes, under_lock),
+        }
+    }
+
+    // A function of its own, so that an emit without recovery pays for one comparison and nothing else.
+    #[cold]
+    #[inline(never)]
+    fn emit_recoverable(
+        &self,
+        recoverer: &Recoverer,
+        target: &Target,
+        emit: Emit<'_>,
+        wakes: &mut Wakes,
+        under_lock: impl FnOnce(),
+    ) -> Result<(), AdapterError> {
         if emit.volatile {
             let data = without_offset(emit.data);
             return self.emit_plain(target, Emit { data: &data, ..emit }, wakes, under_lock);
@@ -114,6 +130,7 @@ impl Local {
         self.emit_logged(recoverer, target, emit, wakes, under_lock).map(drop)
     }
 
+    #[inline]
     fn emit_plain(
         &self,
         target: &Target,

@@ -45,7 +45,8 @@ pub trait Recovery: Send + Sync + 'static {
     fn emit_to(&self, id: SocketId, emit: Emit<'_>) -> Result<bool, AdapterError>;
 
     /// In place of [`Adapter::remove`](crate::Adapter::remove), in one step: takes the socket out of its rooms, and keeps its
-    /// session with `data` as JSON. `false` if there is no such socket, or if nothing is kept because of a bound.
+    /// session with `data` as JSON. `false` if there is no such socket, or it has no session. Otherwise it is continued by
+    /// [`Recovery::enter`], or its end is told by [`Recovery::sweep`], also if a bound ends it at once.
     fn save(&self, id: SocketId, data: &str) -> bool;
 
     /// Finds a session by its private id, if everything can be had that its client missed after `offset`: the last offset

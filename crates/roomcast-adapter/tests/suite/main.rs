@@ -12,5 +12,6 @@ mod contract;
 mod nats_broker;
 mod recovery;
 mod recovery_cluster;
+mod recovery_contract;
 mod rooms_model;
 mod tcp_broker;

@@ -484,10 +484,12 @@ async fn kept_sessions_at_their_bounds_and_one_past_them() {
     let third = Client::enter(&*local, &["room".into()]);
     assert!(local.save(third.id, "[]"));
     assert_eq!(space.sessions(), 2);
-    // One that is too large by itself pushes out all others, and is not kept.
+    // One that is too large by itself pushes out all others, and is not kept either. All ends are told.
     let large = Client::enter(&*local, &[]);
-    assert!(!local.save(large.id, &"1".repeat(2 * bytes)));
+    assert!(local.save(large.id, &"1".repeat(2 * bytes)));
     assert_eq!((space.sessions(), space.session_bytes()), (0, 0));
+    assert_eq!(large.find(&*local).await.unwrap_err(), NotRecovered::Evicted);
+    assert_eq!(local.sweep(Instant::now()).ended.len(), 4);
 }
 
 /// Random histories: whoever is recovered has received what the model says, each event once and in order.

@@ -154,7 +154,8 @@ impl Sessions {
         }
     }
 
-    /// A live socket has left the namespace, and its session is kept. `false` if it has none, or it cannot be kept.
+    /// A live socket has left the namespace, and its session is kept. `false` if it has none. One that is larger than all
+    /// together may be ends at once, with all others.
     pub(crate) fn save(&mut self, id: SocketId, rooms: Vec<Room>, data: &str, now: Instant) -> bool {
         let keep = self.space.bounds().max_disconnection;
         let Some(session) = self.by_id.get_mut(&id).filter(|session| session.kept.is_none()) else { return false };
@@ -176,7 +177,7 @@ impl Sessions {
             self.order.retain(|(id, serial)| is_kept(by_id, *id, *serial));
         }
         while self.space.sessions_are_over() && self.give_up_first(NotRecovered::Evicted) {}
-        self.by_id.contains_key(&id)
+        true
     }
 
     /// Ends the session that was kept first and that nobody claims; `false` if there is none.
