@@ -69,7 +69,8 @@ impl Local {
         // before, no packet is made. An event that may be too large is encoded in any case, as it is refused even if
         // nobody is there.
         let packet = if anybody || may_be_too_large(&self.namespace, emit.data) {
-            Some(Arc::new(Packet::event(&self.namespace, None, emit.data)?.with_volatile(emit.volatile)))
+            let packet = Packet::event(&self.namespace, None, emit.data)?;
+            Some(Arc::new(packet.with_volatile(emit.volatile).with_compress(emit.compress)))
         } else {
             None
         };
@@ -96,8 +97,8 @@ impl Local {
             state.next_ack += 1;
             id
         };
-        let packet = Packet::event(&self.namespace, Some(id), emit.data)?.with_volatile(emit.volatile);
-        let packet = Arc::new(packet);
+        let packet = Packet::event(&self.namespace, Some(id), emit.data)?;
+        let packet = Arc::new(packet.with_volatile(emit.volatile).with_compress(emit.compress));
         let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
         let asked = {
             let mut state = self.state.lock();
