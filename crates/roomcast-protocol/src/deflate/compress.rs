@@ -28,6 +28,13 @@ pub(crate) fn with_message<R>(payload: &[u8], level: u8, use_it: impl FnOnce(&[u
     })
 }
 
+/// Compresses one message of permessage-deflate, to be sent with
+/// [`push_compressed_frame`](crate::frame::push_compressed_frame). `None`: it does not become smaller, or is larger than
+/// [`DEFLATE_LARGEST`]. A [`Packet`](crate::Packet) does this itself.
+pub fn compress_message(message: &[u8], level: u8) -> Option<Vec<u8>> {
+    with_message(message, level, <[u8]>::to_vec)
+}
+
 /// Compresses a whole body, and passes on the raw stream.
 pub(super) fn with_body<R>(payload: &[u8], level: u8, use_it: impl FnOnce(&[u8]) -> R) -> Option<R> {
     with_deflated(payload, level, FlushCompress::Finish, |bytes| Some(use_it(bytes)))

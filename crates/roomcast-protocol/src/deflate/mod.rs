@@ -20,6 +20,7 @@ mod offer;
 mod options;
 
 pub use body::{Format, compress_body};
+pub use compress::compress_message;
 pub(crate) use compress::with_message;
 pub use inflate::{InflateError, inflate};
 pub use offer::{Agreed, MalformedExtensions, negotiate};

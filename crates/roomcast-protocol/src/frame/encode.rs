@@ -58,8 +58,9 @@ pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// Appends a final, unmasked frame whose payload is compressed.
-pub(crate) fn push_compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+/// Appends a final, unmasked frame whose payload is compressed. Only for a client that has agreed to permessage-deflate
+/// ([`deflate`](crate::deflate)).
+pub fn push_compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     let start = out.len();
     push_frame(out, opcode, payload);
     if let Some(first) = out.get_mut(start) {

@@ -32,8 +32,7 @@ mod opcode;
 mod tests;
 
 pub use decoder::FrameDecoder;
-pub(crate) use encode::push_compressed_frame;
-pub use encode::{FrameHeader, close_frame, frame_header, push_frame};
+pub use encode::{FrameHeader, close_frame, frame_header, push_compressed_frame, push_frame};
 pub use error::FrameError;
 pub use limits::{FrameLimits, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, MAX_FRAGMENTS};
 pub use message::Message;
