@@ -238,8 +238,7 @@ pub(crate) const KEYS: &[Key] = &[
         ["listen.client_files", "ROOMCAST_LISTEN_CLIENT_FILES", "client-files"],
         Kind::Path,
         "",
-        "Directory with the files of the JavaScript client, served under the path as `socket.io.js` and so on: `dist` of the npm package \
-         socket.io-client",
+        "Directory with the files of the JavaScript client, to be served under the path: `dist` of the npm package socket.io-client",
         |s, v| s.listen.client_files = Some(v.path()),
     ),
     key(
