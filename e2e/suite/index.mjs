@@ -5,6 +5,7 @@ import auth from "./auth.mjs";
 import bursts from "./bursts.mjs";
 import busy from "./busy.mjs";
 import calls from "./calls.mjs";
+import compression from "./compression.mjs";
 import cors from "./cors.mjs";
 import crowd from "./crowd.mjs";
 import defaults from "./defaults.mjs";
@@ -45,6 +46,7 @@ export default [
   heartbeat,
   deadlines,
   defaults,
+  compression,
   recovery,
   msgpack,
   cors,

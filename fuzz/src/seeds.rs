@@ -96,6 +96,27 @@ pub(crate) fn frames() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub(crate) fn deflate() -> Vec<Vec<u8>> {
+    let messages: [&[u8]; 6] = [
+        b"\xf2\x48\xcd\xc9\xc9\x07\x00",
+        b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00",
+        b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
+        b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
+        // A thousand zeros.
+        b"\x62\x60\x18\x05\xa3\x60\x14\x0c\x77\x00\x00",
+        b"\x00",
+    ];
+    let offers: [&[u8]; 3] = [
+        b"permessage-deflate; client_max_window_bits",
+        b"permessage-deflate; server_max_window_bits=9, permessage-deflate; server_max_window_bits=15; client_max_window_bits=\"10\"",
+        b"permessage-deflate; server_no_context_takeover; client_no_context_takeover",
+    ];
+    let mut seeds = with(&[0, 3, 1], messages.map(<[u8]>::to_vec));
+    seeds.extend(with(&[2, 9, 1], messages.map(<[u8]>::to_vec)));
+    seeds.extend(with(&[0, 0, 7], offers.map(<[u8]>::to_vec)));
+    seeds
+}
+
 pub(crate) fn engine_packets() -> Vec<Vec<u8>> {
     let texts =
         texts(ENGINEIO, &|key| matches!(key, "input" | "encoded" | "binary_supported" | "binary_not_supported"));

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod classic;
+mod deflate;
 mod engine_packet;
 mod frames;
 mod handshake;
@@ -57,6 +58,23 @@ const JSON_WORDS: &[&[u8]] = &[
     b"[[[[[[[[",
     b"]]]]]]]]",
     "\u{e9}\u{20ac}\u{1f600}".as_bytes(),
+];
+
+const DEFLATE_WORDS: &[&[u8]] = &[
+    b"\x00\x00\xff\xff",
+    b"\x00\x00\x00\xff\xff",
+    b"\x01\x00\x00\xff\xff",
+    b"\x03\x00",
+    b"\xf2\x48\xcd\xc9\xc9\x07\x00",
+    b"permessage-deflate",
+    b"server_no_context_takeover",
+    b"client_no_context_takeover",
+    b"server_max_window_bits",
+    b"client_max_window_bits",
+    b"=15",
+    b"=\"8\"",
+    b"; ",
+    b", ",
 ];
 
 const PACKET_WORDS: &[&[u8]] = &[
@@ -271,6 +289,14 @@ pub const ALL: &[Target] = &[
         dictionary: FRAME_WORDS,
         share: 200,
         longest: 300,
+    },
+    Target {
+        name: "deflate",
+        run: deflate::run,
+        seeds: seeds::deflate,
+        dictionary: DEFLATE_WORDS,
+        share: 20,
+        longest: 400,
     },
     Target {
         name: "engine_packet",

@@ -1,13 +1,17 @@
-//! A bare WebSocket echo on the frame codec, without Engine.IO: what the Autobahn case files are run against.
+//! A bare WebSocket echo on the frame codec, without Engine.IO: what the Autobahn case files are run against. It accepts
+//! permessage-deflate, and compresses what it sends then, whatever its size.
 //!
 //! Environment: `HOST`, `PORT`.
 
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use roomcast_engine::{Body, bind};
-use roomcast_protocol::frame::{FrameDecoder, FrameLimits, Message, Opcode, close_frame, push_frame};
+use roomcast_protocol::deflate::{compress_message, negotiate};
+use roomcast_protocol::frame::{
+    FrameDecoder, FrameLimits, Message, Opcode, close_frame, push_compressed_frame, push_frame,
+};
 use roomcast_protocol::websocket::accept_key;
 use std::convert::Infallible;
 use std::env::var;
@@ -18,8 +22,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// The largest message of the case files is 16 MiB.
 const LIMITS: FrameLimits = FrameLimits { max_payload: 16 * 1024 * 1024, max_fragments: u32::MAX };
 
-async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) -> io::Result<()> {
-    let mut decoder = FrameDecoder::new(LIMITS);
+/// Appends a message, compressed if that makes it smaller.
+fn push_deflated(out: &mut Vec<u8>, opcode: Opcode, message: &[u8]) {
+    match compress_message(message, 6) {
+        Some(compressed) => push_compressed_frame(out, opcode, &compressed),
+        None => push_frame(out, opcode, message),
+    }
+}
+
+async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, deflate: bool) -> io::Result<()> {
+    let mut decoder = FrameDecoder::new(LIMITS).with_deflate(deflate);
     let mut buffer = vec![0; 64 * 1024];
     let mut out = Vec::new();
     loop {
@@ -31,6 +43,8 @@ async fn echo(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) -> io::Resu
         let closed = loop {
             match decoder.decode(&mut input) {
                 Ok(None) => break false,
+                Ok(Some(Message::Text(text))) if deflate => push_deflated(&mut out, Opcode::Text, text.as_bytes()),
+                Ok(Some(Message::Binary(bytes))) if deflate => push_deflated(&mut out, Opcode::Binary, bytes),
                 Ok(Some(Message::Text(text))) => push_frame(&mut out, Opcode::Text, text.as_bytes()),
                 Ok(Some(Message::Binary(bytes))) => push_frame(&mut out, Opcode::Binary, bytes),
                 Ok(Some(Message::Ping(bytes))) => push_frame(&mut out, Opcode::Pong, bytes),
@@ -67,10 +81,17 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
             response.headers_mut().insert(name, value);
         }
     }
+    let offers = request.headers().get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+    let offers: Vec<&str> = offers.filter_map(|offer| offer.to_str().ok()).collect();
+    let agreed = if offers.is_empty() { None } else { negotiate(&offers.join(",")).unwrap_or_default() };
+    let deflate = agreed.is_some();
+    if let Some(Ok(agreed)) = agreed.map(|agreed| agreed.to_string().parse()) {
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, agreed);
+    }
     tokio::spawn(async move {
         if let Ok(upgraded) = upgrade.await {
             // Clients of the case files break off as they like.
-            let _ = echo(TokioIo::new(upgraded)).await;
+            let _ = echo(TokioIo::new(upgraded), deflate).await;
         }
     });
     Ok(response)

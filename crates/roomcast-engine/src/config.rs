@@ -1,5 +1,6 @@
 //! [`EngineConfig`]: the options of an Engine.IO server.
 
+use crate::http::client_files::ClientFiles;
 use crate::http::cors::Cors;
 use crate::http::error::RequestError;
 use crate::http::handshake::KeepExtension;
@@ -11,6 +12,7 @@ use crate::session::state::Timing;
 use crate::session::transport::Transport;
 use http::header::HeaderMap;
 use http::request::Parts;
+use roomcast_protocol::deflate::Deflate;
 use roomcast_protocol::limits::MAX_PAYLOAD;
 use roomcast_protocol::{IdError, Meter, Sid};
 use std::fmt;
@@ -95,6 +97,15 @@ pub struct EngineConfig {
     pub on_refused: Option<OnRefused>,
     /// The types of request extensions that are kept with a session.
     pub(crate) keep: Vec<KeepExtension>,
+    /// Whether WebSocket messages are compressed for clients that can (permessage-deflate), and from which size on.
+    /// Neither side keeps a context between messages, so a message is compressed once for all its recipients, and an idle
+    /// client costs no memory. What a client may inflate to is bounded by `max_payload`. Defaults to none, as in Node.
+    pub per_message_deflate: Option<Deflate>,
+    /// Whether the answers to polls are compressed for clients that accept gzip or deflate, and from which size on.
+    /// Defaults to none; in Node it is on.
+    pub http_compression: Option<Deflate>,
+    /// The files of the JavaScript client, served under `path`. Defaults to none.
+    pub client_files: Option<ClientFiles>,
 }
 
 impl Default for EngineConfig {
@@ -123,6 +134,9 @@ impl Default for EngineConfig {
             handshakes_per_address: None,
             on_refused: None,
             keep: Vec::new(),
+            per_message_deflate: None,
+            http_compression: None,
+            client_files: None,
         }
     }
 }
@@ -272,6 +286,9 @@ impl fmt::Debug for EngineConfig {
             .field("close_timeout", &self.close_timeout)
             .field("trusted_proxies", &self.trusted_proxies)
             .field("handshakes_per_address", &self.handshakes_per_address)
+            .field("per_message_deflate", &self.per_message_deflate)
+            .field("http_compression", &self.http_compression)
+            .field("client_files", &self.client_files)
             .finish_non_exhaustive()
     }
 }

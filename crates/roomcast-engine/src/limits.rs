@@ -198,6 +198,9 @@ pub const POLLING_SESSIONS: usize = 25_000;
 /// are copied no session opens or closes, some 20 µs.
 pub const SESSIONS_PER_STEP: usize = 1_024;
 
+/// Most bytes of a file of the client ([`ClientFiles`](crate::ClientFiles)). The largest, a source map, has some 350 KiB.
+pub const CLIENT_FILE_BYTES: usize = 4 * 1024 * 1024;
+
 // --- addresses ---
 
 /// Entries of `X-Forwarded-For` that are looked at, from the right. A chain of trusted proxies has two or three; what

@@ -22,6 +22,7 @@
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
 mod arguments;
+pub mod deflate;
 mod engineio;
 pub mod frame;
 pub mod json;

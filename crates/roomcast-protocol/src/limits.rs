@@ -34,6 +34,20 @@ pub const MAX_PACKETS_PER_PAYLOAD: usize = 16_384;
 /// far below the 4 GiB that the frame offsets of a [`Packet`](crate::Packet) can express.
 pub const MAX_PACKET_BYTES: usize = 64 * 1024 * 1024;
 
+/// Default for the bytes from which on a message or a body is compressed, as in Node. Below it a compressor costs more
+/// than the bytes that it saves.
+pub const DEFLATE_THRESHOLD: usize = 1_024;
+
+/// Default for how hard to compress, from 1 to 9, as in Node.
+pub const DEFLATE_LEVEL: u8 = 6;
+
+/// Most bytes of a message or a body that is compressed. To compress takes some 10 to 30 ms for a megabyte, on a thread that serves
+/// other clients meanwhile; what is larger leaves as it is.
+pub const DEFLATE_LARGEST: usize = 1024 * 1024;
+
+/// Most bytes that a thread keeps from one compression to the next, beside the compressor itself.
+pub const DEFLATE_KEPT: usize = 64 * 1024;
+
 /// Deepest nesting of an argument that is read into a type: the limit of serde_json, so that a recursive type does not
 /// overflow the stack. Arguments that are passed on as [`Args`](crate::Args) may nest deeper.
 pub const MAX_TYPED_DEPTH: usize = 127;

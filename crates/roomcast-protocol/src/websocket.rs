@@ -63,7 +63,7 @@ pub fn first_subprotocol(header: &str) -> Option<&str> {
 }
 
 /// `tchar` of RFC 9110, section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,

@@ -11,11 +11,13 @@ use crate::states::States;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
 use roomcast_engine::{
-    Cookie, Cors, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport, TrustedProxies, cut_time,
+    ClientFiles, Cookie, Cors, Deflate, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport,
+    TrustedProxies, cut_time,
 };
 use roomcast_protocol::{DecoderLimits, Parser};
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -411,6 +413,38 @@ impl Builder {
     /// the server that had them, so several servers need sticky sessions.
     pub fn recovery(mut self, options: RecoveryOptions) -> Self {
         self.config.recovery = Some(options);
+        self
+    }
+
+    /// Compresses WebSocket messages for clients that can (permessage-deflate, RFC 7692), as all browsers do. Defaults to none, as in
+    /// Node. A broadcast is compressed once for all its recipients, and nothing is kept of a client between its messages.
+    /// [`BroadcastOperator::compress`](crate::BroadcastOperator::compress) with `false` exempts an event: do so where a
+    /// secret and what others chose are in one message, as its compressed length tells of both.
+    ///
+    /// ```
+    /// use roomcast_server::SocketIo;
+    /// use roomcast_server::engine::Deflate;
+    ///
+    /// let mut deflate = Deflate::default(); // from 1,024 bytes on
+    /// deflate.threshold = 4_096;
+    /// let io = SocketIo::builder().per_message_deflate(deflate).build();
+    /// ```
+    pub fn per_message_deflate(mut self, deflate: Deflate) -> Self {
+        self.engine.per_message_deflate = Some(deflate);
+        self
+    }
+
+    /// Compresses the answers to polls for clients that accept gzip or deflate, and the files of [`Builder::serve_client`]. Defaults to
+    /// none; in Node it is on.
+    pub fn http_compression(mut self, compression: Deflate) -> Self {
+        self.engine.http_compression = Some(compression);
+        self
+    }
+
+    /// Serves the files of the JavaScript client under the path, as `/socket.io/socket.io.js`. `directory` is `dist` of the npm
+    /// package `socket.io-client`, and is read now: see [`ClientFiles`]. Defaults to none; in Node it is on.
+    pub fn serve_client(mut self, directory: impl AsRef<Path>) -> Self {
+        self.engine.client_files = Some(ClientFiles::read(directory));
         self
     }
 

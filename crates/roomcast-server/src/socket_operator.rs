@@ -73,7 +73,7 @@ impl SocketOperator {
             data = without_offset(&data).into_owned();
         }
         let packet = self.socket.parser().event(namespace.name(), None, &data)?;
-        self.socket.send_packet(packet.with_volatile(self.flags.volatile))
+        self.socket.send_packet(packet.with_volatile(self.flags.volatile).with_compress(self.flags.compress))
     }
 
     /// Emits the event "message", as Node's `send`.

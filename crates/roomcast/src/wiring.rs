@@ -4,7 +4,7 @@ use crate::settings::redis::redis_config;
 use crate::settings::typed::{Dialect, Limits, Listen, Recovery, Settings};
 use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_redis::{ClassicOptions, RedisConfig, RedisWatchOptions, ShardedOptions};
-use roomcast_server::engine::{Cookie, TlsFiles, TrustedProxies};
+use roomcast_server::engine::{Cookie, Deflate, TlsFiles, TrustedProxies};
 use roomcast_server::{Builder, Cors, RateLimits, RecoveryOptions, SocketIo};
 use std::time::Duration;
 
@@ -78,6 +78,17 @@ impl Wiring {
         }
         if let Some(name) = &client.cookie {
             builder = builder.cookie(Cookie { name: name.clone(), ..Cookie::default() });
+        }
+        let mut deflate = Deflate::default();
+        deflate.threshold = client.compression_threshold;
+        if client.per_message_deflate {
+            builder = builder.per_message_deflate(deflate);
+        }
+        if client.http_compression {
+            builder = builder.http_compression(deflate);
+        }
+        if let Some(directory) = &listen.client_files {
+            builder = builder.serve_client(directory);
         }
         let origins = &settings.app_url;
         if !origins.is_empty() {
@@ -237,6 +248,7 @@ mod tests {
                 "listen.tls_key_file" => &[("ROOMCAST_LISTEN_TLS_CERT_FILE", "c")],
                 "redis.tls_cert_file" => &[("REDIS_TLS_KEY_FILE", "k")],
                 "redis.tls_key_file" => &[("REDIS_TLS_CERT_FILE", "c")],
+                "client.compression_threshold" => &[("ROOMCAST_CLIENT_PER_MESSAGE_DEFLATE", "true")],
                 _ => &[],
             };
             let text = other(key);

@@ -89,7 +89,8 @@ impl Local {
 
     /// Encodes an event for this namespace's clients.
     pub(crate) fn encode(&self, id: Option<u64>, emit: Emit<'_>) -> Result<Packet, AdapterError> {
-        Ok(self.parser.event(&self.namespace, id, emit.data)?.with_volatile(emit.volatile))
+        let packet = self.parser.event(&self.namespace, id, emit.data)?;
+        Ok(packet.with_volatile(emit.volatile).with_compress(emit.compress))
     }
 
     /// Emits to the selected sockets of this server. `under_lock` runs under the namespace's lock, before the first
@@ -173,7 +174,8 @@ impl Local {
     ) -> Result<bool, AdapterError> {
         let encode = |position| {
             let data = emit.data.with_item(&recoverer.offsets.item(position));
-            self.parser.event(&self.namespace, None, &data).map(Arc::new)
+            let packet = self.parser.event(&self.namespace, None, &data)?;
+            Ok::<_, AdapterError>(Arc::new(packet.with_compress(emit.compress)))
         };
         for attempt in 1.. {
             let position = {

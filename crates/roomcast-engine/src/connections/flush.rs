@@ -8,6 +8,7 @@ use crate::session::transport::Transport;
 use crate::transport::outlet::{By, Locked, Outlet, drain};
 use crate::transport::sink::Wrote;
 use crate::transport::writer::Writer;
+use roomcast_protocol::deflate::Deflate;
 use std::io;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
@@ -78,6 +79,10 @@ impl Connection {
 }
 
 impl Locked<Writer> for Connection {
+    fn deflate(&self) -> Option<&Deflate> {
+        self.sessions().config.per_message_deflate.as_ref()
+    }
+
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Writer>) -> R) -> R {
         use_it(&mut self.shared().outlet)
     }

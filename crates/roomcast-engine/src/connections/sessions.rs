@@ -30,7 +30,7 @@ pub(crate) struct Sessions<T> {
 
 impl<T> Sessions<T> {
     pub(crate) fn new(config: EngineConfig, identify: fn(&T) -> Identity) -> Self {
-        let engine = |kind, text| Packet::engine(kind, text).map(Arc::new);
+        let engine = |kind, text| Packet::engine(kind, text).map(|packet| Arc::new(packet.with_compress(false)));
         #[expect(clippy::unreachable, reason = "packets of one and six bytes are never too large")]
         let (Ok(ping), Ok(probe_pong)) = (engine(EngineKind::Ping, ""), engine(EngineKind::Pong, "probe")) else {
             unreachable!("a packet of six bytes fits")

@@ -2,8 +2,11 @@
 
 pub(crate) mod address_rates;
 pub(crate) mod body;
+pub(crate) mod client_files;
+pub(crate) mod compressed;
 pub(crate) mod cors;
 pub(crate) mod deadlines;
+pub(crate) mod encodings;
 pub(crate) mod error;
 pub(crate) mod handshake;
 pub(crate) mod header_words;

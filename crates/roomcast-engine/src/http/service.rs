@@ -141,9 +141,12 @@ where
             cors.apply_preflight(&parts.headers, response.headers_mut());
             response
         }
-        (_, None) => match plain(engine, &parts, &query, body).await {
-            Ok(response) => response,
-            Err(error) => config.refused(&error, &parts).answer(),
+        (_, None) => match client_file(config, &parts) {
+            Some(response) => response,
+            None => match plain(engine, &parts, &query, body).await {
+                Ok(response) => response,
+                Err(error) => config.refused(&error, &parts).answer(),
+            },
         },
         (_, Some(exit)) => match upgrade::answer(engine, &parts, &query, exit).await {
             Ok(response) => response,
@@ -154,6 +157,13 @@ where
         cors.apply(&parts, &mut response);
     }
     response
+}
+
+/// The answer to a request for a file of the client, if such files are served.
+fn client_file(config: &EngineConfig, request: &Parts) -> Option<Response<Body>> {
+    let files = config.client_files.as_ref()?;
+    let rest = request.uri.path().strip_prefix(&config.path)?;
+    files.answer(rest, &request.headers, config.http_compression.as_ref())
 }
 
 /// Answers a request that is not an upgrade.

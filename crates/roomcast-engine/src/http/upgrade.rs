@@ -7,15 +7,17 @@ use crate::http::error::{RequestError, end_without_answer, upgrade_refusal};
 use crate::http::query::Query;
 use crate::http::server_stream::{HttpConnection, HttpStream, ServerStream, either};
 use crate::session::transport::Transport;
+use crate::transport::wire::Wire;
 use crate::transport::writer::Stream;
 use crate::transport::{closing, websocket};
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use roomcast_protocol::deflate::{Agreed, negotiate};
 use roomcast_protocol::frame::close_frame;
 use roomcast_protocol::websocket::{accept_key, first_subprotocol, is_valid_key};
 use std::sync::Arc;
@@ -32,9 +34,9 @@ pub(crate) enum Exit {
 /// What a WebSocket is for, once its handshake is answered.
 enum UpgradeKind {
     /// To open a session.
-    Open { base64: bool },
+    Open,
     /// To take over a polling session.
-    Probe { connection: Arc<Connection>, base64: bool },
+    Probe { connection: Arc<Connection> },
     /// Only to be sent these bytes, and closed.
     Refuse(Vec<u8>),
 }
@@ -52,7 +54,7 @@ pub(crate) async fn answer(
         if !query.is_protocol_4() {
             return Err(RequestError::ProtocolMismatch);
         }
-        UpgradeKind::Probe { connection, base64: query.base64 }
+        UpgradeKind::Probe { connection }
     } else {
         if request.method != Method::GET {
             return Err(RequestError::HandshakeMethod);
@@ -69,24 +71,25 @@ pub(crate) async fn answer(
         if engine.is_full() {
             return Err(RequestError::Busy);
         }
-        UpgradeKind::Open { base64: query.base64 }
+        UpgradeKind::Open
     };
     let kind = match kind {
         // Polling is not a transport of upgrades: the WebSocket is accepted, and closed at once.
         _ if transport == Transport::Polling => UpgradeKind::Refuse(close_frame(None, "")),
         kind => kind,
     };
-    let mut response = match accept(request) {
-        Ok(response) => response,
+    let compress = engine.config().per_message_deflate.is_some();
+    let (mut response, wire) = match accept(request, compress) {
+        Ok((response, deflate)) => (response, Wire { base64: query.base64, deflate }),
         Err(refusal) => return Ok(*refusal),
     };
-    engine.config().add_headers(request, response.headers_mut(), matches!(kind, UpgradeKind::Open { .. }));
+    engine.config().add_headers(request, response.headers_mut(), matches!(kind, UpgradeKind::Open));
     let (engine, request) = (engine.clone(), request.clone());
     match exit {
         Exit::Upgrade(on_upgrade) if request.version >= Version::HTTP_11 => {
             tokio::spawn(async move {
                 match on_upgrade.await {
-                    Ok(upgraded) => take_stream(&engine, &request, upgraded, kind),
+                    Ok(upgraded) => take_stream(&engine, &request, upgraded, kind, wire),
                     // The client left before the answer reached it. There is nothing to undo.
                     Err(error) => tracing::debug!(%error, "an upgrade was not completed"),
                 }
@@ -103,7 +106,7 @@ pub(crate) async fn answer(
                 drop(tokio::spawn(async move {
                     // If the client has left, there is nothing to undo.
                     if stream.write_all(&head).await.is_ok() {
-                        either!(stream, stream => run_upgraded(&engine, &request, stream, Bytes::new(), kind));
+                        either!(stream, stream => run_upgraded(&engine, &request, stream, Bytes::new(), kind, wire));
                     }
                 }));
             });
@@ -127,8 +130,9 @@ fn head_of(response: &Response<Body>) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// The answer to a WebSocket handshake, or its refusal with the texts of Node's `ws`.
-fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
+/// The answer to a WebSocket handshake, or its refusal with the texts of Node's `ws`. Also tells whether messages may be
+/// compressed; `compress` says whether the server offers that.
+fn accept(request: &Parts, compress: bool) -> Result<(Response<Body>, bool), Box<Response<Body>>> {
     let header = |name| request.headers.get(name).map(HeaderValue::as_bytes);
     if request.method != Method::GET {
         let mut refusal = upgrade_refusal("Invalid HTTP method");
@@ -159,29 +163,45 @@ fn accept(request: &Parts) -> Result<Response<Body>, Box<Response<Body>>> {
         };
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, first);
     }
+    let agreed = if compress { agree(&request.headers)? } else { None };
+    if let Some(agreed) = agreed.and_then(|agreed| HeaderValue::try_from(agreed.to_string()).ok()) {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreed);
+    }
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     if let Ok(accept) = HeaderValue::from_str(&accept_key(key)) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
-    Ok(response)
+    Ok((response, agreed.is_some()))
+}
+
+/// What the client's offers of permessage-deflate come to. Several headers are one list.
+fn agree(headers: &HeaderMap) -> Result<Option<Agreed>, Box<Response<Body>>> {
+    let mut offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter().peekable();
+    if offers.peek().is_none() {
+        return Ok(None);
+    }
+    // Bytes outside ASCII are in no token.
+    let offers: Vec<&str> = offers.map(|offer| offer.to_str().unwrap_or_default()).collect();
+    negotiate(&offers.join(","))
+        .map_err(|_| upgrade_refusal("Invalid or unacceptable Sec-WebSocket-Extensions header").into())
 }
 
 /// Takes the raw stream out of hyper where that is possible, so that nothing of HTTP stays in memory, and runs it.
-fn take_stream(engine: &Engine, request: &Parts, upgraded: Upgraded, kind: UpgradeKind) {
+fn take_stream(engine: &Engine, request: &Parts, upgraded: Upgraded, kind: UpgradeKind, wire: Wire) {
     match upgraded.downcast::<TokioIo<HttpStream>>() {
         Ok(parts) => {
             if let Some(stream) = parts.io.into_inner().into_inner() {
-                either!(stream, stream => run_upgraded(engine, request, stream, parts.read_buf, kind));
+                either!(stream, stream => run_upgraded(engine, request, stream, parts.read_buf, kind, wire));
             }
         }
         Err(upgraded) => match tcp_stream(upgraded) {
             Ok((stream, received)) => {
                 // Small frames must not wait for the acknowledgement of earlier ones. `axum::serve` does not set this.
                 let _ = stream.set_nodelay(true);
-                run_upgraded(engine, request, stream, received, kind);
+                run_upgraded(engine, request, stream, received, kind, wire);
             }
-            Err(upgraded) => run_upgraded(engine, request, TokioIo::new(upgraded), Bytes::new(), kind),
+            Err(upgraded) => run_upgraded(engine, request, TokioIo::new(upgraded), Bytes::new(), kind, wire),
         },
     }
 }
@@ -197,23 +217,30 @@ fn tcp_stream(upgraded: Upgraded) -> Result<(TcpStream, Bytes), Upgraded> {
     Ok((parts.io.into_inner(), parts.read_buf))
 }
 
-fn run_upgraded<S: Stream>(engine: &Engine, request: &Parts, stream: S, received: Bytes, kind: UpgradeKind) {
+fn run_upgraded<S: Stream>(
+    engine: &Engine,
+    request: &Parts,
+    stream: S,
+    received: Bytes,
+    kind: UpgradeKind,
+    wire: Wire,
+) {
     let patience = engine.config().close_timeout;
     match kind {
-        UpgradeKind::Open { base64 } => match engine.open(request, Transport::WebSocket) {
+        UpgradeKind::Open => match engine.open(request, Transport::WebSocket) {
             Ok(connection) => {
-                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, false, base64)));
+                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, false, wire)));
             }
             Err(error) => {
                 tracing::debug!(%error, "a session could not be opened after the WebSocket handshake");
                 drop(tokio::spawn(closing::refuse(stream, close_frame(None, ""), patience)));
             }
         },
-        UpgradeKind::Probe { connection, base64 } => {
+        UpgradeKind::Probe { connection } => {
             let now = tokio::time::Instant::now();
             let begun = connection.shared().session.begin_upgrade(now, &connection.sessions().timing);
             if begun {
-                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, true, base64)));
+                drop(tokio::spawn(websocket::run(connection, stream.into_halves(), received, true, wire)));
             } else {
                 drop(tokio::spawn(closing::refuse(stream, close_frame(None, ""), patience)));
             }

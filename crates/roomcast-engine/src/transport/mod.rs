@@ -9,4 +9,5 @@ pub(crate) mod sink;
 pub(crate) mod turn;
 pub(crate) mod watch;
 pub(crate) mod websocket;
+pub(crate) mod wire;
 pub(crate) mod writer;

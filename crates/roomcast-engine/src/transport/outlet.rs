@@ -9,6 +9,7 @@ use crate::session::pace::{Pacer, Pacing};
 use crate::session::turn_id::TurnId;
 use crate::transport::sink::{Batch, Sink, Wrote};
 use roomcast_protocol::Packet;
+use roomcast_protocol::deflate::Deflate;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -117,6 +118,9 @@ impl<W> Outlet<W> {
 pub(crate) trait Locked<W> {
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<W>) -> R) -> R;
 
+    /// How to compress for a client that has agreed to it.
+    fn deflate(&self) -> Option<&Deflate>;
+
     /// Something was written. For counting; called without the lock.
     fn count(&self, wrote: &Wrote);
 }
@@ -141,10 +145,15 @@ impl Load {
         Some(Self::Several(batch))
     }
 
-    fn write<W: Sink>(&mut self, cx: Option<&mut Context<'_>>, writer: &mut W) -> Poll<io::Result<Wrote>> {
+    fn write<W: Sink>(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        writer: &mut W,
+        deflate: Option<&Deflate>,
+    ) -> Poll<io::Result<Wrote>> {
         match self {
-            Self::One(packet) => writer.write_one(cx, packet),
-            Self::Several(batch) => writer.write(cx, &mut batch.0),
+            Self::One(packet) => writer.write_one(cx, packet, deflate),
+            Self::Several(batch) => writer.write(cx, &mut batch.0, deflate),
             Self::Flush => match cx {
                 Some(cx) => writer.poll_flush(cx).map_ok(|()| Wrote::default()),
                 None => Poll::Pending,
@@ -154,7 +163,7 @@ impl Load {
 
     /// Notes in the outbox what has left, and puts back what has not. Returns what is to be dropped outside the lock.
     fn put_back<W>(self, outlet: &mut Outlet<W>, wrote: &Wrote) -> Option<Arc<Packet>> {
-        outlet.pacer.note_taken(wrote.packets, wrote.bytes);
+        outlet.pacer.note_taken(wrote.packets, wrote.taken);
         match self {
             Self::One(packet) if wrote.packets == 1 => {
                 outlet.outbox.written(1, wrote.cost, std::iter::empty());
@@ -217,6 +226,7 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
             None => Next::End(Drained::All, outlet.end(writer, Drained::All, &by, bounds)),
         }
     });
+    let deflate = outlet.deflate();
     // The waker of the connection's task, once it is needed.
     let mut task = None;
     let (mut next, mut writes, mut error) = (begun, 0, None);
@@ -238,14 +248,14 @@ pub(crate) fn drain<W: Sink>(outlet: &impl Locked<W>, mut by: By<'_, '_>, bounds
             }
         };
         let result = match &mut by {
-            By::Task(cx) => load.write(Some(cx), &mut writer),
-            By::Other => match load.write(None, &mut writer) {
+            By::Task(cx) => load.write(Some(cx), &mut writer, deflate),
+            By::Other => match load.write(None, &mut writer, deflate) {
                 // The stream has to wake the connection's task, and not this writer. Without a waker the task runs, or
                 // will, and checks the outbox itself.
                 Poll::Pending => {
                     let task = task.get_or_insert_with(|| outlet.with(|outlet| outlet.task.clone()));
                     let mut cx = Context::from_waker(task.as_ref().unwrap_or(Waker::noop()));
-                    load.write(Some(&mut cx), &mut writer)
+                    load.write(Some(&mut cx), &mut writer, deflate)
                 }
                 result => result,
             },

@@ -3,6 +3,7 @@
 use crate::transport::outlet::{Locked, Outlet};
 use crate::transport::sink::Wrote;
 use crate::transport::writer::Writer;
+use roomcast_protocol::deflate::Deflate;
 use std::cell::RefCell;
 
 /// A WebSocket that is to take over a polling session. Until it does, it has an outlet of its own, which only its task
@@ -22,6 +23,12 @@ impl Probing {
 }
 
 impl Locked<Writer> for Probing {
+    /// What goes out here is never compressed, so a packet that has left in part has the same form once the session has
+    /// moved.
+    fn deflate(&self) -> Option<&Deflate> {
+        None
+    }
+
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Writer>) -> R) -> R {
         use_it(&mut self.outlet.borrow_mut())
     }

@@ -1,6 +1,7 @@
 //! [`Sink`]: the writing half of a stream as an outlet sees it.
 
 use roomcast_protocol::Packet;
+use roomcast_protocol::deflate::Deflate;
 use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
@@ -13,11 +14,22 @@ pub(crate) trait Sink {
     fn is_direct(&self) -> bool;
 
     /// Writes once: this packet, or what is left of it. Without `cx` no task is woken when the stream takes more again.
-    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>>;
+    /// `deflate` says how to compress for a client that has agreed to it.
+    fn write_one(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        packet: &Packet,
+        deflate: Option<&Deflate>,
+    ) -> Poll<io::Result<Wrote>>;
 
-    /// Writes once: all of `batch`. Packets that have left whole are taken out of it. `cx` is as in
+    /// Writes once: all of `batch`. Packets that have left whole are taken out of it. `cx` and `deflate` are as in
     /// [`Sink::write_one`].
-    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>>;
+    fn write(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        batch: &mut Vec<Arc<Packet>>,
+        deflate: Option<&Deflate>,
+    ) -> Poll<io::Result<Wrote>>;
 
     /// Whether the stream may keep what was written until it is flushed.
     fn is_dirty(&self) -> bool;
@@ -37,6 +49,8 @@ pub(crate) struct Wrote {
     pub(crate) cost: usize,
     /// Bytes that have left, including those of a packet that has left in part.
     pub(crate) bytes: usize,
+    /// What that is of the packets' own bytes, for the pace. It is more than `bytes` if they were compressed.
+    pub(crate) taken: usize,
 }
 
 thread_local! {

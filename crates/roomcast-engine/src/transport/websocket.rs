@@ -15,6 +15,7 @@ use crate::transport::probing::Probing;
 use crate::transport::read_buffer::ReadBuffer;
 use crate::transport::sink::Sink as _;
 use crate::transport::turn::Turn;
+use crate::transport::wire::Wire;
 use crate::transport::writer::Writer;
 use bytes::Bytes;
 use roomcast_protocol::frame::{FrameDecoder, FrameLimits, MAX_FRAGMENTS, Message, Opcode, close_frame, push_frame};
@@ -37,7 +38,7 @@ pub(crate) fn run<S>(
     (stream, writer): (S, Writer),
     received: Bytes,
     probing: bool,
-    base64: bool,
+    wire: Wire,
 ) -> impl Future<Output = ()>
 where
     S: AsyncRead + Unpin,
@@ -45,14 +46,14 @@ where
     let config = &connection.sessions().config;
     let limits = FrameLimits { max_payload: config.max_payload, max_fragments: MAX_FRAGMENTS };
     let probe = if probing {
-        Some(Box::new(Probing::new(writer.with_base64(base64))))
+        Some(Box::new(Probing::new(writer.with_wire(wire))))
     } else {
-        connection.shared().outlet.lane.attach(writer.with_base64(base64));
+        connection.shared().outlet.lane.attach(writer.with_wire(wire));
         None
     };
     let mut driver = Driver {
         stream,
-        decoder: FrameDecoder::new(limits),
+        decoder: FrameDecoder::new(limits).with_deflate(wire.deflate),
         inbox: InboxHold::default(),
         handler_deadline: None,
         paused: false,
@@ -548,7 +549,7 @@ mod tests {
         let engine = Engine::new(EngineConfig::default(), Nobody);
         let (request, ()) = http::Request::new(()).into_parts();
         let connection = engine.open(&request, Transport::WebSocket).unwrap();
-        let task = run(connection, stream.into_halves(), Bytes::new(), false, false);
+        let task = run(connection, stream.into_halves(), Bytes::new(), false, Wire::default());
         println!("a WebSocket's task over a TcpStream: {} bytes", size_of_val(&task));
         println!(
             "its driver: {}, a Connection: {}, a timer: {}",

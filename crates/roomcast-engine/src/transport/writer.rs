@@ -3,9 +3,11 @@
 use crate::limits::PACKETS_PER_WRITE;
 use crate::session::outbox::{cost, to_u32};
 use crate::transport::sink::{Sink, Wrote};
+use crate::transport::wire::Wire;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use roomcast_protocol::Packet;
+use roomcast_protocol::deflate::Deflate;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -49,8 +51,7 @@ pub(crate) struct Writer {
     written: u32,
     /// The stream may not have passed on what was written.
     dirty: bool,
-    /// Attachments go out as base64 text.
-    base64: bool,
+    wire: Wire,
 }
 
 enum Half {
@@ -61,15 +62,15 @@ enum Half {
 
 impl Writer {
     pub(crate) fn tcp(half: OwnedWriteHalf) -> Self {
-        Self { half: Half::Tcp(half), written: 0, dirty: false, base64: false }
+        Self { half: Half::Tcp(half), written: 0, dirty: false, wire: Wire::default() }
     }
 
     pub(crate) fn other(half: impl AsyncWrite + Send + Unpin + 'static) -> Self {
-        Self { half: Half::Other(Box::new(half)), written: 0, dirty: false, base64: false }
+        Self { half: Half::Other(Box::new(half)), written: 0, dirty: false, wire: Wire::default() }
     }
 
-    pub(crate) fn with_base64(self, base64: bool) -> Self {
-        Self { base64, ..self }
+    pub(crate) fn with_wire(self, wire: Wire) -> Self {
+        Self { wire, ..self }
     }
 
     /// Shuts the stream down, so that the client sees its end.
@@ -86,8 +87,13 @@ impl Sink for Writer {
         matches!(self.half, Half::Tcp(_))
     }
 
-    fn write_one(&mut self, cx: Option<&mut Context<'_>>, packet: &Packet) -> Poll<io::Result<Wrote>> {
-        let frames = packet.frames(self.base64);
+    fn write_one(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        packet: &Packet,
+        deflate: Option<&Deflate>,
+    ) -> Poll<io::Result<Wrote>> {
+        let frames = self.wire.frames(packet, deflate);
         let bytes = match ready!(self.half.write(cx, frames.get(self.written as usize..).unwrap_or_default()))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             bytes => bytes,
@@ -96,20 +102,27 @@ impl Sink for Writer {
         let written = self.written as usize + bytes;
         if written < frames.len() {
             self.written = to_u32(written);
-            return Poll::Ready(Ok(Wrote { bytes, ..Wrote::default() }));
+            return Poll::Ready(Ok(Wrote { bytes, taken: bytes, ..Wrote::default() }));
         }
         self.written = 0;
-        Poll::Ready(Ok(Wrote { packets: 1, cost: cost(packet), bytes }))
+        let taken = if self.wire.deflate { bytes.max(packet.size()) } else { bytes };
+        Poll::Ready(Ok(Wrote { packets: 1, cost: cost(packet), bytes, taken }))
     }
 
-    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>> {
+    fn write(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        batch: &mut Vec<Arc<Packet>>,
+        deflate: Option<&Deflate>,
+    ) -> Poll<io::Result<Wrote>> {
+        let wire = self.wire;
         let bytes = {
             let [head, rest @ ..] = &batch[..] else { return Poll::Ready(Ok(Wrote::default())) };
-            let frames = head.frames(self.base64);
+            let frames = wire.frames(head, deflate);
             let mut slices = [IoSlice::new(&[]); PACKETS_PER_WRITE];
             slices[0] = IoSlice::new(frames.get(self.written as usize..).unwrap_or_default());
             for (slice, packet) in slices[1..].iter_mut().zip(rest) {
-                *slice = IoSlice::new(packet.frames(self.base64));
+                *slice = IoSlice::new(wire.frames(packet, deflate));
             }
             match ready!(self.half.write_vectored(cx, slices.get(..batch.len()).unwrap_or(&slices)))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -118,16 +131,18 @@ impl Sink for Writer {
         };
         self.dirty = matches!(self.half, Half::Other(_));
         let mut left = self.written as usize + bytes;
-        let mut wrote = Wrote { bytes, ..Wrote::default() };
+        let (mut wrote, mut sizes) = (Wrote { bytes, ..Wrote::default() }, 0);
         for packet in batch.iter() {
-            let length = packet.frames(self.base64).len();
+            let length = wire.frames(packet, deflate).len();
             if left < length {
                 break;
             }
             left -= length;
             wrote.packets += 1;
             wrote.cost += cost(packet);
+            sizes += packet.size();
         }
+        wrote.taken = if wire.deflate { bytes.max(sizes) } else { bytes };
         self.written = to_u32(left);
         batch.drain(..wrote.packets);
         Poll::Ready(Ok(wrote))

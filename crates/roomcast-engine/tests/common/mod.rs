@@ -290,6 +290,11 @@ impl Server {
         self.log.connections.lock().last().unwrap().clone()
     }
 
+    /// The session that was opened as number `index`.
+    pub fn opened(&self, index: usize) -> Arc<Connection> {
+        self.log.connections.lock()[index].clone()
+    }
+
     /// Sends a message to the session that was opened last.
     pub fn say(&self, text: &str) {
         say(&self.connection(), text);

@@ -33,6 +33,8 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: String,
+    /// The body as it came.
+    pub bytes: Vec<u8>,
 }
 
 /// A frame of the server.
@@ -204,7 +206,7 @@ impl Wire {
     pub async fn answer_to(&mut self, method: &str) -> Answer {
         let line = self.line().await;
         let status = line.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).expect(&line).parse().unwrap();
-        let mut answer = Answer { status, headers: Vec::new(), body: String::new() };
+        let mut answer = Answer { status, headers: Vec::new(), body: String::new(), bytes: Vec::new() };
         loop {
             let line = self.line().await;
             let Some((name, value)) = line.split_once(": ") else {
@@ -214,7 +216,7 @@ impl Wire {
             answer.headers.push((name.to_owned(), value.to_owned()));
         }
         let mut body = Vec::new();
-        if status == 100 || status == 101 || status == 204 || method == "HEAD" {
+        if matches!(status, 100 | 101 | 204 | 304) || method == "HEAD" {
             return answer;
         } else if let Some(length) = answer.header("content-length") {
             body = self.exactly(length.parse().unwrap()).await;
@@ -229,7 +231,10 @@ impl Wire {
                 }
             }
         }
-        answer.body = String::from_utf8(body).unwrap();
+        if answer.header("content-encoding").is_none() {
+            answer.body = String::from_utf8(body.clone()).unwrap();
+        }
+        answer.bytes = body;
         answer
     }
 

@@ -4,9 +4,11 @@
 
 mod addresses;
 mod axum;
+mod client_files;
 mod close;
 #[path = "../common/mod.rs"]
 mod common;
+mod compression;
 mod cors;
 mod heartbeat;
 mod keep_alive;

@@ -4,7 +4,8 @@ use super::close_code::is_sendable_close_code;
 use super::error::FrameError;
 use super::limits::{FrameLimits, MAX_CONTROL_PAYLOAD};
 use super::message::Message;
-use super::opcode::{FIN, LENGTH_16, LENGTH_64, Opcode};
+use super::opcode::{FIN, LENGTH_16, LENGTH_64, Opcode, RSV1};
+use crate::deflate::inflate;
 use std::fmt;
 
 /// Bytes of the longest header that a client sends: 2, a 64-bit length and the masking key.
@@ -21,7 +22,10 @@ const SHORT_LENGTH: u8 = 0x7f;
 /// declared length: at most twice the received bytes, and never more than [`FrameLimits::max_payload`] (plus a constant
 /// of about 100 bytes and a control frame).
 pub struct FrameDecoder {
-    limits: FrameLimits,
+    max_payload: usize,
+    max_fragments: u32,
+    /// permessage-deflate was negotiated.
+    deflate: bool,
     state: State,
     unfinished: Option<Box<Unfinished>>,
 }
@@ -54,6 +58,8 @@ struct Frame {
     /// `None` is a continuation.
     opcode: Option<Opcode>,
     fin: bool,
+    /// The message that begins with this frame is compressed.
+    compressed: bool,
     /// Rotated so that the first byte is for the next byte of payload.
     mask: [u8; 4],
     remaining: usize,
@@ -73,6 +79,8 @@ pub(super) const UNFINISHED_BYTES: usize = size_of::<Unfinished>();
 /// A text or binary message of which something is here and something is missing.
 struct OpenMessage {
     opcode: Opcode,
+    /// `bytes` are compressed. They are inflated once all have come.
+    compressed: bool,
     fragments: u32,
     bytes: Vec<u8>,
     /// Of a text: the bytes that are known to be complete characters. At most three more bytes follow.
@@ -88,7 +96,19 @@ struct Complete<'i> {
 impl FrameDecoder {
     /// A decoder for the bytes that follow the opening handshake.
     pub fn new(limits: FrameLimits) -> Self {
-        Self { limits, state: State::BETWEEN_FRAMES, unfinished: None }
+        let FrameLimits { max_payload, max_fragments } = limits;
+        Self { max_payload, max_fragments, deflate: false, state: State::BETWEEN_FRAMES, unfinished: None }
+    }
+
+    /// The same decoder, for a connection on which permessage-deflate was negotiated, without context takeover by the
+    /// client ([`deflate::negotiate`](crate::deflate::negotiate)).
+    ///
+    /// `max_payload` then bounds both the compressed message and what it inflates to. While a compressed message is
+    /// inflated, both are held: at most twice `max_payload`.
+    #[must_use]
+    pub fn with_deflate(mut self, deflate: bool) -> Self {
+        self.deflate = deflate;
+        self
     }
 
     /// Takes bytes from the front of `input`, unmasking them in place, and returns the next message. `None` means that
@@ -194,6 +214,13 @@ impl FrameDecoder {
 
             let is_whole = chunk.len() == frame.remaining && frame.fin && !self.has_stored_part_of(&frame);
             if let (Some(opcode), true) = (frame.opcode, is_whole) {
+                if frame.compressed {
+                    let message = OpenMessage::inflated(opcode, chunk, self.max_payload)?;
+                    self.unfinished.get_or_insert_default().message = Some(message);
+                    self.check_stored(opcode)?;
+                    self.state = State::Delivered(opcode);
+                    return Ok(Some(Complete { opcode, payload: None }));
+                }
                 self.state = if opcode == Opcode::Close { State::Closed } else { State::BETWEEN_FRAMES };
                 return Ok(Some(Complete { opcode, payload: Some(chunk) }));
             }
@@ -206,6 +233,7 @@ impl FrameDecoder {
                 return Ok(None);
             }
             if frame.fin {
+                self.inflate_stored(opcode)?;
                 self.check_stored(opcode)?;
                 self.state = if opcode == Opcode::Close { State::Closed } else { State::Delivered(opcode) };
                 return Ok(Some(Complete { opcode, payload: None }));
@@ -249,9 +277,11 @@ impl FrameDecoder {
         let Some((&first, after_first)) = bytes.split_first() else {
             return Ok(None);
         };
-        if first & RSV != 0 {
+        let reserved = first & RSV;
+        if reserved != 0 && (reserved != RSV1 || !self.deflate) {
             return Err(FrameError::ReservedBits);
         }
+        let compressed = reserved != 0;
         let fin = first & FIN != 0;
         let opcode = match first & OPCODE {
             0x0 => None,
@@ -264,6 +294,9 @@ impl FrameDecoder {
         };
         let open = self.unfinished.as_deref().and_then(|unfinished| unfinished.message.as_ref());
         let is_control = opcode.is_some_and(Opcode::is_control);
+        if compressed && (is_control || opcode.is_none()) {
+            return Err(FrameError::ReservedBits);
+        }
         match (opcode, open) {
             (Some(_), _) if is_control => {
                 if !fin {
@@ -272,7 +305,7 @@ impl FrameDecoder {
             }
             (Some(_), Some(_)) => return Err(FrameError::ExpectedContinuation),
             (None, None) => return Err(FrameError::UnexpectedContinuation),
-            (None, Some(message)) if message.fragments >= self.limits.max_fragments => {
+            (None, Some(message)) if message.fragments >= self.max_fragments => {
                 return Err(FrameError::TooManyFragments);
             }
             (Some(_), None) | (None, Some(_)) => {}
@@ -316,13 +349,13 @@ impl FrameDecoder {
         };
         let remaining = usize::try_from(length).map_err(|_| FrameError::MessageTooLong)?;
         let stored = open.map_or(0, |message| message.bytes.len());
-        if !is_control && remaining > self.limits.max_payload.saturating_sub(stored) {
+        if !is_control && remaining > self.max_payload.saturating_sub(stored) {
             return Err(FrameError::MessageTooLong);
         }
         let Some((&mask, rest)) = rest.split_first_chunk() else {
             return Ok(None);
         };
-        Ok(Some((Frame { opcode, fin, mask, remaining }, bytes.len() - rest.len())))
+        Ok(Some((Frame { opcode, fin, compressed, mask, remaining }, bytes.len() - rest.len())))
     }
 
     /// Whether a part of this frame's message is in `unfinished`. For a continuation it always is, even if it is empty.
@@ -335,7 +368,7 @@ impl FrameDecoder {
 
     /// Appends the next `chunk` of the frame's payload to what is stored, and returns the opcode of its message.
     fn store(&mut self, frame: &Frame, chunk: &[u8]) -> Result<Opcode, FrameError> {
-        let max_payload = self.limits.max_payload;
+        let max_payload = self.max_payload;
         let unfinished = self.unfinished.get_or_insert_default();
         if let Some(opcode) = frame.opcode
             && opcode.is_control()
@@ -348,6 +381,7 @@ impl FrameDecoder {
         let message = unfinished.message.get_or_insert_with(|| OpenMessage {
             // `parse_header` accepts a continuation only while a message is open, so this frame opens one.
             opcode: frame.opcode.unwrap_or(Opcode::Binary),
+            compressed: frame.compressed,
             fragments: 0,
             bytes: Vec::new(),
             checked: 0,
@@ -359,10 +393,19 @@ impl FrameDecoder {
             // `parse_header` has compared the count with the limit.
             message.fragments = message.fragments.saturating_add(1);
         }
-        if message.opcode == Opcode::Text {
+        if message.opcode == Opcode::Text && !message.compressed {
             message.check_text()?;
         }
         Ok(message.opcode)
+    }
+
+    /// Inflates a message that is complete, if it is compressed.
+    fn inflate_stored(&mut self, opcode: Opcode) -> Result<(), FrameError> {
+        let message = self.unfinished.as_deref_mut().and_then(|unfinished| unfinished.message.as_mut());
+        if let Some(message) = message.filter(|message| message.compressed && !opcode.is_control()) {
+            *message = OpenMessage::inflated(opcode, &message.bytes, self.max_payload)?;
+        }
+        Ok(())
     }
 
     /// The checks that need all of a stored payload. A lent payload is checked when it is returned. After an error
@@ -383,7 +426,9 @@ impl fmt::Debug for FrameDecoder {
     /// Shows sizes only, as what clients send does not belong in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FrameDecoder")
-            .field("limits", &self.limits)
+            .field("max_payload", &self.max_payload)
+            .field("max_fragments", &self.max_fragments)
+            .field("deflate", &self.deflate)
             .field("is_idle", &self.is_idle())
             .field("heap_bytes", &self.heap_bytes())
             .finish_non_exhaustive()
@@ -397,6 +442,16 @@ impl Unfinished {
 }
 
 impl OpenMessage {
+    /// A message that came compressed and is complete.
+    fn inflated(opcode: Opcode, bytes: &[u8], max_payload: usize) -> Result<Self, FrameError> {
+        let bytes = inflate(bytes, max_payload)?;
+        let mut message = Self { opcode, compressed: false, fragments: 1, bytes, checked: 0 };
+        if opcode == Opcode::Text {
+            message.check_text()?;
+        }
+        Ok(message)
+    }
+
     /// Fails as soon as no continuation can make the text valid. An unfinished character at the end is not an error
     /// yet.
     fn check_text(&mut self) -> Result<(), FrameError> {
@@ -489,7 +544,8 @@ mod tests {
 
     #[test]
     fn text_is_looked_at_once() {
-        let mut message = OpenMessage { opcode: Opcode::Text, fragments: 0, bytes: Vec::new(), checked: 0 };
+        let mut message =
+            OpenMessage { opcode: Opcode::Text, compressed: false, fragments: 0, bytes: Vec::new(), checked: 0 };
         for &byte in "\u{20ac}".repeat(100).as_bytes() {
             message.bytes.push(byte);
             assert_eq!(message.check_text(), Ok(()));

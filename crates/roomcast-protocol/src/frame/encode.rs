@@ -2,7 +2,7 @@
 
 use super::close_code::is_sendable_close_code;
 use super::limits::{MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD};
-use super::opcode::{FIN, LENGTH_16, LENGTH_64, Opcode};
+use super::opcode::{FIN, LENGTH_16, LENGTH_64, Opcode, RSV1};
 use std::ops::Deref;
 
 /// The header of a frame that a server sends; dereferences to its bytes.
@@ -56,6 +56,16 @@ pub fn push_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
     out.reserve(header.len() + payload.len());
     out.extend_from_slice(&header);
     out.extend_from_slice(payload);
+}
+
+/// Appends a final, unmasked frame whose payload is compressed. Only for a client that has agreed to permessage-deflate
+/// ([`deflate`](crate::deflate)).
+pub fn push_compressed_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let start = out.len();
+    push_frame(out, opcode, payload);
+    if let Some(first) = out.get_mut(start) {
+        *first |= RSV1;
+    }
 }
 
 /// A close frame with `code` and as much of `reason` as fits [`MAX_CLOSE_REASON`] bytes without cutting a character.

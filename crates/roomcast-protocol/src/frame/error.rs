@@ -1,13 +1,15 @@
 //! What a client can do wrong, and the close code that answers it.
 
 use super::limits::MAX_CONTROL_PAYLOAD;
+use crate::deflate::InflateError;
 
 /// A rule of RFC 6455 or a limit that the client broke. The connection is to be failed with
 /// [`close_code`](FrameError::close_code).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// RSV1, RSV2 or RSV3 is set although no extension was negotiated. Code 1002.
+    /// RSV1, RSV2 or RSV3 is set. Only RSV1 may be, on the first frame of a text or binary message, if permessage-deflate
+    /// was negotiated. Code 1002.
     #[error("a reserved bit (RSV1-3) is set")]
     ReservedBits,
     /// The opcode is not 0, 1, 2, 8, 9 or 10. Code 1002.
@@ -40,6 +42,9 @@ pub enum FrameError {
     /// The code of a close frame may not be sent. Code 1002.
     #[error("invalid close code {0}")]
     InvalidCloseCode(u16),
+    /// A compressed message cannot be inflated: it is damaged or incomplete. Code 1007, as in Node's `ws`.
+    #[error("the compressed message is damaged")]
+    InvalidDeflate,
     /// A text message is not UTF-8. Code 1007.
     #[error("the text is not valid UTF-8")]
     InvalidText,
@@ -47,13 +52,22 @@ pub enum FrameError {
     #[error("the close reason is not valid UTF-8")]
     InvalidCloseReason,
     /// The message is longer than [`max_payload`](super::FrameLimits::max_payload). The header shows that, before any
-    /// of the frame's payload is kept. Code 1009.
+    /// of the frame's payload is kept; or the message is compressed, and would inflate to more. Code 1009.
     #[error("the message is longer than max_payload")]
     MessageTooLong,
     /// The message has more frames than [`max_fragments`](super::FrameLimits::max_fragments). That breaks no rule of
     /// the protocol, but is too much for this server, hence code 1009.
     #[error("the message has too many fragments")]
     TooManyFragments,
+}
+
+impl From<InflateError> for FrameError {
+    fn from(error: InflateError) -> Self {
+        match error {
+            InflateError::TooLong => Self::MessageTooLong,
+            InflateError::Damaged => Self::InvalidDeflate,
+        }
+    }
 }
 
 impl FrameError {
@@ -72,7 +86,7 @@ impl FrameError {
             | Self::ExpectedContinuation
             | Self::CloseTooShort
             | Self::InvalidCloseCode(_) => 1002,
-            Self::InvalidText | Self::InvalidCloseReason => 1007,
+            Self::InvalidDeflate | Self::InvalidText | Self::InvalidCloseReason => 1007,
             Self::MessageTooLong | Self::TooManyFragments => 1009,
         }
     }

@@ -6,7 +6,8 @@
 //! neither a copy nor an allocation. Unfinished messages are kept in the decoder, and an idle decoder owns no heap.
 //!
 //! Sending needs no state: [`frame_header`] returns the few bytes before a payload, [`push_frame`] writes both, and
-//! [`close_frame`] makes the last frame. Extensions are not supported, so a set RSV bit is an error.
+//! [`close_frame`] makes the last frame. The only extension is permessage-deflate ([`deflate`](crate::deflate)), for
+//! which a decoder must be told that it was negotiated. Otherwise a set RSV bit is an error.
 //!
 //! ```
 //! use roomcast_protocol::frame::{FrameDecoder, FrameLimits, Message};
@@ -31,7 +32,7 @@ mod opcode;
 mod tests;
 
 pub use decoder::FrameDecoder;
-pub use encode::{FrameHeader, close_frame, frame_header, push_frame};
+pub use encode::{FrameHeader, close_frame, frame_header, push_compressed_frame, push_frame};
 pub use error::FrameError;
 pub use limits::{FrameLimits, MAX_CLOSE_REASON, MAX_CONTROL_PAYLOAD, MAX_FRAGMENTS};
 pub use message::Message;

@@ -1,6 +1,8 @@
 //! [`Opcode`], and the other fixed parts of a frame header.
 
 pub(super) const FIN: u8 = 0x80;
+/// On the first frame of a message: it is compressed (RFC 7692, section 6).
+pub(super) const RSV1: u8 = 0x40;
 /// A short length of 126 announces 16 bits of length, one of 127 announces 64.
 pub(super) const LENGTH_16: u8 = 126;
 pub(super) const LENGTH_64: u8 = 127;

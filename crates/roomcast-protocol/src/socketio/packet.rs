@@ -1,9 +1,10 @@
 //! [`Packet`]: a packet to send, encoded once and shared by all its recipients.
 
 use crate::arguments::args::Args;
+use crate::deflate::{Deflate, with_message};
 use crate::engineio::packet::EngineKind;
 use crate::engineio::payload::SEPARATOR;
-use crate::frame::{Opcode, frame_header, push_frame};
+use crate::frame::{Opcode, frame_header, push_compressed_frame, push_frame};
 use crate::limits::MAX_PACKET_BYTES;
 use crate::socketio::meter::{Charge, Meter};
 use base64::Engine as _;
@@ -21,10 +22,14 @@ pub struct Packet {
     /// Binary messages after the first part. Most packets have none, and an empty box owns no heap.
     attachments: Box<[Range<u32>]>,
     volatile: bool,
+    /// Whether it may be compressed.
+    compress: bool,
     /// The polling payload of a packet with binary parts. Text alone is taken from `frames`.
     polling: OnceLock<Box<[u8]>>,
     /// WebSocket frames for clients that asked for base64 (`b64` in the URL).
     base64_frames: OnceLock<Box<[u8]>>,
+    /// WebSocket frames for clients that have agreed to permessage-deflate. `None` inside: nothing of it becomes smaller.
+    deflated_frames: OnceLock<Option<Box<[u8]>>>,
     /// Its memory on a meter, while it waits for a client that does not take it at once.
     charge: OnceLock<Charge>,
 }
@@ -145,6 +150,37 @@ impl Packet {
         self.volatile
     }
 
+    /// The same packet, which may be compressed or not where compression is on. By default it may.
+    #[must_use]
+    pub fn with_compress(mut self, compress: bool) -> Self {
+        self.compress = compress;
+        self
+    }
+
+    /// Whether the packet may be compressed.
+    pub fn may_be_compressed(&self) -> bool {
+        self.compress
+    }
+
+    /// The WebSocket frames for a client that has agreed to permessage-deflate. They are made once, by the first call
+    /// that needs them, whose options count; `made` is then told the bytes of the frames before and after. A message below
+    /// the threshold, or that does not become smaller, is not compressed. Nor is a packet with attachments for a client
+    /// that asked for base64.
+    pub fn deflated_frames(&self, base64: bool, deflate: &Deflate, made: impl FnOnce(usize, usize)) -> &[u8] {
+        // A control frame has no payload.
+        let has_message = !self.first.payload.is_empty() || !self.attachments.is_empty();
+        let compress = self.compress && has_message && self.frames.len() >= deflate.threshold;
+        if !compress || (base64 && self.has_binary()) {
+            return self.frames(base64);
+        }
+        let deflated = self.deflated_frames.get_or_init(|| {
+            let frames = self.encode_deflated_frames(deflate)?;
+            made(self.frames.len(), frames.len());
+            Some(frames)
+        });
+        deflated.as_deref().unwrap_or(&self.frames)
+    }
+
     /// The WebSocket frames: text, then attachments. With `base64`, attachments are text frames `b…`, for clients with
     /// `b64` in their URL.
     pub fn frames(&self, base64: bool) -> &[u8] {
@@ -262,8 +298,10 @@ impl Packet {
             first,
             attachments,
             volatile: false,
+            compress: true,
             polling: OnceLock::new(),
             base64_frames: OnceLock::new(),
+            deflated_frames: OnceLock::new(),
             charge: OnceLock::new(),
         }
     }
@@ -285,6 +323,23 @@ impl Packet {
             payload.extend_from_slice(base64_text(bytes).as_bytes());
         }
         payload.into_boxed_slice()
+    }
+
+    fn encode_deflated_frames(&self, deflate: &Deflate) -> Option<Box<[u8]>> {
+        let first = if self.first.binary { Opcode::Binary } else { Opcode::Text };
+        let attachments = self.attachments.iter().map(|range| (Opcode::Binary, range));
+        let (mut frames, mut any) = (Vec::new(), false);
+        for (opcode, range) in std::iter::once((first, &self.first.payload)).chain(attachments) {
+            let payload = self.payload(range);
+            let deflated = payload.len() >= deflate.threshold
+                && with_message(payload, deflate.level, |bytes| push_compressed_frame(&mut frames, opcode, bytes))
+                    .is_some();
+            if !deflated {
+                push_frame(&mut frames, opcode, payload);
+            }
+            any |= deflated;
+        }
+        any.then(|| frames.into_boxed_slice())
     }
 
     fn encode_base64_frames(&self) -> Box<[u8]> {

@@ -5,6 +5,7 @@
 mod adversarial;
 #[path = "../common/mod.rs"]
 mod common;
+mod deflate;
 mod frames;
 mod heap;
 mod msgpack;

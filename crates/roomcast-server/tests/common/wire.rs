@@ -122,7 +122,7 @@ impl Wire {
         if answer.status() == 101 {
             return answer;
         }
-        if answer.status() != 204 && method != "HEAD" {
+        if !matches!(answer.status(), 204 | 304) && method != "HEAD" {
             if let Some(length) = answer.header("content-length") {
                 answer.body = self.exactly(length.parse().unwrap()).await;
             } else {

@@ -19,11 +19,6 @@ use std::time::{Duration, Instant};
 
 /// The vectors that are not replayed: name and reason.
 const EXCLUDED: &[(&str, &str)] = &[
-    ("static client file", "not yet: the client's files under the path"),
-    ("static client file, If-None-Match", "not yet: the client's files under the path"),
-    ("compression: gzip accepted, over 1024 bytes", "not yet: compressed poll answers"),
-    ("compression: deflate only", "not yet: compressed poll answers"),
-    ("permessage-deflate enabled (raw)", "not yet: permessage-deflate"),
     ("EIO=3 with allowEIO3", NO_EIO3),
     ("EIO=3 with allowEIO3 and b64=1", NO_EIO3),
     ("EIO=3 with allowEIO3 over WebSocket: client ping, binary", NO_EIO3),
@@ -72,6 +67,29 @@ const DEVIATIONS: &[(&str, &str, &str, &str)] = &[
         r#"{"status_line": "HTTP/1.1 400 Bad Request", "headers": ["content-type: text/html"],
             "body": "Unsupported protocol version", "connection_ended_by_server": true}"#,
         "clients show the status of a refusal, but cannot read an HTTP answer inside a WebSocket",
+    ),
+    (
+        "static client file",
+        "result",
+        r#"{"status_line": "HTTP/1.1 200 OK", "headers": ["cache-control: public, max-age=0",
+            "content-type: application/javascript; charset=utf-8", "etag: \"28-7a33a30e\"", "vary: Accept-Encoding"],
+            "body": "/*!\n * Socket.IO v4.8.4\n * (c) 2014-2026"}"#,
+        "the tag is that of the content, so that it changes with a changed file; caches must keep the encodings apart",
+    ),
+    (
+        "static client file, If-None-Match",
+        "result",
+        r#"{"status_line": "HTTP/1.1 304 Not Modified", "headers": ["cache-control: public, max-age=0", "etag: \"28-7a33a30e\"",
+            "vary: Accept-Encoding"], "body": ""}"#,
+        "RFC 9110, 15.4.5: a 304 has the headers that a 200 would have for caches",
+    ),
+    (
+        "permessage-deflate enabled (raw)",
+        "result",
+        r#"{"status_line": "HTTP/1.1 101 Switching Protocols", "headers": ["sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+            "sec-websocket-extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover", "upgrade: websocket"],
+            "body": "\ufffdk0{\"sid\":\"eio1----------------\",\"upgrades\":[],\"pingInterval\":25000,\"pingTimeout\":20000,\"maxPayload\":1000000}"}"#,
+        "without a context between messages one compression serves all recipients; short messages are not compressed",
     ),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "server_sends", "[]", BLANK),
     ("message of one space \"4 \" is read as CONNECT \"/\"", "closed", "1005", BLANK),

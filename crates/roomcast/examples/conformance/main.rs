@@ -3,7 +3,9 @@
 //!
 //! Environment: `HOST`, `PORT`, `SERVER_NAME`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
 //! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`), `REDIS_URL`,
-//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`); `PARSER` (`default`, `msgpack`); `RECOVERY_MS`, `RECOVERY_SKIP_MIDDLEWARES`. The program refuses to start with another value for one of [`NOT_OFFERED_YET`].
+//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`); `PARSER` (`default`, `msgpack`); `RECOVERY_MS`,
+//! `RECOVERY_SKIP_MIDDLEWARES`; `PER_MESSAGE_DEFLATE`, `HTTP_COMPRESSION` and
+//! `SERVE_CLIENT` (`1`: on), with `CLIENT_FILES` for a directory other than that of e2e.
 
 mod call;
 mod events;
@@ -12,6 +14,7 @@ use events::{serve, server_event};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
 use roomcast_redis::{ClassicBroker, ClassicOptions, ShardedBroker, ShardedMode, ShardedOptions};
+use roomcast_server::engine::Deflate;
 use roomcast_server::{Builder, ConnectError, Cors, Parser, RecoveryOptions, Socket, SocketId, SocketIo};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -25,9 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Settings that so far accept only one value.
-const NOT_OFFERED_YET: [(&str, &str); 3] =
-    [("PER_MESSAGE_DEFLATE", "0"), ("HTTP_COMPRESSION", "0"), ("SERVE_CLIENT", "0")];
+/// Where the files of the client are, unless `CLIENT_FILES` says so: what `npm ci` has installed for the scripts.
+const CLIENT_FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../e2e/node_modules/socket.io-client/dist");
 
 /// Records metrics as the program does, for benches that compare a server with and without them. Nothing scrapes them.
 fn record_metrics(one_in: u32) -> Outcome<()> {
@@ -104,12 +106,6 @@ async fn main() -> Outcome<()> {
 
 /// The builder with the options of the environment.
 fn builder() -> Outcome<Builder> {
-    for (name, supported) in NOT_OFFERED_YET {
-        let asked = setting(name, supported);
-        if asked != supported {
-            return Err(format!("{name}={asked} is not offered yet, only {supported}").into());
-        }
-    }
     let mut builder = SocketIo::builder()
         .ping_interval(milliseconds("PING_INTERVAL_MS", 25_000)?)
         .ping_timeout(milliseconds("PING_TIMEOUT_MS", 20_000)?)
@@ -132,6 +128,15 @@ fn builder() -> Outcome<Builder> {
     }
     if let Ok(origins) = var("CORS_ORIGIN") {
         builder = builder.cors(Cors::origins(origins.split(','))?);
+    }
+    if setting("PER_MESSAGE_DEFLATE", "0") == "1" {
+        builder = builder.per_message_deflate(Deflate::default());
+    }
+    if setting("HTTP_COMPRESSION", "0") == "1" {
+        builder = builder.http_compression(Deflate::default());
+    }
+    if setting("SERVE_CLIENT", "0") == "1" {
+        builder = builder.serve_client(setting("CLIENT_FILES", CLIENT_FILES));
     }
     match &*setting("ADAPTER", "memory") {
         "memory" => Ok(builder),

@@ -6,7 +6,7 @@ use super::redis::redis_config;
 use super::resolve::{Given, Resolved};
 use super::typed::{Adapter, Dialect, PRODUCTION};
 use crate::log;
-use roomcast_server::engine::{TlsFiles, Transport, TrustedProxies};
+use roomcast_server::engine::{ClientFiles, TlsFiles, Transport, TrustedProxies};
 use roomcast_server::{Cors, RESERVED_EVENTS};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -105,6 +105,17 @@ fn listening(resolved: &mut Resolved) {
             }
         }
         (None, None) => {}
+    }
+    if let Some(directory) = &listen.client_files
+        && ClientFiles::read(directory).is_empty()
+    {
+        resolved.error(
+            "listen.client_files",
+            format!(
+                "there is no file of the client in {}: copy there the folder `dist` of the npm package socket.io-client",
+                directory.display()
+            ),
+        );
     }
     if (listen.tls_cert_file.is_some() || listen.proxy_protocol) && resolved.settings.internal.listen.is_none() {
         resolved.warn(

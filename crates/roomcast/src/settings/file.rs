@@ -40,15 +40,13 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("requeststimeout", "redis.request_timeout"),
     ("publishonspecificresponsechannel", "redis.specific_responses"),
     ("level", "log.filter"),
+    ("serveclient", "listen.client_files"),
 ];
 
 /// Options of Node's server that roomcast does not have.
 const MISSING: &[(&str, &str)] = &[
-    ("permessagedeflate", "roomcast does not compress WebSockets yet: leave the line out"),
-    ("httpcompression", "roomcast does not compress answers yet: leave the line out"),
     ("connectionstaterecovery", "roomcast has no connection state recovery yet: leave the line out"),
     ("alloweio3", "clients of versions 1 and 2 (EIO=3) are not supported: leave the line out"),
-    ("serveclient", "roomcast does not serve the client's files: leave the line out"),
     ("parser", "roomcast has one parser, that of socket.io-parser: leave the line out"),
 ];
 
@@ -176,7 +174,9 @@ mod tests {
             ("[client]\npingInterval = 1", "write ping_interval in [client]"),
             ("[client]\nmaxHttpBufferSize = 1", "write max_payload in [client]"),
             ("[listen]\napp_url = 'x'", "write app_url above the first section"),
-            ("perMessageDeflate = true", "does not compress WebSockets yet"),
+            ("perMessageDeflate = true", "write per_message_deflate in [client]"),
+            ("serveClient = true", "write client_files in [listen]"),
+            ("connectionStateRecovery = 1", "has no connection state recovery yet"),
             ("zzzzzzzz = 1", "`roomcast config` shows all"),
             ("listen = 3", "r.toml:1: listen: there is no such key"),
             ("[listen]\nport = 70_000", "r.toml:2: listen.port: 70000 is not possible here"),

@@ -246,6 +246,13 @@ pub(crate) const KEYS: &[Key] = &[
         |s, v| s.listen.proxy_protocol = v.is_true(),
     ),
     key(
+        ["listen.client_files", "ROOMCAST_LISTEN_CLIENT_FILES", "client-files"],
+        Kind::Path,
+        "",
+        "Directory with the files of the JavaScript client, to be served under the path: `dist` of the npm package socket.io-client",
+        |s, v| s.listen.client_files = Some(v.path()),
+    ),
+    key(
         ["internal.listen", "ROOMCAST_INTERNAL_LISTEN", "internal-listen"],
         Kind::Text,
         "",
@@ -335,6 +342,27 @@ pub(crate) const KEYS: &[Key] = &[
         "1024",
         "Most requests of one client that are processed at the same time; then nothing more is read from it",
         |s, v| s.client.max_handlers = v.number(),
+    ),
+    key(
+        ["client.per_message_deflate", "ROOMCAST_CLIENT_PER_MESSAGE_DEFLATE", "client-per-message-deflate"],
+        Kind::Bool,
+        "false",
+        "Whether WebSocket messages are compressed for clients that can, from `client.compression_threshold` on. A broadcast is compressed once",
+        |s, v| s.client.per_message_deflate = v.is_true(),
+    ),
+    key(
+        ["client.http_compression", "ROOMCAST_CLIENT_HTTP_COMPRESSION", "client-http-compression"],
+        Kind::Bool,
+        "false",
+        "Whether answers by HTTP long-polling, and the files of `listen.client_files`, are compressed",
+        |s, v| s.client.http_compression = v.is_true(),
+    ),
+    key(
+        ["client.compression_threshold", "ROOMCAST_CLIENT_COMPRESSION_THRESHOLD", "client-compression-threshold"],
+        Kind::Bytes(0, MOST_BYTES),
+        "1024",
+        "Bytes from which on a message or an answer is compressed, where that is on",
+        |s, v| s.client.compression_threshold = v.number(),
     ),
     key(
         ["limits.polling_sessions", "ROOMCAST_LIMITS_POLLING_SESSIONS", "limits-polling-sessions"],

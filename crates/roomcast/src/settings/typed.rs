@@ -42,6 +42,7 @@ pub(crate) struct Listen {
     pub(crate) proxy_protocol: bool,
     pub(crate) tls_cert_file: Option<PathBuf>,
     pub(crate) tls_key_file: Option<PathBuf>,
+    pub(crate) client_files: Option<PathBuf>,
 }
 
 /// The listener for operators.
@@ -64,6 +65,9 @@ pub(crate) struct Client {
     pub(crate) max_attachments: usize,
     pub(crate) max_depth: usize,
     pub(crate) max_handlers: usize,
+    pub(crate) per_message_deflate: bool,
+    pub(crate) http_compression: bool,
+    pub(crate) compression_threshold: usize,
 }
 
 /// What all clients together may use.

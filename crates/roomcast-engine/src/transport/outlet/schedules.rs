@@ -38,16 +38,21 @@ impl Half {
         if self.0.received.fetch_add(1, SeqCst) + 1 == self.0.all {
             self.0.done.wake();
         }
-        Poll::Ready(Ok(Wrote { packets: 1, cost: crate::limits::PACKET_COST + 1, bytes: 1 }))
+        Poll::Ready(Ok(Wrote { packets: 1, cost: crate::limits::PACKET_COST + 1, bytes: 1, taken: 1 }))
     }
 }
 
 impl Sink for Half {
-    fn write_one(&mut self, cx: Option<&mut Context<'_>>, _: &Packet) -> Poll<io::Result<Wrote>> {
+    fn write_one(&mut self, cx: Option<&mut Context<'_>>, _: &Packet, _: Option<&Deflate>) -> Poll<io::Result<Wrote>> {
         self.take(cx)
     }
 
-    fn write(&mut self, cx: Option<&mut Context<'_>>, batch: &mut Vec<Arc<Packet>>) -> Poll<io::Result<Wrote>> {
+    fn write(
+        &mut self,
+        cx: Option<&mut Context<'_>>,
+        batch: &mut Vec<Arc<Packet>>,
+        _: Option<&Deflate>,
+    ) -> Poll<io::Result<Wrote>> {
         let result = self.take(cx);
         if result.is_ready() {
             batch.remove(0);
@@ -78,6 +83,10 @@ struct Station {
 impl Locked<Half> for Station {
     fn with<R>(&self, use_it: impl FnOnce(&mut Outlet<Half>) -> R) -> R {
         use_it(&mut self.outlet.lock().unwrap())
+    }
+
+    fn deflate(&self) -> Option<&Deflate> {
+        None
     }
 
     fn count(&self, _: &Wrote) {}

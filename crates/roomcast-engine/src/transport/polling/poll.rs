@@ -2,6 +2,8 @@
 
 use crate::connections::connection::Connection;
 use crate::http::body::{Body, empty};
+use crate::http::compressed::count_compressed;
+use crate::http::encodings::preferred;
 use crate::session::close_reason::CloseReason;
 use crate::session::outbox::cost;
 use crate::session::state::PollReply;
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
+use roomcast_protocol::deflate::{Deflate, Format, compress_body};
 use roomcast_protocol::{Charge, Packet};
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -23,11 +26,16 @@ pub(crate) async fn get(connection: &Arc<Connection>, request: &Parts) -> Respon
         return empty(StatusCode::BAD_REQUEST);
     }
     let mut held = Held { connection, answered: false };
-    let payload = poll_fn(|cx| take_payload(connection, cx)).await;
+    let compression = connection.sessions().config.http_compression.as_ref();
+    let compression = compression.and_then(|deflate| Some((deflate, preferred(&request.headers)?)));
+    let (payload, encoding) = poll_fn(|cx| take_payload(connection, compression, cx)).await;
     held.answered = true;
     connection.finish_if_over();
     let mut response = Response::new(Body::from(payload));
     let headers = response.headers_mut();
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     common_headers(request, headers);
     response
@@ -47,9 +55,16 @@ impl Drop for Held<'_> {
     }
 }
 
-/// The answer to the held GET. Once there is one, the GET is no longer held: a packet or an end that comes before the
+/// How to compress an answer, and in which form the client takes it.
+type Compression<'a> = Option<(&'a Deflate, Format)>;
+
+/// The answer to the held GET, and its encoding if it is compressed. Once there is one, the GET is no longer held: a packet or an end that comes before the
 /// answer has left waits for the next GET.
-fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Bytes> {
+fn take_payload(
+    connection: &Arc<Connection>,
+    compression: Compression<'_>,
+    cx: &mut Context<'_>,
+) -> Poll<(Bytes, Option<Format>)> {
     let mut batch: Vec<Arc<Packet>> = Vec::new();
     {
         let mut shared = connection.shared();
@@ -60,7 +75,7 @@ fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Byte
                     shared.outlet.task = None;
                 }
                 shared.session.end_poll();
-                return Poll::Ready(Bytes::from_static(reply.as_str().as_bytes()));
+                return Poll::Ready((Bytes::from_static(reply.as_str().as_bytes()), None));
             }
             None if drained => {
                 shared.outlet.task = Some(cx.waker().clone());
@@ -77,10 +92,23 @@ fn take_payload(connection: &Arc<Connection>, cx: &mut Context<'_>) -> Poll<Byte
         packet.push_polling(&mut payload);
     }
     let cost = batch.iter().map(|packet| cost(packet)).sum();
+    let encoding = compress(&mut payload, &batch, compression);
     connection.sessions().traffic.sent(Transport::Polling, batch.len(), payload.len());
     let charge = connection.sessions().budget.meter().charge(payload.len());
     let answer = Answer { payload, packets: batch.len(), cost, connection: connection.clone(), _charge: charge };
-    Poll::Ready(Bytes::from_owner(answer))
+    Poll::Ready((Bytes::from_owner(answer), encoding))
+}
+
+/// Compresses a payload, if that makes it smaller. As in Node, it is enough if one of the packets may be compressed.
+fn compress(payload: &mut Vec<u8>, batch: &[Arc<Packet>], compression: Compression<'_>) -> Option<Format> {
+    let (deflate, format) = compression?;
+    if payload.len() < deflate.threshold || !batch.iter().any(|packet| packet.may_be_compressed()) {
+        return None;
+    }
+    let compressed = compress_body(payload, format, deflate.level)?;
+    count_compressed("poll", payload.len(), compressed.len());
+    *payload = compressed;
+    Some(format)
 }
 
 /// The body of an answer. Its packets count as waiting until the server has written the answer, and drops this.
@@ -131,7 +159,7 @@ mod tests {
         let connection = open(&Engine::new(EngineConfig::default(), Nobody));
         let mut cx = Context::from_waker(Waker::noop());
         connection.shared().session.begin_poll().unwrap();
-        let Poll::Ready(payload) = take_payload(&connection, &mut cx) else { panic!("something waits") };
+        let Poll::Ready((payload, _)) = take_payload(&connection, None, &mut cx) else { panic!("something waits") };
         assert!(payload.starts_with(b"0{"), "{payload:?}");
         let volatile = Packet::engine(roomcast_protocol::EngineKind::Message, "x").unwrap().with_volatile(true);
         assert_eq!(connection.send(&Arc::new(volatile)).wake(), crate::Delivery::Dropped);
@@ -139,7 +167,7 @@ mod tests {
         connection.close();
         assert_eq!(connection.shared().session.closed(), None);
         connection.shared().session.begin_poll().unwrap();
-        assert_eq!(take_payload(&connection, &mut cx), Poll::Ready(Bytes::from_static(b"6\x1e1")));
+        assert_eq!(take_payload(&connection, None, &mut cx), Poll::Ready((Bytes::from_static(b"6\x1e1"), None)));
         assert_eq!(connection.shared().session.closed(), Some(CloseReason::ForcedClose));
     }
 }

@@ -4,7 +4,7 @@ use crate::common::Server;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use roomcast_protocol::ByteStr;
-use roomcast_server::engine::EngineConfig;
+use roomcast_server::engine::{Deflate, EngineConfig};
 use roomcast_server::{Ack, Args, Builder, ConnectError, Cookie, Cors, DisconnectReason, Socket, SocketIo, Transport};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -58,6 +58,15 @@ pub(crate) async fn server(name: &str, options: &Value, seen: &Seen) -> Server {
 
 fn configured(mut builder: Builder, name: &str, options: &Value) -> Builder {
     let milliseconds = |value: &Value| Duration::from_millis(value.as_u64().unwrap());
+    // In Node this is on by default.
+    builder = builder.http_compression(Deflate::default());
+    if name.starts_with("static client file") {
+        let directory = std::env::temp_dir().join(format!("roomcast-vectors-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("socket.io.js"), "/*!\n * Socket.IO v4.8.4\n * (c) 2014-2026").unwrap();
+        builder = builder.serve_client(&directory);
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
     for (option, value) in options.as_object().unwrap() {
         builder = match &**option {
             "pingInterval" => builder.ping_interval(milliseconds(value)),
@@ -73,8 +82,8 @@ fn configured(mut builder: Builder, name: &str, options: &Value) -> Builder {
             "cookie" => builder.cookie(cookie(value)),
             "cors" => builder.cors(cors(value)),
             "allowRequest" => allow_request(builder, name),
-            // There is no compression that could be switched off.
-            "httpCompression" if *value == json!(false) => builder,
+            "httpCompression" if *value == json!(false) => builder.engine(|config| config.http_compression = None),
+            "perMessageDeflate" if *value == json!(true) => builder.per_message_deflate(Deflate::default()),
             _ => panic!("unknown option {option}"),
         };
     }

@@ -42,7 +42,7 @@ async fn raw(name: &str, server: &Server) -> Option<Value> {
             (OPEN, "13", &[])
         }
         "upgrade answer with cors and cookie options (raw)" => (OPEN, "13", &[("Origin", "http://a.example")]),
-        "permessage-deflate offered, not enabled (raw)" => {
+        "permessage-deflate offered, not enabled (raw)" | "permessage-deflate enabled (raw)" => {
             (OPEN, "13", &[("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")])
         }
         "unknown sid (raw)" => ("EIO=4&transport=websocket&sid=nope", "13", &[]),
