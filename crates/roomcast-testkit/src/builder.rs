@@ -1,0 +1,208 @@
+//! [`ClientBuilder`]: sets how a client connects.
+
+use crate::connect_error::ConnectError;
+use crate::connection::Connection;
+use crate::http::Http;
+use crate::limits::PATIENCE;
+use crate::socket::{ClientSocket, Phase, Recovery};
+use crate::{polling, websocket};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use roomcast_protocol::{EngineKind, Packet};
+use roomcast_server::{SocketIo, Transport};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How a client connects. Made by [`Client::builder`](crate::Client::builder), or by
+/// [`Client::of`](crate::Client::of) for a further namespace of a connection.
+#[derive(Debug, Clone)]
+#[must_use = "call `connect`"]
+pub struct ClientBuilder {
+    pub(crate) options: Options,
+    /// The connection to use, for a further namespace of a client.
+    pub(crate) connection: Option<Arc<Connection>>,
+}
+
+/// What a client is made of, kept so that it can connect again.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    pub(crate) http: Http,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    transport: Transport,
+    auth: Option<Value>,
+    pub(crate) patience: Duration,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(io: &SocketIo) -> Self {
+        let http = Http {
+            service: io.clone().into_service(),
+            peer: SocketAddr::from(([127, 0, 0, 1], 50_000)),
+            path: "/socket.io/".to_owned(),
+            query: String::new(),
+            headers: HeaderMap::new(),
+        };
+        let options = Options {
+            http,
+            name: "client".to_owned(),
+            namespace: "/".to_owned(),
+            transport: Transport::WebSocket,
+            auth: None,
+            patience: PATIENCE,
+        };
+        Self { options, connection: None }
+    }
+
+    pub(crate) fn on(options: &Options, connection: Arc<Connection>, namespace: &str) -> Self {
+        let options = Options { auth: None, ..options.clone() };
+        Self { options, connection: Some(connection) }.namespace(namespace)
+    }
+
+    /// What failures call the client. Defaults to `client`.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// The namespace to join, whose leading slash may be left out. Defaults to `/`.
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        self.options.namespace = if namespace.starts_with('/') { namespace.into() } else { format!("/{namespace}") };
+        self
+    }
+
+    /// The auth payload of the CONNECT: a JSON object, such as a struct or `json!({"token": "…"})`. Defaults to none.
+    ///
+    /// # Panics
+    /// If it is not an object.
+    #[track_caller]
+    pub fn auth<T: Serialize + ?Sized>(mut self, auth: &T) -> Self {
+        match serde_json::to_value(auth) {
+            Ok(auth @ Value::Object(_)) => self.options.auth = Some(auth),
+            other => panic!("the auth payload of a client is a JSON object, and not {other:?}"),
+        }
+        self
+    }
+
+    /// A header of each of its requests, such as a cookie or an origin.
+    ///
+    /// # Panics
+    /// If HTTP does not allow the name or the value.
+    #[track_caller]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            (Ok(name), Ok(value)) => drop(self.options.http.headers.append(name, value)),
+            _ => panic!("{name}: {value} is no header"),
+        }
+        self
+    }
+
+    /// Further parameters of the query of each of its requests, encoded as in a URL: `tenant=7&theme=dark`.
+    pub fn query(mut self, query: &str) -> Self {
+        self.options.http.query.push_str(&format!("&{query}"));
+        self
+    }
+
+    /// How its connection begins. Defaults to a WebSocket. The official client begins with polling, and so can
+    /// [`Client::upgrade`](crate::Client::upgrade) follow.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.options.transport = transport;
+        self
+    }
+
+    /// The path of the server's requests, if [`Builder::path`](roomcast_server::Builder::path) changed it. Defaults to
+    /// `/socket.io/`.
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.options.http.path = path.into();
+        self
+    }
+
+    /// The client's address, as the server sees it. Defaults to `127.0.0.1:50000`.
+    pub fn address(mut self, address: SocketAddr) -> Self {
+        self.options.http.peer = address;
+        self
+    }
+
+    /// How long it waits for events, answers and the end of its connection. Defaults to 10 s
+    /// ([`PATIENCE`](crate::limits::PATIENCE)), which take no time under a paused clock.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.options.patience = patience;
+        self
+    }
+}
+
+impl Options {
+    /// Opens a connection.
+    pub(crate) async fn open(&self) -> Result<Arc<Connection>, ConnectError> {
+        let http = self.http.clone();
+        let opened = async {
+            match self.transport {
+                Transport::Polling => polling::open(http, &self.name).await,
+                _ => websocket::open(http, &self.name).await,
+            }
+        };
+        let patience = self.patience;
+        match timeout(patience, opened).await {
+            Ok(opened) => opened.map(Arc::new),
+            Err(_) => Err(ConnectError::new(&self.name, format!("no answer to the handshake within {patience:?}"))),
+        }
+    }
+
+    /// Joins the namespace over the socket's connection.
+    pub(crate) async fn enter(&self, socket: &Arc<ClientSocket>) -> Result<(), ConnectError> {
+        let connection = socket.connection();
+        let recovery = socket.state.lock().recovery.clone();
+        let added = connection.link.add(&self.namespace, socket.clone());
+        assert!(added, "{}: this connection has a socket in the namespace already", socket.name);
+        connection.link.send(match connect_payload(self.auth.as_ref(), &recovery) {
+            Some(json) => Packet::connect(&self.namespace, &json),
+            None if self.namespace == "/" => Packet::engine(EngineKind::Message, "0"),
+            None => Packet::engine(EngineKind::Message, &format!("0{},", self.namespace)),
+        });
+        let answered = socket.until(|state| match &state.phase {
+            Phase::Connecting => None,
+            Phase::Refused(error) => Some(Err(error.clone())),
+            Phase::Connected(_) | Phase::Left(_) => Some(Ok(())),
+        });
+        answered.await.unwrap_or_else(|| {
+            let within = socket.patience;
+            Err(ConnectError::new(&socket.name, format!("no answer to its CONNECT within {within:?}")))
+        })
+    }
+}
+
+/// What the official client sends: the recovery's keys, then the auth payload.
+fn connect_payload(auth: Option<&Value>, recovery: &Recovery) -> Option<String> {
+    let mut payload = Map::new();
+    if let Recovery { pid: Some(pid), offset, .. } = recovery {
+        payload.insert("pid".to_owned(), pid.as_str().into());
+        if let Some(offset) = offset {
+            payload.insert("offset".to_owned(), offset.as_str().into());
+        }
+    }
+    if let Some(Value::Object(auth)) = auth {
+        payload.extend(auth.clone());
+    }
+    let sent = auth.is_some() || !payload.is_empty();
+    sent.then(|| Value::Object(payload).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_client_that_comes_back_says_what_it_has() {
+        let known = Recovery { pid: Some("p".to_owned()), offset: Some("o".to_owned()), recovered: false };
+        assert_eq!(connect_payload(None, &Recovery::default()), None);
+        assert_eq!(connect_payload(Some(&json!({})), &Recovery::default()).as_deref(), Some("{}"));
+        let payload = connect_payload(Some(&json!({"token": 1})), &known).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&payload).unwrap(), json!({"pid": "p", "offset": "o", "token": 1}));
+        let payload = connect_payload(None, &Recovery { offset: None, ..known }).unwrap();
+        assert_eq!(payload, r#"{"pid":"p"}"#);
+    }
+}

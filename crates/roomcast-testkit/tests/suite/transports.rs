@@ -1,0 +1,94 @@
+//! Polling, WebSockets, and the way from one to the other.
+
+use roomcast_server::{Args, Socket, SocketIo};
+use roomcast_testkit::{Client, Disconnection, Transport, settle};
+
+fn app() -> SocketIo {
+    let io = SocketIo::builder().build();
+    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", &args));
+    io.of("/").on("transport", |socket: Socket| format!("{:?}", socket.transport()));
+    io
+}
+
+async fn polling(io: &SocketIo) -> Client {
+    Client::builder(io).transport(Transport::Polling).connect().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upgrade_loses_nothing_and_keeps_the_order() {
+    let io = app();
+    let client = polling(&io).await;
+    assert_eq!(client.transport(), Transport::Polling);
+    assert_eq!(client.ask::<String>("transport", &()).await, "Polling");
+    for n in 0..100 {
+        client.emit("echo", &n);
+    }
+    let upgrade = client.upgrade();
+    for n in 100..200 {
+        client.emit("echo", &n);
+    }
+    upgrade.await.unwrap();
+    for n in 200..300 {
+        client.emit("echo", &n);
+    }
+    assert_eq!(client.all::<u32>("echo").await, (0..300).collect::<Vec<_>>());
+    assert_eq!(client.transport(), Transport::WebSocket);
+    assert_eq!(client.ask::<String>("transport", &()).await, "WebSocket");
+    assert!(client.upgrade().await.is_err());
+
+    let second = client.of("/other").connect().await;
+    assert_eq!(second.unwrap_err().message(), "Invalid namespace");
+    client.disconnect();
+    settle().await;
+    assert_eq!(io.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_upgrades_refuses_and_polling_goes_on() {
+    let io = SocketIo::builder().transports([Transport::Polling]).build();
+    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", &args));
+    let refused = Client::connect(&io).await.unwrap_err();
+    assert_eq!(refused.message(), "Transport unknown");
+    let client = polling(&io).await;
+    client.upgrade().await.unwrap_err();
+    client.emit("echo", &1);
+    assert_eq!(client.next::<u32>("echo").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_namespaces_share_a_connection() {
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let io = app();
+        io.of("/a").on("who", || "a");
+        io.of("/b").on("who", || "b");
+        let client = Client::builder(&io).transport(transport).connect().await.unwrap();
+        let (a, b) = (client.of("a").connect().await.unwrap(), client.of("/b").connect().await.unwrap());
+        assert_eq!(a.ask::<String>("who", &()).await, "a");
+        assert_eq!(b.ask::<String>("who", &()).await, "b");
+        assert_eq!(io.connections(), 1);
+
+        a.disconnect();
+        settle().await;
+        assert!(client.is_connected() && b.is_connected() && io.connections() == 1);
+        let a = client.of("/a").connect().await.unwrap();
+        client.cut();
+        assert_eq!(a.disconnected().await, Disconnection::Cut);
+        assert_eq!(b.disconnected().await, Disconnection::Cut);
+    }
+}
+
+/// Larger than the pipe, and than one POST.
+#[tokio::test(start_paused = true)]
+async fn large_events_pass() {
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let io = app();
+        let client = Client::builder(&io).transport(transport).connect().await.unwrap();
+        let text = "é".repeat(200_000);
+        for _ in 0..5 {
+            client.emit("echo", &text);
+        }
+        for _ in 0..5 {
+            assert_eq!(client.next::<String>("echo").await, text);
+        }
+    }
+}
