@@ -155,7 +155,7 @@ impl Options {
     pub(crate) async fn enter(&self, socket: &Arc<ClientSocket>) -> Result<(), ConnectError> {
         let connection = socket.connection();
         let recovery = socket.state.lock().recovery.clone();
-        let added = connection.link.add(&self.namespace, socket.clone());
+        let added = connection.link.add(&self.namespace, socket);
         assert!(added, "{}: this connection has a socket in the namespace already", socket.name);
         connection.link.send(match connect_payload(self.auth.as_ref(), &recovery) {
             Some(json) => Packet::connect(&self.namespace, &json),

@@ -23,7 +23,8 @@ use tokio::time::timeout;
 /// They then fail the test with one line: the client's name, what it waited for, what is unread, and the line of the
 /// test. Those that begin with `try_` return that line as an error.
 ///
-/// When a client is dropped, what it sent still goes out, and then its stream ends, as when a tab is closed.
+/// When a client is dropped, what it sent still goes out, and then its stream ends, as when a tab is closed. By polling it
+/// says goodbye, as the official client does when its page is left.
 #[derive(Debug)]
 pub struct Client {
     pub(crate) socket: Arc<ClientSocket>,
@@ -216,14 +217,14 @@ impl Client {
     }
 
     /// The connection is lost without a word, with all its namespaces, and with what was not written yet. The server sees
-    /// the end of the stream.
+    /// the end of the stream; by polling that of the poll, if it holds one just then, as it does for an idle client.
     pub fn cut(&self) {
         self.socket.connection().cut();
     }
 
     /// Reads nothing from now on, neither events nor pings: a client that is slow, or whose phone lost its network. What
-    /// [`PIPE_BYTES`](crate::limits::PIPE_BYTES) do not hold waits in the server's outbox, until the server gives up. By
-    /// polling, the answer to the poll that is held still comes.
+    /// [`PIPE_BYTES`](crate::limits::PIPE_BYTES) (by polling, the answer to the poll that is held) do not hold waits in the
+    /// server's outbox, until the server gives up.
     pub fn pause_reading(&self) {
         self.socket.connection().link.reading.send_replace(false);
     }

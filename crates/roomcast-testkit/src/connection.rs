@@ -110,12 +110,13 @@ impl Link {
     }
 
     /// Adds a socket. `false`: the connection has one in its namespace already.
-    pub(crate) fn add(&self, namespace: &str, socket: Arc<dyn Receiver>) -> bool {
+    pub(crate) fn add<R: Receiver + 'static>(&self, namespace: &str, socket: &Arc<R>) -> bool {
         let mut sockets = self.sockets.lock();
         if sockets.get(namespace).is_some_and(|other| other.strong_count() > 0) {
             return false;
         }
-        sockets.insert(namespace.to_owned(), Arc::downgrade(&socket));
+        let weak: Weak<R> = Arc::downgrade(socket);
+        sockets.insert(namespace.to_owned(), weak);
         let ended = self.ended.lock().clone();
         drop(sockets);
         if let Some(reason) = ended {

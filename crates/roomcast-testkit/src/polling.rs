@@ -44,10 +44,11 @@ pub(crate) async fn finish(link: &Link) -> Option<UnboundedReceiver<Out>> {
 async fn poll(http: Http, sid: String, link: Arc<Link>) {
     let mut reading = link.reading.subscribe();
     loop {
+        let answer = http.poll(Method::GET, Some(&sid), String::new()).await;
         if reading.wait_for(|reading| *reading).await.is_err() {
             return;
         }
-        match http.poll(Method::GET, Some(&sid), String::new()).await {
+        match answer {
             Ok(answer) if answer.status == 200 => {
                 answer.body.split(char::from(SEPARATOR)).for_each(|packet| link.text(packet));
             }
@@ -74,7 +75,11 @@ async fn post(http: Http, sid: String, mut out: UnboundedReceiver<Out>, link: Ar
             // Everything before it was posted, and the answer has come.
             Out::Fence(fence) => fence.send(()).unwrap_or_default(),
             Out::Close => close().push_polling(&mut payload),
-            Out::Leave => return polling.abort(),
+            // Between two polls the server would notice nothing until its ping timeout.
+            Out::Leave => {
+                polling.abort();
+                close().push_polling(&mut payload);
+            }
             Out::HandOver(to) => return drop(to.send(out)),
         }
         // As many packets in one request as the server takes, as the official client does it.
