@@ -4,13 +4,13 @@ use crate::connect_error::ConnectError;
 use crate::connection::Connection;
 use crate::http::Http;
 use crate::limits::PATIENCE;
-use crate::socket::{ClientSocket, Phase, Recovery};
+use crate::socket::{ClientSocket, Phase};
 use crate::{polling, websocket};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use roomcast_protocol::{EngineKind, Packet};
 use roomcast_server::{SocketIo, Transport};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,7 +157,7 @@ impl Options {
         let recovery = socket.state.lock().recovery.clone();
         let added = connection.link.add(&self.namespace, socket);
         assert!(added, "{}: this connection has a socket in the namespace already", socket.name);
-        connection.link.send(match connect_payload(self.auth.as_ref(), &recovery) {
+        connection.link.send(match recovery.payload(self.auth.as_ref()) {
             Some(json) => Packet::connect(&self.namespace, &json),
             None if self.namespace == "/" => Packet::engine(EngineKind::Message, "0"),
             None => Packet::engine(EngineKind::Message, &format!("0{},", self.namespace)),
@@ -171,38 +171,5 @@ impl Options {
             let within = socket.patience;
             Err(ConnectError::new(&socket.name, format!("no answer to its CONNECT within {within:?}")))
         })
-    }
-}
-
-/// What the official client sends: the recovery's keys, then the auth payload.
-fn connect_payload(auth: Option<&Value>, recovery: &Recovery) -> Option<String> {
-    let mut payload = Map::new();
-    if let Recovery { pid: Some(pid), offset, .. } = recovery {
-        payload.insert("pid".to_owned(), pid.as_str().into());
-        if let Some(offset) = offset {
-            payload.insert("offset".to_owned(), offset.as_str().into());
-        }
-    }
-    if let Some(Value::Object(auth)) = auth {
-        payload.extend(auth.clone());
-    }
-    let sent = auth.is_some() || !payload.is_empty();
-    sent.then(|| Value::Object(payload).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_client_that_comes_back_says_what_it_has() {
-        let known = Recovery { pid: Some("p".to_owned()), offset: Some("o".to_owned()), recovered: false };
-        assert_eq!(connect_payload(None, &Recovery::default()), None);
-        assert_eq!(connect_payload(Some(&json!({})), &Recovery::default()).as_deref(), Some("{}"));
-        let payload = connect_payload(Some(&json!({"token": 1})), &known).unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&payload).unwrap(), json!({"pid": "p", "offset": "o", "token": 1}));
-        let payload = connect_payload(None, &Recovery { offset: None, ..known }).unwrap();
-        assert_eq!(payload, r#"{"pid":"p"}"#);
     }
 }

@@ -167,7 +167,7 @@ impl Client {
 
     /// Whether the server has recovered its state at the last [`Client::reconnect`].
     pub fn recovered(&self) -> bool {
-        self.socket.state.lock().recovery.recovered
+        self.socket.state.lock().recovery.has_recovered()
     }
 
     // --- sending ---

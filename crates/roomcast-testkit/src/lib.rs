@@ -117,6 +117,7 @@ pub mod limits;
 mod network;
 mod polling;
 mod receiving;
+mod recovery;
 mod settle;
 mod socket;
 mod unmet;

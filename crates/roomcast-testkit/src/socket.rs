@@ -3,6 +3,7 @@
 use crate::connect_error::ConnectError;
 use crate::connection::{Connection, Receiver};
 use crate::disconnection::Disconnection;
+use crate::recovery::Recovery;
 use crate::unmet::{Unmet, Why};
 use crate::unread::{Unread, list};
 use parking_lot::Mutex;
@@ -37,16 +38,6 @@ pub(crate) struct State {
     pub(crate) next_id: u64,
     pub(crate) answers: HashMap<String, AnswerWith>,
     pub(crate) recovery: Recovery,
-}
-
-/// What a client remembers to recover its state when it reconnects.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Recovery {
-    pub(crate) pid: Option<String>,
-    /// The last string argument of the latest event that had one.
-    pub(crate) offset: Option<String>,
-    /// Whether the server has recovered the state.
-    pub(crate) recovered: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -131,15 +122,12 @@ impl Receiver for ClientSocket {
     fn connected(&self, json: &str) {
         let answer = serde_json::from_str::<serde_json::Value>(json).unwrap_or_default();
         let text = |key: &str| answer.get(key).and_then(serde_json::Value::as_str);
-        let pid = text("pid").map(str::to_owned);
         self.change(|state| {
             state.phase = match text("sid").and_then(|sid| sid.parse().ok()) {
                 Some(id) => Phase::Connected(id),
                 None => Phase::Refused(ConnectError::new(&self.name, format!("no socket id in {json}"))),
             };
-            // As the official client decides it: the server that knows the old pid answers with it.
-            state.recovery.recovered = pid.is_some() && state.recovery.pid == pid;
-            state.recovery.pid = pid;
+            state.recovery.accepted(text("pid"));
         });
     }
 
@@ -166,11 +154,7 @@ impl Receiver for ClientSocket {
             eprintln!("{}: the arguments of {event} do not fit its answer, so it stays unread: {error}", self.name);
         }
         self.change(|state| {
-            if state.recovery.pid.is_some()
-                && let Some(offset) = args.iter().last().and_then(|last| serde_json::from_str(last).ok())
-            {
-                state.recovery.offset = Some(offset);
-            }
+            state.recovery.heard(event, id.is_some(), args);
             match answered {
                 Some(Ok(answer)) => id.map(|id| (id, answer)),
                 _ => {

@@ -1,15 +1,17 @@
 //! What a client does when all goes well.
 
 use parking_lot::Mutex;
-use roomcast_server::{Args, Attachment, DisconnectReason, Socket, SocketIo};
+use roomcast_server::{
+    Args, Attachment, Builder, CloseReason, DisconnectReason, OverRate, Rate, RateLimits, Socket, SocketIo,
+};
 use roomcast_testkit::{Client, Disconnection, Transport, settle};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Echoes, questions, and a log of how sockets ended.
-fn app() -> (SocketIo, Arc<Mutex<Vec<DisconnectReason>>>) {
-    let io = SocketIo::builder().build();
+fn app(builder: Builder) -> (SocketIo, Arc<Mutex<Vec<DisconnectReason>>>) {
+    let io = builder.build();
     let ends = Arc::<Mutex<Vec<DisconnectReason>>>::default();
     let log = ends.clone();
     io.of("/").on_connection(move |socket: Socket| {
@@ -39,7 +41,7 @@ async fn by(io: &SocketIo, transport: Transport) -> Client {
 #[tokio::test(start_paused = true)]
 async fn events_of_each_name_come_in_their_order() {
     for transport in BOTH {
-        let (io, _) = app();
+        let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         for n in 0..1_000 {
             client.emit("echo", &(n, "text"));
@@ -56,7 +58,7 @@ async fn events_of_each_name_come_in_their_order() {
 #[tokio::test(start_paused = true)]
 async fn binary_goes_both_ways() {
     for transport in BOTH {
-        let (io, _) = app();
+        let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         let sent = Attachment::from(vec![0_u8, 1, 0xff]);
         client.emit("echo", &("two", &sent, &sent));
@@ -68,7 +70,7 @@ async fn binary_goes_both_ways() {
 #[tokio::test(start_paused = true)]
 async fn the_server_gets_answers() {
     for transport in BOTH {
-        let (io, _) = app();
+        let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         client.answer("question", |n: u32| n + 1);
         assert_eq!(client.ask::<u32>("ask me", &41).await, 42);
@@ -78,12 +80,13 @@ async fn the_server_gets_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_can_be_answered_late_and_left_unanswered() {
-    let (io, _) = app();
+    let (io, _) = app(SocketIo::builder());
     let client = Client::builder(&io).patience(Duration::from_secs(60)).connect().await.unwrap();
     let asked = client.ask::<u32>("ask me", &1);
     let question = client.next_question::<u32>("question").await;
     tokio::time::sleep(Duration::from_secs(9)).await;
-    question.answer(&(question_value(1)));
+    assert_eq!(question.args, 1);
+    question.answer(&10);
     assert_eq!(asked.await, 10);
 
     let asked = client.ask::<serde_json::Value>("ask me", &2);
@@ -91,14 +94,10 @@ async fn a_question_can_be_answered_late_and_left_unanswered() {
     assert_eq!(asked.await["error"], "operation has timed out");
 }
 
-fn question_value(n: u32) -> u32 {
-    n * 10
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_idle_client_lives_for_hours_that_take_no_time() {
     for transport in BOTH {
-        let (io, ends) = app();
+        let (io, ends) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         let (began, clock) = (std::time::Instant::now(), Instant::now());
         tokio::time::sleep(Duration::from_secs(3_600)).await;
@@ -112,7 +111,7 @@ async fn an_idle_client_lives_for_hours_that_take_no_time() {
 #[tokio::test(start_paused = true)]
 async fn each_way_to_leave_is_told_to_the_server() {
     for transport in BOTH {
-        let (io, ends) = app();
+        let (io, ends) = app(SocketIo::builder());
         let ended = async || {
             settle().await;
             assert_eq!(io.connections(), 0);
@@ -146,7 +145,7 @@ async fn each_way_to_leave_is_told_to_the_server() {
 #[tokio::test(start_paused = true)]
 async fn the_server_s_ways_to_end_it_are_told_to_the_client() {
     for transport in BOTH {
-        let (io, _) = app();
+        let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         io.to(client.id()).disconnect_sockets(false).unwrap();
         assert_eq!(client.disconnected().await, Disconnection::ByServer);
@@ -163,17 +162,36 @@ async fn the_server_s_ways_to_end_it_are_told_to_the_client() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_is_a_slow_consumer() {
-    let (io, ends) = app();
+    // The hard bound of its outbox is 1 MiB.
+    let (io, ends) = app(SocketIo::builder().max_outbox(64 * 1024));
     let client = Client::connect(&io).await.unwrap();
     client.pause_reading();
-    let text = "x".repeat(1_000_000);
+    let text = "x".repeat(100_000);
     for _ in 0..20 {
         io.emit("flood", &text).unwrap();
     }
     settle().await;
-    assert_eq!(*ends.lock(), [DisconnectReason::Connection(roomcast_server::CloseReason::SlowConsumer)]);
+    assert_eq!(*ends.lock(), [DisconnectReason::Connection(CloseReason::SlowConsumer)]);
     client.resume_reading();
     assert_eq!(client.disconnected().await, Disconnection::TransportClose);
+}
+
+/// The middlewares and rates of the server apply to the test's clients as to others.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_too_much_is_over_its_rate() {
+    let mut limits = RateLimits::default();
+    limits.events = Rate::per_second(10);
+    limits.over = OverRate::Disconnect;
+    let (io, ends) = app(SocketIo::builder().rate_limits(limits));
+    let client = Client::connect(&io).await.unwrap();
+    for n in 0..10 {
+        client.emit("echo", &n);
+    }
+    client.fence().await;
+    assert!(client.is_connected());
+    client.emit("echo", &10);
+    assert_eq!(client.disconnected().await, Disconnection::TransportClose);
+    assert_eq!(*ends.lock(), [DisconnectReason::Connection(CloseReason::RateLimit)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,7 +235,7 @@ async fn the_server_sees_what_the_client_says_of_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_runs_will_do() {
     for transport in BOTH {
-        let (io, _) = app();
+        let (io, _) = app(SocketIo::builder());
         let clients = [by(&io, transport).await, by(&io, transport).await];
         for n in 0..100_u32 {
             clients.iter().for_each(|client| client.emit("echo", &n));
@@ -233,4 +251,14 @@ async fn a_clock_that_runs_will_do() {
         clients[0].disconnect();
         assert_eq!(clients[0].disconnected().await, Disconnection::ByClient);
     }
+}
+
+/// A test may pass clients to tasks and threads of its own.
+#[test]
+fn clients_can_be_sent_and_shared() {
+    fn is<T: Send + Sync>() {}
+    is::<Client>();
+    is::<roomcast_testkit::ClientBuilder>();
+    is::<roomcast_testkit::Network>();
+    is::<roomcast_testkit::Server>();
 }

@@ -36,7 +36,9 @@ fn panics(test: impl FnOnce()) -> String {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_does_not_come() {
     let client = bob(&app()).await;
+    let before = tokio::time::Instant::now();
     let unmet = client.try_next::<u32>("news").await.unwrap_err();
+    assert_eq!(before.elapsed(), roomcast_testkit::limits::PATIENCE);
     assert_eq!(
         (unmet.why(), &*unmet.to_string()),
         (Why::Timeout, "bob: news did not come within 10s; nothing is unread")
