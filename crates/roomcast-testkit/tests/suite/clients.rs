@@ -79,6 +79,22 @@ async fn the_server_gets_answers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn answers_find_their_questions_in_any_order() {
+    let (io, _) = app(SocketIo::builder());
+    io.of("/").on("wait", |seconds: u64| async move {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        seconds
+    });
+    let client = Client::connect(&io).await.unwrap();
+    let asked = [3, 1, 2].map(|seconds| client.ask::<u64>("wait", &seconds));
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await);
+    }
+    assert_eq!(answers, [3, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_question_can_be_answered_late_and_left_unanswered() {
     let (io, _) = app(SocketIo::builder());
     let client = Client::builder(&io).patience(Duration::from_secs(60)).connect().await.unwrap();

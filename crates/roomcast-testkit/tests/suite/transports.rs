@@ -43,6 +43,24 @@ async fn an_upgrade_loses_nothing_and_keeps_the_order() {
     assert_eq!(io.connections(), 0);
 }
 
+/// The server sends all the time, by the poll that it holds and then by the WebSocket.
+#[tokio::test(start_paused = true)]
+async fn what_the_server_sends_during_an_upgrade_keeps_its_order() {
+    let io = app();
+    let client = polling(&io).await;
+    let sending = io.clone();
+    let sent = tokio::spawn(async move {
+        for n in 0..2_000_u32 {
+            sending.emit("n", &n).unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    client.upgrade().await.unwrap();
+    sent.await.unwrap();
+    assert_eq!(client.all::<u32>("n").await, (0..2_000).collect::<Vec<_>>());
+    assert_eq!(client.ask::<String>("transport", &()).await, "WebSocket");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_without_upgrades_refuses_and_polling_goes_on() {
     let io = SocketIo::builder().transports([Transport::Polling]).build();
