@@ -222,7 +222,7 @@ impl Client {
         self.socket.connection().cut();
     }
 
-    /// Reads nothing from now on, neither events nor pings: a client that is slow, or whose phone lost its network. What
+    /// Reads nothing from now on, in all namespaces of the connection, neither events nor pings: a client that is slow, or whose phone lost its network. What
     /// [`PIPE_BYTES`](crate::limits::PIPE_BYTES) (by polling, the answer to the poll that is held) do not hold waits in the
     /// server's outbox, until the server gives up.
     pub fn pause_reading(&self) {

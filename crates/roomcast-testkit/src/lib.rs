@@ -99,8 +99,9 @@
 //! [`Client::cut`] loses the connection, [`Client::pause_reading`] makes a client that does not read, and
 //! [`Client::reconnect`] comes back. [`Network`] makes several servers a cluster, and its faults are commands:
 //! [`cut`](Network::cut) and [`heal`](Network::heal), [`delay`](Network::delay), [`lose`](Network::lose),
-//! [`freeze`](Network::freeze). Its page has an example. `tests/suite/chat.rs` of this crate tests a chat with rooms,
-//! refusals, a slow client, a reconnect, a cluster and a shutdown.
+//! [`freeze`](Network::freeze). Its page has an example. The
+//! [tests of a chat](https://github.com/roomcast/roomcast/blob/main/crates/roomcast-testkit/tests/suite/chat.rs) use all of
+//! it: rooms, refusals, a slow client, a reconnect, a cluster and a shutdown.
 
 // A test kit reports by panicking, as `assert!` does.
 #![allow(clippy::panic)]

@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Answers each further event of that name, in place of leaving it unread. If the server wants no answer, only the
-    /// function is called. Arguments that do not fit it leave the event unread, and stderr says so.
+    /// function is called. Arguments that do not fit it, and a panic in it, leave the event unread, and stderr says so.
     ///
     /// ```
     /// # use roomcast_server::{Socket, SocketIo};

@@ -229,12 +229,16 @@ async fn a_server_that_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_whose_arguments_do_not_fit_leaves_the_event_unread() {
+async fn an_answer_that_cannot_be_given_leaves_the_event_unread() {
     let io = app();
     let client = bob(&io).await;
-    client.answer("question", |n: u32| n);
+    client.answer("question", |n: u32| if n == 7 { panic!("I do not like it") } else { n });
     io.emit("question", "text").unwrap();
     assert_eq!(client.next::<String>("question").await, "text");
+    io.emit("question", &7).unwrap();
+    assert_eq!(client.next::<u32>("question").await, 7);
+    io.emit("question", &8).unwrap();
+    client.expect_nothing("question").await;
 }
 
 #[tokio::test(start_paused = true)]
