@@ -12,7 +12,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("roomcast-engine", &["roomcast-protocol"]),
     ("roomcast-server", &["roomcast-protocol", "roomcast-engine", "roomcast-adapter"]),
     ("roomcast-testkit", &["roomcast-protocol", "roomcast-adapter", "roomcast-server"]),
-    ("roomcast", &["roomcast-server", "roomcast-adapter", "roomcast-redis"]),
+    // Its library has the whole of them under one name.
+    ("roomcast", &["roomcast-server", "roomcast-adapter", "roomcast-protocol", "roomcast-redis"]),
     (
         "roomcast-benches",
         &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server", "roomcast"],
