@@ -79,8 +79,8 @@ impl ClientBuilder {
     /// # Panics
     /// If it is not an object.
     #[track_caller]
-    pub fn auth<T: Serialize + ?Sized>(mut self, auth: &T) -> Self {
-        match serde_json::to_value(auth) {
+    pub fn auth(mut self, auth: impl Serialize) -> Self {
+        match serde_json::to_value(&auth) {
             Ok(auth @ Value::Object(_)) => self.options.auth = Some(auth),
             other => panic!("the auth payload of a client is a JSON object, and not {other:?}"),
         }

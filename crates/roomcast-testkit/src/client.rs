@@ -1,4 +1,5 @@
 //! [`Client`]: a client in the process of its server.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::builder::{ClientBuilder, Options};
 use crate::connect_error::ConnectError;
@@ -65,7 +66,7 @@ impl Client {
     /// let io = SocketIo::builder().build();
     /// io.of("/").on("double", |n: u32| 2 * n);
     /// let client = Client::connect(&io).await?;
-    /// assert_eq!(client.ask::<u32>("double", &21).await, 42);
+    /// assert_eq!(client.ask::<u32>("double", 21).await, 42);
     /// # Ok(())
     /// # }
     /// ```
@@ -177,8 +178,8 @@ impl Client {
     /// # Panics
     /// If the client is not connected, or the value cannot be sent.
     #[track_caller]
-    pub fn emit(&self, event: &str, args: &(impl ToArgs + ?Sized)) {
-        self.send(event, Args::event(event, args), false);
+    pub fn emit(&self, event: &str, args: impl ToArgs) {
+        self.send(event, Args::event(event, &args), false);
     }
 
     /// Sends an event and returns its id, if it wants an answer.

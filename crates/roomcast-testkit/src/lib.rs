@@ -10,13 +10,13 @@
 //! // #[tokio::test(start_paused = true)]
 //! // async fn greets() {
 //! let client = Client::connect(&app()).await.unwrap();
-//! assert_eq!(client.ask::<String>("hello", &"Ann").await, "Hello, Ann!");
+//! assert_eq!(client.ask::<String>("hello", "Ann").await, "Hello, Ann!");
 //! // }
 //!
 //! /// The application, as its `main` makes it too.
 //! fn app() -> SocketIo {
 //!     let io = SocketIo::builder().build();
-//!     io.of("/").on("hello", |name: String| format!("Hello, {name}!"));
+//!     io.on("hello", |name: String| format!("Hello, {name}!"));
 //!     io
 //! }
 //! # });
@@ -40,7 +40,7 @@
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), roomcast_testkit::ConnectError> {
 //! let io = SocketIo::builder().build();
-//! io.of("/").on("say", |socket: Socket, text: String| socket.broadcast().emit("said", &text));
+//! io.of("/").on("say", |socket: Socket, text: String| socket.broadcast().emit("said", text));
 //! let ann = Client::builder(&io).name("ann").connect().await?;
 //! let bob = Client::builder(&io).name("bob").connect().await?;
 //!
@@ -80,9 +80,9 @@
 //! #     if socket.auth_json() == Some(r#"{"token":"secret"}"#) { Ok(()) } else { Err(server::ConnectError::new("who are you?")) }
 //! # });
 //! let admin = Client::builder(&io).namespace("/admin");
-//! let refused = admin.clone().auth(&json!({"token": "guess"})).connect().await.unwrap_err();
+//! let refused = admin.clone().auth(json!({"token": "guess"})).connect().await.unwrap_err();
 //! assert_eq!(refused.message(), "who are you?");
-//! let admin = admin.auth(&json!({"token": "secret"})).connect().await?;
+//! let admin = admin.auth(json!({"token": "secret"})).connect().await?;
 //!
 //! let error = admin.of("/nowhere").connect().await.unwrap_err(); // on the same connection
 //! assert_eq!(error.to_string(), "client in /nowhere could not connect: Invalid namespace");

@@ -1,4 +1,5 @@
 //! What a [`Client`] receives: answers, events and the server's questions, and that nothing comes.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::client::Client;
 use crate::settle::settle;
@@ -19,7 +20,7 @@ impl Client {
     /// As [`Client::emit`]; if no answer comes, or it does not fit.
     #[track_caller]
     #[must_use = "await the answer"]
-    pub fn ask<T: FromArgs + 'static>(&self, event: &str, args: &(impl ToArgs + ?Sized)) -> Waiting<T> {
+    pub fn ask<T: FromArgs + 'static>(&self, event: &str, args: impl ToArgs) -> Waiting<T> {
         let (caller, asked) = (Location::caller(), self.try_ask(event, args));
         Box::pin(async move { asked.await.unwrap_or_else(|unmet| fail(caller, &unmet)) })
     }
@@ -33,12 +34,8 @@ impl Client {
     /// As [`Client::emit`].
     #[track_caller]
     #[must_use = "await the answer"]
-    pub fn try_ask<T: FromArgs + 'static>(
-        &self,
-        event: &str,
-        args: &(impl ToArgs + ?Sized),
-    ) -> Waiting<Result<T, Unmet>> {
-        let id = self.send(event, Args::event(event, args), true);
+    pub fn try_ask<T: FromArgs + 'static>(&self, event: &str, args: impl ToArgs) -> Waiting<Result<T, Unmet>> {
+        let id = self.send(event, Args::event(event, &args), true);
         let (socket, what) = (self.socket.clone(), format!("the answer to {event}"));
         Box::pin(async move {
             let answer = socket.expect(&what, |state| state.answered.remove(&id)).await?;
@@ -120,7 +117,7 @@ impl Client {
     /// # let io = SocketIo::builder().build();
     /// let client = Client::connect(&io).await?;
     /// client.answer("add", |(a, b): (u32, u32)| a + b);
-    /// let answers = io.to(client.id()).emit_with_ack("add", &(1, 2)).await?;
+    /// let answers = io.to(client.id()).emit_with_ack("add", (1, 2)).await?;
     /// assert_eq!(answers.answers[0].parse::<u32>()?, 3);
     /// # Ok(())
     /// # }
@@ -202,10 +199,10 @@ impl<T> Question<T> {
     /// # Panics
     /// If the value cannot be sent.
     #[track_caller]
-    pub fn answer(self, value: &(impl ToArgs + ?Sized)) {
+    pub fn answer(self, value: impl ToArgs) {
         let Self { socket, id, .. } = self;
         let args =
-            Args::of(value).unwrap_or_else(|error| panic!("{}: the answer cannot be sent: {error}", socket.name));
+            Args::of(&value).unwrap_or_else(|error| panic!("{}: the answer cannot be sent: {error}", socket.name));
         socket.connection().link.send(Packet::ack(&socket.namespace, id, &args));
     }
 }

@@ -29,11 +29,11 @@ const LOOK: Duration = Duration::from_millis(10);
 /// let ann = Client::builder(&a).name("ann").connect().await?;
 /// network.ready().await;
 ///
-/// b.emit("news", &1).ok();
+/// b.emit("news", 1).ok();
 /// assert_eq!(ann.next::<u32>("news").await, 1);
 ///
 /// network.cut(&b);
-/// b.emit("news", &2).ok();
+/// b.emit("news", 2).ok();
 /// ann.expect_nothing("news").await;
 ///
 /// network.heal(&b); // what waited is sent now

@@ -39,7 +39,7 @@ fn handlers(io: &SocketIo) {
     });
     chat.on("enter", |socket: Socket, State(history): State<History>, room: String| async move {
         socket.join(room.as_str())?.await;
-        socket.to(room.as_str()).emit("entered", &(&room, name(&socket)))?;
+        socket.to(room.as_str()).emit("entered", (&room, name(&socket)))?;
         Ok::<usize, Box<dyn std::error::Error + Send + Sync>>(
             history.lock().iter().filter(|said| said.room == room).count(),
         )
@@ -64,7 +64,7 @@ fn handlers(io: &SocketIo) {
 
     let moderation = io.of("/moderation");
     moderation.on("kick", |moderation: Namespace, who: String| async move {
-        let _ = moderation.emit("kicked", &who);
+        let _ = moderation.emit("kicked", who);
     });
     let kicking = io.clone();
     moderation.on("close room", move |room: String| kicking.to(room).disconnect_sockets(false));
@@ -84,7 +84,7 @@ fn chat() -> SocketIo {
 
 /// A client that has said who it is.
 async fn join(io: &SocketIo, name: &str) -> Client {
-    Client::builder(io).name(name).auth(&json!({ "name": name })).connect().await.unwrap()
+    Client::builder(io).name(name).auth(json!({ "name": name })).connect().await.unwrap()
 }
 
 /// As [`join`], in a room.
@@ -108,7 +108,7 @@ async fn a_room_hears_what_is_said_and_others_do_not() {
     let cid = enter(&io, "cid", "coffee").await;
     assert_eq!(ann.next::<(String, String)>("entered").await, ("tea".into(), "bob".into()));
 
-    assert!(bob.ask::<bool>("say", &("tea", "hello")).await);
+    assert!(bob.ask::<bool>("say", ("tea", "hello")).await);
 
     let said = Said { room: "tea".into(), who: "bob".into(), text: "hello".into() };
     assert_eq!(ann.next::<Said>("said").await, said);
@@ -119,7 +119,7 @@ async fn a_room_hears_what_is_said_and_others_do_not() {
 #[tokio::test(start_paused = true)]
 async fn who_is_not_in_the_room_is_told_so() {
     let ann = join(&chat(), "ann").await;
-    let answer: Value = ann.ask("say", &("tea", "hello")).await;
+    let answer: Value = ann.ask("say", ("tea", "hello")).await;
     assert_eq!(answer, json!({ "ok": false, "error": "enter the room first" }));
 }
 
@@ -145,10 +145,10 @@ async fn a_slow_client_gets_a_long_history_at_its_own_pace() {
     let ann = enter(&io, "ann", "tea").await;
     let text = "x".repeat(30_000);
     for _ in 0..100 {
-        assert!(ann.ask::<bool>("say", &("tea", &text)).await);
+        assert!(ann.ask::<bool>("say", ("tea", &text)).await);
     }
     let slow = join(&io, "slow").await;
-    slow.emit("history", &());
+    slow.emit("history", ());
     slow.pause_reading();
     settle().await;
     // The server does not pile 3 MB up for it.
@@ -168,10 +168,10 @@ async fn a_client_that_comes_back_after_a_cut_enters_again() {
     settle().await;
     assert_eq!(io.connections(), 1, "the server has noticed");
 
-    assert!(bob.ask::<bool>("say", &("tea", "are you there?")).await);
+    assert!(bob.ask::<bool>("say", ("tea", "are you there?")).await);
     ann.reconnect().await.unwrap();
     assert_eq!(ann.ask::<usize>("enter", "tea").await, 1, "one message is in the history");
-    ann.emit("history", &());
+    ann.emit("history", ());
     assert_eq!(ann.next::<Said>("past").await.text, "are you there?");
 }
 
@@ -195,7 +195,7 @@ async fn what_is_said_during_a_short_cut_arrives_after_it() {
     assert_eq!(ann.next::<(String, String)>("entered").await.1, "bob");
 
     network.cut(&b);
-    assert!(bob.ask::<bool>("say", &("tea", "can you hear me?")).await);
+    assert!(bob.ask::<bool>("say", ("tea", "can you hear me?")).await);
     ann.expect_nothing("said").await;
 
     network.heal(&b);
@@ -216,6 +216,6 @@ async fn a_server_that_stops_sends_its_clients_to_the_other_one() {
 
     ann.reconnect_to(&b).await.unwrap();
     ann.ask::<usize>("enter", "tea").await;
-    assert!(bob.ask::<bool>("say", &("tea", "welcome")).await);
+    assert!(bob.ask::<bool>("say", ("tea", "welcome")).await);
     assert_eq!(ann.next::<Said>("said").await.text, "welcome");
 }

@@ -22,9 +22,9 @@ fn app(builder: Builder) -> (SocketIo, Arc<Mutex<Vec<DisconnectReason>>>) {
         });
         std::future::ready(())
     });
-    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", &args));
+    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", args));
     io.of("/").on("ask me", |socket: Socket, n: u32| async move {
-        match socket.emit_with_ack("question", &n).await {
+        match socket.emit_with_ack("question", n).await {
             Ok(answer) => answer.parse::<u32>().map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         }
@@ -44,9 +44,9 @@ async fn events_of_each_name_come_in_their_order() {
         let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         for n in 0..1_000 {
-            client.emit("echo", &(n, "text"));
+            client.emit("echo", (n, "text"));
         }
-        client.emit("echo", &());
+        client.emit("echo", ());
         for n in 0..1_000 {
             assert_eq!(client.next::<(u32, String)>("echo").await, (n, "text".to_owned()));
         }
@@ -61,7 +61,7 @@ async fn binary_goes_both_ways() {
         let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         let sent = Attachment::from(vec![0_u8, 1, 0xff]);
-        client.emit("echo", &("two", &sent, &sent));
+        client.emit("echo", ("two", &sent, &sent));
         let (text, a, b) = client.next::<(String, Attachment, Attachment)>("echo").await;
         assert_eq!((&*text, &a[..], &b[..]), ("two", &sent[..], &sent[..]));
     }
@@ -73,7 +73,7 @@ async fn the_server_gets_answers() {
         let (io, _) = app(SocketIo::builder());
         let client = by(&io, transport).await;
         client.answer("question", |n: u32| n + 1);
-        assert_eq!(client.ask::<u32>("ask me", &41).await, 42);
+        assert_eq!(client.ask::<u32>("ask me", 41).await, 42);
         client.expect_silence().await;
     }
 }
@@ -86,7 +86,7 @@ async fn answers_find_their_questions_in_any_order() {
         seconds
     });
     let client = Client::connect(&io).await.unwrap();
-    let asked = [3, 1, 2].map(|seconds| client.ask::<u64>("wait", &seconds));
+    let asked = [3, 1, 2].map(|seconds| client.ask::<u64>("wait", seconds));
     let mut answers = Vec::new();
     for answer in asked {
         answers.push(answer.await);
@@ -98,14 +98,14 @@ async fn answers_find_their_questions_in_any_order() {
 async fn a_question_can_be_answered_late_and_left_unanswered() {
     let (io, _) = app(SocketIo::builder());
     let client = Client::builder(&io).patience(Duration::from_secs(60)).connect().await.unwrap();
-    let asked = client.ask::<u32>("ask me", &1);
+    let asked = client.ask::<u32>("ask me", 1);
     let question = client.next_question::<u32>("question").await;
     tokio::time::sleep(Duration::from_secs(9)).await;
     assert_eq!(question.args, 1);
-    question.answer(&10);
+    question.answer(10);
     assert_eq!(asked.await, 10);
 
-    let asked = client.ask::<serde_json::Value>("ask me", &2);
+    let asked = client.ask::<serde_json::Value>("ask me", 2);
     drop(client.next_question::<u32>("question").await);
     assert_eq!(asked.await["error"], "operation has timed out");
 }
@@ -119,7 +119,7 @@ async fn an_idle_client_lives_for_hours_that_take_no_time() {
         tokio::time::sleep(Duration::from_secs(3_600)).await;
         assert!(clock.elapsed() >= Duration::from_secs(3_600) && began.elapsed() < Duration::from_secs(60));
         assert!(client.is_connected() && ends.lock().is_empty(), "it answers pings");
-        client.emit("echo", &1);
+        client.emit("echo", 1);
         assert_eq!(client.next::<u32>("echo").await, 1);
     }
 }
@@ -147,7 +147,7 @@ async fn each_way_to_leave_is_told_to_the_server() {
         assert_eq!(ended().await.as_deref(), Some(lost));
 
         let client = by(&io, transport).await;
-        client.emit("echo", &1);
+        client.emit("echo", 1);
         drop(client);
         assert_eq!(ended().await.as_deref(), Some("transport close"));
 
@@ -201,11 +201,11 @@ async fn a_client_that_sends_too_much_is_over_its_rate() {
     let (io, ends) = app(SocketIo::builder().rate_limits(limits));
     let client = Client::connect(&io).await.unwrap();
     for n in 0..10 {
-        client.emit("echo", &n);
+        client.emit("echo", n);
     }
     client.fence().await;
     assert!(client.is_connected());
-    client.emit("echo", &10);
+    client.emit("echo", 10);
     assert_eq!(client.disconnected().await, Disconnection::TransportClose);
     assert_eq!(*ends.lock(), [DisconnectReason::Connection(CloseReason::RateLimit)]);
 }
@@ -218,14 +218,14 @@ async fn it_reconnects_with_its_options_and_what_is_unread() {
             socket.auth::<serde_json::Value>().map(|auth| auth["token"].to_string())
         });
         let client =
-            Client::builder(&io).transport(transport).auth(&serde_json::json!({"token": 7})).connect().await.unwrap();
+            Client::builder(&io).transport(transport).auth(serde_json::json!({"token": 7})).connect().await.unwrap();
         let first = client.id();
-        io.emit("news", &1).unwrap();
+        io.emit("news", 1).unwrap();
         client.fence().await;
         client.cut();
         client.reconnect().await.unwrap();
         assert_ne!(client.id(), first);
-        assert_eq!(client.ask::<String>("who", &()).await, "7");
+        assert_eq!(client.ask::<String>("who", ()).await, "7");
         assert_eq!(client.next::<u32>("news").await, 1);
         assert!(!client.recovered());
         settle().await;
@@ -243,7 +243,7 @@ async fn the_server_sees_what_the_client_says_of_itself() {
     });
     let builder = Client::builder(&io).path("/live/").header("Cookie", "a=b").query("tenant=7&x=%20");
     let client = builder.address("[2001:db8::1]:9".parse().unwrap()).connect().await.unwrap();
-    let seen: String = client.ask("handshake", &()).await;
+    let seen: String = client.ask("handshake", ()).await;
     assert_eq!(seen, "Some([2001:db8::1]:9) Some(\"a=b\") EIO=4 transport=websocket tenant=7 x= ");
 }
 
@@ -254,14 +254,14 @@ async fn a_clock_that_runs_will_do() {
         let (io, _) = app(SocketIo::builder());
         let clients = [by(&io, transport).await, by(&io, transport).await];
         for n in 0..100_u32 {
-            clients.iter().for_each(|client| client.emit("echo", &n));
+            clients.iter().for_each(|client| client.emit("echo", n));
         }
         for client in &clients {
             for n in 0..100 {
                 assert_eq!(client.next::<u32>("echo").await, n);
             }
             client.answer("question", |n: u32| n);
-            assert_eq!(client.ask::<u32>("ask me", &5).await, 5);
+            assert_eq!(client.ask::<u32>("ask me", 5).await, 5);
             client.expect_silence().await;
         }
         clients[0].disconnect();

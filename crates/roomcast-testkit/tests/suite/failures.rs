@@ -7,7 +7,7 @@ use std::time::Duration;
 
 fn app() -> SocketIo {
     let io = SocketIo::builder().build();
-    io.of("/").on("echo", |socket: Socket, args: roomcast_server::Args| socket.emit("echo", &args));
+    io.of("/").on("echo", |socket: Socket, args: roomcast_server::Args| socket.emit("echo", args));
     io.of("/").on("never", |_ack: roomcast_server::Ack| std::future::pending::<()>());
     io
 }
@@ -43,7 +43,7 @@ async fn an_event_that_does_not_come() {
         (unmet.why(), &*unmet.to_string()),
         (Why::Timeout, "bob: news did not come within 10s; nothing is unread")
     );
-    client.emit("echo", &("hi", 2));
+    client.emit("echo", ("hi", 2));
     let text = failure(async move { client.next::<()>("news").await }).await;
     assert_eq!(text, r#"bob: news did not come within 10s; unread: echo("hi",2)"#);
 }
@@ -82,11 +82,11 @@ async fn an_answer_that_does_not_come() {
     let client = bob(&app()).await;
     for transport in [Transport::WebSocket, Transport::Polling] {
         let client = Client::builder(&app()).name("bob").transport(transport).connect().await.unwrap();
-        let unmet = client.try_ask::<u32>("never", &()).await.unwrap_err();
+        let unmet = client.try_ask::<u32>("never", ()).await.unwrap_err();
         let expected = "bob: the answer to never did not come within 10s; nothing is unread";
         assert_eq!((unmet.why(), &*unmet.to_string()), (Why::Timeout, expected));
     }
-    let text = failure(async move { client.ask("never", &()).await }).await;
+    let text = failure(async move { client.ask("never", ()).await }).await;
     assert_eq!(text, "bob: the answer to never did not come within 10s; nothing is unread");
 }
 
@@ -96,7 +96,7 @@ async fn an_answer_of_another_type_shows_the_error_of_the_handler() {
     io.of("/").on("fail", || Err::<u32, _>("no such user"));
     let client = bob(&io).await;
     let text = failure(async move {
-        let _ = client.ask::<u32>("fail", &()).await;
+        let _ = client.ask::<u32>("fail", ()).await;
     })
     .await;
     assert!(text.starts_with("bob: the answer to fail was ({") && text.contains(r#""error":"no such user""#), "{text}");
@@ -106,20 +106,20 @@ async fn an_answer_of_another_type_shows_the_error_of_the_handler() {
 #[tokio::test(start_paused = true)]
 async fn something_where_nothing_was_expected() {
     let client = bob(&app()).await;
-    client.emit("echo", &1);
+    client.emit("echo", 1);
     client.expect_nothing("news").await;
     let text = failure(async move { client.expect_nothing("echo").await }).await;
     assert_eq!(text, "bob: expected no echo, but got echo(1)");
 
     let client = bob(&app()).await;
     client.expect_silence().await;
-    client.emit("echo", &1);
-    client.emit("echo", &2);
+    client.emit("echo", 1);
+    client.emit("echo", 2);
     let text = failure(async move { client.expect_silence().await }).await;
     assert_eq!(text, "bob: expected silence, but unread: echo(1), echo(2)");
 
     let client = bob(&app()).await;
-    client.emit("echo", &1);
+    client.emit("echo", 1);
     client.fence().await;
     client.clear();
     client.expect_silence().await;
@@ -134,11 +134,11 @@ async fn something_that_comes_in_a_roundabout_way() {
             tokio::task::yield_now().await;
         }
         tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(20))).await?;
-        socket.broadcast().emit("came", &())?;
+        socket.broadcast().emit("came", ())?;
         Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
     });
     let (ann, client) = (bob(&io).await, bob(&io).await);
-    ann.emit("later", &());
+    ann.emit("later", ());
     let text = failure(async move { client.expect_nothing("came").await }).await;
     assert_eq!(text, "bob: expected no came, but got came()");
 }
@@ -146,7 +146,7 @@ async fn something_that_comes_in_a_roundabout_way() {
 #[tokio::test(start_paused = true)]
 async fn all_of_another_type() {
     let client = bob(&app()).await;
-    client.emit("echo", &1);
+    client.emit("echo", 1);
     client.emit("echo", "hi");
     let text = failure(async move { drop(client.all::<u32>("echo").await) }).await;
     assert!(text.starts_with(r#"bob: echo was ("hi"), which is no u32"#), "{text}");
@@ -155,7 +155,7 @@ async fn all_of_another_type() {
 #[tokio::test(start_paused = true)]
 async fn a_question_that_is_none() {
     let client = bob(&app()).await;
-    client.emit("echo", &1);
+    client.emit("echo", 1);
     let text = failure(async move { drop(client.next_question::<u32>("echo").await) }).await;
     assert_eq!(text, "bob: the server wants no answer to echo(1)");
 }
@@ -171,10 +171,10 @@ async fn an_end_that_does_not_come() {
 async fn what_a_client_cannot_do() {
     let io = app();
     let client = bob(&io).await;
-    let text = panics(|| client.emit("disconnect", &()));
+    let text = panics(|| client.emit("disconnect", ()));
     assert_eq!(text, "bob: disconnect is a name that Socket.IO keeps for itself");
     client.disconnect();
-    let text = panics(|| client.emit("echo", &1));
+    let text = panics(|| client.emit("echo", 1));
     assert_eq!(text, "bob cannot emit echo: it is disconnected (io client disconnect)");
     let text = panics(|| println!("{}", client.id()));
     assert_eq!(text, "bob has no id: it is disconnected (io client disconnect)");
@@ -235,9 +235,9 @@ async fn an_answer_that_cannot_be_given_leaves_the_event_unread() {
     client.answer("question", |n: u32| if n == 7 { panic!("I do not like it") } else { n });
     io.emit("question", "text").unwrap();
     assert_eq!(client.next::<String>("question").await, "text");
-    io.emit("question", &7).unwrap();
+    io.emit("question", 7).unwrap();
     assert_eq!(client.next::<u32>("question").await, 7);
-    io.emit("question", &8).unwrap();
+    io.emit("question", 8).unwrap();
     client.expect_nothing("question").await;
 }
 

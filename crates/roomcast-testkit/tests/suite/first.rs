@@ -6,12 +6,12 @@ use roomcast_testkit::Client;
 /// The application, as `main` makes it too.
 fn app() -> SocketIo {
     let io = SocketIo::builder().build();
-    io.of("/").on("hello", |name: String| format!("Hello, {name}!"));
+    io.on("hello", |name: String| format!("Hello, {name}!"));
     io
 }
 
 #[tokio::test(start_paused = true)]
 async fn greets() {
     let client = Client::connect(&app()).await.unwrap();
-    assert_eq!(client.ask::<String>("hello", &"Ann").await, "Hello, Ann!");
+    assert_eq!(client.ask::<String>("hello", "Ann").await, "Hello, Ann!");
 }

@@ -23,7 +23,7 @@ async fn two() -> (Network, [Server; 2], [Client; 2]) {
 #[tokio::test(start_paused = true)]
 async fn servers_are_one_cluster() {
     let (_network, [a, b], [ann, bob]) = two().await;
-    a.emit("news", &1).unwrap();
+    a.emit("news", 1).unwrap();
     assert_eq!(ann.next::<u32>("news").await, 1);
     assert_eq!(bob.next::<u32>("news").await, 1);
     assert_eq!(b.of("/").to("all").count().await.value, 2);
@@ -36,8 +36,8 @@ async fn a_cut_is_noticed_and_healed() {
     let (network, [a, b], [ann, bob]) = two().await;
     network.cut(&a);
     assert!(!a.cluster().state().borrow().hears);
-    b.emit("news", &1).unwrap();
-    a.emit("news", &2).unwrap();
+    b.emit("news", 1).unwrap();
+    a.emit("news", 2).unwrap();
     assert_eq!(bob.all::<u32>("news").await, [1]);
     assert_eq!(ann.all::<u32>("news").await, [2]);
     network.heal(&a);
@@ -51,9 +51,9 @@ async fn a_delay_is_of_one_server_and_keeps_the_order() {
     let (network, [a, b], [ann, bob]) = two().await;
     network.delay(&b, Duration::from_millis(200));
     let began = Instant::now();
-    a.emit("news", &1).unwrap();
+    a.emit("news", 1).unwrap();
     network.delay(&b, Duration::from_millis(100));
-    a.emit("news", &2).unwrap();
+    a.emit("news", 2).unwrap();
     assert_eq!(ann.all::<u32>("news").await, [1, 2]);
     bob.expect_nothing("news").await;
     assert_eq!(bob.next::<u32>("news").await, 1);
@@ -62,7 +62,7 @@ async fn a_delay_is_of_one_server_and_keeps_the_order() {
     network.delay(&b, Duration::ZERO);
     settle().await;
     let began = Instant::now();
-    a.emit("news", &3).unwrap();
+    a.emit("news", 3).unwrap();
     assert_eq!(bob.next::<u32>("news").await, 3);
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
@@ -70,11 +70,11 @@ async fn a_delay_is_of_one_server_and_keeps_the_order() {
 #[tokio::test(start_paused = true)]
 async fn lost_messages_are_lost_and_counted() {
     let (network, [a, b], [_ann, bob]) = two().await;
-    a.emit("news", &()).unwrap();
+    a.emit("news", ()).unwrap();
     bob.next::<()>("news").await;
     network.lose(&a, 2);
     for n in 0..4 {
-        a.emit("news", &n).unwrap();
+        a.emit("news", n).unwrap();
     }
     assert_eq!(bob.all::<u32>("news").await, [2, 3]);
     // They are counted when it is certain that they do not only come late.
@@ -87,8 +87,8 @@ async fn a_frozen_server_is_told_nothing_and_gets_what_waited() {
     let (network, [a, b], [ann, bob]) = two().await;
     network.freeze(&a);
     assert!(a.cluster().state().borrow().hears);
-    b.emit("news", &1).unwrap();
-    a.emit("news", &2).unwrap();
+    b.emit("news", 1).unwrap();
+    a.emit("news", 2).unwrap();
     assert_eq!(ann.all::<u32>("news").await, [2], "its own clients are served");
     assert_eq!(bob.all::<u32>("news").await, [1]);
     network.thaw(&a);
@@ -103,7 +103,7 @@ async fn a_server_that_has_closed_does_not_count() {
     ann.disconnected().await;
     network.ready().await;
     ann.reconnect_to(&b).await.unwrap();
-    b.emit("news", &1).unwrap();
+    b.emit("news", 1).unwrap();
     assert_eq!(ann.next::<u32>("news").await, 1);
     assert_eq!(bob.next::<u32>("news").await, 1);
 }

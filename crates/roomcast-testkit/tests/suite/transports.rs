@@ -5,7 +5,7 @@ use roomcast_testkit::{Client, Disconnection, Transport, settle};
 
 fn app() -> SocketIo {
     let io = SocketIo::builder().build();
-    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", &args));
+    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", args));
     io.of("/").on("transport", |socket: Socket| format!("{:?}", socket.transport()));
     io
 }
@@ -19,21 +19,21 @@ async fn an_upgrade_loses_nothing_and_keeps_the_order() {
     let io = app();
     let client = polling(&io).await;
     assert_eq!(client.transport(), Transport::Polling);
-    assert_eq!(client.ask::<String>("transport", &()).await, "Polling");
+    assert_eq!(client.ask::<String>("transport", ()).await, "Polling");
     for n in 0..100 {
-        client.emit("echo", &n);
+        client.emit("echo", n);
     }
     let upgrade = client.upgrade();
     for n in 100..200 {
-        client.emit("echo", &n);
+        client.emit("echo", n);
     }
     upgrade.await.unwrap();
     for n in 200..300 {
-        client.emit("echo", &n);
+        client.emit("echo", n);
     }
     assert_eq!(client.all::<u32>("echo").await, (0..300).collect::<Vec<_>>());
     assert_eq!(client.transport(), Transport::WebSocket);
-    assert_eq!(client.ask::<String>("transport", &()).await, "WebSocket");
+    assert_eq!(client.ask::<String>("transport", ()).await, "WebSocket");
     assert!(client.upgrade().await.is_err());
 
     let second = client.of("/other").connect().await;
@@ -51,25 +51,25 @@ async fn what_the_server_sends_during_an_upgrade_keeps_its_order() {
     let sending = io.clone();
     let sent = tokio::spawn(async move {
         for n in 0..2_000_u32 {
-            sending.emit("n", &n).unwrap();
+            sending.emit("n", n).unwrap();
             tokio::task::yield_now().await;
         }
     });
     client.upgrade().await.unwrap();
     sent.await.unwrap();
     assert_eq!(client.all::<u32>("n").await, (0..2_000).collect::<Vec<_>>());
-    assert_eq!(client.ask::<String>("transport", &()).await, "WebSocket");
+    assert_eq!(client.ask::<String>("transport", ()).await, "WebSocket");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_server_without_upgrades_refuses_and_polling_goes_on() {
     let io = SocketIo::builder().transports([Transport::Polling]).build();
-    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", &args));
+    io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", args));
     let refused = Client::connect(&io).await.unwrap_err();
     assert_eq!(refused.message(), "Transport unknown");
     let client = polling(&io).await;
     client.upgrade().await.unwrap_err();
-    client.emit("echo", &1);
+    client.emit("echo", 1);
     assert_eq!(client.next::<u32>("echo").await, 1);
 }
 
@@ -81,8 +81,8 @@ async fn several_namespaces_share_a_connection() {
         io.of("/b").on("who", || "b");
         let client = Client::builder(&io).transport(transport).connect().await.unwrap();
         let (a, b) = (client.of("a").connect().await.unwrap(), client.of("/b").connect().await.unwrap());
-        assert_eq!(a.ask::<String>("who", &()).await, "a");
-        assert_eq!(b.ask::<String>("who", &()).await, "b");
+        assert_eq!(a.ask::<String>("who", ()).await, "a");
+        assert_eq!(b.ask::<String>("who", ()).await, "b");
         assert_eq!(io.connections(), 1);
 
         a.disconnect();
