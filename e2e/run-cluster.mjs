@@ -1,7 +1,7 @@
-// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT[@cluster]:]roomcast,twin,twin]... [--only PATTERN] [--requests N]
-// [--restarts N] [--bail]. Each mix lists the kinds of its servers, which share a Redis that this run starts. DIALECT is classic (the
-// default), sharded-static, sharded-dynamic or sharded-dynamic-private; with @cluster it is spoken over a Redis Cluster. Exits with 0 only
-// if all scenarios have passed. ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER are the paths of the built examples `conformance` and `emitter`;
+// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT[+msgpack][@cluster]:]roomcast,twin,twin]... [--only PATTERN]
+// [--requests N] [--restarts N] [--bail]. Each mix lists the kinds of its servers, which share a Redis that this run starts. DIALECT is
+// classic (the default), sharded-static, sharded-dynamic or sharded-dynamic-private; with +msgpack servers and clients have the MessagePack
+// parser, and only scenarios of clients run; with @cluster the dialect is spoken over a Redis Cluster. Exits with 0 only if all scenarios have passed. ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER are the paths of the built examples `conformance` and `emitter`;
 // without them cargo builds the examples.
 
 import { spawnSync } from "node:child_process";
@@ -10,10 +10,11 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ClusterContext } from "./cluster/context.mjs";
-import scenarios from "./cluster/index.mjs";
+import scenarios, { ofClients } from "./cluster/index.mjs";
 import { startRedis, startRedisCluster } from "./cluster/redis.mjs";
 import { ServerProcess } from "./lib/server.mjs";
 import { within } from "./lib/wait.mjs";
+import msgpackParser from "socket.io-msgpack-parser";
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -22,6 +23,7 @@ const here = dirname(fileURLToPath(import.meta.url));
 const DEFAULT_MIXES = [
   "roomcast,twin,twin",
   "roomcast,roomcast,twin",
+  "classic+msgpack:roomcast,twin,twin",
   "sharded-dynamic:roomcast,twin,twin",
   "sharded-dynamic-private:roomcast,roomcast,twin",
   "sharded-static@cluster:roomcast,twin,twin",
@@ -58,9 +60,10 @@ let cluster;
 for (const mix of options.mix) {
   if (options.bail && counts.failed > 0) break;
   const [kinds, spoken = "classic"] = mix.split(":").reverse();
-  const [dialect, layout] = spoken.split("@");
+  const [language, layout] = spoken.split("@");
+  const [dialect, parser = "default"] = language.split("+");
   if (layout) cluster ??= await startRedisCluster();
-  await runMix(kinds.split(","), dialect, layout ? cluster : alone);
+  await runMix(kinds.split(","), dialect, parser, layout ? cluster : alone);
 }
 for (const redis of [alone, cluster]) redis?.stop();
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
@@ -81,21 +84,23 @@ function built(variable, crate, example) {
 }
 
 // A server that is not started yet.
-function server(kind, name, redisUrl, dialect) {
+function server(kind, name, redisUrl, dialect, parser = "default") {
   if (!commands[kind]) throw new Error(`${kind} is not a kind of server; the kinds are ${Object.keys(commands).join(", ")}`);
   const [adapter, ...mode] = dialect.split("-");
-  const env = { ADAPTER: adapter, SUBSCRIPTION_MODE: mode.join("-"), REDIS_URL: redisUrl, SERVER_NAME: name };
+  const env = { ADAPTER: adapter, SUBSCRIPTION_MODE: mode.join("-"), REDIS_URL: redisUrl, SERVER_NAME: name, PARSER: parser };
   return Object.assign(new ServerProcess(commands[kind], env), { kind, name });
 }
 
-async function runMix(kinds, dialect, redis) {
-  const name = `${dialect}${redis === cluster ? "@cluster" : ""}: ${kinds.join(" + ")}`;
-  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect));
+async function runMix(kinds, dialect, parser, redis) {
+  const packed = parser === "msgpack";
+  const name = `${dialect}${packed ? "+msgpack" : ""}${redis === cluster ? "@cluster" : ""}: ${kinds.join(" + ")}`;
+  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect, parser));
   await Promise.all(servers.map((server) => server.start()));
-  const spoken = scenarios.filter(({ dialects, onCluster }) => dialects.test(dialect) && (onCluster || redis !== cluster));
+  const offered = (packed ? ofClients : scenarios).filter(({ parsers }) => parsers.test(parser));
+  const spoken = offered.filter(({ dialects, onCluster }) => dialects.test(dialect) && (onCluster || redis !== cluster));
   const chosen = spoken.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
   for (const scenario of chosen) {
-    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario, redis, dialect));
+    report(`${name}: ${scenario.name}`, await runScenario(servers, scenario, redis, dialect, packed));
     if (options.bail && counts.failed > 0) break;
   }
   for (const server of servers) {
@@ -104,8 +109,8 @@ async function runMix(kinds, dialect, redis) {
   }
 }
 
-async function runScenario(servers, { run, ms }, redis, dialect) {
-  const context = new ClusterContext(servers, redis, { ...settings, dialect });
+async function runScenario(servers, { run, ms }, redis, dialect, packed) {
+  const context = new ClusterContext(servers, redis, { ...settings, dialect, client: packed ? { parser: msgpackParser } : {} });
   strays.length = 0;
   try {
     for (const server of servers) if (!server.alive) await server.start();

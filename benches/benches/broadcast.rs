@@ -4,7 +4,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use roomcast_adapter::Local;
 
 fn local(criterion: &mut Criterion) {
-    roomcast_benches::broadcasts(criterion, "local", |context| Local::new(context.namespace));
+    roomcast_benches::broadcasts(criterion, "local", |context| Local::of(&context));
 }
 
 criterion_group!(benches, local);

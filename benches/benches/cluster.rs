@@ -110,7 +110,7 @@ impl Place {
         let id = ServerId::from(&*format!("server-{}", NEXT.fetch_add(1, Ordering::Relaxed)));
         let (server_events, events) = mpsc::channel(MAX_SERVER_EVENTS);
         let cluster = Cluster::with_id(id, broker, ClusterOptions::default());
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         let recipients: Vec<_> = (0..members).map(|_| CountingRecipient::new()).collect();
         for recipient in &recipients {
             let id = SocketId::random().expect("the system has random bytes");

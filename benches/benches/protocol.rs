@@ -5,7 +5,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use roomcast_protocol::frame::{FrameDecoder, FrameLimits, Message};
 use roomcast_protocol::json::{self, JsonKind};
 use roomcast_protocol::limits::MAX_DEPTH;
-use roomcast_protocol::{Args, Assembled, DecodeError, Decoder, DecoderLimits, Packet, Received};
+use roomcast_protocol::{Args, Assembled, DecodeError, Decoder, DecoderLimits, Packet, Parser, Received, Unpacked};
 use serde::{Deserialize, Serialize};
 use std::hint::black_box;
 
@@ -132,6 +132,33 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The same events where the parser is MessagePack.
+fn packed(criterion: &mut Criterion) {
+    let small = Args::event("chat", &("hello", 3)).unwrap_or_default();
+    let file = Args::event("message", &("report.pdf", Bytes::from(vec![7u8; ATTACHMENT]))).unwrap_or_default();
+    let post = |bytes| Args::event("message", &post(bytes)).unwrap_or_default();
+    let events =
+        [("small 20 B", small), ("typical 142 B", post(TYPICAL)), ("large 3 KB", post(LARGE)), ("binary 1 KB", file)];
+    for (name, args) in events {
+        let encode = |args: &Args| Parser::MessagePack.event("/", None, args);
+        let message = encode(&args).ok().and_then(|packet| packet.binaries().next().map(<[u8]>::to_vec));
+        let message = message.unwrap_or_default();
+        assert!(Unpacked::read(&message, DecoderLimits::default()).is_ok());
+        println!("{name}: {} bytes of MessagePack", message.len());
+        let mut group = criterion.benchmark_group("packed");
+        group.bench_function(format!("encode, {name}, ready arguments"), |bencher| {
+            bencher.iter(|| encode(black_box(&args)));
+        });
+        group.bench_function(format!("decode, {name}"), |bencher| {
+            bencher.iter(|| {
+                let unpacked = Unpacked::read(black_box(&message), DecoderLimits::default());
+                matches!(unpacked.as_ref().map(Unpacked::received), Ok(Received::Event { .. }))
+            });
+        });
+        group.finish();
+    }
+}
+
 fn arguments(criterion: &mut Criterion) {
     for (name, bytes) in [("typical 142 B", TYPICAL), ("large 3 KB", LARGE)] {
         let args = Args::of(&post(bytes)).unwrap_or_default();
@@ -201,5 +228,5 @@ fn frames(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, decode, arguments, frames);
+criterion_group!(benches, encode, decode, packed, arguments, frames);
 criterion_main!(benches);

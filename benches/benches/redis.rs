@@ -79,7 +79,7 @@ fn redis(criterion: &mut Criterion) {
 fn hear(criterion: &mut Criterion, broker: &Arc<ClassicBroker>) {
     let (server_events, _events) = mpsc::channel(MAX_SERVER_EVENTS);
     let cluster = Cluster::with_id("here".into(), broker.clone(), ClusterOptions::default());
-    let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let adapter = cluster.adapter(AdapterContext::new("/", server_events));
     let (id, recipient) = (SocketId::random().expect("the system has random bytes"), CountingRecipient::new());
     adapter.insert(id, recipient.clone(), &[], None).expect("a new id is not taken");
     adapter.join(id, &[Room::from("one")]).expect("a room is allowed");

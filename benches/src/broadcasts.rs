@@ -97,7 +97,7 @@ struct Namespace<A: ?Sized> {
 impl<A: Adapter + ?Sized> Namespace<A> {
     fn new(make: &impl Fn(AdapterContext) -> Arc<A>, sockets: usize) -> Self {
         let (server_events, events) = mpsc::channel(MAX_SERVER_EVENTS);
-        let adapter = make(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = make(AdapterContext::new("/", server_events));
         let recipients: Vec<_> = (0..sockets).map(|_| CountingRecipient::new()).collect();
         for (number, recipient) in recipients.iter().enumerate() {
             let id = SocketId::random().expect("the system has random bytes");

@@ -9,7 +9,7 @@
 //! use roomcast_adapter::{AdapterContext, Local};
 //!
 //! fn mine(criterion: &mut Criterion) {
-//!     roomcast_benches::broadcasts(criterion, "mine", |context: AdapterContext| Local::new(context.namespace));
+//!     roomcast_benches::broadcasts(criterion, "mine", |context: AdapterContext| Local::of(&context));
 //! }
 //!
 //! criterion_group!(benches, mine);

@@ -22,7 +22,7 @@ export class ClusterContext {
 
   /** A connected client of a server. For the options see Client. */
   async connect(server, options) {
-    const client = new Client(server.url, options);
+    const client = new Client(server.url, { ...this.settings.client, ...options });
     this.#open.push(client);
     await client.connected();
     client.server = server;
@@ -59,15 +59,18 @@ export class ClusterContext {
   }
 }
 
-/** A scenario of the whole cluster. `dialects`: the dialects that it is for. `onCluster`: it is for a Redis Cluster too. */
-export function scenario(name, run, { ms = 30_000, dialects = /./, onCluster = true } = {}) {
-  return { name, ms, dialects, onCluster, run: () => [{ name, ms, run }] };
+/**
+ * A scenario of the whole cluster. `dialects`, `parsers`: the dialects and parsers that it is for. `onCluster`: it is for a Redis Cluster
+ * too.
+ */
+export function scenario(name, run, { ms = 30_000, dialects = /./, parsers = /./, onCluster = true } = {}) {
+  return { name, ms, dialects, parsers, onCluster, run: () => [{ name, ms, run }] };
 }
 
 /** A scenario that runs once for each server, from which it acts: `run(t, first)` gets the position of that server. */
-export function fromEach(name, run, { ms = 30_000, dialects = /./, onCluster = true } = {}) {
+export function fromEach(name, run, { ms = 30_000, dialects = /./, parsers = /./, onCluster = true } = {}) {
   const one = (server, first) => ({ name: `${name}, from ${server.name}`, ms, run: (t) => run(t, first) });
-  return { name, ms, dialects, onCluster, run: (servers) => servers.map(one) };
+  return { name, ms, dialects, parsers, onCluster, run: (servers) => servers.map(one) };
 }
 
 /** Splits `clients` into the one at position `first` and the others: `[client, others]`. */

@@ -6,4 +6,7 @@ import servers from "./servers.mjs";
 import emitters from "./emitters.mjs";
 import steady from "./steady.mjs";
 
+/** Those in which the parser of the clients matters. */
+export const ofClients = [...emits, ...sockets];
+
 export default [...emits, ...sockets, ...servers, ...emitters, ...steady];

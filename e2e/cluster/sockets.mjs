@@ -148,7 +148,7 @@ export default [
     } finally {
       socket.close();
     }
-  }),
+  }, { parsers: /default/ }),
 ];
 
 const VALUES = ["é 😀", { bytes: [Buffer.from([1, 2])] }, null, 7];

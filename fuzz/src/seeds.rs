@@ -181,6 +181,27 @@ pub(crate) fn msgpack() -> Vec<Vec<u8>> {
     seeds
 }
 
+pub(crate) fn packed() -> Vec<Vec<u8>> {
+    let frames = texts(MSGPACK, &|key| matches!(key, "frame_hex" | "$bin"));
+    let mut seeds = with(&[0, 0], frames.iter().filter_map(|text| unhex(text)));
+    let event = |data: &[u8]| [&b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data"[..], data].concat();
+    let attacks: [&[u8]; 7] = [
+        b"\x92\xa1e\x82\xac_placeholder\xc3\xa3num\x00",
+        b"\x93\xa1e\x82\xac_placeholder\xc3\xa3num\x00\xc4\x01x",
+        b"\x94\xa1e\xc4\x00\xc4\x00\xc4\x00",
+        b"\x92\xa1e\xd7\x00\x00\x00\x01\x8b\xcf\xe5\x68\x7b",
+        b"\x93\xa1e\xd4\x00\x00\xd6\xff\x65\x93\x7d\x25",
+        b"\x92\xcb\x3f\xf8\0\0\0\0\0\0\xdf\xff\xff\xff\xff",
+        b"\x91\xaadisconnect",
+    ];
+    seeds.extend(with(&[0, 0], attacks.map(event)));
+    let deep = event(&[&b"\x92\xa1e"[..], &[0x91; 130], b"\xc0"].concat());
+    seeds.extend(with(&[1, 1], [event(&[&b"\x9f\xa1e"[..], &[0xc2; 14]].concat()), deep]));
+    let auth = b"\x83\xa4type\x00\xa3nsp\xa2/a\xa4data\x82\xa1k\xc4\x03abc\xa1n\xc0";
+    seeds.extend(with(&[0, 0], [auth.to_vec()]));
+    seeds
+}
+
 pub(crate) fn classic() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for file in [3, 4] {

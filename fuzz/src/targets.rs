@@ -9,6 +9,7 @@ mod handshake;
 mod json;
 mod machines;
 mod msgpack;
+mod packed;
 mod requests;
 mod resp;
 mod socketio;
@@ -276,7 +277,7 @@ pub const ALL: &[Target] = &[
         run: engine_packet::run,
         seeds: seeds::engine_packets,
         dictionary: PACKET_WORDS,
-        share: 250,
+        share: 230,
         longest: 200,
     },
     Target { name: "json", run: json::run, seeds: seeds::json, dictionary: JSON_WORDS, share: 200, longest: 200 },
@@ -313,11 +314,19 @@ pub const ALL: &[Target] = &[
         longest: 200,
     },
     Target {
+        name: "packed",
+        run: packed::run,
+        seeds: seeds::packed,
+        dictionary: MSGPACK_WORDS,
+        share: 30,
+        longest: 200,
+    },
+    Target {
         name: "classic",
         run: classic::run,
         seeds: seeds::classic,
         dictionary: CLASSIC_WORDS,
-        share: 60,
+        share: 50,
         longest: 600,
     },
     Target { name: "resp", run: resp::run, seeds: seeds::resp, dictionary: RESP_WORDS, share: 50, longest: 400 },

@@ -58,7 +58,7 @@ impl World {
             state.log(now, |state| format!("{} makes an adapter for {:?}", state.label(at.0), at.1));
             state.model.place(&at).adapters
         });
-        let adapter = server.cluster.adapter(AdapterContext { namespace: at.1.clone(), server_events });
+        let adapter = server.cluster.adapter(AdapterContext::new(at.1.clone(), server_events));
         tokio::spawn(hear_events(sim.clone(), at.clone(), events));
         let old = server.adapters.insert(n, adapter.clone());
         let here: Vec<(usize, Vec<Room>)> = sim.with(|state, _| {

@@ -10,7 +10,7 @@ use roomcast_adapter::testkit::CountingRecipient;
 use roomcast_adapter::{Action, Adapter, Local, Room, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Flavour, Reader, args_array, read_args};
-use roomcast_protocol::{Args, Assembled, Decoder, DecoderLimits, Packet, Received, SocketId};
+use roomcast_protocol::{Args, Assembled, Decoder, DecoderLimits, Packet, Parser, Received, SocketId, Unpacked};
 use std::error::Error;
 use std::hint::black_box;
 
@@ -32,6 +32,8 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("decode_event", decode_event),
     ("decode_event_with_attachment", decode_event_with_attachment),
     ("read_event_from_msgpack", read_event_from_msgpack),
+    ("encode_event_packed", encode_event_packed),
+    ("decode_event_packed", decode_event_packed),
     ("broadcast_to_1000", broadcast_to_1000),
     ("room_of_10_in_1000", room_of_10_in_1000),
 ];
@@ -99,6 +101,24 @@ fn read_event_from_msgpack() -> Result<Operation, Box<dyn Error>> {
     Ok(Box::new(move || {
         black_box(read_args(&mut Reader::shared(black_box(&message)), MAX_DEPTH)?);
         Ok(())
+    }))
+}
+
+/// As [`encode_event`], where the parser is MessagePack.
+fn encode_event_packed() -> Result<Operation, Box<dyn Error>> {
+    Ok(Box::new(|| {
+        black_box(Parser::MessagePack.event("/", None, &event()?)?);
+        Ok(())
+    }))
+}
+
+/// As [`decode_event`], where the parser is MessagePack.
+fn decode_event_packed() -> Result<Operation, Box<dyn Error>> {
+    let packet = Parser::MessagePack.event("/", None, &event()?)?;
+    let message = packet.binaries().next().ok_or("the packet has no bytes")?.to_vec();
+    Ok(Box::new(move || {
+        let unpacked = black_box(Unpacked::read(black_box(&message), DecoderLimits::default())?);
+        whole(Some(&unpacked.received()))
     }))
 }
 

@@ -103,7 +103,7 @@ async fn main() {
             let cluster = Cluster::with_id(id, Arc::new(broker), ClusterOptions::default());
             let [main, other] = ["/", "/chat"].map(|namespace| {
                 let (server_events, events) = mpsc::channel(1);
-                (cluster.adapter(AdapterContext { namespace: namespace.into(), server_events }), events)
+                (cluster.adapter(AdapterContext::new(namespace, server_events)), events)
             });
             if with_rooms {
                 let (id, rooms) =

@@ -3,7 +3,7 @@
 //! This crate does no I/O, reads no clock and knows no runtime. It turns what a client sent into [`Received`] packets
 //! ([`Decoder`]), and what a server sends into a [`Packet`] that is encoded once, down to its WebSocket frames, and
 //! shared by all its recipients. Arguments stay raw JSON text with attachments ([`Args`]) until they are read into a
-//! type.
+//! type. A server may use MessagePack for its packets instead ([`Parser`]).
 //!
 //! ```
 //! use roomcast_protocol::{Args, Decoder, DecoderLimits, Packet, Received};
@@ -27,6 +27,8 @@ pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod msgpack;
+mod packed;
+mod parser;
 mod placeholder;
 mod socketio;
 pub mod websocket;
@@ -40,6 +42,9 @@ pub use engineio::id::{ID_LEN, IdError, Sid, SocketId};
 pub use engineio::open::Open;
 pub use engineio::packet::{EngineData, EngineError, EngineKind, EnginePacket};
 pub use engineio::payload::{Payload, PayloadError, SEPARATOR};
+pub use packed::encode_error::EncodeError;
+pub use packed::unpacked::Unpacked;
+pub use parser::Parser;
 pub use socketio::assembled::Assembled;
 pub use socketio::decode_error::DecodeError;
 pub use socketio::decoder::{Decoder, DecoderLimits, RESERVED_EVENTS};

@@ -45,3 +45,8 @@ pub const MAX_ATTACHMENT_COPIES: usize = 2;
 
 /// Most characters of serde's text in an error about arguments, as a client can choose a part of that text.
 pub const MAX_ERROR_CHARS: usize = 256;
+
+/// How many times the most bytes of a message ([`MAX_PAYLOAD`]) the JSON text of a client's MessagePack message and its
+/// bytes may have together. Most values take less than twice their size; `false` and control characters, of one byte,
+/// take six. Only thousands of tiny byte strings take more: 31 for their two bytes.
+pub const MAX_UNPACKED_PAYLOADS: usize = 6;

@@ -65,7 +65,7 @@ impl Server {
         let broker = ClassicBroker::new(proxy.url().parse().unwrap(), ClassicOptions::default());
         let cluster = Cluster::with_id(name.into(), broker, ClusterOptions::default());
         let (server_events, events) = mpsc::channel(64);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         Self { cluster, adapter, proxy, _events: events }
     }
 }

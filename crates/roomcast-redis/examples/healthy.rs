@@ -40,7 +40,7 @@ impl Server {
         let broker = ClassicBroker::new(url.parse().unwrap(), ClassicOptions::default());
         let cluster = Cluster::with_id(name.into(), broker, ClusterOptions::default());
         let (server_events, events) = mpsc::channel(64);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         let sockets: Vec<_> = (0..SOCKETS).map(|_| (SocketId::random().unwrap(), CountingRecipient::new())).collect();
         for (id, socket) in &sockets {
             adapter.insert(*id, socket.clone(), &[], None).unwrap();

@@ -139,7 +139,7 @@ fn server(counts: &Arc<Counts>) -> SocketIo {
     let shared = counts.clone();
     let io = SocketIo::builder()
         .adapter(move |context| {
-            let inner: Arc<dyn Adapter> = Local::new(context.namespace);
+            let inner: Arc<dyn Adapter> = Local::of(&context);
             Arc::new(Counting { inner, counts: shared.clone() })
         })
         .build();

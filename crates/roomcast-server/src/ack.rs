@@ -7,7 +7,7 @@ use crate::extract::kinds::Part;
 use crate::extract::{EventParts, FromEvent};
 use crate::failures;
 use crate::parts::{Namespace, Socket};
-use roomcast_protocol::{Args, Packet, ToArgs};
+use roomcast_protocol::{Args, ToArgs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -53,7 +53,7 @@ impl Ack {
             tracing::debug!(socket = %self.socket.id(), "an event has several handlers, and another one has answered it");
             return Ok(());
         }
-        self.socket.send_packet(Packet::ack(self.socket.namespace().name(), id, &args)?).map(drop)
+        self.socket.send_packet(self.socket.parser().ack(self.socket.namespace().name(), id, &args)?).map(drop)
     }
 }
 

@@ -12,7 +12,7 @@ use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
 use roomcast_engine::{
     Cookie, Cors, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport, TrustedProxies, cut_time,
 };
-use roomcast_protocol::DecoderLimits;
+use roomcast_protocol::{DecoderLimits, Parser};
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -49,8 +49,9 @@ impl Default for Builder {
             answer_failures: None,
             on_failure: None,
             ordered: false,
+            parser: Parser::Default,
         };
-        let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
+        let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::of(&context));
         Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None, health_checks: Vec::new() }
     }
 }
@@ -395,6 +396,21 @@ impl Builder {
     /// Sets options of the engine that have no method here.
     pub fn engine(mut self, change: impl FnOnce(&mut EngineConfig)) -> Self {
         change(&mut self.engine);
+        self
+    }
+
+    /// How packets are written and read: Node's option `parser`. **All clients need the same parser**: the connection of a client
+    /// that uses another one is closed. Defaults to [`Parser::Default`], which every client has. It does not change what the servers
+    /// of a cluster send to one another, so each may have its own.
+    ///
+    /// ```
+    /// use roomcast_server::{Parser, SocketIo};
+    ///
+    /// // The client: io(url, { parser: require("socket.io-msgpack-parser") })
+    /// let io = SocketIo::builder().parser(Parser::MessagePack).build();
+    /// ```
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.config.parser = parser;
         self
     }
 }

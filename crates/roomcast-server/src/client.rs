@@ -8,8 +8,9 @@ use crate::parts::Socket;
 use crate::rates::ConnectionRates;
 use crate::reason::DisconnectReason;
 use crate::registry::IoInner;
+use crate::task;
 use roomcast_engine::{CloseReason, Connection, InboxHold, SessionHandler};
-use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received};
+use roomcast_protocol::{Assembled, DecodeError, Decoder, Event, Received, Unpacked};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::time::Instant;
@@ -47,6 +48,10 @@ impl Client {
             Ok(None) => {}
             Ok(Some(packet)) => receive(io, link, packet, size),
             Err(error) => {
+                let first = !link.has_joined();
+                if first && matches!(error, DecodeError::UnexpectedBinary | DecodeError::UnexpectedParser) {
+                    io.tell_of_parser();
+                }
                 metrics::counter!("roomcast_packets_malformed_total").increment(1);
                 tracing::debug!(%error, "a client sent something that is not a packet; its connection is closed");
                 link.connection.close_at_fault(CloseReason::ForcedClose);
@@ -93,6 +98,15 @@ impl SessionHandler for Client {
         self.after_message();
     }
 
+    fn upgraded(&mut self) {
+        for socket in self.link.sockets() {
+            for handler in socket.namespace().upgrade_handlers() {
+                let (guard, socket) = (self.link.handler(), socket.clone());
+                task::run("upgrade", move || Some(handler(socket)), guard);
+            }
+        }
+    }
+
     fn closed(&mut self, reason: CloseReason) {
         let sockets = self.link.close(reason);
         if reason == CloseReason::SlowConsumer {
@@ -137,10 +151,56 @@ impl SessionHandler for Client {
     }
 }
 
+/// A [`Client`] of a server whose parser is MessagePack. It is a type of its own, so that the default parser costs no more for it.
+pub(crate) struct PackedClient(Client);
+
+impl PackedClient {
+    pub(crate) fn new(io: Arc<IoInner>, connection: Arc<Connection>) -> Self {
+        Self(Client::new(io, connection))
+    }
+}
+
+impl SessionHandler for PackedClient {
+    fn text(&mut self, text: &str) {
+        Client::decoded(&self.0.io, &self.0.link, Err(DecodeError::UnexpectedParser), text.len());
+    }
+
+    fn binary(&mut self, bytes: &[u8]) {
+        let unpacked = Unpacked::read(bytes, self.0.io.config.decoder);
+        let received = unpacked.as_ref().map(|packet| Some(packet.received()));
+        Client::decoded(&self.0.io, &self.0.link, received.map_err(|error| *error), bytes.len());
+        self.0.after_message();
+    }
+
+    fn upgraded(&mut self) {
+        self.0.upgraded();
+    }
+
+    fn closed(&mut self, reason: CloseReason) {
+        self.0.closed(reason);
+    }
+
+    fn is_established_by_a_message(&self) -> bool {
+        self.0.is_established_by_a_message()
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_ready(cx)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.0.deadline()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.0.tick(now);
+    }
+}
+
 /// Passes a packet to its socket, or keeps it if the socket is entering its namespace. A packet that exceeds a rate ends here.
 fn receive(io: &Arc<IoInner>, link: &Arc<Link<Socket>>, packet: Received<'_>, size: usize) {
     if let Some(rates) = &link.rates
-        && !excess::admits(rates, link, &packet, size)
+        && !excess::admits(rates, link, io.config.parser, &packet, size)
     {
         return;
     }

@@ -4,7 +4,7 @@ use crate::context::{Failed, Failure};
 use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
 use crate::states::States;
-use roomcast_protocol::DecoderLimits;
+use roomcast_protocol::{DecoderLimits, Parser};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) on_failure: Option<OnFailure>,
     /// One event of a socket at a time.
     pub(crate) ordered: bool,
+    pub(crate) parser: Parser,
 }
 
 impl Config {

@@ -15,7 +15,7 @@ use crate::reason::DisconnectReason;
 use crate::registry::{IoInner, Lookup};
 use crate::task;
 use roomcast_engine::CloseReason;
-use roomcast_protocol::{Packet, SocketId};
+use roomcast_protocol::SocketId;
 use std::mem;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ pub(crate) fn connect(
     let began = durations::connect();
     match io.find(name) {
         Lookup::Closed => {}
-        Lookup::Refused(error) => link.refuse(name, &error),
+        Lookup::Refused(error) => link.refuse(io.config.parser, name, &error),
         Lookup::Namespace(namespace) => {
             if let Some(pending) = PendingConnect::begin(io, link, namespace, auth, replay, began) {
                 task::run("middleware", || Some(Box::pin(pending.run())), link.handler());
@@ -108,7 +108,7 @@ impl PatternDecision {
         // The link has the socket by now, so a second CONNECT finds either the decision or the socket.
         self.end();
         if let Lookup::Refused(error) = &found {
-            self.link.refuse(self.request.name(), error);
+            self.link.refuse(self.io.config.parser, self.request.name(), error);
         }
         pending
     }
@@ -123,7 +123,7 @@ impl Drop for PatternDecision {
     fn drop(&mut self) {
         if !self.over {
             self.end();
-            self.link.refuse(self.request.name(), &ConnectError::new(FAILED));
+            self.link.refuse(self.io.config.parser, self.request.name(), &ConnectError::new(FAILED));
         }
     }
 }
@@ -150,7 +150,7 @@ impl PendingConnect {
     ) -> Option<Self> {
         let Ok(id) = SocketId::random() else {
             namespace.left();
-            link.refuse(namespace.name(), &ConnectError::new(FAILED));
+            link.refuse(io.config.parser, namespace.name(), &ConnectError::new(FAILED));
             return None;
         };
         let socket = Socket::new(id, namespace, link.clone(), auth);
@@ -194,7 +194,7 @@ impl PendingConnect {
         if let Some(socket) = self.socket.take() {
             // Removed before the client is told, as it may ask again at once.
             if socket.abort_connect() {
-                socket.link().refuse(socket.namespace().name(), error);
+                socket.link().refuse(socket.parser(), socket.namespace().name(), error);
                 self.answered(&socket);
             }
         }
@@ -286,7 +286,7 @@ impl Socket {
             mem::take(&mut connecting.rooms)
         };
         let json = format!(r#"{{"sid":"{}"}}"#, self.id());
-        let welcome = Arc::new(Packet::connect(self.namespace().name(), &json)?);
+        let welcome = Arc::new(self.parser().connect(self.namespace().name(), &json)?);
         self.namespace().adapter().insert(self.id(), self.0.clone(), &rooms, Some(&welcome))?;
         Ok(true)
     }

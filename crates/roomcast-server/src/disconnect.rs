@@ -11,7 +11,6 @@ use crate::reason::DisconnectReason;
 use crate::task;
 use parking_lot::{MutexGuard, RwLock};
 use roomcast_engine::Connection;
-use roomcast_protocol::Packet;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::mem;
@@ -49,7 +48,7 @@ impl Socket {
             Phase::Connecting(_) => {
                 drop(state);
                 if self.abort_connect() && by == EndedBy::Server {
-                    self.link().refuse(self.namespace().name(), &ConnectError::new(reason.as_str()));
+                    self.link().refuse(self.parser(), self.namespace().name(), &ConnectError::new(reason.as_str()));
                 }
             }
         }
@@ -202,7 +201,7 @@ fn with_those_of_namespace(
 fn remove(socket: &Socket, by: EndedBy) {
     socket.link().remove(socket, by);
     if by == EndedBy::Server
-        && let Ok(packet) = Packet::disconnect(socket.namespace().name())
+        && let Ok(packet) = socket.parser().disconnect(socket.namespace().name())
     {
         // The socket's last packet. The client may connect again as soon as it has it, so the link must have removed the socket by now.
         socket.connection().send(&Arc::new(packet)).wake();

@@ -1,7 +1,7 @@
 //! The errors of this crate.
 
 use roomcast_adapter::AdapterError;
-use roomcast_protocol::{FromArgsError, PacketTooLarge, RESERVED_EVENTS, ToArgsError};
+use roomcast_protocol::{EncodeError, FromArgsError, RESERVED_EVENTS, ToArgsError};
 
 /// Why an emit was refused. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +24,8 @@ pub enum EmitError {
     SlowConsumer,
 }
 
-impl From<PacketTooLarge> for EmitError {
-    fn from(error: PacketTooLarge) -> Self {
+impl From<EncodeError> for EmitError {
+    fn from(error: EncodeError) -> Self {
         Self::Adapter(error.into())
     }
 }

@@ -5,7 +5,7 @@ use crate::link::Link;
 use crate::parts::Socket;
 use crate::rates::{ConnectionRates, Cost, Excess};
 use roomcast_engine::CloseReason;
-use roomcast_protocol::{Args, Packet, Received};
+use roomcast_protocol::{Args, Parser, Received};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,7 +16,13 @@ const EXCEEDED: &str = "rate limit exceeded";
 ///
 /// A packet that nobody would handle is admitted: it ends the connection, or was sent before the client knew that it was disconnected
 /// from the namespace. A DISCONNECT is never dropped, because its client has left; for each there was a CONNECT, which counts.
-pub(crate) fn admits(rates: &ConnectionRates, link: &Link<Socket>, packet: &Received<'_>, bytes: usize) -> bool {
+pub(crate) fn admits(
+    rates: &ConnectionRates,
+    link: &Link<Socket>,
+    parser: Parser,
+    packet: &Received<'_>,
+    bytes: usize,
+) -> bool {
     let (namespace, events, socket) = match packet {
         Received::Connect { .. } if rates.is_first_connect() => return true,
         Received::Connect { namespace, .. } => (namespace, 1, None),
@@ -37,7 +43,7 @@ pub(crate) fn admits(rates: &ConnectionRates, link: &Link<Socket>, packet: &Rece
     }
     let retry_after_ms = milliseconds(excess.wait);
     let Some(socket) = socket else {
-        link.refuse(namespace, &ConnectError::new(EXCEEDED).with_data(&Retry { retry_after_ms }));
+        link.refuse(parser, namespace, &ConnectError::new(EXCEEDED).with_data(&Retry { retry_after_ms }));
         return false;
     };
     // What cannot be sent needs no more than that: the socket or its connection is at its end.
@@ -49,7 +55,7 @@ pub(crate) fn admits(rates: &ConnectionRates, link: &Link<Socket>, packet: &Rece
     if excess.answer
         && let Received::Event { id: Some(id), .. } = packet
         && let Ok(args) = Args::of(&Refusal { ok: false, error: EXCEEDED, retry_after_ms })
-        && let Ok(packet) = Packet::ack(namespace, *id, &args)
+        && let Ok(packet) = parser.ack(namespace, *id, &args)
     {
         let _ = socket.send_packet(packet);
     }

@@ -183,14 +183,16 @@ fn job<C: HandlerContext, O: Outcome>(
 
 pub(crate) type BoxedConnect<S> = Arc<dyn Fn(S) -> Job + Send + Sync>;
 
+/// `what` names it in the log.
 pub(crate) fn boxed_connect<S: HandlerContext, Fut, O>(
+    what: &'static str,
     handler: impl Fn(S) -> Fut + Send + Sync + 'static,
 ) -> BoxedConnect<S>
 where
     Fut: Future<Output = O> + Send + 'static,
     O: Outcome,
 {
-    Arc::new(move |socket| job("connection", socket.clone(), handler(socket)))
+    Arc::new(move |socket| job(what, socket.clone(), handler(socket)))
 }
 
 /// A handler of each disconnect in a namespace.

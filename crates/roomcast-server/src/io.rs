@@ -1,7 +1,7 @@
 //! [`SocketIo`]: the server.
 
 use crate::check::Checks;
-use crate::client::Client;
+use crate::client::{Client, PackedClient};
 use crate::config::Config;
 use crate::context::HandlerName;
 use crate::error::{ConnectError, EmitError};
@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use roomcast_adapter::cluster::{Cluster, ClusterState};
 use roomcast_adapter::{Action, AdapterFactory, Answer, Target};
 use roomcast_engine::{Connection, Engine, EngineConfig, EngineService, ServeOptions, SessionHandler, bind, serve};
-use roomcast_protocol::{Args, ToArgs};
+use roomcast_protocol::{Args, Parser, ToArgs};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
@@ -56,7 +56,10 @@ impl SocketIo {
         let inner = IoInner::new(config, adapter);
         let io = inner.clone();
         let engine = Engine::new(engine, move |connection: &Arc<Connection>| -> Box<dyn SessionHandler> {
-            Box::new(Client::new(io.clone(), connection.clone()))
+            match io.config.parser {
+                Parser::Default => Box::new(Client::new(io.clone(), connection.clone())),
+                Parser::MessagePack => Box::new(PackedClient::new(io.clone(), connection.clone())),
+            }
         });
         Self { inner, engine, serve, cluster, health_checks: Arc::new(health_checks), close: Arc::default() }
     }

@@ -107,7 +107,8 @@ pub use roomcast_engine::{
     RequestError, Transport, TrustedProxies,
 };
 pub use roomcast_protocol::{
-    Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, RESERVED_EVENTS, SocketId, ToArgs, ToArgsError,
+    Args, ArgsWriter, Attachment, Checked, EncodeError, FromArgs, FromArgsError, Parser, RESERVED_EVENTS, SocketId,
+    ToArgs, ToArgsError,
 };
 
 /// Compiles the examples of the guide, and runs those that end by themselves.

@@ -6,7 +6,7 @@ use crate::limits::LEFT_NAMESPACES;
 use crate::rates::ConnectionRates;
 use parking_lot::Mutex;
 use roomcast_engine::{CloseReason, Connection};
-use roomcast_protocol::{Args, Packet, Received};
+use roomcast_protocol::{Args, Parser, Received};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -357,8 +357,8 @@ impl<S: Linked> Link<S> {
     }
 
     /// Tells the client by a CONNECT_ERROR that it may not join that namespace.
-    pub(crate) fn refuse(&self, namespace: &str, error: &ConnectError) {
-        if let Ok(packet) = Packet::connect_error(namespace, &error.to_json()) {
+    pub(crate) fn refuse(&self, parser: Parser, namespace: &str, error: &ConnectError) {
+        if let Ok(packet) = parser.connect_error(namespace, &error.to_json()) {
             self.connection.send(&Arc::new(packet)).wake();
         }
     }

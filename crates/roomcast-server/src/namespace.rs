@@ -20,7 +20,7 @@ impl Handlers {
         Fut: Future<Output = O> + Send + 'static,
         O: Outcome,
     {
-        Arc::make_mut(&mut self.connect.write()).push(boxed_connect(handler));
+        Arc::make_mut(&mut self.connect.write()).push(boxed_connect("connection", handler));
     }
 
     fn add_middleware<Fut>(&self, middleware: impl Fn(Socket) -> Fut + Send + Sync + 'static)
@@ -158,6 +158,17 @@ macro_rules! handlers {
                 O: Outcome,
             {
                 self.handlers().disconnecting.write().push(boxed_leave(handler));
+                self
+            }
+
+            #[doc = concat!("Called for each socket", $of, " whose session goes on over a WebSocket, after it began by polling.")]
+            /// As the event "upgrade" of Node's `socket.conn`. [`Socket::transport`] says how a socket is connected.
+            pub fn on_upgrade<Fut, O>(&self, handler: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
+            where
+                Fut: Future<Output = O> + Send + 'static,
+                O: Outcome,
+            {
+                self.handlers().upgrade.write().push(boxed_connect("upgrade", handler));
                 self
             }
 

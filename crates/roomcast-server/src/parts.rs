@@ -17,7 +17,7 @@ use hashbrown::HashSet;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::{Adapter, Room, ServerEvent};
 use roomcast_engine::{Bucket, Connection, Rate};
-use roomcast_protocol::{Args, SocketId};
+use roomcast_protocol::{Args, Parser, SocketId};
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;
@@ -61,6 +61,7 @@ pub(crate) struct Handlers {
     pub(crate) server_events: RwLock<EventTable<Namespace>>,
     pub(crate) disconnecting: RwLock<Vec<BoxedLeave<Socket>>>,
     pub(crate) disconnect: RwLock<Vec<BoxedLeave<Socket>>>,
+    pub(crate) upgrade: RwLock<Vec<BoxedConnect<Socket>>>,
     /// Hashes of what was logged once: event names may be the client's, and long.
     logged: Mutex<HashSet<u64, RandomState>>,
     /// Log lines about failures of handlers.
@@ -135,6 +136,11 @@ impl Namespace {
         }
         self.0.own.server_events.read().find(event, &mut found);
         found
+    }
+
+    /// The handlers for a session's upgrade.
+    pub(crate) fn upgrade_handlers(&self) -> Vec<BoxedConnect<Socket>> {
+        self.each(|handlers| handlers.upgrade.read().clone()).into_iter().flatten().flatten().collect()
     }
 
     /// The handlers for each disconnect, of those that `of` names.
@@ -307,6 +313,11 @@ impl Socket {
     /// Its namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.0.namespace
+    }
+
+    /// How its packets are written.
+    pub(crate) fn parser(&self) -> Parser {
+        self.0.namespace.0.config.parser
     }
 
     /// Whether middlewares still decide about it.

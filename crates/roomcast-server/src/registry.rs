@@ -13,7 +13,7 @@ use crate::task;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -32,6 +32,8 @@ pub(crate) struct IoInner {
     pub(crate) rates: Option<Arc<Rates>>,
     /// Told of each namespace that is made.
     new_namespace: RwLock<Vec<OnNewNamespace>>,
+    /// Whether the log has told of a client with another parser.
+    told_of_parser: AtomicBool,
 }
 
 type OnNewNamespace = Arc<dyn Fn(Namespace) + Send + Sync>;
@@ -65,7 +67,18 @@ impl IoInner {
             lifetime: Lifetime::new(),
             rates,
             new_namespace: RwLock::default(),
+            told_of_parser: AtomicBool::new(false),
         })
+    }
+
+    /// A client uses another parser. Its author is told once, because then no client works.
+    pub(crate) fn tell_of_parser(&self) {
+        if !self.told_of_parser.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                parser = ?self.config.parser,
+                "a client uses another parser than this server, and its connection is closed: the option `parser` of both must be the same. Logged once"
+            );
+        }
     }
 
     pub(crate) fn add_pattern(&self, accepts: Accepts) -> Namespaces {
@@ -86,7 +99,8 @@ impl IoInner {
 
     fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>, counted: Arc<Counted>) -> Namespace {
         let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
-        let adapter = (self.adapter)(AdapterContext { namespace: name.clone(), server_events: sender });
+        let context = AdapterContext { parser: self.config.parser, ..AdapterContext::new(name.clone(), sender) };
+        let adapter = (self.adapter)(context);
         // A weak reference: the server holds its namespaces.
         let io = self.this.clone();
         let on_left = move |namespace: &Namespace| {

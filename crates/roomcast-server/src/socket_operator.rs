@@ -9,7 +9,7 @@ use crate::rooms::Rooms;
 use crate::task;
 use roomcast_adapter::Target;
 use roomcast_engine::Delivery;
-use roomcast_protocol::{Args, Packet, ToArgs};
+use roomcast_protocol::{Args, ToArgs};
 use std::time::Duration;
 
 /// Emits to the client of one socket, with flags. [`Socket::volatile`], [`Socket::timeout`] and [`Socket::compress`] begin one; the methods
@@ -63,7 +63,7 @@ impl SocketOperator {
     /// [`EmitError`]: nothing was sent.
     pub fn emit(&self, event: &str, data: impl ToArgs) -> Result<Delivery, EmitError> {
         check_event(event)?;
-        let packet = Packet::event(self.socket.namespace().name(), None, &Args::event(event, &data)?)?;
+        let packet = self.socket.parser().event(self.socket.namespace().name(), None, &Args::event(event, &data)?)?;
         self.socket.send_packet(packet.with_volatile(self.flags.volatile))
     }
 

@@ -1,4 +1,4 @@
-//! Warnings about events that no handler gets, each logged once per event, and about clients that exceed a rate.
+//! Warnings about events that no handler gets, each logged once per event, and about clients that exceed a rate or use another parser.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
 mod common;
@@ -7,7 +7,7 @@ use common::{Server, until};
 use parking_lot::Mutex;
 use roomcast_adapter::ServerEvent;
 use roomcast_server::limits::TOLD_EVENTS;
-use roomcast_server::{Args, Local, Namespace, Rate, RateLimits, Socket};
+use roomcast_server::{Args, Local, Namespace, Parser, Rate, RateLimits, Socket};
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
@@ -133,8 +133,9 @@ async fn a_server_event_without_a_name_is_logged() {
     let count = heard.clone();
     let builder = |builder: roomcast_server::Builder| {
         builder.adapter(move |context| {
+            let local = Local::of(&context);
             made.lock().push(context.server_events);
-            Local::new(context.namespace)
+            local
         })
     };
     let server = Server::with(builder, |io| {
@@ -171,4 +172,36 @@ async fn a_client_over_a_rate_is_logged_once() {
         assert_eq!(warnings.of("a client sends more than a rate limit allows").len(), clients);
     }
     server.finish().await;
+}
+
+#[tokio::test]
+async fn another_parser_is_logged_once_for_a_server() {
+    let connect = b"\x82\xa4type\x00\xa3nsp\xa1/";
+    for parser in [Parser::Default, Parser::MessagePack] {
+        let warnings = Warnings::default();
+        let _log = tracing::subscriber::set_default(warnings.clone());
+        let server = Server::with(|builder| builder.parser(parser), |_| {}).await;
+        for _ in 0..2 {
+            let mut wire = server.websocket().await;
+            match parser {
+                Parser::Default => wire.say_bytes(connect).await,
+                Parser::MessagePack => wire.say("40").await,
+            }
+            wire.assert_closed().await;
+        }
+        assert_eq!(warnings.of("a client uses another parser").len(), 1, "{parser:?}");
+        // What a client of this parser does wrong is something else.
+        let own = Warnings::default();
+        let _log = tracing::subscriber::set_default(own.clone());
+        let server_of_wrongs = Server::with(|builder| builder.parser(parser), |_| {}).await;
+        let mut wire = server_of_wrongs.websocket().await;
+        match parser {
+            Parser::Default => wire.say("4x").await,
+            Parser::MessagePack => wire.say_bytes(b"\xc1").await,
+        }
+        wire.assert_closed().await;
+        assert!(own.of("a client uses another parser").is_empty(), "{parser:?}");
+        server_of_wrongs.finish().await;
+        server.finish().await;
+    }
 }

@@ -57,6 +57,7 @@ impl Wiring {
             .transports(client.transports.clone())
             .allow_upgrades(client.allow_upgrades)
             .rate_limits(rate_limits(limits))
+            .parser(settings.parser)
             .engine(|engine| {
                 (engine.max_polling_sessions, engine.max_unjoined_sessions) =
                     (limits.polling_sessions, limits.unjoined_sessions);

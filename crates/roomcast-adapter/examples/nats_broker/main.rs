@@ -51,7 +51,7 @@ pub async fn two_servers(nats: &str) -> Result<Vec<String>, Box<dyn std::error::
         let cluster = Cluster::new(NatsBroker::new(nats), ClusterOptions::default());
         // With roomcast-server: SocketIo::builder().cluster(&cluster)
         let (server_events, _) = mpsc::channel(1);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         let id = SocketId::random()?;
         adapter.insert(id, Arc::new(Printer(name, got.clone())), &[], None)?;
         servers.push((adapter, id));

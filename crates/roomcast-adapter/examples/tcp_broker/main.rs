@@ -53,7 +53,7 @@ pub async fn two_servers() -> Result<Vec<String>, Box<dyn std::error::Error>> {
         let cluster = Cluster::new(TcpBroker::new(hub), ClusterOptions::default());
         // With roomcast-server: SocketIo::builder().cluster(&cluster)
         let (server_events, _) = mpsc::channel(1);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         adapter.insert(SocketId::random()?, Arc::new(Printer(name, got.clone())), &[], None)?;
         servers.push(adapter);
     }

@@ -2,14 +2,13 @@
 
 use crate::rooms::index::Index;
 use crate::rooms::pending_acks::{PendingAcks, PendingEmit};
-use crate::seam::adapter::{Action, Emit};
+use crate::seam::adapter::{Action, AdapterContext, Emit};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use parking_lot::Mutex;
-use roomcast_protocol::limits::MAX_PACKET_BYTES;
-use roomcast_protocol::{Args, Packet, SocketId};
+use roomcast_protocol::{Packet, Parser, SocketId};
 use std::sync::{Arc, Weak};
 
 /// The rooms of a namespace on this server: encodes and delivers packets to members, and collects acknowledgements.
@@ -20,6 +19,7 @@ use std::sync::{Arc, Weak};
 #[derive(Debug)]
 pub struct Local {
     namespace: Arc<str>,
+    parser: Parser,
     /// Itself, for [`Acks`](crate::Acks).
     this: Weak<Self>,
     pub(super) state: Mutex<State>,
@@ -33,15 +33,28 @@ pub(super) struct State {
 }
 
 impl Local {
-    /// An empty namespace.
+    /// An empty namespace whose clients use the default parser.
     pub fn new(namespace: impl Into<Arc<str>>) -> Arc<Self> {
-        let namespace = namespace.into();
-        Arc::new_cyclic(|this| Self { namespace, this: this.clone(), state: Mutex::default() })
+        Self::empty(namespace.into(), Parser::Default)
+    }
+
+    /// The empty namespace that an adapter is made for.
+    pub fn of(context: &AdapterContext) -> Arc<Self> {
+        Self::empty(context.namespace.clone(), context.parser)
+    }
+
+    fn empty(namespace: Arc<str>, parser: Parser) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { namespace, parser, this: this.clone(), state: Mutex::default() })
     }
 
     /// The namespace's name.
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// Encodes an event for this namespace's clients.
+    pub(crate) fn encode(&self, id: Option<u64>, emit: Emit<'_>) -> Result<Packet, AdapterError> {
+        Ok(self.parser.event(&self.namespace, id, emit.data)?.with_volatile(emit.volatile))
     }
 
     /// Emits to the selected sockets of this server. `under_lock` runs under the namespace's lock, before the first
@@ -68,8 +81,8 @@ impl Local {
         // Packets are encoded outside the lock. A socket that joins meanwhile may miss this packet; if nobody was there
         // before, no packet is made. An event that may be too large is encoded in any case, as it is refused even if
         // nobody is there.
-        let packet = if anybody || may_be_too_large(&self.namespace, emit.data) {
-            Some(Arc::new(Packet::event(&self.namespace, None, emit.data)?.with_volatile(emit.volatile)))
+        let packet = if anybody || self.parser.may_be_too_large(&self.namespace, emit.data) {
+            Some(Arc::new(self.encode(None, emit)?))
         } else {
             None
         };
@@ -96,8 +109,7 @@ impl Local {
             state.next_ack += 1;
             id
         };
-        let packet = Packet::event(&self.namespace, Some(id), emit.data)?.with_volatile(emit.volatile);
-        let packet = Arc::new(packet);
+        let packet = Arc::new(self.encode(Some(id), emit)?);
         let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
         let asked = {
             let mut state = self.state.lock();
@@ -214,14 +226,4 @@ impl Local {
         // Outside the lock: dropping a waker may run foreign code.
         drop(ended);
     }
-}
-
-/// Whether encoding could fail with [`AdapterError::TooLarge`]. The estimate is generous, so that small events that
-/// nobody gets are not encoded.
-fn may_be_too_large(namespace: &str, data: &Args) -> bool {
-    /// More than a frame's header and a packet's numbers need, for the text and for each attachment.
-    const AROUND: usize = 256;
-    let text = data.items_bytes().len().saturating_add(namespace.len()).saturating_add(AROUND);
-    let size = |size: usize, bytes: usize| size.saturating_add(bytes).saturating_add(AROUND);
-    data.attachments().iter().fold(text, |sum, bytes| size(sum, bytes.len())) > MAX_PACKET_BYTES
 }

@@ -7,7 +7,7 @@ use crate::seam::recovery::Recovery;
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use async_trait::async_trait;
-use roomcast_protocol::{Args, Packet, SocketId};
+use roomcast_protocol::{Args, Packet, Parser, SocketId};
 use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
@@ -140,6 +140,15 @@ pub struct AdapterContext {
     /// Where events from other servers go. It holds [`MAX_SERVER_EVENTS`](crate::limits::MAX_SERVER_EVENTS) events; the
     /// adapter refuses and counts further ones.
     pub server_events: mpsc::Sender<ServerEvent>,
+    /// How packets for clients are written. What travels between servers does not depend on it.
+    pub parser: Parser,
+}
+
+impl AdapterContext {
+    /// The context of a namespace whose clients use the default parser.
+    pub fn new(namespace: impl Into<Arc<str>>, server_events: mpsc::Sender<ServerEvent>) -> Self {
+        Self { namespace: namespace.into(), server_events, parser: Parser::Default }
+    }
 }
 
 /// An event from another server.

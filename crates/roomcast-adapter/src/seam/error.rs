@@ -1,6 +1,6 @@
 //! [`AdapterError`]: why an adapter refuses a call.
 
-use roomcast_protocol::{PacketTooLarge, SocketId};
+use roomcast_protocol::{EncodeError, PacketTooLarge, SocketId};
 
 /// Why an adapter refused a call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,10 @@ pub enum AdapterError {
     /// The packet is too large.
     #[error(transparent)]
     TooLarge(#[from] PacketTooLarge),
+    /// The server's parser cannot write the arguments. They come from text that nobody has checked
+    /// ([`Args::from_parts`](roomcast_protocol::Args::from_parts)).
+    #[error(transparent)]
+    Unencodable(EncodeError),
     /// The event is too large for the message system between the servers. Emit it to this server only, or in pieces.
     #[error("an event of {bytes} bytes: the other servers can be sent at most {most}")]
     TooLargeForServers {
@@ -26,4 +30,13 @@ pub enum AdapterError {
         /// The largest size that can be carried.
         most: usize,
     },
+}
+
+impl From<EncodeError> for AdapterError {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::TooLarge(error) => Self::TooLarge(error),
+            error => Self::Unencodable(error),
+        }
+    }
 }

@@ -10,7 +10,7 @@
 //!
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
 //! # runtime.block_on(async {
-//! adapter_contract(async || Servers::new(1, |_, context| Local::new(context.namespace))).await;
+//! adapter_contract(async || Servers::new(1, |_, context| Local::of(&context))).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```

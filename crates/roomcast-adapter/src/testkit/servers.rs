@@ -27,7 +27,7 @@ impl Servers {
     pub fn new<A: Adapter>(servers: usize, mut make: impl FnMut(usize, AdapterContext) -> Arc<A>) -> Self {
         let server = |number| {
             let (server_events, events) = mpsc::channel(MAX_SERVER_EVENTS);
-            let context = AdapterContext { namespace: NAMESPACE.into(), server_events };
+            let context = AdapterContext::new(NAMESPACE, server_events);
             Server { adapter: make(number, context), events }
         };
         Self { servers: (0..servers).map(server).collect() }

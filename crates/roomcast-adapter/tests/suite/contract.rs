@@ -22,14 +22,14 @@ fn linked(servers: usize, fault: Fault) -> Servers {
 
 fn local(fault: Fault) -> Servers {
     Servers::new(1, |_, context| {
-        let events = context.server_events;
-        Broken::new(Local::new(context.namespace), events, fault)
+        let local = Local::of(&context);
+        Broken::new(local, context.server_events, fault)
     })
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_adapter_in_memory_keeps_the_contract() {
-    adapter_contract(async || Servers::new(1, |_, context| Local::new(context.namespace))).await;
+    adapter_contract(async || Servers::new(1, |_, context| Local::of(&context))).await;
 }
 
 #[tokio::test(start_paused = true)]

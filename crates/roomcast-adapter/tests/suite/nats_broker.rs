@@ -191,7 +191,7 @@ impl Server {
     fn new(nats: &str, name: &str) -> Self {
         let cluster = Cluster::with_id(name.into(), NatsBroker::new(nats), ClusterOptions::default());
         let (server_events, _) = mpsc::channel(1);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         let (id, recipient) = (SocketId::random().unwrap(), FakeRecipient::new());
         adapter.insert(id, recipient.clone(), &[Room::from(name)], None).unwrap();
         Self { cluster, adapter, id, recipient }

@@ -14,6 +14,9 @@ pub trait SessionHandler: Send + 'static {
     /// A binary message.
     fn binary(&mut self, bytes: &[u8]);
 
+    /// The session, which began by polling, goes on over a WebSocket.
+    fn upgraded(&mut self) {}
+
     /// The session is over. Called exactly once, and last.
     fn closed(&mut self, reason: CloseReason);
 

@@ -357,9 +357,12 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                     shared.take_wakers()
                 };
                 connection.sessions().upgrade(connection);
-                *handler_deadline = connection.handler().as_ref().and_then(|handler| handler.deadline());
-                wakers.wake();
                 metrics::counter!("roomcast_upgrades_total").increment(1);
+                wakers.wake();
+                *handler_deadline = connection.handler().as_mut().and_then(|handler| {
+                    handler.upgraded();
+                    handler.deadline()
+                });
                 None
             }
         }

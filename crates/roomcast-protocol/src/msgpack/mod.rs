@@ -67,5 +67,6 @@ pub use error::MsgpackError;
 pub use from_json::{Flavour, args_array, from_json};
 pub use kind::Kind;
 pub use reader::Reader;
+pub(crate) use to_json::{Bounds, values};
 pub use to_json::{read_arg, read_args, to_json};
 pub use writer::Writer;

@@ -32,7 +32,7 @@ pub fn read_arg(reader: &mut Reader<'_>, max_depth: usize) -> Result<Args, Msgpa
 
 fn read(reader: &mut Reader<'_>, count: usize, max_depth: usize) -> Result<Args, MsgpackError> {
     let (mut json, mut attachments) = (Vec::new(), Vec::new());
-    values(reader, count, &mut json, &mut attachments, max_depth)?;
+    values(reader, count, &mut json, &mut attachments, Bounds::of_servers(max_depth))?;
     // Only UTF-8 was written, so this cannot fail.
     let items = ByteStr::from_utf8(Bytes::from(json)).map_err(|_| MsgpackError::Utf8)?;
     Ok(Args::from_parts(items, attachments))
@@ -56,28 +56,41 @@ pub fn to_json(
     attachments: &mut Vec<Bytes>,
     max_depth: usize,
 ) -> Result<(), MsgpackError> {
-    values(reader, 1, json, attachments, max_depth)
+    values(reader, 1, json, attachments, Bounds::of_servers(max_depth))
+}
+
+/// What one call may make, and how it reads what the versions of notepack read differently.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Levels of nesting, capped at [`MAX_DEPTH_OPTION`].
+    pub(crate) max_depth: usize,
+    /// Bytes of the text and the attachments together.
+    pub(crate) max_bytes: usize,
+    /// Whether ext −1 is a timestamp. To notepack 2 it is an extension like any other.
+    pub(crate) timestamps: bool,
+    /// Whether bytes are spelled out in the text, as `JSON.stringify` spells a Buffer, and not attached.
+    pub(crate) spelled: bool,
+}
+
+impl Bounds {
+    /// For what other servers send.
+    fn of_servers(max_depth: usize) -> Self {
+        Self { max_depth, max_bytes: MAX_PACKET_BYTES, timestamps: true, spelled: false }
+    }
 }
 
 /// Appends `count` values with commas between them.
-fn values(
+pub(crate) fn values(
     reader: &mut Reader<'_>,
     count: usize,
     json: &mut Vec<u8>,
     attachments: &mut Vec<Bytes>,
-    max_depth: usize,
+    bounds: Bounds,
 ) -> Result<(), MsgpackError> {
     let (text_start, attachments_start) = (json.len(), attachments.len());
-    let max_depth = max_depth.min(MAX_DEPTH_OPTION);
-    let mut transcript = Transcript {
-        json,
-        attachments,
-        text_start,
-        attached: 0,
-        lookalikes: Vec::new(),
-        levels: Vec::new(),
-        max_depth,
-    };
+    let bounds = Bounds { max_depth: bounds.max_depth.min(MAX_DEPTH_OPTION), ..bounds };
+    let mut transcript =
+        Transcript { json, attachments, text_start, attached: 0, lookalikes: Vec::new(), levels: Vec::new(), bounds };
     for index in 0..count {
         if index > 0 {
             transcript.json.push(b',');
@@ -104,7 +117,7 @@ struct Transcript<'o> {
     lookalikes: Vec<usize>,
     /// Arrays and maps that are open.
     levels: Vec<Level>,
-    max_depth: usize,
+    bounds: Bounds,
 }
 
 struct Level {
@@ -118,7 +131,7 @@ impl Transcript<'_> {
     fn value(&mut self, reader: &mut Reader<'_>) -> Result<(), MsgpackError> {
         loop {
             self.opening(reader)?;
-            if self.json.len() - self.text_start + self.attached > MAX_PACKET_BYTES {
+            if self.json.len() - self.text_start + self.attached > self.bounds.max_bytes {
                 return Err(MsgpackError::TooLarge);
             }
             if !self.next(reader)? {
@@ -138,20 +151,11 @@ impl Transcript<'_> {
             Item::Float(value) if value.is_finite() => _ = number::write_f64(self.json, value),
             Item::Float(_) | Item::Nil | Item::Undefined => self.json.extend_from_slice(b"null"),
             Item::Str(text) => self.string(&String::from_utf8_lossy(text)),
-            Item::Bin(bytes) => {
-                self.nest(1)?;
-                self.attachment(reader.keep(bytes));
-            }
+            Item::Bin(bytes) => self.bytes(reader, bytes, 0)?,
+            Item::Ext(kind, bytes) if kind != -1 || !self.bounds.timestamps => self.ext(reader, kind, bytes)?,
             item @ (Item::Date(_) | Item::Ext(..)) => match (date::milliseconds(item), item) {
                 (Some(milliseconds), _) => date::write_date(self.json, milliseconds),
-                (None, Item::Ext(kind, bytes)) => {
-                    self.nest(2)?;
-                    self.json.push(b'[');
-                    let _ = CompactFormatter.write_i64(self.json, kind.into());
-                    self.json.push(b',');
-                    self.attachment(reader.keep(bytes));
-                    self.json.push(b']');
-                }
+                (None, Item::Ext(kind, bytes)) => self.ext(reader, kind, bytes)?,
                 _ => self.json.extend_from_slice(b"null"),
             },
             Item::Array(left) => self.open(Level { map: false, started: false, left })?,
@@ -169,7 +173,7 @@ impl Transcript<'_> {
 
     /// Checks that this many more levels are allowed here.
     fn nest(&self, levels: usize) -> Result<(), MsgpackError> {
-        if self.levels.len() + levels > self.max_depth { Err(MsgpackError::Depth) } else { Ok(()) }
+        if self.levels.len() + levels > self.bounds.max_depth { Err(MsgpackError::Depth) } else { Ok(()) }
     }
 
     /// After a value: closes what is complete, and writes what comes before the next value. Returns `false` if there is
@@ -211,6 +215,40 @@ impl Transcript<'_> {
 
     fn string(&mut self, text: &str) {
         let _ = serde_json::to_writer(&mut *self.json, text);
+    }
+
+    /// An extension as notepack decodes it: its type and its bytes.
+    fn ext(&mut self, reader: &Reader<'_>, kind: i8, bytes: &[u8]) -> Result<(), MsgpackError> {
+        self.json.push(b'[');
+        let _ = CompactFormatter.write_i64(self.json, kind.into());
+        self.json.push(b',');
+        self.bytes(reader, bytes, 1)?;
+        self.json.push(b']');
+        Ok(())
+    }
+
+    /// The bytes that the reader read last, inside so many levels that are not in the list.
+    fn bytes(&mut self, reader: &Reader<'_>, bytes: &[u8], inside: usize) -> Result<(), MsgpackError> {
+        if self.bounds.spelled {
+            self.nest(inside + 2)?;
+            self.spell(bytes);
+        } else {
+            self.nest(inside + 1)?;
+            self.attachment(reader.keep(bytes));
+        }
+        Ok(())
+    }
+
+    /// Writes bytes as `Buffer.prototype.toJSON` does: at most four bytes of text for each.
+    fn spell(&mut self, bytes: &[u8]) {
+        self.json.extend_from_slice(br#"{"type":"Buffer","data":["#);
+        for (at, byte) in bytes.iter().enumerate() {
+            if at > 0 {
+                self.json.push(b',');
+            }
+            let _ = CompactFormatter.write_u8(self.json, *byte);
+        }
+        self.json.extend_from_slice(b"]}");
     }
 
     fn attachment(&mut self, bytes: Bytes) {

@@ -21,7 +21,7 @@ pub enum DecodeError {
     /// A namespace's name over [`MAX_NAMESPACE_BYTES`](crate::limits::MAX_NAMESPACE_BYTES).
     #[error("namespace name too long")]
     NamespaceTooLong,
-    /// An ack id over [`MAX_ACK_ID`](crate::limits::MAX_ACK_ID).
+    /// An ack id over [`MAX_ACK_ID`](crate::limits::MAX_ACK_ID); in MessagePack also one that is not a whole number.
     #[error("invalid packet id")]
     InvalidId,
     /// The payload is not JSON, or not what the packet's type requires.
@@ -39,6 +39,25 @@ pub enum DecodeError {
     /// A binary message while none is awaited.
     #[error("got binary data when not reconstructing a packet")]
     UnexpectedBinary,
+    /// A message that is not MessagePack.
+    #[error("Could not parse")]
+    Unreadable,
+    /// This many bytes are left after the MessagePack of a packet.
+    #[error("{0} trailing bytes")]
+    Trailing(usize),
+    /// The type of a MessagePack packet is not a whole number from 0 to 4, or the message is not a map.
+    #[error("invalid packet type")]
+    InvalidType,
+    /// The namespace of a MessagePack packet is not text that begins with a slash.
+    #[error("invalid namespace")]
+    InvalidNamespace,
+    /// MessagePack that would become more text than
+    /// [`MAX_UNPACKED_PAYLOADS`](crate::limits::MAX_UNPACKED_PAYLOADS) allows.
+    #[error("payload too large")]
+    PayloadTooLarge,
+    /// A text message for a server whose parser is MessagePack.
+    #[error("text, where the server's parser is MessagePack; the client's may be the default parser")]
+    UnexpectedParser,
 }
 
 impl From<JsonError> for DecodeError {

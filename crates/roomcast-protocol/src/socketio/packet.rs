@@ -104,6 +104,29 @@ impl Packet {
         Ok(Self::new(frames, Part { binary: true, payload }, Box::default()))
     }
 
+    /// A binary message that `write` appends to what it is given: about `room` bytes.
+    pub(crate) fn packed<E: From<PacketTooLarge>>(
+        room: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        /// The header of up to 125 bytes, which most messages have. A longer one moves the message.
+        const SHORT: usize = 2;
+        let mut frames = Vec::with_capacity(room.min(MAX_PACKET_BYTES).saturating_add(10));
+        frames.extend_from_slice(&[0; SHORT]);
+        write(&mut frames)?;
+        let length = frames.len() - SHORT;
+        fits(length)?;
+        let header = frame_header(Opcode::Binary, length);
+        let start = header.len();
+        drop(frames.splice(..SHORT, header.iter().copied()));
+        // What waits for clients is counted by its length.
+        if frames.capacity() - frames.len() > frames.len() / 4 + 64 {
+            frames.shrink_to_fit();
+        }
+        let payload = range(start, frames.len());
+        Ok(Self::new(frames, Part { binary: true, payload }, Box::default()))
+    }
+
     /// A WebSocket control frame. It is only for the outbox of a WebSocket.
     pub fn control(frame: Vec<u8>) -> Self {
         // It carries no message, so there is nothing that `b64` would change.

@@ -8,6 +8,7 @@ mod common;
 mod frames;
 mod heap;
 mod msgpack;
+mod packed;
 mod properties;
 mod sequences;
 mod vectors;

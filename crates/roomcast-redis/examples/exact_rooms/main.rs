@@ -101,7 +101,7 @@ async fn measure(mode: Mode, rate: u64, seconds: u64) -> Row {
     let redis = RedisProcess::start().await;
     let (server_events, _events) = mpsc::channel(64);
     let cluster = Cluster::with_id("from".into(), mode.broker(&redis.url()), ClusterOptions::default());
-    let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let adapter = cluster.adapter(AdapterContext::new("/", server_events));
     let mut servers = Vec::new();
     for number in 0..SERVERS {
         servers.push(Server::start(mode, redis.port, number).await);

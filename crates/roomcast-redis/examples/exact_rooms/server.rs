@@ -88,7 +88,7 @@ pub(crate) async fn run(mode: Mode, url: &str, number: u64) {
     let cluster =
         Cluster::with_id(format!("server{number}").as_str().into(), mode.broker(url), ClusterOptions::default());
     let (server_events, _events) = mpsc::channel(64);
-    let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let adapter = cluster.adapter(AdapterContext::new("/", server_events));
     let counting = CountingRecipient::new();
     let rooms = rooms_of(number).into_iter().map(room).chain([END.to_owned()]);
     let mut joined = Vec::new();

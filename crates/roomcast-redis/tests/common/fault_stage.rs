@@ -71,7 +71,7 @@ impl Server {
         let broker = ClassicBroker::new(redis, ClassicOptions::default());
         let cluster = Cluster::with_id(name.into(), broker, options);
         let (server_events, events) = mpsc::channel(64);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         let socket = Arc::<Recorder>::default();
         adapter.insert(SocketId::random().unwrap(), socket.clone(), &[], None).unwrap();
         Arc::new(Self { cluster, adapter, socket, emitted: Mutex::default(), _events: events })

@@ -76,7 +76,7 @@ fn server(broker: Arc<ClassicBroker>, namespace: &str) -> Server {
 
 fn open(servers: &Cluster, namespace: &str) -> Server {
     let (server_events, events) = mpsc::channel(64);
-    let adapter = servers.adapter(AdapterContext { namespace: namespace.into(), server_events });
+    let adapter = servers.adapter(AdapterContext::new(namespace, server_events));
     Server { servers: servers.clone(), adapter, events }
 }
 

@@ -13,7 +13,7 @@ const NAMESPACES: usize = 2_000;
 async fn open(cluster: &Cluster) -> Vec<Arc<ClusterAdapter>> {
     let open = |number: usize| {
         let (server_events, _) = tokio::sync::mpsc::channel(1);
-        cluster.adapter(AdapterContext { namespace: format!("/{number}").into(), server_events })
+        cluster.adapter(AdapterContext::new(format!("/{number}"), server_events))
     };
     (0..NAMESPACES).map(open).collect()
 }

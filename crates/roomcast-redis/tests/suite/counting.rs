@@ -35,7 +35,7 @@ impl Server {
         let proxy = FaultProxy::start(redis.port).await;
         let cluster = Cluster::new(broker(&proxy.url()), ClusterOptions::default());
         let (server_events, events) = mpsc::channel(64);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         Self { cluster, adapter, proxy, _events: events }
     }
 }

@@ -63,7 +63,7 @@ impl Stage {
         let broker = ClassicBroker::new(redis.url().parse().unwrap(), ClassicOptions::default());
         let cluster = Cluster::with_id("nodeB0".into(), broker, ClusterOptions::default());
         let (server_events, events) = mpsc::channel(64);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         let publisher = Client::open(redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
         let (sender, answers) = mpsc::unbounded_channel();
         let tap = Client::open(format!("{}/?protocol=resp3", redis.url()).into_connection_info().unwrap()).unwrap();

@@ -60,7 +60,7 @@ async fn check(broker: Arc<dyn Broker>, subscribed: f64) {
     let _recording = metrics::set_default_local_recorder(&recorded);
     let cluster = Cluster::new(broker, ClusterOptions::default());
     let (server_events, _events) = mpsc::channel(1);
-    let _adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let _adapter = cluster.adapter(AdapterContext::new("/", server_events));
     wait_until("announcements have come back", async || recorded.of("roomcast_cluster_delivery_lag_seconds").0 >= 2)
         .await;
     wait_until("everything is subscribed", async || recorded.of("roomcast_redis_subscriptions").1 == subscribed).await;

@@ -273,7 +273,7 @@ impl Server {
     fn new(cluster: &RedisCluster, key: &str, mode: ShardedMode) -> Self {
         let cluster = Cluster::new(broker_at(&cluster.url(), key, mode), ClusterOptions::default());
         let (server_events, events) = mpsc::channel(64);
-        let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+        let adapter = cluster.adapter(AdapterContext::new("/", server_events));
         Self { cluster, adapter, _events: events }
     }
 

@@ -25,7 +25,7 @@ fn classic(url: &str) -> Arc<ClassicBroker> {
 fn member(broker: Arc<dyn Broker>) -> (Cluster, Arc<dyn roomcast_adapter::Adapter>) {
     let cluster = Cluster::new(broker, ClusterOptions::default());
     let (server_events, _) = tokio::sync::mpsc::channel(1);
-    let adapter = (cluster.factory())(roomcast_adapter::AdapterContext { namespace: "/".into(), server_events });
+    let adapter = (cluster.factory())(roomcast_adapter::AdapterContext::new("/", server_events));
     (cluster, adapter)
 }
 

@@ -23,7 +23,7 @@ impl Adapters {
         move |builder| {
             builder.adapter(move |context| {
                 adapters.made.fetch_add(1, SeqCst);
-                Closing::new(Local::new(context.namespace), adapters.closed.clone())
+                Closing::new(Local::of(&context), adapters.closed.clone())
             })
         }
     }

@@ -23,7 +23,7 @@ impl Asking {
         let (made, connected) = (local.clone(), socket.clone());
         let builder = |builder: Builder| {
             change(builder).adapter(move |context| {
-                let local = Local::new(context.namespace);
+                let local = Local::of(&context);
                 *made.lock() = Some(local.clone());
                 local
             })

@@ -327,6 +327,29 @@ async fn handlers_of_disconnects_of_a_namespace_come_before_those_of_the_socket(
     server.finish().await;
 }
 
+#[tokio::test]
+async fn an_upgrade_is_told_to_each_socket_of_the_session() {
+    let log = Log::default();
+    let seen = log.clone();
+    let server = Server::start(|io| {
+        io.of("/").on_upgrade(move |socket: Socket| {
+            seen.push(format!("{} {}", socket.namespace().name(), socket.transport().as_str()));
+            ready(())
+        });
+    })
+    .await;
+    let sid = server.join_by_polling().await;
+    let mut wire = server.upgrade(&format!("EIO=4&transport=websocket&sid={sid}")).await;
+    wire.say("2probe").await;
+    assert_eq!(wire.text().await, "3probe");
+    assert!(log.lines().is_empty());
+    wire.say("5").await;
+    log.expect(&["/ websocket"]).await;
+    drop(server.joined().await);
+    assert_eq!(log.lines().len(), 1);
+    server.finish().await;
+}
+
 #[derive(Clone, Debug, PartialEq)]
 struct User(&'static str);
 

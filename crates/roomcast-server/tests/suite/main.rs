@@ -21,6 +21,7 @@ mod listeners;
 mod mistakes;
 mod namespaces;
 mod options;
+mod packed;
 mod rates;
 mod regressions;
 mod statistics;

@@ -3,7 +3,7 @@
 //!
 //! Environment: `HOST`, `PORT`, `SERVER_NAME`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
 //! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`), `REDIS_URL`,
-//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`). The program refuses to start with another value for one of [`NOT_OFFERED_YET`].
+//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`); `PARSER` (`default`, `msgpack`). The program refuses to start with another value for one of [`NOT_OFFERED_YET`].
 
 mod call;
 mod events;
@@ -12,7 +12,7 @@ use events::{serve, server_event};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
 use roomcast_redis::{ClassicBroker, ClassicOptions, ShardedBroker, ShardedMode, ShardedOptions};
-use roomcast_server::{Builder, ConnectError, Cors, Socket, SocketId, SocketIo};
+use roomcast_server::{Builder, ConnectError, Cors, Parser, Socket, SocketId, SocketIo};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::env::var;
@@ -26,13 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Settings that so far accept only one value. Further settings of recovery and of the streams adapter have no effect without these.
-const NOT_OFFERED_YET: [(&str, &str); 5] = [
-    ("PARSER", "default"),
-    ("RECOVERY_MS", "0"),
-    ("PER_MESSAGE_DEFLATE", "0"),
-    ("HTTP_COMPRESSION", "0"),
-    ("SERVE_CLIENT", "0"),
-];
+const NOT_OFFERED_YET: [(&str, &str); 4] =
+    [("RECOVERY_MS", "0"), ("PER_MESSAGE_DEFLATE", "0"), ("HTTP_COMPRESSION", "0"), ("SERVE_CLIENT", "0")];
 
 /// Records metrics as the program does, for benches that compare a server with and without them. Nothing scrapes them.
 fn record_metrics(one_in: u32) -> Outcome<()> {
@@ -121,6 +116,11 @@ fn builder() -> Outcome<Builder> {
         .connect_timeout(milliseconds("CONNECT_TIMEOUT_MS", 45_000)?)
         .upgrade_timeout(milliseconds("UPGRADE_TIMEOUT_MS", 10_000)?)
         .max_payload(setting("MAX_PAYLOAD", "1000000").parse()?);
+    builder = match &*setting("PARSER", "default") {
+        "default" => builder,
+        "msgpack" => builder.parser(Parser::MessagePack),
+        other => return Err(format!("PARSER={other} is not a parser").into()),
+    };
     if let Ok(bytes) = var("MAX_OUTBOX_BYTES") {
         let bytes = bytes.parse()?;
         builder = builder.max_outbox(bytes);

@@ -4,8 +4,8 @@
 use super::typed::{Adapter, ClientEvent, Dialect, LogFormat, Secret, Settings};
 use super::value::{Kind, Value};
 use roomcast_redis::ShardedMode;
-use roomcast_server::OverRate;
 use roomcast_server::engine::{Transport, limits};
+use roomcast_server::{OverRate, Parser};
 use std::time::Duration;
 
 /// One setting.
@@ -147,6 +147,16 @@ pub(crate) const KEYS: &[Key] = &[
             };
             s.client_events = v.list().iter().filter_map(event).collect();
         },
+    ),
+    key(
+        ["parser", "ROOMCAST_PARSER", "parser"],
+        Kind::Choice(&[
+            ("default", "socket.io-parser, which every client has"),
+            ("msgpack", "socket.io-msgpack-parser"),
+        ]),
+        "default",
+        "How packets to and from clients are written; all clients need the same parser. The chat page has the default one",
+        |s, v| s.parser = if v.is("msgpack") { Parser::MessagePack } else { Parser::Default },
     ),
     key(
         ["listen.host", "HOST", "host"],

@@ -2,7 +2,7 @@
 
 use roomcast_redis::ShardedMode;
 use roomcast_server::engine::Transport;
-use roomcast_server::{OverRate, Rate};
+use roomcast_server::{OverRate, Parser, Rate};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) server_name: Option<String>,
     pub(crate) namespaces: Vec<String>,
     pub(crate) client_events: Vec<ClientEvent>,
+    pub(crate) parser: Parser,
     pub(crate) listen: Listen,
     pub(crate) internal: Internal,
     pub(crate) client: Client,

@@ -40,7 +40,7 @@ impl ClusterAdapter {
     /// Refuses an event that is too large for a packet, even if no client gets it, or for the other servers.
     fn check_size(&self, data: &Args) -> Result<(), AdapterError> {
         if bytes_of(data) > roomcast_protocol::limits::MAX_PACKET_BYTES / 2 {
-            drop(Packet::event(self.place.namespace(), None, data)?);
+            drop(self.place.local().encode(None, Emit::of(data))?);
         }
         self.check_carried(data)
     }

@@ -73,9 +73,10 @@ impl Place {
         current: Arc<CurrentPlace>,
         inbox: Arc<dyn Inbox>,
     ) -> Arc<Self> {
-        let AdapterContext { namespace, server_events } = context;
+        let local = Local::of(&context);
+        let AdapterContext { namespace, server_events, .. } = context;
         let place = Arc::new(Self {
-            local: Local::new(namespace.clone()),
+            local,
             namespace,
             member,
             subscription,

@@ -98,7 +98,7 @@ impl Server {
 
 pub(crate) fn context(namespace: &str) -> (AdapterContext, mpsc::Receiver<ServerEvent>) {
     let (server_events, events) = mpsc::channel(64);
-    (AdapterContext { namespace: namespace.into(), server_events }, events)
+    (AdapterContext::new(namespace, server_events), events)
 }
 
 pub(crate) async fn pass(time: Duration) {

@@ -35,7 +35,7 @@ pub(crate) struct Linked {
 
 impl Network {
     pub(crate) fn join(self: &Arc<Self>, number: usize, context: AdapterContext) -> Arc<Linked> {
-        let local = Local::new(context.namespace);
+        let local = Local::of(&context);
         let (jobs, mut inbox) = mpsc::unbounded_channel::<Job>();
         tokio::spawn(async move {
             while let Some(job) = inbox.recv().await {

@@ -95,7 +95,7 @@ pub(super) async fn run(url: &str, name: &str, dialect: Dialect, plan: &Plan) {
         *losing.lock().entry(sender).or_default() += lost.messages;
     });
     let (server_events, _events) = mpsc::channel(64);
-    let adapter = cluster.adapter(AdapterContext { namespace: "/".into(), server_events });
+    let adapter = cluster.adapter(AdapterContext::new("/", server_events));
     let received = Received::default();
     let mut last = None;
     for (socket, rooms) in plan.sockets.iter().enumerate() {
