@@ -5,9 +5,9 @@ use crate::connection::Connection;
 use crate::http::Http;
 use crate::limits::PATIENCE;
 use crate::socket::{ClientSocket, Phase};
-use crate::{polling, websocket};
+use crate::{packed, polling, websocket};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use roomcast_protocol::{EngineKind, Packet};
+use roomcast_protocol::{EngineKind, Packet, Parser};
 use roomcast_server::{SocketIo, Transport};
 use serde::Serialize;
 use serde_json::Value;
@@ -33,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) name: String,
     pub(crate) namespace: String,
     transport: Transport,
+    parser: Parser,
     auth: Option<Value>,
     pub(crate) patience: Duration,
 }
@@ -51,6 +52,7 @@ impl ClientBuilder {
             name: "client".to_owned(),
             namespace: "/".to_owned(),
             transport: Transport::WebSocket,
+            parser: Parser::Default,
             auth: None,
             patience: PATIENCE,
         };
@@ -113,6 +115,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How packets are written, if [`Builder::parser`](roomcast_server::Builder::parser) changed it. Defaults to
+    /// [`Parser::Default`].
+    pub fn parser(mut self, parser: Parser) -> Self {
+        self.options.parser = parser;
+        self
+    }
+
     /// The path of the server's requests, if [`Builder::path`](roomcast_server::Builder::path) changed it. Defaults to
     /// `/socket.io/`.
     pub fn path(mut self, path: impl Into<String>) -> Self {
@@ -140,8 +149,8 @@ impl Options {
         let http = self.http.clone();
         let opened = async {
             match self.transport {
-                Transport::Polling => polling::open(http, &self.name).await,
-                _ => websocket::open(http, &self.name).await,
+                Transport::Polling => polling::open(http, self.parser, &self.name).await,
+                _ => websocket::open(http, self.parser, &self.name).await,
             }
         };
         let patience = self.patience;
@@ -157,11 +166,17 @@ impl Options {
         let recovery = socket.state.lock().recovery.clone();
         let added = connection.link.add(&self.namespace, socket);
         assert!(added, "{}: this connection has a socket in the namespace already", socket.name);
-        connection.link.send(match recovery.payload(self.auth.as_ref()) {
-            Some(json) => Packet::connect(&self.namespace, &json),
-            None if self.namespace == "/" => Packet::engine(EngineKind::Message, "0"),
-            None => Packet::engine(EngineKind::Message, &format!("0{},", self.namespace)),
-        });
+        let parser = connection.link.parser;
+        match (recovery.payload(self.auth.as_ref()), parser) {
+            (Some(json), _) => connection.link.send(parser.connect(&self.namespace, &json)),
+            (None, Parser::MessagePack) => connection.link.send(packed::connect(&self.namespace)),
+            (None, Parser::Default) if self.namespace == "/" => {
+                connection.link.send(Packet::engine(EngineKind::Message, "0"));
+            }
+            (None, Parser::Default) => {
+                connection.link.send(Packet::engine(EngineKind::Message, &format!("0{},", self.namespace)));
+            }
+        }
         let answered = socket.until(|state| match &state.phase {
             Phase::Connecting => None,
             Phase::Refused(error) => Some(Err(error.clone())),

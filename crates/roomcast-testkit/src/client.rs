@@ -9,7 +9,7 @@ use crate::socket::{ClientSocket, Phase};
 use crate::unmet::{Waiting, fail};
 use crate::unread::list;
 use crate::websocket;
-use roomcast_protocol::{Args, Packet, SocketId, ToArgs};
+use roomcast_protocol::{Args, SocketId, ToArgs};
 use roomcast_server::{SocketIo, Transport};
 use std::panic::Location;
 use std::sync::Arc;
@@ -198,7 +198,8 @@ impl Client {
         let id = state.next_id;
         state.next_id += u64::from(ask);
         // Under the lock, so that ids go out in their order.
-        state.connection.link.send(Packet::event(namespace, ask.then_some(id), &args));
+        let link = &state.connection.link;
+        link.send(link.parser.event(namespace, ask.then_some(id), &args));
         id
     }
 
@@ -209,7 +210,7 @@ impl Client {
     pub fn disconnect(&self) {
         let connection = self.socket.connection();
         if self.is_connected() {
-            connection.link.send(Packet::disconnect(&self.socket.namespace));
+            connection.link.send(connection.link.parser.disconnect(&self.socket.namespace));
             if connection.link.remove(&self.socket.namespace) {
                 connection.close();
             }

@@ -3,9 +3,10 @@
 
 use crate::disconnection::Disconnection;
 use crate::http::Http;
+use crate::packed;
 use parking_lot::Mutex;
 use roomcast_protocol::{
-    Args, ArgsRef, Decoder, DecoderLimits, EngineData, EngineKind, EnginePacket, Packet, PacketTooLarge, Received,
+    Args, ArgsRef, Decoder, DecoderLimits, EngineData, EngineKind, EnginePacket, Packet, Parser, Received, Unpacked,
 };
 use roomcast_server::Transport;
 use std::collections::{HashMap, VecDeque};
@@ -65,6 +66,8 @@ pub(crate) struct Connection {
 /// What the tasks of a connection share.
 pub(crate) struct Link {
     pub(crate) out: mpsc::UnboundedSender<Out>,
+    pub(crate) parser: Parser,
+    limits: DecoderLimits,
     /// Most bytes of a POST.
     pub(crate) max_payload: usize,
     pub(crate) transport: Mutex<Transport>,
@@ -80,11 +83,18 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(out: mpsc::UnboundedSender<Out>, max_payload: usize, transport: Transport) -> Arc<Self> {
+    pub(crate) fn new(
+        out: mpsc::UnboundedSender<Out>,
+        parser: Parser,
+        max_payload: usize,
+        transport: Transport,
+    ) -> Arc<Self> {
         // A client bounds nothing: it trusts its server.
         let limits = DecoderLimits { max_attachments: usize::MAX, max_bytes: usize::MAX, ..DecoderLimits::default() };
         Arc::new(Self {
             out,
+            parser,
+            limits,
             max_payload,
             transport: Mutex::new(transport),
             reading: watch::Sender::new(true),
@@ -102,7 +112,7 @@ impl Link {
         drop(self.out.send(out));
     }
 
-    pub(crate) fn send(&self, packet: Result<Packet, PacketTooLarge>) {
+    pub(crate) fn send<E: fmt::Display>(&self, packet: Result<Packet, E>) {
         match packet {
             Ok(packet) => self.put(Out::Packet(packet)),
             Err(error) => panic!("a client's packet cannot be sent: {error}"),
@@ -164,8 +174,11 @@ impl Link {
         }
     }
 
-    /// Takes a binary message of the server: an attachment.
+    /// Takes a binary message of the server: an attachment, or a packet in MessagePack.
     pub(crate) fn binary(&self, bytes: &[u8]) {
+        if self.parser == Parser::MessagePack {
+            return self.packed(bytes);
+        }
         let assembled = self.decoder.lock().binary(bytes);
         match assembled {
             Ok(Some(packet)) => self.received(packet.received()),
@@ -175,6 +188,9 @@ impl Link {
     }
 
     fn message(&self, text: &str) {
+        if self.parser == Parser::MessagePack {
+            return self.end(&Disconnection::ParseError(format!("text, and not MessagePack: {text:?}")));
+        }
         let received = self.decoder.lock().text(text);
         match received {
             // The decoder is that of a server, which has no use for what a refusal says.
@@ -188,6 +204,20 @@ impl Link {
             Ok(Some(received)) => self.received(received),
             Ok(None) => {}
             Err(error) => self.end(&Disconnection::ParseError(format!("{error}: {text:?}"))),
+        }
+    }
+
+    fn packed(&self, bytes: &[u8]) {
+        match Unpacked::read(bytes, self.limits) {
+            Ok(unpacked) => match unpacked.received() {
+                Received::ConnectError { namespace } => {
+                    if let Some(socket) = self.socket(namespace) {
+                        socket.refused(&packed::data(bytes).unwrap_or_else(|error| error.to_string()));
+                    }
+                }
+                received => self.received(received),
+            },
+            Err(error) => self.end(&Disconnection::ParseError(error.to_string())),
         }
     }
 
@@ -207,7 +237,7 @@ impl Link {
             Received::Event { namespace, id, event } => {
                 let Some(socket) = self.socket(namespace) else { return };
                 if let Some((id, answer)) = socket.event(&event.name, id, event.args) {
-                    self.send(Packet::ack(namespace, id, &answer));
+                    self.send(self.parser.ack(namespace, id, &answer));
                 }
             }
             Received::Ack { namespace, id: Some(id), args } => {

@@ -116,6 +116,7 @@ mod handshake;
 mod http;
 pub mod limits;
 mod network;
+mod packed;
 mod polling;
 mod receiving;
 mod recovery;
@@ -135,7 +136,7 @@ pub use settle::settle;
 pub use unmet::{Unmet, Waiting, Why};
 
 /// For `use`s of tests that name no other crate.
-pub use roomcast_server::{Args, SocketId, Transport};
+pub use roomcast_server::{Args, Parser, SocketId, Transport};
 
 /// Compiles and runs the example of this crate's README.
 #[cfg(doctest)]

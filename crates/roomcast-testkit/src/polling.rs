@@ -6,7 +6,7 @@ use crate::disconnection::Disconnection;
 use crate::handshake::Opened;
 use crate::http::Http;
 use http::Method;
-use roomcast_protocol::{EngineKind, Packet, SEPARATOR};
+use roomcast_protocol::{EngineKind, Packet, Parser, SEPARATOR};
 use roomcast_server::Transport;
 use std::sync::Arc;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 /// Opens a session by polling.
-pub(crate) async fn open(http: Http, client: &str) -> Result<Connection, ConnectError> {
+pub(crate) async fn open(http: Http, parser: Parser, client: &str) -> Result<Connection, ConnectError> {
     let answer = http.poll(Method::GET, None, String::new()).await;
     let answer = answer.map_err(|lost| ConnectError::new(client, lost.to_string()))?;
     if answer.status != 200 {
@@ -23,7 +23,7 @@ pub(crate) async fn open(http: Http, client: &str) -> Result<Connection, Connect
     let mut packets = answer.body.split(char::from(SEPARATOR));
     let Opened { sid, max_payload, .. } = Opened::read(client, packets.next().unwrap_or_default())?;
     let (out, rest) = mpsc::unbounded_channel();
-    let link = Link::new(out, max_payload, Transport::Polling);
+    let link = Link::new(out, parser, max_payload, Transport::Polling);
     packets.for_each(|packet| link.text(packet));
     let polling = tokio::spawn(poll(http.clone(), sid.clone(), link.clone())).abort_handle();
     let posting = tokio::spawn(post(http.clone(), sid.clone(), rest, link.clone(), polling.clone())).abort_handle();

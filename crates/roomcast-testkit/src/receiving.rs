@@ -6,7 +6,7 @@ use crate::settle::settle;
 use crate::socket::ClientSocket;
 use crate::unmet::{Unmet, Waiting, Why, fail};
 use crate::unread::{Unread, list, shown};
-use roomcast_protocol::{Args, ArgsRef, FromArgs, Packet, ToArgs};
+use roomcast_protocol::{Args, ArgsRef, FromArgs, ToArgs};
 use std::any::type_name;
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -203,7 +203,8 @@ impl<T> Question<T> {
         let Self { socket, id, .. } = self;
         let args =
             Args::of(&value).unwrap_or_else(|error| panic!("{}: the answer cannot be sent: {error}", socket.name));
-        socket.connection().link.send(Packet::ack(&socket.namespace, id, &args));
+        let connection = socket.connection();
+        connection.link.send(connection.link.parser.ack(&socket.namespace, id, &args));
     }
 }
 

@@ -9,6 +9,7 @@ use crate::http::Http;
 use bytes::BytesMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use roomcast_protocol::Parser;
 use roomcast_protocol::frame::Opcode;
 use roomcast_server::Transport;
 use std::sync::Arc;
@@ -20,12 +21,12 @@ use tokio::task::AbortHandle;
 type Stream = TokioIo<Upgraded>;
 
 /// Opens a session over a WebSocket.
-pub(crate) async fn open(http: Http, client: &str) -> Result<Connection, ConnectError> {
+pub(crate) async fn open(http: Http, parser: Parser, client: &str) -> Result<Connection, ConnectError> {
     let mut socket = Opening::begin(&http, None, client).await?;
     let first = socket.text(client).await?;
     let Opened { sid, max_payload, .. } = Opened::read(client, &first)?;
     let (out, rest) = mpsc::unbounded_channel();
-    let link = Link::new(out, max_payload, Transport::WebSocket);
+    let link = Link::new(out, parser, max_payload, Transport::WebSocket);
     let tasks = socket.run(&link, rest);
     Ok(Connection { http, sid, link, tasks: tasks.into() })
 }

@@ -1,7 +1,7 @@
 //! Polling, WebSockets, and the way from one to the other.
 
-use roomcast_server::{Args, Socket, SocketIo};
-use roomcast_testkit::{Client, Disconnection, Transport, settle};
+use roomcast_server::{Args, Attachment, ConnectError, Socket, SocketIo};
+use roomcast_testkit::{Client, Disconnection, Parser, Transport, settle};
 
 fn app() -> SocketIo {
     let io = SocketIo::builder().build();
@@ -108,5 +108,35 @@ async fn large_events_pass() {
         for _ in 0..5 {
             assert_eq!(client.next::<String>("echo").await, text);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_messagepack_has_clients_with_it() {
+    for transport in [Transport::Polling, Transport::WebSocket] {
+        let io = SocketIo::builder().parser(Parser::MessagePack).build();
+        io.of("/").on("echo", |socket: Socket, args: Args| socket.emit("echo", args));
+        io.of("/").on("auth", |socket: Socket| socket.auth_json().map(str::to_owned));
+        io.of("/closed").middleware(|_| async { Err(ConnectError::new("closed").with_data(&8)) });
+        let builder = Client::builder(&io).transport(transport).parser(Parser::MessagePack);
+
+        let client = builder.clone().auth(serde_json::json!({"token": "t"})).connect().await.unwrap();
+        assert_eq!(client.ask::<String>("auth", ()).await, r#"{"token":"t"}"#);
+        let bytes = Attachment::from(vec![0_u8, 0xff]);
+        client.emit("echo", ("text", &bytes));
+        assert_eq!(client.next::<(String, Attachment)>("echo").await, ("text".to_owned(), bytes));
+        client.answer("double", |n: u32| 2 * n);
+        let answers = io.to(client.id()).emit_with_ack("double", 4).await.unwrap();
+        assert_eq!(answers.answers[0].parse::<u32>().unwrap(), 8);
+
+        let refused = client.of("/closed").connect().await.unwrap_err();
+        assert_eq!((refused.message(), refused.data()), ("closed", Some(8)));
+        client.disconnect();
+        let client = builder.connect().await.unwrap();
+        assert_eq!(client.ask::<Option<String>>("auth", ()).await, None);
+
+        // Clients of the other parser are told nothing that they could read.
+        let error = Client::builder(&io).transport(transport).connect().await.unwrap_err();
+        assert_eq!(error.to_string(), "client could not connect: transport close, before the server answered");
     }
 }
