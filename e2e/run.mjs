@@ -21,7 +21,7 @@ const { values: options } = parseArgs({
   },
 });
 // What roomcast does not offer yet; docs/protocol.md says the same. A theme is removed from this list when its feature is there.
-const NOT_OFFERED_YET = /^recovery: /;
+const NOT_OFFERED_YET = /^$/;
 
 const settings = { only: new RegExp(options.only, "i"), clients: Number(options.clients), bail: options.bail };
 

@@ -8,6 +8,9 @@ import { eventually } from "../lib/wait.mjs";
 /** Node's classic and sharded adapters keep no history. */
 const RECOVERING = { adapters: ["memory", "streams"] };
 
+/** Where Node's server does not recover a client (docs/protocol.md, 4.3). */
+const OURS = { ...RECOVERING, differs: true };
+
 // Cuts the client's transport and waits until the server has noticed it.
 async function cutOff(client, witness) {
   client.cut();
@@ -66,6 +69,46 @@ export default theme("recovery", { env: { RECOVERY_MS: "60000" } }, [
       assert.equal((await client.next("news"))[0], i);
     }
   }, RECOVERING),
+
+  scenario("a client that has received no event recovers, repeatedly", async (t) => {
+    const nsp = t.namespace();
+    const witness = await t.connect({ nsp });
+    const client = await t.connect({ nsp });
+    const { id } = client;
+    for (let i = 1; i <= 3; i += 1) {
+      await cutOff(client, witness);
+      await client.reconnect();
+      assert.deepEqual([client.id, client.socket.recovered], [id, true]);
+    }
+    await cutOff(client, witness);
+    await witness.emitTo({}, "news", 1);
+    await client.reconnect();
+    assert.deepEqual([client.id, client.socket.recovered], [id, true]);
+    assert.equal((await client.next("news"))[0], 1);
+  }, OURS),
+
+  scenario("a volatile event that ends in a string does not spoil the offset", async (t) => {
+    const { client, witness } = await pair(t, "websocket");
+    const { id } = client;
+    await witness.emitTo({ volatile: true }, "news", "text");
+    assert.deepEqual(await client.next("news"), ["text", null]);
+    await cutOff(client, witness);
+    await witness.emitTo({}, "news", 1);
+    await client.reconnect();
+    assert.deepEqual([client.id, client.socket.recovered], [id, true]);
+    assert.equal((await client.next("news"))[0], 1);
+  }, OURS),
+
+  scenario("a client that comes back before the server has noticed its loss recovers", async (t) => {
+    const { client, witness } = await pair(t, "websocket");
+    const { id, socket } = client;
+    const { _pid: pid, _lastOffset: offset } = socket;
+    const next = await t.rawSocket();
+    const answer = await next.connect(`40${socket.nsp},${JSON.stringify({ pid, offset })}`);
+    assert.deepEqual(JSON.parse(answer.slice(answer.indexOf("{"))), { sid: id, pid });
+    assert.equal(await client.disconnected(), "transport close");
+    assert.equal((await witness.result("fetch-sockets")).length, 2);
+  }, OURS),
 
   scenario("a client that disconnects on purpose does not recover", async (t) => {
     const { client, witness } = await pair(t, "websocket");

@@ -7,12 +7,13 @@
 
 use bytes::Bytes;
 use roomcast_adapter::testkit::CountingRecipient;
-use roomcast_adapter::{Action, Adapter, Local, Room, Target};
+use roomcast_adapter::{Action, Adapter, AdapterContext, Local, RecoveryBounds, RecoverySpace, Room, Target};
 use roomcast_protocol::limits::MAX_DEPTH;
 use roomcast_protocol::msgpack::{Flavour, Reader, args_array, read_args};
 use roomcast_protocol::{Args, Assembled, Decoder, DecoderLimits, Packet, Parser, Received, SocketId, Unpacked};
 use std::error::Error;
 use std::hint::black_box;
+use std::sync::Arc;
 
 /// Sockets of the namespace.
 const SOCKETS: usize = 1_000;
@@ -36,6 +37,8 @@ const WORKLOADS: &[(&str, Workload)] = &[
     ("decode_event_packed", decode_event_packed),
     ("broadcast_to_1000", broadcast_to_1000),
     ("room_of_10_in_1000", room_of_10_in_1000),
+    ("broadcast_to_1000_with_recovery", broadcast_to_1000_with_recovery),
+    ("room_of_10_with_recovery", room_of_10_with_recovery),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -123,16 +126,31 @@ fn decode_event_packed() -> Result<Operation, Box<dyn Error>> {
 }
 
 fn broadcast_to_1000() -> Result<Operation, Box<dyn Error>> {
-    broadcast("all", SOCKETS)
+    broadcast(Local::new("/"), "all", SOCKETS)
 }
 
 fn room_of_10_in_1000() -> Result<Operation, Box<dyn Error>> {
-    broadcast("few", FEW)
+    broadcast(Local::new("/"), "few", FEW)
+}
+
+fn broadcast_to_1000_with_recovery() -> Result<Operation, Box<dyn Error>> {
+    broadcast(with_recovery(), "all", SOCKETS)
+}
+
+fn room_of_10_with_recovery() -> Result<Operation, Box<dyn Error>> {
+    broadcast(with_recovery(), "few", FEW)
+}
+
+/// A namespace whose log is so short that each event pushes out another one, as in a server that runs for long.
+fn with_recovery() -> Arc<Local> {
+    let mut bounds = RecoveryBounds::default();
+    bounds.packets = 1;
+    let context = AdapterContext::new("/", tokio::sync::mpsc::channel(1).0);
+    Local::of(&context.with_recovery(Some(RecoverySpace::new(bounds))))
 }
 
 /// A broadcast through `Local`, including its encoding, to recipients that only count.
-fn broadcast(room: &str, members: usize) -> Result<Operation, Box<dyn Error>> {
-    let adapter = Local::new("/");
+fn broadcast(adapter: Arc<Local>, room: &str, members: usize) -> Result<Operation, Box<dyn Error>> {
     let mut recipients = Vec::new();
     for number in 0..SOCKETS {
         let id: SocketId = format!("socket{number:014}").parse()?;

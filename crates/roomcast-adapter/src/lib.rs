@@ -51,7 +51,7 @@ pub use seam::adapter::{
 pub use seam::answer::{Answer, Missing};
 pub use seam::error::AdapterError;
 pub use seam::recipient::{Details, Recipient, SocketDetails, Wakes};
-pub use seam::recovery::{Found, Recovery, Saved};
+pub use seam::recovery::{Found, KeptSession, NotRecovered, Recovery, RecoveryBounds, RecoverySpace, Swept};
 pub use seam::room::Room;
 pub use seam::target::Target;
 

@@ -38,7 +38,7 @@ pub use arguments::attachment::Attachment;
 pub use arguments::byte_str::ByteStr;
 pub use arguments::from_args::{Checked, FromArgs, FromArgsError};
 pub use arguments::to_args::{ArgsWriter, ToArgs, ToArgsError};
-pub use engineio::id::{ID_LEN, IdError, Sid, SocketId};
+pub use engineio::id::{ID_LEN, IdError, Pid, Sid, SocketId};
 pub use engineio::open::Open;
 pub use engineio::packet::{EngineData, EngineError, EngineKind, EnginePacket};
 pub use engineio::payload::{Payload, PayloadError, SEPARATOR};

@@ -6,6 +6,7 @@ use crate::context::{Failed, Failure};
 use crate::io::SocketIo;
 use crate::limits;
 use crate::rate_limits::RateLimits;
+use crate::recovery::RecoveryOptions;
 use crate::states::States;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
@@ -50,6 +51,7 @@ impl Default for Builder {
             on_failure: None,
             ordered: false,
             parser: Parser::Default,
+            recovery: None,
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::of(&context));
         Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None, health_checks: Vec::new() }
@@ -73,6 +75,14 @@ impl Builder {
         self.config.connect_timeout = cut_time("connect_timeout", self.config.connect_timeout);
         // `max_payload` and `engine` both can set it; the engine's value counts.
         self.config.decoder.max_bytes = self.engine.max_payload;
+        if let Some(recovery) = &mut self.config.recovery {
+            let bounds = &mut recovery.bounds;
+            bounds.max_disconnection = cut_time("recovery's max_disconnection", bounds.max_disconnection);
+            // A silent loss is noticed that late, and until then the session is not even kept.
+            let notice = self.engine.ping_interval.saturating_add(self.engine.ping_timeout);
+            bounds.age = bounds.max_disconnection.saturating_add(notice);
+            bounds.replay_bytes = bounds.replay_bytes.min(self.engine.outbox.hard / 2);
+        }
         SocketIo::new(self.engine, self.serve, self.config, self.adapter, self.cluster, self.health_checks)
     }
 
@@ -390,6 +400,17 @@ impl Builder {
     /// protocol, and the rate of connections of an address.
     pub fn serving(mut self, change: impl FnOnce(&mut ServeOptions)) -> Self {
         change(&mut self.serve);
+        self
+    }
+
+    /// Keeps the sessions of clients whose connections are lost, so that they can continue them: connection state recovery. Off by
+    /// default, as in Node. While it is on, each event that is neither volatile nor wants an acknowledgement ends in one more argument
+    /// at the client, a string, as with Node's server; and a volatile event that would end in a string ends in `null`.
+    ///
+    /// It needs an adapter that keeps sessions ([`Adapter::recovery`]), as [`Local`] and that of [`Cluster`] do: clients are recovered by
+    /// the server that had them, so several servers need sticky sessions.
+    pub fn recovery(mut self, options: RecoveryOptions) -> Self {
+        self.config.recovery = Some(options);
         self
     }
 

@@ -3,6 +3,7 @@
 use crate::context::{Failed, Failure};
 use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
+use crate::recovery::RecoveryOptions;
 use crate::states::States;
 use roomcast_protocol::{DecoderLimits, Parser};
 use std::fmt;
@@ -49,6 +50,7 @@ pub(crate) struct Config {
     /// One event of a socket at a time.
     pub(crate) ordered: bool,
     pub(crate) parser: Parser,
+    pub(crate) recovery: Option<RecoveryOptions>,
 }
 
 impl Config {

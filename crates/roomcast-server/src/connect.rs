@@ -12,10 +12,13 @@ use crate::link::{InputHold, Link};
 use crate::names::{INVALID, NamespaceRequest, Pattern};
 use crate::parts::{Namespace, Phase, Socket, Stage};
 use crate::reason::DisconnectReason;
+use crate::recovery::{self, Asked, RecoveryOutcome};
 use crate::registry::{IoInner, Lookup};
 use crate::task;
+use roomcast_adapter::{AdapterError, Found, NotRecovered, Room};
 use roomcast_engine::CloseReason;
-use roomcast_protocol::SocketId;
+use roomcast_protocol::{Packet, Pid, SocketId};
+use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -45,8 +48,23 @@ pub(crate) fn connect(
         Lookup::Closed => {}
         Lookup::Refused(error) => link.refuse(io.config.parser, name, &error),
         Lookup::Namespace(namespace) => {
-            if let Some(pending) = PendingConnect::begin(io, link, namespace, auth, replay, began) {
-                task::run("middleware", || Some(Box::pin(pending.run())), link.handler());
+            let (asked, auth) = asked(&namespace, auth);
+            let asks = Ask { io: io.clone(), link: link.clone(), namespace, replay, began };
+            match asked {
+                None => {
+                    if let Some(pending) = asks.begin(auth.as_deref(), None, RecoveryOutcome::NotAsked) {
+                        task::run("middleware", || Some(Box::pin(pending.run())), link.handler());
+                    }
+                }
+                Some(asked) => {
+                    let (looking, auth) = (Looking::begin(asks), auth.map(Cow::into_owned));
+                    let job = async move {
+                        if let Some(pending) = looking.look(asked, auth.as_deref()).await {
+                            pending.run().await;
+                        }
+                    };
+                    task::run("recovery", || Some(Box::pin(job)), link.handler());
+                }
             }
         }
         Lookup::Ask(patterns) => {
@@ -100,8 +118,13 @@ impl PatternDecision {
         }
         let pending = match &found {
             Lookup::Namespace(namespace) => {
-                let auth = self.request.auth_json();
-                PendingConnect::begin(&self.io, &self.link, namespace.clone(), auth, self.replay, self.began)
+                let (asked, auth) = asked(namespace, self.request.auth_json());
+                let (io, link, namespace) = (self.io.clone(), self.link.clone(), namespace.clone());
+                let asks = Ask { io, link, namespace, replay: self.replay, began: self.began };
+                match asked {
+                    None => asks.begin(auth.as_deref(), None, RecoveryOutcome::NotAsked),
+                    Some(asked) => Looking::begin(asks).look(asked, auth.as_deref()).await,
+                }
             }
             _ => None,
         };
@@ -128,42 +151,125 @@ impl Drop for PatternDecision {
     }
 }
 
+/// What the client asks for beside the namespace, and the auth payload for the application.
+fn asked<'a>(namespace: &Namespace, auth: Option<&'a str>) -> (Option<Asked>, Option<Cow<'a, str>>) {
+    match auth {
+        Some(auth) if namespace.0.recovers => {
+            let (asked, rest) = recovery::asked(auth);
+            (asked, Some(rest.map_or(Cow::Borrowed(auth), Cow::Owned)))
+        }
+        _ => (None, auth.map(Cow::Borrowed)),
+    }
+}
+
+/// A client asks for a namespace, which counts its socket already.
+struct Ask {
+    io: Arc<IoInner>,
+    link: Arc<Link<Socket>>,
+    namespace: Namespace,
+    replay: Replay,
+    /// When the CONNECT came, if that is timed.
+    began: Option<Instant>,
+}
+
+impl Ask {
+    fn begin(self, auth: Option<&str>, found: Option<Found>, outcome: RecoveryOutcome) -> Option<PendingConnect> {
+        let Self { io, link, namespace, replay, began } = self;
+        // The private id is drawn for itself, so it is not the public one.
+        let ids = match &found {
+            Some(found) => Ok((found.id(), None)),
+            None if namespace.0.recovers => Pid::random().and_then(|pid| Ok((SocketId::random()?, Some(pid)))),
+            None => SocketId::random().map(|id| (id, None)),
+        };
+        let Ok((id, pid)) = ids else {
+            namespace.left();
+            link.refuse(io.config.parser, namespace.name(), &ConnectError::new(FAILED));
+            return None;
+        };
+        let socket = Socket::new(id, namespace, link, auth);
+        {
+            let mut state = socket.0.state.lock();
+            state.recovery = outcome;
+            // `{}` stands for none.
+            if let Some(data) = found.as_ref().map(Found::data).filter(|data| *data != "{}") {
+                state.kept.get_or_insert_default().data = Some(data.into());
+            }
+        }
+        if !socket.link().add(&socket) {
+            socket.finish(DisconnectReason::Connection(CloseReason::TransportClose));
+            return None;
+        }
+        Some(PendingConnect { io, socket: Some(socket), pid, found, replay, began })
+    }
+}
+
+/// A client's session is looked up. If this is dropped (the runtime ends), the client is refused.
+struct Looking {
+    asks: Option<Ask>,
+    link: Arc<Link<Socket>>,
+    name: Arc<str>,
+}
+
+impl Looking {
+    fn begin(asks: Ask) -> Self {
+        let (link, name) = (asks.link.clone(), asks.namespace.shared_name().clone());
+        link.begin_decision(name.clone());
+        Self { asks: Some(asks), link, name }
+    }
+
+    async fn look(mut self, asked: Asked, auth: Option<&str>) -> Option<PendingConnect> {
+        let namespace = self.asks.as_ref()?.namespace.clone();
+        let found = match namespace.adapter().recovery() {
+            Some(recovery) => recovery.find(asked.pid, asked.offset.as_deref()).await,
+            None => Err(NotRecovered::Unknown),
+        };
+        let (found, outcome) = match found {
+            Ok(found) => (Some(found), RecoveryOutcome::Recovered),
+            Err(why) => {
+                count(why.as_str());
+                tracing::debug!(namespace = namespace.name(), %why, "a client was not recovered; it gets a new session");
+                (None, RecoveryOutcome::NotRecovered(why))
+            }
+        };
+        // The link has the socket before the decision ends, so a second CONNECT finds either of them.
+        self.asks.take()?.begin(auth, found, outcome)
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.link.end_decision(&self.name);
+        if let Some(asks) = self.asks.take() {
+            asks.namespace.left();
+            self.link.refuse(asks.io.config.parser, &self.name, &ConnectError::new(FAILED));
+        }
+    }
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!("roomcast_recoveries_total", "outcome" => outcome).increment(1);
+}
+
 /// A socket that is not in its namespace yet. If it is dropped before (a middleware panicked, the runtime ends), the client is refused.
 struct PendingConnect {
     io: Arc<IoInner>,
     /// `None` once it is in its namespace.
     socket: Option<Socket>,
+    /// The private id of a new session that can be recovered.
+    pid: Option<Pid>,
+    /// The session that it continues.
+    found: Option<Found>,
     replay: Replay,
     /// When the CONNECT came, if that is timed.
     began: Option<Instant>,
 }
 
 impl PendingConnect {
-    /// `namespace` counts the socket already.
-    fn begin(
-        io: &Arc<IoInner>,
-        link: &Arc<Link<Socket>>,
-        namespace: Namespace,
-        auth: Option<&str>,
-        replay: Replay,
-        began: Option<Instant>,
-    ) -> Option<Self> {
-        let Ok(id) = SocketId::random() else {
-            namespace.left();
-            link.refuse(io.config.parser, namespace.name(), &ConnectError::new(FAILED));
-            return None;
-        };
-        let socket = Socket::new(id, namespace, link.clone(), auth);
-        if !link.add(&socket) {
-            socket.finish(DisconnectReason::Connection(CloseReason::TransportClose));
-            return None;
-        }
-        Some(Self { io: io.clone(), socket: Some(socket), replay, began })
-    }
-
     async fn run(mut self) {
         let Some(socket) = self.socket.clone() else { return };
-        for middlewares in socket.namespace().middlewares().into_iter().flatten() {
+        let options = socket.namespace().config().recovery.as_ref();
+        let skips = self.found.is_some() && options.is_some_and(|options| options.skip_middlewares);
+        for middlewares in socket.namespace().middlewares().into_iter().flatten().filter(|_| !skips) {
             for middleware in &*middlewares {
                 if let Err(error) = middleware(socket.clone()).await {
                     tell_refused(&socket, &error);
@@ -174,7 +280,11 @@ impl PendingConnect {
         }
         let hold = socket.link().hold(socket.namespace().shared_name());
         let entry = Entry { io: self.io.clone(), socket, hold, replay: self.replay };
-        match entry.socket.enter() {
+        let entered = match self.found.take() {
+            Some(found) => entry.socket.enter_again(found).await,
+            None => entry.socket.enter(self.pid),
+        };
+        match entered {
             // It was disconnected meanwhile, and the client was told.
             Ok(false) => {}
             Ok(true) => {
@@ -183,7 +293,15 @@ impl PendingConnect {
                 self.socket.take();
                 entry.run_connection_handlers();
             }
-            Err(error) => {
+            Err(Refused::NotRecovered(why)) => {
+                count(why.as_str());
+                tracing::debug!(namespace = entry.socket.namespace().name(), %why, "a client was found but not recovered; it has to connect again");
+                self.socket.take();
+                entry.socket.abort_connect();
+                // The middlewares saw a socket that was to be recovered. The client comes back, and gets a new session.
+                entry.socket.connection().close_as(CloseReason::TransportClose);
+            }
+            Err(Refused::Adapter(error)) => {
                 tracing::error!(%error, namespace = entry.socket.namespace().name(), "the adapter refused a socket");
                 self.refuse(&ConnectError::new(FAILED));
             }
@@ -275,19 +393,64 @@ impl Drop for ConnectionHandlerGuard {
     }
 }
 
+/// Why a socket did not get into its namespace.
+enum Refused {
+    Adapter(AdapterError),
+    NotRecovered(NotRecovered),
+}
+
+/// The answer to CONNECT.
+fn welcome(socket: &Socket, pid: Option<Pid>) -> Result<Arc<Packet>, AdapterError> {
+    let json = match pid {
+        Some(pid) => format!(r#"{{"sid":"{}","pid":"{}"}}"#, socket.id(), pid.reveal()),
+        None => format!(r#"{{"sid":"{}"}}"#, socket.id()),
+    };
+    Ok(Arc::new(socket.parser().connect(socket.namespace().name(), &json)?))
+}
+
 impl Socket {
+    /// The socket is being inserted from now on. Returns the rooms of the middlewares; `None` if it was disconnected before.
+    fn begin_insert(&self, takes_rooms: bool) -> Option<Vec<Room>> {
+        let mut state = self.0.state.lock();
+        let Phase::Connecting(connecting) = &mut state.phase else { return None };
+        connecting.stage = Stage::Inserting;
+        Some(if takes_rooms { mem::take(&mut connecting.rooms) } else { Vec::new() })
+    }
+
+    /// It was not inserted: there is nothing to remove.
+    fn undo_insert(&self) {
+        if let Phase::Connecting(connecting) = &mut self.0.state.lock().phase {
+            connecting.stage = Stage::Middlewares;
+        }
+    }
+
     /// Inserts the socket into the namespace in one step: the adapter takes the socket, its rooms and the answer to CONNECT, or
-    /// nothing. `false` if the socket was disconnected before.
-    fn enter(&self) -> Result<bool, roomcast_adapter::AdapterError> {
-        let rooms = {
-            let mut state = self.0.state.lock();
-            let Phase::Connecting(connecting) = &mut state.phase else { return Ok(false) };
-            connecting.stage = Stage::Inserting;
-            mem::take(&mut connecting.rooms)
+    /// nothing. With a `pid` its session can be recovered. `false` if the socket was disconnected before.
+    fn enter(&self, pid: Option<Pid>) -> Result<bool, Refused> {
+        let Some(rooms) = self.begin_insert(true) else { return Ok(false) };
+        let (id, adapter) = (self.id(), self.namespace().adapter());
+        let inserted = match (pid, adapter.recovery()) {
+            (Some(pid), Some(recovery)) => welcome(self, Some(pid))
+                .and_then(|welcome| recovery.begin(pid, id, self.0.clone(), &rooms, Some(&welcome))),
+            _ => welcome(self, None).and_then(|welcome| adapter.insert(id, self.0.clone(), &rooms, Some(&welcome))),
         };
-        let json = format!(r#"{{"sid":"{}"}}"#, self.id());
-        let welcome = Arc::new(self.parser().connect(self.namespace().name(), &json)?);
-        self.namespace().adapter().insert(self.id(), self.0.clone(), &rooms, Some(&welcome))?;
+        inserted.map(|()| true).map_err(Refused::Adapter).inspect_err(|_| self.undo_insert())
+    }
+
+    /// As [`Socket::enter`], for a socket that continues a session: it gets what its client missed before the answer to CONNECT. It
+    /// joins the rooms of the middlewares afterwards.
+    async fn enter_again(&self, found: Found) -> Result<bool, Refused> {
+        if self.begin_insert(false).is_none() {
+            return Ok(false);
+        }
+        let entered = match (welcome(self, Some(found.pid())), self.namespace().adapter().recovery()) {
+            (Ok(welcome), Some(recovery)) => recovery.enter(found, self.0.clone(), Some(&welcome)).await,
+            _ => Err(NotRecovered::Unknown),
+        };
+        entered.map_err(Refused::NotRecovered).inspect_err(|_| self.undo_insert())?;
+        count("recovered");
+        // The namespace has counted the session while it was kept; from now on it counts the socket.
+        self.namespace().left();
         Ok(true)
     }
 

@@ -68,7 +68,7 @@ impl Socket {
     pub(crate) fn abort_connect(&self) -> bool {
         let aborted = self.leave_phase_connecting();
         if aborted {
-            remove(self, EndedBy::Client);
+            remove(self, EndedBy::Client, false);
         }
         aborted
     }
@@ -77,7 +77,7 @@ impl Socket {
     pub(crate) fn evict(&self) {
         if self.leave_phase_connecting() {
             let closed = self.namespace().0.lifetime.is_closed();
-            remove(self, if closed { EndedBy::Shutdown } else { EndedBy::Server });
+            remove(self, if closed { EndedBy::Shutdown } else { EndedBy::Server }, false);
         }
     }
 
@@ -173,9 +173,12 @@ impl Leaving {
         let Self { socket, reason, disconnecting, disconnect, by } = self;
         let handlers = with_those_of_namespace(&socket, |handlers| &handlers.disconnecting, disconnecting);
         run_handlers("disconnecting", handlers, &socket, reason);
-        // From here on no broadcast reaches the socket.
-        socket.namespace().adapter().remove(socket.id());
-        remove(&socket, by);
+        // From here on no broadcast reaches the socket. If its session is kept, the namespace goes on to count it.
+        let kept = socket.keep(reason);
+        if !kept {
+            socket.namespace().adapter().remove(socket.id());
+        }
+        remove(&socket, by, kept);
         let handlers = with_those_of_namespace(&socket, |handlers| &handlers.disconnect, disconnect);
         if !handlers.is_empty() {
             let left = Left { socket, reason, handlers };
@@ -198,7 +201,7 @@ fn with_those_of_namespace(
 }
 
 /// Removes the socket from its connection and its namespace. If the server ended it, the client is told.
-fn remove(socket: &Socket, by: EndedBy) {
+fn remove(socket: &Socket, by: EndedBy, kept: bool) {
     socket.link().remove(socket, by);
     if by == EndedBy::Server
         && let Ok(packet) = socket.parser().disconnect(socket.namespace().name())
@@ -206,7 +209,11 @@ fn remove(socket: &Socket, by: EndedBy) {
         // The socket's last packet. The client may connect again as soon as it has it, so the link must have removed the socket by now.
         socket.connection().send(&Arc::new(packet)).wake();
     }
-    socket.namespace().left();
+    if kept {
+        socket.namespace().kept();
+    } else {
+        socket.namespace().left();
+    }
 }
 
 /// Starts handlers of a disconnect. The server's close waits for them.

@@ -60,6 +60,8 @@ mod parts;
 mod rate_limits;
 mod rates;
 mod reason;
+mod recovered;
+mod recovery;
 mod registry;
 mod remote;
 mod rooms;
@@ -92,14 +94,16 @@ pub use outcome::{Outcome, Reply, Settled};
 pub use parts::{Namespace, Socket};
 pub use rate_limits::{OverRate, RateLimits};
 pub use reason::DisconnectReason;
+pub use recovery::{EndedSession, RecoveryOptions, RecoveryOutcome};
 pub use remote::RemoteSocket;
 pub use rooms::Rooms;
 pub use server_event::ServerAck;
 pub use socket_operator::SocketOperator;
-pub use statistics::{NamespaceStatistics, Statistics};
+pub use statistics::{NamespaceStatistics, RecoveryStatistics, Statistics};
 
 pub use roomcast_adapter::{
-    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, Local, LocalSizes, Missing, Room,
+    Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, KeptSession, Local, LocalSizes,
+    Missing, NotRecovered, Room,
 };
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{

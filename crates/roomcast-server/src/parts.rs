@@ -12,6 +12,7 @@ use crate::limits::{FAILURE_LINES, TOLD_EVENTS};
 use crate::link::{HandlerGuard, Link, Linked};
 use crate::listeners::{EventTable, Found, OwnEvents};
 use crate::reason::DisconnectReason;
+use crate::recovery::RecoveryOutcome;
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use parking_lot::{Mutex, RwLock};
@@ -48,6 +49,12 @@ pub(crate) struct NamespaceInner {
     pub(crate) counted: Arc<Counted>,
     /// Called when a socket has left, or was refused: the server counts the sockets of namespaces that patterns make.
     pub(crate) on_left: OnLeft,
+    /// Called when a session was kept.
+    pub(crate) on_kept: OnLeft,
+    /// Whether sessions can be recovered.
+    pub(crate) recovers: bool,
+    /// Whether a task runs that ends kept sessions.
+    pub(crate) kept_are_swept: AtomicBool,
 }
 
 pub(crate) type OnLeft = Box<dyn Fn(&Namespace) + Send + Sync>;
@@ -169,6 +176,11 @@ impl Namespace {
         (self.0.on_left)(self);
     }
 
+    /// A socket has left, and its session is kept. The namespace counts it until it is continued or ends.
+    pub(crate) fn kept(&self) {
+        (self.0.on_kept)(self);
+    }
+
     /// Disconnects every socket that connects from now on.
     pub(crate) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
@@ -219,6 +231,8 @@ pub(crate) struct State {
     pub(crate) own: Option<Box<OwnHandlers>>,
     /// Connection handlers that have not ended.
     pub(crate) connection_handlers: u32,
+    /// What came of its client's wish to continue a session. It fits beside the number.
+    pub(crate) recovery: RecoveryOutcome,
 }
 
 /// What the application keeps with a socket.

@@ -9,10 +9,11 @@ use crate::names::{Accepts, INVALID, MAIN, Missing, Names, Origin, Pattern};
 use crate::namespace::Namespaces;
 use crate::parts::{Handlers, Namespace, NamespaceInner};
 use crate::rates::Rates;
+use crate::recovery::EndedSession;
 use crate::task;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
-use roomcast_adapter::{AdapterContext, AdapterFactory};
+use roomcast_adapter::{AdapterContext, AdapterFactory, RecoverySpace};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::runtime::Handle;
@@ -34,6 +35,8 @@ pub(crate) struct IoInner {
     new_namespace: RwLock<Vec<OnNewNamespace>>,
     /// Whether the log has told of a client with another parser.
     told_of_parser: AtomicBool,
+    /// What is kept for recovery, if anything is.
+    pub(crate) recovery: Option<Arc<RecoverySpace>>,
 }
 
 type OnNewNamespace = Arc<dyn Fn(Namespace) + Send + Sync>;
@@ -58,6 +61,7 @@ pub(crate) enum Lookup {
 impl IoInner {
     pub(crate) fn new(config: Config, adapter: AdapterFactory) -> Arc<Self> {
         let rates = Rates::new(config.rate_limits.clone());
+        let recovery = config.recovery.as_ref().map(|options| RecoverySpace::new(options.bounds.clone()));
         Arc::new_cyclic(|this| Self {
             config: Arc::new(config),
             adapter,
@@ -68,6 +72,7 @@ impl IoInner {
             rates,
             new_namespace: RwLock::default(),
             told_of_parser: AtomicBool::new(false),
+            recovery,
         })
     }
 
@@ -99,7 +104,8 @@ impl IoInner {
 
     fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>, counted: Arc<Counted>) -> Namespace {
         let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
-        let context = AdapterContext { parser: self.config.parser, ..AdapterContext::new(name.clone(), sender) };
+        let context = AdapterContext::new(name.clone(), sender).with_parser(self.config.parser);
+        let context = context.with_recovery(self.recovery.clone());
         let adapter = (self.adapter)(context);
         // A weak reference: the server holds its namespaces.
         let io = self.this.clone();
@@ -108,6 +114,19 @@ impl IoInner {
                 io.left(namespace);
             }
         };
+        let io = self.this.clone();
+        let on_kept = move |namespace: &Namespace| {
+            if let Some(io) = io.upgrade() {
+                io.kept(namespace);
+            }
+        };
+        let recovers = self.recovery.is_some() && adapter.recovery().is_some();
+        if self.recovery.is_some() && !recovers {
+            tracing::warn!(
+                namespace = &**name,
+                "recovery is on, but the namespace's adapter keeps no sessions; pass `Adapter::recovery` on to the one that it wraps"
+            );
+        }
         let namespace = Namespace(Arc::new(NamespaceInner {
             name: name.clone(),
             config: self.config.clone(),
@@ -119,6 +138,9 @@ impl IoInner {
             server_events: Mutex::new(Some(receiver)),
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
+            on_kept: Box::new(on_kept),
+            recovers,
+            kept_are_swept: AtomicBool::new(false),
         }));
         namespace.receive_server_events();
         namespace
@@ -242,6 +264,36 @@ impl IoInner {
         }
     }
 
+    /// A session was kept. A task ends those whose time is over.
+    fn kept(&self, namespace: &Namespace) {
+        if self.sweep_kept(namespace).is_none() || namespace.0.kept_are_swept.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let runtime = Handle::try_current().ok().or_else(|| self.runtime.get().cloned());
+        let Some(runtime) = runtime else {
+            // The next session that is kept looks again; until then a session ends when its client asks for it.
+            namespace.0.kept_are_swept.store(false, Ordering::Release);
+            return;
+        };
+        runtime.spawn(sweep_kept(self.this.clone(), Arc::downgrade(&namespace.0)));
+    }
+
+    /// Ends kept sessions whose time is over, and tells of them. Returns when the next one ends.
+    fn sweep_kept(&self, namespace: &Namespace) -> Option<Instant> {
+        let swept = namespace.adapter().recovery()?.sweep(Instant::now());
+        let told = self.config.recovery.as_ref().and_then(|options| options.on_ended.as_ref());
+        for (session, why) in swept.ended {
+            metrics::counter!("roomcast_recovery_sessions_ended_total", "reason" => why.as_str()).increment(1);
+            tracing::debug!(socket = %session.id, namespace = namespace.name(), %why, "a kept session was given up");
+            if let Some(told) = told {
+                let ended = EndedSession { namespace: namespace.name(), session: &session, why };
+                task::contain("ended session", || told(&ended));
+            }
+            namespace.left();
+        }
+        swept.next
+    }
+
     /// Makes no more namespaces for clients. Returns those that exist, sorted by name.
     pub(crate) fn close_names(&self) -> Vec<Namespace> {
         let mut names = self.names.lock();
@@ -268,6 +320,27 @@ impl IoInner {
         {
             let _ = self.runtime.set(runtime);
         }
+    }
+}
+
+/// Ends the kept sessions of a namespace when their time is over, until none is kept any more.
+async fn sweep_kept(io: Weak<IoInner>, namespace: Weak<NamespaceInner>) {
+    loop {
+        let next = {
+            let (Some(io), Some(namespace)) = (io.upgrade(), namespace.upgrade().map(Namespace)) else { return };
+            let mut next = io.sweep_kept(&namespace);
+            if next.is_none() {
+                namespace.0.kept_are_swept.store(false, Ordering::Release);
+                // One that was kept in between found this task still there.
+                next = io.sweep_kept(&namespace);
+                if next.is_some() && namespace.0.kept_are_swept.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+            }
+            next
+        };
+        let Some(next) = next else { return };
+        sleep_until(next).await;
     }
 }
 

@@ -132,8 +132,11 @@ impl Socket {
 
     /// Leaves a room. A socket never leaves the room of its own id.
     pub fn leave(&self, room: &str) {
-        if let Phase::Connecting(connecting) = &mut self.0.state.lock().phase {
-            connecting.rooms.retain(|joined| **joined != *room);
+        match &mut self.0.state.lock().phase {
+            Phase::Connecting(connecting) => connecting.rooms.retain(|joined| **joined != *room),
+            Phase::Connected => {}
+            // Another socket may continue the session, with the same id.
+            Phase::Disconnected(_) => return,
         }
         self.0.namespace.adapter().leave(self.id(), room);
     }
@@ -374,7 +377,7 @@ impl Socket {
 }
 
 impl SocketInner {
-    fn data_json(&self) -> String {
+    pub(crate) fn data_json(&self) -> String {
         let state = self.state.lock();
         state.kept.as_ref().and_then(|kept| kept.data.as_deref()).unwrap_or("{}").to_owned()
     }
@@ -400,6 +403,17 @@ impl Recipient for SocketInner {
         } else {
             socket.disconnect(close);
         }
+    }
+
+    fn supersede(&self) {
+        let found = self.link.named(self.namespace.name()).filter(|socket| socket.id() == self.id);
+        // While it enters, it cannot be kept. Who waits for it looks again.
+        let Some(socket) = found.filter(Socket::is_connected) else { return };
+        tracing::debug!(socket = %self.id, namespace = self.namespace.name(), "its client has come back over another connection");
+        metrics::counter!("roomcast_recovery_superseded_total").increment(1);
+        socket.finish(DisconnectReason::Connection(CloseReason::TransportClose));
+        // The client has left this connection with all its namespaces.
+        self.connection.close_as(CloseReason::TransportClose);
     }
 
     fn details(&self) -> Details {

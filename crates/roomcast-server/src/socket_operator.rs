@@ -5,6 +5,7 @@ use crate::error::{AckError, EmitError, check_event};
 use crate::flags::Flags;
 use crate::operator::BroadcastOperator;
 use crate::parts::Socket;
+use crate::recovered::without_offset;
 use crate::rooms::Rooms;
 use crate::task;
 use roomcast_adapter::Target;
@@ -63,7 +64,15 @@ impl SocketOperator {
     /// [`EmitError`]: nothing was sent.
     pub fn emit(&self, event: &str, data: impl ToArgs) -> Result<Delivery, EmitError> {
         check_event(event)?;
-        let packet = self.socket.parser().event(self.socket.namespace().name(), None, &Args::event(event, &data)?)?;
+        let mut data = Args::event(event, &data)?;
+        let namespace = self.socket.namespace();
+        if namespace.0.recovers {
+            if !self.flags.volatile {
+                return self.socket.emit_recoverable(self.flags.emit(&data)).map(|()| Delivery::Queued);
+            }
+            data = without_offset(&data).into_owned();
+        }
+        let packet = self.socket.parser().event(namespace.name(), None, &data)?;
         self.socket.send_packet(packet.with_volatile(self.flags.volatile))
     }
 

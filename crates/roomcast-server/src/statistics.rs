@@ -15,6 +15,20 @@ pub struct Statistics {
     /// By name. The first 64 namespaces that the application makes stand under their own names. All others, and those
     /// whose names clients choose ([`SocketIo::of_matching`]), stand together under `other`.
     pub namespaces: BTreeMap<String, NamespaceStatistics>,
+    /// What is kept for clients that come back.
+    pub recovery: RecoveryStatistics,
+}
+
+/// What is kept for clients that come back ([`Builder::recovery`](crate::Builder::recovery)), in all namespaces.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryStatistics {
+    /// Sessions whose clients are away.
+    pub sessions: usize,
+    /// Their bytes.
+    pub session_bytes: usize,
+    /// Bytes of the events in the logs.
+    pub log_bytes: usize,
 }
 
 /// A namespace in numbers, or several of them together.
@@ -54,7 +68,12 @@ impl SocketIo {
             sum.sockets += sockets;
             sum.rooms += rooms;
         }
-        Statistics { engine: self.engine.statistics(), namespaces }
+        let recovery = self.inner.recovery.as_ref().map(|space| RecoveryStatistics {
+            sessions: space.sessions(),
+            session_bytes: space.session_bytes(),
+            log_bytes: space.log_bytes(),
+        });
+        Statistics { engine: self.engine.statistics(), namespaces, recovery: recovery.unwrap_or_default() }
     }
 
     /// What waits in the outboxes of all clients. It looks at every client, in steps, so ask for it no more often than a

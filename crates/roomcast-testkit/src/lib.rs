@@ -97,7 +97,7 @@
 //! # Bad networks, slow clients
 //!
 //! [`Client::cut`] loses the connection, [`Client::pause_reading`] makes a client that does not read, and
-//! [`Client::reconnect`] comes back. [`Network`] makes several servers a cluster, and its faults are commands:
+//! [`Client::reconnect`] comes back, with what it missed where the server recovers it. [`Network`] makes several servers a cluster, and its faults are commands:
 //! [`cut`](Network::cut) and [`heal`](Network::heal), [`delay`](Network::delay), [`lose`](Network::lose),
 //! [`freeze`](Network::freeze). Its page has an example. The
 //! [tests of a chat](https://github.com/roomcast/roomcast/blob/main/crates/roomcast-testkit/tests/suite/chat.rs) use all of

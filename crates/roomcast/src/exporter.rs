@@ -43,6 +43,9 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_packets_over_rate_total", "Packets of clients that exceed a rate limit"),
     ("roomcast_packets_unexpected_total", "Packets that the client was not allowed to send"),
     ("roomcast_proxy_headers_refused_total", "Connections without the header of the PROXY protocol"),
+    ("roomcast_recoveries_total", "Clients that came back for their session"),
+    ("roomcast_recovery_sessions_ended_total", "Sessions that were kept for clients that did not come back in time"),
+    ("roomcast_recovery_superseded_total", "Connections whose client had come back over another one"),
     ("roomcast_redis_connects_total", "Connections to Redis that subscribe"),
     ("roomcast_redis_denied_total", "Messages whose channel Redis forbids"),
     ("roomcast_redis_rooms_interrupted_total", "Rooms whose sharded channel was lost for a while"),
@@ -121,6 +124,9 @@ pub(crate) const GAUGES: &[(&str, &str)] = &[
     ("roomcast_outbox_largest_bytes", "Bytes that wait in the fullest outbox"),
     ("roomcast_outbox_packets", "Packets that wait in the outboxes of all clients"),
     ("roomcast_ready", "Whether the server is ready for clients, as /readyz says: 1 or 0"),
+    ("roomcast_recovery_log_bytes", "Bytes of events that are kept for clients that come back"),
+    ("roomcast_recovery_session_bytes", "Bytes of sessions that are kept for clients that come back"),
+    ("roomcast_recovery_sessions", "Sessions that are kept for clients that come back"),
     ("roomcast_redis_answers", "Whether a Redis server told its state when it was asked last: 1 or 0"),
     ("roomcast_redis_clients", "Clients of a Redis server, of all programs"),
     ("roomcast_redis_clients_max", "Clients that a Redis server accepts (maxclients)"),
@@ -250,7 +256,10 @@ impl Exporter {
 
     /// The text of a scrape.
     async fn scrape(&self) -> String {
-        let Statistics { engine, namespaces, .. } = self.io.statistics();
+        let Statistics { engine, namespaces, recovery, .. } = self.io.statistics();
+        gauge!("roomcast_recovery_sessions").set(recovery.sessions as f64);
+        gauge!("roomcast_recovery_session_bytes").set(recovery.session_bytes as f64);
+        gauge!("roomcast_recovery_log_bytes").set(recovery.log_bytes as f64);
         for (transport, of) in [("polling", engine.polling), ("websocket", engine.websocket)] {
             gauge!("roomcast_sessions", "transport" => transport).set(of.sessions as f64);
             counter!("roomcast_packets_delivered_total", "transport" => transport).absolute(of.packets_sent);

@@ -1,11 +1,11 @@
 //! [`Wiring`]: what the settings set in the server, its listener and its cluster.
 
 use crate::settings::redis::redis_config;
-use crate::settings::typed::{Dialect, Limits, Listen, Settings};
+use crate::settings::typed::{Dialect, Limits, Listen, Recovery, Settings};
 use roomcast_adapter::cluster::ClusterOptions;
 use roomcast_redis::{ClassicOptions, RedisConfig, RedisWatchOptions, ShardedOptions};
 use roomcast_server::engine::{Cookie, TlsFiles, TrustedProxies};
-use roomcast_server::{Builder, Cors, RateLimits, SocketIo};
+use roomcast_server::{Builder, Cors, RateLimits, RecoveryOptions, SocketIo};
 use std::time::Duration;
 
 /// The options of all parts.
@@ -73,6 +73,9 @@ impl Wiring {
                     (listen.proxy_protocol, limits.address_connections);
                 serve.tls = tls(listen);
             });
+        if let Some(options) = recovery(&settings.recovery) {
+            builder = builder.recovery(options);
+        }
         if let Some(name) = &client.cookie {
             builder = builder.cookie(Cookie { name: name.clone(), ..Cookie::default() });
         }
@@ -100,6 +103,14 @@ fn rate_limits(limits: &Limits) -> RateLimits {
     rates.over = limits.over;
     rates.warning = limits.warning.clone();
     rates
+}
+
+/// Whether and how sessions are kept for clients that come back.
+fn recovery(recovery: &Recovery) -> Option<RecoveryOptions> {
+    let Recovery { max_disconnection, packets, bytes, sessions } = recovery;
+    let options = RecoveryOptions::new().max_disconnection((*max_disconnection)?).packets(*packets).bytes(*bytes);
+    // A session of the program has no data, so the number bounds the bytes.
+    Some(options.sessions(*sessions, usize::MAX))
 }
 
 impl RedisWiring {
@@ -218,6 +229,9 @@ mod tests {
             }
             // What it needs beside it.
             let beside: &[_] = match key.name {
+                "recovery.packets" | "recovery.bytes" | "recovery.sessions" => {
+                    &[("ROOMCAST_RECOVERY_MAX_DISCONNECTION", "60")]
+                }
                 "redis.sharded_mode" => &[("REDIS_DIALECT", "sharded")],
                 "listen.tls_cert_file" => &[("ROOMCAST_LISTEN_TLS_KEY_FILE", "k")],
                 "listen.tls_key_file" => &[("ROOMCAST_LISTEN_TLS_CERT_FILE", "c")],

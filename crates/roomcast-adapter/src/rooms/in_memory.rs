@@ -5,6 +5,7 @@ use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined, LocalSizes};
 use crate::seam::answer::{Answer, Missing};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
+use crate::seam::recovery::Recovery;
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use async_trait::async_trait;
@@ -36,20 +37,25 @@ impl Adapter for Local {
     fn remove(&self, id: SocketId) {
         let (recipient, wakers) = {
             let mut state = self.state.lock();
-            (state.index.remove(id), state.pending.left(id))
+            let recipient = state.index.remove(id);
+            if let Some(history) = state.history.as_mut().filter(|_| recipient.is_some()) {
+                history.sessions.end(id);
+            }
+            (recipient, state.pending.left(id))
         };
+        self.tell_waiting();
         // Outside the lock: dropping either may run foreign code.
         drop(recipient);
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
 
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
-        self.state.lock().index.join(id, rooms)?;
+        self.state.lock().join(id, rooms)?;
         Ok(Joined::confirmed())
     }
 
     fn leave(&self, id: SocketId, room: &str) {
-        self.state.lock().index.leave(id, room);
+        self.state.lock().leave(id, room);
     }
 
     fn rooms_of(&self, id: SocketId) -> Vec<Room> {
@@ -126,4 +132,8 @@ impl Adapter for Local {
     }
 
     async fn close(&self) {}
+
+    fn recovery(&self) -> Option<&dyn Recovery> {
+        self.recoverer.as_ref().map(|_| self as &dyn Recovery)
+    }
 }

@@ -268,6 +268,16 @@ impl Index {
         self.slot_of(room.parse().ok()?)
     }
 
+    /// Whether a socket is in a room.
+    pub(crate) fn is_in(&self, id: SocketId, room: &str) -> bool {
+        *id.as_str() == *room || self.slot_of(id).is_some_and(|slot| self.is_member(slot, room))
+    }
+
+    /// The recipient of a socket.
+    pub(crate) fn recipient(&self, id: SocketId) -> Option<Arc<dyn Recipient>> {
+        self.hot[self.slot_of(id)? as usize].recipient.clone()
+    }
+
     fn is_member(&self, slot: u32, room: &str) -> bool {
         let Some(&number) = self.by_name.get(room) else {
             return false;

@@ -1,5 +1,6 @@
 //! [`Local`]: the rooms of a namespace on this server.
 
+use crate::rooms::history::recoverer::{History, Recoverer, without_offset};
 use crate::rooms::index::Index;
 use crate::rooms::pending_acks::{PendingAcks, PendingEmit};
 use crate::seam::adapter::{Action, AdapterContext, Emit};
@@ -10,6 +11,13 @@ use crate::seam::target::Target;
 use parking_lot::Mutex;
 use roomcast_protocol::{Packet, Parser, SocketId};
 use std::sync::{Arc, Weak};
+use tokio::time::Instant;
+
+/// A packet up to this size is encoded again under the lock, if another event was emitted while it was encoded. A larger one is
+/// encoded again outside, so that nobody waits for it.
+const ENCODED_UNDER_LOCK: usize = 16_384;
+/// How often a large packet is encoded outside the lock before it is encoded under it.
+const ATTEMPTS: usize = 4;
 
 /// The rooms of a namespace on this server: encodes and delivers packets to members, and collects acknowledgements.
 ///
@@ -21,7 +29,9 @@ pub struct Local {
     namespace: Arc<str>,
     parser: Parser,
     /// Itself, for [`Acks`](crate::Acks).
-    this: Weak<Self>,
+    pub(super) this: Weak<Self>,
+    /// If sessions can be recovered; then the state has a history.
+    pub(super) recoverer: Option<Box<Recoverer>>,
     pub(super) state: Mutex<State>,
 }
 
@@ -29,22 +39,47 @@ pub struct Local {
 pub(super) struct State {
     pub(super) index: Index,
     pub(super) pending: PendingAcks,
+    pub(super) history: Option<Box<History>>,
     next_ack: u64,
+}
+
+impl State {
+    /// Puts a socket into all of `rooms`, or into none.
+    pub(super) fn join(&mut self, id: SocketId, rooms: &[Room]) -> Result<(), AdapterError> {
+        let Some(history) = &mut self.history else { return self.index.join(id, rooms) };
+        let new: Vec<Room> = rooms.iter().filter(|room| !self.index.is_in(id, room)).cloned().collect();
+        self.index.join(id, rooms)?;
+        history.changed(id, new.into_iter(), true);
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, id: SocketId, room: &str) {
+        if let Some(history) = &mut self.history
+            && self.index.is_in(id, room)
+            && room != id.as_str()
+        {
+            history.changed(id, std::iter::once(Room::from(room)), false);
+        }
+        self.index.leave(id, room);
+    }
 }
 
 impl Local {
     /// An empty namespace whose clients use the default parser.
     pub fn new(namespace: impl Into<Arc<str>>) -> Arc<Self> {
-        Self::empty(namespace.into(), Parser::Default)
+        Self::empty(namespace.into(), Parser::Default, None)
     }
 
     /// The empty namespace that an adapter is made for.
     pub fn of(context: &AdapterContext) -> Arc<Self> {
-        Self::empty(context.namespace.clone(), context.parser)
+        let recoverer = context.recovery.clone().map(|space| Box::new(Recoverer::new(space)));
+        Self::empty(context.namespace.clone(), context.parser, recoverer)
     }
 
-    fn empty(namespace: Arc<str>, parser: Parser) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self { namespace, parser, this: this.clone(), state: Mutex::default() })
+    fn empty(namespace: Arc<str>, parser: Parser, recoverer: Option<Box<Recoverer>>) -> Arc<Self> {
+        let history = recoverer.as_ref().map(|recoverer| Box::new(recoverer.history()));
+        let state = Mutex::new(State { history, ..State::default() });
+        Arc::new_cyclic(|this| Self { namespace, parser, this: this.clone(), recoverer, state })
     }
 
     /// The namespace's name.
@@ -77,6 +112,38 @@ impl Local {
         wakes: &mut Wakes,
         under_lock: impl FnOnce(),
     ) -> Result<(), AdapterError> {
+        match &self.recoverer {
+            None => self.emit_plain(target, emit, wakes, under_lock),
+            Some(recoverer) => self.emit_recoverable(recoverer, target, emit, wakes, under_lock),
+        }
+    }
+
+    // A function of its own, so that an emit without recovery pays for one comparison and nothing else.
+    #[cold]
+    #[inline(never)]
+    fn emit_recoverable(
+        &self,
+        recoverer: &Recoverer,
+        target: &Target,
+        emit: Emit<'_>,
+        wakes: &mut Wakes,
+        under_lock: impl FnOnce(),
+    ) -> Result<(), AdapterError> {
+        if emit.volatile {
+            let data = without_offset(emit.data);
+            return self.emit_plain(target, Emit { data: &data, ..emit }, wakes, under_lock);
+        }
+        self.emit_logged(recoverer, target, emit, wakes, under_lock).map(drop)
+    }
+
+    #[inline]
+    fn emit_plain(
+        &self,
+        target: &Target,
+        emit: Emit<'_>,
+        wakes: &mut Wakes,
+        under_lock: impl FnOnce(),
+    ) -> Result<(), AdapterError> {
         let anybody = self.state.lock().index.may_match(target);
         // Packets are encoded outside the lock. A socket that joins meanwhile may miss this packet; if nobody was there
         // before, no packet is made. An event that may be too large is encoded in any case, as it is refused even if
@@ -92,6 +159,54 @@ impl Local {
             state.index.walk(target, |_, recipient| recipient.deliver(packet, wakes));
         }
         Ok(())
+    }
+
+    /// As [`Local::emit_into`], for an event that clients get later if they miss it now: it ends in an offset and is logged.
+    /// `false` if nobody gets it, neither now nor later.
+    pub(super) fn emit_logged(
+        &self,
+        recoverer: &Recoverer,
+        target: &Target,
+        emit: Emit<'_>,
+        wakes: &mut Wakes,
+        under_lock: impl FnOnce(),
+    ) -> Result<bool, AdapterError> {
+        let encode = |position| {
+            let data = emit.data.with_item(&recoverer.offsets.item(position));
+            self.parser.event(&self.namespace, None, &data).map(Arc::new)
+        };
+        for attempt in 1.. {
+            let position = {
+                let state = self.state.lock();
+                state
+                    .history
+                    .as_ref()
+                    .filter(|history| history.wants(target) || state.index.may_match(target))
+                    .map(|history| history.log.next())
+            };
+            let Some(position) = position else { break };
+            let mut packet = encode(position)?;
+            let mut state = self.state.lock();
+            let State { index, history: Some(history), .. } = &mut *state else { break };
+            let next = history.log.next();
+            if next != position {
+                // The offsets are in the order of delivery, or what a client missed could not be told by its last one.
+                if packet.size() > ENCODED_UNDER_LOCK && attempt < ATTEMPTS {
+                    continue;
+                }
+                packet = encode(next)?;
+            }
+            under_lock();
+            history.log.push(packet.clone(), target, Instant::now());
+            index.walk(target, |_, recipient| recipient.deliver(&packet, wakes));
+            return Ok(true);
+        }
+        if self.parser.may_be_too_large(&self.namespace, emit.data) {
+            encode(u64::MAX >> 4)?;
+        }
+        let _state = self.state.lock();
+        under_lock();
+        Ok(false)
     }
 
     /// Emits to sockets of this server, whose acknowledgements are pending from then on under the returned id. Also
@@ -174,14 +289,23 @@ impl Local {
         count
     }
 
-    /// Whether a room of this name has members on this server. The rooms named after socket ids count.
+    /// Whether a room of this name has members on this server. The rooms named after socket ids count, and those of kept
+    /// sessions: what is emitted to them has to arrive here, although nobody is there.
     pub fn has_room(&self, room: &str) -> bool {
-        self.state.lock().index.has_room(room)
+        let state = self.state.lock();
+        state.index.has_room(room) || state.history.as_ref().is_some_and(|history| history.sessions.has_room(room))
     }
 
     /// The names of the rooms that have members on this server.
     pub fn rooms(&self) -> Vec<Room> {
         self.state.lock().index.all_rooms()
+    }
+
+    /// [`Local::rooms`], and the rooms of kept sessions.
+    pub(crate) fn heard_rooms(&self) -> Vec<Room> {
+        let state = self.state.lock();
+        let kept = state.history.iter().flat_map(|history| history.sessions.rooms().cloned());
+        state.index.all_rooms().into_iter().chain(kept).collect()
     }
 
     /// The numbers of sockets, joined rooms, and emits that await acknowledgements: zero once every socket has left.
@@ -195,13 +319,12 @@ impl Local {
         let (mut found, mut refused) = (Vec::new(), Vec::new());
         {
             let mut state = self.state.lock();
-            let State { index, .. } = &mut *state;
-            index.walk(target, |slot, recipient| found.push((slot, recipient.clone())));
+            state.index.walk(target, |slot, recipient| found.push((slot, recipient.clone())));
             for (slot, _) in &found {
-                let id = index.id_of(*slot);
+                let id = state.index.id_of(*slot);
                 match change {
-                    Action::Join(rooms) => refused.extend(index.join(id, rooms).err().map(|error| (id, error))),
-                    Action::Leave(rooms) => rooms.iter().for_each(|room| index.leave(id, room)),
+                    Action::Join(rooms) => refused.extend(state.join(id, rooms).err().map(|error| (id, error))),
+                    Action::Leave(rooms) => rooms.iter().for_each(|room| state.leave(id, room)),
                     Action::Disconnect { .. } | Action::Emit(_) => {}
                 }
             }

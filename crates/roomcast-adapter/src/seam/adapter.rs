@@ -3,7 +3,7 @@
 use crate::seam::answer::Answer;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails};
-use crate::seam::recovery::Recovery;
+use crate::seam::recovery::{Recovery, RecoverySpace};
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use async_trait::async_trait;
@@ -134,6 +134,7 @@ pub type AdapterFactory = Arc<dyn Fn(AdapterContext) -> Arc<dyn Adapter> + Send 
 
 /// What a new adapter is given.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct AdapterContext {
     /// The namespace's name, including its slash.
     pub namespace: Arc<str>,
@@ -142,12 +143,28 @@ pub struct AdapterContext {
     pub server_events: mpsc::Sender<ServerEvent>,
     /// How packets for clients are written. What travels between servers does not depend on it.
     pub parser: Parser,
+    /// Where sessions are kept for clients that come back. `None`: they are not kept.
+    pub recovery: Option<Arc<RecoverySpace>>,
 }
 
 impl AdapterContext {
-    /// The context of a namespace whose clients use the default parser.
+    /// The context of a namespace whose clients use the default parser, and whose sessions are not kept.
     pub fn new(namespace: impl Into<Arc<str>>, server_events: mpsc::Sender<ServerEvent>) -> Self {
-        Self { namespace: namespace.into(), server_events, parser: Parser::Default }
+        Self { namespace: namespace.into(), server_events, parser: Parser::Default, recovery: None }
+    }
+
+    /// The same, with packets written like this.
+    #[must_use]
+    pub fn with_parser(mut self, parser: Parser) -> Self {
+        self.parser = parser;
+        self
+    }
+
+    /// The same, with sessions that are kept for clients that come back.
+    #[must_use]
+    pub fn with_recovery(mut self, space: Option<Arc<RecoverySpace>>) -> Self {
+        self.recovery = space;
+        self
     }
 }
 

@@ -24,6 +24,12 @@ pub trait Recipient: Any + Debug + Send + Sync {
     /// Takes the socket out of the namespace, or with `close` ends its whole connection. Called outside the lock.
     fn disconnect(&self, close: bool);
 
+    /// Its client has come back over another connection, before the loss of this one was noticed: ends the socket as that loss
+    /// would, so that its session is kept. Called outside the lock. By default the connection is ended.
+    fn supersede(&self) {
+        self.disconnect(true);
+    }
+
     /// What `fetch_sockets` says about the socket. This is called outside the lock.
     fn details(&self) -> Details;
 }

@@ -21,11 +21,12 @@
 //!
 //! [`broker_contract`] does the same for brokers.
 //!
-//! [`Recovery`](crate::Recovery) is not checked, as adapters need not offer it.
+//! Adapters need not offer [`Recovery`](crate::Recovery); for those that do there is [`recovery_contract`].
 
 mod broker;
 mod random;
 mod recipient;
+mod recovery;
 mod rules;
 mod servers;
 mod stage;
@@ -33,6 +34,7 @@ mod stage;
 pub use broker::{BrokenBrokerRule, BrokerRule, Brokers, Dialect, broken_broker_rules, broker_contract, broker_rules};
 pub use random::{Random, mix};
 pub use recipient::{CountingRecipient, FakeRecipient, ReceivedEvent};
+pub use recovery::{RecoveryRule, recovery_contract, recovery_rules};
 pub use rules::{BrokenRule, Rule, adapter_rules, broken_rules};
 pub use servers::{NAMESPACE, Server, Servers};
 pub use stage::{CONDITION_TIMEOUT, eventually};

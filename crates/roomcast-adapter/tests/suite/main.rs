@@ -10,5 +10,8 @@ mod cluster_faults;
 mod codec;
 mod contract;
 mod nats_broker;
+mod recovery;
+mod recovery_cluster;
+mod recovery_contract;
 mod rooms_model;
 mod tcp_broker;

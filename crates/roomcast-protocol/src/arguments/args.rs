@@ -55,6 +55,25 @@ impl Args {
         Self { items: ByteStr::from(rest.as_str()), attachments: self.attachments.clone() }
     }
 
+    /// The arguments followed by one more. `item` must be a JSON value, which is not checked. The text is copied once.
+    #[must_use]
+    pub fn with_item(&self, item: &str) -> Self {
+        let mut items = Vec::with_capacity(self.items.as_bytes().len() + 1 + item.len());
+        items.extend_from_slice(self.items.as_bytes());
+        if !items.is_empty() {
+            items.push(b',');
+        }
+        items.extend_from_slice(item.as_bytes());
+        // Both parts are UTF-8, so the default is never taken.
+        Self { items: ByteStr::from_utf8(items.into()).unwrap_or_default(), attachments: self.attachments.clone() }
+    }
+
+    /// Whether the last argument is a string.
+    pub fn ends_in_text(&self) -> bool {
+        // Of all JSON values, only a string ends with a quotation mark.
+        self.items.as_bytes().trim_ascii_end().last() == Some(&b'"')
+    }
+
     /// The same arguments, borrowed.
     pub fn as_ref(&self) -> ArgsRef<'_> {
         ArgsRef { items: self.items.as_str(), attachments: &self.attachments }
@@ -123,6 +142,17 @@ mod tests {
         let args = ArgsRef { items: r#" 1 , "a,b" ,[1,2],{"c":[3,4]},null"#, attachments: &[] };
         assert_eq!(args.iter().collect::<Vec<_>>(), ["1", r#""a,b""#, "[1,2]", r#"{"c":[3,4]}"#, "null"]);
         assert_eq!(ArgsRef::default().iter().count(), 0);
+    }
+
+    #[test]
+    fn one_more_item() {
+        let args = Args::from_parts(r#""chat",[1]"#.into(), vec![Bytes::from_static(b"x")]);
+        let more = args.with_item(r#""é""#);
+        assert_eq!((more.items(), more.attachments()), (r#""chat",[1],"é""#, args.attachments()));
+        assert_eq!(Args::none().with_item("null").items(), "null");
+        assert!(more.ends_in_text() && !args.ends_in_text() && !Args::none().ends_in_text());
+        assert!(Args::from_parts(r#""a\"" "#.into(), Vec::new()).ends_in_text());
+        assert!(!Args::from_parts(r#""a",["b"]"#.into(), Vec::new()).ends_in_text());
     }
 
     #[test]

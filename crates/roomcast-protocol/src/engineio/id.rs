@@ -90,6 +90,42 @@ id! {
     SocketId
 }
 
+/// The private id of a socket, by which its client finds its session again after a lost connection. It is a secret between client
+/// and server, and drawn for itself: it is neither the [`SocketId`] nor the [`Sid`]. So that no log line, answer or error shows it, it
+/// has no `Display` and no serde, and its `Debug` hides it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pid([u8; ID_LEN]);
+
+impl Pid {
+    /// A new id from the system's random source: 120 bits.
+    ///
+    /// # Errors
+    /// [`IdError::RandomSource`] when the operating system gives no random bytes.
+    pub fn random() -> Result<Self, IdError> {
+        random_id().map(Self)
+    }
+
+    /// The id as text, for the answer to its own client's CONNECT and for a store of sessions. Show it to nobody else.
+    pub fn reveal(&self) -> &str {
+        // `random_id` and `from_str` only make ASCII, so the default is never taken.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl FromStr for Pid {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_id(text).map(Self)
+    }
+}
+
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pid(hidden)")
+    }
+}
+
 fn random_id() -> Result<[u8; ID_LEN], IdError> {
     thread_local! {
         static POOL: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -133,6 +169,18 @@ mod tests {
             assert_eq!(id.as_str().len(), ID_LEN);
             assert_eq!(id.as_str().parse::<SocketId>(), Ok(*id));
         }
+    }
+
+    /// T01 of the attacks, with fewer ids: a private id and a public one come from the same source, and none comes twice.
+    #[test]
+    fn private_ids_are_no_socket_ids_and_are_not_shown() {
+        let mut all: HashSet<String> = (0..100_000).map(|_| SocketId::random().unwrap().to_string()).collect();
+        all.extend((0..100_000).map(|_| Pid::random().unwrap().reveal().to_owned()));
+        assert_eq!(all.len(), 200_000);
+        let pid = Pid::random().unwrap();
+        assert_eq!(format!("{pid:?}"), "Pid(hidden)");
+        assert_eq!(pid.reveal().parse(), Ok(pid));
+        assert_eq!("short".parse::<Pid>(), Err(IdError::Malformed));
     }
 
     #[test]

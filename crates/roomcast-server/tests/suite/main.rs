@@ -23,6 +23,7 @@ mod namespaces;
 mod options;
 mod packed;
 mod rates;
+mod recovery;
 mod regressions;
 mod statistics;
 mod vectors;

@@ -7,4 +7,5 @@ mod failures;
 mod first;
 mod guide;
 mod networks;
+mod recovered;
 mod transports;

@@ -78,7 +78,7 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
             ack.send(json!({
                 "server": &*server,
                 "id": socket.id(),
-                "recovered": false,
+                "recovered": socket.recovered(),
                 "transport": socket.transport().as_str(),
                 "rooms": socket.rooms(),
             }))

@@ -3,7 +3,7 @@
 //!
 //! Environment: `HOST`, `PORT`, `SERVER_NAME`, `PING_INTERVAL_MS`, `PING_TIMEOUT_MS`, `CONNECT_TIMEOUT_MS`,
 //! `UPGRADE_TIMEOUT_MS`, `MAX_PAYLOAD`, `MAX_OUTBOX_BYTES`, `CORS_ORIGIN`; `ADAPTER` (`memory`, `classic`, `sharded`), `REDIS_URL`,
-//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`); `PARSER` (`default`, `msgpack`). The program refuses to start with another value for one of [`NOT_OFFERED_YET`].
+//! `REDIS_KEY`, `SUBSCRIPTION_MODE` (`static`, `dynamic`, `dynamic-private`); `PARSER` (`default`, `msgpack`); `RECOVERY_MS`, `RECOVERY_SKIP_MIDDLEWARES`. The program refuses to start with another value for one of [`NOT_OFFERED_YET`].
 
 mod call;
 mod events;
@@ -12,7 +12,7 @@ use events::{serve, server_event};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use roomcast_adapter::cluster::{Cluster, ClusterOptions};
 use roomcast_redis::{ClassicBroker, ClassicOptions, ShardedBroker, ShardedMode, ShardedOptions};
-use roomcast_server::{Builder, ConnectError, Cors, Parser, Socket, SocketId, SocketIo};
+use roomcast_server::{Builder, ConnectError, Cors, Parser, RecoveryOptions, Socket, SocketId, SocketIo};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::env::var;
@@ -25,9 +25,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Settings that so far accept only one value. Further settings of recovery and of the streams adapter have no effect without these.
-const NOT_OFFERED_YET: [(&str, &str); 4] =
-    [("RECOVERY_MS", "0"), ("PER_MESSAGE_DEFLATE", "0"), ("HTTP_COMPRESSION", "0"), ("SERVE_CLIENT", "0")];
+/// Settings that so far accept only one value.
+const NOT_OFFERED_YET: [(&str, &str); 3] =
+    [("PER_MESSAGE_DEFLATE", "0"), ("HTTP_COMPRESSION", "0"), ("SERVE_CLIENT", "0")];
 
 /// Records metrics as the program does, for benches that compare a server with and without them. Nothing scrapes them.
 fn record_metrics(one_in: u32) -> Outcome<()> {
@@ -121,6 +121,11 @@ fn builder() -> Outcome<Builder> {
         "msgpack" => builder.parser(Parser::MessagePack),
         other => return Err(format!("PARSER={other} is not a parser").into()),
     };
+    let recovery = milliseconds("RECOVERY_MS", 0)?;
+    if !recovery.is_zero() {
+        let skip = setting("RECOVERY_SKIP_MIDDLEWARES", "1") == "1";
+        builder = builder.recovery(RecoveryOptions::new().max_disconnection(recovery).skip_middlewares(skip));
+    }
     if let Ok(bytes) = var("MAX_OUTBOX_BYTES") {
         let bytes = bytes.parse()?;
         builder = builder.max_outbox(bytes);

@@ -66,6 +66,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("internal", "Metrics and health checks"),
     ("client", "What a client may do, and how long it may take"),
     ("limits", "What all clients together may use"),
+    ("recovery", "Clients that come back after a lost connection"),
     ("redis", "The other servers"),
     ("health", "Readiness"),
     ("drain", "Stopping"),
@@ -664,6 +665,36 @@ pub(crate) const KEYS: &[Key] = &[
         "Time after the signal at which the program exits, even if clients are still connected. Should be shorter than what the supervisor allows \
          (30 s in Kubernetes). Without it, grace and window and 10 s, as a close takes at most 8.5 s",
         |s, v| s.drain.deadline = Some(v.time()),
+    ),
+    key(
+        ["recovery.max_disconnection", "ROOMCAST_RECOVERY_MAX_DISCONNECTION", "recovery-max-disconnection"],
+        TIME,
+        "",
+        "Time for which the session of a client is kept whose connection was lost: when it is back in time, it has its rooms again and gets the \
+         events that it missed. Without it, none is kept. Node's servers keep them for 120, where it is on. Several servers need sticky sessions",
+        |s, v| s.recovery.max_disconnection = Some(v.time()),
+    ),
+    key(
+        ["recovery.packets", "ROOMCAST_RECOVERY_PACKETS", "recovery-packets"],
+        COUNT,
+        "65536",
+        "Events of a namespace that are kept for clients that come back; then the oldest are forgotten, and who may have missed them gets a new \
+         session",
+        |s, v| s.recovery.packets = v.number(),
+    ),
+    key(
+        ["recovery.bytes", "ROOMCAST_RECOVERY_BYTES", "recovery-bytes"],
+        Kind::Bytes(1_000, MOST_BYTES),
+        "32 MB",
+        "Bytes of such events in all namespaces; each counts 320 more",
+        |s, v| s.recovery.bytes = v.number(),
+    ),
+    key(
+        ["recovery.sessions", "ROOMCAST_RECOVERY_SESSIONS", "recovery-sessions"],
+        COUNT,
+        "100000",
+        "Sessions that are kept at the same time; then those that were kept first are given up",
+        |s, v| s.recovery.sessions = v.number(),
     ),
     key(
         ["log.format", "LOG_FORMAT", "log-format"],

@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(crate) client: Client,
     pub(crate) limits: Limits,
     pub(crate) redis: Redis,
+    pub(crate) recovery: Recovery,
     pub(crate) health: Health,
     pub(crate) drain: Drain,
     pub(crate) log: Log,
@@ -111,6 +112,15 @@ pub(crate) struct Redis {
     pub(crate) start_timeout: Option<Duration>,
     pub(crate) watch: bool,
     pub(crate) watch_interval: Duration,
+}
+
+/// Clients that come back after a lost connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Recovery {
+    pub(crate) max_disconnection: Option<Duration>,
+    pub(crate) packets: usize,
+    pub(crate) bytes: usize,
+    pub(crate) sessions: usize,
 }
 
 /// When the server counts as ready.

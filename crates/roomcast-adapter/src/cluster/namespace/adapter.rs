@@ -7,6 +7,7 @@ use crate::seam::adapter::{Acked, Action, Adapter, Emit, Joined, LocalSizes};
 use crate::seam::answer::Answer;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails};
+use crate::seam::recovery::Recovery;
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 /// One namespace of a [`Cluster`](crate::cluster::Cluster) on this server.
 #[derive(Debug)]
 pub struct ClusterAdapter {
-    place: Arc<Place>,
+    pub(crate) place: Arc<Place>,
 }
 
 impl ClusterAdapter {
@@ -251,6 +252,10 @@ impl Adapter for ClusterAdapter {
 
     async fn close(&self) {
         self.place.close().await;
+    }
+
+    fn recovery(&self) -> Option<&dyn Recovery> {
+        self.place.local().recovery().map(|_| self as &dyn Recovery)
     }
 }
 

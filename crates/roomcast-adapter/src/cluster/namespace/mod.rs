@@ -6,4 +6,5 @@ mod close;
 pub(crate) mod inbox;
 pub(crate) mod place;
 mod receive;
+mod recovery;
 pub(crate) mod subscription;

@@ -259,6 +259,6 @@ async fn leave(member: Arc<Member>, namespace: Arc<str>, subscription: Arc<Subsc
         place.directory().open_namespace(&namespace);
         place.queue().open_namespace(&namespace);
         place.subscribe();
-        drop(place.look(|| place.local.rooms()));
+        drop(place.look(|| place.local.heard_rooms()));
     }
 }
