@@ -215,9 +215,10 @@ impl SocketIo {
         self.inner.lifetime.is_draining()
     }
 
-    /// Sends the clients elsewhere, as [`Builder::drain`](crate::Builder::drain) says. It goes on to accept connections: clients that use
-    /// polling need them until their sessions are closed.
-    async fn drain(&self) {
+    /// Sends the clients elsewhere, as [`Builder::drain`](crate::Builder::drain) says, and returns when that is done. [`SocketIo::serve`]
+    /// does it by itself; under another server call it before [`SocketIo::close`]. The server goes on to accept connections: clients
+    /// that use polling need them until their sessions are closed. Without [`Builder::drain`](crate::Builder::drain) it does nothing.
+    pub async fn drain(&self) {
         let Config { drain_grace, drain_window, .. } = *self.inner.config;
         if drain_grace.is_zero() && drain_window.is_zero() {
             return;

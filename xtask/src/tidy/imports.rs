@@ -11,6 +11,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("roomcast-redis", &["roomcast-adapter", "roomcast-protocol"]),
     ("roomcast-engine", &["roomcast-protocol"]),
     ("roomcast-server", &["roomcast-protocol", "roomcast-engine", "roomcast-adapter"]),
+    ("roomcast-testkit", &["roomcast-protocol", "roomcast-adapter", "roomcast-server"]),
     // Its library has the whole of them under one name.
     ("roomcast", &["roomcast-server", "roomcast-adapter", "roomcast-protocol", "roomcast-redis"]),
     (
