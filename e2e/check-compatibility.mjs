@@ -26,7 +26,7 @@ const SECTIONS = {
   "Options of cors": { of: [["@types/cors/index.d.ts", "CorsOptions"]] },
   "Options of cookie": { of: [["engine.io/build/contrib/types.cookie.d.ts", "CookieSerializeOptions"]], also: ["name"] },
   Server: { of: [["socket.io/dist/index.d.ts", "Server"]] },
-  "Server: events": { of: [["socket.io/dist/index.d.ts", "ServerReservedEventsMap"]], also: ["events of other servers"] },
+  "Server: events": { of: [["socket.io/dist/namespace.d.ts", "ServerReservedEventsMap"], ["socket.io/dist/namespace.d.ts", "NamespaceReservedEventsMap"]], also: ["events of other servers"] },
   Engine: {
     of: [["engine.io/build/server.d.ts", "BaseServer"], ["engine.io/build/server.d.ts", "Server"]],
     also: ["event connection", "event connection_error", "event drain", "event flush", "event headers", "event initial_headers"],
@@ -35,7 +35,7 @@ const SECTIONS = {
   "Namespace: events": { of: [["socket.io/dist/namespace.d.ts", "NamespaceReservedEventsMap"]], also: ["events of other servers"] },
   ParentNamespace: { of: [["socket.io/dist/parent-namespace.d.ts", "ParentNamespace"]] },
   Socket: { of: [["socket.io/dist/socket.d.ts", "Socket"]], also: ["acknowledgement of an event"] },
-  "Socket: events": { of: [["socket.io/dist/socket.d.ts", "SocketReservedEventsMap"]] },
+  "Socket: events": { of: [["socket.io/dist/socket-types.d.ts", "SocketReservedEventsMap"]] },
   "socket.handshake": { of: [["socket.io/dist/socket-types.d.ts", "Handshake"]] },
   "socket.conn": {
     of: [["engine.io/build/socket.d.ts", "Socket"]],
