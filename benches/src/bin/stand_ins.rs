@@ -28,13 +28,13 @@ async fn main() -> Result<(), Failure> {
     let namespace = io.of("/");
     namespace.on("join", |socket: Socket, room: String, ack: Ack| async move {
         socket.join(&room)?.await;
-        ack.send(&())?;
+        ack.send(())?;
         Ok::<(), Failure>(())
     });
     namespace.on("echo", |_: Socket, args: Args, ack: Ack| async move { ack.send(&args) });
     namespace.on("pub", |socket: Socket, args: Args| async move {
         let room: String = args.parse()?;
-        socket.namespace().to(room).emit("msg", &args.skip(1))?;
+        socket.namespace().to(room).emit("msg", args.skip(1))?;
         Ok::<(), Failure>(())
     });
     let mut room = Vec::with_capacity(members);

@@ -2,6 +2,7 @@
 
 use crate::http::cors::Cors;
 use crate::http::error::RequestError;
+use crate::http::handshake::KeepExtension;
 use crate::http::trusted_proxies::TrustedProxies;
 use crate::limits;
 use crate::rates::rate::Rate;
@@ -22,6 +23,9 @@ use std::time::Duration;
 /// the handshake.
 pub type AllowRequest =
     Arc<dyn for<'a> Fn(&'a Parts) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> + Send + Sync>;
+
+/// Is told of a request that is refused.
+pub type OnRefused = Arc<dyn Fn(&RequestError, &Parts) + Send + Sync>;
 
 /// May add headers to the answers to a client. The flag is `true` if it is the answer to a handshake.
 pub type Headers = Arc<dyn Fn(&Parts, &mut HeaderMap, bool) + Send + Sync>;
@@ -87,6 +91,10 @@ pub struct EngineConfig {
     /// address is [`Handshake::client_address`](crate::Handshake::client_address), and an IPv6 address counts with its
     /// whole network of 64 bits. A request without [`PeerAddr`](crate::PeerAddr) is not limited. Defaults to none.
     pub handshakes_per_address: Option<Rate>,
+    /// Called for each request that is refused, on the thread that answers it. By default nothing is.
+    pub on_refused: Option<OnRefused>,
+    /// The types of request extensions that are kept with a session.
+    pub(crate) keep: Vec<KeepExtension>,
 }
 
 impl Default for EngineConfig {
@@ -113,6 +121,8 @@ impl Default for EngineConfig {
             close_timeout: limits::CLOSE_TIMEOUT,
             trusted_proxies: TrustedProxies::none(),
             handshakes_per_address: None,
+            on_refused: None,
+            keep: Vec::new(),
         }
     }
 }
@@ -188,12 +198,32 @@ impl EngineConfig {
         }
     }
 
+    /// Keeps the extension of this type of a session's first request, which a layer in front of the server may have put there:
+    /// [`Handshake::extensions`](crate::Handshake::extensions). Only what is named here is kept, as some extensions of frameworks hold the
+    /// whole request in memory (axum's `OriginalUri`: 8 KB).
+    pub fn keep_extension<T: Clone + Send + Sync + 'static>(&mut self) {
+        self.keep.push(|from, to| {
+            if let Some(value) = from.get::<T>() {
+                to.insert(value.clone());
+            }
+        });
+    }
+
     /// Asks [`EngineConfig::allow_request`].
     pub(crate) async fn allow(&self, request: &Parts) -> Result<(), RequestError> {
         match &self.allow_request {
             Some(allow) => allow(request).await.map_err(RequestError::Forbidden),
             None => Ok(()),
         }
+    }
+
+    /// A request is refused: it is counted, logged, and told to [`EngineConfig::on_refused`].
+    pub(crate) fn refused<'a>(&self, error: &'a RequestError, request: &Parts) -> &'a RequestError {
+        error.tell(request);
+        if let Some(told) = &self.on_refused {
+            told(error, request);
+        }
+        error
     }
 
     /// Adds [`EngineConfig::headers`].

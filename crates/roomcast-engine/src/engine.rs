@@ -105,7 +105,8 @@ impl Engine {
         })?;
         let spread = (RandomState::default().hash_one(sid) % 1_024) as f64 / 1_024.0;
         let session = Session::new(transport, Instant::now(), timing, spread);
-        let handshake = Handshake::behind(&config.trusted_proxies, request);
+        let mut handshake = Handshake::behind(&config.trusted_proxies, request);
+        handshake.keep(request, &config.keep);
         let connection = Arc::new(Connection::new(sid, session, handshake, self.sessions.clone()));
         let open = Open {
             sid,

@@ -48,7 +48,7 @@ mod statistics;
 mod transport;
 
 pub use application::Application;
-pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, OutboxLimits, cut_time};
+pub use config::{AllowRequest, Cookie, EngineConfig, GenerateId, Headers, OnRefused, OutboxLimits, cut_time};
 pub use connections::connection::{Connection, Outstanding};
 pub use connections::delivery::{Delivery, Sent};
 pub use connections::inbox_hold::InboxHold;

@@ -88,6 +88,10 @@ pub const READ_BUFFER: usize = 64 * 1024;
 /// Reads of one connection in a row, before the other connections of its thread are served.
 pub const READS_PER_TURN: usize = 16;
 
+/// Time for which one connection's reads are handled in a row. A client that floods the server with small events sends 3,000 of them
+/// with each read, and sixteen reads would hold up the other clients of the thread for tens of milliseconds.
+pub const READ_TIME: Duration = Duration::from_millis(1);
+
 /// Time that a closing WebSocket has to take what is queued and to answer the close frame.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -121,6 +121,10 @@ impl Adapter for Counting {
         self.inner.server_side_emit_with_ack(data, timeout).await
     }
 
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        self.inner.local_recipients(target)
+    }
+
     fn local_sizes(&self) -> LocalSizes {
         self.inner.local_sizes()
     }

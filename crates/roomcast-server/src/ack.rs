@@ -1,4 +1,5 @@
 //! [`Ack`]: the answer to a client's event.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::context::{Failure, HandlerContext};
 use crate::error::{EmitError, ExtractError};
@@ -7,18 +8,33 @@ use crate::extract::{EventParts, FromEvent};
 use crate::failures;
 use crate::parts::{Namespace, Socket};
 use roomcast_protocol::{Args, Packet, ToArgs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The answer to a client's event, to be sent at most once. Nothing is sent if the client asked for no answer, or if the `Ack` is
 /// dropped.
+///
+/// If the event has several handlers, each gets an `Ack`, and the first answer counts; later ones are not sent, as in Node.
 #[derive(Debug)]
 pub struct Ack {
     socket: Socket,
     id: Option<u64>,
+    /// Set by the first answer, if there may be several.
+    answered: Option<Arc<AtomicBool>>,
 }
 
 impl Ack {
     pub(crate) fn new(socket: Socket, id: Option<u64>) -> Self {
-        Self { socket, id }
+        Self { socket, id, answered: None }
+    }
+
+    pub(crate) fn one_of_several(socket: Socket, id: Option<u64>, answered: Option<Arc<AtomicBool>>) -> Self {
+        Self { socket, id, answered }
+    }
+
+    /// For the case that the event's handler cannot be called, and so does not answer.
+    pub(crate) fn again(&self) -> Self {
+        Self { socket: self.socket.clone(), id: self.id, answered: self.answered.clone() }
     }
 
     /// Whether the client asked for an answer.
@@ -30,10 +46,14 @@ impl Ack {
     ///
     /// # Errors
     /// [`EmitError`] when `value` cannot be sent.
-    pub fn send<T: ToArgs + ?Sized>(self, value: &T) -> Result<(), EmitError> {
+    pub fn send(self, value: impl ToArgs) -> Result<(), EmitError> {
         let Some(id) = self.id else { return Ok(()) };
-        let args = Args::of(value)?;
-        self.socket.send(Packet::ack(self.socket.namespace().name(), id, &args)?).map(drop)
+        let args = Args::of(&value)?;
+        if self.answered.is_some_and(|answered| answered.swap(true, Ordering::AcqRel)) {
+            tracing::debug!(socket = %self.socket.id(), "an event has several handlers, and another one has answered it");
+            return Ok(());
+        }
+        self.socket.send_packet(Packet::ack(self.socket.namespace().name(), id, &args)?).map(drop)
     }
 }
 
@@ -42,6 +62,10 @@ impl HandlerContext for Socket {
 
     fn state<S: Clone + Send + Sync + 'static>(&self) -> Option<S> {
         self.namespace().config().states.get()
+    }
+
+    fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.get()
     }
 
     fn answer(&self, event: &str, ack: Ack, args: &Args) {
@@ -57,7 +81,7 @@ impl HandlerContext for Socket {
 
     fn failed(&self, event: &str, failure: &Failure<'_>) -> Option<Args> {
         let namespace = self.namespace();
-        failures::tell(namespace.handlers(), failure, &self.id(), namespace.name(), event);
+        failures::tell(namespace, Some(self.id()), event, failure);
         Some(failures::answer(namespace.config(), failure))
     }
 }
@@ -76,6 +100,6 @@ impl FromEvent<Socket, Part> for Namespace {
 
 impl FromEvent<Socket, Part> for Ack {
     fn from_event(event: &mut EventParts<'_, Socket>) -> Result<Self, ExtractError> {
-        event.ack.take().ok_or(ExtractError::AckTwice)
+        event.ack.take().ok_or(ExtractError::NoAck)
     }
 }

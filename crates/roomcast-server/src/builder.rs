@@ -1,15 +1,17 @@
 //! [`Builder`]: sets the options of a server and makes it.
 
 use crate::check::{Check, Checks};
-use crate::config::{AnswerFailures, Config};
-use crate::context::Failure;
+use crate::config::{AnswerFailures, Config, OnFailure};
+use crate::context::{Failed, Failure};
 use crate::io::SocketIo;
 use crate::limits;
 use crate::rate_limits::RateLimits;
 use crate::states::States;
 use roomcast_adapter::cluster::Cluster;
 use roomcast_adapter::{Adapter, AdapterContext, AdapterFactory, Local};
-use roomcast_engine::{Cookie, Cors, EngineConfig, OutboxLimits, ServeOptions, Transport, TrustedProxies, cut_time};
+use roomcast_engine::{
+    Cookie, Cors, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport, TrustedProxies, cut_time,
+};
 use roomcast_protocol::DecoderLimits;
 use std::fmt;
 use std::future::Future;
@@ -45,6 +47,8 @@ impl Default for Builder {
             rate_limits: RateLimits::default(),
             states: States::default(),
             answer_failures: None,
+            on_failure: None,
+            ordered: false,
         };
         let adapter: AdapterFactory = Arc::new(|context: AdapterContext| Local::new(context.namespace));
         Self { engine, serve: ServeOptions::default(), config, adapter, cluster: None, health_checks: Vec::new() }
@@ -215,6 +219,15 @@ impl Builder {
         self
     }
 
+    /// Whether a socket's events are handled one at a time: the handlers of an event, and its middlewares, have ended before those of the
+    /// next one begin. Defaults to `false`: handlers begin in the order of the events, and from their first await on they may overtake one
+    /// another, as in Node. Events that wait count as running handlers ([`Builder::max_handlers`]), so that a client that sends faster
+    /// is read more slowly. Acknowledgements of the client do not wait.
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.config.ordered = ordered;
+        self
+    }
+
     /// How many namespaces made by patterns may have sockets at the same time. Defaults to 10,000. There is a limit because clients
     /// choose the names.
     pub fn max_namespaces(mut self, namespaces: usize) -> Self {
@@ -305,6 +318,52 @@ impl Builder {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.engine.allow_request = Some(Arc::new(move |request| Box::pin(allow(request))));
+        self
+    }
+
+    /// Called for each request that the server refuses, such as one of a foreign origin, for an unknown session, or while it is busy. As
+    /// Node's event "connection_error". It runs on the thread that answers, so it must not wait. Refusals by middlewares are not among
+    /// them.
+    ///
+    /// ```
+    /// let io = roomcast_server::SocketIo::builder()
+    ///     .on_connection_error(|error, request| eprintln!("{} {}: {error}", request.method, request.uri))
+    ///     .build();
+    /// ```
+    pub fn on_connection_error(
+        mut self,
+        told: impl Fn(&RequestError, &http::request::Parts) + Send + Sync + 'static,
+    ) -> Self {
+        self.engine.on_refused = Some(Arc::new(told));
+        self
+    }
+
+    /// Called for each failure of a handler, after it was counted and before the client is answered: for a tracker of errors, say. The
+    /// log tells of it already. It runs on the thread of the handler, so it must not wait.
+    ///
+    /// ```
+    /// let io = roomcast_server::SocketIo::builder()
+    ///     .on_failure(|failed| eprintln!("{} in {}: {}", failed.event, failed.namespace, failed.failure))
+    ///     .build();
+    /// ```
+    pub fn on_failure(mut self, told: impl Fn(&Failed<'_>) + Send + Sync + 'static) -> Self {
+        self.config.on_failure = Some(OnFailure(Arc::new(told)));
+        self
+    }
+
+    /// Keeps the extension of this type of each client's first request, so that sockets have it ([`Socket::get`](crate::Socket::get),
+    /// [`Extension`](crate::Extension)): what a layer in front of the server found, such as a session or a user. Nothing else is kept, as
+    /// some extensions of frameworks hold the whole request in memory.
+    ///
+    /// ```
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// let io = roomcast_server::SocketIo::builder().keep_extension::<User>().build();
+    /// io.on("whoami", |roomcast_server::Extension(User(name)): roomcast_server::Extension<User>| name);
+    /// ```
+    pub fn keep_extension<T: Clone + Send + Sync + 'static>(mut self) -> Self {
+        self.engine.keep_extension::<T>();
         self
     }
 

@@ -1,6 +1,6 @@
 //! [`Config`]: the options that namespaces and clients look at while the server runs. The [`Builder`](crate::Builder) sets them.
 
-use crate::context::Failure;
+use crate::context::{Failed, Failure};
 use crate::limits::HANDLER_PAYLOADS;
 use crate::rate_limits::RateLimits;
 use crate::states::States;
@@ -16,6 +16,16 @@ pub(crate) struct AnswerFailures(pub(crate) Arc<dyn Fn(&Failure<'_>) -> serde_js
 impl fmt::Debug for AnswerFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AnswerFailures")
+    }
+}
+
+/// Is told of failures of handlers.
+#[derive(Clone)]
+pub(crate) struct OnFailure(pub(crate) Arc<dyn Fn(&Failed<'_>) + Send + Sync>);
+
+impl fmt::Debug for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFailure")
     }
 }
 
@@ -35,6 +45,9 @@ pub(crate) struct Config {
     pub(crate) rate_limits: RateLimits,
     pub(crate) states: States,
     pub(crate) answer_failures: Option<AnswerFailures>,
+    pub(crate) on_failure: Option<OnFailure>,
+    /// One event of a socket at a time.
+    pub(crate) ordered: bool,
 }
 
 impl Config {

@@ -6,6 +6,7 @@
 
 use crate::durations;
 use crate::error::ConnectError;
+use crate::failures::shown;
 use crate::limits::NAMESPACES_PER_CONNECTION;
 use crate::link::{InputHold, Link};
 use crate::names::{INVALID, NamespaceRequest, Pattern};
@@ -165,6 +166,7 @@ impl PendingConnect {
         for middlewares in socket.namespace().middlewares().into_iter().flatten() {
             for middleware in &*middlewares {
                 if let Err(error) = middleware(socket.clone()).await {
+                    tell_refused(&socket, &error);
                     self.refuse(&error);
                     return;
                 }
@@ -208,6 +210,20 @@ impl Drop for PendingConnect {
     fn drop(&mut self) {
         self.refuse(&ConnectError::new(FAILED));
     }
+}
+
+/// A middleware has refused a socket.
+fn tell_refused(socket: &Socket, error: &ConnectError) {
+    metrics::counter!("roomcast_sockets_refused_total").increment(1);
+    let handshake = socket.handshake();
+    tracing::debug!(
+        socket = %socket.id(),
+        namespace = socket.namespace().name(),
+        client = ?handshake.client_address(),
+        origin = handshake.header("origin").map(shown),
+        error = error.message(),
+        "a middleware refused a socket"
+    );
 }
 
 /// A socket that enters its namespace. When it is dropped, what the client sent meanwhile is handled.

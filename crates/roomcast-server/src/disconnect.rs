@@ -4,12 +4,12 @@
 //! without a stack of thousands of calls.
 
 use crate::error::ConnectError;
-use crate::handler::BoxedDisconnect;
+use crate::handler::{BoxedDisconnect, BoxedLeave};
 use crate::link::EndedBy;
-use crate::parts::{OwnHandlers, Phase, Socket, Stage, State};
+use crate::parts::{Handlers, OwnHandlers, Phase, Socket, Stage, State};
 use crate::reason::DisconnectReason;
 use crate::task;
-use parking_lot::MutexGuard;
+use parking_lot::{MutexGuard, RwLock};
 use roomcast_engine::Connection;
 use roomcast_protocol::Packet;
 use std::cell::RefCell;
@@ -172,15 +172,30 @@ fn next() -> Option<Next> {
 impl Leaving {
     fn leave(self) {
         let Self { socket, reason, disconnecting, disconnect, by } = self;
-        run_handlers("disconnecting", disconnecting, &socket, reason);
+        let handlers = with_those_of_namespace(&socket, |handlers| &handlers.disconnecting, disconnecting);
+        run_handlers("disconnecting", handlers, &socket, reason);
         // From here on no broadcast reaches the socket.
         socket.namespace().adapter().remove(socket.id());
         remove(&socket, by);
-        if !disconnect.is_empty() {
-            let left = Left { socket, reason, handlers: disconnect };
+        let handlers = with_those_of_namespace(&socket, |handlers| &handlers.disconnect, disconnect);
+        if !handlers.is_empty() {
+            let left = Left { socket, reason, handlers };
             STEPS.with_borrow_mut(|all| all.left.push_back(left));
         }
     }
+}
+
+/// The handlers of a disconnect: first those of the namespace, then the socket's own.
+fn with_those_of_namespace(
+    socket: &Socket,
+    of: fn(&Handlers) -> &RwLock<Vec<BoxedLeave<Socket>>>,
+    own: Vec<BoxedDisconnect<Socket>>,
+) -> Vec<BoxedDisconnect<Socket>> {
+    let of_namespace = socket.namespace().leave_handlers(of).into_iter();
+    let boxed = |handler: BoxedLeave<Socket>| -> BoxedDisconnect<Socket> {
+        Box::new(move |socket, reason| handler(socket, reason))
+    };
+    of_namespace.map(boxed).chain(own).collect()
 }
 
 /// Removes the socket from its connection and its namespace. If the server ended it, the client is told.

@@ -3,30 +3,84 @@
 use crate::ack::Ack;
 use crate::context::{Failure, HandlerContext as _};
 use crate::durations;
+use crate::error::ExtractError;
 use crate::extract::EventParts;
 use crate::failures::shown;
 use crate::handler::BoxedEvent;
-use crate::parts::{Phase, Socket, State};
+use crate::link::HandlerGuard;
+use crate::listeners::Found;
+use crate::parts::{Phase, Socket};
 use crate::reason::DisconnectReason;
-use crate::task;
+use crate::task::{self, Job};
 use roomcast_protocol::{Args, ArgsRef};
+use smallvec::SmallVec;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The socket's own handlers for an event: the one of its name, or else the one for any event.
-type Own = (Option<BoxedEvent<Socket>>, Option<BoxedEvent<Socket>>);
+/// An event of a client.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    name: &'a str,
+    args: ArgsRef<'a>,
+    id: Option<u64>,
+}
+
+impl Incoming<'_> {
+    /// Its arguments, with its name before them.
+    fn named_items(&self) -> String {
+        // A name can be written as JSON.
+        let named = Args::event(self.name, &()).unwrap_or_default();
+        let separator = if self.args.items.is_empty() { "" } else { "," };
+        format!("{}{separator}{}", named.items(), self.args.items)
+    }
+}
 
 impl Socket {
-    /// Runs the handler of an event; `false` if the client may not send an event now.
+    /// Runs the handlers of an event; `false` if the client may not send an event now.
     pub(crate) fn dispatch(&self, name: &str, args: ArgsRef<'_>, id: Option<u64>) -> bool {
-        let own = {
-            let state = self.0.state.lock();
+        if !self.0.namespace.config().ordered {
+            return self.handle(name, args, id, ());
+        }
+        match self.0.state.lock().phase {
+            Phase::Connected => {}
+            Phase::Connecting(_) => return false,
+            Phase::Disconnected(_) => return true,
+        }
+        self.handle_in_turn(name, args, id);
+        true
+    }
+
+    /// As [`Socket::dispatch`], at once. `guard` is dropped when all of its handlers have ended.
+    pub(crate) fn handle(
+        &self,
+        name: &str,
+        args: ArgsRef<'_>,
+        id: Option<u64>,
+        guard: impl Clone + Send + 'static,
+    ) -> bool {
+        let mut found = Found::default();
+        self.namespace().find_event(name, &mut found);
+        {
+            let mut state = self.0.state.lock();
             match &state.phase {
-                Phase::Connected => own(&state, name),
+                Phase::Connected => {}
                 Phase::Connecting(_) => return false,
                 Phase::Disconnected(_) => return true,
             }
-        };
+            if let Some(own) = &mut state.own {
+                own.events.find(name, &mut found);
+            }
+        }
         self.namespace().0.counted.event();
-        self.start(own, name, args, id);
+        let event = Incoming { name, args, id };
+        for observer in &found.observers {
+            self.observe(observer, event, guard.clone());
+        }
+        if found.middlewares.is_empty() {
+            self.start(found, event, guard);
+        } else {
+            self.ask_middlewares(found.middlewares, event, guard);
+        }
         true
     }
 
@@ -48,37 +102,111 @@ impl Socket {
         in_turn
     }
 
-    fn start(&self, (own, any): Own, name: &str, args: ArgsRef<'_>, id: Option<u64>) {
-        if let Some(handler) = own.or_else(|| self.namespace().event_handler(name)) {
-            self.run(&handler, name, args, id);
-        } else if let Some(handler) = any.or_else(|| self.namespace().any_handler()) {
-            let Ok(named) = Args::event(name, &()) else { return };
-            let items = if args.items.is_empty() {
-                named.items().to_owned()
-            } else {
-                format!("{},{}", named.items(), args.items)
-            };
-            self.run(&handler, name, ArgsRef { items: &items, attachments: args.attachments }, id);
-        } else {
-            self.unhandled(name);
+    fn start(&self, found: Found<Self>, event: Incoming<'_>, guard: impl Clone + Send + 'static) {
+        let (handlers, named) = found.into_handlers();
+        let items;
+        let mut event = event;
+        let name = event.name;
+        match &handlers[..] {
+            [] => return self.unhandled(name),
+            _ if named => {
+                items = event.named_items();
+                event.args.items = &items;
+            }
+            _ => {}
+        }
+        match &handlers[..] {
+            [handler] => self.run(handler, event, Ack::new(self.clone(), event.id), guard),
+            several => {
+                // Whichever answers first.
+                let first = event.id.map(|_| Arc::<AtomicBool>::default());
+                for handler in several {
+                    let ack = Ack::one_of_several(self.clone(), event.id, first.clone());
+                    self.run(handler, event, ack, guard.clone());
+                }
+            }
         }
     }
 
-    fn run(&self, handler: &BoxedEvent<Self>, name: &str, args: ArgsRef<'_>, id: Option<u64>) {
-        let ack = || Ack::new(self.clone(), id);
-        let make = || match handler(EventParts { context: self, name, args, ack: Some(ack()), registered: None }) {
-            Ok(job) => Some(job),
-            Err(error) => {
-                if let Some(args) = self.failed(name, &Failure::Extract(&error)) {
-                    self.answer(name, ack(), &args);
-                }
-                None
-            }
-        };
-        let bytes = args.items.len() + args.attachments.iter().map(bytes::Bytes::len).sum::<usize>();
-        let guard = self.link().weighty_handler(self.namespace().config().weight(bytes));
+    fn run(&self, handler: &BoxedEvent<Self>, event: Incoming<'_>, ack: Ack, guard: impl Send + 'static) {
+        let Incoming { name, args, .. } = event;
+        let spare = ack.again();
+        let parts = EventParts { context: self, name, args, ack: Some(ack), passes: None, registered: None };
+        let make = || self.made(name, handler(parts), spare);
         let stopwatch = durations::handler(|| self.namespace().0.counted.label());
-        task::run("event", make, (guard, stopwatch));
+        task::run("event", make, (self.working(args), stopwatch, guard));
+    }
+
+    /// What an event's handler is to do, unless it could not be called.
+    fn made(&self, name: &str, job: Result<Job, ExtractError>, ack: Ack) -> Option<Job> {
+        let error = match job {
+            Ok(job) => return Some(job),
+            Err(error) => error,
+        };
+        if let Some(args) = self.failed(name, &Failure::Extract(&error)) {
+            self.answer(name, ack, &args);
+        }
+        None
+    }
+
+    pub(crate) fn working(&self, args: ArgsRef<'_>) -> HandlerGuard<Self> {
+        let bytes = args.items.len() + args.attachments.iter().map(bytes::Bytes::len).sum::<usize>();
+        self.link().weighty_handler(self.namespace().config().weight(bytes))
+    }
+
+    /// Shows an event to a handler of all events. It cannot answer.
+    fn observe(&self, observer: &BoxedEvent<Self>, event: Incoming<'_>, guard: impl Send + 'static) {
+        let items = event.named_items();
+        let args = ArgsRef { items: &items, attachments: event.args.attachments };
+        let parts = EventParts { context: self, name: event.name, args, ack: None, passes: None, registered: None };
+        let make = || observer(parts).inspect_err(|error| drop(self.failed(event.name, &Failure::Extract(error)))).ok();
+        task::run("observer", make, (self.working(args), guard));
+    }
+
+    /// Asks one middleware after another. If all let the event pass, its handlers run.
+    fn ask_middlewares(
+        &self,
+        middlewares: SmallVec<[BoxedEvent<Self>; 1]>,
+        event: Incoming<'_>,
+        guard: impl Clone + Send + 'static,
+    ) {
+        let (name, id) = (event.name.to_owned(), event.id);
+        let (args, items) = (event.args.to_owned(), event.named_items());
+        let socket = self.clone();
+        let held = (self.working(event.args), guard.clone());
+        let job = async move {
+            for middleware in &middlewares {
+                let passes = Arc::<AtomicBool>::default();
+                let parts = EventParts {
+                    context: &socket,
+                    name: &name,
+                    args: ArgsRef { items: &items, attachments: args.attachments() },
+                    ack: Some(Ack::new(socket.clone(), id)),
+                    passes: Some(passes.clone()),
+                    registered: None,
+                };
+                let Some(job) = socket.made(&name, middleware(parts), Ack::new(socket.clone(), id)) else { return };
+                job.await;
+                if !passes.load(Ordering::Acquire) {
+                    metrics::counter!("roomcast_events_refused_total").increment(1);
+                    return;
+                }
+            }
+            let mut found = Found::passed();
+            socket.namespace().find_event(&name, &mut found);
+            {
+                let mut state = socket.0.state.lock();
+                if !matches!(state.phase, Phase::Connected) {
+                    // Node ignores it too.
+                    return;
+                }
+                if let Some(own) = &mut state.own {
+                    own.events.find(&name, &mut found);
+                }
+            }
+            socket.start(found, Incoming { name: &name, args: args.as_ref(), id }, guard);
+        };
+        task::run("event middleware", || Some(Box::pin(job)), held);
     }
 
     fn unhandled(&self, name: &str) {
@@ -90,15 +218,5 @@ impl Socket {
         } else {
             tracing::debug!(socket = %self.id(), namespace, event, "no handler for this event");
         }
-    }
-}
-
-fn own(state: &State, name: &str) -> Own {
-    match &state.own {
-        None => (None, None),
-        Some(own) => match own.events.iter().find(|(event, _)| *event == name) {
-            Some((_, handler)) => (Some(handler.clone()), None),
-            None => (None, own.any.clone()),
-        },
     }
 }

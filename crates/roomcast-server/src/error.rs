@@ -55,9 +55,14 @@ pub enum ExtractError {
     /// The application has no state of this type.
     #[error("the server has no state of the type {0}: give it to `Builder::state`")]
     NoState(&'static str),
-    /// The handler takes the answer twice.
-    #[error("the handler takes the acknowledgement twice")]
-    AckTwice,
+    /// The socket has no value of this type, and neither has its client's first request.
+    #[error(
+        "the socket has no value of the type {0}: give it one by `Socket::insert`, such as in a middleware, or name it in `Builder::keep_extension` if it is an extension of the request"
+    )]
+    NoExtension(&'static str),
+    /// The handler takes the answer twice, or is one of those that see every event and cannot answer.
+    #[error("there is no acknowledgement: the handler takes it twice, or is given to `on_any`, which cannot answer")]
+    NoAck,
 }
 
 /// A middleware's refusal. The client gets a CONNECT_ERROR with this message and data. In a middleware `?` works on any error, whose
@@ -79,6 +84,11 @@ impl ConnectError {
     pub fn with_data<T: serde::Serialize>(mut self, data: &T) -> Self {
         self.data = serde_json::to_string(data).ok();
         self
+    }
+
+    /// The message for the client.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     pub(crate) fn to_json(&self) -> String {

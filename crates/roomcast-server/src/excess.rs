@@ -51,7 +51,7 @@ pub(crate) fn admits(rates: &ConnectionRates, link: &Link<Socket>, packet: &Rece
         && let Ok(args) = Args::of(&Refusal { ok: false, error: EXCEEDED, retry_after_ms })
         && let Ok(packet) = Packet::ack(namespace, *id, &args)
     {
-        let _ = socket.send(packet);
+        let _ = socket.send_packet(packet);
     }
     false
 }

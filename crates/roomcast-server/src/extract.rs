@@ -4,6 +4,8 @@ use crate::context::{HandlerContext, HandlerName};
 use crate::error::ExtractError;
 use roomcast_protocol::{ArgsRef, FromArgs};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// An event on its way to a handler.
 pub struct EventParts<'a, C: HandlerContext> {
@@ -11,6 +13,8 @@ pub struct EventParts<'a, C: HandlerContext> {
     pub(crate) name: &'a str,
     pub(crate) args: ArgsRef<'a>,
     pub(crate) ack: Option<C::Ack>,
+    /// For a middleware of events: set if the event may pass.
+    pub(crate) passes: Option<Arc<AtomicBool>>,
     /// The name under which the handler is registered.
     pub(crate) registered: Option<&'a HandlerName>,
 }
@@ -47,6 +51,7 @@ impl<C: HandlerContext> fmt::Debug for EventParts<'_, C> {
 /// | any [`FromArgs`] type | the event's arguments: a tuple takes several, [`Args`](crate::Args) takes them as they came, and [`Checked`](crate::Checked) also those that do not fit |
 /// | [`Ack`](crate::Ack), [`ServerAck`](crate::ServerAck) | the answer, for a handler that sends it itself |
 /// | [`State`] | what the application gave to [`Builder::state`](crate::Builder::state) |
+/// | [`Extension`] | what the application keeps with the socket ([`Socket::insert`](crate::Socket::insert)), or a layer with its client's first request |
 /// | [`EventName`] | the event's name |
 ///
 /// `M` tells these kinds apart, and is found by the compiler. Implement the trait with an `M` of your own to extract other
@@ -100,6 +105,35 @@ impl<C: HandlerContext, S: Clone + Send + Sync + 'static> FromEvent<C, Part> for
     fn from_event(event: &mut EventParts<'_, C>) -> Result<Self, ExtractError> {
         let state = event.context.state().map(Self);
         state.ok_or(ExtractError::NoState(std::any::type_name::<S>()))
+    }
+}
+
+/// A value that the socket has, as an argument of a handler: the application gave it by [`Socket::insert`](crate::Socket::insert), or
+/// a layer in front of the server put it into the extensions of the request with which the client came, and the server keeps it
+/// ([`Builder::keep_extension`](crate::Builder::keep_extension)). Each handler gets a clone.
+///
+/// ```
+/// use roomcast_server::{Extension, Socket, SocketIo};
+///
+/// #[derive(Clone)]
+/// struct User {
+///     name: String,
+/// }
+///
+/// let io = SocketIo::builder().build();
+/// io.of("/").middleware(|socket: Socket| async move {
+///     socket.insert(User { name: "Ann".to_owned() });
+///     Ok(())
+/// });
+/// io.of("/").on("name", |Extension(user): Extension<User>| async move { user.name });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extension<T>(pub T);
+
+impl<C: HandlerContext, T: Clone + Send + Sync + 'static> FromEvent<C, Part> for Extension<T> {
+    fn from_event(event: &mut EventParts<'_, C>) -> Result<Self, ExtractError> {
+        let value = event.context.extension().map(Self);
+        value.ok_or(ExtractError::NoExtension(std::any::type_name::<T>()))
     }
 }
 

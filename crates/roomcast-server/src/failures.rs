@@ -1,18 +1,29 @@
 //! What happens when a handler fails: what is counted, logged and answered.
 
 use crate::config::Config;
-use crate::context::Failure;
+use crate::context::{Failed, Failure};
 use crate::error::ExtractError;
-use crate::parts::Handlers;
-use roomcast_protocol::Args;
+use crate::parts::Namespace;
+use crate::task;
+use roomcast_protocol::{Args, SocketId};
 use std::error::Error;
 use std::fmt;
 
 /// A log line shows at most so many characters of an event's name, which a client may have chosen.
 const SHOWN_NAME: usize = 64;
 
-/// Counts and logs the failure of a handler. `of` is the socket, or the server event's namespace again.
-pub(crate) fn tell(handlers: &Handlers, failure: &Failure<'_>, of: &dyn fmt::Display, namespace: &str, event: &str) {
+/// Counts and logs the failure of a handler, and tells the application.
+pub(crate) fn tell(namespace: &Namespace, socket: Option<SocketId>, event: &str, failure: &Failure<'_>) {
+    log(namespace, socket, event, failure);
+    if let Some(told) = &namespace.config().on_failure {
+        let failed = Failed { failure, event, namespace: namespace.name(), socket };
+        task::contain("failure hook", || (told.0)(&failed));
+    }
+}
+
+fn log(namespace: &Namespace, socket: Option<SocketId>, event: &str, failure: &Failure<'_>) {
+    let (handlers, namespace) = (namespace.handlers(), namespace.name());
+    let of = socket.map_or_else(|| "another server".to_owned(), |socket| socket.to_string());
     let name = shown(event);
     match failure {
         Failure::Error(error) => {

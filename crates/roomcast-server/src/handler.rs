@@ -10,6 +10,7 @@ use roomcast_protocol::Args;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A handler of an event: a closure or function with up to eight arguments, which returns a future, or its [`Outcome`] at once where
 /// nothing is awaited. Each argument is something that can be taken out of the event ([`FromEvent`]), in any order.
@@ -51,18 +52,23 @@ struct Running<C: HandlerContext> {
     context: C,
     event: HandlerName,
     ack: Option<C::Ack>,
+    /// Of a middleware: whether the event may pass. What it returns is no answer then.
+    passes: Option<Arc<AtomicBool>>,
     settled: bool,
 }
 
 impl<C: HandlerContext> Running<C> {
     fn new(event: EventParts<'_, C>) -> Self {
         let name = event.registered.cloned().unwrap_or_else(|| event.name.to_owned().into());
-        Self { context: event.context.clone(), event: name, ack: event.ack, settled: false }
+        Self { context: event.context.clone(), event: name, ack: event.ack, passes: event.passes, settled: false }
     }
 
     fn settle(mut self, outcome: Settled) {
         self.settled = true;
         match outcome {
+            Settled::Nothing | Settled::Answer(Ok(_)) if self.passes.is_some() => {
+                self.passes.iter().for_each(|passes| passes.store(true, Ordering::Release));
+            }
             Settled::Nothing => {}
             Settled::Answer(Ok(args)) => self.answer(&args),
             Settled::Answer(Err(error)) => self.fail(&Failure::Error(&error)),
@@ -184,6 +190,19 @@ where
     O: Outcome,
 {
     Arc::new(move |socket| job("connection", socket.clone(), handler(socket)))
+}
+
+/// A handler of each disconnect in a namespace.
+pub(crate) type BoxedLeave<S> = Arc<dyn Fn(S, DisconnectReason) -> Job + Send + Sync>;
+
+pub(crate) fn boxed_leave<S: HandlerContext, Fut, O>(
+    handler: impl Fn(S, DisconnectReason) -> Fut + Send + Sync + 'static,
+) -> BoxedLeave<S>
+where
+    Fut: Future<Output = O> + Send + 'static,
+    O: Outcome,
+{
+    Arc::new(move |socket, reason| job("disconnect", socket.clone(), handler(socket, reason)))
 }
 
 pub(crate) type BoxedDisconnect<S> = Box<dyn FnOnce(S, DisconnectReason) -> Job + Send>;

@@ -3,20 +3,22 @@
 use crate::check::Checks;
 use crate::client::Client;
 use crate::config::Config;
-use crate::error::EmitError;
+use crate::context::HandlerName;
+use crate::error::{ConnectError, EmitError};
+use crate::handler::EventHandler;
 use crate::limits::{CLOSE_ADAPTERS_TIMEOUT, DISCONNECT_HANDLERS_TIMEOUT, LEAVE_TIMEOUT};
 use crate::names::{Accepts, MAIN, NamespaceRequest};
 use crate::namespace::Namespaces;
 use crate::operator::BroadcastOperator;
-use crate::parts::Namespace;
+use crate::outcome::Outcome;
+use crate::parts::{Namespace, Socket};
 use crate::registry::IoInner;
-use crate::rooms::Rooms;
 use http::Request;
 use hyper::body::Incoming;
 use roomcast_adapter::cluster::{Cluster, ClusterState};
-use roomcast_adapter::{Action, AdapterFactory, Target};
+use roomcast_adapter::{Action, AdapterFactory, Answer, Target};
 use roomcast_engine::{Connection, Engine, EngineConfig, EngineService, ServeOptions, SessionHandler, bind, serve};
-use roomcast_protocol::ToArgs;
+use roomcast_protocol::{Args, ToArgs};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
@@ -127,6 +129,13 @@ impl SocketIo {
         self.inner.add_pattern(Accepts::Client(Arc::new(move |request| Box::pin(pattern(request)))))
     }
 
+    /// Called for each namespace that is made from now on, by [`SocketIo::of`] or with its first socket by a pattern. As Node's event
+    /// "new_namespace". It must not wait: a client may be waiting for the namespace.
+    pub fn on_new_namespace(&self, told: impl Fn(Namespace) + Send + Sync + 'static) -> &Self {
+        self.inner.on_new_namespace(Arc::new(told));
+        self
+    }
+
     /// Number of namespaces that exist.
     pub fn namespaces(&self) -> usize {
         self.inner.names.lock().len()
@@ -139,17 +148,60 @@ impl SocketIo {
 
     // --- the main namespace ---
 
-    /// Emits an event to all sockets of the main namespace.
+    /// Chooses all sockets of the main namespace.
+    pub fn everyone(&self) -> BroadcastOperator {
+        self.of(MAIN).everyone()
+    }
+
+    /// Called for each socket that has connected to the main namespace ([`Namespace::on_connection`]).
+    pub fn on_connection<Fut, O>(&self, handler: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
+    where
+        Fut: Future<Output = O> + Send + 'static,
+        O: Outcome,
+    {
+        self.of(MAIN).on_connection(handler);
+        self
+    }
+
+    /// Decides which sockets may connect to the main namespace ([`Namespace::middleware`]). As Node's `io.use`.
+    pub fn middleware<Fut>(&self, middleware: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
+    where
+        Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
+    {
+        self.of(MAIN).middleware(middleware);
+        self
+    }
+
+    /// Handles an event of every socket of the main namespace ([`Namespace::on`]).
+    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Socket, M>) -> &Self {
+        self.of(MAIN).on(event, handler);
+        self
+    }
+
+    /// Handles an event that another server sent to the main namespace ([`Namespace::on_server_event`]).
+    pub fn on_server_event<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Namespace, M>) -> &Self {
+        self.of(MAIN).on_server_event(event, handler);
+        self
+    }
+
+    /// Sends an event to the main namespace on all *other* servers ([`Namespace::server_side_emit`]).
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
-    pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
-        self.of("/").emit(event, data)
+    pub fn server_side_emit(&self, event: &str, data: impl ToArgs) -> Result<(), EmitError> {
+        self.of(MAIN).server_side_emit(event, data)
     }
 
-    /// Chooses the sockets of a room or rooms of the main namespace.
-    pub fn to(&self, rooms: impl Rooms) -> BroadcastOperator {
-        self.of("/").to(rooms)
+    /// As [`SocketIo::server_side_emit`], and collects one answer from each server ([`Namespace::server_side_emit_with_ack`]).
+    ///
+    /// # Errors
+    /// [`EmitError`]: nothing was sent.
+    pub async fn server_side_emit_with_ack(
+        &self,
+        event: &str,
+        data: impl ToArgs,
+    ) -> Result<Answer<Vec<Args>>, EmitError> {
+        self.of(MAIN).server_side_emit_with_ack(event, data).await
     }
 
     pub(crate) fn is_closed(&self) -> bool {

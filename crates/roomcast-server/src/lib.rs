@@ -24,6 +24,7 @@
 // In addition to the workspace's lints: code that can panic is allowed only place by place, except in tests.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing, clippy::unreachable))]
 
+mod absent;
 mod ack;
 mod builder;
 mod check;
@@ -38,6 +39,7 @@ mod error;
 mod excess;
 mod extract;
 mod failures;
+mod flags;
 mod handler;
 mod handshake_json;
 mod health;
@@ -47,6 +49,7 @@ mod labels;
 mod lifetime;
 pub mod limits;
 mod link;
+mod listeners;
 mod names;
 mod namespace;
 mod operator;
@@ -60,21 +63,25 @@ mod remote;
 mod rooms;
 mod server_event;
 mod socket;
+mod socket_operator;
 mod states;
 mod statistics;
 mod task;
+mod turns;
+mod verbs;
 
 pub use ack::Ack;
 pub use builder::Builder;
 pub use check::Check;
-pub use context::{Failure, HandlerContext};
+pub use context::{Failed, Failure, HandlerContext};
 pub use durations::measure_durations;
 pub use error::{AckError, ConnectError, EmitError, ExtractError};
-pub use extract::{EventName, EventParts, FromEvent, State};
+pub use extract::{EventName, EventParts, Extension, FromEvent, State};
 pub use handler::EventHandler;
 pub use health::Health;
 pub use health_service::HealthService;
 pub use io::SocketIo;
+pub use listeners::ListenerId;
 pub use names::NamespaceRequest;
 pub use namespace::Namespaces;
 pub use operator::BroadcastOperator;
@@ -85,6 +92,7 @@ pub use reason::DisconnectReason;
 pub use remote::RemoteSocket;
 pub use rooms::Rooms;
 pub use server_event::ServerAck;
+pub use socket_operator::SocketOperator;
 pub use statistics::{NamespaceStatistics, Statistics};
 
 pub use roomcast_adapter::{
@@ -93,7 +101,7 @@ pub use roomcast_adapter::{
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{
     CloseReason, Cookie, Cors, CorsError, Delivery, Handshake, NetworkError, Outstanding, PeerAddr, Rate, RateError,
-    Transport, TrustedProxies,
+    RequestError, Transport, TrustedProxies,
 };
 pub use roomcast_protocol::{
     Args, ArgsWriter, Attachment, Checked, FromArgs, FromArgsError, RESERVED_EVENTS, SocketId, ToArgs, ToArgsError,

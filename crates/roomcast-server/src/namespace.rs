@@ -1,12 +1,13 @@
 //! What an application does with a [`Namespace`], and with all [`Namespaces`] of a pattern.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::context::HandlerName;
 use crate::error::{ConnectError, EmitError, check_server_event};
-use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_middleware};
+use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_leave, boxed_middleware};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::parts::{Handlers, Namespace, Socket};
-use crate::rooms::Rooms;
+use crate::reason::DisconnectReason;
 use roomcast_adapter::{Answer, Room};
 use roomcast_protocol::{Args, ToArgs};
 use std::fmt;
@@ -29,99 +30,169 @@ impl Handlers {
         Arc::make_mut(&mut self.middlewares.write()).push(boxed_middleware(middleware));
     }
 
-    fn set<M>(&self, event: HandlerName, handler: impl EventHandler<Socket, M>) {
-        self.events.write().insert(event.clone(), boxed_event(Some(event), handler));
+    fn add<M>(&self, event: HandlerName, handler: impl EventHandler<Socket, M>) {
+        self.events.write().add(event.clone(), boxed_event(Some(event), handler));
     }
 
-    fn set_any<M>(&self, handler: impl EventHandler<Socket, M>) {
-        *self.any.write() = Some(boxed_event(None, handler));
-    }
-
-    fn set_server_event<M>(&self, event: HandlerName, handler: impl EventHandler<Namespace, M>) {
-        self.server_events.write().insert(event.clone(), boxed_event(Some(event), handler));
-    }
-
-    fn set_any_server_event<M>(&self, handler: impl EventHandler<Namespace, M>) {
-        *self.any_server_event.write() = Some(boxed_event(None, handler));
+    fn add_server_event<M>(&self, event: HandlerName, handler: impl EventHandler<Namespace, M>) {
+        self.server_events.write().add(event.clone(), boxed_event(Some(event), handler));
     }
 }
 
+/// Handlers of events, connections and ends, for a namespace and for all namespaces of a pattern.
+macro_rules! handlers {
+    ($type:ty, $of:literal) => {
+        /// Handlers. Each may be given several times; they begin in the order given.
+        impl $type {
+            #[doc = concat!("Called for each socket that has connected", $of, ".")]
+            pub fn on_connection<Fut, O>(&self, handler: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
+            where
+                Fut: Future<Output = O> + Send + 'static,
+                O: Outcome,
+            {
+                self.handlers().add_connection(handler);
+                self
+            }
+
+            #[doc = concat!("Decides which sockets may connect", $of, ".")]
+            /// Middlewares run one after another in the order given; the first error ends that, and
+            /// is told to the client as CONNECT_ERROR. What a middleware emits to the socket is sent before the answer to its CONNECT;
+            /// rooms that a middleware joins are joined if the socket is accepted. Those of a pattern run before a namespace's own.
+            pub fn middleware<Fut>(&self, middleware: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
+            where
+                Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
+            {
+                self.handlers().add_middleware(middleware);
+                self
+            }
+
+            #[doc = concat!("Handles an event of every socket", $of, ", at no cost per socket.")]
+            /// An event may have several handlers: those of a pattern begin first, then the namespace's, then the socket's own.
+            ///
+            /// ```
+            /// # use roomcast_server::{Socket, SocketIo};
+            /// # let io = SocketIo::builder().build();
+            /// io.of("/").on("add", |(a, b): (i64, i64)| a.checked_add(b).ok_or("too large"));
+            /// io.of("/").on("chat", |socket: Socket, text: String| async move { socket.broadcast().emit("chat", text) });
+            /// ```
+            pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Socket, M>) -> &Self {
+                self.handlers().add(event.into(), handler);
+                self
+            }
+
+            #[doc = concat!("Removes the handlers that [`on`](Self::on) gave to an event", $of, ".")]
+            pub fn off(&self, event: &str) -> &Self {
+                self.handlers().events.write().remove(event);
+                self
+            }
+
+            #[doc = concat!("Sees every event of every socket", $of, ", before the handlers and also where there are none.")]
+            /// The arguments begin with the event's name. It cannot answer.
+            pub fn on_any<M>(&self, handler: impl EventHandler<Socket, M>) -> &Self {
+                self.handlers().events.write().observe(boxed_event(None, handler));
+                self
+            }
+
+            /// As [`on_any`](Self::on_any), before those that were given already.
+            pub fn prepend_any<M>(&self, handler: impl EventHandler<Socket, M>) -> &Self {
+                self.handlers().events.write().observe_first(boxed_event(None, handler));
+                self
+            }
+
+            /// Removes all that [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any) were given.
+            pub fn off_any(&self) -> &Self {
+                self.handlers().events.write().observe_no_more();
+                self
+            }
+
+            #[doc = concat!("Handles the events", $of, " that have no handler.")]
+            /// The arguments then begin with the event's name. A second one replaces the first, and one of a socket or namespace
+            /// the one of its namespace or pattern.
+            pub fn on_fallback<M>(&self, handler: impl EventHandler<Socket, M>) -> &Self {
+                self.handlers().events.write().set_fallback(boxed_event(None, handler));
+                self
+            }
+
+            #[doc = concat!("Decides which events", $of, " reach their handlers.")]
+            /// It takes what handlers take; the arguments begin with the event's name. An event whose middleware returns an error is not
+            /// handled, and the client is answered with the error as if a handler had returned it. Middlewares run one after another, those
+            /// of sockets last. One that awaits lets later events overtake, unless the server is
+            /// [`ordered`](crate::Builder::ordered).
+            ///
+            /// ```
+            /// # use roomcast_server::{EventName, Socket, SocketIo};
+            /// # let io = SocketIo::builder().build();
+            /// io.of("/").event_middleware(|socket: Socket, EventName(event): EventName| async move {
+            ///     if event.starts_with("admin:") && !socket.rooms().contains(&"admins".into()) {
+            ///         return Err("forbidden");
+            ///     }
+            ///     Ok(())
+            /// });
+            /// ```
+            pub fn event_middleware<M>(&self, middleware: impl EventHandler<Socket, M>) -> &Self {
+                self.handlers().events.write().add_middleware(boxed_event(None, middleware));
+                self
+            }
+
+            #[doc = concat!("Called for each socket that has left", $of, ", after it has left its rooms.")]
+            /// It runs before those that the socket itself has ([`Socket::on_disconnect`]).
+            pub fn on_disconnect<Fut, O>(
+                &self,
+                handler: impl Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
+            ) -> &Self
+            where
+                Fut: Future<Output = O> + Send + 'static,
+                O: Outcome,
+            {
+                self.handlers().disconnect.write().push(boxed_leave(handler));
+                self
+            }
+
+            #[doc = concat!("As [`on_disconnect`](Self::on_disconnect), while the socket is still in its rooms.")]
+            pub fn on_disconnecting<Fut, O>(
+                &self,
+                handler: impl Fn(Socket, DisconnectReason) -> Fut + Send + Sync + 'static,
+            ) -> &Self
+            where
+                Fut: Future<Output = O> + Send + 'static,
+                O: Outcome,
+            {
+                self.handlers().disconnecting.write().push(boxed_leave(handler));
+                self
+            }
+
+            /// Handles an event that another server of the cluster sent with [`Namespace::server_side_emit`].
+            pub fn on_server_event<M>(
+                &self,
+                event: impl Into<HandlerName>,
+                handler: impl EventHandler<Namespace, M>,
+            ) -> &Self {
+                self.handlers().add_server_event(event.into(), handler);
+                self
+            }
+
+            /// Removes the handlers of another server's event.
+            pub fn off_server_event(&self, event: &str) -> &Self {
+                self.handlers().server_events.write().remove(event);
+                self
+            }
+
+            /// Handles the events of other servers that have no handler. The arguments then begin with the event's name.
+            pub fn on_server_event_fallback<M>(&self, handler: impl EventHandler<Namespace, M>) -> &Self {
+                self.handlers().server_events.write().set_fallback(boxed_event(None, handler));
+                self
+            }
+        }
+    };
+}
+
+handlers!(Namespace, "");
+handlers!(Namespaces, " in a namespace of the pattern");
+
 impl Namespace {
-    // --- handlers ---
-
-    /// Called for each socket that has connected. Several handlers may be given; they begin in the order given.
-    pub fn on_connection<Fut, O>(&self, handler: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
-    where
-        Fut: Future<Output = O> + Send + 'static,
-        O: Outcome,
-    {
-        self.handlers().add_connection(handler);
-        self
-    }
-
-    /// Decides which sockets may connect. Middlewares run one after another in the order given; the first error ends that, and
-    /// is told to the client as CONNECT_ERROR. What a middleware emits to the socket is sent before the answer to its CONNECT;
-    /// rooms that a middleware joins are joined if the socket is accepted.
-    pub fn middleware<Fut>(&self, middleware: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
-    where
-        Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
-    {
-        self.handlers().add_middleware(middleware);
-        self
-    }
-
-    /// Handles an event of every socket, at no cost per socket. A later handler of the same event replaces this one.
-    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Socket, M>) -> &Self {
-        self.handlers().set(event.into(), handler);
-        self
-    }
-
-    /// Handles the events that have no other handler. The arguments then begin with the event's name.
-    pub fn on_any<M>(&self, handler: impl EventHandler<Socket, M>) -> &Self {
-        self.handlers().set_any(handler);
-        self
-    }
-
-    /// Handles an event that another server of the cluster sent with [`Namespace::server_side_emit`].
-    pub fn on_server_event<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Self, M>) -> &Self {
-        self.handlers().set_server_event(event.into(), handler);
-        self
-    }
-
-    /// Handles the events of other servers that have no other handler. The arguments then begin with the event's name.
-    pub fn on_any_server_event<M>(&self, handler: impl EventHandler<Self, M>) -> &Self {
-        self.handlers().set_any_server_event(handler);
-        self
-    }
-
-    // --- clients ---
-
-    /// Chooses the sockets of a room or rooms.
-    pub fn to(&self, rooms: impl Rooms) -> BroadcastOperator {
-        self.everyone().to(rooms)
-    }
-
-    /// Chooses all sockets except those in the room or rooms.
-    pub fn except(&self, rooms: impl Rooms) -> BroadcastOperator {
-        self.everyone().except(rooms)
-    }
-
-    /// Chooses all sockets of this server.
-    pub fn local(&self) -> BroadcastOperator {
-        self.everyone().local()
-    }
-
     /// Chooses all sockets.
     pub fn everyone(&self) -> BroadcastOperator {
         BroadcastOperator::new(self.clone(), None)
-    }
-
-    /// Emits an event to all sockets.
-    ///
-    /// # Errors
-    /// [`EmitError`]: nothing was sent.
-    pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
-        self.everyone().emit(event, data)
     }
 
     // --- servers ---
@@ -130,9 +201,9 @@ impl Namespace {
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
-    pub fn server_side_emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
+    pub fn server_side_emit(&self, event: &str, data: impl ToArgs) -> Result<(), EmitError> {
         check_server_event(event)?;
-        Ok(self.0.adapter.server_side_emit(&Args::event(event, data)?)?)
+        Ok(self.0.adapter.server_side_emit(&Args::event(event, &data)?)?)
     }
 
     /// Sends an event to this namespace on all other servers, and collects one answer from each. Waits at most for the server's
@@ -140,13 +211,13 @@ impl Namespace {
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
-    pub async fn server_side_emit_with_ack<T: ToArgs + ?Sized>(
+    pub async fn server_side_emit_with_ack(
         &self,
         event: &str,
-        data: &T,
+        data: impl ToArgs,
     ) -> Result<Answer<Vec<Args>>, EmitError> {
         check_server_event(event)?;
-        let data = Args::event(event, data)?;
+        let data = Args::event(event, &data)?;
         Ok(self.0.adapter.server_side_emit_with_ack(&data, self.0.config.request_timeout).await?)
     }
 
@@ -164,50 +235,32 @@ impl Namespace {
 /// The namespaces whose names match a pattern. Each is made with its first socket, and removed some seconds after its last socket has
 /// left (`Builder::namespace_linger`). Handlers given here apply to all of them; a [`Namespace`] may have more of its own.
 #[derive(Clone)]
-pub struct Namespaces(pub(crate) Arc<Handlers>);
+pub struct Namespaces {
+    pub(crate) handlers: Arc<Handlers>,
+    pub(crate) existing: Existing,
+}
+
+/// Returns the namespaces of the pattern that exist.
+pub(crate) type Existing = Arc<dyn Fn(&Arc<Handlers>) -> Vec<Namespace> + Send + Sync>;
 
 impl Namespaces {
-    /// As [`Namespace::on_connection`], for every namespace of the pattern.
-    pub fn on_connection<Fut, O>(&self, handler: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
-    where
-        Fut: Future<Output = O> + Send + 'static,
-        O: Outcome,
-    {
-        self.0.add_connection(handler);
-        self
+    fn handlers(&self) -> &Handlers {
+        &self.handlers
     }
 
-    /// As [`Namespace::middleware`], for every namespace of the pattern. These run before a namespace's own.
-    pub fn middleware<Fut>(&self, middleware: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
-    where
-        Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
-    {
-        self.0.add_middleware(middleware);
-        self
+    /// The namespaces of the pattern that exist on this server, sorted by name.
+    pub fn existing(&self) -> Vec<Namespace> {
+        (self.existing)(&self.handlers)
     }
 
-    /// As [`Namespace::on`], for every namespace of the pattern. A namespace's own handler of the event comes first.
-    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Socket, M>) -> &Self {
-        self.0.set(event.into(), handler);
-        self
-    }
-
-    /// As [`Namespace::on_any`], for every namespace of the pattern.
-    pub fn on_any<M>(&self, handler: impl EventHandler<Socket, M>) -> &Self {
-        self.0.set_any(handler);
-        self
-    }
-
-    /// As [`Namespace::on_server_event`], for every namespace of the pattern.
-    pub fn on_server_event<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Namespace, M>) -> &Self {
-        self.0.set_server_event(event.into(), handler);
-        self
-    }
-
-    /// As [`Namespace::on_any_server_event`], for every namespace of the pattern.
-    pub fn on_any_server_event<M>(&self, handler: impl EventHandler<Namespace, M>) -> &Self {
-        self.0.set_any_server_event(handler);
-        self
+    /// Emits an event to all sockets of all namespaces of the pattern that exist on this server; their sockets on other servers get it
+    /// too. As `emit` of Node's parent namespace.
+    ///
+    /// # Errors
+    /// [`EmitError`] of the first namespace that refused; those before it got the event.
+    pub fn emit(&self, event: &str, data: impl ToArgs) -> Result<(), EmitError> {
+        let args = Args::of(&data)?;
+        self.existing().iter().try_for_each(|namespace| namespace.emit(event, &args))
     }
 }
 

@@ -1,5 +1,6 @@
 //! [`Outcome`]: what a handler may return.
 
+use crate::listeners::ListenerId;
 use roomcast_adapter::Joined;
 use roomcast_engine::Delivery;
 use roomcast_protocol::{Args, ToArgs, ToArgsError};
@@ -72,7 +73,7 @@ macro_rules! nothing {
 }
 
 // What the last statement of a handler often returns.
-nothing!((), Joined, Delivery);
+nothing!((), Joined, Delivery, ListenerId);
 
 macro_rules! answers {
     ($($kind:ty),*) => {$(

@@ -5,19 +5,20 @@
 //! `disconnect.rs` the three phases of a socket's life.
 
 use crate::config::Config;
-use crate::context::HandlerName;
-use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedEvent, BoxedMiddleware};
+use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedLeave, BoxedMiddleware};
 use crate::labels::Counted;
 use crate::lifetime::Lifetime;
 use crate::limits::{FAILURE_LINES, TOLD_EVENTS};
-use crate::link::{Link, Linked};
+use crate::link::{HandlerGuard, Link, Linked};
+use crate::listeners::{EventTable, Found, OwnEvents};
 use crate::reason::DisconnectReason;
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::{Adapter, Room, ServerEvent};
 use roomcast_engine::{Bucket, Connection, Rate};
-use roomcast_protocol::SocketId;
+use roomcast_protocol::{Args, SocketId};
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,10 +57,10 @@ pub(crate) type OnLeft = Box<dyn Fn(&Namespace) + Send + Sync>;
 pub(crate) struct Handlers {
     pub(crate) connect: RwLock<Arc<Vec<BoxedConnect<Socket>>>>,
     pub(crate) middlewares: RwLock<Arc<Vec<BoxedMiddleware<Socket>>>>,
-    pub(crate) events: RwLock<HashMap<HandlerName, BoxedEvent<Socket>, RandomState>>,
-    pub(crate) any: RwLock<Option<BoxedEvent<Socket>>>,
-    pub(crate) server_events: RwLock<HashMap<HandlerName, BoxedEvent<Namespace>, RandomState>>,
-    pub(crate) any_server_event: RwLock<Option<BoxedEvent<Namespace>>>,
+    pub(crate) events: RwLock<EventTable<Socket>>,
+    pub(crate) server_events: RwLock<EventTable<Namespace>>,
+    pub(crate) disconnecting: RwLock<Vec<BoxedLeave<Socket>>>,
+    pub(crate) disconnect: RwLock<Vec<BoxedLeave<Socket>>>,
     /// Hashes of what was logged once: event names may be the client's, and long.
     logged: Mutex<HashSet<u64, RandomState>>,
     /// Log lines about failures of handlers.
@@ -72,7 +73,8 @@ impl Handlers {
         self.connect.read().is_empty()
             && self.middlewares.read().is_empty()
             && self.events.read().is_empty()
-            && self.any.read().is_none()
+            && self.disconnecting.read().is_empty()
+            && self.disconnect.read().is_empty()
     }
 
     /// Whether to log a failure of a handler as a warning: [`FAILURE_LINES`] in a minute.
@@ -117,24 +119,30 @@ impl Namespace {
         [self.0.pattern.get().map(|pattern| of(pattern)), Some(of(&self.0.own))]
     }
 
-    /// What the namespace's own handlers have, or else the pattern's.
-    fn own_or<T>(&self, find: impl Fn(&Handlers) -> Option<T>) -> Option<T> {
-        find(&self.0.own).or_else(|| find(self.0.pattern.get()?))
+    /// What there is for an event of a client.
+    pub(crate) fn find_event(&self, event: &str, found: &mut Found<Socket>) {
+        if let Some(pattern) = self.0.pattern.get() {
+            pattern.events.read().find(event, found);
+        }
+        self.0.own.events.read().find(event, found);
     }
 
-    pub(crate) fn event_handler(&self, event: &str) -> Option<BoxedEvent<Socket>> {
-        self.own_or(|handlers| handlers.events.read().get(event).cloned())
+    /// What there is for an event of another server.
+    pub(crate) fn find_server_event(&self, event: &str) -> Found<Self> {
+        let mut found = Found::default();
+        if let Some(pattern) = self.0.pattern.get() {
+            pattern.server_events.read().find(event, &mut found);
+        }
+        self.0.own.server_events.read().find(event, &mut found);
+        found
     }
 
-    pub(crate) fn any_handler(&self) -> Option<BoxedEvent<Socket>> {
-        self.own_or(|handlers| handlers.any.read().clone())
-    }
-
-    /// The handler of another server's event, and whether it takes the arguments without the event's name.
-    pub(crate) fn server_event_handler(&self, event: &str) -> Option<(BoxedEvent<Self>, bool)> {
-        let named = self.own_or(|handlers| handlers.server_events.read().get(event).cloned());
-        let any = || self.own_or(|handlers| handlers.any_server_event.read().clone());
-        named.map(|named| (named, true)).or_else(|| Some((any()?, false)))
+    /// The handlers for each disconnect, of those that `of` names.
+    pub(crate) fn leave_handlers(
+        &self,
+        of: fn(&Handlers) -> &RwLock<Vec<BoxedLeave<Socket>>>,
+    ) -> Vec<BoxedLeave<Socket>> {
+        self.each(|handlers| of(handlers).read().clone()).into_iter().flatten().flatten().collect()
     }
 
     pub(crate) fn middlewares(&self) -> [Option<Arc<Vec<BoxedMiddleware<Socket>>>>; 2] {
@@ -199,22 +207,46 @@ pub(crate) struct SocketInner {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
-    /// What the application keeps with the socket, as JSON.
-    pub(crate) data: Option<Box<str>>,
+    /// What the application keeps with the socket.
+    pub(crate) kept: Option<Box<Kept>>,
     /// Most sockets have none.
     pub(crate) own: Option<Box<OwnHandlers>>,
     /// Connection handlers that have not ended.
     pub(crate) connection_handlers: u32,
 }
 
+/// What the application keeps with a socket.
+#[derive(Default)]
+pub(crate) struct Kept {
+    /// As JSON: `fetch_sockets` shows it on every server.
+    pub(crate) data: Option<Box<str>>,
+    /// Values by type, for this server alone.
+    pub(crate) extensions: http::Extensions,
+}
+
 /// Handlers of one socket alone.
 #[derive(Default)]
 pub(crate) struct OwnHandlers {
-    /// A list, as there are few.
-    pub(crate) events: Vec<(HandlerName, BoxedEvent<Socket>)>,
-    pub(crate) any: Option<BoxedEvent<Socket>>,
+    pub(crate) events: OwnEvents<Socket>,
+    pub(crate) turns: Turns,
     pub(crate) disconnecting: Vec<BoxedDisconnect<Socket>>,
     pub(crate) disconnect: Vec<BoxedDisconnect<Socket>>,
+}
+
+/// The events of a socket that wait until the handlers of earlier ones have ended ([`Builder::ordered`](crate::Builder::ordered)).
+#[derive(Default)]
+pub(crate) struct Turns {
+    /// Handlers of an event run, or begin in a moment.
+    pub(crate) busy: bool,
+    pub(crate) waiting: VecDeque<Waiting>,
+}
+
+/// An event that waits.
+pub(crate) struct Waiting {
+    pub(crate) name: String,
+    pub(crate) args: Args,
+    pub(crate) id: Option<u64>,
+    pub(crate) guard: HandlerGuard<Socket>,
 }
 
 /// Where a socket is in its life.

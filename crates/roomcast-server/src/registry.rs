@@ -9,7 +9,8 @@ use crate::names::{Accepts, INVALID, MAIN, Missing, Names, Origin, Pattern};
 use crate::namespace::Namespaces;
 use crate::parts::{Handlers, Namespace, NamespaceInner};
 use crate::rates::Rates;
-use parking_lot::Mutex;
+use crate::task;
+use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory};
 use std::sync::atomic::AtomicBool;
@@ -29,7 +30,11 @@ pub(crate) struct IoInner {
     pub(crate) lifetime: Arc<Lifetime>,
     /// If any are limited.
     pub(crate) rates: Option<Arc<Rates>>,
+    /// Told of each namespace that is made.
+    new_namespace: RwLock<Vec<OnNewNamespace>>,
 }
+
+type OnNewNamespace = Arc<dyn Fn(Namespace) + Send + Sync>;
 
 impl Drop for IoInner {
     fn drop(&mut self) {
@@ -59,13 +64,24 @@ impl IoInner {
             runtime: OnceLock::new(),
             lifetime: Lifetime::new(),
             rates,
+            new_namespace: RwLock::default(),
         })
     }
 
     pub(crate) fn add_pattern(&self, accepts: Accepts) -> Namespaces {
         let handlers: Arc<Handlers> = Arc::default();
         self.names.lock().patterns.push(Pattern { accepts, handlers: handlers.clone() });
-        Namespaces(handlers)
+        let io = self.this.clone();
+        let existing = move |pattern: &Arc<Handlers>| io.upgrade().map_or_else(Vec::new, |io| io.of_pattern(pattern));
+        Namespaces { handlers, existing: Arc::new(existing) }
+    }
+
+    /// The namespaces of a pattern, sorted by name.
+    fn of_pattern(&self, pattern: &Arc<Handlers>) -> Vec<Namespace> {
+        let is_of = |namespace: &&Namespace| namespace.0.pattern.get().is_some_and(|of| Arc::ptr_eq(of, pattern));
+        let mut found: Vec<Namespace> = self.names.lock().all().filter(is_of).cloned().collect();
+        found.sort_by(|a, b| a.name().cmp(b.name()));
+        found
     }
 
     fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>, counted: Arc<Counted>) -> Namespace {
@@ -113,7 +129,21 @@ impl IoInner {
         let counted = names.labels.of(&name, false);
         let namespace = self.make(&name, pattern.map(|pattern| pattern.handlers), counted);
         names.insert(name, namespace.clone());
+        drop(names);
+        self.tell_new(&namespace);
         namespace
+    }
+
+    pub(crate) fn on_new_namespace(&self, told: OnNewNamespace) {
+        self.new_namespace.write().push(told);
+    }
+
+    /// Without a lock, as the application may ask for namespaces.
+    fn tell_new(&self, namespace: &Namespace) {
+        let told = self.new_namespace.read().clone();
+        for told in told {
+            task::contain("new namespace", || told(namespace.clone()));
+        }
     }
 
     /// A client asks to join a namespace.
@@ -173,6 +203,8 @@ impl IoInner {
         let namespace = self.make(name, Some(pattern.handlers.clone()), counted);
         let origin = if pattern.asks_client() { Origin::Client } else { Origin::Name };
         names.insert_busy(name.clone(), namespace.clone(), origin);
+        drop(names);
+        self.tell_new(&namespace);
         Lookup::Namespace(namespace)
     }
 

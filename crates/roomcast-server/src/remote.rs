@@ -1,12 +1,13 @@
 //! [`RemoteSocket`]: a socket that may be on another server.
 
-use crate::error::EmitError;
+use crate::error::{AckError, EmitError};
 use crate::operator::BroadcastOperator;
 use crate::parts::Namespace;
 use crate::rooms::Rooms;
 use roomcast_adapter::{Answer, Room, SocketDetails};
-use roomcast_protocol::{ToArgs, json};
+use roomcast_protocol::{Args, ToArgs, json};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// A socket of any server of the cluster: what its server told about it when [`BroadcastOperator::fetch_sockets`] asked, and a handle to act
 /// on it.
@@ -19,6 +20,9 @@ pub struct RemoteSocket {
 impl BroadcastOperator {
     /// The chosen sockets, of all servers. The answer says which servers are missing in it.
     pub async fn fetch_sockets(&self) -> Answer<Vec<RemoteSocket>> {
+        if self.is_nobody() {
+            return Answer::complete(Vec::new());
+        }
         let fetched = self.namespace.adapter().fetch_sockets(&self.target, self.request_timeout()).await;
         let Answer { value, missing } = fetched;
         let socket = |details| RemoteSocket { namespace: self.namespace.clone(), details };
@@ -59,8 +63,43 @@ impl RemoteSocket {
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
-    pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
+    pub fn emit(&self, event: &str, data: impl ToArgs) -> Result<(), EmitError> {
         self.operator().emit(event, data)
+    }
+
+    /// Emits the event "message" to it, as Node's `send`.
+    ///
+    /// # Errors
+    /// [`EmitError`]: nothing was sent.
+    pub fn send(&self, data: impl ToArgs) -> Result<(), EmitError> {
+        self.operator().send(data)
+    }
+
+    /// Emits an event to it and waits for its client's answer, at most for the server's `ack_timeout`, which defaults to 10 s.
+    ///
+    /// # Errors
+    /// [`AckError`]: it was not sent, not answered in time, or the socket is gone.
+    pub async fn emit_with_ack(&self, event: &str, data: impl ToArgs) -> Result<Args, AckError> {
+        self.emit_with_ack_within(self.namespace.config().ack_timeout, event, data).await
+    }
+
+    /// As [`RemoteSocket::emit_with_ack`], with a timeout of its own.
+    ///
+    /// # Errors
+    /// As [`RemoteSocket::emit_with_ack`].
+    pub async fn emit_with_ack_within(
+        &self,
+        timeout: Duration,
+        event: &str,
+        data: impl ToArgs,
+    ) -> Result<Args, AckError> {
+        let started = tokio::time::Instant::now();
+        let mut acked = self.operator().timeout(timeout).emit_with_ack(event, data).await?;
+        match acked.answers.pop() {
+            Some(answer) => Ok(answer),
+            None if started.elapsed() >= timeout => Err(AckError::Timeout),
+            None => Err(AckError::Gone),
+        }
     }
 
     /// Makes it join rooms.
@@ -88,6 +127,6 @@ impl RemoteSocket {
     }
 
     fn operator(&self) -> BroadcastOperator {
-        BroadcastOperator::of_socket(self.namespace.clone(), self.id())
+        BroadcastOperator::new(self.namespace.clone(), None).only(self.id())
     }
 }

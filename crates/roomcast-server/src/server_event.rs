@@ -1,34 +1,53 @@
 //! Events that another server of the cluster sent: [`ServerAck`], and how their handlers are run.
+#![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::context::{Failure, HandlerContext};
 use crate::error::ExtractError;
 use crate::extract::kinds::Part;
 use crate::extract::{EventParts, FromEvent};
 use crate::failures;
+use crate::handler::BoxedEvent;
 use crate::parts::Namespace;
 use crate::task;
+use parking_lot::Mutex;
 use roomcast_adapter::ServerEvent;
 use roomcast_protocol::{Args, ArgsRef, ToArgs, ToArgsError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// The answer to another server's event.
+///
+/// If the event has several handlers, each gets one, and the first answer counts.
 #[derive(Debug)]
-pub struct ServerAck(Option<oneshot::Sender<Args>>);
+pub struct ServerAck(Reply);
+
+#[derive(Debug)]
+enum Reply {
+    One(Option<oneshot::Sender<Args>>),
+    /// Whichever answers first takes it.
+    OfSeveral(Arc<Mutex<Option<oneshot::Sender<Args>>>>),
+}
 
 impl ServerAck {
-    /// Whether the other server asked for an answer.
+    /// Whether the other server asked for an answer, and no other handler has answered it.
     pub fn is_wanted(&self) -> bool {
-        self.0.is_some()
+        match &self.0 {
+            Reply::One(reply) => reply.is_some(),
+            Reply::OfSeveral(reply) => reply.lock().is_some(),
+        }
     }
 
     /// Sends the answer, if the other server asked for one. It is a single argument.
     ///
     /// # Errors
     /// `value` cannot be written as JSON.
-    pub fn send<T: ToArgs + ?Sized>(self, value: &T) -> Result<(), ToArgsError> {
-        let args = Args::of(value)?;
-        if let Some(reply) = self.0 {
+    pub fn send(self, value: impl ToArgs) -> Result<(), ToArgsError> {
+        let args = Args::of(&value)?;
+        let reply = match self.0 {
+            Reply::One(reply) => reply,
+            Reply::OfSeveral(reply) => reply.lock().take(),
+        };
+        if let Some(reply) = reply {
             // This fails if the asking server has given up, which does no harm.
             let _ = reply.send(args);
         }
@@ -43,6 +62,11 @@ impl HandlerContext for Namespace {
         self.config().states.get()
     }
 
+    /// Only sockets have values of their own.
+    fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        None
+    }
+
     fn answer(&self, event: &str, ack: ServerAck, args: &Args) {
         if let Err(error) = ack.send(args) {
             tracing::warn!(namespace = self.name(), event, %error, "an answer to another server cannot be sent");
@@ -51,7 +75,7 @@ impl HandlerContext for Namespace {
 
     /// An error is not answered: the asking server takes an answer for a value.
     fn failed(&self, event: &str, failure: &Failure<'_>) -> Option<Args> {
-        failures::tell(self.handlers(), failure, &"another server", self.name(), event);
+        failures::tell(self, None, event, failure);
         None
     }
 }
@@ -64,7 +88,7 @@ impl FromEvent<Self, Part> for Namespace {
 
 impl FromEvent<Namespace, Part> for ServerAck {
     fn from_event(event: &mut EventParts<'_, Namespace>) -> Result<Self, ExtractError> {
-        event.ack.take().ok_or(ExtractError::AckTwice)
+        event.ack.take().ok_or(ExtractError::NoAck)
     }
 }
 
@@ -96,14 +120,26 @@ fn dispatch(namespace: &Namespace, event: ServerEvent) {
         );
         return;
     };
-    let Some((handler, without_name)) = namespace.server_event_handler(&name) else {
-        tracing::debug!(event = ?name, "no handler for this event of another server");
-        return;
+    let found = namespace.find_server_event(&name);
+    let run = |handler: &BoxedEvent<Namespace>, items: &str, ack: Option<ServerAck>| {
+        let args = ArgsRef { items, attachments: data.attachments };
+        let parts = EventParts { context: namespace, name: &name, args, ack, passes: None, registered: None };
+        let make = || handler(parts).inspect_err(|error| drop(namespace.failed(&name, &Failure::Extract(error)))).ok();
+        task::run("server event", make, ());
     };
-    let items = if without_name { items.as_str() } else { data.items };
-    let args = ArgsRef { items, attachments: data.attachments };
-    let parts =
-        EventParts { context: namespace, name: &name, args, ack: Some(ServerAck(event.reply)), registered: None };
-    let make = || handler(parts).inspect_err(|error| drop(namespace.failed(&name, &Failure::Extract(error)))).ok();
-    task::run("server event", make, ());
+    for observer in &found.observers {
+        run(observer, data.items, None);
+    }
+    let (handlers, named) = found.into_handlers();
+    let items = if named { data.items } else { items.as_str() };
+    match &handlers[..] {
+        [] => tracing::debug!(event = ?name, "no handler for this event of another server"),
+        [handler] => run(handler, items, Some(ServerAck(Reply::One(event.reply)))),
+        several => {
+            let first = Arc::new(Mutex::new(event.reply));
+            for handler in several {
+                run(handler, items, Some(ServerAck(Reply::OfSeveral(first.clone()))));
+            }
+        }
+    }
 }

@@ -1,25 +1,27 @@
 //! What an application does with a [`Socket`], and what the adapter does with it.
 
+use crate::absent::Absent;
 use crate::context::HandlerName;
 use crate::disconnect;
-use crate::error::{AckError, EmitError, check_event};
+use crate::error::{AckError, EmitError};
 use crate::handler::{BoxedDisconnect, EventHandler, boxed_disconnect, boxed_event};
 use crate::handshake_json::handshake_json;
 use crate::link::EndedBy;
+use crate::listeners::{Every, How, ListenerId, OwnEvents};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::parts::{OwnHandlers, Phase, Socket, SocketInner};
 use crate::reason::DisconnectReason;
 use crate::rooms::Rooms;
-use crate::task;
-use roomcast_adapter::{AdapterError, Details, Emit, Joined, Recipient, Room, Target, Wakes};
+use crate::socket_operator::SocketOperator;
+use roomcast_adapter::{AdapterError, Details, Joined, Recipient, Room, Wakes};
 use roomcast_engine::{CloseReason, Delivery, Handshake, Outstanding, Transport, Turn};
 use roomcast_protocol::{Args, Packet, ToArgs, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::any::Any;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Socket {
     // --- its client ---
@@ -52,26 +54,49 @@ impl Socket {
         matches!(self.0.state.lock().phase, Phase::Connected)
     }
 
-    /// Keeps data with the socket. It is stored as JSON, because `fetch_sockets` shows it on every server.
+    /// Keeps data with the socket. It is stored as JSON, because `fetch_sockets` shows it on every server. For values of this server
+    /// alone, such as a channel or the user that a middleware found, there is [`Socket::insert`].
     ///
     /// # Errors
     /// `data` cannot be written as JSON; the previous data stays.
     pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), serde_json::Error> {
         let json = serde_json::to_string(data)?;
-        self.0.state.lock().data = Some(json.into_boxed_str());
+        self.0.state.lock().kept.get_or_insert_default().data = Some(json.into_boxed_str());
         Ok(())
     }
 
-    /// The data kept with the socket, deserialized. If there is none, `{}` is deserialized.
+    /// The data kept with the socket, deserialized. If there is none, an `Option` is `None`, and for other types `{}` is deserialized.
     ///
     /// # Errors
     /// The data does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.data_json())
+        match self.own_data() {
+            Some(data) => serde_json::from_str(&data),
+            None => T::deserialize(Absent),
+        }
     }
 
-    fn data_json(&self) -> String {
-        self.0.state.lock().data.as_deref().unwrap_or("{}").to_owned()
+    fn own_data(&self) -> Option<String> {
+        self.0.state.lock().kept.as_ref()?.data.as_deref().map(str::to_owned)
+    }
+
+    /// Keeps a value with the socket, on this server only, one for each type. A second one replaces the first, which is returned. Handlers
+    /// take it as [`Extension<T>`](crate::Extension). It is kept until the last clone of the socket is dropped, so that handlers of the
+    /// disconnect have it too.
+    pub fn insert<T: Clone + Send + Sync + 'static>(&self, value: T) -> Option<T> {
+        self.0.state.lock().kept.get_or_insert_default().extensions.insert(value)
+    }
+
+    /// A clone of the value of this type: what [`Socket::insert`] kept, or else what a layer in front of the server put into the extensions
+    /// of the request that opened the connection, if the server keeps it ([`Builder::keep_extension`](crate::Builder::keep_extension)).
+    pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        let own = self.0.state.lock().kept.as_ref().and_then(|kept| kept.extensions.get::<T>().cloned());
+        own.or_else(|| self.handshake().extensions().get::<T>().cloned())
+    }
+
+    /// Removes the value of this type that [`Socket::insert`] kept, and returns it.
+    pub fn remove<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.0.state.lock().kept.as_mut()?.extensions.remove()
     }
 
     /// Names the user of this client, so that all connections of the user share the rates of users
@@ -121,25 +146,34 @@ impl Socket {
 
     /// Emits an event to this client. Never waits: when this returns, the event is in the client's outbox.
     ///
-    /// # Errors
-    /// [`EmitError`]: nothing was sent.
-    pub fn emit<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<(), EmitError> {
-        check_event(event)?;
-        self.send(Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?).map(drop)
-    }
-
-    /// Emits an event that is dropped if the client's transport cannot take it at once. Returns [`Delivery::Dropped`] then, and
-    /// [`Delivery::Queued`] otherwise.
+    /// `data` is whatever serializes, by value or by reference; a tuple is several arguments, `()` is none.
+    ///
+    /// ```
+    /// # use roomcast_server::{EmitError, Socket};
+    /// # fn run(socket: Socket) -> Result<(), EmitError> {
+    /// socket.emit("hello", "world")?;
+    /// socket.emit("position", (3, 4))?;
+    /// socket.emit("refresh", ())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`EmitError`]: nothing was sent.
-    pub fn emit_volatile<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<Delivery, EmitError> {
-        check_event(event)?;
-        let packet = Packet::event(self.0.namespace.name(), None, &Args::event(event, data)?)?;
-        self.send(packet.with_volatile(true))
+    pub fn emit(&self, event: &str, data: impl ToArgs) -> Result<(), EmitError> {
+        SocketOperator::new(self.clone()).emit(event, data).map(drop)
+    }
+
+    /// Emits the event "message", as Node's `send`.
+    ///
+    /// # Errors
+    /// [`EmitError`]: nothing was sent.
+    pub fn send(&self, data: impl ToArgs) -> Result<(), EmitError> {
+        self.emit("message", data)
     }
 
     /// Emits an event and waits for the client's answer, at most for the server's `ack_timeout`, which defaults to 10 s.
+    /// [`Socket::timeout`] sets another time.
     ///
     /// Answers are read by the task that also runs this client's handlers up to their first await. So a handler that blocks its
     /// thread until *its own* client answers waits in vain. And while as many handlers of one client run as
@@ -147,37 +181,19 @@ impl Socket {
     ///
     /// Cancel safe: after the future is dropped, the answer is ignored when it comes.
     ///
-    /// # Errors
-    /// [`AckError`]: it was not sent, not answered in time, or the socket is gone.
-    pub async fn emit_with_ack<T: ToArgs + ?Sized>(&self, event: &str, data: &T) -> Result<Args, AckError> {
-        self.emit_with_ack_within(self.0.namespace.config().ack_timeout, event, data).await
-    }
-
-    /// As [`Socket::emit_with_ack`], with a timeout of its own.
+    /// ```
+    /// # use roomcast_server::Socket;
+    /// # async fn run(socket: Socket) -> Result<(), Box<dyn std::error::Error>> {
+    /// let answer = socket.emit_with_ack("which colour?", ()).await?;
+    /// let colour: String = answer.parse()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`Socket::emit_with_ack`].
-    pub async fn emit_with_ack_within<T: ToArgs + ?Sized>(
-        &self,
-        timeout: Duration,
-        event: &str,
-        data: &T,
-    ) -> Result<Args, AckError> {
-        check_event(event)?;
-        let data = Args::event(event, data).map_err(EmitError::from)?;
-        if !self.is_connected() {
-            return Err(AckError::Gone);
-        }
-        let started = tokio::time::Instant::now();
-        // This socket, and not others that joined the room of its id.
-        let target = Target::socket(self.id()).local();
-        let asked = self.0.namespace.adapter().emit_with_ack(&target, Emit::of(&data), timeout);
-        let mut acked = task::answer(asked).await.map_err(EmitError::from)?;
-        match acked.answers.pop() {
-            Some(answer) => Ok(answer),
-            None if started.elapsed() >= timeout => Err(AckError::Timeout),
-            None => Err(AckError::Gone),
-        }
+    /// [`AckError`]: it was not sent, not answered in time, or the socket is gone.
+    pub async fn emit_with_ack(&self, event: &str, data: impl ToArgs) -> Result<Args, AckError> {
+        SocketOperator::new(self.clone()).emit_with_ack(event, data).await
     }
 
     /// Resolves when less than half of the outbox's soft bound (1 MiB by default,
@@ -197,7 +213,7 @@ impl Socket {
         self.connection().outstanding()
     }
 
-    /// Chooses the sockets of a room or rooms, except this one.
+    /// Chooses the sockets of a room or rooms, except this one. An empty list is nobody.
     pub fn to(&self, rooms: impl Rooms) -> BroadcastOperator {
         self.broadcast().to(rooms)
     }
@@ -207,6 +223,11 @@ impl Socket {
         self.broadcast().except(rooms)
     }
 
+    /// Chooses all sockets of the namespace on this server, except this one.
+    pub fn local(&self) -> BroadcastOperator {
+        self.broadcast().local()
+    }
+
     /// Chooses all sockets of the namespace, except this one.
     pub fn broadcast(&self) -> BroadcastOperator {
         BroadcastOperator::new(self.0.namespace.clone(), Some(self.id()))
@@ -214,35 +235,78 @@ impl Socket {
 
     // --- receiving ---
 
-    /// Handles an event of this socket alone. It is called in place of the namespace's handler of the event
-    /// ([`Namespace::on`](crate::Namespace::on)), and replaces an earlier one of this socket.
-    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Self, M>) {
-        let event = event.into();
-        let handler = boxed_event(Some(event.clone()), handler);
-        let mut state = self.0.state.lock();
-        if matches!(state.phase, Phase::Disconnected(_)) {
-            return;
-        }
-        let events = &mut state.own.get_or_insert_default().events;
-        match events.iter_mut().find(|(name, _)| *name == event) {
-            Some((_, replaced)) => *replaced = handler,
-            None => events.push((event, handler)),
-        }
+    /// Handles an event of this socket, after the handlers that its namespace has for the event ([`Namespace::on`]). An event may have
+    /// several handlers; they begin in the order given. Returns what [`Socket::remove_listener`] takes.
+    ///
+    /// [`Namespace::on`]: crate::Namespace::on
+    pub fn on<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Self, M>) -> ListenerId {
+        self.add(event.into(), handler, How::Last)
     }
 
-    /// Removes the socket's own handler of an event.
+    /// As [`Socket::on`], for the next such event only.
+    pub fn once<M>(&self, event: impl Into<HandlerName>, handler: impl EventHandler<Self, M>) -> ListenerId {
+        self.add(event.into(), handler, How::Once)
+    }
+
+    /// Removes the handlers that the socket itself has for an event.
     pub fn off(&self, event: &str) {
         if let Some(own) = &mut self.0.state.lock().own {
-            own.events.retain(|(name, _)| *name != event);
+            own.events.remove(event);
         }
     }
 
-    /// Handles the events of this socket that have no other handler. The arguments then begin with the event's name.
-    pub fn on_any<M>(&self, handler: impl EventHandler<Self, M>) {
-        let mut state = self.0.state.lock();
-        if !matches!(state.phase, Phase::Disconnected(_)) {
-            state.own.get_or_insert_default().any = Some(boxed_event(None, handler));
+    /// Removes one handler, whatever it is for. `false` if it is gone already.
+    pub fn remove_listener(&self, listener: ListenerId) -> bool {
+        self.0.state.lock().own.as_mut().is_some_and(|own| own.events.remove_one(listener))
+    }
+
+    /// Sees every event of this socket before its handlers do, also those that have none. The arguments begin with the event's name.
+    /// It cannot answer, and several may be given. As Node's `onAny`.
+    pub fn on_any<M>(&self, handler: impl EventHandler<Self, M>) -> ListenerId {
+        self.add_every(Every::Observer, handler, How::Last)
+    }
+
+    /// As [`Socket::on_any`], before those that were given already.
+    pub fn prepend_any<M>(&self, handler: impl EventHandler<Self, M>) -> ListenerId {
+        self.add_every(Every::Observer, handler, How::First)
+    }
+
+    /// Removes all that [`Socket::on_any`] and [`Socket::prepend_any`] were given.
+    pub fn off_any(&self) {
+        if let Some(own) = &mut self.0.state.lock().own {
+            own.events.remove_observers();
         }
+    }
+
+    /// Handles the events of this socket that have no handler. The arguments then begin with the event's name. A second one replaces the
+    /// first, and this one replaces the namespace's.
+    pub fn on_fallback<M>(&self, handler: impl EventHandler<Self, M>) -> ListenerId {
+        self.add_every(Every::Fallback, handler, How::Last)
+    }
+
+    /// Decides which events of this socket reach their handlers, after the middlewares of its namespace
+    /// ([`Namespace::event_middleware`](crate::Namespace::event_middleware)). As Node's `socket.use`.
+    pub fn event_middleware<M>(&self, middleware: impl EventHandler<Self, M>) -> ListenerId {
+        self.add_every(Every::Middleware, middleware, How::Last)
+    }
+
+    fn add<M>(&self, event: HandlerName, handler: impl EventHandler<Self, M>, how: How) -> ListenerId {
+        let handler = boxed_event(Some(event.clone()), handler);
+        self.change_events(|events| events.add(event, handler, how))
+    }
+
+    fn add_every<M>(&self, every: Every, handler: impl EventHandler<Self, M>, how: How) -> ListenerId {
+        let handler = boxed_event(None, handler);
+        self.change_events(|events| events.add_every(every, handler, how))
+    }
+
+    /// A disconnected socket takes no more handlers.
+    fn change_events(&self, change: impl FnOnce(&mut OwnEvents<Self>) -> ListenerId) -> ListenerId {
+        let mut state = self.0.state.lock();
+        if matches!(state.phase, Phase::Disconnected(_)) {
+            return ListenerId::default();
+        }
+        change(&mut state.own.get_or_insert_default().events)
     }
 
     /// Called once, after the socket has left its namespace and its rooms. If it has left already, the handler is called at once, so
@@ -284,7 +348,13 @@ impl Socket {
 
     // --- inside ---
 
-    pub(crate) fn send(&self, packet: Packet) -> Result<Delivery, EmitError> {
+    /// What an adapter calls a recipient, if it is a socket.
+    pub(crate) fn of_recipient(recipient: Arc<dyn Recipient>) -> Option<Self> {
+        let recipient: Arc<dyn Any + Send + Sync> = recipient;
+        recipient.downcast::<SocketInner>().ok().map(Self)
+    }
+
+    pub(crate) fn send_packet(&self, packet: Packet) -> Result<Delivery, EmitError> {
         let packet = Arc::new(packet);
         let sent = {
             // A middleware may send; a disconnected socket may not. The lock orders this before the end, so that nothing follows a DISCONNECT.
@@ -299,6 +369,13 @@ impl Socket {
             Delivery::Overflowed => Err(EmitError::SlowConsumer),
             delivery => Ok(delivery),
         }
+    }
+}
+
+impl SocketInner {
+    fn data_json(&self) -> String {
+        let state = self.state.lock();
+        state.kept.as_ref().and_then(|kept| kept.data.as_deref()).unwrap_or("{}").to_owned()
     }
 }
 
@@ -327,7 +404,7 @@ impl Recipient for SocketInner {
     fn details(&self) -> Details {
         Details {
             handshake: handshake_json(self.connection.handshake(), self.since, self.auth.as_deref()),
-            data: self.state.lock().data.as_deref().unwrap_or("{}").to_owned(),
+            data: self.data_json(),
         }
     }
 }

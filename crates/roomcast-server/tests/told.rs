@@ -138,7 +138,7 @@ async fn a_server_event_without_a_name_is_logged() {
         })
     };
     let server = Server::with(builder, |io| {
-        io.of("/").on_any_server_event(move |_: Namespace, _: Args| {
+        io.of("/").on_server_event_fallback(move |_: Namespace, _: Args| {
             *count.lock() += 1;
             ready(())
         });

@@ -24,13 +24,13 @@ pub(crate) fn serve(namespace: &Namespace, events: &[ClientEvent], max_rooms: us
     for event in events {
         match event {
             ClientEvent::Join => namespace.on("join", move |socket: Socket, args: Args, ack: Ack| async move {
-                ack.send(&join(&socket, &args, max_rooms).await.unwrap_or_else(|error| refusal(&error)))
+                ack.send(join(&socket, &args, max_rooms).await.unwrap_or_else(|error| refusal(&error)))
             }),
             ClientEvent::Leave => namespace.on("leave", |socket: Socket, args: Args, ack: Ack| async move {
-                ack.send(&leave(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
+                ack.send(leave(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
             }),
             ClientEvent::Publish => namespace.on("publish", |socket: Socket, args: Args, ack: Ack| async move {
-                ack.send(&publish(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
+                ack.send(publish(&socket, &args).await.unwrap_or_else(|error| refusal(&error)))
             }),
         };
     }
@@ -69,7 +69,7 @@ async fn publish(socket: &Socket, args: &Args) -> Result<Value, String> {
     let (room, event): (Value, String) = args.parse().map_err(|_| usage())?;
     let room = room_name(&room).ok_or_else(usage)?;
     check_room(socket, &room).await?;
-    let emitted = socket.namespace().to(&room).emit(&event, &args.skip(2));
+    let emitted = socket.namespace().to(&room).emit(&event, args.skip(2));
     emitted.map(|()| json!({"ok": true})).map_err(|error: EmitError| error.to_string())
 }
 

@@ -69,16 +69,16 @@ impl Server {
                 let joined = socket.join(&room).map_err(|error| error.to_string())?;
                 joined.await;
                 let members = socket.namespace().to(&room).count().await;
-                ack.send(&json!({"ok": true, "members": members.value})).map_err(|error| error.to_string())
+                ack.send(json!({"ok": true, "members": members.value})).map_err(|error| error.to_string())
             })
             .on("leave", |socket: Socket, room: String, ack: Ack| async move {
                 socket.leave(&room);
-                ack.send(&json!({"ok": true}))
+                ack.send(json!({"ok": true}))
             })
             .on("publish", |socket: Socket, args: Args, ack: Ack| async move {
                 let (room, event): (String, String) = args.parse().map_err(|error| format!("{error}"))?;
-                socket.namespace().to(room).emit(&event, &args.skip(2)).map_err(|error| error.to_string())?;
-                ack.send(&json!({"ok": true})).map_err(|error| error.to_string())
+                socket.namespace().to(room).emit(&event, args.skip(2)).map_err(|error| error.to_string())?;
+                ack.send(json!({"ok": true})).map_err(|error| error.to_string())
             });
         let listener = runtime.block_on(roomcast_server::engine::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();

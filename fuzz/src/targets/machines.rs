@@ -140,7 +140,7 @@ fn server(come: &Arc<AtomicUsize>, gone: &Arc<AtomicUsize>) -> SocketIo {
                 gone.fetch_add(1, Relaxed);
                 seen(("gone", reason.to_string()));
             });
-            async move { socket.emit("hello", &socket.id()) }
+            async move { socket.emit("hello", socket.id()) }
         });
         namespace.on("echo", |_: Socket, args: Args, ack: Ack| async move { ack.send(&args) });
         namespace.on("join", |socket: Socket, room: String| async move { socket.join(room).map(drop) });
@@ -153,7 +153,7 @@ fn server(come: &Arc<AtomicUsize>, gone: &Arc<AtomicUsize>) -> SocketIo {
         });
         namespace.on("ask", |socket: Socket, question: String, ack: Ack| async move {
             let answer = socket.emit_with_ack("question", &question).await;
-            ack.send(&answer.map_or_else(|error| error.to_string(), |args| args.items().to_owned()))
+            ack.send(answer.map_or_else(|error| error.to_string(), |args| args.items().to_owned()))
         });
         namespace.on("poll", |socket: Socket| async move {
             let everybody = socket.namespace().everyone().timeout(Duration::from_secs(3));
@@ -165,7 +165,7 @@ fn server(come: &Arc<AtomicUsize>, gone: &Arc<AtomicUsize>) -> SocketIo {
         });
         namespace.on("later", |socket: Socket, milliseconds: u16| async move {
             sleep(Duration::from_millis(milliseconds.into())).await;
-            socket.emit("later", &milliseconds)
+            socket.emit("later", milliseconds)
         });
         namespace.on("bye", |socket: Socket, close: bool| async move { socket.disconnect(close) });
         namespace.on("kick", |socket: Socket, room: String| async move {
@@ -174,7 +174,7 @@ fn server(come: &Arc<AtomicUsize>, gone: &Arc<AtomicUsize>) -> SocketIo {
         namespace.on("panic", |socket: Socket| async move {
             assert!(!socket.is_connected() && socket.is_connected(), "{ON_PURPOSE}");
         });
-        namespace.on_any(|_: Socket, _: Args| async {});
+        namespace.on_fallback(|_: Socket, _: Args| async {});
     }
     io.of_matching(|name: &str| name.starts_with("/dyn-") && name.len() < 10)
         .on("echo", |_: Socket, args: Args, ack: Ack| async move { ack.send(&args) });
@@ -193,7 +193,7 @@ pub(super) fn run_server(data: &[u8]) {
                 drop(tokio::spawn(async move { io.close().await }));
             }
             1 => drop(io.of("/").everyone().disconnect_sockets(choice > 128)),
-            2 => drop(io.emit("news", &[1, 2, 3])),
+            2 => drop(io.emit("news", [1, 2, 3])),
             _ => drop(io.to("a").sockets_join("b")),
         };
         machine.run(Input::new(data), act).await;

@@ -116,6 +116,10 @@ impl Adapter for Local {
         Ok(Answer::complete(Vec::new()))
     }
 
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        self.recipients(target)
+    }
+
     fn local_sizes(&self) -> LocalSizes {
         let (sockets, rooms, _) = self.sizes();
         LocalSizes { sockets, rooms }

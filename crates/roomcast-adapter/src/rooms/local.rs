@@ -148,6 +148,13 @@ impl Local {
         found.into_iter().map(details).collect()
     }
 
+    /// The recipients of this server that `target` selects.
+    pub fn recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        let mut found = Vec::new();
+        self.state.lock().index.walk(target, |_, recipient| found.push(recipient.clone()));
+        found
+    }
+
     /// The number of sockets of this server that `target` selects.
     pub fn count_sockets(&self, target: &Target) -> usize {
         let mut count = 0;

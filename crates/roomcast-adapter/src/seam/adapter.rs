@@ -103,6 +103,9 @@ pub trait Adapter: Debug + Send + Sync + 'static {
         timeout: Duration,
     ) -> Result<Answer<Vec<Args>>, AdapterError>;
 
+    /// The recipients of this server that `target` selects, each once.
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>>;
+
     /// How many sockets and rooms this server has in the namespace, for metrics. It must not take longer the more there
     /// are.
     fn local_sizes(&self) -> LocalSizes;

@@ -2,14 +2,16 @@
 
 use crate::seam::room::Room;
 use roomcast_protocol::Packet;
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::task::Waker;
 
 /// The receiving end of a socket. An adapter holds recipients and never sees a socket, so any adapter can be tested and
-/// measured with fake recipients, and any transport can stand behind a recipient.
-pub trait Recipient: Debug + Send + Sync + 'static {
+/// measured with fake recipients, and any transport can stand behind a recipient. It is [`Any`], so that whoever inserted
+/// recipients knows them again in [`Adapter::local_recipients`](crate::Adapter::local_recipients).
+pub trait Recipient: Any + Debug + Send + Sync {
     /// Puts a packet into the outbox. This is called under the namespace's lock: it must not block, must not call the
     /// adapter, and must leave waking the writer to `wakes`. A recipient whose outbox is full disconnects itself.
     fn deliver(&self, packet: &Arc<Packet>, wakes: &mut Wakes);

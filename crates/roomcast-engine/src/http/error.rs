@@ -1,7 +1,9 @@
 //! [`RequestError`]: why a request is refused, and how that is answered.
 
 use crate::http::body::Body;
+use crate::http::handshake::PeerAddr;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Response, StatusCode};
 
 /// A refused request, with Node's codes and texts.
@@ -92,7 +94,6 @@ impl RequestError {
 
     /// The answer to a plain request.
     pub(crate) fn answer(&self) -> Response<Body> {
-        self.log();
         let body = serde_json::json!({"code": self.code(), "message": self.to_string()}).to_string();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = match self {
@@ -107,7 +108,6 @@ impl RequestError {
     /// The answer to an upgrade request: 400, or 503 or 429 if the client should come back later, and the connection
     /// ends.
     pub(crate) fn upgrade_answer(&self) -> Response<Body> {
-        self.log();
         let mut response = upgrade_refusal(&self.to_string());
         if let Some(status) = self.temporary() {
             *response.status_mut() = status;
@@ -134,10 +134,21 @@ impl RequestError {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
 
-    fn log(&self) {
+    /// Counts and logs the refusal of a request.
+    pub(crate) fn tell(&self, request: &Parts) {
         metrics::counter!("roomcast_requests_refused_total", "error" => self.name()).increment(1);
-        tracing::debug!(code = self.code(), name = self.name(), "request refused");
+        let peer = request.extensions.get::<PeerAddr>().map(|peer| peer.0);
+        let origin = request.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(shown);
+        tracing::debug!(code = self.code(), name = self.name(), reason = %self, peer = ?peer, origin, "request refused");
     }
+}
+
+/// The start of a text that a client chose.
+fn shown(text: &str) -> &str {
+    /// Characters.
+    const MOST: usize = 128;
+    let end = text.char_indices().nth(MOST).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or(text)
 }
 
 /// An answer of 400 with this text, after which the connection ends.

@@ -124,11 +124,11 @@ where
         }
         (_, None) => match plain(engine, &parts, &query, body).await {
             Ok(response) => response,
-            Err(error) => error.answer(),
+            Err(error) => config.refused(&error, &parts).answer(),
         },
         (_, Some(exit)) => match upgrade::answer(engine, &parts, &query, exit).await {
             Ok(response) => response,
-            Err(error) => error.upgrade_answer(),
+            Err(error) => config.refused(&error, &parts).upgrade_answer(),
         },
     };
     if let Some(cors) = &config.cors {

@@ -4,7 +4,7 @@
 use crate::connections::connection::Connection;
 use crate::connections::inbox_hold::InboxHold;
 use crate::connections::traffic::count_round_trip;
-use crate::limits::{OUTBOX_LEAST, READS_PER_TURN};
+use crate::limits::{OUTBOX_LEAST, READ_BUFFER, READ_TIME, READS_PER_TURN};
 use crate::session::close_reason::CloseReason;
 use crate::session::state::{Probe, Step};
 use crate::session::transport::Transport;
@@ -196,6 +196,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
 
     /// Reads what has arrived, into the thread's buffer.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Gone> {
+        let mut began = None;
         for _ in 0..READS_PER_TURN {
             let ready = match &mut *self.connection.handler() {
                 Some(handler) if self.probe.is_none() && self.ending.is_none() => handler.poll_ready(cx).is_ready(),
@@ -216,14 +217,20 @@ impl<S: AsyncRead + Unpin> Driver<S> {
                 }
             }
             let received = read.filled().len();
-            self.feed(buffer.0.get_mut(..received).unwrap_or_default());
+            let now = self.feed(buffer.0.get_mut(..received).unwrap_or_default());
+            // A full buffer means that more is there. The clock is not read for anybody else.
+            let began = *began.get_or_insert(now);
+            if received == READ_BUFFER && began.elapsed() >= READ_TIME {
+                break;
+            }
         }
         // More may be there, but other tasks run first.
         cx.waker().wake_by_ref();
         Ok(())
     }
 
-    fn feed(&mut self, mut input: &mut [u8]) {
+    /// Handles what was read, and returns when that began.
+    fn feed(&mut self, mut input: &mut [u8]) -> Instant {
         let now = Instant::now();
         self.connection.sessions().traffic.received(Transport::WebSocket, input.len());
         while !input.is_empty() {
@@ -240,6 +247,7 @@ impl<S: AsyncRead + Unpin> Driver<S> {
         }
         self.inbox.set(&self.connection, self.decoder.heap_bytes());
         self.connection.finish_if_over();
+        now
     }
 
     /// Passes messages to the handler until the input is used up, or until the WebSocket has to end. Then it returns

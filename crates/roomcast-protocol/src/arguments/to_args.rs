@@ -81,6 +81,12 @@ impl Args {
     }
 }
 
+impl ToArgs for &Args {
+    fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
+        (**self).to_args(writer)
+    }
+}
+
 impl ToArgs for Args {
     fn to_args(&self, writer: &mut ArgsWriter) -> Result<(), ToArgsError> {
         if self.is_empty() {

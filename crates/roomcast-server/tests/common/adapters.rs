@@ -97,6 +97,9 @@ impl Adapter for Closing {
     ) -> Result<Answer<Vec<Args>>, AdapterError> {
         self.0.server_side_emit_with_ack(data, timeout).await
     }
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        self.0.local_recipients(target)
+    }
     fn local_sizes(&self) -> LocalSizes {
         self.0.local_sizes()
     }

@@ -73,7 +73,7 @@ async fn a_hundred_thousand_unanswered_events() {
     let mut tasks = JoinSet::new();
     for n in 0..EVENTS {
         let socket = socket.clone();
-        tasks.spawn(async move { socket.emit_with_ack_within(Duration::from_secs(1), "e", &n).await });
+        tasks.spawn(async move { socket.timeout(Duration::from_secs(1)).emit_with_ack("e", n).await });
     }
     until("all have been asked", || tasks.len() == EVENTS && asking.awaited() == limit).await;
     clock.advance(999).await;
@@ -199,15 +199,15 @@ async fn clients_are_answered_once_or_not_at_all() {
     let seen = log.clone();
     let server = Server::start(|io| {
         io.of("/")
-            .on("answered", |_: Socket, n: u32, ack: Ack| async move { ack.send(&(n, "done")) })
+            .on("answered", |_: Socket, n: u32, ack: Ack| async move { ack.send((n, "done")) })
             .on("dropped", |_: Socket, (): (), ack: Ack| async move { drop(ack) })
             .on("not wanted", |_: Socket, (): (), ack: Ack| async move {
                 assert!(!ack.is_wanted());
-                ack.send(&1)
+                ack.send(1)
             })
             .on("too late", move |socket: Socket, (): (), ack: Ack| {
                 socket.disconnect(false);
-                seen.push(format!("{:?}", ack.send(&())));
+                seen.push(format!("{:?}", ack.send(())));
                 std::future::ready(())
             });
     })
@@ -238,9 +238,9 @@ async fn an_event_with_ack_for_one_socket_reaches_that_socket_alone() {
     assert_eq!(answer.items(), "1234");
     let sockets = asking.server.io.of("/").everyone().fetch_sockets().await.value;
     let remote = sockets.iter().find(|remote| remote.id() == socket.id().as_str()).unwrap();
-    remote.emit("one", &()).unwrap();
+    remote.emit("one", ()).unwrap();
     remote.join("alone").unwrap();
-    asking.server.io.to("alone").emit("alone", &()).unwrap();
+    asking.server.io.to("alone").emit("alone", ()).unwrap();
     assert_eq!(asked.texts().await, ["42[\"one\"]", "42[\"alone\"]"]);
     assert!(watcher.sync().await.is_empty());
     asking.server.finish().await;

@@ -45,7 +45,7 @@ async fn what_a_handler_returns_is_the_answer() {
         nsp.on("nothing", |_: Args| async {});
         nsp.on("ok", || async { Ok::<(), String>(()) });
         nsp.on("tail", |socket: Socket| async move { socket.join("a") });
-        nsp.on("own", |ack: Ack| async move { ack.send(&"own") });
+        nsp.on("own", |ack: Ack| async move { ack.send("own") });
         nsp.on("own, and an error", |ack: Ack| async move {
             drop(ack);
             Err::<(), _>("not told")
@@ -176,7 +176,7 @@ async fn arguments_come_in_any_order_and_number() {
         );
         nsp.on("none", || async { 0 });
         nsp.on("unchecked", |Checked(fits): Checked<u8>| async move { fits.is_err() });
-        nsp.on_any(|EventName(name): EventName, args: Args| async move { format!("{name} {}", args.items()) });
+        nsp.on_fallback(|EventName(name): EventName, args: Args| async move { format!("{name} {}", args.items()) });
         nsp.on_connection(|socket: Socket| async move {
             socket.on("of the socket", |State(Database(name)): State<Database>| async move { name });
         });

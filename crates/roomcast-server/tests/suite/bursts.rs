@@ -37,7 +37,7 @@ impl Burst {
     fn emit(self, socket: &Socket) {
         let text = "x".repeat(self.bytes);
         for number in 0..self.count {
-            socket.emit("burst", &(number, &*text)).unwrap();
+            socket.emit("burst", (number, &*text)).unwrap();
         }
     }
 
@@ -56,7 +56,7 @@ fn app(io: &SocketIo) {
     io.of("/").on("others", |socket: Socket, (count, bytes): (usize, usize)| {
         let text = "x".repeat(bytes);
         for number in 0..count {
-            socket.broadcast().emit("burst", &(number, &*text)).unwrap();
+            socket.broadcast().emit("burst", (number, &*text)).unwrap();
         }
         ready(())
     });
@@ -197,7 +197,7 @@ async fn to_a_room(over: Over) {
         let text = "x".repeat(burst.bytes);
         let emitting = std::thread::spawn(move || {
             for number in 0..burst.count {
-                io.emit("burst", &(number, &*text)).unwrap();
+                io.emit("burst", (number, &*text)).unwrap();
             }
         });
         patient("the events", async {

@@ -15,9 +15,9 @@ type Gate = Arc<parking_lot::Mutex<Receiver<()>>>;
 /// `busy` emits to everyone and then blocks its thread until the gate opens.
 fn app(io: &SocketIo, gate: Gate) {
     io.of("/").on("busy", move |socket: Socket, (): (), ack: Ack| {
-        socket.namespace().emit("busy", &()).unwrap();
+        socket.namespace().emit("busy", ()).unwrap();
         gate.lock().recv_timeout(STEP).unwrap();
-        async move { ack.send(&()) }
+        async move { ack.send(()) }
     });
     io.of("/").on("echo", |_: Socket, text: String, ack: Ack| async move { ack.send(&text) });
 }
@@ -25,7 +25,7 @@ fn app(io: &SocketIo, gate: Gate) {
 /// Emits on a thread of its own, which belongs to no runtime and so has no turn.
 fn emit_elsewhere(io: &SocketIo, text: &'static str) {
     let io = io.clone();
-    thread::spawn(move || io.emit("chat", &text).unwrap()).join().unwrap();
+    thread::spawn(move || io.emit("chat", text).unwrap()).join().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +71,7 @@ async fn an_answer_can_come_while_a_handler_blocks_its_thread_for_it() {
             let question = others.emit_with_ack("question", &());
             let asked = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(question));
             let answers = asked.unwrap().answers.len();
-            async move { ack.send(&answers) }
+            async move { ack.send(answers) }
         });
     })
     .await;

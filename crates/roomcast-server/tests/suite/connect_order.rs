@@ -33,7 +33,7 @@ async fn the_first_event_finds_the_handlers_of_the_connection_handler() {
     let server = Server::start(|io| {
         ask_elsewhere(io, "/");
         io.of("/").on_connection(|socket: Socket| {
-            socket.on("first", |_: Socket, n: usize, ack: Ack| ready(ack.send(&n)));
+            socket.on("first", |_: Socket, n: usize, ack: Ack| ready(ack.send(n)));
             ready(())
         });
     })
@@ -251,7 +251,7 @@ async fn firsts(server: &Arc<Server>, clients: usize, tries: usize) -> Vec<(Stri
 async fn no_broadcast_comes_before_the_answer_to_connect() {
     let server = Arc::new(Server::start(|io| ask_elsewhere(io, "/")).await);
     let io = server.io.clone();
-    let emitting = Without::pause(move || io.emit("x", &1).unwrap());
+    let emitting = Without::pause(move || io.emit("x", 1).unwrap());
     let firsts = firsts(&server, 4, 250).await;
     drop(emitting);
     let early = firsts.iter().filter(|(first, _)| !first.starts_with("40{\"sid\":\"")).count();
@@ -282,7 +282,7 @@ async fn a_disconnect_in_a_middleware_refuses() {
         io.of("/").middleware(|socket: Socket| async move {
             socket.disconnect(false);
             socket.disconnect(false);
-            assert!(socket.emit("late", &()).is_err());
+            assert!(socket.emit("late", ()).is_err());
             tokio::task::yield_now().await;
             Ok(())
         });
@@ -311,7 +311,7 @@ async fn a_disconnect_in_a_middleware_refuses() {
 /// A client emits until it has read that it was disconnected. That ends neither its connection nor its other namespaces.
 async fn what_comes_after_a_disconnect_by_the_server_is_ignored() {
     let server = Server::start(|io| {
-        io.of("/").on("ping", |_: Socket, (): (), ack: Ack| ready(ack.send(&())));
+        io.of("/").on("ping", |_: Socket, (): (), ack: Ack| ready(ack.send(())));
         io.of("/chat").on("bye", |socket: Socket| async move { socket.disconnect(false) });
     })
     .await;
@@ -368,7 +368,7 @@ async fn a_namespace_that_is_left_and_joined_in_one_read() {
     wire.send(frames(&["41/room,", "40/room,"])).await;
     let answer = wire.text().await;
     assert!(answer.starts_with("40/room,{\"sid\":\"") && !answer.contains(&before), "{answer}");
-    server.io.of("/room").to("r").emit("x", &1).unwrap();
+    server.io.of("/room").to("r").emit("x", 1).unwrap();
     assert_eq!(wire.texts().await, ["42/room,[\"x\",1]"]);
     assert_eq!(server.io.of("/room").everyone().count().await.value, 1);
     server.finish().await;

@@ -48,13 +48,13 @@ async fn middlewares_run_in_order_until_one_refuses() {
 async fn a_middleware_may_send_and_join() {
     let server = Server::start(|io| {
         io.of("/").middleware(|socket: Socket| async move {
-            socket.emit("before", &1).unwrap();
+            socket.emit("before", 1).unwrap();
             assert!(!socket.is_connected());
             socket.join(["a", "b"]).unwrap().await;
             tokio::task::yield_now().await;
             socket.leave("a");
             socket.join("c").unwrap().await;
-            socket.emit("before", &2).unwrap();
+            socket.emit("before", 2).unwrap();
             Ok(())
         });
         io.of("/").on_connection(|socket: Socket| {
@@ -87,7 +87,7 @@ async fn a_refused_socket_is_in_no_room() {
     wire.say("40").await;
     assert_eq!(wire.text().await, "44{\"message\":\"no\"}");
     assert_empty(&server.io, "/").await;
-    server.io.to("room").emit("x", &()).unwrap();
+    server.io.to("room").emit("x", ()).unwrap();
     assert!(wire.sync().await.is_empty());
     server.finish().await;
 }
@@ -279,7 +279,7 @@ async fn namespaces_of_a_pattern_come_and_go() {
             ready(if socket.namespace().name() == "/room-no" { Err("no".into()) } else { Ok(()) })
         });
         io.of_matching(|name| name.starts_with("/room"))
-            .on("which", |_: Socket, (): (), ack: Ack| ready(ack.send(&"second")));
+            .on("which", |_: Socket, (): (), ack: Ack| ready(ack.send("second")));
     })
     .await;
     let mut wire = server.websocket().await;
@@ -300,7 +300,7 @@ async fn namespaces_of_a_pattern_come_and_go() {
     wire.say("41/room-1,").await;
     assert!(wire.sync().await.is_empty());
     assert_eq!(server.io.namespaces(), 3);
-    server.io.of("/").emit("x", &()).unwrap();
+    server.io.of("/").emit("x", ()).unwrap();
     drop(other);
     until("the namespace is gone", || server.io.namespaces() == 2).await;
     // One that the application has asked for by name is kept.
@@ -309,7 +309,7 @@ async fn namespaces_of_a_pattern_come_and_go() {
     assert!(wire.sync().await.is_empty());
     assert_eq!(server.io.namespaces(), 2);
     server.join(&mut wire, "/room").await;
-    kept.emit("still", &()).unwrap();
+    kept.emit("still", ()).unwrap();
     assert_eq!(wire.text().await, "42/room,[\"still\"]");
     server.finish().await;
 }

@@ -79,7 +79,7 @@ async fn reasons_of_the_connection() {
         async |server, _| {
             // At first the kernel's buffer takes it.
             while server.io.connections() > 0 {
-                server.io.emit("x", &"y".repeat(100_000)).unwrap();
+                server.io.emit("x", "y".repeat(100_000)).unwrap();
                 tokio::task::yield_now().await;
             }
         },
@@ -155,12 +155,12 @@ async fn nothing_is_sent_to_a_socket_that_has_left() {
     socket.join("room").unwrap();
     wire.say("41").await;
     assert!(wire.sync().await.is_empty());
-    assert!(matches!(socket.emit("x", &()), Err(EmitError::Disconnected)));
-    assert!(matches!(socket.emit_volatile("x", &()), Err(EmitError::Disconnected)));
-    socket.to("room").emit("x", &()).unwrap();
-    server.io.to("room").emit("x", &()).unwrap();
-    server.io.emit("x", &()).unwrap();
-    server.io.to(socket.id()).emit("x", &()).unwrap();
+    assert!(matches!(socket.emit("x", ()), Err(EmitError::Disconnected)));
+    assert!(matches!(socket.volatile().emit("x", ()), Err(EmitError::Disconnected)));
+    socket.to("room").emit("x", ()).unwrap();
+    server.io.to("room").emit("x", ()).unwrap();
+    server.io.emit("x", ()).unwrap();
+    server.io.to(socket.id()).emit("x", ()).unwrap();
     // A join has no effect now (socket.io #4067).
     drop(socket.join("late").unwrap());
     assert!(socket.rooms().is_empty());
@@ -181,7 +181,7 @@ async fn rooms_last_until_the_disconnecting_handlers() {
             socket.on_disconnecting(move |socket: Socket, _: DisconnectReason| {
                 disconnecting.push(format!("{} rooms", socket.rooms().len()));
                 // The others in the room get it, and so does the socket itself, before its DISCONNECT.
-                ready(socket.namespace().to("a").emit("leaves", &()))
+                ready(socket.namespace().to("a").emit("leaves", ()))
             });
             let disconnect = seen.clone();
             socket.on_disconnect(move |socket: Socket, _: DisconnectReason| {
@@ -239,7 +239,7 @@ async fn a_socket_that_was_refused_has_no_disconnect() {
             let seen = seen.clone();
             // It has ended by the time that the handler is given.
             tokio::spawn(async move {
-                until("it is refused", || socket.emit("x", &()).is_err()).await;
+                until("it is refused", || socket.emit("x", ()).is_err()).await;
                 let late = seen.clone();
                 socket.on_disconnect(move |_: Socket, _: DisconnectReason| {
                     late.push("late");
@@ -291,25 +291,25 @@ async fn volatile_events_are_dropped_while_the_transport_is_not_writable() {
     let sid = server.join_by_polling().await;
     let socket = sockets.lock()[0].clone();
     // There is no held GET.
-    socket.emit_volatile("lost", &1).unwrap();
-    server.io.of("/").everyone().volatile().emit("lost", &2).unwrap();
+    socket.volatile().emit("lost", 1).unwrap();
+    server.io.of("/").everyone().volatile().emit("lost", 2).unwrap();
     let mut held = server.hold(&sid).await;
-    socket.emit_volatile("heard", &3).unwrap();
+    socket.volatile().emit("heard", 3).unwrap();
     assert_eq!(held.answer("GET").await.text(), "42[\"heard\",3]");
 
     let mut wire = server.joined().await;
-    server.io.of("/").everyone().volatile().emit("heard", &4).unwrap();
+    server.io.of("/").everyone().volatile().emit("heard", 4).unwrap();
     assert_eq!(wire.texts().await, ["42[\"heard\",4]"]);
     // The first event is in the outbox until the turn ends, so the transport is not writable for the next one.
     let socket = sockets.lock()[1].clone();
     let turn = Turn::begin();
-    socket.emit("first", &5).unwrap();
-    assert_eq!(socket.emit_volatile("lost", &6).unwrap(), Delivery::Dropped);
+    socket.emit("first", 5).unwrap();
+    assert_eq!(socket.volatile().emit("lost", 6).unwrap(), Delivery::Dropped);
     drop(turn);
     assert_eq!(wire.texts().await, ["42[\"first\",5]"]);
     // Outside of a turn a small event has been written already.
-    socket.emit("second", &7).unwrap();
-    socket.emit_volatile("heard", &8).unwrap();
+    socket.emit("second", 7).unwrap();
+    socket.volatile().emit("heard", 8).unwrap();
     assert_eq!(wire.texts().await, ["42[\"second\",7]", "42[\"heard\",8]"]);
     server.finish().await;
 }

@@ -29,11 +29,11 @@ async fn what_disconnect_handlers_emit_at_the_close_reaches_the_cluster() {
     let app = |io: &SocketIo| {
         io.of("/").on_connection(|socket: Socket| async move {
             socket.on_disconnecting(|socket: Socket, reason: DisconnectReason| async move {
-                socket.broadcast().emit("leaving", &reason.as_str())
+                socket.broadcast().emit("leaving", reason.as_str())
             });
             socket.on_disconnect(|socket: Socket, _: DisconnectReason| async move {
                 tokio::task::yield_now().await;
-                socket.broadcast().emit("left", &())
+                socket.broadcast().emit("left", ())
             });
         });
     };
@@ -87,10 +87,10 @@ async fn a_namespace_that_is_left_and_joined_in_one_read_stays_in_the_cluster() 
             tokio::task::yield_now().await;
         }
         acquainted(&one, "/room", 2).await;
-        other.io.of("/room").emit("to one", &()).unwrap();
+        other.io.of("/room").emit("to one", ()).unwrap();
         assert_eq!(here.text().await, "42/room,[\"to one\"]");
         assert_eq!(there.text().await, "42/room,[\"to one\"]");
-        one.io.of("/room").emit("to other", &()).unwrap();
+        one.io.of("/room").emit("to other", ()).unwrap();
         assert_eq!(there.text().await, "42/room,[\"to other\"]");
         one.finish().await;
         other.finish().await;

@@ -34,7 +34,7 @@ async fn one_payload_limit_for_engine_and_decoder() {
         (|builder| builder.max_payload(10).engine(|config| config.max_payload = 200), false),
     ] {
         let server = Server::with(change, |io: &SocketIo| {
-            io.of("/").on("x", |socket: Socket, ()| async move { socket.emit("heard", &1) });
+            io.of("/").on("x", |socket: Socket, ()| async move { socket.emit("heard", 1) });
         })
         .await;
         let mut wire = server.joined().await;

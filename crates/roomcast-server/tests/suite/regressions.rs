@@ -13,9 +13,9 @@ async fn two_rooms_one_delivery() {
     })
     .await;
     let mut wire = server.joined().await;
-    server.io.to("a").to("b").to(["a", "b"]).emit("once", &()).unwrap();
+    server.io.to("a").to("b").to(["a", "b"]).emit("once", ()).unwrap();
     assert_eq!(wire.texts().await, ["42[\"once\"]"]);
-    server.io.to("a").except("b").emit("never", &()).unwrap();
+    server.io.to("a").except("b").emit("never", ()).unwrap();
     assert!(wire.sync().await.is_empty());
     server.finish().await;
 }
@@ -26,7 +26,7 @@ async fn text_between_attachments() {
     let server = Server::start(|io| {
         log.watch(&io.of("/"));
         let seen = log.clone();
-        io.of("/").on_any(move |_: Socket, args: Args| {
+        io.of("/").on_fallback(move |_: Socket, args: Args| {
             seen.push(args.items());
             ready(())
         });
@@ -81,11 +81,11 @@ async fn a_path_that_only_begins_alike_is_not_ours() {
 async fn packets_in_a_payload_stay_apart() {
     let server = Server::start(|io| drop(io.of("/"))).await;
     let sid = server.join_by_polling().await;
-    let emit = |name: &str, bytes: &'static [u8]| server.io.emit(name, &Bytes::from_static(bytes)).unwrap();
-    server.io.emit("a", &"\u{1e}").unwrap();
+    let emit = |name: &str, bytes: &'static [u8]| server.io.emit(name, Bytes::from_static(bytes)).unwrap();
+    server.io.emit("a", "\u{1e}").unwrap();
     // The base64 form of the first begins with a `4`.
     emit("b", b"\xe3\x8e\x34");
-    server.io.emit("c", &1).unwrap();
+    server.io.emit("c", 1).unwrap();
     emit("d", b"");
     server.io.emit("e", &(Bytes::from_static(b"42[]"), Bytes::from_static(b"\x1e"))).unwrap();
     let header = |name: &str| format!("451-[\"{name}\",{{\"_placeholder\":true,\"num\":0}}]");
@@ -135,22 +135,22 @@ async fn an_upgrade_between_emits_loses_nothing() {
         let sid = server.join_by_polling().await;
         let mut got = Vec::new();
         let mut held = server.hold(&sid).await;
-        server.io.emit("n", &0).unwrap();
+        server.io.emit("n", 0).unwrap();
         let mut wire = server.upgrade(&format!("EIO=4&transport=websocket&sid={sid}")).await;
         wire.say("2probe").await;
         assert_eq!(wire.text().await, "3probe");
-        server.io.emit("n", &1).unwrap();
+        server.io.emit("n", 1).unwrap();
         got.push(held.answer("GET").await.text());
         let mut held = server.hold(&sid).await;
-        server.io.emit("n", &2).unwrap();
+        server.io.emit("n", 2).unwrap();
         wire.say("5").await;
-        server.io.emit("n", &3).unwrap();
+        server.io.emit("n", 3).unwrap();
         let answer = held.answer("GET").await;
         // On several threads the upgrade may end before the server begins this GET, which it then refuses. No event may be lost then either.
         if answer.status() == 200 {
             got.push(answer.text());
         }
-        server.io.emit("n", &4).unwrap();
+        server.io.emit("n", 4).unwrap();
         got.extend(wire.texts().await);
         let got = got.join("\u{1e}").split('\u{1e}').filter(|text| *text != "6").collect::<Vec<_>>().join(" ");
         assert_eq!(got, (0..5).map(|n| format!("42[\"n\",{n}]")).collect::<Vec<_>>().join(" "));
@@ -197,7 +197,7 @@ async fn nesting_at_the_limit_and_one_past_it() {
 /// An event named `error` is an ordinary event.
 async fn error_is_an_ordinary_event() {
     let server = Server::start(|io| {
-        io.of("/").on("error", |_: Socket, (): (), ack: Ack| ready(ack.send(&"fine")));
+        io.of("/").on("error", |_: Socket, (): (), ack: Ack| ready(ack.send("fine")));
     })
     .await;
     let mut wire = server.joined().await;

@@ -40,7 +40,9 @@ struct TargetRequest {
 impl TargetRequest {
     fn operator(&self, socket: &Socket) -> BroadcastOperator {
         let all = if self.broadcast { socket.broadcast() } else { socket.namespace().everyone() };
-        let mut operator = all.to(&self.rooms[..]).except(&self.except[..]).compress(self.compress.unwrap_or(true));
+        // To no rooms is to nobody, and in the contract it is to everybody, as in Node.
+        let chosen = if self.rooms.is_empty() { all } else { all.to(&self.rooms[..]) };
+        let mut operator = chosen.except(&self.except[..]).compress(self.compress.unwrap_or(true));
         if self.local {
             operator = operator.local();
         }
@@ -145,7 +147,7 @@ async fn run(socket: &Socket, request: &Args) -> Outcome<Option<Reply>> {
         }
         "socket-emit-with-ack" => {
             let timeout = Duration::from_millis(request.timeout.ok_or("timeout is missing")?);
-            let answer = socket.emit_with_ack_within(timeout, &request.event, &args).await?;
+            let answer = socket.timeout(timeout).emit_with_ack(&request.event, &args).await?;
             let mut reply = Reply::default();
             reply.json = reply.first(&answer)?.to_string();
             reply.wrap("ok", None)

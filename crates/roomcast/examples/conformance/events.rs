@@ -38,32 +38,32 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     target.on("echo", |_: Socket, args: Args, ack: Ack| async move { ack.send(&args) });
     target.on("join", |socket: Socket, room: String, ack: Ack| async move {
         socket.join(&room)?.await;
-        Outcome::Ok(ack.send(&())?)
+        Outcome::Ok(ack.send(())?)
     });
     target.on("leave", |socket: Socket, room: String, ack: Ack| async move {
         socket.leave(&room);
-        ack.send(&())
+        ack.send(())
     });
     target.on("pub", |socket: Socket, args: Args| async move {
         let room: String = args.parse()?;
-        Outcome::Ok(socket.namespace().to(room).emit("msg", &args.skip(1))?)
+        Outcome::Ok(socket.namespace().to(room).emit("msg", args.skip(1))?)
     });
     target.on("burst", |socket: Socket, (count, bytes): (u32, usize), ack: Ack| async move {
         let text = "x".repeat(bytes);
         for number in 0..count {
-            socket.emit("burst", &(number, &*text))?;
+            socket.emit("burst", (number, &*text))?;
         }
-        Outcome::Ok(ack.send(&count)?)
+        Outcome::Ok(ack.send(count)?)
     });
     target.on("busy", |socket: Socket, ms: u64, ack: Ack| async move {
-        socket.namespace().emit("busy", &())?;
+        socket.namespace().emit("busy", ())?;
         // Handlers should not block their thread, but some do.
         thread::sleep(Duration::from_millis(ms));
-        Outcome::Ok(ack.send(&())?)
+        Outcome::Ok(ack.send(())?)
     });
     target.on("set-data", |socket: Socket, data: Box<RawValue>, ack: Ack| async move {
         socket.set_data(&data)?;
-        Outcome::Ok(ack.send(&())?)
+        Outcome::Ok(ack.send(())?)
     });
     target.on("call", |socket: Socket, request: Args, ack: Ack| async move {
         if let Some(answer) = call::answer(&socket, &request).await {
@@ -75,7 +75,7 @@ pub(crate) fn serve(target: &impl Events, server: &Arc<str>) {
     target.on("whoami", move |socket: Socket, (): (), ack: Ack| {
         let server = server.clone();
         async move {
-            ack.send(&json!({
+            ack.send(json!({
                 "server": &*server,
                 "id": socket.id(),
                 "recovered": false,

@@ -61,10 +61,10 @@ async fn main() -> Outcome<()> {
 
     // Comes first, because other servers send requests as soon as the namespace exists, and wait for the answers.
     for name in ["/", "/custom", "/guarded", "/late"] {
-        io.of(name).on_any_server_event(server_event(&server));
+        io.of(name).on_server_event_fallback(server_event(&server));
     }
     for name in ["/", "/custom"] {
-        io.of(name).on_connection(|socket: Socket| async move { socket.emit("auth", &auth(&socket)) });
+        io.of(name).on_connection(|socket: Socket| async move { socket.emit("auth", auth(&socket)) });
     }
     io.of("/guarded").middleware(|socket: Socket| async move { admit(token(&socket) == "secret") });
     let dynamic = io.of_matching(|name| {
@@ -73,7 +73,7 @@ async fn main() -> Outcome<()> {
     });
     dynamic.middleware(|socket: Socket| async move { admit(token(&socket) != "no") });
     serve(&dynamic, &server);
-    dynamic.on_any_server_event(server_event(&server));
+    dynamic.on_server_event_fallback(server_event(&server));
     for name in ["/", "/guarded"] {
         serve(&io.of(name), &server);
     }

@@ -89,7 +89,7 @@ fn allocations(clients: usize) -> Vec<u64> {
     let broadcast = |number: usize| {
         server.block_on(async {
             let since = Instant::now();
-            namespace.to("lobby").emit("news", &(number, "a text of some length")).unwrap();
+            namespace.to("lobby").emit("news", (number, "a text of some length")).unwrap();
             let in_turn = since.elapsed() < TURN_TIME;
             wait().await;
             in_turn
@@ -103,7 +103,7 @@ fn allocations(clients: usize) -> Vec<u64> {
     let counted: Vec<u64> = (FIRST..FIRST + MOST).filter_map(measure).take(COUNTED).collect();
     assert_eq!(counted.len(), COUNTED, "too few of {MOST} broadcasts were done within a turn");
     server.block_on(async {
-        namespace.to("lobby").emit("last", &()).unwrap();
+        namespace.to("lobby").emit("last", ()).unwrap();
         wait().await;
     });
     // The clients send close frames, which the server has to answer.

@@ -113,7 +113,7 @@ async fn receive(client: &mut Client) -> usize {
 async fn events_that_a_handler_emits_to_its_client_leave_in_one_write() {
     let io = SocketIo::builder().build();
     io.of("/")
-        .on("go", |socket: Socket| async move { (0..MESSAGES).try_for_each(|number| socket.emit("news", &number)) });
+        .on("go", |socket: Socket| async move { (0..MESSAGES).try_for_each(|number| socket.emit("news", number)) });
     check_go(&io).await;
 }
 
@@ -122,7 +122,7 @@ async fn events_that_a_handler_emits_after_an_await_leave_in_one_write() {
     let io = SocketIo::builder().build();
     io.of("/").on("go", |socket: Socket| async move {
         tokio::task::yield_now().await;
-        (0..MESSAGES).try_for_each(|number| socket.emit("news", &number))
+        (0..MESSAGES).try_for_each(|number| socket.emit("news", number))
     });
     check_go(&io).await;
 }
@@ -144,7 +144,7 @@ async fn check_go(io: &SocketIo) {
 #[tokio::test]
 async fn events_for_a_client_that_one_post_causes_leave_in_one_write() {
     let io = SocketIo::builder().build();
-    io.of("/").on("go", |socket: Socket, number: usize| async move { socket.broadcast().emit("news", &number) });
+    io.of("/").on("go", |socket: Socket, number: usize| async move { socket.broadcast().emit("news", number) });
     let (address, writes) = serve(&io).await;
     let test = async {
         let mut client = Client::connect(address).await;
@@ -195,7 +195,7 @@ async fn broadcasts_of_one_turn_leave_in_one_write_for_each_recipient() {
         // As in a handler. Outside a turn each emit is written immediately.
         let turn = Turn::begin();
         for number in 0..MESSAGES {
-            namespace.emit("news", &number).unwrap();
+            namespace.emit("news", number).unwrap();
         }
         drop(turn);
         for (client, writes) in &mut clients {

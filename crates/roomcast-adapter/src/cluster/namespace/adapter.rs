@@ -241,6 +241,10 @@ impl Adapter for ClusterAdapter {
         Ok(Answer { value: answers, missing })
     }
 
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        self.place.local().local_recipients(target)
+    }
+
     fn local_sizes(&self) -> LocalSizes {
         self.place.local().local_sizes()
     }

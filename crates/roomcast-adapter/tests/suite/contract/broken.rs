@@ -473,6 +473,10 @@ impl Adapter for Broken {
         Ok(answers)
     }
 
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        self.inner.local_recipients(target)
+    }
+
     fn local_sizes(&self) -> LocalSizes {
         self.inner.local_sizes()
     }

@@ -203,6 +203,10 @@ impl Adapter for Linked {
         Ok(Answer { value: answers, missing })
     }
 
+    fn local_recipients(&self, target: &Target) -> Vec<Arc<dyn Recipient>> {
+        self.local.local_recipients(target)
+    }
+
     fn local_sizes(&self) -> LocalSizes {
         self.local.local_sizes()
     }

@@ -148,7 +148,7 @@ fn app(io: &SocketIo, seen: &Seen) {
         ($namespace:expr) => {{
             let (namespace, connects, events) = ($namespace, seen.clone(), seen.clone());
             namespace.on_connection(move |socket: Socket| std::future::ready(connect(&socket, &connects)));
-            namespace.on_any(move |socket: Socket, args: Args, ack: Ack| event(socket, args, ack, events.clone()));
+            namespace.on_fallback(move |socket: Socket, args: Args, ack: Ack| event(socket, args, ack, events.clone()));
         }};
     }
     serve!(io.of("/"));
@@ -194,9 +194,9 @@ async fn event(socket: Socket, args: Args, ack: Ack, seen: Seen) {
         "hi" => {
             let rest = args.skip(1);
             let items = if rest.is_empty() { r#""ack""#.to_owned() } else { format!(r#""ack",{}"#, rest.items()) };
-            ack.send(&Args::from_parts(ByteStr::from(&*items), Vec::new())).unwrap();
+            ack.send(Args::from_parts(ByteStr::from(&*items), Vec::new())).unwrap();
         }
-        "noarg" => ack.send(&()).unwrap(),
+        "noarg" => ack.send(()).unwrap(),
         "bin" if ack.is_wanted() => ack.send(&(bytes(&[1, 2]), BTreeMap::from([("n", bytes(&[3]))]))).unwrap(),
         "bin" => {
             let (_, received): (String, Bytes) = args.parse().unwrap();

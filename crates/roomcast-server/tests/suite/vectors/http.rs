@@ -104,7 +104,7 @@ async fn replay(name: &str, server: &Server, seen: &Seen) -> Option<Value> {
             let sid = server.join_by_polling().await;
             let target = format!("{}&b64=1", server.polling(&sid));
             let mut held = server.begin(&request("GET", &target, &[], "")).await;
-            server.io.emit("back", &bytes::Bytes::from_static(&[1, 2])).unwrap();
+            server.io.emit("back", bytes::Bytes::from_static(&[1, 2])).unwrap();
             answer(&held.answer("GET").await)
         }
         "second concurrent GET" => {
@@ -157,7 +157,7 @@ async fn replay(name: &str, server: &Server, seen: &Seen) -> Option<Value> {
         "answer to a poll is not limited by maxHttpBufferSize" => {
             let sid = server.handshake().await;
             post(&sid, "40").await;
-            server.io.emit("x", &"a".repeat(300)).unwrap();
+            server.io.emit("x", "a".repeat(300)).unwrap();
             poll(&sid).await
         }
         "PUT with a sid" | "DELETE with a sid" | "OPTIONS with a sid" => {
@@ -229,7 +229,7 @@ async fn replay(name: &str, server: &Server, seen: &Seen) -> Option<Value> {
         "compression: httpCompression false" | "compression: emit with compress(false)" => {
             let sid = server.join_by_polling().await;
             let everyone = server.io.of("/").everyone().compress(!name.ends_with("compress(false)"));
-            everyone.emit("x", &"a".repeat(1_100)).unwrap();
+            everyone.emit("x", "a".repeat(1_100)).unwrap();
             answer(&server.ask("GET", &server.polling(&sid), &[("Accept-Encoding", "gzip, deflate")], "").await)
         }
         _ => return None,

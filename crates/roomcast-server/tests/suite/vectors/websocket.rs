@@ -187,7 +187,7 @@ async fn listed(name: &str, server: &Server) -> Option<Value> {
     let (mut wire, mut frames) = begin(server, query, join).await;
     match name {
         "binary message out" | "binary message out with b64=1" => {
-            server.io.emit("b", &Bytes::from_static(&[1, 2])).unwrap();
+            server.io.emit("b", Bytes::from_static(&[1, 2])).unwrap();
             frames.sync(&mut wire).await;
             frames.cut(wire);
         }
@@ -252,10 +252,10 @@ async fn upgraded(name: &str, server: &Server) -> Option<Value> {
         "upgrade with a GET pending: noop within 100 ms" => {
             wire.say("5").await;
             frames.sync(&mut wire).await;
-            server.io.emit("x", &()).unwrap();
+            server.io.emit("x", ()).unwrap();
         }
         "emit between probe and upgrade without pending GET is flushed over the WebSocket" => {
-            server.io.emit("x", &()).unwrap();
+            server.io.emit("x", ()).unwrap();
             wire.say("5").await;
         }
         "upgrade without a probe (\"5\" first)" => wire.say("5").await,
