@@ -102,7 +102,7 @@ class Scene {
    */
   async heard(player, speaker, event) {
     await speaker.ask("whisper", player.socket.auth.name, "a fence");
-    await player.ask("counts");
+    await player.ask("count");
     return player.takeAll(event);
   }
 

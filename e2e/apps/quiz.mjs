@@ -30,6 +30,9 @@ const io = new Server(http, {
 /** The points of each team. Every server has all of them: the server that gives points tells the others. */
 const scores = new Map();
 
+/** The tables at which somebody has been on this server. */
+const used = new Set();
+
 // --- players ---
 
 io.use((socket, next) => {
@@ -47,13 +50,12 @@ io.use(async (socket, next) => {
 
 io.on("connection", (socket) => {
   const { name } = socket.data;
-  const counts = { in: 0, out: 0 };
-  socket.onAny(() => (counts.in += 1));
-  socket.onAnyOutgoing(() => (counts.out += 1));
+  let count = 0;
+  socket.onAny(() => (count += 1));
 
   // A muted player's events are not handled, except these.
   socket.use(([event], next) => {
-    const allowed = !socket.rooms.has("muted") || ["counts", "quit"].includes(event);
+    const allowed = !socket.rooms.has("muted") || ["count", "quit"].includes(event);
     next(allowed ? undefined : new Error(`you are muted: ${event}`));
   });
   socket.on("error", (error) => socket.emit("refused", error.message));
@@ -115,7 +117,7 @@ io.on("connection", (socket) => {
     else socket.emit("stays", name);
   });
 
-  socket.on("counts", (ack) => ack(counts));
+  socket.on("count", (ack) => ack(count));
   socket.on("about me", (ack) => {
     const { headers, query, auth } = socket.handshake;
     ack({
@@ -123,7 +125,7 @@ io.on("connection", (socket) => {
       transport: socket.conn.transport.name,
       connected: socket.connected,
       namespace: socket.nsp.name,
-      client: headers["x-client"],
+      client: headers["x-client"] ?? null,
       language: query.language ?? null,
       auth: Object.keys(auth).sort(),
       data: socket.data,
@@ -136,6 +138,7 @@ io.on("connection", (socket) => {
   socket.on("disconnect", (reason) => io.emit("gone", name, reason));
 });
 
+io.on("new_namespace", ({ name }) => name.startsWith("/table-") && used.add(name));
 io.on("scored", (team, points) => scores.set(team, points));
 io.on("load", (answer) => answer({ server: SERVER_NAME, players: io.of("/").sockets.size }));
 
@@ -174,9 +177,10 @@ host.on("connection", (socket) => {
   socket.on("mute", answering(async (name) => {
     const [player] = await io.in(`player ${name}`).fetchSockets();
     if (!player) throw new Error(`${name} is not here`);
+    const rooms = [...player.rooms].filter((room) => room !== player.id).sort();
     player.join("muted");
     player.emit("muted");
-    return { ok: true, name: player.data.name, rooms: [...player.rooms].filter((room) => room !== player.id).sort() };
+    return { ok: true, name: player.data.name, rooms };
   }));
   socket.on("unmute all", (ack) => {
     io.in("muted").socketsLeave("muted");
@@ -211,6 +215,11 @@ host.on("connection", (socket) => {
     ack();
   });
 
+  socket.on("tell tables", (text, ack) => {
+    tables.emit("told", text);
+    ack();
+  });
+
   // A player of this server is asked directly, without the cluster.
   socket.on("poke", answering(async (name) => {
     const player = [...io.of("/").sockets.values()].find(({ data }) => data.name === name);
@@ -221,7 +230,8 @@ host.on("connection", (socket) => {
   socket.on("servers", answering(async () => {
     const others = redis ? await io.serverSideEmitWithAck("load") : [];
     const rooms = [...io.of("/").adapter.rooms.keys()].filter((room) => room.startsWith("team "));
-    return { ok: true, others, here: { players: io.of("/").sockets.size, clients: io.engine.clientsCount, teams: rooms.sort() } };
+    const here = { players: io.of("/").sockets.size, clients: io.engine.clientsCount, teams: rooms.sort(), tables: [...used].sort() };
+    return { ok: true, others, here };
   }));
 });
 

@@ -10,12 +10,14 @@ use roomcast_adapter::cluster::{Cluster, ClusterOptions};
 use roomcast_examples::{Outcome, listener, stopped};
 use roomcast_redis::{ClassicBroker, ClassicOptions};
 use roomcast_server::{
-    Ack, Args, Checked, ConnectError, Cors, DisconnectReason, Namespace, RemoteSocket, Room, Socket, SocketIo, State,
+    Ack, Args, Checked, ConnectError, Cors, DisconnectReason, Extension, Namespace, Namespaces, RemoteSocket, Room,
+    Socket, SocketIo, State,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::env::var;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,11 +35,13 @@ struct Quiz {
     server: String,
     /// The points of each team. Every server has all of them: the server that gives points tells the others.
     scores: Arc<Mutex<BTreeMap<String, i64>>>,
+    /// The tables at which somebody has been on this server.
+    used: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Quiz {
-    fn players(&self) -> Outcome<Namespace> {
-        Ok(self.io.get().ok_or("the server is not built yet")?.of("/"))
+    fn io(&self) -> Outcome<&SocketIo> {
+        Ok(self.io.get().ok_or("the server is not built yet")?)
     }
 
     fn scores(&self) -> BTreeMap<String, i64> {
@@ -51,6 +55,10 @@ struct Auth {
     name: String,
     token: String,
 }
+
+/// How many events came from a player.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicU64>);
 
 /// The data of a player's socket, which all servers can see.
 #[derive(Serialize, Deserialize)]
@@ -75,8 +83,8 @@ async fn main() -> Outcome<()> {
     let io = builder.build();
     quiz.io.set(io.clone()).map_err(|_| "the server is built once")?;
     serve_players(&io, &quiz);
-    serve_host(&io);
-    serve_tables(&io);
+    let tables = serve_tables(&io);
+    serve_host(&io, tables);
     io.serve(listener().await?, stopped()?).await?;
     Ok(())
 }
@@ -100,25 +108,32 @@ fn serve_players(io: &SocketIo, quiz: &Quiz) {
         if namesakes.value.is_empty() { Ok(()) } else { Err(refusal("the name is taken", 409)) }
     });
 
+    players.on_any(|Extension(Count(count)): Extension<Count>| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+
+    // A muted player's events are not handled, except these.
+    players.event_middleware(|socket: Socket, event: String| async move {
+        let allowed = !socket.rooms().iter().any(|room| **room == *"muted") || ["count", "quit"].contains(&&*event);
+        if allowed {
+            return Ok(());
+        }
+        let refusal = format!("you are muted: {event}");
+        socket.emit("refused", &refusal)?;
+        Outcome::Err(refusal.into())
+    });
+
     let state = quiz.clone();
     players.on_connection(move |socket: Socket| {
         let scores = state.scores();
         async move {
             let Player { name, language } = socket.data()?;
+            socket.insert(Count::default());
             socket.join(format!("player {name}"))?;
-            socket.emit("welcome", &json!({"name": name, "language": language, "scores": scores}))?;
+            socket.emit("welcome", json!({"name": name, "language": language, "scores": scores}))?;
             socket.broadcast().emit("arrived", &name)?;
-            socket.on_disconnecting(|socket: Socket, _: DisconnectReason| async move {
-                let name = name_of(&socket)?;
-                for team in teams_of(&socket) {
-                    socket.to(team).emit("teammate left", &name)?;
-                }
-                Outcome::Ok(())
-            });
-            socket.on_disconnect(|socket: Socket, reason: DisconnectReason| async move {
-                socket.namespace().emit("gone", &(name_of(&socket)?, reason.as_str()))?;
-                Outcome::Ok(())
-            });
+            // Works once: a second "ready" is not answered.
+            socket.once("ready", || "go");
             Outcome::Ok(())
         }
     });
@@ -130,26 +145,24 @@ fn serve_players(io: &SocketIo, quiz: &Quiz) {
             socket.leave(&room);
         }
         socket.join(format!("team {team}"))?.await;
-        socket.to(format!("team {team}")).emit("teammate", &name_of(&socket)?)?;
+        socket.to(format!("team {team}")).emit("teammate", name_of(&socket)?)?;
         let members = socket.namespace().to(format!("team {team}")).fetch_sockets().await.value;
         let members: BTreeSet<String> = members.iter().filter_map(|member| remote_name(member).ok()).collect();
         Outcome::Ok(json!({"ok": true, "members": members}))
     });
 
-    // A list without rooms means nobody here, so this needs no check of its own.
+    // Two handlers of one event. A list without rooms means nobody, so the first needs no `if`.
     players.on("say", |socket: Socket, text: Value| async move {
-        let teams = teams_of(&socket);
-        if !teams.is_empty() {
-            socket.namespace().to(&teams[..]).emit("said", &(name_of(&socket)?, text))?;
-        }
-        Outcome::Ok(teams.len())
+        Outcome::Ok(socket.namespace().to(teams_of(&socket)).emit("said", (name_of(&socket)?, text))?)
     });
+    players.on("say", |socket: Socket| teams_of(&socket).len());
+
     players.on("typing", |socket: Socket| async move {
-        Outcome::Ok(socket.to(teams_of(&socket)).volatile().emit("typing", &name_of(&socket)?)?)
+        Outcome::Ok(socket.volatile().to(teams_of(&socket)).emit("typing", name_of(&socket)?)?)
     });
     players.on("photo", |socket: Socket, (caption, bytes): (String, Bytes)| async move {
         let photo = (name_of(&socket)?, caption, &bytes);
-        socket.to(teams_of(&socket)).compress(false).emit("photo", &photo)?;
+        socket.to(teams_of(&socket)).compress(false).emit("photo", photo)?;
         Outcome::Ok(json!({"bytes": bytes.len()}))
     });
 
@@ -164,15 +177,15 @@ fn serve_players(io: &SocketIo, quiz: &Quiz) {
     });
     players.on("shout", |socket: Socket, text: Value| async move {
         let hearers = socket.namespace().except(["quiet", "muted"]);
-        Outcome::Ok(hearers.emit("shout", &(name_of(&socket)?, text))?)
+        Outcome::Ok(hearers.emit("shout", (name_of(&socket)?, text))?)
     });
     players.on("shout to others", |socket: Socket, text: Value| async move {
-        Outcome::Ok(socket.except("quiet").emit("shout", &(name_of(&socket)?, text))?)
+        Outcome::Ok(socket.except("quiet").emit("shout", (name_of(&socket)?, text))?)
     });
 
     players.on("whisper", |socket: Socket, (to, text): (String, String)| async move {
         let whispered = socket.namespace().to(format!("player {to}")).timeout(WHISPER);
-        let acked = whispered.emit_with_ack("whisper", &(name_of(&socket)?, text)).await?;
+        let acked = whispered.emit_with_ack("whisper", (name_of(&socket)?, text)).await?;
         match acked.answers.first() {
             Some(answer) => Outcome::Ok(json!({"ok": true, "answer": answer.parse::<Value>()?})),
             None if acked.missing_sockets > 0 => Err(format!("{to} does not answer").into()),
@@ -182,16 +195,17 @@ fn serve_players(io: &SocketIo, quiz: &Quiz) {
 
     // The server asks back before it lets a player go.
     players.on("quit", |socket: Socket| async move {
-        let answer = socket.emit_with_ack_within(WHISPER, "sure?", &()).await;
+        let answer = socket.timeout(WHISPER).emit_with_ack("sure?", ()).await;
         let sure = answer.is_ok_and(|answer| answer.parse().unwrap_or(false));
         if sure {
             socket.disconnect(true);
         } else {
-            socket.emit("stays", &name_of(&socket)?)?;
+            socket.emit("stays", name_of(&socket)?)?;
         }
         Outcome::Ok(())
     });
 
+    players.on("count", |Extension(Count(count)): Extension<Count>| count.load(Ordering::Relaxed));
     players.on("about me", |socket: Socket, State(quiz): State<Quiz>| async move {
         let handshake = socket.handshake();
         let auth: BTreeMap<String, Value> = socket.auth()?;
@@ -207,15 +221,28 @@ fn serve_players(io: &SocketIo, quiz: &Quiz) {
         }))
     });
 
+    players.on_disconnecting(|socket: Socket, _: DisconnectReason| async move {
+        Outcome::Ok(socket.to(teams_of(&socket)).emit("teammate left", name_of(&socket)?)?)
+    });
+    players.on_disconnect(|socket: Socket, reason: DisconnectReason| async move {
+        Outcome::Ok(socket.namespace().emit("gone", (name_of(&socket)?, reason.as_str()))?)
+    });
+
+    let used = quiz.used.clone();
+    io.on_new_namespace(move |namespace: Namespace| {
+        if namespace.name().starts_with("/table-") {
+            used.lock().insert(namespace.name().to_owned());
+        }
+    });
     players.on_server_event("scored", |(team, points): (String, i64), State(quiz): State<Quiz>| async move {
         quiz.scores.lock().insert(team, points);
     });
     players.on_server_event("load", |players: Namespace, State(quiz): State<Quiz>| async move {
-        json!({"server": quiz.server, "players": players.local().count().await.value})
+        json!({"server": quiz.server, "players": players.local_sockets().len()})
     });
 }
 
-fn serve_host(io: &SocketIo) {
+fn serve_host(io: &SocketIo, tables: Namespaces) {
     let host = io.of("/host");
     host.middleware(|socket: Socket| async move {
         let Auth { token, .. } = socket.auth()?;
@@ -224,7 +251,7 @@ fn serve_host(io: &SocketIo) {
 
     // Asks all players and answers with what they say, also if some say nothing.
     host.on("ask", |question: String, State(quiz): State<Quiz>| async move {
-        let asked = quiz.players()?.everyone().timeout(THINKING).emit_with_ack("question", &question).await?;
+        let asked = quiz.io()?.timeout(THINKING).emit_with_ack("question", question).await?;
         let mut answers: Vec<String> = asked.answers.iter().map(Args::parse).collect::<Result<_, _>>()?;
         answers.sort();
         Outcome::Ok(json!({"ok": true, "answers": answers, "all": asked.missing_sockets == 0}))
@@ -238,93 +265,91 @@ fn serve_host(io: &SocketIo) {
             *sum = sum.saturating_add(points);
             *sum
         };
-        let players = quiz.players()?;
-        players.server_side_emit("scored", &(team, sum))?;
-        players.emit("scores", &quiz.scores())?;
-        host.everyone().volatile().emit("scores", &quiz.scores())?;
+        let io = quiz.io()?;
+        io.server_side_emit("scored", (team, sum))?;
+        io.emit("scores", quiz.scores())?;
+        host.volatile().emit("scores", quiz.scores())?;
         Outcome::Ok(json!({"ok": true}))
     });
 
     // All of one team go over to another, wherever they are connected.
     host.on("merge", |(from, to): (String, String), State(quiz): State<Quiz>, ack: Ack| async move {
-        let players = quiz.players()?;
-        let (old, new) = (format!("team {from}"), format!("team {to}"));
-        players.to(&old).sockets_join(&new)?;
-        players.to(&new).sockets_leave(&old)?;
-        players.to(&new).emit("merged", &(from, to))?;
-        Outcome::Ok(ack.send(&())?)
+        let (io, old, new) = (quiz.io()?, format!("team {from}"), format!("team {to}"));
+        io.to([&*old, &*new]).emit("merged", (from, to))?;
+        io.to(&old).sockets_join(&new)?;
+        io.to(&new).sockets_leave(&old)?;
+        Outcome::Ok(ack.send(())?)
     });
 
     host.on("mute", |name: String, State(quiz): State<Quiz>| async move {
-        let found = quiz.players()?.to(format!("player {name}")).fetch_sockets().await.value;
+        let found = quiz.io()?.to(format!("player {name}")).fetch_sockets().await.value;
         let player = found.first().ok_or(format!("{name} is not here"))?;
         player.join("muted")?;
-        player.emit("muted", &())?;
+        player.emit("muted", ())?;
         let rooms = without_own(player.rooms(), player.id());
         Outcome::Ok(json!({"ok": true, "name": remote_name(player)?, "rooms": rooms}))
     });
     host.on("unmute all", |State(quiz): State<Quiz>, ack: Ack| async move {
-        quiz.players()?.to("muted").sockets_leave("muted")?;
-        Outcome::Ok(ack.send(&())?)
+        quiz.io()?.to("muted").sockets_leave("muted")?;
+        Outcome::Ok(ack.send(())?)
     });
 
     host.on("kick", |name: String, State(quiz): State<Quiz>| async move {
-        let players = quiz.players()?.to(format!("player {name}")).fetch_sockets().await.value;
+        let players = quiz.io()?.to(format!("player {name}")).fetch_sockets().await.value;
         for player in &players {
-            player.emit("kicked", &())?;
+            player.emit("kicked", ())?;
             player.disconnect(true)?;
         }
         Outcome::Ok(json!({"ok": true, "kicked": players.len()}))
     });
     host.on("close team", |team: String, State(quiz): State<Quiz>, ack: Ack| async move {
-        quiz.players()?.to(format!("team {team}")).disconnect_sockets(false)?;
-        Outcome::Ok(ack.send(&())?)
+        quiz.io()?.to(format!("team {team}")).disconnect_sockets(false)?;
+        Outcome::Ok(ack.send(())?)
     });
 
     // To some teams but not to one of their players, to the players of this server, to everybody.
     host.on("tell teams", |told: (Vec<String>, String, Value), State(quiz): State<Quiz>, ack: Ack| async move {
         let (teams, except_for, text) = told;
         let rooms: Vec<String> = teams.iter().map(|team| format!("team {team}")).collect();
-        quiz.players()?.to(rooms).except(format!("player {except_for}")).emit("told", &text)?;
-        Outcome::Ok(ack.send(&())?)
+        quiz.io()?.to(rooms).except(format!("player {except_for}")).emit("told", text)?;
+        Outcome::Ok(ack.send(())?)
     });
     host.on("tell here", |text: Value, State(quiz): State<Quiz>, ack: Ack| async move {
-        quiz.players()?.local().emit("told", &text)?;
-        Outcome::Ok(ack.send(&())?)
+        quiz.io()?.local().emit("told", text)?;
+        Outcome::Ok(ack.send(())?)
     });
     host.on("tell all", |text: Value, State(quiz): State<Quiz>, ack: Ack| async move {
-        let players = quiz.players()?;
-        players.emit("message", &text)?;
-        players.local().volatile().emit("told", &text)?;
-        Outcome::Ok(ack.send(&())?)
+        quiz.io()?.send(&text)?;
+        quiz.io()?.local().emit("told", text)?;
+        Outcome::Ok(ack.send(())?)
+    });
+    host.on("tell tables", move |text: Value, ack: Ack| {
+        tables.emit("told", text)?;
+        Outcome::Ok(ack.send(())?)
     });
 
     // A player of this server is asked directly, without the cluster.
     host.on("poke", |name: String, State(quiz): State<Quiz>| async move {
-        let player = quiz.players()?.to(format!("player {name}")).local();
-        if player.count().await.value == 0 {
-            return Err(format!("{name} is not on this server").into());
-        }
-        let poked = player.timeout(WHISPER).emit_with_ack("poke", &()).await?;
-        let answer = poked.answers.first().ok_or("operation has timed out")?;
-        Outcome::Ok(json!({"ok": true, "answer": answer.parse::<Value>()?}))
+        let here = quiz.io()?.local_sockets();
+        let player = here.iter().find(|player| name_of(player).is_ok_and(|found| found == name));
+        let player = player.ok_or(format!("{name} is not on this server"))?;
+        let answer: Value = player.timeout(WHISPER).emit_with_ack("poke", ()).await?.parse()?;
+        Outcome::Ok(json!({"ok": true, "answer": answer}))
     });
 
     host.on("servers", |State(quiz): State<Quiz>| async move {
-        let players = quiz.players()?;
-        let others = players.server_side_emit_with_ack("load", &()).await?.value;
+        let others = quiz.io()?.server_side_emit_with_ack("load", ()).await?.value;
         let others: Vec<Value> = others.iter().map(Args::parse).collect::<Result<_, _>>()?;
-        let here = players.local().fetch_sockets().await.value;
-        let rooms: BTreeSet<&Room> = here.iter().flat_map(RemoteSocket::rooms).collect();
-        let teams: Vec<_> = rooms.into_iter().filter(|room| room.starts_with("team ")).collect();
-        let clients = quiz.io.get().map(SocketIo::connections);
-        let here = json!({"players": here.len(), "clients": clients, "teams": teams});
+        let players = quiz.io()?.local_sockets();
+        let teams: BTreeSet<Room> = players.iter().flat_map(teams_of).collect();
+        let (clients, tables) = (quiz.io()?.connections(), quiz.used.lock().clone());
+        let here = json!({"players": players.len(), "clients": clients, "teams": teams, "tables": tables});
         Outcome::Ok(json!({"ok": true, "others": others, "here": here}))
     });
 }
 
 /// Tables: a namespace for each, which exists once somebody sits at it.
-fn serve_tables(io: &SocketIo) {
+fn serve_tables(io: &SocketIo) -> Namespaces {
     let tables = io.of_matching(|name| {
         let number = name.strip_prefix("/table-").unwrap_or_default();
         (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -336,19 +361,19 @@ fn serve_tables(io: &SocketIo) {
     tables.on_connection(|socket: Socket| async move {
         let Auth { name, .. } = socket.auth()?;
         let table = socket.namespace();
-        table.emit("sits down", &(table.name(), &name))?;
-        socket.on_disconnect(|socket: Socket, reason: DisconnectReason| async move {
-            let Auth { name, .. } = socket.auth()?;
-            Outcome::Ok(socket.namespace().emit("stands up", &(name, reason.as_str()))?)
-        });
-        Outcome::Ok(())
+        Outcome::Ok(table.emit("sits down", (table.name(), &name))?)
     });
     tables.on("message", |socket: Socket, text: Value| async move {
         let Auth { name, .. } = socket.auth()?;
-        Outcome::Ok(socket.broadcast().emit("heard", &(name, text))?)
+        Outcome::Ok(socket.broadcast().emit("heard", (name, text))?)
     });
-    tables.on("count", |table: Namespace| async move { table.everyone().count().await.value });
+    tables.on("count", |table: Namespace| async move { table.count().await.value });
     tables.on("stand up", |socket: Socket| socket.disconnect(false));
+    tables.on_disconnect(|socket: Socket, reason: DisconnectReason| async move {
+        let Auth { name, .. } = socket.auth()?;
+        Outcome::Ok(socket.namespace().emit("stands up", (name, reason.as_str()))?)
+    });
+    tables
 }
 
 fn is_name(name: &str) -> bool {

@@ -16,8 +16,9 @@ pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// # Errors
 /// The address cannot be listened on.
 pub async fn listener() -> io::Result<TcpListener> {
-    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(io::stderr).init();
-    let (host, port) = (var("HOST").unwrap_or_else(|_| "127.0.0.1".into()), var("PORT").unwrap_or_else(|_| "3000".into()));
+    tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false).with_writer(io::stderr).init();
+    let (host, port) =
+        (var("HOST").unwrap_or_else(|_| "127.0.0.1".into()), var("PORT").unwrap_or_else(|_| "3000".into()));
     let listener = bind(format!("{host}:{port}")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     Ok(listener)
