@@ -33,8 +33,9 @@ export default {
       for (const step of both) assert.deepEqual(seen[0].get(step), seen[1].get(step), `step ${step}`);
       const steps = [...seen[0].keys()];
       assert.deepEqual(steps, [...steps].sort((one, other) => one - other), "steps in order");
+      const gone = bob.id;
       bob.close();
-      assert.deepEqual(await ann.next("left"), [bob.id, "bob"]);
+      assert.deepEqual(await ann.next("left"), [gone, "bob"]);
     },
 
     async "who does not poll misses states, and no coin"({ server, connect }) {
