@@ -62,7 +62,6 @@ export default (files) =>
     for (const page of [ann, bob]) await page.waitForFunction(() => !window.socket.connected);
     await server.start();
     for (const page of [ann, bob]) await page.waitForFunction(() => window.socket.connected);
-    visit.away = false;
     for (const page of [ann, bob]) await page.evaluate(() => window.heard.clear());
     await talk(ann, bob);
   }]);

@@ -18,7 +18,7 @@ const path = () => process.env.CHROMIUM || "/usr/bin/chromium";
 class Visit {
   #browser;
   #ends = [];
-  /** Whether the server is away on purpose: pages may say that they cannot connect. */
+  /** Whether the server was away on purpose: pages may say then that they could not connect. */
   away = false;
   /** What the pages' consoles said that they should not have. */
   faults = [];
@@ -45,6 +45,8 @@ class Visit {
   async page(url, prepare = () => {}) {
     const context = await this.#browser.newContext();
     this.#ends.push(() => context.close());
+    // Pages that a check itself serves (`prepare`) are foreign to the browser, which would ask before they reach this machine.
+    await context.grantPermissions(["local-network-access"]);
     const page = await context.newPage();
     page.setDefaultTimeout(WAIT_MS);
     page.on("pageerror", (error) => this.faults.push(`${error.stack ?? error}`));

@@ -13,7 +13,7 @@ const text = (words) => `.message .text:has-text("${words}")`;
 
 export default [
   ["chat page: two pages talk", async (visit) => {
-    const server = await visit.server(new ServerProcess(`"${program()}"`, { RUST_LOG: "warn" }));
+    const server = await visit.server(new ServerProcess(`"${program()}"`));
     const [ann, bob] = [await enter(visit, server.url, "Ann"), await enter(visit, server.url, "Bob")];
     await ann.waitForSelector('.note:has-text("Bob joined")');
     await ann.waitForSelector('#room-count:has-text("2 here")');
@@ -28,7 +28,7 @@ export default [
   }],
 
   ["chat page: addresses are links, which open in a tab that cannot reach the chat", async (visit) => {
-    const server = await visit.server(new ServerProcess(`"${program()}"`, { RUST_LOG: "warn" }));
+    const server = await visit.server(new ServerProcess(`"${program()}"`));
     const [ann, bob] = [await enter(visit, server.url, "Ann"), await enter(visit, server.url, "Bob")];
     await say(ann, `look (${ADDRESS}), it is here: javascript:alert(1)`);
     const link = bob.locator(".message .text a");
@@ -44,7 +44,7 @@ export default [
   }],
 
   ["chat page: others see who is typing", async (visit) => {
-    const server = await visit.server(new ServerProcess(`"${program()}"`, { RUST_LOG: "warn" }));
+    const server = await visit.server(new ServerProcess(`"${program()}"`));
     const [ann, bob] = [await enter(visit, server.url, "Ann"), await enter(visit, server.url, "Bob")];
     await ann.locator("#text").pressSequentially("wai");
     await bob.waitForSelector('#typing:has-text("Ann is typing")');
@@ -55,7 +55,7 @@ export default [
   }],
 
   ...["SIGTERM", "SIGKILL"].map((signal) => [`chat page: a restart after ${signal} loses nothing that was written meanwhile`, async (visit) => {
-    const server = await visit.server(new ServerProcess(`"${program()}"`, { RUST_LOG: "warn" }));
+    const server = await visit.server(new ServerProcess(`"${program()}"`));
     // Ann's way to the server opens when Bob is back: what nobody is there to hear is not kept.
     const door = await visit.gate(server);
     const [ann, bob] = [await enter(visit, door.url, "Ann"), await enter(visit, server.url, "Bob")];
@@ -71,7 +71,6 @@ export default [
     await live(bob);
     await door.open();
     await live(ann);
-    visit.away = false;
     await bob.waitForSelector(text("meanwhile 3"));
     await say(bob, "after");
     await ann.waitForSelector(text("after"));
