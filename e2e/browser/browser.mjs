@@ -1,14 +1,17 @@
 // Headless Chromium, and the pages of one check.
 
 import { chromium } from "playwright-core";
-import { WAIT_MS } from "../lib/wait.mjs";
+import { WAIT_MS, within } from "../lib/wait.mjs";
 import { gate } from "./gate.mjs";
+
+/** How long pages, or the browser, may take to close, in ms. A browser that hangs must not hold up the run. */
+const END_MS = 10_000;
 
 /** Starts the browser. */
 export async function launch({ headless }) {
   // As root Chromium runs only without its sandbox. It opens nothing here but the pages of our own servers.
   const browser = await chromium.launch({ headless, executablePath: path(), args: ["--no-sandbox", "--disable-gpu"] });
-  return { visit: () => new Visit(browser), close: () => browser.close() };
+  return { visit: () => new Visit(browser), close: () => within(browser.close(), "the end of the browser", END_MS).catch(console.error) };
 }
 
 /** The browser of Debian. */
@@ -60,6 +63,7 @@ class Visit {
   }
 
   async end() {
-    for (const each of this.#ends.splice(0)) await each();
+    const ends = this.#ends.splice(0).map((each) => each());
+    await within(Promise.all(ends), "the end of the pages", END_MS);
   }
 }
