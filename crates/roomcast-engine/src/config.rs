@@ -293,6 +293,11 @@ pub struct Cookie {
     pub secure: bool,
     /// `Lax`, `Strict` or `None`. Defaults to `Lax`.
     pub same_site: &'static str,
+    /// Whether each site that embeds the server's pages gets a jar of its own (`Partitioned`, for which browsers ask `secure`). Defaults to
+    /// `false`.
+    pub partitioned: bool,
+    /// `Low`, `Medium` or `High`: which cookies Chromium drops first. Defaults to none.
+    pub priority: Option<&'static str>,
 }
 
 impl Default for Cookie {
@@ -305,6 +310,8 @@ impl Default for Cookie {
             http_only: true,
             secure: false,
             same_site: "Lax",
+            partitioned: false,
+            priority: None,
         }
     }
 }
@@ -325,6 +332,12 @@ impl Cookie {
         }
         if self.secure {
             text.push_str("; Secure");
+        }
+        if self.partitioned {
+            text.push_str("; Partitioned");
+        }
+        if let Some(priority) = self.priority {
+            text.push_str(&format!("; Priority={priority}"));
         }
         text.push_str(&format!("; SameSite={}", self.same_site));
         text

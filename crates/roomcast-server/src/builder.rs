@@ -65,6 +65,10 @@ impl SocketIo {
 impl Builder {
     /// Makes the server.
     pub fn build(mut self) -> SocketIo {
+        if !self.engine.path.starts_with('/') {
+            tracing::warn!(path = self.engine.path, "a path begins with a slash: one is added");
+            self.engine.path.insert(0, '/');
+        }
         self.config.connect_timeout = cut_time("connect_timeout", self.config.connect_timeout);
         // `max_payload` and `engine` both can set it; the engine's value counts.
         self.config.decoder.max_bytes = self.engine.max_payload;
@@ -168,7 +172,13 @@ impl Builder {
         self
     }
 
-    /// The path of the server's requests. Defaults to `/socket.io/`.
+    /// The path of the server's requests. Defaults to `/socket.io/`. A path that ends with a slash is that and everything below it; `/` is
+    /// every path. It is the path as the server sees it: where a router or proxy in front strips a prefix, it is what is left.
+    ///
+    /// ```
+    /// let io = roomcast_server::SocketIo::builder().path("/").build();
+    /// let app: axum::Router = axum::Router::new().nest_service("/socket.io", io.into_service());
+    /// ```
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.engine.path = path.into();
         self

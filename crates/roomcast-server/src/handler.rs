@@ -36,8 +36,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[diagnostic::on_unimplemented(
     message = "this is no handler of events for `{C}`",
     label = "write a closure with up to eight arguments that returns a future or a value",
-    note = "each argument needs a type: `{C}`, `State<S>`, an `Ack`, or something deserializable; several arguments of a client are one tuple",
-    note = "it may return `()`, a number, a string, `Reply(value)`, or a `Result` of these"
+    note = "each argument needs a type: `{C}`, an `Ack` (of a client) or `ServerAck` (of another server), `State<S>` for a state of the application, `Extension<T>` for a value of the socket, or what the client sent; several arguments of a client are one tuple",
+    note = "a type of your own that the client sends needs `#[derive(serde::Deserialize)]`, and must not borrow: `String`, not `&str`",
+    note = "it may return `()`, a number, a string, `Reply(value)` for other serializable values, or a `Result` of these"
 )]
 pub trait EventHandler<C: HandlerContext, M>: Send + Sync + 'static {
     /// Takes the arguments out of the event and starts the handler.

@@ -247,12 +247,17 @@ impl SocketIo {
 
     // --- serving ---
 
-    /// Serves on an address until [`SocketIo::close`] is called.
+    /// Serves on an address until [`SocketIo::close`] is called. The log says on which, at level info.
     ///
     /// # Errors
-    /// The address cannot be listened on, or as [`SocketIo::serve`].
+    /// The address cannot be listened on, which the error names, or as [`SocketIo::serve`].
     pub async fn listen(&self, address: impl ToSocketAddrs) -> io::Result<()> {
-        self.serve(bind(address).await?, std::future::pending()).await
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {error}"));
+        let listener = bind(address).await.map_err(named)?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, path = self.engine.config().path, "listening");
+        }
+        self.serve(listener, std::future::pending()).await
     }
 
     /// Serves on a listener until `shutdown` resolves or [`SocketIo::close`] is called. At `shutdown` it first drains the server, if

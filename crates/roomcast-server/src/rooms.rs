@@ -4,6 +4,10 @@ use roomcast_adapter::Room;
 use roomcast_protocol::SocketId;
 
 /// One room or several: a string, a [`Room`], a socket's id, or an array, slice or vector of them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not name rooms",
+    label = "a room is named by text: write `value.to_string()`, a string, a socket's id, or a list of these"
+)]
 pub trait Rooms {
     /// Adds the rooms.
     fn push_to(self, rooms: &mut Vec<Room>);

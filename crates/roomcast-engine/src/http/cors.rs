@@ -23,6 +23,7 @@ pub struct Cors {
     credentials: bool,
     methods: HeaderValue,
     headers: Option<HeaderValue>,
+    exposed: Option<HeaderValue>,
     max_age: Option<HeaderValue>,
     /// The origins that were refused lately. Each is logged once within [`REFUSED_ORIGINS_TIME`].
     refused: Arc<Lately<String>>,
@@ -95,8 +96,26 @@ impl Cors {
     /// # Errors
     /// [`CorsError`] if the text is not valid in a header.
     pub fn allowed_headers(mut self, headers: &str) -> Result<Self, CorsError> {
-        let value = HeaderValue::from_str(headers.trim());
-        self.headers = Some(value.map_err(|_| CorsError(format!("{headers:?} is not valid in an HTTP header")))?);
+        self.headers = Some(value(headers)?);
+        Ok(self)
+    }
+
+    /// Headers of answers that pages may read, comma separated. Defaults to none beside those that browsers always show.
+    ///
+    /// # Errors
+    /// [`CorsError`] if the text is not valid in a header.
+    pub fn exposed_headers(mut self, headers: &str) -> Result<Self, CorsError> {
+        self.exposed = Some(value(headers)?);
+        Ok(self)
+    }
+
+    /// Methods that a preflight's answer names, comma separated. Defaults to `GET,HEAD,PUT,PATCH,POST,DELETE`, as in Node. The server uses
+    /// GET and POST.
+    ///
+    /// # Errors
+    /// [`CorsError`] if the text is not valid in a header.
+    pub fn methods(mut self, methods: &str) -> Result<Self, CorsError> {
+        self.methods = value(methods)?;
         Ok(self)
     }
 
@@ -110,7 +129,7 @@ impl Cors {
     fn with(origins: Origins) -> Self {
         let methods = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
         let refused = Arc::new(Lately::new(REFUSED_ORIGINS, REFUSED_ORIGINS_TIME));
-        Self { origins, credentials: false, methods, headers: None, max_age: None, refused }
+        Self { origins, credentials: false, methods, headers: None, exposed: None, max_age: None, refused }
     }
 
     /// Adds the headers of any answer. A refusal to an origin that is not allowed does not name an origin that is.
@@ -136,6 +155,9 @@ impl Cors {
         }
         if self.credentials {
             answer.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+        }
+        if let Some(exposed) = &self.exposed {
+            answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
         }
     }
 
@@ -212,6 +234,10 @@ impl fmt::Debug for Origins {
             Self::Reflect => f.write_str("Reflect"),
         }
     }
+}
+
+fn value(text: &str) -> Result<HeaderValue, CorsError> {
+    HeaderValue::from_str(text.trim()).map_err(|_| CorsError(format!("{text:?} is not valid in an HTTP header")))
 }
 
 /// The Origin header, if there is exactly one.

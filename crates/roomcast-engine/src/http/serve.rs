@@ -92,13 +92,13 @@ impl Default for ServeOptions {
 /// Listens on an address, with a backlog for reconnect storms.
 ///
 /// # Errors
-/// The error of the last address tried: it is taken, it does not belong to this machine, or its name is unknown.
+/// The error of the last address tried, with that address: it is taken, it does not belong to this machine, or its name is unknown.
 pub async fn bind(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut last = None;
     for address in lookup_host(address).await? {
         match listen(address) {
             Ok(listener) => return Ok(listener),
-            Err(error) => last = Some(error),
+            Err(error) => last = Some(io::Error::new(error.kind(), format!("{address}: {error}"))),
         }
     }
     Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address")))

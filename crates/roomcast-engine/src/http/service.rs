@@ -1,6 +1,7 @@
 //! [`EngineService`]: the engine as a tower service for HTTP requests, to be used with hyper, axum or
 //! [`serve`](crate::serve).
 
+use crate::config::EngineConfig;
 use crate::engine::Engine;
 use crate::http::body::{Body, empty};
 use crate::http::error::{RequestError, end_without_answer};
@@ -20,6 +21,7 @@ use http_body_util::Either;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::{Context, Poll};
 use tower_service::Service;
 
@@ -62,9 +64,26 @@ where
             let engine = self.engine.clone();
             Box::pin(async move { Ok(handle(&engine, request).await.map(Either::Left)) })
         } else {
+            tell_misdirected(self.engine.config(), request.uri());
             let answer = self.others.call(request);
             Box::pin(async move { Ok(answer.await?.map(Either::Right)) })
         }
+    }
+}
+
+/// Says once that a request of a client of Socket.IO came for another path: otherwise its 404 is a riddle.
+fn tell_misdirected(config: &EngineConfig, uri: &http::Uri) {
+    static TOLD: Once = Once::new();
+    let query = uri.query().unwrap_or_default();
+    if query.contains("EIO=") && query.contains("transport=") && !TOLD.is_completed() {
+        TOLD.call_once(|| {
+            tracing::warn!(
+                requested = uri.path(),
+                path = config.path,
+                "a client of Socket.IO asked for a path that is not the server's. Its `path` may be another; or a router or proxy in front \
+                strips a prefix, as axum's `nest` does: then set the server's path to what is left, such as \"/\". Logged once"
+            );
+        });
     }
 }
 

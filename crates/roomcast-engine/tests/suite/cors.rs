@@ -58,7 +58,8 @@ async fn a_preflight_is_answered_204() {
 
     let server = Server::with(|config| {
         let cors = Cors::origins(["http://a.example", "http://b.example"]).unwrap();
-        config.cors = Some(cors.allowed_headers("x-a,x-c").unwrap().max_age(60));
+        let cors = cors.allowed_headers("x-a,x-c").unwrap().exposed_headers("x-b").unwrap();
+        config.cors = Some(cors.methods("GET,POST").unwrap().max_age(60));
     })
     .await;
     let answer = server.ask("OPTIONS", TARGET, &[("Origin", "http://b.example"), asked[1]], "").await;
@@ -66,6 +67,8 @@ async fn a_preflight_is_answered_204() {
     assert_eq!(header("access-control-allow-origin").as_deref(), Some("http://b.example"));
     assert_eq!(header("access-control-allow-headers").as_deref(), Some("x-a,x-c"));
     assert_eq!(header("access-control-max-age").as_deref(), Some("60"));
+    assert_eq!(header("access-control-allow-methods").as_deref(), Some("GET,POST"));
+    assert_eq!(header("access-control-expose-headers").as_deref(), Some("x-b"));
     assert_eq!(header("vary").as_deref(), Some("Origin"));
     assert_eq!(server.engine.sessions(), 0);
     server.finish().await;

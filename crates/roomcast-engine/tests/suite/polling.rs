@@ -87,11 +87,13 @@ async fn the_cookie_is_set_by_the_handshake_alone() {
             http_only: false,
             secure: true,
             same_site: "Strict",
+            partitioned: true,
+            priority: Some("High"),
         });
     })
     .await;
     let answer = server.get("EIO=4&transport=polling").await;
-    let expected = format!("sess={}; Max-Age=60; Domain=example.com; Path=/x; Secure; SameSite=Strict", answer.sid());
+    let expected = format!("sess={}; Max-Age=60; Domain=example.com; Path=/x; Secure; Partitioned; Priority=High; SameSite=Strict", answer.sid());
     assert_eq!(answer.header("set-cookie"), Some(expected));
     server.finish().await;
 }

@@ -366,7 +366,6 @@ async fn a_burst_of_small_events_disconnects_no_client_that_reads() {
 crate::common::runtime::on_both_runtimes! {
     a_panic_ends_only_its_event,
     handlers_begin_in_the_order_of_events,
-    the_most_specific_handler_gets_the_event,
     arguments_that_do_not_fit_are_ignored,
     answers_that_are_not_read_time_out,
     a_stuck_handler_delays_no_other_client,

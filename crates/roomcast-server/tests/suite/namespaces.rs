@@ -49,7 +49,8 @@ async fn a_namespace_by_name_has_the_middlewares_of_its_pattern() {
     seven.on("y", |socket: Socket| ready(socket.emit("its own", ())));
     wire.say("42/tenant-7,[\"x\"]").await;
     wire.say("42/tenant-7,[\"y\"]").await;
-    assert_eq!(wire.texts().await, 
+    assert_eq!(
+        wire.texts().await,
         ["42/tenant-7,[\"of all\"]", "42/tenant-7,[\"of all\"]", "42/tenant-7,[\"its own\"]"]
     );
     assert!(is_in(&ask(&mut wire, "/tenant-8", "{\"token\":\"secret\"}").await));

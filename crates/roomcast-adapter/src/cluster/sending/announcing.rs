@@ -62,7 +62,14 @@ impl Queue {
                 queued_bytes,
             }
         };
-        self.watched.send_if_modified(|state| state.becomes(next));
+        let mut joins = false;
+        self.watched.send_if_modified(|state| {
+            joins = next.hears && !state.hears;
+            state.becomes(next)
+        });
+        if joins {
+            tracing::info!(peers, "joined the cluster: what other servers send arrives");
+        }
     }
 
     /// The time between two announcements of this server.
