@@ -18,8 +18,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use database::{Database, Message};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use roomcast::{ConnectError, Reply, Socket, SocketId, SocketIo, State};
 use roomcast_examples::{Outcome, listener, stopped};
-use roomcast_server::{ConnectError, Reply, Socket, SocketId, SocketIo, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::env::var;
@@ -165,7 +165,7 @@ fn serve_sockets(io: &SocketIo, app: &App) {
         let Claims { sub: from, .. } = socket.data()?;
         let at = u64::try_from(now()?.as_millis())?;
         let message = app.database.add(&room, Message { number: 0, from, text, at }).await?;
-        socket.to(&room).emit("said", &(room.as_str(), &message))?;
+        socket.to(&room).emit("said", (room.as_str(), &message))?;
         Outcome::Ok(Reply(message))
     });
 }

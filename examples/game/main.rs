@@ -11,8 +11,8 @@
 //! Environment: `HOST`, `PORT`.
 
 use parking_lot::Mutex;
+use roomcast::{DisconnectReason, Namespace, Socket, SocketId, SocketIo, State};
 use roomcast_examples::{Outcome, listener, stopped};
-use roomcast_server::{DisconnectReason, Namespace, Socket, SocketId, SocketIo, State};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,10 +111,10 @@ async fn play(socket: Socket, name: String, State(game): State<Game>) -> Outcome
     socket.on_disconnect(move |socket: Socket, _: DisconnectReason| async move {
         let player = left.lock().players.remove(&socket.id());
         let name = player.map(|player| player.name);
-        socket.namespace().to("players").emit("left", &(socket.id(), name))
+        socket.namespace().to("players").emit("left", (socket.id(), name))
     });
     socket.join("players")?.await;
-    socket.to("players").emit("came", &(socket.id(), name))?;
+    socket.to("players").emit("came", (socket.id(), name))?;
     Ok(json!({"id": socket.id(), "size": SIZE, "coin": coin}))
 }
 
@@ -135,8 +135,8 @@ async fn run(arena: Namespace, game: Game) {
             let places: Vec<_> = world.players.iter().map(|(id, player)| (*id, player.place)).collect();
             (world.step, places, taken, world.coin())
         };
-        let sent = players.clone().volatile().emit("state", &(step, places));
-        let told = taken.map_or(Ok(()), |Taken { by, points }| players.emit("coin", &(step, by, points, coin)));
+        let sent = players.clone().volatile().emit("state", (step, places));
+        let told = taken.map_or(Ok(()), |Taken { by, points }| players.emit("coin", (step, by, points, coin)));
         if let Err(error) = sent.and(told) {
             tracing::error!(%error, "a step of the game could not be sent");
         }

@@ -12,8 +12,8 @@
 //! typing has stopped (4,000).
 
 use parking_lot::Mutex;
+use roomcast::{ConnectError, DisconnectReason, Namespace, Socket, SocketId, SocketIo, State};
 use roomcast_examples::{Outcome, listener, stopped};
-use roomcast_server::{ConnectError, DisconnectReason, Namespace, Socket, SocketId, SocketIo, State};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::env::var;
@@ -143,7 +143,7 @@ async fn typing(socket: Socket, (room, on): (String, bool), State(presence): Sta
 
 /// Volatile: who cannot be told at once need not know later.
 fn tell(socket: &Socket, room: &str, name: &str, on: bool) -> Outcome<()> {
-    Ok(socket.to(format!("room {room}")).volatile().emit("typing", &(room, name, on))?)
+    Ok(socket.to(format!("room {room}")).volatile().emit("typing", (room, name, on))?)
 }
 
 fn milliseconds(name: &str, default: u64) -> Outcome<Duration> {

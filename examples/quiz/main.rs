@@ -6,13 +6,13 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use roomcast_adapter::cluster::{Cluster, ClusterOptions};
-use roomcast_examples::{Outcome, listener, stopped};
-use roomcast_redis::{ClassicBroker, ClassicOptions};
-use roomcast_server::{
+use roomcast::cluster::{Cluster, ClusterOptions};
+use roomcast::redis::{ClassicBroker, ClassicOptions};
+use roomcast::{
     Ack, Args, Checked, ConnectError, Cors, DisconnectReason, Extension, Namespace, Namespaces, RemoteSocket, Room,
     Socket, SocketIo, State,
 };
+use roomcast_examples::{Outcome, listener, stopped};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! Where the examples listen, and when they stop.
 
-use roomcast_server::engine::bind;
+use roomcast::engine::bind;
 use std::env::var;
 use std::error::Error;
 use std::future::Future;

@@ -13,8 +13,8 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use roomcast::{DisconnectReason, Socket, SocketId, SocketIo, State};
 use roomcast_examples::{Outcome, listener, stopped};
-use roomcast_server::{DisconnectReason, Socket, SocketId, SocketIo, State};
 use serde_json::json;
 use std::collections::HashMap;
 use std::io::SeekFrom;
@@ -138,7 +138,7 @@ async fn download(socket: Socket, id: String, State(uploads): State<Uploads>) ->
         // Waits while half a megabyte or more is on its way to this client.
         socket.ready().await?;
         let length = u64::try_from(bytes.len())?;
-        socket.emit("part", &(&id, offset, Bytes::from(bytes)))?;
+        socket.emit("part", (&id, offset, Bytes::from(bytes)))?;
         offset = offset.saturating_add(length);
         let waiting = socket.outstanding().bytes;
         uploads.change(&id, |upload| (upload.sent, upload.waiting) = (offset, waiting));

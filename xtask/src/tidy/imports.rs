@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "roomcast-fuzz",
         &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server"],
     ),
-    ("roomcast-examples", &["roomcast-adapter", "roomcast-redis", "roomcast-server"]),
+    ("roomcast-examples", &["roomcast"]),
     ("roomcast-sim", &["roomcast-adapter", "roomcast-protocol"]),
     ("xtask", &[]),
 ];
