@@ -1,17 +1,20 @@
-// The program `roomcast`, as xtask has built it, or as cargo builds it here.
+// The program `roomcast` and the examples, as xtask has built them, or as cargo builds them here.
 
 import { spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** The path of the built program: ROOMCAST_PROGRAM, or what cargo builds now. */
-export const program = () => process.env.ROOMCAST_PROGRAM ?? build();
+export const program = () => process.env.ROOMCAST_PROGRAM ?? join(build("--release", "-p", "roomcast", "--bin", "roomcast"), "release", "roomcast");
 
-function build() {
+/** The folder of the built examples of the package roomcast-examples: ROOMCAST_EXAMPLES, or what cargo builds now. */
+export const examples = () => process.env.ROOMCAST_EXAMPLES ?? join(build("-p", "roomcast-examples", "--bins"), "debug");
+
+/** Resolves to the build directory. */
+function build(...options) {
   const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-  const command = ["build", "--release", "--quiet", "-p", "roomcast", "--bin", "roomcast"];
-  if (spawnSync("cargo", command, { cwd: root, stdio: ["ignore", 2, 2] }).status !== 0) {
-    throw new Error("the program roomcast does not build; see cargo's output above");
+  if (spawnSync("cargo", ["build", "--quiet", ...options], { cwd: root, stdio: ["ignore", 2, 2] }).status !== 0) {
+    throw new Error(`cargo build ${options.join(" ")} failed; see cargo's output above`);
   }
-  return join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release", "roomcast");
+  return process.env.CARGO_TARGET_DIR ?? join(root, "target");
 }

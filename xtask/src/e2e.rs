@@ -29,6 +29,18 @@ const PROXIES: &str = "e2e/run-proxies.mjs";
 /// Tests what the program tells load balancers, with Redis servers that are frozen or replicas.
 const HEALTH: &str = "e2e/run-health.mjs";
 
+/// Checks that `docs/compatibility.md` has a row for each public name of Node's server, and that the tests it names exist.
+const COMPATIBILITY: &str = "e2e/check-compatibility.mjs";
+
+/// Compares the quiz in Node with its port to Rust.
+const PORT: &str = "e2e/run-port.mjs";
+
+/// Tests the examples that are applications.
+const EXAMPLES: &str = "e2e/run-examples.mjs";
+
+/// Tests the chat page and the examples in Chromium.
+const BROWSER: &str = "e2e/run-browser.mjs";
+
 pub(crate) fn command(repo: &Repo, arguments: &[String]) -> Result<(), String> {
     setup::javascript(repo, &mut Log::Terminal)?;
     let server = Program { package: "roomcast", kind: "--example", name: CONFORMANCE };
@@ -59,6 +71,36 @@ pub(crate) fn proxies(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
 /// The step `health` of `test`: what the program tells load balancers.
 pub(crate) fn health(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
     run(repo, log, HEALTH, &[])?;
+    Ok(Outcome::Passed(last_count(log)))
+}
+
+/// The step `compatibility` of `test`. It needs only the npm packages.
+pub(crate) fn compatibility(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    run_tested(repo, log, COMPATIBILITY)
+}
+
+/// The step `port` of `test`: the same application in Node and in Rust.
+pub(crate) fn port(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    run_tested(repo, log, PORT)
+}
+
+/// The step `examples` of `test`: the applications in examples/.
+pub(crate) fn examples(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    run_tested(repo, log, EXAMPLES)
+}
+
+/// The step `browser` of `test`: the chat page and the examples in Chromium.
+pub(crate) fn browser(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
+    run_tested(repo, log, BROWSER)
+}
+
+/// Runs a script with the programs that the step `tests` has built. These steps compare behaviour, not speed, and to link each program with
+/// the release profile too would take a minute.
+fn run_tested(repo: &Repo, log: &mut Log, script: &str) -> Result<Outcome, String> {
+    let programs = repo.tested_programs();
+    let mut command = repo.command("node", &[script]);
+    command.env("ROOMCAST_PROGRAM", programs.join("roomcast")).env("ROOMCAST_EXAMPLES", &programs);
+    log.run(command, LIMIT)?;
     Ok(Outcome::Passed(last_count(log)))
 }
 

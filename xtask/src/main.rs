@@ -35,9 +35,9 @@ The repository's development commands.
 Usage: cargo xtask <command> [arguments]
 
 Before the first run
-  setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy, valgrind and promtool are
-                  installed. Installs npm packages, kosoku, Traefik and promtool itself, and Debian packages if run as
-                  root; otherwise prints the commands to run.
+  setup           Check that Node.js, npm, redis-server, openssl, Python, nginx, HAProxy, valgrind, promtool and
+                  Chromium are installed. Installs npm packages, kosoku, Traefik and promtool itself, and Debian
+                  packages if run as root; otherwise prints the commands to run.
 
 All checks
   test            Run everything that CI runs, in the same order. A failed step does not stop the run. It ends with a

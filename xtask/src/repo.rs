@@ -73,6 +73,11 @@ impl Repo {
         self.target.join("release").join(name)
     }
 
+    /// The folder of the programs that `cargo test` has built: those of packages that have integration tests.
+    pub(crate) fn tested_programs(&self) -> PathBuf {
+        self.target.join("debug")
+    }
+
     /// The log file of a step or command.
     pub(crate) fn log_file(&self, step: &str) -> PathBuf {
         self.logs().join(format!("{step}.log"))

@@ -83,6 +83,10 @@ const PROXIES: &[Need] = &[
     },
 ];
 
+/// Opens the chat page and the examples. Debian always has the newest version, and the tests use nothing new.
+const CHROMIUM: &[Need] =
+    &[Need { name: "Chromium", probe: &["chromium", "--version"], minimum: (0, 0), packages: &["chromium"] }];
+
 /// Counts instructions. Version 3.19 reads the debug information of today's Rust compiler.
 const VALGRIND: &[Need] =
     &[Need { name: "valgrind", probe: &["valgrind", "--version"], minimum: (3, 19), packages: &["valgrind"] }];
@@ -99,10 +103,16 @@ pub(crate) fn command(repo: &Repo) -> Result<(), String> {
 
 /// The step of `test`. If one part fails, the others are installed all the same.
 pub(crate) fn everything(repo: &Repo, log: &mut Log) -> Result<Outcome, String> {
-    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND));
+    install_missing(repo, log, JAVASCRIPT.iter().chain(PYTHON).chain(PROXIES).chain(VALGRIND).chain(CHROMIUM));
     let promtool = promtool(repo, log).and_then(|promtool| version_of_promtool(repo, &promtool));
-    let parts =
-        [node_modules(repo, log), environments(repo, log), versions(repo, PROXIES), versions(repo, VALGRIND), promtool];
+    let parts = [
+        node_modules(repo, log),
+        environments(repo, log),
+        versions(repo, PROXIES),
+        versions(repo, VALGRIND),
+        versions(repo, CHROMIUM),
+        promtool,
+    ];
     let (installed, errors): (Vec<_>, Vec<_>) = parts.into_iter().partition(Result::is_ok);
     let errors: Vec<String> = errors.into_iter().filter_map(Result::err).collect();
     if !errors.is_empty() {

@@ -49,6 +49,7 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "setup", needs: None, run: setup::everything },
         Step { name: "tidy", needs: None, run: tidy::check },
         Step { name: "prometheus", needs: None, run: prometheus::step },
+        Step { name: "compatibility", needs: Some("setup"), run: e2e::compatibility },
         Step { name: "fmt", needs: None, run: lint::format },
         Step { name: "clippy", needs: None, run: lint::clippy },
         Step { name: "tests", needs: None, run: tests },
@@ -57,6 +58,10 @@ fn steps(plan: Plan) -> Vec<Step> {
         Step { name: "sim", needs: None, run: sim::step },
         Step { name: "doctests", needs: None, run: doctests },
         Step { name: "doc", needs: None, run: doc::build },
+        // These three run what `tests` has built.
+        Step { name: "port", needs: Some("tests"), run: e2e::port },
+        Step { name: "examples", needs: Some("tests"), run: e2e::examples },
+        Step { name: "browser", needs: Some("tests"), run: e2e::browser },
         Step { name: "release", needs: None, run: release },
         // After `release`, whose dependencies it shares.
         Step { name: "instructions", needs: None, run: instructions::step },

@@ -22,6 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "roomcast-fuzz",
         &["roomcast-protocol", "roomcast-adapter", "roomcast-redis", "roomcast-engine", "roomcast-server"],
     ),
+    ("roomcast-examples", &["roomcast"]),
     ("roomcast-sim", &["roomcast-adapter", "roomcast-protocol"]),
     ("xtask", &[]),
 ];
@@ -93,7 +94,7 @@ mod tests {
     fn findings(name: &str, dependencies: &str) -> Vec<String> {
         let manifest = |name: &str, rest: &str| {
             let folder = if name.starts_with("roomcast")
-                && !["roomcast-benches", "roomcast-fuzz", "roomcast-sim"].contains(&name)
+                && !["roomcast-benches", "roomcast-examples", "roomcast-fuzz", "roomcast-sim"].contains(&name)
             {
                 "crates/"
             } else {
