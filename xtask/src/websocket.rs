@@ -13,7 +13,8 @@ use crate::{release, setup};
 /// The example's name in the package `roomcast-engine`.
 const ECHO: &str = "ws-echo";
 
-/// 9.* measure the time of large messages. 12.* and 13.* need compression, which the server does not offer.
+/// 9.* measure the time of large messages, and so do 12.* and 13.*, with compression: 1,000 messages a case. Some of these fail
+/// inside kosoku 0.1.0 ("Strings must be encoded before hashing"), and 13.3 to 13.6 insist on small windows (docs/decisions/0031-compression.md).
 const EXCLUDED: &[&str] = &["9.*", "12.*", "13.*"];
 
 /// How many cases remain. If kosoku runs fewer, its selection has changed, and a run without failures does not prove conformance.
