@@ -78,3 +78,7 @@ pub const NAMED_NAMESPACES: usize = 64;
 
 /// Lines that a namespace logs in a minute about errors that handlers return. Further ones are logged at level debug. All are counted.
 pub const FAILURE_LINES: u32 = 60;
+
+/// Least time between two looks at the logs of all namespaces for events that are too old to be kept for clients that come back. An
+/// eighth of their age otherwise.
+pub const LOG_SWEEP_PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::ConnectError;
 use crate::labels::Counted;
 use crate::lifetime::Lifetime;
-use crate::limits::IDLE_NAMESPACES;
+use crate::limits::{IDLE_NAMESPACES, LOG_SWEEP_PAUSE};
 use crate::names::{Accepts, INVALID, MAIN, Missing, Names, Origin, Pattern};
 use crate::namespace::Namespaces;
 use crate::parts::{Handlers, Namespace, NamespaceInner};
@@ -16,9 +16,10 @@ use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory, RecoverySpace};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// What all parts of a server share.
 pub(crate) struct IoInner {
@@ -318,7 +319,22 @@ impl IoInner {
         if self.runtime.get().is_none()
             && let Ok(runtime) = Handle::try_current()
         {
-            let _ = self.runtime.set(runtime);
+            let is_first = self.runtime.set(runtime.clone()).is_ok();
+            if is_first && let Some(space) = &self.recovery {
+                runtime.spawn(sweep_logs(self.this.clone(), space.bounds().age / 8));
+            }
+        }
+    }
+}
+
+/// Forgets what is too old in the logs of all namespaces: one in which nothing is emitted any more does not do so by itself.
+async fn sweep_logs(io: Weak<IoInner>, pause: Duration) {
+    loop {
+        sleep(pause.max(LOG_SWEEP_PAUSE)).await;
+        let Some(io) = io.upgrade() else { return };
+        let namespaces: Vec<Namespace> = io.names.lock().all().cloned().collect();
+        for namespace in namespaces {
+            io.sweep_kept(&namespace);
         }
     }
 }

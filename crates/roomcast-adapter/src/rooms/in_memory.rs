@@ -39,7 +39,7 @@ impl Adapter for Local {
             let mut state = self.state.lock();
             let recipient = state.index.remove(id);
             if let Some(history) = state.history.as_mut().filter(|_| recipient.is_some()) {
-                history.sessions.end(id);
+                history.ended(id);
             }
             (recipient, state.pending.left(id))
         };

@@ -170,8 +170,6 @@ impl Recovery for Local {
     fn sweep(&self, now: Instant) -> Swept {
         let mut state = self.state.lock();
         let Some(history) = &mut state.history else { return Swept::default() };
-        history.log.cut(now);
-        let (ended, next) = history.sessions.sweep(now);
-        Swept { ended, next }
+        history.sweep(now)
     }
 }

@@ -331,7 +331,7 @@ async fn a_session_is_kept_for_its_time_and_then_told() {
 
 #[tokio::test]
 async fn who_left_on_purpose_is_not_recovered() {
-    let (local, _) = local(|_| {});
+    let (local, space) = local(|_| {});
     let client = Client::enter(&*local, &[]);
     local.remove(client.id);
     assert!(!local.save(client.id, "{}"), "it is gone");
@@ -339,6 +339,12 @@ async fn who_left_on_purpose_is_not_recovered() {
     let stranger = Client { pid: Pid::random().unwrap(), ..client };
     assert_eq!(stranger.find(&*local).await.unwrap_err(), NotRecovered::Unknown);
     assert!(!local.emit_to(stranger.id, Emit::of(&event(1))).unwrap());
+    // When nobody is left, nothing is kept.
+    let last = Client::enter(&*local, &[]);
+    emit(&*local, &Target::everyone(), 2);
+    assert!(space.log_bytes() > 0);
+    local.remove(last.id);
+    assert_eq!(space.log_bytes(), 0);
 }
 
 /// "Fast reconnect": the server has not noticed yet that it lost the former connection.

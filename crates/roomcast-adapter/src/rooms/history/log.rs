@@ -118,6 +118,16 @@ impl Log {
         }
     }
 
+    /// Forgets everything, as there is no session that it could be for. Positions go on.
+    pub(crate) fn clear(&mut self) {
+        self.space.take_from_log(self.entries.iter().map(Entry::cost).sum());
+        let start = self.next();
+        self.entries = VecDeque::new();
+        self.everyone = VecDeque::new();
+        self.by_room = HashMap::default();
+        (self.start, self.gone) = (start, Gone::default());
+    }
+
     fn cut_first(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
         let position = self.start;

@@ -3,13 +3,14 @@
 use crate::rooms::history::log::Log;
 use crate::rooms::history::offset::Offsets;
 use crate::rooms::history::sessions::Sessions;
-use crate::seam::recovery::RecoverySpace;
+use crate::seam::recovery::{RecoverySpace, Swept};
 use crate::seam::room::Room;
 use crate::seam::target::Target;
 use roomcast_protocol::{Args, SocketId};
 use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// What a namespace has if its sessions can be recovered. The rest is under its lock.
 #[derive(Debug)]
@@ -37,6 +38,24 @@ impl Recoverer {
 }
 
 impl History {
+    /// A socket has left for good.
+    pub(crate) fn ended(&mut self, id: SocketId) {
+        self.sessions.end(id);
+        if self.sessions.is_empty() {
+            self.log.clear();
+        }
+    }
+
+    /// Cuts the log, and ends the sessions whose time is over.
+    pub(crate) fn sweep(&mut self, now: Instant) -> Swept {
+        self.log.cut(now);
+        let (ended, next) = self.sessions.sweep(now);
+        if self.sessions.is_empty() {
+            self.log.clear();
+        }
+        Swept { ended, next }
+    }
+
     /// Whether an event is worth logging for a kept session.
     pub(crate) fn wants(&self, target: &Target) -> bool {
         self.sessions.may_match(target)

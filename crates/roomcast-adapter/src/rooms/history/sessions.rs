@@ -105,6 +105,11 @@ impl Sessions {
         }
     }
 
+    /// Whether there is no session, live or kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     /// Whether a kept session may match, ignoring `except`.
     pub(crate) fn may_match(&self, target: &Target) -> bool {
         self.kept > 0 && (target.rooms.is_empty() || target.rooms.iter().any(|room| self.has_room(room)))
