@@ -87,10 +87,14 @@ impl Local {
         &self.namespace
     }
 
-    /// Encodes an event for this namespace's clients.
-    pub(crate) fn encode(&self, id: Option<u64>, emit: Emit<'_>) -> Result<Packet, AdapterError> {
-        let packet = self.parser.event(&self.namespace, id, emit.data)?;
-        Ok(packet.with_volatile(emit.volatile).with_compress(emit.compress))
+    /// Encodes an event for this namespace's clients. The default parser has an arm of its own: the packet in two results,
+    /// one in the other, would be copied once more in each broadcast.
+    pub(crate) fn encode(&self, id: Option<u64>, emit: Emit<'_>) -> Result<Arc<Packet>, AdapterError> {
+        let with_flags = |packet: Packet| Arc::new(packet.with_volatile(emit.volatile).with_compress(emit.compress));
+        match self.parser {
+            Parser::Default => Ok(with_flags(Packet::event(&self.namespace, id, emit.data)?)),
+            parser => Ok(with_flags(parser.event(&self.namespace, id, emit.data)?)),
+        }
     }
 
     /// Emits to the selected sockets of this server. `under_lock` runs under the namespace's lock, before the first
@@ -150,7 +154,7 @@ impl Local {
         // before, no packet is made. An event that may be too large is encoded in any case, as it is refused even if
         // nobody is there.
         let packet = if anybody || self.parser.may_be_too_large(&self.namespace, emit.data) {
-            Some(Arc::new(self.encode(None, emit)?))
+            Some(self.encode(None, emit)?)
         } else {
             None
         };
@@ -226,7 +230,7 @@ impl Local {
             state.next_ack += 1;
             id
         };
-        let packet = Arc::new(self.encode(Some(id), emit)?);
+        let packet = self.encode(Some(id), emit)?;
         let (mut wakes, mut refused) = (Wakes::new(), 0_usize);
         let asked = {
             let mut state = self.state.lock();
