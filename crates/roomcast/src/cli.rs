@@ -1,6 +1,7 @@
 //! [`Cli`]: the command line. Each setting has a flag; what they mean is in [`keys`](crate::settings::keys).
 
-use crate::settings::keys::{KEYS, Key, SECTIONS};
+use crate::settings::key::Key;
+use crate::settings::keys::{KEYS, SECTIONS};
 use crate::settings::resolve::{CONFIG, Given};
 use crate::settings::value::Kind;
 use clap::{Arg, ArgAction, ArgMatches, Command};
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn flags_and_subcommands_are_read_in_any_order() {
         command().debug_assert();
-        assert!(COMMON.iter().all(|name| Key::named(name).is_some()));
+        assert!(COMMON.iter().all(|name| crate::settings::keys::named(name).is_some()));
         for (arguments, action) in [
             (&["--port", "1"][..], Action::Serve),
             (&["--port", "1", "health"], Action::Health { ready: false }),

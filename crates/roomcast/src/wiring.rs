@@ -156,7 +156,8 @@ impl RedisWiring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::keys::{KEYS, Key};
+    use crate::settings::key::Key;
+    use crate::settings::keys::{KEYS, named};
     use crate::settings::resolve::{Given, Resolved};
     use crate::settings::value::Kind;
 
@@ -256,7 +257,7 @@ mod tests {
             let before = if key.name.contains(".tls_") { &[] } else { beside };
             assert_ne!(changed, wiring(before), "{} = {text} has no effect", key.name);
         }
-        assert!(ELSEWHERE.iter().all(|(name, _)| Key::named(name).is_some()));
+        assert!(ELSEWHERE.iter().all(|(name, _)| named(name).is_some()));
     }
 
     /// The table's defaults are those of the libraries.

@@ -1,6 +1,7 @@
 //! Reads the configuration file: TOML with sections. What is wrong is told with its line.
 
-use super::keys::{KEYS, Key, SECTIONS};
+use super::key::Key;
+use super::keys::{KEYS, SECTIONS, named};
 use super::problem::{Problem, Source};
 use super::value::Value;
 use std::ops::Range;
@@ -76,7 +77,7 @@ pub(crate) fn read(path: &str, text: &str) -> FromFile {
 }
 
 fn take(read: &mut FromFile, name: &str, value: &DeValue<'_>, source: Source) {
-    let Some(key) = Key::named(name) else {
+    let Some(key) = named(name) else {
         read.problems.push(Problem::error(source, None, format!("{}: {}", shown(name), unknown(name))));
         return;
     };
@@ -108,7 +109,7 @@ fn unknown(name: &str) -> String {
     }
     let other = OTHER_NAMES.iter().find(|(other, _)| *other == plain).map(|(_, key)| *key);
     let same = KEYS.iter().find(|key| self::plain(key.short()) == plain).map(|key| key.name);
-    match other.or(same).or_else(|| nearest(name, KEYS.iter().map(|key| key.name))).and_then(Key::named) {
+    match other.or(same).or_else(|| nearest(name, KEYS.iter().map(|key| key.name))).and_then(named) {
         Some(key) if key.section().is_empty() => {
             format!("there is no such key: write {} above the first section", key.name)
         }

@@ -1,63 +1,13 @@
 //! [`KEYS`]: every setting with its variable, flag, default and meaning. The parser of flags, that of the file, `roomcast config` and the table
 //! in `docs/configuration.md` are made from it.
 
-use super::typed::{Adapter, ClientEvent, Dialect, LogFormat, Secret, Settings};
-use super::value::{Kind, Value};
+use super::key::{Key, key};
+use super::typed::{Adapter, ClientEvent, Dialect, LogFormat, Secret};
+use super::value::Kind;
 use roomcast_redis::ShardedMode;
 use roomcast_server::engine::{Transport, limits};
 use roomcast_server::{OverRate, Parser};
 use std::time::Duration;
-
-/// One setting.
-pub(crate) struct Key {
-    /// Its section and name in the configuration file, joined by a point.
-    pub(crate) name: &'static str,
-    pub(crate) variable: &'static str,
-    /// Without its dashes.
-    pub(crate) flag: &'static str,
-    pub(crate) kind: Kind,
-    /// As the text of a variable. Empty: it has no value unless one is set, and `none` takes a value away.
-    pub(crate) default: &'static str,
-    /// The default if `NODE_ENV` is `production`, if that is another one.
-    pub(crate) production: Option<&'static str>,
-    pub(crate) what: &'static str,
-    set: fn(&mut Settings, &Value),
-}
-
-impl Key {
-    /// The key with this name.
-    pub(crate) fn named(name: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.name == name)
-    }
-
-    /// Its section in the file; empty for the keys at the top.
-    pub(crate) fn section(&self) -> &'static str {
-        self.name.split_once('.').map_or("", |(section, _)| section)
-    }
-
-    /// Its name without the section.
-    pub(crate) fn short(&self) -> &'static str {
-        self.name.split_once('.').map_or(self.name, |(_, short)| short)
-    }
-
-    pub(crate) fn default(&self, production: bool) -> &'static str {
-        self.production.filter(|_| production).unwrap_or(self.default)
-    }
-
-    /// Whether it may have no value.
-    pub(crate) fn is_optional(&self) -> bool {
-        self.default.is_empty()
-    }
-
-    pub(crate) fn set(&self, settings: &mut Settings, value: &Value) {
-        (self.set)(settings, value);
-    }
-
-    const fn production(mut self, default: &'static str) -> Self {
-        self.production = Some(default);
-        self
-    }
-}
 
 /// The sections in their order, with what each is about. The first has the keys at the top of the file.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
@@ -73,23 +23,17 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("log", "The log"),
 ];
 
-const fn key(
-    names: [&'static str; 3],
-    kind: Kind,
-    default: &'static str,
-    what: &'static str,
-    set: fn(&mut Settings, &Value),
-) -> Key {
-    let [name, variable, flag] = names;
-    Key { name, variable, flag, kind, default, production: None, what, set }
-}
-
 const NO_TIME: Kind = Kind::Time(Duration::ZERO, limits::LONGEST);
 /// A time that must pass, so that nothing runs without a pause.
 const TIME: Kind = Kind::Time(Duration::from_millis(100), limits::LONGEST);
 const COUNT: Kind = Kind::Integer(1, u32::MAX as u64);
 /// Enough for any message, and far from what overflows when it is doubled.
 const MOST_BYTES: u64 = 1 << 40;
+
+/// The key with this name.
+pub(crate) fn named(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
 
 pub(crate) const KEYS: &[Key] = &[
     key(

@@ -3,6 +3,7 @@
 pub(crate) mod checks;
 pub(crate) mod file;
 pub(crate) mod foreign;
+pub(crate) mod key;
 pub(crate) mod keys;
 pub(crate) mod problem;
 pub(crate) mod redis;

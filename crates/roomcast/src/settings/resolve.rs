@@ -1,7 +1,8 @@
 //! [`Resolved`]: the settings that are in effect. A flag overrides a variable, a variable the configuration file, and the file the default.
 
 use super::file::{self, FromFile, nearest};
-use super::keys::{KEYS, Key};
+use super::key::Key;
+use super::keys::KEYS;
 use super::problem::{Problem, Source};
 use super::typed::{PRODUCTION, Settings};
 use super::value::{Kind, NONE, Value};
