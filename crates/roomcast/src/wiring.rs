@@ -118,10 +118,8 @@ fn rate_limits(limits: &Limits) -> RateLimits {
 
 /// Whether and how sessions are kept for clients that come back.
 fn recovery(recovery: &Recovery) -> Option<RecoveryOptions> {
-    let Recovery { max_disconnection, packets, bytes, sessions } = recovery;
-    let options = RecoveryOptions::new().max_disconnection((*max_disconnection)?).packets(*packets).bytes(*bytes);
-    // A session of the program has no data, so the number bounds the bytes.
-    Some(options.sessions(*sessions, usize::MAX))
+    let Recovery { max_disconnection, packets, bytes } = recovery;
+    Some(RecoveryOptions::new().max_disconnection((*max_disconnection)?).packets(*packets).bytes(*bytes))
 }
 
 impl RedisWiring {
@@ -241,9 +239,7 @@ mod tests {
             }
             // What it needs beside it.
             let beside: &[_] = match key.name {
-                "recovery.packets" | "recovery.bytes" | "recovery.sessions" => {
-                    &[("ROOMCAST_RECOVERY_MAX_DISCONNECTION", "60")]
-                }
+                "recovery.packets" | "recovery.bytes" => &[("ROOMCAST_RECOVERY_MAX_DISCONNECTION", "60")],
                 "redis.sharded_mode" => &[("REDIS_DIALECT", "sharded")],
                 "listen.tls_cert_file" => &[("ROOMCAST_LISTEN_TLS_KEY_FILE", "k")],
                 "listen.tls_key_file" => &[("ROOMCAST_LISTEN_TLS_CERT_FILE", "c")],

@@ -1,6 +1,7 @@
 //! The [`Adapter`] seam: everything that a namespace asks of its rooms, on this server and on others.
 
 use crate::seam::answer::Answer;
+pub use crate::seam::emit::Emit;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails};
 use crate::seam::recovery::{Recovery, RecoverySpace};
@@ -197,24 +198,6 @@ impl<'a> Action<'a> {
     /// An event that is neither volatile nor exempt from compression.
     pub fn emit(data: &'a Args) -> Self {
         Self::Emit(Emit::of(data))
-    }
-}
-
-/// An event for clients.
-#[derive(Debug, Clone, Copy)]
-pub struct Emit<'a> {
-    /// The event's name, then its arguments ([`Args::event`]).
-    pub data: &'a Args,
-    /// Drop it for clients whose transport cannot be written to at once.
-    pub volatile: bool,
-    /// Whether it may be compressed, where compression is on.
-    pub compress: bool,
-}
-
-impl<'a> Emit<'a> {
-    /// An event that is neither volatile nor exempt from compression.
-    pub fn of(data: &'a Args) -> Self {
-        Self { data, volatile: false, compress: true }
     }
 }
 

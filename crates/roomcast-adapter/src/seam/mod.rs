@@ -2,6 +2,7 @@
 
 pub(crate) mod adapter;
 pub(crate) mod answer;
+pub(crate) mod emit;
 pub(crate) mod error;
 pub(crate) mod recipient;
 pub(crate) mod recovery;

@@ -4,7 +4,7 @@
 //! [`Adapter::recovery`](crate::Adapter::recovery).
 
 use crate::limits;
-use crate::seam::adapter::Emit;
+use crate::seam::emit::Emit;
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::Recipient;
 use crate::seam::room::Room;

@@ -16,8 +16,10 @@ pub struct RecoveryRule {
     pub name: &'static str,
     /// What must hold.
     pub says: &'static str,
-    check: for<'a> fn(&'a dyn Adapter) -> Pin<Box<dyn Future<Output = Outcome> + 'a>>,
+    check: Check,
 }
+
+type Check = for<'a> fn(&'a dyn Adapter) -> Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
 macro_rules! rule {
     ($name:ident, $says:literal) => {

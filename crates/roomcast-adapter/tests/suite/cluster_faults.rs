@@ -2,7 +2,7 @@
 //! doubles reach nobody, order holds, queues keep to their limits, and partial answers say what is missing.
 
 mod gate;
-pub(crate) mod stage;
+mod stage;
 
 mod answers;
 mod losses;

@@ -1,6 +1,5 @@
 //! Recovery in a cluster: a client comes back to the server that had it, and misses nothing of what the others emitted.
 
-use crate::cluster_faults::stage::{ACQUAINTED, pass};
 use crate::recovery::{Client, emit, event, missed};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
 use roomcast_adapter::testkit::FakeRecipient;
@@ -10,7 +9,10 @@ use roomcast_adapter::{
 use roomcast_protocol::SocketId;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep as pass};
+
+/// The time in which servers find each other.
+const ACQUAINTED: Duration = Duration::from_millis(2_100);
 
 #[tokio::test(start_paused = true)]
 async fn what_other_servers_emitted_meanwhile_is_not_missed() {

@@ -24,7 +24,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
 ];
 
 const NO_TIME: Kind = Kind::Time(Duration::ZERO, limits::LONGEST);
-/// A time that must pass, so that nothing runs without a pause.
+/// A time that must pass: nothing runs without a pause.
 const TIME: Kind = Kind::Time(Duration::from_millis(100), limits::LONGEST);
 const COUNT: Kind = Kind::Integer(1, u32::MAX as u64);
 /// Enough for any message, and far from what overflows when it is doubled.
@@ -642,16 +642,15 @@ pub(crate) const KEYS: &[Key] = &[
         ["recovery.max_disconnection", "ROOMCAST_RECOVERY_MAX_DISCONNECTION", "recovery-max-disconnection"],
         TIME,
         "",
-        "Time for which the session of a client is kept whose connection was lost: when it is back in time, it has its rooms again and gets the \
-         events that it missed. Without it, none is kept. Node's servers keep them for 120, where it is on. Several servers need sticky sessions",
+        "Time for which the session of a client is kept whose connection was lost: when it is back in time, it has its rooms again and gets what \
+         it missed. Without it, none is kept (with Node's option: 120). Several servers need sticky sessions",
         |s, v| s.recovery.max_disconnection = Some(v.time()),
     ),
     key(
         ["recovery.packets", "ROOMCAST_RECOVERY_PACKETS", "recovery-packets"],
         COUNT,
         "65536",
-        "Events of a namespace that are kept for clients that come back; then the oldest are forgotten, and who may have missed them gets a new \
-         session",
+        "Events of a namespace that are kept for clients that come back; then the oldest go, and who may have missed them gets a new session",
         |s, v| s.recovery.packets = v.number(),
     ),
     key(
@@ -660,13 +659,6 @@ pub(crate) const KEYS: &[Key] = &[
         "32 MB",
         "Bytes of such events in all namespaces; each counts 320 more",
         |s, v| s.recovery.bytes = v.number(),
-    ),
-    key(
-        ["recovery.sessions", "ROOMCAST_RECOVERY_SESSIONS", "recovery-sessions"],
-        COUNT,
-        "100000",
-        "Sessions that are kept at the same time; then those that were kept first are given up",
-        |s, v| s.recovery.sessions = v.number(),
     ),
     key(
         ["log.format", "LOG_FORMAT", "log-format"],

@@ -124,7 +124,6 @@ pub(crate) struct Recovery {
     pub(crate) max_disconnection: Option<Duration>,
     pub(crate) packets: usize,
     pub(crate) bytes: usize,
-    pub(crate) sessions: usize,
 }
 
 /// When the server counts as ready.
