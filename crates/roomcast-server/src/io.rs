@@ -12,14 +12,13 @@ use crate::namespace::Namespaces;
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::parts::{Namespace, Socket};
-use crate::registry::IoInner;
+use crate::registry::{IoInner, with_slash};
 use http::Request;
 use hyper::body::Incoming;
 use roomcast_adapter::cluster::{Cluster, ClusterState};
 use roomcast_adapter::{Action, AdapterFactory, Answer, Target};
 use roomcast_engine::{Connection, Engine, EngineConfig, EngineService, ServeOptions, SessionHandler, bind, serve};
 use roomcast_protocol::{Args, Parser, ToArgs};
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -384,10 +383,6 @@ fn disconnect_all(namespace: &Namespace) {
     if let Err(error) = namespace.adapter().apply(&everyone, Action::Disconnect { close: false }) {
         tracing::error!(%error, namespace = namespace.name(), "the adapter did not disconnect the sockets");
     }
-}
-
-fn with_slash(name: &str) -> Cow<'_, str> {
-    if name.starts_with('/') { name.into() } else { format!("/{name}").into() }
 }
 
 impl fmt::Debug for SocketIo {

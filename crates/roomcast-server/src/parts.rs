@@ -49,6 +49,7 @@ pub(crate) struct NamespaceInner {
     pub(crate) counted: Arc<Counted>,
     /// Called when a socket has left, or was refused: the server counts the sockets of namespaces that patterns make.
     pub(crate) on_left: OnLeft,
+    pub(crate) sibling: Sibling,
     /// Called when a session was kept.
     pub(crate) on_kept: OnLeft,
     /// Whether sessions can be recovered.
@@ -58,6 +59,9 @@ pub(crate) struct NamespaceInner {
 }
 
 pub(crate) type OnLeft = Box<dyn Fn(&Namespace) + Send + Sync>;
+
+/// Finds or makes a namespace of the same server, if that still exists.
+pub(crate) type Sibling = Box<dyn Fn(&str) -> Option<Namespace> + Send + Sync>;
 
 /// What the application gave a namespace, or all namespaces of one pattern.
 #[derive(Default)]
@@ -103,6 +107,12 @@ impl Namespace {
     /// The name, including its slash.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// Another namespace of the same server, for handlers that have no [`SocketIo`](crate::SocketIo) at hand: as
+    /// [`SocketIo::of`](crate::SocketIo::of), and as `socket.nsp.server.of` in Node. `None` if the server has been dropped.
+    pub fn of(&self, name: &str) -> Option<Self> {
+        (self.0.sibling)(name)
     }
 
     /// The adapter.

@@ -14,6 +14,7 @@ use crate::task;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
 use roomcast_adapter::{AdapterContext, AdapterFactory, RecoverySpace};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -128,6 +129,8 @@ impl IoInner {
                 "recovery is on, but the namespace's adapter keeps no sessions; pass `Adapter::recovery` on to the one that it wraps"
             );
         }
+        let io = self.this.clone();
+        let sibling = move |name: &str| Some(io.upgrade()?.static_namespace(&with_slash(name)));
         let namespace = Namespace(Arc::new(NamespaceInner {
             name: name.clone(),
             config: self.config.clone(),
@@ -139,6 +142,7 @@ impl IoInner {
             server_events: Mutex::new(Some(receiver)),
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
+            sibling: Box::new(sibling),
             on_kept: Box::new(on_kept),
             recovers,
             kept_are_swept: AtomicBool::new(false),
@@ -358,6 +362,11 @@ async fn sweep_kept(io: Weak<IoInner>, namespace: Weak<NamespaceInner>) {
         let Some(next) = next else { return };
         sleep_until(next).await;
     }
+}
+
+/// The name of a namespace, whose slash may be left out.
+pub(crate) fn with_slash(name: &str) -> Cow<'_, str> {
+    if name.starts_with('/') { name.into() } else { format!("/{name}").into() }
 }
 
 fn full() -> ConnectError {

@@ -123,7 +123,7 @@ async fn everything_over_a_websocket() {
     wire.say_bytes(&packet(3, "/", Some(0), r#"["yes"]"#, &[])).await;
     assert_eq!(next_text(&mut wire).await, r#"{"type":2,"data":["answered","yes"],"nsp":"/"}"#);
 
-    server.io.of("/").everyone().emit("all", &Attachment::from(vec![7])).unwrap();
+    server.io.of("/").everyone().emit("all", Attachment::from(vec![7])).unwrap();
     let all = format!(r#"{{"type":2,"data":["all",{placeholder}],"nsp":"/"}}"#);
     assert_eq!(next(&mut wire).await, (all, vec![Bytes::from_static(b"\x07")]));
 
@@ -275,7 +275,7 @@ async fn servers_with_different_parsers_form_one_cluster() {
     let bytes = Attachment::from(vec![7]);
     let placeholder = r#"{"_placeholder":true,"num":0}"#;
     for server in [&one, &two] {
-        server.io.of("/").emit("all", &("a", &bytes)).unwrap();
+        server.io.of("/").emit("all", ("a", &bytes)).unwrap();
         let all = format!(r#"{{"type":2,"data":["all","a",{placeholder}],"nsp":"/"}}"#);
         assert_eq!(next(&mut packed).await, (all, vec![Bytes::from_static(b"\x07")]));
         assert_eq!(plain.text().await, format!(r#"451-["all","a",{placeholder}]"#));

@@ -225,10 +225,10 @@ async fn the_exchange_of_node_is_repeated() {
                 // What a handler of the socket does.
                 wire.as_mut().unwrap().say(r#"42["direct",1]"#).await;
             }
-            "io.emit('hello', 1)" => io.emit("hello", &1).unwrap(),
-            "io.to('room1').emit('hello', Buffer 01)" => io.to("room1").emit("hello", &bytes(b"\x01")).unwrap(),
+            "io.emit('hello', 1)" => io.emit("hello", 1).unwrap(),
+            "io.to('room1').emit('hello', Buffer 01)" => io.to("room1").emit("hello", bytes(b"\x01")).unwrap(),
             "io.volatile.emit('hello', 2) (no offset)" => {
-                io.of("/").everyone().volatile().emit("hello", &2).unwrap();
+                io.of("/").everyone().volatile().emit("hello", 2).unwrap();
             }
             "io.timeout(200).emit('ask', cb) (no offset)" => {
                 let everyone = io.of("/").everyone().timeout(Duration::from_secs(60));
@@ -237,7 +237,7 @@ async fn the_exchange_of_node_is_repeated() {
             "socket.emit('ask2', cb) (with ack)" => {
                 asked.push(tokio::spawn(async move { drop(to_socket.emit_with_ack("ask2", &()).await) }));
             }
-            "io.emit('last-seen', 3)" => io.emit("last-seen", &3).unwrap(),
+            "io.emit('last-seen', 3)" => io.emit("last-seen", 3).unwrap(),
             "the transport is killed (session is persisted)" => {
                 wire = None;
                 lost += 1;
@@ -245,16 +245,16 @@ async fn the_exchange_of_node_is_repeated() {
                 assert!(matches!(app.disconnects.lock()[..], [DisconnectReason::Connection(_)]));
                 continue;
             }
-            "while away: io.emit('missed', 1)" => io.emit("missed", &1).unwrap(),
+            "while away: io.emit('missed', 1)" => io.emit("missed", 1).unwrap(),
             "while away: io.to('room1').emit('missed-room', Buffer 07)" => {
-                io.to("room1").emit("missed-room", &bytes(b"\x07")).unwrap();
+                io.to("room1").emit("missed-room", bytes(b"\x07")).unwrap();
             }
-            "while away: io.to('other').emit('not-for-me')" => io.to("other").emit("not-for-me", &()).unwrap(),
+            "while away: io.to('other').emit('not-for-me')" => io.to("other").emit("not-for-me", ()).unwrap(),
             "while away: io.except('room1').emit('excluded')" => {
-                io.of("/").except("room1").emit("excluded", &()).unwrap();
+                io.of("/").except("room1").emit("excluded", ()).unwrap();
             }
             "while away: io.volatile.emit('missed-volatile')" => {
-                io.of("/").everyone().volatile().emit("missed-volatile", &()).unwrap();
+                io.of("/").everyone().volatile().emit("missed-volatile", ()).unwrap();
             }
             "io.close() on that node (server shutting down is persisted)" => {
                 io.close().await;
@@ -302,7 +302,7 @@ async fn the_exchange_of_node_is_repeated() {
         if name.starts_with("connect (") {
             // What Node's test did at the server.
             let id = names.ours["sockA1--------------"].clone();
-            io.of("/").on("direct", |socket: Socket, number: u32| ready(socket.emit("direct", &number)));
+            io.of("/").on("direct", |socket: Socket, number: u32| ready(socket.emit("direct", number)));
             io.to(&id).sockets_join("room1").unwrap();
             open.say(r#"42["data",{"user":"ann"}]"#).await;
         }
@@ -316,12 +316,12 @@ async fn the_exchange_of_node_is_repeated() {
 async fn a_volatile_event_with_a_text_does_not_spoil_the_offset() {
     let (server, app) = start(RecoveryOptions::new()).await;
     let mut client = Client::new(&server).await;
-    server.io.emit("e", &1).unwrap();
-    server.io.of("/").everyone().volatile().emit("e", &(2, "text")).unwrap();
+    server.io.emit("e", 1).unwrap();
+    server.io.of("/").everyone().volatile().emit("e", (2, "text")).unwrap();
     assert_eq!(client.receive(2).await, [1, 2]);
     client.cut();
     app.lost(1).await;
-    server.io.emit("e", &3).unwrap();
+    server.io.emit("e", 3).unwrap();
     client.connect(&server).await;
     assert!(client.recovered);
     assert_eq!(client.receive(0).await, [3]);
@@ -338,7 +338,7 @@ async fn a_client_is_recovered_again_and_again_with_and_without_events() {
         app.lost(round).await;
         if round > 3 {
             sent += 1;
-            server.io.emit("e", &sent).unwrap();
+            server.io.emit("e", sent).unwrap();
         }
         client.connect(&server).await;
         assert!(client.recovered, "round {round}");
@@ -361,13 +361,13 @@ async fn a_client_that_was_idle_for_long_is_recovered() {
     )
     .await;
     let mut client = Client::new(&server).await;
-    server.io.emit("e", &1).unwrap();
+    server.io.emit("e", 1).unwrap();
     assert_eq!(client.receive(1).await, [1]);
     frozen.advance(900_000).await;
-    server.io.to("elsewhere").emit("e", &2).unwrap();
+    server.io.to("elsewhere").emit("e", 2).unwrap();
     client.cut();
     app.lost(1).await;
-    server.io.emit("e", &3).unwrap();
+    server.io.emit("e", 3).unwrap();
     client.connect(&server).await;
     assert!(client.recovered);
     assert_eq!(client.receive(0).await, [3]);
@@ -383,7 +383,7 @@ async fn a_client_that_reconnects_at_once_takes_its_session_over() {
     for round in 1..=20 {
         // The server's side of the former connection stays open: nobody tells it of the loss.
         let former = client.wire.take();
-        server.io.emit("e", &round).unwrap();
+        server.io.emit("e", round).unwrap();
         client.connect(&server).await;
         assert!(client.recovered, "round {round}");
         assert_eq!((client.sid.clone(), client.receive(0).await), (sid.clone(), vec![json!(round)]));
@@ -435,7 +435,7 @@ async fn middlewares_decide_again_if_asked_to() {
     let mut client = Client::new(&server).await;
     client.cut();
     app.lost(1).await;
-    server.io.emit("e", &1).unwrap();
+    server.io.emit("e", 1).unwrap();
     let mut wire = server.websocket().await;
     let pid = client.pid.clone().unwrap();
     wire.say(&format!(r#"40{{"pid":"{pid}","token":"no"}}"#)).await;
@@ -530,7 +530,7 @@ async fn an_emit_by_a_socket_that_was_lost_arrives_later() {
     let keeper = kept.clone();
     server.io.of("/").on("keep", move |socket: Socket| {
         *keeper.lock() = Some(socket.clone());
-        ready(socket.emit("kept", &0))
+        ready(socket.emit("kept", 0))
     });
     let mut client = Client::new(&server).await;
     client.wire.as_mut().unwrap().say(r#"42["keep"]"#).await;
@@ -538,21 +538,21 @@ async fn an_emit_by_a_socket_that_was_lost_arrives_later() {
     client.cut();
     app.lost(1).await;
     let socket = kept.lock().take().unwrap();
-    socket.emit("later", &1).unwrap();
+    socket.emit("later", 1).unwrap();
     client.connect(&server).await;
     assert_eq!(client.receive(0).await, [1]);
     // It is the same session, so this arrives too; but it can no longer change rooms of the socket that continues it.
-    socket.emit("later", &2).unwrap();
+    socket.emit("later", 2).unwrap();
     assert_eq!(client.receive(1).await, [2]);
     client.wire.as_mut().unwrap().say(r#"42["join","room"]"#).await;
     client.wire.as_mut().unwrap().say(r#"42["echo",3]"#).await;
     assert_eq!(client.receive(1).await, [3]);
     socket.leave("room");
-    server.io.to("room").emit("e", &4).unwrap();
+    server.io.to("room").emit("e", 4).unwrap();
     assert_eq!(client.receive(1).await, [4]);
     client.wire.as_mut().unwrap().say("41").await;
     app.lost(2).await;
-    assert!(socket.emit("later", &5).is_err());
+    assert!(socket.emit("later", 5).is_err());
     server.finish().await;
 }
 
@@ -563,8 +563,8 @@ async fn without_recovery_nothing_changes() {
     wire.say(r#"40{"pid":"AAAAAAAAAAAAAAAAAAAA","offset":"x"}"#).await;
     let answer = wire.text().await;
     assert_eq!(answer.len(), r#"40{"sid":""}"#.len() + 20, "{answer}");
-    server.io.emit("e", &"text").unwrap();
-    server.io.of("/").everyone().volatile().emit("e", &"text").unwrap();
+    server.io.emit("e", "text").unwrap();
+    server.io.of("/").everyone().volatile().emit("e", "text").unwrap();
     assert_eq!([wire.text().await, wire.text().await], [r#"42["e","text"]"#, r#"42["e","text"]"#]);
     server.finish().await;
 }
@@ -580,7 +580,7 @@ async fn a_thousand_cuts_under_traffic() {
         let mut at = 0_u64;
         while done.load(SeqCst) < CLIENTS {
             for _ in 0..5 {
-                io.to("room").emit("e", &at).unwrap();
+                io.to("room").emit("e", at).unwrap();
                 at += 1;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;

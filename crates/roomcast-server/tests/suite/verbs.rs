@@ -43,7 +43,7 @@ async fn each_verb_reaches_whom_it_chooses() {
     type Emit<'a> = Box<dyn Fn() + 'a>;
     let emits: Vec<(&str, Emit<'_>, Vec<usize>)> = vec![
         ("io", Box::new(|| io.emit("e", (1, 2)).unwrap()), all.clone()),
-        ("namespace", Box::new(|| main.emit("e", &(1, 2)).unwrap()), all.clone()),
+        ("namespace", Box::new(|| main.emit("e", (1, 2)).unwrap()), all.clone()),
         ("io.to", Box::new(|| io.to("ab").emit("e", (1, 2)).unwrap()), vec![0, 1]),
         ("to two rooms", Box::new(|| main.to(["a", "b", "ab"]).emit("e", (1, 2)).unwrap()), vec![0, 1]),
         ("to and to", Box::new(|| io.to("a").to("b").emit("e", (1, 2)).unwrap()), vec![0, 1]),
@@ -159,6 +159,7 @@ async fn the_namespaces_of_a_pattern_are_emitted_to_together() {
     drop(server.io.of("/other"));
     let names: Vec<_> = tenants.existing().iter().map(|namespace| namespace.name().to_owned()).collect();
     assert_eq!(names, ["/t-1", "/t-2"]);
+    assert_eq!(tenants.existing()[0].of("t-2"), server.io.namespace("/t-2"));
     tenants.emit("news", "x").unwrap();
     assert_eq!(a.texts().await, [r#"42/t-2,["news","x"]"#]);
     assert_eq!(b.texts().await, [r#"42/t-1,["news","x"]"#]);
