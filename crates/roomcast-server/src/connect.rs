@@ -188,11 +188,16 @@ impl Ask {
         };
         let socket = Socket::new(id, namespace, link, auth);
         {
+            let kept_values = socket.namespace().0.kept_values.lock();
             let mut state = socket.0.state.lock();
             state.recovery = outcome;
             // `{}` stands for none.
             if let Some(data) = found.as_ref().map(Found::data).filter(|data| *data != "{}") {
                 state.kept.get_or_insert_default().data = Some(data.into());
+            }
+            // A copy, as the session is kept on if this socket is refused.
+            if let Some(values) = found.as_ref().and_then(|found| kept_values.get(&found.id())) {
+                state.kept.get_or_insert_default().extensions = values.clone();
             }
         }
         if !socket.link().add(&socket) {
@@ -449,6 +454,7 @@ impl Socket {
         };
         entered.map_err(Refused::NotRecovered).inspect_err(|_| self.undo_insert())?;
         count("recovered");
+        drop(self.namespace().0.kept_values.lock().remove(&self.id()));
         // The namespace has counted the session while it was kept; from now on it counts the socket.
         self.namespace().left();
         Ok(true)

@@ -14,7 +14,7 @@ use crate::listeners::{EventTable, Found, OwnEvents};
 use crate::reason::DisconnectReason;
 use crate::recovery::RecoveryOutcome;
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::{Adapter, Room, ServerEvent};
 use roomcast_engine::{Bucket, Connection, Rate};
@@ -56,6 +56,8 @@ pub(crate) struct NamespaceInner {
     pub(crate) recovers: bool,
     /// Whether a task runs that ends kept sessions.
     pub(crate) kept_are_swept: AtomicBool,
+    /// The values of sockets whose sessions are kept ([`Socket::insert`]).
+    pub(crate) kept_values: Mutex<HashMap<SocketId, http::Extensions, RandomState>>,
 }
 
 pub(crate) type OnLeft = Box<dyn Fn(&Namespace) + Send + Sync>;

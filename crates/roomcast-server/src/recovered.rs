@@ -43,7 +43,18 @@ impl Socket {
             return false;
         }
         let Some(recovery) = self.namespace().adapter().recovery() else { return false };
-        recovery.save(self.id(), &self.0.data_json())
+        let values = self.0.state.lock().kept.as_ref().map(|kept| kept.extensions.clone());
+        let values = values.filter(|values| !values.is_empty());
+        // Before the session can be found.
+        let keeps_values = values.is_some();
+        if let Some(values) = values {
+            self.namespace().0.kept_values.lock().insert(self.id(), values);
+        }
+        let saved = recovery.save(self.id(), &self.0.data_json());
+        if keeps_values && !saved {
+            drop(self.namespace().0.kept_values.lock().remove(&self.id()));
+        }
+        saved
     }
 }
 

@@ -143,6 +143,7 @@ impl IoInner {
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
             sibling: Box::new(sibling),
+            kept_values: Mutex::default(),
             on_kept: Box::new(on_kept),
             recovers,
             kept_are_swept: AtomicBool::new(false),
@@ -290,6 +291,7 @@ impl IoInner {
         for (session, why) in swept.ended {
             metrics::counter!("roomcast_recovery_sessions_ended_total", "reason" => why.as_str()).increment(1);
             tracing::debug!(socket = %session.id, namespace = namespace.name(), %why, "a kept session was given up");
+            drop(namespace.0.kept_values.lock().remove(&session.id));
             if let Some(told) = told {
                 let ended = EndedSession { namespace: namespace.name(), session: &session, why };
                 task::contain("ended session", || told(&ended));

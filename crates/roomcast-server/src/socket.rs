@@ -83,7 +83,8 @@ impl Socket {
 
     /// Keeps a value with the socket, on this server only, one for each type. A second one replaces the first, which is returned. Handlers
     /// take it as [`Extension<T>`](crate::Extension). It is kept until the last clone of the socket is dropped, so that handlers of the
-    /// disconnect have it too.
+    /// disconnect have it too. A socket that is recovered ([`Builder::recovery`](crate::Builder::recovery)) has clones of the values of
+    /// the one before.
     pub fn insert<T: Clone + Send + Sync + 'static>(&self, value: T) -> Option<T> {
         self.0.state.lock().kept.get_or_insert_default().extensions.insert(value)
     }

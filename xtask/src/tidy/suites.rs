@@ -12,6 +12,8 @@ const ALONE: &[&str] = &[
     "crates/roomcast-adapter/tests/told_after_the_lock.rs",
     "crates/roomcast-engine/tests/descriptors.rs",
     "crates/roomcast-engine/tests/refusal_log.rs",
+    // It runs the compiler.
+    "crates/roomcast-server/tests/mistakes.rs",
     "crates/roomcast-server/tests/told.rs",
     "crates/roomcast/tests/crowd.rs",
 ];

@@ -18,7 +18,6 @@ mod handlers;
 mod handshakes;
 mod health;
 mod listeners;
-mod mistakes;
 mod namespaces;
 mod options;
 mod packed;

@@ -4,7 +4,8 @@ use crate::common::wire::{Frame, Wire};
 use crate::common::{Frozen, Server, until};
 use parking_lot::Mutex;
 use roomcast_server::{
-    CloseReason, ConnectError, DisconnectReason, NotRecovered, RecoveryOptions, RecoveryOutcome, Socket, SocketIo,
+    CloseReason, ConnectError, DisconnectReason, Extension, NotRecovered, RecoveryOptions, RecoveryOutcome, Socket,
+    SocketIo,
 };
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -448,6 +449,38 @@ async fn middlewares_decide_again_if_asked_to() {
 }
 
 /// T01 of the attacks: a private id is nobody else's business, nor is it the application's.
+/// Values that a middleware gave to a socket come back with it, as the middleware is not asked again; those of a session that ends go.
+async fn values_of_a_socket_come_back() {
+    let tokens = Arc::new(());
+    let server = {
+        let token = tokens.clone();
+        Server::with(
+            |builder| builder.recovery(RecoveryOptions::new()),
+            |io| {
+                io.middleware(move |socket: Socket| {
+                    socket.insert(token.clone());
+                    ready(Ok(()))
+                });
+                io.on("has", |_: Extension<Arc<()>>| true);
+            },
+        )
+        .await
+    };
+    let mut client = Client::new(&server).await;
+    for _ in 0..2 {
+        client.cut();
+        client.connect(&server).await;
+        assert!(client.recovered);
+        let wire = client.wire.as_mut().unwrap();
+        wire.say(r#"421["has"]"#).await;
+        assert_eq!(wire.text().await, "431[true]");
+    }
+    client.wire.as_mut().unwrap().say("41").await;
+    // That of the test, and that of the middleware.
+    until("the values are dropped", || Arc::strong_count(&tokens) == 2).await;
+    server.finish().await;
+}
+
 async fn the_private_id_is_shown_to_its_client_alone() {
     let (server, app) = start(RecoveryOptions::new()).await;
     let mut client = Client::new(&server).await;
@@ -639,6 +672,7 @@ crate::common::runtime::on_both_runtimes! {
     a_client_is_recovered_again_and_again_with_and_without_events,
     a_client_that_reconnects_at_once_takes_its_session_over,
     middlewares_decide_again_if_asked_to,
+    values_of_a_socket_come_back,
     the_private_id_is_shown_to_its_client_alone,
     an_emit_by_a_socket_that_was_lost_arrives_later,
     without_recovery_nothing_changes,

@@ -1,6 +1,9 @@
 //! The commonest mistakes in code of applications: the compiler refuses each, and says what to write. A file of `tests/mistakes/` is one
 //! mistake; the texts after `//~` must be in what the compiler says of it. Whole messages are not compared, as they change from one
 //! compiler to the next.
+//!
+//! It is a program of its own, as the compiler would take the processor from tests that run beside it.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
