@@ -303,7 +303,7 @@ pub const ALL: &[Target] = &[
         run: engine_packet::run,
         seeds: seeds::engine_packets,
         dictionary: PACKET_WORDS,
-        share: 230,
+        share: 210,
         longest: 200,
     },
     Target { name: "json", run: json::run, seeds: seeds::json, dictionary: JSON_WORDS, share: 200, longest: 200 },

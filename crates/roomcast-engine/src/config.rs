@@ -3,13 +3,13 @@
 use crate::http::client_files::ClientFiles;
 use crate::http::cors::Cors;
 use crate::http::error::RequestError;
-use crate::http::handshake::KeepExtension;
 use crate::http::trusted_proxies::TrustedProxies;
 use crate::limits;
 use crate::rates::rate::Rate;
 use crate::session::bounds::Bounds;
 use crate::session::state::Timing;
 use crate::session::transport::Transport;
+use http::Extensions;
 use http::header::HeaderMap;
 use http::request::Parts;
 use roomcast_protocol::deflate::Deflate;
@@ -25,6 +25,9 @@ use std::time::Duration;
 /// the handshake.
 pub type AllowRequest =
     Arc<dyn for<'a> Fn(&'a Parts) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>> + Send + Sync>;
+
+/// Copies the extension of one type from a request.
+pub(crate) type KeepExtension = fn(&Extensions, &mut Extensions);
 
 /// Is told of a request that is refused.
 pub type OnRefused = Arc<dyn Fn(&RequestError, &Parts) + Send + Sync>;
@@ -213,7 +216,7 @@ impl EngineConfig {
     }
 
     /// Keeps the extension of this type of a session's first request, which a layer in front of the server may have put there:
-    /// [`Handshake::extensions`](crate::Handshake::extensions). Only what is named here is kept, as some extensions of frameworks hold the
+    /// [`Connection::extension`](crate::Connection::extension). Only what is named here is kept, as some extensions of frameworks hold the
     /// whole request in memory (axum's `OriginalUri`: 8 KB).
     pub fn keep_extension<T: Clone + Send + Sync + 'static>(&mut self) {
         self.keep.push(|from, to| {

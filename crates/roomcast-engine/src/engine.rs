@@ -105,9 +105,9 @@ impl Engine {
         })?;
         let spread = (RandomState::default().hash_one(sid) % 1_024) as f64 / 1_024.0;
         let session = Session::new(transport, Instant::now(), timing, spread);
-        let mut handshake = Handshake::behind(&config.trusted_proxies, request);
-        handshake.keep(request, &config.keep);
+        let handshake = Handshake::behind(&config.trusted_proxies, request);
         let connection = Arc::new(Connection::new(sid, session, handshake, self.sessions.clone()));
+        connection.keep_extensions(&request.extensions);
         let open = Open {
             sid,
             upgrade: config.offers_upgrade(transport),

@@ -21,7 +21,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Builds a [`SocketIo`]. Where Node's server has the same option, the default is the same.
+/// Builds a [`SocketIo`]. Where Node's server has the same option, the default is the same, unless the method says otherwise.
+///
+/// ```
+/// use roomcast_server::{Cors, SocketIo};
+/// use std::time::Duration;
+///
+/// let io = SocketIo::builder()
+///     .cors(Cors::origins(["https://app.example.com"])?.credentials(true))
+///     .ping_interval(Duration::from_secs(20))
+///     .max_payload(100_000)
+///     .state(String::from("what handlers take as State<String>"))
+///     .build();
+/// # Ok::<(), roomcast_server::CorsError>(())
+/// ```
 #[must_use = "call `build`"]
 pub struct Builder {
     engine: EngineConfig,

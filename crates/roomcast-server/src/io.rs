@@ -31,6 +31,30 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 /// A Socket.IO server. Cloning it is cheap; all clones are the same server.
+///
+/// Its methods that emit or handle events are those of its main namespace, `/`; [`SocketIo::of`] returns others. Handlers are given before
+/// or while it is served.
+///
+/// ```no_run
+/// use roomcast_server::{Socket, SocketIo};
+///
+/// # async fn run() -> std::io::Result<()> {
+/// let io = SocketIo::builder().build();
+/// io.on_connection(|socket: Socket| async move { socket.emit("hello", socket.id()) });
+/// io.of("/admin").on("notice", |socket: Socket, text: String| async move {
+///     socket.broadcast().emit("notice", text)
+/// });
+///
+/// let clock = io.clone();
+/// tokio::spawn(async move {
+///     loop {
+///         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+///         let _ = clock.volatile().emit("tick", ());
+///     }
+/// });
+/// io.listen("127.0.0.1:3000").await
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SocketIo {
     pub(crate) inner: Arc<IoInner>,

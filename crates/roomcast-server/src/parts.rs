@@ -28,7 +28,23 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-/// A namespace. Cloning it is cheap; all clones are the same namespace.
+/// A namespace: sockets with handlers and rooms of their own. Cloning it is cheap; all clones are the same namespace.
+///
+/// ```
+/// use roomcast_server::{ConnectError, Socket, SocketIo};
+///
+/// let io = SocketIo::builder().build();
+/// let admin = io.of("/admin");
+/// admin.middleware(|socket: Socket| async move {
+///     match socket.auth_json() {
+///         Some(auth) if auth.contains("secret") => Ok(()),
+///         _ => Err(ConnectError::new("not authorized")),
+///     }
+/// });
+/// admin.on("kick", |socket: Socket, id: String| socket.namespace().to(id).disconnect_sockets(true));
+/// admin.emit("restarting", "in five minutes")?;
+/// # Ok::<(), roomcast_server::EmitError>(())
+/// ```
 #[derive(Clone)]
 pub struct Namespace(pub(crate) Arc<NamespaceInner>);
 
@@ -217,7 +233,22 @@ impl fmt::Debug for Namespace {
     }
 }
 
-/// A client in one namespace. Cloning it is cheap; all clones are the same socket.
+/// A client in one namespace. Cloning it is cheap; all clones are the same socket. A clone that is kept after the client has gone does
+/// no harm: it emits to nobody, with an error.
+///
+/// ```
+/// use roomcast_server::{Socket, SocketIo};
+///
+/// let io = SocketIo::builder().build();
+/// io.on_connection(|socket: Socket| async move {
+///     socket.join("lobby")?; // rooms
+///     socket.emit("welcome", ("lobby", 7))?; // to this client
+///     socket.to("lobby").emit("joined", socket.id())?; // to the others there
+///     let name: String = socket.emit_with_ack("name?", ()).await?.parse()?; // a question
+///     socket.insert(name); // a value for its handlers, as Extension<String>
+///     Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+/// });
+/// ```
 #[derive(Clone)]
 pub struct Socket(pub(crate) Arc<SocketInner>);
 

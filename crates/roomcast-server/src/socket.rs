@@ -93,7 +93,7 @@ impl Socket {
     /// of the request that opened the connection, if the server keeps it ([`Builder::keep_extension`](crate::Builder::keep_extension)).
     pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
         let own = self.0.state.lock().kept.as_ref().and_then(|kept| kept.extensions.get::<T>().cloned());
-        own.or_else(|| self.handshake().extensions().get::<T>().cloned())
+        own.or_else(|| self.connection().extension())
     }
 
     /// Removes the value of this type that [`Socket::insert`] kept, and returns it.

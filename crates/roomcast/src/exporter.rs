@@ -61,6 +61,8 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_sessions_opened_total", "Sessions that were opened"),
     ("roomcast_slow_consumers_total", "Clients that were disconnected because they did not read"),
     ("roomcast_sockets_connected_total", "Sockets that have connected to a namespace"),
+    ("roomcast_sockets_refused_total", "Sockets that a middleware refused"),
+    ("roomcast_events_refused_total", "Events that a middleware of events refused"),
     ("roomcast_tls_handshakes_failed_total", "TLS handshakes of clients that failed"),
     (
         "roomcast_unfinished_messages_dropped_total",

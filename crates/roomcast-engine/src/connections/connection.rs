@@ -10,6 +10,7 @@ use crate::session::handler::SessionHandler;
 use crate::session::state::{Session, Tick};
 use crate::session::transport::Transport;
 use crate::transport::outlet::Outlet;
+use http::Extensions;
 use parking_lot::{Mutex, MutexGuard};
 use roomcast_protocol::Sid;
 use std::fmt;
@@ -28,6 +29,16 @@ pub struct Connection {
     sid: Sid,
     handler: Mutex<Option<Box<dyn SessionHandler>>>,
     handshake: Handshake,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if !self.sessions.config.keep.is_empty() {
+            let kept = self.sessions.extensions.lock().remove(&self.identity());
+            // Outside the lock: they are the application's.
+            drop(kept);
+        }
+    }
 }
 
 /// What waits for a client.
@@ -54,6 +65,24 @@ impl Connection {
     /// The first request.
     pub fn handshake(&self) -> &Handshake {
         &self.handshake
+    }
+
+    /// A clone of the extension of this type of the first request, if [`EngineConfig::keep_extension`] named it: a session or a
+    /// user that a layer in front of the server put there.
+    ///
+    /// [`EngineConfig::keep_extension`]: crate::EngineConfig::keep_extension
+    pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.sessions.extensions.lock().get(&self.identity())?.get::<T>().cloned()
+    }
+
+    pub(crate) fn keep_extensions(&self, request: &Extensions) {
+        let mut kept = Extensions::new();
+        for keep in &self.sessions.config.keep {
+            keep(request, &mut kept);
+        }
+        if !kept.is_empty() {
+            self.sessions.extensions.lock().insert(self.identity(), kept);
+        }
     }
 
     pub(crate) fn identity(&self) -> Identity {

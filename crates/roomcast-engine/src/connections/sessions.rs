@@ -9,8 +9,10 @@ use crate::session::close_reason::CloseReason;
 use crate::session::inbox_budget::InboxBudget;
 use crate::session::state::Timing;
 use crate::session::transport::Transport;
+use http::Extensions;
 use parking_lot::Mutex;
 use roomcast_protocol::{EngineKind, Packet, Sid};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The sessions of a server, each a `T`, and what they share. Each session refers to it in turn.
@@ -26,6 +28,8 @@ pub(crate) struct Sessions<T> {
     /// The answer to the probe of every upgrade.
     pub(crate) probe_pong: Arc<Packet>,
     table: Mutex<Table<T>>,
+    /// What [`EngineConfig::keep_extension`] named, of sessions that have it. A table of its own, as most servers keep nothing.
+    pub(crate) extensions: Mutex<HashMap<Identity, Extensions>>,
 }
 
 impl<T> Sessions<T> {
@@ -41,7 +45,18 @@ impl<T> Sessions<T> {
         let inbox_budget = InboxBudget::new(config.inbox_budget, config.max_payload);
         let bounds = config.outbox.bounds(budget.meter());
         let (traffic, table) = (Traffic::default(), Mutex::new(Table::new(identify)));
-        Self { config, timing, bounds, budget, inbox_budget, traffic, ping, probe_pong, table }
+        Self {
+            config,
+            timing,
+            bounds,
+            budget,
+            inbox_budget,
+            traffic,
+            ping,
+            probe_pong,
+            table,
+            extensions: Mutex::default(),
+        }
     }
 
     /// Number of open sessions.

@@ -26,7 +26,7 @@ struct Kind<T> {
 }
 
 /// What the table asks of a session. The order is that of age; the id distinguishes two sessions of the same moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Identity {
     /// When the session was opened, in nanoseconds since 1970.
     pub(crate) opened: u64,

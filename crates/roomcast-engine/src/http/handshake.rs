@@ -2,7 +2,6 @@
 
 use crate::http::header_words::{NAMES, VALUES, lengthen, shorten, value};
 use crate::http::trusted_proxies::{TrustedProxies, X_FORWARDED_FOR, nth_address};
-use http::Extensions;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::uri::Scheme;
@@ -22,9 +21,6 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Debug, Clone, Copy)]
 pub struct Secure;
 
-/// Copies the extension of one type from a request.
-pub(crate) type KeepExtension = fn(&Extensions, &mut Extensions);
-
 /// The first request of a session: URL, headers, address and time. The text is one compact string, which takes less
 /// memory than a map; a name is found by a walk over it, as it is rarely asked for.
 #[derive(Debug, Clone)]
@@ -41,8 +37,6 @@ pub struct Handshake {
     client: u8,
     /// Nanoseconds since 1970; they fit until 2554.
     time: u64,
-    /// Those of the request that the application asked for.
-    extensions: Extensions,
 }
 
 impl Handshake {
@@ -86,7 +80,6 @@ impl Handshake {
             secure: request.extensions.get::<Secure>().is_some() || request.uri.scheme() == Some(&Scheme::HTTPS),
             client,
             time: time.as_nanos() as u64,
-            extensions: Extensions::new(),
         }
     }
 
@@ -135,18 +128,6 @@ impl Handshake {
             }
         }
         self.ip.map(|ip| ip.to_canonical())
-    }
-
-    /// The extensions of the request that [`EngineConfig::keep_extension`](crate::EngineConfig::keep_extension) named, such as a session or a
-    /// user that a layer in front of the server put there. They are kept as long as the client's session.
-    pub fn extensions(&self) -> &Extensions {
-        &self.extensions
-    }
-
-    pub(crate) fn keep(&mut self, request: &Parts, kinds: &[KeepExtension]) {
-        for keep in kinds {
-            keep(&request.extensions, &mut self.extensions);
-        }
     }
 
     /// When the request came.

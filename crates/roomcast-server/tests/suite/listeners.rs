@@ -389,21 +389,27 @@ async fn values_of_a_socket_reach_its_handlers_until_its_end() {
 async fn extensions_of_the_request_reach_the_socket() {
     let log = Log::default();
     let seen = log.clone();
-    let io = SocketIo::builder().keep_extension::<User>().keep_extension::<u8>().build();
+    let token = Arc::new(());
+    let builder = SocketIo::builder().keep_extension::<User>().keep_extension::<u8>();
+    let io = builder.keep_extension::<Arc<()>>().build();
     io.on_connection(move |socket: Socket| {
         let before = (socket.get::<User>(), socket.get::<u8>(), socket.get::<u16>());
         socket.insert(User("own"));
-        seen.push(format!("{before:?} {:?} {}", socket.get::<User>(), socket.handshake().extensions().len()));
+        seen.push(format!("{before:?} {:?}", socket.get::<User>()));
         ready(())
     });
     let service = io.clone().into_service();
     join_with(&service, |extensions| {
         extensions.insert(User("Ann"));
+        extensions.insert(token.clone());
         extensions.insert(7_u16);
     })
     .await;
-    log.expect(&[r#"(Some(User("Ann")), None, None) Some(User("own")) 1"#]).await;
+    assert_eq!(Arc::strong_count(&token), 2);
+    log.expect(&[r#"(Some(User("Ann")), None, None) Some(User("own"))"#]).await;
     io.close().await;
+    drop(service);
+    until("nothing is kept of a session that is over", || Arc::strong_count(&token) == 1).await;
 }
 
 #[tokio::test]
