@@ -9,6 +9,7 @@ use super::finding::Finding;
 /// Tests that are programs of their own, because each observes something that a process has only once: its descriptors, or the subscriber
 /// of its log.
 const ALONE: &[&str] = &[
+    "crates/roomcast-adapter/tests/logged_losses.rs",
     "crates/roomcast-adapter/tests/told_after_the_lock.rs",
     "crates/roomcast-engine/tests/descriptors.rs",
     "crates/roomcast-engine/tests/refusal_log.rs",

@@ -40,7 +40,9 @@ const NARROW: u32 = 4_096;
 /// What the others publish to the loud room.
 const LOUD: usize = 10_000;
 
+/// Runs on a thread of its own with the lowest priority: on other machines these clients would take no time of the server's processors.
 pub(crate) fn run(address: SocketAddr, clients: usize, seen: &Arc<Seen>, stop: &Arc<AtomicBool>) {
+    let _ = rustix::process::nice(19);
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     runtime.block_on(async {
         for number in 0..clients {

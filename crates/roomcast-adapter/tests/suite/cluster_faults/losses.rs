@@ -9,13 +9,9 @@ use roomcast_adapter::cluster::{
 use roomcast_adapter::testkit::{FakeRecipient, Random, eventually};
 use roomcast_adapter::{Action, Adapter, Target};
 use roomcast_protocol::{Args, SocketId};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Seeded runs. Each is a few hundred steps of three servers.
 const SEEDS: u64 = 200;
@@ -367,64 +363,6 @@ async fn an_application_is_told_of_losses_and_of_outages() {
     pass(Duration::from_secs(12)).await;
     let now = *state.borrow_and_update();
     assert_eq!((now.hears, now.publishes, now.peers, now.queued, now.queued_bytes), (true, true, 1, 0, 0));
-}
-
-/// The field `messages` of this thread's warnings.
-#[derive(Clone, Default)]
-struct LoggedLosses(Arc<Mutex<Vec<String>>>);
-
-impl Visit for LoggedLosses {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "messages" {
-            self.0.lock().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl Subscriber for LoggedLosses {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-}
-
-/// Without anything that the application does, the log says whose messages were lost, in one line for ten seconds.
-#[tokio::test(start_paused = true)]
-async fn every_loss_is_logged_with_its_sender() {
-    let logged = LoggedLosses::default();
-    let _log = tracing::subscriber::set_default(logged.clone());
-    let network = MemoryNetwork::new();
-    let servers = ["a", "b", "c"].map(|name| Server::new(&network, name));
-    pass(ACQUAINTED).await;
-    // Messages of one sender are lost on their way to the two others.
-    let lose = async |from: usize, messages: usize| {
-        network.lose(messages);
-        (0..messages).for_each(|_| servers[from].emit());
-        pass(COUNTED).await;
-    };
-    lose(0, 2).await;
-    // `b` and `c` say so.
-    assert_eq!(*logged.0.lock(), ["\"2 of a\""; 2]);
-    lose(1, 1).await;
-    lose(0, 3).await;
-    // Only `a` has written no line in the last ten seconds.
-    assert_eq!(logged.0.lock().split_off(2), ["\"1 of b\""]);
-    pass(Duration::from_secs(10)).await;
-    let mut lines = logged.0.lock().split_off(2);
-    lines.sort();
-    assert_eq!(lines, ["\"3 of a\"", "\"3 of a, 1 of b\""]);
 }
 
 #[tokio::test(start_paused = true)]
