@@ -2,7 +2,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::durations;
-use crate::error::{EmitError, check_event};
+use crate::error::{AckError, EmitError, check_event};
 use crate::flags::Flags;
 use crate::parts::{Namespace, Socket};
 use crate::rooms::Rooms;
@@ -121,6 +121,18 @@ impl BroadcastOperator {
         let timeout = self.flags.timeout.unwrap_or(self.namespace.config().ack_timeout);
         let asked = self.namespace.adapter().emit_with_ack(&self.target, self.flags.emit(&data), timeout);
         Ok(task::answer(asked).await?)
+    }
+
+    /// The answer of a single chosen socket.
+    pub(crate) async fn emit_with_its_ack(&self, event: &str, data: impl ToArgs) -> Result<Args, AckError> {
+        let timeout = self.flags.timeout.unwrap_or(self.namespace.config().ack_timeout);
+        let started = tokio::time::Instant::now();
+        let mut acked = self.emit_with_ack(event, data).await?;
+        match acked.answers.pop() {
+            Some(answer) => Ok(answer),
+            None if started.elapsed() >= timeout => Err(AckError::Timeout),
+            None => Err(AckError::Gone),
+        }
     }
 
     /// Number of chosen sockets, on all servers. The answer says which servers are missing in it.

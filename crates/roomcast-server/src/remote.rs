@@ -93,13 +93,7 @@ impl RemoteSocket {
         event: &str,
         data: impl ToArgs,
     ) -> Result<Args, AckError> {
-        let started = tokio::time::Instant::now();
-        let mut acked = self.operator().timeout(timeout).emit_with_ack(event, data).await?;
-        match acked.answers.pop() {
-            Some(answer) => Ok(answer),
-            None if started.elapsed() >= timeout => Err(AckError::Timeout),
-            None => Err(AckError::Gone),
-        }
+        self.operator().timeout(timeout).emit_with_its_ack(event, data).await
     }
 
     /// Makes it join rooms.

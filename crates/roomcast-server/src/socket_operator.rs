@@ -7,8 +7,6 @@ use crate::operator::BroadcastOperator;
 use crate::parts::Socket;
 use crate::recovered::without_offset;
 use crate::rooms::Rooms;
-use crate::task;
-use roomcast_adapter::Target;
 use roomcast_engine::Delivery;
 use roomcast_protocol::{Args, ToArgs};
 use std::time::Duration;
@@ -90,21 +88,14 @@ impl SocketOperator {
     /// [`AckError`]: it was not sent, not answered in time, or the socket is gone.
     pub async fn emit_with_ack(&self, event: &str, data: impl ToArgs) -> Result<Args, AckError> {
         check_event(event)?;
-        let data = Args::event(event, &data).map_err(EmitError::from)?;
         if !self.socket.is_connected() {
             return Err(AckError::Gone);
         }
-        let timeout = self.flags.timeout.unwrap_or(self.socket.namespace().config().ack_timeout);
-        let started = tokio::time::Instant::now();
         // This socket, and not others that joined the room of its id.
-        let target = Target::socket(self.socket.id()).local();
-        let asked = self.socket.namespace().adapter().emit_with_ack(&target, self.flags.emit(&data), timeout);
-        let mut acked = task::answer(asked).await.map_err(EmitError::from)?;
-        match acked.answers.pop() {
-            Some(answer) => Ok(answer),
-            None if started.elapsed() >= timeout => Err(AckError::Timeout),
-            None => Err(AckError::Gone),
-        }
+        let everyone = BroadcastOperator::new(self.socket.namespace().clone(), None);
+        let mut operator = everyone.only(self.socket.id().as_str()).local();
+        operator.flags = self.flags;
+        operator.emit_with_its_ack(event, data).await
     }
 
     /// Chooses the sockets of a room or rooms, except this one. An empty list is nobody.

@@ -1,6 +1,8 @@
 //! [`Js`]: a value as in JavaScript. Strings are UTF-16, numbers are doubles, members may be `undefined`, and bytes are
 //! values. Rust strings and `serde_json` cannot hold half of what the vectors record (lone surrogates, `1e400`).
 
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
 use roomcast_protocol::{ArgsWriter, ToArgs, ToArgsError};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq, Serializer};
 use serde::{Serialize, Serialize as Ser};
@@ -280,4 +282,24 @@ impl Reader<'_> {
         self.rest = chars.as_str();
         Some(units)
     }
+}
+
+/// Any value that both sides can hold.
+pub(crate) fn value() -> impl Strategy<Value = Js> {
+    let leaf = prop_oneof![
+        Just(Js::Null),
+        any::<bool>().prop_map(Js::Bool),
+        any::<i32>().prop_map(|number| Js::number(f64::from(number))),
+        any::<i64>().prop_map(|number| Js::number(number as f64)),
+        (proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO)
+            .prop_map(|number| Js::number(number + 0.0)),
+        any::<String>().prop_map(|text| Js::string(&text)),
+        vec(any::<u8>(), 0..300).prop_map(Js::Binary),
+    ];
+    leaf.prop_recursive(5, 40, 20, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..20).prop_map(Js::Array),
+            btree_map(any::<String>(), inner, 0..20).prop_map(|members| Js::Object(members.into_iter().collect())),
+        ]
+    })
 }

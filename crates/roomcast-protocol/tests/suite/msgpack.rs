@@ -1,8 +1,8 @@
 //! MessagePack: compared with what Node's packages wrote, known attacks, and what holds for any value and any bytes.
 
-use crate::common::js::{self, Js, unhex};
+use crate::common::js::{self, Js, unhex, value};
 use bytes::Bytes;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use roomcast_protocol::Args;
 use roomcast_protocol::json;
@@ -253,26 +253,6 @@ fn keys_after_an_extension_are_read() {
         let (namespace, args) = packet(&bytes).unwrap();
         assert_eq!((&*namespace, args.items()), ("/n", r#""e""#));
     }
-}
-
-/// Any value that both sides can hold.
-fn value() -> impl Strategy<Value = Js> {
-    let leaf = prop_oneof![
-        Just(Js::Null),
-        any::<bool>().prop_map(Js::Bool),
-        any::<i32>().prop_map(|number| Js::number(f64::from(number))),
-        any::<i64>().prop_map(|number| Js::number(number as f64)),
-        (proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO)
-            .prop_map(|number| Js::number(number + 0.0)),
-        any::<String>().prop_map(|text| Js::string(&text)),
-        vec(any::<u8>(), 0..300).prop_map(Js::Binary),
-    ];
-    leaf.prop_recursive(5, 40, 20, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..20).prop_map(Js::Array),
-            btree_map(any::<String>(), inner, 0..20).prop_map(|members| Js::Object(members.into_iter().collect())),
-        ]
-    })
 }
 
 fn flavour() -> impl Strategy<Value = Flavour> {

@@ -2,10 +2,10 @@
 //!
 //! A vector with a different outcome must be in [`DEVIATIONS`], and one that is listed must differ.
 
-use crate::common::js::{self, Arguments, Js, unhex};
+use crate::common::js::{self, Arguments, Js, unhex, value};
 use crate::common::wire::{Decoded, Ways};
 use bytes::Bytes;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use roomcast_protocol::limits::{
     MAX_ACK_ID, MAX_ATTACHMENTS, MAX_DEPTH, MAX_DEPTH_OPTION, MAX_NAMESPACE_BYTES, MAX_PACKET_BYTES,
@@ -579,26 +579,6 @@ fn node_value(bytes: &mut &[u8]) -> Js {
         0xe0..=0xff => Js::number(f64::from(first as i8)),
         other => panic!("notepack does not write {other:#x}"),
     }
-}
-
-/// Any value that both sides can hold.
-fn value() -> impl Strategy<Value = Js> {
-    let leaf = prop_oneof![
-        Just(Js::Null),
-        any::<bool>().prop_map(Js::Bool),
-        any::<i32>().prop_map(|number| Js::number(f64::from(number))),
-        any::<i64>().prop_map(|number| Js::number(number as f64)),
-        (proptest::num::f64::NORMAL | proptest::num::f64::SUBNORMAL | proptest::num::f64::ZERO)
-            .prop_map(|number| Js::number(number + 0.0)),
-        any::<String>().prop_map(|text| Js::string(&text)),
-        vec(any::<u8>(), 0..300).prop_map(Js::Binary),
-    ];
-    leaf.prop_recursive(5, 40, 20, |inner| {
-        prop_oneof![
-            vec(inner.clone(), 0..20).prop_map(Js::Array),
-            btree_map(any::<String>(), inner, 0..20).prop_map(|members| Js::Object(members.into_iter().collect())),
-        ]
-    })
 }
 
 /// Bytes that are often a packet.
