@@ -339,7 +339,9 @@ pub(crate) fn proxy_headers() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn headers() -> Vec<Vec<u8>> {
-    let lines = |first: &[u8], values: &[&[u8]]| [first, &values.iter().flat_map(|value| piece(value)).collect::<Vec<u8>>()].concat();
+    let lines = |first: &[u8], values: &[&[u8]]| {
+        [first, &values.iter().flat_map(|value| piece(value)).collect::<Vec<u8>>()].concat()
+    };
     let chain = [&b"198.51.100.1"[..], &b", 10.0.0.2".repeat(32)].concat();
     let mut seeds = vec![
         lines(&[0, 0, 0], &[b"198.51.100.1"]),
@@ -399,7 +401,10 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         ("sec-websocket-protocol", "a,b"),
     ];
     let mut offer = upgrade.to_vec();
-    offer.extend([("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"), ("accept-encoding", "gzip")]);
+    offer.extend([
+        ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
+        ("accept-encoding", "gzip"),
+    ]);
     let seeds = [
         [open.clone(), poll.clone(), post(&[], &[b"4hel", b"lo\x1ebAQID"]), poll.clone()].concat(),
         [open.clone(), poll.clone(), poll.clone()].concat(),

@@ -275,6 +275,8 @@ const HEADER_WORDS: &[&[u8]] = &[
     b";q=0",
     b";q=1.000",
     b";q=0.999",
+    b";q=0.250",
+    b";q=0.251",
     b"*",
     b"gzip",
     b"deflate",

@@ -34,7 +34,9 @@ fn values(input: &mut Input<'_>) -> Vec<HeaderValue> {
 
 fn headers(name: &HeaderName, values: &[HeaderValue]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    values.iter().for_each(|value| drop(headers.append(name, value.clone())));
+    for value in values {
+        headers.append(name, value.clone());
+    }
     headers
 }
 
@@ -88,7 +90,7 @@ fn forwarded(input: &mut Input<'_>) {
             assert_eq!(client(&claimed), told, "{claim:?} in front changes the client");
         }
     }
-    seen(("forwarded", networks, entries, is_trusted(told), told.is_ipv4(), values.len().min(3)));
+    seen(("forwarded", networks, size(entries), is_trusted(told), told.is_ipv4(), values.len().min(3)));
 }
 
 /// Compares bit by bit. Addresses of IPv4 inside IPv6 are those of IPv4.
@@ -214,7 +216,14 @@ fn queries(text: &str) {
     }
     assert_eq!(told, expected, "of {text:?}");
     let Query { protocol, transport, sid, base64, jsonp } = told;
-    seen(("query", protocol.map(|it| size(it.len())), transport.map(|it| size(it.len())), sid.is_some(), base64, jsonp));
+    seen((
+        "query",
+        protocol.map(|it| size(it.len())),
+        transport.map(|it| size(it.len())),
+        sid.is_some(),
+        base64,
+        jsonp,
+    ));
 }
 
 /// As forms are encoded: `+` is a space, `%` begins a byte, and what is not UTF-8 is replaced.

@@ -238,6 +238,6 @@ fn binary(bytes: &[u8]) -> Heard {
         }
         None => None,
     };
-    seen(("binary", is_local, family_and_protocol, size(rest.len())));
+    seen(("binary", is_local, family.min(4), protocol.min(3), size(rest.len())));
     Heard::Header { client, length }
 }

@@ -71,14 +71,14 @@ impl ProxyHeader {
             };
         };
         let line = line.strip_suffix(b"\r").filter(|_| bytes.len() <= LONGEST_LINE).ok_or(Malformed)?;
+        if line.split(|byte| *byte == b' ').nth(1) == Some(b"UNKNOWN") {
+            // Whatever follows is to be ignored.
+            return Ok(Progress::Done(Self::Peer));
+        }
         let line = std::str::from_utf8(line).map_err(|_| Malformed)?;
         let mut words = line.split(' ').skip(1);
         let mut word = || words.next().ok_or(Malformed);
         let family = word()?;
-        if family == "UNKNOWN" {
-            // Whatever follows is to be ignored.
-            return Ok(Progress::Done(Self::Peer));
-        }
         let (source, destination, port) = (word()?, word()?, word()?);
         number(word()?)?;
         let (source, destination): (IpAddr, IpAddr) = match family {
@@ -217,6 +217,8 @@ mod tests {
         ] {
             check(line.as_bytes(), expected);
         }
+        // Whatever bytes they are.
+        check(b"PROXY UNKNOWN \xff\xfe\0\r \r\n", ProxyHeader::Peer);
         // The longest line, and one past it.
         let long = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
         check(long(LONGEST_LINE).as_bytes(), ProxyHeader::Peer);
@@ -239,6 +241,8 @@ mod tests {
             "PROXY TCP4 192.0.2.01 198.51.100.1 4711 443\r\n",
             "PROXY TCP4 2001:db8::1 ::1 4711 443\r\n",
             "PROXY TCP6 192.0.2.1 198.51.100.1 4711 443\r\n",
+            "PROXY UNKNOWNS\r\n",
+            "PROXY UNKNOWN a\nb\r\n",
             "PROXY UDP4 192.0.2.1 198.51.100.1 4711 443\r\n",
             "PROXY TCP4 192.0.2.1\r 198.51.100.1 4711 443\r\n",
             "PROXY \u{e9}\r\n",
