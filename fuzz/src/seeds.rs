@@ -352,7 +352,7 @@ pub(crate) fn headers() -> Vec<Vec<u8>> {
         lines(&[0, 2, 2], &[b"192.0.2.7,2001:db8:8000::, 2001:db8::, 192.0.2.15"]),
         lines(&[0, 4, 5], &[b"198.51.100.1,[::1]"]),
     ];
-    let accepted: [&[u8]; 8] = [
+    let accepted: [&[u8]; 9] = [
         b"gzip, deflate, br, zstd",
         b"deflate, gzip;q=0.5",
         b"gzip;q=0, *",
@@ -361,6 +361,8 @@ pub(crate) fn headers() -> Vec<Vec<u8>> {
         b"gzip;q=x, deflate;q=-1",
         b"*, identity;q=0",
         b"gzip;q=0.001, deflate;q=0.002",
+        // Cut to thousandths in binary, the two are equal.
+        b"gzip;q=0.250, deflate;q=0.251",
     ];
     seeds.extend(accepted.map(|value| lines(&[1], &[value])));
     seeds.push(lines(&[1], &[b"gzip;q=0.1", b"deflate"]));
