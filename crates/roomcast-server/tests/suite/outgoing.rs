@@ -4,7 +4,9 @@ use crate::common::wire::Frame;
 use crate::common::{Log, Server};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
 use roomcast_protocol::{DecoderLimits, Unpacked};
-use roomcast_server::{Args, Attachment, Delivery, EventName, Parser, RecoveryOptions, Socket, SocketIo};
+use roomcast_server::{
+    Args, Attachment, Delivery, EventName, Namespace, Parser, RecoveryOptions, RoomEvent, Socket, SocketIo,
+};
 use std::future::ready;
 
 /// An observer that notes what it sees.
@@ -88,18 +90,40 @@ async fn an_observer_of_a_middleware_misses_nothing() {
             Parser::Default => wire.say("40").await,
             _ => wire.say_bytes(b"\x83\xa4type\x00\xa3nsp\xa1/\xa4data\x80").await,
         }
-        log.expect(&[
-            r#"saw "early",1,{"_placeholder":true,"num":0} 1"#,
-            r#"saw "greeting" 0"#,
-            r#"saw "all","x" 0"#,
-        ])
-        .await;
+        log.expect(&[r#"saw "early",1,{"_placeholder":true,"num":0} 1"#, r#"saw "greeting" 0"#, r#"saw "all","x" 0"#])
+            .await;
         if parser == Parser::MessagePack {
             let Frame::Binary(message) = wire.frame().await else { panic!("no message") };
             assert!(Unpacked::read(&message, DecoderLimits::default()).is_ok());
         }
         server.finish().await;
     }
+}
+
+/// A handler of room events sees a socket that the adapter is just inserting.
+#[tokio::test]
+async fn an_observer_that_comes_while_the_socket_is_inserted_misses_nothing_later() {
+    let log = Log::default();
+    let noted = log.clone();
+    let server = Server::start(|io| {
+        io.middleware(|socket: Socket| {
+            let _ = socket.join("room");
+            ready(Ok(()))
+        });
+        io.of("/").on_room_event(move |namespace: Namespace, event| {
+            if let RoomEvent::Joined { socket, .. } = event {
+                let socket = namespace.socket(socket.as_str()).unwrap();
+                socket.on_any_outgoing(seen(&noted, "saw"));
+            }
+            ready(())
+        });
+    })
+    .await;
+    let wire = server.joined().await;
+    server.io.to("room").emit("hello", 1).unwrap();
+    log.expect(&[r#"saw "hello",1 0"#]).await;
+    drop(wire);
+    server.finish().await;
 }
 
 /// One that emits to its own client, and two that emit to each other's.

@@ -62,28 +62,25 @@ async fn handlers_of_a_pattern_are_told_of_all_its_namespaces() {
     let log = Log::default();
     let noted = log.clone();
     let server = Server::start(|io| {
-        let pattern = io.of_matching(|name| name.starts_with("/game"));
-        let early = io.of("/game1");
-        pattern.on_room_event(told(&noted));
-        early.on_room_event(told(&noted));
-        pattern.on_connection(|socket: Socket| {
+        let join = |socket: Socket| {
             let _ = socket.join("table");
             ready(())
-        });
+        };
+        let pattern = io.of_matching(|name| name.starts_with("/game"));
+        let (early, known) = (io.of("/game1"), io.of("/known"));
+        pattern.on_room_event(told(&noted)).on_connection(join);
+        assert_eq!(pattern.existing(), [early]);
+        // A namespace that is there before its pattern is theirs from the first client on that the pattern accepts.
+        io.of_matching_async(|_| ready(true)).on_room_event(told(&noted)).on_connection(join);
+        drop(known);
     })
     .await;
     let mut wire = server.websocket().await;
-    server.join(&mut wire, "/game1").await;
-    server.join(&mut wire, "/game2").await;
-    log.expect(&[
-        "/game1 created table",
-        "/game1 created table",
-        "/game1 joined table",
-        "/game1 joined table",
-        "/game2 created table",
-        "/game2 joined table",
-    ])
-    .await;
+    for (number, name) in ["/game1", "/game2", "/known"].into_iter().enumerate() {
+        server.join(&mut wire, name).await;
+        until("both are told", || log.lines().len() == 2 * number + 2).await;
+        assert_eq!(log.lines()[2 * number..], [format!("{name} created table"), format!("{name} joined table")]);
+    }
     server.finish().await;
 }
 
@@ -152,11 +149,11 @@ async fn a_lost_client_leaves_and_a_recovered_one_joins() {
         |builder| builder.recovery(RecoveryOptions::new()),
         |io| {
             io.of("/").on_room_event(told(&noted));
-            io.on_connection(move |socket: Socket| {
+            io.middleware(move |socket: Socket| {
                 if counted.fetch_add(1, SeqCst) == 0 {
                     let _ = socket.join("a");
                 }
-                ready(())
+                ready(Ok(()))
             });
         },
     )
@@ -164,6 +161,7 @@ async fn a_lost_client_leaves_and_a_recovered_one_joins() {
     let mut wire = server.websocket().await;
     wire.say("40").await;
     let welcome = wire.text().await;
+    log.expect(&["/ created a", "/ joined a"]).await;
     let pid = welcome.split_once(r#""pid":""#).unwrap().1.trim_end_matches("\"}").to_owned();
     drop(wire);
     log.expect(&["/ created a", "/ joined a", "/ left a", "/ deleted a"]).await;
