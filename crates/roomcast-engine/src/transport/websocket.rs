@@ -572,7 +572,7 @@ mod tests {
             self.0.fetch_add(1, Ordering::Relaxed);
             while read.remaining() > 0 {
                 // A text of two bytes, masked with zeros.
-                read.put_slice(b"\x81\x82\0\0\0\04x");
+                read.put_slice(b"\x81\x82\x00\x00\x00\x004x");
             }
             Poll::Ready(Ok(()))
         }

@@ -77,9 +77,8 @@ async fn handlers_of_a_pattern_are_told_of_all_its_namespaces() {
     server.finish().await;
 }
 
-fn join_table(socket: Socket) -> std::future::Ready<()> {
+async fn join_table(socket: Socket) {
     let _ = socket.join("table");
-    ready(())
 }
 
 /// A namespace that is there before its pattern belongs to it from the first client on that the pattern accepts.
