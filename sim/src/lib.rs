@@ -5,6 +5,7 @@
 mod act;
 mod announced;
 mod broker;
+mod comeback;
 mod delivery;
 mod drawing;
 mod exam;
@@ -20,6 +21,7 @@ mod puppets;
 mod question;
 pub mod random;
 mod recipient;
+mod sessions;
 pub mod shrink;
 mod state;
 mod trouble;

@@ -27,6 +27,10 @@ pub(crate) struct Place {
     pub(crate) dropped: bool,
     /// The sockets in it.
     pub(crate) sockets: BTreeSet<usize>,
+    /// The sessions that are kept, also those of earlier adapters.
+    pub(crate) kept: BTreeSet<usize>,
+    /// When each event came that may be in the log for clients that come back.
+    pub(crate) log: Vec<u64>,
     /// The highest serial that was accepted in each series.
     pub(crate) highest: BTreeMap<(ProcessId, Series), u64>,
     /// The times in which it was open, counted from the calls.
@@ -55,5 +59,9 @@ pub(crate) struct ModelSocket {
     pub(crate) compared: usize,
     pub(crate) disconnects: usize,
     pub(crate) got: Arc<Got>,
+    /// Its session, if its client may come back.
+    pub(crate) session: Option<usize>,
+    /// The client's connection is lost, which the server has not noticed.
+    pub(crate) cut: bool,
     pub(crate) adapter: Weak<ClusterAdapter>,
 }
