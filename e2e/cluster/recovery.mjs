@@ -71,14 +71,13 @@ async function missesNothing(t, caller, clients, cut, transport) {
   // The others leave the room, and the session is the only one in it on any server.
   await caller.result("sockets-join", { target: { rooms: [all], except: [alone] }, rooms: [late] });
   await caller.result("sockets-leave", { target: { rooms: [late] }, rooms: [all] });
-  await caller.emitTo({ rooms: [late] }, "news", "not for it");
   await caller.fence(witness);
-  assert.ok(!(await witness.ask("whoami")).rooms.includes(all));
+  const others = (await witness.ask("whoami")).rooms;
+  assert.deepEqual([others.includes(all), others.includes(late)], [false, true]);
   await caller.emitTo({ rooms: [all] }, "news", 6);
   await caller.emitTo({ rooms: [alone] }, "news", 7);
   await caller.fence(witness);
-  const ofWitness = [1, 2, "not for it", 5, "not for it"];
-  assert.deepEqual(numbersOf(witness.takeAll("news")), ofWitness);
+  assert.deepEqual(numbersOf(witness.takeAll("news")), [1, 2, "not for it", 5]);
   await client.reconnect();
   assert.deepEqual([client.id, client.socket.recovered], [id, true]);
   const { recovered, rooms } = await client.ask("whoami");
@@ -169,7 +168,7 @@ export default [
     proxy.redirect(other.url);
     await client.reconnect();
     assert.notEqual(client.id, id);
-    assert.equal(client.socket.recovered, false);
+    assert.ok(!client.socket.recovered);
     const { server, recovered, rooms } = await client.ask("whoami");
     assert.deepEqual([server, recovered, rooms], [other.name, false, [client.id]]);
     await client.join(all);
@@ -194,7 +193,8 @@ export default [
     await witness.fence(far);
     await client.reconnect();
     const keeps = other.kind === "roomcast";
-    assert.deepEqual([client.id === there, client.socket.recovered], [keeps, keeps]);
+    // After an answer without a private id `recovered` is undefined.
+    assert.deepEqual([client.id === there, client.socket.recovered ?? false], [keeps, keeps]);
     await witness.fence(client);
     assert.deepEqual(numbersOf(client.takeAll("news")), keeps ? [3] : []);
 
@@ -203,7 +203,7 @@ export default [
     await client.disconnected();
     proxy.redirect(home.url);
     await client.reconnect();
-    assert.equal(client.socket.recovered, false);
+    assert.ok(!client.socket.recovered);
     assert.ok(![id, there].includes(client.id));
     await far.emitTo({}, "news", 4);
     await far.fence(client);
@@ -242,7 +242,7 @@ export default [
 
     // An event that wants an answer has none either: the clients answer with what they have got.
     for (const client of clients) client.answers("asked", (...args) => args);
-    const answers = await caller.result("emit-with-ack", { event: "asked", args: ["text"] });
+    const answers = await caller.result("emit-with-ack", { target: { timeout: 5_000 }, event: "asked", args: ["text"] });
     assert.deepEqual(answers, clients.map(() => ["text"]));
     await caller.result("server-side-emit", { event: "told", args: ["text"] });
     for (const client of clients.filter((client) => client !== caller)) {

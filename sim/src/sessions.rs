@@ -177,6 +177,7 @@ impl Model {
         if here && !self.is_there(session) {
             return Ok(false);
         }
+        let entered = self.sockets.get(session.socket).map_or(0, |socket| socket.since);
         let stage = if here { session.stage } else { Kept::Ended(NotRecovered::Unknown) };
         let wrong = || Err(format!("session {} is {stage:?}, and looking for it gives {found:?}", away.session));
         let may_be_gone = self.may_be_gone(session, &away.knows, now);
@@ -192,9 +193,9 @@ impl Model {
                 Ok(true)
             }
             (Kept::Until { claimed: false, .. }, Err(NotRecovered::Gone)) if may_be_gone => Ok(true),
-            (Kept::Until { claimed: true, .. } | Kept::Live, Err(NotRecovered::Held)) if now >= begin + TAKEOVER => {
-                Ok(true)
-            }
+            (Kept::Until { claimed: true, .. }, Err(NotRecovered::Held)) if now >= begin + TAKEOVER => Ok(true),
+            // Another connection has continued it just before.
+            (Kept::Live, Err(NotRecovered::Held)) if now >= begin + TAKEOVER && now <= entered + 100 => Ok(true),
             (Kept::Ended(why), Err(found)) if why == found => Ok(true),
             _ => wrong(),
         }
