@@ -1,14 +1,15 @@
 //! Clients that lose their connections and come back, to the server that has their session or to another one.
 
 use crate::got::Got;
+use crate::mark::WELCOME;
 use crate::network::Sim;
 use crate::place::PlaceId;
-use crate::recipient::{Double, WELCOME};
-use crate::sessions::{Away, KEPT, LOGGED};
+use crate::recipient::{Double, welcome};
+use crate::session::{Away, KEPT, LOGGED};
 use crate::world::World;
 use roomcast_adapter::cluster::ClusterAdapter;
 use roomcast_adapter::{Adapter, Emit, NotRecovered, RecoveryBounds, RecoverySpace, Target};
-use roomcast_protocol::{Args, Packet, SocketId};
+use roomcast_protocol::{Args, SocketId};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -23,11 +24,6 @@ pub(crate) fn space(packets: usize) -> Arc<RecoverySpace> {
     bounds.age = Duration::from_millis(LOGGED);
     bounds.packets = packets;
     RecoverySpace::new(bounds)
-}
-
-/// The first packet of a connection to a namespace.
-pub(crate) fn welcome(namespace: &str) -> Option<Arc<Packet>> {
-    Packet::connect(namespace, "{}").ok().map(Arc::new)
 }
 
 fn data(id: SocketId) -> String {
@@ -51,9 +47,7 @@ impl World {
         let Some((at, adapter)) = self.place(s, n) else { return };
         let attempt = self.sim.with(|state, _| {
             let model = &mut state.model;
-            let here = |away: &&Away| {
-                model.sessions.get(away.session).is_some_and(|session| session.at.1 == at.1)
-            };
+            let here = |away: &&Away| model.sessions.get(away.session).is_some_and(|session| session.at.1 == at.1);
             let away: Vec<Away> = model.away.iter().filter(here).cloned().collect();
             let away = away.get(usize::try_from(pick).unwrap_or_default() % away.len().max(1)).cloned()?;
             let adapter = model.place(&at).adapters;
@@ -169,9 +163,8 @@ impl Attempt {
     async fn run(self, sim: Arc<Sim>, adapter: Arc<ClusterAdapter>) {
         let Self { at, away, number, think, gives_up } = &self;
         let Some(recovery) = adapter.recovery() else { return };
-        let (begin, session) = sim.with(|state, now| {
-            (now, state.model.sessions.get(away.session).map(|session| (session.pid, session.id)))
-        });
+        let (begin, session) = sim
+            .with(|state, now| (now, state.model.sessions.get(away.session).map(|session| (session.pid, session.id))));
         let Some((pid, id)) = session else { return };
         let found = recovery.find(pid, away.knows.offset.as_deref()).await;
         let counts = sim.with(|state, now| {
@@ -185,10 +178,7 @@ impl Attempt {
         if !counts || !self.is_there(&sim) {
             return;
         }
-        let found = match found {
-            Ok(found) => found,
-            Err(_) => return self.begin_anew(&sim, &adapter),
-        };
+        let Ok(found) = found else { return self.begin_anew(&sim, &adapter) };
         if found.id() != id || found.data() != data(id) {
             sim.with(|state, now| state.fail(now, format!("found the wrong session: {found:?}, {}", found.data())));
         }
@@ -202,30 +192,28 @@ impl Attempt {
         // From here on nothing else runs until the model knows.
         let entered = recovery.enter(found, double, welcome(&at.1).as_ref()).await;
         claim.1 = None;
-        let again = sim.with(|state, now| {
-            match entered {
-                Ok(()) => {
-                    state.model.insert(at, id, &[], got, Arc::downgrade(&adapter), now);
-                    let missed = state.model.continued(away);
-                    state.log(now, |_| {
-                        format!("socket {socket} continues session {}, which has missed {missed:?}", away.session)
-                    });
-                    if let Some(socket) = state.model.sockets.last_mut() {
-                        socket.expected = missed;
-                        socket.expected.push(WELCOME);
-                    }
-                    let result = state.model.compare_socket(socket);
-                    state.check(now, result);
-                    false
+        let again = sim.with(|state, now| match entered {
+            Ok(()) => {
+                state.model.insert(at, id, &[], got, Arc::downgrade(&adapter), now);
+                let missed = state.model.continued(away);
+                state.log(now, |_| {
+                    format!("socket {socket} continues session {}, which has missed {missed:?}", away.session)
+                });
+                if let Some(socket) = state.model.sockets.last_mut() {
+                    socket.expected = missed;
+                    socket.expected.push(WELCOME);
                 }
-                Err(why) => {
-                    let may_be = why == NotRecovered::Gone && state.model.may_end_as_gone(away, now);
-                    if !may_be {
-                        state.fail(now, format!("session {} was found and is not continued: {why:?}", away.session));
-                    }
-                    state.model.end(away.session, why);
-                    true
+                let result = state.model.compare_socket(socket);
+                state.check(now, result);
+                false
+            }
+            Err(why) => {
+                let may_be = why == NotRecovered::Gone && state.model.may_end_as_gone(away, now);
+                if !may_be {
+                    state.fail(now, format!("session {} was found and is not continued: {why:?}", away.session));
                 }
+                state.model.end(away.session, why);
+                true
             }
         });
         if again {

@@ -2,7 +2,7 @@
 
 use crate::plan::{Aim, Change, CountFault, Fault, Only, Plan, PublishFault, QuestionKind, Setup, Step, StepKind};
 use crate::random::Random;
-use crate::sessions::KEPT;
+use crate::session::KEPT;
 
 impl Plan {
     /// The plan of a seed.

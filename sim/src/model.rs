@@ -4,10 +4,10 @@
 use crate::announced::Announced;
 use crate::got::Got;
 use crate::mark::mark;
-use crate::sessions::{Away, Kept, Session};
-use crate::place::{ModelSocket, Place, PlaceId, ProcessId};
-use roomcast_adapter::{NotRecovered, Target};
+use crate::place::{ModelSocket, Place, PlaceId, ProcessId, selects};
+use crate::session::{Away, Kept, Session};
 use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
+use roomcast_adapter::{NotRecovered, Target};
 use roomcast_protocol::SocketId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -82,17 +82,6 @@ pub(crate) struct Asked {
     pub(crate) counted: Vec<ProcessId>,
     /// The asker still had the namespace when it was answered.
     pub(crate) stayed: bool,
-}
-
-/// Whether a target selects a socket with this id and these rooms.
-pub(crate) fn selects(target: &Target, id: SocketId, rooms: &BTreeSet<String>) -> bool {
-    let is_in = |room: &str| rooms.contains(room) || id.as_str() == room;
-    let wanted = if target.one {
-        target.rooms.iter().any(|room| id.as_str() == &**room)
-    } else {
-        target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room))
-    };
-    wanted && !target.except.iter().any(|room| is_in(room))
 }
 
 impl Model {

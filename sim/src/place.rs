@@ -1,6 +1,7 @@
 //! [`Place`]: a namespace of a process as it must be, and the sockets in it.
 
 use crate::got::Got;
+use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{ClusterAdapter, Series};
 use roomcast_protocol::SocketId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,4 +65,15 @@ pub(crate) struct ModelSocket {
     /// The client's connection is lost, which the server has not noticed.
     pub(crate) cut: bool,
     pub(crate) adapter: Weak<ClusterAdapter>,
+}
+
+/// Whether a target selects a socket with this id and these rooms.
+pub(crate) fn selects(target: &Target, id: SocketId, rooms: &BTreeSet<String>) -> bool {
+    let is_in = |room: &str| rooms.contains(room) || id.as_str() == room;
+    let wanted = if target.one {
+        target.rooms.iter().any(|room| id.as_str() == &**room)
+    } else {
+        target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room))
+    };
+    wanted && !target.except.iter().any(|room| is_in(room))
 }

@@ -2,14 +2,12 @@
 
 use crate::got::Got;
 use crate::habits::Client;
+use crate::mark::WELCOME;
 use crate::network::Sim;
 use crate::random::mix;
 use roomcast_adapter::{Details, Recipient, Wakes};
 use roomcast_protocol::Packet;
 use std::sync::{Arc, Weak};
-
-/// The number of the packet with which a connection to a namespace begins.
-pub(crate) const WELCOME: u64 = u64::MAX - 1;
 
 /// The double of a socket.
 #[derive(Debug)]
@@ -40,6 +38,11 @@ fn read(packet: &Packet) -> Option<(u64, Option<u64>)> {
     let ack = head.rsplit(',').next()?;
     let ack = if head.contains(',') { ack } else { ack.strip_prefix("42")? };
     Some((n, ack.parse().ok()))
+}
+
+/// The first packet of a connection to a namespace.
+pub(crate) fn welcome(namespace: &str) -> Option<Arc<Packet>> {
+    Packet::connect(namespace, "{}").ok().map(Arc::new)
 }
 
 /// The last argument of an event, if it is a string.

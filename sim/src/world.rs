@@ -1,6 +1,5 @@
 //! [`World`]: executes a plan, with servers of the product.
 
-use crate::comeback::welcome;
 use crate::got::Got;
 use crate::model::OwnMessage;
 use crate::network::Sim;
@@ -8,7 +7,7 @@ use crate::place::{PlaceId, ProcessId};
 use crate::plan::{Aim, Change, QuestionKind};
 use crate::question::Question;
 use crate::random::mix;
-use crate::recipient::Double;
+use crate::recipient::{Double, welcome};
 use roomcast_adapter::cluster::{Body, Cluster, ClusterAdapter, Losses};
 use roomcast_adapter::{Action, Adapter, Emit, RecoverySpace, Room, Target};
 use roomcast_protocol::{Args, Pid, SocketId};
@@ -97,7 +96,8 @@ impl World {
                     .filter(|socket| *socket.at.1 == *namespace && socket.left.is_none())
                     .map(|socket| socket.id.as_str())
                     .collect();
-                let kept = state.model.sessions.iter().filter(|session| *session.at.1 == *namespace && session.is_kept());
+                let kept =
+                    state.model.sessions.iter().filter(|session| *session.at.1 == *namespace && session.is_kept());
                 let sockets: Vec<&str> = sockets.into_iter().chain(kept.map(|session| session.id.as_str())).collect();
                 sockets.get(usize::try_from(pick).unwrap_or_default() % sockets.len().max(1)).map(|id| (*id).to_owned())
             });

@@ -1,76 +1,15 @@
-//! [`Session`]: what a server keeps for a client that may come back, as it must be, and [`Away`], what such a client knows.
+//! What becomes of sessions: how [`Model`] follows clients that lose their connections and come back.
 
+use crate::mark::WELCOME;
 use crate::model::Model;
-use crate::place::PlaceId;
-use crate::recipient::WELCOME;
+use crate::place::{PlaceId, selects};
+use crate::session::{Away, KEPT, Kept, Knows, LOGGED, Session};
 use roomcast_adapter::{NotRecovered, Room, Target};
 use roomcast_protocol::{Pid, SocketId};
 use std::collections::BTreeSet;
 
-/// How long a session is kept, in milliseconds.
-pub(crate) const KEPT: u64 = 2_500;
-
-/// How long an event stays in the log.
-pub(crate) const LOGGED: u64 = 4_500;
-
 /// How long somebody waits for a session that another one holds (the product's `RECOVERY_TAKEOVER`).
 const TAKEOVER: u64 = 2_000;
-
-/// The session of a client in a namespace of a process.
-#[derive(Debug)]
-pub(crate) struct Session {
-    pub(crate) pid: Pid,
-    pub(crate) id: SocketId,
-    pub(crate) at: PlaceId,
-    /// The number of the adapter that has it.
-    adapter: usize,
-    /// Its socket, or the last one that it had.
-    pub(crate) socket: usize,
-    /// The rooms in which its socket was.
-    rooms: BTreeSet<String>,
-    pub(crate) stage: Kept,
-    /// The events that its client gets, now or later, and where each is in the log of the place.
-    logged: Vec<(u64, usize)>,
-    /// Where its first event may be in the log of the place.
-    first: usize,
-    /// What its client had received when its connection began.
-    pub(crate) knows: Knows,
-    /// Its end was told.
-    told: bool,
-}
-
-/// Where a session is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
-    /// Its socket is in the namespace.
-    Live,
-    /// It is kept until this time; `claimed` while somebody is about to continue it.
-    Until { time: u64, claimed: bool },
-    Ended(NotRecovered),
-}
-
-/// What a client has received of a session.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Knows {
-    /// The last offset, of whatever session.
-    pub(crate) offset: Option<String>,
-    /// The number of the session's logged events up to that one.
-    pub(crate) events: usize,
-}
-
-/// A client whose connection is lost.
-#[derive(Debug, Clone)]
-pub(crate) struct Away {
-    pub(crate) session: usize,
-    pub(crate) knows: Knows,
-}
-
-impl Session {
-    /// Whether it is kept.
-    pub(crate) fn is_kept(&self) -> bool {
-        matches!(self.stage, Kept::Until { .. })
-    }
-}
 
 impl Model {
     /// Notes that a session begins, for the socket that was inserted last.
@@ -124,9 +63,8 @@ impl Model {
     /// The kept sessions of a place that a target selects.
     pub(crate) fn kept_matching(&self, at: &PlaceId, target: &Target) -> Vec<usize> {
         let Some(place) = self.places.get(at) else { return Vec::new() };
-        let means = |session: &Session| {
-            session.adapter == place.adapters && crate::model::selects(target, session.id, &session.rooms)
-        };
+        let means =
+            |session: &Session| session.adapter == place.adapters && selects(target, session.id, &session.rooms);
         place.kept.iter().copied().filter(|session| self.sessions.get(*session).is_some_and(means)).collect()
     }
 
@@ -259,7 +197,12 @@ impl Model {
     }
 
     /// Notes whose sessions a sweep has ended: all whose time was over, and nobody else's.
-    pub(crate) fn swept(&mut self, (at, adapter): (&PlaceId, usize), ended: &[(SocketId, NotRecovered)], now: u64) -> Result<(), String> {
+    pub(crate) fn swept(
+        &mut self,
+        (at, adapter): (&PlaceId, usize),
+        ended: &[(SocketId, NotRecovered)],
+        now: u64,
+    ) -> Result<(), String> {
         for (id, why) in ended {
             let number = self.sessions.iter().rposition(|it| it.at == *at && it.adapter == adapter && it.id == *id);
             let Some(session) = number.and_then(|number| self.sessions.get_mut(number)) else {
@@ -277,7 +220,8 @@ impl Model {
         }
         let over = |session: &&Session| {
             let kept = matches!(session.stage, Kept::Until { time, claimed: false } if now > time);
-            let untold = matches!(session.stage, Kept::Ended(NotRecovered::Expired | NotRecovered::Gone)) && !session.told;
+            let untold =
+                matches!(session.stage, Kept::Ended(NotRecovered::Expired | NotRecovered::Gone)) && !session.told;
             session.at == *at && session.adapter == adapter && (kept || untold)
         };
         let left = self.sessions.iter().position(|session| over(&session));
