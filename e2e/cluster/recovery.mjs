@@ -111,7 +111,8 @@ async function withOwnRedis(t, run) {
   }
 }
 
-// Resolves when an event of one client's server reaches another client.
+// Resolves when an event of one client's server reaches another client: after an outage, or when a client has a new id whose channel its
+// server does not hear yet.
 async function hears(from, to) {
   let tries = 0;
   await eventually(async () => {
@@ -173,6 +174,7 @@ export default [
     assert.deepEqual([server, recovered, rooms], [other.name, false, [client.id]]);
     await client.join(all);
     for (const caller of [witness, far]) {
+      await hears(caller, client);
       await caller.emitTo({ rooms: [all] }, "news", 1);
       await caller.emitTo({}, "news", 2);
       await caller.emitTo({ rooms: [id] }, "news", "for the former session");
@@ -195,7 +197,7 @@ export default [
     const keeps = other.kind === "roomcast";
     // After an answer without a private id `recovered` is undefined.
     assert.deepEqual([client.id === there, client.socket.recovered ?? false], [keeps, keeps]);
-    await witness.fence(client);
+    await hears(witness, client);
     assert.deepEqual(numbersOf(client.takeAll("news")), keeps ? [3] : []);
 
     // And the former server has nothing for it any more.
@@ -205,6 +207,7 @@ export default [
     await client.reconnect();
     assert.ok(!client.socket.recovered);
     assert.ok(![id, there].includes(client.id));
+    await hears(far, client);
     await far.emitTo({}, "news", 4);
     await far.fence(client);
     assert.deepEqual(numbersOf(client.takeAll("news")), [4]);
