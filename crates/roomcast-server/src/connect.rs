@@ -272,6 +272,8 @@ struct PendingConnect {
 impl PendingConnect {
     async fn run(mut self) {
         let Some(socket) = self.socket.clone() else { return };
+        // Another client's CONNECT may be making the namespace on another thread: it is to get its middlewares first.
+        socket.namespace().0.told.wait().await;
         let options = socket.namespace().config().recovery.as_ref();
         let skips = self.found.is_some() && options.is_some_and(|options| options.skip_middlewares);
         for middlewares in socket.namespace().middlewares().into_iter().flatten().filter(|_| !skips) {

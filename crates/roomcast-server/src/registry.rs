@@ -143,6 +143,7 @@ impl IoInner {
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
             sibling: Box::new(sibling),
+            told: SetOnce::new(),
             kept_values: Mutex::default(),
             on_kept: Box::new(on_kept),
             recovers,
@@ -186,6 +187,8 @@ impl IoInner {
         for told in told {
             task::contain("new namespace", || told(namespace.clone()));
         }
+        // This is done once for each namespace.
+        let _ = namespace.0.told.set(());
     }
 
     /// A client asks to join a namespace.

@@ -13,6 +13,7 @@ mod connect_order;
 mod connects;
 mod disconnects;
 mod drain;
+mod edges;
 mod ends;
 mod handlers;
 mod handshakes;
