@@ -43,11 +43,7 @@ impl Handlers {
 
 /// Removes or replaces handlers, of this event or of all. They are dropped after the lock: they hold values of the application, whose
 /// `Drop` may use the namespace.
-fn change<C: HandlerContext>(
-    table: &RwLock<EventTable<C>>,
-    event: &str,
-    change: impl FnOnce(&mut EventTable<C>),
-) {
+fn change<C: HandlerContext>(table: &RwLock<EventTable<C>>, event: &str, change: impl FnOnce(&mut EventTable<C>)) {
     let mut held = Found::default();
     let mut table = table.write();
     table.find(event, &mut held);

@@ -19,6 +19,7 @@ mod handlers;
 mod handshakes;
 mod health;
 mod listeners;
+mod moments;
 mod namespaces;
 mod options;
 mod packed;
