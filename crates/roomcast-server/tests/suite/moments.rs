@@ -86,7 +86,7 @@ async fn a_socket_that_has_left_does_not_end_the_connection() {
     assert!(wire.sync().await.is_empty());
     let socket = server.io.socket(&id).unwrap();
     // While it leaves, its handlers may still end the connection, as in Node.
-    socket.on_disconnecting(|socket: Socket, _: DisconnectReason| ready(socket.disconnect(true)));
+    socket.on_disconnecting(|socket: Socket, _: DisconnectReason| async move { socket.disconnect(true) });
     wire.say("41").await;
     assert_eq!(wire.text().await, "41/other,");
     wire.assert_closed().await;
@@ -177,7 +177,10 @@ async fn a_socket_after_its_end() {
     assert_eq!((socket.insert(1_u8), socket.get::<u8>(), socket.remove::<u8>()), (None, Some(1), Some(1)));
     assert!(!socket.remove_listener(listener) && !socket.remove_listener(socket.on("x", || {})));
     assert!(!socket.remove_listener(socket.on_any(|| {})) && !socket.remove_listener(socket.event_middleware(|| {})));
-    (socket.off("x"), socket.off_any(), socket.set_user("ann"), socket.disconnect(true));
+    socket.off("x");
+    socket.off_any();
+    socket.set_user("ann");
+    socket.disconnect(true);
     // The connection is still there, and so are the others.
     socket.ready().await.unwrap();
     assert_eq!(socket.outstanding().packets, 0);
