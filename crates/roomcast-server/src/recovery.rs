@@ -174,5 +174,8 @@ mod tests {
         assert_eq!(read(r#"{"pid":"short","offset":"x"}"#.to_owned()), (None, Some("{}".to_owned())));
         assert_eq!(read(r#"{"pid":7}"#.to_owned()), (None, None));
         assert_eq!(read(r#"{"token":"\"pid\""}"#.to_owned()), (None, None));
+        // serde_json would parse the text in such a member again: the payload stays as it is, and is an error wherever it is read.
+        let hostile = format!(r#"{{"pid":"{pid}","a":{{"$serde_json::private::RawValue":"[1]"}}}}"#);
+        assert_eq!(read(hostile), (None, None));
     }
 }
