@@ -24,6 +24,16 @@ impl Group {
         Ok(Self { servers: vec![Server::start(peer, cores, None)?], redis: None })
     }
 
+    /// A server that was started otherwise.
+    pub fn of(server: Server) -> Self {
+        Self { servers: vec![server], redis: None }
+    }
+
+    /// The first server.
+    pub fn first(&self) -> &Server {
+        &self.servers[0]
+    }
+
     /// Two servers and their Redis, all on these cores.
     ///
     /// # Errors

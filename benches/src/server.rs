@@ -61,6 +61,10 @@ impl Server {
 fn listen(output: impl Read + Send + 'static, found: Sender<SocketAddr>) {
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if line.contains("metrics and health") {
+                // Another listener of the program.
+                continue;
+            }
             let address = line.split("http://").nth(1).and_then(|rest| rest.split([' ', '/']).next()?.parse().ok());
             match address {
                 Some(address) => drop(found.send(address)),

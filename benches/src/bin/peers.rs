@@ -54,10 +54,10 @@ impl What {
 }
 
 const ONE_ROOM: Rooms =
-    Rooms { subscribers: 1_000, rooms: 1, publishers: 1, in_flight: 1, paced: None, publishes: 300 };
+    Rooms { subscribers: 1_000, rooms: 1, publishers: 1, in_flight: 1, paced: None, publishes: 300, program: false };
 
 const MANY_ROOMS: Rooms =
-    Rooms { subscribers: 2_000, rooms: 200, publishers: 16, in_flight: 16, paced: None, publishes: 20_000 };
+    Rooms { rooms: 200, subscribers: 2_000, publishers: 16, in_flight: 16, publishes: 20_000, ..ONE_ROOM };
 
 const WORKLOADS: [Workload; 14] = [
     Workload { name: "fan-out 1,000", anchor: "floor", what: What::Rooms(ONE_ROOM) },
@@ -264,7 +264,7 @@ fn measure(
     Ok(match workload.what {
         What::Rooms(size) | What::Workers(size) => (rooms(&Group::one(peer, cores)?, size)?, None),
         What::Redis(size) => (rooms(&Group::two_over_redis(peer, cores)?, size)?, None),
-        What::Echo { clients, each } => (echo(&start()?, clients, each)?, None),
+        What::Echo { clients, each } => (echo(&start()?, clients, each, false)?, None),
         What::Beside(size) => (beside(&start()?, size, *calm)?.p99.as_nanos() as f64, None),
         What::Connects => {
             let server = start()?;

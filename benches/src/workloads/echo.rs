@@ -7,14 +7,20 @@ use crate::server::Server;
 /// Requests of each client before those that are counted.
 const WARM_UP: usize = 5;
 
-/// Processor time of the server per event with its acknowledgement, in nanoseconds. Each client has one event in flight.
+/// Processor time of the server per event with its acknowledgement, in nanoseconds. Each client has one event in flight. The program
+/// `roomcast` has no echo: its clients leave rooms in which they are not.
 ///
 /// # Errors
 /// The server fails, or an answer is wrong.
-pub fn echo(server: &Server, clients: usize, each: usize) -> Result<f64, Failure> {
+pub fn echo(server: &Server, clients: usize, each: usize, program: bool) -> Result<f64, Failure> {
     let mut crowd = Crowd::new(clients, |_| server.address, |_, _| Ok(()))?;
     let mut asked = vec![0; clients];
-    let question = |number: usize| format!(r#"42{number}["echo","{number:x<PAYLOAD$}"]"#);
+    let event = if program { "leave" } else { "echo" };
+    let question = |number: usize| format!(r#"42{number}["{event}","{number:x<PAYLOAD$}"]"#);
+    let answer = |number: usize| match program {
+        true => format!(r#"43{number}[{{"members":0,"ok":true,"room":"{number:x<PAYLOAD$}"}}]"#),
+        false => format!(r#"43{number}["{number:x<PAYLOAD$}"]"#),
+    };
     let mut run = |until: usize| -> Result<usize, Failure> {
         let mut answers = 0;
         let first = asked[0];
@@ -30,7 +36,7 @@ pub fn echo(server: &Server, clients: usize, each: usize) -> Result<f64, Failure
                     return Ok(());
                 }
                 let last = asked[number] - 1;
-                if packet != format!(r#"43{last}["{last:x<PAYLOAD$}"]"#).as_bytes() {
+                if packet != answer(last).as_bytes() {
                     let got = String::from_utf8_lossy(packet).into_owned();
                     return Err(format!("a client got {got} for question {last}").into());
                 }

@@ -32,6 +32,8 @@ pub struct Rooms {
     pub paced: Option<u32>,
     /// Number of publishes that are counted.
     pub publishes: usize,
+    /// The server is the program `roomcast`, which publishes with other words than the conformance server.
+    pub program: bool,
 }
 
 struct Room {
@@ -73,7 +75,10 @@ pub fn rooms(group: &Group, size: Rooms) -> Result<f64, Failure> {
     })?;
     let text = text();
     let room = |number: usize| Room {
-        publish: format!(r#"42["pub","room{number}","#),
+        publish: match size.program {
+            true => format!(r#"42["publish","room{number}","msg","#),
+            false => format!(r#"42["pub","room{number}","#),
+        },
         members: (number..size.subscribers).step_by(size.rooms).count(),
         sent: 0,
         got: 0,

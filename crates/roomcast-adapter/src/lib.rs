@@ -53,6 +53,7 @@ pub use seam::error::AdapterError;
 pub use seam::recipient::{Details, Recipient, SocketDetails, Wakes};
 pub use seam::recovery::{Found, KeptSession, NotRecovered, Recovery, RecoveryBounds, RecoverySpace, Swept};
 pub use seam::room::Room;
+pub use seam::room_feed::{RoomEvent, RoomFeed};
 pub use seam::target::Target;
 
 /// Compiles the example of this crate's README, and runs it if it ends by itself.

@@ -14,6 +14,9 @@ pub const MAX_PENDING_ACKS: u32 = 10_000;
 /// Most server-side events that wait for a namespace's handlers. Further events are refused and counted.
 pub const MAX_SERVER_EVENTS: usize = 1_024;
 
+/// Most changes of a namespace's rooms that wait for an observer which is slower than they come. They take 3 MB.
+pub const MAX_ROOM_EVENTS: usize = 65_536;
+
 /// After this many bytes of messages from other servers have gone into outboxes, their writers are woken before the
 /// next message is taken. With more, the outbox of a client that reads could fill up as if it did not read.
 pub const WAKE_AFTER_BYTES: usize = 65_536;

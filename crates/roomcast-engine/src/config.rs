@@ -14,12 +14,12 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use roomcast_protocol::deflate::Deflate;
 use roomcast_protocol::limits::MAX_PAYLOAD;
-use roomcast_protocol::{IdError, Meter, Sid};
+use roomcast_protocol::{IdError, Meter, Packet, Sid};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Decides whether a handshake is accepted. The client is sent the error's text. Asked for every transport, but only at
 /// the handshake.
@@ -109,6 +109,9 @@ pub struct EngineConfig {
     pub http_compression: Option<Deflate>,
     /// The files of the JavaScript client, served under `path`. Defaults to none.
     pub client_files: Option<ClientFiles>,
+    /// A packet that each new session gets right after its `open`, in the same payload or as the next WebSocket message. Node's option
+    /// `initialPacket`. Defaults to none.
+    pub initial_packet: Option<Arc<Packet>>,
 }
 
 impl Default for EngineConfig {
@@ -140,6 +143,7 @@ impl Default for EngineConfig {
             per_message_deflate: None,
             http_compression: None,
             client_files: None,
+            initial_packet: None,
         }
     }
 }
@@ -307,6 +311,8 @@ pub struct Cookie {
     pub domain: Option<String>,
     /// Its lifetime in seconds. By default it ends with the browser.
     pub max_age: Option<u64>,
+    /// When it ends, for all clients at the same time; browsers prefer `max_age`. A header can tell years up to 9999. Defaults to none.
+    pub expires: Option<SystemTime>,
     /// Whether it is hidden from scripts. Defaults to `true`.
     pub http_only: bool,
     /// Whether it is sent over TLS only. Defaults to `false`.
@@ -320,6 +326,11 @@ pub struct Cookie {
     pub priority: Option<&'static str>,
 }
 
+/// The last second that a header can tell.
+fn last_date() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(253_402_300_799)
+}
+
 impl Default for Cookie {
     fn default() -> Self {
         Self {
@@ -327,6 +338,7 @@ impl Default for Cookie {
             path: "/".to_owned(),
             domain: None,
             max_age: None,
+            expires: None,
             http_only: true,
             secure: false,
             same_site: "Lax",
@@ -347,6 +359,9 @@ impl Cookie {
             text.push_str(&format!("; Domain={domain}"));
         }
         text.push_str(&format!("; Path={}", self.path));
+        if let Some(end) = self.expires {
+            text.push_str(&format!("; Expires={}", httpdate::fmt_http_date(end.clamp(UNIX_EPOCH, last_date()))));
+        }
         if self.http_only {
             text.push_str("; HttpOnly");
         }

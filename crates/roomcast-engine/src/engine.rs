@@ -117,6 +117,9 @@ impl Engine {
         };
         let packet = Packet::engine(EngineKind::Open, &open.to_string()).map_err(|_| RequestError::IdGeneration)?;
         connection.send(&Arc::new(packet)).wake();
+        if let Some(packet) = &config.initial_packet {
+            connection.send(packet).wake();
+        }
         let inserted = self.sessions.insert(&connection, transport);
         let crowded_out = inserted.map_err(|refused| match refused {
             Refused::Busy => RequestError::Busy,

@@ -14,7 +14,7 @@ use roomcast_engine::{
     ClientFiles, Cookie, Cors, Deflate, EngineConfig, OutboxLimits, RequestError, ServeOptions, Transport,
     TrustedProxies, cut_time,
 };
-use roomcast_protocol::{DecoderLimits, Parser};
+use roomcast_protocol::{DecoderLimits, Packet, Parser};
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
@@ -453,6 +453,22 @@ impl Builder {
     /// none; in Node it is on.
     pub fn http_compression(mut self, compression: Deflate) -> Self {
         self.engine.http_compression = Some(compression);
+        self
+    }
+
+    /// A packet that each client gets right after the handshake, before it asks for a namespace: Node's option `initialPacket`. The official
+    /// client keeps an event for `/` until it is connected there. Defaults to none.
+    ///
+    /// ```
+    /// # use roomcast_server::{Args, SocketIo};
+    /// use roomcast_protocol::Packet;
+    ///
+    /// let motd = Packet::event("/", None, &Args::event("motd", "welcome")?)?;
+    /// let io = SocketIo::builder().initial_packet(motd).build();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn initial_packet(mut self, packet: Packet) -> Self {
+        self.engine.initial_packet = Some(Arc::new(packet));
         self
     }
 

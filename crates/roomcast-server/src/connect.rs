@@ -438,8 +438,8 @@ impl Socket {
         let (id, adapter) = (self.id(), self.namespace().adapter());
         let inserted = match (pid, adapter.recovery()) {
             (Some(pid), Some(recovery)) => welcome(self, Some(pid))
-                .and_then(|welcome| recovery.begin(pid, id, self.0.clone(), &rooms, Some(&welcome))),
-            _ => welcome(self, None).and_then(|welcome| adapter.insert(id, self.0.clone(), &rooms, Some(&welcome))),
+                .and_then(|welcome| recovery.begin(pid, id, self.recipient(), &rooms, Some(&welcome))),
+            _ => welcome(self, None).and_then(|welcome| adapter.insert(id, self.recipient(), &rooms, Some(&welcome))),
         };
         inserted.map(|()| true).map_err(Refused::Adapter).inspect_err(|_| self.undo_insert())
     }
@@ -451,12 +451,14 @@ impl Socket {
             return Ok(false);
         }
         let entered = match (welcome(self, Some(found.pid())), self.namespace().adapter().recovery()) {
-            (Ok(welcome), Some(recovery)) => recovery.enter(found, self.0.clone(), Some(&welcome)).await,
+            (Ok(welcome), Some(recovery)) => recovery.enter(found, self.recipient(), Some(&welcome)).await,
             _ => Err(NotRecovered::Unknown),
         };
         entered.map_err(Refused::NotRecovered).inspect_err(|_| self.undo_insert())?;
         count("recovered");
-        drop(self.namespace().0.kept_values.lock().remove(&self.id()));
+        let kept_values = self.namespace().0.kept_values.lock().remove(&self.id());
+        // Outside the lock: values are the application's.
+        drop(kept_values);
         // The namespace has counted the session while it was kept; from now on it counts the socket.
         self.namespace().left();
         Ok(true)
@@ -474,6 +476,10 @@ impl Socket {
             }
             let rooms = mem::take(&mut connecting.rooms);
             state.phase = Phase::Connected;
+            if state.observed {
+                // Perhaps only since it was inserted.
+                self.show_to_adapter();
+            }
             rooms
         };
         if !late_rooms.is_empty()

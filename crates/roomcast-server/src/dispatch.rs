@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An event of a client.
 #[derive(Clone, Copy)]
-struct Incoming<'a> {
-    name: &'a str,
-    args: ArgsRef<'a>,
-    id: Option<u64>,
+pub(crate) struct Incoming<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) args: ArgsRef<'a>,
+    pub(crate) id: Option<u64>,
 }
 
 impl Incoming<'_> {
@@ -162,7 +162,7 @@ impl Socket {
     }
 
     /// Shows an event to a handler of all events. It cannot answer.
-    fn observe(&self, observer: &BoxedEvent<Self>, event: Incoming<'_>, guard: impl Send + 'static) {
+    pub(crate) fn observe(&self, observer: &BoxedEvent<Self>, event: Incoming<'_>, guard: impl Send + 'static) {
         let items = event.named_items();
         let args = ArgsRef { items: &items, attachments: event.args.attachments };
         let parts = EventParts { context: self, name: event.name, args, ack: None, passes: None, registered: None };

@@ -6,6 +6,7 @@ use crate::extract::{EventParts, FromEvent};
 use crate::outcome::{Outcome, Settled};
 use crate::reason::DisconnectReason;
 use crate::task::Job;
+use roomcast_adapter::RoomEvent;
 use roomcast_protocol::Args;
 use std::future::Future;
 use std::pin::Pin;
@@ -206,6 +207,19 @@ where
     O: Outcome,
 {
     Arc::new(move |socket, reason| job("disconnect", socket.clone(), handler(socket, reason)))
+}
+
+/// A handler of changes of rooms.
+pub(crate) type BoxedRoom<N> = Arc<dyn Fn(N, RoomEvent) -> Job + Send + Sync>;
+
+pub(crate) fn boxed_room<N: HandlerContext, Fut, O>(
+    handler: impl Fn(N, RoomEvent) -> Fut + Send + Sync + 'static,
+) -> BoxedRoom<N>
+where
+    Fut: Future<Output = O> + Send + 'static,
+    O: Outcome,
+{
+    Arc::new(move |namespace, event| job("room event", namespace.clone(), handler(namespace, event)))
 }
 
 pub(crate) type BoxedDisconnect<S> = Box<dyn FnOnce(S, DisconnectReason) -> Job + Send>;

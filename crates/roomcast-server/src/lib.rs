@@ -117,6 +117,7 @@ mod names;
 mod namespace;
 mod operator;
 mod outcome;
+mod outgoing;
 mod parts;
 mod rate_limits;
 mod rates;
@@ -125,6 +126,7 @@ mod recovered;
 mod recovery;
 mod registry;
 mod remote;
+mod room_events;
 mod rooms;
 mod server_event;
 mod socket;
@@ -164,7 +166,7 @@ pub use statistics::{NamespaceStatistics, RecoveryStatistics, Statistics};
 
 pub use roomcast_adapter::{
     Acked, Adapter, AdapterContext, AdapterError, AdapterFactory, Answer, Joined, KeptSession, Local, LocalSizes,
-    Missing, NotRecovered, Room,
+    Missing, NotRecovered, Room, RoomEvent, RoomFeed,
 };
 pub use roomcast_engine as engine;
 pub use roomcast_engine::{

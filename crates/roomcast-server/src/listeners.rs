@@ -115,6 +115,8 @@ pub(crate) struct OwnEvents<C: HandlerContext> {
     last: u32,
     named: VecDeque<Own<C>>,
     observers: VecDeque<Own<C>>,
+    /// Observers of what is sent.
+    outgoing: VecDeque<Own<C>>,
     middlewares: VecDeque<Own<C>>,
     fallback: Option<Own<C>>,
 }
@@ -125,6 +127,7 @@ impl<C: HandlerContext> Default for OwnEvents<C> {
             last: 0,
             named: VecDeque::new(),
             observers: VecDeque::new(),
+            outgoing: VecDeque::new(),
             middlewares: VecDeque::new(),
             fallback: None,
         }
@@ -151,6 +154,7 @@ pub(crate) enum How {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Every {
     Observer,
+    Outgoing,
     Middleware,
     Fallback,
 }
@@ -170,6 +174,7 @@ impl<C: HandlerContext> OwnEvents<C> {
         let own = Own { id: self.next_id(), event: HandlerName::default(), handler, once: false };
         match every {
             Every::Observer => put(&mut self.observers, own, how),
+            Every::Outgoing => put(&mut self.outgoing, own, how),
             Every::Middleware => put(&mut self.middlewares, own, how),
             Every::Fallback => self.fallback.insert(own).id,
         }
@@ -184,9 +189,18 @@ impl<C: HandlerContext> OwnEvents<C> {
         self.observers = VecDeque::new();
     }
 
+    /// The observers of what is sent, in order.
+    pub(crate) fn outgoing(&self) -> impl Iterator<Item = BoxedEvent<C>> {
+        self.outgoing.iter().map(|own| own.handler.clone())
+    }
+
+    pub(crate) fn remove_outgoing(&mut self) {
+        self.outgoing = VecDeque::new();
+    }
+
     /// Removes one; `false` if it is gone already.
     pub(crate) fn remove_one(&mut self, id: ListenerId) -> bool {
-        let lists = [&mut self.named, &mut self.observers, &mut self.middlewares];
+        let lists = [&mut self.named, &mut self.observers, &mut self.outgoing, &mut self.middlewares];
         let removed = lists.into_iter().any(|list| {
             let before = list.len();
             list.retain(|own| own.id != id);

@@ -3,14 +3,14 @@
 
 use crate::context::{HandlerContext, HandlerName};
 use crate::error::{ConnectError, EmitError, check_event, check_server_event};
-use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_leave, boxed_middleware};
+use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_leave, boxed_middleware, boxed_room};
 use crate::listeners::{EventTable, Found};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::parts::{Handlers, Namespace, Socket};
 use crate::reason::DisconnectReason;
 use parking_lot::RwLock;
-use roomcast_adapter::{Answer, Room};
+use roomcast_adapter::{Answer, Room, RoomEvent};
 use roomcast_protocol::{Args, ToArgs};
 use std::fmt;
 use std::future::Future;
@@ -185,6 +185,41 @@ macro_rules! handlers {
                 self
             }
 
+            #[doc = concat!("Called when a room", $of, " is created, joined, left or deleted on this server.")]
+            /// As the events "create-room", "join-room", "leave-room" and "delete-room" of Node's adapter, so that something can be begun
+            /// for the first member of a room and ended after the last. The rooms named after socket ids are not told, nor what happens
+            /// on other servers.
+            ///
+            /// Up to its first await a handler runs on the thread that changed the room, before `join` or `leave` returns, unless
+            /// another thread is telling of its changes at that moment: then that thread tells of this one too, so that the order is
+            /// that of the changes. After an await, handlers of several events run side by side. A handler that blocks its thread
+            /// lets the others wait, at most [`MAX_ROOM_EVENTS`](roomcast_adapter::limits::MAX_ROOM_EVENTS); further ones become one
+            /// [`RoomEvent::Missed`].
+            ///
+            /// ```
+            /// # use roomcast_server::{Namespace, RoomEvent, SocketIo};
+            /// # let io = SocketIo::builder().build();
+            /// io.of("/").on_room_event(|_: Namespace, event: RoomEvent| async move {
+            ///     match event {
+            ///         RoomEvent::Created { room } => println!("subscribe to {room}"),
+            ///         RoomEvent::Deleted { room } => println!("unsubscribe from {room}"),
+            ///         _ => {}
+            ///     }
+            /// });
+            /// ```
+            pub fn on_room_event<Fut, O>(
+                &self,
+                handler: impl Fn(Namespace, RoomEvent) -> Fut + Send + Sync + 'static,
+            ) -> &Self
+            where
+                Fut: Future<Output = O> + Send + 'static,
+                O: Outcome,
+            {
+                self.handlers().rooms.write().push(boxed_room(handler));
+                self.watch_rooms();
+                self
+            }
+
             /// Handles an event that another server of the cluster sent with [`Namespace::server_side_emit`].
             pub fn on_server_event<M>(
                 &self,
@@ -271,6 +306,10 @@ pub(crate) type Existing = Arc<dyn Fn(&Arc<Handlers>) -> Vec<Namespace> + Send +
 impl Namespaces {
     fn handlers(&self) -> &Handlers {
         &self.handlers
+    }
+
+    fn watch_rooms(&self) {
+        self.existing().iter().for_each(Namespace::watch_rooms);
     }
 
     /// The namespaces of the pattern that exist on this server, sorted by name.

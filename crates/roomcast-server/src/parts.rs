@@ -5,7 +5,7 @@
 //! `disconnect.rs` the three phases of a socket's life.
 
 use crate::config::Config;
-use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedLeave, BoxedMiddleware};
+use crate::handler::{BoxedConnect, BoxedDisconnect, BoxedLeave, BoxedMiddleware, BoxedRoom};
 use crate::labels::Counted;
 use crate::lifetime::Lifetime;
 use crate::limits::{FAILURE_LINES, TOLD_EVENTS};
@@ -16,7 +16,7 @@ use crate::recovery::RecoveryOutcome;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
-use roomcast_adapter::{Adapter, Room, ServerEvent};
+use roomcast_adapter::{Adapter, Room, RoomFeed, ServerEvent};
 use roomcast_engine::{Bucket, Connection, Rate};
 use roomcast_protocol::{Args, Parser, SocketId};
 use std::collections::VecDeque;
@@ -60,6 +60,7 @@ pub(crate) struct NamespaceInner {
     pub(crate) closed: AtomicBool,
     /// Events of other servers, until a task takes the receiver.
     pub(crate) server_events: Mutex<Option<mpsc::Receiver<ServerEvent>>>,
+    pub(crate) room_feed: Arc<RoomFeed>,
     pub(crate) lifetime: Arc<Lifetime>,
     /// What is counted for its name.
     pub(crate) counted: Arc<Counted>,
@@ -92,6 +93,7 @@ pub(crate) struct Handlers {
     pub(crate) disconnecting: RwLock<Vec<BoxedLeave<Socket>>>,
     pub(crate) disconnect: RwLock<Vec<BoxedLeave<Socket>>>,
     pub(crate) upgrade: RwLock<Vec<BoxedConnect<Socket>>>,
+    pub(crate) rooms: RwLock<Vec<BoxedRoom<Namespace>>>,
     /// Hashes of what was logged once: event names may be the client's, and long.
     logged: Mutex<HashSet<u64, RandomState>>,
     /// Log lines about failures of handlers.
@@ -153,7 +155,7 @@ impl Namespace {
     }
 
     /// Something of the pattern's handlers, and of the namespace's own. The pattern's come first, as they apply to all its namespaces.
-    fn each<T>(&self, of: impl Fn(&Handlers) -> T) -> [Option<T>; 2] {
+    pub(crate) fn each<T>(&self, of: impl Fn(&Handlers) -> T) -> [Option<T>; 2] {
         [self.0.pattern.get().map(|pattern| of(pattern)), Some(of(&self.0.own))]
     }
 
@@ -199,6 +201,7 @@ impl Namespace {
     /// A pattern has accepted a client; its handlers apply from now on.
     pub(crate) fn adopt(&self, pattern: &Arc<Handlers>) {
         self.0.pattern.get_or_init(|| pattern.clone());
+        self.watch_rooms();
     }
 
     /// A socket has left, or was refused.
@@ -278,6 +281,8 @@ pub(crate) struct State {
     pub(crate) connection_handlers: u32,
     /// What came of its client's wish to continue a session. It fits beside the number.
     pub(crate) recovery: RecoveryOutcome,
+    /// What is sent to its client is, or was, shown to somebody. It fits there too.
+    pub(crate) observed: bool,
 }
 
 /// What the application keeps with a socket.
@@ -285,7 +290,7 @@ pub(crate) struct State {
 pub(crate) struct Kept {
     /// As JSON: `fetch_sockets` shows it on every server.
     pub(crate) data: Option<Box<str>>,
-    /// Values by type, for this server alone.
+    /// Values by type, for this server alone. Each is in an [`Arc`], so that an application's `clone` never runs under a lock.
     pub(crate) extensions: http::Extensions,
 }
 

@@ -48,11 +48,14 @@ impl Socket {
         // Before the session can be found.
         let keeps_values = values.is_some();
         if let Some(values) = values {
-            self.namespace().0.kept_values.lock().insert(self.id(), values);
+            let replaced = self.namespace().0.kept_values.lock().insert(self.id(), values);
+            drop(replaced);
         }
         let saved = recovery.save(self.id(), &self.0.data_json());
         if keeps_values && !saved {
-            drop(self.namespace().0.kept_values.lock().remove(&self.id()));
+            let not_kept = self.namespace().0.kept_values.lock().remove(&self.id());
+            // Outside the lock: values are the application's.
+            drop(not_kept);
         }
         saved
     }

@@ -13,7 +13,7 @@ use crate::recovery::EndedSession;
 use crate::task;
 use parking_lot::{Mutex, RwLock};
 use roomcast_adapter::limits::MAX_SERVER_EVENTS;
-use roomcast_adapter::{AdapterContext, AdapterFactory, RecoverySpace};
+use roomcast_adapter::{AdapterContext, AdapterFactory, RecoverySpace, RoomFeed};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -107,7 +107,8 @@ impl IoInner {
     fn make(&self, name: &Arc<str>, pattern: Option<Arc<Handlers>>, counted: Arc<Counted>) -> Namespace {
         let (sender, receiver) = mpsc::channel(MAX_SERVER_EVENTS);
         let context = AdapterContext::new(name.clone(), sender).with_parser(self.config.parser);
-        let context = context.with_recovery(self.recovery.clone());
+        let room_feed = Arc::<RoomFeed>::default();
+        let context = context.with_recovery(self.recovery.clone()).with_room_feed(room_feed.clone());
         let adapter = (self.adapter)(context);
         // A weak reference: the server holds its namespaces.
         let io = self.this.clone();
@@ -140,6 +141,7 @@ impl IoInner {
             closed: AtomicBool::new(false),
             counted,
             server_events: Mutex::new(Some(receiver)),
+            room_feed,
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
             sibling: Box::new(sibling),
@@ -150,6 +152,7 @@ impl IoInner {
             kept_are_swept: AtomicBool::new(false),
         }));
         namespace.receive_server_events();
+        namespace.watch_rooms();
         namespace
     }
 
@@ -294,7 +297,9 @@ impl IoInner {
         for (session, why) in swept.ended {
             metrics::counter!("roomcast_recovery_sessions_ended_total", "reason" => why.as_str()).increment(1);
             tracing::debug!(socket = %session.id, namespace = namespace.name(), %why, "a kept session was given up");
-            drop(namespace.0.kept_values.lock().remove(&session.id));
+            let kept_values = namespace.0.kept_values.lock().remove(&session.id);
+            // Outside the lock: values are the application's.
+            drop(kept_values);
             if let Some(told) = told {
                 let ended = EndedSession { namespace: namespace.name(), session: &session, why };
                 task::contain("ended session", || told(&ended));

@@ -11,6 +11,7 @@ use crate::listener_id::ListenerId;
 use crate::listeners::{Every, How, OwnEvents};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
+use crate::outgoing::Observed;
 use crate::parts::{OwnHandlers, Phase, Socket, SocketInner};
 use crate::reason::DisconnectReason;
 use crate::rooms::Rooms;
@@ -85,22 +86,24 @@ impl Socket {
 
     /// Keeps a value with the socket, on this server only, one for each type. A second one replaces the first, which is returned. Handlers
     /// take it as [`Extension<T>`](crate::Extension). It is kept until the last clone of the socket is dropped, so that handlers of the
-    /// disconnect have it too. A socket that is recovered ([`Builder::recovery`](crate::Builder::recovery)) has clones of the values of
-    /// the one before.
+    /// disconnect have it too. A socket that is recovered ([`Builder::recovery`](crate::Builder::recovery)) has the values of the one
+    /// before. No lock is held while a value is cloned or dropped, so its `Clone` and `Drop` may use the socket.
     pub fn insert<T: Clone + Send + Sync + 'static>(&self, value: T) -> Option<T> {
-        self.0.state.lock().kept.get_or_insert_default().extensions.insert(value)
+        let before = self.0.state.lock().kept.get_or_insert_default().extensions.insert(Arc::new(value));
+        before.map(Arc::unwrap_or_clone)
     }
 
     /// A clone of the value of this type: what [`Socket::insert`] kept, or else what a layer in front of the server put into the extensions
     /// of the request that opened the connection, if the server keeps it ([`Builder::keep_extension`](crate::Builder::keep_extension)).
     pub fn get<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        let own = self.0.state.lock().kept.as_ref().and_then(|kept| kept.extensions.get::<T>().cloned());
-        own.or_else(|| self.connection().extension())
+        let own = self.0.state.lock().kept.as_ref().and_then(|kept| kept.extensions.get::<Arc<T>>().cloned());
+        own.map(Arc::unwrap_or_clone).or_else(|| self.connection().extension())
     }
 
     /// Removes the value of this type that [`Socket::insert`] kept, and returns it.
     pub fn remove<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        self.0.state.lock().kept.as_mut()?.extensions.remove()
+        let kept = self.0.state.lock().kept.as_mut()?.extensions.remove::<Arc<T>>();
+        kept.map(Arc::unwrap_or_clone)
     }
 
     /// Names the user of this client, so that all connections of the user share the rates of users
@@ -360,20 +363,27 @@ impl Socket {
     /// What an adapter calls a recipient, if it is a socket.
     pub(crate) fn of_recipient(recipient: Arc<dyn Recipient>) -> Option<Self> {
         let recipient: Arc<dyn Any + Send + Sync> = recipient;
-        recipient.downcast::<SocketInner>().ok().map(Self)
+        match recipient.downcast::<SocketInner>() {
+            Ok(inner) => Some(Self(inner)),
+            Err(other) => other.downcast::<Observed>().ok().map(|observed| Self(observed.0.clone())),
+        }
     }
 
     pub(crate) fn send_packet(&self, packet: Packet) -> Result<Delivery, EmitError> {
         let packet = Arc::new(packet);
-        let sent = {
+        let (sent, observed) = {
             // A middleware may send; a disconnected socket may not. The lock orders this before the end, so that nothing follows a DISCONNECT.
             let state = self.0.state.lock();
             if matches!(state.phase, Phase::Disconnected(_)) {
                 return Err(EmitError::Disconnected);
             }
-            self.connection().send(&packet)
+            (self.connection().send(&packet), state.observed)
         };
-        match sent.wake() {
+        let delivery = sent.wake();
+        if observed {
+            self.show_outgoing(&packet);
+        }
+        match delivery {
             Delivery::Closed => Err(EmitError::Disconnected),
             Delivery::Overflowed => Err(EmitError::SlowConsumer),
             delivery => Ok(delivery),

@@ -63,6 +63,7 @@ pub(crate) const COUNTERS: &[(&str, &str)] = &[
     ("roomcast_sockets_connected_total", "Sockets that have connected to a namespace"),
     ("roomcast_sockets_refused_total", "Sockets that a middleware refused"),
     ("roomcast_events_refused_total", "Events that a middleware of events refused"),
+    ("roomcast_room_events_missed_total", "Changes of rooms that were not told, as a handler was too slow"),
     ("roomcast_tls_handshakes_failed_total", "TLS handshakes of clients that failed"),
     (
         "roomcast_unfinished_messages_dropped_total",

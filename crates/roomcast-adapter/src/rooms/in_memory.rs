@@ -31,6 +31,7 @@ impl Adapter for Local {
             }
         }
         wakes.wake();
+        self.feed.tell();
         Ok(())
     }
 
@@ -47,15 +48,24 @@ impl Adapter for Local {
         // Outside the lock: dropping either may run foreign code.
         drop(recipient);
         wakers.into_iter().for_each(std::task::Waker::wake);
+        self.feed.tell();
+    }
+
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        let before = self.state.lock().index.replace(id, recipient);
+        // Outside the lock, as above.
+        drop(before);
     }
 
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
         self.state.lock().join(id, rooms)?;
+        self.feed.tell();
         Ok(Joined::confirmed())
     }
 
     fn leave(&self, id: SocketId, room: &str) {
         self.state.lock().leave(id, room);
+        self.feed.tell();
     }
 
     fn rooms_of(&self, id: SocketId) -> Vec<Room> {

@@ -11,6 +11,7 @@ use crate::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::Recipient;
 use crate::seam::room::Room;
+use crate::seam::room_feed::{RoomEvent, RoomFeed};
 use crate::seam::target::Target;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
@@ -39,6 +40,8 @@ pub(crate) struct Index {
     by_name: HashMap<Room, u32, RandomState>,
     /// The number of the current walk. A slot that carries this mark was visited already or is left out.
     walk: u32,
+    /// Who wants to know of changes.
+    feed: Arc<RoomFeed>,
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +70,11 @@ struct Members {
 }
 
 impl Index {
+    /// An empty index that pushes its changes to a feed.
+    pub(crate) fn telling(feed: Arc<RoomFeed>) -> Self {
+        Self { feed, ..Self::default() }
+    }
+
     /// Adds a socket to all of `rooms`, or refuses it. A refused recipient is dropped here, under the lock; the caller
     /// keeps a clone, as dropping the last one may run foreign code.
     pub(crate) fn insert(
@@ -110,16 +118,24 @@ impl Index {
         let found = self.by_id.find_entry(self.hasher.hash_one(id), |slot| self.cold[*slot as usize].id == id);
         let slot = found.ok()?.remove().0;
         for place in std::mem::take(&mut self.cold[slot as usize].rooms) {
-            self.remove_member(place);
+            self.remove_member(slot, place);
         }
         let recipient = self.hot[slot as usize].recipient.take();
         if self.by_id.is_empty() {
             // When the last socket has left, the storage of a burst is released.
-            *self = Self { walk: self.walk, ..Self::default() };
+            *self = Self { walk: self.walk, feed: std::mem::take(&mut self.feed), ..Self::default() };
         } else {
             self.free_slots.push(slot);
         }
         recipient
+    }
+
+    /// Gives a socket another recipient. Drop the returned one outside the lock.
+    pub(crate) fn replace(&mut self, id: SocketId, recipient: Arc<dyn Recipient>) -> Option<Arc<dyn Recipient>> {
+        match self.slot_of(id) {
+            Some(slot) => self.hot[slot as usize].recipient.replace(recipient),
+            None => Some(recipient),
+        }
     }
 
     /// Puts a socket into all of `rooms`, or into none. Unknown ids are ignored.
@@ -153,7 +169,7 @@ impl Index {
         let places = &mut self.cold[slot as usize].rooms;
         if let Some(at) = places.iter().position(|place| place.room == number) {
             let place = places.swap_remove(at);
-            self.remove_member(place);
+            self.remove_member(slot, place);
         }
     }
 
@@ -301,6 +317,9 @@ impl Index {
                 });
                 self.rooms[number as usize].name = Some(room.clone());
                 self.by_name.insert(room.clone(), number);
+                if self.feed.is_observed() {
+                    self.feed.push(RoomEvent::Created { room: room.clone() });
+                }
                 number
             }
         };
@@ -308,10 +327,18 @@ impl Index {
         slots.push(slot);
         let position = slots.len() as u32 - 1;
         self.cold[slot as usize].rooms.push(Membership { room: number, position });
+        if self.feed.is_observed() {
+            self.feed.push(RoomEvent::Joined { room: room.clone(), socket: self.id_of(slot) });
+        }
     }
 
     /// Removes a member from a room. The room's last member takes over its position; a room without members is removed.
-    fn remove_member(&mut self, place: Membership) {
+    fn remove_member(&mut self, slot: u32, place: Membership) {
+        if self.feed.is_observed()
+            && let Some(room) = self.rooms[place.room as usize].name.clone()
+        {
+            self.feed.push(RoomEvent::Left { room, socket: self.id_of(slot) });
+        }
         let members = &mut self.rooms[place.room as usize];
         members.slots.swap_remove(place.position as usize);
         if let Some(&moved) = members.slots.get(place.position as usize) {
@@ -323,6 +350,9 @@ impl Index {
             members.slots = Vec::new();
             if let Some(name) = members.name.take() {
                 self.by_name.remove(&name);
+                if self.feed.is_observed() {
+                    self.feed.push(RoomEvent::Deleted { room: name });
+                }
             }
             self.free_rooms.push(place.room);
         }

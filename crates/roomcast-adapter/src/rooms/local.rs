@@ -7,6 +7,7 @@ use crate::seam::adapter::{Action, AdapterContext, Emit};
 use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails, Wakes};
 use crate::seam::room::Room;
+use crate::seam::room_feed::RoomFeed;
 use crate::seam::target::Target;
 use parking_lot::Mutex;
 use roomcast_protocol::{Packet, Parser, SocketId};
@@ -33,6 +34,8 @@ pub struct Local {
     /// If sessions can be recovered; then the state has a history.
     pub(super) recoverer: Option<Box<Recoverer>>,
     pub(super) state: Mutex<State>,
+    /// Told, after the lock was released, of what the index has pushed under it.
+    pub(super) feed: Arc<RoomFeed>,
 }
 
 #[derive(Debug, Default)]
@@ -67,19 +70,19 @@ impl State {
 impl Local {
     /// An empty namespace whose clients use the default parser.
     pub fn new(namespace: impl Into<Arc<str>>) -> Arc<Self> {
-        Self::empty(namespace.into(), Parser::Default, None)
+        Self::empty(namespace.into(), Parser::Default, None, Arc::default())
     }
 
     /// The empty namespace that an adapter is made for.
     pub fn of(context: &AdapterContext) -> Arc<Self> {
         let recoverer = context.recovery.clone().map(|space| Box::new(Recoverer::new(space)));
-        Self::empty(context.namespace.clone(), context.parser, recoverer)
+        Self::empty(context.namespace.clone(), context.parser, recoverer, context.room_feed.clone())
     }
 
-    fn empty(namespace: Arc<str>, parser: Parser, recoverer: Option<Box<Recoverer>>) -> Arc<Self> {
+    fn empty(namespace: Arc<str>, parser: Parser, recoverer: Option<Box<Recoverer>>, feed: Arc<RoomFeed>) -> Arc<Self> {
         let history = recoverer.as_ref().map(|recoverer| Box::new(recoverer.history()));
-        let state = Mutex::new(State { history, ..State::default() });
-        Arc::new_cyclic(|this| Self { namespace, parser, this: this.clone(), recoverer, state })
+        let state = Mutex::new(State { index: Index::telling(feed.clone()), history, ..State::default() });
+        Arc::new_cyclic(|this| Self { namespace, parser, this: this.clone(), recoverer, state, feed })
     }
 
     /// The namespace's name.
@@ -335,6 +338,7 @@ impl Local {
                 }
             }
         }
+        self.feed.tell();
         for (socket, error) in refused {
             metrics::counter!("roomcast_joins_refused_total").increment(1);
             tracing::debug!(%socket, %error, "a join by the server was refused");

@@ -63,6 +63,7 @@ impl Recovery for Local {
             }
         }
         wakes.wake();
+        self.feed.tell();
         Ok(())
     }
 
@@ -92,6 +93,7 @@ impl Recovery for Local {
         drop(recipient);
         wakers.into_iter().for_each(std::task::Waker::wake);
         self.tell_waiting();
+        self.feed.tell();
         saved
     }
 
@@ -164,6 +166,7 @@ impl Recovery for Local {
         }
         found.settle();
         wakes.wake();
+        self.feed.tell();
         Ok(())
     }
 

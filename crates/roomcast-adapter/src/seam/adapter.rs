@@ -6,6 +6,7 @@ use crate::seam::error::AdapterError;
 use crate::seam::recipient::{Recipient, SocketDetails};
 use crate::seam::recovery::{Recovery, RecoverySpace};
 use crate::seam::room::Room;
+use crate::seam::room_feed::RoomFeed;
 use crate::seam::target::Target;
 use async_trait::async_trait;
 use roomcast_protocol::{Args, Packet, Parser, SocketId};
@@ -46,6 +47,10 @@ pub trait Adapter: Debug + Send + Sync + 'static {
 
     /// Removes a socket from all rooms, and gives up its pending acknowledgements. Unknown ids are ignored.
     fn remove(&self, id: SocketId);
+
+    /// Gives a socket another recipient, which gets all that is delivered from now on. Rooms and pending acknowledgements stay. Unknown
+    /// ids are ignored.
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>);
 
     /// Puts a socket into rooms. This takes effect on this server at once; await the returned future for confirmation
     /// by the cluster. Nothing happens for rooms that the socket is in already, nor after [`Adapter::remove`].
@@ -146,12 +151,20 @@ pub struct AdapterContext {
     pub parser: Parser,
     /// Where sessions are kept for clients that come back. `None`: they are not kept.
     pub recovery: Option<Arc<RecoverySpace>>,
+    /// Who wants to know of changes of rooms. [`Local`](crate::Local) tells it all; an adapter that does without `Local` may leave it.
+    pub room_feed: Arc<RoomFeed>,
 }
 
 impl AdapterContext {
     /// The context of a namespace whose clients use the default parser, and whose sessions are not kept.
     pub fn new(namespace: impl Into<Arc<str>>, server_events: mpsc::Sender<ServerEvent>) -> Self {
-        Self { namespace: namespace.into(), server_events, parser: Parser::Default, recovery: None }
+        Self {
+            namespace: namespace.into(),
+            server_events,
+            parser: Parser::Default,
+            recovery: None,
+            room_feed: Arc::default(),
+        }
     }
 
     /// The same, with packets written like this.
@@ -165,6 +178,13 @@ impl AdapterContext {
     #[must_use]
     pub fn with_recovery(mut self, space: Option<Arc<RecoverySpace>>) -> Self {
         self.recovery = space;
+        self
+    }
+
+    /// The same, with somebody who may want to know of changes of rooms.
+    #[must_use]
+    pub fn with_room_feed(mut self, feed: Arc<RoomFeed>) -> Self {
+        self.room_feed = feed;
         self
     }
 }

@@ -7,4 +7,5 @@ pub(crate) mod error;
 pub(crate) mod recipient;
 pub(crate) mod recovery;
 pub(crate) mod room;
+pub(crate) mod room_feed;
 pub(crate) mod target;

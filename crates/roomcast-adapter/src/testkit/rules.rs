@@ -80,6 +80,11 @@ const RULES: &[Rule] = &[
     rule!(membership::own_room_stays, "A socket cannot leave the room named after its id."),
     rule!(membership::remove, "A removed socket is in no room, and nothing more is delivered to it."),
     rule!(membership::join_after_remove, "A join after remove does nothing."),
+    rule!(
+        membership::replace,
+        "A recipient that replaces another gets what is delivered from then on, in the same rooms, and the one before gets nothing more."
+    ),
+    rule!(membership::replace_after_remove, "A replacement after remove does nothing."),
     rule!(membership::insert_twice, "An id that is taken is refused with Duplicate, and its first recipient stays."),
     rule!(membership::unknown_ids, "Unknown socket ids and ack ids are ignored in every call."),
     rule!(

@@ -146,6 +146,22 @@ impl Stage {
         Ok(part)
     }
 
+    /// Gives each socket of a part a new recipient.
+    pub(crate) fn replace(&mut self, part: &Part) -> Part {
+        let replaced = |actor: &Actor| {
+            let recipient = FakeRecipient::new();
+            actor.adapter.replace(actor.id, recipient.clone());
+            Actor { recipient, ..actor.clone() }
+        };
+        let replaced = Part(part.0.iter().map(replaced).collect());
+        for known in self.parts.iter_mut().flat_map(|part| &mut part.0) {
+            if let Some(actor) = replaced.0.iter().find(|actor| actor.id == known.id) {
+                known.recipient = actor.recipient.clone();
+            }
+        }
+        replaced
+    }
+
     /// Emits an event without arguments through the first server.
     pub(crate) fn emit(&mut self, name: &str, target: &Target) -> Outcome {
         self.emit_from(0, name, target)

@@ -76,6 +76,9 @@ const FAULTS: &[(Fault, &str, usize)] = &[
     (Fault::LeaveOwnRoomLeavesAll, "membership::own_room_stays", 1),
     (Fault::NoRemove, "membership::remove", 1),
     (Fault::JoinBringsBack, "membership::join_after_remove", 1),
+    (Fault::NoReplace, "membership::replace", 1),
+    (Fault::ReplaceLeavesRooms, "membership::replace", 1),
+    (Fault::ReplaceBringsBack, "membership::replace_after_remove", 1),
     (Fault::LastInsertWins, "membership::insert_twice", 1),
     (Fault::UnknownIdIsAnError, "membership::unknown_ids", 1),
     (Fault::CutRoomNames, "limits::room_name", 1),
@@ -140,7 +143,7 @@ fn each_rule_has_a_fault_and_a_name_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 #[should_panic(
-    expected = "the adapter breaks 1 of 50 rules:\n- delivery::except_wins: A socket in a room of `except` gets nothing"
+    expected = "the adapter breaks 1 of 52 rules:\n- delivery::except_wins: A socket in a room of `except` gets nothing"
 )]
 async fn a_broken_contract_panics_with_the_rule() {
     adapter_contract(async || local(Fault::ExceptOnlyForEveryone)).await;

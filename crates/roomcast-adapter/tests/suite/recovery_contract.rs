@@ -156,6 +156,10 @@ impl Adapter for Broken {
         self.inner.remove(id);
     }
 
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        self.inner.replace(id, recipient);
+    }
+
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
         self.inner.join(id, rooms)
     }

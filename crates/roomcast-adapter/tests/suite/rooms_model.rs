@@ -1,12 +1,14 @@
-//! Compares rooms as dense numbers with rooms as sets: any sequence of changes and emits has the same result.
+//! Compares rooms as dense numbers with rooms as sets: any sequence of changes and emits has the same result, and so has what the room
+//! feed tells.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use roomcast_adapter::testkit::CountingRecipient;
-use roomcast_adapter::{Action, Adapter, Local, Room, Target};
+use roomcast_adapter::{Action, Adapter, AdapterContext, Local, Room, RoomEvent, RoomFeed, Target};
 use roomcast_protocol::{Args, SocketId};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
 
 /// Few sockets and rooms, so that they meet often.
 const SOCKETS: usize = 8;
@@ -14,7 +16,7 @@ const ROOMS: usize = 5;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Insert(usize),
+    Insert(usize, Vec<Name>),
     Remove(usize),
     Join(usize, Vec<Name>),
     Leave(usize, Name),
@@ -46,7 +48,7 @@ fn aim() -> impl Strategy<Value = Aim> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (0..SOCKETS).prop_map(Step::Insert),
+        3 => (0..SOCKETS, vec(name(), 0..3)).prop_map(|(socket, rooms)| Step::Insert(socket, rooms)),
         1 => (0..SOCKETS).prop_map(Step::Remove),
         5 => (0..SOCKETS, vec(name(), 0..4)).prop_map(|(socket, rooms)| Step::Join(socket, rooms)),
         2 => (0..SOCKETS, name()).prop_map(|(socket, room)| Step::Leave(socket, room)),
@@ -54,6 +56,20 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (aim(), vec(name(), 1..3)).prop_map(|(aim, rooms)| Step::JoinAll(aim, rooms)),
         1 => (aim(), vec(name(), 1..3)).prop_map(|(aim, rooms)| Step::LeaveAll(aim, rooms)),
     ]
+}
+
+/// The members of each room, as the feed has told them.
+type Told = BTreeMap<Room, BTreeSet<SocketId>>;
+
+/// Applies a change, which must fit the ones before.
+fn hear(told: &mut Told, event: RoomEvent) {
+    match event {
+        RoomEvent::Created { room } => assert!(told.insert(room.clone(), BTreeSet::new()).is_none(), "{room} existed"),
+        RoomEvent::Joined { room, socket } => assert!(told.get_mut(&room).unwrap().insert(socket), "twice in {room}"),
+        RoomEvent::Left { room, socket } => assert!(told.get_mut(&room).unwrap().remove(&socket), "never in {room}"),
+        RoomEvent::Deleted { room } => assert_eq!(told.remove(&room), Some(BTreeSet::new()), "members of {room}"),
+        event => panic!("{event:?}"),
+    }
 }
 
 /// The rooms of each socket, including its own.
@@ -64,15 +80,20 @@ struct World {
     recipients: Vec<Arc<CountingRecipient>>,
     local: Arc<Local>,
     model: Model,
+    told: Arc<Mutex<Told>>,
 }
 
 impl World {
     fn new() -> Self {
+        let (feed, told) = (Arc::<RoomFeed>::default(), Arc::<Mutex<Told>>::default());
+        let heard = told.clone();
+        feed.observe(move |event| hear(&mut heard.lock().unwrap(), event));
         Self {
             ids: (0..SOCKETS).map(|_| SocketId::random().unwrap()).collect(),
             recipients: (0..SOCKETS).map(|_| CountingRecipient::new()).collect(),
-            local: Local::new("/"),
+            local: Local::of(&AdapterContext::new("/", mpsc::channel(1).0).with_room_feed(feed)),
             model: Model::new(),
+            told,
         }
     }
 
@@ -101,11 +122,11 @@ impl World {
 
     fn take(&mut self, step: &Step) {
         match step {
-            Step::Insert(socket) => {
-                let id = self.ids[*socket];
-                let taken = self.local.insert(id, self.recipients[*socket].clone(), &[], None).is_err();
+            Step::Insert(socket, names) => {
+                let (id, rooms) = (self.ids[*socket], self.rooms(names));
+                let taken = self.local.insert(id, self.recipients[*socket].clone(), &rooms, None).is_err();
                 assert_eq!(taken, self.model.contains_key(socket));
-                self.model.entry(*socket).or_insert_with(|| BTreeSet::from([id.into()]));
+                self.model.entry(*socket).or_insert_with(|| rooms.into_iter().chain([id.into()]).collect());
             }
             Step::Remove(socket) => {
                 self.local.remove(self.ids[*socket]);
@@ -169,6 +190,14 @@ impl World {
         all.sort();
         let expected: BTreeSet<Room> = self.model.values().flatten().cloned().collect();
         assert_eq!(all, expected.into_iter().collect::<Vec<_>>());
+        let mut joined = Told::new();
+        for (socket, rooms) in &self.model {
+            let id = self.ids[*socket];
+            for room in rooms.iter().filter(|room| ***room != *id.as_str()) {
+                joined.entry(room.clone()).or_default().insert(id);
+            }
+        }
+        assert_eq!(*self.told.lock().unwrap(), joined, "what was told");
     }
 }
 

@@ -72,7 +72,9 @@ impl Connection {
     ///
     /// [`EngineConfig::keep_extension`]: crate::EngineConfig::keep_extension
     pub fn extension<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        self.sessions.extensions.lock().get(&self.identity())?.get::<T>().cloned()
+        let kept = self.sessions.extensions.lock().get(&self.identity())?.clone();
+        // Outside the lock: it is the application's `clone`.
+        kept.get::<T>().cloned()
     }
 
     pub(crate) fn keep_extensions(&self, request: &Extensions) {
@@ -81,7 +83,7 @@ impl Connection {
             keep(request, &mut kept);
         }
         if !kept.is_empty() {
-            self.sessions.extensions.lock().insert(self.identity(), kept);
+            self.sessions.extensions.lock().insert(self.identity(), Arc::new(kept));
         }
     }
 

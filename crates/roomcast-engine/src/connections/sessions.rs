@@ -29,7 +29,7 @@ pub(crate) struct Sessions<T> {
     pub(crate) probe_pong: Arc<Packet>,
     table: Mutex<Table<T>>,
     /// What [`EngineConfig::keep_extension`] named, of sessions that have it. A table of its own, as most servers keep nothing.
-    pub(crate) extensions: Mutex<HashMap<Identity, Extensions>>,
+    pub(crate) extensions: Mutex<HashMap<Identity, Arc<Extensions>>>,
 }
 
 impl<T> Sessions<T> {

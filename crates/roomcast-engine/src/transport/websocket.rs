@@ -537,7 +537,10 @@ mod tests {
     use crate::application::Nobody;
     use crate::config::EngineConfig;
     use crate::engine::Engine;
+    use crate::session::handler::SessionHandler;
     use crate::transport::writer::Stream as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
     use tokio::net::{TcpListener, TcpStream};
 
     /// What an idle WebSocket costs in addition to its session. tokio rounds a task up to 128 bytes. With 264 here it still takes 384,
@@ -558,5 +561,58 @@ mod tests {
             size_of::<Sleep>()
         );
         assert!(size_of_val(&task) <= 264);
+    }
+
+    /// A client that has more to say whenever it is read: small messages.
+    #[derive(Default)]
+    struct Flood(Arc<AtomicUsize>);
+
+    impl AsyncRead for Flood {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            while read.remaining() > 0 {
+                // A text of two bytes, masked with zeros.
+                read.put_slice(b"\x81\x82\x00\x00\x00\x004x");
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// Spends that long on the first message of each read.
+    struct Slow(Arc<AtomicUsize>, usize, Duration);
+
+    impl SessionHandler for Slow {
+        fn text(&mut self, _: &str) {
+            let reads = self.0.load(Ordering::Relaxed);
+            if std::mem::replace(&mut self.1, reads) < reads {
+                // Its first poll moves the clock.
+                let _ = pin!(tokio::time::advance(self.2)).poll(&mut Context::from_waker(Waker::noop()));
+            }
+        }
+        fn binary(&mut self, _: &[u8]) {}
+        fn closed(&mut self, _: CloseReason) {}
+    }
+
+    /// The bound of a connection's reads in a row, just within it, and the bound of their number.
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_read_for_a_moment_before_the_other_clients() {
+        let within = READ_TIME - Duration::from_micros(1);
+        for (each, most) in [(READ_TIME, 1), (within, 2), (Duration::ZERO, READS_PER_TURN)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let flood = Flood::default();
+            let reads = flood.0.clone();
+            let counted = reads.clone();
+            let application =
+                move |_: &Arc<Connection>| Box::new(Slow(counted.clone(), 0, each)) as Box<dyn SessionHandler>;
+            let engine = Engine::new(EngineConfig::default(), application);
+            let (request, ()) = http::Request::new(()).into_parts();
+            let connection = engine.open(&request, Transport::WebSocket).unwrap();
+            let mut task = pin!(run(connection, (flood, stream.into_halves().1), Bytes::new(), false, Wire::default()));
+            for poll in 1..=3 {
+                assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                assert_eq!(reads.load(Ordering::Relaxed), poll * most, "{each:?}");
+            }
+        }
     }
 }

@@ -4,10 +4,10 @@ use crate::common::streams::over_streams;
 use crate::common::wire::{head, request};
 use crate::common::{Event, Server, message, polling, until};
 use roomcast_engine::{CloseReason, Cookie, EngineConfig, Transport};
-use roomcast_protocol::IdError;
 use roomcast_protocol::limits::MAX_PACKETS_PER_PAYLOAD;
+use roomcast_protocol::{Args, Attachment, EngineKind, IdError, Packet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 // --- handshake ---
 
@@ -84,6 +84,7 @@ async fn the_cookie_is_set_by_the_handshake_alone() {
             path: "/x".to_owned(),
             domain: Some("example.com".to_owned()),
             max_age: Some(60),
+            expires: Some(UNIX_EPOCH + Duration::from_secs(784_111_777)),
             http_only: false,
             secure: true,
             same_site: "Strict",
@@ -94,10 +95,43 @@ async fn the_cookie_is_set_by_the_handshake_alone() {
     .await;
     let answer = server.get("EIO=4&transport=polling").await;
     let expected = format!(
-        "sess={}; Max-Age=60; Domain=example.com; Path=/x; Secure; Partitioned; Priority=High; SameSite=Strict",
+        "sess={}; Max-Age=60; Domain=example.com; Path=/x; Expires=Sun, 06 Nov 1994 08:49:37 GMT; Secure; Partitioned; Priority=High; SameSite=Strict",
         answer.sid()
     );
     assert_eq!(answer.header("set-cookie"), Some(expected));
+    server.finish().await;
+}
+
+/// Dates that a header cannot tell become the nearest one.
+async fn a_cookie_ends_at_a_date_that_a_header_can_tell() {
+    let day = Duration::from_secs(86_400);
+    let ends = [
+        (UNIX_EPOCH - day, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (UNIX_EPOCH + day * 365 * 20_000, "Fri, 31 Dec 9999 23:59:59 GMT"),
+    ];
+    for (end, told) in ends {
+        let cookie = Cookie { expires: Some(end), ..Cookie::default() };
+        let server = Server::with(|config| config.cookie = Some(cookie)).await;
+        let header = server.get("EIO=4&transport=polling").await.header("set-cookie").unwrap();
+        assert!(header.contains(&format!("; Path=/; Expires={told}; HttpOnly")), "{header}");
+        server.finish().await;
+    }
+}
+
+/// Node's option `initialPacket`: with the answer to the handshake, before anything else.
+async fn the_initial_packet_follows_the_open_packet() {
+    let event = Packet::event("/", None, &Args::event("hello", &Attachment::from(vec![1, 2])).unwrap()).unwrap();
+    let event = Arc::new(event);
+    let server = Server::with(|config| config.initial_packet = Some(event)).await;
+    let payload = server.get("EIO=4&transport=polling").await.body;
+    let packets: Vec<&str> = payload.split('\u{1e}').collect();
+    assert!(packets[0].starts_with("0{\"sid\""), "{payload}");
+    assert_eq!(packets[1..], [r#"451-["hello",{"_placeholder":true,"num":0}]"#, "bAQI="]);
+    server.finish().await;
+    let text = Packet::engine(EngineKind::Message, "first").unwrap();
+    let server = Server::with(|config| config.initial_packet = Some(Arc::new(text))).await;
+    let mut wire = server.websocket().await;
+    assert_eq!(wire.text().await, "4first");
     server.finish().await;
 }
 
@@ -592,7 +626,8 @@ over_streams! {
     {
         current_thread: the_handshake_has_the_options_in_nodes_order, upgrades_are_offered_only_where_they_are_enabled,
             only_paths_below_the_configured_one_are_served, internet_explorer_is_told_to_leave_scripts_alone,
-            the_cookie_is_set_by_the_handshake_alone, the_headers_hook_sees_which_answer_is_the_first,
+            the_cookie_is_set_by_the_handshake_alone, a_cookie_ends_at_a_date_that_a_header_can_tell,
+            the_initial_packet_follows_the_open_packet, the_headers_hook_sees_which_answer_is_the_first,
             a_post_is_answered_and_the_next_get_takes_what_waits, a_held_get_is_answered_by_a_later_send,
             binary_travels_as_base64_both_ways, an_answer_is_not_limited_by_max_payload,
             packets_without_a_meaning_are_ignored, a_close_packet_ends_the_session,

@@ -63,6 +63,9 @@ impl Adapter for Closing {
     fn remove(&self, id: SocketId) {
         self.0.remove(id);
     }
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        self.0.replace(id, recipient);
+    }
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
         self.0.join(id, rooms)
     }

@@ -3,7 +3,7 @@
 use crate::common::in_process::join_with;
 use crate::common::{Log, Server, until};
 use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
-use roomcast_server::{Ack, Args, DisconnectReason, EventName, Extension, Socket, SocketIo};
+use roomcast_server::{Ack, Args, DisconnectReason, EventName, Extension, Namespace, Socket, SocketIo};
 use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -381,6 +381,51 @@ async fn values_of_a_socket_reach_its_handlers_until_its_end() {
     assert_eq!(answers[..4], [r#"431["Ann"]"#, r#"432["Ann"]"#, r#"433["Bea"]"#, r#"434[null,5]"#]);
     assert_eq!(answers[4], r#"435[{"error":"Server error","ok":false}]"#);
     log.expect(&[r#"Some(User("Bea")) Some(User("Bea"))"#]).await;
+    server.finish().await;
+}
+
+/// A value whose `Clone` and `Drop` use its socket.
+struct Sly {
+    namespace: Namespace,
+    id: String,
+}
+
+impl Sly {
+    fn use_socket(&self) {
+        if let Some(socket) = self.namespace.socket(&self.id) {
+            let _ = (socket.is_connected(), socket.data::<Option<u8>>(), socket.get::<User>());
+        }
+    }
+}
+
+impl Clone for Sly {
+    fn clone(&self) -> Self {
+        self.use_socket();
+        Self { namespace: self.namespace.clone(), id: self.id.clone() }
+    }
+}
+
+impl Drop for Sly {
+    fn drop(&mut self) {
+        self.use_socket();
+    }
+}
+
+/// Otherwise a thread would wait for itself.
+#[tokio::test]
+async fn a_value_may_use_its_socket_where_it_is_cloned_and_dropped() {
+    let server = Server::start(|io| {
+        io.on("keep", |socket: Socket| {
+            let sly = || Sly { namespace: socket.namespace().clone(), id: socket.id().to_string() };
+            (socket.insert(sly()).is_none(), socket.insert(sly()).is_some())
+        });
+        io.on("get", |socket: Socket, _: Extension<Sly>| {
+            (socket.get::<Sly>().is_some(), socket.remove::<Sly>().is_some())
+        });
+    })
+    .await;
+    let answers = say(&server, &[r#"421["keep"]"#, r#"422["get"]"#, r#"423["keep"]"#]).await;
+    assert_eq!(answers, [r#"431[true,true]"#, r#"432[true,true]"#, r#"433[true,true]"#]);
     server.finish().await;
 }
 

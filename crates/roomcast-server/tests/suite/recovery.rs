@@ -448,7 +448,6 @@ async fn middlewares_decide_again_if_asked_to() {
     server.finish().await;
 }
 
-/// T01 of the attacks: a private id is nobody else's business, nor is it the application's.
 /// Values that a middleware gave to a socket come back with it, as the middleware is not asked again; those of a session that ends go.
 async fn values_of_a_socket_come_back() {
     let tokens = Arc::new(());
@@ -481,6 +480,7 @@ async fn values_of_a_socket_come_back() {
     server.finish().await;
 }
 
+/// T01 of the attacks: a private id is nobody else's business, nor is it the application's.
 async fn the_private_id_is_shown_to_its_client_alone() {
     let (server, app) = start(RecoveryOptions::new()).await;
     let mut client = Client::new(&server).await;

@@ -75,6 +75,10 @@ impl Adapter for ClusterAdapter {
         drop(self.place.look(|| rooms));
     }
 
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        self.place.local().replace(id, recipient);
+    }
+
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
         let joined = self.place.local().join(id, rooms)?;
         let heard = self.place.look(|| rooms.iter().cloned());

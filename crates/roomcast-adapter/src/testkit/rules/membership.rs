@@ -116,6 +116,39 @@ pub(super) async fn join_after_remove(stage: &mut Stage) -> Outcome {
     Ok(())
 }
 
+pub(super) async fn replace(stage: &mut Stage) -> Outcome {
+    let a = stage.part().await?;
+    a.join(&["x", "y"]).await?;
+    stage.emit("before", &Target::room("x"))?;
+    stage.settle().await?;
+    let b = stage.replace(&a);
+    for actor in &b.0 {
+        must!(actor.joined() == rooms(&["x", "y"]), "{actor} has another recipient, and is in {:?}", actor.joined());
+        actor.adapter.leave(actor.id, "y");
+    }
+    stage.emit("x", &Target::room("x"))?;
+    stage.emit("y", &Target::room("y"))?;
+    stage.emit("all", &Target::everyone())?;
+    stage.settle().await?;
+    a.got(&["before"])?;
+    b.got(&["x", "all"])
+}
+
+pub(super) async fn replace_after_remove(stage: &mut Stage) -> Outcome {
+    let a = stage.part().await?;
+    for actor in &a.0 {
+        actor.adapter.remove(actor.id);
+    }
+    let b = stage.replace(&a);
+    stage.emit("all", &Target::everyone())?;
+    stage.settle().await?;
+    for actor in &b.0 {
+        let rooms = actor.adapter.rooms_of(actor.id);
+        must!(rooms.is_empty(), "{actor} was removed, got another recipient, and is in {rooms:?}");
+    }
+    b.got(&[])
+}
+
 pub(super) async fn insert_twice(stage: &mut Stage) -> Outcome {
     let a = stage.part().await?;
     a.join(&["x"]).await?;

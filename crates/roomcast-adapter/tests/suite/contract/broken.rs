@@ -68,6 +68,9 @@ pub(crate) enum Fault {
     RoomsAfterInsert,
     OneIsARoom,
     NeverVolatileAcks,
+    NoReplace,
+    ReplaceLeavesRooms,
+    ReplaceBringsBack,
 }
 
 #[derive(Debug)]
@@ -261,6 +264,20 @@ impl Adapter for Broken {
     fn remove(&self, id: SocketId) {
         if !self.is(Fault::NoRemove) {
             self.inner.remove(id);
+        }
+    }
+
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        match self.fault {
+            Fault::NoReplace => {}
+            Fault::ReplaceLeavesRooms => {
+                self.inner.remove(id);
+                let _ = self.inner.insert(id, recipient, &[], None);
+            }
+            Fault::ReplaceBringsBack if self.inner.rooms_of(id).is_empty() => {
+                let _ = self.inner.insert(id, recipient, &[], None);
+            }
+            _ => self.inner.replace(id, recipient),
         }
     }
 

@@ -78,6 +78,10 @@ impl Adapter for Linked {
         self.local.remove(id);
     }
 
+    fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>) {
+        self.local.replace(id, recipient);
+    }
+
     fn join(&self, id: SocketId, rooms: &[Room]) -> Result<Joined, AdapterError> {
         self.local.join(id, rooms)
     }
