@@ -134,18 +134,19 @@ thread_local! {
     static KEPT: RefCell<Option<Leaves>> = const { RefCell::new(None) };
 }
 
-/// Disconnects its socket when it is dropped.
+/// Emits and disconnects its socket when it is dropped.
 struct Leaves(Socket);
 
 impl Drop for Leaves {
     fn drop(&mut self) {
+        self.0.emit("bye", ()).unwrap();
         self.0.disconnect(false);
     }
 }
 
 /// What a thread kept is dropped when much else of the thread is gone.
 #[tokio::test]
-async fn a_thread_that_ends_may_disconnect() {
+async fn a_thread_that_ends_may_emit_and_disconnect() {
     let ends = Arc::<AtomicUsize>::default();
     let count = ends.clone();
     let server = Server::start(|io| {
@@ -159,15 +160,18 @@ async fn a_thread_that_ends_may_disconnect() {
     let mut sockets = Vec::new();
     for wire in &mut wires {
         let id = server.join(wire, "/").await;
-        sockets.push(server.io.socket(&id).unwrap());
+        let socket = server.io.socket(&id).unwrap();
+        socket.on_any_outgoing(|| {});
+        sockets.push(socket);
     }
     let thread = std::thread::spawn(move || {
         KEPT.set(sockets.pop().map(Leaves));
-        sockets.pop().unwrap().disconnect(false);
+        // What the thread needs for these is made after what it kept, and so is gone before it.
+        drop(Leaves(sockets.pop().unwrap()));
     });
     thread.join().unwrap();
     for wire in &mut wires {
-        assert_eq!(wire.texts().await, ["41"]);
+        assert_eq!(wire.texts().await, [r#"42["bye"]"#, "41"]);
     }
     assert_eq!(ends.load(SeqCst), 2);
     server.finish().await;
