@@ -339,6 +339,8 @@ pub(crate) struct Connecting {
     pub(crate) stage: Stage,
     /// Rooms that it joins once it is in the namespace.
     pub(crate) rooms: Vec<Room>,
+    /// Rooms that it leaves then, as it may come back into them with its session.
+    pub(crate) left: Vec<Room>,
 }
 
 /// How far a connecting socket has come.

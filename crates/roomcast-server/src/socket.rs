@@ -128,6 +128,7 @@ impl Socket {
         match &mut self.0.state.lock().phase {
             Phase::Connecting(connecting) => {
                 check_rooms(self.id(), &connecting.rooms, &rooms)?;
+                connecting.left.retain(|left| !rooms.contains(left));
                 connecting.rooms.extend(rooms);
                 return Ok(Joined::confirmed());
             }
@@ -137,10 +138,16 @@ impl Socket {
         self.0.namespace.adapter().join(self.id(), &rooms)
     }
 
-    /// Leaves a room. A socket never leaves the room of its own id.
+    /// Leaves a room. A socket never leaves the room of its own id. In a middleware it also leaves a room of the session that it
+    /// continues; its client still gets what it missed in that room.
     pub fn leave(&self, room: &str) {
         match &mut self.0.state.lock().phase {
-            Phase::Connecting(connecting) => connecting.rooms.retain(|joined| **joined != *room),
+            Phase::Connecting(connecting) => {
+                connecting.rooms.retain(|joined| **joined != *room);
+                if !connecting.left.iter().any(|left| **left == *room) {
+                    connecting.left.push(room.into());
+                }
+            }
             Phase::Connected => {}
             // Another socket may continue the session, with the same id.
             Phase::Disconnected(_) => return,
