@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The answer to a client's event, to be sent at most once. Nothing is sent if the client asked for no answer, or if the `Ack` is
 /// dropped.
 ///
-/// If the event has several handlers, each gets an `Ack`, and the first answer counts; later ones are not sent, as in Node.
+/// If the event has several handlers, or middlewares, each gets an `Ack`. The first answer counts, and later ones are not sent, as in
+/// Node.
 #[derive(Debug)]
 pub struct Ack {
     socket: Socket,
@@ -24,11 +25,8 @@ pub struct Ack {
 }
 
 impl Ack {
-    pub(crate) fn new(socket: Socket, id: Option<u64>) -> Self {
-        Self { socket, id, answered: None }
-    }
-
-    pub(crate) fn one_of_several(socket: Socket, id: Option<u64>, answered: Option<Arc<AtomicBool>>) -> Self {
+    /// `answered` is shared by all that may answer the event, if there are several.
+    pub(crate) fn new(socket: Socket, id: Option<u64>, answered: Option<Arc<AtomicBool>>) -> Self {
         Self { socket, id, answered }
     }
 

@@ -164,10 +164,10 @@ impl Builder {
         self
     }
 
-    /// What a client that asked for an acknowledgement is answered if its event was not handled: the handler returned an error, what
-    /// was sent does not fit it, or it panicked. By default the answer is `{"ok":false,"error":text}`, with the text of the error or
-    /// of the mismatch, and "Server error" for a panic. **The text of an error may tell more than clients should know**: change it
-    /// here, or return errors whose text is meant for clients.
+    /// Makes the answer to a client that asked for an acknowledgement, if its event failed: the handler returned an error or panicked, or
+    /// what was sent does not fit the handler. By default the answer is `{"ok":false,"error":text}`. The text is that of the error or of
+    /// the mismatch, and "Server error" for a panic, also one of this function. **The text of an error may tell more than clients should
+    /// know**: change it here, or return errors whose text is meant for clients.
     ///
     /// ```
     /// use roomcast_server::{Failure, SocketIo};
@@ -419,11 +419,13 @@ impl Builder {
     }
 
     /// Keeps the sessions of clients whose connections are lost, so that they can continue them: connection state recovery. Off by
-    /// default, as in Node. While it is on, each event that is neither volatile nor wants an acknowledgement ends in one more argument
-    /// at the client, a string, as with Node's server; and a volatile event that would end in a string ends in `null`.
+    /// default, as in Node.
     ///
-    /// It needs an adapter that keeps sessions ([`Adapter::recovery`]), as [`Local`] and that of [`Cluster`] do: clients are recovered by
-    /// the server that had them, so several servers need sticky sessions.
+    /// While it is on, the client's handlers get one more argument at the end, a string, as with Node's server. Events that want an
+    /// acknowledgement do not have it, nor do volatile ones; a volatile event that would end in a string ends in `null` instead.
+    ///
+    /// It needs an adapter that keeps sessions ([`Adapter::recovery`]), as [`Local`] and that of [`Cluster`] do. A client is recovered by
+    /// the server that had it, so several servers need sticky sessions.
     pub fn recovery(mut self, options: RecoveryOptions) -> Self {
         self.config.recovery = Some(options);
         self
@@ -431,8 +433,8 @@ impl Builder {
 
     /// Compresses WebSocket messages for clients that can (permessage-deflate, RFC 7692), as all browsers do. Defaults to none, as in
     /// Node. A broadcast is compressed once for all its recipients, and nothing is kept of a client between its messages.
-    /// [`BroadcastOperator::compress`](crate::BroadcastOperator::compress) with `false` exempts an event: do so where a
-    /// secret and what others chose are in one message, as its compressed length tells of both.
+    /// [`BroadcastOperator::compress`](crate::BroadcastOperator::compress) with `false` exempts an event. Exempt messages that hold a
+    /// secret beside text that others chose: from the compressed length one can guess the secret.
     ///
     /// ```
     /// use roomcast_server::SocketIo;

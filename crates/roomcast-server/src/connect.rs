@@ -272,6 +272,8 @@ struct PendingConnect {
 impl PendingConnect {
     async fn run(mut self) {
         let Some(socket) = self.socket.clone() else { return };
+        // Another client's CONNECT may be making the namespace on another thread: it is to get its middlewares first.
+        socket.namespace().0.told.wait().await;
         let options = socket.namespace().config().recovery.as_ref();
         let skips = self.found.is_some() && options.is_some_and(|options| options.skip_middlewares);
         for middlewares in socket.namespace().middlewares().into_iter().flatten().filter(|_| !skips) {
@@ -419,7 +421,12 @@ impl Socket {
         let mut state = self.0.state.lock();
         let Phase::Connecting(connecting) = &mut state.phase else { return None };
         connecting.stage = Stage::Inserting;
-        Some(if takes_rooms { mem::take(&mut connecting.rooms) } else { Vec::new() })
+        if !takes_rooms {
+            return Some(Vec::new());
+        }
+        // A new socket is in no room that it could have left before.
+        connecting.left = Vec::new();
+        Some(mem::take(&mut connecting.rooms))
     }
 
     /// It was not inserted: there is nothing to remove.
@@ -464,7 +471,7 @@ impl Socket {
 
     /// The adapter has inserted the socket. `false`: the server disconnected it meanwhile, and it is removed again.
     fn become_connected(&self) -> bool {
-        let late_rooms = {
+        let (left, late_rooms) = {
             let mut state = self.0.state.lock();
             let Phase::Connecting(connecting) = &mut state.phase else { return false };
             if connecting.stage == Stage::Evicted || self.namespace().is_closed() {
@@ -472,7 +479,7 @@ impl Socket {
                 self.evict();
                 return false;
             }
-            let rooms = mem::take(&mut connecting.rooms);
+            let rooms = (mem::take(&mut connecting.left), mem::take(&mut connecting.rooms));
             state.phase = Phase::Connected;
             if state.observed {
                 // Perhaps only since it was inserted.
@@ -480,9 +487,12 @@ impl Socket {
             }
             rooms
         };
+        let adapter = self.namespace().adapter();
+        left.iter().for_each(|room| adapter.leave(self.id(), room));
         if !late_rooms.is_empty()
-            && let Err(error) = self.namespace().adapter().join(self.id(), &late_rooms)
+            && let Err(error) = adapter.join(self.id(), &late_rooms)
         {
+            metrics::counter!("roomcast_joins_refused_total").increment(1);
             tracing::debug!(socket = %self.id(), %error, "a join was refused");
         }
         true

@@ -17,13 +17,18 @@ use std::mem;
 use std::sync::Arc;
 
 impl Socket {
-    /// Disconnects the socket from its namespace; with `close`, ends the client's whole connection with all its namespaces.
+    /// Disconnects the socket from its namespace; with `close`, ends the client's whole connection with all its namespaces. A socket that
+    /// has left already is not disconnected again, and does not end the connection, on which its client may have another socket by now.
     ///
     /// In a middleware it refuses the socket: the client gets a CONNECT_ERROR, "server namespace disconnect". Called in a
     /// disconnect handler, it takes effect after that handler's first await or its end.
     pub fn disconnect(&self, close: bool) {
         if close {
-            for socket in self.link().sockets() {
+            let sockets = self.link().sockets();
+            if !sockets.contains(self) {
+                return;
+            }
+            for socket in sockets {
                 socket.end(DisconnectReason::ServerNamespace, EndedBy::Server);
             }
             take([Step::Close(self.connection().clone())]);
@@ -141,31 +146,43 @@ thread_local! {
 
 /// Takes steps now, or, if this thread is already taking steps, after those.
 fn take(steps: impl IntoIterator<Item = Step>) {
-    let busy = STEPS.with_borrow_mut(|all| {
-        all.steps.extend(steps);
+    let mut steps = VecDeque::from_iter(steps);
+    let busy = STEPS.try_with(|all| {
+        let mut all = all.borrow_mut();
+        all.steps.append(&mut steps);
         mem::replace(&mut all.busy, true)
     });
-    if busy {
-        return;
-    }
-    while let Some(next) = next() {
-        task::contain("end of a socket", || match next {
-            Next::Step(Step::Leave(leaving)) => leaving.leave(),
-            Next::Step(Step::Close(connection)) => connection.close(),
-            Next::Left(Left { socket, reason, handlers }) => run_handlers("disconnect", handlers, &socket, reason),
-        });
+    match busy {
+        Ok(true) => {}
+        Ok(false) => {
+            while let Some(next) = next() {
+                run(next);
+            }
+        }
+        // The thread is ending, and its queue is gone: something that it kept has disconnected a socket as it was dropped.
+        Err(_) => steps.into_iter().map(Next::Step).for_each(run),
     }
 }
 
+fn run(next: Next) {
+    task::contain("end of a socket", || match next {
+        Next::Step(Step::Leave(leaving)) => leaving.leave(),
+        Next::Step(Step::Close(connection)) => connection.close(),
+        Next::Left(Left { socket, reason, handlers }) => run_handlers("disconnect", handlers, &socket, reason),
+    });
+}
+
 fn next() -> Option<Next> {
-    STEPS.with_borrow_mut(|all| {
+    let next = STEPS.try_with(|all| {
+        let mut all = all.borrow_mut();
         let step = all.steps.pop_front().map(Next::Step);
         let next = step.or_else(|| all.left.pop_front().map(Next::Left));
         if next.is_none() {
             *all = Steps::default();
         }
         next
-    })
+    });
+    next.ok().flatten()
 }
 
 impl Leaving {
@@ -181,8 +198,9 @@ impl Leaving {
         remove(&socket, by, kept);
         let handlers = with_those_of_namespace(&socket, |handlers| &handlers.disconnect, disconnect);
         if !handlers.is_empty() {
-            let left = Left { socket, reason, handlers };
-            STEPS.with_borrow_mut(|all| all.left.push_back(left));
+            let mut left = Some(Left { socket, reason, handlers });
+            let _ = STEPS.try_with(|all| all.borrow_mut().left.extend(left.take()));
+            left.map(Next::Left).into_iter().for_each(run);
         }
     }
 }

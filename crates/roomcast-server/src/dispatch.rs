@@ -77,7 +77,7 @@ impl Socket {
             self.observe(observer, event, guard.clone());
         }
         if found.middlewares.is_empty() {
-            self.start(found, event, guard);
+            self.start(found, event, None, guard);
         } else {
             self.ask_middlewares(found.middlewares, event, guard);
         }
@@ -102,7 +102,14 @@ impl Socket {
         in_turn
     }
 
-    fn start(&self, found: Found<Self>, event: Incoming<'_>, guard: impl Clone + Send + 'static) {
+    /// Runs what was found. `answered` is set if a middleware has answered the event.
+    fn start(
+        &self,
+        found: Found<Self>,
+        event: Incoming<'_>,
+        answered: Option<Arc<AtomicBool>>,
+        guard: impl Clone + Send + 'static,
+    ) {
         let (handlers, named) = found.into_handlers();
         let items;
         let mut event = event;
@@ -116,12 +123,12 @@ impl Socket {
             _ => {}
         }
         match &handlers[..] {
-            [handler] => self.run(handler, event, Ack::new(self.clone(), event.id), guard),
+            [handler] => self.run(handler, event, Ack::new(self.clone(), event.id, answered), guard),
             several => {
                 // Whichever answers first.
-                let first = event.id.map(|_| Arc::<AtomicBool>::default());
+                let first = answered.or_else(|| event.id.map(|_| Arc::default()));
                 for handler in several {
-                    let ack = Ack::one_of_several(self.clone(), event.id, first.clone());
+                    let ack = Ack::new(self.clone(), event.id, first.clone());
                     self.run(handler, event, ack, guard.clone());
                 }
             }
@@ -174,18 +181,21 @@ impl Socket {
         let (args, items) = (event.args.to_owned(), event.named_items());
         let socket = self.clone();
         let held = (self.working(event.args), guard.clone());
+        // Middlewares may answer too. Whoever does so first, of them and of the handlers.
+        let answered = id.map(|_| Arc::<AtomicBool>::default());
         let job = async move {
             for middleware in &middlewares {
                 let passes = Arc::<AtomicBool>::default();
+                let ack = || Ack::new(socket.clone(), id, answered.clone());
                 let parts = EventParts {
                     context: &socket,
                     name: &name,
                     args: ArgsRef { items: &items, attachments: args.attachments() },
-                    ack: Some(Ack::new(socket.clone(), id)),
+                    ack: Some(ack()),
                     passes: Some(passes.clone()),
                     registered: None,
                 };
-                let Some(job) = socket.made(&name, middleware(parts), Ack::new(socket.clone(), id)) else { return };
+                let Some(job) = socket.made(&name, middleware(parts), ack()) else { return };
                 job.await;
                 if !passes.load(Ordering::Acquire) {
                     metrics::counter!("roomcast_events_refused_total").increment(1);
@@ -204,7 +214,7 @@ impl Socket {
                     own.events.find(&name, &mut found);
                 }
             }
-            socket.start(found, Incoming { name: &name, args: args.as_ref(), id }, guard);
+            socket.start(found, Incoming { name: &name, args: args.as_ref(), id }, answered, guard);
         };
         task::run("event middleware", || Some(Box::pin(job)), held);
     }

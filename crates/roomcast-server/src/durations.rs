@@ -18,9 +18,9 @@ thread_local! {
 /// `roomcast_handler_duration_seconds`, `roomcast_connect_duration_seconds` and `roomcast_broadcast_duration_seconds` of
 /// the [`metrics`](https://docs.rs/metrics) facade. Call it after a recorder is installed; until then nothing is timed.
 ///
-/// Of `one_in` handlers that a thread starts the first is timed, and so for its connects and broadcasts: 1 times all of
-/// them, 16 is what the roomcast program uses, and 0 times none. So the histograms tell how long things take, and not how
-/// many there are.
+/// Each thread times one of `one_in` handlers that it starts, and likewise of its connects and broadcasts. With 1 all are
+/// timed, with 0 none; the roomcast program uses 16. So the histograms tell how long things take, and not how many there
+/// are.
 pub fn measure_durations(one_in: u32) {
     ONE_IN.store(one_in, Ordering::Relaxed);
 }

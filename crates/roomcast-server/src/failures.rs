@@ -12,6 +12,9 @@ use std::fmt;
 /// A log line shows at most so many characters of an event's name, which a client may have chosen.
 const SHOWN_NAME: usize = 64;
 
+/// What a client is told of a fault that is not its own.
+const FAILED: &str = "Server error";
+
 /// Counts and logs the failure of a handler, and tells the application.
 pub(crate) fn tell(namespace: &Namespace, socket: Option<SocketId>, event: &str, failure: &Failure<'_>) {
     log(namespace, socket, event, failure);
@@ -56,9 +59,14 @@ fn log(namespace: &Namespace, socket: Option<SocketId>, event: &str, failure: &F
 
 /// What a client that asked for an acknowledgement is answered.
 pub(crate) fn answer(config: &Config, failure: &Failure<'_>) -> Args {
+    let refusal = |error: String| serde_json::json!({ "ok": false, "error": error });
     let value = match &config.answer_failures {
-        Some(answer) => (answer.0)(failure),
-        None => serde_json::json!({ "ok": false, "error": text(failure) }),
+        // After a handler's panic this runs while the stack is unwound, and a second panic would end the process. The text of the failure
+        // is not for the client where the application has an answer of its own.
+        Some(answer) => {
+            task::contain("failure answer", || (answer.0)(failure)).unwrap_or_else(|| refusal(FAILED.to_owned()))
+        }
+        None => refusal(text(failure)),
     };
     Args::of(&value).unwrap_or_default()
 }
@@ -68,7 +76,7 @@ fn text(failure: &Failure<'_>) -> String {
     match failure {
         Failure::Error(error) => error.to_string(),
         Failure::Extract(ExtractError::Arguments(error)) => error.to_string(),
-        Failure::Extract(_) | Failure::Panic => "Server error".to_owned(),
+        Failure::Extract(_) | Failure::Panic => FAILED.to_owned(),
     }
 }
 

@@ -44,9 +44,9 @@ impl Health {
 impl SocketIo {
     /// The server's health now. It is known already: nothing is sent and nothing is waited for.
     ///
-    /// The check of the cluster passes while this server's own messages are taken by the message system and arrive here again, and so do
-    /// those of other servers. Over Redis a server that is cut off notices it within 5 s. Clients of this server are served all the
-    /// same, so a deployment may prefer such a server to none: see [`Builder::require_cluster`](crate::Builder::require_cluster).
+    /// The check of the cluster passes while the message system takes what this server sends, and what is sent arrives here: this server's
+    /// own messages and those of the others. Over Redis a server that is cut off notices it within 5 s. It goes on to serve its own
+    /// clients, so a deployment may prefer it to none: see [`Builder::require_cluster`](crate::Builder::require_cluster).
     pub fn health(&self) -> Health {
         let (ok, reason) = match (self.is_closed(), self.is_draining()) {
             (true, _) => (false, "closed: accepts no clients"),

@@ -156,7 +156,8 @@ impl SocketIo {
     }
 
     /// Called for each namespace that is made from now on, by [`SocketIo::of`] or with its first socket by a pattern. As Node's event
-    /// "new_namespace". It must not wait: a client may be waiting for the namespace.
+    /// "new_namespace". No client connects to the namespace before this has returned, so it may give middlewares to the namespace. It
+    /// must not wait: clients may be waiting for the namespace.
     pub fn on_new_namespace(&self, told: impl Fn(Namespace) + Send + Sync + 'static) -> &Self {
         self.inner.on_new_namespace(Arc::new(told));
         self

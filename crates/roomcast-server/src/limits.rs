@@ -22,8 +22,8 @@ pub const NAMESPACES_PER_CONNECTION: usize = 64;
 /// What was read already is still handled: the messages of one read (64 KiB) of a WebSocket, or of one POST.
 pub const HANDLERS_PER_CONNECTION: usize = 1_024;
 
-/// The bytes of the events whose handlers run, of one connection, as a multiple of `max_payload`. A handler's share of
-/// `HANDLERS_PER_CONNECTION` grows with its event, so that a thousand handlers do not hold a thousand events of the largest size.
+/// How many bytes the events may have together whose handlers run for one connection, as a multiple of `max_payload`. The handler of a
+/// large event counts for several of `HANDLERS_PER_CONNECTION`, so that a thousand handlers do not hold a thousand events of the largest size.
 pub const HANDLER_PAYLOADS: usize = 16;
 
 /// Namespaces from which the server disconnected a client that a connection remembers, because packets for them may still arrive. A
@@ -38,8 +38,8 @@ pub const PATTERN_NAMESPACES: usize = 10_000;
 /// not cause a subscription each time.
 pub const NAMESPACE_LINGER: Duration = Duration::from_secs(5);
 
-/// Namespaces that are kept so at the same time; a further one is removed as soon as its last socket has left. Clients choose the names,
-/// so a client could otherwise fill the memory.
+/// Namespaces without sockets that are kept for [`NAMESPACE_LINGER`] at the same time. A further one is removed as soon as its last
+/// socket has left. Clients choose the names, so a client could otherwise fill the memory.
 pub const IDLE_NAMESPACES: usize = 1_024;
 
 /// Event names per namespace or pattern that are remembered as logged, for log lines that appear once per event. Clients may choose the
@@ -56,8 +56,8 @@ pub const CLOSE_ADAPTERS_TIMEOUT: Duration = Duration::from_millis(3_500);
 /// How long it then waits for messages to the other servers to be sent.
 pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Users whose rates are remembered, and as many addresses, for each rate of [`RateLimits`](crate::RateLimits). A key takes some 40
-/// bytes. Most are forgotten sooner, as soon as their rate is unused.
+/// For each rate of [`RateLimits`](crate::RateLimits), the users or addresses whose use of it is remembered. Each takes some 40 bytes, and
+/// may be forgotten as soon as it has used nothing for a while.
 pub const RATE_KEYS: usize = 100_000;
 
 /// Least time between two warnings of a client that exceeds a rate.
@@ -79,6 +79,6 @@ pub const NAMED_NAMESPACES: usize = 64;
 /// Lines that a namespace logs in a minute about errors that handlers return. Further ones are logged at level debug. All are counted.
 pub const FAILURE_LINES: u32 = 60;
 
-/// Least time between two looks at the logs of all namespaces for events that are too old to be kept for clients that come back. An
-/// eighth of their age otherwise.
+/// Recovery removes events that are too old from the logs of all namespaces, each time that an eighth of their greatest age has passed. This
+/// is the least time between two such looks.
 pub const LOG_SWEEP_PAUSE: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@ use crate::task;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use roomcast_engine::{Connection, Handshake};
+use roomcast_protocol::json;
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::future::Future;
@@ -85,7 +86,7 @@ impl NamespaceRequest {
     /// # Errors
     /// The payload does not fit the type.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(self.auth_json().unwrap_or("{}"))
+        json::from_str(self.auth_json().unwrap_or("{}"))
     }
 
     /// The HTTP request that opened its client's connection.

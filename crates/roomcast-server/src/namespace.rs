@@ -1,13 +1,15 @@
 //! What an application does with a [`Namespace`], and with all [`Namespaces`] of a pattern.
 #![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
-use crate::context::HandlerName;
-use crate::error::{ConnectError, EmitError, check_server_event};
+use crate::context::{HandlerContext, HandlerName};
+use crate::error::{ConnectError, EmitError, check_event, check_server_event};
 use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_leave, boxed_middleware, boxed_room};
+use crate::listeners::{EventTable, Found};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::parts::{Handlers, Namespace, Socket};
 use crate::reason::DisconnectReason;
+use parking_lot::RwLock;
 use roomcast_adapter::{Answer, Room, RoomEvent};
 use roomcast_protocol::{Args, ToArgs};
 use std::fmt;
@@ -39,6 +41,17 @@ impl Handlers {
     }
 }
 
+/// Removes or replaces handlers, of this event or of all. They are dropped after the lock: they hold values of the application, whose
+/// `Drop` may use the namespace.
+fn change<C: HandlerContext>(table: &RwLock<EventTable<C>>, event: &str, change: impl FnOnce(&mut EventTable<C>)) {
+    let mut held = Found::default();
+    let mut table = table.write();
+    table.find(event, &mut held);
+    change(&mut table);
+    drop(table);
+    drop(held);
+}
+
 /// Handlers of events, connections and ends, for a namespace and for all namespaces of a pattern.
 macro_rules! handlers {
     ($type:ty, $of:literal) => {
@@ -55,9 +68,9 @@ macro_rules! handlers {
             }
 
             #[doc = concat!("Decides which sockets may connect", $of, ".")]
-            /// Middlewares run one after another in the order given; the first error ends that, and
-            /// is told to the client as CONNECT_ERROR. What a middleware emits to the socket is sent before the answer to its CONNECT;
-            /// rooms that a middleware joins are joined if the socket is accepted. Those of a pattern run before a namespace's own.
+            /// Middlewares run one after another in the order given, those of a pattern before a namespace's own. The first error
+            /// refuses the client, which gets it as CONNECT_ERROR, and no further middleware runs. What a middleware emits to the socket
+            /// is sent before the answer to its CONNECT. Rooms that it joins are joined if the socket is accepted.
             pub fn middleware<Fut>(&self, middleware: impl Fn(Socket) -> Fut + Send + Sync + 'static) -> &Self
             where
                 Fut: Future<Output = Result<(), ConnectError>> + Send + 'static,
@@ -82,7 +95,7 @@ macro_rules! handlers {
 
             #[doc = concat!("Removes the handlers that [`on`](Self::on) gave to an event", $of, ".")]
             pub fn off(&self, event: &str) -> &Self {
-                self.handlers().events.write().remove(event);
+                change(&self.handlers().events, event, |events| events.remove(event));
                 self
             }
 
@@ -101,23 +114,23 @@ macro_rules! handlers {
 
             /// Removes all that [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any) were given.
             pub fn off_any(&self) -> &Self {
-                self.handlers().events.write().observe_no_more();
+                change(&self.handlers().events, "", EventTable::observe_no_more);
                 self
             }
 
             #[doc = concat!("Handles the events", $of, " that have no handler.")]
-            /// The arguments then begin with the event's name. A second one replaces the first, and one of a socket or namespace
-            /// the one of its namespace or pattern.
+            /// The arguments then begin with the event's name. A second one replaces the first. That of a socket takes the place of its
+            /// namespace's, and that of a namespace the place of its pattern's.
             pub fn on_fallback<M>(&self, handler: impl EventHandler<Socket, M>) -> &Self {
-                self.handlers().events.write().set_fallback(boxed_event(None, handler));
+                let handler = boxed_event(None, handler);
+                change(&self.handlers().events, "", |events| events.set_fallback(handler));
                 self
             }
 
             #[doc = concat!("Decides which events", $of, " reach their handlers.")]
-            /// It takes what handlers take; the arguments begin with the event's name. An event whose middleware returns an error is not
-            /// handled, and the client is answered with the error as if a handler had returned it. Middlewares run one after another, those
-            /// of sockets last. One that awaits lets later events overtake, unless the server is
-            /// [`ordered`](crate::Builder::ordered).
+            /// It takes what handlers take; the arguments begin with the event's name. If it returns an error, the event is not handled,
+            /// and the client is answered as if a handler had returned that error. Middlewares run one after another, those of sockets
+            /// last. While one awaits, later events may overtake, unless the server is [`ordered`](crate::Builder::ordered).
             ///
             /// ```
             /// # use roomcast_server::{EventName, Socket, SocketIo};
@@ -219,13 +232,14 @@ macro_rules! handlers {
 
             /// Removes the handlers of another server's event.
             pub fn off_server_event(&self, event: &str) -> &Self {
-                self.handlers().server_events.write().remove(event);
+                change(&self.handlers().server_events, event, |events| events.remove(event));
                 self
             }
 
             /// Handles the events of other servers that have no handler. The arguments then begin with the event's name.
             pub fn on_server_event_fallback<M>(&self, handler: impl EventHandler<Namespace, M>) -> &Self {
-                self.handlers().server_events.write().set_fallback(boxed_event(None, handler));
+                let handler = boxed_event(None, handler);
+                change(&self.handlers().server_events, "", |events| events.set_fallback(handler));
                 self
             }
         }
@@ -309,6 +323,7 @@ impl Namespaces {
     /// # Errors
     /// [`EmitError`] of the first namespace that refused; those before it got the event.
     pub fn emit(&self, event: &str, data: impl ToArgs) -> Result<(), EmitError> {
+        check_event(event)?;
         let args = Args::of(&data)?;
         self.existing().iter().try_for_each(|namespace| namespace.emit(event, &args))
     }

@@ -128,19 +128,21 @@ thread_local! {
 struct Showing;
 
 impl Showing {
-    /// `None` if it does so already.
+    /// `None` if it does so already, or if the thread is ending and its list is gone.
     fn begin(id: SocketId) -> Option<Self> {
-        SHOWING.with_borrow_mut(|showing| {
+        let begun = SHOWING.try_with(|showing| {
+            let mut showing = showing.borrow_mut();
             let begins = !showing.contains(&id);
             begins.then(|| showing.push(id))
-        })?;
-        Some(Self)
+        });
+        begun.ok().flatten().map(|()| Self)
     }
 }
 
 impl Drop for Showing {
     fn drop(&mut self) {
-        SHOWING.with_borrow_mut(SmallVec::pop);
+        // The list is there, as it was when this began.
+        let _ = SHOWING.try_with(|showing| showing.borrow_mut().pop());
     }
 }
 

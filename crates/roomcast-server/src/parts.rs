@@ -25,7 +25,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 use tokio::time::Instant;
 
 /// A namespace: sockets with handlers and rooms of their own. Cloning it is cheap; all clones are the same namespace.
@@ -67,6 +67,7 @@ pub(crate) struct NamespaceInner {
     /// Called when a socket has left, or was refused: the server counts the sockets of namespaces that patterns make.
     pub(crate) on_left: OnLeft,
     pub(crate) sibling: Sibling,
+    pub(crate) told: SetOnce<()>, // Set once `on_new_namespace` was told of it: no client connects before.
     /// Called when a session was kept.
     pub(crate) on_kept: OnLeft,
     /// Whether sessions can be recovered.
@@ -107,6 +108,7 @@ impl Handlers {
             && self.events.read().is_empty()
             && self.disconnecting.read().is_empty()
             && self.disconnect.read().is_empty()
+            && self.upgrade.read().is_empty()
     }
 
     /// Whether to log a failure of a handler as a warning: [`FAILURE_LINES`] in a minute.
@@ -337,6 +339,8 @@ pub(crate) struct Connecting {
     pub(crate) stage: Stage,
     /// Rooms that it joins once it is in the namespace.
     pub(crate) rooms: Vec<Room>,
+    /// Rooms that it leaves then, as it may come back into them with its session.
+    pub(crate) left: Vec<Room>,
 }
 
 /// How far a connecting socket has come.

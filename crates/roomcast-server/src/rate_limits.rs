@@ -17,11 +17,11 @@ use roomcast_engine::Rate;
 /// ```
 ///
 /// Each EVENT of a client, with or without attachments, counts as one event, and so does each CONNECT after the first of its
-/// connection. The bytes are those of the packet and its attachments as they came. Of an ACK only the bytes count. A packet is handled
-/// if all limits allow it, and otherwise takes nothing of any of them.
+/// connection. The bytes are those of the packet and its attachments as they came. Of an ACK only the bytes count. A packet that one
+/// limit refuses is not handled, and does not count against the other limits.
 ///
-/// What exceeds a limit was read and decoded before that is known. So a limit spares the handlers, the other clients and the other
-/// servers, but only [`OverRate::Disconnect`] ends the work of reading.
+/// A packet is read and decoded before it is known whether it exceeds a limit. So limits spare the handlers, the other clients and the
+/// other servers, but not the work of reading: only [`OverRate::Disconnect`] ends that.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RateLimits {
@@ -62,8 +62,7 @@ pub enum OverRate {
     Error,
     /// The client's connection is closed, with the reason [`CloseReason::RateLimit`](crate::CloseReason::RateLimit).
     ///
-    /// With a [`warning`](RateLimits::warning) the client is warned first: what exceeds a limit in the 2 s after the warning is dropped
-    /// as with [`OverRate::Error`], and what exceeds it in the 8 s after those closes the connection. A client that keeps to the limits
-    /// until then is warned again the next time.
+    /// With a [`warning`](RateLimits::warning) the client is warned first. For 2 s after the warning, what exceeds a limit is dropped as
+    /// with [`OverRate::Error`]. For another 8 s, what exceeds a limit closes the connection. After these 10 s the client is warned anew.
     Disconnect,
 }

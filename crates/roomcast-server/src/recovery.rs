@@ -1,7 +1,7 @@
 //! [`RecoveryOptions`]: whether and how clients that come back continue their sessions, and [`RecoveryOutcome`], what came of it.
 
 use roomcast_adapter::{KeptSession, NotRecovered, RecoveryBounds};
-use roomcast_protocol::Pid;
+use roomcast_protocol::{Pid, json};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::fmt;
@@ -54,14 +54,14 @@ impl RecoveryOptions {
     }
 
     /// How long a session is kept, from when the server notices that the connection is lost. Defaults to 2 minutes. Events stay in the
-    /// log longer, by `ping_interval` and `ping_timeout`: that late a silent loss may be noticed.
+    /// log for `ping_interval` and `ping_timeout` longer, because a connection that is lost in silence is noticed so late.
     pub fn max_disconnection(mut self, duration: Duration) -> Self {
         self.bounds.max_disconnection = duration;
         self
     }
 
     /// Whether middlewares are skipped for a client that is recovered. Defaults to true, as in Node: they have accepted it before. With
-    /// false they decide again; a client that they refuse may try once more until its session ends.
+    /// false they decide again. A client that they refuse keeps its session, and may try again until that ends.
     pub fn skip_middlewares(mut self, skip: bool) -> Self {
         self.skip_middlewares = skip;
         self
@@ -81,7 +81,7 @@ impl RecoveryOptions {
     }
 
     /// Most sessions that are kept at the same time, in all namespaces, and most bytes of their data and rooms. Defaults to 100,000
-    /// and 64 MiB. Beyond it those that were kept first are given up.
+    /// and 64 MiB. Beyond either, the sessions that have been kept longest are given up.
     pub fn sessions(mut self, sessions: usize, bytes: usize) -> Self {
         (self.bounds.sessions, self.bounds.session_bytes) = (sessions, bytes);
         self
@@ -137,7 +137,7 @@ pub(crate) fn asked(auth: &str) -> (Option<Asked>, Option<String>) {
     if !auth.contains(r#""pid""#) {
         return (None, None);
     }
-    let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(auth) else { return (None, None) };
+    let Ok(mut fields) = json::from_str::<Map<String, Value>>(auth) else { return (None, None) };
     let Some(Value::String(pid)) = fields.get("pid") else { return (None, None) };
     let pid = pid.parse().ok();
     let offset = match fields.get("offset") {
@@ -174,5 +174,8 @@ mod tests {
         assert_eq!(read(r#"{"pid":"short","offset":"x"}"#.to_owned()), (None, Some("{}".to_owned())));
         assert_eq!(read(r#"{"pid":7}"#.to_owned()), (None, None));
         assert_eq!(read(r#"{"token":"\"pid\""}"#.to_owned()), (None, None));
+        // serde_json would parse the text in such a member again: the payload stays as it is, and is an error wherever it is read.
+        let hostile = format!(r#"{{"pid":"{pid}","a":{{"$serde_json::private::RawValue":"[1]"}}}}"#);
+        assert_eq!(read(hostile), (None, None));
     }
 }

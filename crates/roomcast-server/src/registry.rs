@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{SetOnce, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// What all parts of a server share.
@@ -145,6 +145,7 @@ impl IoInner {
             lifetime: self.lifetime.clone(),
             on_left: Box::new(on_left),
             sibling: Box::new(sibling),
+            told: SetOnce::new(),
             kept_values: Mutex::default(),
             on_kept: Box::new(on_kept),
             recovers,
@@ -189,6 +190,8 @@ impl IoInner {
         for told in told {
             task::contain("new namespace", || told(namespace.clone()));
         }
+        // This is done once for each namespace.
+        let _ = namespace.0.told.set(());
     }
 
     /// A client asks to join a namespace.

@@ -16,12 +16,14 @@ use crate::parts::{OwnHandlers, Phase, Socket, SocketInner};
 use crate::reason::DisconnectReason;
 use crate::rooms::Rooms;
 use crate::socket_operator::SocketOperator;
+use roomcast_adapter::limits::{MAX_ROOM_BYTES, MAX_ROOMS_PER_SOCKET};
 use roomcast_adapter::{AdapterError, Details, Joined, Recipient, Room, Wakes};
 use roomcast_engine::{CloseReason, Delivery, Handshake, Outstanding, Transport, Turn};
-use roomcast_protocol::{Args, Packet, ToArgs, json};
+use roomcast_protocol::{Args, Packet, SocketId, ToArgs, json};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -73,7 +75,7 @@ impl Socket {
     /// The data does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         match self.own_data() {
-            Some(data) => serde_json::from_str(&data),
+            Some(data) => json::from_str(&data),
             None => T::deserialize(Absent),
         }
     }
@@ -125,6 +127,8 @@ impl Socket {
         let rooms = rooms.into_vec();
         match &mut self.0.state.lock().phase {
             Phase::Connecting(connecting) => {
+                check_rooms(self.id(), &connecting.rooms, &rooms)?;
+                connecting.left.retain(|left| !rooms.contains(left));
                 connecting.rooms.extend(rooms);
                 return Ok(Joined::confirmed());
             }
@@ -134,10 +138,16 @@ impl Socket {
         self.0.namespace.adapter().join(self.id(), &rooms)
     }
 
-    /// Leaves a room. A socket never leaves the room of its own id.
+    /// Leaves a room. A socket never leaves the room of its own id. In a middleware it also leaves a room of the session that it
+    /// continues; its client still gets what it missed in that room.
     pub fn leave(&self, room: &str) {
         match &mut self.0.state.lock().phase {
-            Phase::Connecting(connecting) => connecting.rooms.retain(|joined| **joined != *room),
+            Phase::Connecting(connecting) => {
+                connecting.rooms.retain(|joined| **joined != *room);
+                if !connecting.left.iter().any(|left| **left == *room) {
+                    connecting.left.push(room.into());
+                }
+            }
             Phase::Connected => {}
             // Another socket may continue the session, with the same id.
             Phase::Disconnected(_) => return,
@@ -145,7 +155,7 @@ impl Socket {
         self.0.namespace.adapter().leave(self.id(), room);
     }
 
-    /// The rooms that the socket is in, including the room of its own id.
+    /// The rooms that the socket is in, including the room of its own id. In a middleware, and after the socket has left, there are none.
     pub fn rooms(&self) -> Vec<Room> {
         self.0.namespace.adapter().rooms_of(self.id())
     }
@@ -183,9 +193,9 @@ impl Socket {
     /// Emits an event and waits for the client's answer, at most for the server's `ack_timeout`, which defaults to 10 s.
     /// [`Socket::timeout`] sets another time.
     ///
-    /// Answers are read by the task that also runs this client's handlers up to their first await. So a handler that blocks its
-    /// thread until *its own* client answers waits in vain. And while as many handlers of one client run as
-    /// [`Builder::max_handlers`](crate::Builder::max_handlers) allows, nothing is read from that client.
+    /// Answers are read by the task that also runs this client's handlers up to their first await. So do not block the thread in a
+    /// handler until *its own* client answers: that waits in vain. Nothing is read from a client either while as many of its handlers
+    /// run as [`Builder::max_handlers`](crate::Builder::max_handlers) allows.
     ///
     /// Cancel safe: after the future is dropped, the answer is ignored when it comes.
     ///
@@ -199,7 +209,8 @@ impl Socket {
     /// ```
     ///
     /// # Errors
-    /// [`AckError`]: it was not sent, not answered in time, or the socket is gone.
+    /// [`AckError`]: it was not sent, not answered in time, or the socket is gone. In a middleware the client cannot be asked yet, and the
+    /// error is [`AckError::Gone`].
     pub async fn emit_with_ack(&self, event: &str, data: impl ToArgs) -> Result<Args, AckError> {
         SocketOperator::new(self.clone()).emit_with_ack(event, data).await
     }
@@ -385,6 +396,21 @@ impl Socket {
             delivery => Ok(delivery),
         }
     }
+}
+
+/// Refuses what every adapter refuses. A connecting socket asks for its rooms when it enters, and a refusal then would be one of the socket.
+fn check_rooms(id: SocketId, asked: &[Room], rooms: &[Room]) -> Result<(), AdapterError> {
+    if let Some(room) = rooms.iter().find(|room| room.len() > MAX_ROOM_BYTES) {
+        return Err(AdapterError::RoomName(room.len()));
+    }
+    if asked.len().saturating_add(rooms.len()) > MAX_ROOMS_PER_SOCKET {
+        // Each name counts once, and the socket's own room not at all.
+        let names: HashSet<&Room> = asked.iter().chain(rooms).filter(|room| room[..] != *id.as_str()).collect();
+        if names.len() > MAX_ROOMS_PER_SOCKET {
+            return Err(AdapterError::TooManyRooms);
+        }
+    }
+    Ok(())
 }
 
 impl SocketInner {

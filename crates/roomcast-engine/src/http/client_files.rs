@@ -41,7 +41,7 @@ struct ClientFile {
 impl ClientFiles {
     /// Reads the files in this directory: `dist` of the npm package `socket.io-client`, or `client-dist` of `socket.io`.
     /// Only the eight names above are looked for. One that is missing is answered 404. A file that cannot be read, or has more
-    /// than 4 MiB ([`CLIENT_FILE_BYTES`]), counts as missing, and the log says so; so it does if there is none at all.
+    /// than 4 MiB ([`CLIENT_FILE_BYTES`]), counts as missing. The log tells of such a file, and of a directory without any of the eight.
     ///
     /// This blocks the thread while it reads.
     pub fn read(directory: impl AsRef<Path>) -> Self {

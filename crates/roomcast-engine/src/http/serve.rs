@@ -114,9 +114,9 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(limits::BACKLOG as u32)
 }
 
-/// Serves HTTP/1.1, over TLS if `ServeOptions::tls` is set, until `shutdown` resolves. Then it stops accepting, waits for the answers in flight and for upgraded
-/// connections (at most [`ServeOptions::stop_timeout`]), closes the HTTP connections that are left, and returns. Close
-/// the engine before or at `shutdown`, or its connections will not end.
+/// Serves HTTP/1.1 until `shutdown` resolves, over TLS if `ServeOptions::tls` is set. Then it stops accepting, waits for
+/// the answers in flight and for upgraded connections (at most [`ServeOptions::stop_timeout`]), closes the HTTP
+/// connections that are left, and returns. Close the engine before or at `shutdown`, or its connections will not end.
 ///
 /// # Errors
 /// At once for options that cannot work: a certificate or key that cannot be used (`ServeOptions::tls`), or

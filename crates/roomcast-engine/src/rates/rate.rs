@@ -113,8 +113,8 @@ pub struct Bucket {
 impl Bucket {
     /// Takes so many tokens.
     ///
-    /// A full bucket gives any number, so that something larger than the burst is possible at all; it is then paid for
-    /// by the time until the bucket has tokens again.
+    /// A full bucket gives any number, so that something larger than the burst is possible at all. It then takes the
+    /// longer until the bucket has tokens again.
     ///
     /// # Errors
     /// There are too few, and none are taken. The error is the time after which there are enough.

@@ -9,8 +9,8 @@ use std::hash::Hash;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// One [`Bucket`] for each key. It holds a bounded number of keys: those that used nothing lately are forgotten, and
-/// among the others those that used least.
+/// One [`Bucket`] for each key, for a bounded number of keys. When it is full, it forgets the keys that used nothing
+/// lately, and if these are too few also those that used least.
 pub struct RateTable<K> {
     rate: Rate,
     most: usize,

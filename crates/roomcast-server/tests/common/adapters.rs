@@ -33,6 +33,9 @@ impl Adapters {
     }
 }
 
+/// A room with which no socket gets in.
+pub const REFUSED: &str = "refused";
+
 /// An adapter that counts its close.
 #[derive(Debug)]
 struct Closing(Arc<Local>, Arc<AtomicUsize>);
@@ -52,6 +55,9 @@ impl Adapter for Closing {
         rooms: &[Room],
         welcome: Option<&Arc<Packet>>,
     ) -> Result<(), AdapterError> {
+        if rooms.iter().any(|room| **room == *REFUSED) {
+            return Err(AdapterError::TooManyRooms);
+        }
         self.0.insert(id, recipient, rooms, welcome)
     }
     fn remove(&self, id: SocketId) {

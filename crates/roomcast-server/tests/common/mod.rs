@@ -13,6 +13,7 @@ pub mod wire;
 
 use over::Over;
 use parking_lot::Mutex;
+use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
 use roomcast_protocol::Sid;
 use roomcast_server::{Builder, DisconnectReason, Namespace, Socket, SocketIo, engine};
 use std::cell::Cell;
@@ -281,4 +282,21 @@ impl Server {
         let answer = wire.text().await;
         answer.strip_prefix(&format!("{prefix}{{\"sid\":\"")).expect(&answer)[..20].to_owned()
     }
+}
+
+/// Two servers of one cluster, which know one another.
+pub async fn pair() -> [Server; 2] {
+    let network = MemoryNetwork::new();
+    let server = async || {
+        let cluster = Cluster::new(network.broker(), ClusterOptions::default());
+        Server::with(|builder| builder.cluster(&cluster), |io| drop(io.of("/"))).await
+    };
+    let servers = [server().await, server().await];
+    for server in &servers {
+        let namespace = server.io.of("/");
+        while namespace.server_count().await.value < 2 {
+            tokio::task::yield_now().await;
+        }
+    }
+    servers
 }

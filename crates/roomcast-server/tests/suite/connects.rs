@@ -1,8 +1,8 @@
 //! Connecting: middlewares, namespaces that are made and removed, limits and deadlines. A connect that fails leaves nothing behind.
 
+use crate::common::adapters::{Adapters, REFUSED};
 use crate::common::{Frozen, Log, Server, until};
 use parking_lot::Mutex;
-use roomcast_adapter::limits::MAX_ROOM_BYTES;
 use roomcast_server::limits::NAMESPACES_PER_CONNECTION;
 use roomcast_server::{Ack, Builder, ConnectError, Socket, SocketIo};
 use std::future::ready;
@@ -121,11 +121,11 @@ async fn a_middleware_that_panics_refuses() {
 /// The adapter refuses the socket, as the last step (socketioxide #627).
 async fn a_connect_that_fails_late_leaves_no_socket() {
     let log = Log::default();
-    let server = Server::start(|io| {
+    let server = Server::with(Adapters::default().builder(), |io| {
         log.watch(&io.of("/"));
         io.of("/").middleware(|socket: Socket| async move {
             socket.join("fine").unwrap().await;
-            socket.join("x".repeat(MAX_ROOM_BYTES + 1)).unwrap().await;
+            socket.join(REFUSED).unwrap().await;
             Ok(())
         });
     })

@@ -448,6 +448,41 @@ async fn middlewares_decide_again_if_asked_to() {
     server.finish().await;
 }
 
+/// A middleware that looks again at what a client may do takes rooms of the session away by leaving them.
+async fn a_middleware_leaves_rooms_of_the_session() {
+    let server = Server::with(
+        |builder| builder.recovery(RecoveryOptions::new().skip_middlewares(false)),
+        |io| {
+            io.middleware(|socket: Socket| {
+                if socket.recovered() {
+                    socket.leave("admins");
+                    socket.leave("left and joined");
+                    drop(socket.join("left and joined").unwrap());
+                    drop(socket.join("joined and left").unwrap());
+                    socket.leave("joined and left");
+                }
+                ready(Ok(()))
+            });
+        },
+    )
+    .await;
+    let mut client = Client::new(&server).await;
+    let socket = server.io.socket(&client.sid).unwrap();
+    drop(socket.join(["admins", "news", "left and joined", "joined and left"]).unwrap());
+    // So that the client has an offset.
+    server.io.emit("e", 1).unwrap();
+    client.receive(1).await;
+    client.cut();
+    until("its loss is noticed", || !socket.is_connected()).await;
+    client.connect(&server).await;
+    assert!(client.recovered);
+    let mut rooms = server.io.socket(&client.sid).unwrap().rooms();
+    rooms.retain(|room| **room != *client.sid);
+    rooms.sort();
+    assert_eq!(rooms, ["left and joined", "news"].map(roomcast_server::Room::from));
+    server.finish().await;
+}
+
 /// Values that a middleware gave to a socket come back with it, as the middleware is not asked again; those of a session that ends go.
 async fn values_of_a_socket_come_back() {
     let tokens = Arc::new(());
@@ -671,6 +706,7 @@ crate::common::runtime::on_both_runtimes! {
     a_volatile_event_with_a_text_does_not_spoil_the_offset,
     a_client_is_recovered_again_and_again_with_and_without_events,
     a_client_that_reconnects_at_once_takes_its_session_over,
+    a_middleware_leaves_rooms_of_the_session,
     middlewares_decide_again_if_asked_to,
     values_of_a_socket_come_back,
     the_private_id_is_shown_to_its_client_alone,

@@ -642,15 +642,15 @@ pub(crate) const KEYS: &[Key] = &[
         ["recovery.max_disconnection", "ROOMCAST_RECOVERY_MAX_DISCONNECTION", "recovery-max-disconnection"],
         TIME,
         "",
-        "Time for which the session of a client is kept whose connection was lost: when it is back in time, it has its rooms again and gets what \
-         it missed. Without it, none is kept (with Node's option: 120). Several servers need sticky sessions",
+        "Time for which a session is kept after its connection was lost. A client that is back in time has its rooms again and gets what it \
+        missed. Without it, no session is kept (with Node's option: 120). Several servers need sticky sessions",
         |s, v| s.recovery.max_disconnection = Some(v.time()),
     ),
     key(
         ["recovery.packets", "ROOMCAST_RECOVERY_PACKETS", "recovery-packets"],
         COUNT,
         "65536",
-        "Events of a namespace that are kept for clients that come back; then the oldest go, and who may have missed them gets a new session",
+        "Events of a namespace that are kept for clients that come back. Beyond it the oldest go, and a client that may have missed them gets a new session",
         |s, v| s.recovery.packets = v.number(),
     ),
     key(
