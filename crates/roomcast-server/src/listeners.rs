@@ -134,7 +134,11 @@ impl<C: HandlerContext> Default for OwnEvents<C> {
     }
 }
 
-struct Own<C: HandlerContext> {
+/// What was taken out of [`OwnEvents`]. Drop it outside the socket's lock: it holds values of the application, whose `Drop` may use the
+/// socket.
+pub(crate) type Removed<C> = VecDeque<Own<C>>;
+
+pub(crate) struct Own<C: HandlerContext> {
     id: ListenerId,
     /// Empty for what concerns every event.
     event: HandlerName,
@@ -170,23 +174,28 @@ impl<C: HandlerContext> OwnEvents<C> {
         put(&mut self.named, own, how)
     }
 
-    pub(crate) fn add_every(&mut self, every: Every, handler: BoxedEvent<C>, how: How) -> ListenerId {
+    /// Also returns what it has replaced.
+    pub(crate) fn add_every(&mut self, every: Every, handler: BoxedEvent<C>, how: How) -> (ListenerId, Removed<C>) {
         let own = Own { id: self.next_id(), event: HandlerName::default(), handler, once: false };
-        match every {
-            Every::Observer => put(&mut self.observers, own, how),
-            Every::Outgoing => put(&mut self.outgoing, own, how),
-            Every::Middleware => put(&mut self.middlewares, own, how),
-            Every::Fallback => self.fallback.insert(own).id,
-        }
+        let list = match every {
+            Every::Observer => &mut self.observers,
+            Every::Outgoing => &mut self.outgoing,
+            Every::Middleware => &mut self.middlewares,
+            Every::Fallback => {
+                let id = own.id;
+                return (id, self.fallback.replace(own).into_iter().collect());
+            }
+        };
+        (put(list, own, how), Removed::default())
     }
 
     /// Removes all handlers of an event.
-    pub(crate) fn remove(&mut self, event: &str) {
-        self.named.retain(|own| own.event != event);
+    pub(crate) fn remove(&mut self, event: &str) -> Removed<C> {
+        take_out(&mut self.named, |own| own.event == event)
     }
 
-    pub(crate) fn remove_observers(&mut self) {
-        self.observers = VecDeque::new();
+    pub(crate) fn remove_observers(&mut self) -> Removed<C> {
+        std::mem::take(&mut self.observers)
     }
 
     /// The observers of what is sent, in order.
@@ -194,19 +203,15 @@ impl<C: HandlerContext> OwnEvents<C> {
         self.outgoing.iter().map(|own| own.handler.clone())
     }
 
-    pub(crate) fn remove_outgoing(&mut self) {
-        self.outgoing = VecDeque::new();
+    pub(crate) fn remove_outgoing(&mut self) -> Removed<C> {
+        std::mem::take(&mut self.outgoing)
     }
 
-    /// Removes one; `false` if it is gone already.
-    pub(crate) fn remove_one(&mut self, id: ListenerId) -> bool {
+    /// Removes one, unless it is gone already.
+    pub(crate) fn remove_one(&mut self, id: ListenerId) -> Removed<C> {
         let lists = [&mut self.named, &mut self.observers, &mut self.outgoing, &mut self.middlewares];
-        let removed = lists.into_iter().any(|list| {
-            let before = list.len();
-            list.retain(|own| own.id != id);
-            list.len() < before
-        });
-        removed || self.fallback.take_if(|own| own.id == id).is_some()
+        let of_lists = lists.into_iter().flat_map(|list| take_out(list, |own| own.id == id));
+        of_lists.chain(self.fallback.take_if(|own| own.id == id)).collect()
     }
 
     /// Adds what it has for an event. What was given for one event only is taken out, if no middleware has to decide first.
@@ -230,6 +235,13 @@ impl<C: HandlerContext> OwnEvents<C> {
             found.fallback = Some(own.handler.clone());
         }
     }
+}
+
+/// Takes out those that are meant; the others stay in their order.
+fn take_out<C: HandlerContext>(list: &mut VecDeque<Own<C>>, is_meant: impl Fn(&Own<C>) -> bool) -> Removed<C> {
+    let (meant, others) = std::mem::take(list).into_iter().partition(is_meant);
+    *list = others;
+    meant
 }
 
 fn put<C: HandlerContext>(list: &mut VecDeque<Own<C>>, own: Own<C>, how: How) -> ListenerId {

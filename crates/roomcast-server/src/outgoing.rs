@@ -6,7 +6,7 @@
 use crate::dispatch::Incoming;
 use crate::handler::{BoxedEvent, EventHandler, boxed_event};
 use crate::listener_id::ListenerId;
-use crate::listeners::{Every, How};
+use crate::listeners::{Every, How, OwnEvents};
 use crate::parts::{Phase, Socket, SocketInner};
 use roomcast_adapter::{Details, Recipient, Wakes};
 use roomcast_protocol::limits::MAX_PACKET_BYTES;
@@ -44,9 +44,7 @@ impl Socket {
 
     /// Removes all that [`Socket::on_any_outgoing`] and [`Socket::prepend_any_outgoing`] were given.
     pub fn off_any_outgoing(&self) {
-        if let Some(own) = &mut self.0.state.lock().own {
-            own.events.remove_outgoing();
-        }
+        self.remove_events(OwnEvents::remove_outgoing);
     }
 
     fn add_outgoing<M>(&self, handler: impl EventHandler<Self, M>, how: How) -> ListenerId {
@@ -55,7 +53,7 @@ impl Socket {
         if matches!(state.phase, Phase::Disconnected(_)) {
             return ListenerId::default();
         }
-        let listener = state.own.get_or_insert_default().events.add_every(Every::Outgoing, handler, how);
+        let (listener, _) = state.own.get_or_insert_default().events.add_every(Every::Outgoing, handler, how);
         let first = !std::mem::replace(&mut state.observed, true);
         if first && matches!(state.phase, Phase::Connected) {
             self.show_to_adapter();

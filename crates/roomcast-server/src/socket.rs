@@ -8,7 +8,7 @@ use crate::handler::{BoxedDisconnect, EventHandler, boxed_disconnect, boxed_even
 use crate::handshake_json::handshake_json;
 use crate::link::EndedBy;
 use crate::listener_id::ListenerId;
-use crate::listeners::{Every, How, OwnEvents};
+use crate::listeners::{Every, How, OwnEvents, Removed};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
 use crate::outgoing::Observed;
@@ -269,14 +269,12 @@ impl Socket {
 
     /// Removes the handlers that the socket itself has for an event.
     pub fn off(&self, event: &str) {
-        if let Some(own) = &mut self.0.state.lock().own {
-            own.events.remove(event);
-        }
+        self.remove_events(|events| events.remove(event));
     }
 
     /// Removes one handler, whatever it is for. `false` if it is gone already.
     pub fn remove_listener(&self, listener: ListenerId) -> bool {
-        self.0.state.lock().own.as_mut().is_some_and(|own| own.events.remove_one(listener))
+        self.remove_events(|events| events.remove_one(listener))
     }
 
     /// Sees every event of this socket before its handlers do, also those that have none. The arguments begin with the event's name.
@@ -292,9 +290,7 @@ impl Socket {
 
     /// Removes all that [`Socket::on_any`] and [`Socket::prepend_any`] were given.
     pub fn off_any(&self) {
-        if let Some(own) = &mut self.0.state.lock().own {
-            own.events.remove_observers();
-        }
+        self.remove_events(OwnEvents::remove_observers);
     }
 
     /// Handles the events of this socket that have no handler. The arguments then begin with the event's name. A second one replaces the
@@ -311,7 +307,7 @@ impl Socket {
 
     fn add<M>(&self, event: HandlerName, handler: impl EventHandler<Self, M>, how: How) -> ListenerId {
         let handler = boxed_event(Some(event.clone()), handler);
-        self.change_events(|events| events.add(event, handler, how))
+        self.change_events(|events| (events.add(event, handler, how), Removed::default()))
     }
 
     fn add_every<M>(&self, every: Every, handler: impl EventHandler<Self, M>, how: How) -> ListenerId {
@@ -320,12 +316,22 @@ impl Socket {
     }
 
     /// A disconnected socket takes no more handlers.
-    fn change_events(&self, change: impl FnOnce(&mut OwnEvents<Self>) -> ListenerId) -> ListenerId {
-        let mut state = self.0.state.lock();
-        if matches!(state.phase, Phase::Disconnected(_)) {
-            return ListenerId::default();
-        }
-        change(&mut state.own.get_or_insert_default().events)
+    fn change_events(&self, change: impl FnOnce(&mut OwnEvents<Self>) -> (ListenerId, Removed<Self>)) -> ListenerId {
+        let (listener, replaced) = {
+            let mut state = self.0.state.lock();
+            if matches!(state.phase, Phase::Disconnected(_)) {
+                return ListenerId::default();
+            }
+            change(&mut state.own.get_or_insert_default().events)
+        };
+        drop(replaced);
+        listener
+    }
+
+    /// Whether there was anything to remove.
+    pub(crate) fn remove_events(&self, remove: impl FnOnce(&mut OwnEvents<Self>) -> Removed<Self>) -> bool {
+        let removed = self.0.state.lock().own.as_mut().map(|own| remove(&mut own.events)).unwrap_or_default();
+        !removed.is_empty()
     }
 
     /// Called once, after the socket has left its namespace and its rooms. If it has left already, the handler is called at once, so

@@ -429,6 +429,32 @@ async fn a_value_may_use_its_socket_where_it_is_cloned_and_dropped() {
     server.finish().await;
 }
 
+/// As with values: what a handler holds is dropped when no lock is held.
+#[tokio::test]
+async fn a_handler_that_is_removed_may_hold_what_uses_its_socket() {
+    let server = Server::start(|io| {
+        io.on("change", |socket: Socket| {
+            let holding = || {
+                let sly = Sly { namespace: socket.namespace().clone(), id: socket.id().to_string() };
+                move || sly.use_socket()
+            };
+            socket.on("a", holding());
+            socket.off("a");
+            let listener = socket.on("b", holding());
+            socket.on_any(holding());
+            socket.off_any();
+            socket.on_any_outgoing(holding());
+            socket.off_any_outgoing();
+            socket.on_fallback(holding());
+            socket.on_fallback(holding());
+            socket.remove_listener(listener)
+        });
+    })
+    .await;
+    assert_eq!(say(&server, &[r#"421["change"]"#]).await, ["431[true]"]);
+    server.finish().await;
+}
+
 /// What a layer in front of the server put into the request, if the server was told to keep it. Values of the socket come first.
 #[tokio::test]
 async fn extensions_of_the_request_reach_the_socket() {
