@@ -118,10 +118,15 @@ async fn rooms_of_sessions_are_given_up_when_another_adapter_goes_on() {
         looked.sort();
         looked
     };
-    for closed in [true, false] {
+    // Also of a session that has ended and was not swept.
+    for (closed, ended) in [(true, false), (false, false), (true, true)] {
         let former = adapter();
-        let client = Client::enter(&*former, &["room".into()]);
+        let mut client = Client::enter(&*former, &["room".into()]);
         assert!(former.save(client.id, "{}") && former.local().has_room("room"));
+        if ended {
+            pass(RecoveryBounds::default().max_disconnection).await;
+            assert_eq!(client.come_back(&*former).await, Err(NotRecovered::Expired));
+        }
         let latter = adapter();
         looked();
         if closed {
@@ -131,7 +136,7 @@ async fn rooms_of_sessions_are_given_up_when_another_adapter_goes_on() {
         }
         let mut rooms = vec![Room::from("room"), Room::from(client.id)];
         rooms.sort();
-        assert_eq!(looked(), rooms, "closed: {closed}");
+        assert_eq!(looked(), rooms, "closed: {closed}, ended: {ended}");
         latter.close().await;
     }
 }

@@ -42,8 +42,12 @@ pub(crate) struct Awaited {
     named: BTreeSet<ServerId>,
     /// Those of them that have not answered, each with a number that changes if the server reopens the namespace.
     silent: BTreeMap<ServerId, u64>,
-    /// Servers that became known by name since: they may have got the question, or have come too late for it.
-    late: BTreeSet<ServerId>,
+    /// Servers that became known by name since: they may have got the question, or have come too late for it. Numbers as
+    /// in `silent`.
+    late: BTreeMap<ServerId, u64>,
+    /// Those of them that have reopened the namespace since. If one got the question, it was probably before that, and it
+    /// no longer knows it.
+    reopened: BTreeSet<ServerId>,
     /// Servers that have answered.
     answered: BTreeSet<ServerId>,
     /// Those of them that said that they cannot answer.
@@ -69,12 +73,14 @@ impl Awaited {
     /// `silent` are the servers that had the namespace before the broker counted. `roomcast_only`: servers without a
     /// name do not understand the question. `mixed`: there were such servers before.
     pub(crate) fn new(silent: BTreeMap<ServerId, u64>, counted: ServerCount, roomcast_only: bool, mixed: bool) -> Self {
-        let (late, answered, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (late, reopened) = (BTreeMap::new(), BTreeSet::new());
+        let (answered, refused) = (BTreeSet::new(), BTreeSet::new());
         let named = silent.keys().cloned().collect();
         let mut awaited = Self {
             named,
             silent,
             late,
+            reopened,
             answered,
             refused,
             unnamed: 0,
@@ -141,7 +147,12 @@ impl Awaited {
                 self.named.remove(&name);
             }
         }
-        self.late = members.into_keys().filter(|name| !self.named.contains(name)).collect();
+        let late: BTreeMap<ServerId, u64> =
+            members.into_iter().filter(|(name, _)| !self.named.contains(name)).collect();
+        let again = late.iter().filter(|(name, opening)| self.late.get(*name).is_some_and(|before| before != *opening));
+        self.reopened.extend(again.map(|(name, _)| name.clone()));
+        self.reopened.retain(|name| late.contains_key(name));
+        self.late = late;
     }
 
     /// Whether only servers without a name are awaited. These leave silently, and others may be counted though they
@@ -173,13 +184,21 @@ impl Awaited {
         if !self.roomcast_only && self.unnamed < self.unnamed_count() && !self.members_changed {
             return NextStep::Await;
         }
-        match self.late.is_subset(&self.answered) {
-            _ if !self.count_is_fresh => NextStep::Recount,
-            true => NextStep::Over,
+        if !self.count_is_fresh {
+            NextStep::Recount
+        } else if self.late.keys().all(|name| self.answered.contains(name)) {
+            NextStep::Over
+        } else if self.answered.len() + self.unnamed < self.asked && self.awaited_late().next().is_some() {
             // Some servers that were counted have not answered: these may be among them.
-            false if self.answered.len() + self.unnamed < self.asked => NextStep::Await,
-            false => NextStep::Grace,
+            NextStep::Await
+        } else {
+            NextStep::Grace
         }
+    }
+
+    /// The servers whose names became known too late, and that may have the question and have not answered.
+    fn awaited_late(&self) -> impl Iterator<Item = &ServerId> {
+        self.late.keys().filter(|name| !self.answered.contains(*name) && !self.reopened.contains(*name))
     }
 
     /// Takes a new count, made after the last answer. `members` have the namespace by then.
@@ -199,7 +218,7 @@ impl Awaited {
     /// The number of counted servers without a name.
     fn unnamed_count(&self) -> usize {
         let (ServerCount::All(count) | ServerCount::AtLeast(count)) = self.counted else { return 0 };
-        let named = self.named.iter().chain(&self.late).chain(&self.answered);
+        let named = self.named.iter().chain(self.late.keys()).chain(&self.answered);
         count.saturating_sub(named.collect::<BTreeSet<_>>().len())
     }
 
@@ -209,7 +228,7 @@ impl Awaited {
         let unnamed = if self.roomcast_only { 0 } else { self.unnamed };
         let mut others = self.unnamed_count().saturating_sub(unnamed);
         // Of the servers whose names became known too late, some were counted and did not answer.
-        let late: Vec<String> = self.late.difference(&self.answered).map(ToString::to_string).collect();
+        let late: Vec<String> = self.awaited_late().map(ToString::to_string).collect();
         let places = self.asked.saturating_sub(self.answered.len() + self.unnamed + self.silent.len());
         if places >= late.len() {
             names.extend(late);
@@ -369,6 +388,34 @@ mod tests {
         assert_eq!(awaited.next_step(), NextStep::Recount);
         awaited.recounted(ServerCount::All(2), again());
         assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec![], 0)));
+    }
+
+    #[test]
+    fn a_server_that_became_known_too_late_and_reopened_the_namespace_does_not_know_the_question() {
+        let opened = |opening| BTreeMap::from([(ServerId::from("a"), opening)]);
+        let asked = |opening| {
+            let mut awaited = Awaited::new(names(&[]), ServerCount::All(1), false, false);
+            awaited.members(opened(1));
+            awaited.recounted(ServerCount::All(1), opened(1));
+            assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["a".to_owned()], 0)));
+            awaited.members(opened(opening));
+            assert_eq!(awaited.next_step(), NextStep::Recount);
+            awaited.recounted(ServerCount::All(1), opened(opening));
+            awaited
+        };
+        assert_eq!(asked(1).next_step(), NextStep::Await);
+        let mut awaited = asked(2);
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Grace, (vec![], 0)));
+        // It has got the question after all.
+        answer(&mut awaited, &["a"]);
+        awaited.recounted(ServerCount::All(1), opened(2));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Over, (vec![], 0)));
+        // Another server that was counted is still awaited.
+        let mut awaited = Awaited::new(names(&[]), ServerCount::All(2), false, false);
+        let both = |opening| BTreeMap::from([(ServerId::from("a"), opening), (ServerId::from("b"), 1)]);
+        awaited.members(both(1));
+        awaited.recounted(ServerCount::All(2), both(2));
+        assert_eq!((awaited.next_step(), missing(&awaited)), (NextStep::Await, (vec!["b".to_owned()], 0)));
     }
 
     #[test]

@@ -120,9 +120,9 @@ impl Sessions {
         self.rooms.contains_key(room)
     }
 
-    /// The rooms of kept sessions.
+    /// The rooms that may be heard for sessions: those of kept ones, and of those whose end was not told yet.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.rooms.keys()
+        self.rooms.keys().chain(self.ends.untold.iter().flat_map(|(session, _)| &session.rooms))
     }
 
     /// A socket has entered. `position` is the next one.
