@@ -1,8 +1,10 @@
-// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT[+msgpack][@cluster]:]roomcast,twin,twin]... [--only PATTERN]
+// Runs the cluster scenarios: node run-cluster.mjs [--mix [DIALECT[+msgpack|+recovery][@cluster]:]roomcast,twin,twin]... [--only PATTERN]
 // [--requests N] [--restarts N] [--bail]. Each mix lists the kinds of its servers, which share a Redis that this run starts. DIALECT is
 // classic (the default), sharded-static, sharded-dynamic or sharded-dynamic-private; with +msgpack servers and clients have the MessagePack
-// parser, and only scenarios of clients run; with @cluster the dialect is spoken over a Redis Cluster. Exits with 0 only if all scenarios have passed. ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER are the paths of the built examples `conformance` and `emitter`;
-// without them cargo builds the examples.
+// parser, and only scenarios of clients run; with +recovery roomcast's servers keep the sessions of clients that lost their connection, the
+// first server is one of those, and only scenarios about that run; with @cluster the dialect is spoken over a Redis Cluster. Exits with 0
+// only if all scenarios have passed. ROOMCAST_CONFORMANCE and ROOMCAST_EMITTER are the paths of the built examples `conformance` and
+// `emitter`; without them cargo builds the examples.
 
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
@@ -10,7 +12,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { ClusterContext } from "./cluster/context.mjs";
-import scenarios, { ofClients } from "./cluster/index.mjs";
+import scenarios, { ofClients, recovery, RECOVERING } from "./cluster/index.mjs";
 import { startRedis, startRedisCluster } from "./cluster/redis.mjs";
 import { ServerProcess } from "./lib/server.mjs";
 import { within } from "./lib/wait.mjs";
@@ -24,8 +26,10 @@ const DEFAULT_MIXES = [
   "roomcast,twin,twin",
   "roomcast,roomcast,twin",
   "classic+msgpack:roomcast,twin,twin",
+  "classic+recovery:roomcast,roomcast,twin",
   "sharded-dynamic:roomcast,twin,twin",
   "sharded-dynamic-private:roomcast,roomcast,twin",
+  "sharded-dynamic-private+recovery:roomcast,roomcast,twin",
   "sharded-static@cluster:roomcast,twin,twin",
 ];
 
@@ -61,9 +65,9 @@ for (const mix of options.mix) {
   if (options.bail && counts.failed > 0) break;
   const [kinds, spoken = "classic"] = mix.split(":").reverse();
   const [language, layout] = spoken.split("@");
-  const [dialect, parser = "default"] = language.split("+");
+  const [dialect, feature = ""] = language.split("+");
   if (layout) cluster ??= await startRedisCluster();
-  await runMix(kinds.split(","), dialect, parser, layout ? cluster : alone);
+  await runMix(kinds.split(","), dialect, feature, layout ? cluster : alone);
 }
 for (const redis of [alone, cluster]) redis?.stop();
 console.log(`${counts.passed} passed, ${counts.failed} failed`);
@@ -84,19 +88,22 @@ function built(variable, crate, example) {
 }
 
 // A server that is not started yet.
-function server(kind, name, redisUrl, dialect, parser = "default") {
+function server(kind, name, redisUrl, dialect, parser = "default", more = {}) {
   if (!commands[kind]) throw new Error(`${kind} is not a kind of server; the kinds are ${Object.keys(commands).join(", ")}`);
   const [adapter, ...mode] = dialect.split("-");
-  const env = { ADAPTER: adapter, SUBSCRIPTION_MODE: mode.join("-"), REDIS_URL: redisUrl, SERVER_NAME: name, PARSER: parser };
+  const env = { ADAPTER: adapter, SUBSCRIPTION_MODE: mode.join("-"), REDIS_URL: redisUrl, SERVER_NAME: name, PARSER: parser, ...more };
   return Object.assign(new ServerProcess(commands[kind], env), { kind, name });
 }
 
-async function runMix(kinds, dialect, parser, redis) {
-  const packed = parser === "msgpack";
-  const name = `${dialect}${packed ? "+msgpack" : ""}${redis === cluster ? "@cluster" : ""}: ${kinds.join(" + ")}`;
-  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect, parser));
+async function runMix(kinds, dialect, feature, redis) {
+  if (!["", "msgpack", "recovery"].includes(feature)) throw new Error(`there is no +${feature}`);
+  const [packed, recovers] = [feature === "msgpack", feature === "recovery"];
+  const parser = packed ? "msgpack" : "default";
+  const name = `${dialect}${feature && `+${feature}`}${redis === cluster ? "@cluster" : ""}: ${kinds.join(" + ")}`;
+  const more = (kind) => (recovers && kind === "roomcast" ? RECOVERING : {});
+  const servers = kinds.map((kind, position) => server(kind, `${kind}${position + 1}`, redis.url, dialect, parser, more(kind)));
   await Promise.all(servers.map((server) => server.start()));
-  const offered = (packed ? ofClients : scenarios).filter(({ parsers }) => parsers.test(parser));
+  const offered = (packed ? ofClients : recovers ? recovery : scenarios).filter(({ parsers }) => parsers.test(parser));
   const spoken = offered.filter(({ dialects, onCluster }) => dialects.test(dialect) && (onCluster || redis !== cluster));
   const chosen = spoken.flatMap((each) => each.run(servers)).filter((each) => only.test(`${name}: ${each.name}`));
   for (const scenario of chosen) {

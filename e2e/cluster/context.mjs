@@ -1,6 +1,7 @@
 // The context that is passed to a cluster scenario: the servers, clients on each of them, and unique names.
 
 import { Client } from "../lib/client.mjs";
+import { startFaultProxy } from "../lib/fault-proxy.mjs";
 import { eventually } from "../lib/wait.mjs";
 
 let names = 0;
@@ -20,9 +21,9 @@ export class ClusterContext {
     return this.servers.filter((server) => server.kind === kind);
   }
 
-  /** A connected client of a server. For the options see Client. */
-  async connect(server, options) {
-    const client = new Client(server.url, { ...this.settings.client, ...options });
+  /** A connected client of a server. `through`: a proxy to it. For the other options see Client. */
+  async connect(server, { through, ...options } = {}) {
+    const client = new Client((through ?? server).url, { ...this.settings.client, ...options });
     this.#open.push(client);
     await client.connected();
     client.server = server;
@@ -46,6 +47,13 @@ export class ClusterContext {
     }
   }
 
+  /** A fault proxy before a server. */
+  async proxyTo(server) {
+    const proxy = await startFaultProxy(server.url);
+    this.#open.push(proxy);
+    return proxy;
+  }
+
   room() {
     return `room-${++names}`;
   }
@@ -55,7 +63,7 @@ export class ClusterContext {
   }
 
   close() {
-    for (const client of this.#open.splice(0)) client.close();
+    for (const each of this.#open.splice(0)) each.close();
   }
 }
 
@@ -67,10 +75,13 @@ export function scenario(name, run, { ms = 30_000, dialects = /./, parsers = /./
   return { name, ms, dialects, parsers, onCluster, run: () => [{ name, ms, run }] };
 }
 
-/** A scenario that runs once for each server, from which it acts: `run(t, first)` gets the position of that server. */
-export function fromEach(name, run, { ms = 30_000, dialects = /./, parsers = /./, onCluster = true } = {}) {
+/**
+ * A scenario that runs once for each server, from which it acts: `run(t, first)` gets the position of that server. `besides`: not for the
+ * first server.
+ */
+export function fromEach(name, run, { ms = 30_000, dialects = /./, parsers = /./, onCluster = true, besides = false } = {}) {
   const one = (server, first) => ({ name: `${name}, from ${server.name}`, ms, run: (t) => run(t, first) });
-  return { name, ms, dialects, parsers, onCluster, run: (servers) => servers.map(one) };
+  return { name, ms, dialects, parsers, onCluster, run: (servers) => servers.map(one).slice(besides ? 1 : 0) };
 }
 
 /** Splits `clients` into the one at position `first` and the others: `[client, others]`. */

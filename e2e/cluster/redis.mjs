@@ -45,11 +45,11 @@ export async function startRedisCluster() {
 }
 
 /**
- * Starts a Redis and resolves to `{ url, port, stop, freeze, thaw }` when it answers. It is killed when this process exits. A frozen Redis
+ * Starts a Redis, by default on a free port, and resolves to `{ url, port, stop, freeze, thaw }` when it answers. It is killed when this process exits. A frozen Redis
  * does nothing, and its connections stay open.
  */
-export async function startRedis(more = []) {
-  const port = await freePort();
+export async function startRedis(more = [], port = undefined) {
+  port ??= await freePort();
   const directory = mkdtempSync(join(tmpdir(), "roomcast-e2e-redis-"));
   const options = ["--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", directory, ...more];
   const child = spawn("redis-server", options.map(String), { stdio: "ignore" });

@@ -1,25 +1,38 @@
-// A TCP proxy between a server and Redis that can make connections half-open. The Rust tests have one that can do more:
+// A TCP proxy before Redis or a server, which can make connections half-open. The Rust tests have one that can do more:
 // crates/roomcast-redis/tests/common/fault_proxy.rs.
 
 import { connect, createServer } from "node:net";
 
-/** Resolves to `{ url, halfOpenSubscribers, close }` when it accepts connections. It forwards them to the Redis of `redisUrl`. */
-export async function startFaultProxy(redisUrl) {
-  const upstream = Number(new URL(redisUrl).port);
+/**
+ * Resolves to `{ url, redirect, halfOpen, halfOpenSubscribers, close }` when it accepts connections. It forwards them to the port of
+ * `target`, the URL of a Redis or of a server.
+ */
+export async function startFaultProxy(target) {
+  const { protocol, port } = new URL(target);
+  let upstream = Number(port);
   const connections = new Set();
+  const cutOff = (chosen) => {
+    for (const connection of chosen) connection.halfOpen = true;
+    return chosen.length;
+  };
   const proxy = createServer((client) => carry(client, connect(upstream, "127.0.0.1"), connections));
   await new Promise((resolve) => proxy.listen(0, "127.0.0.1", resolve));
   return {
-    url: `redis://127.0.0.1:${proxy.address().port}`,
+    url: `${protocol}//127.0.0.1:${proxy.address().port}`,
 
-    /**
-     * From now on the connections of subscribers forward nothing, without either end noticing. Returns how many there are. New connections
-     * are forwarded.
-     */
+    /** New connections are forwarded to the port of `another` URL. */
+    redirect(another) {
+      upstream = Number(new URL(another).port);
+    },
+
+    /** From now on the connections forward nothing, without either end noticing. Returns how many there are. New ones are forwarded. */
+    halfOpen() {
+      return cutOff([...connections].filter(({ halfOpen }) => !halfOpen));
+    },
+
+    /** The same for the connections to Redis that have subscribed. */
     halfOpenSubscribers() {
-      const chosen = [...connections].filter(({ subscribes, halfOpen }) => subscribes && !halfOpen);
-      for (const connection of chosen) connection.halfOpen = true;
-      return chosen.length;
+      return cutOff([...connections].filter(({ subscribes, halfOpen }) => subscribes && !halfOpen));
     },
 
     close() {

@@ -298,6 +298,86 @@ pub(crate) fn handshakes() -> Vec<Vec<u8>> {
     seeds.collect()
 }
 
+pub(crate) fn proxy_headers() -> Vec<Vec<u8>> {
+    const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+    let lines = [
+        "PROXY TCP4 192.0.2.1 198.51.100.1 4711 443\r\nGET / HTTP/1.1\r\n",
+        "PROXY TCP4 255.255.255.255 0.0.0.0 65535 0\r\n",
+        "PROXY TCP6 2001:db8::1 ::1 4711 443\r\n",
+        "PROXY TCP6 ::ffff:192.0.2.1 1:2:3:4:5:6:7:8 4711 443\r\n",
+        "PROXY UNKNOWN\r\n",
+        "PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n",
+        "PROXY UDP4 192.0.2.1 198.51.100.1 4711 443\r\n",
+        "PROXY TCP4 192.0.2.01 198.51.100.1 04711 443\r\n",
+        "PROXY  TCP4 192.0.2.1 198.51.100.1 4711 443 \n",
+        "GET / HTTP/1.1\r\n",
+    ];
+    // The longest line, and one past it.
+    let long = [91, 92].map(|length| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length)));
+    let lines = lines.into_iter().map(str::to_owned).chain(long).map(String::into_bytes);
+    let four = [192, 0, 2, 1, 198, 51, 100, 1, 0x12, 0x67, 0x01, 0xbb];
+    let with_extension = [&four[..], b"\x04\0\x01\0\xea\0\x05abcde"].concat();
+    let binary = |command: u8, family: u8, rest: &[u8]| {
+        [SIGNATURE, &[command, family], &(rest.len() as u16).to_be_bytes(), rest].concat()
+    };
+    let headers = [
+        binary(0x21, 0x11, &four),
+        binary(0x21, 0x12, &with_extension),
+        binary(0x21, 0x21, &[9; 36]),
+        binary(0x21, 0x22, &[9; 60]),
+        binary(0x20, 0x00, &[]),
+        binary(0x20, 0xff, &[1, 2, 3]),
+        binary(0x21, 0x31, &[0; 216]),
+        binary(0x21, 0x11, &four[..11]),
+        binary(0x11, 0x11, &four),
+        binary(0x21, 0x43, &four),
+    ];
+    let mut seeds = with(&[3, 0], lines.chain(headers));
+    // The longest header, and one past it.
+    seeds.extend(with(&[3, 1], [b"\x21\x11\x07\xf0", b"\x21\x11\x07\xf1"].map(|rest| [SIGNATURE, rest].concat())));
+    seeds
+}
+
+pub(crate) fn headers() -> Vec<Vec<u8>> {
+    let lines = |first: &[u8], values: &[&[u8]]| {
+        [first, &values.iter().flat_map(|value| piece(value)).collect::<Vec<u8>>()].concat()
+    };
+    let chain = [&b"198.51.100.1"[..], &b", 10.0.0.2".repeat(32)].concat();
+    let mut seeds = vec![
+        lines(&[0, 0, 0], &[b"198.51.100.1"]),
+        lines(&[0, 0, 1], &[b"1.1.1.1", b"198.51.100.1,10.0.0.9", b"10.0.0.2"]),
+        lines(&[0, 0, 0], &[b"\xe9, [2001:db8::5]:4711, ::ffff:10.0.0.3,10.0.0.2:80"]),
+        lines(&[0, 0, 4], &[b"198.51.100.1, unknown, 10.0.0.2"]),
+        lines(&[0, 0, 0], &[&chain]),
+        lines(&[0, 2, 2], &[b"192.0.2.7,2001:db8:8000::, 2001:db8::, 192.0.2.15"]),
+        lines(&[0, 4, 5], &[b"198.51.100.1,[::1]"]),
+    ];
+    let accepted: [&[u8]; 9] = [
+        b"gzip, deflate, br, zstd",
+        b"deflate, gzip;q=0.5",
+        b"gzip;q=0, *",
+        b"*;q=0.5, deflate;q=0.4",
+        b"GZIP ; a=1;q=0.001 , deflate;q=0",
+        b"gzip;q=x, deflate;q=-1",
+        b"*, identity;q=0",
+        b"gzip;q=0.001, deflate;q=0.002",
+        // Cut to thousandths in binary, the two are equal.
+        b"gzip;q=0.250, deflate;q=0.251",
+    ];
+    seeds.extend(accepted.map(|value| lines(&[1], &[value])));
+    seeds.push(lines(&[1], &[b"gzip;q=0.1", b"deflate"]));
+    seeds.push(lines(&[2], &[b"keep-alive, Upgrade"]));
+    seeds.push(lines(&[2], &[b"close", b"upgrade\t,x", b"\xe9,upgrade"]));
+    let queries: [&[u8]; 4] = [
+        b"EIO=4&transport=polling&t=x&sid=abc&b64=1&j=0",
+        b"transport=web%73ocket&E%49O=4&sid=&sid=%ff%zz+%2B",
+        b"&&=&a&b64=&sid==&transport&EIO=3&EIO=4",
+        "sid=\u{e9}%C3%A9&b64".as_bytes(),
+    ];
+    seeds.extend(with(&[3], queries.map(<[u8]>::to_vec)));
+    seeds
+}
+
 /// A request, as the target reads it: its method, query, headers and pieces of a body.
 fn request(method: u8, query: &str, headers: &[(&str, &str)], body: &[&[u8]]) -> Vec<u8> {
     let mut seed = vec![method];
@@ -322,6 +402,11 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ("sec-websocket-protocol", "a,b"),
     ];
+    let mut offer = upgrade.to_vec();
+    offer.extend([
+        ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
+        ("accept-encoding", "gzip"),
+    ]);
     let seeds = [
         [open.clone(), poll.clone(), post(&[], &[b"4hel", b"lo\x1ebAQID"]), poll.clone()].concat(),
         [open.clone(), poll.clone(), poll.clone()].concat(),
@@ -336,7 +421,8 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
         request(0, "EIO=4&transport=polling&j=0&b64=1&t=x", &[], &[]),
         request(4, "EIO=4&transport=polling&sid=%ff", &[], &[]),
     ];
-    with(&[0], seeds)
+    let compressed = with(&[4], [request(0, "EIO=4&transport=websocket", &offer, &[]), seeds[1].clone()]);
+    [with(&[0], seeds), compressed].concat()
 }
 
 pub(crate) fn origins() -> Vec<Vec<u8>> {

@@ -7,10 +7,12 @@ mod deflate;
 mod engine_packet;
 mod frames;
 mod handshake;
+mod headers;
 mod json;
 mod machines;
 mod msgpack;
 mod packed;
+mod proxy_header;
 mod requests;
 mod resp;
 mod socketio;
@@ -236,6 +238,72 @@ const HTTP_WORDS: &[&[u8]] = &[
     b"xn--",
 ];
 
+const PROXY_WORDS: &[&[u8]] = &[
+    b"PROXY ",
+    b"PROXY UNKNOWN",
+    b"TCP4",
+    b"TCP6",
+    b" ",
+    b"\r\n",
+    b"\n",
+    b"192.0.2.1",
+    b"255.255.255.255",
+    b"01",
+    b"256",
+    b"2001:db8::1",
+    b"::",
+    b"::ffff:192.0.2.1",
+    b"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+    b"65535",
+    b"65536",
+    b" 0",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"\x20\x00\0\0",
+    b"\x21\x11\0\x0c",
+    b"\x21\x21\0\x24",
+    b"\x21\x12\x07\xf0",
+    b"\x21\x00\x07\xf1",
+    b"\x21\x31\0\xd8",
+    b"\x04\0\x01\0",
+];
+
+const HEADER_WORDS: &[&[u8]] = &[
+    b",",
+    b", ",
+    b";q=",
+    b"; q = 0.001",
+    b";q=0",
+    b";q=1.000",
+    b";q=0.999",
+    b";q=0.250",
+    b";q=0.251",
+    b"*",
+    b"gzip",
+    b"deflate",
+    b"identity",
+    b"upgrade",
+    b"keep-alive, Upgrade",
+    b"10.0.0.2",
+    b"198.51.100.1",
+    b"192.0.2.8:4711",
+    b"[2001:db8::5]:4711",
+    b"[::1]",
+    b"::ffff:10.0.0.3",
+    b"unknown",
+    b"\xe9",
+    b"\t",
+    b"10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2,10.0.0.2",
+    b"EIO=4",
+    b"&transport=polling",
+    b"&sid=",
+    b"&b64=1",
+    b"&j=0",
+    b"%E",
+    b"%00",
+    b"+",
+    b"&&",
+];
+
 const EVENT_WORDS: &[&[u8]] = &[
     b"40",
     b"40/admin,",
@@ -287,7 +355,7 @@ pub const ALL: &[Target] = &[
         run: frames::run,
         seeds: seeds::frames,
         dictionary: FRAME_WORDS,
-        share: 200,
+        share: 180,
         longest: 300,
     },
     Target {
@@ -303,10 +371,10 @@ pub const ALL: &[Target] = &[
         run: engine_packet::run,
         seeds: seeds::engine_packets,
         dictionary: PACKET_WORDS,
-        share: 210,
+        share: 180,
         longest: 200,
     },
-    Target { name: "json", run: json::run, seeds: seeds::json, dictionary: JSON_WORDS, share: 200, longest: 200 },
+    Target { name: "json", run: json::run, seeds: seeds::json, dictionary: JSON_WORDS, share: 180, longest: 200 },
     Target {
         name: "socketio",
         run: socketio::run,
@@ -363,6 +431,22 @@ pub const ALL: &[Target] = &[
         dictionary: HTTP_WORDS,
         share: 10,
         longest: 400,
+    },
+    Target {
+        name: "proxy_header",
+        run: proxy_header::run,
+        seeds: seeds::proxy_headers,
+        dictionary: PROXY_WORDS,
+        share: 40,
+        longest: 300,
+    },
+    Target {
+        name: "headers",
+        run: headers::run,
+        seeds: seeds::headers,
+        dictionary: HEADER_WORDS,
+        share: 30,
+        longest: 300,
     },
     Target {
         name: "requests",

@@ -29,7 +29,7 @@ impl World {
             StepKind::Drop { s, n } => self.drop(*s, *n),
             StepKind::Insert { s, n, rooms } => {
                 if let Some((at, adapter)) = self.place(*s, *n) {
-                    self.insert(&at, &adapter, &names(rooms));
+                    self.sim.insert(&at, &adapter, &names(rooms), None);
                 }
             }
             StepKind::Remove { s, n, pick } => {
@@ -38,6 +38,9 @@ impl World {
                     self.remove(socket);
                 }
             }
+            StepKind::Cut { s, n, pick, lost, after } => self.cut(*s, *n, *pick, (*lost, *after)),
+            StepKind::Back { s, n, pick, think, gives_up } => self.come_back(*s, *n, *pick, (*think, *gives_up)),
+            StepKind::Own { s, n, pick } => self.emit_own(*s, *n, *pick),
             StepKind::Join { s, n, pick, rooms } => {
                 let Some((at, adapter)) = self.place(*s, *n) else { return };
                 let Some(socket) = self.pick(&at, *pick) else { return };

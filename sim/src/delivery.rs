@@ -92,7 +92,11 @@ impl Sim {
             };
             if let Content::Look(room) = content {
                 let wants = inbox.wants(&room);
-                self.with(|state, _| {
+                self.with(|state, now| {
+                    if !wants && state.model.has_room(&at, &room) {
+                        let why = format!("{} does not want {room:?}, and somebody is in it", state.label(at.0));
+                        state.fail(now, why);
+                    }
                     let Some(subscription) = state.subscriptions.get_mut(&at) else { return };
                     if wants {
                         subscription.rooms.insert(room)

@@ -2,6 +2,7 @@
 
 use crate::plan::{Aim, Change, CountFault, Fault, Only, Plan, PublishFault, QuestionKind, Setup, Step, StepKind};
 use crate::random::Random;
+use crate::session::KEPT;
 
 impl Plan {
     /// The plan of a seed.
@@ -21,6 +22,7 @@ impl Plan {
             exact: seed.is_multiple_of(4),
             roads: if seed.is_multiple_of(8) { 3 } else { 1 },
             queue: None,
+            recovery: (seed % 3 == 1).then_some(if seed.is_multiple_of(2) { 65_536 } else { 40 }),
             faults: !only.health && random.chance(67),
         };
         let mut drawing = Drawing { setup, random: random.clone(), steps: Vec::new(), at: 0 };
@@ -151,6 +153,9 @@ impl Drawing {
         if self.setup.faults && self.random.chance(20) {
             return self.trouble();
         }
+        if self.setup.recovery.is_some() && self.random.chance(25) {
+            return self.comeback(s, n);
+        }
         match self.random.below(100) {
             0..=34 => {
                 let times = 1 + self.random.below(3);
@@ -212,6 +217,51 @@ impl Drawing {
                 self.ask(0, n);
                 self.ask(1, n);
             }
+        }
+    }
+
+    /// A client loses its connection and comes back, in time or too late, perhaps to another server, while others emit.
+    fn comeback(&mut self, s: usize, n: usize) {
+        let (pick, lost) = (self.random.draw(), [0, 0, 1, 3, 10_000][self.random.index(5)]);
+        let after = match self.random.below(3) {
+            0 => 0,
+            1 => self.random.below(60),
+            _ => self.random.below(1_500),
+        };
+        self.push(0, StepKind::Cut { s, n, pick, lost, after });
+        let back = match self.random.below(6) {
+            0 => self.random.below(after + 1),
+            1 => after + self.random.below(60),
+            2 | 3 => after + self.random.below(KEPT),
+            4 => after + KEPT - 2 + self.random.below(5),
+            _ => after + KEPT + self.random.below(1_000),
+        };
+        for _ in 0..self.random.below(6) {
+            let later = self.random.below(back + 20);
+            match self.random.below(8) {
+                0 => self.push(later, StepKind::Own { s, n, pick: pick.wrapping_add(later) }),
+                1 => {
+                    let (aim, rooms) = (self.aim(), self.rooms(3));
+                    let change = [Change::Join, Change::Leave][self.random.index(2)];
+                    self.push(later, StepKind::Change { s, n, aim, change, rooms });
+                }
+                _ => {
+                    let (from, times) = (self.server(), 1 + self.random.below(3));
+                    self.emit(later, from, n, times);
+                }
+            }
+        }
+        let times = 1 + self.random.below(3);
+        for time in 0..times {
+            let s = if self.random.chance(85) { s } else { self.server() };
+            let (pick, gives_up) = (self.random.draw(), self.random.chance(15));
+            let think = [0, 0, self.random.below(40), self.random.below(3_000)][self.random.index(4)];
+            let later = back + time * self.random.below(50);
+            self.push(later, StepKind::Back { s, n, pick, think, gives_up });
+        }
+        for _ in 0..2 {
+            let (from, later) = (self.server(), back + self.random.below(60));
+            self.emit(later, from, n, 1);
         }
     }
 

@@ -189,6 +189,9 @@ fn check_idle(sim: &Sim, world: &World, places: &[(usize, usize)]) {
         if server.cluster.queued() > 0 {
             fail(sim, format!("{} messages of {} wait", server.cluster.queued(), server.cluster.id()));
         }
+        if let Some(kept) = server.space.as_ref().map(|space| space.sessions()).filter(|kept| *kept > 0) {
+            fail(sim, format!("{} keeps {kept} sessions", server.cluster.id()));
+        }
         let open = 2 * places.iter().filter(|(it, _)| *it == s).count();
         if server.cluster.numbered() > open {
             fail(

@@ -1,6 +1,7 @@
 //! How servers and their adapters start and end.
 
 use crate::broker::SimBroker;
+use crate::comeback;
 use crate::habits::answers;
 use crate::network::Sim;
 use crate::place::PlaceId;
@@ -33,7 +34,8 @@ impl World {
         let mut options = ClusterOptions::default();
         options.max_queued_bytes = self.sim.setup.queue.unwrap_or(options.max_queued_bytes);
         let cluster = Cluster::with_id(ServerId::from(&*label), broker, options);
-        let server = Server { process, cluster, adapters: BTreeMap::new(), asks: Vec::new() };
+        let space = self.sim.setup.recovery.map(comeback::space);
+        let server = Server { process, cluster, adapters: BTreeMap::new(), asks: Vec::new(), space };
         if let Some(place) = self.servers.get_mut(s) {
             *place = Some(server);
         }
@@ -58,7 +60,11 @@ impl World {
             state.log(now, |state| format!("{} makes an adapter for {:?}", state.label(at.0), at.1));
             state.model.place(&at).adapters
         });
-        let adapter = server.cluster.adapter(AdapterContext::new(at.1.clone(), server_events));
+        let context = AdapterContext::new(at.1.clone(), server_events).with_recovery(server.space.clone());
+        let adapter = server.cluster.adapter(context);
+        if server.space.is_some() {
+            tokio::spawn(sim.clone().sweep(at.clone(), number, Arc::downgrade(&adapter)));
+        }
         tokio::spawn(hear_events(sim.clone(), at.clone(), events));
         let old = server.adapters.insert(n, adapter.clone());
         let here: Vec<(usize, Vec<Room>)> = sim.with(|state, _| {
@@ -70,7 +76,7 @@ impl World {
         });
         for (socket, rooms) in here {
             self.remove(socket);
-            self.insert(&at, &adapter, &rooms);
+            sim.insert(&at, &adapter, &rooms, None);
         }
         if let Some(old) = old {
             tokio::spawn(async move {

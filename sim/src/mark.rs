@@ -3,6 +3,9 @@
 use roomcast_adapter::cluster::Body;
 use roomcast_protocol::Args;
 
+/// The number of the packet with which a connection to a namespace begins.
+pub(crate) const WELCOME: u64 = u64::MAX - 1;
+
 /// The number that the simulator gave a message.
 pub(crate) fn mark(body: &Body) -> Option<u64> {
     match body {

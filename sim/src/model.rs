@@ -4,9 +4,10 @@
 use crate::announced::Announced;
 use crate::got::Got;
 use crate::mark::mark;
-use crate::place::{ModelSocket, Place, PlaceId, ProcessId};
-use roomcast_adapter::Target;
+use crate::place::{ModelSocket, Place, PlaceId, ProcessId, selects};
+use crate::session::{Away, Kept, Session};
 use roomcast_adapter::cluster::{Body, ClusterAdapter, Message, Series};
+use roomcast_adapter::{NotRecovered, Target};
 use roomcast_protocol::SocketId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
@@ -36,6 +37,12 @@ pub(crate) struct Model {
     pub(crate) answers: BTreeMap<u64, Vec<Reply>>,
     /// What clients answered: socket, time.
     pub(crate) acks: BTreeMap<u64, Vec<(usize, u64)>>,
+    /// Clients that come back continue their sessions; then also how many events are logged at least.
+    pub(crate) recovers: bool,
+    pub(crate) log_events: usize,
+    pub(crate) sessions: Vec<Session>,
+    /// The clients whose connections are lost.
+    pub(crate) away: Vec<Away>,
 }
 
 /// A message in a series.
@@ -85,25 +92,20 @@ impl Model {
     /// The sockets of a namespace that a target selects.
     pub(crate) fn matching(&self, at: &PlaceId, target: &Target) -> Vec<usize> {
         let Some(place) = self.places.get(at) else { return Vec::new() };
-        let means = |socket: &ModelSocket| {
-            let is_in = |room: &str| socket.rooms.contains(room) || socket.id.as_str() == room;
-            let wanted = if target.one {
-                target.rooms.iter().any(|room| socket.id.as_str() == &**room)
-            } else {
-                target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room))
-            };
-            wanted && !target.except.iter().any(|room| is_in(room))
-        };
+        let means = |socket: &ModelSocket| selects(target, socket.id, &socket.rooms);
         place.sockets.iter().copied().filter(|socket| self.sockets.get(*socket).is_some_and(means)).collect()
     }
 
-    /// Notes an event for sockets of a namespace.
-    pub(crate) fn emit(&mut self, at: &PlaceId, target: &Target, n: u64) -> Vec<usize> {
+    /// Notes an event for sockets of a namespace. `logged`: now, if clients that are away get it later.
+    pub(crate) fn emit(&mut self, at: &PlaceId, target: &Target, n: u64, logged: Option<u64>) -> Vec<usize> {
         let found = self.matching(at, target);
         for socket in &found {
             if let Some(socket) = self.sockets.get_mut(*socket) {
                 socket.expected.push(n);
             }
+        }
+        if let Some(now) = logged {
+            self.log_event(at, &found, target, n, now);
         }
         found
     }
@@ -149,6 +151,8 @@ impl Model {
             compared,
             disconnects: 0,
             got,
+            session: None,
+            cut: false,
             adapter,
         });
     }
@@ -158,6 +162,10 @@ impl Model {
         let found = self.sockets.get_mut(socket).filter(|socket| socket.left.is_none())?;
         found.left = Some(now);
         let (at, adapter, id) = (found.at.clone(), found.adapter.clone(), found.id);
+        let session = found.session.and_then(|session| self.sessions.get_mut(session));
+        if let Some(session) = session {
+            session.stage = Kept::Ended(NotRecovered::Left);
+        }
         self.place(&at).sockets.remove(&socket);
         Some((adapter, id))
     }
@@ -252,16 +260,16 @@ impl Model {
         }
         let n = mark(&message.body).unwrap_or_default();
         if let (true, Body::Broadcast { target, .. }) = (passed, &message.body) {
-            return match self.matching(at, target)[..] {
-                [] => Ok(()),
+            return match (&self.matching(at, target)[..], &self.kept_matching(at, target)[..]) {
+                ([], []) => Ok(()),
                 _ => Err(format!("event {n} is for somebody here, and the server said that it wants nothing of it")),
             };
         }
         let mut reply = Reply { process: *process, sockets: Vec::new(), asked: Vec::new() };
         match &message.body {
-            Body::Broadcast { target, .. } => drop(self.emit(at, target, n)),
+            Body::Broadcast { target, volatile, .. } => drop(self.emit(at, target, n, (!volatile).then_some(now))),
             Body::BroadcastWithAck { target, .. } => {
-                reply.asked = self.emit(at, target, n);
+                reply.asked = self.emit(at, target, n, None);
                 self.answers.entry(n).or_default().push(reply);
             }
             Body::FetchSockets { target, .. } | Body::Count { target, .. } => {

@@ -33,7 +33,12 @@ fn says_something(body: &Body) -> bool {
 
 impl Sim {
     pub(crate) fn new(setup: Setup, record: bool) -> Arc<Self> {
-        let model = Model { each_room: setup.roads > 1, ..Model::default() };
+        let model = Model {
+            each_room: setup.roads > 1,
+            recovers: setup.recovery.is_some(),
+            log_events: setup.recovery.unwrap_or_default(),
+            ..Model::default()
+        };
         let state = State { lines: record.then(Vec::new), model, ..State::default() };
         Arc::new(Self { begin: Instant::now(), setup, state: Mutex::new(state), filled: Notify::new() })
     }

@@ -1,6 +1,7 @@
 //! [`Place`]: a namespace of a process as it must be, and the sockets in it.
 
 use crate::got::Got;
+use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{ClusterAdapter, Series};
 use roomcast_protocol::SocketId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,10 @@ pub(crate) struct Place {
     pub(crate) dropped: bool,
     /// The sockets in it.
     pub(crate) sockets: BTreeSet<usize>,
+    /// The sessions that are kept, also those of earlier adapters.
+    pub(crate) kept: BTreeSet<usize>,
+    /// When each event came that may be in the log for clients that come back.
+    pub(crate) log: Vec<u64>,
     /// The highest serial that was accepted in each series.
     pub(crate) highest: BTreeMap<(ProcessId, Series), u64>,
     /// The times in which it was open, counted from the calls.
@@ -55,5 +60,20 @@ pub(crate) struct ModelSocket {
     pub(crate) compared: usize,
     pub(crate) disconnects: usize,
     pub(crate) got: Arc<Got>,
+    /// Its session, if its client may come back.
+    pub(crate) session: Option<usize>,
+    /// The client's connection is lost, which the server has not noticed.
+    pub(crate) cut: bool,
     pub(crate) adapter: Weak<ClusterAdapter>,
+}
+
+/// Whether a target selects a socket with this id and these rooms.
+pub(crate) fn selects(target: &Target, id: SocketId, rooms: &BTreeSet<String>) -> bool {
+    let is_in = |room: &str| rooms.contains(room) || id.as_str() == room;
+    let wanted = if target.one {
+        target.rooms.iter().any(|room| id.as_str() == &**room)
+    } else {
+        target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room))
+    };
+    wanted && !target.except.iter().any(|room| is_in(room))
 }

@@ -43,6 +43,8 @@ pub struct Setup {
     pub roads: u64,
     /// The limit of a queue in bytes.
     pub queue: Option<usize>,
+    /// Clients that come back continue their sessions; so many events are kept for them in each namespace.
+    pub recovery: Option<usize>,
     /// Whether there may be faults.
     pub faults: bool,
 }
@@ -149,6 +151,28 @@ pub enum StepKind {
         n: usize,
         pick: u64,
         room: u64,
+    },
+    /// A client's connection breaks, with the last `lost` packets; the server notices `after` ms.
+    Cut {
+        s: usize,
+        n: usize,
+        pick: u64,
+        lost: usize,
+        after: u64,
+    },
+    /// A client that is away comes to a server, which looks at it for `think` ms and may give up then.
+    Back {
+        s: usize,
+        n: usize,
+        pick: u64,
+        think: u64,
+        gives_up: bool,
+    },
+    /// A server emits to one of its sockets, which may be away.
+    Own {
+        s: usize,
+        n: usize,
+        pick: u64,
     },
     Emit {
         s: usize,

@@ -63,7 +63,7 @@ pub(crate) async fn ask(sim: Arc<Sim>, adapter: Arc<ClusterAdapter>, question: Q
     let (begin, counted, local, asked) = sim.with(|state, now| {
         *state.asked.entry(at.0).or_default() += 1;
         let found = if kind == QuestionKind::Ack {
-            state.model.emit(&at, &target, n)
+            state.model.emit(&at, &target, n, None)
         } else {
             state.model.matching(&at, &target)
         };

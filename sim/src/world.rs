@@ -7,10 +7,10 @@ use crate::place::{PlaceId, ProcessId};
 use crate::plan::{Aim, Change, QuestionKind};
 use crate::question::Question;
 use crate::random::mix;
-use crate::recipient::Double;
+use crate::recipient::{Double, welcome};
 use roomcast_adapter::cluster::{Body, Cluster, ClusterAdapter, Losses};
-use roomcast_adapter::{Action, Adapter, Emit, Room, Target};
-use roomcast_protocol::{Args, SocketId};
+use roomcast_adapter::{Action, Adapter, Emit, RecoverySpace, Room, Target};
+use roomcast_protocol::{Args, Pid, SocketId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -34,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) cluster: Cluster,
     pub(crate) adapters: BTreeMap<usize, Arc<ClusterAdapter>>,
     pub(crate) asks: Vec<AbortHandle>,
+    /// If clients that come back continue their sessions.
+    pub(crate) space: Option<Arc<RecoverySpace>>,
 }
 
 /// The name of a namespace.
@@ -94,6 +96,9 @@ impl World {
                     .filter(|socket| *socket.at.1 == *namespace && socket.left.is_none())
                     .map(|socket| socket.id.as_str())
                     .collect();
+                let kept =
+                    state.model.sessions.iter().filter(|session| *session.at.1 == *namespace && session.is_kept());
+                let sockets: Vec<&str> = sockets.into_iter().chain(kept.map(|session| session.id.as_str())).collect();
                 sockets.get(usize::try_from(pick).unwrap_or_default() % sockets.len().max(1)).map(|id| (*id).to_owned())
             });
             target.rooms = vec![Room::from(id.unwrap_or_else(|| "nobody".to_owned()))];
@@ -111,30 +116,6 @@ impl World {
 
     pub(crate) fn log(&self, line: impl FnOnce() -> String) {
         self.sim.with(|state, now| state.log(now, |_| line()));
-    }
-
-    pub(crate) fn insert(&self, at: &PlaceId, adapter: &Arc<ClusterAdapter>, rooms: &[Room]) {
-        let seed = self.sim.setup.seed;
-        let (id, double) = self.sim.with(|state, now| {
-            let socket = state.model.sockets.len();
-            let id = format!("{:020x}", u128::from(mix(&[seed, socket as u64, 3]) >> 16) << 16 | socket as u128)
-                .parse::<SocketId>()
-                .ok();
-            let got = Arc::<Got>::default();
-            let double = Double::new(&self.sim, seed, socket, got.clone());
-            let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
-            state.log(now, |state| {
-                format!("{} takes socket {socket} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
-            });
-            if let Some(id) = id {
-                state.model.insert(at, id, &rooms, got, Arc::downgrade(adapter), now);
-            }
-            (id, double)
-        });
-        let inserted = id.map(|id| adapter.insert(id, double, rooms, None));
-        if !matches!(inserted, Some(Ok(()))) {
-            self.sim.with(|state, now| state.fail(now, format!("insert: {inserted:?}")));
-        }
     }
 
     pub(crate) fn remove(&self, socket: usize) {
@@ -170,7 +151,7 @@ impl World {
             if !target.local {
                 self.goes_out(&at, number);
             }
-            self.sim.with(|state, _| drop(state.model.emit(&at, &target, number)));
+            self.sim.with(|state, now| drop(state.model.emit(&at, &target, number, (!volatile).then_some(now))));
             let emitted = adapter.apply(&target, Action::Emit(Emit { data: &data, volatile, compress: true }));
             if let Err(error) = emitted {
                 self.sim.with(|state, now| state.fail(now, format!("emit: {error}")));
@@ -210,6 +191,46 @@ impl World {
         if let Some(server) = self.servers.get_mut(s).and_then(Option::as_mut) {
             server.asks.retain(|ask| !ask.is_finished());
             server.asks.push(asks);
+        }
+    }
+}
+
+impl Sim {
+    /// A socket enters a namespace. `offset`: the last one that its client has received, of an earlier session.
+    pub(crate) fn insert(
+        self: &Arc<Self>,
+        at: &PlaceId,
+        adapter: &Arc<ClusterAdapter>,
+        rooms: &[Room],
+        offset: Option<String>,
+    ) {
+        let seed = self.setup.seed;
+        let pid = Pid::random().ok().filter(|_| self.setup.recovery.is_some());
+        let (id, double) = self.with(|state, now| {
+            let socket = state.model.sockets.len();
+            let id = format!("{:020x}", u128::from(mix(&[seed, socket as u64, 3]) >> 16) << 16 | socket as u128)
+                .parse::<SocketId>()
+                .ok();
+            let got = Arc::<Got>::default();
+            let double = Double::new(self, seed, socket, got.clone());
+            let rooms: Vec<String> = rooms.iter().map(ToString::to_string).collect();
+            state.log(now, |state| {
+                format!("{} takes socket {socket} into {:?} with rooms {rooms:?}", state.label(at.0), at.1)
+            });
+            if let Some(id) = id {
+                state.model.insert(at, id, &rooms, got, Arc::downgrade(adapter), now);
+                if let Some(pid) = pid {
+                    state.model.begin_session(pid, offset);
+                }
+            }
+            (id, double)
+        });
+        let inserted = id.map(|id| match pid.zip(adapter.recovery()) {
+            Some((pid, recovery)) => recovery.begin(pid, id, double, rooms, welcome(&at.1).as_ref()),
+            None => adapter.insert(id, double, rooms, None),
+        });
+        if !matches!(inserted, Some(Ok(()))) {
+            self.with(|state, now| state.fail(now, format!("insert: {inserted:?}")));
         }
     }
 }

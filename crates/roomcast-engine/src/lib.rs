@@ -40,6 +40,8 @@ mod config;
 mod connections;
 mod drain;
 mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod limits;
 mod rates;

@@ -6,8 +6,9 @@ use crate::http::Http;
 use crate::limits::PATIENCE;
 use crate::socket::{ClientSocket, Phase};
 use crate::{packed, polling, websocket};
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue};
 use roomcast_protocol::{EngineKind, Packet, Parser};
+use roomcast_server::engine::Deflate;
 use roomcast_server::{SocketIo, Transport};
 use serde::Serialize;
 use serde_json::Value;
@@ -46,6 +47,7 @@ impl ClientBuilder {
             path: "/socket.io/".to_owned(),
             query: String::new(),
             headers: HeaderMap::new(),
+            deflate: None,
         };
         let options = Options {
             http,
@@ -119,6 +121,47 @@ impl ClientBuilder {
     /// [`Parser::Default`].
     pub fn parser(mut self, parser: Parser) -> Self {
         self.options.parser = parser;
+        self
+    }
+
+    /// Offers permessage-deflate for its WebSocket, as browsers do. If the server agrees
+    /// ([`Builder::per_message_deflate`](roomcast_server::Builder::per_message_deflate)), both compress: the client's own
+    /// messages from this threshold on. Defaults to no offer.
+    ///
+    /// ```
+    /// # use roomcast_server::SocketIo;
+    /// # use roomcast_testkit::{Client, Deflate};
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), roomcast_testkit::ConnectError> {
+    /// let io = SocketIo::builder().per_message_deflate(Deflate::default()).build();
+    /// let client = Client::builder(&io).per_message_deflate(Deflate::default()).connect().await?;
+    /// assert!(client.compression().agreed);
+    ///
+    /// io.emit("article", "word ".repeat(1_000)).unwrap();
+    /// io.compress(false).emit("secret", "word ".repeat(1_000)).unwrap();
+    /// assert_eq!(client.next::<String>("article").await.len(), 5_000);
+    /// assert_eq!(client.next::<String>("secret").await.len(), 5_000);
+    /// assert_eq!(client.compression().received, 1); // the article
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn per_message_deflate(mut self, deflate: Deflate) -> Self {
+        self.options.http.deflate = Some(deflate);
+        self
+    }
+
+    /// The encodings in which it takes answers to polls: `gzip`, `deflate`, or both in the order of preference, as
+    /// `gzip, deflate, br, zstd` of a browser. The server compresses them if
+    /// [`Builder::http_compression`](roomcast_server::Builder::http_compression) is set. Defaults to none.
+    ///
+    /// # Panics
+    /// If HTTP does not allow the text in a header.
+    #[track_caller]
+    pub fn accept_encoding(mut self, encodings: &str) -> Self {
+        match HeaderValue::try_from(encodings) {
+            Ok(encodings) => drop(self.options.http.headers.insert(ACCEPT_ENCODING, encodings)),
+            Err(_) => panic!("{encodings:?} is no list of encodings"),
+        }
         self
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "what is emitted may be given by value or by reference")]
 
 use crate::builder::{ClientBuilder, Options};
+use crate::compression::Compression;
 use crate::connect_error::ConnectError;
 use crate::connection::Receiver as _;
 use crate::disconnection::Disconnection;
@@ -164,6 +165,12 @@ impl Client {
     /// The transport that its connection uses now.
     pub fn transport(&self) -> Transport {
         *self.socket.connection().link.transport.lock()
+    }
+
+    /// What of its connection was compressed so far: of what it has read, and of what its messages have become on their
+    /// way out. See [`ClientBuilder::per_message_deflate`] and [`ClientBuilder::accept_encoding`].
+    pub fn compression(&self) -> Compression {
+        *self.socket.connection().link.compression.lock()
     }
 
     /// Whether the server has recovered its state at the last [`Client::reconnect`].

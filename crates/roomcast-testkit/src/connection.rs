@@ -1,6 +1,7 @@
 //! [`Connection`]: an Engine.IO session as its client sees it. It carries the sockets of the client, one for each
 //! namespace, and hands them what the server sends.
 
+use crate::compression::Compression;
 use crate::disconnection::Disconnection;
 use crate::http::Http;
 use crate::packed;
@@ -71,6 +72,7 @@ pub(crate) struct Link {
     /// Most bytes of a POST.
     pub(crate) max_payload: usize,
     pub(crate) transport: Mutex<Transport>,
+    pub(crate) compression: Mutex<Compression>,
     /// Whether the client reads.
     pub(crate) reading: watch::Sender<bool>,
     pub(crate) polls: watch::Sender<Polls>,
@@ -97,6 +99,7 @@ impl Link {
             limits,
             max_payload,
             transport: Mutex::new(transport),
+            compression: Mutex::default(),
             reading: watch::Sender::new(true),
             polls: watch::Sender::new(Polls::Go),
             fences: Mutex::default(),

@@ -1,6 +1,7 @@
 //! [`Http`]: requests to a server in the same process. hyper speaks on both sides, over a pipe in memory, so that of all
 //! that lies between client and server only TCP is missing.
 
+use crate::compression::{self, OFFER};
 use crate::limits::PIPE_BYTES;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -8,10 +9,11 @@ use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper::{client, server};
 use hyper_util::rt::TokioIo;
 use roomcast_server::PeerAddr;
-use roomcast_server::engine::{EndWithoutAnswer, EngineService};
+use roomcast_server::engine::{Deflate, EndWithoutAnswer, EngineService};
 use std::net::SocketAddr;
 use tokio::io::DuplexStream;
 use tokio::task::AbortHandle;
@@ -28,6 +30,8 @@ pub(crate) struct Http {
     /// Further query parameters: `&name=value`.
     pub(crate) query: String,
     pub(crate) headers: HeaderMap,
+    /// How it compresses messages of a WebSocket, if it offers that.
+    pub(crate) deflate: Option<Deflate>,
 }
 
 /// An answer that was read to its end.
@@ -35,12 +39,27 @@ pub(crate) struct Http {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    /// Whether the body came compressed.
+    pub(crate) compressed: bool,
 }
 
-/// The connection did not survive the request.
+/// A WebSocket whose handshake was accepted.
+pub(crate) struct Accepted {
+    pub(crate) stream: TokioIo<Upgraded>,
+    /// How to compress, if the server has agreed.
+    pub(crate) deflate: Option<Deflate>,
+}
+
+/// There is no answer to a request.
 #[derive(Debug, thiserror::Error)]
-#[error("the server ended the connection without an answer: {0}")]
-pub(crate) struct Lost(#[from] hyper::Error);
+pub(crate) enum Lost {
+    /// The connection did not survive it.
+    #[error("the server ended the connection without an answer: {0}")]
+    Connection(#[from] hyper::Error),
+    /// There is one that cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
+}
 
 /// Ends a task when it is dropped, and with it the connection that the task serves.
 struct Ends(AbortHandle);
@@ -68,10 +87,7 @@ impl Http {
     }
 
     /// Opens a WebSocket.
-    pub(crate) async fn upgrade(
-        &self,
-        sid: Option<&str>,
-    ) -> Result<Result<TokioIo<hyper::upgrade::Upgraded>, Answer>, Lost> {
+    pub(crate) async fn upgrade(&self, sid: Option<&str>) -> Result<Result<Accepted, Answer>, Lost> {
         let (mut sender, connection) = client::conn::http1::handshake(TokioIo::new(self.dial())).await?;
         // Once the connection is upgraded, this task has ended.
         tokio::spawn(connection.with_upgrades());
@@ -85,11 +101,16 @@ impl Http {
         ] {
             request.headers_mut().insert(name, HeaderValue::from_static(value));
         }
+        if self.deflate.is_some() {
+            request.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(OFFER));
+        }
         let answer = sender.send_request(request).await?;
         if answer.status() != http::StatusCode::SWITCHING_PROTOCOLS {
             return Ok(Err(read(answer).await?));
         }
-        Ok(Ok(TokioIo::new(hyper::upgrade::on(answer).await?)))
+        let agreed = compression::agreed(answer.headers(), self.deflate.is_some()).map_err(Lost::Unreadable)?;
+        let stream = TokioIo::new(hyper::upgrade::on(answer).await?);
+        Ok(Ok(Accepted { stream, deflate: self.deflate.filter(|_| agreed) }))
     }
 
     fn addressed(&self, mut request: Request<Full<Bytes>>, transport: &str, sid: Option<&str>) -> Request<Full<Bytes>> {
@@ -127,7 +148,12 @@ impl Http {
 }
 
 async fn read(answer: Response<Incoming>) -> Result<Answer, Lost> {
-    let status = answer.status().as_u16();
-    let body = answer.into_body().collect().await?.to_bytes();
-    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+    let (head, body) = answer.into_parts();
+    let mut body = body.collect().await?.to_bytes();
+    let encoding = head.headers.get(header::CONTENT_ENCODING);
+    if let Some(encoding) = encoding {
+        body = compression::decompressed(encoding, &body).map_err(Lost::Unreadable)?.into();
+    }
+    let (status, compressed) = (head.status.as_u16(), encoding.is_some());
+    Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned(), compressed })
 }

@@ -94,6 +94,12 @@
 //!
 //! [`Client::answer`] answers by a function, and [`Client::next_question`] lets the test answer, late or never.
 //!
+//! # Compression
+//!
+//! Browsers offer to compress, and so does a client that is told to: [`ClientBuilder::per_message_deflate`] for its
+//! WebSocket, [`ClientBuilder::accept_encoding`] for its polls. It compresses what it sends too, and
+//! [`Client::compression`] counts what was compressed.
+//!
 //! # Bad networks, slow clients
 //!
 //! [`Client::cut`] loses the connection, [`Client::pause_reading`] makes a client that does not read, and
@@ -108,6 +114,7 @@
 
 mod builder;
 mod client;
+mod compression;
 mod connect_error;
 mod connection;
 mod disconnection;
@@ -128,6 +135,7 @@ mod websocket;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use compression::Compression;
 pub use connect_error::ConnectError;
 pub use disconnection::Disconnection;
 pub use network::{Network, Server};
@@ -136,6 +144,7 @@ pub use settle::settle;
 pub use unmet::{Unmet, Waiting, Why};
 
 /// For `use`s of tests that name no other crate.
+pub use roomcast_server::engine::Deflate;
 pub use roomcast_server::{Args, Parser, SocketId, Transport};
 
 /// Compiles and runs the example of this crate's README.

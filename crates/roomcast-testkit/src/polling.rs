@@ -4,7 +4,7 @@ use crate::connect_error::ConnectError;
 use crate::connection::{Connection, Link, Out, Polls};
 use crate::disconnection::Disconnection;
 use crate::handshake::Opened;
-use crate::http::Http;
+use crate::http::{Http, Lost};
 use http::Method;
 use roomcast_protocol::{EngineKind, Packet, Parser, SEPARATOR};
 use roomcast_server::Transport;
@@ -24,6 +24,7 @@ pub(crate) async fn open(http: Http, parser: Parser, client: &str) -> Result<Con
     let Opened { sid, max_payload, .. } = Opened::read(client, packets.next().unwrap_or_default())?;
     let (out, rest) = mpsc::unbounded_channel();
     let link = Link::new(out, parser, max_payload, Transport::Polling);
+    link.compression.lock().received += u64::from(answer.compressed);
     packets.for_each(|packet| link.text(packet));
     let polling = tokio::spawn(poll(http.clone(), sid.clone(), link.clone())).abort_handle();
     let posting = tokio::spawn(post(http.clone(), sid.clone(), rest, link.clone(), polling.clone())).abort_handle();
@@ -50,8 +51,10 @@ async fn poll(http: Http, sid: String, link: Arc<Link>) {
         }
         match answer {
             Ok(answer) if answer.status == 200 => {
+                link.compression.lock().received += u64::from(answer.compressed);
                 answer.body.split(char::from(SEPARATOR)).for_each(|packet| link.text(packet));
             }
+            Err(Lost::Unreadable(why)) => link.end(&Disconnection::ParseError(why)),
             _ => link.end(&Disconnection::TransportClose),
         }
         if link.has_ended() {

@@ -3,15 +3,16 @@
 use crate::connect_error::ConnectError;
 use crate::connection::{Connection, Link, Out};
 use crate::disconnection::Disconnection;
-use crate::frames::{Frame, masked, of_packet, take};
+use crate::frames::{Frame, Taken, masked, of_packet, take};
 use crate::handshake::Opened;
-use crate::http::Http;
+use crate::http::{Accepted, Http};
 use bytes::BytesMut;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use roomcast_protocol::Parser;
 use roomcast_protocol::frame::Opcode;
 use roomcast_server::Transport;
+use roomcast_server::engine::Deflate;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
@@ -54,13 +55,16 @@ pub(crate) async fn upgrade(connection: &Connection, client: &str) -> Result<(),
 struct Opening {
     stream: Stream,
     received: BytesMut,
+    /// How to compress, if client and server have agreed on that.
+    deflate: Option<Deflate>,
 }
 
 impl Opening {
     async fn begin(http: &Http, sid: Option<&str>, client: &str) -> Result<Self, ConnectError> {
-        let opened = http.upgrade(sid).await.map_err(|lost| ConnectError::new(client, lost.to_string()))?;
-        let stream = opened.map_err(|refusal| ConnectError::handshake(client, refusal.status, &refusal.body))?;
-        Ok(Self { stream, received: BytesMut::new() })
+        let accepted = http.upgrade(sid).await.map_err(|lost| ConnectError::new(client, lost.to_string()))?;
+        let accepted = accepted.map_err(|refusal| ConnectError::handshake(client, refusal.status, &refusal.body))?;
+        let Accepted { stream, deflate } = accepted;
+        Ok(Self { stream, received: BytesMut::new(), deflate })
     }
 
     async fn write(&mut self, client: &str, bytes: &[u8]) -> Result<(), ConnectError> {
@@ -74,8 +78,8 @@ impl Opening {
     /// The next frame, which must be text.
     async fn text(&mut self, client: &str) -> Result<String, ConnectError> {
         loop {
-            match take(&mut self.received) {
-                Ok(Some(Frame::Text(text))) => return Ok(text),
+            match take(&mut self.received, self.deflate.is_some()) {
+                Ok(Some(Taken { frame: Frame::Text(text), .. })) => return Ok(text),
                 Ok(None) => {}
                 other => {
                     let text = format!("the server answered the handshake with {other:?}");
@@ -89,14 +93,16 @@ impl Opening {
     }
 
     fn run(self, link: &Arc<Link>, out: UnboundedReceiver<Out>) -> Vec<AbortHandle> {
-        let (reader, writer) = split(self.stream);
-        let reading = tokio::spawn(read(reader, self.received, link.clone())).abort_handle();
-        let writing = tokio::spawn(write(writer, out, link.clone(), reading.clone())).abort_handle();
+        let Self { stream, received, deflate } = self;
+        link.compression.lock().agreed = deflate.is_some();
+        let (reader, writer) = split(stream);
+        let reading = tokio::spawn(read(reader, received, link.clone(), deflate.is_some())).abort_handle();
+        let writing = tokio::spawn(write(writer, out, link.clone(), deflate, reading.clone())).abort_handle();
         vec![reading, writing]
     }
 }
 
-async fn read(mut stream: ReadHalf<Stream>, mut received: BytesMut, link: Arc<Link>) {
+async fn read(mut stream: ReadHalf<Stream>, mut received: BytesMut, link: Arc<Link>, deflate: bool) {
     let mut reading = link.reading.subscribe();
     loop {
         if !*reading.borrow_and_update() {
@@ -105,8 +111,9 @@ async fn read(mut stream: ReadHalf<Stream>, mut received: BytesMut, link: Arc<Li
             }
             continue;
         }
-        match take(&mut received) {
-            Ok(Some(frame)) => {
+        match take(&mut received, deflate) {
+            Ok(Some(Taken { frame, compressed })) => {
+                link.compression.lock().received += u64::from(compressed);
                 handle(frame, &link);
                 continue;
             }
@@ -139,10 +146,20 @@ fn handle(frame: Frame, link: &Link) {
     }
 }
 
-async fn write(mut stream: WriteHalf<Stream>, mut out: UnboundedReceiver<Out>, link: Arc<Link>, reading: AbortHandle) {
+async fn write(
+    mut stream: WriteHalf<Stream>,
+    mut out: UnboundedReceiver<Out>,
+    link: Arc<Link>,
+    deflate: Option<Deflate>,
+    reading: AbortHandle,
+) {
     while let Some(next) = out.recv().await {
         let bytes = match next {
-            Out::Packet(packet) => of_packet(&packet),
+            Out::Packet(packet) => {
+                let (frames, compressed) = of_packet(&packet, deflate.as_ref());
+                link.compression.lock().sent += compressed;
+                frames
+            }
             Out::Frame(frame) => frame,
             Out::Fence(fence) => {
                 link.fences.lock().push_back(fence);

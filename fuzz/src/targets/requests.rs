@@ -8,7 +8,9 @@ use http::header::{self, HeaderMap};
 use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Either};
-use roomcast_engine::{Body, CloseReason, Connection, Cors, Engine, EngineConfig, EngineService, SessionHandler};
+use roomcast_engine::{
+    Body, CloseReason, Connection, Cors, Deflate, Engine, EngineConfig, EngineService, SessionHandler,
+};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,7 +71,13 @@ pub(super) fn run(data: &[u8]) {
         let mut input = Input::new(data);
         let mut config = EngineConfig::default();
         config.max_payload = 1_000;
-        config.allow_upgrades = input.byte() % 4 != 1;
+        let options = input.byte();
+        config.allow_upgrades = options % 4 != 1;
+        if options & 4 != 0 {
+            config.per_message_deflate = Some(Deflate::default());
+            // No answer is as long, so none is compressed.
+            config.http_compression = Some(Deflate::default());
+        }
         let engine = engine(config);
         let service = engine.clone().into_service();
         let mut sid = "none".to_owned();

@@ -1,12 +1,18 @@
 //! Recovery in a cluster: a client comes back to the server that had it, and misses nothing of what the others emitted.
 
 use crate::recovery::{Client, emit, event, missed};
-use roomcast_adapter::cluster::{Cluster, ClusterOptions, MemoryNetwork};
+use parking_lot::Mutex;
+use roomcast_adapter::async_trait;
+use roomcast_adapter::cluster::{
+    Broker, BrokerError, Cluster, ClusterOptions, Count, Inbox, Looked, MemoryBroker, MemoryNetwork, Outcome, Outgoing,
+    ServerId,
+};
 use roomcast_adapter::testkit::FakeRecipient;
 use roomcast_adapter::{
     Action, Adapter, AdapterContext, Emit, NotRecovered, Recovery, RecoveryBounds, RecoverySpace, Room, Target,
 };
 use roomcast_protocol::SocketId;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep as pass};
@@ -61,4 +67,71 @@ async fn what_other_servers_emitted_meanwhile_is_not_missed() {
     here.apply(&Target::room(Room::from("room")), Action::emit(&event(7))).unwrap();
     pass(Duration::from_millis(100)).await;
     assert_eq!(space.sessions(), 0);
+}
+
+/// A broker with a channel for each room, which notes the rooms that it is told to look at.
+#[derive(Debug)]
+struct Looking {
+    broker: Arc<MemoryBroker>,
+    looked: Mutex<Vec<Room>>,
+}
+
+#[async_trait]
+impl Broker for Looking {
+    fn open(&self, namespace: &Arc<str>, id: &ServerId, inbox: Arc<dyn Inbox>) {
+        self.broker.open(namespace, id, inbox);
+    }
+
+    async fn close(&self, namespace: &str) {
+        self.broker.close(namespace).await;
+    }
+
+    async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome> {
+        self.broker.publish(batch).await
+    }
+
+    async fn count(&self, namespace: &str) -> Result<Option<Count>, BrokerError> {
+        self.broker.count(namespace).await
+    }
+
+    fn looks(&self) -> bool {
+        true
+    }
+
+    fn look(&self, namespace: &str, room: &Room) -> Option<Looked> {
+        self.looked.lock().push(room.clone());
+        self.broker.look(namespace, room)
+    }
+}
+
+/// Otherwise the broker would stay subscribed to them: nobody looks when the sessions end, as their adapter takes part no more.
+#[tokio::test(start_paused = true)]
+async fn rooms_of_sessions_are_given_up_when_another_adapter_goes_on() {
+    let network = MemoryNetwork::new();
+    network.exact_rooms();
+    let broker = Arc::new(Looking { broker: network.broker(), looked: Mutex::default() });
+    let cluster = Cluster::new(broker.clone(), ClusterOptions::default());
+    let space = RecoverySpace::new(RecoveryBounds::default());
+    let adapter = || cluster.adapter(AdapterContext::new("/", mpsc::channel(8).0).with_recovery(Some(space.clone())));
+    let looked = || {
+        let mut looked = std::mem::take(&mut *broker.looked.lock());
+        looked.sort();
+        looked
+    };
+    for closed in [true, false] {
+        let former = adapter();
+        let client = Client::enter(&*former, &["room".into()]);
+        assert!(former.save(client.id, "{}") && former.local().has_room("room"));
+        let latter = adapter();
+        looked();
+        if closed {
+            former.close().await;
+        } else {
+            drop(former);
+        }
+        let mut rooms = vec![Room::from("room"), Room::from(client.id)];
+        rooms.sort();
+        assert_eq!(looked(), rooms, "closed: {closed}");
+        latter.close().await;
+    }
 }

@@ -37,7 +37,8 @@ fn weight(parameters: &str) -> u16 {
         parameters.split(';').filter_map(|parameter| parameter.split_once('=')).find(|(name, _)| name.trim() == "q");
     let Some((_, text)) = q else { return 1_000 };
     match text.trim().parse::<f32>() {
-        Ok(weight) if weight >= 0.0 => (weight.min(1.0) * 1_000.0) as u16,
+        // Rounded, as 0.251 is a little less in binary.
+        Ok(weight) if weight >= 0.0 => (weight.min(1.0) * 1_000.0).round() as u16,
         _ => 0,
     }
 }
@@ -69,6 +70,7 @@ mod tests {
             ("gzip ; q=0.001 , deflate;q=0", Some(Format::Gzip)),
             ("gzip;q=x", None),
             ("gzip;q=-1", None),
+            ("gzip;q=0.250, deflate;q=0.251", Some(Format::Zlib)),
             ("gzip;q=2", Some(Format::Gzip)),
             ("gzip;a=1;q=0", None),
             ("*;q=0.5, deflate;q=0.4", Some(Format::Gzip)),
@@ -85,5 +87,13 @@ mod tests {
         headers.append(ACCEPT_ENCODING, HeaderValue::from_static("gzip;q=0.1"));
         headers.append(ACCEPT_ENCODING, HeaderValue::from_static("deflate"));
         assert_eq!(preferred(&headers), Some(Format::Zlib), "several headers are one list");
+    }
+
+    #[test]
+    fn each_thousandth_is_a_weight_of_its_own() {
+        for thousandths in 0..=1_000 {
+            let text = format!("q={}", f64::from(thousandths) / 1_000.0);
+            assert_eq!(weight(&text), thousandths, "{text}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::http::address_rates::AddressRates;
 use crate::http::lately::Lately;
-use crate::http::proxy_header::{Malformed, Progress, ProxyHeader};
+use crate::http::proxy_header::{Malformed, Progress, ProxyHeader, line_part};
 use crate::http::server_stream::ServerStream;
 #[cfg(feature = "tls")]
 use crate::http::tls::{Certificates, TlsTcpStream};
@@ -207,9 +207,7 @@ async fn read_header(stream: &mut TcpStream) -> Result<ProxyHeader, NoHeader> {
             Ok(Progress::NeedsLine(most)) => {
                 let mut ahead = [0; 128];
                 let peeked = stream.peek(&mut ahead).await.map_err(|_| NoHeader::Left)?;
-                let ahead = ahead.iter().take(peeked.min(most));
-                let length = ahead.len();
-                ahead.take(length).position(|byte| *byte == b'\n').map_or(length, |end| end + 1).max(1)
+                line_part(ahead.get(..peeked).unwrap_or_default(), most)
             }
             Err(Malformed) => return Err(NoHeader::Malformed),
         };

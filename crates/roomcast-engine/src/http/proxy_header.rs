@@ -71,14 +71,14 @@ impl ProxyHeader {
             };
         };
         let line = line.strip_suffix(b"\r").filter(|_| bytes.len() <= LONGEST_LINE).ok_or(Malformed)?;
+        if line.split(|byte| *byte == b' ').nth(1) == Some(b"UNKNOWN") {
+            // Whatever follows is to be ignored.
+            return Ok(Progress::Done(Self::Peer));
+        }
         let line = std::str::from_utf8(line).map_err(|_| Malformed)?;
         let mut words = line.split(' ').skip(1);
         let mut word = || words.next().ok_or(Malformed);
         let family = word()?;
-        if family == "UNKNOWN" {
-            // Whatever follows is to be ignored.
-            return Ok(Progress::Done(Self::Peer));
-        }
         let (source, destination, port) = (word()?, word()?, word()?);
         number(word()?)?;
         let (source, destination): (IpAddr, IpAddr) = match family {
@@ -138,6 +138,13 @@ impl ProxyHeader {
     }
 }
 
+/// How many of the bytes that have arrived behind the beginning of a line may be read: those up to its line feed, and at
+/// most `most`. At least one, so that the read waits if none has arrived.
+pub(crate) fn line_part(ahead: &[u8], most: usize) -> usize {
+    let ahead = ahead.get(..most).unwrap_or(ahead);
+    ahead.iter().position(|byte| *byte == b'\n').map_or(ahead.len(), |end| end + 1).max(1)
+}
+
 fn read<T: std::str::FromStr>(text: &str) -> Result<T, Malformed> {
     text.parse().map_err(|_| Malformed)
 }
@@ -157,20 +164,18 @@ mod tests {
     fn take(bytes: &[u8], one_by_one: bool) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
         let mut taken = 0;
         loop {
-            let (needed, stops_at_line_end) = match ProxyHeader::read(&bytes[..taken])? {
+            let ahead = &bytes[taken..];
+            let ahead = if one_by_one { &ahead[..ahead.len().min(1)] } else { ahead };
+            let needed = match ProxyHeader::read(&bytes[..taken])? {
                 Progress::Done(header) => return Ok(Some((header, taken))),
-                Progress::Needs(needed) => (needed, false),
-                Progress::NeedsLine(needed) => (needed, true),
+                Progress::Needs(needed) => needed,
+                Progress::NeedsLine(most) => line_part(ahead, most),
             };
             assert!(needed > 0 && taken + needed <= PROXY_HEADER_BYTES);
-            let mut more = &bytes[taken..bytes.len().min(taken + if one_by_one { 1 } else { needed })];
-            if let Some(end) = more.iter().position(|byte| *byte == b'\n').filter(|_| stops_at_line_end) {
-                more = &more[..=end];
-            }
-            if more.is_empty() {
+            if ahead.is_empty() {
                 return Ok(None);
             }
-            taken += more.len();
+            taken += needed.min(ahead.len());
         }
     }
 
@@ -212,6 +217,8 @@ mod tests {
         ] {
             check(line.as_bytes(), expected);
         }
+        // Whatever bytes they are.
+        check(b"PROXY UNKNOWN \xff\xfe\0\r \r\n", ProxyHeader::Peer);
         // The longest line, and one past it.
         let long = |length: usize| format!("PROXY UNKNOWN {}\r\n", "x".repeat(length - 16));
         check(long(LONGEST_LINE).as_bytes(), ProxyHeader::Peer);
@@ -234,6 +241,8 @@ mod tests {
             "PROXY TCP4 192.0.2.01 198.51.100.1 4711 443\r\n",
             "PROXY TCP4 2001:db8::1 ::1 4711 443\r\n",
             "PROXY TCP6 192.0.2.1 198.51.100.1 4711 443\r\n",
+            "PROXY UNKNOWNS\r\n",
+            "PROXY UNKNOWN a\nb\r\n",
             "PROXY UDP4 192.0.2.1 198.51.100.1 4711 443\r\n",
             "PROXY TCP4 192.0.2.1\r 198.51.100.1 4711 443\r\n",
             "PROXY \u{e9}\r\n",

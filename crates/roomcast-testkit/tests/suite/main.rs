@@ -3,6 +3,7 @@
 
 mod chat;
 mod clients;
+mod compressed;
 mod failures;
 mod first;
 mod guide;

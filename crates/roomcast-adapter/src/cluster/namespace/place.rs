@@ -225,9 +225,18 @@ impl Place {
         }
     }
 
+    /// Tells the broker of the rooms that only this place has, if a newer one goes on with the namespace. Afterwards nobody would: who
+    /// leaves this place no longer changes what is wanted, nor do sessions that end here.
+    fn give_up_rooms(&self) {
+        if let Some(newer) = self.current.get().filter(|place| place.is_open()) {
+            drop(newer.look(|| self.local.heard_rooms()));
+        }
+    }
+
     /// Leaves the namespace, and closes it at the broker unless it was opened again meanwhile.
     pub(crate) async fn leave(&self) {
         self.open.store(false, Ordering::Release);
+        self.give_up_rooms();
         let (member, current) = (self.member.clone(), self.current.clone());
         leave(member, self.namespace.clone(), self.subscription.clone(), current).await;
     }
@@ -239,6 +248,7 @@ impl Drop for Place {
         if *self.open.get_mut()
             && let Ok(runtime) = Handle::try_current()
         {
+            self.give_up_rooms();
             let (member, current) = (self.member.clone(), self.current.clone());
             runtime.spawn(leave(member, self.namespace.clone(), self.subscription.clone(), current));
         }
