@@ -81,7 +81,8 @@ thread_local! {
 impl Wakes {
     /// An empty list in this thread's storage.
     pub fn new() -> Self {
-        Self { wakers: STORAGE.take(), around: None }
+        // A thread that ends may emit too, when its storage is gone.
+        Self { wakers: STORAGE.try_with(Cell::take).unwrap_or_default(), around: None }
     }
 
     /// Adds a writer.
@@ -124,7 +125,7 @@ impl Drop for Wakes {
             _ => Self::wake_all(wakers),
         }
         if wakers.capacity() <= KEPT_WAKERS {
-            STORAGE.set(std::mem::take(wakers));
+            let _ = STORAGE.try_with(|storage| storage.set(std::mem::take(wakers)));
         }
     }
 }

@@ -62,13 +62,14 @@ pub(crate) struct Batch(pub(crate) Vec<Arc<Packet>>);
 
 impl Batch {
     pub(crate) fn take() -> Self {
-        Self(BATCH_STORAGE.take())
+        // A thread that ends may write too, when its storage is gone.
+        Self(BATCH_STORAGE.try_with(Cell::take).unwrap_or_default())
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
         self.0.clear();
-        BATCH_STORAGE.set(std::mem::take(&mut self.0));
+        let _ = BATCH_STORAGE.try_with(|storage| storage.set(std::mem::take(&mut self.0)));
     }
 }

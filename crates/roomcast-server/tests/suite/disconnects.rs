@@ -295,7 +295,8 @@ async fn volatile_events_are_dropped_while_the_transport_is_not_writable() {
     socket.volatile().emit("lost", 1).unwrap();
     server.io.of("/").everyone().volatile().emit("lost", 2).unwrap();
     let mut held = server.hold(&sid).await;
-    socket.volatile().emit("heard", 3).unwrap();
+    // Another thread may still be about to hold it.
+    until("the GET is held", || socket.volatile().emit("heard", 3).unwrap() == Delivery::Queued).await;
     assert_eq!(held.answer("GET").await.text(), "42[\"heard\",3]");
 
     let mut wire = server.joined().await;

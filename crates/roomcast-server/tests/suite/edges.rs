@@ -140,6 +140,7 @@ struct Leaves(Socket);
 impl Drop for Leaves {
     fn drop(&mut self) {
         self.0.emit("bye", ()).unwrap();
+        self.0.namespace().to(self.0.id()).emit("broadcast", ()).unwrap();
         self.0.disconnect(false);
     }
 }
@@ -171,7 +172,7 @@ async fn a_thread_that_ends_may_emit_and_disconnect() {
     });
     thread.join().unwrap();
     for wire in &mut wires {
-        assert_eq!(wire.texts().await, [r#"42["bye"]"#, "41"]);
+        assert_eq!(wire.texts().await, [r#"42["bye"]"#, r#"42["broadcast"]"#, "41"]);
     }
     assert_eq!(ends.load(SeqCst), 2);
     server.finish().await;
