@@ -1,6 +1,6 @@
 //! How a socket gets into its namespace: patterns, middlewares, the adapter's insert, and the connection handlers.
 //!
-//! No lock of the socket is held while other code runs, including the adapter's. What the client sends meanwhile is kept by the
+//! No lock of the socket is held while other code runs, including the adapter's (but for `Adapter::replace`, see `outgoing.rs`). What the client sends meanwhile is kept by the
 //! [`Link`](crate::link::Link) and handled in order after the first steps of the connection handlers, so that no event arrives before the
 //! handlers that these register.
 

@@ -49,7 +49,7 @@ pub trait Adapter: Debug + Send + Sync + 'static {
     fn remove(&self, id: SocketId);
 
     /// Gives a socket another recipient, which gets all that is delivered from now on. Rooms and pending acknowledgements stay. Unknown
-    /// ids are ignored.
+    /// ids are ignored. The server calls this under the socket's lock: it must not call the recipient.
     fn replace(&self, id: SocketId, recipient: Arc<dyn Recipient>);
 
     /// Puts a socket into rooms. This takes effect on this server at once; await the returned future for confirmation
