@@ -1,8 +1,8 @@
 //! How a socket gets into its namespace: patterns, middlewares, the adapter's insert, and the connection handlers.
 //!
-//! No lock of the socket is held while other code runs, including the adapter's (but for `Adapter::replace`, see `outgoing.rs`). What the client sends meanwhile is kept by the
-//! [`Link`](crate::link::Link) and handled in order after the first steps of the connection handlers, so that no event arrives before the
-//! handlers that these register.
+//! No lock of the socket is held while other code runs, including the adapter's (but for `Adapter::replace`, see `outgoing.rs`). What the
+//! client sends meanwhile is kept by the [`Link`](crate::link::Link) and handled in order after the first steps of the connection handlers,
+//! so that no event arrives before the handlers that these register.
 
 use crate::durations;
 use crate::error::ConnectError;
