@@ -138,7 +138,7 @@ impl Socket {
     fn run(&self, handler: &BoxedEvent<Self>, event: Incoming<'_>, ack: Ack, guard: impl Send + 'static) {
         let Incoming { name, args, .. } = event;
         let spare = ack.again();
-        let parts = EventParts { context: self, name, args, ack: Some(ack), passes: None, registered: None };
+        let parts = EventParts::new(self, name, args, Some(ack));
         let make = || self.made(name, handler(parts), spare);
         let stopwatch = durations::handler(|| self.namespace().0.counted.label());
         task::run("event", make, (self.working(args), stopwatch, guard));
@@ -165,7 +165,7 @@ impl Socket {
     pub(crate) fn observe(&self, observer: &BoxedEvent<Self>, event: Incoming<'_>, guard: impl Send + 'static) {
         let items = event.named_items();
         let args = ArgsRef { items: &items, attachments: event.args.attachments };
-        let parts = EventParts { context: self, name: event.name, args, ack: None, passes: None, registered: None };
+        let parts = EventParts::new(self, event.name, args, None);
         let make = || observer(parts).inspect_err(|error| drop(self.failed(event.name, &Failure::Extract(error)))).ok();
         task::run("observer", make, (self.working(args), guard));
     }
@@ -187,14 +187,9 @@ impl Socket {
             for middleware in &middlewares {
                 let passes = Arc::<AtomicBool>::default();
                 let ack = || Ack::new(socket.clone(), id, answered.clone());
-                let parts = EventParts {
-                    context: &socket,
-                    name: &name,
-                    args: ArgsRef { items: &items, attachments: args.attachments() },
-                    ack: Some(ack()),
-                    passes: Some(passes.clone()),
-                    registered: None,
-                };
+                let args = ArgsRef { items: &items, attachments: args.attachments() };
+                let mut parts = EventParts::new(&socket, &name, args, Some(ack()));
+                parts.passes = Some(passes.clone());
                 let Some(job) = socket.made(&name, middleware(parts), ack()) else { return };
                 job.await;
                 if !passes.load(Ordering::Acquire) {

@@ -1,6 +1,6 @@
 //! [`FromEvent`]: what a handler of an event can take as its arguments.
 
-use crate::context::{HandlerContext, HandlerName};
+use crate::context::{Failure, HandlerContext, HandlerName};
 use crate::error::ExtractError;
 use roomcast_protocol::{ArgsRef, FromArgs};
 use std::fmt;
@@ -17,9 +17,16 @@ pub struct EventParts<'a, C: HandlerContext> {
     pub(crate) passes: Option<Arc<AtomicBool>>,
     /// The name under which the handler is registered.
     pub(crate) registered: Option<&'a HandlerName>,
+    /// All arguments were taken: the handler has the event.
+    pub(crate) taken: bool,
 }
 
 impl<'a, C: HandlerContext> EventParts<'a, C> {
+    /// An event that asks for an acknowledgement, or not.
+    pub(crate) fn new(context: &'a C, name: &'a str, args: ArgsRef<'a>, ack: Option<C::Ack>) -> Self {
+        Self { context, name, args, ack, passes: None, registered: None, taken: false }
+    }
+
     /// The socket, or the namespace for an event of another server.
     pub fn context(&self) -> &'a C {
         self.context
@@ -33,6 +40,19 @@ impl<'a, C: HandlerContext> EventParts<'a, C> {
     /// The event's arguments.
     pub fn args(&self) -> ArgsRef<'a> {
         self.args
+    }
+}
+
+/// If taking an argument panics (its `Deserialize`, or a [`FromEvent`] of one's own), that is told as a panic of the handler is.
+impl<C: HandlerContext> Drop for EventParts<'_, C> {
+    fn drop(&mut self) {
+        if !self.taken
+            && std::thread::panicking()
+            && let Some(args) = self.context.failed(self.name, &Failure::Panic)
+            && let Some(ack) = self.ack.take()
+        {
+            self.context.answer(self.name, ack, &args);
+        }
     }
 }
 

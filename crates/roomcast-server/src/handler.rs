@@ -60,9 +60,11 @@ struct Running<C: HandlerContext> {
 }
 
 impl<C: HandlerContext> Running<C> {
-    fn new(event: EventParts<'_, C>) -> Self {
+    fn new(mut event: EventParts<'_, C>) -> Self {
+        event.taken = true;
         let name = event.registered.cloned().unwrap_or_else(|| event.name.to_owned().into());
-        Self { context: event.context.clone(), event: name, ack: event.ack, passes: event.passes, settled: false }
+        let (ack, passes) = (event.ack.take(), event.passes.take());
+        Self { context: event.context.clone(), event: name, ack, passes, settled: false }
     }
 
     fn settle(mut self, outcome: Settled) {
@@ -166,7 +168,11 @@ pub(crate) fn boxed_event<C: HandlerContext, M>(
     name: Option<HandlerName>,
     handler: impl EventHandler<C, M>,
 ) -> BoxedEvent<C> {
-    Arc::new(move |event| handler.call(EventParts { registered: name.as_ref(), ..event }))
+    Arc::new(move |event| {
+        let mut event = event;
+        event.registered = name.as_ref();
+        handler.call(event)
+    })
 }
 
 /// The rest of a handler of a connection or a disconnect.

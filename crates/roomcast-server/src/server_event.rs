@@ -123,7 +123,7 @@ fn dispatch(namespace: &Namespace, event: ServerEvent) {
     let found = namespace.find_server_event(&name);
     let run = |handler: &BoxedEvent<Namespace>, items: &str, ack: Option<ServerAck>| {
         let args = ArgsRef { items, attachments: data.attachments };
-        let parts = EventParts { context: namespace, name: &name, args, ack, passes: None, registered: None };
+        let parts = EventParts::new(namespace, &name, args, ack);
         let make = || handler(parts).inspect_err(|error| drop(namespace.failed(&name, &Failure::Extract(error)))).ok();
         task::run("server event", make, ());
     };

@@ -98,7 +98,18 @@ fn failing(io: &SocketIo) {
         panic_now();
     });
     nsp.on("panic at once", |_: Args| panic_now());
+    nsp.on("panic of an argument", |_: Broken| async {});
     nsp.on("twice", |_: Ack, _: Ack| async {});
+}
+
+/// An argument whose code has a bug.
+struct Broken;
+
+impl<'de> serde::Deserialize<'de> for Broken {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic_now();
+        Ok(Self)
+    }
 }
 
 fn panic_now() {
@@ -118,6 +129,7 @@ async fn failures_are_answered() {
         (r#"["panic"]"#, "Server error"),
         (r#"["panic later"]"#, "Server error"),
         (r#"["panic at once"]"#, "Server error"),
+        (r#"["panic of an argument",1]"#, "Server error"),
         (r#"["twice"]"#, "Server error"),
     ] {
         let answer = ask(&server, event).await;

@@ -300,10 +300,13 @@ async fn volatile_events_are_dropped_while_the_transport_is_not_writable() {
     assert_eq!(held.answer("GET").await.text(), "42[\"heard\",3]");
 
     let mut wire = server.joined().await;
-    server.io.of("/").everyone().volatile().emit("heard", 4).unwrap();
-    assert_eq!(wire.texts().await, ["42[\"heard\",4]"]);
-    // The first event is in the outbox until the turn ends, so the transport is not writable for the next one.
+    until("the second socket is there", || sockets.lock().len() == 2).await;
     let socket = sockets.lock()[1].clone();
+    // The thread that has written the answer to CONNECT may not have let go of the transport yet, although the client has the answer.
+    until("the transport is free", || socket.volatile().emit("heard", 3).unwrap() == Delivery::Queued).await;
+    server.io.of("/").everyone().volatile().emit("heard", 4).unwrap();
+    assert_eq!(wire.texts().await, ["42[\"heard\",3]", "42[\"heard\",4]"]);
+    // The first event is in the outbox until the turn ends, so the transport is not writable for the next one.
     let turn = Turn::begin();
     socket.emit("first", 5).unwrap();
     assert_eq!(socket.volatile().emit("lost", 6).unwrap(), Delivery::Dropped);
