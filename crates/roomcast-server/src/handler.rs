@@ -202,30 +202,25 @@ where
     Arc::new(move |socket| job(what, socket.clone(), handler(socket)))
 }
 
-/// A handler of each disconnect in a namespace.
-pub(crate) type BoxedLeave<S> = Arc<dyn Fn(S, DisconnectReason) -> Job + Send + Sync>;
+/// A handler that is told something more, each time.
+type BoxedTold<C, T> = Arc<dyn Fn(C, T) -> Job + Send + Sync>;
 
-pub(crate) fn boxed_leave<S: HandlerContext, Fut, O>(
-    handler: impl Fn(S, DisconnectReason) -> Fut + Send + Sync + 'static,
-) -> BoxedLeave<S>
-where
-    Fut: Future<Output = O> + Send + 'static,
-    O: Outcome,
-{
-    Arc::new(move |socket, reason| job("disconnect", socket.clone(), handler(socket, reason)))
-}
+/// A handler of each disconnect in a namespace.
+pub(crate) type BoxedLeave<S> = BoxedTold<S, DisconnectReason>;
 
 /// A handler of changes of rooms.
-pub(crate) type BoxedRoom<N> = Arc<dyn Fn(N, RoomEvent) -> Job + Send + Sync>;
+pub(crate) type BoxedRoom<N> = BoxedTold<N, RoomEvent>;
 
-pub(crate) fn boxed_room<N: HandlerContext, Fut, O>(
-    handler: impl Fn(N, RoomEvent) -> Fut + Send + Sync + 'static,
-) -> BoxedRoom<N>
+/// `what` names it in the log.
+pub(crate) fn boxed_told<C: HandlerContext, T: 'static, Fut, O>(
+    what: &'static str,
+    handler: impl Fn(C, T) -> Fut + Send + Sync + 'static,
+) -> BoxedTold<C, T>
 where
     Fut: Future<Output = O> + Send + 'static,
     O: Outcome,
 {
-    Arc::new(move |namespace, event| job("room event", namespace.clone(), handler(namespace, event)))
+    Arc::new(move |context, told| job(what, context.clone(), handler(context, told)))
 }
 
 pub(crate) type BoxedDisconnect<S> = Box<dyn FnOnce(S, DisconnectReason) -> Job + Send>;

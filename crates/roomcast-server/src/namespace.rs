@@ -3,7 +3,7 @@
 
 use crate::context::{HandlerContext, HandlerName};
 use crate::error::{ConnectError, EmitError, check_event, check_server_event};
-use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_leave, boxed_middleware, boxed_room};
+use crate::handler::{EventHandler, boxed_connect, boxed_event, boxed_middleware, boxed_told};
 use crate::listeners::{EventTable, Found};
 use crate::operator::BroadcastOperator;
 use crate::outcome::Outcome;
@@ -157,7 +157,7 @@ macro_rules! handlers {
                 Fut: Future<Output = O> + Send + 'static,
                 O: Outcome,
             {
-                self.handlers().disconnect.write().push(boxed_leave(handler));
+                self.handlers().disconnect.write().push(boxed_told("disconnect", handler));
                 self
             }
 
@@ -170,7 +170,7 @@ macro_rules! handlers {
                 Fut: Future<Output = O> + Send + 'static,
                 O: Outcome,
             {
-                self.handlers().disconnecting.write().push(boxed_leave(handler));
+                self.handlers().disconnecting.write().push(boxed_told("disconnect", handler));
                 self
             }
 
@@ -215,7 +215,7 @@ macro_rules! handlers {
                 Fut: Future<Output = O> + Send + 'static,
                 O: Outcome,
             {
-                self.handlers().rooms.write().push(boxed_room(handler));
+                self.handlers().rooms.write().push(boxed_told("room event", handler));
                 self.watch_rooms();
                 self
             }
