@@ -4,6 +4,10 @@ use crate::plan::{Aim, Change, CountFault, Fault, Only, Plan, PublishFault, Ques
 use crate::random::Random;
 use crate::session::KEPT;
 
+/// How far apart servers may be when they come back after an outage: what they wait for one another (1.5 s), without
+/// the time that it takes to count them.
+const LATEST: u64 = 1_400;
+
 impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64, only: Only) -> Self {
@@ -24,6 +28,7 @@ impl Plan {
             queue: None,
             recovery: (seed % 3 == 1).then_some(if seed.is_multiple_of(2) { 65_536 } else { 40 }),
             faults: !only.health && random.chance(67),
+            restarts: seed % 5 == 2,
         };
         let mut drawing = Drawing { setup, random: random.clone(), steps: Vec::new(), at: 0 };
         drawing.draw();
@@ -350,12 +355,27 @@ impl Drawing {
         }
     }
 
+    /// The message system goes away and comes back, while servers emit.
+    fn outage(&mut self) {
+        let down = [0, 20, self.random.below(3_000)][self.random.index(3)];
+        let late = [self.random.below(50), self.random.below(LATEST + 1)][self.random.index(2)];
+        self.push(0, StepKind::Fault(Fault::Restart { down, late }));
+        for _ in 0..1 + self.random.below(8) {
+            let (s, n, later) = (self.server(), self.namespace(), self.random.below(down + late + 200));
+            let times = 1 + self.random.below(3);
+            self.emit(later, s, n, times);
+        }
+    }
+
     fn trouble(&mut self) {
+        if self.setup.restarts {
+            return self.outage();
+        }
         let (from, to) = (self.server(), self.server());
         let times = 1 + u32::try_from(self.random.below(3)).unwrap_or_default();
         let time = 50 + if self.random.chance(70) { self.random.below(2_000) } else { self.random.below(9_000) };
         let out = self.random.chance(50);
-        let fault = match self.random.below(12) {
+        let fault = match self.random.below(14) {
             0..=2 => Fault::Lose { from, to, times, alive: false },
             3 => Fault::Lose { from, to, times, alive: true },
             4 => Fault::Double { from, to, times },
@@ -372,6 +392,7 @@ impl Drawing {
                 };
                 Fault::Publish { s: from, how, times }
             }
+            10 | 11 => return self.outage(),
             _ => {
                 let how = match self.random.below(4) {
                     0 => CountFault::Fails,

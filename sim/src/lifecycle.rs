@@ -27,6 +27,7 @@ impl World {
         if let Some(ending) = self.ending.get_mut(s).and_then(Option::take) {
             let _ = ending.await;
         }
+        self.sim.with(|state, now| state.turnover = now);
         self.log(|| format!("* Start {{ s: {s} }}"));
         let label = format!("s{s}");
         let process = self.sim.join(&label, s, false);
@@ -125,7 +126,8 @@ impl World {
     pub(crate) fn stop(&mut self, s: usize) {
         let Some(server) = self.servers.get_mut(s).and_then(Option::take) else { return };
         let Server { process, cluster, adapters, .. } = server;
-        self.sim.with(|state, _| {
+        self.sim.with(|state, now| {
+            state.turnover = now;
             let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == process);
             places.for_each(|(_, place)| place.closing = true);
         });
@@ -161,6 +163,7 @@ impl World {
         server.asks.iter().for_each(AbortHandle::abort);
         let process = server.process;
         let sockets: Vec<usize> = self.sim.with(|state, now| {
+            state.turnover = now;
             // What it had not answered yet stays unanswered.
             state.faults.push((now, now + 1_000, false));
             let places = state.model.places.iter_mut().filter(|(at, _)| at.0 == process);

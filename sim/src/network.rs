@@ -167,14 +167,18 @@ impl Sim {
             });
             let epoch = state.next();
             let mut inboxes = Vec::new();
-            let (mut changed, mut looked) = (Vec::new(), Vec::new());
+            let (mut changed, mut looked, mut told) = (Vec::new(), Vec::new(), Vec::new());
             for (at, subscription) in state.subscriptions.iter_mut().filter(|(at, _)| at.0 == process) {
                 changed.push(at.1.clone());
                 // What is in flight does not arrive any more.
                 if subscription.stage == Stage::Active {
                     subscription.epoch = epoch;
                     looked.extend(subscription.looked.iter().map(|room| (at.clone(), room.clone())));
-                    inboxes.extend(subscription.inbox.clone());
+                    if deaf {
+                        inboxes.extend(subscription.inbox.clone());
+                    } else {
+                        told.push(at.clone());
+                    }
                 }
             }
             changed.iter().for_each(|namespace| state.changed(namespace, now));
@@ -182,11 +186,18 @@ impl Sim {
             for (at, room) in looked {
                 self.put(state, now, Parcel { at, epoch, content: Content::Look(room) });
             }
+            // It is counted a moment before it is told.
+            for at in told {
+                let when = now + self.drawn(state, (at.0, &at.1), 10 * self.setup.latency);
+                for process in 0..state.processes.len() {
+                    let last = state.last.entry((process, at.clone(), 0)).or_default();
+                    *last = (*last).max(when);
+                }
+                self.put(state, when, Parcel { at, epoch, content: Content::Connected });
+            }
             inboxes
         });
-        for inbox in inboxes {
-            if deaf { inbox.lost() } else { inbox.connected() }
-        }
+        inboxes.iter().for_each(|inbox| inbox.lost());
     }
 
     /// Ends a process at once.
@@ -209,6 +220,12 @@ impl Sim {
         let Outgoing { namespace, message } = outgoing;
         if says_something(&message.body) {
             state.log(now, |state| format!("{} publishes in {namespace:?}: {}", state.label(from), tell(message)));
+        }
+        if !namespace.is_empty()
+            && let Some(missing) = state.missed_by(from, namespace, now)
+        {
+            let (sender, missing, what) = (state.label(from), state.label(missing), tell(message));
+            state.fail(now, format!("{sender} publishes after a restart, and {missing} is not back: {what}"));
         }
         let heard = |it: &&PlaceId| it.1 == *namespace;
         let room = message.body.room();

@@ -32,6 +32,10 @@ pub(crate) struct State {
     pub(crate) slow: BTreeMap<(usize, usize), (u64, u64)>,
     /// The times of faults, and whether each was only a fault in counting.
     pub(crate) faults: Vec<(u64, u64, bool)>,
+    /// The last restart of the message system.
+    pub(crate) restart: Option<Restart>,
+    /// When a server last started or began to end.
+    pub(crate) turnover: u64,
     /// When subscriptions came and went.
     pub(crate) changes: BTreeMap<Arc<str>, Vec<u64>>,
     /// Questions that must reach these servers, perhaps a little later than they are answered.
@@ -43,6 +47,16 @@ pub(crate) struct State {
     pub(crate) foreign_answers: BTreeSet<(u64, ProcessId, ProcessId)>,
     /// Answers to questions of other software.
     pub(crate) foreign: BTreeMap<u64, Vec<(ProcessId, u64)>>,
+}
+
+/// A restart of the message system.
+#[derive(Debug)]
+pub(crate) struct Restart {
+    pub(crate) begin: u64,
+    /// The servers that were there.
+    pub(crate) servers: BTreeSet<ProcessId>,
+    /// Those of them that do not receive anything yet.
+    pub(crate) away: BTreeSet<ProcessId>,
 }
 
 /// A process.
@@ -149,6 +163,24 @@ impl State {
     pub(crate) fn counted(&self, namespace: &str) -> Vec<ProcessId> {
         let all = self.subscriptions.keys().filter(|at| *at.1 == *namespace && self.is_counted(at));
         all.map(|at| at.0).collect()
+    }
+
+    /// After a restart nothing may go out before all servers receive again, as long as they knew one another and nothing
+    /// else happens. Returns one that would miss it.
+    pub(crate) fn missed_by(&self, from: ProcessId, namespace: &str, now: u64) -> Option<ProcessId> {
+        /// The time until servers know one another.
+        const ACQUAINTED: u64 = 4_000;
+        /// The time until they do again after another fault.
+        const CALM: u64 = 15_000;
+        let restart = self.restart.as_ref().filter(|it| it.servers.contains(&from))?;
+        let begin = restart.begin;
+        let disturbs =
+            |(since, until, _): &&(u64, u64, bool)| *since != begin && *since <= now && until + CALM >= begin;
+        if self.turnover + ACQUAINTED >= begin || self.faults.iter().any(|fault| disturbs(&fault)) {
+            return None;
+        }
+        let misses = |process: &&ProcessId| self.subscriptions.contains_key(&(**process, namespace.into()));
+        restart.away.iter().filter(|process| **process != from).find(misses).copied()
     }
 
     pub(crate) fn changed(&mut self, namespace: &Arc<str>, now: u64) {

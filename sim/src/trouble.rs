@@ -2,13 +2,16 @@
 
 use crate::model::Asked;
 use crate::network::Sim;
+use crate::place::ProcessId;
 use crate::plan::{Fault, QuestionKind};
-use crate::state::Process;
+use crate::random::mix;
+use crate::state::{Process, Restart};
 use crate::world::{World, name};
 use roomcast_adapter::Room;
 use roomcast_adapter::Target;
 use roomcast_adapter::cluster::{Body, Message, Outgoing, RequestId, ServerId};
 use roomcast_protocol::Args;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -105,6 +108,7 @@ impl World {
                     mute(&sim, false);
                 });
             }
+            Fault::Restart { down, late } => self.restart(down, late),
             Fault::Publish { s, how, times } => {
                 let Some(process) = process(s) else { return };
                 // One such fault at a time: each batch may take seconds, and all must be over when the fault ends.
@@ -122,6 +126,44 @@ impl World {
                     set(&sim, None);
                 });
             }
+        }
+    }
+    /// Every server loses its connections, and gets them back at times of its own.
+    fn restart(&self, down: u64, late: u64) {
+        let servers: BTreeSet<ProcessId> = self.servers.iter().flatten().map(|server| server.process).collect();
+        let begun = self.sim.with(|state, now| {
+            let troubled = |it: &Process| it.deaf || it.mute || it.mute_road.is_some();
+            if servers.iter().filter_map(|process| state.processes.get(*process)).any(troubled) {
+                return None;
+            }
+            for process in &servers {
+                state.processes.get_mut(*process).into_iter().for_each(|it| it.mute = true);
+            }
+            state.restart = Some(Restart { begin: now, servers: servers.clone(), away: servers.clone() });
+            Some(now)
+        });
+        let Some(begun) = begun else { return };
+        for process in servers {
+            self.sim.deafen(process, true);
+            let drawn = |purpose: u64| {
+                let draw = mix(&[self.sim.setup.seed, begun, process as u64, purpose]);
+                Duration::from_millis(down + draw % (late + 1))
+            };
+            let (publishes, receives, sim) = (drawn(1), drawn(2), self.sim.clone());
+            tokio::spawn(async move {
+                sleep(publishes).await;
+                sim.with(|state, _| state.processes.get_mut(process).into_iter().for_each(|it| it.mute = false));
+            });
+            let sim = self.sim.clone();
+            tokio::spawn(async move {
+                sleep(receives).await;
+                sim.with(|state, _| {
+                    if let Some(restart) = &mut state.restart {
+                        restart.away.remove(&process);
+                    }
+                });
+                sim.deafen(process, false);
+            });
         }
     }
 }

@@ -70,8 +70,8 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// behind may still go out, but not after anything that is published later.
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome>;
 
-    /// The number of servers that are subscribed to the namespace now. It includes this server as soon as its inbox was
-    /// told that messages arrive. `None`, the default, means that this broker cannot count: then all servers must be
+    /// The number of servers that are subscribed to the namespace now. It includes this server when its inbox has been
+    /// told that messages arrive, and perhaps a moment earlier. `None`, the default, means that this broker cannot count: then all servers must be
     /// roomcast servers, which know one another by name. Implement it if servers of other software can take part, as
     /// the number of their answers is all that is known of them. The suite's `Dialect` states whether a broker counts.
     ///

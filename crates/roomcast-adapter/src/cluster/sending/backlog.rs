@@ -30,7 +30,7 @@ pub(crate) struct Backlog {
     pub(crate) dropped: u64,
     /// Refusals for askers whose answers were dropped.
     pub(crate) refusals: Vec<Outgoing>,
-    /// This server receives other servers' announcements, so it is one of those that are counted.
+    /// This server receives other servers' announcements.
     pub(crate) receives_announcements: bool,
     /// Set when that was interrupted a moment ago: since when, and how many other servers there were.
     pub(crate) interruption: Option<Outage>,

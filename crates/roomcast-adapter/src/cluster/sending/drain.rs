@@ -238,17 +238,16 @@ impl Queue {
 
     /// After an outage the other servers must subscribe again, as this one had to; what goes out before is lost for
     /// them. Servers that receive announcements can be counted; on other roads they are given a fixed time.
+    ///
+    /// The count may include this server from a moment before it is told so, and it must not be taken for another one.
+    /// So it waits until it is counted as well: a server whose own subscription is late waits longer than it must.
     async fn await_peers(&self, road: u64, peers: usize, until: Instant) {
         if road != self.announcement_road() {
             return sleep_until(if peers > 0 { until } else { Instant::now() }).await;
         }
         while peers > 0 && Instant::now() < until {
             match timeout(PEERS_TIMEOUT, self.broker.count(SERVERS)).await {
-                Ok(Ok(Some(count)))
-                    if count.servers < peers + usize::from(self.state.lock().receives_announcements) =>
-                {
-                    sleep(PEERS_POLL).await;
-                }
+                Ok(Ok(Some(count))) if count.servers < peers + 1 => sleep(PEERS_POLL).await,
                 // Enough servers are back, or the broker is down again, which publishing will show.
                 _ => return,
             }
