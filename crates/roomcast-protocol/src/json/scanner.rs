@@ -275,7 +275,7 @@ fn top_is_object(stack: &[u64], depth: usize) -> bool {
 }
 
 /// The number of bytes before the first quote, backslash or control character. It looks at eight bytes at a time.
-fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;

@@ -1,8 +1,8 @@
 //! Arguments to MessagePack.
 
 use super::error::MsgpackError;
-use super::json_string::{pieces, spells};
-use super::json_walk::{Then, Token, inner, walk};
+use super::json_string::{pieces, plain, spells};
+use super::json_walk::{Token, inner, walk};
 use super::writer::Writer;
 use crate::arguments::args::Args;
 use crate::json::kind::JsonKind;
@@ -52,7 +52,6 @@ pub fn args_array(args: &Args, out: &mut Vec<u8>, flavour: Flavour) -> Result<()
     transcribe(args.items(), args.attachments(), out, flavour, true).map(|_| ())
 }
 
-/// MessagePack puts lengths first, so the text is walked twice: once to count, and once to write.
 fn transcribe(
     items: &str,
     attachments: &[Bytes],
@@ -63,55 +62,45 @@ fn transcribe(
     if items.len() > MAX_PACKET_BYTES {
         return Err(MsgpackError::TooLarge);
     }
-    let mut counting = Counting::new(attachments.len());
-    walk(items, |token| {
-        counting.token(token);
-        Ok(Then::GoOn)
-    })?;
-    let (values, shapes) = (counting.values, counting.shapes);
-
     let start = out.len();
+    // Most text is shorter as MessagePack.
+    out.reserve(items.len());
     if array {
-        Writer::new(out).array(values);
+        out.push(0);
     }
-    let mut writing = Writing { out, start, attachments, flavour, shapes: shapes.into_iter() };
-    let written = walk(items, |token| writing.token(token));
-    if let Err(error) = written {
+    let open = Vec::new();
+    let mut writing = Writing { out, start, attachments, flavour, open, headers: LongHeaders::default(), values: 0 };
+    let written = walk(items, |token| writing.token(token)).and_then(|()| writing.finish(array));
+    if written.is_err() {
         out.truncate(start);
-        return Err(error);
     }
-    Ok(values)
+    written
 }
 
-/// How an array or object is written. There is one for each, in the order in which they open: eight bytes for at least
-/// two of text.
-#[derive(Clone, Copy)]
-enum Shape {
-    /// With this many elements or members.
-    Entries(u32),
-    /// As the attachment with this number: it is a placeholder.
-    Attachment(u32),
-    /// As nil: it is a placeholder that names no attachment.
-    Nothing,
-}
-
-/// The first walk.
-struct Counting {
-    shapes: Vec<Shape>,
+/// MessagePack puts lengths first, and they are known last. So each array and map begins with a byte that is set when it
+/// ends. That byte is the whole header of up to 15 entries; longer headers are made in the end, for all at once.
+struct Writing<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    attachments: &'o [Bytes],
+    flavour: Flavour,
     open: Vec<Open>,
+    headers: LongHeaders,
     /// Values at the top level.
     values: usize,
-    attachments: usize,
 }
 
 /// An array or object that has not ended yet.
 struct Open {
-    /// Its index in the shapes.
-    shape: usize,
-    entries: u32,
+    /// Where its header is.
+    at: usize,
+    object: bool,
+    entries: usize,
     member: Member,
     placeholder: bool,
-    number: Option<u32>,
+    number: Option<usize>,
+    /// The long headers before it.
+    headers: usize,
 }
 
 /// What the member whose value comes next means in a placeholder.
@@ -122,45 +111,55 @@ enum Member {
     Number,
 }
 
-impl Counting {
-    fn new(attachments: usize) -> Self {
-        Self { shapes: Vec::new(), open: Vec::new(), values: 0, attachments }
-    }
-
-    fn token(&mut self, token: Token<'_>) {
+impl Writing<'_> {
+    fn token(&mut self, token: Token<'_>) -> Result<(), MsgpackError> {
         match token {
-            Token::Open(_) => {
+            Token::Open(object) => {
                 self.value(None);
-                let shape = self.shapes.len();
-                self.shapes.push(Shape::Nothing);
-                self.open.push(Open { shape, entries: 0, member: Member::Other, placeholder: false, number: None });
+                let (at, headers) = (self.out.len(), self.headers.0.len());
+                self.open.push(Open {
+                    at,
+                    object,
+                    entries: 0,
+                    member: Member::Other,
+                    placeholder: false,
+                    number: None,
+                    headers,
+                });
+                self.out.push(0);
             }
             Token::Key(raw) => {
                 // Without attachments no object is a placeholder.
-                if let Some(open) = self.open.last_mut().filter(|_| self.attachments > 0) {
+                if let Some(open) = self.open.last_mut().filter(|_| !self.attachments.is_empty()) {
                     open.member = match raw {
                         raw if spells(raw, "_placeholder") => Member::Placeholder,
                         raw if spells(raw, "num") => Member::Number,
                         _ => Member::Other,
                     };
                 }
+                string(&mut Writer::new(self.out), raw);
             }
-            Token::Scalar(_, raw) => self.value(Some(raw)),
-            Token::Close => {
-                let Some(open) = self.open.pop() else { return };
-                if open.placeholder {
-                    // The second walk passes over what is in it.
-                    self.shapes.truncate(open.shape + 1);
+            Token::Scalar(kind, raw) => {
+                self.value(Some(raw));
+                let mut writer = Writer::new(self.out);
+                match kind {
+                    JsonKind::String => string(&mut writer, inner(raw)),
+                    JsonKind::Number => number(&mut writer, raw, self.flavour),
+                    JsonKind::Bool => _ = writer.bool(raw == "true"),
+                    _ => _ = writer.nil(),
                 }
-                if let Some(shape) = self.shapes.get_mut(open.shape) {
-                    *shape = match (open.placeholder, open.number) {
-                        (false, _) => Shape::Entries(open.entries),
-                        (true, Some(number)) => Shape::Attachment(number),
-                        (true, None) => Shape::Nothing,
-                    };
+            }
+            Token::Close => {
+                if let Some(open) = self.open.pop() {
+                    if open.placeholder {
+                        self.placeholder(&open)?;
+                    } else {
+                        self.headers.set(self.out, open.at, open.object, open.entries);
+                    }
                 }
             }
         }
+        self.fits(0)
     }
 
     /// Counts a value of the innermost array or object. The last of several equal keys counts, as in JavaScript.
@@ -173,58 +172,91 @@ impl Counting {
         match std::mem::replace(&mut open.member, Member::Other) {
             Member::Placeholder => open.placeholder = scalar == Some("true"),
             Member::Number => {
-                let number = scalar.and_then(|raw| finder::number(raw.as_bytes(), self.attachments));
-                open.number = number.and_then(|number| u32::try_from(number).ok());
+                open.number = scalar.and_then(|raw| finder::number(raw.as_bytes(), self.attachments.len()));
             }
             Member::Other => {}
         }
     }
-}
 
-/// The second walk.
-struct Writing<'o> {
-    out: &'o mut Vec<u8>,
-    start: usize,
-    attachments: &'o [Bytes],
-    flavour: Flavour,
-    shapes: std::vec::IntoIter<Shape>,
-}
-
-impl Writing<'_> {
-    fn token(&mut self, token: Token<'_>) -> Result<Then, MsgpackError> {
-        let mut writer = Writer::new(self.out);
-        let mut then = Then::GoOn;
-        match token {
-            Token::Open(object) => match self.shapes.next() {
-                Some(Shape::Entries(count)) if object => _ = writer.map(count as usize),
-                Some(Shape::Entries(count)) => _ = writer.array(count as usize),
-                Some(Shape::Attachment(number)) => {
-                    let bytes = self.attachments.get(number as usize).map_or(&[][..], |bytes| bytes);
-                    fits(&writer, self.start, bytes.len())?;
-                    writer.bin(bytes);
-                    then = Then::Skip;
-                }
-                Some(Shape::Nothing) | None => {
-                    writer.nil();
-                    then = Then::Skip;
-                }
-            },
-            Token::Key(raw) => string(&mut writer, raw),
-            Token::Scalar(JsonKind::String, raw) => string(&mut writer, inner(raw)),
-            Token::Scalar(JsonKind::Number, raw) => number(&mut writer, raw, self.flavour),
-            Token::Scalar(JsonKind::Bool, raw) => _ = writer.bool(raw == "true"),
-            Token::Scalar(..) => _ = writer.nil(),
-            Token::Close => {}
+    /// Replaces an object that was a placeholder by its attachment, or by nil if it names none.
+    fn placeholder(&mut self, open: &Open) -> Result<(), MsgpackError> {
+        self.out.truncate(open.at);
+        self.headers.0.truncate(open.headers);
+        match open.number.and_then(|number| self.attachments.get(number)) {
+            Some(bytes) => {
+                self.fits(bytes.len())?;
+                Writer::new(self.out).bin(bytes);
+            }
+            None => _ = Writer::new(self.out).nil(),
         }
-        fits(&writer, self.start, 0)?;
-        Ok(then)
+        Ok(())
+    }
+
+    /// Completes the headers. Returns the number of values.
+    fn finish(&mut self, array: bool) -> Result<usize, MsgpackError> {
+        if array {
+            self.headers.set(self.out, self.start, false, self.values);
+        }
+        self.fits(0)?;
+        self.headers.insert(self.out);
+        Ok(self.values)
+    }
+
+    /// Whether this many more bytes fit into one packet.
+    fn fits(&self, more: usize) -> Result<(), MsgpackError> {
+        let size = (self.out.len() - self.start + self.headers.more()).saturating_add(more);
+        if size > MAX_PACKET_BYTES { Err(MsgpackError::TooLarge) } else { Ok(()) }
     }
 }
 
-/// Whether this many more bytes fit into one packet that began at `start`.
-fn fits(writer: &Writer<'_>, start: usize, more: usize) -> Result<(), MsgpackError> {
-    let size = (writer.len() - start).saturating_add(more);
-    if size > MAX_PACKET_BYTES { Err(MsgpackError::TooLarge) } else { Ok(()) }
+/// The headers that are longer than one byte: where the one byte is, what it must become, and how many bytes all so far
+/// need besides.
+#[derive(Default)]
+struct LongHeaders(Vec<LongHeader>);
+
+struct LongHeader {
+    at: usize,
+    object: bool,
+    entries: usize,
+    more: usize,
+}
+
+impl LongHeaders {
+    /// Sets the byte of a header, or notes that it is longer.
+    fn set(&mut self, out: &mut [u8], at: usize, object: bool, entries: usize) {
+        match (entries, out.get_mut(at)) {
+            (0..=15, Some(byte)) => *byte = if object { 0x80 } else { 0x90 } | entries as u8,
+            _ => {
+                let more = self.more() + if entries > 0xffff { 4 } else { 2 };
+                self.0.push(LongHeader { at, object, entries, more });
+            }
+        }
+    }
+
+    fn more(&self) -> usize {
+        self.0.last().map_or(0, |last| last.more)
+    }
+
+    /// Makes room for them, from the last to the first, so that every byte moves once.
+    fn insert(&mut self, out: &mut Vec<u8>) {
+        let mut moved = out.len();
+        out.resize(moved + self.more(), 0);
+        let mut end = out.len();
+        self.0.sort_unstable_by_key(|header| header.at);
+        for LongHeader { at, object, entries, .. } in self.0.drain(..).rev() {
+            let mut header = Vec::with_capacity(5);
+            let mut writer = Writer::new(&mut header);
+            if object {
+                writer.map(entries)
+            } else {
+                writer.array(entries)
+            };
+            let begin = end - (moved - (at + 1));
+            out.copy_within(at + 1..moved, begin);
+            (moved, end) = (at, begin - header.len());
+            out.iter_mut().skip(end).zip(header).for_each(|(to, byte)| *to = byte);
+        }
+    }
 }
 
 fn number(writer: &mut Writer<'_>, raw: &str, flavour: Flavour) {
@@ -266,7 +298,7 @@ fn number(writer: &mut Writer<'_>, raw: &str, flavour: Flavour) {
 
 /// Writes the text of a JSON string that the scanner has checked, given without its quotes.
 fn string(writer: &mut Writer<'_>, raw: &str) {
-    if !raw.contains('\\') {
+    if plain(raw) == raw.len() {
         writer.str(raw);
         return;
     }
@@ -311,6 +343,37 @@ mod tests {
         assert_eq!(msgpack(r#"{"a" : 1 , "b" : {"c":2} }"#, &[]), b"\x82\xa1a\x01\xa1b\x81\xa1c\x02");
         let many = format!("[{}]", ["0"; 16].join(","));
         assert_eq!(msgpack(&many, &[]), [&b"\xdc\x00\x10"[..], &[0; 16]].concat());
+    }
+
+    /// Headers of one, three and five bytes in one another, and what is before, between and after them.
+    #[test]
+    fn long_headers_in_one_another() {
+        let (map16, array16, array32) = (&b"\xde\x00\x10"[..], &b"\xdc\x00\x10"[..], &b"\xdd\x00\x01\x00\x00"[..]);
+        let zeros = |count: usize| vec!["0"; count].join(",");
+        let members = (b'b'..=b'p').map(|name| format!("\"{}\":1", char::from(name))).collect::<Vec<_>>().join(",");
+        let json = format!(r#"7,[8,{{"a":[[{}],[{}]],{members}}},{}],9"#, zeros(65_535), zeros(65_536), zeros(14));
+        let rest: Vec<u8> = (b'b'..=b'p').flat_map(|name| [0xa1, name, 1]).collect();
+        let expected = [
+            &b"\x07"[..],
+            array16,
+            b"\x08",
+            map16,
+            b"\xa1a\x92\xdc\xff\xff",
+            &[0; 65_535],
+            array32,
+            &[0; 65_536],
+            &rest,
+            &[0; 14],
+            b"\x09",
+        ];
+        let mut out = b"before".to_vec();
+        assert_eq!(from_json(&json, &[], &mut out, Flavour::Notepack), Ok(3));
+        assert_eq!(out, [&b"before"[..], &expected.concat()].concat());
+        // Those in a placeholder are gone with it.
+        let placeholder = format!(r#"{{"x":[[{}]],"_placeholder":true,"num":0}}"#, zeros(16));
+        let json = format!("[{placeholder},[{}],{}]", zeros(16), zeros(14));
+        let expected = [array16, b"\xc4\x01a", array16, &[0; 16 + 14]].concat();
+        assert_eq!(msgpack(&json, &[Bytes::from_static(b"a")]), expected);
     }
 
     #[test]

@@ -1,8 +1,15 @@
 //! The text of JSON strings, with their escapes decoded.
 
+use crate::json::scanner::plain_prefix;
+
+/// The length of the text before the first escape of a JSON string, given without its quotes.
+pub(super) fn plain(raw: &str) -> usize {
+    plain_prefix(raw.as_bytes())
+}
+
 /// Whether a JSON string, given without its quotes, spells `name`.
 pub(super) fn spells(raw: &str, name: &str) -> bool {
-    if !raw.contains('\\') {
+    if plain(raw) == raw.len() {
         return raw == name;
     }
     let mut rest = Some(name);
@@ -13,8 +20,9 @@ pub(super) fn spells(raw: &str, name: &str) -> bool {
 /// Decodes the escapes of a JSON string, given without its quotes, and passes on the text in pieces.
 pub(super) fn pieces(raw: &str, mut piece: impl FnMut(&str)) {
     let mut rest = raw;
-    while let Some((plain, escape)) = rest.split_once('\\') {
-        piece(plain);
+    while let Some((before, escape)) = rest.split_at_checked(plain(rest)).filter(|(_, escape)| !escape.is_empty()) {
+        piece(before);
+        let escape = escape.get(1..).unwrap_or_default();
         let (character, length) = unescaped(escape);
         piece(character.encode_utf8(&mut [0; 4]));
         rest = escape.get(length..).unwrap_or_default();

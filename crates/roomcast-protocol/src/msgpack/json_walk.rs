@@ -18,17 +18,10 @@ pub(super) enum Token<'a> {
     Close,
 }
 
-#[derive(PartialEq)]
-pub(super) enum Then {
-    GoOn,
-    /// Pass over the array or object that opens, without visiting what is in it.
-    Skip,
-}
-
 /// Walks over JSON values with commas between them.
 pub(super) fn walk<'a>(
     text: &'a str,
-    mut visit: impl FnMut(Token<'a>) -> Result<Then, MsgpackError>,
+    mut visit: impl FnMut(Token<'a>) -> Result<(), MsgpackError>,
 ) -> Result<(), MsgpackError> {
     let mut scanner = Scanner::new(text, MAX_DEPTH_OPTION);
     let mut levels = Levels::default();
@@ -41,18 +34,15 @@ pub(super) fn walk<'a>(
         match scanner.peek() {
             Some(bracket @ (b'[' | b'{')) => {
                 let object = bracket == b'{';
-                if visit(Token::Open(object))? == Then::Skip {
-                    scanner.value(None)?;
-                } else {
-                    scanner.take(bracket);
-                    levels.push(object)?;
-                    scanner.skip_white_space();
-                    if scanner.peek() != Some(closing(object)) {
-                        if object {
-                            visit(Token::Key(key(text, &mut scanner)?))?;
-                        }
-                        continue;
+                visit(Token::Open(object))?;
+                scanner.take(bracket);
+                levels.push(object)?;
+                scanner.skip_white_space();
+                if scanner.peek() != Some(closing(object)) {
+                    if object {
+                        visit(Token::Key(key(text, &mut scanner)?))?;
                     }
+                    continue;
                 }
             }
             _ => {

@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
     /// [`MsgpackError::Key`] if it is something else; [`MsgpackError::Truncated`], [`MsgpackError::Reserved`].
     pub fn key(&mut self) -> Result<Cow<'a, str>, MsgpackError> {
         Ok(match self.item()? {
-            Item::Str(bytes) => String::from_utf8_lossy(bytes),
+            Item::Str(bytes) => lossy(bytes),
             Item::Uint(number) => number.to_string().into(),
             Item::Int(number) => number.to_string().into(),
             Item::Float(number) if number.is_finite() => number::javascript(number).into(),
@@ -114,7 +114,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`Reader::array_len`].
     pub fn str_lossy(&mut self) -> Result<Cow<'a, str>, MsgpackError> {
-        self.str_bytes().map(String::from_utf8_lossy)
+        self.str_bytes().map(lossy)
     }
 
     /// Bytes: bin, or notepack's ext 0.
@@ -320,7 +320,7 @@ impl<'a> Reader<'a> {
         self.bytes.get(self.position..).unwrap_or_default()
     }
 
-    fn remaining(&self) -> usize {
+    pub(super) fn remaining(&self) -> usize {
         self.bytes.len() - self.position
     }
 
@@ -349,6 +349,11 @@ fn signed(number: i64) -> Item<'static> {
 fn safe_integer(number: f64) -> Option<i64> {
     const LIMIT: f64 = ((1u64 << 53) - 1) as f64;
     (number.fract() == 0.0 && number.abs() <= LIMIT).then_some(number as i64)
+}
+
+/// Text, with U+FFFD for what is not UTF-8. Nearly all text is UTF-8, and checking that first is quicker.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::date;
 use super::error::MsgpackError;
 use super::item::Item;
-use super::reader::Reader;
+use super::reader::{Reader, lossy};
 use crate::arguments::args::Args;
 use crate::arguments::byte_str::ByteStr;
 use crate::arguments::number;
@@ -59,6 +59,9 @@ pub fn to_json(
     values(reader, 1, json, attachments, Bounds::of_servers(max_depth))
 }
 
+/// Most bytes of text for which room is made before there is text.
+const MOST_AT_ONCE: usize = 1_024;
+
 /// What one call may make, and how it reads what the versions of notepack read differently.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds {
@@ -88,6 +91,11 @@ pub(crate) fn values(
     bounds: Bounds,
 ) -> Result<(), MsgpackError> {
     let (text_start, attachments_start) = (json.len(), attachments.len());
+    if count > 0 {
+        // The text is a little longer than the message, which may contain a large attachment.
+        let left = reader.remaining();
+        json.reserve((left + left / 4).min(MOST_AT_ONCE));
+    }
     let bounds = Bounds { max_depth: bounds.max_depth.min(MAX_DEPTH_OPTION), ..bounds };
     let mut transcript =
         Transcript { json, attachments, text_start, attached: 0, lookalikes: Vec::new(), levels: Vec::new(), bounds };
@@ -150,7 +158,7 @@ impl Transcript<'_> {
             Item::Int(value) => _ = CompactFormatter.write_i64(self.json, value),
             Item::Float(value) if value.is_finite() => _ = number::write_f64(self.json, value),
             Item::Float(_) | Item::Nil | Item::Undefined => self.json.extend_from_slice(b"null"),
-            Item::Str(text) => self.string(&String::from_utf8_lossy(text)),
+            Item::Str(text) => self.string(&lossy(text)),
             Item::Bin(bytes) => self.bytes(reader, bytes, 0)?,
             Item::Ext(kind, bytes) if kind != -1 || !self.bounds.timestamps => self.ext(reader, kind, bytes)?,
             item @ (Item::Date(_) | Item::Ext(..)) => match (date::milliseconds(item), item) {

@@ -111,11 +111,6 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Bytes in the output: those written so far, and those that were there before.
-    pub(super) fn len(&self) -> usize {
-        self.out.len()
-    }
-
     /// Writes the header of a text of `len` bytes; or nil, returning `false`, if it is too long.
     pub(super) fn str_head(&mut self, len: usize) -> bool {
         match len {

@@ -193,7 +193,9 @@ fn declared_lengths_allocate_nothing_and_depth_is_limited() {
         let (mut text, mut attachments) = (Vec::new(), Vec::new());
         let result = to_json(&mut Reader::new(input), &mut text, &mut attachments, MAX_DEPTH);
         assert_eq!(result, Err(MsgpackError::Truncated), "{input:x?}");
-        assert_eq!((text.capacity(), attachments.capacity()), (0, 0), "{input:x?}");
+        // Room is made by the length of the message that is there.
+        assert!(text.capacity() <= 2 * input.len(), "{input:x?}");
+        assert_eq!(attachments.capacity(), 0, "{input:x?}");
         assert_eq!(Reader::new(input).skip_value(), Err(MsgpackError::Truncated));
         assert!(read_args(&mut Reader::new(input), MAX_DEPTH).is_err());
     }
