@@ -38,6 +38,10 @@ impl SimBroker {
             if process.mute || process.dead {
                 return Some(vec![again(); batch.len()]);
             }
+            let broken = routes.first().is_some_and(|route| process.broken_roads.remove(&route.road));
+            if broken && batch.iter().all(|outgoing| !outgoing.namespace.is_empty()) {
+                return Some(vec![again(); batch.len()]);
+            }
             let fault = process.publish.pop_front();
             let mut refused = false;
             let mut outcomes = Vec::new();

@@ -359,9 +359,11 @@ impl Drawing {
     fn outage(&mut self) {
         let down = [0, 20, self.random.below(3_000)][self.random.index(3)];
         let late = [self.random.below(50), self.random.below(LATEST + 1)][self.random.index(2)];
-        self.push(0, StepKind::Fault(Fault::Restart { down, late }));
+        // Only on the road of announcements a server knows that it needs long to subscribe.
+        let slow = if self.setup.roads == 1 && self.random.chance(50) { self.random.below(1_000) } else { 0 };
+        self.push(0, StepKind::Fault(Fault::Restart { down, late, slow }));
         for _ in 0..1 + self.random.below(8) {
-            let (s, n, later) = (self.server(), self.namespace(), self.random.below(down + late + 200));
+            let (s, n, later) = (self.server(), self.namespace(), self.random.below(down + late + slow + 200));
             let times = 1 + self.random.below(3);
             self.emit(later, s, n, times);
         }

@@ -70,7 +70,7 @@ impl Sim {
             let (publish, name) = (VecDeque::new(), name.to_owned());
             let (dead, deaf, mute, count) = (false, false, false, None);
             let exact = self.setup.exact && !foreign && (place % 2 == 1 || self.setup.roads > 1);
-            let (died, mute_road) = (None, None);
+            let (died, mute_road, broken_roads) = (None, None, BTreeSet::new());
             state.processes.push(Process {
                 name,
                 place,
@@ -81,6 +81,7 @@ impl Sim {
                 deaf,
                 mute,
                 mute_road,
+                broken_roads,
                 publish,
                 count,
             });

@@ -241,9 +241,9 @@ pub enum Fault {
     Publish { s: usize, how: PublishFault, times: u32 },
     /// Counting fails.
     Count { s: usize, how: CountFault, time: u64 },
-    /// The message system is away for `down` ms. After that each server publishes and receives again in its own time,
-    /// within `late` ms.
-    Restart { down: u64, late: u64 },
+    /// The message system is away for `down` ms. After that each server publishes again in its own time, within `late`
+    /// ms, and receives again likewise, but all of them `slow` ms later.
+    Restart { down: u64, late: u64, slow: u64 },
 }
 
 /// How publishing a batch fails.
@@ -279,7 +279,7 @@ impl Fault {
             Self::Slow { time, .. } | Self::Deaf { time, .. } | Self::Mute { time, .. } | Self::Count { time, .. } => {
                 *time
             }
-            Self::Restart { down, late } => down + late + 100,
+            Self::Restart { down, late, slow } => down + late + slow + 100,
             // Each batch may take three seconds, and the next one comes with the next announcement.
             Self::Publish { times, .. } => u64::from(*times) * 4_000,
             // These last until so many messages were sent, and at the latest until the final checks.

@@ -76,6 +76,8 @@ pub(crate) struct Process {
     pub(crate) mute: bool,
     /// Nothing of it goes out on this road.
     pub(crate) mute_road: Option<u64>,
+    /// Roads on which its connections broke: the next batch shows it.
+    pub(crate) broken_roads: BTreeSet<u64>,
     pub(crate) publish: VecDeque<PublishFault>,
     pub(crate) count: Option<CountFault>,
 }

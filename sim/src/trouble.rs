@@ -15,6 +15,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::sleep;
 
+/// How long a broker remembers that its connections were broken, once it receives again.
+const OTHERS_TIME: Duration = Duration::from_secs(2);
+
 impl World {
     pub(crate) fn foreign_sends(&self, f: usize, n: usize, body: Body) {
         let Some(process) = self.foreign.get(f).copied() else { return };
@@ -108,7 +111,7 @@ impl World {
                     mute(&sim, false);
                 });
             }
-            Fault::Restart { down, late } => self.restart(down, late),
+            Fault::Restart { down, late, slow } => self.restart(down, late, slow),
             Fault::Publish { s, how, times } => {
                 let Some(process) = process(s) else { return };
                 // One such fault at a time: each batch may take seconds, and all must be over when the fault ends.
@@ -129,7 +132,7 @@ impl World {
         }
     }
     /// Every server loses its connections, and gets them back at times of its own.
-    fn restart(&self, down: u64, late: u64) {
+    fn restart(&self, down: u64, late: u64, slow: u64) {
         let servers: BTreeSet<ProcessId> = self.servers.iter().flatten().map(|server| server.process).collect();
         let begun = self.sim.with(|state, now| {
             let troubled = |it: &Process| it.deaf || it.mute || it.mute_road.is_some();
@@ -137,7 +140,9 @@ impl World {
                 return None;
             }
             for process in &servers {
-                state.processes.get_mut(*process).into_iter().for_each(|it| it.mute = true);
+                if let Some(process) = state.processes.get_mut(*process) {
+                    (process.mute, process.broken_roads) = (true, (0..self.sim.setup.roads).collect());
+                }
             }
             state.restart = Some(Restart { begin: now, servers: servers.clone(), away: servers.clone() });
             Some(now)
@@ -149,7 +154,8 @@ impl World {
                 let draw = mix(&[self.sim.setup.seed, begun, process as u64, purpose]);
                 Duration::from_millis(down + draw % (late + 1))
             };
-            let (publishes, receives, sim) = (drawn(1), drawn(2), self.sim.clone());
+            let (publishes, receives) = (drawn(1), drawn(2) + Duration::from_millis(slow));
+            let sim = self.sim.clone();
             tokio::spawn(async move {
                 sleep(publishes).await;
                 sim.with(|state, _| state.processes.get_mut(process).into_iter().for_each(|it| it.mute = false));
@@ -163,6 +169,10 @@ impl World {
                     }
                 });
                 sim.deafen(process, false);
+                sleep(OTHERS_TIME).await;
+                sim.with(|state, _| {
+                    state.processes.get_mut(process).into_iter().for_each(|it| it.broken_roads.clear());
+                });
             });
         }
     }

@@ -130,6 +130,16 @@ impl ShardedBroker {
         RedisWatch::start(self.slots.topology.clone(), options)
     }
 
+    /// Whether the subscriber connection to the batch's node has ended since something was published there. Then the
+    /// other servers have to subscribe there again, too. On the road of announcements the queue knows that already.
+    fn was_interrupted(&self, batch: &[Outgoing]) -> bool {
+        let Some(first) = batch.first().filter(|first| self.slots.is_cluster() && &*first.namespace != SERVERS) else {
+            return false;
+        };
+        let road = self.slots.road(slot(&channel(first, &self.names, self.mode)));
+        self.slots.take_interrupted(road) && road != self.slots.road(slot(&self.names.servers()))
+    }
+
     fn subscribing(&self) -> &Subscribing {
         self.subscribing.get_or_init(|| {
             let subscribers = Subscribers::start(self.slots.clone(), self.names.servers(), self.echo.clone());
@@ -184,6 +194,13 @@ impl Broker for ShardedBroker {
         if self.subscribing.get().is_some_and(|it| it.subscribers.was_deaf()) {
             // The publishers may be connected to servers that the subscribers do not use.
             self.publishers.reconnect();
+        }
+        if self.was_interrupted(batch) {
+            let reason = format!(
+                "{}: the connection on which messages of a node arrive has ended, so other servers may not receive them either",
+                self.config()
+            );
+            return vec![Outcome::Again(reason); batch.len()];
         }
         let before = servers::note_sending(&self.echo, batch);
         let sent = match &written.messages[..] {

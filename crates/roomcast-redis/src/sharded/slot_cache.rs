@@ -8,6 +8,7 @@ use crate::topology::Topology;
 use crate::topology::backoff::pause;
 use parking_lot::Mutex;
 use redis::cmd;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -24,7 +25,13 @@ pub(super) struct SlotCache {
     asking: tokio::sync::Mutex<()>,
     /// Wakes when the slots may have changed.
     pub(super) suspected: Notify,
+    /// The [roads](Slots::road) of the nodes whose subscriber connection has ended since something was published there,
+    /// with the time at which that no longer matters, if there is a new connection.
+    interrupted: Mutex<BTreeMap<u16, Option<Instant>>>,
 }
+
+/// How long after this server has made a new subscriber connection others may need for theirs.
+const OTHERS_TIME: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct State {
@@ -39,7 +46,13 @@ struct State {
 
 impl SlotCache {
     pub(super) fn new(topology: Arc<Topology>) -> Self {
-        Self { topology, state: Mutex::default(), asking: tokio::sync::Mutex::default(), suspected: Notify::new() }
+        Self {
+            topology,
+            state: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            suspected: Notify::new(),
+            interrupted: Mutex::default(),
+        }
     }
 
     pub(super) fn is_cluster(&self) -> bool {
@@ -70,6 +83,27 @@ impl SlotCache {
     /// A number for the node that has a slot, as far as known; see [`Slots::road`].
     pub(super) fn road(&self, slot: u16) -> u16 {
         self.state.lock().slots.road(slot)
+    }
+
+    /// The subscriber connection to a node has ended.
+    pub(super) fn interrupted(&self, node: &Node) {
+        let road = self.state.lock().slots.road_of(node);
+        self.interrupted.lock().extend(road.map(|road| (road, None)));
+    }
+
+    /// There is a subscriber connection to a node.
+    pub(super) fn connected(&self, node: &Node) {
+        let road = self.state.lock().slots.road_of(node);
+        let mut interrupted = self.interrupted.lock();
+        if let Some(until) = road.and_then(|road| interrupted.get_mut(&road)) {
+            *until = Some(Instant::now() + OTHERS_TIME);
+        }
+    }
+
+    /// Whether a subscriber connection has ended on this road a moment ago, since this was asked last.
+    pub(super) fn take_interrupted(&self, road: u16) -> bool {
+        let interrupted = self.interrupted.lock().remove(&road);
+        interrupted.is_some_and(|until| until.is_none_or(|until| Instant::now() < until))
     }
 
     /// The slots may have changed: a server has failed, or says that they have.

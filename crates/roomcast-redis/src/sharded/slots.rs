@@ -52,8 +52,12 @@ impl Slots {
     /// A number for the node that has a slot: the node's lowest slot, so that a node which takes its place gets the
     /// same number. 0 if no node has the slot.
     pub(super) fn road(&self, slot: u16) -> u16 {
-        let Some(node) = self.of(slot) else { return 0 };
-        self.0.iter().filter(|(_, _, it)| it == node).map(|(first, _, _)| *first).min().unwrap_or_default()
+        self.of(slot).and_then(|node| self.road_of(node)).unwrap_or_default()
+    }
+
+    /// The number of a node; `None` if it has no slots.
+    pub(super) fn road_of(&self, node: &Node) -> Option<u16> {
+        self.0.iter().filter(|(_, _, it)| **it == *node).map(|(first, _, _)| *first).min()
     }
 
     /// A node says that a slot has moved. This holds until the slots are read anew.

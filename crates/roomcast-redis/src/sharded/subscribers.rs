@@ -124,10 +124,14 @@ async fn keep_subscribed(shared: Arc<Shared>, node: Arc<Node>, changed: Arc<Noti
             Ok(mut subscriber) => {
                 metrics::counter!("roomcast_redis_connects_total").increment(1);
                 shared.subscriptions.lock().connection_made(&node.address);
+                shared.slots.connected(&node);
                 let listed = shared.slots.topology.own.list(predecessor.clone());
                 let ended = subscriber.serve(&changed).await;
                 drop(listed);
                 drop(subscriber);
+                if ended.is_err() {
+                    shared.slots.interrupted(&node);
+                }
                 let rooms = shared.subscriptions.lock().connection_ended(&node.address);
                 shared.report_size();
                 shared.notify_listeners();

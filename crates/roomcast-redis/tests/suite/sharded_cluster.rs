@@ -263,6 +263,42 @@ async fn a_primary_is_frozen_and_goes_on_later() {
     assert!(inboxes.iter().chain(&others).all(|inbox| inbox.is_connected()));
 }
 
+/// The queue waits for other servers after a failed publish. A subscriber connection may have broken without one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_subscriber_connection_shows_in_the_next_batch_to_its_node() {
+    let stage = Stage::new().await;
+    let broker = &stage.receivers[0];
+    let announcements = owner(&stage.cluster, &format!("{}-roomcast#", stage.key)).await;
+    let [here, elsewhere, third] = [0, 1, 2].map(|more| (announcements + more) % 3);
+    let mut inboxes = Vec::new();
+    for node in [here, elsewhere, third] {
+        let namespace = namespace_at(&stage.cluster, &stage.key, node).await;
+        let inbox = open(broker, &namespace, "aaaaaaaaaaaaaaaa").await;
+        publish_until_received(broker, &namespace, &Target::everyone(), &inbox, 0).await;
+        inboxes.push((node, namespace, inbox));
+    }
+    for (node, _, inbox) in &inboxes {
+        let before = inbox.received().lost;
+        assert!(stage.cluster.nodes[*node].ask::<usize>("CLIENT KILL TYPE pubsub").await >= 1);
+        wait_until("it is noticed", async || inbox.received().lost > before && inbox.is_connected()).await;
+    }
+    let publish = async |at: usize, number: u64| {
+        let (_, namespace, inbox) = &inboxes[at];
+        let outcomes = broker.publish(&[broadcast(namespace, Target::everyone(), number)]).await;
+        let sent = outcomes == [Outcome::Sent];
+        if sent {
+            wait_until("it arrives", async || numbers(inbox).contains(&number)).await;
+        }
+        sent
+    };
+    assert!(publish(0, 1_000).await, "the inbox of the announcements was told");
+    assert!(!publish(1, 1_000).await, "nobody else knows");
+    assert!(publish(1, 1_001).await, "once is enough");
+    // Now the others must be back.
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert!(publish(2, 1_000).await, "it was long ago");
+}
+
 struct Server {
     cluster: Cluster,
     adapter: Arc<ClusterAdapter>,

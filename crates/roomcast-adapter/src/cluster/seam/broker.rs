@@ -99,6 +99,10 @@ pub trait Broker: Debug + Send + Sync + 'static {
     /// The channel and road that a message takes. Defaults to the same for all. It is asked when a message joins the
     /// queue, so it must be quick and must not block. The answer may change over time: while messages of a channel
     /// wait, later ones of that channel take the same road.
+    ///
+    /// When [`SERVERS`] is [lost](Inbox::lost), the queue knows that other servers may have to subscribe again, too, and
+    /// waits for them. If this server's subscriptions on another road were interrupted a moment ago, the broker must
+    /// tell: its outcome for the next batch on that road is [`Outcome::Again`].
     fn route(&self, outgoing: &Outgoing) -> Route {
         let _ = outgoing;
         Route::default()

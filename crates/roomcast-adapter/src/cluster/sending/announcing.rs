@@ -54,7 +54,7 @@ impl Queue {
             let queued = state.len();
             let queued_bytes = state.bytes.iter().sum();
             ClusterState {
-                hears: state.receives_announcements,
+                hears: state.receives_since.is_some(),
                 publishes: state.publishes(),
                 since: now,
                 peers,

@@ -5,7 +5,7 @@ use crate::cluster::seam::series::Series;
 use crate::cluster::seam::window::WINDOW;
 use crate::cluster::sending::notices::Notices;
 use crate::cluster::sending::numbers::Numbers;
-use crate::cluster::sending::outage::Outage;
+use crate::cluster::sending::outage::{Outage, Own};
 use crate::cluster::sending::queued::QueuedMessage;
 use crate::cluster::sending::road::{Pins, Road};
 use foldhash::fast::RandomState;
@@ -30,8 +30,8 @@ pub(crate) struct Backlog {
     pub(crate) dropped: u64,
     /// Refusals for askers whose answers were dropped.
     pub(crate) refusals: Vec<Outgoing>,
-    /// This server receives other servers' announcements.
-    pub(crate) receives_announcements: bool,
+    /// Since when this server receives other servers' announcements.
+    pub(crate) receives_since: Option<Instant>,
     /// Set when that was interrupted a moment ago: since when, and how many other servers there were.
     pub(crate) interruption: Option<Outage>,
     /// What single servers are to be told between announcements.
@@ -76,6 +76,15 @@ impl HighestSerials {
 impl Backlog {
     pub(crate) fn is_done(&self) -> bool {
         self.closing && self.len() == 0
+    }
+
+    /// What an outage depends on, on the road of announcements or on another one.
+    pub(crate) fn own(&self, announcements: bool) -> Own {
+        match self.receives_since {
+            _ if !announcements => Own::Elsewhere,
+            Some(since) => Own::Since(since),
+            None => Own::NotYet,
+        }
     }
 
     /// The number of messages that have not gone out.

@@ -3,7 +3,7 @@
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
 use crate::cluster::sending::announcing::{NO_ANSWER, PUBLISH_TIMEOUT};
-use crate::cluster::sending::outage::PEERS_TIMEOUT;
+use crate::cluster::sending::outage::{Own, PEERS_TIMEOUT};
 use crate::cluster::sending::pace::Pace;
 use crate::cluster::sending::queue::Queue;
 use futures_util::future::BoxFuture;
@@ -91,9 +91,10 @@ impl Queue {
         const NO_DEADLINE: Duration = Duration::from_secs(60);
         let announcements = self.announcement_road();
         let (state, now) = (self.state.lock(), Instant::now());
+        let own = |road: u64| state.own(road == announcements);
         let announcement = pace.map(|pace| pace.next(state.has_news));
         let notice = state.notices.next(now).filter(|_| pace.is_some());
-        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, *id == announcements)).min();
+        let road = state.roads.iter().filter_map(|(id, road)| road.next(now, own(*id))).min();
         [announcement, notice, road].into_iter().flatten().min().unwrap_or(now + NO_DEADLINE)
     }
 
@@ -137,11 +138,13 @@ impl Queue {
         {
             let announcements = self.announcement_road();
             let mut state = self.state.lock();
+            let (here, elsewhere) = (state.own(true), Own::Elsewhere);
             for (id, road) in &mut state.roads {
-                if road.next(now, *id == announcements).is_none_or(|next| next > now) {
+                let own = if *id == announcements { here } else { elsewhere };
+                if road.next(now, own).is_none_or(|next| next > now) {
                     continue;
                 }
-                over.extend(road.outage.take_if(|outage| outage.ends_at().is_some_and(|end| end <= now)));
+                over.extend(road.outage.take_if(|outage| outage.ends_at(own).is_some_and(|end| end <= now)));
                 if !road.waiting.is_empty() || road.outage.is_some() {
                     road.busy = true;
                     due.push(*id);
@@ -207,12 +210,12 @@ impl Queue {
                     road.down = false;
                     let waits = !road.waiting.is_empty();
                     let outage = road.outage.as_mut()?;
-                    let until = outage.sent(Instant::now());
-                    waits.then_some((outage.peers, until))
+                    outage.sent(Instant::now());
+                    Some(outage.peers).filter(|peers| waits && *peers > 0)
                 })
             };
-            if let Some((peers, until)) = back {
-                self.await_peers(road, peers, until).await;
+            if let Some(peers) = back {
+                self.await_peers(road, peers).await;
             }
         }
         self.drop_old(road);
@@ -241,17 +244,26 @@ impl Queue {
     ///
     /// The count may include this server from a moment before it is told so, and it must not be taken for another one.
     /// So it waits until it is counted as well: a server whose own subscription is late waits longer than it must.
-    async fn await_peers(&self, road: u64, peers: usize, until: Instant) {
-        if road != self.announcement_road() {
-            return sleep_until(if peers > 0 { until } else { Instant::now() }).await;
-        }
-        while peers > 0 && Instant::now() < until {
+    async fn await_peers(&self, road: u64, peers: usize) {
+        let is_counted = road == self.announcement_road();
+        while let Some(end) = self.outage_ends(road).filter(|end| Instant::now() < *end) {
+            if !is_counted {
+                sleep_until(end).await;
+                continue;
+            }
             match timeout(PEERS_TIMEOUT, self.broker.count(SERVERS)).await {
                 Ok(Ok(Some(count))) if count.servers < peers + 1 => sleep(PEERS_POLL).await,
-                // Enough servers are back, or the broker is down again, which publishing will show.
+                // All servers are back, or the broker is down again, which publishing will show.
                 _ => return,
             }
         }
+    }
+
+    /// When the other servers have had their time, if messages go out on this road again.
+    fn outage_ends(&self, road: u64) -> Option<Instant> {
+        let is_counted = road == self.announcement_road();
+        let state = self.state.lock();
+        state.roads.get(&road)?.outage.as_ref()?.ends_at(state.own(is_counted))
     }
 
     fn drop_old(&self, road: u64) {

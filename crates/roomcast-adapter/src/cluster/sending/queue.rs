@@ -196,7 +196,7 @@ impl Queue {
     pub(crate) fn servers_connected(&self) {
         {
             let mut state = self.state.lock();
-            state.receives_announcements = true;
+            state.receives_since = Some(Instant::now());
             if !std::mem::replace(&mut state.said_hello, true) {
                 state.notices.hello(None);
             }
@@ -211,7 +211,7 @@ impl Queue {
     pub(crate) fn servers_lost(&self) {
         let outage = self.outage();
         let mut state = self.state.lock();
-        state.receives_announcements = false;
+        state.receives_since = None;
         state.interruption = Some(outage);
         drop(state);
         self.update_state();

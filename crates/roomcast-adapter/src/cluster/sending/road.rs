@@ -2,7 +2,7 @@
 //! broker moves the channel to another connection.
 
 use crate::cluster::seam::broker::Route;
-use crate::cluster::sending::outage::Outage;
+use crate::cluster::sending::outage::{Outage, Own};
 use crate::cluster::sending::queued::QueuedMessage;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -35,13 +35,13 @@ impl Road {
     }
 
     /// When there is work on it, `now` or later; `None` if there is none until a message is queued. During an outage it
-    /// is probed even if nothing is queued, except on the road of `announcements`, where these serve as probes.
-    pub(crate) fn next(&self, now: Instant, announcements: bool) -> Option<Instant> {
+    /// is probed even if nothing is queued, except on the road of announcements, where these serve as probes.
+    pub(crate) fn next(&self, now: Instant, own: Own) -> Option<Instant> {
         if self.busy {
             return None;
         }
-        let ends = self.outage.as_ref().and_then(Outage::ends_at);
-        let is_probed = !announcements && self.outage.is_some() && ends.is_none();
+        let ends = self.outage.as_ref().and_then(|outage| outage.ends_at(own));
+        let is_probed = matches!(own, Own::Elsewhere) && self.outage.is_some() && ends.is_none();
         if is_probed || !self.waiting.is_empty() { Some(self.retry_at.unwrap_or(now)) } else { ends }
     }
 }

@@ -13,6 +13,9 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 /// The longest wait for other servers.
 const LONGEST_WAIT: Duration = Duration::from_millis(1_500);
 
+/// The longest wait for a server's own subscription, before the others have their time.
+const LONGEST_OWN_WAIT: Duration = Duration::from_millis(2_500);
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Cuts all of them off, or reconnects them.
@@ -111,7 +114,7 @@ async fn a_server_that_is_not_subscribed_waits_for_itself_but_not_for_long() {
     pass(ACQUAINTED).await;
     gate.deafen().await;
     a.emit();
-    pass(LONGEST_WAIT - AT_ONCE).await;
+    pass(LONGEST_OWN_WAIT + LONGEST_WAIT - AT_ONCE).await;
     assert!(b.heard(&a).is_empty(), "who is counted may be itself or the other one");
     pass(AT_ONCE * 30).await;
     assert_eq!(b.heard(&a), [1]);
@@ -142,6 +145,28 @@ async fn a_server_that_is_counted_before_it_is_told_stands_for_no_other() {
     assert_eq!(a.cluster.queued(), 1, "its own subscription was taken for the other's");
     gate.tell();
     pass(AT_ONCE * 100).await;
+    assert_eq!(a.cluster.queued(), 1, "it went out while nobody heard it");
+    cut(&network, &[&b], false);
+    assert!(eventually(|| b.heard(&a) == [1]).await);
+    assert_eq!(b.lost(), 0);
+}
+
+/// With very many rooms all servers take seconds to subscribe, and the others have their time after this one.
+#[tokio::test(start_paused = true)]
+async fn servers_that_need_long_to_subscribe_wait_longer_for_one_another() {
+    let network = MemoryNetwork::new();
+    let (mut gate, b) = (Gate::new(&network), Server::new(&network, "b"));
+    gate.late = true;
+    let (gate, a) = gate.server("a");
+    gate.tell();
+    pass(ACQUAINTED).await;
+    cut(&network, &[&a, &b], true);
+    pass(AT_ONCE).await;
+    cut(&network, &[&a], false);
+    a.emit();
+    pass(LONGEST_OWN_WAIT - AT_ONCE * 30).await;
+    gate.tell();
+    pass(LONGEST_WAIT - AT_ONCE * 30).await;
     assert_eq!(a.cluster.queued(), 1, "it went out while nobody heard it");
     cut(&network, &[&b], false);
     assert!(eventually(|| b.heard(&a) == [1]).await);
