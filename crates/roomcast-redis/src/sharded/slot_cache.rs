@@ -190,3 +190,32 @@ impl SlotCache {
         Ok(slots)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::advance;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interruption_counts_once_and_until_the_others_have_had_their_time() {
+        let cache = SlotCache::new(Arc::new(Topology::new("redis+cluster://10.0.0.1:1".parse().unwrap())));
+        let node = Node::new(redis::IntoConnectionInfo::into_connection_info("redis://10.0.0.1:1").unwrap());
+        cache.interrupted(&node);
+        assert!(!cache.take_interrupted(0), "it has no slots");
+        cache.state.lock().slots = Slots::all_of(node.clone());
+        cache.connected(&node);
+        assert!(!cache.take_interrupted(0), "nothing was interrupted");
+        // Without a new connection there is no limit.
+        cache.interrupted(&node);
+        advance(OTHERS_TIME * 100).await;
+        assert!(!cache.take_interrupted(1), "another road");
+        assert!(cache.take_interrupted(0));
+        assert!(!cache.take_interrupted(0), "once");
+        for (after, expected) in [(OTHERS_TIME - Duration::from_millis(1), true), (OTHERS_TIME, false)] {
+            cache.interrupted(&node);
+            cache.connected(&node);
+            advance(after).await;
+            assert_eq!(cache.take_interrupted(0), expected, "{after:?}");
+        }
+    }
+}
