@@ -68,7 +68,10 @@ impl Publisher {
             Ok(outcomes) => {
                 metrics::histogram!("roomcast_redis_rtt_seconds").record(begun.elapsed());
                 *slot = Some(connection);
-                topology.clear_backoff();
+                // A forbidden announcement is no sign that anything goes out.
+                if outcomes.contains(&Outcome::Sent) {
+                    topology.clear_backoff();
+                }
                 Ok(outcomes)
             }
             Err(error) => {
