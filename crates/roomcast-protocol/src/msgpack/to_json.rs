@@ -430,6 +430,19 @@ mod tests {
         assert_eq!(transcribed(&out), Err(MsgpackError::TooLarge));
     }
 
+    /// Room is made for what is left of the message, and never for a large attachment.
+    #[test]
+    fn room_at_the_limit_and_past_it() {
+        for (bytes, room) in [(100, 128), (MOST_AT_ONCE, MOST_AT_ONCE), (1_000_000, MOST_AT_ONCE)] {
+            let mut message = Vec::new();
+            super::super::Writer::new(&mut message).bin(&vec![0; bytes]);
+            let (mut json, mut attachments) = (Vec::new(), Vec::new());
+            to_json(&mut Reader::new(&message), &mut json, &mut attachments, MAX_DEPTH).unwrap();
+            assert!(json.capacity() <= room, "{bytes}: {}", json.capacity());
+            assert_eq!(attachments.first().map(Bytes::len), Some(bytes));
+        }
+    }
+
     #[test]
     fn keys_that_are_no_text_are_refused() {
         assert_eq!(transcribed(b"\x81\x90\x01"), Err(MsgpackError::Key));

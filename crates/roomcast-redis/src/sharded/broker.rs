@@ -133,9 +133,8 @@ impl ShardedBroker {
     /// Whether the subscriber connection to the batch's node has ended since something was published there. Then the
     /// other servers have to subscribe there again, too. On the road of announcements the queue knows that already.
     fn was_interrupted(&self, batch: &[Outgoing]) -> bool {
-        let Some(first) = batch.first().filter(|first| self.slots.is_cluster() && &*first.namespace != SERVERS) else {
-            return false;
-        };
+        let may_be = self.slots.is_cluster() && self.slots.has_interruptions();
+        let Some(first) = batch.first().filter(|first| may_be && &*first.namespace != SERVERS) else { return false };
         let road = self.slots.road(slot(&channel(first, &self.names, self.mode)));
         self.slots.take_interrupted(road) && road != self.slots.road(slot(&self.names.servers()))
     }

@@ -100,6 +100,10 @@ impl SlotCache {
         }
     }
 
+    pub(super) fn has_interruptions(&self) -> bool {
+        !self.interrupted.lock().is_empty()
+    }
+
     /// Whether a subscriber connection has ended on this road a moment ago, since this was asked last.
     pub(super) fn take_interrupted(&self, road: u16) -> bool {
         let interrupted = self.interrupted.lock().remove(&road);
@@ -201,14 +205,14 @@ mod tests {
         let cache = SlotCache::new(Arc::new(Topology::new("redis+cluster://10.0.0.1:1".parse().unwrap())));
         let node = Node::new(redis::IntoConnectionInfo::into_connection_info("redis://10.0.0.1:1").unwrap());
         cache.interrupted(&node);
-        assert!(!cache.take_interrupted(0), "it has no slots");
+        assert!(!cache.take_interrupted(0) && !cache.has_interruptions(), "it has no slots");
         cache.state.lock().slots = Slots::all_of(node.clone());
         cache.connected(&node);
         assert!(!cache.take_interrupted(0), "nothing was interrupted");
         // Without a new connection there is no limit.
         cache.interrupted(&node);
         advance(OTHERS_TIME * 100).await;
-        assert!(!cache.take_interrupted(1), "another road");
+        assert!(!cache.take_interrupted(1) && cache.has_interruptions(), "another road");
         assert!(cache.take_interrupted(0));
         assert!(!cache.take_interrupted(0), "once");
         for (after, expected) in [(OTHERS_TIME - Duration::from_millis(1), true), (OTHERS_TIME, false)] {

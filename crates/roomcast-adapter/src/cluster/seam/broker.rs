@@ -71,9 +71,10 @@ pub trait Broker: Debug + Send + Sync + 'static {
     async fn publish(&self, batch: &[Outgoing]) -> Vec<Outcome>;
 
     /// The number of servers that are subscribed to the namespace now. It includes this server when its inbox has been
-    /// told that messages arrive, and perhaps a moment earlier. `None`, the default, means that this broker cannot count: then all servers must be
-    /// roomcast servers, which know one another by name. Implement it if servers of other software can take part, as
-    /// the number of their answers is all that is known of them. The suite's `Dialect` states whether a broker counts.
+    /// told that messages arrive, and perhaps a moment earlier. `None`, the default, means that this broker cannot
+    /// count: then all servers must be roomcast servers, which know one another by name. Implement it if servers of
+    /// other software can take part, as the number of their answers is all that is known of them. The suite's `Dialect`
+    /// states whether a broker counts.
     ///
     /// # Errors
     /// [`BrokerError`] if the servers cannot be counted now.

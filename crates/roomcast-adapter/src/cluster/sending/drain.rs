@@ -3,7 +3,7 @@
 use crate::cluster::membership::losses::LossLog;
 use crate::cluster::seam::broker::{Outcome, SERVERS};
 use crate::cluster::sending::announcing::{NO_ANSWER, PUBLISH_TIMEOUT};
-use crate::cluster::sending::outage::{Own, PEERS_TIMEOUT};
+use crate::cluster::sending::outage::PEERS_TIMEOUT;
 use crate::cluster::sending::pace::Pace;
 use crate::cluster::sending::queue::Queue;
 use futures_util::future::BoxFuture;
@@ -138,7 +138,7 @@ impl Queue {
         {
             let announcements = self.announcement_road();
             let mut state = self.state.lock();
-            let (here, elsewhere) = (state.own(true), Own::Elsewhere);
+            let (here, elsewhere) = (state.own(true), state.own(false));
             for (id, road) in &mut state.roads {
                 let own = if *id == announcements { here } else { elsewhere };
                 if road.next(now, own).is_none_or(|next| next > now) {
